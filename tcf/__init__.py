@@ -1,0 +1,1 @@
+"""Item text, read by a language model, for recommendation: extract vectors once, train, rank, report."""

@@ -1,0 +1,31 @@
+"""The errors that tcf raises for reasons a user can mend.
+
+A message says where, what was expected, what was found and what to do next. The command line prints it on one line and
+exits with status 2; any other exception is a defect of tcf and keeps its traceback.
+"""
+
+__all__ = ["CacheError", "ConfigError", "DataError", "ModelError", "RunError", "TcfError"]
+
+
+class TcfError(Exception):
+    """Something that a user can mend: input, configuration, files or the environment."""
+
+
+class ConfigError(TcfError):
+    """A configuration or command line asks for something unknown, impossible or contradictory."""
+
+
+class DataError(TcfError):
+    """Raw files or a prepared dataset are missing, damaged or not of the expected form."""
+
+
+class CacheError(TcfError):
+    """A vector cache is missing, damaged, of another encoder, or lacks vectors."""
+
+
+class ModelError(TcfError):
+    """A language model cannot be had, read or run."""
+
+
+class RunError(TcfError):
+    """A training run or an evaluation is missing, damaged, or cannot go on."""
