@@ -1,0 +1,258 @@
+"""The vector cache: all vectors of one encoder, found by what was read, whichever dataset asked first.
+
+A row belongs to a unique token sequence. A dataset joins the cache through its texts: `datasets/` says which token
+sequence each known text became, `shards/` which row each token sequence has. Nothing needs the language model.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tcf.data.dataset import Dataset
+from tcf.data.keys import Keys, locate, text_keys
+from tcf.errors import CacheError
+from tcf.files import MANIFEST, Format, Manifest, fingerprint_of, is_published, read_manifest, verify_files
+
+__all__ = ["CACHE", "JOIN", "SHARD", "KnownDataset", "VectorCache"]
+
+CACHE = Format(name="tcf-cache", version=1, error=CacheError, made_by="tcf extract")
+SHARD = Format(name="tcf-shard", version=1, error=CacheError, made_by="tcf extract")
+JOIN = Format(name="tcf-join", version=1, error=CacheError, made_by="tcf extract")
+
+Vectors = npt.NDArray[np.floating[Any]]
+# What NumPy raises for a missing, truncated or damaged `.npy` file; the last two come from parsing its header.
+_UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TokenError)
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """A dataset whose texts were once extracted into a cache.
+
+    Attributes:
+        fingerprint: the dataset's.
+        path: where it was at that time.
+        facts: items, unique texts, unique token sequences, texts cut at the token limit.
+    """
+
+    fingerprint: str
+    path: Path
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class VectorCache:
+    """A cache, read through memory maps; shards that appear later are seen by opening it again.
+
+    Attributes:
+        path: the cache's directory.
+        manifest: the cache's own manifest; its fingerprint names the encoder and its options.
+        shards: one memory map a shard, each (rows, width), in the order of the shards' names.
+        starts: (n_shards + 1,) first row of each shard.
+        keys: (n_rows, 2) the token sequence of each row.
+        joins: (n_texts, 4) text key and sequence key of every known text.
+        datasets: the datasets known to the cache.
+    """
+
+    path: Path
+    manifest: Manifest
+    shards: Sequence[Vectors]
+    starts: npt.NDArray[np.int64]
+    keys: Keys
+    joins: npt.NDArray[np.uint64]
+    datasets: Sequence[KnownDataset]
+
+    @staticmethod
+    def open(path: str | Path) -> "VectorCache":
+        """Open a cache directory.
+
+        Raises:
+            CacheError: no cache is there, or a shard does not have the size that its manifest states.
+        """
+        path = Path(path)
+        manifest = read_manifest(path, CACHE)
+        folders = _published(path / "shards")
+        shards = [_map_shard(folder, manifest) for folder in folders]
+        starts = np.cumsum([0, *(len(shard) for shard in shards)], dtype=np.int64)
+        keys = [_load(folder / "keys.npy", 2, len(shard)) for folder, shard in zip(folders, shards, strict=True)]
+        joined = _published(path / "datasets")
+        return VectorCache(
+            path=path,
+            manifest=manifest,
+            shards=shards,
+            starts=starts,
+            keys=np.concatenate([np.zeros((0, 2), np.uint64), *keys]),
+            joins=np.concatenate([np.zeros((0, 4), np.uint64), *(_load(f / "texts.npy", 4) for f in joined)]),
+            datasets=[_known(folder) for folder in joined],
+        )
+
+    @property
+    def width(self) -> int:
+        """Numbers a vector."""
+        return int(self.manifest.facts["width"])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type that vectors are stored in."""
+        return np.dtype(str(self.manifest.config["storage"]))
+
+    @property
+    def n_rows(self) -> int:
+        """Vectors in the cache."""
+        return int(self.starts[-1])
+
+    def locate_texts(self, texts: "pa.LargeStringArray") -> npt.NDArray[np.int64]:
+        """The row of each text, (n,); -1 where the cache has no vector for it."""
+        known = locate(text_keys(texts), self.joins[:, :2])
+        rows = np.full(len(known), -1, np.int64)
+        there = known >= 0
+        rows[there] = locate(self.joins[known[there], 2:], self.keys)
+        return rows
+
+    def rows_for(self, dataset: Dataset) -> npt.NDArray[np.int64]:
+        """The row of each item's vector, (n_items,).
+
+        Raises:
+            CacheError: some items' texts have no vector yet; says how many, and what to run.
+        """
+        rows = self.locate_texts(dataset.texts)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            first = dataset.item_ids[int(missing[0])].as_py()
+            raise CacheError(
+                f"{self.path}: expected a vector for each of the {dataset.n_items} items of {dataset.path}, found "
+                f"{dataset.n_items - len(missing)} ({len(missing)} missing, the first is item {first}); run "
+                f"`{self._command(dataset)}`"
+            )
+        return rows
+
+    def _command(self, dataset: Dataset) -> str:
+        """The command that brings a dataset's vectors into this cache, with the options that it was made with."""
+        config = self.manifest.config
+        options = {"data": dataset.path, "model": config["model"], "out": self.path, "pooling": config["pooling"]}
+        options |= {"max-tokens": config["max_tokens"], "dtype": config["compute"], "storage": config["storage"]}
+        return shlex.join(
+            ["tcf", "extract", *(str(w) for name, value in options.items() for w in (f"--{name}", value))]
+        )
+
+    def gather(self, rows: npt.NDArray[np.int64]) -> Vectors:
+        """Copy rows out of the memory maps, (n, width), in the order asked for.
+
+        Raises:
+            IndexError: a row is not in the cache.
+        """
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self.n_rows):
+            raise IndexError(f"{self.path}: rows {rows.min()}..{rows.max()} asked for, rows 0..{self.n_rows - 1} there")
+        out = np.empty((len(rows), self.width), self.dtype)
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        bounds = np.searchsorted(ordered, self.starts)
+        for shard in np.flatnonzero(np.diff(bounds)).tolist():
+            part = slice(bounds[shard], bounds[shard + 1])
+            out[order[part]] = self.shards[shard][ordered[part] - self.starts[shard]]
+        return out
+
+    def vectors_for(self, dataset: Dataset) -> Vectors:
+        """Every item's vector, in item order, (n_items, width), in the stored type.
+
+        Raises:
+            CacheError: some items' texts have no vector yet; says how many, and what to run.
+        """
+        return self.gather(self.rows_for(dataset))
+
+    def only_dataset(self) -> Path:
+        """Where the one dataset that the cache knows is.
+
+        Raises:
+            CacheError: it knows none or several.
+        """
+        if len(self.datasets) == 1:
+            return self.datasets[0].path
+        known = ", ".join(str(d.path) for d in self.datasets) or "none"
+        raise CacheError(f"{self.path}: expected one known dataset, found {len(self.datasets)} ({known}); add --data")
+
+    def describe(self) -> dict[str, Any]:
+        """What the cache holds, as JSON values."""
+        return {
+            "path": str(self.path),
+            "fingerprint": self.manifest.fingerprint,
+            "encoder": dict(self.manifest.config),
+            "width": self.width,
+            "vectors": self.n_rows,
+            "shards": len(self.shards),
+            "bytes": self.n_rows * self.width * self.dtype.itemsize,
+            "datasets": [{"path": str(d.path), "fingerprint": d.fingerprint, **d.facts} for d in self.datasets],
+            "versions": dict(self.manifest.versions),
+        }
+
+    def verify(self) -> None:
+        """Compare every byte with the manifests and check that every stored number is finite.
+
+        Raises:
+            CacheError: naming the first file that differs, or the shard with a non-finite vector.
+        """
+        settings = {key: value for key, value in self.manifest.config.items() if key != "model"}
+        if self.manifest.fingerprint != fingerprint_of(CACHE, settings):
+            raise CacheError(
+                f"{self.path / MANIFEST}: its config does not match its fingerprint, so what these vectors are is not "
+                "known; run `tcf extract` with another --out"
+            )
+        for folder in _published(self.path / "datasets"):
+            verify_files(folder, read_manifest(folder, JOIN), JOIN)
+        for folder in _published(self.path / "shards"):
+            verify_files(folder, read_manifest(folder, SHARD), SHARD)
+            if not np.isfinite(_map_shard(folder, self.manifest)).all():
+                raise CacheError(f"{folder / 'vectors.npy'}: holds a number that is not finite; {_remedy(folder)}")
+
+
+def _published(parent: Path) -> list[Path]:
+    if not parent.is_dir():
+        return []
+    return sorted(p for p in parent.iterdir() if not p.name.startswith(".") and is_published(p))
+
+
+def _map_shard(folder: Path, cache: Manifest) -> Vectors:
+    """A memory map that keeps no file descriptor, so that the number of shards has no limit there."""
+    file = folder / "vectors.npy"
+    manifest = read_manifest(folder, SHARD)
+    if manifest.inputs.get("cache") != cache.fingerprint:
+        raise CacheError(f"{folder}: expected a shard of this cache, found one of another encoder; {_remedy(folder)}")
+    expected = (int(manifest.facts["rows"]), int(cache.facts["width"]))
+    dtype = np.dtype(cache.config["storage"])
+    try:
+        header = np.load(file, mmap_mode="r", allow_pickle=False)
+        with pa.memory_map(str(file)) as source:
+            buffer = source.read_buffer()
+    except _UNREADABLE as error:
+        raise CacheError(f"{file}: unreadable ({error}); {_remedy(folder)}") from None
+    if header.shape != expected or header.dtype != dtype:
+        raise CacheError(f"{file}: expected {expected} {dtype}, found {header.shape} {header.dtype}; {_remedy(folder)}")
+    return np.frombuffer(buffer, dtype=dtype, count=header.size, offset=header.offset).reshape(expected)
+
+
+def _load(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[np.uint64]:
+    try:
+        table = np.load(file, allow_pickle=False)
+    except _UNREADABLE as error:
+        raise CacheError(f"{file}: unreadable ({error}); {_remedy(file.parent)}") from None
+    expected = (len(table) if rows is None else rows, columns)
+    if table.dtype != np.uint64 or table.shape != expected:
+        raise CacheError(
+            f"{file}: expected {expected} uint64, found {table.shape} {table.dtype}; {_remedy(file.parent)}"
+        )
+    return table  # type: ignore[no-any-return]
+
+
+def _known(folder: Path) -> KnownDataset:
+    manifest = read_manifest(folder, JOIN)
+    return KnownDataset(manifest.inputs["dataset"], Path(manifest.config["path"]), manifest.facts)
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove {folder} and run `tcf extract` again"

@@ -1,0 +1,60 @@
+"""Names for texts and token sequences: 128-bit hashes, so that equal content is found again without storing it.
+
+Among 10^8 keys two different contents share a key with a probability of about 10^-23.
+
+Shapes: n keys are (n, 2) uint64.
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["Keys", "first_occurrences", "locate", "sequence_keys", "text_keys"]
+
+Keys = npt.NDArray[np.uint64]
+_BYTES = 16
+
+
+def text_keys(texts: "pa.LargeStringArray") -> Keys:
+    """The key of every text, (n, 2): a hash of its UTF-8 bytes as written."""
+    return _hashed(text.encode() for text in texts.to_pylist())
+
+
+def sequence_keys(tokens: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> Keys:
+    """The key of every token sequence, (n, 2): a hash of its token ids.
+
+    Args:
+        tokens: (nnz,) token ids of all sequences.
+        offsets: (n + 1,) sequence i is tokens[offsets[i]:offsets[i + 1]].
+    """
+    content = memoryview(tokens.astype("<i4").tobytes())
+    bounds = (offsets * 4).tolist()
+    return _hashed(content[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def locate(wanted: Keys, among: Keys) -> npt.NDArray[np.int64]:
+    """The first row of `among` that holds each wanted key, (n,); -1 where there is none."""
+    if not len(wanted) or not len(among):
+        return np.full(len(wanted), -1, np.int64)
+    found = pc.index_in(_arrow(wanted), value_set=_arrow(among))
+    return np.asarray(found.fill_null(-1), dtype=np.int64)
+
+
+def first_occurrences(keys: Keys) -> npt.NDArray[np.int64]:
+    """Rows at which a key appears for the first time, rising, (m,)."""
+    rows = locate(keys, keys)
+    return np.flatnonzero(rows == np.arange(len(keys)))
+
+
+def _hashed(contents: Iterable[bytes | memoryview]) -> Keys:
+    joined = b"".join([blake2b(content, digest_size=_BYTES).digest() for content in contents])
+    return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
+
+
+def _arrow(keys: Keys) -> "pa.FixedSizeBinaryArray":
+    buffer = pa.py_buffer(np.ascontiguousarray(keys))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(_BYTES), len(keys), [None, buffer])

@@ -1,0 +1,128 @@
+"""The dataset directory: what is written is read back, and damage is found."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tcf.data.dataset import DATASET, Dataset, Histories, open_dataset, write_dataset
+from tcf.errors import DataError, RunError
+from tcf.files import MANIFEST, read_manifest
+
+OFFSETS = np.array([0, 3, 3, 7], np.int64)
+ITEMS = np.array([2, 0, 2, 1, 1, 0, 2], np.int32)
+
+
+def write(path: Path, texts: tuple[str, ...] = ("Alpha", "Bêta", "Alpha")) -> Dataset:
+    return write_dataset(
+        path,
+        item_ids=pa.array(["a", "b", "c"], pa.large_string()),
+        texts=pa.array(texts, pa.large_string()),
+        user_ids=pa.array(["u", "v", "w"], pa.large_string()),
+        histories=Histories(OFFSETS, ITEMS),
+        inputs={"raw.tsv": "00"},
+        config={"min_history": 3},
+        statistics={"users": 3, "skipped": {}},
+    )
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "data")
+    assert dataset.path == tmp_path / "data"
+    assert dataset.item_ids.to_pylist() == ["a", "b", "c"]
+    assert dataset.texts.to_pylist() == ["Alpha", "Bêta", "Alpha"]
+    assert dataset.user_ids.to_pylist() == ["u", "v", "w"]
+    assert dataset.texts.type == pa.large_string()
+    np.testing.assert_array_equal(dataset.histories.offsets, OFFSETS)
+    np.testing.assert_array_equal(dataset.histories.items, ITEMS)
+    assert dataset.statistics == {"users": 3, "skipped": {}}
+    assert (dataset.n_items, dataset.n_users) == (3, 3)
+    manifest = read_manifest(tmp_path / "data", DATASET)
+    assert (manifest.inputs, manifest.config) == ({"raw.tsv": "00"}, {"min_history": 3})
+    assert sorted(manifest.files) == ["history_items.npy", "history_offsets.npy", "items.parquet", "users.parquet"]
+
+
+def test_the_fingerprint_follows_the_content_not_the_place(tmp_path: Path) -> None:
+    first = write(tmp_path / "one")
+    assert write(tmp_path / "two").fingerprint == first.fingerprint
+    assert write(tmp_path / "three", ("Alpha", "Bêta", "Beta")).fingerprint != first.fingerprint
+
+
+def test_a_place_that_is_taken_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "data")
+    with pytest.raises(RunError, match="expected a path where nothing is yet"):
+        write(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "items.parquet", "users.parquet", "history_items.npy"])
+def test_a_missing_file_is_an_error(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "data")
+    (tmp_path / "data" / name).unlink()
+    with pytest.raises(DataError, match=r"tcf data prepare|prepare it anew"):
+        open_dataset(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "history_offsets.npy"])
+def test_a_torn_file_is_an_error(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "data")
+    file = tmp_path / "data" / name
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DataError, match="damaged dataset"):
+        open_dataset(tmp_path / "data")
+
+
+def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
+    write(tmp_path / "data")
+    np.save(tmp_path / "data" / "history_items.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(DataError, match="damaged dataset"):
+        open_dataset(tmp_path / "data")
+
+
+@pytest.mark.parametrize("item", [3, -1])
+def test_items_outside_the_table_are_an_error(tmp_path: Path, item: int) -> None:
+    write(tmp_path / "data")
+    np.save(tmp_path / "data" / "history_items.npy", np.where(ITEMS == 1, item, ITEMS).astype(np.int32))
+    with pytest.raises(DataError, match=r"items outside 0\.\.2"):
+        open_dataset(tmp_path / "data")
+
+
+def test_users_and_histories_must_be_as_many(tmp_path: Path) -> None:
+    write(tmp_path / "data")
+    pq.write_table(pa.table({"user_id": ["u"]}), tmp_path / "data" / "users.parquet")
+    with pytest.raises(DataError, match="1 users, but 3 histories"):
+        open_dataset(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("offsets", "items"),
+    [
+        (np.array([0, 2, 1, 3], np.int64), np.zeros(3, np.int32)),
+        (np.array([1, 3], np.int64), np.zeros(3, np.int32)),
+        (np.array([0, 2], np.int64), np.zeros(3, np.int32)),
+        (np.array([0, 3], np.int32), np.zeros(3, np.int32)),
+        (np.array([0, 3], np.int64), np.zeros(3, np.int64)),
+    ],
+    ids=["falling", "late start", "early end", "offsets of int32", "items of int64"],
+)
+def test_histories_of_another_form_are_refused(offsets: "np.ndarray", items: "np.ndarray") -> None:
+    with pytest.raises(DataError, match="prepare the dataset anew"):
+        Histories(offsets, items)
+
+
+def test_histories_by_user() -> None:
+    histories = Histories(OFFSETS, ITEMS)
+    assert len(histories) == 3
+    assert histories.lengths.tolist() == [3, 0, 4]
+    assert [histories.of(user).tolist() for user in range(3)] == [[2, 0, 2], [], [1, 1, 0, 2]]
+
+
+def test_taking_users_reorders_and_repeats() -> None:
+    taken = Histories(OFFSETS, ITEMS).take(np.array([2, 0, 1, 2]))
+    assert [taken.of(user).tolist() for user in range(4)] == [[1, 1, 0, 2], [2, 0, 2], [], [1, 1, 0, 2]]
+
+
+def test_slices_of_histories() -> None:
+    sliced = Histories(OFFSETS, ITEMS).slice(np.array([1, 3, 4]), np.array([3, 3, 7]))
+    assert [sliced.of(user).tolist() for user in range(3)] == [[0, 2], [], [1, 0, 2]]
