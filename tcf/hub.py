@@ -1,0 +1,125 @@
+"""Models from the Hugging Face hub, through its own client and its own local cache."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcf.fetch import SourceError
+
+__all__ = ["HubSource", "cached_snapshot", "download_snapshot"]
+
+# Patterns are matched against whole paths, so these stay on the top level: no copies for ONNX or OpenVINO.
+_TEXT_FILES = (
+    "config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "*_tokens.json",
+    "special_tokens_map.json",
+    "*.model",
+)
+_MARKS_OF_SENTENCE_ENCODERS = ("modules.json", "1_Pooling/config.json")
+_SAFETENSORS = ("model*.safetensors", "model.safetensors.index.json")
+_PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+_OFFLINE = "HF_HUB_OFFLINE is set and the hub's local cache does not hold all of it; unset it, or pass a local folder"
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A model on the hub.
+
+    Attributes:
+        repo_id: owner and name.
+    """
+
+    repo_id: str
+
+    def __str__(self) -> str:
+        """The source in words."""
+        return f"hub {self.repo_id}"
+
+
+def cached_snapshot(repo_id: str) -> Path | None:
+    """The model's folder if the hub's local cache holds all of it; no network is used."""
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return _complete_snapshot(repo_id, local_only=True)
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def download_snapshot(repo_id: str) -> Path:
+    """The model's folder in the hub's local cache, downloaded as far as it is not there.
+
+    Safetensors are preferred; pickled weights are downloaded only where a repository has nothing else.
+
+    Raises:
+        SourceError: the hub cannot be reached or has no such model, HF_HUB_OFFLINE forbids to ask, or the repository
+            lacks a part of a language model.
+    """
+    from huggingface_hub import is_offline_mode
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Errors of transport come from the HTTP library that this version of the hub's client uses; this is their base.
+    transport_error: type[BaseException] = HfHubHTTPError.__bases__[0]
+    try:
+        folder = _complete_snapshot(repo_id, local_only=False)
+    except (OSError, ValueError, transport_error) as error:
+        raise SourceError(_advice(repo_id, error)) from None
+    if folder is None:
+        lacking = "lacks config.json, a tokenizer, or weights (model*.safetensors or pytorch_model*.bin)"
+        raise SourceError(_OFFLINE if is_offline_mode() else lacking)
+    return folder
+
+
+def _complete_snapshot(repo_id: str, *, local_only: bool) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    for weights in (_SAFETENSORS, _PICKLED):
+        patterns = [*_TEXT_FILES, *_MARKS_OF_SENTENCE_ENCODERS, *weights]
+        folder = Path(snapshot_download(repo_id, allow_patterns=patterns, local_files_only=local_only))
+        if _holds_a_model(folder):
+            return folder
+    return None
+
+
+def _holds_a_model(folder: Path) -> bool:
+    """Whether a folder has a configuration, a tokenizer and every file of the weights."""
+    tokenizer = any(True for pattern in _TOKENIZER_FILES for _ in folder.glob(pattern))
+    return (folder / "config.json").is_file() and tokenizer and any(map(_all_there, _weights(folder)))
+
+
+def _weights(folder: Path) -> Iterator[list[Path]]:
+    """The files of the weights, once for each form in which they are there."""
+    for whole in ("model.safetensors", "pytorch_model.bin"):
+        yield [folder / whole]
+        index = folder / f"{whole}.index.json"
+        if index.is_file():
+            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            yield [folder / name for name in set(shards)]
+
+
+def _all_there(files: list[Path]) -> bool:
+    return all(file.is_file() for file in files)
+
+
+def _advice(repo_id: str, error: BaseException) -> str:
+    """One line: what went wrong and what to do."""
+    from huggingface_hub import errors, is_offline_mode
+
+    match error:
+        case errors.GatedRepoError():
+            return f"gated; accept its terms at huggingface.co/{repo_id} and log in with `hf auth login`"
+        case errors.RepositoryNotFoundError():
+            return "no such repository, or a private one; check the name, or log in with `hf auth login`"
+        case errors.HFValidationError():
+            return "not a valid hub id (owner/name)"
+        case errors.LocalEntryNotFoundError() if is_offline_mode():
+            return _OFFLINE
+        case errors.LocalEntryNotFoundError():
+            return "the hub cannot be reached; check the connection, the proxy or HF_ENDPOINT, or pass a local folder"
+        case _:
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,0 +1,111 @@
+"""Imports point one way, and the command line starts without anything heavy."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tcf
+
+ROOT = Path(tcf.__file__).parent
+
+# From the bottom up. A part may import the parts of lower layers; the parts of one layer know nothing of one another,
+# except in the layers of single files, where `OPEN` allows it.
+LAYERS = (
+    ("errors", "files", "config", "progress"),
+    ("assets", "obtain", "fetch", "hub", "grouplens"),
+    ("data",),
+    ("ranking", "models"),
+    ("train", "extract"),
+    ("evaluate",),
+    ("launch",),
+    ("cli", "cli_options"),
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+OPEN = (0, 1, 7)
+HEAVY = ("accelerate", "faiss", "huggingface_hub", "pyarrow", "tensorboard", "tokenizers", "torch", "transformers")
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def part_of(module: Path) -> str:
+    """`data` for tcf/data/raw.py, `cli` for tcf/cli.py."""
+    return module.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def parts_imported(source: str) -> Iterator[tuple[int, str]]:
+    """Line and part of tcf for every import in a source text, those inside functions included."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                found = [alias.name for alias in names]
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                found = [f"tcf.{alias.name}" for alias in names] if module == "tcf" else [module]
+            case ast.ImportFrom(level=level) if level > 0:
+                raise AssertionError(f"line {node.lineno}: a relative import; write the whole name")
+            case _:
+                continue
+        for name in found:
+            if name == "tcf" or name.startswith("tcf."):
+                yield node.lineno, name.partition("tcf.")[2].split(".")[0]
+
+
+def is_allowed(importer: str, imported: str) -> bool:
+    upper, lower = LEVEL[importer], LEVEL[imported]
+    return lower < upper or importer == imported or (lower == upper and upper in OPEN)
+
+
+def wrong_imports(importer: str, source: str) -> list[str]:
+    return [
+        f"line {line}: {importer} imports {imported}"
+        for line, imported in parts_imported(source)
+        if not is_allowed(importer, imported)
+    ]
+
+
+def test_every_part_has_its_layer() -> None:
+    assert {part_of(module) for module in modules()} == set(LEVEL)
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: str(module.relative_to(ROOT)))
+def test_imports_point_to_lower_layers(module: Path) -> None:
+    assert wrong_imports(part_of(module), module.read_text(encoding="utf-8")) == []
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    assert list(parts_imported((ROOT / "__init__.py").read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "source", "allowed"),
+    [
+        ("train", "from tcf.data.split import split", True),
+        ("train", "def f():\n    from tcf.extract.stage import extract", False),
+        ("extract", "import tcf.train.loop", False),
+        ("data", "from tcf import models", False),
+        ("models", "from tcf.ranking.metrics import hit_rate", False),
+        ("hub", "from tcf.fetch import SourceError", True),
+        ("fetch", "from tcf.data.lines import read", False),
+        ("evaluate", "import torch, tcf.launch", False),
+    ],
+)
+def test_the_rule_itself(importer: str, source: str, allowed: bool) -> None:
+    assert (wrong_imports(importer, source) == []) is allowed
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import runpy, sys\n"
+        "sys.argv = ['tcf', '--help']\n"
+        "try: runpy.run_module('tcf.cli', run_name='__main__')\n"
+        "except SystemExit as end: code = end.code\n"
+        f"print('loaded:', code, sorted(set({HEAVY}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "Usage: tcf" in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded: 0 []"
