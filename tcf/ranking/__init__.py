@@ -1,0 +1,1 @@
+"""Arrays in, lists and ranks out: search through FAISS, exact ranks, metrics."""

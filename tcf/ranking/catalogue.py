@@ -1,0 +1,184 @@
+"""The catalogue to be ranked: item vectors, with items of equal vectors folded into one row.
+
+Distinct items may have one and the same vector, for instance two products with one title. A matrix product may give
+equal rows scores that differ in the last bit, depending on where the rows stand. So a vector is scored once, and all
+the items that share it get that one score: they tie exactly.
+
+Shapes: N items, R rows (unique vectors), D width.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.errors import RunError
+
+__all__ = ["Catalogue", "Rows", "blocks"]
+
+_BLOCK = 8192
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which items share a row of scores; rows that stand for several items come first.
+
+    Attributes:
+        row_of_item: (N,) int64.
+        offsets: (R + 1,) int64; row r stands for items[offsets[r]:offsets[r + 1]].
+        items: (N,) int64 item indices by row, ascending within a row.
+        n_shared: rows 0..n_shared - 1 stand for several items each, the others for one.
+    """
+
+    row_of_item: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int64]
+    n_shared: int
+
+    @classmethod
+    def one_each(cls, n_items: int) -> "Rows":
+        """Every item has a row of its own, of the same number."""
+        return cls.of(np.arange(n_items))
+
+    @classmethod
+    def of(cls, first_N: npt.NDArray[np.int64]) -> "Rows":
+        """Group items by the first item that each one equals.
+
+        Args:
+            first_N: (N,) the lowest index of an equal item, which may be the item itself.
+        """
+        _, group_N, sizes = np.unique(first_N, return_inverse=True, return_counts=True)
+        order = np.argsort(sizes == 1, kind="stable")
+        row_of_group = np.empty(len(order), np.int64)
+        row_of_group[order] = np.arange(len(order))
+        row_of_item = row_of_group[group_N]
+        offsets = np.concatenate([[0], np.cumsum(sizes[order])]).astype(np.int64)
+        return cls(row_of_item, offsets, np.argsort(row_of_item, kind="stable"), int((sizes > 1).sum()))
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue."""
+        return len(self.row_of_item)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of scores."""
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Items a row, (R,)."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Item vectors, ready to be searched and ranked.
+
+    Attributes:
+        vectors_RD: unique vectors, (R, D) float32, all finite.
+        rows: which items have which of them.
+    """
+
+    vectors_RD: npt.NDArray[np.float32]
+    rows: Rows
+
+    @classmethod
+    def build(cls, vectors_ND: npt.NDArray[np.float32]) -> "Catalogue":
+        """Check the vectors of all items and fold equal ones; 0.0 and -0.0 are equal.
+
+        Args:
+            vectors_ND: one vector an item, (N, D) float32, N and D at least 1.
+
+        Raises:
+            RunError: not such an array, or some value is not finite.
+        """
+        check_matrix(vectors_ND, "item vectors")
+        check_finite(vectors_ND, "item")
+        rows = Rows.of(_first_equal(vectors_ND))
+        vectors_RD = vectors_ND[rows.items[rows.offsets[:-1]]]
+        vectors_RD += np.float32(0)  # turns -0.0 into 0.0
+        return cls(vectors_RD, rows)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, N."""
+        return self.rows.n_items
+
+    @property
+    def width(self) -> int:
+        """Width of a vector, D."""
+        return int(self.vectors_RD.shape[1])
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover 0..n - 1."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def check_matrix(values: npt.NDArray[np.float32], name: str) -> None:
+    """Refuse anything but a float32 matrix with columns and rows.
+
+    Raises:
+        RunError: naming what was found.
+    """
+    if values.ndim != 2 or values.dtype != np.float32 or 0 in values.shape:
+        raise RunError(
+            f"{name}: expected a float32 matrix, one row or more, found {values.dtype} of shape {values.shape}; "
+            "convert them first"
+        )
+
+
+def check_finite(values: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.float64]:
+    """Length of every row, (rows,) float64.
+
+    Args:
+        values: float32 matrix.
+        what: what a row belongs to, for the message.
+
+    Raises:
+        RunError: some row has a value that is not finite; names the first such row and their number.
+    """
+    squares = np.empty(len(values))
+    for block in blocks(len(values), _BLOCK):
+        with np.errstate(invalid="ignore"):  # NaN is looked for below
+            np.einsum("rd,rd->r", values[block], values[block], dtype=np.float64, out=squares[block])
+    bad = np.flatnonzero(~np.isfinite(squares))
+    if len(bad):
+        raise RunError(
+            f"{what} {bad[0]}: expected finite values, found NaN or infinity, in {len(bad)} of {len(values)} vectors; "
+            "train with a smaller learning rate, or check the vector cache"
+        )
+    return np.asarray(np.sqrt(squares))
+
+
+def _first_equal(vectors_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """For every row the first row equal to it: found by hash, then checked value by value."""
+    for seed in itertools.count():
+        _, index, inverse = np.unique(_hashes(vectors_ND, seed), return_index=True, return_inverse=True)
+        first_N = index[inverse].astype(np.int64)
+        if _all_equal(vectors_ND, first_N):
+            break
+    return first_N
+
+
+def _hashes(vectors_ND: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of every row, (N,): the sum of its bits, each 32 times a random odd number, modulo 2^64."""
+    width = vectors_ND.shape[1]
+    factors_D = np.random.default_rng(seed).integers(0, 2**64, width, dtype=np.uint64) | np.uint64(1)
+    hashes = np.empty(len(vectors_ND), np.uint64)
+    for block in blocks(len(vectors_ND), _BLOCK):
+        bits = np.ascontiguousarray(vectors_ND[block] + np.float32(0)).view(np.uint32)
+        hashes[block] = bits.astype(np.uint64) @ factors_D
+    return hashes
+
+
+def _all_equal(vectors_ND: npt.NDArray[np.float32], first_N: npt.NDArray[np.int64]) -> bool:
+    """Whether every row equals the row that stands for it."""
+    later = np.flatnonzero(first_N != np.arange(len(first_N)))
+    return all(
+        np.array_equal(vectors_ND[later[block]], vectors_ND[first_N[later[block]]])
+        for block in blocks(len(later), _BLOCK)
+    )

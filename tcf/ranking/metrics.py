@@ -1,0 +1,103 @@
+"""Metrics of ranked targets, one target a user; ties count with their expected value.
+
+A target with g candidates above it and e others that score the same takes each of the positions g + 1 to g + 1 + e with
+equal probability. Every metric is the mean of a value a position over these, so constant scores earn what random scores
+earn. A target that is no candidate earns nothing.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.errors import RunError
+from tcf.ranking.ranks import Ranks
+
+__all__ = ["hit_rate", "ndcg", "reciprocal_rank", "summary"]
+
+
+def hit_rate(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
+    """Probability that the target is among the first k, by user.
+
+    The second target below ties with three others for positions 2 to 5, of which two are within the first three:
+
+    >>> counts = np.array([[0, 1, 3], [0, 3, 0]])
+    >>> hit_rate(Ranks(counts[0], counts[1], np.array([9, 9, 9])), 3)
+    array([1. , 0.5, 0. ])
+
+    Raises:
+        RunError: k is less than 1 or beyond the depth of the ranks.
+    """
+    _check_depth(ranks, k)
+    within = np.clip(k - ranks.greater, 0, ranks.equal + 1)
+    return np.where(ranks.is_candidate, within / (ranks.equal + 1), 0.0)
+
+
+def ndcg(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
+    """Expected normalised discounted cumulative gain within the first k, by user.
+
+    With one relevant item this is 1 / log2(1 + position) for a position of at most k, else 0. The first target below
+    takes position 3, the second one of the positions 1 to 3: (1 + 1 / log2(3) + 1 / log2(4)) / 3.
+
+    >>> counts = np.array([[2, 0, 3], [0, 2, 0]])
+    >>> ndcg(Ranks(counts[0], counts[1], np.array([9, 9, 9])), 3).round(4)
+    array([0.5   , 0.7103, 0.    ])
+
+    Raises:
+        RunError: k is less than 1 or beyond the depth of the ranks.
+    """
+    _check_depth(ranks, k)
+    positions = np.arange(1, min(k, _largest(ranks)) + 1)
+    return _expected(ranks, 1 / np.log2(1 + positions))
+
+
+def reciprocal_rank(ranks: Ranks) -> npt.NDArray[np.float64]:
+    """Expected 1 / position of the target, by user.
+
+    The second target below takes position 2 or 3: (1/2 + 1/3) / 2.
+
+    >>> counts = np.array([[0, 1], [0, 1]])
+    >>> reciprocal_rank(Ranks(counts[0], counts[1], np.array([4, 4]))).round(4)
+    array([1.    , 0.4167])
+
+    Raises:
+        RunError: the ranks are not exact at all depths.
+    """
+    if ranks.depth is not None:
+        raise RunError(f"reciprocal ranks: expected exact ranks, found ranks to depth {ranks.depth}; rank in full")
+    return _expected(ranks, 1 / np.arange(1, _largest(ranks) + 1))
+
+
+def summary(ranks: Ranks, k: int = 10) -> dict[str, float]:
+    """Means over the users, as fractions: `hr@k`, `ndcg@k` and, of exact ranks, `mrr`.
+
+    >>> summary(Ranks(np.array([0, 7]), np.array([0, 0]), np.array([8, 8])), 5)
+    {'hr@5': 0.5, 'ndcg@5': 0.5, 'mrr': 0.5625}
+
+    Raises:
+        RunError: there are no users, or k is beyond the depth of the ranks.
+    """
+    if not len(ranks):
+        raise RunError("metrics: expected the ranks of one user or more, found none")
+    means = {f"hr@{k}": float(hit_rate(ranks, k).mean()), f"ndcg@{k}": float(ndcg(ranks, k).mean())}
+    return means if ranks.depth is not None else means | {"mrr": float(reciprocal_rank(ranks).mean())}
+
+
+def _expected(ranks: Ranks, gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean gain over the positions that the target may take; gains[p - 1] is that of position p, none beyond."""
+    cumulative = np.concatenate([[0.0], np.cumsum(gains)])
+    first = np.minimum(ranks.greater, len(gains))
+    last = np.minimum(ranks.greater + ranks.equal + 1, len(gains))
+    # A single position is looked up, because a difference of two large sums would lose digits.
+    single = np.where(last > first, gains[np.minimum(first, len(gains) - 1)], 0.0)
+    mean = np.where(ranks.equal == 0, single, (cumulative[last] - cumulative[first]) / (ranks.equal + 1))
+    return np.where(ranks.is_candidate, mean, 0.0)
+
+
+def _largest(ranks: Ranks) -> int:
+    """The largest position that any target may take."""
+    return int((ranks.greater + ranks.equal).max(initial=0)) + 1
+
+
+def _check_depth(ranks: Ranks, k: int) -> None:
+    if k < 1 or (ranks.depth is not None and k > ranks.depth):
+        deepest = "" if ranks.depth is None else f" and at most {ranks.depth}, the depth of the ranks"
+        raise RunError(f"k: expected at least 1{deepest}, found {k}")

@@ -1,0 +1,85 @@
+"""What gives scores: anything that can score the whole catalogue for a block of users.
+
+Shapes: U users in all, B users of a block, R rows of scores (one item each, or several with equal vectors), D width.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.errors import RunError
+from tcf.ranking.catalogue import Catalogue, Rows, check_finite, check_matrix
+from tcf.ranking.search import Search, exhaustive_search
+
+__all__ = ["InnerProduct", "Scorer"]
+
+
+class Scorer(Protocol):
+    """Scores of every item for every user; a higher score is a better item."""
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, U."""
+
+    @property
+    def rows(self) -> Rows:
+        """Which items share a row of scores."""
+
+    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Scores of all rows for some users, (B, R) float32, finite; a user's scores must not depend on the block."""
+
+
+@dataclass(frozen=True)
+class InnerProduct:
+    """Scores of user states against a catalogue; the best ones can also be had as lists, through FAISS.
+
+    Attributes:
+        catalogue: the items.
+        states_UD: one state a user, (U, D) float32.
+        device: where FAISS searches; `cuda` needs a FAISS built for GPUs, otherwise the CPU searches.
+
+    Raises:
+        RunError: widths differ, a state is not finite, or a score might not fit into float32.
+    """
+
+    catalogue: Catalogue
+    states_UD: npt.NDArray[np.float32]
+    device: Literal["cpu", "cuda"] = "cpu"
+    search: Search = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_matrix(self.states_UD, "user states")
+        if self.states_UD.shape[1] != self.catalogue.width:
+            raise RunError(
+                f"user states: expected width {self.catalogue.width}, that of the item vectors, found "
+                f"{self.states_UD.shape[1]}; take states and vectors from the same model"
+            )
+        self._check_range()
+        object.__setattr__(self, "search", exhaustive_search(self.catalogue.vectors_RD, self.device))
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.states_UD)
+
+    @property
+    def rows(self) -> Rows:
+        """Which items have which vector."""
+        return self.catalogue.rows
+
+    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Scores of all unique vectors for some users, (B, R)."""
+        return np.asarray(self.states_UD[users] @ self.catalogue.vectors_RD.T)
+
+    def _check_range(self) -> None:
+        """No score and no partial sum of one exceeds the product of the two vectors' lengths."""
+        lengths = check_finite(self.states_UD, "user")
+        longest = check_finite(self.catalogue.vectors_RD, "item").max()
+        large = np.flatnonzero(lengths * longest > np.finfo(np.float32).max)
+        if len(large):
+            raise RunError(
+                f"user {large[0]}: expected scores within float32, found a state of length {lengths[large[0]]:.3g} and "
+                f"an item vector of length {longest:.3g}, {len(large)} users in all; the model has diverged, train anew"
+            )
