@@ -1,0 +1,85 @@
+"""What a run tells while it trains: a line an epoch, a file for programs, events for TensorBoard."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["Epoch", "EpochLog"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to.
+
+    Attributes:
+        number: counted from 1.
+        loss: mean training loss a target.
+        hr: HR@10 on validation, a fraction.
+        ndcg: NDCG@10 on validation.
+        examples_per_second: training targets a second, validation not counted.
+    """
+
+    number: int
+    loss: float
+    hr: float
+    ndcg: float
+    examples_per_second: float
+
+
+class EpochLog:
+    """A context manager that writes every epoch to standard error, `epochs.jsonl` and `events/`.
+
+    `epochs.jsonl` holds no times, so that equal runs write equal bytes.
+
+    Args:
+        folder: the run's directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = (folder / "epochs.jsonl").open("w", encoding="utf-8")
+        self._events = SummaryWriter(str(folder / "events"))
+
+    def __enter__(self) -> Self:
+        """Nothing more to open."""
+        return self
+
+    def write(self, epoch: Epoch, best: float, best_epoch: int) -> None:
+        """Tell about an epoch.
+
+        Args:
+            epoch: the one that has just ended.
+            best: the best HR@10 so far.
+            best_epoch: its epoch.
+        """
+        print(
+            f"epoch {epoch.number}  loss {epoch.loss:.4f}  hr@10 {epoch.hr:.4f}  ndcg@10 {epoch.ndcg:.4f}  "
+            f"{epoch.examples_per_second:.0f} examples/s  best {best:.4f} (epoch {best_epoch})",
+            file=sys.stderr,
+            flush=True,
+        )
+        numbers = {"epoch": epoch.number, "loss": epoch.loss, "hr@10": epoch.hr, "ndcg@10": epoch.ndcg}
+        print(json.dumps(numbers, allow_nan=False), file=self._lines, flush=True)
+        self._write_events(epoch)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        self._lines.close()
+        self._events.close()
+
+    def _write_events(self, epoch: Epoch) -> None:
+        scalars = {
+            "train/loss": epoch.loss,
+            "train/examples_per_second": epoch.examples_per_second,
+            "validation/hr@10": epoch.hr,
+            "validation/ndcg@10": epoch.ndcg,
+        }
+        for tag, value in scalars.items():
+            self._events.add_scalar(tag, value, epoch.number)
+        self._events.flush()
