@@ -8,13 +8,12 @@ VENV := .venv/made
 USE := .venv/installed-for-use
 DEVELOP := .venv/installed-for-development
 
-.PHONY: help quickstart test check bench clean
+.PHONY: help quickstart test check clean
 
 help:
 	@echo "make quickstart  the whole way on MovieLens 100K, with a table at the end"
 	@echo "make test        the tests"
 	@echo "make check       ruff (style, docstrings, format), mypy and the direction of imports"
-	@echo "make bench       the benchmarks"
 	@echo "make clean       remove .venv and the caches of tools"
 
 quickstart: $(USE)
@@ -30,12 +29,9 @@ check: $(DEVELOP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
-bench: $(DEVELOP)
-	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
-
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find tcf tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find tcf tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV):
 	@$(PYTHON) -c 'import sys; sys.exit("tcf needs Python 3.11 or newer; make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'

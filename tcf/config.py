@@ -72,16 +72,21 @@ class ExtractConfig(_Checked):
     """How a language model turns texts into vectors."""
 
     pooling: Literal["auto", "mean", "first", "last"] = _option(
-        "auto", "Tokens to one vector; auto: mean for decoders and sentence encoders, first for BERT."
+        "auto",
+        "How a text's token states become one vector; auto: mean for decoders and sentence encoders, first for BERT.",
     )
-    max_tokens: int = _option(30, "Longest token sequence, special tokens included; the front is kept.", minimum=2)
+    max_tokens: int = _option(
+        30, "Tokens of a text to read at most, special tokens included; the rest is cut off.", minimum=2
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(
         "auto", "Type to compute in; auto: float32 on CPU, on CUDA the checkpoint's 16-bit type or bfloat16."
     )
     storage: Literal["float16", "float32"] = _option("float16", "Type to store vectors in.")
-    shard_rows: int = _option(8192, "Vectors a shard: what a kill can lose.", minimum=1)
+    shard_rows: int = _option(
+        8192, "Vectors in a shard; shards are saved one by one, so an interruption loses one at most.", minimum=1
+    )
     tokens_per_batch: int | None = _option(
-        None, "Tokens the device runs at once; 2048 on CPU, 32768 on CUDA if not given.", minimum=1
+        None, "Tokens in one call of the model; 2048 on CPU, 32768 on CUDA if not given.", minimum=1
     )
     device: Device = _option("auto", "Device to compute on: auto, cpu, cuda, cuda:1, ...")
 
@@ -93,17 +98,20 @@ class TrainConfig(_Checked):
     backbone: Literal["sasrec"] = _option("sasrec", "Sequence model over the item vectors.")
     items: Literal["text", "id"] = _option("text", "Items as cached text vectors (TCF) or as learned ids (IDCF).")
     width: int = _option(512, "Width of item vectors and user states inside the model.", minimum=1)
-    dtl_layers: int = _option(2, "Linear + GELU layers from the cached vector's width to the model's.", minimum=1)
+    dtl_layers: int = _option(
+        2, "Layers (linear, then GELU) from the cached vector's width to the model's; items as text only.", minimum=1
+    )
     blocks: int = _option(2, "Transformer blocks of SASRec.", minimum=1)
-    heads: int = _option(2, "Attention heads a block.", minimum=1)
-    history: int = _option(20, "Items of a user's history that the model reads.", minimum=1)
+    heads: int = _option(2, "Attention heads in each block.", minimum=1)
+    history: int = _option(20, "Latest items of a user's history that the model reads.", minimum=1)
     dropout: float = _option(0.1, "Dropout rate in the DTL and in SASRec.", minimum=0)
-    batch_users: int = _option(64, "Users a training step.", minimum=2)
+    batch_users: int = _option(64, "Users in each training step.", minimum=2)
     learning_rate: float = _option(1e-3, "Learning rate of AdamW.", minimum=0)
     weight_decay: float = _option(0.1, "Decoupled weight decay of AdamW.", minimum=0)
-    epochs: int = _option(200, "Most epochs to train.", minimum=1)
+    epochs: int = _option(200, "Epochs to train at most.", minimum=1)
     patience: int | None = _option(
-        None, "Stop after this many epochs without a better validation HR@10; 5 for text, 10 for ids if not given.",
+        None,
+        "Stop after this many epochs without a better validation HR@10; 5 for text, 10 for ids if not given.",
         minimum=1,
     )
     seed: int = _option(0, "Seed of initialisation, batch order and dropout.", minimum=0)
@@ -133,9 +141,12 @@ class TrainConfig(_Checked):
 class EvaluateConfig(_Checked):
     """How a run's rankings are judged."""
 
-    split: Literal["test", "validation"] = _option("test", "Which held-out target to rank.")
+    split: Literal["test", "validation"] = _option(
+        "test", "Which held-out item to rank: the last of each history (test), or the one before it (validation)."
+    )
     seen: Literal["keep", "mask"] = _option(
-        "keep", "A target that the user has met before: keep it as a candidate, or mask it as the study's code did."
+        "keep",
+        "A held-out item that the user has met before: keep it as a candidate, or mask it as the study's code did.",
     )
     device: Device = _option("auto", "Device to compute user states on: auto, cpu, cuda, ...")
 

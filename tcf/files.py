@@ -33,6 +33,7 @@ __all__ = [
     "publishing",
     "publishing_file",
     "read_manifest",
+    "refuse_occupied",
     "remove_leftovers",
     "seal",
     "sha256_file",
@@ -133,7 +134,7 @@ def publishing(path: Path, *, duplicate_is_harmless: bool = False) -> Iterator[P
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not duplicate_is_harmless:
-        _refuse_occupied(path)
+        refuse_occupied(path)
         remove_leftovers(path.parent, path.name)
     staging = path.parent / f".{path.name}.partial-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     staging.mkdir()
@@ -150,7 +151,12 @@ def publishing_file(path: Path) -> Iterator[Path]:
     """Give a path to write a file at; on a clean exit it becomes `path`, replacing what was there, else it is removed.
 
     Readers see all of the file or none of it.
+
+    Raises:
+        RunError: a directory is at `path`.
     """
+    if path.is_dir():
+        raise RunError(f"{path}: expected a file or nothing, found a directory; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, path.name)
     staging = path.parent / f".{path.name}.partial-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -273,7 +279,12 @@ def remove_leftovers(parent: Path, name: str | None = None) -> int:
     return removed
 
 
-def _refuse_occupied(path: Path) -> None:
+def refuse_occupied(path: Path) -> None:
+    """Check that a directory can be published at `path`: nothing is there, or an empty directory.
+
+    Raises:
+        RunError: something is there.
+    """
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists():
@@ -286,7 +297,7 @@ def _rename_into_place(staging: Path, path: Path, duplicate_is_harmless: bool) -
     except OSError:
         if duplicate_is_harmless and is_published(path):
             return
-        _refuse_occupied(path)
+        refuse_occupied(path)
         raise
     _sync_directory(path.parent)
 

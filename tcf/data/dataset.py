@@ -40,8 +40,10 @@ class Histories:
             DataError: types, order or length do not fit.
         """
         if self.offsets.dtype != np.int64 or self.items.dtype != np.int32:
-            raise DataError(f"histories: expected int64 offsets, int32 items, found {self.offsets.dtype}, "
-                            f"{self.items.dtype}; prepare the dataset anew")
+            raise DataError(
+                f"histories: expected int64 offsets, int32 items, found {self.offsets.dtype}, "
+                f"{self.items.dtype}; prepare the dataset anew"
+            )
         falls = bool((np.diff(self.offsets) < 0).any())
         if self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or falls:
             raise DataError("histories: offsets do not divide the items; prepare the dataset anew")
@@ -145,12 +147,13 @@ def write_dataset(
     return open_dataset(path)
 
 
-def open_dataset(path: Path) -> Dataset:
+def open_dataset(path: str | Path) -> Dataset:
     """Read a dataset directory.
 
     Raises:
         DataError: no finished dataset is there, or its files do not fit together.
     """
+    path = Path(path)
     manifest = read_manifest(path, DATASET)
     try:
         items = pq.read_table(path / "items.parquet")
@@ -179,7 +182,8 @@ def _strings(column: pa.ChunkedArray) -> "pa.LargeStringArray":
 def _check_consistent(dataset: Dataset) -> None:
     items = dataset.histories.items
     if len(dataset.histories) != dataset.n_users:
-        raise DataError(f"{dataset.path}: {dataset.n_users} users, but {len(dataset.histories)} histories; "
-                        "prepare it anew")
+        raise DataError(
+            f"{dataset.path}: {dataset.n_users} users, but {len(dataset.histories)} histories; prepare it anew"
+        )
     if len(items) and not (items.min() >= 0 and items.max() < dataset.n_items):
         raise DataError(f"{dataset.path}: histories name items outside 0..{dataset.n_items - 1}; prepare it anew")

@@ -5,6 +5,7 @@ Among 10^8 keys two different contents share a key with a probability of about 1
 Shapes: n keys are (n, 2) uint64.
 """
 
+import itertools
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -33,7 +34,7 @@ def sequence_keys(tokens: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64])
     """
     content = memoryview(tokens.astype("<i4").tobytes())
     bounds = (offsets * 4).tolist()
-    return _hashed(content[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+    return _hashed(content[a:b] for a, b in itertools.pairwise(bounds))
 
 
 def locate(wanted: Keys, among: Keys) -> npt.NDArray[np.int64]:

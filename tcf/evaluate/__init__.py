@@ -1,0 +1,1 @@
+"""Runs and baselines to evaluations, recommendations and comparisons."""

@@ -1,0 +1,174 @@
+"""Rankings without a model, each a scorer for `tcf.ranking.ranks.rank_targets`: what a model has to beat.
+
+They learn from training interactions only, and score every item of the catalogue.
+
+Shapes: U users in all, B users of a block, N items.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.config import Baseline
+from tcf.data.dataset import Histories
+from tcf.data.split import latest, training_counts, training_histories
+from tcf.ranking.catalogue import Rows
+from tcf.ranking.scorers import Scorer
+
+__all__ = ["CoOccurrence", "Popularity", "Random", "baseline"]
+
+_WINDOW = 5
+# 1 / distance in whole numbers: sums of whole numbers do not depend on their order, so equal scores tie exactly.
+_WEIGHTS = math.lcm(*range(1, _WINDOW + 1)) // np.arange(1, _WINDOW + 1)
+
+
+def baseline(name: Baseline, histories: Histories, earlier: Histories, n_items: int, *, seed: int = 0) -> Scorer:
+    """Build a baseline.
+
+    Args:
+        name: which one.
+        histories: the users' whole histories; only their training part is learned from.
+        earlier: what the users have done before their targets: the input of the split that is ranked.
+        n_items: size of the catalogue.
+        seed: of the random scores.
+    """
+    match name:
+        case "popularity":
+            return Popularity.learn(histories, n_items)
+        case "random":
+            return Random(len(histories), n_items, seed)
+        case "co-occurrence":
+            return CoOccurrence.learn(histories, earlier, n_items)
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """Scores an item by its number of training interactions, alike for every user.
+
+    Attributes:
+        n_users: number of users.
+        counts: training interactions of every item, (N,).
+    """
+
+    n_users: int
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def learn(cls, histories: Histories, n_items: int) -> "Popularity":
+        """Count the training part of whole histories."""
+        return cls(len(histories), training_counts(histories, n_items))
+
+    @property
+    def rows(self) -> Rows:
+        """Every item has a score of its own."""
+        return Rows.one_each(len(self.counts))
+
+    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Scores of all items for some users, (B, N)."""
+        return np.tile(self.counts.astype(np.float32), (len(users), 1))
+
+
+@dataclass(frozen=True)
+class Random:
+    """Scores every item for every user by a draw that depends on user, item and seed alone.
+
+    Attributes:
+        n_users: number of users.
+        n_items: number of items.
+        seed: another seed, another ranking.
+    """
+
+    n_users: int
+    n_items: int
+    seed: int
+
+    @property
+    def rows(self) -> Rows:
+        """Every item has a score of its own."""
+        return Rows.one_each(self.n_items)
+
+    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Scores of all items for some users, (B, N), uniform in [0, 1)."""
+        key = np.random.default_rng(self.seed).integers(0, 2**32, dtype=np.uint32)
+        users_B = _mixed(_mixed(users.astype(np.uint32)) ^ key)
+        items_N = _mixed(np.arange(self.n_items, dtype=np.uint32))
+        bits_BN = _mixed(users_B[:, None] ^ items_N[None, :])
+        return (bits_BN >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+
+
+@dataclass(frozen=True)
+class CoOccurrence:
+    """Scores an item by how near, and how often, it occurred to the user's latest items in training histories.
+
+    Two items at most 5 positions apart in a training history count 1 / distance for one another. A user's score for an
+    item is its count with each of the user's last 5 items, times 1 / (that item's position from the end).
+
+    Attributes:
+        recent: the users' last items.
+        offsets: (N + 1,) int64; item i has counts with columns[offsets[i]:offsets[i + 1]].
+        columns: item indices, ascending within an item.
+        counts: float64 whole numbers, in units of 1 / 60.
+    """
+
+    recent: Histories
+    offsets: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.float64]
+
+    @classmethod
+    def learn(cls, histories: Histories, earlier: Histories, n_items: int) -> "CoOccurrence":
+        """Count the training part of whole histories, to score what follows the earlier items."""
+        keys, weights = _pairs(training_histories(histories), n_items)
+        pairs, pair_of_key = np.unique(keys, return_inverse=True)
+        counts = np.bincount(pair_of_key, weights, minlength=len(pairs)).astype(np.float64)
+        first, second = np.divmod(pairs, n_items)
+        offsets = np.searchsorted(first, np.arange(n_items + 1))
+        return cls(latest(earlier, _WINDOW), offsets.astype(np.int64), second, counts)
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.recent)
+
+    @property
+    def rows(self) -> Rows:
+        """Every item has a score of its own."""
+        return Rows.one_each(len(self.offsets) - 1)
+
+    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Scores of all items for some users, (B, N); in float64 until they are complete."""
+        n_items, recent = len(self.offsets) - 1, self.recent.take(users)
+        owners = np.repeat(np.arange(len(users)), recent.lengths)
+        back = np.repeat(recent.offsets[1:], recent.lengths) - np.arange(len(recent.items))
+        starts, stops = self.offsets[recent.items], self.offsets[recent.items + 1]
+        lengths = stops - starts
+        begins = np.cumsum(lengths) - lengths
+        entries = np.arange(lengths.sum()) + np.repeat(starts - begins, lengths)
+        cells = np.repeat(owners * n_items, lengths) + self.columns[entries]
+        gains = np.repeat(_WEIGHTS[back - 1], lengths) * self.counts[entries]
+        return np.bincount(cells, gains, minlength=len(users) * n_items).reshape(-1, n_items).astype(np.float32)
+
+
+def _pairs(histories: Histories, n_items: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """All pairs of items within the window, in both directions, as first * n_items + second, with their weights."""
+    users = np.repeat(np.arange(len(histories)), histories.lengths)
+    items = histories.items.astype(np.int64)
+    keys, weights = [], []
+    for distance, weight in enumerate(_WEIGHTS, start=1):
+        together = users[distance:] == users[:-distance]
+        earlier, later = items[:-distance][together], items[distance:][together]
+        keys += [earlier * n_items + later, later * n_items + earlier]
+        weights.append(np.full(2 * len(earlier), weight))
+    return np.concatenate(keys), np.concatenate(weights)
+
+
+def _mixed(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Scrambles 32-bit integers, one to one: alternating shifts and odd factors, modulo 2^32."""
+    mixed = values.copy()
+    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
+        mixed ^= mixed >> np.uint32(shift)
+        mixed *= np.uint32(factor)
+    mixed ^= mixed >> np.uint32(15)
+    return mixed

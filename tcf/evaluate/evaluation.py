@@ -1,0 +1,131 @@
+"""An evaluation: every user's rank of the held-out target, the metrics from those ranks alone, and their directory."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tcf.config import EvaluateConfig, to_mapping
+from tcf.data.dataset import Dataset
+from tcf.data.split import held_out
+from tcf.errors import RunError
+from tcf.files import Format, Manifest, is_published, publish_file, publishing, read_manifest, refuse_occupied, seal
+from tcf.ranking.metrics import summary
+from tcf.ranking.ranks import Ranks, rank_targets
+from tcf.ranking.scorers import Scorer
+
+__all__ = ["EVALUATION", "Evaluation", "evaluate", "found_alike", "open_evaluation"]
+
+EVALUATION = Format(name="tcf-evaluation", version=1, error=RunError, made_by="tcf evaluate")
+_KEYS = ("hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split")  # a manifest sorts them
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation.
+
+    Attributes:
+        path: its directory.
+        metrics: `hr@10`, `ndcg@10`, `mrr` as fractions, `users`, `candidates` (the whole catalogue), `seen` (the policy
+            for a target met before), `split`.
+        manifest: what made it.
+    """
+
+    path: Path
+    metrics: Mapping[str, Any]
+    manifest: Manifest
+
+
+def evaluate(
+    scorer: Scorer,
+    dataset: Dataset,
+    *,
+    out: Path,
+    inputs: Mapping[str, str],
+    ranking: str,
+    config: EvaluateConfig,
+) -> Evaluation:
+    """Rank every user's held-out item among the whole catalogue less the user's earlier items, and publish the ranks.
+
+    Args:
+        scorer: scores of all items for every user of the dataset, made without the held-out items.
+        dataset: gives the targets and what each user has seen.
+        out: directory to make.
+        inputs: fingerprints of what the scores were made from, the dataset's among them.
+        ranking: what was ranked: the kind of the run, or the baseline's name.
+        config: split and policy.
+
+    Raises:
+        RunError: a score is not finite, or something is at `out` already.
+    """
+    queries = held_out(dataset.histories, config.split)
+    ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen)
+    metrics: dict[str, Any] = {
+        **summary(ranks),
+        "users": len(ranks),
+        "candidates": dataset.n_items,
+        "seen": config.seen,
+        "split": config.split,
+    }
+    settings = {**to_mapping(config), "ranking": ranking}
+    with publishing(out) as staging:
+        _write_ranks(ranks, queries.targets, staging / "ranks.parquet")
+        publish_file(staging / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+        manifest = seal(staging, EVALUATION, inputs=inputs, config=settings, facts=metrics)
+    return Evaluation(out, metrics, manifest)
+
+
+def found_alike(out: Path, *, inputs: Mapping[str, str], ranking: str, config: EvaluateConfig) -> Evaluation | None:
+    """The finished evaluation at `out` if it is of these inputs and settings; None where nothing is there.
+
+    Raises:
+        RunError: an evaluation of other inputs or settings is there, with the differences, or something else.
+    """
+    if not is_published(out):
+        refuse_occupied(out)
+        return None
+    found = open_evaluation(out)
+    wanted = {**to_mapping(config), "ranking": ranking, **inputs}
+    there = {**found.manifest.config, **found.manifest.inputs}
+    differing = [
+        f"{key}: there {_short(there.get(key))}, asked for {_short(wanted.get(key))}"
+        for key in sorted({*wanted, *there} - {"device"})
+        if wanted.get(key) != there.get(key)
+    ]
+    if differing:
+        raise RunError(f"{out}: holds another evaluation ({'; '.join(differing)}); remove it or name another --out")
+    return found
+
+
+def open_evaluation(path: Path) -> Evaluation:
+    """Read an evaluation's directory.
+
+    Raises:
+        RunError: no finished evaluation is there.
+    """
+    manifest = read_manifest(path, EVALUATION)
+    return Evaluation(path, {key: manifest.facts[key] for key in _KEYS}, manifest)
+
+
+def _short(value: Any) -> str:
+    """A setting as it is, the front of a fingerprint."""
+    text = "none" if value is None else str(value)
+    return text if len(text) < 64 else text[:12] + "..."
+
+
+def _write_ranks(ranks: Ranks, targets: "np.ndarray[Any, np.dtype[np.int64]]", file: Path) -> None:
+    table = pa.table(
+        {
+            "user": np.arange(len(ranks), dtype=np.int32),
+            "target": targets.astype(np.int32),
+            "rank": ranks.rank,
+            "ties": ranks.equal,
+            "candidates": ranks.candidates,
+        }
+    )
+    pq.write_table(table, file)

@@ -1,0 +1,153 @@
+"""The best items for every user, under outside ids, for use elsewhere.
+
+Shapes: B users of a block, K places.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tcf.data.dataset import Dataset
+from tcf.data.lines import read_text_file
+from tcf.errors import DataError
+from tcf.files import publishing_file
+from tcf.models.device import resolve_device
+from tcf.progress import Progress
+from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.lists import Lists, top_k
+from tcf.train.run import Run, open_run
+
+__all__ = ["examples", "recommend"]
+
+_USERS_AT_ONCE = 16_384
+_SCHEMA = pa.schema(
+    [("user_id", pa.large_string()), ("place", pa.int32()), ("item_id", pa.large_string()), ("score", pa.float32())]
+)
+
+
+def recommend(
+    run: Path,
+    *,
+    out: Path,
+    k: int,
+    users: Path | None = None,
+    data: Path | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+) -> int:
+    """Write each user's k best items that the user has not met, best first; the whole history is read and left out.
+
+    The file's metadata say which run, users and number of places it is of. An equal one is left as it is, any other
+    file is replaced.
+
+    Args:
+        run: a finished training run.
+        out: Parquet file: `user_id`, `place` (1 is the best), `item_id`, `score`.
+        k: places a user.
+        users: file of outside user ids, one a line, each once; None for all users.
+        data: the dataset, if it is no longer where the run found it.
+        cache: the vector cache, likewise.
+        device: where to compute user states and, with a FAISS for GPUs, to search.
+
+    Returns:
+        The number of users.
+
+    Raises:
+        RunError: the run is unfinished, or its dataset or cache has changed since; or `out` is a directory.
+        DataError: the file names a user that the dataset does not have, or one user twice.
+    """
+    opened = open_run(run, data=data, cache=cache, device=device)
+    chosen = _chosen(opened.dataset, users)
+    schema = _schema(opened, chosen, k)
+    if _is_there(out, schema):
+        return len(chosen)
+    places = min(k, opened.dataset.n_items)
+    search_on: Literal["cpu", "cuda"] = "cuda" if resolve_device(device).type == "cuda" else "cpu"
+    catalogue = Catalogue.build(opened.item_vectors())
+    with (
+        publishing_file(out) as staging,
+        pq.ParquetWriter(staging, schema) as writer,
+        Progress("recommend", len(chosen), "users") as progress,
+    ):
+        for start in range(0, len(chosen), _USERS_AT_ONCE):
+            block = chosen[start : start + _USERS_AT_ONCE]
+            histories = opened.dataset.histories.take(block)
+            lists = top_k(catalogue, opened.user_states(histories), histories, places, device=search_on)
+            writer.write_table(_table(opened.dataset, block, lists).cast(schema))
+            progress.advance(len(block))
+    return len(chosen)
+
+
+def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
+    """The latest items of a few users and what is recommended to them, by their texts, to be read by people."""
+    opened = open_run(run, device=device)
+    chosen = np.linspace(0, opened.dataset.n_users - 1, min(users, opened.dataset.n_users)).astype(np.int64)
+    histories = opened.dataset.histories.take(chosen)
+    lists = top_k(Catalogue.build(opened.item_vectors()), opened.user_states(histories), histories, k)
+    return "\n".join(_example(opened.dataset, int(u), histories.of(i), lists.items_UK[i]) for i, u in enumerate(chosen))
+
+
+def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recommended: npt.NDArray[np.int32]) -> str:
+    latest = dataset.texts.take(history[-3:]).to_pylist()
+    texts = dataset.texts.take(recommended[recommended >= 0]).to_pylist()
+    return f"user {dataset.user_ids[user].as_py()}, latest: {'; '.join(latest)}\n  recommended: {'; '.join(texts)}"
+
+
+def _schema(run: Run, users: npt.NDArray[np.int64], k: int) -> pa.Schema:
+    """The columns, with all that decides the rows beside them."""
+    chosen = hashlib.sha256(users.astype("<i8").tobytes()).hexdigest()
+    return _SCHEMA.with_metadata({"tcf.run": run.manifest.fingerprint, "tcf.users": chosen, "tcf.k": str(k)})
+
+
+def _is_there(out: Path, schema: pa.Schema) -> bool:
+    """Whether a file of this schema, metadata included, is there already; files appear complete or not at all."""
+    try:
+        return out.is_file() and bool(pq.read_schema(out).equals(schema, check_metadata=True))
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
+def _chosen(dataset: Dataset, users: Path | None) -> npt.NDArray[np.int64]:
+    """The users asked for, by index."""
+    if users is None:
+        return np.arange(dataset.n_users)
+    wanted = _ids(users)
+    found = pc.index_in(pa.array(wanted, pa.large_string()), value_set=dataset.user_ids).fill_null(-1)
+    chosen = np.asarray(found, np.int64)
+    first_places = np.unique(chosen, return_index=True)[1]
+    wrong = np.flatnonzero((chosen < 0) | ~np.isin(np.arange(len(chosen)), first_places))
+    if len(wrong):
+        raise DataError(
+            f"{users}:{wrong[0] + 1}: expected a user of {dataset.path}, each once, found {wanted[wrong[0]]!r}, "
+            f"{'unknown' if chosen[wrong[0]] < 0 else 'named before'} ({len(wrong)} wrong lines); correct the file"
+        )
+    return chosen
+
+
+def _ids(file: Path) -> list[str]:
+    """A file's lines without white space at their ends; empty lines at the end of the file are no lines."""
+    text = read_text_file(file)
+    ids = [text.line(index).strip() for index in range(len(text.ends))]
+    while ids and not ids[-1]:
+        ids.pop()
+    if not ids:
+        raise DataError(f"{file}: expected user ids, one a line, found none; correct the file")
+    return ids
+
+
+def _table(dataset: Dataset, users: npt.NDArray[np.int64], lists: Lists) -> pa.Table:
+    there_BK = lists.items_UK >= 0
+    rows, places = np.nonzero(there_BK)
+    columns = [
+        dataset.user_ids.take(pa.array(users[rows])),
+        pa.array(places + 1, pa.int32()),
+        dataset.item_ids.take(pa.array(lists.items_UK[there_BK])),
+        pa.array(lists.scores_UK[there_BK], pa.float32()),
+    ]
+    return pa.Table.from_arrays(columns, schema=_SCHEMA)

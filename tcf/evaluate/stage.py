@@ -1,0 +1,67 @@
+"""The evaluation of a training run, or of a ranking that needs no training."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from tcf.config import Baseline, EvaluateConfig
+from tcf.data.dataset import open_dataset
+from tcf.data.split import held_out
+from tcf.evaluate.baselines import baseline
+from tcf.evaluate.evaluation import Evaluation, evaluate, found_alike
+from tcf.models.device import resolve_device
+from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.scorers import InnerProduct
+from tcf.train.run import open_run
+
+__all__ = ["evaluate_baseline", "evaluate_run"]
+
+
+def evaluate_run(
+    run: Path, *, out: Path, config: EvaluateConfig, data: Path | None = None, cache: Path | None = None
+) -> Evaluation:
+    """Evaluate a finished training run; an equal evaluation that is at `out` already is returned as it is.
+
+    Args:
+        run: the run's directory.
+        out: directory to make.
+        config: settings.
+        data: the dataset, if it is no longer where the run found it.
+        cache: the vector cache, likewise.
+
+    Raises:
+        RunError: the run is unfinished, or its dataset or cache has changed since.
+    """
+    config = dataclasses.replace(config, device=str(resolve_device(config.device)))
+    opened = open_run(run, data=data, cache=cache, device=config.device)
+    inputs = {"run": opened.manifest.fingerprint, **opened.manifest.inputs}
+    ranking = f"{opened.config.backbone}, items as {opened.config.items}"
+    there = found_alike(out, inputs=inputs, ranking=ranking, config=config)
+    if there is not None:
+        return there
+    earlier = held_out(opened.dataset.histories, config.split).earlier
+    catalogue = Catalogue.build(opened.item_vectors())
+    search_on: Literal["cpu", "cuda"] = "cuda" if config.device.startswith("cuda") else "cpu"
+    scorer = InnerProduct(catalogue, opened.user_states(earlier), search_on)
+    return evaluate(scorer, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
+
+
+def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: EvaluateConfig, seed: int = 0) -> Evaluation:
+    """Evaluate a ranking that needs no training.
+
+    Args:
+        name: popularity, random or item co-occurrence.
+        data: the dataset.
+        out: directory to make.
+        config: settings.
+        seed: of the random ranking.
+    """
+    dataset = open_dataset(data)
+    inputs = {"dataset": dataset.fingerprint}
+    ranking = f"random, seed {seed}" if name == "random" else name
+    there = found_alike(out, inputs=inputs, ranking=ranking, config=config)
+    if there is not None:
+        return there
+    earlier = held_out(dataset.histories, config.split).earlier
+    scorer = baseline(name, dataset.histories, earlier, dataset.n_items, seed=seed)
+    return evaluate(scorer, dataset, out=out, inputs=inputs, ranking=ranking, config=config)

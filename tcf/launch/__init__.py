@@ -1,0 +1,1 @@
+"""The stages in a row, on this machine."""

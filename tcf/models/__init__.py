@@ -1,0 +1,1 @@
+"""Language models: their folders, tokens, token states and pooling."""

@@ -1,0 +1,301 @@
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from small_runs import csr, make_cache, make_dataset, walks
+from tcf.cli import app, main
+from tcf.config import EvaluateConfig, TrainConfig
+from tcf.data.dataset import Dataset, open_dataset
+from tcf.errors import CacheError, ConfigError, DataError, RunError
+from tcf.evaluate import stage
+from tcf.evaluate.stage import evaluate_baseline, evaluate_run
+from tcf.ranking.scorers import InnerProduct
+from tcf.train.run import open_run
+from tcf.train.stage import train
+
+TEXTS = [f"text {i // 2}" for i in range(30)]  # every text twice
+VECTORS = np.random.default_rng(0).normal(size=(15, 12)).astype(np.float16)
+SMALL: dict[str, Any] = {"width": 16, "batch_users": 16, "epochs": 2, "device": "cpu", "learning_rate": 0.01}
+CPU = EvaluateConfig(device="cpu")
+Split = Literal["test", "validation"]
+
+
+def make_runs(folder: Path, histories: list[list[int]]) -> None:
+    """A dataset, a cache, a run on text and one on ids."""
+    dataset = make_dataset(folder, histories, TEXTS)
+    make_cache(folder, dataset, VECTORS)
+    for items, cache in (("text", folder / "cache"), ("id", None)):
+        config = TrainConfig(items=items, **SMALL)  # type: ignore[arg-type]
+        train(data=dataset.path, cache=cache, out=folder / items, config=config)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    make_runs(folder, walks())
+    return folder
+
+
+@pytest.fixture
+def runs(made: Path, tmp_path: Path) -> Path:
+    """A copy of its own, to be spoilt."""
+    return Path(shutil.copytree(made, tmp_path / "made"))
+
+
+def bytes_of(folder: Path) -> dict[str, tuple[bytes, int, int]]:
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns, p.stat().st_ino) for p in folder.iterdir()}
+
+
+def bounds(
+    scores: npt.NDArray[np.float64], target: int, candidates: list[int], same: set[int]
+) -> tuple[float, float, int]:
+    """The least and the largest rank that rounding to float32 allows, and the ties, counted item by item."""
+    others = [item for item in candidates if item != target and item not in same]
+    ties = sum(item in same and item != target for item in candidates)
+    least = 1 + sum(scores[item] > scores[target] + 1e-5 for item in others) + ties / 2
+    most = 1 + sum(scores[item] > scores[target] - 1e-5 for item in others) + ties / 2
+    return least, most, ties
+
+
+@pytest.mark.parametrize("items", ["text", "id"])
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("seen", ["keep", "mask"])
+def test_a_run_ranks_as_its_states_and_vectors_say(
+    made: Path, tmp_path: Path, items: str, split: Split, seen: Literal["keep", "mask"]
+) -> None:
+    done = evaluate_run(made / items, out=tmp_path / "e", config=EvaluateConfig(split=split, seen=seen, device="cpu"))
+    run = open_run(made / items, device="cpu")
+    back = 1 if split == "test" else 2
+    earlier = [history[:-back] for history in walks()]
+
+    scores = run.user_states(csr(earlier)).astype(np.float64) @ run.item_vectors().astype(np.float64).T
+    exact, masked = 0, 0
+    rows = pq.read_table(done.path / "ranks.parquet").to_pylist()
+    for user, (row, history) in enumerate(zip(rows, walks(), strict=True)):
+        target = history[-back]
+        same = {item for item in range(30) if items == "text" and TEXTS[item] == TEXTS[target]}
+        gone = set(earlier[user]) - ({target} if seen == "keep" else set())
+        candidates = [item for item in range(30) if item not in gone]
+        assert (row["user"], row["target"], row["candidates"]) == (user, target, len(candidates))
+        if target in gone:
+            assert (row["rank"], row["ties"]) == (len(candidates) + 1, 0)
+            masked += 1
+            continue
+        least, most, ties = bounds(scores[user], target, candidates, same)
+        assert row["ties"] == ties
+        assert least <= row["rank"] <= most
+        exact += least == most
+    assert exact + masked > 50
+    assert done.metrics["candidates"] == 30
+    assert done.manifest.config["ranking"] == f"sasrec, items as {items}"
+    assert set(done.manifest.inputs) == {"run", "dataset"} | ({"cache"} if items == "text" else set())
+
+
+@pytest.mark.parametrize("name", ["popularity", "random", "co-occurrence"])
+def test_a_baseline_is_evaluated_as_a_run_is(made: Path, tmp_path: Path, name: Any) -> None:
+    done = evaluate_baseline(name, data=made / "data", out=tmp_path / "e", config=CPU, seed=3)
+    assert list(done.metrics) == ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
+    assert (done.metrics["users"], done.metrics["candidates"]) == (60, 30)
+    # By chance a target is among ten of about 23 candidates.
+    chance = 10 / np.mean([30 - len(set(h[:-1]) - {h[-1]}) for h in walks()])
+    assert done.metrics["hr@10"] == pytest.approx(chance, abs=0.25) if name != "co-occurrence" else 1
+    assert done.manifest.inputs == {"dataset": open_dataset(made / "data").fingerprint}
+    assert done.manifest.config["ranking"] == ("random, seed 3" if name == "random" else name)
+
+
+def test_popularity_by_hand(tmp_path: Path) -> None:
+    # Training parts: 0 1 | 0 | 0 1. Item 0 counts 3, item 1 counts 2, items 2, 3 and 4 nothing.
+    dataset = make_dataset(tmp_path, [[0, 1, 2, 3], [0, 3, 1], [0, 1, 4, 2]], ["a", "b", "c", "d", "e"])
+    done = evaluate_baseline("popularity", data=dataset.path, out=tmp_path / "e", config=CPU)
+    rows = pq.read_table(done.path / "ranks.parquet").select(["target", "rank", "ties", "candidates"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(3, 1.5, 1, 2), (1, 1.0, 0, 3), (2, 1.5, 1, 2)]
+
+
+@pytest.mark.parametrize("ranking", ["text", "popularity"])
+def test_a_second_call_returns_what_is_there(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranking: str
+) -> None:
+    def call(**settings: Any) -> Any:
+        config = EvaluateConfig(**{"device": "cpu", **settings})
+        if ranking == "text":
+            return evaluate_run(runs / "text", out=tmp_path / "e", config=config)
+        return evaluate_baseline("popularity", data=runs / "data", out=tmp_path / "e", config=config)
+
+    first = call()
+    before = bytes_of(tmp_path / "e")
+    monkeypatch.setattr(stage, "evaluate", None)
+    assert call() == first
+    assert bytes_of(tmp_path / "e") == before
+    with pytest.raises(RunError, match=r"seen: there keep, asked for mask; split: there test, asked for validation"):
+        call(seen="mask", split="validation")
+    assert bytes_of(tmp_path / "e") == before
+
+
+def test_another_ranking_is_not_taken_for_this_one(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "e"
+    evaluate_run(runs / "text", out=out, config=CPU)
+    with pytest.raises(RunError, match=r"cache: there .{12}\.\.\., asked for none; ranking: .*items as id; run: there"):
+        evaluate_run(runs / "id", out=out, config=CPU)
+    random = tmp_path / "r"
+    evaluate_baseline("random", data=runs / "data", out=random, config=CPU, seed=1)
+    with pytest.raises(RunError, match=r"ranking: there random, seed 1, asked for random, seed 2"):
+        evaluate_baseline("random", data=runs / "data", out=random, config=CPU, seed=2)
+    other = make_dataset(tmp_path, walks()[1:], TEXTS, name="other")
+    with pytest.raises(RunError, match=r"\(dataset: there"):
+        evaluate_baseline("random", data=other.path, out=random, config=CPU, seed=1)
+
+
+def test_an_occupied_place_is_refused_before_the_work(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "evaluate", None)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "letter").touch()
+    with pytest.raises(RunError, match="expected a path where nothing is yet"):
+        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
+
+
+@pytest.mark.parametrize(("split", "hidden"), [("test", 1), ("validation", 2)])
+@pytest.mark.parametrize("items", ["text", "id"])
+def test_nothing_of_the_target_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split, hidden: int, items: Literal["text", "id"]
+) -> None:
+    """Two datasets that differ in the hidden items alone give the same model and the same scores, to the bit."""
+    rng = np.random.default_rng(9)
+    found = []
+
+    def spy(scorer: InnerProduct, dataset: Dataset, **_: Any) -> None:
+        found.append((scorer.states_UD, scorer.scores(np.arange(60))))
+
+    monkeypatch.setattr(stage, "evaluate", spy)
+    for name in ("one", "other"):
+        histories = [[*h[:-hidden], *rng.integers(0, 30, hidden).tolist()] for h in walks()]
+        folder = tmp_path / name
+        dataset = make_dataset(folder, histories, TEXTS)
+        cache = make_cache(folder, dataset, VECTORS).path if items == "text" else None
+        # One epoch, because the validation targets rightly decide which epoch is the best.
+        config = TrainConfig(items=items, **(SMALL | {"epochs": 1}))
+        train(data=dataset.path, cache=cache, out=folder / "run", config=config)
+        evaluate_run(folder / "run", out=folder / "e", config=EvaluateConfig(split=split, device="cpu"))
+    models = [(tmp_path / name / "run" / "model.safetensors").read_bytes() for name in ("one", "other")]
+    assert models[0] == models[1]
+    assert np.array_equal(found[0][0], found[1][0])
+    assert np.array_equal(found[0][1], found[1][1])
+
+
+def test_inputs_that_have_moved_are_named(runs: Path, tmp_path: Path, made: Path) -> None:
+    expected = evaluate_run(made / "text", out=tmp_path / "expected", config=CPU)
+    shutil.move(runs / "data", tmp_path / "d")
+    with pytest.raises(DataError, match=r"data: expected a directory of format tcf-dataset .*, found nothing"):
+        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
+    shutil.move(runs / "cache", tmp_path / "c")
+    with pytest.raises(CacheError, match=r"cache: expected a directory of format tcf-cache .*, found nothing"):
+        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d")
+    done = evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d", cache=tmp_path / "c")
+    assert done.manifest == expected.manifest
+    assert (done.path / "ranks.parquet").read_bytes() == (expected.path / "ranks.parquet").read_bytes()
+
+
+def test_inputs_that_have_changed_are_refused(runs: Path, tmp_path: Path) -> None:
+    shutil.rmtree(runs / "data")
+    dataset = make_dataset(runs, [*walks()[1:], [0, 1, 2, 3]], TEXTS)
+    with pytest.raises(RunError, match=r"data: expected the dataset that .*text was trained on .*, or train anew"):
+        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
+    shutil.rmtree(runs / "data")
+    dataset = make_dataset(runs, walks(), TEXTS)
+    shutil.rmtree(runs / "cache")
+    make_cache(runs, dataset, VECTORS, pooling="first")
+    with pytest.raises(RunError, match=r"cache: expected the cache that .*text was trained on"):
+        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
+    evaluate_run(runs / "id", out=tmp_path / "e", config=CPU)  # which needs no cache
+
+
+def test_an_unfinished_run_is_refused(runs: Path, tmp_path: Path) -> None:
+    (runs / "text" / "manifest.json").unlink()
+    with pytest.raises(RunError, match=r"found an unfinished or foreign directory .*; run `tcf train` first"):
+        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
+    assert not (tmp_path / "e").exists()
+
+
+def test_an_unknown_device_is_refused(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--device: expected auto, cpu"):
+        evaluate_run(runs / "text", out=tmp_path / "e", config=EvaluateConfig(device="abacus"))
+
+
+def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:
+    words = ["evaluate", str(runs / "id"), "--out", str(tmp_path / "e"), "--device", "cpu", "--split", "validation"]
+    printed = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert list(printed) == ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
+    assert printed == json.loads((tmp_path / "e" / "metrics.json").read_text())
+    # What early stopping has measured is the same number.
+    facts = json.loads((runs / "id" / "manifest.json").read_text())["facts"]
+    assert printed["hr@10"] == pytest.approx(facts["hr@10"], abs=1e-9)
+    assert printed["ndcg@10"] == pytest.approx(facts["ndcg@10"], abs=1e-9)
+    lines = CliRunner().invoke(app, words).stdout.splitlines()
+    assert lines[0] == f"evaluation: {tmp_path / 'e'}"
+    assert lines[1:] == [f"{key}: {value}" for key, value in printed.items()]
+
+
+def test_the_command_evaluates_a_baseline(runs: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--baseline", "random", "--data", str(runs / "data"), "--seed", "7"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "e"), "--json"])
+    assert json.loads(done.stdout)["users"] == 60
+    assert json.loads((tmp_path / "e" / "manifest.json").read_text())["config"]["ranking"] == "random, seed 7"
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """`main` takes over the signals of its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "evaluate data --out e",
+            "data: expected a directory of format tcf-run made by `tcf train`, found format tcf-d",
+        ),
+        (
+            "evaluate nowhere --out e",
+            "nowhere: expected a directory of format tcf-run made by `tcf train`, found nothing",
+        ),
+        ("evaluate --baseline popularity --out e", "expected either a run directory, or --baseline with --data; see"),
+        ("evaluate id --baseline popularity --data data --out e", "expected either a run directory, or --baseline"),
+        ("evaluate --baseline popularity --data data --cache cache --out e", "expected either a run directory, or"),
+        ("evaluate --out e", "expected either a run directory, or --baseline with --data"),
+        ("evaluate --baseline popularity --data cache --out e", "cache: expected a directory of format tcf-dataset"),
+        ("evaluate id --out data", "data: expected a directory of format tcf-evaluation"),
+        ("evaluate id --out e --device abacus", "--device: expected auto, cpu, cuda or cuda:N, found 'abacus'"),
+    ],
+)
+@pytest.mark.usefixtures("signals")
+def test_errors_are_one_line_and_status_2(
+    made: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(made)
+    monkeypatch.setattr(sys, "argv", ["tcf", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed, said = capsys.readouterr()
+    assert (ended.value.code, printed) == (2, "")
+    assert said.startswith(f"tcf: error: {message}")
+    assert said.count("\n") == 1
+    assert not (made / "e").exists()

@@ -1,0 +1,198 @@
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from small_runs import make_dataset
+from tcf.config import EvaluateConfig
+from tcf.data.dataset import open_dataset
+from tcf.errors import RunError
+from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, found_alike, open_evaluation
+from tcf.files import read_manifest, verify_files
+from tcf.ranking.catalogue import Rows
+
+KEYS = ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores that are given, (U, N)."""
+
+    table: npt.NDArray[np.float32]
+
+    @property
+    def n_users(self) -> int:
+        return len(self.table)
+
+    @property
+    def rows(self) -> Rows:
+        return Rows.one_each(self.table.shape[1])
+
+    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return self.table[users]
+
+
+def judge(
+    folder: Path, histories: list[list[int]], scores: Any, out: str = "evaluation", **settings: Any
+) -> tuple[Evaluation, pa.Table]:
+    """Evaluate these scores; the ranks as they are on the disk."""
+    table = np.asarray(scores, np.float32)
+    texts = [f"text {i}" for i in range(table.shape[1])]
+    path = folder / "data"
+    dataset = open_dataset(path) if path.exists() else make_dataset(folder, histories, texts)
+    config = EvaluateConfig(**settings)
+    done = evaluate(Table(table), dataset, out=folder / out, inputs={"dataset": "d"}, ranking="table", config=config)
+    return done, pq.read_table(folder / out / "ranks.parquet")
+
+
+def metrics_of(ranks: pa.Table) -> dict[str, float]:
+    """The metrics by their definition: means over every position that a target may take."""
+    hits, gains, reciprocals = [], [], []
+    for row in ranks.to_pylist():
+        above = round(row["rank"] - 1 - row["ties"] / 2)
+        positions = range(above + 1, above + row["ties"] + 2) if above < row["candidates"] else []
+        n = row["ties"] + 1
+        hits.append(sum(p <= 10 for p in positions) / n)
+        gains.append(sum(1 / math.log2(1 + p) for p in positions if p <= 10) / n)
+        reciprocals.append(sum(1 / p for p in positions) / n)
+    return {"hr@10": float(np.mean(hits)), "ndcg@10": float(np.mean(gains)), "mrr": float(np.mean(reciprocals))}
+
+
+def ranked(history: list[int], scores: npt.NDArray[Any], split: str, seen: str) -> dict[str, float]:
+    """One user's row of ranks, item by item."""
+    back = 1 if split == "test" else 2
+    target, earlier = history[-back], set(history[:-back])
+    candidates = {item for item in range(len(scores)) if item not in earlier or (seen == "keep" and item == target)}
+    others = [scores[item] for item in candidates if item != target]
+    if target not in candidates:
+        return {"target": target, "rank": len(candidates) + 1, "ties": 0, "candidates": len(candidates)}
+    above, ties = sum(s > scores[target] for s in others), sum(s == scores[target] for s in others)
+    return {"target": target, "rank": 1 + above + ties / 2, "ties": ties, "candidates": len(candidates)}
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("seen", ["keep", "mask"])
+def test_ranks_and_metrics_by_brute_force(tmp_path: Path, split: str, seen: str) -> None:
+    rng = np.random.default_rng(0)
+    histories = [rng.integers(0, 45, n).tolist() for n in rng.integers(3, 23, 60)]
+    scores = rng.integers(0, 12, (60, 45))  # few values, so many ties
+    done, ranks = judge(tmp_path, histories, scores, split=split, seen=seen)
+    expected = [ranked(h, s, split, seen) for h, s in zip(histories, scores, strict=True)]
+    repeats = sum(row["rank"] > row["candidates"] for row in expected)
+    assert (repeats > 5) == (seen == "mask")  # the two policies are really told apart
+    assert ranks.column_names == ["user", "target", "rank", "ties", "candidates"]
+    assert ranks.to_pylist() == [{"user": user, **row} for user, row in enumerate(expected)]
+    written = json.loads((done.path / "metrics.json").read_text())
+    assert list(written) == list(done.metrics) == KEYS
+    assert written == done.metrics
+    means = metrics_of(ranks)
+    assert {key: written[key] for key in means} == pytest.approx(means, rel=1e-12)
+    assert 0 < means["ndcg@10"] < means["hr@10"] < 1
+    assert {key: written[key] for key in KEYS[3:]} == {"users": 60, "candidates": 45, "seen": seen, "split": split}
+
+
+def test_a_target_met_before_by_hand(tmp_path: Path) -> None:
+    # Item 1 is the target and was met before; of the others only item 3 was not.
+    histories, scores = [[0, 1, 2, 1]], [[4, 3, 2, 1]]
+    kept, ranks = judge(tmp_path, histories, scores, "kept", seen="keep")
+    assert ranks.to_pylist() == [{"user": 0, "target": 1, "rank": 1.0, "ties": 0, "candidates": 2}]
+    assert [kept.metrics[key] for key in KEYS[:3]] == [1, 1, 1]
+    masked, ranks = judge(tmp_path, histories, scores, "masked", seen="mask")
+    assert ranks.to_pylist() == [{"user": 0, "target": 1, "rank": 2.0, "ties": 0, "candidates": 1}]
+    assert [masked.metrics[key] for key in KEYS[:3]] == [0, 0, 0]
+
+
+def test_constant_scores_earn_what_chance_earns(tmp_path: Path) -> None:
+    done, ranks = judge(tmp_path, [[0, 1, 2], [3, 0, 40]], np.ones((2, 43)))
+    assert ranks["rank"].to_pylist() == [21.0, 21.0]  # the middle of 41 candidates
+    assert done.metrics["hr@10"] == pytest.approx(10 / 41)
+    assert done.metrics["ndcg@10"] == pytest.approx(sum(1 / math.log2(1 + p) for p in range(1, 11)) / 41)
+    assert done.metrics["mrr"] == pytest.approx(sum(1 / p for p in range(1, 42)) / 41)
+
+
+def test_what_an_evaluation_holds(tmp_path: Path) -> None:
+    done, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]])
+    assert sorted(p.name for p in done.path.iterdir()) == ["manifest.json", "metrics.json", "ranks.parquet"]
+    manifest = read_manifest(done.path, EVALUATION)
+    verify_files(done.path, manifest, EVALUATION)
+    assert manifest.inputs == {"dataset": "d"}
+    assert manifest.config == {"split": "test", "seen": "keep", "device": "auto", "ranking": "table"}
+    assert open_evaluation(done.path) == done
+    again, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]], "again")
+    assert again.manifest == done.manifest
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_scores_that_are_no_numbers_leave_nothing(tmp_path: Path, bad: float) -> None:
+    with pytest.raises(RunError, match="user 1: expected finite scores"):
+        judge(tmp_path, [[0, 1, 2], [0, 1, 2]], [[1, 2, 3], [1, bad, 3]])
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+def alike(
+    out: Path, inputs: dict[str, str] | None = None, ranking: str = "table", **settings: Any
+) -> Evaluation | None:
+    config = EvaluateConfig(**settings)
+    return found_alike(out, inputs=inputs or {"dataset": "d"}, ranking=ranking, config=config)
+
+
+def test_an_equal_evaluation_is_found(tmp_path: Path) -> None:
+    out = tmp_path / "evaluation"
+    assert alike(out) is None
+    done, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]])
+    assert alike(out) == done
+    assert alike(out, device="cpu") == done  # which decides nothing but rounding
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"split": "validation"},
+            r"holds another evaluation \(split: there test, asked for validation\); remove it or",
+        ),
+        ({"seen": "mask"}, r"\(seen: there keep, asked for mask\)"),
+        ({"ranking": "other"}, r"\(ranking: there table, asked for other\)"),
+        ({"inputs": {"dataset": "e"}}, r"\(dataset: there d, asked for e\)"),
+        ({"inputs": {"dataset": "d", "run": "9" * 64}}, r"\(run: there none, asked for 999999999999\.\.\.\)"),
+        ({"seen": "mask", "split": "validation"}, r"\(seen: .*; split: .*\)"),
+    ],
+)
+def test_another_evaluation_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]])
+    with pytest.raises(RunError, match=message):
+        alike(tmp_path / "evaluation", **changes)
+
+
+def test_nothing_else_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    assert alike(tmp_path / "folder") is None
+    (tmp_path / "folder" / "letter").touch()
+    (tmp_path / "file").touch()
+    for name in ("folder", "file"):
+        with pytest.raises(RunError, match="expected a path where nothing is yet"):
+            alike(tmp_path / name)
+    dataset = make_dataset(tmp_path, [[0, 1, 2]], ["a", "b", "c"])
+    with pytest.raises(RunError, match="expected a directory of format tcf-evaluation .*, found format tcf-dataset"):
+        alike(dataset.path)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_other_users_or_items_are_refused(tmp_path: Path, split: Literal["test", "validation"]) -> None:
+    with pytest.raises(RunError, match="targets: expected one item index for each of 1 users"):
+        dataset = make_dataset(tmp_path, [[0, 1, 2], [2, 1, 0]], ["a", "b", "c"])
+        config = EvaluateConfig(split=split)
+        evaluate(Table(np.ones((1, 3), np.float32)), dataset, out=tmp_path / "e", inputs={}, ranking="", config=config)
+    assert not (tmp_path / "e").exists()
+
+
+def test_no_evaluation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="made by `tcf evaluate`, found nothing"):
+        open_evaluation(tmp_path / "nothing")

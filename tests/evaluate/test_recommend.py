@@ -1,0 +1,219 @@
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from small_runs import csr, make_cache, make_dataset, walks
+from tcf.cli import app
+from tcf.config import TrainConfig
+from tcf.data.dataset import Histories
+from tcf.errors import DataError, RunError
+from tcf.evaluate import recommend as module
+from tcf.evaluate.recommend import examples, recommend
+from tcf.train.run import Run, open_run
+from tcf.train.stage import train
+
+TEXTS = [f"text {i // 2}" for i in range(30)]  # every text twice
+SMALL: dict[str, Any] = {"width": 16, "batch_users": 16, "epochs": 2, "device": "cpu", "learning_rate": 0.01}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    dataset = make_dataset(folder, walks(), TEXTS)
+    cache = make_cache(folder, dataset, np.random.default_rng(0).normal(size=(15, 12)).astype(np.float16))
+    return train(data=dataset.path, cache=cache.path, out=folder / "run", config=TrainConfig(**SMALL)).path
+
+
+def call(run: Path, out: Path, k: int = 5, **arguments: Any) -> pa.Table:
+    recommend(run, out=out, k=k, device="cpu", **arguments)
+    return pq.read_table(out)
+
+
+def by_user(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        found.setdefault(row["user_id"], []).append(row)
+    return found
+
+
+def all_scores(run: Path) -> npt.NDArray[np.float64]:
+    """Scores after the whole history, (U, N)."""
+    opened = open_run(run, device="cpu")
+    return opened.user_states(csr(walks())).astype(np.float64) @ opened.item_vectors().astype(np.float64).T
+
+
+@pytest.mark.parametrize("k", [1, 5, 12])
+def test_the_best_items_by_brute_force(run: Path, tmp_path: Path, k: int) -> None:
+    table = call(run, tmp_path / "r.parquet", k)
+    assert table.column_names == ["user_id", "place", "item_id", "score"]
+    found, scores = by_user(table), all_scores(run)
+    assert list(found) == [f"u{u}" for u in range(60)]
+    for user, history in enumerate(walks()):
+        rows = found[f"u{user}"]
+        items = [int(row["item_id"].removeprefix("i")) for row in rows]
+        unseen = [item for item in range(30) if item not in history]
+        best = sorted(unseen, key=lambda item: -scores[user, item])[:k]
+        assert [row["place"] for row in rows] == list(range(1, k + 1))
+        assert len(set(items)) == k
+        assert set(items) <= set(unseen)
+        # Compared by score, since items of one text may stand for one another only in the order of the catalogue.
+        assert [row["score"] for row in rows] == pytest.approx(scores[user, best], abs=1e-4)
+        assert scores[user, items] == pytest.approx(scores[user, best], abs=1e-4)
+        for one, other in itertools.pairwise(rows):
+            assert one["score"] >= other["score"]
+            if one["score"] == other["score"]:
+                assert int(one["item_id"][1:]) < int(other["item_id"][1:])
+
+
+def test_a_user_with_fewer_candidates_has_fewer_rows(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [[0, 1, 2, 3], [0, 1, 2, 0], [3, 2, 1, 0, 4]], ["a", "b", "c", "d", "e"])
+    run = train(data=dataset.path, cache=None, out=tmp_path / "run", config=TrainConfig(**SMALL, items="id")).path
+    found = by_user(call(run, tmp_path / "r.parquet", 10**12))
+    assert {user: {row["item_id"] for row in rows} for user, rows in found.items()} == {
+        "u0": {"i4"},
+        "u1": {"i3", "i4"},
+    }
+    assert [row["place"] for row in found["u1"]] == [1, 2]
+
+
+def test_blocks_change_nothing_and_are_never_larger(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = call(run, tmp_path / "whole.parquet")
+    sizes, states = [], Run.user_states
+
+    def spy(self: Run, histories: Histories) -> npt.NDArray[np.float32]:
+        sizes.append(len(histories))
+        return states(self, histories)
+
+    monkeypatch.setattr(Run, "user_states", spy)
+    monkeypatch.setattr(module, "_USERS_AT_ONCE", 7)
+    blocks = call(run, tmp_path / "blocks.parquet")
+    assert sizes == [7] * 8 + [4]
+    assert pq.ParquetFile(tmp_path / "blocks.parquet").num_row_groups == 9
+    names = ["user_id", "place", "item_id"]
+    assert blocks.select(names).equals(whole.select(names))
+    assert np.allclose(blocks["score"], whole["score"], atol=1e-5)
+
+
+def test_users_of_a_file_in_its_order(run: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.txt"
+    users.write_bytes("\ufeffu7\r\n u3 \nu59\n\n  \n".encode())
+    table = call(run, tmp_path / "r.parquet", users=users)
+    everyone = by_user(call(run, tmp_path / "all.parquet"))
+    found = by_user(table)
+    assert list(found) == ["u7", "u3", "u59"]
+    for user, rows in found.items():
+        assert [row["item_id"] for row in rows] == [row["item_id"] for row in everyone[user]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"u1\nu60\nu2\nx\n", r"users\.txt:2: expected a user of .*data, each once, found 'u60', unknown \(2 wrong"),
+        (b"u1\n\nu2\n", r"users\.txt:2: .* found '', unknown \(1 wrong lines\)"),
+        (b"u1\nu2\nu1\nu1\n", r"users\.txt:3: .* found 'u1', named before \(2 wrong lines\)"),
+        (b"u1\n\xff\n", r"users\.txt:2: .*unknown"),
+        (b"", r"users\.txt: expected rows, found an empty file"),
+        (b"\n\n", r"users\.txt: expected user ids, one a line, found none"),
+        (None, r"users\.txt: expected a readable file, found none"),
+    ],
+)
+def test_users_that_cannot_be(run: Path, tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "users.txt").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        call(run, tmp_path / "r.parquet", users=tmp_path / "users.txt")
+    assert not (tmp_path / "r.parquet").exists()
+
+
+def test_an_equal_file_is_left_and_any_other_replaced(run: Path, tmp_path: Path) -> None:
+    out, users = tmp_path / "r.parquet", tmp_path / "users.txt"
+    out.write_text("a letter")
+
+    def stamp() -> tuple[int, int]:
+        return out.stat().st_mtime_ns, out.stat().st_ino
+
+    assert recommend(run, out=out, k=5, device="cpu") == 60
+    first, content = stamp(), out.read_bytes()
+    assert recommend(run, out=out, k=5, device="cpu") == 60
+    assert stamp() == first
+    assert len(call(run, out, 6)) == 6 * 60
+    users.write_text("u3\n")
+    assert len(call(run, out, 6, users=users)) == 6
+    assert len(call(run, out, 5)) == 5 * 60
+    assert out.read_bytes() == content
+    other = train(
+        data=run.parent / "data", cache=None, out=tmp_path / "id", config=TrainConfig(**SMALL, items="id")
+    ).path
+    assert call(other, out)["item_id"].to_pylist() != pq.read_table(pa.BufferReader(content))["item_id"].to_pylist()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_failure_leaves_what_was_there(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    out, top_k = tmp_path / "r.parquet", module.top_k
+    if there:
+        out.write_text("what was there")
+    blocks = []
+
+    def fails(*arguments: Any, **named: Any) -> Any:
+        blocks.append(len(arguments[1]))
+        if len(blocks) == 2:
+            raise RunError("the second block")
+        return top_k(*arguments, **named)
+
+    monkeypatch.setattr(module, "_USERS_AT_ONCE", 20)
+    monkeypatch.setattr(module, "top_k", fails)
+    with pytest.raises(RunError, match="the second block"):
+        recommend(run, out=out, k=5, device="cpu")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("r.parquet", "what was there")] * there
+
+
+def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="k: expected at least 1, found 0"):
+        call(run, tmp_path / "r.parquet", 0)
+    with pytest.raises(RunError, match="expected a file or nothing, found a directory; name a file"):
+        call(run, tmp_path)
+    with pytest.raises(RunError, match="made by `tcf train`, found nothing"):
+        call(tmp_path / "nowhere", tmp_path / "r.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inputs_that_have_moved_are_named(run: Path, tmp_path: Path) -> None:
+    expected = call(run, tmp_path / "expected.parquet")
+    shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(DataError, match="found nothing"):
+        call(tmp_path / "run", tmp_path / "r.parquet")
+    moved = {"data": run.parent / "data", "cache": run.parent / "cache"}
+    assert call(tmp_path / "run", tmp_path / "r.parquet", **moved).equals(expected)
+    other = make_dataset(tmp_path, walks()[1:], TEXTS, name="other")
+    with pytest.raises(RunError, match="expected the dataset that .* was trained on"):
+        call(tmp_path / "run", tmp_path / "r.parquet", data=other.path, cache=run.parent / "cache")
+
+
+def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "users.txt").write_text("u3\nu1\n")
+    words = ["recommend", str(run), "--k", "4", "--out", str(tmp_path / "r.parquet"), "--device", "cpu"]
+    done = CliRunner().invoke(app, [*words, "--users", str(tmp_path / "users.txt")])
+    assert done.stdout == f"{tmp_path / 'r.parquet'}: up to 4 items for each of 2 users\n"
+    assert pq.read_table(tmp_path / "r.parquet")["user_id"].to_pylist() == ["u3"] * 4 + ["u1"] * 4
+
+
+def test_examples_are_texts_of_some_users(run: Path, tmp_path: Path) -> None:
+    lines = examples(run, users=3, k=2, device="cpu").splitlines()
+    found = by_user(call(run, tmp_path / "r.parquet", 2))
+    expected = []
+    for user in (0, 29, 59):
+        texts = [TEXTS[int(row["item_id"][1:])] for row in found[f"u{user}"]]
+        latest = "; ".join(TEXTS[item] for item in walks()[user][-3:])
+        expected += [f"user u{user}, latest: {latest}", f"  recommended: {'; '.join(texts)}"]
+    assert lines == expected
+    assert len(examples(run, users=1000, k=1, device="cpu").splitlines()) == 2 * 60

@@ -1,0 +1,26 @@
+from pathlib import Path
+from typing import Any
+
+from tcf.evaluate.evaluation import Evaluation
+from tcf.evaluate.report import comparison
+from tcf.files import Manifest
+
+
+def evaluation(hr: float, ndcg: float, mrr: float, users: int = 943, items: int = 1392) -> Evaluation:
+    metrics: dict[str, Any] = {"hr@10": hr, "ndcg@10": ndcg, "mrr": mrr, "users": users, "candidates": items}
+    return Evaluation(Path("e"), metrics, Manifest("tcf-evaluation", 1, "", {}, {}, {}, {}))
+
+
+def test_metrics_in_percent_in_the_order_given() -> None:
+    shown = comparison({"popularity": evaluation(0.0555, 0.02804, 0.02), "text": evaluation(0.1, 0.05, 1, 1_000_000)})
+    assert shown.splitlines() == [
+        "ranking        hr@10   ndcg@10       mrr     users     items",
+        "popularity     5.55%     2.80%     2.00%       943      1392",
+        "text          10.00%     5.00%   100.00%   1000000      1392",
+    ]
+
+
+def test_short_names_stand_in_line() -> None:
+    lines = comparison({"id": evaluation(0.5, 0, 0)}).splitlines()
+    assert lines[0].index("hr@10") + len("hr@10") == lines[1].index("50.00%") + len("50.00%")
+    assert len(lines[0]) == len(lines[1])

@@ -1,0 +1,211 @@
+"""The real command, killed and interrupted again and again, still ends with the bytes of an undisturbed run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+import tcf
+from small_models import made_up_texts, save_dataset, save_opt
+from tcf.data import VectorCache
+from tcf.files import is_published
+
+# Python runs this in the command's process, before anything else. It watches what is opened for writing, renamed or
+# made below a folder, notes it, and kills the process at the n-th such event: before it happens, or a moment later.
+HOOK = """
+import os, signal, sys, threading, time
+
+FOLDER, KIND, NUMBER, DELAY, LOG = os.environ["KILL_PLAN"].split("|")
+log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+seen = 0
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def later():
+    time.sleep(float(DELAY))
+    kill()
+
+def watch(event, arguments):
+    global seen
+    if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        kind, path = "open", arguments[0]
+    elif event == "os.rename":
+        kind, path = "rename", arguments[1]
+    elif event == "os.mkdir":
+        kind, path = "mkdir", arguments[0]
+    else:
+        return
+    path = os.fspath(path) if not isinstance(path, int) else ""
+    if not str(path).startswith(FOLDER):
+        return
+    os.write(log, f"{kind} {path}\\n".encode())
+    if KIND == "slow":
+        time.sleep(0.02)
+    if KIND in (kind, "any"):
+        seen += 1
+        if seen == int(NUMBER):
+            kill() if DELAY == "none" else threading.Thread(target=later).start()
+
+sys.addaudithook(watch)
+"""
+TEXTS = 300
+SHARD_ROWS = 6
+PATIENCE = 300.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill.
+
+    Attributes:
+        kind: an event to count, or the clock: from the process' start, or from the first line of progress.
+        number: which event of the kind.
+        seconds: time after the event or on the clock; None kills before the event happens.
+    """
+
+    kind: Literal["open", "rename", "mkdir", "any", "start", "progress"]
+    number: int = 0
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is extracted, and what an undisturbed run made of it."""
+
+    folder: Path
+    seconds: float
+    expected: dict[str, bytes]
+
+
+def start(work: Work | Path, out: Path, plan: str = "nothing|0|none") -> "subprocess.Popen[str]":
+    folder = work if isinstance(work, Path) else work.folder
+    paths = [str(folder / "hook"), str(Path(tcf.__file__).parents[1])]
+    plan = f"{out.parent}|{plan}|{out.parent}.log"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "KILL_PLAN": plan, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tcf.cli", "extract", "--data", str(folder / "d"), "--model", str(folder / "m")]
+    command += ["--out", str(out), "--device", "cpu", "--shard-rows", str(SHARD_ROWS)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(work: Work | Path, out: Path) -> None:
+    process = start(work, out)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def published(out: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of every file of the shards that are there, each of which must be whole."""
+    if not is_published(out):
+        return {}
+    VectorCache.open(out).verify()
+    shards = [shard for shard in (out / "shards").iterdir() if is_published(shard) and not shard.name.startswith(".")]
+    files = [file for shard in shards for file in shard.iterdir()]
+    return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    folder = tmp_path_factory.mktemp("work")
+    save_opt(folder / "m")
+    save_dataset(folder / "d", made_up_texts(TEXTS))
+    (folder / "hook").mkdir()
+    (folder / "hook" / "sitecustomize.py").write_text(HOOK)
+    (folder / "undisturbed").mkdir()
+    began = time.monotonic()
+    finish(folder, folder / "undisturbed" / "c")
+    seconds = time.monotonic() - began
+    assert len(VectorCache.open(folder / "undisturbed" / "c").shards) == TEXTS // SHARD_ROWS
+    return Work(folder, seconds, content(folder / "undisturbed"))
+
+
+def kill_once(work: Work, out: Path, moment: Moment) -> None:
+    """Start the command and kill it; what was published before must stay as it is, and be whole."""
+    before = published(out)
+    log = Path(f"{out.parent}.log")
+    log.write_text("")
+    delay = "none" if moment.seconds is None else f"{moment.seconds:.6f}"
+    process = start(work, out, f"{moment.kind}|{moment.number}|{delay}")
+    if moment.kind in ("start", "progress"):
+        if moment.kind == "progress" and process.stderr:
+            process.stderr.readline()
+        time.sleep(moment.seconds or 0)
+        process.kill()
+    process.communicate(timeout=PATIENCE)
+    events = log.read_text().splitlines()
+    after = published(out)
+    print(f"{out.parent.name}: {moment}, after {len(events)} events, the last {events[-1:]}, {len(after) // 3} shards")
+    assert process.returncode == -signal.SIGKILL
+    assert {file: after.get(file) for file in before} == before
+    # Whatever was renamed before the last event is there to stay.
+    renamed = [Path(event.removeprefix("rename ")) for event in events[:-1] if event.startswith("rename ")]
+    assert all(is_published(path) for path in renamed if path.parent == out / "shards")
+
+
+def kill_often(work: Work, name: str, moments: list[Moment]) -> None:
+    out = work.folder / name / "c"
+    out.parent.mkdir()
+    for moment in moments:
+        kill_once(work, out, moment)
+    before = published(out)
+    assert 0 < len(before) < 3 * TEXTS // SHARD_ROWS
+    finish(work, out)
+    after = published(out)
+    assert {file: after[file] for file in before} == before
+    assert content(out.parent) == work.expected
+    assert not list(out.parent.rglob(".*.partial-*"))
+
+
+def ten_moments(draw: random.Random, seconds: float, first: Moment) -> list[Moment]:
+    exact = [Moment(kind, draw.randint(1, 9)) for kind in ("open", "rename", "any")]
+    inside = [Moment(kind, draw.randint(1, 9), draw.uniform(0, 0.002)) for kind in ("open", "open", "rename", "any")]
+    clock = [Moment("start", seconds=draw.uniform(0, 0.6 * seconds)), Moment("progress", seconds=draw.uniform(0, 0.2))]
+    moments = [*exact, *inside, *clock]
+    draw.shuffle(moments)
+    return [first, *moments]
+
+
+def test_twenty_kills_change_nothing(work: Work) -> None:
+    seed = int(os.environ.get("TCF_TEST_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"TCF_TEST_SEED={seed}")
+    draw = random.Random(seed)
+    # The first kills come while the cache itself is being published: before its manifest and before its rename.
+    plans = [ten_moments(draw, work.seconds, Moment("rename", number)) for number in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(kill_often, work, f"killed-{i}", moments) for i, moments in enumerate(plans)]:
+            done.result()
+
+
+def test_interrupted_by_a_signal_it_says_so_on_one_line_and_goes_on(work: Work) -> None:
+    out = work.folder / "interrupted" / "c"
+    out.parent.mkdir()
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        before = published(out)
+        process = start(work, out, "slow|0|none")
+        ends = time.monotonic() + PATIENCE
+        while len(list(out.glob("shards/[!.]*/manifest.json"))) * 3 <= len(before) and time.monotonic() < ends:
+            time.sleep(0.01)
+        process.send_signal(number)
+        printed, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == status
+        assert printed == ""
+        told = [line for line in said.splitlines() if not line.startswith("extract: ")]
+        assert len(told) == 1
+        assert told[0].startswith(f"tcf: interrupted by {number.name}; ")
+        after = published(out)
+        assert len(before) < len(after) < 3 * TEXTS // SHARD_ROWS
+        assert {file: after[file] for file in before} == before
+    finish(work, out)
+    assert content(out.parent) == work.expected

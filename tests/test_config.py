@@ -1,0 +1,100 @@
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tcf.config import (
+    EvaluateConfig,
+    ExtractConfig,
+    PrepareConfig,
+    TrainConfig,
+    from_mapping,
+    read_toml,
+    to_mapping,
+    write_toml,
+)
+from tcf.errors import ConfigError
+
+KINDS = (PrepareConfig, ExtractConfig, TrainConfig, EvaluateConfig)
+
+
+def test_defaults_are_the_studys() -> None:
+    prepare, extract, train = PrepareConfig(), ExtractConfig(), TrainConfig()
+    assert (prepare.min_history, prepare.keep_last, prepare.sample_users) == (5, 23, None)
+    assert (extract.max_tokens, extract.pooling, extract.storage) == (30, "auto", "float16")
+    assert (train.batch_users, train.learning_rate, train.weight_decay, train.epochs) == (64, 1e-3, 0.1, 200)
+    assert (train.history, train.blocks, train.heads, train.dropout) == (20, 2, 2, 0.1)
+    assert (train.width, train.dtl_layers, train.resolved_patience) == (512, 2, 5)
+    assert TrainConfig(items="id").resolved_patience == 10
+    assert TrainConfig(items="id", patience=3).resolved_patience == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_setting_has_a_help_text(kind: Any) -> None:
+    for entry in fields(kind):
+        assert entry.metadata["help"].endswith(".")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_and_back_through_toml(kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_bytes(write_toml(to_mapping(kind())))
+    assert from_mapping(kind, read_toml(tmp_path / "c.toml"), "c.toml") == kind()
+
+
+def test_other_values_there_and_back(tmp_path: Path) -> None:
+    config = PrepareConfig(text_columns=("title", "genre ≥ é"), sample_users=7, bad_rows="skip")
+    (tmp_path / "c.toml").write_bytes(write_toml({**to_mapping(config), "absent": None}))
+    values = read_toml(tmp_path / "c.toml")
+    assert values["text_columns"] == ["title", "genre ≥ é"]
+    assert "absent" not in values
+    assert from_mapping(PrepareConfig, values, "c.toml") == config
+    assert "sample_users" not in to_mapping(PrepareConfig())
+
+
+def test_an_integer_serves_as_a_float() -> None:
+    config = from_mapping(TrainConfig, {"weight_decay": 0}, "c.toml")
+    assert isinstance(config.weight_decay, float)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (ExtractConfig, {"max_token": 3}, "c.toml: unknown setting max_token; did you mean max_tokens?"),
+        (ExtractConfig, {"zzz": 3}, r"c.toml: unknown setting zzz \(known: pooling, max_tokens, dtype"),
+        (ExtractConfig, {"pooling": "max"}, "c.toml: pooling: expected one of auto, mean, first, last, found 'max'"),
+        (ExtractConfig, {"pooling": ["mean"]}, "c.toml: pooling: expected one of"),
+        (ExtractConfig, {"max_tokens": "30"}, "c.toml: max_tokens: expected int, found '30'"),
+        (ExtractConfig, {"max_tokens": 30.0}, "c.toml: max_tokens: expected int, found 30.0"),
+        (ExtractConfig, {"max_tokens": True}, "c.toml: max_tokens: expected int, found True"),
+        (ExtractConfig, {"tokens_per_batch": "x"}, "c.toml: tokens_per_batch: expected int, found 'x'"),
+        (ExtractConfig, {"max_tokens": 1}, "c.toml: --max-tokens: expected at least 2, found 1"),
+        (ExtractConfig, {"tokens_per_batch": 0}, "c.toml: --tokens-per-batch: expected at least 1, found 0"),
+        (ExtractConfig, {"device": 0}, "c.toml: device: expected str, found 0"),
+        (PrepareConfig, {"text_columns": "title"}, "c.toml: text_columns: expected a list of strings, found 'title'"),
+        (PrepareConfig, {"text_columns": [1]}, "c.toml: text_columns: expected a list of strings"),
+        (TrainConfig, {"dropout": True}, "c.toml: dropout: expected float, found True"),
+        (TrainConfig, {"dropout": 1}, "c.toml: --dropout: expected less than 1, found 1.0"),
+        (TrainConfig, {"dropout": float("nan")}, "c.toml: --dropout: expected at least 0, found nan"),
+        (TrainConfig, {"width": 5}, "c.toml: --width: expected a multiple of --heads 2, found 5"),
+    ],
+)
+def test_what_cannot_be_is_refused(kind: Any, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(kind, values, "c.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        (b"a = ", "not valid TOML"),
+        (b"\xff", "cannot be read"),
+        (b"a=1\na=2", "not valid TOML"),
+    ],
+)
+def test_files_that_are_not_toml(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "c.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"c\.toml: {message}"):
+        read_toml(tmp_path / "c.toml")
