@@ -48,7 +48,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     """Item text, read by a language model, for recommendation: how far does it take you on your data?"""
     if version:
-        from tcf.files import library_versions
+        from tcf.manifest import library_versions
 
         print(f"tcf {library_versions().get('tcf', '(not installed)')}")
         raise typer.Exit
@@ -102,8 +102,11 @@ def extract_command(
 ) -> None:
     """Read every item text of a dataset with a language model, and cache the vectors."""
     from tcf.assets import resolve_model
+    from tcf.data.dataset import DATASET
     from tcf.extract.stage import extract
+    from tcf.manifest import read_manifest
 
+    read_manifest(data, DATASET)  # before a model of gigabytes is fetched
     done = extract(data=data, model=resolve_model(model), name=model, out=out, config=config)
     print(
         f"{out}: a vector for each of {done.items} items ({done.texts} distinct texts, {done.sequences} distinct token "

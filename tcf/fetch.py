@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tcf.files import sha256_file
+from tcf.manifest import sha256_file
 from tcf.progress import Progress
 
 __all__ = ["SourceError", "WheelSource", "ZipSource", "download_wheel", "download_zip", "unpack"]

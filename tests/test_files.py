@@ -9,19 +9,14 @@ from typing import Any
 import pytest
 
 from tcf.errors import CacheError, DataError, RunError
-from tcf.files import (
-    MANIFEST,
+from tcf.files import MANIFEST, is_published, publish_file, publishing, publishing_file, remove_leftovers
+from tcf.manifest import (
     Format,
     Manifest,
     digest,
     fingerprint_of,
-    is_published,
     library_versions,
-    publish_file,
-    publishing,
-    publishing_file,
     read_manifest,
-    remove_leftovers,
     seal,
     sha256_file,
     verify_files,

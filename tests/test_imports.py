@@ -15,7 +15,7 @@ ROOT = Path(tcf.__file__).parent
 # From the bottom up. A part may import the parts of lower layers; the parts of one layer know nothing of one another,
 # except in the layers of single files, where `OPEN` allows it.
 LAYERS = (
-    ("errors", "files", "config", "progress"),
+    ("errors", "files", "manifest", "config", "progress"),
     ("assets", "obtain", "fetch", "hub", "grouplens"),
     ("data",),
     ("ranking", "models"),

@@ -8,17 +8,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tcf.data.arrays import load_array, map_array
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys, locate, text_keys
 from tcf.errors import CacheError
-from tcf.files import MANIFEST, Format, Manifest, fingerprint_of, is_published, read_manifest, verify_files
+from tcf.files import MANIFEST, is_published
+from tcf.manifest import Format, Manifest, fingerprint_of, read_manifest, verify_files
 
 __all__ = ["CACHE", "JOIN", "SHARD", "KnownDataset", "VectorCache"]
 
@@ -27,8 +28,6 @@ SHARD = Format(name="tcf-shard", version=1, error=CacheError, made_by="tcf extra
 JOIN = Format(name="tcf-join", version=1, error=CacheError, made_by="tcf extract")
 
 Vectors = npt.NDArray[np.floating[Any]]
-# What NumPy raises for a missing, truncated or damaged `.npy` file; the last two come from parsing its header.
-_UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TokenError)
 
 
 @dataclass(frozen=True)
@@ -225,28 +224,22 @@ def _map_shard(folder: Path, cache: Manifest) -> Vectors:
         raise CacheError(f"{folder}: expected a shard of this cache, found one of another encoder; {_remedy(folder)}")
     expected = (int(manifest.facts["rows"]), int(cache.facts["width"]))
     dtype = np.dtype(cache.config["storage"])
-    try:
-        header = np.load(file, mmap_mode="r", allow_pickle=False)
-        with pa.memory_map(str(file)) as source:
-            buffer = source.read_buffer()
-    except _UNREADABLE as error:
-        raise CacheError(f"{file}: unreadable ({error}); {_remedy(folder)}") from None
-    if header.shape != expected or header.dtype != dtype:
-        raise CacheError(f"{file}: expected {expected} {dtype}, found {header.shape} {header.dtype}; {_remedy(folder)}")
-    return np.frombuffer(buffer, dtype=dtype, count=header.size, offset=header.offset).reshape(expected)
+    vectors = map_array(file, CacheError, _remedy(folder))
+    if vectors.shape != expected or vectors.dtype != dtype:
+        raise CacheError(
+            f"{file}: expected {expected} {dtype}, found {vectors.shape} {vectors.dtype}; {_remedy(folder)}"
+        )
+    return vectors
 
 
 def _load(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[np.uint64]:
-    try:
-        table = np.load(file, allow_pickle=False)
-    except _UNREADABLE as error:
-        raise CacheError(f"{file}: unreadable ({error}); {_remedy(file.parent)}") from None
+    table = load_array(file, CacheError, _remedy(file.parent))
     expected = (len(table) if rows is None else rows, columns)
     if table.dtype != np.uint64 or table.shape != expected:
         raise CacheError(
             f"{file}: expected {expected} uint64, found {table.shape} {table.dtype}; {_remedy(file.parent)}"
         )
-    return table  # type: ignore[no-any-return]
+    return table
 
 
 def _known(folder: Path) -> KnownDataset:

@@ -11,7 +11,8 @@ from tcf.data.cache import CACHE, JOIN, SHARD, Vectors
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys
 from tcf.errors import CacheError
-from tcf.files import is_published, publishing, read_manifest, remove_leftovers, seal
+from tcf.files import is_published, publishing, remove_leftovers
+from tcf.manifest import differences, read_manifest, seal
 
 __all__ = ["check_cache", "create_cache", "shard_path", "write_join", "write_shard"]
 
@@ -96,18 +97,9 @@ def write_join(path: Path, dataset: Dataset, *, texts: Keys, sequences: Keys, fa
 
 def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
     found = {key: value for key, value in read_manifest(path, CACHE).config.items() if key != "model"}
-    differing = [
-        f"{key}: cache has {_short(found.get(key))}, asked for {_short(identity.get(key))}"
-        for key in sorted({*found, *identity})
-        if found.get(key) != identity.get(key)
-    ]
+    differing = differences(found, identity)
     if differing:
         raise CacheError(
-            f"{path}: a cache holds one encoder with one set of options, but {'; '.join(differing)}; "
+            f"{path}: a cache holds one encoder with one set of options, but {differing}; "
             "name another --out, or use the options of the cache"
         )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 24 else text[:12] + "..."

@@ -13,8 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tcf.data.arrays import load_array
 from tcf.errors import DataError
-from tcf.files import Format, publishing, read_manifest, seal
+from tcf.files import publishing
+from tcf.manifest import Format, read_manifest, seal
 
 __all__ = ["DATASET", "Dataset", "Histories", "open_dataset", "write_dataset"]
 
@@ -45,7 +47,7 @@ class Histories:
                 f"{self.items.dtype}; prepare the dataset anew"
             )
         falls = bool((np.diff(self.offsets) < 0).any())
-        if self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or falls:
+        if not len(self.offsets) or self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or falls:
             raise DataError("histories: offsets do not divide the items; prepare the dataset anew")
 
     def __len__(self) -> int:
@@ -158,10 +160,11 @@ def open_dataset(path: str | Path) -> Dataset:
     try:
         items = pq.read_table(path / "items.parquet")
         users = pq.read_table(path / "users.parquet")
-        offsets = np.load(path / "history_offsets.npy", allow_pickle=False)
-        history = np.load(path / "history_items.npy", allow_pickle=False)
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: damaged dataset ({error}); prepare it anew") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: damaged dataset ({error}); make it anew with `tcf data prepare`") from None
+    remedy = f"make {path} anew with `tcf data prepare`"
+    offsets = load_array(path / "history_offsets.npy", DataError, remedy)
+    history = load_array(path / "history_items.npy", DataError, remedy)
     dataset = Dataset(
         path=path,
         fingerprint=manifest.fingerprint,

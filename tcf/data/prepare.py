@@ -17,7 +17,8 @@ from tcf.data.raw_tcf import read_tcf, tcf_files
 from tcf.data.split import latest
 from tcf.data.statistics import statistics_of
 from tcf.errors import ConfigError, DataError
-from tcf.files import is_published, read_manifest, sha256_file
+from tcf.files import is_published
+from tcf.manifest import differences, read_manifest, sha256_file
 
 __all__ = ["RawFormat", "prepare"]
 
@@ -102,27 +103,15 @@ def _checksums(format: RawFormat, raw: Path) -> dict[str, str]:
 def _open_same(out: Path, settings: Mapping[str, Any], checksums: Mapping[str, str]) -> Dataset:
     """The dataset that is there, if it was made from these files with these settings."""
     manifest = read_manifest(out, DATASET)
-    different = [*_differences(manifest.config, settings), *_differences(manifest.inputs, checksums, "sha256 of ")]
-    if different:
+    sums = {f"sha256 of {name}": checksum for name, checksum in checksums.items()}
+    there = {f"sha256 of {name}": checksum for name, checksum in manifest.inputs.items()}
+    differing = differences({**manifest.config, **there}, {**settings, **sums})
+    if differing:
         raise DataError(
-            f"{out}: expected a dataset made as asked for, found one made otherwise: {'; '.join(different)}; "
+            f"{out}: expected a dataset made as asked for, found one made otherwise: {differing}; "
             "remove it, or name another folder with --out"
         )
     return open_dataset(out)
-
-
-def _differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
-    keys = dict.fromkeys((*there, *asked))
-    return [
-        f"{prefix}{key} {_shown(there.get(key))} there, {_shown(asked.get(key))} asked for"
-        for key in keys
-        if there.get(key) != asked.get(key)
-    ]
-
-
-def _shown(value: Any) -> str:
-    text = "not given" if value is None or value == [] else str(value)
-    return text if len(text) <= 24 else text[:12] + "..."
 
 
 def _filter(log: RawLog, config: PrepareConfig, raw: Path) -> _Kept:

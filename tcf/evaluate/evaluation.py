@@ -14,7 +14,8 @@ from tcf.config import EvaluateConfig, to_mapping
 from tcf.data.dataset import Dataset
 from tcf.data.split import held_out
 from tcf.errors import RunError
-from tcf.files import Format, Manifest, is_published, publish_file, publishing, read_manifest, refuse_occupied, seal
+from tcf.files import is_published, publish_file, publishing, refuse_occupied
+from tcf.manifest import Format, Manifest, differences, read_manifest, seal
 from tcf.ranking.metrics import summary
 from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
@@ -90,15 +91,10 @@ def found_alike(out: Path, *, inputs: Mapping[str, str], ranking: str, config: E
         refuse_occupied(out)
         return None
     found = open_evaluation(out)
-    wanted = {**to_mapping(config), "ranking": ranking, **inputs}
-    there = {**found.manifest.config, **found.manifest.inputs}
-    differing = [
-        f"{key}: there {_short(there.get(key))}, asked for {_short(wanted.get(key))}"
-        for key in sorted({*wanted, *there} - {"device"})
-        if wanted.get(key) != there.get(key)
-    ]
+    there = {**found.manifest.config, **found.manifest.inputs, "device": config.device}
+    differing = differences(there, {**to_mapping(config), "ranking": ranking, **inputs})
     if differing:
-        raise RunError(f"{out}: holds another evaluation ({'; '.join(differing)}); remove it or name another --out")
+        raise RunError(f"{out}: holds another evaluation ({differing}); remove it or name another --out")
     return found
 
 
@@ -110,12 +106,6 @@ def open_evaluation(path: Path) -> Evaluation:
     """
     manifest = read_manifest(path, EVALUATION)
     return Evaluation(path, {key: manifest.facts[key] for key in _KEYS}, manifest)
-
-
-def _short(value: Any) -> str:
-    """A setting as it is, the front of a fingerprint."""
-    text = "none" if value is None else str(value)
-    return text if len(text) < 64 else text[:12] + "..."
 
 
 def _write_ranks(ranks: Ranks, targets: "np.ndarray[Any, np.dtype[np.int64]]", file: Path) -> None:

@@ -78,8 +78,9 @@ def load_encoder(folder: ModelFolder, dtype: torch.dtype, device: torch.device) 
     from transformers import AutoModel
     from transformers.utils import logging
 
-    # The bar would go into log files, and loading is short beside what follows.
+    # Its bar would go into log files, and what its report says is checked below.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     weight_files(folder.path)
     try:
         model, report = AutoModel.from_pretrained(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tcf.errors import ModelError
-from tcf.files import digest, sha256_file
+from tcf.manifest import digest, sha256_file
 
 __all__ = ["ModelFolder", "Pooling", "open_model_folder", "weight_files", "weights_digest"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.errors import ConfigError, ModelError
-from tcf.files import digest
+from tcf.manifest import digest
 from tcf.models.folder import ModelFolder
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from tcf.config import read_toml, write_toml
 from tcf.errors import ConfigError, RunError
-from tcf.files import Format, Manifest, digest, is_published, publish_file, read_manifest, seal, sha256_file
+from tcf.files import is_published, publish_file
+from tcf.manifest import Format, Manifest, differences, digest, read_manifest, seal, sha256_file
 
 __all__ = ["CONFIG", "MODEL", "RUN", "RunFolder"]
 
@@ -128,28 +129,13 @@ class RunFolder:
         self, what: str, settings: Mapping[str, Any], inputs: Mapping[str, Any], our_inputs: Mapping[str, Any]
     ) -> None:
         """Refuse other settings or inputs; the device decides nothing but rounding."""
-        differing = [
-            *_differences(_without_device(settings), _without_device(self.settings)),
-            *_differences(inputs, our_inputs),
-        ]
+        differing = differences(
+            {**_without_device(settings), **inputs}, {**_without_device(self.settings), **our_inputs}
+        )
         if differing:
             raise RunError(
-                f"{self.path}: holds {what} of other settings or inputs: {'; '.join(differing)}; "
-                "name another --out, or remove it"
+                f"{self.path}: holds {what} of other settings or inputs: {differing}; name another --out, or remove it"
             )
-
-
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{key} is {_short(found.get(key))} there, {_short(wanted.get(key))} here"
-        for key in sorted({*found, *wanted})
-        if found.get(key) != wanted.get(key)
-    ]
-
-
-def _short(value: Any) -> str:
-    text = "not set" if value is None else str(value)
-    return text if len(text) <= 64 else text[:12] + "..."
 
 
 def _without_device(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tcf.config import TrainConfig, from_mapping, read_toml
 from tcf.data.dataset import Dataset, Histories
 from tcf.errors import RunError
-from tcf.files import Manifest, read_manifest, verify_files
+from tcf.manifest import Manifest, read_manifest, verify_files
 from tcf.models.device import resolve_device
 from tcf.train.folder import CONFIG, MODEL, RUN
 from tcf.train.inputs import Inputs

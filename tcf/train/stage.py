@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from tcf.config import TrainConfig, to_mapping
-from tcf.files import Manifest
+from tcf.manifest import Manifest
 from tcf.models.device import resolve_device
 from tcf.train.batches import TrainingData
 from tcf.train.early_stopping import EarlyStopping

@@ -17,7 +17,8 @@ from tcf.data.cache_writer import check_cache, create_cache, shard_path, write_j
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys, text_keys
 from tcf.errors import CacheError, RunError
-from tcf.files import MANIFEST, read_manifest
+from tcf.files import MANIFEST
+from tcf.manifest import read_manifest
 
 IDENTITY: dict[str, Any] = {
     "architecture": "a" * 64,
@@ -174,12 +175,12 @@ def test_gather_against_one_array(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"weights": "c" * 64}, "weights: cache has bbbbbbbbbbbb..., asked for cccccccccccc..."),
-        ({"pooling": "first"}, "pooling: cache has mean, asked for first"),
-        ({"max_tokens": 20}, "max_tokens: cache has 30, asked for 20"),
-        ({"compute": "bfloat16"}, "compute: cache has float32, asked for bfloat16"),
-        ({"storage": "float32"}, "storage: cache has float16, asked for float32"),
-        ({"layer": "last"}, "layer: cache has None, asked for last"),
+        ({"weights": "c" * 64}, "weights: bbbbbbbbbbbb... there, cccccccccccc... asked for"),
+        ({"pooling": "first"}, "pooling: mean there, first asked for"),
+        ({"max_tokens": 20}, "max_tokens: 30 there, 20 asked for"),
+        ({"compute": "bfloat16"}, "compute: float32 there, bfloat16 asked for"),
+        ({"storage": "float32"}, "storage: float16 there, float32 asked for"),
+        ({"layer": "last"}, "layer: nothing there, last asked for"),
     ],
 )
 def test_another_encoder_or_option_is_refused_by_name(tmp_path: Path, change: dict[str, Any], words: str) -> None:
@@ -188,12 +189,12 @@ def test_another_encoder_or_option_is_refused_by_name(tmp_path: Path, change: di
         with pytest.raises(CacheError) as caught:
             call(cache, {**IDENTITY, **change})
         assert words in str(caught.value)
-        assert str(caught.value).count("cache has") == 1
+        assert str(caught.value).count("asked for") == 1
 
 
 def test_two_differences_are_both_named(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
-    with pytest.raises(CacheError, match="max_tokens: cache has 30, asked for 8; pooling: cache has mean"):
+    with pytest.raises(CacheError, match="max_tokens: 30 there, 8 asked for; pooling: mean there"):
         check_cache(cache, {**IDENTITY, "pooling": "last", "max_tokens": 8})
 
 

@@ -12,7 +12,7 @@ from tcf.data.dataset import DATASET, Dataset
 from tcf.data.prepare import prepare
 from tcf.data.split import training_histories
 from tcf.errors import ConfigError, DataError
-from tcf.files import read_manifest, verify_files
+from tcf.manifest import read_manifest, verify_files
 
 ITEMS = {"z": "Last letter", "a": "Alpha", "b": "Beta", "unused": "Never seen", "c": "Alpha", "d": "Old", "é": "Émile"}
 USERS = {
@@ -215,14 +215,14 @@ def test_the_same_again_opens_what_is_there(tmp_path: Path, monkeypatch: pytest.
 def test_other_settings_or_files_are_refused_and_named(tmp_path: Path) -> None:
     raw = raw_tcf(tmp_path / "raw")
     prepare("tcf", raw, tmp_path / "out", SMALL)
-    with pytest.raises(DataError, match=r"made otherwise: min_history 3 there, 4 asked for; .* another folder"):
+    with pytest.raises(DataError, match=r"made otherwise: min_history: 3 there, 4 asked for; .* another folder"):
         prepare("tcf", raw, tmp_path / "out", PrepareConfig(min_history=4, keep_last=5))
-    with pytest.raises(DataError, match="made otherwise: sample_users not given there, 2 asked for; remove"):
+    with pytest.raises(DataError, match="made otherwise: sample_users: nothing there, 2 asked for; remove"):
         prepare("tcf", raw, tmp_path / "out", PrepareConfig(min_history=3, keep_last=5, sample_users=2))
-    with pytest.raises(DataError, match=r"format tcf there, recbole asked for; .*sha256 of x.inter not given there"):
+    with pytest.raises(DataError, match=r"format: tcf there, recbole asked for; .*sha256 of x.inter: nothing there"):
         prepare("recbole", raw_recbole(tmp_path / "other"), tmp_path / "out", SMALL)
     raw_tcf(raw, {**ITEMS, "a": "Another title"})
-    with pytest.raises(DataError, match=r"made otherwise: sha256 of items.tsv \w+\.\.\. there, \w+\.\.\. asked for; "):
+    with pytest.raises(DataError, match=r"made otherwise: sha256 of items.tsv: \w+\.\.\. there, \w+\.\.\. asked for; "):
         prepare("tcf", raw, tmp_path / "out", SMALL)
 
 

@@ -15,7 +15,7 @@ from tcf.config import EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.errors import RunError
 from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, found_alike, open_evaluation
-from tcf.files import read_manifest, verify_files
+from tcf.manifest import read_manifest, verify_files
 from tcf.ranking.catalogue import Rows
 
 KEYS = ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
@@ -156,12 +156,12 @@ def test_an_equal_evaluation_is_found(tmp_path: Path) -> None:
     [
         (
             {"split": "validation"},
-            r"holds another evaluation \(split: there test, asked for validation\); remove it or",
+            r"holds another evaluation \(split: test there, validation asked for\); remove it or",
         ),
-        ({"seen": "mask"}, r"\(seen: there keep, asked for mask\)"),
-        ({"ranking": "other"}, r"\(ranking: there table, asked for other\)"),
-        ({"inputs": {"dataset": "e"}}, r"\(dataset: there d, asked for e\)"),
-        ({"inputs": {"dataset": "d", "run": "9" * 64}}, r"\(run: there none, asked for 999999999999\.\.\.\)"),
+        ({"seen": "mask"}, r"\(seen: keep there, mask asked for\)"),
+        ({"ranking": "other"}, r"\(ranking: table there, other asked for\)"),
+        ({"inputs": {"dataset": "e"}}, r"\(dataset: d there, e asked for\)"),
+        ({"inputs": {"dataset": "d", "run": "9" * 64}}, r"\(run: nothing there, 999999999999\.\.\. asked for\)"),
         ({"seen": "mask", "split": "validation"}, r"\(seen: .*; split: .*\)"),
     ],
 )

@@ -17,6 +17,7 @@ from tcf.data.dataset import Histories
 from tcf.errors import DataError, RunError
 from tcf.evaluate import recommend as module
 from tcf.evaluate.recommend import examples, recommend
+from tcf.ranking.lists import top_k
 from tcf.train.run import Run, open_run
 from tcf.train.stage import train
 
@@ -159,7 +160,7 @@ def test_an_equal_file_is_left_and_any_other_replaced(run: Path, tmp_path: Path)
 def test_a_failure_leaves_what_was_there(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    out, top_k = tmp_path / "r.parquet", module.top_k
+    out = tmp_path / "r.parquet"
     if there:
         out.write_text("what was there")
     blocks = []
@@ -192,7 +193,7 @@ def test_inputs_that_have_moved_are_named(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     with pytest.raises(DataError, match="found nothing"):
         call(tmp_path / "run", tmp_path / "r.parquet")
-    moved = {"data": run.parent / "data", "cache": run.parent / "cache"}
+    moved: dict[str, Any] = {"data": run.parent / "data", "cache": run.parent / "cache"}
     assert call(tmp_path / "run", tmp_path / "r.parquet", **moved).equals(expected)
     other = make_dataset(tmp_path, walks()[1:], TEXTS, name="other")
     with pytest.raises(RunError, match="expected the dataset that .* was trained on"):

@@ -3,7 +3,7 @@ from typing import Any
 
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.report import comparison
-from tcf.files import Manifest
+from tcf.manifest import Manifest
 
 
 def evaluation(hr: float, ndcg: float, mrr: float, users: int = 943, items: int = 1392) -> Evaluation:

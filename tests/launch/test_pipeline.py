@@ -190,7 +190,7 @@ def test_what_is_missing_is_done(copied: Path) -> None:
             "[evaluate]",
             '[evaluate]\nseen = "mask"',
             RunError,
-            r"evaluations/popularity: .*seen: there keep, asked for mask",
+            r"evaluations/popularity: .*seen: keep there, mask asked for",
         ),
     ],
 )

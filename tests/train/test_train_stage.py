@@ -13,7 +13,8 @@ import torch
 from small_runs import make_cache, make_dataset, walks
 from tcf.config import TrainConfig, read_toml
 from tcf.errors import CacheError, ConfigError, DataError, RunError
-from tcf.files import is_published, sha256_file
+from tcf.files import is_published
+from tcf.manifest import sha256_file
 from tcf.train import loop
 from tcf.train.run import open_run
 from tcf.train.stage import TrainResult, train
@@ -139,13 +140,13 @@ def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.Ca
 
 def test_a_finished_run_of_other_settings_or_inputs_is_refused(run_train: Train, tmp_path: Path) -> None:
     run_train()
-    with pytest.raises(RunError, match=r"a finished run .*seed is 0 there, 4 here.*name another --out"):
+    with pytest.raises(RunError, match=r"a finished run .*seed: 0 there, 4 asked for.*name another --out"):
         run_train(seed=4)
     other = make_dataset(tmp_path, walks()[:-1], TEXTS, name="other")
-    with pytest.raises(RunError, match="dataset is .* there, .* here"):
+    with pytest.raises(RunError, match="dataset: .* there, .* asked for"):
         run_train(data=other.path)
     encoder = make_cache(tmp_path, other, np.ones((30, 4), np.float32), name="encoder", pooling="first")
-    with pytest.raises(RunError, match="cache is .* there, .* here"):
+    with pytest.raises(RunError, match="cache: .* there, .* asked for"):
         run_train(cache=encoder.path)
 
 
@@ -171,7 +172,7 @@ def test_a_killed_run_of_other_settings_is_refused(run_train: Train) -> None:
     path = run_train().path
     (path / "manifest.json").unlink()
     before = sorted(p.name for p in path.iterdir())
-    with pytest.raises(RunError, match=r"an unfinished run .*width is 16 there, 32 here.*remove it"):
+    with pytest.raises(RunError, match=r"an unfinished run .*width: 16 there, 32 asked for.*remove it"):
         run_train(width=32)
     assert sorted(p.name for p in path.iterdir()) == before
 
@@ -192,7 +193,7 @@ def test_a_foreign_config_or_file_is_refused(run_train: Train, tmp_path: Path) -
     with pytest.raises(RunError, match="name another --out"):
         run_train()
     (tmp_path / "run" / "config.toml").write_text('colour = "red"')
-    with pytest.raises(RunError, match="colour is red there, not set here"):
+    with pytest.raises(RunError, match="colour: red there, nothing asked for"):
         run_train()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match="found a file"):

@@ -1,0 +1,199 @@
+"""Manifests: what a published directory is, what it was made from, with what, and every file with its checksum."""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tcf.errors import TcfError
+from tcf.files import MANIFEST, publish_file
+
+__all__ = [
+    "Format",
+    "Manifest",
+    "differences",
+    "digest",
+    "fingerprint_of",
+    "library_versions",
+    "read_manifest",
+    "seal",
+    "sha256_file",
+    "verify_files",
+]
+
+_KEY_LIBRARIES = ("numpy", "pyarrow", "torch", "transformers", "accelerate", "tokenizers", "faiss-cpu", "faiss-gpu")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of directory that one stage publishes and the next one reads.
+
+    Attributes:
+        name: the name written into the manifest, such as `tcf-dataset`.
+        version: raised whenever an older reader would misread the files.
+        error: what a reader raises where such a directory is missing or damaged.
+        made_by: the command that makes one, for messages.
+    """
+
+    name: str
+    version: int
+    error: type[TcfError]
+    made_by: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a published directory is, what it was made from, with what, and its files.
+
+    Attributes:
+        format: name of the directory's format.
+        version: version of the format.
+        fingerprint: sha256 of all that decides the content.
+        inputs: fingerprints of what it was made from, by role.
+        config: the resolved configuration.
+        facts: what the stage found out, such as counts.
+        versions: tcf and the libraries that shape the result.
+        files: relative path to `{"bytes": ..., "sha256": ...}`.
+    """
+
+    format: str
+    version: int
+    fingerprint: str
+    inputs: Mapping[str, str]
+    config: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    versions: Mapping[str, str]
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def digest(value: Any) -> str:
+    """Sha256, in hexadecimal, of a JSON value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint_of(format: Format, identity: Any) -> str:
+    """Fingerprint of a directory of a format, from a JSON value that decides its content."""
+    return digest([format.name, format.version, identity])
+
+
+def sha256_file(path: Path) -> str:
+    """Sha256, in hexadecimal, of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of tcf and of the installed libraries that can change a result."""
+    versions = {}
+    for name in ("tcf", *_KEY_LIBRARIES):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def seal(
+    directory: Path,
+    format: Format,
+    *,
+    inputs: Mapping[str, str],
+    config: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    identity: Any = None,
+) -> Manifest:
+    """Write the manifest of a finished directory, with size and checksum of every file in it.
+
+    Args:
+        directory: holds all the files already.
+        format: what the directory is.
+        inputs: fingerprints of what it was made from, by role.
+        config: the resolved configuration, as JSON values.
+        facts: what the stage found out, as JSON values.
+        identity: a JSON value that decides the content; None takes the checksums of all files.
+    """
+    names = sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file() and p.name != MANIFEST)
+    files = {n: {"bytes": (directory / n).stat().st_size, "sha256": sha256_file(directory / n)} for n in names}
+    content = {name: entry["sha256"] for name, entry in files.items()} if identity is None else identity
+    manifest = Manifest(
+        format=format.name,
+        version=format.version,
+        fingerprint=fingerprint_of(format, content),
+        inputs=dict(inputs),
+        config=dict(config),
+        facts=dict(facts),
+        versions=library_versions(),
+        files=files,
+    )
+    text = json.dumps(vars(manifest), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    publish_file(directory / MANIFEST, (text + "\n").encode())
+    return manifest
+
+
+def read_manifest(path: Path, format: Format) -> Manifest:
+    """Read the manifest of a published directory and check that it is of the expected format.
+
+    Raises:
+        TcfError: of the format's kind; nothing published there, unreadable, or another format or version.
+    """
+    expected = f"expected a directory of format {format.name} made by `{format.made_by}`"
+    try:
+        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        found = "an unfinished or foreign directory (no manifest.json)" if path.is_dir() else "nothing"
+        raise format.error(f"{path}: {expected}, found {found}; run `{format.made_by}` first") from None
+    except (OSError, ValueError) as error:
+        raise format.error(f"{path / MANIFEST}: unreadable ({error}); make the directory anew") from None
+    try:
+        manifest = Manifest(**content)
+    except TypeError:
+        raise format.error(f"{path / MANIFEST}: {expected}, found other keys; make the directory anew") from None
+    if manifest.format != format.name:
+        raise format.error(f"{path}: {expected}, found format {manifest.format}; name the right directory")
+    if manifest.version != format.version:
+        raise format.error(
+            f"{path}: expected version {format.version} of {format.name}, found {manifest.version}; "
+            f"run `{format.made_by}` anew with this version of tcf"
+        )
+    return manifest
+
+
+def verify_files(path: Path, manifest: Manifest, format: Format) -> None:
+    """Compare every file of a published directory, byte for byte, with its manifest.
+
+    Raises:
+        TcfError: of the format's kind, naming the first file that is missing or differs.
+    """
+    for name, entry in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            raise format.error(f"{file}: listed in {path / MANIFEST}, but missing; make {path} anew")
+        if file.stat().st_size != entry["bytes"]:
+            raise format.error(
+                f"{file}: expected {entry['bytes']} bytes, found {file.stat().st_size}; make {path} anew"
+            )
+        if sha256_file(file) != entry["sha256"]:
+            raise format.error(f"{file}: its sha256 differs from {path / MANIFEST}; make {path} anew")
+
+
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What differs between the settings or inputs of something that exists and those asked for; empty if nothing does.
+
+    >>> differences({"width": 16, "seed": 0}, {"width": 32, "seed": 0, "cache": "a"})
+    'cache: nothing there, a asked for; width: 16 there, 32 asked for'
+    """
+    return "; ".join(
+        f"{key}: {_shown(there.get(key))} there, {_shown(asked.get(key))} asked for"
+        for key in sorted({*there, *asked})
+        if there.get(key) != asked.get(key)
+    )
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; digests are cut short."""
+    text = "nothing" if value is None or value == [] else str(value)
+    return text if len(text) <= 60 else text[:12] + "..."
