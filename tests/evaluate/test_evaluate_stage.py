@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from small_runs import csr, make_cache, make_dataset, walks
 from tcf.cli import app, main
-from tcf.config import EvaluateConfig, TrainConfig
+from tcf.config import Baseline, EvaluateConfig, TrainConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.errors import CacheError, ConfigError, DataError, RunError
 from tcf.evaluate import stage
@@ -193,6 +193,22 @@ def test_nothing_of_the_target_is_seen(
     assert models[0] == models[1]
     assert np.array_equal(found[0][0], found[1][0])
     assert np.array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize(("split", "hidden"), [("test", 1), ("validation", 2)])
+@pytest.mark.parametrize("name", ["popularity", "random", "co-occurrence"])
+def test_a_baseline_sees_nothing_of_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split, hidden: int, name: Baseline
+) -> None:
+    rng = np.random.default_rng(9)
+    found = []
+    monkeypatch.setattr(stage, "evaluate", lambda scorer, *_, **__: found.append(scorer.scores(np.arange(60))))
+    for place in ("one", "other"):
+        histories = [[*h[:-hidden], *rng.integers(0, 30, hidden).tolist()] for h in walks()]
+        dataset = make_dataset(tmp_path, histories, TEXTS, name=place)
+        evaluate_baseline(name, data=dataset.path, out=tmp_path / "e", config=EvaluateConfig(split=split))
+    assert np.array_equal(found[0], found[1])
+    assert len(np.unique(found[0])) > 2
 
 
 def test_inputs_that_have_moved_are_named(runs: Path, tmp_path: Path, made: Path) -> None:
