@@ -130,9 +130,16 @@ def cache_verify(cache: Annotated[Path, typer.Argument(help="Vector cache.")], a
 
     opened = VectorCache.open(cache)
     opened.verify()
-    result = {"path": str(cache), "shards": len(opened.shards), "vectors": opened.n_rows, "verified": True}
-    words = f"{cache}: {opened.n_rows} vectors in {len(opened.shards)} shards, all as written"
-    print(_json(result) if as_json else words)
+    result = {
+        "path": str(cache),
+        "shards": len(opened.shards),
+        "vectors": opened.n_rows,
+        "missing": opened.missing,
+        "verified": True,
+    }
+    missing = f"; {opened.missing} known texts have no vector: run `tcf extract` again" if opened.missing else ""
+    plain = f"{cache}: {opened.n_rows} vectors in {len(opened.shards)} shards, all as written{missing}"
+    print(_json(result) if as_json else plain)
 
 
 @cache_app.command("export")
@@ -160,14 +167,18 @@ def train_command(
     config: TrainConfig,
     data: CachesData = None,
     cache: Annotated[
-        Path | None, typer.Option("--cache", help="Vector cache, made by `tcf extract`; none for --items id.")
+        Path | None, typer.Option("--cache", help="Vector cache, made by `tcf extract`; not needed for --items id.")
     ] = None,
 ) -> None:
     """Train a recommender on cached vectors (TCF) or on learned ids (IDCF)."""
     from tcf.train.stage import train
 
-    run = train(data=_dataset(data, cache), cache=cache, out=out, config=config)
-    print(_plain({"run": str(run.path), **run.manifest.facts}))
+    dataset = _dataset(data, cache)
+    if config.items == "id" and cache is not None:
+        print(f"{cache}: --items id needs no cache; its vectors are not read", file=sys.stderr)
+        cache = None
+    run = train(data=dataset, cache=cache, out=out, config=config)
+    print(_plain({"run": str(run.path), **run.facts}))
 
 
 @app.command("evaluate")

@@ -19,12 +19,14 @@ from tcf.errors import RunError
 
 __all__ = [
     "MANIFEST",
+    "check_destination",
     "is_published",
     "publish_file",
     "publishing",
     "publishing_file",
     "refuse_occupied",
     "remove_leftovers",
+    "writing",
 ]
 
 MANIFEST = "manifest.json"
@@ -33,6 +35,37 @@ MANIFEST = "manifest.json"
 def is_published(path: Path) -> bool:
     """Whether a complete directory, one with a manifest, is there."""
     return (path / MANIFEST).is_file()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses inside the block into an error about `path`.
+
+    Raises:
+        RunError: no space, no permission, a file where a directory is needed, and the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(
+            f"{path}: cannot be written ({reason}); what is not complete was not published: "
+            "free space or mend the permissions, or name another place, and run the same command again"
+        ) from error
+
+
+def check_destination(path: Path) -> None:
+    """Find out before the work whether something could be published at `path`.
+
+    Raises:
+        RunError: the path has no name of its own or is not UTF-8, or nothing can be made there.
+    """
+    _check_name(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = _staging(path)
+        staging.mkdir()
+        staging.rmdir()
 
 
 @contextmanager
@@ -46,20 +79,22 @@ def publishing(path: Path, *, duplicate_is_harmless: bool = False) -> Iterator[P
         duplicate_is_harmless: another worker may publish the same content first; then ours is discarded.
 
     Raises:
-        RunError: something is at `path` already.
+        RunError: something is at `path` already, or it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not duplicate_is_harmless:
-        refuse_occupied(path)
-        remove_leftovers(path.parent, path.name)
-    staging = path.parent / f".{path.name}.partial-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    staging.mkdir()
-    try:
-        yield staging
-        _sync_tree(staging)
-        _rename_into_place(staging, path, duplicate_is_harmless)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    _check_name(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not duplicate_is_harmless:
+            refuse_occupied(path)
+            remove_leftovers(path.parent, path.name)
+        staging = _staging(path)
+        staging.mkdir()
+        try:
+            yield staging
+            _sync_tree(staging)
+            _rename_into_place(staging, path, duplicate_is_harmless)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager
@@ -69,20 +104,22 @@ def publishing_file(path: Path) -> Iterator[Path]:
     Readers see all of the file or none of it.
 
     Raises:
-        RunError: a directory is at `path`.
+        RunError: a directory is at `path`, or it cannot be written.
     """
+    _check_name(path)
     if path.is_dir():
         raise RunError(f"{path}: expected a file or nothing, found a directory; name a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent, path.name)
-    staging = path.parent / f".{path.name}.partial-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    try:
-        yield staging
-        _sync_file(staging)
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent, path.name)
+        staging = _staging(path)
+        try:
+            yield staging
+            _sync_file(staging)
+            staging.replace(path)
+        finally:
+            staging.unlink(missing_ok=True)
+        _sync_directory(path.parent)
 
 
 def publish_file(path: Path, content: bytes) -> None:
@@ -122,6 +159,20 @@ def refuse_occupied(path: Path) -> None:
         return
     if path.exists():
         raise RunError(f"{path}: expected a path where nothing is yet, found something; remove it or name another")
+
+
+def _check_name(path: Path) -> None:
+    if path.name in ("", ".."):
+        raise RunError(f"{path}: expected the name of something to make, found a place that is there; add a name to it")
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise RunError(f"{str(path)!a}: expected a path in UTF-8, found other bytes; name another place") from None
+
+
+def _staging(path: Path) -> Path:
+    """A name beside `path` that no other process uses, and that tells whose it is."""
+    return path.parent / f".{path.name}.partial-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def _rename_into_place(staging: Path, path: Path, duplicate_is_harmless: bool) -> None:

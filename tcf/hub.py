@@ -1,11 +1,13 @@
 """Models from the Hugging Face hub, through its own client and its own local cache."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tcf.fetch import SourceError
+from tcf.manifest import sha256_file
 
 __all__ = ["HubSource", "cached_snapshot", "download_snapshot"]
 
@@ -70,8 +72,9 @@ def download_snapshot(repo_id: str) -> Path:
     except (OSError, ValueError, transport_error) as error:
         raise SourceError(_advice(repo_id, error)) from None
     if folder is None:
-        lacking = "lacks config.json, a tokenizer, or weights (model*.safetensors or pytorch_model*.bin)"
+        lacking = "lacks config.json, a tokenizer, or whole weights (model*.safetensors or pytorch_model*.bin)"
         raise SourceError(_OFFLINE if is_offline_mode() else lacking)
+    _check_sums(folder)
     return folder
 
 
@@ -86,6 +89,29 @@ def _complete_snapshot(repo_id: str, *, local_only: bool) -> Path | None:
     return None
 
 
+def _check_sums(folder: Path) -> None:
+    """Compare every file with the checksum that the hub states for it.
+
+    The hub's client stores a file under that checksum: sha256 for large files, git's sha1 of a blob for small ones.
+
+    Raises:
+        SourceError: a file differs; it is removed, so that the next attempt fetches it anew.
+    """
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stored = file.resolve()
+        match len(stored.name):
+            case 64:
+                found = sha256_file(stored)
+            case 40:
+                content = stored.read_bytes()
+                found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+            case _:
+                continue  # a file system without links: the client copies, and the checksum is not kept
+        if found != stored.name:
+            stored.unlink()
+            raise SourceError(f"{file.name} arrived damaged (its checksum differs from the hub's); run again")
+
+
 def _holds_a_model(folder: Path) -> bool:
     """Whether a folder has a configuration, a tokenizer and every file of the weights."""
     tokenizer = any(True for pattern in _TOKENIZER_FILES for _ in folder.glob(pattern))
@@ -98,12 +124,23 @@ def _weights(folder: Path) -> Iterator[list[Path]]:
         yield [folder / whole]
         index = folder / f"{whole}.index.json"
         if index.is_file():
-            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            yield [folder / name for name in set(shards)]
+            yield [folder / name for name in _indexed(index)]
+
+
+def _indexed(index: Path) -> list[str]:
+    """The files that an index of weights lists; none if it is damaged."""
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+    except ValueError:
+        return []
+    names = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        return []
+    return sorted(set(names.values()))
 
 
 def _all_there(files: list[Path]) -> bool:
-    return all(file.is_file() for file in files)
+    return bool(files) and all(file.is_file() for file in files)
 
 
 def _advice(repo_id: str, error: BaseException) -> str:

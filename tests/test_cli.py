@@ -155,7 +155,7 @@ def test_a_cache_is_described_in_words_and_in_json(cache: Path) -> None:
 def test_a_cache_is_verified(cache: Path) -> None:
     assert "2 vectors in 1 shards" in CliRunner().invoke(app, ["cache", "verify", str(cache)]).stdout
     result = json.loads(CliRunner().invoke(app, ["cache", "verify", str(cache), "--json"]).stdout)
-    assert result == {"path": str(cache), "shards": 1, "vectors": 2, "verified": True}
+    assert result == {"path": str(cache), "shards": 1, "vectors": 2, "missing": 0, "verified": True}
     (file,) = cache.rglob("vectors.npy")
     file.write_bytes(file.read_bytes()[:-1] + b"\xff")
     done = run("cache", "verify", cache)

@@ -1,15 +1,25 @@
+import errno
 import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tcf.errors import CacheError, DataError, RunError
-from tcf.files import MANIFEST, is_published, publish_file, publishing, publishing_file, remove_leftovers
+from tcf.files import (
+    MANIFEST,
+    check_destination,
+    is_published,
+    publish_file,
+    publishing,
+    publishing_file,
+    remove_leftovers,
+)
 from tcf.manifest import (
     Format,
     Manifest,
@@ -243,3 +253,36 @@ def test_verify_names_the_file_that_differs(tmp_path: Path, damage: Any, message
     damage(tmp_path / "d" / "a.txt")
     with pytest.raises(DataError, match=message):
         verify_files(tmp_path / "d", manifest, TOY)
+
+
+def test_what_the_system_refuses_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunError, match=r"out: cannot be written \(No space left on device\)"),
+        publishing(tmp_path / "out"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(RunError, match=r"f: cannot be written \(short write\)"), publishing_file(tmp_path / "f"):
+        raise OSError("short write")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("publish", [check_destination, lambda path: publishing(path).__enter__()])
+def test_a_place_that_cannot_be_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, publish: Callable[[Path], object]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be written"):
+        publish(tmp_path / "file" / "out")
+    with pytest.raises(RunError, match="expected a path in UTF-8"):
+        publish(tmp_path / os.fsdecode(b"caf\xe9"))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for place in (".", "..", "/"):
+        with pytest.raises(RunError, match="add a name to it"):
+            publish(Path(place))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_a_place_that_can_be_is_left_as_it_is(tmp_path: Path) -> None:
+    check_destination(tmp_path / "new" / "out")
+    assert list((tmp_path / "new").iterdir()) == []

@@ -34,6 +34,7 @@ class Hub:
     cache: Path
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
+    damages: bool = False
     requests: list[str] = field(default_factory=list)
 
     def resolve(self, name: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -98,7 +99,8 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._json([{"type": "file", "path": n, "size": len(c), "oid": etag(c)} for n, c in files.items()])
             else:
                 content = files[path.split(f"/resolve/{COMMIT}/")[1]]
-                self._answer(200, content, {"ETag": f'"{etag(content)}"', "X-Repo-Commit": COMMIT})
+                sent = content.replace(b"good", b"baad") if hub.damages else content
+                self._answer(200, sent, {"ETag": f'"{etag(content)}"', "X-Repo-Commit": COMMIT})
 
         do_HEAD = do_GET
 
@@ -120,6 +122,9 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
 
 def etag(content: bytes) -> str:
+    """What the hub states: sha256 for large files (here: safetensors content that says so), git's sha1 for others."""
+    if content.startswith(b"large"):
+        return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
@@ -201,3 +206,19 @@ def test_an_unreachable_hub_or_proxy_is_a_model_error(hub: Hub) -> None:
     through_proxy = hub.error("owner/name", HF_ENDPOINT="https://hub.invalid", HTTPS_PROXY=nobody)
     assert through_proxy.startswith("owner/name: no such folder, and from the hub: ")
     assert "opt-30b: cannot be fetched. hub facebook/opt-30b: " in hub.error("opt-30b", HF_ENDPOINT=nobody)
+
+
+@pytest.mark.parametrize("index", ["[]", '{"weight_map": ["a"]}', '{"weight_map": {"a": [1]}}', "{}", "{"])
+def test_a_damaged_index_of_weights_is_a_model_error(hub: Hub, index: str) -> None:
+    hub.repositories["owner/name"] = {**SHARDED, "model.safetensors.index.json": index.encode()}
+    assert "lacks config.json, a tokenizer, or whole weights" in hub.error("owner/name")
+    assert "HF_HUB_OFFLINE is set" in hub.error("owner/name", HF_HUB_OFFLINE="1")
+
+
+@pytest.mark.parametrize("content", [b"good and small", b"large and good"])
+def test_a_file_that_arrived_damaged_is_refused_and_fetched_again(hub: Hub, content: bytes) -> None:
+    hub.repositories["owner/name"] = {**TEXT_FILES, "model.safetensors": content}
+    hub.damages = True
+    assert "model.safetensors arrived damaged" in hub.error("owner/name")
+    hub.damages = False
+    assert (hub.folder("owner/name") / "model.safetensors").read_bytes() == content

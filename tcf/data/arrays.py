@@ -27,7 +27,7 @@ def load_array(file: Path, kind: type[TcfError], remedy: str) -> npt.NDArray[Any
     try:
         array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
     except _UNREADABLE as error:
-        raise kind(f"{file}: unreadable ({error}); {remedy}") from None
+        raise kind(f"{file}: unreadable ({_reason(error)}); {remedy}") from None
     return array
 
 
@@ -44,5 +44,10 @@ def map_array(file: Path, kind: type[TcfError], remedy: str) -> npt.NDArray[Any]
         with pa.memory_map(str(file)) as source:
             buffer = source.read_buffer()
     except _UNREADABLE as error:
-        raise kind(f"{file}: unreadable ({error}); {remedy}") from None
+        raise kind(f"{file}: unreadable ({_reason(error)}); {remedy}") from None
     return np.frombuffer(buffer, dtype=header.dtype, count=header.size, offset=header.offset).reshape(header.shape)
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong; NumPy takes whatever does not begin as its own files do for a pickle, and advises to load it."""
+    return "not a whole .npy file of numbers" if "pickle" in str(error) else " ".join(str(error).split())

@@ -5,7 +5,7 @@ sequence each known text became, `shards/` which row each token sequence has. No
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,35 +14,25 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.data.arrays import load_array, map_array
+from tcf.data.cache_files import (
+    CACHE,
+    JOIN,
+    SHARD,
+    KnownDataset,
+    Vectors,
+    known_dataset,
+    load_keys,
+    map_shard,
+    published,
+    remedy,
+)
 from tcf.data.dataset import Dataset
-from tcf.data.keys import Keys, locate, text_keys
+from tcf.data.keys import Keys, first_occurrences, locate, text_keys
 from tcf.errors import CacheError
-from tcf.files import MANIFEST, is_published
-from tcf.manifest import Format, Manifest, fingerprint_of, read_manifest, verify_files
+from tcf.files import MANIFEST
+from tcf.manifest import Manifest, fingerprint_of, read_manifest, verify_files
 
-__all__ = ["CACHE", "JOIN", "SHARD", "KnownDataset", "VectorCache"]
-
-CACHE = Format(name="tcf-cache", version=1, error=CacheError, made_by="tcf extract")
-SHARD = Format(name="tcf-shard", version=1, error=CacheError, made_by="tcf extract")
-JOIN = Format(name="tcf-join", version=1, error=CacheError, made_by="tcf extract")
-
-Vectors = npt.NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class KnownDataset:
-    """A dataset whose texts were once extracted into a cache.
-
-    Attributes:
-        fingerprint: the dataset's.
-        path: where it was at that time.
-        facts: items, unique texts, unique token sequences, texts cut at the token limit.
-    """
-
-    fingerprint: str
-    path: Path
-    facts: Mapping[str, Any]
+__all__ = ["VectorCache"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,7 @@ class VectorCache:
         shards: one memory map a shard, each (rows, width), in the order of the shards' names.
         starts: (n_shards + 1,) first row of each shard.
         keys: (n_rows, 2) the token sequence of each row.
-        joins: (n_texts, 4) text key and sequence key of every known text.
+        joins: (n_texts, 4) text key and sequence key of every known text, once a dataset.
         datasets: the datasets known to the cache.
     """
 
@@ -76,19 +66,28 @@ class VectorCache:
         """
         path = Path(path)
         manifest = read_manifest(path, CACHE)
-        folders = _published(path / "shards")
-        shards = [_map_shard(folder, manifest) for folder in folders]
+        if manifest.config["storage"] not in ("float16", "float32"):
+            raise CacheError(
+                f"{path / MANIFEST}: expected config.storage float16 or float32, found "
+                f"{manifest.config['storage']!r}; {CACHE.remedy(path)}"
+            )
+        folders = published(path / "shards")
+        shards = [map_shard(folder, manifest) for folder in folders]
         starts = np.cumsum([0, *(len(shard) for shard in shards)], dtype=np.int64)
-        keys = [_load(folder / "keys.npy", 2, len(shard)) for folder, shard in zip(folders, shards, strict=True)]
-        joined = _published(path / "datasets")
+        keys = [load_keys(folder / "keys.npy", 2, len(shard)) for folder, shard in zip(folders, shards, strict=True)]
+        joined = [(known_dataset(folder), folder) for folder in published(path / "datasets")]
+        # A dataset known from several places has the same texts in each.
+        texts = {known.fingerprint: folder for known, folder in joined}
         return VectorCache(
             path=path,
             manifest=manifest,
             shards=shards,
             starts=starts,
             keys=np.concatenate([np.zeros((0, 2), np.uint64), *keys]),
-            joins=np.concatenate([np.zeros((0, 4), np.uint64), *(_load(f / "texts.npy", 4) for f in joined)]),
-            datasets=[_known(folder) for folder in joined],
+            joins=np.concatenate(
+                [np.zeros((0, 4), np.uint64), *(load_keys(f / "texts.npy", 4) for f in texts.values())]
+            ),
+            datasets=[known for known, _ in joined],
         )
 
     @property
@@ -105,6 +104,13 @@ class VectorCache:
     def n_rows(self) -> int:
         """Vectors in the cache."""
         return int(self.starts[-1])
+
+    @property
+    def missing(self) -> int:
+        """Token sequences of known texts that have no vector yet; `tcf extract` brings them."""
+        sequences = self.joins[:, 2:]
+        without = sequences[locate(sequences, self.keys) < 0]
+        return len(first_occurrences(without))
 
     def locate_texts(self, texts: "pa.LargeStringArray") -> npt.NDArray[np.int64]:
         """The row of each text, (n,); -1 where the cache has no vector for it."""
@@ -166,15 +172,20 @@ class VectorCache:
         return self.gather(self.rows_for(dataset))
 
     def only_dataset(self) -> Path:
-        """Where the one dataset that the cache knows is.
+        """Where the one dataset is that the cache knows and that is still as it was.
 
         Raises:
-            CacheError: it knows none or several.
+            CacheError: there is none, or there are several.
         """
-        if len(self.datasets) == 1:
-            return self.datasets[0].path
-        known = ", ".join(str(d.path) for d in self.datasets) or "none"
-        raise CacheError(f"{self.path}: expected one known dataset, found {len(self.datasets)} ({known}); add --data")
+        there = sorted({known.path for known in self.datasets if known.is_there})
+        if len(there) == 1:
+            return there[0]
+        recorded = sorted({known.path for known in self.datasets})
+        if there or not recorded:
+            found = f"{len(there)} ({_listed(there)})"
+        else:
+            found = f"none where it was (moved or changed: {_listed(recorded)})"
+        raise CacheError(f"{self.path}: expected one known dataset, found {found}; name the dataset with --data")
 
     def describe(self) -> dict[str, Any]:
         """What the cache holds, as JSON values."""
@@ -185,8 +196,9 @@ class VectorCache:
             "width": self.width,
             "vectors": self.n_rows,
             "shards": len(self.shards),
+            "missing": self.missing,
             "bytes": self.n_rows * self.width * self.dtype.itemsize,
-            "datasets": [{"path": str(d.path), "fingerprint": d.fingerprint, **d.facts} for d in self.datasets],
+            "datasets": [_described(known) for known in self.datasets],
             "versions": dict(self.manifest.versions),
         }
 
@@ -202,50 +214,17 @@ class VectorCache:
                 f"{self.path / MANIFEST}: its config does not match its fingerprint, so what these vectors are is not "
                 "known; run `tcf extract` with another --out"
             )
-        for folder in _published(self.path / "datasets"):
-            verify_files(folder, read_manifest(folder, JOIN), JOIN)
-        for folder in _published(self.path / "shards"):
-            verify_files(folder, read_manifest(folder, SHARD), SHARD)
-            if not np.isfinite(_map_shard(folder, self.manifest)).all():
-                raise CacheError(f"{folder / 'vectors.npy'}: holds a number that is not finite; {_remedy(folder)}")
+        for folder in published(self.path / "datasets"):
+            verify_files(folder, read_manifest(folder, JOIN), JOIN, remedy=remedy(folder))
+        for folder in published(self.path / "shards"):
+            verify_files(folder, read_manifest(folder, SHARD), SHARD, remedy=remedy(folder))
+            if not np.isfinite(map_shard(folder, self.manifest)).all():
+                raise CacheError(f"{folder / 'vectors.npy'}: holds a number that is not finite; {remedy(folder)}")
 
 
-def _published(parent: Path) -> list[Path]:
-    if not parent.is_dir():
-        return []
-    return sorted(p for p in parent.iterdir() if not p.name.startswith(".") and is_published(p))
+def _described(known: KnownDataset) -> dict[str, Any]:
+    return {"path": str(known.path), "there": known.is_there, "fingerprint": known.fingerprint, **known.facts}
 
 
-def _map_shard(folder: Path, cache: Manifest) -> Vectors:
-    """A memory map that keeps no file descriptor, so that the number of shards has no limit there."""
-    file = folder / "vectors.npy"
-    manifest = read_manifest(folder, SHARD)
-    if manifest.inputs.get("cache") != cache.fingerprint:
-        raise CacheError(f"{folder}: expected a shard of this cache, found one of another encoder; {_remedy(folder)}")
-    expected = (int(manifest.facts["rows"]), int(cache.facts["width"]))
-    dtype = np.dtype(cache.config["storage"])
-    vectors = map_array(file, CacheError, _remedy(folder))
-    if vectors.shape != expected or vectors.dtype != dtype:
-        raise CacheError(
-            f"{file}: expected {expected} {dtype}, found {vectors.shape} {vectors.dtype}; {_remedy(folder)}"
-        )
-    return vectors
-
-
-def _load(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[np.uint64]:
-    table = load_array(file, CacheError, _remedy(file.parent))
-    expected = (len(table) if rows is None else rows, columns)
-    if table.dtype != np.uint64 or table.shape != expected:
-        raise CacheError(
-            f"{file}: expected {expected} uint64, found {table.shape} {table.dtype}; {_remedy(file.parent)}"
-        )
-    return table
-
-
-def _known(folder: Path) -> KnownDataset:
-    manifest = read_manifest(folder, JOIN)
-    return KnownDataset(manifest.inputs["dataset"], Path(manifest.config["path"]), manifest.facts)
-
-
-def _remedy(folder: Path) -> str:
-    return f"remove {folder} and run `tcf extract` again"
+def _listed(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths)) or "none"

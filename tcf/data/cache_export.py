@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tcf.data.cache import VectorCache, Vectors
+from tcf.data.cache import VectorCache
+from tcf.data.cache_files import Vectors
 from tcf.data.dataset import Dataset
 from tcf.files import publishing_file
 

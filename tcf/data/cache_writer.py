@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tcf.data.cache import CACHE, JOIN, SHARD, Vectors
+from tcf.data.cache_files import CACHE, JOIN, SHARD, Vectors
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys
 from tcf.errors import CacheError
 from tcf.files import is_published, publishing, remove_leftovers
-from tcf.manifest import differences, read_manifest, seal
+from tcf.manifest import differences, digest, read_manifest, seal
 
 __all__ = ["check_cache", "create_cache", "shard_path", "write_join", "write_shard"]
 
@@ -77,7 +77,9 @@ def write_shard(path: Path, keys: Keys, vectors: Vectors) -> None:
 
 
 def write_join(path: Path, dataset: Dataset, *, texts: Keys, sequences: Keys, facts: Mapping[str, Any]) -> None:
-    """Publish which token sequence each of a dataset's texts became, so that the dataset can be looked up.
+    """Publish which token sequence each of a dataset's texts became, and where the dataset is.
+
+    A dataset that has moved is published again, so that it is found where it is now.
 
     Args:
         path: the cache's directory.
@@ -86,12 +88,12 @@ def write_join(path: Path, dataset: Dataset, *, texts: Keys, sequences: Keys, fa
         sequences: (n, 2) keys of their token sequences.
         facts: counts, for `tcf cache describe`.
     """
-    place = path / "datasets" / dataset.fingerprint[:32]
+    config = {"path": str(dataset.path.resolve())}
+    place = path / "datasets" / digest([dataset.fingerprint, config["path"]])[:32]
     if is_published(place):
         return
     with publishing(place, duplicate_is_harmless=True) as staging:
         np.save(staging / "texts.npy", np.concatenate([texts, sequences], axis=1))
-        config = {"path": str(dataset.path.resolve())}
         seal(staging, JOIN, inputs={"dataset": dataset.fingerprint}, config=config, facts=facts)
 
 

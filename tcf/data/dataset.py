@@ -41,10 +41,11 @@ class Histories:
         Raises:
             DataError: types, order or length do not fit.
         """
-        if self.offsets.dtype != np.int64 or self.items.dtype != np.int32:
+        types_fit = self.offsets.dtype == np.int64 and self.items.dtype == np.int32
+        if not types_fit or (self.offsets.ndim, self.items.ndim) != (1, 1):
             raise DataError(
-                f"histories: expected int64 offsets, int32 items, found {self.offsets.dtype}, "
-                f"{self.items.dtype}; prepare the dataset anew"
+                f"histories: expected int64 offsets and int32 items of one axis, found {self.offsets.dtype} "
+                f"{self.offsets.shape}, {self.items.dtype} {self.items.shape}; prepare the dataset anew"
             )
         falls = bool((np.diff(self.offsets) < 0).any())
         if not len(self.offsets) or self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or falls:
@@ -158,9 +159,9 @@ def open_dataset(path: str | Path) -> Dataset:
     path = Path(path)
     manifest = read_manifest(path, DATASET)
     try:
-        items = pq.read_table(path / "items.parquet")
-        users = pq.read_table(path / "users.parquet")
-    except (OSError, ValueError) as error:
+        item_ids, texts = _read_strings(path / "items.parquet", ["item_id", "text"])
+        [user_ids] = _read_strings(path / "users.parquet", ["user_id"])
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path}: damaged dataset ({error}); make it anew with `tcf data prepare`") from None
     remedy = f"make {path} anew with `tcf data prepare`"
     offsets = load_array(path / "history_offsets.npy", DataError, remedy)
@@ -168,9 +169,9 @@ def open_dataset(path: str | Path) -> Dataset:
     dataset = Dataset(
         path=path,
         fingerprint=manifest.fingerprint,
-        item_ids=_strings(items["item_id"]),
-        texts=_strings(items["text"]),
-        user_ids=_strings(users["user_id"]),
+        item_ids=item_ids,
+        texts=texts,
+        user_ids=user_ids,
         histories=Histories(offsets, history),
         statistics=manifest.facts,
     )
@@ -178,8 +179,15 @@ def open_dataset(path: str | Path) -> Dataset:
     return dataset
 
 
-def _strings(column: pa.ChunkedArray) -> "pa.LargeStringArray":
-    return column.cast(pa.large_string()).combine_chunks()
+def _read_strings(file: Path, names: list[str]) -> "list[pa.LargeStringArray]":
+    """Columns of strings."""
+    table = pq.read_table(file)
+    if table.column_names != names or any(column.null_count for column in table.columns):
+        raise DataError(
+            f"{file}: expected the columns {', '.join(names)} without nulls, found {', '.join(table.column_names)} "
+            f"({sum(column.null_count for column in table.columns)} nulls); {DATASET.remedy(file.parent)}"
+        )
+    return [column.cast(pa.large_string()).combine_chunks() for column in table.columns]
 
 
 def _check_consistent(dataset: Dataset) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcf.data.dataset import DATASET, Dataset
+from tcf.errors import DataError
+from tcf.files import MANIFEST
 
 __all__ = ["describe", "render"]
 
@@ -11,6 +13,8 @@ _EXAMPLE_USERS = 3
 _EXAMPLE_ITEMS = 5
 _TEXT_SHOWN = 90
 _LABEL_WIDTH = 24
+_COUNTS = ("users", "items", "interactions", "repeated_interactions", "items_without_training", "duplicate_texts")
+_SUMMARIES = ("history_lengths", "text_lengths")
 _PARTS = ("training", "validation", "test")
 
 
@@ -20,7 +24,11 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     Returns:
         The statistics of the dataset, and `format`, `path`, `fingerprint` and `examples`: the first users, each with
         the ids and texts of its last items, oldest first.
+
+    Raises:
+        DataError: the manifest's statistics are not complete.
     """
+    _check_complete(dataset)
     return {
         "format": DATASET.name,
         "path": str(dataset.path),
@@ -36,11 +44,7 @@ def render(description: Mapping[str, Any]) -> str:
     lines = [
         _line("dataset", description["path"]),
         _line("fingerprint", description["fingerprint"]),
-        *(_line(key, f"{description[key]:,}") for key in ("users", "items", "interactions")),
-        *(
-            _line(key.replace("_", " "), f"{description[key]:,}")
-            for key in ("repeated_interactions", "items_without_training", "duplicate_texts")
-        ),
+        *(_line(key.replace("_", " "), f"{description[key]:,}") for key in _COUNTS),
         _line("history lengths", _spread(description["history_lengths"], "items")),
         _line("text lengths", _spread(description["text_lengths"], "characters")),
         _line("split", f"{split['kind']}: " + ", ".join(f"{split[part]:,} {part}" for part in _PARTS)),
@@ -50,6 +54,31 @@ def render(description: Mapping[str, Any]) -> str:
         lines += ["", f"user {example['user']}, last items, oldest first"]
         lines += [f"  {item['item']}  {_shortened(item['text'])}" for item in example["items"]]
     return "\n".join(lines)
+
+
+def _check_complete(dataset: Dataset) -> None:
+    """Every statistic must be there with its type, as the dataset's manifest is a file that anything may befall."""
+    parts: dict[str, Mapping[str, Any]] = {"facts": dataset.statistics}
+    for name in (*_SUMMARIES, "split", "skipped"):
+        found = dataset.statistics.get(name)
+        if not isinstance(found, Mapping):
+            raise _incomplete(dataset, f"facts.{name}")
+        parts[name] = found
+    wanted = [("facts", key) for key in _COUNTS] + [("split", key) for key in _PARTS]
+    wanted += [(summary, key) for summary in _SUMMARIES for key in ("min", "median", "mean", "max")]
+    wanted += [("skipped", reason) for reason in parts["skipped"]]
+    for part, key in wanted:
+        if not isinstance(parts[part].get(key), int | float):
+            raise _incomplete(dataset, f"facts.{key}" if part == "facts" else f"facts.{part}.{key}")
+    if not isinstance(parts["split"].get("kind"), str):
+        raise _incomplete(dataset, "facts.split.kind")
+
+
+def _incomplete(dataset: Dataset, entry: str) -> DataError:
+    return DataError(
+        f"{dataset.path / MANIFEST}: expected the statistic {entry}, found none or one of another type; "
+        f"{DATASET.remedy(dataset.path)}"
+    )
 
 
 def _example(dataset: Dataset, user: int) -> dict[str, Any]:

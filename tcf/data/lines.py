@@ -1,8 +1,8 @@
 """Tab-separated text files as columns, at the speed of NumPy, with the line number of every row.
 
 A byte order mark is removed; quotes are ordinary characters; every field is stripped of white space at its ends, the
-carriage returns of CRLF line ends among it. Rows of a wrong form are refused by kind: `nul_byte`, `bad_utf8`,
-`wrong_columns`.
+carriage returns of CRLF line ends among it; blank lines at the end of a file are no lines. Rows of a wrong form are
+refused by kind: `nul_byte`, `bad_utf8`, `wrong_columns`.
 """
 
 import hashlib
@@ -104,7 +104,7 @@ class Rows:
 
 
 def read_text_file(path: Path) -> TextFile:
-    """Read a file whole and find its lines.
+    """Read a file whole and find its lines; blank ones at its end are left out, though a file keeps its first line.
 
     Raises:
         DataError: it is missing, unreadable, empty or UTF-16.
@@ -122,7 +122,7 @@ def read_text_file(path: Path) -> TextFile:
         raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
     if data[-1] != _NEWLINE:
         data = np.append(data, np.uint8(_NEWLINE))
-    return TextFile(path, checksum, data, np.flatnonzero(data == _NEWLINE))
+    return _without_blank_end(TextFile(path, checksum, data, np.flatnonzero(data == _NEWLINE)))
 
 
 def read_rows(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Rows:
@@ -156,6 +156,15 @@ def read_rows(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Ro
 def select_strings(strings: "pa.LargeStringArray", keep: npt.NDArray[np.bool_]) -> "pa.LargeStringArray":
     """The strings where `keep` is true; the array itself, uncopied, if that is everywhere."""
     return strings if keep.all() else strings.filter(pa.array(keep))
+
+
+def _without_blank_end(file: TextFile) -> TextFile:
+    """A tab makes a line a row of empty fields, so it is not blank."""
+    n_lines = len(file.ends)
+    while n_lines > 1 and not file.raw_line(n_lines - 1).strip(b" \r\n"):
+        n_lines -= 1
+    ends = file.ends[:n_lines]
+    return replace(file, data=file.data[: ends[-1] + 1], ends=ends)
 
 
 def _lines_with_nul(file: TextFile) -> npt.NDArray[np.bool_]:

@@ -95,10 +95,6 @@ def _listing(folder: Path) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "an empty folder"
 
 
-def _names(pattern: re.Pattern[str], text: str) -> bool:
-    return pattern.fullmatch(re.sub(r"[\s_-]", "", text).casefold()) is not None
-
-
 def _pairs(rows: Rows) -> Pairs:
     return Pairs(rows.path, rows.lines, rows.column(0), rows.column(1))
 
@@ -122,7 +118,11 @@ def _is_items_header(items: Pairs, users: Pairs) -> bool:
 def _first_line_names(columns: re.Pattern[str], rows: Pairs) -> bool:
     if len(rows) == 0 or rows.lines[0] != 1:
         return False
-    return columns.fullmatch(re.sub(r"[\s_-]", "", rows.ids[0].as_py()).casefold()) is not None
+    return _names(columns, rows.ids[0].as_py())
+
+
+def _names(columns: re.Pattern[str], text: str) -> bool:
+    return columns.fullmatch(re.sub(r"[\s_-]", "", text).casefold()) is not None
 
 
 def _check_users(users: Pairs, bad: BadRows) -> Pairs:

@@ -22,8 +22,15 @@ from tcf.ranking.scorers import Scorer
 
 __all__ = ["EVALUATION", "Evaluation", "evaluate", "found_alike", "open_evaluation"]
 
-EVALUATION = Format(name="tcf-evaluation", version=1, error=RunError, made_by="tcf evaluate")
 _KEYS = ("hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split")  # a manifest sorts them
+_TYPES = (float, float, float, int, int, str, str)
+EVALUATION = Format(
+    name="tcf-evaluation",
+    version=1,
+    error=RunError,
+    made_by="tcf evaluate",
+    required={f"facts.{key}": kind for key, kind in zip(_KEYS, _TYPES, strict=True)},
+)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Shapes: B users of a block, K places.
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -67,18 +68,14 @@ def recommend(
     schema = _schema(opened, chosen, k)
     if _is_there(out, schema):
         return len(chosen)
-    places = min(k, opened.dataset.n_items)
     search_on: Literal["cpu", "cuda"] = "cuda" if resolve_device(device).type == "cuda" else "cpu"
-    catalogue = Catalogue.build(opened.item_vectors())
+    blocks = _blocks(opened, chosen, min(k, opened.dataset.n_items), search_on)
     with (
         publishing_file(out) as staging,
         pq.ParquetWriter(staging, schema) as writer,
         Progress("recommend", len(chosen), "users") as progress,
     ):
-        for start in range(0, len(chosen), _USERS_AT_ONCE):
-            block = chosen[start : start + _USERS_AT_ONCE]
-            histories = opened.dataset.histories.take(block)
-            lists = top_k(catalogue, opened.user_states(histories), histories, places, device=search_on)
+        for block, lists in blocks:
             writer.write_table(_table(opened.dataset, block, lists).cast(schema))
             progress.advance(len(block))
     return len(chosen)
@@ -91,6 +88,17 @@ def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
     histories = opened.dataset.histories.take(chosen)
     lists = top_k(Catalogue.build(opened.item_vectors()), opened.user_states(histories), histories, k)
     return "\n".join(_example(opened.dataset, int(u), histories.of(i), lists.items_UK[i]) for i, u in enumerate(chosen))
+
+
+def _blocks(
+    run: Run, users: npt.NDArray[np.int64], places: int, search_on: Literal["cpu", "cuda"]
+) -> Iterator[tuple[npt.NDArray[np.int64], Lists]]:
+    """Users, a block at a time, with their best items."""
+    catalogue = Catalogue.build(run.item_vectors())
+    for start in range(0, len(users), _USERS_AT_ONCE):
+        block = users[start : start + _USERS_AT_ONCE]
+        histories = run.dataset.histories.take(block)
+        yield block, top_k(catalogue, run.user_states(histories), histories, places, device=search_on)
 
 
 def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recommended: npt.NDArray[np.int32]) -> str:
@@ -131,12 +139,10 @@ def _chosen(dataset: Dataset, users: Path | None) -> npt.NDArray[np.int64]:
 
 
 def _ids(file: Path) -> list[str]:
-    """A file's lines without white space at their ends; empty lines at the end of the file are no lines."""
+    """A file's lines without white space at their ends; blank lines at the end of the file are no lines."""
     text = read_text_file(file)
     ids = [text.line(index).strip() for index in range(len(text.ends))]
-    while ids and not ids[-1]:
-        ids.pop()
-    if not ids:
+    if ids == [""]:
         raise DataError(f"{file}: expected user ids, one a line, found none; correct the file")
     return ids
 

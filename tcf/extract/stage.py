@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from tcf.config import ExtractConfig
-from tcf.data.cache import VectorCache, Vectors
+from tcf.data.cache import VectorCache
+from tcf.data.cache_files import Vectors
 from tcf.data.cache_writer import check_cache, create_cache, shard_path, write_join, write_shard
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.data.keys import Keys, first_occurrences, locate, sequence_keys, text_keys
@@ -19,7 +20,7 @@ from tcf.errors import ConfigError
 from tcf.extract.batches import cut_shards
 from tcf.extract.resident import default_tokens_per_batch, encode
 from tcf.extract.store import to_storage
-from tcf.files import is_published
+from tcf.files import check_destination, is_published
 from tcf.models.device import resolve_device
 from tcf.models.encoder import load_encoder, resolve_dtype
 from tcf.models.folder import ModelFolder, Pooling, open_model_folder, weights_digest
@@ -104,6 +105,8 @@ def extract(*, data: Path, model: Path, name: str, out: Path, config: ExtractCon
     there = check_cache(out, identity)
     work = _tokenized(dataset, folder, tokenizer, config.max_tokens)
     missing = _missing(work, VectorCache.open(out)) if there else work.distinct
+    if len(missing) or not there:
+        check_destination(out / "shards" / "any" if there else out)
     shards = _computed(dataset, folder, work, missing, out, config, settings)
     first = [*islice(shards, 1)]
     create_cache(out, identity=identity, model=name, width=folder.width)

@@ -3,19 +3,29 @@
 Legend: B texts, T tokens, D width.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from tcf.errors import ModelError
+from tcf.models.failures import failures, reason
 from tcf.models.folder import ModelFolder, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = ["Encoder", "load_encoder", "resolve_dtype"]
+
+# Names of weights in the part of a model that we read, with the prefix that a model with a head gives them. Whatever
+# else a checkpoint holds belongs to a head: of language modelling, of classification or of a task of its own.
+_BODY = re.compile(r"((model|bert)\.)?(decoder|embeddings|encoder)\.")
+# What older versions saved within it although it is not learned, and the language-modelling head of OPT's first files.
+_NO_WEIGHTS = (".position_ids", ".token_type_ids", "decoder.version", "decoder.output_projection.weight")
 
 
 @dataclass(frozen=True)
@@ -69,12 +79,11 @@ def resolve_dtype(
 
 
 def load_encoder(folder: ModelFolder, dtype: torch.dtype, device: torch.device) -> Encoder:
-    """Load a model's weights; every weight must come from the checkpoint.
+    """Load a model's weights; every weight must come from the checkpoint, and every one of its body must have a place.
 
     Raises:
-        ModelError: weights are missing, unreadable or of the wrong shape.
+        ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -83,19 +92,37 @@ def load_encoder(folder: ModelFolder, dtype: torch.dtype, device: torch.device) 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     weight_files(folder.path)
     try:
+        # Shapes that differ are let through to the report, because the error would not say which they are.
         model, report = AutoModel.from_pretrained(
-            str(folder.path), dtype=dtype, local_files_only=True, output_loading_info=True
+            str(folder.path), dtype=dtype, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder.path}: weights cannot be loaded ({reason}); fetch the model anew") from None
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
+    except failures() as error:
         raise ModelError(
-            f"{folder.path}: the checkpoint lacks {len(missing)} weights, among them {missing[0]}; fetch it anew"
-        )
+            f"{folder.path}: config.json and weights cannot be loaded ({reason(error)}); fetch the model anew"
+        ) from None
+    _check_report(report, folder.path)
     _leave_out_unused(model, folder)
     return Encoder(folder, model.eval().requires_grad_(False).to(device), device)
+
+
+def _check_report(report: Mapping[str, Any], path: Path) -> None:
+    """Refuse weights that differ in shape from the configuration's, are missing, or have no place in the model."""
+    differing = sorted(report["mismatched_keys"])
+    if differing:
+        name, stored, expected = differing[0]
+        raise ModelError(
+            f"{path}: expected weights of the shapes that config.json asks for, found {len(differing)} others, among "
+            f"them {name} of {tuple(stored)} instead of {tuple(expected)}; fetch the model anew"
+        )
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise ModelError(f"{path}: the checkpoint lacks {len(missing)} weights, among them {missing[0]}; fetch it anew")
+    homeless = sorted(key for key in report["unexpected_keys"] if _BODY.match(key) and not key.endswith(_NO_WEIGHTS))
+    if homeless:
+        raise ModelError(
+            f"{path}: the checkpoint holds {len(homeless)} weights that config.json has no place for, among them "
+            f"{homeless[0]}; fetch the model anew, or give it the config.json that it was saved with"
+        )
 
 
 def _leave_out_unused(model: Any, folder: ModelFolder) -> None:

@@ -13,6 +13,7 @@ __all__ = ["ModelFolder", "Pooling", "open_model_folder", "weight_files", "weigh
 
 Pooling = Literal["mean", "first", "last"]
 
+_BOS = 2  # of OPT, where config.json does not say
 # In order of preference: the file itself, or the index that lists the shards.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # Entries of config.json that say how a model was saved or is to be run, not what it computes.
@@ -48,31 +49,31 @@ class ModelFolder:
     @property
     def bos_token_id(self) -> int:
         """The token that OPT reads first (study, section on text encoders: `</s>`, id 2)."""
-        return int(self.settings.get("bos_token_id", 2))
+        return int(self.settings.get("bos_token_id", _BOS))
 
 
 def open_model_folder(path: Path) -> ModelFolder:
     """Read a model folder's configuration.
 
     Raises:
-        ModelError: there is no readable `config.json`, or the model's family is not supported.
+        ModelError: there is no readable `config.json`, the model's family is not supported, or a number is none.
     """
-    settings = _read_json(path / "config.json")
+    file = path / "config.json"
+    settings = _read_json(file)
     family = settings.get("model_type")
-    try:
-        match family:
-            case "opt":
-                pooling: Pooling | None = "mean"
-            case "bert":
-                pooling = _sentence_pooling(path)
-            case _:
-                raise ModelError(
-                    f"{path / 'config.json'}: expected model_type opt or bert, found {family!r}; "
-                    "choose a model of these families"
-                )
-        width, max_positions = int(settings["hidden_size"]), int(settings["max_position_embeddings"])
-    except KeyError as error:
-        raise ModelError(f"{path / 'config.json'}: expected an entry {error}, found none; fetch it anew") from None
+    match family:
+        case "opt":
+            pooling: Pooling | None = "mean"
+            _whole({"bos_token_id": _BOS, **settings}, "bos_token_id", 0, file)
+        case "bert":
+            pooling = _sentence_pooling(path)
+        case _:
+            raise ModelError(
+                f"{file}: expected model_type opt or bert, found {family!r}; choose a model of these families"
+            )
+    if "vocab_size" in settings:
+        _whole(settings, "vocab_size", 1, file)
+    width, max_positions = (_whole(settings, key, 1, file) for key in ("hidden_size", "max_position_embeddings"))
     return ModelFolder(path, settings, family, width, max_positions, pooling)
 
 
@@ -80,19 +81,34 @@ def weight_files(path: Path) -> list[Path]:
     """The files that hold a model's weights, sorted by name.
 
     Raises:
-        ModelError: there are none, or one that the index lists is missing.
+        ModelError: there are none, one that the index lists is missing, or the index is damaged.
     """
     for name in _WEIGHTS:
         if not (path / name).is_file():
             continue
         if not name.endswith(".index.json"):
             return [path / name]
-        files = [path / shard for shard in sorted(set(_read_json(path / name).get("weight_map", {}).values()))]
+        files = [path / shard for shard in _indexed_files(path / name)]
         missing = [file.name for file in files if not file.is_file()]
         if missing or not files:
             raise ModelError(f"{path / name}: lists weights that are missing ({', '.join(missing)}); fetch them")
         return files
     raise ModelError(f"{path}: expected weights ({', '.join(_WEIGHTS)}), found none; fetch them")
+
+
+def _indexed_files(index: Path) -> list[str]:
+    """The names of the files that an index of weights lists, sorted.
+
+    Raises:
+        ModelError: the index is damaged.
+    """
+    names = _read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise ModelError(
+            f"{index}: expected weight_map, a mapping from weights to files, found {_shown(names)}; "
+            "fetch the model anew"
+        )
+    return sorted(set(names.values()))
 
 
 def weights_digest(path: Path) -> str:
@@ -121,6 +137,20 @@ def _sentence_pooling(path: Path) -> Pooling | None:
             return "last"
         case _:
             return None
+
+
+def _whole(settings: dict[str, Any], key: str, least: int, file: Path) -> int:
+    value = settings.get(key)
+    if type(value) is not int or value < least:
+        raise ModelError(
+            f"{file}: expected an entry '{key}', a whole number from {least}, found {_shown(value)}; "
+            "fetch the model anew"
+        )
+    return value
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value)[:60]
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tcf.errors import ConfigError, ModelError
 from tcf.manifest import digest
+from tcf.models.failures import failures, reason
 from tcf.models.folder import ModelFolder
 
 if TYPE_CHECKING:
@@ -64,9 +65,8 @@ def load_tokenizer(folder: ModelFolder) -> "PreTrainedTokenizerFast":
         raise ModelError(f"{folder.path}: expected a tokenizer ({expected}), found none; add the tokenizer's files")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{folder.path}: no usable tokenizer ({reason}); add the tokenizer's files") from None
+    except failures() as error:
+        raise ModelError(f"{folder.path}: no usable tokenizer ({reason(error)}); add the tokenizer's files") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(f"{folder.path}: expected a fast tokenizer (tokenizer.json), found a slow one; convert it")
     if folder.family == "opt" and tokenizer("")["input_ids"] != [folder.bos_token_id]:

@@ -16,18 +16,24 @@ from torch import Tensor, nn
 
 from tcf.config import read_toml, write_toml
 from tcf.errors import ConfigError, RunError
-from tcf.files import is_published, publish_file
+from tcf.files import check_destination, is_published, publish_file, writing
 from tcf.manifest import Format, Manifest, differences, digest, read_manifest, seal, sha256_file
 
 __all__ = ["CONFIG", "MODEL", "RUN", "RunFolder"]
 
-RUN = Format(name="tcf-run", version=1, error=RunError, made_by="tcf train")
 CONFIG, MODEL, OPTIMIZER, EPOCHS, EVENTS = (
     "config.toml",
     "model.safetensors",
     "optimizer.safetensors",
     "epochs.jsonl",
     "events",
+)
+RUN = Format(
+    name="tcf-run",
+    version=1,
+    error=RunError,
+    made_by="tcf train",
+    required={"inputs.dataset": str, f"files.{CONFIG}": dict, f"files.{MODEL}": dict},
 )
 _OURS = {CONFIG, MODEL, OPTIMIZER, EPOCHS, EVENTS}
 
@@ -70,12 +76,14 @@ class RunFolder:
         Raises:
             RunError: an unfinished attempt at another run, or foreign files are there.
         """
+        check_destination(self.path)
         self._refuse_foreign()
         # config.toml goes last, because it tells whose files these are.
         names = sorted(self._names(), key=lambda name: name == CONFIG)
-        for name in names:
-            _remove(self.path / name)
-        self.path.mkdir(parents=True, exist_ok=True)
+        with writing(self.path):
+            for name in names:
+                _remove(self.path / name)
+            self.path.mkdir(parents=True, exist_ok=True)
         publish_file(self.path / CONFIG, write_toml({**self.settings, "inputs": self.paths}))
         return bool(names)
 

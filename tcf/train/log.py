@@ -9,6 +9,8 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
+from tcf.files import writing
+
 __all__ = ["Epoch", "EpochLog"]
 
 
@@ -41,8 +43,10 @@ class EpochLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._lines = (folder / "epochs.jsonl").open("w", encoding="utf-8")
-        self._events = SummaryWriter(str(folder / "events"))
+        self._folder = folder
+        with writing(folder):
+            self._lines = (folder / "epochs.jsonl").open("w", encoding="utf-8")
+            self._events = SummaryWriter(str(folder / "events"))
 
     def __enter__(self) -> Self:
         """Nothing more to open."""
@@ -63,15 +67,17 @@ class EpochLog:
             flush=True,
         )
         numbers = {"epoch": epoch.number, "loss": epoch.loss, "hr@10": epoch.hr, "ndcg@10": epoch.ndcg}
-        print(json.dumps(numbers, allow_nan=False), file=self._lines, flush=True)
-        self._write_events(epoch)
+        with writing(self._folder):
+            print(json.dumps(numbers, allow_nan=False), file=self._lines, flush=True)
+            self._write_events(epoch)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the files."""
-        self._lines.close()
-        self._events.close()
+        with writing(self._folder):
+            self._lines.close()
+            self._events.close()
 
     def _write_events(self, epoch: Epoch) -> None:
         scalars = {

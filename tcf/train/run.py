@@ -1,6 +1,7 @@
 """A finished run, opened for what comes after training: item vectors and user states."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from torch import Tensor
 from tcf.config import TrainConfig, from_mapping, read_toml
 from tcf.data.dataset import Dataset, Histories
 from tcf.errors import RunError
-from tcf.manifest import Manifest, read_manifest, verify_files
+from tcf.files import MANIFEST
+from tcf.manifest import Manifest, differences, read_manifest, verify_files
 from tcf.models.device import resolve_device
 from tcf.train.folder import CONFIG, MODEL, RUN
 from tcf.train.inputs import Inputs
@@ -75,7 +77,7 @@ def open_run(path: Path, *, data: Path | None = None, cache: Path | None = None,
     manifest = read_manifest(path, RUN)
     verify_files(path, replace(manifest, files={n: manifest.files[n] for n in (CONFIG, MODEL)}), RUN)
     config = from_mapping(TrainConfig, manifest.config, f"{path / 'manifest.json'}: config")
-    where = read_toml(path / CONFIG)["inputs"]
+    where = _inputs_of(path, manifest)
     if cache is None and config.items == "text":
         cache = path / where["cache"]
     inputs = Inputs.open(config.items, path / where["data"] if data is None else data, cache)
@@ -86,10 +88,20 @@ def open_run(path: Path, *, data: Path | None = None, cache: Path | None = None,
     return Run(path, manifest, config, inputs.dataset, model.eval())
 
 
+def _inputs_of(path: Path, manifest: Manifest) -> Mapping[str, str]:
+    """Where the inputs were, from `config.toml`, which has been verified and must say what the manifest says."""
+    settings = read_toml(path / CONFIG)
+    where: Mapping[str, str] = settings.pop("inputs", {})
+    differing = differences(manifest.config, settings)
+    if differing:
+        raise RunError(f"{path / MANIFEST}: config differs from {path / CONFIG}: {differing}; {RUN.remedy(path)}")
+    return where
+
+
 def _check_inputs(path: Path, manifest: Manifest, inputs: Inputs) -> None:
     places = {"dataset": inputs.dataset.path} | ({} if inputs.cache is None else {"cache": inputs.cache.path})
     for role, found in inputs.fingerprints.items():
-        expected = manifest.inputs[role]
+        expected = manifest.inputs.get(role, "none")
         if found != expected:
             option = {"dataset": "--data", "cache": "--cache"}[role]
             raise RunError(

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tcf.config import TrainConfig, to_mapping
+from tcf.errors import RunError
 from tcf.manifest import Manifest
 from tcf.models.device import resolve_device
 from tcf.train.batches import TrainingData
@@ -22,6 +24,20 @@ from tcf.train.model import build_model
 from tcf.train.validation import Metrics, Validation
 
 __all__ = ["TrainResult", "train"]
+
+# The order in which people read them; a manifest sorts them.
+_FACTS = (
+    "best_epoch",
+    "hr@10",
+    "ndcg@10",
+    "epochs",
+    "parameters",
+    "users",
+    "users_left_out",
+    "targets",
+    "device",
+    "threads",
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,12 @@ class TrainResult:
     path: Path
     manifest: Manifest
     trained: bool
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The manifest's facts, for people: the best epoch and its metrics first."""
+        facts = dict(self.manifest.facts)
+        return {name: facts[name] for name in sorted(facts, key=_place)}
 
 
 @dataclass(frozen=True)
@@ -101,13 +123,27 @@ def _fit(trainer: Trainer, validation: Validation, folder: RunFolder) -> _Outcom
         while number < trainer.config.epochs and not stopping.should_stop:
             number += 1
             done = trainer.run_epoch(number)
-            metrics = validation.measure(trainer.model, "cuda" if trainer.device.type == "cuda" else "cpu")
+            metrics = _measure(validation, trainer, number)
             if stopping.update(number, metrics.hr):
                 best = metrics
                 folder.write_model(trainer.model)
             epoch = Epoch(number, done.loss, metrics.hr, metrics.ndcg, done.targets / done.seconds)
             log.write(epoch, stopping.best, stopping.best_epoch)
     return _Outcome(stopping.best_epoch, best, number)
+
+
+def _measure(validation: Validation, trainer: Trainer, epoch: int) -> Metrics:
+    try:
+        return validation.measure(trainer.model, "cuda" if trainer.device.type == "cuda" else "cpu")
+    except RunError as error:
+        raise RunError(
+            f"epoch {epoch}: {error}; nothing was published; try a lower --learning-rate "
+            f"(now {trainer.config.learning_rate:g})"
+        ) from None
+
+
+def _place(fact: str) -> int:
+    return _FACTS.index(fact) if fact in _FACTS else len(_FACTS)
 
 
 def _facts(trainer: Trainer, outcome: _Outcome) -> dict[str, int | float | str]:

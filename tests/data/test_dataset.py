@@ -127,3 +127,37 @@ def test_taking_users_reorders_and_repeats() -> None:
 def test_slices_of_histories() -> None:
     sliced = Histories(OFFSETS, ITEMS).slice(np.array([1, 3, 4]), np.array([3, 3, 7]))
     assert [sliced.of(user).tolist() for user in range(3)] == [[0, 2], [], [1, 0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "found"),
+    [
+        ("items.parquet", {"item": ["a"] * 3}, r"the columns item_id, text without nulls, found item \(0 nulls\)"),
+        ("items.parquet", {"item_id": ["a"] * 3, "text": ["x", None, "y"]}, r"found item_id, text \(1 nulls\)"),
+        ("users.parquet", {"item_id": ["a"] * 3}, "the columns user_id without nulls, found item_id"),
+    ],
+)
+def test_tables_of_another_form_are_an_error(
+    tmp_path: Path, name: str, table: dict[str, list[str]], found: str
+) -> None:
+    write(tmp_path / "data")
+    pq.write_table(pa.table(table), tmp_path / "data" / name)
+    with pytest.raises(DataError, match=f"{name}: expected .*{found}"):
+        open_dataset(tmp_path / "data")
+
+
+@pytest.mark.parametrize("size", [0, 3, 60, 130])
+def test_a_cut_array_is_an_error_without_advice_on_pickles(tmp_path: Path, size: int) -> None:
+    write(tmp_path / "data")
+    file = tmp_path / "data" / "history_items.npy"
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(DataError, match=r"history_items\.npy: unreadable \(.*\); make .* anew") as caught:
+        open_dataset(tmp_path / "data")
+    assert "pickle" not in str(caught.value)
+
+
+def test_an_array_of_two_axes_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "data")
+    np.save(tmp_path / "data" / "history_offsets.npy", OFFSETS[:, None])
+    with pytest.raises(DataError, match="of one axis"):
+        open_dataset(tmp_path / "data")

@@ -1,7 +1,9 @@
 """The description of a dataset, as values and as text."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from tcf.config import PrepareConfig
 from tcf.data.dataset import Dataset
 from tcf.data.describe import describe, render
 from tcf.data.prepare import prepare
+from tcf.errors import DataError
 
 ITEMS = {"a": "Alpha", "b": "Beta", "c": "Gamma " * 40, "d": "Delta"}
 USERS = {"u1": "a b c d a b", "u2": "d c b", "u3": "a a a", "u4": "b c d", "u5": "a"}
@@ -62,3 +65,24 @@ def test_large_numbers_are_grouped_and_nothing_skipped_is_said(dataset: Dataset)
     text = render({**describe(dataset), "users": 1234567, "skipped": {}})
     assert "1,234,567" in text
     assert "left out                nothing" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "entry"),
+    [
+        ({"users": None}, "facts.users"),
+        ({"items": "4"}, "facts.items"),
+        ({"split": []}, "facts.split"),
+        ({"split": {"kind": "k", "training": 1, "validation": 2}}, "facts.split.test"),
+        ({"split": {"training": 1, "validation": 2, "test": 3}}, "facts.split.kind"),
+        ({"text_lengths": {"min": 1, "median": 1, "mean": "x", "max": 2}}, "facts.text_lengths.mean"),
+        ({"skipped": {"reason": "many"}}, "facts.skipped.reason"),
+        ({"skipped": None}, "facts.skipped"),
+    ],
+)
+def test_statistics_that_are_not_complete_are_named(dataset: Dataset, changes: dict[str, Any], entry: str) -> None:
+    damaged = replace(dataset, statistics={**dataset.statistics, **changes})
+    with pytest.raises(DataError, match=rf"manifest\.json: expected the statistic {entry}, .*`tcf data prepare` again"):
+        describe(damaged)
+    with pytest.raises(DataError, match=r"expected the statistic facts\.\w+,"):
+        describe(replace(dataset, statistics={}))

@@ -21,6 +21,8 @@ def plainly_read(content: bytes, n_columns: int) -> tuple[list[Row], dict[str, i
     lines = content.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
+    while len(lines) > 1 and set(lines[-1]) <= set(b" \r"):
+        lines.pop()
     rows: list[Row] = []
     skipped: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
@@ -48,6 +50,9 @@ contents = st.lists(pieces, min_size=1, max_size=40).map(b"".join).filter(lambda
 @given(contents, st.sampled_from([2, 3]))
 @example(b"\xef\xbb\xbfa\tb\r\n\tc", 2)
 @example(b"a\tb\n\n\n", 2)
+@example(b"a\tb\n \r\n\n \r", 2)
+@example(b"a\tb\n\t\n\n", 2)
+@example(b"a\tb\n\nc\td\n\n", 2)
 def test_rows_equal_a_plain_reading(tmp_path_factory: pytest.TempPathFactory, content: bytes, n_columns: int) -> None:
     path = tmp_path_factory.getbasetemp() / "rows.tsv"
     path.write_bytes(content)
@@ -115,6 +120,16 @@ def test_files_without_readable_text(tmp_path: Path, content: bytes, found: str)
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="rows.tsv: expected a readable file"):
         read_text_file(tmp_path / "rows.tsv")
+
+
+def test_blank_lines_at_the_end_are_no_lines_and_others_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(b"a\tb\r\nc\td\r\n\r\n  \n\n")
+    rows = read_rows(read_text_file(path), 2, "fields", BadRows("error"))
+    assert (rows.lines.tolist(), rows.column(1).to_pylist()) == ([1, 2], ["b", "d"])
+    path.write_bytes(b"a\tb\n\nc\td\n\n")
+    with pytest.raises(DataError, match=r"rows.tsv:2: expected 2 columns, .* 1 of this kind \(wrong_columns\)"):
+        read_rows(read_text_file(path), 2, "fields", BadRows("error"))
 
 
 def test_no_tab_anywhere_is_a_wrong_separator_even_when_skipping(tmp_path: Path) -> None:

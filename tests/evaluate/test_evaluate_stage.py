@@ -1,8 +1,3 @@
-import json
-import shutil
-import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,46 +5,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
+from small_evaluations import CPU, SMALL, TEXTS, VECTORS, Split
 from small_runs import csr, make_cache, make_dataset, walks
-from tcf.cli import app, main
 from tcf.config import Baseline, EvaluateConfig, TrainConfig
 from tcf.data.dataset import Dataset, open_dataset
-from tcf.errors import CacheError, ConfigError, DataError, RunError
+from tcf.errors import RunError
 from tcf.evaluate import stage
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.run import open_run
 from tcf.train.stage import train
-
-TEXTS = [f"text {i // 2}" for i in range(30)]  # every text twice
-VECTORS = np.random.default_rng(0).normal(size=(15, 12)).astype(np.float16)
-SMALL: dict[str, Any] = {"width": 16, "batch_users": 16, "epochs": 2, "device": "cpu", "learning_rate": 0.01}
-CPU = EvaluateConfig(device="cpu")
-Split = Literal["test", "validation"]
-
-
-def make_runs(folder: Path, histories: list[list[int]]) -> None:
-    """A dataset, a cache, a run on text and one on ids."""
-    dataset = make_dataset(folder, histories, TEXTS)
-    make_cache(folder, dataset, VECTORS)
-    for items, cache in (("text", folder / "cache"), ("id", None)):
-        config = TrainConfig(items=items, **SMALL)  # type: ignore[arg-type]
-        train(data=dataset.path, cache=cache, out=folder / items, config=config)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make_runs(folder, walks())
-    return folder
-
-
-@pytest.fixture
-def runs(made: Path, tmp_path: Path) -> Path:
-    """A copy of its own, to be spoilt."""
-    return Path(shutil.copytree(made, tmp_path / "made"))
 
 
 def bytes_of(folder: Path) -> dict[str, tuple[bytes, int, int]]:
@@ -209,111 +175,3 @@ def test_a_baseline_sees_nothing_of_the_target(
         evaluate_baseline(name, data=dataset.path, out=tmp_path / "e", config=EvaluateConfig(split=split))
     assert np.array_equal(found[0], found[1])
     assert len(np.unique(found[0])) > 2
-
-
-def test_inputs_that_have_moved_are_named(runs: Path, tmp_path: Path, made: Path) -> None:
-    expected = evaluate_run(made / "text", out=tmp_path / "expected", config=CPU)
-    shutil.move(runs / "data", tmp_path / "d")
-    with pytest.raises(DataError, match=r"data: expected a directory of format tcf-dataset .*, found nothing"):
-        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
-    shutil.move(runs / "cache", tmp_path / "c")
-    with pytest.raises(CacheError, match=r"cache: expected a directory of format tcf-cache .*, found nothing"):
-        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d")
-    done = evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d", cache=tmp_path / "c")
-    assert done.manifest == expected.manifest
-    assert (done.path / "ranks.parquet").read_bytes() == (expected.path / "ranks.parquet").read_bytes()
-
-
-def test_inputs_that_have_changed_are_refused(runs: Path, tmp_path: Path) -> None:
-    shutil.rmtree(runs / "data")
-    dataset = make_dataset(runs, [*walks()[1:], [0, 1, 2, 3]], TEXTS)
-    with pytest.raises(RunError, match=r"data: expected the dataset that .*text was trained on .*, or train anew"):
-        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
-    shutil.rmtree(runs / "data")
-    dataset = make_dataset(runs, walks(), TEXTS)
-    shutil.rmtree(runs / "cache")
-    make_cache(runs, dataset, VECTORS, pooling="first")
-    with pytest.raises(RunError, match=r"cache: expected the cache that .*text was trained on"):
-        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
-    evaluate_run(runs / "id", out=tmp_path / "e", config=CPU)  # which needs no cache
-
-
-def test_an_unfinished_run_is_refused(runs: Path, tmp_path: Path) -> None:
-    (runs / "text" / "manifest.json").unlink()
-    with pytest.raises(RunError, match=r"found an unfinished or foreign directory .*; run `tcf train` first"):
-        evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
-    assert not (tmp_path / "e").exists()
-
-
-def test_an_unknown_device_is_refused(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--device: expected auto, cpu"):
-        evaluate_run(runs / "text", out=tmp_path / "e", config=EvaluateConfig(device="abacus"))
-
-
-def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:
-    words = ["evaluate", str(runs / "id"), "--out", str(tmp_path / "e"), "--device", "cpu", "--split", "validation"]
-    printed = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
-    assert list(printed) == ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
-    assert printed == json.loads((tmp_path / "e" / "metrics.json").read_text())
-    # What early stopping has measured is the same number.
-    facts = json.loads((runs / "id" / "manifest.json").read_text())["facts"]
-    assert printed["hr@10"] == pytest.approx(facts["hr@10"], abs=1e-9)
-    assert printed["ndcg@10"] == pytest.approx(facts["ndcg@10"], abs=1e-9)
-    lines = CliRunner().invoke(app, words).stdout.splitlines()
-    assert lines[0] == f"evaluation: {tmp_path / 'e'}"
-    assert lines[1:] == [f"{key}: {value}" for key, value in printed.items()]
-
-
-def test_the_command_evaluates_a_baseline(runs: Path, tmp_path: Path) -> None:
-    words = ["evaluate", "--baseline", "random", "--data", str(runs / "data"), "--seed", "7"]
-    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "e"), "--json"])
-    assert json.loads(done.stdout)["users"] == 60
-    assert json.loads((tmp_path / "e" / "manifest.json").read_text())["config"]["ranking"] == "random, seed 7"
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """`main` takes over the signals of its process."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (
-            "evaluate data --out e",
-            "data: expected a directory of format tcf-run made by `tcf train`, found format tcf-d",
-        ),
-        (
-            "evaluate nowhere --out e",
-            "nowhere: expected a directory of format tcf-run made by `tcf train`, found nothing",
-        ),
-        ("evaluate --baseline popularity --out e", "expected either a run directory, or --baseline with --data; see"),
-        ("evaluate id --baseline popularity --data data --out e", "expected either a run directory, or --baseline"),
-        ("evaluate --baseline popularity --data data --cache cache --out e", "expected either a run directory, or"),
-        ("evaluate --out e", "expected either a run directory, or --baseline with --data"),
-        ("evaluate --baseline popularity --data cache --out e", "cache: expected a directory of format tcf-dataset"),
-        ("evaluate id --out data", "data: expected a directory of format tcf-evaluation"),
-        ("evaluate id --out e --device abacus", "--device: expected auto, cpu, cuda or cuda:N, found 'abacus'"),
-    ],
-)
-@pytest.mark.usefixtures("signals")
-def test_errors_are_one_line_and_status_2(
-    made: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    words: str,
-    message: str,
-) -> None:
-    monkeypatch.chdir(made)
-    monkeypatch.setattr(sys, "argv", ["tcf", *words.split()])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    printed, said = capsys.readouterr()
-    assert (ended.value.code, printed) == (2, "")
-    assert said.startswith(f"tcf: error: {message}")
-    assert said.count("\n") == 1
-    assert not (made / "e").exists()

@@ -4,8 +4,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModel
+from transformers import (
+    AutoModel,
+    BertForNextSentencePrediction,
+    BertForPreTraining,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    OPTForQuestionAnswering,
+    OPTForSequenceClassification,
+)
 
 from small_models import TITLES, edit_json, edit_weights, save_bert, save_opt, token_ids, token_states
 from tcf.errors import ModelError
@@ -138,6 +147,99 @@ def test_a_final_norm_that_is_missing_is_noticed(tmp_path: Path) -> None:
 def test_weights_of_another_shape(tmp_path: Path) -> None:
     path = save_opt(tmp_path / "m")
     edit_weights(path, {"decoder.layers.0.fc1.bias": torch.zeros(3)})
+    message = r"found 1 others, among them decoder.layers.0.fc1.bias of \(3,\) instead of \(64,\); fetch"
+    with pytest.raises(ModelError, match=message):
+        loaded(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("opt", {"hidden_size": 64}, r"decoder\.\S+ of \(66, 32\) instead of \(66, 64\)"),
+        ("bert", {"hidden_size": 64}, r"embeddings\.LayerNorm\.bias of \(32,\) instead of \(64,\)"),
+        ("opt", {"max_position_embeddings": 32}, r"embed_positions\.weight of \(66, 32\) instead of \(34, 32\)"),
+        ("bert", {"hidden_size": 33}, "weights cannot be loaded"),
+        ("opt", {"activation_function": "nope"}, "it asks for 'nope', which transformers does not know"),
+        ("bert", {"hidden_act": "nope"}, "it asks for 'nope', which transformers does not know"),
+        ("bert", {"num_attention_heads": 0}, "weights cannot be loaded"),
+        ("opt", {"pad_token_id": 4000}, "weights cannot be loaded"),
+        ("opt", {"num_hidden_layers": "two"}, "'num_hidden_layers'"),
+        ("opt", {"num_hidden_layers": 3}, "lacks 16 weights, among them decoder.layers.2"),
+    ],
+)
+def test_a_configuration_that_does_not_fit(tmp_path: Path, kind: str, settings: dict[str, Any], message: str) -> None:
+    path = KINDS[kind](tmp_path / "m")
+    edit_json(path / "config.json", **settings)
+    with pytest.raises(ModelError, match=message) as caught:
+        loaded(path)
+    assert "ignore_mismatched_sizes" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("opt", {"num_hidden_layers": 1}, r"holds 16 weights .* has no place for, among them decoder\.layers\.1\."),
+        ("opt-with-head", {"num_hidden_layers": 1}, r"holds 16 weights .* among them model\.decoder\.layers\.1\."),
+        ("opt-in-shards", {"num_hidden_layers": 1}, "holds 16 weights"),
+        ("opt", {"enable_bias": False}, "holds 12 weights"),
+        ("opt", {"do_layer_norm_before": False}, r"holds 2 weights .* decoder\.final_layer_norm\.bias"),
+        ("bert", {"num_hidden_layers": 1}, r"holds 16 weights .* among them encoder\.layer\.1\."),
+        ("bert-with-head-in-shards", {"num_hidden_layers": 1}, r"16 weights .* among them bert\.encoder\.layer\.1\."),
+    ],
+)
+def test_weights_that_the_configuration_leaves_out(
+    tmp_path: Path, kind: str, settings: dict[str, Any], message: str
+) -> None:
+    path = KINDS[kind](tmp_path / "m")
+    edit_json(path / "config.json", **settings)
+    with pytest.raises(ModelError, match=message):
+        loaded(path)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        BertForPreTraining,
+        BertForNextSentencePrediction,
+        BertForSequenceClassification,
+        BertForQuestionAnswering,
+        OPTForSequenceClassification,
+        OPTForQuestionAnswering,
+    ],
+)
+def test_heads_of_all_kinds_are_left_out(tmp_path: Path, kind: type[Any]) -> None:
+    base = (save_bert if kind.__name__.startswith("Bert") else save_opt)(tmp_path / "base")
+    kind.from_pretrained(str(base), local_files_only=True).save_pretrained(tmp_path / "m")
+    tokens = torch.tensor([[2, 7, 9]])
+    assert torch.equal(loaded(tmp_path / "m").token_states(tokens), loaded(base).token_states(tokens))
+
+
+def test_older_names_and_what_older_versions_saved_beside_weights(tmp_path: Path) -> None:
+    tokens = torch.tensor([[2, 7, 9]])
+    path = save_bert(tmp_path / "bert", head=True)
+    before = loaded(path).token_states(tokens)
+    weights = load_file(path / "model.safetensors")
+    older = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): weight
+        for name, weight in weights.items()
+    }
+    buffers = {f"bert.embeddings.{name}": torch.arange(64)[None] for name in ("position_ids", "token_type_ids")}
+    save_file({**older, **buffers}, path / "model.safetensors", metadata={"format": "pt"})
+    assert torch.equal(loaded(path).token_states(tokens), before)
+
+    path = save_opt(tmp_path / "opt", head=True)
+    before = loaded(path).token_states(tokens)
+    extra = {"model.decoder.version": torch.zeros(1), "lm_head.weight": torch.zeros(400, 32)}
+    save_file({**load_file(path / "model.safetensors"), **extra}, path / "model.safetensors", metadata={"format": "pt"})
+    assert torch.equal(loaded(path).token_states(tokens), before)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x80\x02K\x01."])
+def test_a_damaged_file_saved_by_torch(tmp_path: Path, content: bytes) -> None:
+    path = save_opt(tmp_path / "m")
+    (path / "model.safetensors").unlink()
+    (path / "pytorch_model.bin").write_bytes(content)
     with pytest.raises(ModelError, match="weights cannot be loaded"):
         loaded(path)
 

@@ -116,3 +116,30 @@ def test_one_changed_bit_changes_the_digest(tmp_path: Path, shard: str) -> None:
     content[-1] ^= 1
     last.write_bytes(content)
     assert weights_digest(folder) != before
+
+
+@pytest.mark.parametrize("value", ["abc", None, [], 0, -1, 7.5, True])
+@pytest.mark.parametrize("key", ["hidden_size", "max_position_embeddings", "vocab_size", "bos_token_id"])
+def test_a_number_that_is_none_is_named(tmp_path: Path, key: str, value: object) -> None:
+    settings: dict[str, object] = {"hidden_size": 8, "max_position_embeddings": 16, "vocab_size": 9}
+    folder = bare_folder(tmp_path / "m", model_type="opt", **{**settings, key: value})
+    if (key, value) == ("bos_token_id", 0) and value is not False:
+        assert open_model_folder(folder).bos_token_id == 0
+        return
+    with pytest.raises(ModelError, match=rf"config\.json: expected an entry '{key}', a whole number from [01], found"):
+        open_model_folder(folder)
+
+
+def test_bert_begins_without_a_token_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    settings = {"model_type": "bert", "hidden_size": 8, "max_position_embeddings": 16, "bos_token_id": None}
+    (tmp_path / "m" / "config.json").write_text(json.dumps(settings))
+    assert open_model_folder(tmp_path / "m").width == 8
+
+
+@pytest.mark.parametrize("weight_map", [["a"], "a", 3, {"a": 3}, {"a": ["b"]}, None])
+def test_a_damaged_index_of_weights_is_named(tmp_path: Path, weight_map: object) -> None:
+    folder = save_opt(tmp_path / "m", shard="20KB")
+    edit_json(folder / "model.safetensors.index.json", weight_map=weight_map)
+    with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json: expected weight_map, a mapping"):
+        weight_files(folder)

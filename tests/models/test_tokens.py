@@ -99,6 +99,15 @@ def test_a_damaged_tokenizer(tmp_path: Path) -> None:
         load_tokenizer(open_model_folder(path))
 
 
+@pytest.mark.parametrize("settings", ["[]", "{", '{"tokenizer_class": 3}', '{"tokenizer_class": "NoSuchTokenizer"}'])
+def test_damaged_settings_of_a_tokenizer(tmp_path: Path, settings: str) -> None:
+    path = save_bert(tmp_path / "m")
+    (path / "tokenizer_config.json").write_text(settings)
+    with pytest.raises(ModelError, match="no usable tokenizer") as caught:
+        load_tokenizer(open_model_folder(path))
+    assert "\n" not in str(caught.value)
+
+
 def test_an_opt_tokenizer_that_does_not_put_its_token_first(tmp_path: Path) -> None:
     path = save_opt(tmp_path / "m")
     edit_json(path / "tokenizer_config.json", add_bos_token=False)

@@ -105,3 +105,29 @@ def test_an_id_run_needs_no_cache(dataset: Dataset, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "cache")
     assert open_run(path, device="cpu").item_vectors().shape == (30, 8)
     assert "cache" not in json.loads((path / "manifest.json").read_text())["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("section", "content", "message"),
+    [
+        ("files", {}, r"expected files\.config\.toml, a mapping, found nothing"),
+        ("inputs", {}, r"expected inputs\.dataset, a text, found nothing"),
+        ("config", {}, r"config differs from .*config\.toml: .*width: nothing there, 16 asked for"),
+        ("config", [], r"expected config, a mapping, found \[\]"),
+    ],
+)
+def test_a_damaged_manifest_is_one_error(run: Path, section: str, content: object, message: str) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, section: content}))
+    with pytest.raises(RunError, match=rf"manifest\.json: {message}.*; restore it from a copy, or remove {run} and"):
+        open_run(run, device="cpu")
+
+
+def test_a_manifest_that_does_not_name_its_cache(run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["inputs"]["cache"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        RunError, match=r"expected the cache that .* was trained on \(fingerprint none\), found another"
+    ):
+        open_run(run, device="cpu")

@@ -134,6 +134,9 @@ def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.Ca
     again = run_train()
     assert (first.trained, again.trained) == (True, False)
     assert again.manifest == first.manifest
+    assert list(again.facts.items()) == list(first.facts.items())
+    assert list(first.facts)[:4] == ["best_epoch", "hr@10", "ndcg@10", "epochs"]
+    assert first.facts == first.manifest.facts
     assert {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()} == stamps
     assert "trained already" in capsys.readouterr().err
 
@@ -224,8 +227,16 @@ def run_steps(tmp_path: Path) -> int:
 
 
 def test_training_that_diverges_publishes_nothing(run_train: Train, tmp_path: Path) -> None:
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match=r"nothing was published; try a lower --learning-rate \(now 1e\+30\)"):
         run_train(learning_rate=1e30, epochs=5)
+    assert not is_published(tmp_path / "run")
+
+
+def test_states_that_are_not_finite_stop_training(run_train: Train, tmp_path: Path) -> None:
+    """One step is enough here to ruin the model, so that the loss before it is finite and validation finds it."""
+    said = r"epoch 1: .*expected finite values.*; nothing was published; try a lower --learning-rate \(now 1e\+30\)"
+    with pytest.raises(RunError, match=said):
+        run_train(learning_rate=1e30, batch_users=100)
     assert not is_published(tmp_path / "run")
 
 

@@ -1,0 +1,79 @@
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tcf.cli import app, main
+
+
+def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:
+    words = ["evaluate", str(runs / "id"), "--out", str(tmp_path / "e"), "--device", "cpu", "--split", "validation"]
+    printed = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert list(printed) == ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
+    assert printed == json.loads((tmp_path / "e" / "metrics.json").read_text())
+    # What early stopping has measured is the same number.
+    facts = json.loads((runs / "id" / "manifest.json").read_text())["facts"]
+    assert printed["hr@10"] == pytest.approx(facts["hr@10"], abs=1e-9)
+    assert printed["ndcg@10"] == pytest.approx(facts["ndcg@10"], abs=1e-9)
+    lines = CliRunner().invoke(app, words).stdout.splitlines()
+    assert lines[0] == f"evaluation: {tmp_path / 'e'}"
+    assert lines[1:] == [f"{key}: {value}" for key, value in printed.items()]
+
+
+def test_the_command_evaluates_a_baseline(runs: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--baseline", "random", "--data", str(runs / "data"), "--seed", "7"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "e"), "--json"])
+    assert json.loads(done.stdout)["users"] == 60
+    assert json.loads((tmp_path / "e" / "manifest.json").read_text())["config"]["ranking"] == "random, seed 7"
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """`main` takes over the signals of its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "evaluate data --out e",
+            "data: expected a directory of format tcf-run made by `tcf train`, found format tcf-d",
+        ),
+        (
+            "evaluate nowhere --out e",
+            "nowhere: expected a directory of format tcf-run made by `tcf train`, found nothing",
+        ),
+        ("evaluate --baseline popularity --out e", "expected either a run directory, or --baseline with --data; see"),
+        ("evaluate id --baseline popularity --data data --out e", "expected either a run directory, or --baseline"),
+        ("evaluate --baseline popularity --data data --cache cache --out e", "expected either a run directory, or"),
+        ("evaluate --out e", "expected either a run directory, or --baseline with --data"),
+        ("evaluate --baseline popularity --data cache --out e", "cache: expected a directory of format tcf-dataset"),
+        ("evaluate id --out data", "data: expected a directory of format tcf-evaluation"),
+        ("evaluate id --out e --device abacus", "--device: expected auto, cpu, cuda or cuda:N, found 'abacus'"),
+    ],
+)
+@pytest.mark.usefixtures("signals")
+def test_errors_are_one_line_and_status_2(
+    made: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(made)
+    monkeypatch.setattr(sys, "argv", ["tcf", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed, said = capsys.readouterr()
+    assert (ended.value.code, printed) == (2, "")
+    assert said.startswith(f"tcf: error: {message}")
+    assert said.count("\n") == 1
+    assert not (made / "e").exists()

@@ -1,0 +1,97 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel
+
+from small_extractions import extracted, no_model, vectors
+from small_models import edit_json, edit_weights, save_dataset, save_opt, token_ids
+from tcf.data import Dataset, VectorCache
+from tcf.errors import CacheError, ConfigError, ModelError
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"pooling": "first"}, "pooling: mean there, first asked for"),
+        ({"max_tokens": 20}, "max_tokens: 30 there, 20 asked for"),
+        ({"dtype": "bfloat16"}, "compute: float32 there, bfloat16 asked for"),
+        ({"storage": "float16"}, "storage: float32 there, float16 asked for"),
+    ],
+)
+def test_other_options_are_refused_before_the_work(
+    tmp_path: Path, dataset: Dataset, opt: Path, settings: dict[str, Any], words: str
+) -> None:
+    extracted(dataset, opt, tmp_path / "c")
+    with no_model(), pytest.raises(CacheError, match=words):
+        extracted(dataset, opt, tmp_path / "c", **settings)
+
+
+def test_other_weights_and_another_tokenizer_are_refused(tmp_path: Path, dataset: Dataset) -> None:
+    model = save_opt(tmp_path / "m")
+    extracted(dataset, model, tmp_path / "c")
+    with pytest.raises(CacheError, match="weights: .* there"):
+        extracted(dataset, save_opt(tmp_path / "other", seed=1), tmp_path / "c")
+    merges = (model / "merges.txt").read_text().splitlines()
+    (model / "merges.txt").write_text("\n".join(merges[:-5]) + "\n")
+    with pytest.raises(CacheError, match="tokenizer: .* there") as caught:
+        extracted(dataset, model, tmp_path / "c")
+    assert str(caught.value).count("asked for") == 1
+    with pytest.raises(CacheError, match="architecture: .* there"):
+        edit_json(model / "config.json", num_attention_heads=2)
+        extracted(dataset, model, tmp_path / "c")
+
+
+def test_a_foreign_directory_is_left_alone(tmp_path: Path, dataset: Dataset, opt: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "notes.txt").write_text("mine")
+    with no_model(), pytest.raises(CacheError, match="found other files"):
+        extracted(dataset, opt, tmp_path / "c")
+    assert [file.name for file in (tmp_path / "c").iterdir()] == ["notes.txt"]
+
+
+def test_a_value_beyond_float16_names_the_item_and_leaves_no_cache(tmp_path: Path, dataset: Dataset) -> None:
+    model = save_opt(tmp_path / "m")
+    edit_weights(model, {"decoder.final_layer_norm.weight": torch.full((32,), 1e6)})
+    with pytest.raises(ModelError, match=r"item i\d+ \('.*'\).*does not fit float16 .*--storage float32"):
+        extracted(dataset, model, tmp_path / "c", storage="float16")
+    extracted(dataset, model, tmp_path / "c", storage="float32")
+    assert np.abs(vectors(tmp_path / "c", dataset)).max() > 65_504
+
+
+def test_weights_that_are_not_numbers_name_an_item(tmp_path: Path, dataset: Dataset) -> None:
+    model = save_opt(tmp_path / "m")
+    edit_weights(model, {"decoder.final_layer_norm.bias": torch.full((32,), torch.nan)})
+    with pytest.raises(ModelError, match=r"item i0 \('The Legend of Zelda: Ocarina of Time'\) and .* not finite"):
+        extracted(dataset, model, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_item_named_is_the_one_whose_text_is_at_fault(tmp_path: Path) -> None:
+    model = save_opt(tmp_path / "m")
+    texts = ["mario", "mario", "zelda", "mario 2", "日", "日", "star"]
+    weights = AutoModel.from_pretrained(str(model), local_files_only=True).decoder.embed_tokens.weight.detach().clone()
+    weights[token_ids(model, "日", 30)[1:]] = torch.nan
+    edit_weights(model, {"decoder.embed_tokens.weight": weights})
+    with pytest.raises(ModelError, match=r"item i4 \('日'\): the language model gave a value that is not finite"):
+        extracted(save_dataset(tmp_path / "d", texts), model, tmp_path / "c", shard_rows=3)
+    # The shard before it is there, and stays of use.
+    assert VectorCache.open(tmp_path / "c").n_rows == 3
+
+
+def test_what_cannot_work_leaves_no_cache(tmp_path: Path, dataset: Dataset) -> None:
+    model = save_opt(tmp_path / "m")
+    with pytest.raises(ConfigError, match="--max-tokens: expected at most 64"):
+        extracted(dataset, model, tmp_path / "c", max_tokens=65)
+    edit_weights(model, {"decoder.layers.0.fc1.weight": None})
+    with pytest.raises(ModelError, match="lacks 1 weights"):
+        extracted(dataset, model, tmp_path / "c")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["d", "m"]
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "meta", ""])
+def test_a_device_that_is_not_there(tmp_path: Path, dataset: Dataset, opt: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match="--device"):
+        extracted(dataset, opt, tmp_path / "c", device=device)

@@ -1,0 +1,102 @@
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tcf
+from small_pipelines import FILE, change
+from tcf.assets import DATASET_NAMES, MODEL_NAMES
+from tcf.config import EvaluateConfig, ExtractConfig, PrepareConfig, TrainConfig
+from tcf.errors import ConfigError
+from tcf.launch.pipeline import PipelineConfig, read_pipeline
+
+
+def test_the_quickstart_says_what_its_comments_say() -> None:
+    config = read_pipeline(Path(tcf.__file__).parents[1] / "examples" / "quickstart.toml")
+    assert (config.out, config.download, config.raw, config.format) == (Path("quickstart"), "ml-100k", None, "recbole")
+    # The numbers that it spells out here are the defaults, so that leaving them out changes nothing.
+    assert config.prepare == PrepareConfig(text_columns=("movie_title",))
+    assert (config.model, config.extract) == ("minilm", ExtractConfig())
+    assert config.model in MODEL_NAMES and config.download in DATASET_NAMES
+    assert list(config.train) == ["text", "id"]
+    text, ids = config.train["text"], config.train["id"]
+    assert (text.items, dataclasses.replace(text, items="id")) == ("text", ids)  # a fair match
+    assert text.width < TrainConfig().width
+    assert (config.baselines, config.recommend) == (("popularity", "random", "co-occurrence"), 10)
+    assert config.evaluate == EvaluateConfig()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[evaluate]", "[judge]", r"p\.toml: unknown entry judge \(known: out, data, extract, train, evaluate\)"),
+        ('out = "out"', 'outs = "out"', r"p\.toml: unknown entry outs"),
+        ('out = "out"', "out = 3", r"p\.toml: out: expected some text, found 3"),
+        ('out = "out"', 'out = ""', r"p\.toml: out: expected some text, found ''"),
+        ('raw = "raw"', "", r"p\.toml: \[data\] expected either download or raw, found neither"),
+        ('raw = "raw"', 'raw = "raw"\ndownload = "x"', r"p\.toml: \[data\] expected either .*, found both"),
+        ('raw = "raw"', "raw = true", r"p\.toml: \[data\] raw: expected some text, found True"),
+        ('raw = "raw"', 'row = "raw"', r"p\.toml: \[data\] unknown setting row; did you mean raw\? \(known: download"),
+        ('format = "tcf"', "", r"p\.toml: \[data\] format: expected one of tcf, recbole, found nothing"),
+        ('format = "tcf"', 'format = "csv"', r"p\.toml: \[data\] format: expected one of tcf, recbole, found 'csv'"),
+        ('format = "tcf"', 'format = ["tcf"]', r"p\.toml: \[data\] format: expected some text"),
+        ('format = "tcf"', 'format = "tcf"\nmin_history = "5"', r"p\.toml: \[data\]: min_history: expected int"),
+        ('format = "tcf"', 'format = "tcf"\nmin_history = 2', r"p\.toml: \[data\]: --min-history: expected at least 3"),
+        ('model = "model"', "", r"p\.toml: \[extract\] expected a model, since a run reads text, found none"),
+        ('model = "model"', "model = 3", r"p\.toml: \[extract\] model: expected some text, found 3"),
+        ('model = "model"', 'modell = "model"', r"p\.toml: \[extract\] unknown setting modell; did you mean model\?"),
+        ("[extract]", "[extract.x]", r"p\.toml: \[extract\] unknown setting x"),
+        ("[train.text]", "[train.text]\nwidht = 3", r"p\.toml: \[train\.text\]: unknown setting widht; did you mean"),
+        ("width = 8", "width = 7", r"p\.toml: \[train\.text\]: --width: expected a multiple of --heads 2, found 7"),
+        ("[train.text]", "[train]\n", r"p\.toml: \[train\] expected one table a run, such as \[train\.text\], found"),
+        ("[train.text]", "[train.popularity]", r"p\.toml: \[train\.popularity\] expected a name for a folder"),
+        ("[train.text]", '[train."a/b"]', r"p\.toml: \[train\.a/b\] expected a name for a folder"),
+        ("[train.text]", '[train.".."]', r"p\.toml: \[train\.\.\.\] expected a name for a folder"),
+        ("[train.text]", '[train.""]', r"p\.toml: \[train\.\] expected a name for a folder.*found ''"),
+        ("[train.text]", '[train." "]', r"p\.toml: \[train\. \] expected a name for a folder"),
+        ("[train.text]", '[train."a\\u0000"]', r"found 'a\\x00'"),
+        ("[train.text]", f"[train.{'a' * 101}]", r"expected a name for a folder"),
+        ("recommend = 4", "recommend = -1", r"p\.toml: \[evaluate\] recommend: expected 0 or more, found -1"),
+        ("recommend = 4", "recommend = true", r"p\.toml: \[evaluate\] recommend: expected a whole number, found True"),
+        ("recommend = 4", 'split = "training"', r"p\.toml: \[evaluate\]: split: expected one of test, validation"),
+        ("baselines", "baseline", r"p\.toml: \[evaluate\] unknown setting baseline; did you mean baselines\?"),
+        ('["popularity", ', '["popular", ', r"p\.toml: \[evaluate\] baselines: expected some of .*'popular'"),
+        ('["popularity", ', "[3, ", r"p\.toml: \[evaluate\] baselines: expected some of .*found 3"),
+        ('["popularity", "random", "co-occurrence"]', '"random"', r"baselines: expected a list, found 'random'"),
+        ("[evaluate]", "x = [", r"p\.toml: not valid TOML"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_by_name(tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "p.toml").write_text(FILE.replace("FORMAT", "tcf"))
+    with pytest.raises(ConfigError, match=message):
+        change(tmp_path / "p.toml", old, new)
+
+
+@pytest.mark.parametrize("name", ["data", "extract", "train", "evaluate"])
+def test_a_table_must_be_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / "p.toml").write_text(
+        re.sub(rf"(?s)\[{name}.*?\n(?=\[|$)", "", f"{name} = 3\n" + FILE.replace("FORMAT", "tcf"))
+    )
+    with pytest.raises(ConfigError, match=rf"p\.toml: \[{name}\] expected .*table.*, found 3"):
+        read_pipeline(tmp_path / "p.toml")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"p\.toml: cannot be read"):
+        read_pipeline(tmp_path / "p.toml")
+
+
+def test_the_defaults_of_a_short_file(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text('[data]\nraw = "r"\nformat = "tcf"')
+    expected: dict[str, Any] = {"out": Path("out"), "raw": Path("r"), "download": None, "format": "tcf", "model": None}
+    assert read_pipeline(tmp_path / "p.toml") == PipelineConfig(
+        **expected,
+        prepare=PrepareConfig(),
+        extract=ExtractConfig(),
+        train={},
+        baselines=(),
+        recommend=0,
+        evaluate=EvaluateConfig(),
+    )
