@@ -145,7 +145,7 @@ def cache_verify(cache: Annotated[Path, typer.Argument(help="Vector cache.")], a
 @cache_app.command("export")
 def cache_export(
     cache: Annotated[Path, typer.Argument(help="Vector cache.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; replaced if it is there.")],
     data: CachesData = None,
     format: Annotated[Literal["npy", "parquet"], typer.Option("--format", help="Format of the file.")] = "npy",
 ) -> None:
@@ -216,7 +216,10 @@ def evaluate_command(
 @app.command("recommend")
 def recommend_command(
     run: Annotated[Path, typer.Argument(help="Run directory, made by `tcf train`.")],
-    out: Annotated[Path, typer.Option("--out", help="Parquet file to write: user_id, place, item_id, score.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Parquet file to write, replaced if it is there: user_id, place, item_id, score."),
+    ],
     k: Annotated[int, typer.Option("--k", help="Items for each user at most.", min=1)] = 10,
     users: Annotated[
         Path | None, typer.Option("--users", help="File of user ids, one a line; all if not given.")

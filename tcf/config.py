@@ -32,6 +32,7 @@ __all__ = [
 
 Baseline = Literal["popularity", "random", "co-occurrence"]
 Device = str
+_LARGEST = 2**63 - 1  # what generators, tensors and files can hold
 _T = TypeVar("_T")
 _C = TypeVar("_C")
 
@@ -42,13 +43,15 @@ def _option(default: _T, help: str, *, minimum: float | None = None) -> _T:
 
 
 class _Checked:
-    """Refuses values below their minimum; to be inherited by the stages' dataclasses."""
+    """Refuses values out of range; to be inherited by the stages' dataclasses."""
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(typing.cast(Any, self)):
             minimum, value = entry.metadata.get("minimum"), getattr(self, entry.name)
             if minimum is not None and value is not None and not value >= minimum:
                 raise ConfigError(f"{_spelled(entry.name)}: expected at least {minimum}, found {value}")
+            if isinstance(value, int) and value > _LARGEST:
+                raise ConfigError(f"{_spelled(entry.name)}: expected at most {_LARGEST}, found {value}")
 
 
 @dataclass(frozen=True)

@@ -98,3 +98,10 @@ def test_files_that_are_not_toml(tmp_path: Path, content: bytes | None, message:
         (tmp_path / "c.toml").write_bytes(content)
     with pytest.raises(ConfigError, match=rf"c\.toml: {message}"):
         read_toml(tmp_path / "c.toml")
+
+
+@pytest.mark.parametrize("kind", [PrepareConfig, TrainConfig])
+def test_a_seed_that_no_generator_takes_is_refused(kind: type[PrepareConfig] | type[TrainConfig]) -> None:
+    assert kind(seed=2**63 - 1).seed == 2**63 - 1
+    with pytest.raises(ConfigError, match="--seed: expected at most 9223372036854775807"):
+        kind(seed=2**63)
