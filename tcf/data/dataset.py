@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tcf.data.arrays import load_array
+from tcf.data.ragged import offsets_from, spans
 from tcf.errors import DataError
 from tcf.files import publishing
 from tcf.manifest import Format, read_manifest, seal
@@ -73,10 +74,7 @@ class Histories:
             stops: (k,) one past the last position of each.
         """
         lengths = stops - starts
-        offsets = np.zeros(len(starts) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return Histories(offsets, self.items[positions])
+        return Histories(offsets_from(lengths), self.items[spans(starts, lengths)])
 
     def take(self, users: npt.NDArray[np.int64]) -> "Histories":
         """The histories of these users, in the order given."""

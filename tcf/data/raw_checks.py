@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from tcf.data.bad_rows import BadRows
 from tcf.data.lines import select_strings
+from tcf.data.ragged import offsets_from
 from tcf.errors import DataError
 
 __all__ = ["Items", "Pairs", "check_items", "empty", "find_items", "offsets_of", "repeated"]
@@ -155,6 +156,4 @@ def empty(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
 
 def offsets_of(owners: npt.NDArray[np.int32], n_owners: int) -> npt.NDArray[np.int64]:
     """Where each owner's events begin, (n_owners + 1,), for events in the order of their owners."""
-    offsets = np.zeros(n_owners + 1, np.int64)
-    np.cumsum(np.bincount(owners, minlength=n_owners), out=offsets[1:])
-    return offsets
+    return offsets_from(np.bincount(owners, minlength=n_owners))

@@ -18,6 +18,7 @@ from tcf.data.cache_base import CacheBase, Rows
 from tcf.data.cache_files import TOKEN_STATES, map_part, remedy
 from tcf.data.cache_writer import check_cache, create_cache, publish_shard, shard_path
 from tcf.data.keys import Keys
+from tcf.data.ragged import offsets_from, spans
 from tcf.errors import CacheError
 from tcf.manifest import Manifest
 
@@ -145,21 +146,13 @@ class TokenStates(CacheBase[TokenShard]):
         Raises:
             IndexError: a row is not in the cache.
         """
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(self.lengths(rows), out=offsets[1:])
+        offsets = offsets_from(self.lengths(rows))
         states = np.empty((int(offsets[-1]), self.width), self.dtype)
         for shard, within, places in self.by_shard(rows):
             lengths = offsets[places + 1] - offsets[places]
-            states[_spans(offsets[places], lengths)] = shard.states[_spans(shard.offsets[within], lengths)]
+            states[spans(offsets[places], lengths)] = shard.states[spans(shard.offsets[within], lengths)]
         return states, offsets
 
     def _counts(self) -> dict[str, int]:
         size = self.n_tokens * self.width * self.dtype.itemsize
         return {"sequences": self.n_rows, "tokens": self.n_tokens, "bytes": size}
-
-
-def _spans(starts: Rows, lengths: Rows) -> Rows:
-    """The positions starts[i], ..., starts[i] + lengths[i] - 1 of every i, one after the other."""
-    before = np.cumsum(lengths) - lengths
-    positions: Rows = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
-    return positions

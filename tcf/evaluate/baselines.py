@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tcf.config import Baseline
 from tcf.data.dataset import Histories
+from tcf.data.ragged import spans
 from tcf.data.split import latest, training_counts, training_histories
 from tcf.ranking.catalogue import Rows
 from tcf.ranking.scorers import Scorer
@@ -144,8 +145,7 @@ class CoOccurrence:
         back = np.repeat(recent.offsets[1:], recent.lengths) - np.arange(len(recent.items))
         starts, stops = self.offsets[recent.items], self.offsets[recent.items + 1]
         lengths = stops - starts
-        begins = np.cumsum(lengths) - lengths
-        entries = np.arange(lengths.sum()) + np.repeat(starts - begins, lengths)
+        entries = spans(starts, lengths)
         cells = np.repeat(owners * n_items, lengths) + self.columns[entries]
         gains = np.repeat(_WEIGHTS[back - 1], lengths) * self.counts[entries]
         return np.bincount(cells, gains, minlength=len(users) * n_items).reshape(-1, n_items).astype(np.float32)

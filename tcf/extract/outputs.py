@@ -17,6 +17,7 @@ from tcf.config import ExtractConfig
 from tcf.data.cache_files import TOKEN_STATES, VECTORS, Kind
 from tcf.data.cache_writer import create_cache, write_shard
 from tcf.data.keys import Keys
+from tcf.data.ragged import offsets_from, spans
 from tcf.data.token_states import write_token_shard
 from tcf.errors import ConfigError
 from tcf.extract.sinks import Sink, TokenSink, VectorSink
@@ -91,9 +92,8 @@ class Output:
             case TokenSink():
                 states, offsets = sink.states(order)
                 if len(rows) < len(keys):
-                    starts, lengths = offsets[rows], np.diff(offsets)[rows]
-                    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-                    states = states[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)]
+                    lengths = np.diff(offsets)[rows]
+                    states, offsets = states[spans(offsets[rows], lengths)], offsets_from(lengths)
                 write_token_shard(self.path, keys[rows], states, offsets, facts)
 
 

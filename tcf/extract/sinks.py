@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tcf.data.ragged import offsets_from, spans
 from tcf.models.folder import Pooling
 from tcf.models.pooling import pool
 
@@ -140,8 +141,5 @@ class TokenSink:
             order: (n,) the texts in the order in which they came.
         """
         starts = np.empty(len(order), np.int64)
-        starts[order] = np.cumsum(self._lengths[order]) - self._lengths[order]
-        offsets = np.zeros(len(order) + 1, np.int64)
-        np.cumsum(self._lengths, out=offsets[1:])
-        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], self._lengths)
-        return self._buffer.ordered(places), offsets
+        starts[order] = offsets_from(self._lengths[order])[:-1]
+        return self._buffer.ordered(spans(starts, self._lengths)), offsets_from(self._lengths)

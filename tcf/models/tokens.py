@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from tcf.data.ragged import offsets_from, spans
 from tcf.errors import ConfigError, ModelError
 from tcf.manifest import digest
 from tcf.models.folder import ModelFolder
@@ -58,18 +59,13 @@ class TokenSequences:
     def take(self, rows: Counts) -> "TokenSequences":
         """These sequences, in the order given; nothing is said of how many were cut."""
         lengths = self.lengths[rows]
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
-        return TokenSequences(self.tokens[places], offsets, 0)
+        return TokenSequences(self.tokens[spans(self.offsets[rows], lengths)], offsets_from(lengths), 0)
 
     @staticmethod
     def concatenate(parts: Sequence["TokenSequences"]) -> "TokenSequences":
-        """All sequences of the parts, at least one, in order."""
-        lengths = np.concatenate([part.lengths for part in parts])
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        tokens = np.concatenate([part.tokens for part in parts])
+        """All sequences of the parts, in order."""
+        tokens = np.concatenate([np.zeros(0, np.int32), *(part.tokens for part in parts)])
+        offsets = offsets_from(np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)]))
         return TokenSequences(tokens, offsets, sum(part.cut for part in parts), sum(part.unknown for part in parts))
 
 
@@ -147,11 +143,9 @@ def tokenize(tokenizer: TextTokenizer, texts: Sequence[str], *, max_tokens: int)
         _tokenized(tokenizer, list(texts[start : start + _CHUNK]), max_tokens, last)
         for start in range(0, len(texts), _CHUNK)
     ]
-    tokens = np.concatenate([np.zeros(0, np.int32), *(part.tokens for part in parts)])
-    offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)]), out=offsets[1:])
-    _check_known(tokens, tokenizer.folder)
-    return TokenSequences(tokens, offsets, sum(part.cut for part in parts), sum(part.unknown for part in parts))
+    sequences = TokenSequences.concatenate(parts)
+    _check_known(sequences.tokens, tokenizer.folder)
+    return sequences
 
 
 def _last_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:
@@ -186,9 +180,8 @@ def _tokenized(tokenizer: TextTokenizer, texts: list[str], max_tokens: int, last
         unknown = int(np.count_nonzero(~known))
         lengths = _sums(known, lengths)
         tokens = tokens[known]
-        tokens = tokens[_positions(lengths) < max_tokens]
-    offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(np.minimum(lengths, max_tokens), out=offsets[1:])
+        tokens = tokens[spans(np.zeros(len(lengths), np.int64), lengths) < max_tokens]
+    offsets = offsets_from(np.minimum(lengths, max_tokens))
     ends = offsets[1:][lengths > max_tokens]
     tokens[ends[:, None] - np.arange(len(last), 0, -1)] = last
     return TokenSequences(tokens, offsets, len(ends), unknown)
@@ -198,17 +191,9 @@ def _flat(rows: Any, lengths: Counts) -> Tokens:
     return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum()))
 
 
-def _positions(lengths: Counts) -> Counts:
-    """Of every token, its place within its text, (nnz,)."""
-    starts = np.cumsum(lengths) - lengths
-    return np.arange(int(lengths.sum())) - np.repeat(starts, lengths)
-
-
 def _sums(flags: npt.NDArray[np.bool_], lengths: Counts) -> Counts:
     """How many flags of each text are on, (n,)."""
-    sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(flags)])
-    ends = np.cumsum(lengths)
-    return np.asarray(sums[ends] - sums[ends - lengths])
+    return np.diff(offsets_from(flags.astype(np.int64))[offsets_from(lengths)])
 
 
 def _check_known(tokens: Tokens, folder: ModelFolder) -> None:

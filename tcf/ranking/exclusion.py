@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.data.dataset import Histories
+from tcf.data.ragged import offsets_from
 from tcf.errors import RunError
 
 __all__ = ["check_seen", "counts_at", "distinct", "owners", "without"]
@@ -68,6 +69,4 @@ def counts_at(
 
 
 def _from_pairs(users: npt.NDArray[np.int64], items: npt.NDArray[np.integer], n_users: int) -> Histories:
-    offsets = np.zeros(n_users + 1, np.int64)
-    np.cumsum(np.bincount(users, minlength=n_users), out=offsets[1:])
-    return Histories(offsets, items.astype(np.int32))
+    return Histories(offsets_from(np.bincount(users, minlength=n_users)), items.astype(np.int32))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.data.dataset import Histories
+from tcf.data.ragged import spans
 from tcf.errors import RunError
 from tcf.ranking.catalogue import Catalogue, Rows, blocks
 from tcf.ranking.counting import block_scores
@@ -119,8 +120,7 @@ def _expand(rows: Rows, rows_BK: npt.NDArray[np.int64], scores_BK: npt.NDArray[n
     """The items behind the listed rows, at most `most` of each row: its first ones."""
     rows_E = rows_BK.ravel()
     counts_E = np.minimum(rows.sizes[rows_E], most)
-    starts_E = np.cumsum(counts_E) - counts_E
-    places = np.arange(counts_E.sum()) + np.repeat(rows.offsets[rows_E] - starts_E, counts_E)
+    places = spans(rows.offsets[rows_E], counts_E)
     users_E = np.repeat(np.arange(len(rows_BK)), rows_BK.shape[1])
     return _Entries(np.repeat(users_E, counts_E), rows.items[places], np.repeat(scores_BK.ravel(), counts_E))
 

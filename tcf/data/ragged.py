@@ -1,0 +1,33 @@
+"""Arithmetic on ragged rows: values of all rows one after the other, and offsets that tell where each row begins.
+
+Shapes: n rows.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["offsets_from", "spans"]
+
+Counts = npt.NDArray[np.int64]
+
+
+def offsets_from(lengths: Counts) -> Counts:
+    """Where each row begins and the last one ends, (n + 1,).
+
+    >>> offsets_from(np.array([2, 0, 3])).tolist()
+    [0, 2, 2, 5]
+    """
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def spans(starts: Counts, lengths: Counts) -> Counts:
+    """The positions starts[i], ..., starts[i] + lengths[i] - 1 of every i, one after the other.
+
+    >>> spans(np.array([7, 0, 3]), np.array([2, 0, 3])).tolist()
+    [7, 8, 3, 4, 5]
+    """
+    before = np.cumsum(lengths) - lengths
+    positions: Counts = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+    return positions
