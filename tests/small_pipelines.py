@@ -27,7 +27,7 @@ raw = "raw"
 format = "FORMAT"
 [extract]
 model = "model"
-device = "cpu"
+devices = "cpu"
 tokens_per_batch = 512
 [train.text]
 items = "text"

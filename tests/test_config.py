@@ -4,17 +4,9 @@ from typing import Any
 
 import pytest
 
-from tcf.config import (
-    EvaluateConfig,
-    ExtractConfig,
-    PrepareConfig,
-    TrainConfig,
-    from_mapping,
-    read_toml,
-    to_mapping,
-    write_toml,
-)
+from tcf.config import EvaluateConfig, ExtractConfig, PrepareConfig, TrainConfig
 from tcf.errors import ConfigError
+from tcf.settings_fields import from_mapping, read_toml, to_mapping, write_toml
 
 KINDS = (PrepareConfig, ExtractConfig, TrainConfig, EvaluateConfig)
 
@@ -75,6 +67,19 @@ def test_the_last_layer_is_pooled_unless_something_else_is_asked_for(settings: A
     assert ExtractConfig(**settings).pooled_layers == pooled
 
 
+@pytest.mark.parametrize(("shards", "found"), [(None, None), ("0/1", (0, 1)), ("2/3", (2, 3)), ("007/12", (7, 12))])
+def test_a_part_of_the_shards(shards: str | None, found: tuple[int, int] | None) -> None:
+    assert ExtractConfig(shards=shards).shard_slice == found
+
+
+@pytest.mark.parametrize(
+    "shards", ["3/3", "4/3", "0/0", "-1/3", "1", "1/", "/3", "1/3/5", "1 / 3", "1/x", "", "1/3\n", "١/٣"]
+)
+def test_no_part_of_the_shards(shards: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--shards: expected i/n with 0 <= i < n, such as 0/4, found "):
+        ExtractConfig(shards=shards)
+
+
 def test_an_integer_serves_as_a_float() -> None:
     config = from_mapping(TrainConfig, {"weight_decay": 0}, "c.toml")
     assert isinstance(config.weight_decay, float)
@@ -93,7 +98,17 @@ def test_an_integer_serves_as_a_float() -> None:
         (ExtractConfig, {"tokens_per_batch": "x"}, "c.toml: tokens_per_batch: expected int, found 'x'"),
         (ExtractConfig, {"max_tokens": 1}, "c.toml: --max-tokens: expected at least 2, found 1"),
         (ExtractConfig, {"tokens_per_batch": 0}, "c.toml: --tokens-per-batch: expected at least 1, found 0"),
-        (ExtractConfig, {"device": 0}, "c.toml: device: expected str, found 0"),
+        (ExtractConfig, {"devices": 0}, "c.toml: devices: expected str, found 0"),
+        (ExtractConfig, {"device": "cpu"}, "c.toml: unknown setting device; did you mean devices?"),
+        (
+            ExtractConfig,
+            {"schedule": "swept"},
+            "c.toml: schedule: expected one of auto, resident, pipeline, sweep, dis",
+        ),
+        (ExtractConfig, {"checkpoint_layers": 0}, "c.toml: --checkpoint-layers: expected at least 1, found 0"),
+        (ExtractConfig, {"max_memory": 60}, "c.toml: max_memory: expected str, found 60"),
+        (ExtractConfig, {"shards": 3}, "c.toml: shards: expected str, found 3"),
+        (ExtractConfig, {"shards": "0/3", "parquet": True}, "c.toml: --parquet: expected without --shards"),
         (ExtractConfig, {"layers": 3}, "c.toml: layers: expected a list of whole numbers, found 3"),
         (ExtractConfig, {"layers": "0,1"}, "c.toml: layers: expected a list of whole numbers, found '0,1'"),
         (ExtractConfig, {"layers": [0, "1"]}, "c.toml: layers: expected a list of whole numbers"),

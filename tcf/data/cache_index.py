@@ -1,5 +1,6 @@
 """What a cache has, asked without opening all of it: its token sequences, and whether a dataset is in it whole."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tcf.errors import CacheError
 from tcf.files import is_published
 from tcf.manifest import Manifest
 
-__all__ = ["finished_facts", "stored_sequences"]
+__all__ = ["finished_facts", "lacking_sequences", "stored_sequences"]
 
 _AT_ONCE = 2**20  # keys sorted, or looked up, at once
 
@@ -67,10 +68,20 @@ def finished_facts(path: Path, dataset: Identified, stored: KeySet) -> dict[str,
         stored: the token sequences that have a row.
     """
     place = join_path(path, dataset)
-    if not is_published(place):
+    if not is_published(place) or any(map(len, lacking_sequences(path, dataset, stored))):
         return None
-    table = load_keys(place / "texts.npy", 4)
-    for start in range(0, len(table), _AT_ONCE):
-        if not stored.contains(table[start : start + _AT_ONCE, 2:]).all():
-            return None
     return dict(known_dataset(place).facts)
+
+
+def lacking_sequences(path: Path, dataset: Identified, stored: KeySet) -> Iterator[Keys]:
+    """The token sequences of a dataset's texts that have no row, (n, 2) some at a time; one may come several times.
+
+    Args:
+        path: the cache's directory, which knows the dataset.
+        dataset: whose texts they are.
+        stored: the token sequences that have a row.
+    """
+    table = load_keys(join_path(path, dataset) / "texts.npy", 4)
+    for start in range(0, len(table), _AT_ONCE):
+        sequences = table[start : start + _AT_ONCE, 2:]
+        yield sequences[~stored.contains(sequences)]

@@ -3,7 +3,7 @@
 Shapes: n texts a chunk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +41,22 @@ class ItemTable:
         manifest = read_manifest(path, DATASET)
         return ItemTable(path, manifest.fingerprint, _opened(path).metadata.num_rows)
 
-    def texts(self, rows: int) -> "Iterator[pa.LargeStringArray]":
+    def groups(self) -> int:
+        """In how many groups of rows the table is stored; all but the last are equally large."""
+        return int(_opened(self.path).num_row_groups)
+
+    def texts(self, rows: int, groups: Sequence[int] | None = None) -> "Iterator[pa.LargeStringArray]":
         """The texts of all items, in item order, at most `rows` of them at a time.
+
+        Args:
+            rows: how many at most.
+            groups: numbers of the groups of rows to read; all if not given.
 
         Raises:
             DataError: the file is damaged, or an item has no text.
         """
         try:
-            for batch in _opened(self.path).iter_batches(batch_size=rows, columns=["text"]):
+            for batch in _opened(self.path).iter_batches(batch_size=rows, columns=["text"], row_groups=groups):
                 if batch.column(0).null_count:
                     raise DataError(
                         f"{self.path / 'items.parquet'}: expected a text for every item, found nulls; "

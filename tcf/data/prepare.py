@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.config import PrepareConfig, to_mapping
+from tcf.config import PrepareConfig
 from tcf.data.dataset import DATASET, Dataset, Histories, open_dataset, write_dataset
 from tcf.data.raw import RawLog
 from tcf.data.raw_recbole import read_recbole, recbole_files
@@ -20,6 +20,7 @@ from tcf.data.template import Template, joined_columns, parse_template
 from tcf.errors import ConfigError, DataError
 from tcf.files import is_published
 from tcf.manifest import differences, read_manifest, sha256_file
+from tcf.settings_fields import to_mapping
 
 __all__ = ["RawFormat", "prepare"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tcf.config import EvaluateConfig, to_mapping
+from tcf.config import EvaluateConfig
 from tcf.data.dataset import Dataset
 from tcf.data.split import held_out
 from tcf.errors import RunError
@@ -19,6 +19,7 @@ from tcf.manifest import Format, Manifest, differences, read_manifest, seal
 from tcf.ranking.metrics import summary
 from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
+from tcf.settings_fields import to_mapping
 
 __all__ = ["EVALUATION", "Evaluation", "evaluate", "found_alike", "open_evaluation"]
 

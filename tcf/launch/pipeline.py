@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from tcf.assets import fetch_dataset
-from tcf.config import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig, TrainConfig, from_mapping, read_toml
+from tcf.config import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig, TrainConfig
 from tcf.data.prepare import RawFormat, prepare
 from tcf.errors import ConfigError
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.report import comparison
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
-from tcf.extract.stage import extract
+from tcf.launch.devices import extract_on_devices
 from tcf.models.local import local_model
+from tcf.settings_fields import from_mapping, read_toml
 from tcf.train.stage import train
 
 __all__ = ["PipelineConfig", "read_pipeline", "run_pipeline"]
@@ -106,6 +107,10 @@ def _check_text(path: Path, config: PipelineConfig) -> None:
     """Refuse an extraction that does not make the one cache of vectors that runs read."""
     if config.model is None:
         raise ConfigError(f"{path}: [extract] expected a model, since a run reads text, found none")
+    if config.extract.shards is not None:
+        raise ConfigError(
+            f"{path}: [extract] expected no shards, since a run reads the whole cache, found {config.extract.shards!r}"
+        )
     if len(config.extract.layers) > 1 or config.extract.token_states is not None:
         raise ConfigError(
             f"{path}: [extract] expected one of layers and no token_states, since a run reads text from one cache, "
@@ -126,7 +131,9 @@ def run_pipeline(config: PipelineConfig) -> str:
     if config.model is not None:
         _say(f"extract: {config.model} -> {out / 'cache'}")
         model = local_model(config.model)
-        done = extract(data=out / "dataset", model=model, name=config.model, out=out / "cache", config=config.extract)
+        done = extract_on_devices(
+            data=out / "dataset", model=model, name=config.model, out=out / "cache", config=config.extract
+        )
         _say(done.summary())
     evaluations: dict[str, Evaluation] = {name: _baseline(config, name) for name in config.baselines}
     for name, settings in config.train.items():

@@ -2,12 +2,13 @@
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tcf.errors import ModelError
-from tcf.manifest import digest, sha256_file
+from tcf.manifest import digest
+from tcf.models.checksums import remembered_checksums
+from tcf.obtain import home
 
 __all__ = ["read_json", "shown", "weight_files", "weights_digest"]
 
@@ -51,16 +52,19 @@ def _listed(index: Path) -> list[Path]:
 
 
 def weights_digest(path: Path) -> str:
-    """Digest of the bytes of a model's weight files, or of the single file that a model is."""
+    """Digest of the bytes of a model's weight files, or of the single file that a model is.
+
+    Checksums of large files are remembered below `TCF_HOME`; see `tcf.models.checksums`.
+
+    Raises:
+        ModelError: there are no weights, or they cannot be read.
+    """
+    remembered = home() / "digests"
     if path.is_file():
-        return sha256_file(path)
+        return remembered_checksums([path], remembered)[0]
     files = weight_files(path)
-    with ThreadPoolExecutor() as pool:
-        sums = pool.map(sha256_file, files)
-        try:
-            return digest([[file.name, checksum] for file, checksum in zip(files, sums, strict=True)])
-        finally:
-            pool.shutdown(cancel_futures=True)  # an interruption does not wait for the files not begun yet
+    sums = remembered_checksums(files, remembered)
+    return digest([[file.name, checksum] for file, checksum in zip(files, sums, strict=True)])
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -14,10 +14,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from tcf.config import read_toml, write_toml
 from tcf.errors import ConfigError, RunError
 from tcf.files import check_destination, is_published, publish_file, writing
 from tcf.manifest import Format, Manifest, differences, digest, read_manifest, seal, sha256_file
+from tcf.settings_fields import read_toml, write_toml
 
 __all__ = ["CONFIG", "MODEL", "RUN", "RunFolder"]
 

@@ -10,12 +10,13 @@ import numpy.typing as npt
 import safetensors.torch
 from torch import Tensor
 
-from tcf.config import TrainConfig, from_mapping, read_toml
+from tcf.config import TrainConfig
 from tcf.data.dataset import Dataset, Histories
 from tcf.errors import RunError
 from tcf.files import MANIFEST
 from tcf.manifest import Manifest, differences, read_manifest, verify_files
 from tcf.models.device import resolve_device
+from tcf.settings_fields import from_mapping, read_toml
 from tcf.train.folder import CONFIG, MODEL, RUN
 from tcf.train.inputs import Inputs
 from tcf.train.model import Recommender, build_model

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from tcf.config import TrainConfig, to_mapping
+from tcf.config import TrainConfig
 from tcf.errors import RunError
 from tcf.manifest import Manifest
 from tcf.models.device import resolve_device
+from tcf.settings_fields import to_mapping
 from tcf.train.batches import TrainingData
 from tcf.train.early_stopping import EarlyStopping
 from tcf.train.folder import RunFolder

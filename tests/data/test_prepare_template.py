@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from small_raw import HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of, write_files
-from tcf.config import PrepareConfig, from_mapping, to_mapping
+from tcf.config import PrepareConfig
 from tcf.data.dataset import DATASET
 from tcf.data.prepare import prepare
 from tcf.data.raw_recbole import read_recbole
@@ -14,6 +14,7 @@ from tcf.data.raw_tcf import read_tcf
 from tcf.data.template import parse_template
 from tcf.errors import ConfigError, DataError
 from tcf.manifest import read_manifest
+from tcf.settings_fields import from_mapping, to_mapping
 
 RECBOLE = {
     "x.item": "price:float\titem_id:token\ttitle:token_seq\tcategory:token_seq\n"

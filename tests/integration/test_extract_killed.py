@@ -111,7 +111,7 @@ def start(work: Work, out: Path, plan: str = "nothing|0|none") -> "subprocess.Po
     # The trial of the undisturbed run serves all others, so all read as much at once.
     environment["TCF_HOME"] = str(folder / "home")
     command = [sys.executable, "-m", "tcf.cli", "extract", "--data", str(folder / "d"), "--model", str(folder / "m")]
-    command += ["--out", str(out), "--device", "cpu", "--shard-rows", str(SHARD_ROWS), *work.options]
+    command += ["--out", str(out), "--devices", "cpu", "--shard-rows", str(SHARD_ROWS), *work.options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 

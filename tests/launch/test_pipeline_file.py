@@ -61,6 +61,7 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
         ("[train.text]", '[train." "]', r"p\.toml: \[train\. \] expected a name for a folder"),
         ("[train.text]", '[train."a\\u0000"]', r"found 'a\\x00'"),
         ("[train.text]", f"[train.{'a' * 101}]", r"expected a name for a folder"),
+        ('model = "model"', 'model = "model"\nshards = "0/2"', r"\[extract\] expected no shards, .*found '0/2'"),
         ("recommend = 4", "recommend = -1", r"p\.toml: \[evaluate\] recommend: expected 0 or more, found -1"),
         ("recommend = 4", "recommend = true", r"p\.toml: \[evaluate\] recommend: expected a whole number, found True"),
         ("recommend = 4", 'split = "training"', r"p\.toml: \[evaluate\]: split: expected one of test, validation"),

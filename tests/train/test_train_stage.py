@@ -11,10 +11,11 @@ import safetensors.numpy
 import torch
 
 from small_runs import make_cache, make_dataset, walks
-from tcf.config import TrainConfig, read_toml
+from tcf.config import TrainConfig
 from tcf.errors import CacheError, ConfigError, DataError, RunError
 from tcf.files import is_published
 from tcf.manifest import sha256_file
+from tcf.settings_fields import read_toml
 from tcf.train import loop
 from tcf.train.run import open_run
 from tcf.train.stage import TrainResult, train
