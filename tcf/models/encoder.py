@@ -6,16 +6,17 @@ Legend: B texts, T tokens, D width.
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from tcf.errors import ConfigError, ModelError
-from tcf.models.blocks import LAST, find_blocks, states_between
+from tcf.models.blocks import LAST, states_between
 from tcf.models.failures import failures, reason
 from tcf.models.folder import ModelFolder
-from tcf.models.loading import load_model
+from tcf.models.loading import Dispatch, load_model
+from tcf.models.unused import cut_blocks, leave_out_unused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -176,6 +177,7 @@ def load_encoder(
     layers: tuple[int, ...] = (LAST,),
     project_out: bool = False,
     trust_remote_code: bool = False,
+    dispatch: Dispatch | None = None,
 ) -> Encoder:
     """Load a model's weights; every weight must come from the checkpoint, and every one of its body must have a place.
 
@@ -186,6 +188,7 @@ def load_encoder(
         layers: whose states are wanted; blocks above the highest are dropped.
         project_out: give the last layer after OPT's projection to the width of its embeddings.
         trust_remote_code: run code of the folder where transformers has none for this model.
+        dispatch: lay it over devices, RAM and disk by accelerate's hooks; `device` is where tokens are put.
 
     Raises:
         ConfigError: the model has no such layers or no such projection.
@@ -200,44 +203,16 @@ def load_encoder(
         from tcf.models.words import load_word_vectors
 
         return load_word_vectors(folder, dtype, device, layers=layers)
-    model = load_model(folder, dtype, trust_remote_code=trust_remote_code)
-    _leave_out_unused(model, folder, project_out=project_out)
-    blocks = _blocks(model, folder, layers)
+    model = load_model(folder, dtype, trust_remote_code=trust_remote_code, dispatch=dispatch)
+    leave_out_unused(model, folder, project_out=project_out)
+    blocks = cut_blocks(model, folder, layers)
     takes_cache = "use_cache" in inspect.signature(model.forward).parameters
-    _move(model, device, folder)
+    if dispatch is None:
+        _move(model, device, folder)
     encoder = TransformersEncoder(folder, model, device, layers, blocks, takes_cache)
     if folder.family == "other":
         _check_reads(encoder)
     return encoder
-
-
-def _leave_out_unused(model: Any, folder: ModelFolder, *, project_out: bool) -> None:
-    """Drop what comes after the states that we pool."""
-    match folder.family:
-        case "opt" if not project_out:
-            model.decoder.project_out = None
-        case "bert" | "roberta":
-            model.pooler = None
-        case _:
-            pass
-
-
-def _blocks(model: nn.Module, folder: ModelFolder, layers: Sequence[int]) -> nn.ModuleList | None:
-    """The model's blocks up to the highest layer that is asked for; those above are dropped from the model.
-
-    Raises:
-        ModelError: a layer inside the model is asked for, but its blocks cannot be told.
-    """
-    blocks = find_blocks(model, folder.n_blocks)
-    if blocks is None and any(layer != LAST for layer in layers):
-        raise ModelError(
-            f"{folder.path}: the blocks of {type(model).__name__} cannot be told, so only its last layer can be had; "
-            "pass --layers -1"
-        )
-    if blocks is not None and LAST not in layers:
-        # The first one stays to mark where layer 0 is; it is not run for that.
-        del blocks[max(1, *layers) :]
-    return blocks
 
 
 def _move(model: nn.Module, device: torch.device, folder: ModelFolder) -> None:
@@ -245,7 +220,7 @@ def _move(model: nn.Module, device: torch.device, folder: ModelFolder) -> None:
         model.to(device)
     except torch.OutOfMemoryError:
         raise ModelError(
-            f"{folder.path}: the model does not fit on {device}; pass a smaller --dtype, or --device cpu"
+            f"{folder.path}: the model does not fit on {device}; pass a smaller --dtype, or --devices cpu"
         ) from None
 
 

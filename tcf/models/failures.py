@@ -1,5 +1,6 @@
 """What goes wrong when transformers reads a model folder that is damaged or does not fit together."""
 
+import logging
 import pickle
 
 __all__ = ["failures", "quiet", "reason"]
@@ -29,8 +30,9 @@ def reason(error: Exception) -> str:
 
 
 def quiet() -> None:
-    """Keep transformers from writing to the terminal and to log files: what it would report is checked instead."""
-    from transformers.utils import logging
+    """Keep transformers and accelerate from writing to the terminal and to log files: it is checked instead."""
+    from transformers.utils import logging as transformers_logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.getLogger("accelerate").setLevel(logging.ERROR)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from tcf.models.weight_files import weight_files
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["load_model"]
+__all__ = ["POOLER", "Dispatch", "auto_class", "body_of", "check_report", "load_model"]
 
 # Part of transformers' models, but of no use for token states: it may be missing.
-_POOLER = "pooler"
+POOLER = "pooler"
 # What older versions saved within a body although it is not learned, beside what transformers itself knows of that, and
 # the head of OPT's first files.
 _NO_WEIGHTS = re.compile(
@@ -27,13 +28,29 @@ _NO_WEIGHTS = re.compile(
 )
 
 
-def load_model(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bool = False) -> "PreTrainedModel":
-    """The part of a model that makes token states, on the CPU; of an encoder-decoder that is the encoder.
+@dataclass(frozen=True)
+class Dispatch:
+    """How accelerate is to lay a model over devices, RAM and disk.
+
+    Attributes:
+        places: from names of modules of the part that makes token states to a device, `cpu` or `disk`.
+        folder: for weights that cannot be left where they are.
+    """
+
+    places: Mapping[str, str]
+    folder: Path
+
+
+def load_model(
+    folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bool = False, dispatch: Dispatch | None = None
+) -> "PreTrainedModel":
+    """The part of a model that makes token states; of an encoder-decoder that is the encoder.
 
     Args:
         folder: the model folder.
         dtype: type of the weights; a family may keep some in float32.
         trust_remote_code: run code of the folder where transformers has none for this model.
+        dispatch: where its modules are to lie; None for all of it on the CPU.
 
     Raises:
         ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for; or
@@ -44,26 +61,46 @@ def load_model(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bo
     weight_files(folder.path)
     try:
         # Shapes that differ are let through to the report, because the error would not say which they are.
-        model, report = _model_class(folder).from_pretrained(
+        model, report = auto_class(folder).from_pretrained(
             str(folder.path),
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=own_code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            device_map=None if dispatch is None else _whole_map(folder, dtype, dispatch, own_code=own_code),
+            offload_folder=None if dispatch is None else str(dispatch.folder),
         )
     except failures() as error:
         raise ModelError(
             f"{folder.path}: config.json and weights cannot be loaded ({reason(error)}); fetch the model anew"
         ) from None
-    _check_report(report, _body_names(model), folder.path)
-    body: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
+    check_report(report, model, folder.path)
+    body = body_of(model)
     body.requires_grad_(False)
     body.eval()  # type: ignore[no-untyped-call]
     return body
 
 
-def _model_class(folder: ModelFolder) -> Any:
+def _whole_map(folder: ModelFolder, dtype: torch.dtype, dispatch: Dispatch, *, own_code: bool) -> dict[str, str]:
+    """Places for the whole model that transformers loads: what is no part of the one that is run is left on disk."""
+    from tcf.models.empty import bare_model
+
+    model = bare_model(folder, dtype, trust_remote_code=own_code)
+    body = body_of(model)
+    prefix = next(f"{name}." if name else "" for name, module in model.named_modules() if module is body)
+    places = {f"{prefix}{name}" if name else prefix.rstrip("."): place for name, place in dispatch.places.items()}
+    others = [
+        name for name, module in model.named_modules() if module is not body and not prefix.startswith(f"{name}.")
+    ]
+    top = [name for name in others if prefix and "." not in name]
+    # A pooler that the checkpoint lacks has no file to be fetched from.
+    kept = {name: "cpu" for name in places if POOLER in name.split(".")}
+    return {**places, **kept, **dict.fromkeys(top, "disk")}
+
+
+def auto_class(folder: ModelFolder) -> Any:
+    """Which of transformers' classes picks the model without a head."""
     from transformers import AutoModel, AutoModelForTextEncoding
 
     match folder.settings.get("model_type"):
@@ -73,27 +110,43 @@ def _model_class(folder: ModelFolder) -> Any:
             return AutoModel
 
 
+def body_of(model: "PreTrainedModel") -> "PreTrainedModel":
+    """The part of a model without a head that makes token states: of an encoder-decoder the encoder."""
+    body: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
+    return body
+
+
 def _body_names(model: "PreTrainedModel") -> re.Pattern[str]:
     """Names of weights in the part of a model that we read, with or without the prefix that models with a head add.
 
     Whatever else a checkpoint holds belongs to a head, be it of language modelling, of classification or another.
     """
-    children = {name for name, _ in model.named_children()} - {_POOLER}
+    children = {name for name, _ in model.named_children()} - {POOLER}
     own = {name for name, _ in model.named_parameters(recurse=False)}
     prefix = f"({re.escape(model.base_model_prefix)}\\.)?" if model.base_model_prefix else ""
     return re.compile(rf"{prefix}({'|'.join(map(re.escape, sorted(children | own)))})(\..*)?")
 
 
-def _check_report(report: Mapping[str, Any], body: re.Pattern[str], path: Path) -> None:
-    """Refuse weights that differ in shape from the configuration's, are missing, or have no place in the model."""
-    differing = sorted(entry for entry in report["mismatched_keys"] if not entry[0].startswith(f"{_POOLER}."))
+def check_report(report: Mapping[str, Any], model: "PreTrainedModel", path: Path) -> None:
+    """Refuse weights that differ in shape from the configuration's, are missing, or have no place in the model.
+
+    Args:
+        report: transformers' own, of loading them.
+        model: what they were loaded into.
+        path: the model folder, for messages.
+
+    Raises:
+        ModelError: there are such weights.
+    """
+    body = _body_names(model)
+    differing = sorted(entry for entry in report["mismatched_keys"] if not entry[0].startswith(f"{POOLER}."))
     if differing:
         name, stored, expected = differing[0]
         raise ModelError(
             f"{path}: expected weights of the shapes that config.json asks for, found {len(differing)} others, among "
             f"them {name} of {tuple(stored)} instead of {tuple(expected)}; fetch the model anew"
         )
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(f"{_POOLER}."))
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(f"{POOLER}."))
     if missing:
         raise ModelError(f"{path}: the checkpoint lacks {len(missing)} weights, among them {missing[0]}; fetch it anew")
     found = report["unexpected_keys"]

@@ -6,6 +6,8 @@ Legend: M rows, K inputs, N outputs.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 for _setting in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
     os.environ.setdefault(_setting, "64")
 
-__all__ = ["Replaced", "pack", "unpack"]
+__all__ = ["Replaced", "pack", "packed", "unpack"]
 
 Replaced = tuple[nn.Module, str, nn.Module]  # a module, the name of a part of it, and that part as it was
 
@@ -83,6 +85,16 @@ def unpack(replaced: list[Replaced]) -> None:
     """Put back what `pack` replaced."""
     for module, name, part in replaced:
         setattr(module, name, part)
+
+
+@contextmanager
+def packed(model: nn.Module) -> Iterator[None]:
+    """Within it, the linear layers of a model on a CPU are packed; they take their memory a second time."""
+    replaced = pack(model, keep=True)
+    try:
+        yield
+    finally:
+        unpack(replaced)
 
 
 def _can(dtype: torch.dtype) -> bool:
