@@ -13,13 +13,14 @@ from typing import Literal
 from tcf.errors import DataError, ModelError
 from tcf.fetch import SourceError, WheelSource, ZipSource
 from tcf.hub import HubSource, cached_snapshot, download_snapshot
-from tcf.obtain import Asset, obtain
+from tcf.obtain import Asset, find, obtain
 
-__all__ = ["DATASET_NAMES", "MODEL_NAMES", "describe_assets", "fetch_dataset", "resolve_model"]
+__all__ = ["DATASET_NAMES", "MODEL_NAMES", "describe_assets", "fetch_dataset", "find_model", "resolve_model"]
 
 _OPT_LICENCE = "OPT licence, non-commercial"
 _OPT_SIZES = ("125m", "350m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b")
 _OPT_175B = "opt-175b"
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WORD_VECTORS = (".txt", ".vec", ".txt.gz", ".vec.gz")
 
 _DATASETS = (
@@ -128,6 +129,26 @@ def fetch_dataset(name: str) -> Path:
     raise DataError(f"{name}: no dataset of this name{_near(name, DATASET_NAMES)} (known: {', '.join(DATASET_NAMES)})")
 
 
+def find_model(name_or_path: str) -> Path | None:
+    """Where a model lies if it is on this machine; nothing is fetched.
+
+    Args:
+        name_or_path: as `resolve_model` takes it.
+
+    Returns:
+        What `resolve_model` would; None if that would have to fetch it.
+
+    Raises:
+        ModelError: it can be no model, or its folder is damaged or holds none.
+    """
+    for asset in _MODELS:
+        if asset.name == name_or_path:
+            return find(asset)
+    if Path(name_or_path).expanduser().exists() or not _HUB_ID.fullmatch(name_or_path):
+        return resolve_model(name_or_path)
+    return find_model(_OPT_175B) if name_or_path == f"facebook/{_OPT_175B}" else cached_snapshot(name_or_path)
+
+
 def resolve_model(name_or_path: str) -> Path:
     """Where a model lies on this machine, fetched if it is not there yet.
 
@@ -150,7 +171,7 @@ def resolve_model(name_or_path: str) -> Path:
         return _checked_folder(path)
     if path.is_file():
         return _checked_file(path)
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name_or_path):
+    if _HUB_ID.fullmatch(name_or_path):
         return _from_hub(name_or_path)
     raise ModelError(
         f"{name_or_path}: neither a folder or file, nor an id on the hub (owner/name), nor a model that tcf knows"

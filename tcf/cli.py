@@ -11,6 +11,7 @@ import typer
 
 from tcf.cli_cache import CachesData, cache_app
 from tcf.cli_options import JsonOption, as_json_text, as_lines, configured
+from tcf.cli_plan import plan_command
 from tcf.config import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig, TrainConfig
 from tcf.errors import ConfigError, TcfError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Fetch raw files, make datasets of them, and look at those.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
+app.command("plan")(plan_command)
 
 DataOption = Annotated[Path, typer.Option("--data", help="Dataset directory, made by `tcf data prepare`.")]
 RunsData = Annotated[
@@ -104,12 +106,12 @@ def extract_command(
 ) -> None:
     """Read every item text of a dataset with a language model, and cache the vectors."""
     from tcf.data.dataset import DATASET
-    from tcf.extract.stage import extract
+    from tcf.launch.devices import extract_on_devices
     from tcf.manifest import read_manifest
     from tcf.models.local import local_model
 
     read_manifest(data, DATASET)  # before a model of gigabytes is fetched
-    print(extract(data=data, model=local_model(model), name=model, out=out, config=config).summary())
+    print(extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config).summary())
 
 
 @app.command("convert")

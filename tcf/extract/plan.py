@@ -1,0 +1,143 @@
+"""A plan: where the parts of a model will live, in which order the work is done, and what it will take."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Plan", "Schedule", "StatesPlace", "places_in_words"]
+
+Schedule = Literal["resident", "pipeline", "sweep", "dispatch"]
+StatesPlace = Literal["device", "memory", "disk"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an extraction will be done, and what it will take.
+
+    Attributes:
+        model: the language model's name, for people.
+        schedule: resident (all of it on each device), pipeline (layer ranges laid over the devices), sweep (one layer
+            after the other, for many texts at once) or dispatch (accelerate's own).
+        reason: why this schedule, for people.
+        dtype: type to compute in.
+        devices: names of the devices to compute on; `cpu` may be there several times.
+        around: the device of the embeddings and of all else that is in no block; of a pipeline the first one, and what
+            comes after the blocks is on its last.
+        blocks: where each block lives, in order: the name of a device, `cpu` (stays in RAM) or `disk` (is read every
+            time that it is needed). In a sweep over several devices, the name of the first stands for all of them.
+        dispatch_map: accelerate's map from names of modules to places; empty for other schedules.
+        parameters: numbers of all that is run.
+        checkpoint_bytes: size of the checkpoint.
+        weight_bytes_read: bytes of weights read from storage, in the whole extraction.
+        items: of the catalogue.
+        sequences: token sequences that will be computed.
+        tokens: of those.
+        exact: whether sequences and tokens were counted; otherwise they were estimated from a sample.
+        macro_batches: how many shards are computed one after the other; in a sweep the weights pass once for each.
+        macro_batch_rows: token sequences in one at most.
+        micro_batch_tokens: tokens that a device runs at once; None where a trial will find it.
+        packs: in a sweep, the weights of a block are laid out for its products when it is its turn.
+        hidden_states: where the states of a macro-batch are kept between blocks.
+        hidden_state_bytes: how much that is.
+        flops: floating-point operations in the whole extraction.
+        compute_seconds: what they take.
+        read_seconds: what reading and copying of weights, and of states kept elsewhere, takes.
+        seconds: the whole extraction, in which both go on at once where the schedule can.
+        items_per_second: of the catalogue.
+        memory_parts: by place, bytes at most by what they are for. `cpu` is the whole process's memory that no file
+            backs.
+        memory_limits: by place, bytes that may be used.
+        output_bytes: what the caches will grow by.
+        spill_bytes: disk space that is needed for a time, for hidden states.
+        disk_free_bytes: what is left there; None where it is not known where the output goes.
+    """
+
+    model: str
+    schedule: Schedule
+    reason: str
+    dtype: str
+    devices: tuple[str, ...]
+    around: str
+    blocks: tuple[str, ...]
+    dispatch_map: Mapping[str, str]
+    parameters: int
+    checkpoint_bytes: int
+    weight_bytes_read: int
+    items: int
+    sequences: int
+    tokens: int
+    exact: bool
+    macro_batches: int
+    macro_batch_rows: int
+    micro_batch_tokens: int | None
+    packs: bool
+    hidden_states: StatesPlace
+    hidden_state_bytes: int
+    flops: int
+    compute_seconds: float
+    read_seconds: float
+    seconds: float
+    items_per_second: float
+    memory_parts: Mapping[str, Mapping[str, int]]
+    memory_limits: Mapping[str, int]
+    output_bytes: int
+    spill_bytes: int
+    disk_free_bytes: int | None
+
+    @property
+    def peak_memory_bytes(self) -> dict[str, int]:
+        """By place, bytes at most."""
+        return {place: sum(parts.values()) for place, parts in self.memory_parts.items()}
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where every part lives: accelerate's names for dispatch, else `around` and ranges of blocks."""
+        if self.dispatch_map:
+            return dict(self.dispatch_map)
+        return {"around": self.around, **dict(places_in_words(self.blocks))}
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {
+            "model": self.model,
+            "schedule": self.schedule,
+            "reason": self.reason,
+            "dtype": self.dtype,
+            "devices": list(self.devices),
+            "places": self.places,
+            "parameters": self.parameters,
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "weight_bytes_read": self.weight_bytes_read,
+            "items": self.items,
+            "sequences": self.sequences,
+            "tokens": self.tokens,
+            "exact": self.exact,
+            "macro_batches": self.macro_batches,
+            "macro_batch_rows": self.macro_batch_rows,
+            "micro_batch_tokens": self.micro_batch_tokens,
+            "packs": self.packs,
+            "hidden_states": self.hidden_states,
+            "hidden_state_bytes": self.hidden_state_bytes,
+            "flops": self.flops,
+            "compute_seconds": self.compute_seconds,
+            "read_seconds": self.read_seconds,
+            "seconds": self.seconds,
+            "items_per_second": self.items_per_second,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "memory_parts": {place: dict(parts) for place, parts in self.memory_parts.items()},
+            "memory_limit_bytes": dict(self.memory_limits),
+            "output_bytes": self.output_bytes,
+            "spill_bytes": self.spill_bytes,
+            "disk_free_bytes": self.disk_free_bytes,
+        }
+
+
+def places_in_words(blocks: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Ranges of blocks with one place, such as `blocks 1-12`; blocks are counted from 1, as layers are."""
+    ranges: list[tuple[int, int, str]] = []
+    for number, place in enumerate(blocks, start=1):
+        if ranges and ranges[-1][2] == place:
+            ranges[-1] = (ranges[-1][0], number, place)
+        else:
+            ranges.append((number, number, place))
+    return [(f"block {a}" if a == b else f"blocks {a}-{b}", place) for a, b, place in ranges]
