@@ -35,7 +35,7 @@ TEXTS = [*TITLES, *made_up_texts(30)]
 
 def config(**settings: Any) -> ExtractConfig:
     """Settings of tests; without a trial, whose result depends on how busy the machine is."""
-    return ExtractConfig(**{"storage": "float32", "device": "cpu", "tokens_per_batch": 2048, **settings})
+    return ExtractConfig(**{"storage": "float32", "devices": "cpu", "tokens_per_batch": 2048, **settings})
 
 
 def extracted(dataset: Dataset, model: Path, out: Path, **settings: Any) -> Extraction:
@@ -78,5 +78,5 @@ def no_model() -> Iterator[None]:
         raise AssertionError("the model was loaded")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "load_device", refuse)
+        patch.setattr(module, "load_engine", refuse)
         yield

@@ -15,14 +15,14 @@ ROOT = Path(tcf.__file__).parent
 # From the bottom up. A part may import the parts of lower layers; the parts of one layer know nothing of one another,
 # except in the layers of single files, where `OPEN` allows it.
 LAYERS = (
-    ("errors", "files", "manifest", "config", "progress"),
+    ("errors", "files", "manifest", "config", "settings_fields", "progress"),
     ("assets", "obtain", "fetch", "hub", "grouplens"),
     ("data",),
     ("ranking", "models"),
     ("train", "extract"),
     ("evaluate",),
     ("launch",),
-    ("cli", "cli_cache", "cli_options"),
+    ("cli", "cli_cache", "cli_options", "cli_plan"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 OPEN = (0, 1, 7)

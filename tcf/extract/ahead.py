@@ -1,22 +1,16 @@
 """Work that runs ahead of, or behind, the one that uses the device."""
 
-import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
+from tcf.extract.channel import Channel, Closed
+
 __all__ = ["Behind", "ahead"]
 
 _T = TypeVar("_T")
-
-
-class _End:
-    """What comes after the last element: the error that ended the work, if one did."""
-
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.error = error
 
 
 def ahead(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
@@ -29,37 +23,24 @@ def ahead(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
         elements: what to make.
         depth: elements made and not yet used, at most.
     """
-    made: queue.Queue[_T | _End] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(element: _T | _End) -> None:
-        while not stopped.is_set():
-            try:
-                made.put(element, timeout=0.1)
-            except queue.Full:
-                continue
-            return
+    made = Channel[_T](depth)
 
     def make() -> None:
         try:
             for element in elements:
-                put(element)
-                if stopped.is_set():
-                    return
+                made.put(element)
+            made.close()
+        except Closed:
+            pass
         except BaseException as error:
-            put(_End(error))
-        else:
-            put(_End())
+            made.close(error)
 
     thread = threading.Thread(target=make, name="ahead", daemon=True)
     thread.start()
     try:
-        while not isinstance(element := made.get(), _End):
-            yield element
-        if element.error is not None:
-            raise element.error
+        yield from made
     finally:
-        stopped.set()
+        made.close()
         thread.join()
 
 

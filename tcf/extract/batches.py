@@ -3,15 +3,49 @@
 A pure function of the shard, so that a shard has the same bytes whoever computes it, and when.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["micro_batches"]
+__all__ = ["MicroBatch", "in_order", "micro_batches"]
 
 Rows = npt.NDArray[np.int64]
 
 
-def micro_batches(lengths: npt.NDArray[np.int64], tokens: int) -> list[Rows]:
+@dataclass(frozen=True, eq=False)
+class MicroBatch:
+    """Texts of a shard that have equally many tokens and are read at once.
+
+    Attributes:
+        rows: the texts, as rows of the shard.
+        length: tokens of each.
+        texts_before: texts in the micro-batches before this one.
+        tokens_before: tokens in those.
+    """
+
+    rows: Rows
+    length: int
+    texts_before: int
+    tokens_before: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all its texts."""
+        return len(self.rows) * self.length
+
+    @property
+    def texts(self) -> slice:
+        """Its texts among those of all micro-batches, one after the other."""
+        return slice(self.texts_before, self.texts_before + len(self.rows))
+
+    @property
+    def tokens(self) -> slice:
+        """Its tokens among those of all micro-batches, one after the other."""
+        return slice(self.tokens_before, self.tokens_before + self.n_tokens)
+
+
+def micro_batches(lengths: npt.NDArray[np.int64], tokens: int) -> list[MicroBatch]:
     """Group the texts of a shard by exact length, then cut every group evenly, into parts of at most `tokens` tokens.
 
     Args:
@@ -19,12 +53,21 @@ def micro_batches(lengths: npt.NDArray[np.int64], tokens: int) -> list[Rows]:
         tokens: most tokens a micro-batch; a longer text is one alone.
 
     Returns:
-        Rows 0..n-1, each in exactly one micro-batch; long texts first, so that memory runs out at once or never.
+        Each text in exactly one micro-batch; long texts first, so that memory runs out at once or never.
     """
     order = np.argsort(-lengths, kind="stable")
-    batches = []
+    batches: list[MicroBatch] = []
+    texts_before = tokens_before = 0
     for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1) if len(order) else []:
-        size = max(1, tokens // max(1, int(lengths[group[0]])))
+        length = int(lengths[group[0]])
+        size = max(1, tokens // max(1, length))
         # Evenly, because a small rest would keep the device no busier than a small group does.
-        batches += np.array_split(group, -(-len(group) // size))
+        for rows in np.array_split(group, -(-len(group) // size)):
+            batches.append(MicroBatch(rows, length, texts_before, tokens_before))
+            texts_before, tokens_before = batches[-1].texts.stop, batches[-1].tokens.stop
     return batches
+
+
+def in_order(batches: list[MicroBatch]) -> Rows:
+    """The texts of a shard in the order of its micro-batches, (n,)."""
+    return np.concatenate([np.zeros(0, np.int64), *(batch.rows for batch in batches)])

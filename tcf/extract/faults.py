@@ -9,42 +9,55 @@ from torch import Tensor
 
 from tcf.data.items import ItemTable
 from tcf.errors import ModelError
-from tcf.extract.batches import micro_batches
 from tcf.extract.outputs import Output
 from tcf.extract.texts import Shard
 from tcf.models.diagnose import first_bad_layer
 from tcf.models.encoder import Encoder
 
-__all__ = ["fault"]
+__all__ = ["fault", "not_finite"]
 
-_TOKENS = 2048  # read at once while searching
+Rows = npt.NDArray[np.int64]
 
 
-def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Output]) -> ModelError:
-    """Find the first text of a shard that gives a number which cannot be stored: by micro-batches, then one by one.
+def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Output], suspects: Rows) -> ModelError:
+    """Find the first text of a shard that gives a number which cannot be stored, by reading the suspects one by one.
 
     Args:
         encoder: the language model.
         items: the item table.
-        shard: one in which some number was not finite after it was rounded to its storage type.
+        shard: where the texts are.
         outputs: what is stored.
+        suspects: rows of the shard with some number that was not finite after it was rounded to its storage type.
     """
-    lengths = shard.sequences.lengths
-    batches = [batch for batch in micro_batches(lengths, _TOKENS) if lengths[batch[0]]]
-    suspects = [batch for batch in batches if _first_bad(encoder, shard, batch, outputs)]
-    for row in np.sort(np.concatenate([np.zeros(0, np.int64), *suspects])).tolist():
+    for row in suspects.tolist():
         found = _first_bad(encoder, shard, np.array([row]), outputs)
         if found is not None:
-            item_id, text = items.item(int(shard.items[row]))
-            return ModelError(f"{items.path}: item {item_id} ({text[:60]!r}): {_what(encoder, *found)}")
+            return ModelError(f"{_named(items, shard, row)}: {_what(encoder, *found)}")
     return ModelError(
         f"{items.path}: a number that is not finite came of a micro-batch, but of none of its texts alone; "
         "run the same command again with a lower --tokens-per-batch, and --dtype float32 if it stays"
     )
 
 
+def not_finite(items: ItemTable, shard: Shard, row: int, layer: int) -> ModelError:
+    """What to say of a text whose states are not finite.
+
+    Args:
+        items: the item table.
+        shard: where the text is.
+        row: which of the shard's.
+        layer: the first layer with such states.
+    """
+    return ModelError(f"{_named(items, shard, row)}: {_not_finite(layer)}")
+
+
+def _named(items: ItemTable, shard: Shard, row: int) -> str:
+    item_id, text = items.item(int(shard.items[row]))
+    return f"{items.path}: item {item_id} ({text[:60]!r})"
+
+
 def _first_bad(
-    encoder: Encoder, shard: Shard, rows: npt.NDArray[np.int64], outputs: Sequence[Output]
+    encoder: Encoder, shard: Shard, rows: Rows, outputs: Sequence[Output]
 ) -> tuple[Output, Tensor, Tensor] | None:
     """The first output that cannot store what texts of one length give, their tokens, and the numbers."""
     tokens_BT = torch.from_numpy(shard.sequences.block(rows)).to(encoder.device)
@@ -65,7 +78,11 @@ def _what(encoder: Encoder, output: Output, tokens_BT: Tensor, numbers: Tensor) 
             f"{str(output.storage).removeprefix('torch.')} (at most {limit:.3g}); {output.remedy} and a new --out"
         )
     first = first_bad_layer(encoder, tokens_BT)
+    return _not_finite(output.layer if first is None else first)
+
+
+def _not_finite(layer: int) -> str:
     return (
-        f"the states of layer {output.layer if first is None else first} are not finite; "
+        f"the states of layer {layer} are not finite; "
         "pass --dtype float32 or bfloat16 and a new --out, or, with these already, fetch the model anew"
     )

@@ -1,6 +1,6 @@
 """Filling caches: texts are tokenised ahead of the device, shards saved behind it, joins published at the end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 from tcf.config import ExtractConfig
@@ -9,9 +9,10 @@ from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
 from tcf.extract.ahead import ahead
+from tcf.extract.engine import Engine
 from tcf.extract.outputs import Output
-from tcf.extract.texts import Tally, cut_shards, read_texts
-from tcf.extract.work import Device, Worker
+from tcf.extract.texts import Shard, Tally, cut_shards, one_part, read_texts
+from tcf.extract.work import Worker
 from tcf.models.tokens import TextTokenizer
 from tcf.progress import Progress
 
@@ -29,7 +30,7 @@ def fill(
     name: str,
     config: ExtractConfig,
     shard_rows: int,
-    load: Callable[[], Device],
+    load: Callable[[], Engine],
 ) -> tuple[dict[str, int], int]:
     """Bring whatever the caches lack of a dataset into them.
 
@@ -39,7 +40,7 @@ def fill(
         outputs: the caches.
         stored: of each cache, the sequences that it has.
         name: the encoder's name, for people.
-        config: prefix and token limit.
+        config: prefix, token limit, and which part of the shards.
         shard_rows: sequences in a shard.
         load: loads the language model; called when there is something to compute.
 
@@ -54,20 +55,37 @@ def fill(
             for writer in joins:
                 writer.add(texts, sequences)
 
-        chunks = read_texts(
-            items,
-            tokenizer,
-            prefix=config.prefix,
-            max_tokens=config.max_tokens,
-            tally=tally,
-            join=join,
-            stored=stored,
-        )
+        shards = _shards(items, tokenizer, stored, config=config, shard_rows=shard_rows, tally=tally, join=join)
         progress = stack.enter_context(Progress("extract", items.n_items, "items", extra_unit="tokens"))
         worker = Worker(load, items, outputs, stored, name, progress)
-        with closing(ahead(cut_shards(chunks, shard_rows), _SHARDS_AHEAD)) as shards:
-            worker.run(shards)
+        with closing(ahead(shards, _SHARDS_AHEAD)) as coming:
+            worker.run(coming)
         worker.create_caches()
         for writer in joins:
             writer.publish(tally.facts())
     return tally.facts(), worker.computed
+
+
+def _shards(
+    items: ItemTable,
+    tokenizer: TextTokenizer,
+    stored: Sequence[KeySet],
+    *,
+    config: ExtractConfig,
+    shard_rows: int,
+    tally: Tally,
+    join: Callable[[Keys, Keys], None],
+) -> Iterator[Shard]:
+    """What there is to compute: all that is missing, or one part of all shards, less what is stored of it."""
+    part = config.shard_slice
+    chunks = read_texts(
+        items,
+        tokenizer,
+        prefix=config.prefix,
+        max_tokens=config.max_tokens,
+        tally=tally,
+        join=join,
+        stored=stored if part is None else [KeySet()],
+    )
+    shards = cut_shards(chunks, shard_rows)
+    return shards if part is None else one_part(shards, *part, stored)

@@ -1,4 +1,4 @@
-"""An extraction's settings with every `auto` resolved, and the language model loaded as they say."""
+"""An extraction's settings with every `auto` resolved."""
 
 from dataclasses import dataclass
 
@@ -6,18 +6,12 @@ import torch
 
 from tcf.config import ExtractConfig
 from tcf.errors import ConfigError
-from tcf.extract.probe import remembered_micro_batch
-from tcf.extract.work import Device
-from tcf.models.device import resolve_device
-from tcf.models.encoder import check_layers, load_encoder, resolve_dtype
-from tcf.models.fast import make_fast
+from tcf.models.device import resolve_devices
+from tcf.models.encoder import check_layers, resolve_dtype
 from tcf.models.folder import ModelFolder, Pooling
 from tcf.models.tokens import check_max_tokens
-from tcf.obtain import home
 
-_TOKEN_BYTES = 2**30  # of a shard of token states, at most
-
-__all__ = ["Settings", "load_device", "resolve"]
+__all__ = ["Settings", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +22,11 @@ class Settings:
         pooling: how states become a vector.
         dtype: type to compute in.
         device: where to compute.
-        shard_rows: sequences in a shard.
     """
 
     pooling: Pooling
     dtype: torch.dtype
     device: torch.device
-    shard_rows: int
 
 
 def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
@@ -43,7 +35,7 @@ def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
     Raises:
         ConfigError: naming the option.
     """
-    device = resolve_device(config.device)
+    device = resolve_devices(config.devices)[0]
     check_max_tokens(folder, config.max_tokens)
     if config.pooled_layers:
         check_layers(folder, config.pooled_layers)
@@ -59,36 +51,4 @@ def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
         pooling=pooling or "mean",  # where nothing is pooled
         dtype=resolve_dtype(config.dtype, folder, device),
         device=device,
-        shard_rows=config.shard_rows or _shard_rows(config, folder, device),
     )
-
-
-def _shard_rows(config: ExtractConfig, folder: ModelFolder, device: torch.device) -> int:
-    """Many texts of each length keep a GPU busy; the states of all tokens must still fit into memory."""
-    rows = 65_536 if device.type == "cuda" else 8192
-    if config.token_states is None:
-        return rows
-    text: int = config.max_tokens * folder.width * getattr(torch, config.token_storage).itemsize
-    return max(1, min(rows, _TOKEN_BYTES // text))
-
-
-def load_device(folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings) -> Device:
-    """Load the language model, as fast as it runs on its device, and find out how much it should read at once.
-
-    Raises:
-        ModelError: it cannot be loaded.
-    """
-    encoder = load_encoder(
-        folder,
-        settings.dtype,
-        settings.device,
-        layers=layers,
-        project_out=config.project_out,
-        trust_remote_code=config.trust_remote_code,
-    )
-    make_fast(encoder, compile=config.compile)
-    tokens = config.tokens_per_batch or remembered_micro_batch(
-        encoder, settings.dtype, home() / "trials", compiled=config.compile
-    )
-    facts = {"tokens_per_batch": tokens, "threads": torch.get_num_threads(), "device": str(settings.device)}
-    return Device(encoder, tokens, facts)

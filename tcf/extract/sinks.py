@@ -1,7 +1,8 @@
 """What becomes of the states of a micro-batch: pooled to one vector a text, or kept for every token.
 
-States arrive by micro-batch, texts of equal length together; a shard leaves in its own order. Numbers are rounded to
-the storage type once, on the device, and copied to pinned memory without waiting where there is CUDA.
+States arrive by micro-batch, texts of equal length together, in any order and from any thread; a shard leaves in its
+own order. Numbers are rounded to the storage type once, on the device, and copied to pinned memory without waiting
+where there is CUDA.
 
 Legend: B texts, T tokens, D width.
 """
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tcf.data.ragged import offsets_from, spans
+from tcf.extract.batches import MicroBatch
 from tcf.models.folder import Pooling
 from tcf.models.pooling import pool
 
@@ -26,51 +28,56 @@ Rows = npt.NDArray[np.int64]
 class Sink(Protocol):
     """Takes the states of one layer, a micro-batch at a time."""
 
-    def put(self, states_BTD: Tensor) -> None:
-        """Take the states of the next micro-batch."""
+    @property
+    def rows(self) -> Tensor:
+        """What has been stored so far, in the order of the micro-batches, on the host."""
 
-    def skip(self, texts: int) -> None:
-        """Take the next micro-batch, of texts without tokens."""
+    def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
+        """Take the states of a micro-batch; of texts without tokens, (B, 0, D)."""
 
-    def all_finite(self) -> bool:
-        """Whether every stored number is finite; waits for the device."""
+    def unstorable(self, order: Rows) -> Rows:
+        """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device.
+
+        Args:
+            order: (n,) the texts in the order of the micro-batches.
+        """
 
 
 @dataclass
 class _Buffer:
-    """Rows on the host, filled from the device one after the other.
+    """Rows on the host, filled from the device.
 
     Attributes:
         rows: (n, D) in the storage type.
-        filled: rows that have their numbers, or will have when the device is done.
-        finite: one flag on the device a piece.
+        finite: one flag on a device for each piece.
     """
 
     rows: Tensor
-    filled: int = 0
     finite: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def of(cls, n: int, width: int, storage: torch.dtype, device: torch.device) -> Self:
         return cls(torch.empty((n, width), dtype=storage, pin_memory=device.type == "cuda"))
 
-    def append(self, piece: Tensor) -> None:
+    def fill(self, where: slice, piece: Tensor) -> None:
         stored = piece.to(self.rows.dtype)
         self.finite.append(torch.isfinite(stored).all())
-        self.rows[self.filled : self.filled + len(stored)].copy_(stored, non_blocking=True)
-        self.filled += len(stored)
+        self.rows[where].copy_(stored, non_blocking=True)
 
-    def append_zeros(self, n: int) -> None:
-        self.rows[self.filled : self.filled + n] = 0
-        self.filled += n
-
-    def all_finite(self) -> bool:
-        return not self.finite or bool(torch.stack(self.finite).all())
+    def bad(self) -> Rows:
+        """Rows with a number that is not finite; all of them are looked at only if there are some."""
+        if all(bool(torch.stack(flags).all()) for flags in _by_device(self.finite)):
+            return np.zeros(0, np.int64)
+        return torch.isfinite(self.rows).all(dim=1).logical_not().nonzero()[:, 0].numpy()
 
     def ordered(self, places: Rows) -> npt.NDArray[Any]:
         """The rows at these places; bfloat16 as its bits in uint16."""
         rows = self.rows.view(torch.uint16) if self.rows.dtype == torch.bfloat16 else self.rows
         return np.asarray(rows.numpy()[places])
+
+
+def _by_device(flags: list[Tensor]) -> list[list[Tensor]]:
+    return [[flag for flag in flags if flag.device == device] for device in {flag.device for flag in flags}]
 
 
 class VectorSink:
@@ -88,23 +95,27 @@ class VectorSink:
         self._pooling = pooling
         self._buffer = _Buffer.of(n, width, storage, device)
 
-    def put(self, states_BTD: Tensor) -> None:
-        """Pool the states of the next micro-batch."""
-        self._buffer.append(pool(states_BTD, self._pooling))
+    @property
+    def rows(self) -> Tensor:
+        """The vectors in the order of the micro-batches, (n, D), in the storage type."""
+        return self._buffer.rows
 
-    def skip(self, texts: int) -> None:
-        """Texts without tokens have the zero vector."""
-        self._buffer.append_zeros(texts)
+    def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
+        """Pool the states of a micro-batch; texts without tokens have the zero vector."""
+        if batch.length:
+            self._buffer.fill(batch.texts, pool(states_BTD, self._pooling))
+        else:
+            self._buffer.rows[batch.texts] = 0
 
-    def all_finite(self) -> bool:
-        """Whether every stored number is finite; waits for the device."""
-        return self._buffer.all_finite()
+    def unstorable(self, order: Rows) -> Rows:
+        """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device."""
+        return np.sort(order[self._buffer.bad()])
 
     def vectors(self, order: Rows) -> npt.NDArray[Any]:
         """The vectors in the shard's order, (n, D).
 
         Args:
-            order: (n,) the texts in the order in which they came.
+            order: (n,) the texts in the order of the micro-batches.
         """
         return self._buffer.ordered(np.argsort(order))
 
@@ -123,22 +134,26 @@ class TokenSink:
         self._lengths = lengths
         self._buffer = _Buffer.of(int(lengths.sum()), width, storage, device)
 
-    def put(self, states_BTD: Tensor) -> None:
-        """Keep the states of the next micro-batch."""
-        self._buffer.append(states_BTD.flatten(0, 1))
+    @property
+    def rows(self) -> Tensor:
+        """The states in the order of the micro-batches, (nnz, D), in the storage type."""
+        return self._buffer.rows
 
-    def skip(self, texts: int) -> None:
-        """Texts without tokens have no states."""
+    def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
+        """Keep the states of a micro-batch."""
+        if batch.length:
+            self._buffer.fill(batch.tokens, states_BTD.flatten(0, 1))
 
-    def all_finite(self) -> bool:
-        """Whether every stored number is finite; waits for the device."""
-        return self._buffer.all_finite()
+    def unstorable(self, order: Rows) -> Rows:
+        """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device."""
+        ends = np.cumsum(self._lengths[order])
+        return np.unique(order[np.searchsorted(ends, self._buffer.bad(), side="right")])
 
     def states(self, order: Rows) -> tuple[npt.NDArray[Any], Rows]:
         """The states in the shard's order, (nnz, D), and the offsets of its texts, (n + 1,).
 
         Args:
-            order: (n,) the texts in the order in which they came.
+            order: (n,) the texts in the order of the micro-batches.
         """
         starts = np.empty(len(order), np.int64)
         starts[order] = offsets_from(self._lengths[order])[:-1]

@@ -1,6 +1,7 @@
 """Stage one: a vector, or the states of every token, for every text of a dataset that the caches do not have yet."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,19 +10,30 @@ from typing import Any
 from tcf.config import ExtractConfig
 from tcf.data.cache import VectorCache
 from tcf.data.cache_export import export
-from tcf.data.cache_index import finished_facts, stored_sequences
+from tcf.data.cache_index import finished_facts, lacking_sequences, stored_sequences
 from tcf.data.cache_writer import check_cache
 from tcf.data.dataset import open_dataset
 from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
+from tcf.errors import ConfigError
+from tcf.extract.engine import Engine
+from tcf.extract.engines import load_engine
 from tcf.extract.fill import fill
 from tcf.extract.outputs import Output, plan_outputs
-from tcf.extract.settings import Settings, load_device, resolve
+from tcf.extract.plan import Plan
+from tcf.extract.plan_text import plan_text
+from tcf.extract.planning import plan_extraction
+from tcf.extract.rates import Rates
+from tcf.extract.settings import Settings, resolve
+from tcf.extract.workload import workload
 from tcf.files import check_destination, is_published
 from tcf.models.folder import ModelFolder, open_model_folder, weights_digest
 from tcf.models.tokens import TextTokenizer, load_tokenizer
 
-__all__ = ["Extraction", "extract"]
+__all__ = ["Extraction", "Loading", "extract"]
+
+# Calls its first argument to load the language model, and may prepare for that, or do more once it is loaded.
+Loading = Callable[[Callable[[], Engine], Settings, Plan], Engine]
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class Extraction:
         unknown_words: words of distinct texts that the encoder has no vector for.
         without_tokens: distinct texts of which no token was left; their vectors are zero.
         max_tokens: the token limit.
+        part: which part of the shards was to be computed, as `i/n`; None for all.
+        elsewhere: distinct token sequences that are left to other parts and not in the caches yet.
     """
 
     caches: tuple[Path, ...]
@@ -52,6 +66,8 @@ class Extraction:
     unknown_words: int | None
     without_tokens: int | None
     max_tokens: int
+    part: str | None = None
+    elsewhere: int = 0
 
     def summary(self) -> str:
         """What was done, in lines for people."""
@@ -66,13 +82,28 @@ class Extraction:
                 f"{self.unknown_words} words without a vector left out; {self.without_tokens} texts, of which nothing "
                 "was left, have the zero vector"
             )
+        if self.part is not None:
+            lines.append(f"shards {self.part}: done; sequences of other parts not here yet: {self.elsewhere}")
         return "\n".join([*lines, *(f"in: {path}" for path in (*self.caches, *self.parquet))])
 
     def _share_cut(self) -> str:
         return "" if self.cut is None else f" ({100 * self.cut / max(1, self.texts):.1f} %)"
 
 
-def extract(*, data: Path, model: Path, name: str, out: Path, config: ExtractConfig) -> Extraction:
+def _plain(load: Callable[[], Engine], settings: Settings, plan: Plan) -> Engine:
+    return load()
+
+
+def extract(
+    *,
+    data: Path,
+    model: Path,
+    name: str,
+    out: Path,
+    config: ExtractConfig,
+    loading: Loading = _plain,
+    rates: Rates | None = None,
+) -> Extraction:
     """Bring caches to hold what an encoder gives for every item text of a dataset.
 
     Shards are published one by one; an interrupted extraction goes on where it was when it is started again. A new
@@ -84,6 +115,8 @@ def extract(*, data: Path, model: Path, name: str, out: Path, config: ExtractCon
         name: the model's name, for people.
         out: the cache, or the folder of several; made, or appended to if they are of the same encoder.
         config: settings.
+        loading: called when there is something to compute, to load a language model that fits each device.
+        rates: how fast this machine is, for the plan; measured, or remembered, if not given.
 
     Raises:
         DataError: no dataset is there.
@@ -106,10 +139,16 @@ def extract(*, data: Path, model: Path, name: str, out: Path, config: ExtractCon
     else:
         for output in outputs:
             check_destination(output.path / "shards" / "any" if is_published(output.path) else output.path)
+        work = workload(items, tokenizer, config.prefix, config.max_tokens, stored)
+        plan = plan_extraction(folder, work, config, name=name, out=out, rates=rates)
+        _check_slice(config, plan)
+        print(plan_text(plan), file=sys.stderr)
         layers = tuple(dict.fromkeys(output.layer for output in outputs))
-        load = partial(load_device, folder, layers, config, settings)
+        load = partial(load_engine, folder, layers, config, settings, plan)
+        if plan.schedule == "resident":
+            load = partial(loading, load, settings, plan)
         counts, computed = fill(
-            items, tokenizer, outputs, stored, name=name, config=config, shard_rows=settings.shard_rows, load=load
+            items, tokenizer, outputs, stored, name=name, config=config, shard_rows=plan.macro_batch_rows, load=load
         )
     return Extraction(
         caches=tuple(output.path for output in outputs),
@@ -122,7 +161,31 @@ def extract(*, data: Path, model: Path, name: str, out: Path, config: ExtractCon
         unknown_words=counts.get("unknown_words"),
         without_tokens=counts.get("texts_without_tokens"),
         max_tokens=config.max_tokens,
+        part=config.shards,
+        elsewhere=_missing(items, outputs) if config.shards else 0,
     )
+
+
+def _check_slice(config: ExtractConfig, plan: Plan) -> None:
+    """Refuse to cut shards by what one machine has free where several are to cut the same ones.
+
+    Raises:
+        ConfigError: the size of shards was not given.
+    """
+    if config.shards is not None and plan.schedule == "sweep" and config.shard_rows is None:
+        raise ConfigError(
+            "--shards: expected --shard-rows beside it, because in a sweep the size of shards follows from the free "
+            f"memory, and all jobs have to cut the same ones; this machine would take {plan.macro_batch_rows}"
+        )
+
+
+def _missing(items: ItemTable, outputs: Sequence[Output]) -> int:
+    """Distinct token sequences of the dataset that a cache lacks by now."""
+    missing = KeySet()
+    for output in outputs:
+        for keys in lacking_sequences(output.path, items, _stored(output)):
+            missing.add(keys)
+    return len(missing)
 
 
 def _identity(

@@ -17,7 +17,7 @@ from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys, sequence_keys, text_keys
 from tcf.models.tokens import TextTokenizer, TokenSequences, tokenize
 
-__all__ = ["Shard", "Tally", "cut_shards", "read_texts"]
+__all__ = ["Shard", "Tally", "cut_shards", "one_part", "read_texts"]
 
 _CHUNK = 16_384  # items read and tokenised at once
 
@@ -119,7 +119,7 @@ def read_texts(
         found = sequence_keys(sequences.tokens, sequences.offsets)
         join(keys[rows], found)
         new = tally.new_sequences(found, sequences)
-        missing = new[~np.logical_and.reduce([cache.contains(found[new]) for cache in stored])]
+        missing = new[_missing(found[new], stored)]
         yield Shard(found[missing], sequences.take(missing), tally.passed + rows[missing], len(texts))
         tally.passed += len(texts)
 
@@ -139,10 +139,33 @@ def cut_shards(chunks: Iterator[Shard], shard_rows: int) -> Iterator[Shard]:
         while sum(len(part.keys) for part in waiting) >= shard_rows:
             whole = _joined(waiting)
             span = whole.span * shard_rows // len(whole.keys)
-            yield _part(whole, slice(0, shard_rows), span)
-            waiting = [_part(whole, slice(shard_rows, None), whole.span - span)]
+            rows = np.arange(len(whole.keys))
+            yield _rows(whole, rows[:shard_rows], span)
+            waiting = [_rows(whole, rows[shard_rows:], whole.span - span)]
     if waiting:
         yield _joined(waiting)
+
+
+def one_part(shards: Iterator[Shard], part: int, parts: int, stored: Sequence[KeySet]) -> Iterator[Shard]:
+    """Every n-th shard, less what is stored everywhere; the others come with their span and no sequences.
+
+    Args:
+        shards: cut over all distinct sequences, the stored ones included, so that their numbers depend on the dataset
+            alone and all parts together have every sequence, whatever was stored when each of them began.
+        part: number of the first shard to keep.
+        parts: n.
+        stored: of every cache, the sequences that it has.
+    """
+    for number, shard in enumerate(shards):
+        if number % parts == part:
+            yield _rows(shard, _missing(shard.keys, stored), shard.span)
+        else:
+            yield _rows(shard, np.zeros(0, np.int64), shard.span)
+
+
+def _missing(keys: Keys, stored: Sequence[KeySet]) -> Rows:
+    """Rows of the keys that not every cache has."""
+    return np.flatnonzero(~np.logical_and.reduce([cache.contains(keys) for cache in stored]))
 
 
 def _joined(parts: Sequence[Shard]) -> Shard:
@@ -154,6 +177,5 @@ def _joined(parts: Sequence[Shard]) -> Shard:
     )
 
 
-def _part(shard: Shard, rows: slice, span: int) -> Shard:
-    taken = shard.sequences.take(np.arange(len(shard.keys))[rows])
-    return Shard(shard.keys[rows], taken, shard.items[rows], span)
+def _rows(shard: Shard, rows: Rows, span: int) -> Shard:
+    return Shard(shard.keys[rows], shard.sequences.take(rows), shard.items[rows], span)

@@ -1,5 +1,7 @@
 """One worker on a shard after the other: claimed, computed, checked, and saved while the next one is computed."""
 
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +17,16 @@ from tcf.data.claims import beat, claim, release
 from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.extract.ahead import Behind
-from tcf.extract.faults import fault
+from tcf.extract.engine import DeviceFull, Engine, NotFinite
+from tcf.extract.faults import fault, not_finite
 from tcf.extract.outputs import Output
-from tcf.extract.resident import encode
-from tcf.extract.sinks import Sink
+from tcf.extract.sinks import Sink, TokenSink, VectorSink
 from tcf.extract.texts import Shard
 from tcf.files import is_published
-from tcf.models.encoder import Encoder
+from tcf.manifest import digest
 from tcf.progress import Progress
 
-__all__ = ["Device", "Worker"]
+__all__ = ["Worker"]
 
 _BEAT = 30.0  # seconds between signs of life
 _GLANCE = 0.2  # seconds between looks at what another worker is doing
@@ -32,19 +34,45 @@ _GLANCE = 0.2  # seconds between looks at what another worker is doing
 Rows = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Device:
-    """The language model where it computes.
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """A shard, and what the caches lack of it.
 
     Attributes:
-        encoder: the language model.
-        tokens_per_batch: most tokens that it reads at once.
-        facts: how it computes, for the manifests of shards.
+        shard: the token sequences.
+        lacking: of each cache, the rows of the shard that it lacked at the start.
+        places: where those are published, for the caches that lack any.
+        purpose: digest of what the caches are of.
     """
 
-    encoder: Encoder
-    tokens_per_batch: int
-    facts: dict[str, Any]
+    shard: Shard
+    lacking: tuple[Rows, ...]
+    places: tuple[Path, ...]
+    purpose: str
+
+    @property
+    def is_done(self) -> bool:
+        return all(is_published(place) for place in self.places)
+
+    def claim(self) -> bool:
+        """Whether this process may compute the shard; it may, where nobody has to."""
+        return self.is_done or claim(self.places[0])
+
+    def beat(self) -> None:
+        beat(self.places[0])
+
+    def release(self) -> None:
+        for place in self.places[:1]:
+            release(place)
+
+    @property
+    def scratch(self) -> Path:
+        """Where unfinished work on the shard may be kept: beside the cache, which may not be there yet.
+
+        Until there is one, another encoder's cache may come to the same place; hence the purpose.
+        """
+        cache = self.places[0].parents[1]
+        return cache.parent / f".{cache.name}.{digest([self.purpose, self.places[0].name])[:32]}.sweep"
 
 
 @dataclass
@@ -64,16 +92,16 @@ class Worker:
         computed: sequences computed by this worker.
     """
 
-    load: Callable[[], Device]
+    load: Callable[[], Engine]
     items: ItemTable
     outputs: Sequence[Output]
     stored: Sequence[KeySet]
     model: str
     progress: Progress
     computed: int = 0
-    _device: Device | None = None
+    _engine: Engine | None = None
     _created: bool = False
-    _put_off: list[Shard] = field(default_factory=list)
+    _put_off: list[_Task] = field(default_factory=list)
 
     def run(self, shards: Iterator[Shard]) -> None:
         """Compute and publish every shard that is not there.
@@ -82,16 +110,24 @@ class Worker:
             ModelError: the language model cannot be loaded, or gives a number that cannot be stored.
             RunError: a cache cannot be written.
         """
-        with Behind() as saving:
-            for shard in shards:
-                self._drop_done()
-                if self._is_done(shard) or claim(self._places(shard)[0]):
-                    self._bring(shard, saving)
-                else:
-                    self._put_off.append(shard)
-            for shard in self._put_off:
-                self._await(shard)
-                self._bring(shard, saving)
+        try:
+            with Behind() as saving:
+                self._run(shards, saving)
+        finally:
+            if self._engine is not None:
+                self._engine.close()
+
+    def _run(self, shards: Iterator[Shard], saving: Behind) -> None:
+        for shard in shards:
+            self._drop_done()
+            task = self._task(shard)
+            if task.claim():
+                self._bring(task, saving)
+            else:
+                self._put_off.append(task)
+        for task in self._put_off:
+            self._await(task)
+            self._bring(task, saving)
 
     def create_caches(self) -> None:
         """Make the caches that are not there yet."""
@@ -100,90 +136,96 @@ class Worker:
                 output.create(self.model)
         self._created = True
 
-    def _await(self, shard: Shard) -> None:
+    def _task(self, shard: Shard) -> _Task:
+        lacking = tuple(np.flatnonzero(~stored.contains(shard.keys)) for stored in self.stored)
+        places = tuple(
+            shard_path(output.path, shard.keys[rows])
+            for output, rows in zip(self.outputs, lacking, strict=True)
+            if len(rows)
+        )
+        return _Task(shard, lacking, places, digest([dict(output.identity) for output in self.outputs]))
+
+    def _await(self, task: _Task) -> None:
         """Wait while another worker computes a shard; until it has it done, or is dead or silent for long."""
-        while not self._is_done(shard) and not claim(self._places(shard)[0]):
+        while not task.claim():
             self.progress.advance(0, "waiting for another worker")
             time.sleep(_GLANCE)
 
-    def _bring(self, shard: Shard, saving: Behind) -> None:
-        if self._is_done(shard):
-            self._release(shard)
-            self.progress.advance(shard.span)
+    def _bring(self, task: _Task, saving: Behind) -> None:
+        if task.is_done:
+            task.release()
+            self.progress.advance(task.shard.span)
             return
         try:
-            self._compute(shard, saving)
+            self._compute(task, saving)
         except BaseException:
-            self._release(shard)
+            task.release()
             raise
 
-    def _compute(self, shard: Shard, saving: Behind) -> None:
-        if self._device is None:
-            self._device = self.load()
-            self.progress.restart_clock()
-        sinks = [output.sink(shard.sequences.lengths, self._device.encoder.device) for output in self.outputs]
-        order = self._encode(self._device, shard, sinks)
-        if not all(sink.all_finite() for sink in sinks):
-            raise fault(self._device.encoder, self.items, shard, self.outputs)
-        saving.do(partial(self._save, shard, sinks, order, self._device.facts))
-        self.computed += len(shard.keys)
+    def _compute(self, task: _Task, saving: Behind) -> None:
+        engine, sinks, order = self._encode_smaller(task)
+        suspects = np.unique(np.concatenate([sink.unstorable(order) for sink in sinks]))
+        if len(suspects):
+            raise fault(engine.encoder, self.items, task.shard, self.outputs, suspects)
+        saving.do(partial(self._save, task, sinks, order, engine.facts))
+        self.computed += len(task.shard.keys)
 
-    def _encode(self, device: Device, shard: Shard, sinks: Sequence[Sink]) -> Rows:
-        place = self._places(shard)[0]
-        done, beaten = 0, time.monotonic()
+    def _encode_smaller(self, task: _Task) -> tuple[Engine, list[VectorSink | TokenSink], Rows]:
+        """Encode a shard; with half as many tokens at once for as long as the device has too little memory."""
+        while True:
+            engine = self._engine or self._load()
+            lengths = task.shard.sequences.lengths
+            sinks = [output.sink(lengths, engine.encoder.device) for output in self.outputs]
+            try:
+                return engine, sinks, self._encode(engine, task, sinks)
+            except NotFinite as error:
+                raise not_finite(self.items, task.shard, error.row, error.layer) from None
+            except DeviceFull as error:
+                if engine.tokens_per_batch <= lengths.max():
+                    raise
+                self._engine = engine.halved()
+                print(f"extract: {error}; going on with {self._engine.tokens_per_batch}", file=sys.stderr)
 
-        def advance(texts: int, tokens: int) -> None:
+    def _load(self) -> Engine:
+        self._engine = self.load()
+        self.progress.restart_clock()
+        return self._engine
+
+    def _encode(self, engine: Engine, task: _Task, sinks: Sequence[Sink]) -> Rows:
+        n, span = len(task.shard.keys), task.shard.span
+        done, beaten = 0.0, time.monotonic()
+
+        def advance(texts: float, tokens: float, note: str = "") -> None:
             nonlocal done, beaten
             before, done = done, done + texts
             # Items gone through, in proportion to the texts computed.
-            items = shard.span * done // len(shard.keys) - shard.span * before // len(shard.keys)
-            self.progress.advance(items, extra=tokens)
+            self.progress.advance(int(span * done / n + 1e-6) - int(span * before / n + 1e-6), note, extra=tokens)
             if time.monotonic() - beaten > _BEAT:
-                beat(place)
+                task.beat()
                 beaten = time.monotonic()
 
         by_layer = {
             layer: [sink for output, sink in zip(self.outputs, sinks, strict=True) if output.layer == layer]
-            for layer in device.encoder.layers
+            for layer in engine.encoder.layers
         }
-        return encode(
-            device.encoder, shard.sequences, by_layer, tokens_per_batch=device.tokens_per_batch, advance=advance
-        )
+        return engine.encode(task.shard.sequences, by_layer, scratch=task.scratch, advance=advance)
 
-    def _save(self, shard: Shard, sinks: Sequence[Sink], order: Rows, facts: dict[str, Any]) -> None:
+    def _save(self, task: _Task, sinks: Sequence[Sink], order: Rows, facts: dict[str, Any]) -> None:
         try:
             self.create_caches()
-            for output, sink, rows in zip(self.outputs, sinks, self._lacking(shard), strict=True):
+            for output, sink, rows in zip(self.outputs, sinks, task.lacking, strict=True):
                 if len(rows):
-                    output.write(shard.keys, sink, order, rows, facts)
+                    output.write(task.shard.keys, sink, order, rows, facts)
+            shutil.rmtree(task.scratch, ignore_errors=True)
         finally:
-            self._release(shard)
-
-    def _release(self, shard: Shard) -> None:
-        for place in self._places(shard)[:1]:
-            release(place)
-
-    def _lacking(self, shard: Shard) -> list[Rows]:
-        """Of each cache, the sequences of a shard that it lacks."""
-        return [np.flatnonzero(~stored.contains(shard.keys)) for stored in self.stored]
-
-    def _places(self, shard: Shard) -> list[Path]:
-        """Where the parts of a shard are published."""
-        return [
-            shard_path(output.path, shard.keys[rows])
-            for output, rows in zip(self.outputs, self._lacking(shard), strict=True)
-            if len(rows)
-        ]
-
-    def _is_done(self, shard: Shard) -> bool:
-        return all(is_published(place) for place in self._places(shard))
+            task.release()
 
     def _drop_done(self) -> None:
         """Forget shards that another worker has published in the meantime, so that few are kept."""
         waiting = []
-        for shard in self._put_off:
-            if self._is_done(shard):
-                self.progress.advance(shard.span)
+        for task in self._put_off:
+            if task.is_done:
+                self.progress.advance(task.shard.span)
             else:
-                waiting.append(shard)
+                waiting.append(task)
         self._put_off = waiting

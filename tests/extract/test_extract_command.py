@@ -40,7 +40,7 @@ def test_options_of_extract(monkeypatch: pytest.MonkeyPatch, words: list[str], s
         calls.append(arguments)
         return Done()
 
-    monkeypatch.setattr("tcf.extract.stage.extract", extract)
+    monkeypatch.setattr("tcf.launch.devices.extract_on_devices", extract)
     monkeypatch.setattr("tcf.manifest.read_manifest", lambda *arguments: None)
     monkeypatch.setattr("tcf.models.local.local_model", Path)
     done = CliRunner().invoke(app, [*EXTRACT, *words])

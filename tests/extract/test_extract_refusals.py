@@ -64,5 +64,5 @@ def test_what_cannot_work_leaves_no_cache(tmp_path: Path, dataset: Dataset) -> N
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", "meta", ""])
 def test_a_device_that_is_not_there(tmp_path: Path, dataset: Dataset, opt: Path, device: str) -> None:
-    with pytest.raises(ConfigError, match="--device"):
-        extracted(dataset, opt, tmp_path / "c", device=device)
+    with pytest.raises(ConfigError, match="--devices"):
+        extracted(dataset, opt, tmp_path / "c", devices=device)

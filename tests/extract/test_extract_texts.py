@@ -15,13 +15,14 @@ from tcf.cli import app
 from tcf.data import Dataset, VectorCache
 from tcf.errors import CacheError, DataError, RunError
 from tcf.extract import texts as texts_module
-from tcf.extract import work
 from tcf.extract.outputs import Output
-from tcf.extract.resident import encode
+from tcf.extract.resident import ResidentEngine
 from tcf.extract.stage import Extraction
 from tcf.progress import Progress
 
 WORDS = "super 1 0\nmario 0 1\nworld 2 2\n"
+
+ENCODE = ResidentEngine.encode
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_the_command_on_a_file_of_words_tells_all_counts(
     words.write_text(content)
     save_dataset(tmp_path / "d", ["super mario", "a mario", "mario " * 31])
     line = ["extract", "--data", str(tmp_path / "d"), "--model", str(words), "--out", str(tmp_path / "c")]
-    done = CliRunner().invoke(app, [*line, "--device", "cpu"])
+    done = CliRunner().invoke(app, [*line, "--devices", "cpu"])
     assert done.exit_code == 0, done.output
     unknown = 1 if content == WORDS else 2
     assert done.stdout == (
@@ -143,11 +144,11 @@ def test_an_interruption_leaves_whole_shards_no_join_and_the_same_cuts(
         calls += 1
         if calls > at:
             raise KeyboardInterrupt
-        return encode(*arguments, **named)
+        return ENCODE(*arguments, **named)
 
     monkeypatch.setattr(texts_module, "_CHUNK", 10)
     with monkeypatch.context() as patch:
-        patch.setattr(work, "encode", interrupted)
+        patch.setattr(ResidentEngine, "encode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             extracted(dataset, opt, tmp_path / "c", shard_rows=7)
     assert VectorCache.open(tmp_path / "c").n_rows == 7 * at
@@ -167,7 +168,7 @@ def test_an_error_in_saving_stops_the_work(
 
     def encoding(*arguments: Any, **named: Any) -> Any:
         encoded.append(1)
-        return encode(*arguments, **named)
+        return ENCODE(*arguments, **named)
 
     def writing(*arguments: Any) -> None:
         written.append(1)
@@ -175,7 +176,7 @@ def test_an_error_in_saving_stops_the_work(
             raise RunError("the disk is full")
         write(*arguments)
 
-    monkeypatch.setattr(work, "encode", encoding)
+    monkeypatch.setattr(ResidentEngine, "encode", encoding)
     monkeypatch.setattr(Output, "write", writing)
     with pytest.raises(RunError, match="the disk is full"):
         extracted(dataset, opt, tmp_path / "c", shard_rows=3)

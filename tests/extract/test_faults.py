@@ -147,10 +147,10 @@ def output(storage: torch.dtype, layer: int = -1, pooling: Any = "mean") -> Outp
     return Output(Path("nowhere"), layer, 2, pooling, storage, {})
 
 
-def test_texts_without_tokens_are_not_read_again(tmp_path: Path, opt: Path) -> None:
+def test_the_first_suspect_that_is_at_fault_alone_is_named(tmp_path: Path, opt: Path) -> None:
     items, shard = made(tmp_path, [0, 2, 1])
     encoder = Readings(open_model_folder(opt), CPU, (-1,), alone=torch.inf, together=0.0)
-    said = str(fault(encoder, items, shard, [output(torch.float32)]))
+    said = str(fault(encoder, items, shard, [output(torch.float32)], np.array([1, 2])))
     assert said.startswith(f"{tmp_path / 'd'}: item i6 ('text 6'): the states of layer -1 are not finite; pass --dtype")
 
 
@@ -158,7 +158,7 @@ def test_only_the_cache_whose_type_is_too_narrow_is_named(tmp_path: Path, opt: P
     items, shard = made(tmp_path, [2])
     encoder = Readings(open_model_folder(opt), CPU, (1, -1), alone=-7e4, together=0.0)
     outputs = [output(torch.float32, 1), output(torch.bfloat16, 1, None), output(torch.float16, -1, None)]
-    said = str(fault(encoder, items, shard, outputs))
+    said = str(fault(encoder, items, shard, outputs, np.array([0])))
     assert said.endswith(
         "layer -1 gives 7e+04, which does not fit float16 (at most 6.55e+04); "
         "pass --token-storage bfloat16 and a new --out"
@@ -168,7 +168,7 @@ def test_only_the_cache_whose_type_is_too_narrow_is_named(tmp_path: Path, opt: P
 def test_a_fault_that_no_text_alone_shows(tmp_path: Path, opt: Path) -> None:
     items, shard = made(tmp_path, [2, 2])
     encoder = Readings(open_model_folder(opt), CPU, (-1,), alone=1.0, together=torch.nan)
-    said = str(fault(encoder, items, shard, [output(torch.float32)]))
+    said = str(fault(encoder, items, shard, [output(torch.float32)], np.array([0, 1])))
     assert said.startswith(f"{tmp_path / 'd'}: a number that is not finite came of a micro-batch, but of none")
     assert "--tokens-per-batch" in said
 

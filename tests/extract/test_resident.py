@@ -10,7 +10,8 @@ import torch
 
 from small_models import TITLES, made_up_texts, save_bert, save_opt, vectors_one_by_one
 from tcf.errors import ModelError
-from tcf.extract.resident import encode
+from tcf.extract.engine import Advance
+from tcf.extract.resident import ResidentEngine
 from tcf.extract.sinks import Sink, TokenSink, VectorSink
 from tcf.models.encoder import Encoder, load_encoder
 from tcf.models.folder import open_model_folder
@@ -18,6 +19,10 @@ from tcf.models.tokens import TokenSequences, load_tokenizer, tokenize
 
 CPU = torch.device("cpu")
 TEXTS = [*TITLES, *made_up_texts(25)]
+
+
+def silent(texts: float, tokens: float, note: str = "") -> None:
+    pass
 
 
 def loaded(path: Path, max_tokens: int = 30, layers: tuple[int, ...] = (-1,)) -> tuple[Encoder, TokenSequences]:
@@ -31,10 +36,11 @@ def vectors_of(
     sequences: TokenSequences,
     tokens_per_batch: int = 2048,
     pooling: Literal["mean", "first", "last"] = "mean",
-    advance: Callable[[int, int], None] = lambda texts, tokens: None,
+    advance: Advance = silent,
 ) -> npt.NDArray[Any]:
     sink = VectorSink(len(sequences), encoder.folder.width, torch.float32, pooling, CPU)
-    order = encode(encoder, sequences, {-1: [sink]}, tokens_per_batch=tokens_per_batch, advance=advance)
+    engine = ResidentEngine(encoder, tokens_per_batch, {})
+    order = engine.encode(sequences, {-1: [sink]}, scratch=Path("unused"), advance=advance)
     return sink.vectors(order)
 
 
@@ -54,8 +60,10 @@ def test_vectors_come_back_in_the_order_asked_for(opt: Path, tokens_per_batch: i
     encoder, sequences = loaded(opt)
     rows = np.random.default_rng(0).permutation(len(TEXTS))[:20]
     some = sequences.take(rows)
-    done: list[tuple[int, int]] = []
-    vectors = vectors_of(encoder, some, tokens_per_batch, advance=lambda *counts: done.append(counts))
+    done: list[tuple[float, float]] = []
+    vectors = vectors_of(
+        encoder, some, tokens_per_batch, advance=lambda texts, tokens, note="": done.append((texts, tokens))
+    )
     alone = [vectors_of(encoder, some.take(np.array([row])), 1) for row in range(20)]
     np.testing.assert_allclose(vectors, np.concatenate(alone), rtol=0, atol=1e-5)
     assert sum(texts for texts, _ in done) == 20
@@ -69,7 +77,7 @@ def test_every_sink_gets_the_states_of_its_layer(opt: Path) -> None:
     sinks = {layer: VectorSink(n, width, torch.float32, "mean", CPU) for layer in (1, -1)}
     tokens = TokenSink(sequences.lengths, width, torch.float32, CPU)
     by_layer: dict[int, list[Sink]] = {1: [sinks[1], tokens], -1: [sinks[-1]]}
-    order = encode(encoder, sequences, by_layer, tokens_per_batch=64, advance=lambda texts, tokens: None)
+    order = ResidentEngine(encoder, 64, {}).encode(sequences, by_layer, scratch=Path("unused"), advance=silent)
     states, offsets = tokens.states(order)
     means = np.stack([states[a:b].mean(axis=0) for a, b in pairwise(offsets)])
     np.testing.assert_allclose(sinks[1].vectors(order), means, rtol=0, atol=1e-5)
@@ -85,8 +93,8 @@ def test_the_same_call_gives_the_same_bytes(opt: Path) -> None:
 def test_texts_without_tokens_are_not_read(opt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, _ = loaded(opt)
     sequences = TokenSequences(np.array([2, 7], np.int32), np.array([0, 0, 2, 2]), 0)
-    done: list[tuple[int, int]] = []
-    vectors = vectors_of(encoder, sequences, advance=lambda *counts: done.append(counts))
+    done: list[tuple[float, float]] = []
+    vectors = vectors_of(encoder, sequences, advance=lambda texts, tokens, note="": done.append((texts, tokens)))
     assert not vectors[[0, 2]].any()
     assert vectors[1].any()
     assert done == [(1, 2), (2, 0)]
@@ -101,5 +109,5 @@ def test_too_little_memory_is_an_error_with_a_way_out(opt: Path, monkeypatch: py
         raise torch.OutOfMemoryError("none left")
 
     monkeypatch.setattr(encoder.model, "forward", out_of_memory)  # type: ignore[attr-defined]
-    with pytest.raises(ModelError, match=r"out of memory with \d+ tokens at once; lower --tokens-per-batch \(now 99\)"):
+    with pytest.raises(ModelError, match="out of memory with up to 99 tokens at once; lower --tokens-per-batch"):
         vectors_of(encoder, sequences, 99)

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import OPTModel
 
 from small_caches import content
 from small_extractions import TEXTS, extracted, vectors
@@ -21,12 +23,15 @@ from small_kills import run_program
 from small_models import save_dataset
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.keys import sequence_keys
+from tcf.errors import ModelError
 from tcf.extract import work
 from tcf.extract.ahead import Behind
-from tcf.extract.resident import encode
+from tcf.extract.resident import ResidentEngine
 from tcf.files import this_machine
 from tcf.models.tokens import TokenSequences
 from tcf.progress import Progress
+
+ENCODE = ResidentEngine.encode
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +102,12 @@ def computing(shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> Computing:
         number = keys.index(sequence_keys(sequences.tokens, sequences.offsets).tolist())
         spy.order.append(number)
         spy.meanwhile(number)
-        return encode(encoder, sequences, *arguments, **named)
+        return ENCODE(encoder, sequences, *arguments, **named)
 
     def advance(self: Progress, n: float, note: str = "", *, extra: float = 0) -> None:
         spy.gone_through += n
 
-    monkeypatch.setattr(work, "encode", encoding)
+    monkeypatch.setattr(ResidentEngine, "encode", encoding)
     monkeypatch.setattr(Progress, "advance", advance)
     return spy
 
@@ -182,13 +187,13 @@ def test_a_shard_is_saved_while_the_next_is_computed(
 
     def encoding(*arguments: Any, **named: Any) -> Any:
         told.append("compute")
-        return encode(*arguments, **named)
+        return ENCODE(*arguments, **named)
 
     def doing(self: Behind, piece: Any) -> None:
         told.append("save")
         do(self, piece)
 
-    monkeypatch.setattr(work, "encode", encoding)
+    monkeypatch.setattr(ResidentEngine, "encode", encoding)
     monkeypatch.setattr(Behind, "do", doing)
     extracted(dataset, opt, begun, shard_rows=7)
     assert told == ["compute", "save"] * 5
@@ -198,13 +203,14 @@ def test_a_shard_is_saved_while_the_next_is_computed(
 # what the other claims.
 PROGRAM = """
 import os, sys, time
-import tcf.cli, tcf.extract.stage, tcf.extract.work
+import tcf.cli, tcf.extract.stage
+from tcf.extract.resident import ResidentEngine
 from transformers import AutoModel, AutoTokenizer, OPTModel
-encode = tcf.extract.work.encode
+encode = ResidentEngine.encode
 def slow(*arguments, **named):
     time.sleep(0.05)
     return encode(*arguments, **named)
-tcf.extract.work.encode = slow
+ResidentEngine.encode = slow
 child = os.fork()
 sys.argv = ["tcf", "extract", "--data", sys.argv[1 if child else 2], *sys.argv[3:]]
 try:
@@ -224,7 +230,7 @@ def test_two_processes_at_once_make_one_right_cache_and_share_the_work(
     both = save_dataset(tmp_path / "1", TEXTS), save_dataset(tmp_path / "2", TEXTS[::-1])
     line = ["--model", opt, "--out", tmp_path / "c", "--storage", "float32", "--shard-rows", 1]
     done = run_program(
-        PROGRAM, *(dataset.path for dataset in both), *line, "--device", "cpu", "--tokens-per-batch", 512
+        PROGRAM, *(dataset.path for dataset in both), *line, "--devices", "cpu", "--tokens-per-batch", 512
     )
     assert done.returncode == 0, done.stderr
     computed = [int(number) for number in re.findall(r"(\d+) computed now", done.stdout)]
@@ -235,3 +241,42 @@ def test_two_processes_at_once_make_one_right_cache_and_share_the_work(
     assert min(computed) > 0
     assert sequences <= sum(computed) < 1.3 * sequences
     assert not [*tmp_path.rglob(".*.partial-*"), *tmp_path.rglob(".*.claim")]
+
+
+def limited(most: int, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A model's forward on a device with room for so many tokens."""
+
+    def run(self: Any, *arguments: Any, input_ids: Any, **named: Any) -> Any:
+        if input_ids.numel() > most:
+            raise torch.OutOfMemoryError("none left")
+        return forward(self, *arguments, input_ids=input_ids, **named)
+
+    return run
+
+
+def test_with_too_little_memory_fewer_tokens_are_read_at_once(
+    whole: Path, dataset: Dataset, opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setattr(OPTModel, "forward", limited(50, OPTModel.forward))
+    extracted(dataset, opt, tmp_path / "c", tokens_per_batch=190)
+    said = capfd.readouterr().err
+    assert [line for line in said.splitlines() if "out of memory" in line and "tokens-per-batch" in line] == [
+        "extract: cpu: out of memory with up to 190 tokens at once; lower --tokens-per-batch, or let weights take less "
+        "with a lower --max-memory; going on with 95",
+        "extract: cpu: out of memory with up to 95 tokens at once; lower --tokens-per-batch, or let weights take less "
+        "with a lower --max-memory; going on with 47",
+    ]
+    [shard] = (tmp_path / "c" / "shards").iterdir()
+    assert json.loads((shard / "manifest.json").read_text())["facts"]["tokens_per_batch"] == 47
+    expected = vectors(whole / "c", dataset)
+    np.testing.assert_allclose(vectors(tmp_path / "c", dataset), expected, rtol=0, atol=1e-5)
+
+
+def test_a_device_without_room_for_a_text_is_an_error(
+    dataset: Dataset, opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OPTModel, "forward", limited(7, OPTModel.forward))
+    with pytest.raises(ModelError, match="cpu: out of memory with up to 23 tokens at once"):
+        extracted(dataset, opt, tmp_path / "c", tokens_per_batch=47)
+    assert not (tmp_path / "c").exists()
+    assert not list(tmp_path.glob(".*"))
