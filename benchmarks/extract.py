@@ -42,14 +42,16 @@ from tcf.data.cache import VectorCache
 from tcf.data.dataset import Dataset, Histories, write_dataset
 from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
+from tcf.extract.engines import load_resident
 from tcf.extract.fill import fill
 from tcf.extract.outputs import plan_outputs
-from tcf.extract.settings import load_device, resolve
+from tcf.extract.settings import resolve
 from tcf.models.folder import open_model_folder
 from tcf.models.tokens import load_tokenizer, tokenize
 
 _BATCHES = (16, 32, 64, 128, 256, 512)
 _MAX_TOKENS = 30
+_SHARD_ROWS = 8192
 
 Vectors = npt.NDArray[np.float32]
 
@@ -132,10 +134,11 @@ def _compare(
 
 def _tcf(folder: Path, dataset: Dataset, dtype: str, device: torch.device) -> tuple[Contender, int, int]:
     """The stage itself, with a model that is loaded already; its micro-batch, and the tokens that it reads."""
-    config = ExtractConfig(dtype=dtype, storage="float32", device=str(device))  # type: ignore[arg-type]
+    config = ExtractConfig(dtype=dtype, storage="float32", devices=str(device))  # type: ignore[arg-type]
     model = open_model_folder(folder)
     settings = resolve(config, model)
-    loaded = load_device(model, (-1,), config, settings)
+    loaded = load_resident(model, (-1,), config, settings)
+    limit = loaded.facts["tokens_per_batch"]
     tokenizer = load_tokenizer(model)
     out = folder.with_name("cache")
     [output] = plan_outputs(out, config, model, "mean", {"max_tokens": config.max_tokens, "compute": dtype})
@@ -150,13 +153,13 @@ def _tcf(folder: Path, dataset: Dataset, dtype: str, device: torch.device) -> tu
                 [KeySet()],
                 name="benchmark",
                 config=config,
-                shard_rows=settings.shard_rows,
+                shard_rows=_SHARD_ROWS,
                 load=lambda: loaded,
             )
         return np.asarray(VectorCache.open(out).vectors_for(dataset), np.float32)
 
     tokens = tokenize(tokenizer, dataset.texts.to_pylist(), max_tokens=config.max_tokens).offsets[-1]
-    return Contender(f"tcf ({loaded.tokens_per_batch} tokens at once)", run), loaded.tokens_per_batch, int(tokens)
+    return Contender(f"tcf ({limit} tokens at once)", run), limit, int(tokens)
 
 
 def _sentence_transformers(folder: Path, texts: list[str], dtype: str, device: torch.device) -> Contender:

@@ -8,6 +8,7 @@ from tokenizers import processors
 from transformers import AutoTokenizer, OPTConfig, OPTModel, PreTrainedTokenizerFast
 
 from tcf.models.local import local_model
+from tcf.models.opt_sizes import OPT_SIZES, OptSize
 
 __all__ = ["GEOMETRIES", "Geometry", "save_model"]
 
@@ -39,28 +40,16 @@ class Geometry:
         return sum(2 * k * n * times for k, n, times in self.products) * self.blocks
 
 
-GEOMETRIES = (
-    Geometry("125m", 12, 12, 768),
-    Geometry("1.3b", 24, 32, 2048),
-    Geometry("6.7b", 32, 32, 4096),
-    Geometry("13b", 40, 40, 5120),
-)
+# OPT-350M is left out: its norms and widths are of their own.
+GEOMETRIES = tuple(Geometry(size.name, size.blocks, size.heads, size.width) for size in OPT_SIZES if not size.post_norm)
 
 
 def save_model(geometry: Geometry, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
     """Save a model of a geometry with random weights; its tokenizer is SmolLM2's, with OPT's first token before it."""
     tokenizer = _tokenizer()
-    config = OPTConfig(
-        vocab_size=50_272,
-        hidden_size=geometry.width,
-        word_embed_proj_dim=geometry.width,
-        num_hidden_layers=geometry.blocks,
-        num_attention_heads=geometry.heads,
-        ffn_dim=4 * geometry.width,
-        max_position_embeddings=2048,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    size = OptSize(geometry.name, geometry.blocks, geometry.heads, geometry.width, geometry.width)
+    own = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config = OPTConfig(**{**size.settings, **own})
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
     try:
