@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.data.cache_files import Vectors
+from tcf.data.cache_files import TOKEN_STATES, Vectors
 from tcf.data.cache_joins import write_join
 from tcf.data.cache_writer import create_cache, shard_path, write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys, text_keys
-from tcf.data.token_states import create_token_states, stored_dtype, write_token_shard
+from tcf.data.token_states import stored_dtype, write_token_shard
 
 __all__ = [
     "FACTS",
@@ -51,7 +51,7 @@ def new_cache(path: Path, width: int = 3, **changes: Any) -> Path:
 
 def new_token_states(path: Path, width: int = 3, **changes: Any) -> Path:
     identity = {key: value for key, value in IDENTITY.items() if key != "pooling"}
-    create_token_states(path, identity={**identity, "layer": 1, **changes}, model="toy", width=width)
+    create_cache(path, identity={**identity, "layer": 1, **changes}, model="toy", width=width, kind=TOKEN_STATES)
     return path
 
 

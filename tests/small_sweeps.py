@@ -1,6 +1,8 @@
 """Sweeps and pipelines of small models, beside transformers' own forward at equal micro-batches."""
 
-from collections.abc import Sequence
+import resource
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,7 +22,18 @@ from tcf.extract.sinks import TokenSink
 from tcf.models.folder import open_model_folder
 from tcf.models.tokens import TokenSequences, load_tokenizer, tokenize
 
-__all__ = ["CPU", "LAYERS", "TOKENS", "WITH_BLOCKS", "engine", "own_states", "read", "sequences_of", "silent"]
+__all__ = [
+    "CPU",
+    "LAYERS",
+    "TOKENS",
+    "WITH_BLOCKS",
+    "engine",
+    "largest_file",
+    "own_states",
+    "read",
+    "sequences_of",
+    "silent",
+]
 
 CPU = torch.device("cpu")
 LAYERS = (0, 2, -1)
@@ -97,3 +110,14 @@ def own_states(
 def _states(output: Any) -> Tensor:
     states: Tensor = output[0] if isinstance(output, tuple) else output
     return states.clone()
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Within it, no file can become larger, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

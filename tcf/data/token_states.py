@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tcf.data.arrays import load_array
 from tcf.data.cache_base import CacheBase, Rows
 from tcf.data.cache_files import TOKEN_STATES, map_part, remedy
-from tcf.data.cache_writer import check_cache, create_cache, publish_shard, shard_path
+from tcf.data.cache_writer import publish_shard, shard_path
 from tcf.data.keys import Keys
 from tcf.data.ragged import offsets_from, spans
 from tcf.errors import CacheError
@@ -25,8 +25,6 @@ from tcf.manifest import Manifest
 __all__ = [
     "TokenShard",
     "TokenStates",
-    "check_token_states",
-    "create_token_states",
     "stored_dtype",
     "write_token_shard",
 ]
@@ -50,30 +48,6 @@ class TokenShard:
 def stored_dtype(storage: str) -> np.dtype[Any]:
     """NumPy's type for a storage type; bfloat16, which NumPy lacks, is held as its bits in uint16."""
     return np.dtype("uint16" if storage == "bfloat16" else storage)
-
-
-def create_token_states(path: Path, *, identity: Mapping[str, Any], model: str, width: int) -> None:
-    """Make an empty cache of token states, or check that the one at `path` is of the same encoder.
-
-    Args:
-        path: the cache's directory.
-        identity: all that decides the states; `storage` is float32, float16 or bfloat16.
-        model: the encoder's name, for people.
-        width: numbers a token.
-
-    Raises:
-        CacheError: something else is there; names the differences.
-    """
-    create_cache(path, identity=identity, model=model, width=width, kind=TOKEN_STATES)
-
-
-def check_token_states(path: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether a cache of these token states is at `path`; if not, one can be made there.
-
-    Raises:
-        CacheError: the cache there is of another encoder, other options or another kind, or other files are there.
-    """
-    return check_cache(path, identity, TOKEN_STATES)
 
 
 def write_token_shard(

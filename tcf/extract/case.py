@@ -61,7 +61,7 @@ class Case:
 
     @property
     def may_pack(self) -> bool:
-        """Whether a sweep lays out a block's weights for its products: on one CPU, for families that it is tried with."""
+        """Whether a sweep may lay out a block's weights for its products: on one CPU, for families that are tested."""
         known = self.geometry.family not in ("other", "words")
         return self.on_cpu and self.n_devices == 1 and known
 

@@ -183,7 +183,7 @@ def dispatch(case: Case) -> Draft:
     parts["cpu"] = {"base": case.base, "weights": sizes["cpu"], "outputs": outputs}
     if streamed:
         here = gpus[0] if gpus else "cpu"
-        parts[here]["slots"] = max(size for name, size in modules.items() if found[name] != here)
+        parts[here]["slots"] = _largest_fetched(case, found, here)
     if case.on_cpu:
         parts["cpu"]["workspace"] = workspace
     ratio = geometry.stored_bytes / max(1, geometry.compute_bytes)
@@ -205,13 +205,27 @@ def dispatch(case: Case) -> Draft:
     )
 
 
+def _largest_fetched(case: Case, found: Mapping[str, str], here: str) -> int:
+    """Bytes of the largest module that accelerate's hooks fetch at once: one with the weights that are its own."""
+    sizes: dict[str, int] = {}
+    for full, weight in case.geometry.model.named_parameters() if case.geometry.model is not None else ():
+        if found[_entry(full, found)] != here:
+            owner = full.rpartition(".")[0]
+            sizes[owner] = sizes.get(owner, 0) + weight.numel() * weight.dtype.itemsize
+    return max(sizes.values(), default=0)
+
+
+def _entry(weight: str, found: Mapping[str, str]) -> str:
+    """The entry of accelerate's map that a weight falls under."""
+    return next(name for name in found if weight == name or weight.startswith(f"{name}.") or not name)
+
+
 def _bytes_of(case: Case, found: Mapping[str, str]) -> dict[str, int]:
     """Bytes of the weights of each entry of accelerate's map; weights that are tied count once."""
     model, seen = case.geometry.model, set[int]()
     sizes = dict.fromkeys(found, 0)
     for full, weight in model.named_parameters() if model is not None else ():
-        owner = next(name for name in found if full == name or full.startswith(f"{name}."))
-        sizes[owner] += weight.numel() * weight.dtype.itemsize * (id(weight) not in seen)
+        sizes[_entry(full, found)] += weight.numel() * weight.dtype.itemsize * (id(weight) not in seen)
         seen.add(id(weight))
     return sizes
 

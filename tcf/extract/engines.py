@@ -141,7 +141,7 @@ def load_sweep(
     except BaseException:
         stream.close()
         raise
-    tokens = _tokens(config, plan)
+    tokens = _tokens(plan)
     return SweepEngine(
         lanes,
         stream,
@@ -178,7 +178,7 @@ def load_pipeline(
             for number in numbers:
                 attach(skeleton.blocks[number], weights.read_now(skeleton.within[number], device))
             stages.append(Stage(Lane(skeleton, device, OutputShapes(folder.path)), numbers))
-    tokens = _tokens(config, plan)
+    tokens = _tokens(plan)
     return PipelineEngine(first, last, stages, tokens, _facts("pipeline", tokens, devices))
 
 
@@ -201,8 +201,8 @@ def _skeleton(folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfi
     )
 
 
-def _tokens(config: ExtractConfig, plan: Plan) -> int:
-    tokens = config.tokens_per_batch or plan.micro_batch_tokens
+def _tokens(plan: Plan) -> int:
+    tokens = plan.micro_batch_tokens
     if tokens is None:
         raise ConfigError("--tokens-per-batch: expected a number, because the plan has none")
     return tokens

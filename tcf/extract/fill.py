@@ -12,6 +12,7 @@ from tcf.extract.ahead import ahead
 from tcf.extract.engine import Engine
 from tcf.extract.outputs import Output
 from tcf.extract.texts import Shard, Tally, cut_shards, one_part, read_texts
+from tcf.extract.unfinished import Unfinished
 from tcf.extract.work import Worker
 from tcf.models.tokens import TextTokenizer
 from tcf.progress import Progress
@@ -31,6 +32,7 @@ def fill(
     config: ExtractConfig,
     shard_rows: int,
     load: Callable[[], Engine],
+    unfinished: Unfinished,
 ) -> tuple[dict[str, int], int]:
     """Bring whatever the caches lack of a dataset into them.
 
@@ -43,6 +45,7 @@ def fill(
         config: prefix, token limit, and which part of the shards.
         shard_rows: sequences in a shard.
         load: loads the language model; called when there is something to compute.
+        unfinished: where unfinished work is kept.
 
     Returns:
         The dataset's counts, and how many sequences were computed.
@@ -57,7 +60,7 @@ def fill(
 
         shards = _shards(items, tokenizer, stored, config=config, shard_rows=shard_rows, tally=tally, join=join)
         progress = stack.enter_context(Progress("extract", items.n_items, "items", extra_unit="tokens"))
-        worker = Worker(load, items, outputs, stored, name, progress)
+        worker = Worker(load, items, outputs, stored, name, progress, unfinished)
         with closing(ahead(shards, _SHARDS_AHEAD)) as coming:
             worker.run(coming)
         worker.create_caches()

@@ -7,7 +7,6 @@ Legend: B texts, T tokens.
 """
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 
 from tcf.errors import RunError
+from tcf.extract.trials import device_name
 from tcf.files import publish_file
 from tcf.manifest import digest, library_versions
 from tcf.models.blocks import LAST
@@ -44,7 +44,7 @@ def remembered_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *
         "blocks": -1 if LAST in encoder.layers else max(encoder.layers),
         "compiled": compiled,
         "dtype": str(dtype),
-        "device": _device_name(encoder.device),
+        "device": device_name(encoder.device),
         "threads": torch.get_num_threads(),
         "versions": library_versions(),
     }
@@ -109,9 +109,3 @@ def _seconds(encoder: Encoder, tokens: int) -> float | None:
     except torch.OutOfMemoryError:
         return None
     return min(times)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

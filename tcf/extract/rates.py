@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from tcf.extract.trials import device_name, remembered_number
+from tcf.files import this_machine
 from tcf.manifest import library_versions
 from tcf.models.packed import pack
 
@@ -30,6 +31,7 @@ _SECONDS = 0.3  # a call, about
 _FEW = 256
 _TEXT_TOKENS = 14  # of a block's trial; a title has about as many
 _READ = 512 * 2**20  # bytes of storage
+_WRITTEN = _READ // 4  # of a file that is made to be read; a smaller one would be all delay
 _CHUNK = 16 * 2**20
 _READERS = 4
 _COPIED = 256 * 2**20
@@ -101,7 +103,7 @@ def measure_rates(
         plain=products_with(False) if shapes else 1.0,
         block_share=block_share() if shapes else 1.0,
         storage=remembered(
-            {"trial": "storage", "disk": (checkpoint or _existing(folder)).stat().st_dev},
+            {"trial": "storage", "machine": this_machine(), "disk": (checkpoint or _existing(folder)).stat().st_dev},
             lambda: measure_storage(checkpoint, folder),
         ),
         copy=remembered({"trial": "copy", **about}, lambda: _copy_rate(device)) if device.type == "cuda" else None,
@@ -217,14 +219,14 @@ def measure_storage(checkpoint: Path | None, folder: Path) -> float:
     """Bytes a second that can be read of storage, and not of memory that has the file's content already.
 
     Args:
-        checkpoint: a large file; None makes one in `folder` and removes it.
+        checkpoint: a file; if it is small, or None, a larger one is made in `folder` and removed.
         folder: where that file goes.
     """
-    if checkpoint is not None:
+    if checkpoint is not None and checkpoint.stat().st_size >= _WRITTEN:
         return _read_rate(checkpoint)
     with tempfile.NamedTemporaryFile(dir=_existing(folder)) as file:
         block = os.urandom(_CHUNK)
-        for _ in range(_READ // 4 // _CHUNK):
+        for _ in range(_WRITTEN // _CHUNK):
             file.write(block)
         file.flush()
         os.fsync(file.fileno())

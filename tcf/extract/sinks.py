@@ -35,6 +35,9 @@ class Sink(Protocol):
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
         """Take the states of a micro-batch; of texts without tokens, (B, 0, D)."""
 
+    def taken_up(self) -> None:
+        """`rows` have been filled with all that an earlier attempt had stored: look at those numbers too."""
+
     def unstorable(self, order: Rows) -> Rows:
         """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device.
 
@@ -63,6 +66,9 @@ class _Buffer:
         stored = piece.to(self.rows.dtype)
         self.finite.append(torch.isfinite(stored).all())
         self.rows[where].copy_(stored, non_blocking=True)
+
+    def taken_up(self) -> None:
+        self.finite.append(torch.isfinite(self.rows).all())
 
     def bad(self) -> Rows:
         """Rows with a number that is not finite; all of them are looked at only if there are some."""
@@ -107,6 +113,10 @@ class VectorSink:
         else:
             self._buffer.rows[batch.texts] = 0
 
+    def taken_up(self) -> None:
+        """Look at the numbers that an earlier attempt had stored."""
+        self._buffer.taken_up()
+
     def unstorable(self, order: Rows) -> Rows:
         """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device."""
         return np.sort(order[self._buffer.bad()])
@@ -143,6 +153,10 @@ class TokenSink:
         """Keep the states of a micro-batch."""
         if batch.length:
             self._buffer.fill(batch.tokens, states_BTD.flatten(0, 1))
+
+    def taken_up(self) -> None:
+        """Look at the numbers that an earlier attempt had stored."""
+        self._buffer.taken_up()
 
     def unstorable(self, order: Rows) -> Rows:
         """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device."""

@@ -7,13 +7,14 @@ from 0. It is published like every other directory, so it is complete or not the
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -43,15 +44,20 @@ class Spill:
 
     Attributes:
         folder: the macro-batch's scratch directory.
-        settings: what else decides the numbers; work that was saved with other settings is not taken up.
+        settings: what else decides what is saved; work that was saved with other settings is not taken up.
+        tokens_per_batch: how micro-batches are cut. States lie in an order that this does not change, so it has to be
+            the same only where blocks made something for the micro-batches of later ones.
         passages: one a lane.
         sinks: those of each layer.
+        alive: is called again and again while something large is written or read.
     """
 
     folder: Path
     settings: Mapping[str, Any]
+    tokens_per_batch: int
     passages: Sequence[Passage]
     sinks: Mapping[int, Sequence[Sink]]
+    alive: Callable[[], None]
 
     def save(self, block: int) -> None:
         """Save all that is needed to go on with a block; earlier savings are removed.
@@ -64,12 +70,14 @@ class Spill:
             with _opened(staging / "states.bin", os.O_WRONLY | os.O_CREAT) as file:
                 for passage, batch in self._batches():
                     write_file(file, self._states(passage, batch), self._offset(passage, batch))
-            for name, rows in self._rows(block):
+                    self.alive()
+            for name, sink in self._given(block):
                 with _opened(staging / name, os.O_WRONLY | os.O_CREAT) as file:
-                    write_file(file, rows, 0)
-            save_file(dict(self._made()), staging / "made.safetensors")
+                    write_file(file, sink.rows, 0)
+            made = dict(self._made())
+            _save_tensors(made, staging / "made.safetensors")
             facts = {"block": block, "dtype": _name(self.passages[0].entering)}
-            seal(staging, SPILL, inputs={}, config=dict(self.settings), facts=facts)
+            seal(staging, SPILL, inputs={}, config=self._config(bool(made)), facts=facts)
         for other in self._saved():
             if other != place:
                 shutil.rmtree(other, ignore_errors=True)
@@ -83,7 +91,7 @@ class Spill:
         for place in sorted(self._saved(), key=lambda place: -int(place.name.removeprefix("block-"))):
             try:
                 manifest = read_manifest(place, SPILL)
-                differing = differences(manifest.config, self.settings)
+                differing = differences(manifest.config, self._config("tokens_per_batch" in manifest.config))
                 if differing:
                     raise CacheError(f"{place}: saved with other settings: {differing}")
                 verify_files(place, manifest, SPILL, remedy="the blocks are computed anew")
@@ -92,8 +100,13 @@ class Spill:
                 shutil.rmtree(place, ignore_errors=True)
                 continue
             self._load(place, manifest)
-            return int(manifest.facts["block"])
+            block = int(manifest.facts["block"])
+            print(f"sweep: going on with block {block + 1}: those before it are saved in {place}", file=sys.stderr)
+            return block
         return 0
+
+    def _config(self, made: bool) -> dict[str, Any]:
+        return {**self.settings, "tokens_per_batch": self.tokens_per_batch} if made else dict(self.settings)
 
     def _load(self, place: Path, manifest: Manifest) -> None:
         dtype: torch.dtype = getattr(torch, manifest.facts["dtype"])
@@ -105,9 +118,11 @@ class Spill:
                 states = torch.empty((len(batch.rows), batch.length, passage.width), dtype=dtype)
                 read_file(descriptor, states, self._offset(passage, batch), file)
                 passage.states.put(batch, states)
-        for name, rows in self._rows(int(manifest.facts["block"])):
+                self.alive()
+        for name, sink in self._given(int(manifest.facts["block"])):
             with _opened(place / name, os.O_RDONLY) as descriptor:
-                read_file(descriptor, rows, 0, place / name)
+                read_file(descriptor, sink.rows, 0, place / name)
+            sink.taken_up()
         made = load_file(place / "made.safetensors")
         for passage in self.passages:
             passage.made = [_of(batch, made, passage.lane.device) for batch in passage.batches]
@@ -127,11 +142,11 @@ class Spill:
         # Through the passage's own device, where copying to and fro is in order.
         return passage.states.get(batch, passage.lane.device).to("cpu", passage.entering)
 
-    def _rows(self, block: int) -> Iterator[tuple[str, Tensor]]:
-        """What the sinks of all layers up to the block have, by file."""
+    def _given(self, block: int) -> Iterator[tuple[str, Sink]]:
+        """The sinks of all layers up to the block, which have all that they will get, by file."""
         for layer, sinks in sorted(self.sinks.items()):
             for number, sink in enumerate(sinks if 0 <= layer <= block else ()):
-                yield f"layer{layer}-{number}.bin", sink.rows
+                yield f"layer{layer}-{number}.bin", sink
 
     def _made(self) -> Iterator[tuple[str, Tensor]]:
         for passage in self.passages:
@@ -148,6 +163,13 @@ def _of(batch: MicroBatch, made: Mapping[str, Tensor], device: torch.device) -> 
         for name, (tokens_before, block, place) in keys.items()
         if tokens_before == batch.tokens_before
     }
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    try:
+        save_file(dict(tensors), file)
+    except SafetensorError as error:  # what it makes of a full disk
+        raise OSError(" ".join(str(error).split())) from None
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from tcf.extract.plan_text import plan_text
 from tcf.extract.planning import plan_extraction
 from tcf.extract.rates import Rates
 from tcf.extract.settings import Settings, resolve
+from tcf.extract.unfinished import Unfinished
 from tcf.extract.workload import workload
 from tcf.files import check_destination, is_published
 from tcf.models.folder import ModelFolder, open_model_folder, weights_digest
@@ -140,7 +141,11 @@ def extract(
         for output in outputs:
             check_destination(output.path / "shards" / "any" if is_published(output.path) else output.path)
         work = workload(items, tokenizer, config.prefix, config.max_tokens, stored)
+        unfinished = Unfinished.beside(outputs[0].path, [output.identity for output in outputs])
         plan = plan_extraction(folder, work, config, name=name, out=out, rates=rates)
+        if plan.schedule == "sweep" and config.checkpoint_layers is not None:
+            plan = plan_extraction(folder, work, unfinished.as_before(config), name=name, out=out, rates=rates)
+            unfinished.remember(plan.macro_batch_rows, plan.micro_batch_tokens)
         _check_slice(config, plan)
         print(plan_text(plan), file=sys.stderr)
         layers = tuple(dict.fromkeys(output.layer for output in outputs))
@@ -148,8 +153,17 @@ def extract(
         if plan.schedule == "resident":
             load = partial(loading, load, settings, plan)
         counts, computed = fill(
-            items, tokenizer, outputs, stored, name=name, config=config, shard_rows=plan.macro_batch_rows, load=load
+            items,
+            tokenizer,
+            outputs,
+            stored,
+            name=name,
+            config=config,
+            shard_rows=plan.macro_batch_rows,
+            load=load,
+            unfinished=unfinished,
         )
+        unfinished.clear(others=config.shards is not None)
     return Extraction(
         caches=tuple(output.path for output in outputs),
         parquet=_write_parquet(data, outputs) if config.parquet else (),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tcf.errors import RunError
 from tcf.extract.batches import MicroBatch
-from tcf.files import writing
+from tcf.files import staging_place, writing
 
 __all__ = ["FileStates", "HiddenStates", "KeptStates", "PinnedStates", "open_states", "read_file", "write_file"]
 
@@ -136,8 +136,10 @@ class PinnedStates:
 class FileStates:
     """In a file, for macro-batches larger than the memory; only what is in hand is in memory.
 
+    The file has no name from its beginning on: nobody else can write to it, and it is gone when its process is.
+
     Args:
-        path: the file; it is made, and removed at the end.
+        path: where the file is made; its directory stays.
         n_tokens: of the macro-batch.
         width: numbers a token.
         dtype: their type.
@@ -151,7 +153,9 @@ class FileStates:
         self._row = width * dtype.itemsize
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o666)
+            own = staging_place(path)
+            self._file = os.open(own, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            own.unlink()
             try:
                 # All of it now: a disk that is too small is found before the work, not within it.
                 os.posix_fallocate(self._file, 0, max(1, n_tokens * self._row))
@@ -186,9 +190,8 @@ class FileStates:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the file."""
+        """Give the disk space back."""
         os.close(self._file)
-        self._path.unlink(missing_ok=True)
 
 
 def read_file(file: int, tensor: Tensor, offset: int, path: Path) -> None:

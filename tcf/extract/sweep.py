@@ -119,7 +119,7 @@ class SweepEngine:
         with self._states(sequences, entering, scratch) as states:
             shared = sequences, states, sinks, pace, entering.shape[-1], entering.dtype
             passages = [Passage(lane, batches[number::n], *shared) for number, lane in enumerate(self.lanes)]
-            spill = None if self.checkpoint_layers is None else self._spill(scratch, passages, sinks)
+            spill = None if self.checkpoint_layers is None else self._spill(scratch, passages, sinks, pace)
             first = 0 if spill is None else spill.restore()
             pace.begin_at(first, sum(len(batch.rows) for batch in batches))
             meeting = Meeting(n, None if spill is None else partial(self._save, spill))
@@ -142,9 +142,11 @@ class SweepEngine:
             file=scratch / "states.bin",
         )
 
-    def _spill(self, scratch: Path, passages: Sequence[Passage], sinks: Mapping[int, Sequence[Sink]]) -> Spill:
+    def _spill(
+        self, scratch: Path, passages: Sequence[Passage], sinks: Mapping[int, Sequence[Sink]], pace: Pace
+    ) -> Spill:
         kept = {str(layer): [[*sink.rows.shape, str(sink.rows.dtype)] for sink in of] for layer, of in sinks.items()}
-        return Spill(scratch, {"tokens_per_batch": self.tokens_per_batch, "layers": kept}, passages, sinks)
+        return Spill(scratch, {"layers": kept}, self.tokens_per_batch, passages, sinks, pace.alive)
 
     def _save(self, spill: Spill, done: int) -> None:
         if self.checkpoint_layers is not None and done % self.checkpoint_layers == 0 and done < self.depth:

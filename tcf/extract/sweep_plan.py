@@ -14,6 +14,7 @@ from tcf.extract.sizes import as_bytes
 __all__ = ["sweep"]
 
 _READING = 0.05  # of the computing time, at most, so that it costs nothing even where it is slower than measured
+_FEWEST = 256  # tokens at once
 _SLOTS = 2  # of the largest block: one computes while the next is read
 
 
@@ -40,17 +41,31 @@ def sweep(case: Case) -> Draft:
     """
     geometry = case.geometry
     if not geometry.blocks:
+        other = "resident" if geometry.family == "words" else "dispatch"
         raise ConfigError(
-            f"--schedule sweep: expected a model whose blocks can be told, found {case.model}; pass --schedule dispatch"
+            f"--schedule sweep: expected a model whose blocks can be told, found {case.model}; pass --schedule {other}"
         )
-    micro = case.steady_tokens(case.ram.limit if case.on_cpu else case.gpu_limit)
-    packs, parts = _packed_if_it_fits(case, micro)
+    micro, packs, parts = _smaller_if_need_be(case)
     room = _room(case, parts)
     rows, place = _rows(case, room)
     _put_states(case, parts, rows, place)
     blocks = _kept(case, parts) if case.macro_batches(rows) > 1 else ("disk",) * len(geometry.blocks)
     _put_kept(case, parts, blocks)
     return _draft(case, micro, rows, place, blocks, parts, packs=packs)
+
+
+def _smaller_if_need_be(case: Case) -> tuple[int, bool, Parts]:
+    """Tokens at once, as few as fit unless a number is asked for; and what is needed with these.
+
+    Raises:
+        ConfigError: not even the fewest fit.
+    """
+    micro = case.steady_tokens(case.ram.limit if case.on_cpu else case.gpu_limit)
+    while micro >= 2 * _FEWEST and case.config.tokens_per_batch is None:
+        with suppress(ConfigError):
+            return micro, *_packed_if_it_fits(case, micro)
+        micro //= 2
+    return micro, *_packed_if_it_fits(case, micro)
 
 
 def _packed_if_it_fits(case: Case, micro: int) -> tuple[bool, Parts]:

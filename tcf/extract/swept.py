@@ -29,6 +29,9 @@ class _Whole:
         """Keep them."""
         self.rows = states_BTD.clone()
 
+    def taken_up(self) -> None:
+        """Nothing is ever taken up."""
+
     def unstorable(self, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Nothing is stored."""
         return order[:0]

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from tcf.extract.batches import MicroBatch
 from tcf.extract.channel import Closed
@@ -27,6 +27,11 @@ class Pace:
         """An earlier attempt has passed so many blocks with all texts."""
         if first:
             self._advance(texts * first / self._depth, 0, f"going on with block {first + 1}/{self._depth}")
+
+    def alive(self) -> None:
+        """Nothing has passed, but work goes on."""
+        with self._lock:
+            self._advance(0, 0, "")
 
     def passed(self, batch: MicroBatch, number: int) -> None:
         """A micro-batch has passed block `number`.
@@ -94,8 +99,11 @@ def together(pieces: Sequence[Callable[[], None]], abort: Sequence[Callable[[], 
     with ThreadPoolExecutor(len(pieces), thread_name_prefix="lane") as pool:
         futures = [pool.submit(piece) for piece in pieces]
         try:
-            for future in as_completed(futures):
-                future.result()
+            wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             for call in abort:
                 call()
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    if errors:
+        # A piece that was given up may have ended before the one whose error it was.
+        raise min(errors, key=lambda error: isinstance(error, Closed))

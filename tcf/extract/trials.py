@@ -40,7 +40,16 @@ def remembered_number(folder: Path, what: Mapping[str, Any], measure: Callable[[
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is, so that trials of another one are not taken for its own."""
+    """What a device is, so that trials of another one, on whatever machine, are not taken for its own."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return f"{platform.node()} {_processor()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

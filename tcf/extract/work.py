@@ -22,8 +22,8 @@ from tcf.extract.faults import fault, not_finite
 from tcf.extract.outputs import Output
 from tcf.extract.sinks import Sink, TokenSink, VectorSink
 from tcf.extract.texts import Shard
+from tcf.extract.unfinished import Unfinished
 from tcf.files import is_published
-from tcf.manifest import digest
 from tcf.progress import Progress
 
 __all__ = ["Worker"]
@@ -42,13 +42,13 @@ class _Task:
         shard: the token sequences.
         lacking: of each cache, the rows of the shard that it lacked at the start.
         places: where those are published, for the caches that lack any.
-        purpose: digest of what the caches are of.
+        scratch: where unfinished work on the shard may be kept.
     """
 
     shard: Shard
     lacking: tuple[Rows, ...]
     places: tuple[Path, ...]
-    purpose: str
+    scratch: Path
 
     @property
     def is_done(self) -> bool:
@@ -65,15 +65,6 @@ class _Task:
         for place in self.places[:1]:
             release(place)
 
-    @property
-    def scratch(self) -> Path:
-        """Where unfinished work on the shard may be kept: beside the cache, which may not be there yet.
-
-        Until there is one, another encoder's cache may come to the same place; hence the purpose.
-        """
-        cache = self.places[0].parents[1]
-        return cache.parent / f".{cache.name}.{digest([self.purpose, self.places[0].name])[:32]}.sweep"
-
 
 @dataclass
 class Worker:
@@ -89,6 +80,7 @@ class Worker:
         stored: of each cache, the sequences that it had at the start.
         model: the encoder's name, for people.
         progress: counts the items gone through.
+        unfinished: where unfinished work is kept.
         computed: sequences computed by this worker.
     """
 
@@ -98,6 +90,7 @@ class Worker:
     stored: Sequence[KeySet]
     model: str
     progress: Progress
+    unfinished: Unfinished
     computed: int = 0
     _engine: Engine | None = None
     _created: bool = False
@@ -143,7 +136,8 @@ class Worker:
             for output, rows in zip(self.outputs, lacking, strict=True)
             if len(rows)
         )
-        return _Task(shard, lacking, places, digest([dict(output.identity) for output in self.outputs]))
+        scratch = self.unfinished.of_shard(places[0].name if places else "nothing")
+        return _Task(shard, lacking, places, scratch)
 
     def _await(self, task: _Task) -> None:
         """Wait while another worker computes a shard; until it has it done, or is dead or silent for long."""

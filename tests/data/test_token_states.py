@@ -22,7 +22,8 @@ from small_models import save_dataset
 from tcf.data import VectorCache
 from tcf.data.cache_files import TOKEN_STATES
 from tcf.data.cache_kinds import open_cache
-from tcf.data.token_states import TokenStates, check_token_states, create_token_states, write_token_shard
+from tcf.data.cache_writer import check_cache, create_cache
+from tcf.data.token_states import TokenStates, write_token_shard
 from tcf.errors import CacheError
 from tcf.manifest import read_manifest
 
@@ -85,7 +86,7 @@ def test_the_other_kind_says_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match=rf"{vectors}: expected a cache of token states, found one of vectors"):
         TokenStates.open(vectors)
     with pytest.raises(CacheError, match="expected a cache of token states, found one of vectors"):
-        check_token_states(vectors, IDENTITY)
+        check_cache(vectors, IDENTITY, TOKEN_STATES)
     with pytest.raises(CacheError, match="expected a cache of vectors, found one of token states"):
         new_cache(states)
     assert [type(open_cache(path)).__name__ for path in (vectors, states)] == ["VectorCache", "TokenStates"]
@@ -95,10 +96,10 @@ def test_another_layer_is_refused(tmp_path: Path) -> None:
     cache = new_token_states(tmp_path / "c")
     identity = {key: value for key, value in IDENTITY.items() if key != "pooling"} | {"layer": 2}
     with pytest.raises(CacheError, match="layer: 1 there, 2 asked for"):
-        check_token_states(cache, identity)
+        check_cache(cache, identity, TOKEN_STATES)
     with pytest.raises(CacheError, match="layer: 1 there, 2 asked for"):
-        create_token_states(cache, identity=identity, model="toy", width=3)
-    assert not check_token_states(tmp_path / "nowhere", identity)
+        create_cache(cache, identity=identity, model="toy", width=3, kind=TOKEN_STATES)
+    assert not check_cache(tmp_path / "nowhere", identity, TOKEN_STATES)
 
 
 def test_missing_states_say_what_to_run(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ def test_storage_is_read_to_the_end_of_a_checkpoint(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "pread", pread)
     monkeypatch.setattr(module, "_CHUNK", 30_000)
     monkeypatch.setattr(module, "_READ", 70_000)
+    monkeypatch.setattr(module, "_WRITTEN", 100_000)
     assert measure_storage(file, tmp_path) > 0
     # The last 70,000 bytes, in pieces.
     assert sorted(read)[0][0] == 30_000 and {start for start, _ in read} == {30_000, 60_000, 90_000}
@@ -151,3 +152,21 @@ def test_without_a_checkpoint_a_file_is_made_and_removed(tmp_path: Path, monkeyp
     monkeypatch.setattr(module, "_CHUNK", 2**19)
     assert measure_storage(None, tmp_path / "not" / "there") > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_small_checkpoint_is_not_taken_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a few kilobytes is all delay."""
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"x" * 99_999)
+    read: list[int] = []
+
+    def pread(handle: int, length: int, start: int) -> bytes:
+        read.append(length)
+        return b"x" * length
+
+    monkeypatch.setattr(os, "pread", pread)
+    monkeypatch.setattr(module, "_CHUNK", 50_000)
+    monkeypatch.setattr(module, "_WRITTEN", 100_000)
+    assert measure_storage(file, tmp_path) > 0
+    assert sum(read) == 100_000
+    assert list(tmp_path.iterdir()) == [file]

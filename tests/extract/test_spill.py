@@ -1,13 +1,18 @@
 """Sweeps that are interrupted and go on from what was saved."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from small_sweeps import engine, own_states, read, sequences_of
+from small_caches import content
+from small_families import save_family, store_weights, stored_weights
+from small_sweeps import CPU, engine, largest_file, own_states, read, sequences_of, silent
+from tcf.errors import RunError
+from tcf.extract.sinks import TokenSink, VectorSink
 from tcf.extract.sweep import SweepEngine
 from tcf.files import MANIFEST
 
@@ -20,16 +25,21 @@ def loaded(path: Path, *, every: int | None = 1, **settings: Any) -> SweepEngine
     return found
 
 
-def interrupted(path: Path, scratch: Path, note: str, **settings: Any) -> None:
-    """Read until the first micro-batch has passed the block that the note names."""
+def interrupt(note: str) -> Any:
+    """What is told how far a sweep is, and interrupts it as soon as the note says this."""
 
     def advance(texts: float, tokens: float, said: str = "") -> None:
         if said == note:
             raise KeyboardInterrupt
 
+    return advance
+
+
+def interrupted(path: Path, scratch: Path, note: str, **settings: Any) -> None:
+    """Read until the first micro-batch has passed the block that the note names."""
     sweep = loaded(path, **settings)
     with pytest.raises(KeyboardInterrupt):
-        read(sweep, sequences_of(path), scratch, advance)
+        read(sweep, sequences_of(path), scratch, interrupt(note))
     sweep.close()
 
 
@@ -53,7 +63,7 @@ def test_it_goes_on_with_the_block_in_hand(
 
     def advance(texts: float, tokens: float, note: str = "") -> None:
         nonlocal told
-        notes.append(note)
+        notes.extend([note] if note else [])
         told += texts
 
     found = read(sweep, sequences, tmp_path / "s", advance)
@@ -108,17 +118,100 @@ def test_damaged_work_is_done_anew_and_that_is_said(
     interrupted(family("opt"), tmp_path / "s", "block 3/3")
     harm(tmp_path / "s" / "block-2")
     sequences, notes = sequences_of(family("opt")), list[str]()
-    found = read(loaded(family("opt")), sequences, tmp_path / "s", lambda *words: notes.append(words[2]))
+    found = read(loaded(family("opt")), sequences, tmp_path / "s", lambda *words: notes.extend(filter(None, words[2:])))
     assert notes[0] == "block 1/3"
     assert says in capfd.readouterr().err
     expected = own_states("opt", family("opt"), sequences)
     assert all(torch.equal(found[layer], expected[layer]) for layer in found)
 
 
-def test_work_of_other_settings_is_not_taken_up(family: Callable[[str], Path], tmp_path: Path, capfd: Any) -> None:
+@pytest.mark.parametrize(("name", "begins"), [("opt", "block 3/3"), ("t5", "block 1/3")])
+def test_other_micro_batches_take_it_up_unless_blocks_made_something_for_them(
+    name: str, begins: str, family: Callable[[str], Path], tmp_path: Path, capfd: Any
+) -> None:
+    path = family(name)
+    interrupted(path, tmp_path / "s", "block 3/3")
+    sequences, notes = sequences_of(path), list[str]()
+    found = read(loaded(path).halved(), sequences, tmp_path / "s", lambda *words: notes.extend(filter(None, words[2:])))
+    assert next(note for note in notes if note.startswith("block")) == begins
+    refused = "saved with other settings: tokens_per_batch: 64 there, 32 asked for" in capfd.readouterr().err
+    assert refused == (name == "t5")
+    for layer, states in own_states(name, path, sequences).items():
+        torch.testing.assert_close(found[layer], states, rtol=0, atol=1e-5)
+
+
+def test_work_on_other_layers_is_not_taken_up(family: Callable[[str], Path], tmp_path: Path, capfd: Any) -> None:
     interrupted(family("opt"), tmp_path / "s", "block 3/3")
     sequences, notes = sequences_of(family("opt")), list[str]()
-    smaller = loaded(family("opt")).halved()
-    read(smaller, sequences, tmp_path / "s", lambda *words: notes.append(words[2]))
+    other = loaded(family("opt"), layers=(1, -1))
+    read(other, sequences, tmp_path / "s", lambda *words: notes.extend(filter(None, words[2:])))
     assert notes[0] == "block 1/3"
-    assert "saved with other settings: tokens_per_batch: 64 there, 32 asked for" in capfd.readouterr().err
+    assert "saved with other settings: layers" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("storage", [torch.float16, torch.bfloat16])
+def test_numbers_that_did_not_fit_before_the_interruption_are_noticed_after_it(
+    storage: torch.dtype, tmp_path: Path
+) -> None:
+    path = save_family("opt", tmp_path / "m")
+    weights = stored_weights(path)
+    sequences = sequences_of(path)
+    token = int(sequences.tokens[sequences.offsets[7] + 1])
+    rows = [row for row in range(len(sequences)) if token in sequences.tokens[slice(*sequences.offsets[row : row + 2])]]
+    weights["model.decoder.embed_tokens.weight"][token] = 1e6
+    store_weights(path, weights)
+    sinks: dict[int, list[Any]] = {}
+
+    def pass_on(advance: Any = silent) -> Any:
+        sweep = loaded(path, layers=(0, -1))
+        sinks[0] = [
+            VectorSink(len(sequences), 32, storage, "mean", CPU),
+            TokenSink(sequences.lengths, 32, storage, CPU),
+        ]
+        sinks[-1] = [VectorSink(len(sequences), 32, storage, "mean", CPU)]
+        with closing(sweep):
+            return sweep.encode(sequences, sinks, scratch=tmp_path / "s", advance=advance)
+
+    with pytest.raises(KeyboardInterrupt):
+        pass_on(interrupt("block 3/3"))
+    order = pass_on()
+    expected = rows if storage == torch.float16 else []
+    assert [sink.unstorable(order).tolist() for sink in sinks[0]] == [expected, expected]
+    assert sinks[-1][0].unstorable(order).tolist() == []
+
+
+@pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu", "cpu")])
+@pytest.mark.parametrize(
+    ("name", "dtype", "file", "smaller"),
+    [
+        ("opt", torch.float32, "states.bin", []),
+        ("opt", torch.bfloat16, "layer0-0.bin", ["states.bin"]),
+        ("t5", torch.float32, "made.safetensors", ["states.bin", "layer0-0.bin"]),
+    ],
+)
+def test_a_full_disk_is_told_and_the_next_attempt_goes_on_from_what_was_saved_before(
+    name: str,
+    dtype: torch.dtype,
+    file: str,
+    smaller: list[str],
+    devices: tuple[str, ...],
+    family: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    path, scratch = family(name), tmp_path / "s"
+    sequences = sequences_of(path)
+    expected = read(loaded(path, dtype=dtype), sequences, tmp_path / "undisturbed")
+    interrupted(path, scratch, "block 2/3", dtype=dtype)
+    kept = content(scratch)
+    sizes = {Path(saved).name: len(bytes_) for saved, bytes_ in kept.items()}
+    most = sizes[file] - 1
+    assert [other for other in ("states.bin", "layer0-0.bin") if sizes[other] <= most] == smaller
+    sweep = loaded(path, dtype=dtype, devices=devices)
+    with largest_file(most), pytest.raises(RunError, match=r"block-2: cannot be written \(.*File too large"):
+        read(sweep, sequences, scratch)
+    sweep.close()
+    assert content(scratch) == kept
+    notes: list[str] = []
+    found = read(loaded(path, dtype=dtype), sequences, scratch, lambda *words: notes.extend(filter(None, words[2:])))
+    assert notes[0] == "going on with block 2/3"
+    assert all(torch.equal(found[layer], expected[layer]) for layer in found)
