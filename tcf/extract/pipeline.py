@@ -60,6 +60,13 @@ class _Flowing:
     made: dict[Made, Tensor] = field(default_factory=dict)
     finite: list[Tensor] = field(default_factory=list)
 
+    def move(self, device: torch.device) -> None:
+        """Bring all that goes along to a device; calls that blocks share are moved once."""
+        self.states_BTD = self.states_BTD.to(device, non_blocking=True)
+        moved = {id(call): call.on(device) for call in self.calls}
+        self.calls = tuple(moved[id(call)] for call in self.calls)
+        self.made = {key: value.to(device, non_blocking=True) for key, value in self.made.items()}
+
 
 @dataclass(frozen=True)
 class PipelineEngine:
@@ -137,7 +144,8 @@ class PipelineEngine:
     def _run(self, stage: Stage, coming: Channel[_Flowing], going: Channel[_Flowing], sinks: Sinks) -> None:
         with torch.inference_mode():
             for flowing in coming:
-                states_BTD = flowing.states_BTD.to(stage.lane.device, non_blocking=True)
+                flowing.move(stage.lane.device)
+                states_BTD = flowing.states_BTD
                 uses = last_uses(flowing.calls)
                 for number in stage.numbers:
                     block, call = stage.lane.blocks[number], flowing.calls[number]

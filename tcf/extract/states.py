@@ -71,8 +71,8 @@ class KeptStates:
 class PinnedStates:
     """In the machine's memory, for CUDA devices.
 
-    They are copied on a stream beside the one that computes: those of the next micro-batch come while this one is
-    computed.
+    They are copied on two streams beside the one that computes: those of the next micro-batch come, and those of the
+    one before go, while this one is computed.
 
     Args:
         n_tokens: of the macro-batch.
@@ -82,23 +82,29 @@ class PinnedStates:
 
     def __init__(self, n_tokens: int, width: int, dtype: torch.dtype) -> None:
         self._states = torch.empty((n_tokens, width), dtype=dtype, pin_memory=True)
-        self._streams: dict[torch.device, torch.cuda.Stream] = {}
-        self._expected: dict[int, Tensor] = {}
+        self._streams: dict[torch.device, tuple[torch.cuda.Stream, torch.cuda.Stream]] = {}
+        self._coming: dict[int, tuple[Tensor, torch.cuda.Event]] = {}
+        self._gone: dict[int, torch.cuda.Event] = {}
 
     def expect(self, batches: Sequence[MicroBatch], device: torch.device) -> None:
-        """Begin to copy these micro-batches to a device."""
-        with torch.cuda.stream(self._stream(device)):
+        """Begin to copy these micro-batches to a device, each when it has come from there."""
+        coming, _ = self._of(device)
+        with torch.cuda.stream(coming):
             for batch in batches:
+                gone = self._gone.pop(batch.tokens_before, None)
+                if gone is not None:
+                    coming.wait_event(gone)
                 kept = self._states[batch.tokens].view(len(batch.rows), batch.length, -1)
-                self._expected[batch.tokens_before] = kept.to(device, non_blocking=True)
+                states_BTD = kept.to(device, non_blocking=True)
+                self._coming[batch.tokens_before] = states_BTD, coming.record_event()
 
     def get(self, batch: MicroBatch, device: torch.device) -> Tensor:
         """The states of a micro-batch, (B, T, D), on a device."""
-        if batch.tokens_before not in self._expected:
+        if batch.tokens_before not in self._coming:
             self.expect([batch], device)
         computing = torch.cuda.current_stream(device)
-        computing.wait_stream(self._stream(device))
-        states_BTD = self._expected.pop(batch.tokens_before)
+        states_BTD, come = self._coming.pop(batch.tokens_before)
+        computing.wait_event(come)
         states_BTD.record_stream(computing)
         return states_BTD
 
@@ -108,15 +114,17 @@ class PinnedStates:
         if states_BTD.device.type != "cuda":
             kept.copy_(states_BTD.flatten(0, 1))
             return
-        stream = self._stream(states_BTD.device)
-        stream.wait_stream(torch.cuda.current_stream(states_BTD.device))
-        with torch.cuda.stream(stream):
+        _, going = self._of(states_BTD.device)
+        going.wait_stream(torch.cuda.current_stream(states_BTD.device))
+        with torch.cuda.stream(going):
             kept.copy_(states_BTD.to(kept.dtype).flatten(0, 1), non_blocking=True)
-        states_BTD.record_stream(stream)
+            self._gone[batch.tokens_before] = going.record_event()
+        states_BTD.record_stream(going)
 
-    def _stream(self, device: torch.device) -> torch.cuda.Stream:
+    def _of(self, device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
+        """The streams to and from a device."""
         if device not in self._streams:
-            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._streams[device] = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         return self._streams[device]
 
     def __enter__(self) -> Self:
@@ -127,10 +135,12 @@ class PinnedStates:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait for the copies, and give the memory back."""
-        for stream in self._streams.values():
-            stream.synchronize()
+        for streams in self._streams.values():
+            for stream in streams:
+                stream.synchronize()
         del self._states
-        self._expected.clear()
+        self._coming.clear()
+        self._gone.clear()
 
 
 class FileStates:

@@ -68,17 +68,24 @@ class Call:
         leaves = pytree.tree_leaves((self.arguments, self.named), is_leaf=_is_made)
         return {leaf for leaf in leaves if isinstance(leaf, Made)}
 
-    def filled(self, made: dict[Made, Tensor], device: torch.device) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with what blocks made in its place, on a device."""
+    def filled(self, made: dict[Made, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with what blocks made in its place."""
 
         def fill(leaf: Any) -> Any:
-            value = made[leaf] if isinstance(leaf, Made) else leaf
-            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            return made[leaf] if isinstance(leaf, Made) else leaf
 
         filled: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(
             fill, (self.arguments, self.named), is_leaf=_is_made
         )
         return filled
+
+    def on(self, device: torch.device) -> "Call":
+        """The same call with its tensors on a device."""
+
+        def move(leaf: Any) -> Any:
+            return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
+
+        return Call(*pytree.tree_map(move, (self.arguments, self.named), is_leaf=_is_made))
 
 
 def _is_made(leaf: Any) -> bool:
@@ -276,10 +283,10 @@ def run_block(block: nn.Module, number: int, states_BTD: Tensor, call: Call, mad
         block: the block.
         number: which one.
         states_BTD: what leaves the block before; on the block's device.
-        call: what it is called with.
+        call: what it is called with; there too.
         made: what blocks before it made for this micro-batch; what this one makes is added.
     """
-    arguments, named = call.filled(made, states_BTD.device)
+    arguments, named = call.filled(made)
     found = block(states_BTD, *arguments, **named)
     if isinstance(found, Tensor):
         return found
