@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-import tcf.extract.stage as module
+import tcf.extract.planned as module
 from small_families import FAMILIES, hidden_states, own_model
 from small_models import TITLES, made_up_texts, token_ids
 from tcf.config import ExtractConfig

@@ -19,7 +19,16 @@ from tcf.extract.sinks import Sink
 from tcf.models.encoder import Encoder
 from tcf.models.tokens import TokenSequences
 
-__all__ = ["Advance", "DeviceFull", "Engine", "NotFinite", "on_device", "put_nothing"]
+__all__ = [
+    "Advance",
+    "DeviceFull",
+    "Engine",
+    "NotFinite",
+    "as_device_full",
+    "is_out_of_memory",
+    "on_device",
+    "put_nothing",
+]
 
 
 class NotFinite(Exception):
@@ -43,6 +52,16 @@ class DeviceFull(ModelError):
             f"{device}: out of memory with up to {tokens_per_batch} tokens at once; lower --tokens-per-batch, or let "
             "weights take less with a lower --max-memory"
         )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch says that memory has run out; of the processor's own it says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def as_device_full(error: RuntimeError, device: torch.device, tokens_per_batch: int) -> RuntimeError | DeviceFull:
+    """`DeviceFull` for an error that says so, any other as it is."""
+    return DeviceFull(device, tokens_per_batch) if is_out_of_memory(error) else error
 
 
 class Advance(Protocol):

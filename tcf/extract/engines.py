@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from tcf.config import ExtractConfig
-from tcf.errors import ConfigError
-from tcf.extract.engine import Engine
+from tcf.errors import ConfigError, ModelError
+from tcf.extract.engine import Engine, is_out_of_memory
 from tcf.extract.lane import Lane
 from tcf.extract.pipeline import PipelineEngine, Stage
 from tcf.extract.plan import Plan
@@ -45,8 +45,23 @@ def load_engine(
         plan: where parts live, and how much is read at once.
 
     Raises:
-        ModelError: the model cannot be loaded or, for a sweep or a pipeline, not be taken apart.
+        Inseparable: for a sweep or a pipeline, the model cannot be taken apart.
+        ModelError: it cannot be loaded.
     """
+    try:
+        return _loaded(folder, layers, config, settings, plan)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{folder.path}: memory ran out while weights were loaded ({' '.join(str(error).split())[:200]}); other "
+            "programs may have taken it since the plan was made: start again, or pass a lower --max-memory"
+        ) from None
+
+
+def _loaded(
+    folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings, plan: Plan
+) -> Engine:
     match plan.schedule:
         case "resident":
             tokens = config.tokens_per_batch or plan.micro_batch_tokens
@@ -134,14 +149,15 @@ def load_sweep(
     on_cuda = devices[0].type == "cuda"
     streamed = [number for number, place in enumerate(plan.blocks) if place in (_ELSEWHERE if on_cuda else ("disk",))]
     held = [number for number in streamed if plan.blocks[number] == "cpu"]
+    tokens = _tokens(plan)
     stream = BlockStream(skeletons[0].within, streamed, held, devices)
     resident = [number for number in range(len(plan.blocks)) if number not in streamed]
     try:
         lanes = _lanes(skeletons, devices, stream, resident)
+        _try_apart(lanes[0])
     except BaseException:
         stream.close()
         raise
-    tokens = _tokens(plan)
     return SweepEngine(
         lanes,
         stream,
@@ -178,6 +194,7 @@ def load_pipeline(
             for number in numbers:
                 attach(skeleton.blocks[number], weights.read_now(skeleton.within[number], device))
             stages.append(Stage(Lane(skeleton, device, OutputShapes(folder.path)), numbers))
+    _try_apart(first)
     tokens = _tokens(plan)
     return PipelineEngine(first, last, stages, tokens, _facts("pipeline", tokens, devices))
 
@@ -206,6 +223,12 @@ def _tokens(plan: Plan) -> int:
     if tokens is None:
         raise ConfigError("--tokens-per-batch: expected a number, because the plan has none")
     return tokens
+
+
+def _try_apart(lane: Lane) -> None:
+    """Find out at once, and not after reading texts, whether the model can be taken apart."""
+    with torch.inference_mode():
+        lane.record(torch.zeros((1, 1), dtype=torch.int64, device=lane.device))
 
 
 def _lanes(

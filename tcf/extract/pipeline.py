@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tcf.extract.batches import MicroBatch, in_order, micro_batches
 from tcf.extract.channel import Channel
-from tcf.extract.engine import Advance, DeviceFull, NotFinite, on_device, put_nothing
+from tcf.extract.engine import Advance, NotFinite, as_device_full, on_device, put_nothing
 from tcf.extract.lane import Lane
 from tcf.extract.sinks import Sink
 from tcf.extract.swept import SweptEncoder
@@ -112,8 +112,8 @@ class PipelineEngine:
         ]
         try:
             together(pieces, [channel.close for channel in between])
-        except torch.OutOfMemoryError:
-            raise DeviceFull(self.first.device, self.tokens_per_batch) from None
+        except RuntimeError as error:
+            raise as_device_full(error, self.first.device, self.tokens_per_batch) from None
         for batch in batches:
             if not batch.length:
                 put_nothing(batch, sinks)

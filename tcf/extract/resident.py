@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from tcf.extract.batches import MicroBatch, in_order, micro_batches
-from tcf.extract.engine import Advance, DeviceFull, on_device, put_nothing
+from tcf.extract.engine import Advance, as_device_full, on_device, put_nothing
 from tcf.extract.sinks import Sink
 from tcf.models.encoder import Encoder
 from tcf.models.tokens import TokenSequences
@@ -66,5 +66,5 @@ class ResidentEngine:
                 for layer, states_BTD in zip(self.encoder.layers, states, strict=True):
                     for sink in sinks[layer]:
                         sink.put(batch, states_BTD)
-        except torch.OutOfMemoryError:
-            raise DeviceFull(device, self.tokens_per_batch) from None
+        except RuntimeError as error:
+            raise as_device_full(error, device, self.tokens_per_batch) from None

@@ -7,7 +7,7 @@ from 0. It is published like every other directory, so it is complete or not the
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,6 @@ class Spill:
             the same only where blocks made something for the micro-batches of later ones.
         passages: one a lane.
         sinks: those of each layer.
-        alive: is called again and again while something large is written or read.
     """
 
     folder: Path
@@ -57,7 +56,6 @@ class Spill:
     tokens_per_batch: int
     passages: Sequence[Passage]
     sinks: Mapping[int, Sequence[Sink]]
-    alive: Callable[[], None]
 
     def save(self, block: int) -> None:
         """Save all that is needed to go on with a block; earlier savings are removed.
@@ -70,7 +68,6 @@ class Spill:
             with _opened(staging / "states.bin", os.O_WRONLY | os.O_CREAT) as file:
                 for passage, batch in self._batches():
                     write_file(file, self._states(passage, batch), self._offset(passage, batch))
-                    self.alive()
             for name, sink in self._given(block):
                 with _opened(staging / name, os.O_WRONLY | os.O_CREAT) as file:
                     write_file(file, sink.rows, 0)
@@ -118,7 +115,6 @@ class Spill:
                 states = torch.empty((len(batch.rows), batch.length, passage.width), dtype=dtype)
                 read_file(descriptor, states, self._offset(passage, batch), file)
                 passage.states.put(batch, states)
-                self.alive()
         for name, sink in self._given(int(manifest.facts["block"])):
             with _opened(place / name, os.O_RDONLY) as descriptor:
                 read_file(descriptor, sink.rows, 0, place / name)

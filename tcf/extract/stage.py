@@ -1,9 +1,7 @@
 """Stage one: a vector, or the states of every token, for every text of a dataset that the caches do not have yet."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,15 @@ from tcf.data.cache_writer import check_cache
 from tcf.data.dataset import open_dataset
 from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
-from tcf.errors import ConfigError
-from tcf.extract.engine import Engine
-from tcf.extract.engines import load_engine
-from tcf.extract.fill import fill
 from tcf.extract.outputs import Output, plan_outputs
-from tcf.extract.plan import Plan
-from tcf.extract.plan_text import plan_text
-from tcf.extract.planning import plan_extraction
+from tcf.extract.planned import Loading, Planned, plain
 from tcf.extract.rates import Rates
 from tcf.extract.settings import Settings, resolve
-from tcf.extract.unfinished import Unfinished
-from tcf.extract.workload import workload
 from tcf.files import check_destination, is_published
 from tcf.models.folder import ModelFolder, open_model_folder, weights_digest
 from tcf.models.tokens import TextTokenizer, load_tokenizer
 
-__all__ = ["Extraction", "Loading", "extract"]
-
-# Calls its first argument to load the language model, and may prepare for that, or do more once it is loaded.
-Loading = Callable[[Callable[[], Engine], Settings, Plan], Engine]
+__all__ = ["Extraction", "extract"]
 
 
 @dataclass(frozen=True)
@@ -91,10 +78,6 @@ class Extraction:
         return "" if self.cut is None else f" ({100 * self.cut / max(1, self.texts):.1f} %)"
 
 
-def _plain(load: Callable[[], Engine], settings: Settings, plan: Plan) -> Engine:
-    return load()
-
-
 def extract(
     *,
     data: Path,
@@ -102,7 +85,7 @@ def extract(
     name: str,
     out: Path,
     config: ExtractConfig,
-    loading: Loading = _plain,
+    loading: Loading = plain,
     rates: Rates | None = None,
 ) -> Extraction:
     """Bring caches to hold what an encoder gives for every item text of a dataset.
@@ -140,30 +123,8 @@ def extract(
     else:
         for output in outputs:
             check_destination(output.path / "shards" / "any" if is_published(output.path) else output.path)
-        work = workload(items, tokenizer, config.prefix, config.max_tokens, stored)
-        unfinished = Unfinished.beside(outputs[0].path, [output.identity for output in outputs])
-        plan = plan_extraction(folder, work, config, name=name, out=out, rates=rates)
-        if plan.schedule == "sweep" and config.checkpoint_layers is not None:
-            plan = plan_extraction(folder, work, unfinished.as_before(config), name=name, out=out, rates=rates)
-            unfinished.remember(plan.macro_batch_rows, plan.micro_batch_tokens)
-        _check_slice(config, plan)
-        print(plan_text(plan), file=sys.stderr)
-        layers = tuple(dict.fromkeys(output.layer for output in outputs))
-        load = partial(load_engine, folder, layers, config, settings, plan)
-        if plan.schedule == "resident":
-            load = partial(loading, load, settings, plan)
-        counts, computed = fill(
-            items,
-            tokenizer,
-            outputs,
-            stored,
-            name=name,
-            config=config,
-            shard_rows=plan.macro_batch_rows,
-            load=load,
-            unfinished=unfinished,
-        )
-        unfinished.clear(others=config.shards is not None)
+        planned = Planned(items, folder, tokenizer, outputs, stored, settings, config, name, out, rates)
+        counts, computed = planned.bring(loading)
     return Extraction(
         caches=tuple(output.path for output in outputs),
         parquet=_write_parquet(data, outputs) if config.parquet else (),
@@ -178,19 +139,6 @@ def extract(
         part=config.shards,
         elsewhere=_missing(items, outputs) if config.shards else 0,
     )
-
-
-def _check_slice(config: ExtractConfig, plan: Plan) -> None:
-    """Refuse to cut shards by what one machine has free where several are to cut the same ones.
-
-    Raises:
-        ConfigError: the size of shards was not given.
-    """
-    if config.shards is not None and plan.schedule == "sweep" and config.shard_rows is None:
-        raise ConfigError(
-            "--shards: expected --shard-rows beside it, because in a sweep the size of shards follows from the free "
-            f"memory, and all jobs have to cut the same ones; this machine would take {plan.macro_batch_rows}"
-        )
 
 
 def _missing(items: ItemTable, outputs: Sequence[Output]) -> int:

@@ -218,7 +218,10 @@ def read_file(file: int, tensor: Tensor, offset: int, path: Path) -> None:
     """
     waiting = _bytes(tensor)
     while waiting:
-        n = os.preadv(file, [waiting], offset)
+        try:
+            n = os.preadv(file, [waiting], offset)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror}); mend the disk, and start again") from None
         if n == 0:
             raise RunError(f"{path}: ended early, something else has changed it; run the same command again")
         waiting, offset = waiting[n:], offset + n

@@ -96,6 +96,14 @@ class BlockStream:
         """Bytes of weights read from files so far."""
         return self._pool.bytes_read
 
+    def check_unchanged(self) -> None:
+        """Check that the files are those that were opened.
+
+        Raises:
+            ModelError: one was changed meanwhile.
+        """
+        self._pool.check_unchanged()
+
     def read_now(self, weights: Part, device: torch.device) -> dict[str, Tensor]:
         """Read weights that stay on a device, into memory of their own."""
         stored = PartBuffer(part_nbytes(weights, stored=True)).read(weights, pool=self._pool)

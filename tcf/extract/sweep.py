@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tcf.extract.batches import MicroBatch, in_order, micro_batches
 from tcf.extract.channel import Channel
-from tcf.extract.engine import Advance, DeviceFull, on_device, put_nothing
+from tcf.extract.engine import Advance, as_device_full, on_device, put_nothing
 from tcf.extract.lane import Lane
 from tcf.extract.passing import Passage
 from tcf.extract.plan import StatesPlace
@@ -86,8 +86,8 @@ class SweepEngine:
             try:
                 with torch.inference_mode():
                     self._pass(sequences, read, sinks, scratch, advance)
-            except torch.OutOfMemoryError:
-                raise DeviceFull(self.lanes[0].device, self.tokens_per_batch) from None
+            except RuntimeError as error:
+                raise as_device_full(error, self.lanes[0].device, self.tokens_per_batch) from None
         return in_order(batches)
 
     def halved(self) -> "SweepEngine":
@@ -119,7 +119,7 @@ class SweepEngine:
         with self._states(sequences, entering, scratch) as states:
             shared = sequences, states, sinks, pace, entering.shape[-1], entering.dtype
             passages = [Passage(lane, batches[number::n], *shared) for number, lane in enumerate(self.lanes)]
-            spill = None if self.checkpoint_layers is None else self._spill(scratch, passages, sinks, pace)
+            spill = None if self.checkpoint_layers is None else self._spill(scratch, passages, sinks)
             first = 0 if spill is None else spill.restore()
             pace.begin_at(first, sum(len(batch.rows) for batch in batches))
             meeting = Meeting(n, None if spill is None else partial(self._save, spill))
@@ -129,6 +129,7 @@ class SweepEngine:
                     for passage, channel in zip(passages, channels, strict=True)
                 ]
                 together(runs, [meeting.abort, pace.abort, *(channel.close for channel in channels)])
+            self.stream.check_unchanged()
 
     def _states(self, sequences: TokenSequences, entering: Tensor, scratch: Path) -> HiddenStates:
         """Room for the states of all tokens, in a type that holds what the blocks take and give."""
@@ -142,11 +143,9 @@ class SweepEngine:
             file=scratch / "states.bin",
         )
 
-    def _spill(
-        self, scratch: Path, passages: Sequence[Passage], sinks: Mapping[int, Sequence[Sink]], pace: Pace
-    ) -> Spill:
+    def _spill(self, scratch: Path, passages: Sequence[Passage], sinks: Mapping[int, Sequence[Sink]]) -> Spill:
         kept = {str(layer): [[*sink.rows.shape, str(sink.rows.dtype)] for sink in of] for layer, of in sinks.items()}
-        return Spill(scratch, {"layers": kept}, self.tokens_per_batch, passages, sinks, pace.alive)
+        return Spill(scratch, {"layers": kept}, self.tokens_per_batch, passages, sinks)
 
     def _save(self, spill: Spill, done: int) -> None:
         if self.checkpoint_layers is not None and done % self.checkpoint_layers == 0 and done < self.depth:
@@ -165,6 +164,8 @@ class SweepEngine:
                 with self._in_place(passage.lane, number, loaded):
                     passage.run(number)
                 meeting.reach(number + 1)
+            for batch in () if self.depth else passage.batches:
+                passage.pace.passed(batch, 0)
             passage.leave()
 
     @contextmanager

@@ -28,11 +28,6 @@ class Pace:
         if first:
             self._advance(texts * first / self._depth, 0, f"going on with block {first + 1}/{self._depth}")
 
-    def alive(self) -> None:
-        """Nothing has passed, but work goes on."""
-        with self._lock:
-            self._advance(0, 0, "")
-
     def passed(self, batch: MicroBatch, number: int) -> None:
         """A micro-batch has passed block `number`.
 

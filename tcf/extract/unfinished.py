@@ -4,6 +4,7 @@ The size of a sweep's shards follows from free memory and from how much is missi
 started again; work that was saved for one shard serves no other.
 """
 
+import glob
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,11 @@ class Unfinished:
             shard_rows=config.shard_rows or rows,
             tokens_per_batch=config.tokens_per_batch or tokens,
         )
+
+    def of_others(self) -> list[Path]:
+        """What was left by extractions into the same cache with another encoder or other options."""
+        cache = self.folder.name.rsplit(".", 2)[0]
+        return sorted(set(self.folder.parent.glob(f"{glob.escape(cache)}.*.sweep")) - {self.folder})
 
     def clear(self, *, others: bool) -> None:
         """All that was to be done here is done.

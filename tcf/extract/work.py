@@ -2,8 +2,10 @@
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from tcf.data.cache_writer import shard_path
 from tcf.data.claims import beat, claim, release
@@ -24,6 +27,7 @@ from tcf.extract.sinks import Sink, TokenSink, VectorSink
 from tcf.extract.texts import Shard
 from tcf.extract.unfinished import Unfinished
 from tcf.files import is_published
+from tcf.manifest import digest
 from tcf.progress import Progress
 
 __all__ = ["Worker"]
@@ -58,8 +62,22 @@ class _Task:
         """Whether this process may compute the shard; it may, where nobody has to."""
         return self.is_done or claim(self.places[0])
 
-    def beat(self) -> None:
-        beat(self.places[0])
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Within it, signs of life are given, however long a step takes."""
+        ended = threading.Event()
+
+        def signs() -> None:
+            while not ended.wait(_BEAT):
+                beat(self.places[0])
+
+        thread = threading.Thread(target=signs, name="beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def release(self) -> None:
         for place in self.places[:1]:
@@ -136,7 +154,7 @@ class Worker:
             for output, rows in zip(self.outputs, lacking, strict=True)
             if len(rows)
         )
-        scratch = self.unfinished.of_shard(places[0].name if places else "nothing")
+        scratch = self.unfinished.of_shard(digest([str(place.name) for place in places])[:32])
         return _Task(shard, lacking, places, scratch)
 
     def _await(self, task: _Task) -> None:
@@ -178,6 +196,8 @@ class Worker:
                 if engine.tokens_per_batch <= lengths.max():
                     raise
                 self._engine = engine.halved()
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
                 print(f"extract: {error}; going on with {self._engine.tokens_per_batch}", file=sys.stderr)
 
     def _load(self) -> Engine:
@@ -187,22 +207,20 @@ class Worker:
 
     def _encode(self, engine: Engine, task: _Task, sinks: Sequence[Sink]) -> Rows:
         n, span = len(task.shard.keys), task.shard.span
-        done, beaten = 0.0, time.monotonic()
+        done = 0.0
 
         def advance(texts: float, tokens: float, note: str = "") -> None:
-            nonlocal done, beaten
+            nonlocal done
             before, done = done, done + texts
             # Items gone through, in proportion to the texts computed.
             self.progress.advance(int(span * done / n + 1e-6) - int(span * before / n + 1e-6), note, extra=tokens)
-            if time.monotonic() - beaten > _BEAT:
-                task.beat()
-                beaten = time.monotonic()
 
         by_layer = {
             layer: [sink for output, sink in zip(self.outputs, sinks, strict=True) if output.layer == layer]
             for layer in engine.encoder.layers
         }
-        return engine.encode(task.shard.sequences, by_layer, scratch=task.scratch, advance=advance)
+        with task.beating():
+            return engine.encode(task.shard.sequences, by_layer, scratch=task.scratch, advance=advance)
 
     def _save(self, task: _Task, sinks: Sequence[Sink], order: Rows, facts: dict[str, Any]) -> None:
         try:

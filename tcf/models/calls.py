@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from tcf.errors import ModelError
+from tcf.models.apart import cannot_take_apart
 from tcf.models.failures import failures, reason
 
-__all__ = ["Call", "Made", "OutputShapes", "Script", "cannot_take_apart", "finish", "last_uses", "record", "run_block"]
+__all__ = ["Call", "Made", "OutputShapes", "Script", "finish", "last_uses", "record", "run_block"]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class OutputShapes:
         None where it gives the states themselves, and not a tuple.
 
         Raises:
-            ModelError: it gives something else.
+            Inseparable: it gives something else.
         """
         kind = type(block)
         if kind not in self._known:
@@ -185,11 +185,6 @@ def _empty(leaf: Any, *, dtype: torch.dtype | None) -> Any:
     return nn.Parameter(empty, requires_grad=False) if isinstance(leaf, nn.Parameter) else empty
 
 
-def cannot_take_apart(path: Path, why: str) -> ModelError:
-    """What to say of a model whose blocks cannot be run one by one."""
-    return ModelError(f"{path}: cannot be taken apart into blocks: {why}; pass --schedule dispatch or resident")
-
-
 @contextmanager
 def _replaced(blocks: nn.ModuleList, forward: Callable[..., Any]) -> Iterator[None]:
     """Let blocks run `forward(number, states, ...)` instead of their own."""
@@ -218,7 +213,7 @@ def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) 
         shapes: what the blocks give.
 
     Raises:
-        ModelError: the model cannot be taken apart.
+        Inseparable: the model cannot be taken apart.
     """
     calls: list[Call] = []
     entering: list[Tensor] = []

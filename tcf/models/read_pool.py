@@ -12,6 +12,7 @@ from tcf.models.stored import StoredTensor
 
 __all__ = ["ReadPool"]
 
+_Mark = tuple[int, int, int, int]  # inode, size, times of content and of entry
 _CHUNK = 1 << 24  # bytes that a thread reads at once
 
 
@@ -31,6 +32,7 @@ class ReadPool:
         self.bytes_read = 0
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="weights")
         self._descriptors: dict[Path, int] = {}
+        self._marks: dict[Path, _Mark] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> "ReadPool":
@@ -72,16 +74,31 @@ class ReadPool:
         with self._lock:
             self.bytes_read += sum(len(memory) for _, memory in into)
 
+    def check_unchanged(self) -> None:
+        """Check that every file is the one that was opened, byte for byte as far as its times tell.
+
+        Raises:
+            ModelError: one was written to, or another has taken its place.
+        """
+        for file, mark in self._marks.items():
+            if not file.exists() or _mark(file.stat()) != mark:
+                raise ModelError(f"{file}: was changed while weights were read from it; run the same command again")
+
     def _descriptor(self, file: Path) -> int:
         with self._lock:
             if file not in self._descriptors:
                 try:
                     self._descriptors[file] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+                    self._marks[file] = _mark(os.fstat(self._descriptors[file]))
                 except OSError as error:
                     raise ModelError(
                         f"{file}: weights cannot be opened ({error.strerror or error}); mend the disk or its mount"
                     ) from None
             return self._descriptors[file]
+
+
+def _mark(found: os.stat_result) -> _Mark:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _read(descriptor: int, memory: memoryview, tensor: StoredTensor, offset: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from tcf.errors import ModelError
+from tcf.models.apart import cannot_take_apart
 from tcf.models.blocks import LAST
 from tcf.models.empty import empty_model
 from tcf.models.encoder import check_layers, layer_width
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = ["Skeleton", "Weight", "empty_model", "open_skeleton"]
-
-_INSTEAD = "pass --schedule dispatch or --schedule resident"
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def open_skeleton(
     _replace_missing_pooler(model, placed)
     blocks = cut_blocks(model, folder, layers)
     if blocks is None:
-        raise _whole(folder, f"those of {type(model).__name__} cannot be told")
+        raise cannot_take_apart(folder.path, f"those of {type(model).__name__} cannot be told")
     around, within = _weights(model, blocks, placed, folder)
     takes_cache = "use_cache" in inspect.signature(model.forward).parameters
     return Skeleton(folder, model, blocks, layers, takes_cache, around, within)
@@ -112,13 +110,9 @@ def open_skeleton(
 def _check_plain(folder: ModelFolder) -> None:
     """Refuse what has no weights that could be taken one by one."""
     if folder.family == "words":
-        raise _whole(folder, "word vectors have no blocks")
+        raise cannot_take_apart(folder.path, "word vectors have no blocks")
     if folder.settings.get("quantization_config"):
-        raise _whole(folder, "its weights are quantised")
-
-
-def _whole(folder: ModelFolder, why: str) -> ModelError:
-    return ModelError(f"{folder.path}: this model cannot be taken apart into blocks ({why}); {_INSTEAD}")
+        raise cannot_take_apart(folder.path, "its weights are quantised")
 
 
 def _replace_missing_pooler(model: nn.Module, placed: Placed) -> None:
@@ -137,7 +131,9 @@ def _weights(
     for name, tensor in _to_be_filled(model):
         stored = placed.stored(tensor)
         if stored is None:
-            raise _whole(folder, f"its weight {name} is not in the checkpoint in the form that is computed with")
+            raise cannot_take_apart(
+                folder.path, f"its weight {name} is not in the checkpoint in the form that is computed with"
+            )
         weight = Weight(name, stored, tensor.dtype)
         if name.startswith(f"{prefix}."):
             number, _, inside = name.removeprefix(f"{prefix}.").partition(".")

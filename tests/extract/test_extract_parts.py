@@ -15,7 +15,7 @@ from small_models import made_up_texts, save_dataset
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.key_set import KeySet
 from tcf.errors import CacheError
-from tcf.extract import stage
+from tcf.extract import planned
 from tcf.extract.fill import fill
 from tcf.extract.stage import Extraction
 from tcf.extract.texts import Shard, one_part
@@ -147,7 +147,7 @@ def test_two_parts_at_once(tmp_path: Path, whole: Path, dataset: Dataset, opt: P
         return fill(*arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
-        patch.setattr(stage, "fill", fill_together)
+        patch.setattr(planned, "fill", fill_together)
         done = list(pool.map(extract, (0, 1)))
     assert [one.computed for one in done] == [sizes(0, 2), sizes(1, 2)]
     assert min(one.elsewhere for one in done) == 0

@@ -165,7 +165,7 @@ def test_the_claims_of_a_killed_process_do_not_block(
 def test_shards_are_claimed_while_they_are_computed_and_give_signs_of_life(
     begun: Path, shards: list[Path], dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "_BEAT", -1.0)
+    monkeypatch.setattr(work, "_BEAT", 0.0005)
     beaten: list[Path] = []
 
     def beat(place: Path) -> None:
