@@ -29,8 +29,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
+from catalogues import read_texts, write_items
 from geometries import GEOMETRIES, Geometry, save_model
 from torch import Tensor
 from torch.nn import functional as F
@@ -39,13 +39,14 @@ from transformers.utils import logging
 
 from tcf.config import ExtractConfig
 from tcf.data.cache import VectorCache
-from tcf.data.dataset import Dataset, Histories, write_dataset
+from tcf.data.dataset import Dataset
 from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.extract.engines import load_resident
 from tcf.extract.fill import fill
 from tcf.extract.outputs import plan_outputs
 from tcf.extract.settings import resolve
+from tcf.extract.unfinished import Unfinished
 from tcf.models.folder import open_model_folder
 from tcf.models.tokens import load_tokenizer, tokenize
 
@@ -75,10 +76,10 @@ def main() -> None:
     torch.manual_seed(0)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     device = torch.device(options.device)
-    texts = _texts(options.texts, options.items)
+    texts = read_texts(options.texts, options.items)
     print(f"{len(texts)} texts of {options.texts.name}, medians of {options.repeats}; {_machine(device)}")
     with tempfile.TemporaryDirectory() as scratch:
-        dataset = _dataset(texts, Path(scratch) / "dataset")
+        dataset = write_items(Path(scratch) / "dataset", texts)
         for geometry in (g for g in GEOMETRIES if g.name in options.geometries.split(",")):
             for name in options.types.split(","):
                 folder = Path(scratch) / "model"
@@ -155,6 +156,7 @@ def _tcf(folder: Path, dataset: Dataset, dtype: str, device: torch.device) -> tu
                 config=config,
                 shard_rows=_SHARD_ROWS,
                 load=lambda: loaded,
+                unfinished=Unfinished(out.with_name("unfinished")),
             )
         return np.asarray(VectorCache.open(out).vectors_for(dataset), np.float32)
 
@@ -257,28 +259,6 @@ def _check_close(name: str, ours: Vectors, theirs: Vectors, dtype: str) -> None:
     if not cosine.min() > (1 - 1e-5 if dtype == "float32" else 0.99):
         sys.exit(f"{name}: its vectors differ from tcf's, lowest cosine {cosine.min()}")
     print(f"{name}: lowest cosine with tcf's vectors {cosine.min():.7f}")
-
-
-def _texts(file: Path, n: int) -> list[str]:
-    """Distinct texts, drawn at random."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    texts = list(dict.fromkeys(line.split("\t", 1)[1].strip() for line in lines))
-    return [texts[row] for row in np.random.default_rng(0).permutation(len(texts))[:n].tolist()]
-
-
-def _dataset(texts: list[str], path: Path) -> Dataset:
-    ids = pa.array([str(i) for i in range(len(texts))], pa.large_string())
-    nobody = Histories(np.zeros(1, np.int64), np.zeros(0, np.int32))
-    return write_dataset(
-        path,
-        item_ids=ids,
-        texts=pa.array(texts, pa.large_string()),
-        user_ids=pa.array([], pa.large_string()),
-        histories=nobody,
-        inputs={},
-        config={},
-        statistics={},
-    )
 
 
 def _machine(device: torch.device) -> str:

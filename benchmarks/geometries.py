@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, OPTConfig, OPTModel, PreTrainedTokenizer
 from tcf.models.local import local_model
 from tcf.models.opt_sizes import OPT_SIZES, OptSize
 
-__all__ = ["GEOMETRIES", "Geometry", "save_model"]
+__all__ = ["GEOMETRIES", "Geometry", "geometry_config", "geometry_tokenizer", "save_model"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,8 @@ GEOMETRIES = tuple(Geometry(size.name, size.blocks, size.heads, size.width) for 
 
 def save_model(geometry: Geometry, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
     """Save a model of a geometry with random weights; its tokenizer is SmolLM2's, with OPT's first token before it."""
-    tokenizer = _tokenizer()
-    size = OptSize(geometry.name, geometry.blocks, geometry.heads, geometry.width, geometry.width)
-    own = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    config = OPTConfig(**{**size.settings, **own})
+    tokenizer = geometry_tokenizer()
+    config = geometry_config(geometry, tokenizer)
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
     try:
@@ -61,7 +59,15 @@ def save_model(geometry: Geometry, folder: Path, dtype: torch.dtype, device: tor
     tokenizer.save_pretrained(folder)
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def geometry_config(geometry: Geometry, tokenizer: PreTrainedTokenizerFast) -> OPTConfig:
+    """The configuration of a geometry with a tokenizer's special tokens."""
+    size = OptSize(geometry.name, geometry.blocks, geometry.heads, geometry.width, geometry.width)
+    own = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    return OPTConfig(**{**size.settings, **own})
+
+
+def geometry_tokenizer() -> PreTrainedTokenizerFast:
+    """SmolLM2's tokenizer with OPT's first token before every text."""
     own = AutoTokenizer.from_pretrained(local_model("smollm2-135m"))
     backend = own.backend_tokenizer
     first = own.convert_ids_to_tokens(0)

@@ -74,13 +74,20 @@ def made_up_texts(n: int, seed: int = 0) -> list[str]:
 
 
 def save_opt(
-    folder: Path, *, norm: Literal["pre", "post"] = "pre", head: bool = False, shard: str = "1GB", seed: int = 0
+    folder: Path,
+    *,
+    norm: Literal["pre", "post"] = "pre",
+    blocks: int = 2,
+    head: bool = False,
+    shard: str = "1GB",
+    seed: int = 0,
 ) -> Path:
     """Save a small OPT; `post` has its norms after the blocks and projections in and out, as OPT-350M.
 
     Args:
         folder: where to.
         norm: where the layer norms are.
+        blocks: how many.
         head: save it as a language model with its head, as published checkpoints are.
         shard: largest file of weights.
         seed: of the weights.
@@ -89,7 +96,7 @@ def save_opt(
         vocab_size=400,
         hidden_size=32,
         word_embed_proj_dim=32 if norm == "pre" else 16,
-        num_hidden_layers=2,
+        num_hidden_layers=blocks,
         num_attention_heads=4,
         ffn_dim=64,
         max_position_embeddings=64,

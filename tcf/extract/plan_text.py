@@ -66,7 +66,9 @@ def _batches(plan: Plan) -> str:
         states = f", hidden states {_STATES[plan.hidden_states]} ({as_bytes(plan.hidden_state_bytes)})"
     else:
         states = ""
-    kind = "macro-batches" if plan.schedule == "sweep" else "shards"
+    kind = "macro-batch" if plan.schedule == "sweep" else "shard"
+    if plan.macro_batches != 1:
+        kind += "es" if kind.endswith("ch") else "s"
     return f"{plan.macro_batches:,} {kind} of at most {plan.macro_batch_rows:,} texts, {micro}{states}"
 
 

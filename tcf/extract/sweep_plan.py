@@ -196,6 +196,9 @@ def _most(case: Case, room: _Room, place: StatesPlace, *, alone: bool) -> int:
             found = min(share * room.device / states, share * room.ram / max(1.0, results))
         case "disk":
             found = min(room.disk / (2 * states), room.ram / max(1.0, results))
+    if case.config.checkpoint_layers is not None:
+        # Those that were saved last, and those being saved.
+        found = min(found, room.disk / ((4 if place == "disk" else 2) * states))
     return max(0, int(min(found, 2**62)))
 
 

@@ -185,7 +185,10 @@ def test_saved_states_have_to_fit_the_disk_too(thirteen: Path) -> None:
     # 10,000 texts: vectors of 102.88 MB, and twice 1.43 GB of states.
     assert plan(thirteen, machine, 10_000).spill_bytes == 0
     with pytest.raises(ConfigError, match=r"98.1 MiB of results and 2.7 GiB of hidden states for a time\), found 1.9"):
-        plan(thirteen, machine, 10_000, checkpoint_layers=4)
+        plan(thirteen, machine, 10_000, checkpoint_layers=4, shard_rows=10_000)
+    # Of 6,616 texts at once they would fit.
+    fewer = plan(thirteen, machine, 10_000, checkpoint_layers=4)
+    assert (fewer.macro_batch_rows, fewer.spill_bytes) == (4096, 2 * 4096 * 14 * 5120 * 2)
 
 
 def test_processors_of_one_memory_gain_nothing_from_a_pipeline(thirteen: Path) -> None:

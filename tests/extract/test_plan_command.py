@@ -12,7 +12,7 @@ from small_plans import CPU_RATES, opt_config
 from tcf.cli import app
 from tcf.data import Dataset
 from tcf.errors import ConfigError, DataError, ModelError
-from tcf.extract import planning
+from tcf.extract import machine, planning
 
 LIMIT = ["--max-memory", "cpu=6GiB", "--devices", "cpu"]
 
@@ -127,3 +127,73 @@ def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
     dataset = save_dataset(tmp_path / "d", TEXTS)
     with pytest.raises(ConfigError, match=r"--out: expected .* of free disk space .*, found 100 B"):
         run("--model", "opt-125m", "--data", dataset.path, "--out", tmp_path, "--max-memory", "disk=100")
+
+
+# What programs that read a plan may rely on.
+KEYS = {
+    "schedule",
+    "parameters",
+    "checkpoint_bytes",
+    "weight_bytes_read",
+    "macro_batches",
+    "tokens",
+    "flops",
+    "seconds",
+    "items_per_second",
+    "peak_memory_bytes",
+    "output_bytes",
+}
+
+
+def test_the_largest_size_on_a_processor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_host_memory", lambda: (80 * 2**30, 70 * 2**30))
+    asked = ("--model", "opt-175b", "--devices", "cpu", "--max-memory", "cpu=64GiB", "--dtype", "bfloat16")
+    found = as_json(*asked, "--items", 10**8)
+    assert found.keys() >= KEYS
+    assert (found["schedule"], found["hidden_states"], found["devices"]) == ("sweep", "memory", ["cpu"])
+    assert found["parameters"] == 174_604_468_224
+    assert 2 * found["parameters"] == found["checkpoint_bytes"]
+    # Every weight at least once, and those of the blocks at most once a macro-batch.
+    assert found["checkpoint_bytes"] < found["weight_bytes_read"] <= found["checkpoint_bytes"] * found["macro_batches"]
+    assert found["macro_batches"] == -(-(10**8) // found["macro_batch_rows"])
+    assert found["flops"] > 2 * 170e9 * found["tokens"]
+    assert found["seconds"] >= found["compute_seconds"] == pytest.approx(found["flops"] / CPU_RATES.flops, rel=0.35)
+    assert found["items_per_second"] == pytest.approx(10**8 / found["seconds"])
+    assert found["peak_memory_bytes"]["cpu"] <= 64 * 2**30 == found["memory_limit_bytes"]["cpu"]
+    assert found["output_bytes"] == 10**8 * (12_288 * 2 + 16 + 32)
+    told = run(*asked, "--items", 10**8).stdout
+    assert "175 billion parameters" in told and "schedule: sweep on cpu" in told and "325 GiB" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--devices", "gpu9"], "--devices"),
+        (["--max-memory", "cpu"], "--max-memory: expected PLACE=SIZE"),
+        (["--max-memory", "ram=3GiB"], "--max-memory: expected PLACE=SIZE with a place of gpu, cpu, disk"),
+        (["--max-memory", "cpu=much"], "--max-memory: expected a size such as 60GiB"),
+        (["--max-memory", "cpu=1MiB"], "expected .* found 1.0 MiB"),
+        (["--shards", "3/3"], "--shards: expected i/n"),
+        (["--schedule", "pipeline", "--devices", "cpu"], "--schedule pipeline: expected several --devices"),
+        (["--max-tokens", "4000"], "--max-tokens: expected at most 2048"),
+    ],
+)
+def test_options_without_sense_are_named(options: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        run("--model", "opt-125m", "--items", "9", *options)
+
+
+@pytest.mark.parametrize(
+    "options", [["--schedule", "best"], ["--checkpoint-layers", "0"], ["--items", "0"], ["--items", "many"], ["--what"]]
+)
+def test_options_that_are_not_there_are_refused_with_status_2(options: list[str]) -> None:
+    done = run("--model", "opt-125m", "--items", "9", *options)
+    assert done.exit_code == 2
+    assert options[0] in done.stderr and done.stdout == ""
+
+
+def test_a_folder_that_is_no_dataset_or_no_model_is_named(opt: Path, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=str(opt)):
+        run("--model", "opt-125m", "--data", opt)
+    with pytest.raises(ModelError, match=str(dataset.path)):
+        run("--model", dataset.path, "--data", dataset.path)

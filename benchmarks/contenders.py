@@ -1,0 +1,185 @@
+"""What `offload.py` compares: one extraction each, in a process of its own."""
+
+import json
+import shutil
+import signal
+import statistics
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from checkpoints import Checkpoint
+from groups import control_group
+from measured_extract import Measured
+from processes import Ended, drop_from_cache, watch
+from tcf_commands import Commands, Planned
+
+from tcf.data.dataset import Dataset
+
+__all__ = ["Bench", "Outcome"]
+
+_HERE = Path(__file__).parent
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contender did.
+
+    Attributes:
+        items: that it made vectors of.
+        seconds: without loading and imports.
+        weight_bytes: bytes of weights that it read; None where that is not counted.
+        disk_bytes: bytes of the disk that it read in those seconds.
+        ended: the process.
+        group_peak: most bytes of its group, cached pages included; None without a group.
+        group_read: bytes of the disk that the group read from start to end.
+        measured: what tcf measured; None of others.
+    """
+
+    items: int
+    seconds: float
+    weight_bytes: int | None
+    disk_bytes: int
+    ended: Ended
+    group_peak: int | None
+    group_read: int | None
+    measured: Measured | None = None
+
+    @property
+    def rate(self) -> float:
+        """Items a second."""
+        return self.items / self.seconds
+
+
+@dataclass
+class Bench:
+    """A checkpoint, texts, and the limits that contenders run under.
+
+    Attributes:
+        checkpoint: the model.
+        texts: different ones.
+        dataset: the same as tcf takes them.
+        folder: for files that are made; on the disk that is limited.
+        group: bytes of memory of the group.
+        read_limit: bytes a second of the disk; None for as many as it gives.
+        max_memory: bytes that tcf is told to use in the group.
+        vectors: of the first extraction, which the others' are compared with.
+    """
+
+    checkpoint: Checkpoint
+    texts: list[str]
+    dataset: Dataset
+    folder: Path
+    group: int
+    read_limit: int | None
+    max_memory: int
+    vectors: Vectors | None = field(default=None, init=False)
+
+    @property
+    def dtype(self) -> str:
+        """The type to compute in, by name."""
+        return str(self.checkpoint.dtype).removeprefix("torch.")
+
+    @property
+    def log(self) -> Path:
+        """For what processes write to standard error."""
+        return self.folder / "log"
+
+    def plan(self) -> Planned:
+        """What `tcf plan` says of the sweep, from trials made within the group."""
+        with control_group(self.group, self.folder, read_limit=self.read_limit) as group:
+            return self._commands("sweep").plan(group)
+
+    def extract(self, schedule: str, repeats: int) -> Outcome:
+        """`tcf extract` by a schedule; the run of median time. Resident runs without a group."""
+        found = sorted((self._extract_once(schedule) for _ in range(repeats)), key=lambda outcome: outcome.seconds)
+        return found[len(found) // 2]
+
+    def _extract_once(self, schedule: str) -> Outcome:
+        commands = self._commands(schedule)
+        shutil.rmtree(commands.cache, ignore_errors=True)
+        with ExitStack() as stack:
+            group = None
+            if schedule != "resident":
+                group = stack.enter_context(control_group(self.group, self.folder, read_limit=self.read_limit))
+            ended, measured = commands.extract(group)
+            ended.expect()
+            peak, read = (None, None) if group is None else (group.peak, group.read_bytes)
+        if measured.schedule != schedule:
+            sys.exit(f"expected the schedule {schedule}, found {measured.schedule}")
+        self._check_close(schedule, commands.vectors)
+        return Outcome(
+            len(self.texts),
+            measured.seconds,
+            measured.weight_bytes,
+            measured.disk_bytes,
+            ended,
+            peak,
+            read,
+            measured,
+        )
+
+    def accelerate(self, size: int, items: int) -> Outcome | None:
+        """Accelerate's disk offload in batches of a size; None where the group has too little memory for that."""
+        texts, vectors, result = (self.folder / name for name in ("texts.json", "vectors.npy", "accelerate.json"))
+        texts.write_text(json.dumps(self.texts), encoding="utf-8")
+        command = [sys.executable, str(_HERE / "offload_accelerate.py"), "--model", str(self.checkpoint.folder)]
+        command += ["--texts", str(texts), "--items", str(items), "--size", str(size), "--memory", str(self.group)]
+        command += ["--dtype", self.dtype, "--vectors", str(vectors), "--result", str(result)]
+        drop_from_cache(self.checkpoint.folder)
+        with control_group(self.group, self.folder, read_limit=self.read_limit) as group:
+            ended = watch(group.command(command), log=self.log)
+            peak, read = group.peak, group.read_bytes
+        if ended.status == -signal.SIGKILL:
+            print(f"accelerate, batch {size}: killed for want of memory", flush=True)
+            return None
+        measured = json.loads(_text(ended, result))
+        self._check_close(f"accelerate, batch {size}", np.load(vectors))
+        print(f"accelerate, batch {size}: {measured['on_disk']} of {measured['modules']} parts on disk", flush=True)
+        return Outcome(
+            measured["items"],
+            measured["seconds"],
+            measured["weight_bytes"],
+            measured["disk_bytes"],
+            ended,
+            peak,
+            read,
+        )
+
+    def _commands(self, schedule: str) -> Commands:
+        settings = ["--schedule", schedule, "--dtype", self.dtype, "--storage", "float32"]
+        if schedule == "sweep":
+            settings += ["--max-memory", f"cpu={self.max_memory}"]
+        folder = self.folder / schedule
+        folder.mkdir(exist_ok=True)
+        return Commands(self.checkpoint.folder, self.dataset, folder, tuple(settings))
+
+    def _check_close(self, name: str, theirs: Vectors) -> None:
+        """Ends this program where vectors of the same texts do not agree with the first ones."""
+        if self.vectors is None:
+            self.vectors = theirs
+            return
+        ours = self.vectors[: len(theirs)]
+        own, other = _cosines(ours, theirs), _cosines(np.roll(ours, 1, axis=0), theirs)
+        lowest, usual = float(own.min()), statistics.median(other.tolist())
+        print(f"{name}: lowest cosine with tcf's vectors {lowest:.7f}, with another title's {usual:.3f}", flush=True)
+        if not lowest > (1 - 1e-5 if self.dtype == "float32" else 0.99) or lowest <= usual:
+            sys.exit(f"{name}: its vectors differ from tcf's")
+
+
+def _text(ended: Ended, result: Path) -> str:
+    """What a process that ended well has left in a file."""
+    ended.expect()
+    text = result.read_text(encoding="utf-8")
+    result.unlink()
+    return text
+
+
+def _cosines(ours: Vectors, theirs: Vectors) -> Vectors:
+    found: Vectors = (ours * theirs).sum(1) / (np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1))
+    return found

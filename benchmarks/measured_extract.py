@@ -1,0 +1,98 @@
+"""`tcf extract`, the command itself, with a watch on the time from the loaded model to the last vector.
+
+    python benchmarks/measured_extract.py RESULT.json --data DATASET --model FOLDER --out CACHE ...
+
+What it read and how long it took goes to RESULT.json. In a sweep the checkpoint is dropped from the page cache when the
+clock starts, so that every weight comes from the disk.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from processes import drop_from_cache, read_of_disks
+
+from tcf import cli
+from tcf.extract import engines, fill
+from tcf.extract.engine import Engine
+from tcf.extract.sweep import SweepEngine
+from tcf.models.folder import ModelFolder
+
+__all__ = ["Measured"]
+
+
+@dataclass
+class Measured:
+    """What an extraction took.
+
+    Attributes:
+        load_seconds: from the beginning of loading to its end.
+        seconds: from there to the end.
+        weight_bytes: bytes of weights read from files, loading included; None where the schedule does not count.
+        disk_bytes: bytes read of disks from the loaded model to the end, by all threads of the process.
+        schedule: of the engine.
+        tokens_per_batch: that it ran at once.
+        done: whether it came to its end.
+    """
+
+    load_seconds: float = 0.0
+    seconds: float = 0.0
+    weight_bytes: int | None = None
+    disk_bytes: int = 0
+    schedule: str = ""
+    tokens_per_batch: int = 0
+    done: bool = False
+
+
+class _Watch:
+    """Stands where the stage loads a model and fills caches."""
+
+    def __init__(self) -> None:
+        self.measured = Measured()
+        self._engine: Engine | None = None
+        self._began = 0.0
+
+    def load(self, folder: ModelFolder, *rest: Any) -> Engine:
+        """Load a model and start the clock."""
+        began = time.perf_counter()
+        self._engine = engines.load_engine(folder, *rest)
+        self.measured.load_seconds = time.perf_counter() - began
+        if isinstance(self._engine, SweepEngine):
+            drop_from_cache(folder.path)
+        self.measured.disk_bytes = -read_of_disks()
+        self._began = time.perf_counter()
+        return self._engine
+
+    def fill(self, *arguments: Any, **named: Any) -> Any:
+        """Fill the caches and stop the clock."""
+        found = fill.fill(*arguments, **named)
+        measured, engine = self.measured, self._engine
+        if engine is not None:
+            measured.seconds = time.perf_counter() - self._began
+            measured.disk_bytes += read_of_disks()
+            measured.schedule, measured.tokens_per_batch = engine.facts["schedule"], engine.tokens_per_batch
+            measured.weight_bytes = engine.stream.bytes_read if isinstance(engine, SweepEngine) else None
+            measured.done = True
+        return found
+
+
+def main() -> None:
+    """Run the command."""
+    result = Path(sys.argv[1])
+    sys.argv = ["tcf", "extract", *sys.argv[2:]]
+    watch = _Watch()
+    run: Callable[[], None] = cli.main
+    with patch("tcf.extract.planned.load_engine", watch.load), patch("tcf.extract.planned.fill", watch.fill):
+        try:
+            run()
+        finally:
+            result.write_text(json.dumps(asdict(watch.measured)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

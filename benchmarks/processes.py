@@ -1,0 +1,132 @@
+"""Processes that are measured from outside: how long they take, and how much memory they have at most."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Ended", "drop_from_cache", "end_orderly", "expect", "mib", "read_of_disks", "table", "watch"]
+
+_BETWEEN_LOOKS = 0.01  # seconds
+_UNBACKED = re.compile(rb"^Rss(?:Anon|Shmem):\s+(\d+) kB", re.MULTILINE)
+_LINES_SHOWN = 15
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process was like.
+
+    Attributes:
+        status: its exit status; of one that was killed the signal, negative.
+        seconds: from start to end.
+        peak: most bytes of memory that no file backs, anonymous and shared; looked at a hundred times a second.
+        resident: most bytes of all memory, pages of files included, as the system counts it.
+        output: what it wrote to standard output.
+        log: the file with what it wrote to standard error.
+    """
+
+    status: int
+    seconds: float
+    peak: int
+    resident: int
+    output: str
+    log: Path
+
+    def expect(self, status: int = 0) -> "Ended":
+        """The same; ends this program with the last lines of the log if the process ended otherwise."""
+        if self.status != status:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_SHOWN:]
+            sys.exit("\n".join([*lines, f"expected a process to end with status {status}, found {self.status}"]))
+        return self
+
+
+def watch(
+    command: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    kill: Callable[[], bool] | None = None,
+) -> Ended:
+    """Run a command to its end, and look at its memory all the time.
+
+    Args:
+        command: program and arguments; the program must not hand its work to children, whose memory is not seen.
+        log: where standard error goes; appended to.
+        env: variables beside this process's own.
+        kill: asked at every look whether to kill the process with SIGKILL.
+    """
+    out = log.with_suffix(".out")
+    with log.open("ab") as errors, out.open("wb") as output:
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=errors, env={**os.environ, **(env or {})})
+        try:
+            status, resident, peak = _await(process.pid, kill)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        process.returncode = status
+        seconds = time.monotonic() - began
+    return Ended(status, seconds, peak, resident, out.read_text(encoding="utf-8"), log)
+
+
+def _await(pid: int, kill: Callable[[], bool] | None) -> tuple[int, int, int]:
+    """Status, and the most resident and unbacked memory in bytes, of a child process."""
+    peak = 0
+    while True:
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024, peak
+        peak = max(peak, _unbacked(pid))
+        if kill is not None and kill():
+            os.kill(pid, signal.SIGKILL)
+            kill = None
+        time.sleep(_BETWEEN_LOOKS)
+
+
+def _unbacked(pid: int) -> int:
+    """Bytes of anonymous and shared memory; none of a process that has just ended."""
+    return 1024 * sum(int(found) for found in _UNBACKED.findall(Path(f"/proc/{pid}/status").read_bytes()))
+
+
+def drop_from_cache(folder: Path) -> None:
+    """Let the system forget the content of a folder's files, so that whoever reads them next reads the disk."""
+    for path in folder.iterdir():
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def end_orderly() -> None:
+    """Let SIGTERM end this program as an error does, so that processes and groups that it made end with it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def read_of_disks() -> int:
+    """Bytes that the threads of this process have had read from disks so far; what was in memory is not among them."""
+    found = re.search(r"^read_bytes: (\d+)", Path("/proc/self/io").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def expect(is_met: bool, expected: str, found: str) -> bool:
+    """Say so on standard error where something is not as expected; returns whether it is."""
+    if not is_met:
+        print(f"expected {expected}, found {found}", file=sys.stderr)
+    return is_met
+
+
+def mib(size: float | None) -> str:
+    """Bytes as MiB for a table; a dash for what was not measured."""
+    return "-" if size is None else f"{size / 2**20:,.0f}"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,127 @@
+"""Extractions whose plan does not hold, or that find something beside the cache."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tcf.extract.engines as engines
+from small_extractions import extracted, vectors
+from small_families import save_family
+from small_sweeps import engine, read, sequences_of
+from tcf.data import Dataset
+from tcf.errors import ModelError
+from tcf.extract.case import Case
+from tcf.extract.sweep import SweepEngine
+from tcf.models.apart import Inseparable, cannot_take_apart
+
+
+def inseparable(folder: Any, *arguments: Any, **named: Any) -> Any:
+    raise cannot_take_apart(folder.path, "it is made so")
+
+
+@pytest.fixture
+def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model fits as a whole."""
+    monkeypatch.setattr("tcf.extract.make_plan.shortfall", lambda case, draft: _lacking(draft))
+
+
+def _lacking(draft: Any) -> str | None:
+    return "more, found less" if draft.schedule == "resident" else None
+
+
+def test_what_cannot_be_taken_apart_runs_under_accelerate(
+    dataset: Dataset, opt: Path, tmp_path: Path, too_large: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setattr(engines, "open_skeleton", inseparable)
+    extracted(dataset, opt, tmp_path / "c", schedule="auto")
+    said = capfd.readouterr().err
+    assert f"extract: {opt}: this model cannot be taken apart into blocks (it is made so); pass --schedule" in said
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("schedule: ")] == ["sweep", "dispatch"]
+    monkeypatch.undo()
+    extracted(dataset, opt, tmp_path / "whole")
+    np.testing.assert_allclose(vectors(tmp_path / "c", dataset), vectors(tmp_path / "whole", dataset), atol=1e-5)
+
+
+def test_a_sweep_that_was_asked_for_is_not_replaced(
+    dataset: Dataset, opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "open_skeleton", inseparable)
+    with pytest.raises(Inseparable, match="it is made so"):
+        extracted(dataset, opt, tmp_path / "c", schedule="sweep")
+
+
+def test_shards_are_cut_as_before_when_less_memory_is_left(
+    dataset: Dataset, opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """Interrupted with all texts in one shard; then the plan, left alone, would take fewer."""
+    settings: dict[str, Any] = {"schedule": "sweep", "checkpoint_layers": 1, "tokens_per_batch": 64}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("tcf.extract.passing.Passage.leave", _interrupted)
+        extracted(dataset, opt, tmp_path / "c", **settings)
+    [kept] = tmp_path.glob(".c.*.sweep")
+    assert sorted(path.name for path in kept.rglob("block-*")) == ["block-1"]
+    monkeypatch.setattr("tcf.extract.sweep_plan._rows", lambda case, room: _few(case))
+    extracted(dataset, opt, tmp_path / "c", **settings)
+    assert "sweep: going on with block 2" in capfd.readouterr().err
+    assert len(list((tmp_path / "c" / "shards").iterdir())) == 1
+    assert not kept.exists()
+
+
+def _interrupted(self: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _few(case: Case) -> tuple[int, str]:
+    return case.config.shard_rows or 8, "memory"
+
+
+def test_unfinished_work_of_other_options_is_named(dataset: Dataset, opt: Path, tmp_path: Path, capfd: Any) -> None:
+    other = tmp_path / ".c.0123.sweep"
+    other.mkdir()
+    (other / "states.bin").write_bytes(bytes(2048))
+    extracted(dataset, opt, tmp_path / "c")
+    assert f"extract: {other} holds 2.0 KiB of unfinished work of another encoder or other options" in (
+        capfd.readouterr().err
+    )
+    assert other.exists()
+
+
+def test_settings_that_are_of_no_use_are_named(dataset: Dataset, opt: Path, tmp_path: Path, capfd: Any) -> None:
+    extracted(dataset, opt, tmp_path / "c", checkpoint_layers=2)
+    assert "extract: not used: --checkpoint-layers, which is for a sweep; the schedule is resident" in (
+        capfd.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_weights_that_change_while_they_are_read_are_noticed(
+    replaced: bool, family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = save_family("opt", tmp_path / "m")
+    loaded = engine(path, "sweep", ("disk",) * 3)
+    assert isinstance(loaded, SweepEngine)
+    read(loaded, sequences_of(path), tmp_path / "s")
+    file = sorted(path.glob("*.safetensors"))[0]
+    content = file.read_bytes()
+    if replaced:
+        file.unlink()
+    file.write_bytes(content)
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(ModelError, match=f"{file.name}: was changed while weights were read from it"):
+        read(loaded, sequences_of(path), tmp_path / "s")
+    loaded.close()
+
+
+def test_memory_that_runs_out_while_loading_is_told(
+    dataset: Dataset, opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*arguments: Any, **named: Any) -> Any:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: ...")
+
+    monkeypatch.setattr("tcf.extract.stream.PartBuffer", none_left)
+    with pytest.raises(ModelError, match="memory ran out while weights were loaded .*DefaultCPUAllocator"):
+        extracted(dataset, opt, tmp_path / "c", schedule="sweep")
