@@ -19,9 +19,14 @@ from tcf.models.encoder import resolve_dtype
 from tcf.models.folder import open_model_folder
 from tcf.models.opt_sizes import opt_size
 
-__all__ = ["CPU_RATES", "GIB", "GPU_RATES", "MIB", "TORCH", "cpu_machine", "gpu_machine", "opt_config", "plan"]
+__all__ = ["CPU_RATES", "GIB", "GPU_RATES", "KEYS", "MIB", "TORCH", "cpu_machine", "gpu_machine", "opt_config", "plan"]
 
 MIB, GIB = 2**20, 2**30
+# What programs that read a plan may rely on.
+KEYS = {
+    "schedule", "parameters", "checkpoint_bytes", "weight_bytes_read", "macro_batches", "tokens", "flops", "seconds",
+    "items_per_second", "peak_memory_bytes", "output_bytes",
+}  # fmt: skip
 TORCH = 100 * MIB  # what the memory of the program itself is taken to grow by
 GPU_RATES = Rates(products=600e12, plain=600e12, block_share=0.8, storage=6e9, copy=50e9)
 CPU_RATES = Rates(products=0.3e12, plain=0.25e12, block_share=0.8, storage=1e9)

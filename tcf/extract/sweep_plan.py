@@ -2,7 +2,7 @@
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tcf.errors import ConfigError
 from tcf.extract.case import MOST_ROWS, Case
@@ -138,7 +138,8 @@ def _rows(case: Case, room: _Room) -> tuple[int, StatesPlace]:
     if case.config.shard_rows is not None:
         rows, alone = case.config.shard_rows, case.macro_batches(case.config.shard_rows) <= 1
         met = min(rows, everything)
-        return rows, next((place for place in places if _most(case, room, place, alone=alone) >= met), "disk")
+        unsaved = replace(room, disk=math.inf)  # whether the disk has room for them is asked in the end
+        return rows, next((place for place in places if _most(case, unsaved, place, alone=alone) >= met), "disk")
     if everything <= MOST_ROWS:
         for place in places:
             if _most(case, room, place, alone=True) >= everything:

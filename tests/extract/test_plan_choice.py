@@ -8,17 +8,13 @@ from typing import Any
 
 import pytest
 
-from small_plans import CPU_RATES, GIB, MIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
+from small_plans import CPU_RATES, GIB, KEYS, MIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
 from tcf.errors import ConfigError
 from tcf.extract.plan import places_in_words
 from tcf.extract.plan_text import plan_text
 from tcf.extract.rates import Rates
 from tcf.extract.workload import Workload, expected_workload
 
-KEYS = {
-    "schedule", "parameters", "checkpoint_bytes", "weight_bytes_read", "macro_batches", "tokens", "flops", "seconds",
-    "items_per_second", "peak_memory_bytes", "output_bytes",
-}  # fmt: skip
 BLOCK_13B = 12 * 5120**2 + 13 * 5120
 AROUND_13B = (50_272 + 2050 + 2) * 5120
 
@@ -125,6 +121,12 @@ def test_dispatch_reads_for_every_micro_batch(thirteen: Path) -> None:
     assert found.seconds == pytest.approx(found.compute_seconds + found.read_seconds)
     assert found.places == found.dispatch_map
     assert found.peak_memory_bytes["cpu"] <= 10 * GIB
+
+
+def test_dispatch_fetches_one_matrix_at_a_time(thirteen: Path) -> None:
+    """Hooks bring the weights that are a module's own, and no whole block."""
+    found = plan(thirteen, cpu_machine(10 * GIB), 1000, schedule="dispatch", dtype="float16", tokens_per_batch=448)
+    assert found.memory_parts["cpu"]["slots"] == 2 * (4 * 5120**2 + 4 * 5120)  # fc1 with its bias
 
 
 def test_a_model_without_blocks_that_can_be_told(family: Callable[[str], Path]) -> None:

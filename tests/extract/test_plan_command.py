@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from small_extractions import TEXTS
 from small_models import save_dataset
-from small_plans import CPU_RATES, opt_config
+from small_plans import CPU_RATES, KEYS, opt_config
 from tcf.cli import app
 from tcf.data import Dataset
 from tcf.errors import ConfigError, DataError, ModelError
@@ -127,22 +127,6 @@ def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
     dataset = save_dataset(tmp_path / "d", TEXTS)
     with pytest.raises(ConfigError, match=r"--out: expected .* of free disk space .*, found 100 B"):
         run("--model", "opt-125m", "--data", dataset.path, "--out", tmp_path, "--max-memory", "disk=100")
-
-
-# What programs that read a plan may rely on.
-KEYS = {
-    "schedule",
-    "parameters",
-    "checkpoint_bytes",
-    "weight_bytes_read",
-    "macro_batches",
-    "tokens",
-    "flops",
-    "seconds",
-    "items_per_second",
-    "peak_memory_bytes",
-    "output_bytes",
-}
 
 
 def test_the_largest_size_on_a_processor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
