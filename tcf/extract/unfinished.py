@@ -72,7 +72,8 @@ class Unfinished:
     def of_others(self) -> list[Path]:
         """What was left by extractions into the same cache with another encoder or other options."""
         cache = self.folder.name.rsplit(".", 2)[0]
-        return sorted(set(self.folder.parent.glob(f"{glob.escape(cache)}.*.sweep")) - {self.folder})
+        found = self.folder.parent.glob(f"{glob.escape(cache)}.{'[0-9a-f]' * 32}.sweep")
+        return sorted(set(found) - {self.folder})
 
     def clear(self, *, others: bool) -> None:
         """All that was to be done here is done.
