@@ -1,5 +1,6 @@
 """Sweeps that are interrupted and go on from what was saved."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -215,3 +216,27 @@ def test_a_full_disk_is_told_and_the_next_attempt_goes_on_from_what_was_saved_be
     found = read(loaded(path, dtype=dtype), sequences, scratch, lambda *words: notes.extend(filter(None, words[2:])))
     assert notes[0] == "going on with block 2/3"
     assert all(torch.equal(found[layer], expected[layer]) for layer in found)
+
+
+def test_of_several_that_were_saved_the_newest_is_taken_up(family: Callable[[str], Path], tmp_path: Path) -> None:
+    path, scratch = family("opt"), tmp_path / "s"
+    interrupted(path, scratch, "block 2/3")
+    shutil.copytree(scratch / "block-1", tmp_path / "kept")
+    interrupted(path, scratch, "block 3/3")
+    # As a kill leaves them that comes before the older one is removed.
+    shutil.copytree(tmp_path / "kept", scratch / "block-1")
+    notes: list[str] = []
+    read(loaded(path), sequences_of(path), scratch, lambda *words: notes.append(words[2]))
+    assert notes[0] == "going on with block 3/3"
+
+
+@pytest.mark.parametrize("states", ["memory", "disk"])
+def test_states_of_a_type_that_blocks_widen_are_taken_up_as_they_were(
+    states: str, family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = family("t5")
+    sequences = sequences_of(path)
+    interrupted(path, tmp_path / "s", "block 3/3", dtype=torch.float16, states=states)
+    found = read(loaded(path, dtype=torch.float16, states=states), sequences, tmp_path / "s")
+    expected = own_states("t5", path, sequences, torch.float16)
+    assert {layer: torch.equal(found[layer], expected[layer]) for layer in found} == dict.fromkeys(found, True)

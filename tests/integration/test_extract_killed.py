@@ -241,7 +241,7 @@ def test_interrupted_by_a_signal_it_says_so_on_one_line_and_goes_on(one: Work) -
         printed, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == status
         assert printed == ""
-        told = [line for line in said.splitlines() if not line.startswith("extract: ")]
+        told = [line for line in said.splitlines() if line.startswith("tcf: ")]
         assert len(told) == 1
         assert told[0].startswith(f"tcf: interrupted by {number.name}; ")
         after = published(out)
