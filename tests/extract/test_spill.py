@@ -14,6 +14,7 @@ from small_families import save_family, store_weights, stored_weights
 from small_sweeps import CPU, engine, largest_file, own_states, read, sequences_of, silent
 from tcf.errors import RunError
 from tcf.extract.sinks import TokenSink, VectorSink
+from tcf.extract.spill import Spill
 from tcf.extract.sweep import SweepEngine
 from tcf.files import MANIFEST
 
@@ -93,6 +94,17 @@ def test_what_is_saved_every_two_blocks(family: Callable[[str], Path], tmp_path:
     assert not (tmp_path / "s").exists()
     interrupted(family("opt"), tmp_path / "s", "block 3/3", every=2)
     assert saved(tmp_path / "s") == ["block-2"]
+
+
+def test_nothing_is_saved_after_the_last_block(
+    family: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks: list[int] = []
+    monkeypatch.setattr(Spill, "save", lambda self, block: blocks.append(block))
+    for every, expected in ((1, [1, 2]), (2, [2]), (3, [])):
+        blocks.clear()
+        read(loaded(family("opt"), every=every), sequences_of(family("opt")), tmp_path / "s")
+        assert blocks == expected
 
 
 def damage(place: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from small_families import save_family, store_weights, stored_weights
-from small_sweeps import CPU, WITH_BLOCKS, engine, largest_file, own_states, read, sequences_of
+from small_sweeps import CPU, LAYERS, WITH_BLOCKS, engine, largest_file, own_states, read, sequences_of, silent
 from tcf.errors import ModelError, RunError
 from tcf.extract.batches import micro_batches
 from tcf.extract.engine import NotFinite
+from tcf.extract.sinks import VectorSink
 from tcf.extract.states import FileStates
 from tcf.extract.sweep import SweepEngine
 
@@ -101,6 +102,10 @@ def test_every_weight_is_read_once_a_macro_batch_and_those_that_stay_only_once(
         read(loaded, sequences, tmp_path)
         assert loaded.stream.bytes_read == bytes_of(path, "model.decoder.") + bytes_of(path, again)
         loaded.close()
+        # Of blocks that stream nothing is held on to.
+        for lane in loaded.lanes:
+            there = [not any(weight.is_meta for weight in block.parameters()) for block in lane.blocks]
+            assert there == [place == "cpu" for place in places]
 
 
 @pytest.mark.parametrize(("layers", "blocks"), [((0,), ()), ((2,), ("layers.0.", "layers.1."))])
@@ -130,17 +135,29 @@ def test_progress_counts_every_text_and_token_once(family: Callable[[str], Path]
     assert list(dict.fromkeys(note for _, _, note in told)) == ["block 1/3", "block 2/3", "block 3/3"]
 
 
-def test_texts_without_tokens_are_passed_over(family: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("schedule", "places"), [("sweep", DISK), ("pipeline", ("cpu",) * 3)])
+def test_texts_without_tokens_are_passed_over(
+    schedule: str, places: tuple[str, ...], family: Callable[[str], Path], tmp_path: Path
+) -> None:
     sequences = sequences_of(family("opt"))
     rows = np.arange(3)
     empty = type(sequences)(sequences.tokens[:0], np.zeros(4, np.int64), 0)
-    loaded = engine(family("opt"), "sweep", DISK)
+    loaded = engine(family("opt"), schedule, places, devices=("cpu", "cpu"))
     assert {layer: len(rows) for layer, rows in read(loaded, empty, tmp_path).items()} == {0: 0, 2: 0, -1: 0}
     both = type(sequences).concatenate([sequences.take(rows), empty])
-    found = read(loaded, both, tmp_path)
+    told: list[float] = []
+    found = read(loaded, both, tmp_path, lambda *words: told.append(words[0]))
     alone = read(loaded, sequences.take(rows), tmp_path)
-    loaded.close()
     assert all(torch.equal(found[layer], alone[layer]) for layer in found)
+    assert sum(told) == pytest.approx(6)
+    sinks = {layer: [VectorSink(6, 32, torch.float32, "mean", CPU)] for layer in LAYERS}
+    for [sink] in sinks.values():
+        sink.rows.fill_(7.0)
+    order = loaded.encode(both, sinks, scratch=tmp_path, advance=silent)
+    for [sink] in sinks.values():
+        vectors = sink.vectors(order)
+        assert (vectors[:3] != 7).all() and (vectors[3:] == 0).all()
+    loaded.close()
 
 
 @pytest.mark.parametrize("schedule", ["sweep", "pipeline"])

@@ -213,6 +213,8 @@ def test_what_did_not_fit_before_an_interruption_is_not_published_after_it(
     model: Path, tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_letter(model, 1e6)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     settings: dict[str, Any] = {"schedule": "sweep", "checkpoint_layers": 1, "layers": (0, -1), "storage": "float16"}
     leave = SweepEngine._in_place
 
@@ -230,6 +232,7 @@ def test_what_did_not_fit_before_an_interruption_is_not_published_after_it(
     with pytest.raises(ModelError, match=rf"{ITEM}layer 0 gives .* does not fit float16 .*pass --storage float32"):
         extracted(dataset, model, tmp_path / "c", **settings)
     assert not list(tmp_path.glob("c/[!.]*"))
+    assert not list((tmp_path / "here").iterdir())  # the text is looked at alone, which nothing is saved of
 
 
 @pytest.mark.parametrize("how", ["spilled", "saved"])

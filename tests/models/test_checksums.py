@@ -249,6 +249,7 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from tcf.models import checksums
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have been ignored where this was started
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 began = time.monotonic()
 plain = checksums.hashlib.sha256
