@@ -11,6 +11,7 @@ from tcf.errors import ModelError
 from tcf.models.configuration import may_run_code, read_configuration
 from tcf.models.failures import failures, quiet, reason
 from tcf.models.folder import ModelFolder
+from tcf.models.loader_lock import LOADER_LOCK
 from tcf.models.loading import auto_class, body_of
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def bare_model(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bo
     own_code = may_run_code(folder.path, folder.settings, trust_remote_code=trust_remote_code)
     config = read_configuration(folder.path, folder.settings, trust_remote_code=trust_remote_code)
     try:
-        with torch.device("meta"), meta_device_safe_creation_ops():
+        with LOADER_LOCK, torch.device("meta"), meta_device_safe_creation_ops():
             model: PreTrainedModel = auto_class(folder).from_config(config, dtype=dtype, trust_remote_code=own_code)
     except failures() as error:
         raise _cannot_build(folder, error) from None
@@ -82,7 +83,8 @@ def build_buffers(model: "PreTrainedModel", folder: ModelFolder, stored: Contain
                 module._is_hf_initialized = False  # type: ignore[assignment]
     try:
         # Only modules that are marked so are initialised; of these, parameters on the meta device take no numbers.
-        model.initialize_weights()  # type: ignore[no-untyped-call]
+        with LOADER_LOCK:
+            model.initialize_weights()  # type: ignore[no-untyped-call]
     except failures() as error:
         raise _cannot_build(folder, error) from None
 

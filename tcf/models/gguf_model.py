@@ -20,6 +20,7 @@ from torch import Tensor
 from tcf.errors import ModelError
 from tcf.models.failures import failures, quiet, reason
 from tcf.models.gguf_tokenizer import load_gguf_tokenizer
+from tcf.models.loader_lock import LOADER_LOCK
 from tcf.progress import Progress
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _load(folder: Path) -> tuple[Any, Mapping[str, Any]]:
 
     quiet()
     # The bar of the reader below cannot be turned off, and would go into log files.
-    with contextlib.redirect_stderr(io.StringIO()):
+    with LOADER_LOCK, contextlib.redirect_stderr(io.StringIO()):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
             gguf_file="model.gguf",

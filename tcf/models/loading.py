@@ -12,6 +12,7 @@ from tcf.errors import ModelError
 from tcf.models.configuration import may_run_code
 from tcf.models.failures import failures, quiet, reason
 from tcf.models.folder import ModelFolder
+from tcf.models.loader_lock import LOADER_LOCK
 from tcf.models.weight_files import weight_files
 
 if TYPE_CHECKING:
@@ -60,17 +61,18 @@ def load_model(
     own_code = may_run_code(folder.path, folder.settings, trust_remote_code=trust_remote_code)
     weight_files(folder.path)
     try:
-        # Shapes that differ are let through to the report, because the error would not say which they are.
-        model, report = auto_class(folder).from_pretrained(
-            str(folder.path),
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=own_code,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            device_map=None if dispatch is None else _whole_map(folder, dtype, dispatch, own_code=own_code),
-            offload_folder=None if dispatch is None else str(dispatch.folder),
-        )
+        with LOADER_LOCK:
+            # Shapes that differ are let through to the report, because the error would not say which they are.
+            model, report = auto_class(folder).from_pretrained(
+                str(folder.path),
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=own_code,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                device_map=None if dispatch is None else _whole_map(folder, dtype, dispatch, own_code=own_code),
+                offload_folder=None if dispatch is None else str(dispatch.folder),
+            )
     except failures() as error:
         raise ModelError(
             f"{folder.path}: config.json and weights cannot be loaded ({reason(error)}); fetch the model anew"

@@ -17,6 +17,7 @@ __all__ = [
     "ReadPool",
     "TypedBuffer",
     "attach",
+    "bytes_of",
     "detach",
     "is_as_stored",
     "move_buffers",
@@ -57,7 +58,7 @@ class PartBuffer:
             ModelError: a file cannot be opened or read, or ends too early.
         """
         tensors = _laid_out(self._memory, _kinds(weights, stored=True))
-        pool.read([(stored, _bytes_of(tensor)) for (stored, _), tensor in tensors.items()])
+        pool.read([(stored, bytes_of(tensor)) for (stored, _), tensor in tensors.items()])
         return [tensors[weight.stored, weight.stored.dtype] for weight in weights]
 
 
@@ -210,7 +211,8 @@ def _laid_out(memory: Tensor, kinds: Iterable[_Kind]) -> dict[_Kind, Tensor]:
     return tensors
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor on the CPU."""
     array: Any = tensor.view(-1).view(torch.uint8).numpy()
     return memoryview(array)
 

@@ -15,6 +15,7 @@ from tcf.errors import ModelError
 from tcf.models.empty import bare_model, build_buffers, storage_of
 from tcf.models.failures import failures, reason
 from tcf.models.folder import ModelFolder
+from tcf.models.loader_lock import LOADER_LOCK
 from tcf.models.stored import StoredTensor
 
 if TYPE_CHECKING:
@@ -86,16 +87,17 @@ def place_weights(
     loader: Any = type(bare)
     placeholders = {tensor.name: Placeholder(tensor) for tensor in tensors}
     try:
-        model, report = loader.from_pretrained(
-            None,
-            config=bare.config,
-            state_dict=placeholders,
-            dtype=dtype,
-            device_map={"": "meta"},  # what is missing takes no memory either
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        with LOADER_LOCK:
+            model, report = loader.from_pretrained(
+                None,
+                config=bare.config,
+                state_dict=placeholders,
+                dtype=dtype,
+                device_map={"": "meta"},  # what is missing takes no memory either
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
     except failures() as error:
         raise ModelError(
             f"{folder.path}: config.json and weights do not fit together ({reason(error)}); fetch the model anew, or "
