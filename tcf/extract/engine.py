@@ -25,9 +25,11 @@ __all__ = [
     "Engine",
     "NotFinite",
     "as_device_full",
+    "finite_flag",
     "is_out_of_memory",
     "on_device",
     "put_nothing",
+    "untold",
 ]
 
 
@@ -69,6 +71,18 @@ class Advance(Protocol):
 
     def __call__(self, texts: float, tokens: float, note: str = "") -> None:
         """So many texts and tokens more are done; parts of them where a pass goes through them several times."""
+
+
+def untold(texts: float, tokens: float, note: str = "") -> None:
+    """Nobody is told how far it is."""
+
+
+def finite_flag(states_BTD: Tensor) -> Tensor:
+    """Whether all states are finite, as a flag on their device, without waiting for it.
+
+    A sum is finite where all that is summed is, and much quicker than to ask each number.
+    """
+    return torch.isfinite(states_BTD.sum(dtype=torch.float32))
 
 
 class Engine(Protocol):

@@ -19,7 +19,7 @@ from tcf.extract.settings import Settings
 from tcf.extract.stream import BlockStream
 from tcf.extract.sweep import SweepEngine
 from tcf.models.calls import OutputShapes
-from tcf.models.encoder import load_encoder
+from tcf.models.encoder import Encoder, load_encoder
 from tcf.models.fast import make_fast
 from tcf.models.folder import ModelFolder
 from tcf.models.loading import Dispatch
@@ -94,14 +94,7 @@ def load_resident(
     Raises:
         ModelError: it cannot be loaded.
     """
-    encoder = load_encoder(
-        folder,
-        settings.dtype,
-        settings.device,
-        layers=layers,
-        project_out=config.project_out,
-        trust_remote_code=config.trust_remote_code,
-    )
+    encoder = _whole(folder, layers, config, settings, None)
     make_fast(encoder, compile=config.compile)
     tokens = tokens_per_batch or remembered_micro_batch(
         encoder, settings.dtype, home() / "trials", compiled=config.compile
@@ -118,20 +111,8 @@ def load_dispatched(
         ModelError: it cannot be loaded.
     """
     offload = TemporaryDirectory(prefix="tcf-offload-")
-    encoder = load_encoder(
-        folder,
-        settings.dtype,
-        settings.device,
-        layers=layers,
-        project_out=config.project_out,
-        trust_remote_code=config.trust_remote_code,
-        dispatch=Dispatch(plan.dispatch_map, Path(offload.name)),
-    )
-    tokens = (
-        config.tokens_per_batch
-        or plan.micro_batch_tokens
-        or remembered_micro_batch(encoder, settings.dtype, home() / "trials", compiled=False)
-    )
+    encoder = _whole(folder, layers, config, settings, Dispatch(plan.dispatch_map, Path(offload.name)))
+    tokens = _tokens(plan)
     return ResidentEngine(encoder, tokens, _facts("dispatch", tokens, [settings.device]), offload)
 
 
@@ -206,6 +187,24 @@ def _ranges(plan: Plan) -> list[range]:
         return [range(n * i // k, n * (i + 1) // k) for i in range(k)]
     stops = [sum(plan.devices.index(place) <= i for place in plan.blocks) for i in range(k)]
     return [range(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+
+
+def _whole(
+    folder: ModelFolder,
+    layers: tuple[int, ...],
+    config: ExtractConfig,
+    settings: Settings,
+    dispatch: Dispatch | None,
+) -> Encoder:
+    return load_encoder(
+        folder,
+        settings.dtype,
+        settings.device,
+        layers=layers,
+        project_out=config.project_out,
+        trust_remote_code=config.trust_remote_code,
+        dispatch=dispatch,
+    )
 
 
 def _skeleton(folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings) -> Skeleton:

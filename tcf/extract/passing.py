@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tcf.extract.batches import MicroBatch
-from tcf.extract.engine import NotFinite, on_device
+from tcf.extract.engine import NotFinite, finite_flag, on_device
 from tcf.extract.lane import Lane
 from tcf.extract.sinks import Sink
 from tcf.extract.states import HiddenStates
@@ -112,8 +112,7 @@ class Passage:
         self.states.put(batch, states_BTD)
         for sink in self.sinks.get(layer, ()):
             sink.put(batch, states_BTD)
-        # A sum is finite where all that is summed is, and much quicker than to ask each number.
-        return torch.isfinite(states_BTD.sum(dtype=torch.float32))
+        return finite_flag(states_BTD)
 
     def _check(self, layer: int, flags: Sequence[Tensor]) -> None:
         """Raise the first text whose states are not finite; this waits for the device."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tcf.extract.batches import MicroBatch, in_order, micro_batches
 from tcf.extract.channel import Channel
-from tcf.extract.engine import Advance, NotFinite, as_device_full, on_device, put_nothing
+from tcf.extract.engine import Advance, NotFinite, as_device_full, finite_flag, on_device, put_nothing, untold
 from tcf.extract.lane import Lane
 from tcf.extract.sinks import Sink
 from tcf.extract.swept import SweptEncoder
@@ -169,12 +169,12 @@ class PipelineEngine:
 
     def _read_alone(self, sequences: TokenSequences, sinks: Sinks) -> None:
         tokens = max(1, int(sequences.offsets[-1]))
-        replace(self, tokens_per_batch=tokens).encode(sequences, sinks, scratch=Path(), advance=_silent)
+        replace(self, tokens_per_batch=tokens).encode(sequences, sinks, scratch=Path(), advance=untold)
 
 
 def _give(flowing: _Flowing, layer: int, states_BTD: Tensor, sinks: Sinks) -> None:
     """Give a layer's states to its sinks, and note whether they are finite."""
-    flowing.finite.append(torch.isfinite(states_BTD.sum(dtype=torch.float32)))
+    flowing.finite.append(finite_flag(states_BTD))
     for sink in sinks.get(layer, ()):
         sink.put(flowing.batch, states_BTD)
 
@@ -187,7 +187,3 @@ def _check(flowing: _Flowing) -> None:
     texts = torch.isfinite(flowing.states_BTD).flatten(1).all(dim=1).tolist()
     if False in texts:
         raise NotFinite(finite.index(False), int(flowing.batch.rows[texts.index(False)]))
-
-
-def _silent(texts: float, tokens: float, note: str = "") -> None:
-    """Nobody is told."""

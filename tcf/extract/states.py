@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from tcf.errors import RunError
 from tcf.extract.batches import MicroBatch
 from tcf.files import staging_place, writing
+from tcf.models.part_buffers import bytes_of
 
 __all__ = ["FileStates", "HiddenStates", "KeptStates", "PinnedStates", "open_states", "read_file", "write_file"]
 
@@ -216,7 +217,7 @@ def read_file(file: int, tensor: Tensor, offset: int, path: Path) -> None:
     Raises:
         RunError: the file ends early.
     """
-    waiting = _bytes(tensor)
+    waiting = bytes_of(tensor)
     while waiting:
         try:
             n = os.preadv(file, [waiting], offset)
@@ -235,16 +236,10 @@ def write_file(file: int, tensor: Tensor, offset: int) -> None:
         tensor: on any device.
         offset: bytes before it.
     """
-    waiting = _bytes(tensor.to("cpu").contiguous())
+    waiting = bytes_of(tensor.to("cpu").contiguous())
     while waiting:
         n = os.pwritev(file, [waiting], offset)
         waiting, offset = waiting[n:], offset + n
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    """A contiguous tensor's memory."""
-    array: Any = tensor.view(-1).view(torch.uint8).numpy()
-    return memoryview(array)
 
 
 def open_states(

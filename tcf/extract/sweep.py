@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tcf.extract.batches import MicroBatch, in_order, micro_batches
 from tcf.extract.channel import Channel
-from tcf.extract.engine import Advance, as_device_full, on_device, put_nothing
+from tcf.extract.engine import Advance, as_device_full, on_device, put_nothing, untold
 from tcf.extract.lane import Lane
 from tcf.extract.passing import Passage
 from tcf.extract.plan import StatesPlace
@@ -154,7 +154,7 @@ class SweepEngine:
     def _read_alone(self, sequences: TokenSequences, sinks: Mapping[int, Sequence[Sink]]) -> None:
         tokens = max(1, int(sequences.offsets[-1]))
         engine = replace(self, tokens_per_batch=tokens, hidden_states="memory", checkpoint_layers=None)
-        engine.encode(sequences, sinks, scratch=Path(), advance=lambda texts, tokens, note="": None)
+        engine.encode(sequences, sinks, scratch=Path(), advance=untold)
 
     def _run(self, passage: Passage, loaded: Channel[Loaded], first: int, meeting: Meeting) -> None:
         """All blocks from `first` on, on the micro-batches of a lane."""
