@@ -164,7 +164,8 @@ class Bench:
         if self.vectors is None:
             self.vectors = theirs
             return
-        ours = self.vectors[: len(theirs)]
+        both = min(len(self.vectors), len(theirs))
+        ours, theirs = self.vectors[:both], theirs[:both]
         own, other = _cosines(ours, theirs), _cosines(np.roll(ours, 1, axis=0), theirs)
         lowest, usual = float(own.min()), statistics.median(other.tolist())
         print(f"{name}: lowest cosine with tcf's vectors {lowest:.7f}, with another title's {usual:.3f}", flush=True)
