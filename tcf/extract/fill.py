@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
+from tcf.ahead import ahead
 from tcf.config import ExtractConfig
 from tcf.data.cache_joins import JoinWriter
 from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
-from tcf.extract.ahead import ahead
 from tcf.extract.engine import Engine
 from tcf.extract.outputs import Output
 from tcf.extract.texts import Shard, Tally, cut_shards, one_part, read_texts

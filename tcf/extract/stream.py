@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tcf.extract.channel import Channel, Closed
+from tcf.channel import Channel, Closed
 from tcf.models.part_buffers import PartBuffer, TypedBuffer, is_as_stored, part_nbytes
 from tcf.models.read_pool import ReadPool
 from tcf.models.skeleton import Weight

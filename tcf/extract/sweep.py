@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tcf.channel import Channel
 from tcf.extract.batches import MicroBatch, in_order, micro_batches
-from tcf.extract.channel import Channel
 from tcf.extract.engine import Advance, as_device_full, on_device, put_nothing, untold
 from tcf.extract.lane import Lane
 from tcf.extract.passing import Passage

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
+from tcf.channel import Closed
 from tcf.extract.batches import MicroBatch
-from tcf.extract.channel import Closed
 from tcf.extract.engine import Advance
 
 __all__ = ["Meeting", "Pace", "together"]

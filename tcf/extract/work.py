@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tcf.ahead import Behind
 from tcf.data.cache_writer import shard_path
 from tcf.data.claims import beat, claim, release
 from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
-from tcf.extract.ahead import Behind
 from tcf.extract.engine import DeviceFull, Engine, NotFinite
 from tcf.extract.faults import fault, not_finite
 from tcf.extract.outputs import Output

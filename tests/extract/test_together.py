@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tcf.channel import Channel, Closed
 from tcf.errors import RunError
 from tcf.extract.batches import micro_batches
-from tcf.extract.channel import Channel, Closed
 from tcf.extract.together import Meeting, Pace, together
 
 [BATCH] = micro_batches(np.full(4, 3), 100)

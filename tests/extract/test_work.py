@@ -21,11 +21,11 @@ from small_caches import content
 from small_extractions import TEXTS, extracted, vectors
 from small_kills import run_program
 from small_models import save_dataset
+from tcf.ahead import Behind
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.keys import sequence_keys
 from tcf.errors import ModelError
 from tcf.extract import work
-from tcf.extract.ahead import Behind
 from tcf.extract.resident import ResidentEngine
 from tcf.files import this_machine
 from tcf.models.tokens import TokenSequences

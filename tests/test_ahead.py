@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcf.extract.ahead import Behind, ahead
+from tcf.ahead import Behind, ahead
 
 
 def wait_until(reached: "threading.Event") -> None:

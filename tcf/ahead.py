@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
-from tcf.extract.channel import Channel, Closed
+from tcf.channel import Channel, Closed
 
 __all__ = ["Behind", "ahead"]
 
