@@ -10,6 +10,8 @@ DEVELOP := .venv/installed-for-development
 BENCH := .venv/installed-for-benchmarks
 # A file with a text after a tab on each line.
 TEXTS ?= ../shared/data/games/items.tsv
+# A folder with behaviors.tsv and items.tsv.
+RAW ?= ../shared/data/games
 
 .PHONY: help quickstart test check bench clean
 
@@ -17,7 +19,8 @@ help:
 	@echo "make quickstart  the whole way on MovieLens 100K, with a table at the end"
 	@echo "make test        the tests"
 	@echo "make check       ruff (style, docstrings, format), mypy and the direction of imports"
-	@echo "make bench       speed beside other programs, on the texts of TEXTS=FILE"
+	@echo "make bench       speed beside other programs, on the texts of TEXTS=FILE and the users of RAW=FOLDER;"
+	@echo "                 RECTOOLS=PYTHON, an environment with RecTools, adds its SASRec"
 	@echo "make clean       remove .venv and the caches of tools"
 
 quickstart: $(USE)
@@ -37,6 +40,8 @@ bench: $(BENCH)
 	$(BIN)/python benchmarks/extract.py --texts $(TEXTS)
 	$(BIN)/python benchmarks/packing.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/tcf data prepare tcf $(RAW) --out build/bench/dataset
+	$(BIN)/python benchmarks/train.py --data build/bench/dataset --seconds 30 $(if $(RECTOOLS),--rectools $(RECTOOLS))
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -24,7 +24,8 @@ class Ended:
     Attributes:
         status: its exit status; of one that was killed the signal, negative.
         seconds: from start to end.
-        peak: most bytes of memory that no file backs, anonymous and shared; looked at a hundred times a second.
+        peak: most bytes of memory that no file backs, anonymous and shared; looked at a hundred times a second, to the
+            end or as long as was asked for.
         resident: most bytes of all memory, pages of files included, as the system counts it.
         output: what it wrote to standard output.
         log: the file with what it wrote to standard error.
@@ -51,6 +52,7 @@ def watch(
     log: Path,
     env: Mapping[str, str] | None = None,
     kill: Callable[[], bool] | None = None,
+    until: Path | None = None,
 ) -> Ended:
     """Run a command to its end, and look at its memory all the time.
 
@@ -59,13 +61,14 @@ def watch(
         log: where standard error goes; appended to.
         env: variables beside this process's own.
         kill: asked at every look whether to kill the process with SIGKILL.
+        until: memory is looked at until this file is there; None for to the end.
     """
     out = log.with_suffix(".out")
     with log.open("ab") as errors, out.open("wb") as output:
         began = time.monotonic()
         process = subprocess.Popen(command, stdout=output, stderr=errors, env={**os.environ, **(env or {})})
         try:
-            status, resident, peak = _await(process.pid, kill)
+            status, resident, peak = _await(process.pid, kill, until)
         except BaseException:
             process.kill()
             process.wait()
@@ -75,14 +78,15 @@ def watch(
     return Ended(status, seconds, peak, resident, out.read_text(encoding="utf-8"), log)
 
 
-def _await(pid: int, kill: Callable[[], bool] | None) -> tuple[int, int, int]:
+def _await(pid: int, kill: Callable[[], bool] | None, until: Path | None) -> tuple[int, int, int]:
     """Status, and the most resident and unbacked memory in bytes, of a child process."""
     peak = 0
     while True:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024, peak
-        peak = max(peak, _unbacked(pid))
+        if until is None or not until.exists():
+            peak = max(peak, _unbacked(pid))
         if kill is not None and kill():
             os.kill(pid, signal.SIGKILL)
             kill = None

@@ -10,10 +10,13 @@ from typing import Annotated, Literal
 import typer
 
 from tcf.cli_cache import CachesData, cache_app
-from tcf.cli_options import JsonOption, as_json_text, as_lines, configured
+from tcf.cli_options import JsonOption, as_json_text, as_lines, configured, inputs_of
 from tcf.cli_plan import plan_command
-from tcf.config import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig, TrainConfig
+from tcf.cli_runs import runs_command
+from tcf.cli_search import search_command
+from tcf.config import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig
 from tcf.errors import ConfigError, TcfError
+from tcf.train_config import TrainConfig
 
 __all__ = ["app", "main"]
 
@@ -28,13 +31,20 @@ data_app = typer.Typer(help="Fetch raw files, make datasets of them, and look at
 app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
 app.command("plan")(plan_command)
+app.command("runs")(runs_command)
+app.command("search")(search_command)
 
 DataOption = Annotated[Path, typer.Option("--data", help="Dataset directory, made by `tcf data prepare`.")]
 RunsData = Annotated[
     Path | None, typer.Option("--data", help="The run's dataset, if it is no longer where the run found it.")
 ]
-RunsCache = Annotated[
-    Path | None, typer.Option("--cache", help="The run's vector cache, if it is no longer where the run found it.")
+RunsCaches = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--cache",
+        help="The run's vector cache, if it is no longer where the run found it; each of several, in the order of "
+        "training.",
+    ),
 ]
 StatesDevice = Annotated[
     str, typer.Option("--device", help="Device to compute user states on: auto, cpu, cuda, cuda:1, ...")
@@ -131,20 +141,44 @@ def convert_command(
 def train_command(
     out: Annotated[Path, typer.Option("--out", help="Run directory to make.")],
     config: TrainConfig,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="Settings, dataset and caches as in this file: a run's config.toml, or a search's best.toml. Options "
+            "given here override it.",
+        ),
+    ] = None,
     data: CachesData = None,
     cache: Annotated[
-        Path | None, typer.Option("--cache", help="Vector cache, made by `tcf extract`; not needed for --items id.")
+        list[Path] | None,
+        typer.Option(
+            "--cache",
+            help="Vector cache, made by `tcf extract`; repeat for several, whose vectors stand side by side. Not "
+            "needed for --items id.",
+        ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print parameters, memory and steps, and stop; nothing is written.")
+    ] = False,
 ) -> None:
     """Train a recommender on cached vectors (TCF) or on learned ids (IDCF)."""
-    from tcf.train.stage import train
+    from tcf.launch.train_on_devices import train_on_devices
 
-    dataset = _dataset(data, cache)
-    if config.items == "id" and cache is not None:
-        print(f"{cache}: --items id needs no cache; its vectors are not read", file=sys.stderr)
-        cache = None
-    run = train(data=dataset, cache=cache, out=out, config=config)
-    print(as_lines({"run": str(run.path), **run.facts}))
+    in_file = (None, []) if file is None else inputs_of(file)
+    caches = cache or in_file[1]
+    dataset = _dataset(data or in_file[0], caches)
+    if config.items == "id" and caches:
+        print(f"{caches[0]}: --items id needs no cache; its vectors are not read", file=sys.stderr)
+        caches = []
+    if dry_run:
+        from tcf.train.estimate import estimate
+
+        print(as_lines(estimate(data=dataset, caches=caches, config=config).for_people()))
+        return
+    run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
+    if run is not None:
+        print(as_lines({"run": str(run.path), **run.facts}))
 
 
 @app.command("evaluate")
@@ -163,15 +197,15 @@ def evaluate_command(
         Path | None,
         typer.Option("--data", help="Dataset for --baseline; or the run's, if it is no longer where the run found it."),
     ] = None,
-    cache: RunsCache = None,
+    cache: RunsCaches = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank the whole catalogue for every user, and measure where the held-out item stands."""
     from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 
-    match run, baseline, data, cache:
+    match run, baseline, data, cache or None:
         case Path(), None, _, _:
-            done = evaluate_run(run, out=out, config=config, data=data, cache=cache)
+            done = evaluate_run(run, out=out, config=config, data=data, caches=cache or ())
         case None, str(), Path(), None:
             done = evaluate_baseline(baseline, data=data, out=out, config=config, seed=seed)
         case _:
@@ -191,13 +225,13 @@ def recommend_command(
         Path | None, typer.Option("--users", help="File of user ids, one a line; all if not given.")
     ] = None,
     data: RunsData = None,
-    cache: RunsCache = None,
+    cache: RunsCaches = None,
     device: StatesDevice = "auto",
 ) -> None:
     """Write each user's best items that the user has not met yet."""
     from tcf.evaluate.recommend import recommend
 
-    n_users = recommend(run, out=out, k=k, users=users, data=data, cache=cache, device=device)
+    n_users = recommend(run, out=out, k=k, users=users, data=data, caches=cache or (), device=device)
     print(f"{out}: up to {k} items for each of {n_users} users")
 
 
@@ -211,15 +245,15 @@ def pipeline_command(
     print(run_pipeline(read_pipeline(file)))
 
 
-def _dataset(data: Path | None, cache: Path | None) -> Path:
-    """The dataset named, or the only one that the cache knows."""
+def _dataset(data: Path | None, caches: list[Path]) -> Path:
+    """The dataset named, or the only one that the first cache knows."""
     if data is not None:
         return data
-    if cache is None:
+    if not caches:
         raise ConfigError("expected --data, found neither it nor a --cache that knows a dataset")
     from tcf.data.cache import VectorCache
 
-    return VectorCache.open(cache).only_dataset()
+    return VectorCache.open(caches[0]).only_dataset()
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

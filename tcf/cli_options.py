@@ -6,19 +6,26 @@ import inspect
 import json
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tcf.errors import ConfigError
+from tcf.settings_fields import from_mapping, read_toml
 
-__all__ = ["JsonOption", "as_json_text", "as_lines", "configured"]
+__all__ = ["JsonOption", "as_json_text", "as_lines", "configured", "inputs_of", "settings_of"]
 
+_INPUTS = "inputs"
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of plain lines.")]
 
 
 def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Turn a command's parameter `config` into one option for every field of a configuration dataclass.
+
+    A command with a parameter `file` takes its settings from that configuration file, if one is given; options given
+    on the command line override it.
 
     Args:
         kind: one of the dataclasses of `tcf.config`.
@@ -27,21 +34,48 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
         hints = typing.get_type_hints(kind)
-        fields = [_parameter(entry, hints) for entry in dataclasses.fields(kind)]
+        reads_file = any(parameter.name == "file" for parameter in own)
+        fields = [_parameter(entry, hints, reads_file) for entry in dataclasses.fields(kind)]
         names = {field.name for field in fields}
 
         @functools.wraps(command)
-        def with_options(**values: Any) -> None:
-            typed = {k: v for k, v in values.items() if k in names and v is not None}
+        def with_options(context: typer.Context, **values: Any) -> None:
+            file = values.get("file")
+            base = kind() if file is None else from_mapping(kind, settings_of(file), str(file))
+            typed = {k: v for k, v in values.items() if k in names and _is_typed(context, k)}
             settings = {k: _setting(v, hints[k], k) for k, v in typed.items()}
-            command(config=kind(**settings), **{k: v for k, v in values.items() if k not in names})
+            rest = {k: v for k, v in values.items() if k not in names}
+            command(config=dataclasses.replace(base, **settings), **rest)
 
-        parameters = [*own, *fields]
+        parameters = [_CONTEXT, *own, *fields]
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         with_options.__annotations__ = {p.name: p.annotation for p in parameters}
         return with_options
 
     return decorate
+
+
+def settings_of(file: Path) -> dict[str, Any]:
+    """A stage's settings in a configuration file, such as a run's `config.toml`; what else it holds is left out.
+
+    Raises:
+        ConfigError: it is missing, unreadable or not TOML.
+    """
+    return {key: value for key, value in read_toml(file).items() if key != _INPUTS}
+
+
+def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
+    """Where a configuration file says that the dataset and the caches are; paths there start at its own folder.
+
+    Raises:
+        ConfigError: it is missing, unreadable or not TOML, or names something else.
+    """
+    inputs = read_toml(file).get(_INPUTS, {})
+    if not isinstance(inputs, dict) or not all(_is_input(key) and isinstance(inputs[key], str) for key in inputs):
+        raise ConfigError(f"{file}: [{_INPUTS}] expected data, cache, cache.2, ... as folders, found {inputs}")
+    places = {key: file.parent / place for key, place in inputs.items()}
+    data = places.pop("data", None)
+    return data, [places[key] for key in sorted(places, key=lambda key: int(key.partition(".")[2] or 1))]
 
 
 def as_json_text(value: Any) -> str:
@@ -64,6 +98,17 @@ def as_lines(values: dict[str, Any], indent: str = "") -> str:
     return "\n".join(lines)
 
 
+def _is_input(key: str) -> bool:
+    name, dot, number = key.partition(".")
+    return key in ("data", "cache") or (name == "cache" and bool(dot) and number.isdecimal())
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _setting(value: Any, hint: Any, name: str) -> Any:
     """What was typed, as the field wants it."""
     if hint != tuple[int, ...]:
@@ -76,16 +121,16 @@ def _setting(value: Any, hint: Any, name: str) -> Any:
         ) from None
 
 
-def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any]) -> inspect.Parameter:
-    hint = hints[entry.name]
-    default = entry.default
+def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_file: bool) -> inspect.Parameter:
+    hint, default = hints[entry.name], entry.default
+    name = entry.name.replace("_", "-")
+    # What a file has switched on can be switched off.
+    names = f"--{name}/--no-{name}" if hint is bool and reads_file else f"--{name}"
     if hint == tuple[int, ...]:
         hint, default = str | None, None
     elif typing.get_origin(hint) is tuple:
         hint, default = list[str], list(typing.cast(tuple[str, ...], default))
-    option = typer.Option(
-        "--" + entry.name.replace("_", "-"), help=entry.metadata["help"], min=entry.metadata["minimum"]
-    )
+    option = typer.Option(names, help=entry.metadata["help"], min=entry.metadata["minimum"])
     return inspect.Parameter(
         entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
     )

@@ -10,7 +10,7 @@ from typing import Literal
 from tcf.errors import ConfigError
 from tcf.settings_fields import Checked, option
 
-__all__ = ["Baseline", "Device", "EvaluateConfig", "ExtractConfig", "PrepareConfig", "TrainConfig"]
+__all__ = ["Baseline", "Device", "EvaluateConfig", "ExtractConfig", "PrepareConfig"]
 
 Baseline = Literal["popularity", "random", "co-occurrence"]
 Device = str
@@ -151,52 +151,6 @@ class ExtractConfig(Checked):
     def pooled_layers(self) -> tuple[int, ...]:
         """The layers to take vectors from: the last one if nothing else is asked for."""
         return self.layers or (() if self.token_states is not None else (-1,))
-
-
-@dataclass(frozen=True)
-class TrainConfig(Checked):
-    """Training of a recommender; the defaults are the study's."""
-
-    backbone: Literal["sasrec"] = option("sasrec", "Sequence model over the item vectors.")
-    items: Literal["text", "id"] = option("text", "Items as cached text vectors (TCF) or as learned ids (IDCF).")
-    width: int = option(512, "Width of item vectors and user states inside the model.", minimum=1)
-    dtl_layers: int = option(
-        2, "Layers (linear, then GELU) from the cached vector's width to the model's; items as text only.", minimum=1
-    )
-    blocks: int = option(2, "Transformer blocks of SASRec.", minimum=1)
-    heads: int = option(2, "Attention heads in each block.", minimum=1)
-    history: int = option(20, "Latest items of a user's history that the model reads.", minimum=1)
-    dropout: float = option(0.1, "Dropout rate in the DTL and in SASRec.", minimum=0)
-    batch_users: int = option(64, "Users in each training step.", minimum=2)
-    learning_rate: float = option(1e-3, "Learning rate of AdamW.", minimum=0)
-    weight_decay: float = option(0.1, "Decoupled weight decay of AdamW.", minimum=0)
-    epochs: int = option(200, "Epochs to train at most.", minimum=1)
-    patience: int | None = option(
-        None,
-        "Stop after this many epochs without a better validation HR@10; 5 for text, 10 for ids if not given.",
-        minimum=1,
-    )
-    seed: int = option(0, "Seed of initialisation, batch order and dropout.", minimum=0)
-    device: Device = option("auto", "Device to train on: auto, cpu, cuda, cuda:1, ...")
-
-    def __post_init__(self) -> None:
-        """Check the settings that depend on one another.
-
-        Raises:
-            ConfigError: a value is out of range, or the width is no multiple of the heads.
-        """
-        super().__post_init__()
-        if self.width % self.heads:
-            raise ConfigError(f"--width: expected a multiple of --heads {self.heads}, found {self.width}")
-        if self.dropout >= 1:
-            raise ConfigError(f"--dropout: expected less than 1, found {self.dropout}")
-
-    @property
-    def resolved_patience(self) -> int:
-        """Epochs without improvement before training stops (study: 5 for text, 10 for ids)."""
-        if self.patience is not None:
-            return self.patience
-        return 5 if self.items == "text" else 10
 
 
 @dataclass(frozen=True)

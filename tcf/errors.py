@@ -4,7 +4,7 @@ A message says where, what was expected, what was found and what to do next. The
 exits with status 2; any other exception is a defect of tcf and keeps its traceback.
 """
 
-__all__ = ["CacheError", "ConfigError", "DataError", "ModelError", "RunError", "TcfError"]
+__all__ = ["CacheError", "ConfigError", "DataError", "DivergedError", "ModelError", "RunError", "TcfError"]
 
 
 class TcfError(Exception):
@@ -29,3 +29,7 @@ class ModelError(TcfError):
 
 class RunError(TcfError):
     """A training run or an evaluation is missing, damaged, or cannot go on."""
+
+
+class DivergedError(RunError):
+    """A training came to numbers that are not finite; other settings may go better."""

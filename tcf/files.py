@@ -199,14 +199,19 @@ def this_machine() -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is there."""
+    """Whether a process of this machine is there; one that has ended and was not waited for is not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        # Linux: `PID (NAME) STATE ...`, the name being anything.
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return True
+    return state != "Z"
 
 
 def _sync_tree(directory: Path) -> None:

@@ -13,7 +13,7 @@ import tomli_w
 
 from tcf.errors import ConfigError
 
-__all__ = ["Checked", "from_mapping", "option", "read_toml", "to_mapping", "write_toml"]
+__all__ = ["Checked", "from_mapping", "from_value", "option", "read_toml", "to_mapping", "write_toml"]
 
 _LARGEST = 2**63 - 1  # what generators, tensors and files can hold
 _PLURALS = {str: "strings", int: "whole numbers"}
@@ -74,18 +74,31 @@ def from_mapping(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:
     Raises:
         ConfigError: a key is unknown, or a value has the wrong type or range.
     """
-    hints = typing.get_type_hints(kind)
-    names = [entry.name for entry in dataclasses.fields(typing.cast(Any, kind))]
-    for key in values:
-        if key not in names:
-            near = difflib.get_close_matches(key, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"{where}: unknown setting {key}{hint} (known: {', '.join(names)})")
-    checked = {key: _typed(value, hints[key], f"{where}: {key}") for key, value in values.items()}
+    checked = {key: from_value(kind, key, value, where) for key, value in values.items()}
     try:
         return kind(**checked)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def from_value(kind: type[Any], key: str, value: Any, where: str) -> Any:
+    """One setting of a stage as the type that it has there; its range is not looked at.
+
+    Args:
+        kind: one of the dataclasses of `tcf.config`.
+        key: the setting's name.
+        value: as TOML has it.
+        where: file and table, for messages.
+
+    Raises:
+        ConfigError: the key is unknown, or the value has the wrong type.
+    """
+    names = [entry.name for entry in dataclasses.fields(kind)]
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{where}: unknown setting {key}{hint} (known: {', '.join(names)})")
+    return _typed(value, typing.get_type_hints(kind)[key], f"{where}: {key}")
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:

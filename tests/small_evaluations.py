@@ -6,8 +6,9 @@ from typing import Any, Literal
 import numpy as np
 
 from small_runs import make_cache, make_dataset
-from tcf.config import EvaluateConfig, TrainConfig
+from tcf.config import EvaluateConfig
 from tcf.train.stage import train
+from tcf.train_config import TrainConfig
 
 __all__ = [
     "CPU",
@@ -25,7 +26,7 @@ TEXTS = [f"text {i // 2}" for i in range(30)]  # every text twice
 VECTORS = np.random.default_rng(0).normal(size=(15, 12)).astype(np.float16)
 
 
-SMALL: dict[str, Any] = {"width": 16, "batch_users": 16, "epochs": 2, "device": "cpu", "learning_rate": 0.01}
+SMALL: dict[str, Any] = {"width": 16, "batch_size": 16, "epochs": 2, "devices": "cpu", "learning_rate": 0.01}
 
 
 CPU = EvaluateConfig(device="cpu")
@@ -38,6 +39,6 @@ def make_runs(folder: Path, histories: list[list[int]]) -> None:
     """A dataset, a cache, a run on text and one on ids."""
     dataset = make_dataset(folder, histories, TEXTS)
     make_cache(folder, dataset, VECTORS)
-    for items, cache in (("text", folder / "cache"), ("id", None)):
+    for items, caches in (("text", [folder / "cache"]), ("id", [])):
         config = TrainConfig(items=items, **SMALL)  # type: ignore[arg-type]
-        train(data=dataset.path, cache=cache, out=folder / items, config=config)
+        train(data=dataset.path, caches=caches, out=folder / items, config=config)

@@ -33,12 +33,12 @@ tokens_per_batch = 512
 items = "text"
 width = 8
 epochs = 2
-device = "cpu"
+devices = "cpu"
 [train.id]
 items = "id"
 width = 8
 epochs = 2
-device = "cpu"
+devices = "cpu"
 [evaluate]
 baselines = ["popularity", "random", "co-occurrence"]
 recommend = 4

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 import tcf
 from tcf.cli import app
-from tcf.config import ExtractConfig, PrepareConfig, TrainConfig
+from tcf.config import ExtractConfig, PrepareConfig
 from tcf.data.dataset import open_dataset
+from tcf.train_config import TrainConfig
 
 COMMAND = [sys.executable, "-m", "tcf.cli"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(Path(tcf.__file__).parents[1])}

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from tcf.config import EvaluateConfig, ExtractConfig, PrepareConfig, TrainConfig
+from tcf.config import EvaluateConfig, ExtractConfig, PrepareConfig
 from tcf.errors import ConfigError
 from tcf.settings_fields import from_mapping, read_toml, to_mapping, write_toml
+from tcf.train_config import TrainConfig
 
 KINDS = (PrepareConfig, ExtractConfig, TrainConfig, EvaluateConfig)
 
@@ -15,11 +16,15 @@ def test_defaults_are_the_studys() -> None:
     prepare, extract, train = PrepareConfig(), ExtractConfig(), TrainConfig()
     assert (prepare.min_history, prepare.keep_last, prepare.sample_users) == (5, 23, None)
     assert (extract.max_tokens, extract.pooling, extract.storage) == (30, "auto", "float16")
-    assert (train.batch_users, train.learning_rate, train.weight_decay, train.epochs) == (64, 1e-3, 0.1, 200)
+    assert (train.batch_size, train.learning_rate, train.weight_decay, train.epochs) == (64, 1e-3, 0.1, 200)
     assert (train.history, train.blocks, train.heads, train.dropout) == (20, 2, 2, 0.1)
     assert (train.width, train.dtl_layers, train.resolved_patience) == (512, 2, 5)
     assert TrainConfig(items="id").resolved_patience == 10
     assert TrainConfig(items="id", patience=3).resolved_patience == 3
+    drawn = [TrainConfig(loss=loss).resolved_negatives for loss in ("sampled", "bce", "gbce")]
+    assert drawn == [8192, 1, 256]
+    assert TrainConfig(loss="bce", negatives=7).resolved_negatives == 7
+    assert [TrainConfig(items=items).reads_text for items in ("text", "id", "text+id")] == [True, False, True]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,6 +133,13 @@ def test_an_integer_serves_as_a_float() -> None:
         (TrainConfig, {"dropout": 1}, "c.toml: --dropout: expected less than 1, found 1.0"),
         (TrainConfig, {"dropout": float("nan")}, "c.toml: --dropout: expected at least 0, found nan"),
         (TrainConfig, {"width": 5}, "c.toml: --width: expected a multiple of --heads 2, found 5"),
+        (TrainConfig, {"whiten": 3, "pca": 3}, "c.toml: --pca: expected either this or --whiten, found both"),
+        (TrainConfig, {"loss": "gbce", "gbce_t": 1.5}, "c.toml: --gbce-t: expected at most 1, found 1.5"),
+        (TrainConfig, {"save_minutes": -1}, "c.toml: --save-minutes: expected at least 0, found -1.0"),
+        (TrainConfig, {"save_minutes": float("nan")}, "c.toml: --save-minutes: expected at least 0, found nan"),
+        (TrainConfig, {"loss": "softmax"}, "c.toml: loss: expected one of in-batch, full, sampled, bce, gbce, found"),
+        (TrainConfig, {"device": "cpu"}, "c.toml: unknown setting device; did you mean devices?"),
+        (TrainConfig, {"batch_size": 1}, "c.toml: --batch-size: expected at least 2, found 1"),
     ],
 )
 def test_what_cannot_be_is_refused(kind: Any, values: dict[str, Any], message: str) -> None:

@@ -14,6 +14,7 @@ from tcf.errors import CacheError, DataError, RunError
 from tcf.files import (
     MANIFEST,
     check_destination,
+    is_alive,
     is_published,
     publish_file,
     publishing,
@@ -286,3 +287,12 @@ def test_a_place_that_cannot_be_is_refused_before_the_work(
 def test_a_place_that_can_be_is_left_as_it_is(tmp_path: Path) -> None:
     check_destination(tmp_path / "new" / "out")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_process_that_has_ended_is_not_alive() -> None:
+    assert is_alive(os.getpid())
+    with subprocess.Popen(["true"]) as other:
+        # Waits for its end and leaves it there, as a parent does that never asks.
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(other.pid)
+    assert not is_alive(other.pid)

@@ -15,18 +15,28 @@ ROOT = Path(tcf.__file__).parent
 # From the bottom up. A part may import the parts of lower layers; the parts of one layer know nothing of one another,
 # except in the layers of single files, where `OPEN` allows it.
 LAYERS = (
-    ("errors", "files", "manifest", "config", "settings_fields", "progress"),
+    ("errors", "files", "manifest", "config", "settings_fields", "train_config", "progress", "ahead", "channel"),
     ("assets", "obtain", "fetch", "hub", "grouplens"),
     ("data",),
     ("ranking", "models"),
     ("train", "extract"),
     ("evaluate",),
     ("launch",),
-    ("cli", "cli_cache", "cli_options", "cli_plan"),
+    ("cli", "cli_cache", "cli_options", "cli_plan", "cli_runs", "cli_search"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 OPEN = (0, 1, 7)
-HEAVY = ("accelerate", "faiss", "huggingface_hub", "pyarrow", "tensorboard", "tokenizers", "torch", "transformers")
+HEAVY = (
+    "accelerate",
+    "faiss",
+    "huggingface_hub",
+    "optuna",
+    "pyarrow",
+    "tensorboard",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 def modules() -> list[Path]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tcf.data.cache_base import CacheBase, Rows
 from tcf.data.cache_files import VECTORS, Vectors, map_part
 from tcf.data.dataset import Dataset
+from tcf.data.readahead import request_rows
 from tcf.manifest import Manifest
 
 __all__ = ["VectorCache"]
@@ -40,15 +41,28 @@ class VectorCache(CacheBase[Vectors]):
         """The content of a shard made of these rows, by file name, its keys left out."""
         return {"vectors.npy": self.gather(rows)}
 
-    def gather(self, rows: Rows) -> Vectors:
-        """Copy rows out of the memory maps, (n, width), in the order asked for.
+    def gather(self, rows: Rows, *, request: bool = False) -> Vectors:
+        """Copy rows out of the memory maps, (n, width), in the order asked for; other threads run meanwhile.
+
+        Args:
+            rows: rows of the cache.
+            request: whether to ask the system for all of them first; faster where they are not in memory.
 
         Raises:
             IndexError: a row is not in the cache.
         """
         out = np.empty((len(rows), self.width), self.dtype)
-        for shard, within, places in self.by_shard(rows):
-            out[places] = shard[within]
+        if (rows[1:] < rows[:-1]).any():
+            order = np.argsort(rows, kind="stable")
+            out[order] = self.gather(rows[order], request=request)
+            return out
+        parts = list(self.by_shard(rows))
+        if request:
+            for shard, within, _ in parts:
+                request_rows(shard, within)
+        for shard, within, places in parts:
+            # Rows were checked; "clip" lets NumPy write in place.
+            np.take(shard, within, axis=0, out=out[places[0] : places[-1] + 1], mode="clip")
         return out
 
     def vectors_for(self, dataset: Dataset) -> Vectors:

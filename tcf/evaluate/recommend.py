@@ -4,7 +4,7 @@ Shapes: B users of a block, K places.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +39,7 @@ def recommend(
     k: int,
     users: Path | None = None,
     data: Path | None = None,
-    cache: Path | None = None,
+    caches: Sequence[Path] = (),
     device: str = "auto",
 ) -> int:
     """Write each user's k best items that the user has not met, best first; the whole history is read and left out.
@@ -53,17 +53,17 @@ def recommend(
         k: places a user.
         users: file of outside user ids, one a line, each once; None for all users.
         data: the dataset, if it is no longer where the run found it.
-        cache: the vector cache, likewise.
+        caches: the vector caches, likewise, in the order of training.
         device: where to compute user states and, with a FAISS for GPUs, to search.
 
     Returns:
         The number of users.
 
     Raises:
-        RunError: the run is unfinished, or its dataset or cache has changed since; or `out` is a directory.
+        RunError: the run is unfinished, or its dataset or caches have changed since; or `out` is a directory.
         DataError: the file names a user that the dataset does not have, or one user twice.
     """
-    opened = open_run(run, data=data, cache=cache, device=device)
+    opened = open_run(run, data=data, caches=caches, device=device)
     chosen = _chosen(opened.dataset, users)
     schema = _schema(opened, chosen, k)
     if _is_there(out, schema):
@@ -86,7 +86,7 @@ def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
     opened = open_run(run, device=device)
     chosen = np.linspace(0, opened.dataset.n_users - 1, min(users, opened.dataset.n_users)).astype(np.int64)
     histories = opened.dataset.histories.take(chosen)
-    lists = top_k(Catalogue.build(opened.item_vectors()), opened.user_states(histories), histories, k)
+    lists = top_k(Catalogue.build(opened.item_vectors()), opened.user_states(chosen, histories), histories, k)
     return "\n".join(_example(opened.dataset, int(u), histories.of(i), lists.items_UK[i]) for i, u in enumerate(chosen))
 
 
@@ -98,7 +98,7 @@ def _blocks(
     for start in range(0, len(users), _USERS_AT_ONCE):
         block = users[start : start + _USERS_AT_ONCE]
         histories = run.dataset.histories.take(block)
-        yield block, top_k(catalogue, run.user_states(histories), histories, places, device=search_on)
+        yield block, top_k(catalogue, run.user_states(block, histories), histories, places, device=search_on)
 
 
 def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recommended: npt.NDArray[np.int32]) -> str:

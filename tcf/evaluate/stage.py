@@ -1,8 +1,11 @@
 """The evaluation of a training run, or of a ranking that needs no training."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from tcf.config import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
@@ -18,7 +21,7 @@ __all__ = ["evaluate_baseline", "evaluate_run"]
 
 
 def evaluate_run(
-    run: Path, *, out: Path, config: EvaluateConfig, data: Path | None = None, cache: Path | None = None
+    run: Path, *, out: Path, config: EvaluateConfig, data: Path | None = None, caches: Sequence[Path] = ()
 ) -> Evaluation:
     """Evaluate a finished training run; an equal evaluation that is at `out` already is returned as it is.
 
@@ -27,13 +30,13 @@ def evaluate_run(
         out: directory to make.
         config: settings.
         data: the dataset, if it is no longer where the run found it.
-        cache: the vector cache, likewise.
+        caches: the vector caches, likewise, in the order of training.
 
     Raises:
-        RunError: the run is unfinished, or its dataset or cache has changed since.
+        RunError: the run is unfinished, or its dataset or caches have changed since.
     """
     config = dataclasses.replace(config, device=str(resolve_device(config.device)))
-    opened = open_run(run, data=data, cache=cache, device=config.device)
+    opened = open_run(run, data=data, caches=caches, device=config.device)
     inputs = {"run": opened.manifest.fingerprint, **opened.manifest.inputs}
     ranking = f"{opened.config.backbone}, items as {opened.config.items}"
     there = found_alike(out, inputs=inputs, ranking=ranking, config=config)
@@ -42,7 +45,7 @@ def evaluate_run(
     earlier = held_out(opened.dataset.histories, config.split).earlier
     catalogue = Catalogue.build(opened.item_vectors())
     search_on: Literal["cpu", "cuda"] = "cuda" if config.device.startswith("cuda") else "cpu"
-    scorer = InnerProduct(catalogue, opened.user_states(earlier), search_on)
+    scorer = InnerProduct(catalogue, opened.user_states(np.arange(len(earlier)), earlier), search_on)
     return evaluate(scorer, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
 
 

@@ -7,25 +7,34 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
-from tcf.launch.beside import Job
-
-__all__ = ["Crew"]
+__all__ = ["Crew", "Work", "end", "start"]
 
 _PATIENCE = 10.0  # seconds for a process to end when it is asked to
 # An interruption typed at a terminal reaches both processes, and this one decides what it means. The other process
 # finds the modules that this one finds, wherever either was started.
 _PROGRAM = """
-import json, signal, sys
+import importlib, json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = json.loads(sys.argv[1])
-from tcf.launch.beside import main
-main()
+importlib.import_module(sys.argv[2]).main()
 """
+
+
+class Work(Protocol):
+    """What a process is to do."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of torch."""
+
+    def as_line(self) -> bytes:
+        """All of it as a line, for the standard input of the process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +68,7 @@ class Crew:
     _members: list[_Member] = field(default_factory=list)
     _ending: bool = False
 
-    def start(self, name: str, job: Job) -> None:
+    def start(self, name: str, job: Work) -> None:
         """Start a process; where that cannot be, it counts as one that failed.
 
         Args:
@@ -68,7 +77,7 @@ class Crew:
         """
         said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
         try:
-            process = _started(job, said)
+            process = start("tcf.launch.beside", job, told=subprocess.DEVNULL, said=said)
         except OSError as error:
             said.close()
             self._tell(name, str(error))
@@ -86,11 +95,8 @@ class Crew:
     ) -> None:
         """End those that are still there; when this process has done its own work, nothing is left for them."""
         self._ending = True
+        end([member.process for member in self._members])
         for member in self._members:
-            if member.process.poll() is None:
-                member.process.terminate()
-        for member in self._members:
-            _wait(member.process)
             member.watch.join()
             member.said.close()
 
@@ -104,16 +110,39 @@ class Crew:
         print(f"tcf: warning: {name} failed: {reason}; the others go on with its work", file=sys.stderr, flush=True)
 
 
-def _started(job: Job, said: IO[bytes]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, env=environment, bufsize=0
-    )
+def start(
+    module: str,
+    work: Work,
+    *,
+    told: IO[bytes] | int,
+    said: IO[bytes] | None,
+    environment: Mapping[str, str] | None = None,
+) -> "subprocess.Popen[bytes]":
+    """Start a process; its standard input is open for as long as it shall live, and begins with what it is to do.
+
+    Args:
+        module: its function `main` is called.
+        work: what it is to do.
+        told: where its standard output goes.
+        said: where its standard error goes; None: where ours goes.
+        environment: variables to add to ours.
+    """
+    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), module]
+    variables = {**os.environ, "OMP_NUM_THREADS": str(work.threads), **(environment or {})}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, stderr=said, env=variables, bufsize=0)
     if process.stdin is not None:
         with suppress(BrokenPipeError):  # it has ended already, and says why
-            process.stdin.write(job.as_line())
+            process.stdin.write(work.as_line())
     return process
+
+
+def end(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
+    """Ask processes to end and wait until they have ended, with force where that takes long."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        _wait(process)
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> None:

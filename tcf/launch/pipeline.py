@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from tcf.assets import fetch_dataset
-from tcf.config import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig, TrainConfig
+from tcf.config import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig
 from tcf.data.prepare import RawFormat, prepare
 from tcf.errors import ConfigError
 from tcf.evaluate.evaluation import Evaluation
@@ -23,9 +23,10 @@ from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.report import comparison
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.launch.devices import extract_on_devices
+from tcf.launch.train_on_devices import train_on_devices
 from tcf.models.local import local_model
 from tcf.settings_fields import from_mapping, read_toml
-from tcf.train.stage import train
+from tcf.train_config import TrainConfig
 
 __all__ = ["PipelineConfig", "read_pipeline", "run_pipeline"]
 
@@ -98,7 +99,7 @@ def read_pipeline(path: Path) -> PipelineConfig:
         extract=text.rest(ExtractConfig),
         evaluate=judged.rest(EvaluateConfig),
     )
-    if any(run.items == "text" for run in config.train.values()):
+    if any(run.reads_text for run in config.train.values()):
         _check_text(path, config)
     return config
 
@@ -154,9 +155,9 @@ def _baseline(config: PipelineConfig, name: Baseline) -> Evaluation:
 
 def _run(config: PipelineConfig, name: str, settings: TrainConfig) -> Evaluation:
     run = config.out / "runs" / name
-    cache = config.out / "cache" if settings.items == "text" else None
+    caches = (config.out / "cache",) if settings.reads_text else ()
     _say(f"train: {name} -> {run}")
-    train(data=config.out / "dataset", cache=cache, out=run, config=settings)
+    train_on_devices(data=config.out / "dataset", caches=caches, out=run, config=settings)
     _say(f"evaluate: {name}")
     evaluation = evaluate_run(run, out=config.out / "evaluations" / name, config=config.evaluate)
     if config.recommend:

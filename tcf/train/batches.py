@@ -1,10 +1,9 @@
-"""Training batches: slices of a permutation of users, cut from the histories without a step a user.
+"""Training batches: slices of a permutation of rows, made without a step a row.
 
-Shapes: B users of a batch, S items of their sequences (packed), P = S - B positions with a target, U distinct items, K
-longest sequence.
+Shapes: B rows, S items of their sequences (packed), P targets, I items read (packed), U distinct items, K most items
+of a row, E items drawn.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,106 +11,136 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tcf.data.dataset import Histories
-from tcf.data.split import latest, training_counts, training_histories
-from tcf.errors import DataError
+from tcf.data.ragged import offsets_from
+from tcf.train.candidates import Drawn
 from tcf.train.layout import Layout, to_device
+from tcf.train.rows import Chosen
 
-__all__ = ["Batch", "TrainingData", "batches", "user_order"]
+__all__ = ["Batch", "row_order"]
 
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What training sees: nothing of the validation and test targets.
-
-    Attributes:
-        sequences: the last items of each user that has a target: those read, and one more.
-        log_popularity: (n_items,) float32, log of an item's share in all training items; -inf where it has none.
-        positions: items of a history that the model reads.
-        left_out: users without a target, because they have fewer than two training items.
-    """
-
-    sequences: Histories
-    log_popularity: npt.NDArray[np.float32]
-    positions: int
-    left_out: int
-
-    @staticmethod
-    def build(histories: Histories, n_items: int, positions: int) -> "TrainingData":
-        """Cut the training part out of the whole histories.
-
-        Args:
-            histories: every user's items, held-out ones included.
-            n_items: size of the catalogue.
-            positions: items of a history that the model reads.
-
-        Raises:
-            DataError: no user has a target.
-        """
-        training = training_histories(histories)
-        users = np.flatnonzero(training.lengths >= 2)
-        if not len(users):
-            raise DataError("no user has two training items, so there is nothing to learn; prepare a larger dataset")
-        counts = training_counts(histories, n_items)
-        with np.errstate(divide="ignore"):
-            log_popularity = np.log(counts / counts.sum()).astype(np.float32)
-        sequences = latest(training, positions + 1).take(users)
-        return TrainingData(sequences, log_popularity, positions, len(histories) - len(users))
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The sequences of some users, on the device. Items are named by their place among the batch's distinct items.
+    """Some rows, on the device. Items are named by their place among the distinct items of the batch.
 
     Attributes:
+        users_B: each row's user among all users.
         items_U: item indices, rising.
-        counts_U: how often each occurs in the batch's sequences.
-        inputs_P: the item read at each position.
-        targets_P: the item that follows it.
-        sequences_BK: each user's whole sequence; shorter ones repeat their last item.
-        layout: where the inputs lie.
+        host_items_U: the same beside the device, to be looked at without waiting for it.
+        counts_U: how often each is a candidate of the in-batch softmax; 0 for one that is here for another reason.
+        inputs_I: the items read.
+        targets_P: the items to be predicted.
+        rows_P: the row of each target.
+        masked_BK: each row's items that are no candidates for it, a target's own place aside; shorter rows repeat the
+            row's last target.
+        drawn: the items that the loss drew, (E,) for all targets or (P, E) for each.
+        layout: where the items read lie.
+        n_targets: targets of the whole batch, of which this may be one device's part.
     """
 
+    users_B: Tensor
     items_U: Tensor
+    host_items_U: Places
     counts_U: Tensor
-    inputs_P: Tensor
+    inputs_I: Tensor
     targets_P: Tensor
-    sequences_BK: Tensor
+    rows_P: Tensor
+    masked_BK: Tensor
+    drawn: Tensor
     layout: Layout
+    n_targets: int
 
     @staticmethod
-    def build(sequences: Histories, positions: int, device: torch.device) -> "Batch":
-        """Make a batch of sequences with at least two items each.
+    def build(
+        chosen: Chosen, drawn: Drawn, positions: int, device: torch.device, part: tuple[int, int] = (0, 1)
+    ) -> "Batch":
+        """Make a batch.
 
         Args:
-            sequences: B sequences, oldest item first, at most `positions` + 1 long.
+            chosen: its rows, those of all devices together.
+            drawn: the items that the loss drew for it.
             positions: items of a history that the model reads.
             device: where the tensors are wanted.
+            part: i and n; the rows of the i-th of n devices. Items and counts are those of all rows.
         """
-        offsets = sequences.offsets
-        items_U, places_S, counts_U = np.unique(sequences.items, return_inverse=True, return_counts=True)
-        ends = np.arange(int(sequences.lengths.max()))
-        grid_BK = np.minimum(offsets[:-1, None] + ends, offsets[1:, None] - 1)
-        inputs_P, targets_P = np.delete(places_S, offsets[1:] - 1), np.delete(places_S, offsets[:-1])
-        arrays = (items_U.astype(np.int64), counts_U, inputs_P, targets_P, places_S[grid_BK].ravel())
-        items, counts, inputs, targets, grid = to_device(arrays, device)
-        layout = Layout.build(offsets - np.arange(len(offsets)), positions, device)
-        return Batch(items, counts, inputs, targets, grid.view(grid_BK.shape), layout)
+        sequences, offsets = chosen.sequences, chosen.sequences.offsets
+        found_U, places_S, drawn_places = _distinct(chosen, drawn)
+        items_U = found_U.astype(np.int64, copy=False)
+        counts_U = np.bincount(places_S[chosen.candidate_S], minlength=len(items_U))
+        first, stop = (len(sequences) * (part[0] + side) // part[1] for side in (0, 1))
+        inside = slice(offsets[first], offsets[stop])
+        owners_S = np.repeat(np.arange(stop - first), sequences.lengths[first:stop])
+        places, target_S, read_S = places_S[inside], chosen.target_S[inside], chosen.read_S[inside]
+        targets_P, rows_P = places[target_S], owners_S[target_S]
+        if drawn_places.ndim == 2:
+            before = int(chosen.target_S[: offsets[first]].sum())
+            drawn_places = drawn_places[before : before + len(targets_P)]
+        grid_BK = _masked(places, owners_S, chosen.masked_S[inside], targets_P, rows_P)
+        lengths_B = np.bincount(owners_S[read_S], minlength=stop - first)
+        users, items, counts, inputs, targets, rows, masked, extra = to_device(
+            (
+                chosen.users_B[first:stop],
+                items_U,
+                counts_U,
+                places[read_S],
+                targets_P,
+                rows_P,
+                grid_BK.ravel(),
+                drawn_places.ravel(),
+            ),
+            device,
+        )
+        layout = Layout.build(offsets_from(lengths_B), positions, device)
+        return Batch(
+            users,
+            items,
+            items_U,
+            counts,
+            inputs,
+            targets,
+            rows,
+            masked.view(grid_BK.shape),
+            extra.view(drawn_places.shape),
+            layout,
+            int(chosen.target_S.sum()),
+        )
 
 
-def user_order(n_users: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """The order of users in an epoch, (n_users,): a function of seed and epoch alone."""
-    return np.random.default_rng([seed, epoch]).permutation(n_users)
+def row_order(n_rows: int, seed: int, epoch: int) -> Places:
+    """The order of rows in an epoch, (n_rows,): a function of seed and epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(n_rows)
 
 
-def batches(data: TrainingData, order: npt.NDArray[np.int64], users: int, device: torch.device) -> Iterator[Batch]:
-    """Cut an epoch into batches.
+def _distinct(chosen: Chosen, drawn: Drawn) -> tuple[npt.NDArray[np.integer], Places, Places]:
+    """The items that a batch needs, the place among them of each item of its sequences (-1: not needed) and drawn."""
+    items_S = chosen.sequences.items
+    if drawn.constant:
+        return drawn.items, np.searchsorted(drawn.items, items_S), np.zeros(0, np.int64)
+    needed_S = chosen.read_S | chosen.candidate_S | chosen.target_S
+    joined = np.concatenate([items_S[needed_S], drawn.items.ravel()])
+    items_U, places = np.unique(joined, return_inverse=True)
+    n_needed = len(joined) - drawn.items.size
+    places_S = np.full(len(items_S), -1)
+    places_S[needed_S] = places[:n_needed]
+    if n_needed < len(items_S):
+        # An item that is masked alone may be needed for another row.
+        others = np.minimum(np.searchsorted(items_U, items_S[~needed_S]), len(items_U) - 1)
+        places_S[~needed_S] = np.where(items_U[others] == items_S[~needed_S], others, -1)
+    return items_U, places_S, places[n_needed:].reshape(drawn.items.shape)
 
-    Args:
-        data: the training part of a dataset.
-        order: users of `data.sequences` in the order to visit them.
-        users: B, users a batch; the last batch holds what is left.
-        device: where the tensors are wanted.
-    """
-    for start in range(0, len(order), users):
-        yield Batch.build(data.sequences.take(order[start : start + users]), data.positions, device)
+
+def _masked(
+    places_S: Places, owners_S: Places, masked_S: npt.NDArray[np.bool_], targets_P: Places, rows_P: Places
+) -> Places:
+    """The masked items of each row that the batch holds, (B, K), filled up with the row's last target."""
+    masked_S = masked_S & (places_S >= 0)
+    n_rows = int(owners_S[-1]) + 1 if len(owners_S) else 0
+    last_B = np.zeros(n_rows, np.int64)
+    last_B[rows_P] = targets_P  # the last one of equal rows stays
+    lengths_B = np.bincount(owners_S[masked_S], minlength=n_rows)
+    grid_BK = np.repeat(last_B[:, None], int(lengths_B.max(initial=0)), axis=1)
+    owners = owners_S[masked_S]
+    grid_BK[owners, np.arange(len(owners)) - offsets_from(lengths_B)[owners]] = places_S[masked_S]
+    return grid_BK

@@ -1,41 +1,33 @@
-"""The directory of a run: what may be there before training, and what is written into it.
+"""The directory of a run: what may be there before training, who may write there, and what is written.
 
 TensorBoard watches a run while it trains, so its files are written in place; `manifest.json` comes last, and a folder
 without one is no run.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from tcf.data.claim_file import beating, is_dead, is_held, is_own, take
 from tcf.errors import ConfigError, RunError
 from tcf.files import check_destination, is_published, publish_file, writing
-from tcf.manifest import Format, Manifest, differences, digest, read_manifest, seal, sha256_file
+from tcf.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.settings_fields import read_toml, write_toml
+from tcf.train.run_format import CLAIM, CONFIG, EPOCHS, EVENTS, INPUTS, MODEL, OPTIMIZER, RUN, STATE
+from tcf.train.tensor_file import optimizer_tensors, write_tensors
+from tcf.train.transform import Projection, named_tensors, projections_from
 
 __all__ = ["CONFIG", "MODEL", "RUN", "RunFolder"]
 
-CONFIG, MODEL, OPTIMIZER, EPOCHS, EVENTS = (
-    "config.toml",
-    "model.safetensors",
-    "optimizer.safetensors",
-    "epochs.jsonl",
-    "events",
-)
-RUN = Format(
-    name="tcf-run",
-    version=1,
-    error=RunError,
-    made_by="tcf train",
-    required={"inputs.dataset": str, f"files.{CONFIG}": dict, f"files.{MODEL}": dict},
-)
-_OURS = {CONFIG, MODEL, OPTIMIZER, EPOCHS, EVENTS}
+_OURS = {CONFIG, MODEL, OPTIMIZER, EPOCHS, EVENTS, INPUTS, STATE}
+_DECIDE_NOTHING = ("devices", "save_minutes")
 
 
 @dataclass(frozen=True)
@@ -54,61 +46,140 @@ class RunFolder:
     paths: Mapping[str, str]
     fingerprints: Mapping[str, str]
 
+    @property
+    def state(self) -> Path:
+        """Where the state of an unfinished training is, or is to be."""
+        return self.path / STATE
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that decides the run: settings and inputs."""
+        return digest({"config": _deciding(self.settings), "inputs": dict(self.fingerprints)})
+
     def finished(self) -> Manifest | None:
         """The manifest of this very run, if it is there already; None if it is to be trained.
 
         Raises:
-            RunError: another run, an unfinished attempt at another run, or foreign files are there.
+            RunError: another run, an unfinished attempt at another run, or foreign files are there; or another process
+                is training it.
         """
         if is_published(self.path):
             manifest = read_manifest(self.path, RUN)
             self._refuse_other("a finished run", manifest.config, manifest.inputs, self.fingerprints)
+            self._tidy()
             return manifest
         self._refuse_foreign()
+        claim = self.path / CLAIM
+        if is_held(claim) and not is_own(claim):
+            raise self._held_by_another()
         return None
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from this directory within the block; it is made where it is not there.
+
+        Raises:
+            RunError: another process is training there, or foreign files are there.
+        """
+        check_destination(self.path)
+        self._refuse_foreign()
+        claim = self.path / CLAIM
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not take(claim):
+                raise self._held_by_another()
+        try:
+            with beating(claim):
+                yield
+        finally:
+            if is_own(claim):
+                claim.unlink(missing_ok=True)
+
+    def check_held(self) -> None:
+        """Find out whether this process still holds the directory.
+
+        Raises:
+            RunError: another process has it, because this one gave no sign of life for too long.
+        """
+        if not is_own(self.path / CLAIM):
+            raise self._held_by_another()
+
     def start(self) -> bool:
-        """Make the directory ready for training.
+        """Make the directory ready for training; what an attempt at this run has left stays if its state is there.
 
         Returns:
-            Whether something was removed that an attempt at this run had left unfinished.
+            Whether something was removed.
 
         Raises:
             RunError: an unfinished attempt at another run, or foreign files are there.
         """
-        check_destination(self.path)
         self._refuse_foreign()
+        goes_on = self.state.exists()
         # config.toml goes last, because it tells whose files these are.
         names = sorted(self._names(), key=lambda name: name == CONFIG)
         with writing(self.path):
             for name in names:
-                _remove(self.path / name)
-            self.path.mkdir(parents=True, exist_ok=True)
+                if name != CLAIM and (_is_leftover(name) or not goes_on):
+                    _remove(self.path / name)
         publish_file(self.path / CONFIG, write_toml({**self.settings, "inputs": self.paths}))
-        return bool(names)
+        return not goes_on and bool({*names} - {CLAIM})
+
+    def read_projections(self) -> dict[str, Projection]:
+        """What an earlier attempt at this run has fitted to the caches, by role; empty if nothing.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        return projections_from(self.path / INPUTS) if (self.path / INPUTS).exists() else {}
+
+    def write_projections(self, projections: Mapping[str, Projection]) -> None:
+        """Write what was fitted to the caches, if anything was."""
+        if projections:
+            write_tensors(self.path / INPUTS, named_tensors(projections))
 
     def write_model(self, model: nn.Module) -> None:
         """Write the learned parameters, in place of an earlier epoch's."""
-        publish_file(self.path / MODEL, safetensors.torch.save(_on_cpu(model.state_dict())))
+        write_tensors(self.path / MODEL, model.state_dict())
+
+    def read_model(self, model: nn.Module) -> None:
+        """Give a model the parameters of the best epoch so far."""
+        model.load_state_dict(safetensors.torch.load_file(self.path / MODEL))
 
     def write_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         """Write the optimiser's state as `parameter.quantity`."""
-        state = {
-            f"{name}.{quantity}": value
-            for name, parameter in model.named_parameters()
-            for quantity, value in optimizer.state[parameter].items()
-        }
-        publish_file(self.path / OPTIMIZER, safetensors.torch.save(_on_cpu(state)))
+        write_tensors(self.path / OPTIMIZER, optimizer_tensors(optimizer, model))
 
     def publish(self, facts: Mapping[str, Any]) -> Manifest:
-        """Declare the run finished."""
+        """Declare the run finished; the state goes."""
         identity = {
-            "config": _without_device(self.settings),
+            "config": _deciding(self.settings),
             "inputs": dict(self.fingerprints),
             "model": sha256_file(self.path / MODEL),
         }
-        return seal(
-            self.path, RUN, inputs=self.fingerprints, config=self.settings, facts=facts, identity=digest(identity)
+        manifest = seal(
+            self.path,
+            RUN,
+            inputs=self.fingerprints,
+            config=self.settings,
+            facts=facts,
+            identity=digest(identity),
+            beside=(STATE, CLAIM),
+        )
+        self._tidy()
+        return manifest
+
+    def _tidy(self) -> None:
+        """Remove from a finished run what only training needs, which a kill may have left."""
+        left = [file for file in (self.state, self.path / CLAIM) if file.exists()]
+        with writing(self.path):
+            for file in left:
+                if file == self.state or is_dead(file):
+                    file.unlink(missing_ok=True)
+
+    def _held_by_another(self) -> RunError:
+        return RunError(
+            f"{self.path}: expected a run that no other process is training, found one at work on it; wait for it, or "
+            "name another --out; should it be gone, run the same command again in ten minutes"
         )
 
     def _names(self) -> list[str]:
@@ -136,23 +207,21 @@ class RunFolder:
     def _refuse_other(
         self, what: str, settings: Mapping[str, Any], inputs: Mapping[str, Any], our_inputs: Mapping[str, Any]
     ) -> None:
-        """Refuse other settings or inputs; the device decides nothing but rounding."""
-        differing = differences(
-            {**_without_device(settings), **inputs}, {**_without_device(self.settings), **our_inputs}
-        )
+        """Refuse other settings or inputs; devices decide nothing but rounding."""
+        differing = differences({**_deciding(settings), **inputs}, {**_deciding(self.settings), **our_inputs})
         if differing:
             raise RunError(
                 f"{self.path}: holds {what} of other settings or inputs: {differing}; name another --out, or remove it"
             )
 
 
-def _without_device(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "device"}
+def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in _DECIDE_NOTHING}
 
 
 def _is_leftover(name: str) -> bool:
-    """Whether a kill in `publish_file` left this."""
-    return name.startswith(".") and ".partial-" in name
+    """Whether a kill left this: in `publish_file`, or while the directory was held."""
+    return name == CLAIM or (name.startswith(".") and ".partial-" in name)
 
 
 def _remove(path: Path) -> None:
@@ -160,7 +229,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

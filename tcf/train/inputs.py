@@ -1,18 +1,28 @@
-"""What a run is made from: a dataset and, for items as text, a vector cache."""
+"""What a run is made from: a dataset and, for items as text, one vector cache or several."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from tcf.data.cache import VectorCache
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.errors import ConfigError
+from tcf.train.sources import ItemSources
+from tcf.train.transform import Projection, Transform
+from tcf.train.transform_fit import fit_projections
 from tcf.train.vectors import ItemVectors, load_item_vectors
+from tcf.train_config import TrainConfig
 
 __all__ = ["Inputs"]
+
+_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -21,49 +31,134 @@ class Inputs:
 
     Attributes:
         dataset: users, items and histories.
-        cache: the items' vectors; None for items as ids.
+        caches: the items' vectors, which stand side by side; none for items as ids.
     """
 
     dataset: Dataset
-    cache: VectorCache | None
+    caches: tuple[VectorCache, ...]
 
     @staticmethod
-    def open(items: Literal["text", "id"], data: Path, cache: Path | None) -> "Inputs":
+    def open(items: Literal["text", "id", "text+id"], data: Path, caches: Sequence[Path]) -> "Inputs":
         """Open them.
 
         Args:
             items: how the model sees items.
             data: a dataset directory.
-            cache: a cache directory; needed for text, refused for ids.
+            caches: cache directories; at least one for text, none for ids.
 
         Raises:
-            ConfigError: a cache is missing, or is given although ids need none.
-            TcfError: the dataset or the cache is missing or damaged.
+            ConfigError: a cache is missing or named twice, or is given although ids need none.
+            TcfError: the dataset or a cache is missing or damaged.
         """
         match items:
-            case "text" if cache is None:
-                raise ConfigError("--items text: expected a vector cache, found none; add --cache")
-            case "id" if cache is not None:
-                raise ConfigError(f"--items id: expected no cache, because ids need none, found {cache}; drop --cache")
-        return Inputs(open_dataset(data), None if cache is None else VectorCache.open(cache))
+            case "text" | "text+id" if not caches:
+                raise ConfigError(f"--items {items}: expected a vector cache, found none; add --cache")
+            case "id" if caches:
+                raise ConfigError(
+                    f"--items id: expected no cache, because ids need none, found {caches[0]}; drop --cache"
+                )
+        dataset, opened = open_dataset(data), tuple(VectorCache.open(path) for path in caches)
+        _refuse_repeated(opened)
+        return Inputs(dataset, opened)
+
+    @property
+    def cache_roles(self) -> list[str]:
+        """What the caches are called in files: cache, cache.2, cache.3, ..."""
+        return ["cache" if place == 0 else f"cache.{place + 1}" for place in range(len(self.caches))]
 
     @property
     def fingerprints(self) -> dict[str, str]:
         """The inputs' fingerprints by role; a cache's names its encoder."""
-        found = {"dataset": self.dataset.fingerprint}
-        if self.cache is not None:
-            found["cache"] = self.cache.manifest.fingerprint
-        return found
+        of_caches = (cache.manifest.fingerprint for cache in self.caches)
+        return {"dataset": self.dataset.fingerprint, **dict(zip(self.cache_roles, of_caches, strict=True))}
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where the inputs lie, by role."""
+        of_caches = (cache.path for cache in self.caches)
+        return {"dataset": self.dataset.path, **dict(zip(self.cache_roles, of_caches, strict=True))}
 
     def paths_from(self, folder: Path) -> dict[str, str]:
-        """Where the inputs lie, as seen from a folder, by role."""
-        found = {"data": self.dataset.path} | ({} if self.cache is None else {"cache": self.cache.path})
+        """Where the inputs lie, as seen from a folder; the dataset as data, caches by role."""
+        found = {"data" if role == "dataset" else role: path for role, path in self.paths.items()}
         return {role: os.path.relpath(path.resolve(), folder.resolve()) for role, path in found.items()}
 
-    def item_vectors(self, device: torch.device) -> ItemVectors | None:
-        """The items' cached vectors; None for items as ids.
+    def fit(self, config: TrainConfig, items: npt.NDArray[np.int64], device: torch.device) -> Mapping[str, Projection]:
+        """Fit the projections of the cached vectors that the settings ask for.
+
+        Args:
+            config: `whiten`, `pca`.
+            items: those that occur in training.
+            device: where to add up.
+
+        Returns:
+            One a cache, by role; empty where none is asked for.
 
         Raises:
             CacheError: an item has no vector, or one with a number that is not finite.
+            ConfigError: more dimensions are asked for than there are.
         """
-        return None if self.cache is None else load_item_vectors(self.cache, self.dataset, device)
+        if not self.caches:
+            return {}
+        fitted = zip(self.cache_roles, fit_projections(self._found, items, config, device), strict=True)
+        return {role: projection for role, projection in fitted if projection is not None}
+
+    def item_vectors(
+        self,
+        device: torch.device,
+        *,
+        normalise: bool = False,
+        projections: Mapping[str, Projection] | None = None,
+        table: Literal["auto", "device", "cache"] = "auto",
+    ) -> ItemVectors | None:
+        """The items' cached vectors as a model reads them; None for items as ids.
+
+        Args:
+            device: where the model computes.
+            normalise: whether to scale each cache's vectors to length 1.
+            projections: what was fitted to the caches, by role.
+            table: where the vectors are to be.
+
+        Raises:
+            CacheError: an item has no vector, or one with a number that is not finite.
+            ConfigError: they are to be on the device, and are larger than its memory.
+        """
+        if not self.caches:
+            return None
+        fitted = {} if projections is None else projections
+        transforms = [Transform(fitted.get(role), normalise) for role in self.cache_roles]
+        return load_item_vectors(self._found, device, transforms=transforms, table=table)
+
+    def training_vectors(
+        self, config: TrainConfig, projections: Mapping[str, Projection], device: torch.device
+    ) -> ItemVectors | None:
+        """The same for training, where the settings say.
+
+        Raises:
+            CacheError: see `item_vectors`.
+            ConfigError: the loss reads every vector in each step, and they are too large for the device.
+        """
+        vectors = self.item_vectors(device, normalise=config.normalise, projections=projections, table=config.table)
+        if config.loss == "full" and vectors is not None and not vectors.on_device:
+            raise ConfigError(
+                f"--loss full: expected cached vectors that fit on {device}, because each step reads all of them, "
+                f"found {vectors.size // _MIB} MiB; use --loss in-batch or sampled, --whiten or --pca to fewer "
+                "dimensions, or --table device if you know that they fit"
+            )
+        return vectors
+
+    @cached_property
+    def _found(self) -> ItemSources:
+        return ItemSources.find(self.caches, self.dataset)
+
+
+def _refuse_repeated(caches: Sequence[VectorCache]) -> None:
+    """One encoder's vectors beside themselves tell a model nothing new."""
+    first: dict[str, Path] = {}
+    for cache in caches:
+        other = first.setdefault(cache.manifest.fingerprint, cache.path)
+        if other is not cache.path:
+            raise ConfigError(
+                f"--cache: expected caches of different encoders or layers, found {other} and {cache.path} of the "
+                "same; leave one out"
+            )

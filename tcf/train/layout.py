@@ -63,12 +63,12 @@ class Layout:
     def pad(self, packed_PD: Tensor) -> Tensor:
         """Spread packed rows over the grid, zeros elsewhere: (P, D) to (B, L, D)."""
         grid = packed_PD.new_zeros(self.users * self.length, packed_PD.shape[1])
-        return grid.index_copy(0, self.slots_P, packed_PD).view(self.users, self.length, -1)
+        return grid.index_copy(0, self.slots_P, packed_PD).view(self.users, self.length, packed_PD.shape[1])
 
     def pack(self, grid_BLD: Tensor) -> Tensor:
         """Collect the packed rows from the grid: (B, L, D) to (P, D)."""
         # As an embedding, because its gradient is faster than that of indexing.
-        return F.embedding(self.slots_P, grid_BLD.reshape(self.users * self.length, -1))
+        return F.embedding(self.slots_P, grid_BLD.flatten(0, 1))
 
     def filled(self) -> Tensor:
         """Which places of the grid hold an item, (B, L) bool."""

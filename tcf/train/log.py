@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,8 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from tcf.files import writing
+from tcf.files import publish_file, writing
+from tcf.train.run_format import EPOCHS, EVENTS
 
 __all__ = ["Epoch", "EpochLog"]
 
@@ -40,13 +42,15 @@ class EpochLog:
 
     Args:
         folder: the run's directory.
+        epochs: those that are behind; whatever an interrupted attempt has written of others does not count.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, epochs: Sequence[Epoch] = ()) -> None:
         self._folder = folder
         with writing(folder):
-            self._lines = (folder / "epochs.jsonl").open("w", encoding="utf-8")
-            self._events = SummaryWriter(str(folder / "events"))
+            publish_file(folder / EPOCHS, "".join(_line(epoch) for epoch in epochs).encode())
+            self._lines = (folder / EPOCHS).open("a", encoding="utf-8")
+            self._events = SummaryWriter(str(folder / EVENTS), purge_step=len(epochs) + 1)
 
     def __enter__(self) -> Self:
         """Nothing more to open."""
@@ -66,9 +70,9 @@ class EpochLog:
             file=sys.stderr,
             flush=True,
         )
-        numbers = {"epoch": epoch.number, "loss": epoch.loss, "hr@10": epoch.hr, "ndcg@10": epoch.ndcg}
         with writing(self._folder):
-            print(json.dumps(numbers, allow_nan=False), file=self._lines, flush=True)
+            self._lines.write(_line(epoch))
+            self._lines.flush()
             self._write_events(epoch)
 
     def __exit__(
@@ -89,3 +93,8 @@ class EpochLog:
         for tag, value in scalars.items():
             self._events.add_scalar(tag, value, epoch.number)
         self._events.flush()
+
+
+def _line(epoch: Epoch) -> str:
+    numbers = {"epoch": epoch.number, "loss": epoch.loss, "hr@10": epoch.hr, "ndcg@10": epoch.ndcg}
+    return json.dumps(numbers, allow_nan=False) + "\n"

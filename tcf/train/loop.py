@@ -1,25 +1,29 @@
-"""One epoch of training."""
+"""The training step, and one epoch of it."""
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tcf.config import TrainConfig
-from tcf.errors import RunError
 from tcf.progress import Progress
-from tcf.train.batches import Batch, TrainingData, batches, user_order
-from tcf.train.losses import in_batch_softmax
+from tcf.train.batches import Batch
+from tcf.train.feed import Feed
+from tcf.train.losses import Loss
+from tcf.train.meter import Meter
 from tcf.train.model import Recommender
+from tcf.train.optimizer import Optimizer
+from tcf.train.parallel import Alone, Forward, Parallel, Task
+from tcf.train_config import TrainConfig
 
 __all__ = ["Pass", "Trainer"]
 
-_STEPS_BETWEEN_CHECKS = 32
+
+_DROPOUT = 3  # sets its draws apart from those of batches, losses and validation
 
 
 @dataclass(frozen=True)
@@ -29,108 +33,109 @@ class Pass:
     Attributes:
         loss: mean over the targets.
         targets: how many there were.
-        seconds: how long it took.
+        seconds: how long it took; of a pass that was taken up in the middle, the rest.
+        measured: targets in that time.
     """
 
     loss: float
     targets: int
     seconds: float
+    measured: int
 
 
 class Trainer:
-    """A model with its optimiser and its data.
-
-    AdamW decays every parameter, norms, biases and embeddings too, as the study did.
+    """A model with its loss, its optimiser and its batches.
 
     Args:
         model: what to train, on its device.
-        data: the training part of a dataset.
-        config: learning rate, decay, batch size, seed.
+        loss: what to lower.
+        feed: the batches.
+        config: rates, precision.
         device: the model's device.
+        parallel: the processes that train the model together; of None, this one alone.
     """
 
-    def __init__(self, model: Recommender, data: TrainingData, config: TrainConfig, device: torch.device) -> None:
-        self.model, self.data, self.config, self.device = model, data, config, device
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-        self._log_popularity_N = torch.from_numpy(data.log_popularity).to(device)
+    def __init__(
+        self,
+        model: Recommender,
+        loss: Loss,
+        feed: Feed,
+        config: TrainConfig,
+        device: torch.device,
+        parallel: Parallel | None = None,
+    ) -> None:
+        self.model, self.loss, self.feed, self.config, self.device = model, loss, feed, config, device
+        self.parallel = Alone() if parallel is None else parallel
+        self._forward: Forward | None = None
+        self.optimizer = Optimizer(model, config, feed.steps)
+        self._casts = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
 
-    def run_epoch(self, epoch: int) -> Pass:
-        """Train on every user once.
+    def run_epoch(self, epoch: int, meter: Meter | None = None, after: Callable[[Meter], None] | None = None) -> Pass:
+        """Train on every row once.
 
         Args:
-            epoch: counted from 1; decides the order of users.
+            epoch: counted from 1; decides the order of rows.
+            meter: where an interrupted pass stood; None at its beginning.
+            after: called after each step, with where the pass stands.
 
         Raises:
             RunError: the loss is not finite.
         """
         began = time.perf_counter()
-        order = user_order(len(self.data.sequences), self.config.seed, epoch)
-        meter = _Meter(epoch, self.config.learning_rate)
+        meter = Meter(epoch, self.config.learning_rate) if meter is None else meter
+        first, before = meter.steps, meter.targets
+        self.parallel.announce(Task(epoch, first))
         self.model.train()
-        with _progress(epoch, len(order)) as progress:
-            for batch in batches(self.data, order, self.config.batch_users, self.device):
-                meter.add(self.step(batch), len(batch.targets_P))
+        with _progress(epoch, first, self.feed.steps) as progress, closing(self.feed.epoch(epoch, first)) as batches:
+            for step, fed in enumerate(batches, first):
+                meter.add(self.step(fed.batch, fed.read_UV, (epoch - 1) * self.feed.steps + step), fed.batch.n_targets)
                 if progress is not None:
-                    progress.advance(batch.layout.users)
+                    progress.advance(1)
+                if after is not None:
+                    after(meter)
         loss = meter.mean()
-        return Pass(loss, meter.targets, time.perf_counter() - began)
+        return Pass(loss, meter.targets, time.perf_counter() - began, meter.targets - before)
 
-    def step(self, batch: Batch) -> Tensor:
-        """Train on one batch; returns its loss, a scalar on the device."""
-        self.optimizer.zero_grad(set_to_none=True)
-        states_PD, vectors_UD = self.model(batch)
-        loss = in_batch_softmax(states_PD, vectors_UD, batch, self._log_popularity_N[batch.items_U])
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return loss.detach()
+    def step(self, batch: Batch, read_UV: Tensor | None = None, number: int = 0) -> Tensor:
+        """Train on one batch; returns its loss, a scalar on the device.
 
+        Args:
+            batch: some rows.
+            read_UV: the cached vectors of its items, or of this process's share of them, where these were read ahead.
+            number: steps of this run before this one.
+        """
+        forward = self._prepared()
+        self._seed_dropout(number)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._casts):
+            states_PD, vectors_UD = forward(batch, read_UV)
+        loss = self.loss(states_PD.float(), vectors_UD.float(), batch)
+        self.parallel.backward(loss)
+        self.optimizer.step(number)
+        return self.parallel.total(loss)
 
-@dataclass
-class _Meter:
-    """Adds up losses; looks at them now and then, because looking makes a GPU wait."""
+    def _prepared(self) -> Forward:
+        """The model's forward, for as many processes as there are; these meet here before their first step."""
+        if self._forward is None:
+            self._forward = self.parallel.prepare(self.model, self.optimizer.adamw)
+        return self._forward
 
-    epoch: int
-    learning_rate: float
-    total: float = 0.0
-    targets: int = 0
-    steps: int = 0
-    waiting: list[tuple[Tensor, int]] = field(default_factory=list)
-
-    def add(self, loss: Tensor, targets: int) -> None:
-        """Take in a step's mean loss over so many targets."""
-        self.waiting.append((loss, targets))
-        if len(self.waiting) >= _STEPS_BETWEEN_CHECKS:
-            self._look()
-
-    def mean(self) -> float:
-        """Mean loss a target."""
-        self._look()
-        return self.total / self.targets
-
-    def _look(self) -> None:
-        if not self.waiting:
-            return
-        losses = torch.stack([loss for loss, _ in self.waiting]).double().cpu().numpy()
-        targets = np.array([count for _, count in self.waiting])
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if len(bad):
-            raise RunError(
-                f"epoch {self.epoch}, step {self.steps + int(bad[0]) + 1}: expected a finite loss, found "
-                f"{losses[bad[0]]}; nothing was published; try a lower --learning-rate (now {self.learning_rate:g})"
-            )
-        self.total += float(losses @ targets)
-        self.targets += int(targets.sum())
-        self.steps += len(losses)
-        self.waiting.clear()
+    def _seed_dropout(self, number: int) -> None:
+        """Make dropout follow from seed, step and device's part, so that no generator's state need be saved."""
+        words = [self.config.seed, number, self.feed.part[0], _DROPOUT]
+        seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+        if self.device.type == "cuda":
+            # One device's generator; torch.manual_seed would take them all.
+            index = torch.cuda.current_device() if self.device.index is None else self.device.index
+            torch.cuda.default_generators[index].manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
 
 
 @contextmanager
-def _progress(epoch: int, users: int) -> Iterator[Progress | None]:
+def _progress(epoch: int, first: int, steps: int) -> Iterator[Progress | None]:
     """A live bar in a terminal; elsewhere the line at the epoch's end is enough."""
     if not sys.stderr.isatty():
         yield None
         return
-    with Progress(f"epoch {epoch}", users, "users") as progress:
+    with Progress(f"epoch {epoch}", steps, "steps", done=first) as progress:
         yield progress

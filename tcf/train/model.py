@@ -1,148 +1,130 @@
-"""A recommender: items and a sequence model over them; its one builder and its initialisation.
+"""A recommender: items and a backbone over them, which makes a user's state.
 
-Shapes: N items, U distinct items and P positions of a batch, D width.
+Shapes: N items, U distinct items, P targets and I items read of a batch, B users, D width.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tcf.config import TrainConfig
 from tcf.data.dataset import Histories
 from tcf.data.split import latest
-from tcf.errors import ConfigError, DataError
+from tcf.errors import DataError
 from tcf.train.batches import Batch
-from tcf.train.dtl import DTL
-from tcf.train.items import IdItems, ItemTower, TextItems
+from tcf.train.items import ItemTower
 from tcf.train.layout import Layout, to_device
-from tcf.train.sasrec import SASRec
-from tcf.train.vectors import ItemVectors
 
-__all__ = ["Recommender", "build_model"]
+__all__ = ["Backbone", "Recommender"]
 
 _USERS_AT_ONCE = 256
 
 
-class Recommender(nn.Module):
-    """Items, and a sequence model over them; the score of an item is its vector's product with the user's state.
+class Backbone(Protocol):
+    """Makes users' states of what they have read.
 
-    Args:
-        items: the item tower.
-        backbone: the sequence model.
+    Attributes:
+        positions: the longest history read.
+        n_users: users that it knows by their index; None if it knows none, and serves any.
     """
 
-    def __init__(self, items: ItemTower, backbone: SASRec) -> None:
+    positions: int
+    n_users: int | None
+
+    def __call__(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+        """The state for each target of a batch, (P, D).
+
+        Args:
+            vectors_ID: vectors of the items read, (I, D), packed.
+            layout: where they lie.
+            users_B: each row's user among all users of the dataset.
+        """
+
+    def last_states(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+        """The state of each row after all that it has read, (B, D)."""
+
+
+class Recommender(nn.Module):
+    """Items and a backbone; the score of an item is its vector's product with the user's state.
+
+    Args:
+        items: the item tower, a module.
+        backbone: makes users' states, a module.
+    """
+
+    def __init__(self, items: ItemTower, backbone: Backbone) -> None:
         super().__init__()
         self.items = items
         self.backbone = backbone
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, read_UV: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States and vectors for the loss.
 
         Each distinct item passes the item tower once, so dropout in a DTL is drawn once an item of the batch; the study
         draws it anew at every place that the item takes.
 
         Args:
-            batch: sequences of some users.
+            batch: some rows.
+            read_UV: the cached vectors of the batch's items, where these were read ahead.
 
         Returns:
-            The state at each position, (P, D), and the vectors of the batch's distinct items, (U, D).
+            The state for each target, (P, D), and the vectors of the batch's distinct items, (U, D).
         """
-        vectors_UD = self.items(batch.items_U)
+        return self.over(batch, self.items(batch.items_U, read_UV))
+
+    def over(self, batch: Batch, vectors_UD: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as `forward`, of the vectors of the batch's distinct items, wherever these were computed."""
         # As an embedding, because its gradient is faster than that of indexing.
-        states_PD = self.backbone(nn.functional.embedding(batch.inputs_P, vectors_UD), batch.layout)
-        return states_PD, vectors_UD
+        read_ID = nn.functional.embedding(batch.inputs_I, vectors_UD)
+        return self.backbone(read_ID, batch.layout, batch.users_B), vectors_UD
 
     @torch.inference_mode()
     def item_vectors(self) -> Tensor:
         """The vector of every item without dropout, (N, D) float32, on the model's device."""
         with _evaluating(self):
-            return self.items.all_item_vectors().detach()
+            return self.items.all_item_vectors().detach().float()
 
     @torch.inference_mode()
-    def user_states(self, histories: Histories, vectors_ND: Tensor) -> npt.NDArray[np.float32]:
-        """The state of every user after the last item, without dropout.
+    def user_states(
+        self, users: npt.NDArray[np.int64], histories: Histories, vectors_ND: Tensor
+    ) -> npt.NDArray[np.float32]:
+        """The state of some users after the last item, without dropout.
 
         Args:
-            histories: each user's items, oldest first, at least one; the latest are read, as many as the model knows.
+            users: (n_users,) their index among all users of the dataset.
+            histories: each one's items, oldest first, at least one; the latest are read, as many as the model knows.
             vectors_ND: what `item_vectors` gave.
 
         Returns:
             (n_users, D) float32.
 
         Raises:
-            DataError: a user has no item.
+            DataError: a user has no item, or is not known to a model that knows users by their index.
         """
+        known = self.backbone.n_users
+        if known is not None and len(users) and users.max() >= known:
+            raise DataError(
+                f"user {users.max()} (counted from 0): expected one of the {known} users that the model was trained "
+                "on, because it knows users by their ids; train with --user-tower history for others"
+            )
         if not histories.lengths.all():
             raise DataError(f"user {int(np.argmin(histories.lengths))} (counted from 0) has no item, so no state")
         inputs = latest(histories, self.backbone.positions)
         states = np.empty((len(inputs), vectors_ND.shape[1]), np.float32)
         with _evaluating(self):
             for start in range(0, len(inputs), _USERS_AT_ONCE):
-                users = np.arange(start, min(start + _USERS_AT_ONCE, len(inputs)))
-                states[users] = self._states_of(inputs.take(users), vectors_ND).cpu().numpy()
+                part = np.arange(start, min(start + _USERS_AT_ONCE, len(inputs)))
+                states[part] = self._states_of(users[part], inputs.take(part), vectors_ND).float().cpu().numpy()
         return states
 
-    def _states_of(self, inputs: Histories, vectors_ND: Tensor) -> Tensor:
-        (items_P,) = to_device((inputs.items.astype(np.int64),), vectors_ND.device)
+    def _states_of(self, users: npt.NDArray[np.int64], inputs: Histories, vectors_ND: Tensor) -> Tensor:
+        items_I, users_B = to_device((inputs.items.astype(np.int64), users), vectors_ND.device)
         layout = Layout.build(inputs.offsets, self.backbone.positions, vectors_ND.device)
-        return self.backbone.last_states(vectors_ND[items_P], layout)
-
-
-def build_model(config: TrainConfig, n_items: int, vectors: ItemVectors | None, device: torch.device) -> Recommender:
-    """Build and initialise a recommender; the values follow from the seed alone, whatever the device.
-
-    Args:
-        config: architecture and seed.
-        n_items: N, size of the catalogue.
-        vectors: the items' cached vectors, for items as text.
-        device: where the model is to be.
-
-    Raises:
-        ConfigError: items as text without vectors.
-    """
-    # Built without memory, so that torch's own initialisation draws nothing from the global generator.
-    with torch.device("meta"):
-        items = _build_items(config, n_items, vectors)
-        model = Recommender(items, _build_backbone(config))
-    model.to_empty(device="cpu")
-    _initialise(model, torch.Generator().manual_seed(config.seed))
-    return model.to(device)
-
-
-def _build_items(config: TrainConfig, n_items: int, vectors: ItemVectors | None) -> ItemTower:
-    match config.items:
-        case "text" if vectors is not None:
-            return TextItems(vectors, DTL(vectors.width, config.width, config.dtl_layers, config.dropout))
-        case "text":
-            raise ConfigError("--items text: expected a vector cache, found none; add --cache")
-        case "id":
-            return IdItems(n_items, config.width)
-
-
-def _build_backbone(config: TrainConfig) -> SASRec:
-    match config.backbone:
-        case "sasrec":
-            return SASRec(config.width, config.history, config.blocks, config.heads, config.dropout)
-
-
-def _initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """Xavier normal for linear maps and embeddings, zero biases, norms that change nothing (study's settings)."""
-    for module in model.modules():
-        match module:
-            case nn.Linear():
-                nn.init.xavier_normal_(module.weight, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            case nn.Embedding():
-                nn.init.xavier_normal_(module.weight, generator=generator)
-            case nn.LayerNorm():
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)
+        return self.backbone.last_states(vectors_ND[items_I], layout, users_B)
 
 
 @contextmanager

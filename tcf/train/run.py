@@ -1,7 +1,7 @@
 """A finished run, opened for what comes after training: item vectors and user states."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,16 +10,18 @@ import numpy.typing as npt
 import safetensors.torch
 from torch import Tensor
 
-from tcf.config import TrainConfig
 from tcf.data.dataset import Dataset, Histories
 from tcf.errors import RunError
 from tcf.files import MANIFEST
 from tcf.manifest import Manifest, differences, read_manifest, verify_files
 from tcf.models.device import resolve_device
 from tcf.settings_fields import from_mapping, read_toml
-from tcf.train.folder import CONFIG, MODEL, RUN
+from tcf.train.build import build_model
 from tcf.train.inputs import Inputs
-from tcf.train.model import Recommender, build_model
+from tcf.train.model import Recommender
+from tcf.train.run_format import CONFIG, INPUTS, MODEL, RUN
+from tcf.train.transform import projections_from
+from tcf.train_config import TrainConfig
 
 __all__ = ["Run", "open_run"]
 
@@ -46,45 +48,48 @@ class Run:
         """The vector of every item, (n_items, D); items of equal text have equal bits."""
         return np.asarray(self._vectors_ND.cpu().numpy())
 
-    def user_states(self, histories: Histories) -> npt.NDArray[np.float32]:
-        """The state of every user after the last item, (n_users, D); its product with an item's vector is the score.
+    def user_states(self, users: npt.NDArray[np.int64], histories: Histories) -> npt.NDArray[np.float32]:
+        """The state of some users after the last item, (n_users, D); its product with an item's vector is the score.
 
         Args:
+            users: their index among all users of the dataset.
             histories: each user's items, oldest first, at least one; the latest are read, as many as the model knows.
 
         Raises:
             DataError: a user has no item.
         """
-        return self.model.user_states(histories, self._vectors_ND)
+        return self.model.user_states(users, histories, self._vectors_ND)
 
     @functools.cached_property
     def _vectors_ND(self) -> Tensor:
         return self.model.item_vectors()
 
 
-def open_run(path: Path, *, data: Path | None = None, cache: Path | None = None, device: str = "auto") -> Run:
+def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (), device: str = "auto") -> Run:
     """Open a finished run.
 
     Args:
         path: the run's directory.
         data: where its dataset is now; None: where it was.
-        cache: where its cache is now; None: where it was.
+        caches: where its caches are now, in the order of training; none: where they were.
         device: where to compute.
 
     Raises:
-        RunError: no finished run is there, it is damaged, or dataset or cache are not those that it was trained on.
-        TcfError: the dataset or the cache is missing or damaged.
+        RunError: no finished run is there, it is damaged, or dataset or caches are not those that it was trained on.
+        TcfError: the dataset or a cache is missing or damaged.
     """
     manifest = read_manifest(path, RUN)
-    verify_files(path, replace(manifest, files={n: manifest.files[n] for n in (CONFIG, MODEL)}), RUN)
+    needed = (CONFIG, MODEL, *(name for name in (INPUTS,) if name in manifest.files))
+    verify_files(path, replace(manifest, files={name: manifest.files[name] for name in needed}), RUN)
     config = from_mapping(TrainConfig, manifest.config, f"{path / 'manifest.json'}: config")
     where = _inputs_of(path, manifest)
-    if cache is None and config.items == "text":
-        cache = path / where["cache"]
-    inputs = Inputs.open(config.items, path / where["data"] if data is None else data, cache)
+    places = tuple(caches) or tuple(path / place for role, place in where.items() if role != "data")
+    inputs = Inputs.open(config.items, path / where["data"] if data is None else data, places)
     _check_inputs(path, manifest, inputs)
+    projections = projections_from(path / INPUTS) if INPUTS in needed else {}
     on = resolve_device(device)
-    model = build_model(config, inputs.dataset.n_items, inputs.item_vectors(on), on)
+    vectors = inputs.item_vectors(on, normalise=config.normalise, projections=projections)
+    model = build_model(config, inputs.dataset.n_items, inputs.dataset.n_users, vectors, on)
     model.load_state_dict(safetensors.torch.load_file(path / MODEL, device=str(on)))
     return Run(path, manifest, config, inputs.dataset, model.eval())
 
@@ -100,12 +105,18 @@ def _inputs_of(path: Path, manifest: Manifest) -> Mapping[str, str]:
 
 
 def _check_inputs(path: Path, manifest: Manifest, inputs: Inputs) -> None:
-    places = {"dataset": inputs.dataset.path} | ({} if inputs.cache is None else {"cache": inputs.cache.path})
+    """Refuse other inputs, another number of caches, and another order of them."""
     for role, found in inputs.fingerprints.items():
         expected = manifest.inputs.get(role, "none")
         if found != expected:
-            option = {"dataset": "--data", "cache": "--cache"}[role]
+            what, option = ("dataset", "--data") if role == "dataset" else ("cache", "--cache")
             raise RunError(
-                f"{places[role]}: expected the {role} that {path} was trained on (fingerprint {expected[:12]}), found "
-                f"another ({found[:12]}); name the right one with {option}, or train anew"
+                f"{inputs.paths[role]}: expected the {what} that {path} was trained on (fingerprint {expected[:12]}), "
+                f"found another ({found[:12]}); name the right one with {option}, or train anew"
             )
+    missing = len(manifest.inputs) - len(inputs.fingerprints)
+    if missing > 0:
+        raise RunError(
+            f"{path}: expected the {len(manifest.inputs) - 1} caches that it was trained on, found "
+            f"{len(inputs.caches)}; name all of them with --cache, in the order of training"
+        )

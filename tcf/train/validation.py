@@ -23,7 +23,7 @@ _FEWEST = 3
 
 @dataclass(frozen=True)
 class Metrics:
-    """Means over all users.
+    """Means over the users.
 
     Attributes:
         hr: HR@10, a fraction.
@@ -39,11 +39,13 @@ class Validation:
     """The validation questions of a dataset.
 
     Attributes:
+        users: index of each user who is asked about.
         inputs: the items that the model reads, by user.
         seen: all of a user's training items; they are no candidates.
         targets: the validation target of each user, (n_users,).
     """
 
+    users: npt.NDArray[np.int64]
     inputs: Histories
     seen: Histories
     targets: npt.NDArray[np.int64]
@@ -66,7 +68,15 @@ class Validation:
                 f"(counted from 0; {len(short)} such users); prepare the dataset anew"
             )
         queries = held_out(histories, "validation")
-        return Validation(latest(queries.earlier, positions), queries.earlier, queries.targets)
+        users = np.arange(len(histories))
+        return Validation(users, latest(queries.earlier, positions), queries.earlier, queries.targets)
+
+    def sample(self, most: int, seed: int) -> "Validation":
+        """The questions of so many users at most, drawn by a seed, in the order of all."""
+        if len(self.users) <= most:
+            return self
+        chosen = np.sort(np.random.default_rng([seed, 0, 0, 2]).choice(len(self.users), most, replace=False))
+        return Validation(self.users[chosen], self.inputs.take(chosen), self.seen.take(chosen), self.targets[chosen])
 
     def measure(self, model: Recommender, device: Literal["cpu", "cuda"]) -> Metrics:
         """Rank all targets and take the means.
@@ -79,7 +89,7 @@ class Validation:
             RunError: a vector or a state is not finite.
         """
         vectors_ND = model.item_vectors()
-        states_UD = model.user_states(self.inputs, vectors_ND)
+        states_UD = model.user_states(self.users, self.inputs, vectors_ND)
         scorer = InnerProduct(Catalogue.build(vectors_ND.cpu().numpy()), states_UD, device)
         means = summary(rank_targets(scorer, self.seen, self.targets, depth=_DEPTH), _DEPTH)
         return Metrics(means[f"hr@{_DEPTH}"], means[f"ndcg@{_DEPTH}"])

@@ -1,108 +1,147 @@
-"""The cached vectors of a dataset's items, at hand for training: on the device, or left in the cache's memory maps.
+"""The cached vectors of a dataset's items, at hand for training: on the device, or left in the caches' memory maps.
 
-Shapes: N items, R cache rows that they use (items of equal text share one), U items asked for, V width of a vector.
+Shapes: N items, R distinct ones, U items asked for, W width of what a model reads: of all caches together.
 """
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tcf.data.cache import VectorCache
-from tcf.data.dataset import Dataset
-from tcf.errors import CacheError
+from tcf.errors import ConfigError
+from tcf.train.sources import ItemSources, Source, installed_memory, parts_of
+from tcf.train.transform import Transform
 
 __all__ = ["ItemVectors", "load_item_vectors"]
 
 _SHARE_OF_MEMORY = 0.25
-_CHUNK_ROWS = 16384
+_MIB = 2**20
 
 
 @dataclass(frozen=True)
 class ItemVectors:
-    """Every item's cached vector, in the stored type.
+    """Every item's cached vector: of one cache, or of several side by side, each transformed on its own.
 
     Attributes:
-        cache: where the vectors are.
-        cache_rows_R: the distinct rows of the cache that the items use.
-        rows_N: place of each item's vector in `cache_rows_R`.
-        table_RV: the vectors on the device; None where they stay in the cache.
+        found: where the vectors are.
+        transforms: what is done to those of each cache.
+        rows_N: the place of each item among the distinct ones, on the device.
+        table_RW: the transformed vectors on the device; None where they stay in the caches.
         device: where vectors are wanted.
     """
 
-    cache: VectorCache
-    cache_rows_R: npt.NDArray[np.int64]
+    found: ItemSources
+    transforms: tuple[Transform, ...]
     rows_N: Tensor
-    table_RV: Tensor | None
+    table_RW: Tensor | None
     device: torch.device
 
     @property
+    def on_device(self) -> bool:
+        """Whether the vectors are on the device, so that reading some takes no time worth saving."""
+        return self.table_RW is not None
+
+    @cached_property
     def width(self) -> int:
-        """V, numbers a vector."""
-        return self.cache.width
+        """W, numbers a vector."""
+        return sum(transform.width(source.cache.width) for source, transform in self._pairs)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers: as stored where nothing is done to them."""
+        types = [t.dtype(getattr(torch, s.cache.dtype.name)) for s, t in self._pairs]
+        return types[0] if len(set(types)) == 1 else torch.float32
+
+    @property
+    def size(self) -> int:
+        """Bytes that all of them take or would take on the device."""
+        return self.found.n_distinct * self.width * self.dtype.itemsize
 
     def of(self, items_U: Tensor) -> Tensor:
-        """The vectors of these items, (U, V)."""
-        rows_U = self.rows_N[items_U]
-        if self.table_RV is not None:
-            return self.table_RV[rows_U]
-        return self._read(self.cache_rows_R[rows_U.cpu().numpy()])
+        """The vectors of these items, (U, W), wherever they are."""
+        if self.table_RW is not None:
+            return self.table_RW[self.rows_N[items_U]]
+        return self.read_items(items_U.cpu().numpy())
+
+    def read_items(self, items_U: npt.NDArray[np.int64]) -> Tensor:
+        """The vectors of these items, (U, W), from the caches' files; neither the device nor other threads wait."""
+        return self.read(self.found.rows_N[items_U])
 
     def chunks(self) -> Iterator[Tensor]:
-        """All R vectors in order, some thousands at a time, (at most 16384, V)."""
-        for start in range(0, len(self.cache_rows_R), _CHUNK_ROWS):
-            part = slice(start, start + _CHUNK_ROWS)
-            yield self._read(self.cache_rows_R[part]) if self.table_RV is None else self.table_RV[part]
+        """The vectors of all R distinct items in order, a bounded number at a time."""
+        for part in parts_of(np.arange(self.found.n_distinct), self.width):
+            yield self.read(part) if self.table_RW is None else self.table_RW[int(part[0]) : int(part[-1]) + 1]
 
-    def _read(self, cache_rows: npt.NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(self.cache.gather(cache_rows)).to(self.device)
+    def read(self, places_U: npt.NDArray[np.int64]) -> Tensor:
+        """The vectors of these distinct items, (U, W), from the caches' files."""
+        read = [transform(source.read(places_U, self.device)) for source, transform in self._pairs]
+        return read[0] if len(read) == 1 else torch.cat(read, dim=1)
+
+    @property
+    def _pairs(self) -> Iterator[tuple[Source, Transform]]:
+        return zip(self.found.sources, self.transforms, strict=True)
 
 
 def load_item_vectors(
-    cache: VectorCache, dataset: Dataset, device: torch.device, *, resident: bool | None = None
+    found: ItemSources,
+    device: torch.device,
+    *,
+    transforms: Sequence[Transform] | None = None,
+    table: Literal["auto", "device", "cache"] = "auto",
 ) -> ItemVectors:
-    """Find the items' vectors in a cache and put them on the device where they fit.
+    """Check the vectors of all items, and put them on the device if they are to be there.
 
     Args:
-        cache: holds a vector for each item.
-        dataset: whose items they are.
+        found: where they are.
         device: where the model computes.
-        resident: whether to put them on the device; None: if they take at most a quarter of its memory
-            (on a GPU: of what is free).
+        transforms: what to do to those of each cache; nothing if None.
+        table: where they are to be; auto: on the device if they take at most a quarter of its memory (on a GPU: of
+            what is free).
 
     Raises:
-        CacheError: items have no vector yet, or a vector holds a number that is not finite.
+        CacheError: a vector holds a number that is not finite.
+        ConfigError: they are to be on the device, and are larger than its memory.
     """
-    cache_rows_R, rows_N = np.unique(cache.rows_for(dataset), return_inverse=True)
-    size = len(cache_rows_R) * cache.width * cache.dtype.itemsize
-    if resident is None:
-        resident = size <= _SHARE_OF_MEMORY * _memory(device)
-    table_RV = torch.from_numpy(cache.gather(cache_rows_R)).to(device) if resident else None
-    vectors = ItemVectors(cache, cache_rows_R, torch.from_numpy(rows_N).to(device), table_RV, device)
-    _check_finite(vectors, dataset)
-    return vectors
+    chosen = (Transform(None, False),) * len(found.sources) if transforms is None else tuple(transforms)
+    placed = tuple(transform.to(device) for transform in chosen)
+    vectors = ItemVectors(found, placed, torch.from_numpy(found.rows_N).to(device), None, device)
+    if not _fits(vectors, table):
+        _check(vectors)
+        return vectors
+    table_RW = torch.empty(found.n_distinct, vectors.width, dtype=vectors.dtype, device=device)
+    _check(vectors, table_RW)
+    return ItemVectors(found, placed, vectors.rows_N, table_RW, device)
 
 
-def _check_finite(vectors: ItemVectors, dataset: Dataset) -> None:
-    start = 0
-    for chunk in vectors.chunks():
-        bad = torch.nonzero(~chunk.isfinite().all(dim=1)).flatten()
-        if len(bad):
-            item = int(torch.nonzero(vectors.rows_N == start + int(bad[0]))[0])
-            path, name = vectors.cache.path, dataset.item_ids[item].as_py()
-            raise CacheError(
-                f"{path}: expected finite numbers, found others in the vector of item {name}; "
-                f"run `tcf cache verify {path}`, remove the shard that it names and extract again"
-            )
-        start += len(chunk)
+def _fits(vectors: ItemVectors, table: Literal["auto", "device", "cache"]) -> bool:
+    """Whether the table is to be on the device."""
+    size, memory = vectors.size, _memory(vectors.device)
+    if table == "device" and size > memory:
+        raise ConfigError(
+            f"--table device: expected cached vectors of at most {memory // _MIB} MiB, the memory of "
+            f"{vectors.device}, found {size // _MIB} MiB; use --table cache, or --whiten or --pca to fewer dimensions"
+        )
+    return table == "device" or (table == "auto" and size <= _SHARE_OF_MEMORY * memory)
+
+
+def _check(vectors: ItemVectors, into_RW: Tensor | None = None) -> None:
+    """Read every vector once, and transform it into a table if there is one."""
+    first = 0
+    for source, transform in zip(vectors.found.sources, vectors.transforms, strict=True):
+        width = transform.width(source.cache.width)
+        for part, stored_UV in source.chunks(np.arange(vectors.found.n_distinct), vectors.device):
+            if into_RW is not None:
+                into_RW[int(part[0]) : int(part[-1]) + 1, first : first + width] = transform(stored_UV)
+        first += width
 
 
 def _memory(device: torch.device) -> int:
     """Bytes to share: what is free on a GPU, all that is installed beside a CPU."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return installed_memory()

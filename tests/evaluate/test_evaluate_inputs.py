@@ -18,7 +18,7 @@ def test_inputs_that_have_moved_are_named(runs: Path, tmp_path: Path, made: Path
     shutil.move(runs / "cache", tmp_path / "c")
     with pytest.raises(CacheError, match=r"cache: expected a directory of format tcf-cache .*, found nothing"):
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d")
-    done = evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d", cache=tmp_path / "c")
+    done = evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d", caches=[tmp_path / "c"])
     assert done.manifest == expected.manifest
     assert (done.path / "ranks.parquet").read_bytes() == (expected.path / "ranks.parquet").read_bytes()
 

@@ -8,7 +8,7 @@ import pytest
 
 from small_evaluations import CPU, SMALL, TEXTS, VECTORS, Split
 from small_runs import csr, make_cache, make_dataset, walks
-from tcf.config import Baseline, EvaluateConfig, TrainConfig
+from tcf.config import Baseline, EvaluateConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.errors import RunError
 from tcf.evaluate import stage
@@ -16,6 +16,7 @@ from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.run import open_run
 from tcf.train.stage import train
+from tcf.train_config import TrainConfig
 
 
 def bytes_of(folder: Path) -> dict[str, tuple[bytes, int, int]]:
@@ -44,7 +45,7 @@ def test_a_run_ranks_as_its_states_and_vectors_say(
     back = 1 if split == "test" else 2
     earlier = [history[:-back] for history in walks()]
 
-    scores = run.user_states(csr(earlier)).astype(np.float64) @ run.item_vectors().astype(np.float64).T
+    scores = run.user_states(np.arange(60), csr(earlier)).astype(np.float64) @ run.item_vectors().astype(np.float64).T
     exact, masked = 0, 0
     rows = pq.read_table(done.path / "ranks.parquet").to_pylist()
     for user, (row, history) in enumerate(zip(rows, walks(), strict=True)):
@@ -150,10 +151,10 @@ def test_nothing_of_the_target_is_seen(
         histories = [[*h[:-hidden], *rng.integers(0, 30, hidden).tolist()] for h in walks()]
         folder = tmp_path / name
         dataset = make_dataset(folder, histories, TEXTS)
-        cache = make_cache(folder, dataset, VECTORS).path if items == "text" else None
+        caches = (make_cache(folder, dataset, VECTORS).path,) if items == "text" else ()
         # One epoch, because the validation targets rightly decide which epoch is the best.
         config = TrainConfig(items=items, **(SMALL | {"epochs": 1}))
-        train(data=dataset.path, cache=cache, out=folder / "run", config=config)
+        train(data=dataset.path, caches=caches, out=folder / "run", config=config)
         evaluate_run(folder / "run", out=folder / "e", config=EvaluateConfig(split=split, device="cpu"))
     models = [(tmp_path / name / "run" / "model.safetensors").read_bytes() for name in ("one", "other")]
     assert models[0] == models[1]

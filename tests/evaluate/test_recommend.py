@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from small_runs import csr, make_cache, make_dataset, walks
 from tcf.cli import app
-from tcf.config import TrainConfig
 from tcf.data.dataset import Histories
 from tcf.errors import DataError, RunError
 from tcf.evaluate import recommend as module
@@ -20,9 +19,10 @@ from tcf.evaluate.recommend import examples, recommend
 from tcf.ranking.lists import top_k
 from tcf.train.run import Run, open_run
 from tcf.train.stage import train
+from tcf.train_config import TrainConfig
 
 TEXTS = [f"text {i // 2}" for i in range(30)]  # every text twice
-SMALL: dict[str, Any] = {"width": 16, "batch_users": 16, "epochs": 2, "device": "cpu", "learning_rate": 0.01}
+SMALL: dict[str, Any] = {"width": 16, "batch_size": 16, "epochs": 2, "devices": "cpu", "learning_rate": 0.01}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     dataset = make_dataset(folder, walks(), TEXTS)
     cache = make_cache(folder, dataset, np.random.default_rng(0).normal(size=(15, 12)).astype(np.float16))
-    return train(data=dataset.path, cache=cache.path, out=folder / "run", config=TrainConfig(**SMALL)).path
+    return train(data=dataset.path, caches=[cache.path], out=folder / "run", config=TrainConfig(**SMALL)).path
 
 
 def call(run: Path, out: Path, k: int = 5, **arguments: Any) -> pa.Table:
@@ -48,7 +48,9 @@ def by_user(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
 def all_scores(run: Path) -> npt.NDArray[np.float64]:
     """Scores after the whole history, (U, N)."""
     opened = open_run(run, device="cpu")
-    return opened.user_states(csr(walks())).astype(np.float64) @ opened.item_vectors().astype(np.float64).T
+    return (
+        opened.user_states(np.arange(60), csr(walks())).astype(np.float64) @ opened.item_vectors().astype(np.float64).T
+    )
 
 
 @pytest.mark.parametrize("k", [1, 5, 12])
@@ -76,7 +78,7 @@ def test_the_best_items_by_brute_force(run: Path, tmp_path: Path, k: int) -> Non
 
 def test_a_user_with_fewer_candidates_has_fewer_rows(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [[0, 1, 2, 3], [0, 1, 2, 0], [3, 2, 1, 0, 4]], ["a", "b", "c", "d", "e"])
-    run = train(data=dataset.path, cache=None, out=tmp_path / "run", config=TrainConfig(**SMALL, items="id")).path
+    run = train(data=dataset.path, out=tmp_path / "run", config=TrainConfig(**SMALL, items="id")).path
     found = by_user(call(run, tmp_path / "r.parquet", 10**12))
     assert {user: {row["item_id"] for row in rows} for user, rows in found.items()} == {
         "u0": {"i4"},
@@ -89,9 +91,10 @@ def test_blocks_change_nothing_and_are_never_larger(run: Path, tmp_path: Path, m
     whole = call(run, tmp_path / "whole.parquet")
     sizes, states = [], Run.user_states
 
-    def spy(self: Run, histories: Histories) -> npt.NDArray[np.float32]:
+    def spy(self: Run, users: npt.NDArray[np.int64], histories: Histories) -> npt.NDArray[np.float32]:
+        assert len(users) == len(histories)
         sizes.append(len(histories))
-        return states(self, histories)
+        return states(self, users, histories)
 
     monkeypatch.setattr(Run, "user_states", spy)
     monkeypatch.setattr(module, "_USERS_AT_ONCE", 7)
@@ -150,9 +153,7 @@ def test_an_equal_file_is_left_and_any_other_replaced(run: Path, tmp_path: Path)
     assert len(call(run, out, 6, users=users)) == 6
     assert len(call(run, out, 5)) == 5 * 60
     assert out.read_bytes() == content
-    other = train(
-        data=run.parent / "data", cache=None, out=tmp_path / "id", config=TrainConfig(**SMALL, items="id")
-    ).path
+    other = train(data=run.parent / "data", out=tmp_path / "id", config=TrainConfig(**SMALL, items="id")).path
     assert call(other, out)["item_id"].to_pylist() != pq.read_table(pa.BufferReader(content))["item_id"].to_pylist()
 
 
@@ -193,11 +194,11 @@ def test_inputs_that_have_moved_are_named(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     with pytest.raises(DataError, match="found nothing"):
         call(tmp_path / "run", tmp_path / "r.parquet")
-    moved: dict[str, Any] = {"data": run.parent / "data", "cache": run.parent / "cache"}
+    moved: dict[str, Any] = {"data": run.parent / "data", "caches": [run.parent / "cache"]}
     assert call(tmp_path / "run", tmp_path / "r.parquet", **moved).equals(expected)
     other = make_dataset(tmp_path, walks()[1:], TEXTS, name="other")
     with pytest.raises(RunError, match="expected the dataset that .* was trained on"):
-        call(tmp_path / "run", tmp_path / "r.parquet", data=other.path, cache=run.parent / "cache")
+        call(tmp_path / "run", tmp_path / "r.parquet", data=other.path, caches=[run.parent / "cache"])
 
 
 def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ USERS = 30
 
 PREPARE = "data prepare tcf raw --out data --min-history 4"
 EXTRACT = "extract --data data --model model --out cache --devices cpu --shard-rows 8 --parquet"
-TRAIN = "train --cache cache --items text --out runs/text --width 16 --epochs 2 --device cpu"
-TRAIN_ID = "train --data data --items id --out runs/id --width 16 --epochs 2 --device cpu"
+TRAIN = "train --cache cache --items text --out runs/text --width 16 --epochs 2 --devices cpu"
+TRAIN_ID = "train --data data --items id --out runs/id --width 16 --epochs 2 --devices cpu"
 EVALUATE = "evaluate runs/text --out evaluations/text --device cpu --json"
 EVALUATE_ID = "evaluate runs/id --out evaluations/id --device cpu --json"
 

@@ -182,7 +182,7 @@ def test_a_named_dataset_and_no_language_model(copied: Path, monkeypatch: pytest
     monkeypatch.setattr(pipeline, "fetch_dataset", fetch)
     (copied / "q.toml").write_text(
         'out = "other"\n[data]\ndownload = "a name"\nformat = "tcf"\n'
-        '[train.ids]\nitems = "id"\nwidth = 4\nepochs = 1\ndevice = "cpu"'
+        '[train.ids]\nitems = "id"\nwidth = 4\nepochs = 1\ndevices = "cpu"'
     )
     shown = run_pipeline(read_pipeline(copied / "q.toml"))
     assert asked == ["a name"]

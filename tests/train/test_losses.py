@@ -1,161 +1,181 @@
-"""The loss against the study's own form, in which every position of every sequence of the batch is a candidate.
-
-Shapes: P positions with a target, S candidates (all items of all sequences), U distinct items, D width.
-"""
-
-from pathlib import Path
+"""The in-batch softmax against the study's own form, in which every place of the batch is a candidate of its own."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
 
-from small_runs import csr, make_cache, make_dataset
-from tcf.config import TrainConfig
-from tcf.data.dataset import Dataset, Histories
-from tcf.data.split import training_histories
-from tcf.train.batches import Batch, TrainingData
-from tcf.train.losses import in_batch_softmax
-from tcf.train.model import Recommender, build_model
-from tcf.train.vectors import load_item_vectors
+from small_losses import CPU, SEQUENCES, Floats, batch_of, check, log_sum, some, training
+from tcf.errors import DataError
+from tcf.train.in_batch import InBatchSoftmax
+from tcf.train.losses import Loss, build_loss
+from tcf.train.rows import PairRows, UserRows
+from tcf.train_config import TrainConfig
 
-Floats = npt.NDArray[np.float64]
-CPU = torch.device("cpu")
-
-# Repeats inside a sequence, items shared by users, targets that lie in their own history or follow themselves.
-SEQUENCES = [[0, 1, 2, 1], [3, 0], [4, 4, 4], [1, 5, 0, 5, 6], [2, 7]]
+DATA = training(SEQUENCES, 9)  # item 8 occurs in no sequence
+LOG_P = np.log(np.maximum(DATA.counts, 1e-9) / DATA.counts.sum())
+EVERY = list(range(len(SEQUENCES)))
 
 
-def duplicated_loss(states: Floats, vectors: dict[int, Floats], sequences: list[list[int]], log_p: Floats) -> float:
-    """The study's loss, written from its description: one position, one candidate at a time."""
+def of(backbone: str, loss: str, **settings: object) -> Loss:
+    return build_loss(TrainConfig(backbone=backbone, loss=loss, **settings), DATA, CPU)  # type: ignore[arg-type]
+
+
+def users_loss(states: Floats, vectors: dict[int, Floats], sequences: list[list[int]]) -> float:
+    """SASRec, from the description: one position, one candidate at a time; the user's own items masked."""
     candidates = [(u, j, item) for u, sequence in enumerate(sequences) for j, item in enumerate(sequence)]
     losses, position = [], 0
     for user, sequence in enumerate(sequences):
-        for j in range(len(sequence) - 1):
-            logits, own = [], 0.0
-            for other, place, item in candidates:
-                score = float(states[position] @ vectors[item] - log_p[item])
-                is_target = (other, place) == (user, j + 1)
-                if is_target:
-                    own = score
-                if is_target or item not in sequence:
-                    logits.append(score)
-            highest = max(logits)
-            losses.append(highest + np.log(sum(np.exp(s - highest) for s in logits)) - own)
+        for j in range(1, len(sequence)):
+            scores = {(u, k): float(states[position] @ vectors[i] - LOG_P[i]) for u, k, i in candidates}
+            own = scores[user, j]
+            losses.append(log_sum([own] + [scores[u, k] for u, k, i in candidates if i not in sequence]) - own)
             position += 1
     return float(np.mean(losses))
 
 
-@pytest.mark.parametrize("chunk_scores", [1, 20, 1 << 24])
-def test_equals_the_duplicated_form_in_value_and_gradient(chunk_scores: int) -> None:
-    batch = Batch.build(csr(SEQUENCES), 5, CPU)
-    generator = torch.Generator().manual_seed(0)
-    states = torch.randn(len(batch.targets_P), 4, generator=generator, requires_grad=True)
-    vectors = torch.randn(8, 4, generator=generator, requires_grad=True)
-    log_p = np.log(np.array([4, 3, 2, 1, 3, 2, 1, 1]) / 17)
-    loss = in_batch_softmax(states, vectors, batch, torch.tensor(log_p, dtype=torch.float32), chunk_scores)
-    (3 * loss).backward()  # type: ignore[no-untyped-call]
+def pairs_loss(states: Floats, vectors: dict[int, Floats], pairs: list[tuple[int, int]]) -> float:
+    """DSSM, from the description: every pair's item is a candidate, unless another one of the user's history."""
+    losses = []
+    for p, (user, target) in enumerate(pairs):
+        scores = [float(states[p] @ vectors[item] - LOG_P[item]) for _, item in pairs]
+        masked = set(SEQUENCES[user]) - {target}
+        losses.append(log_sum([s for s, (_, i) in zip(scores, pairs, strict=True) if i not in masked]) - scores[p])
+    return float(np.mean(losses))
 
-    s, v = states.detach().double().numpy(), vectors.detach().double().numpy()
 
-    def reference(ds: Floats, dv: Floats) -> float:
-        return 3 * duplicated_loss(s + ds, dict(enumerate(v + dv)), SEQUENCES, log_p)
+def test_users_equal_the_duplicated_form_in_value_and_gradient() -> None:
+    loss = of("sasrec", "in-batch")
+    batch = batch_of(UserRows(DATA), loss, EVERY)
+    items = batch.items_U.tolist()
 
-    assert 3 * loss.item() == pytest.approx(reference(0 * s, 0 * v), rel=1e-6)
-    assert states.grad is not None and vectors.grad is not None
-    for index in np.ndindex(s.shape):
-        step = np.zeros_like(s)
-        step[index] = 1e-6
-        numeric = (reference(step, 0 * v) - reference(-step, 0 * v)) / 2e-6
-        assert float(states.grad[index]) == pytest.approx(numeric, rel=1e-4, abs=1e-6)
-    for index in np.ndindex(v.shape):
-        step = np.zeros_like(v)
-        step[index] = 1e-6
-        numeric = (reference(0 * s, step) - reference(0 * s, -step)) / 2e-6
-        assert float(vectors.grad[index]) == pytest.approx(numeric, rel=1e-4, abs=1e-6)
+    def reference(s: Floats, v: Floats) -> float:
+        return users_loss(s, dict(zip(items, v, strict=True)), SEQUENCES)
+
+    check(lambda s, v: loss(s, v, batch), reference, *some(batch))
+
+
+@pytest.mark.parametrize("reads_history", [False, True])
+def test_pairs_equal_the_duplicated_form_in_value_and_gradient(reads_history: bool) -> None:
+    loss, rows = of("dssm", "in-batch"), PairRows(DATA, reads_history)
+    # By hand: of user 0 items 1, 2 and 1; of user 2 two of its three 4; of user 3 items 1 and 0; user 4's 2.
+    which, pairs = [1, 2, 3, 6, 8, 9, 11, 14], [(0, 1), (0, 2), (0, 1), (2, 4), (2, 4), (3, 1), (3, 0), (4, 2)]
+    batch = batch_of(rows, loss, which)
+    items = batch.items_U.tolist()
+
+    def reference(s: Floats, v: Floats) -> float:
+        return pairs_loss(s, dict(zip(items, v, strict=True)), pairs)
+
+    check(lambda s, v: loss(s, v, batch), reference, *some(batch))
+
+
+def test_pairs_of_which_no_history_is_left_to_mask() -> None:
+    loss = of("dssm", "in-batch")
+    batch = batch_of(PairRows(DATA, reads_history=False), loss, [6, 7])  # the item is all that user 2 has
+    assert batch.masked_BK.shape == (2, 0)
+    # Both places hold the target: its share is one half, whatever the scores.
+    assert loss(*some(batch), batch).item() == pytest.approx(np.log(2), rel=1e-5)
 
 
 def test_a_worked_example() -> None:
     """Two users, [a, b] and [a, c]: for the first, a is masked, b is the target and c the only other candidate."""
-    batch = Batch.build(csr([[0, 1], [0, 2]]), 3, CPU)
-    states = torch.tensor([[1.0], [2.0]])
-    vectors = torch.tensor([[9.0], [0.5], [0.25]])
-    popularity = torch.tensor([0.5, 0.25, 0.25])
-    loss = in_batch_softmax(states, vectors, batch, popularity.log())
+    data = training([[0, 1], [0, 2]], 3)
+    loss = InBatchSoftmax(torch.tensor([0.5, 0.25, 0.25]).log(), masks_target=True)
+    batch = batch_of(UserRows(data), loss, [0, 1])
+    found = loss(torch.tensor([[1.0], [2.0]]), torch.tensor([[9.0], [0.5], [0.25]]), batch)
     first, second = np.log(1 + np.exp(0.25 - 0.5)), np.log(1 + np.exp(1.0 - 0.5))
-    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-6)
+    assert found.item() == pytest.approx((first + second) / 2, rel=1e-6)
 
 
 def test_repeats_of_a_candidate_count() -> None:
-    """User 0 sees c twice among the candidates, so c weighs twice; all scores are 0 and popularities equal."""
-    batch = Batch.build(csr([[0, 1], [3, 2, 3, 2]]), 5, CPU)
-    states = torch.zeros(4, 1)
-    loss = in_batch_softmax(states, torch.zeros(4, 1), batch, torch.full((4,), 0.25).log())
+    """User 0 sees 2 and 3 twice among the candidates, so they weigh twice; all scores are 0, popularities equal."""
+    data = training([[0, 1], [3, 2, 3, 2]], 4)
+    loss = InBatchSoftmax(torch.full((4,), 0.25).log(), masks_target=True)
+    batch = batch_of(UserRows(data), loss, [0, 1])
     # User 0: target 1 against 2, 2, 3, 3. User 1, each of three targets: itself once against 0 and 1.
-    assert loss.item() == pytest.approx((np.log(5) + 3 * np.log(3)) / 4, rel=1e-6)
-
-
-def test_chunks_change_nothing_beyond_rounding() -> None:
-    rng = np.random.default_rng(0)
-    sequences = [rng.integers(0, 50, n).tolist() for n in rng.integers(2, 9, 40)]
-    batch = Batch.build(csr(sequences), 8, CPU)
-    results = []
-    for chunk_scores in (1, 700, 1 << 24):
-        torch.manual_seed(1)
-        states = torch.randn(len(batch.targets_P), 16, requires_grad=True)
-        vectors = torch.randn(len(batch.items_U), 16, requires_grad=True)
-        loss = in_batch_softmax(states, vectors, batch, torch.rand(len(vectors)).log(), chunk_scores)
-        loss.backward()  # type: ignore[no-untyped-call]
-        results.append((loss.detach(), states.grad, vectors.grad))
-    for other in results[1:]:
-        torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-7)
+    found = loss(torch.zeros(4, 1), torch.zeros(4, 1), batch)
+    assert found.item() == pytest.approx((np.log(5) + 3 * np.log(3)) / 4, rel=1e-6)
 
 
 def test_a_lone_user_has_no_other_candidate() -> None:
-    batch = Batch.build(csr([[0, 1, 2]]), 3, CPU)
-    states = torch.randn(2, 4, requires_grad=True)
-    loss = in_batch_softmax(states, torch.randn(3, 4), batch, torch.zeros(3))
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    loss = of("sasrec", "in-batch")
+    batch = batch_of(UserRows(DATA), loss, [0])
+    states, vectors = some(batch)
+    found = loss(states, vectors, batch)
+    found.backward()  # type: ignore[no-untyped-call]
+    assert found.item() == pytest.approx(0.0, abs=1e-6)
     assert states.grad is not None
-    torch.testing.assert_close(states.grad, torch.zeros(2, 4), atol=1e-6, rtol=0)
+    torch.testing.assert_close(states.grad, torch.zeros(3, 4), atol=1e-6, rtol=0)
 
 
-def duplicated_model_loss(model: Recommender, sequences: Histories, log_p: Tensor, positions: int) -> Tensor:
-    """The same in torch: the item tower is run on every place of every sequence, nothing is shared."""
-    items = torch.from_numpy(sequences.items.astype(np.int64))
-    owner = torch.from_numpy(np.repeat(np.arange(len(sequences)), sequences.lengths))
-    vectors = model.items(items)
-    is_last = torch.zeros(len(items), dtype=torch.bool)
-    is_last[torch.from_numpy(sequences.offsets[1:] - 1)] = True
-    layout = Batch.build(sequences, positions, CPU).layout
-    states = model.backbone(vectors[~is_last], layout)
-    logits = states @ vectors.T - log_p[items]
-    in_own = torch.stack([torch.isin(items, items[owner == user]) for user in range(len(sequences))])
-    own_place = torch.nonzero(~is_last).flatten() + 1
-    mask = in_own[owner[~is_last]]
-    mask[torch.arange(len(states)), own_place] = False
-    return nn.functional.cross_entropy(logits.masked_fill(mask, float("-inf")), own_place)
+def duplicated_in_torch(vectors_ND: Tensor, states: Tensor) -> Tensor:
+    """The same in torch, as a cross-entropy over all places, from the vectors of the whole catalogue."""
+    items = torch.tensor([item for sequence in SEQUENCES for item in sequence])
+    owners = torch.tensor([user for user, sequence in enumerate(SEQUENCES) for _ in sequence])
+    first = torch.cat([torch.tensor([True]), owners[1:] != owners[:-1]])
+    places = torch.nonzero(~first).flatten()
+    logits = states @ vectors_ND[items].T - torch.tensor(LOG_P, dtype=torch.float32)[items]
+    own = torch.stack([torch.isin(items, items[owners == user]) for user in owners[places]])
+    own[torch.arange(len(places)), places] = False
+    return nn.functional.cross_entropy(logits.masked_fill(own, float("-inf")), places)
 
 
-@pytest.mark.parametrize("items", ["text", "id"])
-def test_model_gradient_equals_that_of_the_duplicated_form(items: str, tmp_path: Path) -> None:
-    histories = [[*sequence, 0, 1] for sequence in SEQUENCES]
-    dataset: Dataset = make_dataset(tmp_path, histories, [f"text {i}" for i in range(8)])
-    cache = make_cache(tmp_path, dataset, np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32))
-    config = TrainConfig(items=items, width=8, history=5, dropout=0.0)  # type: ignore[arg-type]
-    vectors = load_item_vectors(cache, dataset, CPU)
-    model = build_model(config, 8, vectors if items == "text" else None, CPU)
-    training = TrainingData.build(dataset.histories, 8, 5)
-    assert np.array_equal(training.sequences.items, training_histories(dataset.histories).items)
-    log_p = torch.from_numpy(training.log_popularity)
+def test_gradient_through_shared_vectors_equals_that_of_the_duplicated_form() -> None:
+    """States made of the same vectors, as in a model: both ways of the gradient reach the table of items."""
+    loss = of("sasrec", "in-batch")
+    batch = batch_of(UserRows(DATA), loss, EVERY)
+    table = torch.randn(9, 4, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    read = torch.tensor([item for sequence in SEQUENCES for item in sequence[:-1]])
+    wanted = duplicated_in_torch(table, table[read].tanh())
+    vectors = table[batch.items_U]
+    found = loss(vectors[batch.inputs_I].tanh(), vectors, batch)
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+    gradients = [torch.autograd.grad(x, table)[0] for x in (found, wanted)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
-    expected = duplicated_model_loss(model, training.sequences, log_p, 5)
-    wanted = torch.autograd.grad(expected, list(model.parameters()))
-    batch = Batch.build(training.sequences, 5, CPU)
-    states, vectors_U = model(batch)
-    loss = in_batch_softmax(states, vectors_U, batch, log_p[batch.items_U])
-    found = torch.autograd.grad(loss, list(model.parameters()))
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+LOSSES = {"in-batch": {}, "full": {}, "sampled": {"negatives": 6}, "bce": {}, "gbce": {"negatives": 3}}
+
+
+@pytest.mark.parametrize("backbone", ["sasrec", "dssm"])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_parts_of_a_batch_add_up_to_the_whole(backbone: str, kind: str) -> None:
+    """Four rows for six devices: two have nothing to do, all have the same items, and the sums are those of one."""
+    loss = of(backbone, kind, **LOSSES[kind])
+    rows = UserRows(DATA) if backbone == "sasrec" else PairRows(DATA, reads_history=True)
+    which = [0, 1, 3, 4] if backbone == "sasrec" else [2, 4, 9, 11]
+    whole = batch_of(rows, loss, which)
+    states, vectors = some(whole)
+    expected = loss(states, vectors, whole)
+    wanted = torch.autograd.grad(expected, (states, vectors))
+    total, by_states, by_vectors, at = 0.0, [], torch.zeros_like(vectors), 0
+    for i in range(6):
+        part = batch_of(rows, loss, which, (i, 6))
+        assert torch.equal(part.items_U, whole.items_U) and part.n_targets == len(states)
+        mine = states[at : at + len(part.targets_P)].detach().requires_grad_()
+        at += len(mine)
+        found = loss(mine, vectors, part)
+        by_state, by_vector = torch.autograd.grad(found, (mine, vectors))
+        total, by_vectors = total + found.item(), by_vectors + by_vector
+        by_states.append(by_state)
+    assert at == len(states) and any(not len(one) for one in by_states)
+    assert total == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close((torch.cat(by_states), by_vectors), wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_numbers_that_are_not_finite_are_not_hidden(kind: str) -> None:
+    loss = of("sasrec", kind, **LOSSES[kind])
+    batch = batch_of(UserRows(DATA), loss, EVERY)
+    states, vectors = some(batch)
+    with torch.no_grad():
+        states[3, 1] = float("nan")
+    assert torch.isnan(loss(states, vectors, batch))
+
+
+def test_a_user_who_has_everything_is_refused_where_negatives_are_drawn() -> None:
+    data = training([[0, 1, 2], [1, 2]], 3)
+    loss = build_loss(TrainConfig(loss="bce"), data, CPU)
+    assert batch_of(UserRows(data), loss, [1]).drawn.tolist() == [[0]]
+    with pytest.raises(DataError, match="a user who has all 3 training items; train with --loss in-batch"):
+        batch_of(UserRows(data), loss, [0, 1])

@@ -6,22 +6,23 @@ import torch
 from torch import nn
 
 from small_runs import csr
-from tcf.config import TrainConfig
-from tcf.errors import ConfigError, DataError
+from tcf.errors import DataError
 from tcf.train import model as model_module
-from tcf.train.model import Recommender, build_model
+from tcf.train.build import build_model
+from tcf.train.model import Recommender
+from tcf.train_config import TrainConfig
 
 CPU = torch.device("cpu")
 
 
 def build(seed: int = 0, **settings: int) -> Recommender:
     config = TrainConfig(items="id", width=16, history=4, seed=seed, **settings)  # type: ignore[arg-type]
-    return build_model(config, 40, None, CPU)
+    return build_model(config, 40, 30, None, CPU)
 
 
 def test_initialisation_is_xavier_normal_with_zero_biases() -> None:
     config = TrainConfig(items="id", width=64, history=50, blocks=1)
-    model = build_model(config, 300, None, CPU)
+    model = build_model(config, 300, 30, None, CPU)
     for name, parameter in model.named_parameters():
         if name.endswith("norm.weight"):
             assert (parameter == 1).all(), name
@@ -68,29 +69,32 @@ def test_user_states_do_not_depend_on_the_other_users(monkeypatch: pytest.Monkey
     histories = [rng.integers(0, 40, n).tolist() for n in rng.integers(1, 8, 23)]
     model = build()
     vectors = model.item_vectors()
-    together = model.user_states(csr(histories), vectors)
+    users = np.arange(23)
+    together = model.user_states(users, csr(histories), vectors)
     assert together.shape == (23, 16) and together.dtype == np.float32
     for user, history in enumerate(histories):
-        alone = model.user_states(csr([history]), vectors)
+        alone = model.user_states(users[user : user + 1], csr([history]), vectors)
         np.testing.assert_allclose(alone[0], together[user], atol=2e-6)
     monkeypatch.setattr(model_module, "_USERS_AT_ONCE", 4)
-    np.testing.assert_allclose(model.user_states(csr(histories), vectors), together, atol=2e-6)
+    np.testing.assert_allclose(model.user_states(users, csr(histories), vectors), together, atol=2e-6)
 
 
 def test_only_the_latest_items_are_read() -> None:
     model = build()
     vectors = model.item_vectors()
-    full = model.user_states(csr([[9, 8, 7, 1, 2, 3, 4]]), vectors)
-    assert np.array_equal(full, model.user_states(csr([[1, 2, 3, 4]]), vectors))
-    assert not np.allclose(full, model.user_states(csr([[2, 3, 4]]), vectors))
+    user = np.array([3])
+    full = model.user_states(user, csr([[9, 8, 7, 1, 2, 3, 4]]), vectors)
+    assert np.array_equal(full, model.user_states(user, csr([[1, 2, 3, 4]]), vectors))
+    assert not np.allclose(full, model.user_states(user, csr([[2, 3, 4]]), vectors))
 
 
 def test_states_are_without_dropout_and_the_mode_is_put_back() -> None:
     model = build(dropout=0.5)  # type: ignore[arg-type]
     model.train()
     vectors = model.item_vectors()
-    histories = csr([[1, 2, 3], [4]])
-    assert np.array_equal(model.user_states(histories, vectors), model.user_states(histories, vectors))
+    users, histories = np.array([0, 1]), csr([[1, 2, 3], [4]])
+    one, other = (model.user_states(users, histories, vectors) for _ in range(2))
+    assert np.array_equal(one, other)
     assert model.training
     assert not vectors.requires_grad
 
@@ -98,9 +102,4 @@ def test_states_are_without_dropout_and_the_mode_is_put_back() -> None:
 def test_a_user_without_items_has_no_state() -> None:
     model = build()
     with pytest.raises(DataError, match="user 1 .* has no item"):
-        model.user_states(csr([[1], [], [2]]), model.item_vectors())
-
-
-def test_text_items_need_vectors() -> None:
-    with pytest.raises(ConfigError, match="add --cache"):
-        build_model(TrainConfig(items="text"), 5, None, CPU)
+        model.user_states(np.arange(3), csr([[1], [], [2]]), model.item_vectors())

@@ -1,4 +1,5 @@
 import math
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,9 +54,9 @@ def reference_packed(vectors_PD: Floats, lengths: list[int], p: dict[str, Floats
     return np.concatenate(out)
 
 
-def build(blocks: int = 2, dropout: float = 0.0) -> SASRec:
+def build(blocks: int = 2, dropout: float = 0.0, norm: Literal["post", "pre"] = "post") -> SASRec:
     torch.manual_seed(3)
-    model = SASRec(D, M, blocks, H, dropout)
+    model = SASRec(D, M, blocks, H, dropout, norm)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.4)
     return model
@@ -63,6 +64,11 @@ def build(blocks: int = 2, dropout: float = 0.0) -> SASRec:
 
 def layout_of(lengths: list[int], positions: int = M) -> Layout:
     return Layout.build(np.cumsum([0, *lengths]).astype(np.int64), positions, CPU)
+
+
+def run(model: SASRec, vectors_PD: Tensor, lengths: list[int]) -> Any:
+    """The states of every place; whose histories they are makes no difference."""
+    return model(vectors_PD, layout_of(lengths), torch.arange(len(lengths)))
 
 
 def as_numpy(model: SASRec) -> dict[str, Floats]:
@@ -74,11 +80,10 @@ def as_numpy(model: SASRec) -> dict[str, Floats]:
 def test_states_equal_numpy_with_left_padding(lengths: list[int], blocks: int) -> None:
     model = build(blocks)
     vectors = torch.randn(sum(lengths), D)
-    layout = layout_of(lengths)
     expected = reference_packed(vectors.double().numpy(), lengths, as_numpy(model), blocks)
     with torch.no_grad():
-        np.testing.assert_allclose(model(vectors, layout).numpy(), expected, atol=1e-5)
-        last = model.last_states(vectors, layout).numpy()
+        np.testing.assert_allclose(run(model, vectors, lengths).numpy(), expected, atol=1e-5)
+        last = model.last_states(vectors, layout_of(lengths), torch.arange(len(lengths))).numpy()
     np.testing.assert_allclose(last, expected[np.cumsum(lengths) - 1], atol=1e-5)
 
 
@@ -86,7 +91,7 @@ def test_gradients_equal_central_differences_of_numpy() -> None:
     model, lengths = build(), [2, 5, 1]
     vectors = torch.randn(8, D, requires_grad=True)
     weights = torch.randn(8, D)
-    (model(vectors, layout_of(lengths)) * weights).sum().backward()
+    (run(model, vectors, lengths) * weights).sum().backward()
     values, x = as_numpy(model), vectors.detach().double().numpy()
     rng, step = np.random.default_rng(0), 1e-6
 
@@ -106,6 +111,64 @@ def test_gradients_equal_central_differences_of_numpy() -> None:
     assert mine == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=2e-4, abs=1e-3)
 
 
+def torch_layer(model: SASRec, number: int) -> nn.TransformerEncoderLayer:
+    """A block as torch has it, with the same weights, norms before each part, and biases of zero that ours lacks."""
+    p = {name.removeprefix(f"blocks.{number}."): value for name, value in model.state_dict().items()}
+    layer = nn.TransformerEncoderLayer(D, H, 4 * D, 0.0, "relu", layer_norm_eps=1e-6, batch_first=True, norm_first=True)
+    attention = "attention.{}.weight".format
+    layer.load_state_dict(
+        {
+            "self_attn.in_proj_weight": torch.cat([p[attention(role)] for role in ("query", "key", "value")]),
+            "self_attn.in_proj_bias": torch.zeros(3 * D),
+            "self_attn.out_proj.weight": p[attention("out")],
+            "self_attn.out_proj.bias": torch.zeros(D),
+            **{f"norm1.{end}": p[f"attention_norm.{end}"] for end in ("weight", "bias")},
+            **{f"norm2.{end}": p[f"feed_norm.{end}"] for end in ("weight", "bias")},
+            **{f"linear1.{end}": p[f"widen.{end}"] for end in ("weight", "bias")},
+            **{f"linear2.{end}": p[f"narrow.{end}"] for end in ("weight", "bias")},
+        }
+    )
+    return layer
+
+
+def torch_states(model: SASRec, vectors: Tensor) -> Tensor:
+    """The pre-norm model over one history: norm of the input, torch's own layers, norm of the output."""
+    length = len(vectors)
+    x = nn.functional.layer_norm(
+        vectors + model.position.weight[M - length :], (D,), model.input_norm.weight, model.input_norm.bias, 1e-6
+    )
+    mask = nn.Transformer.generate_square_subsequent_mask(length)
+    for number in range(len(model.blocks)):
+        x = torch_layer(model, number)(x[None], src_mask=mask, is_causal=True)[0]
+    end = model.output_norm
+    assert isinstance(end, nn.LayerNorm)
+    return nn.functional.layer_norm(x, (D,), end.weight, end.bias, 1e-6)
+
+
+@pytest.mark.parametrize("lengths", [[5], [1, 3, 5, 2]])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_the_pre_norm_block_equals_torch(lengths: list[int], blocks: int) -> None:
+    model = build(blocks, norm="pre")
+    vectors = torch.randn(sum(lengths), D)
+    with torch.no_grad():
+        expected = torch.cat([torch_states(model, part) for part in torch.split(vectors, lengths)])
+        torch.testing.assert_close(run(model, vectors, lengths), expected, atol=2e-5, rtol=1e-5)
+        last = model.last_states(vectors, layout_of(lengths), torch.arange(len(lengths)))
+        torch.testing.assert_close(last, expected[np.cumsum(lengths) - 1], atol=2e-5, rtol=1e-5)
+        assert not torch.allclose(run(build(blocks), vectors, lengths), expected, atol=0.1)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_no_users_have_no_states(norm: Literal["post", "pre"]) -> None:
+    """One of several devices may have no row of a small batch; its gradients are zero, not missing."""
+    model = build(norm=norm)
+    vectors = torch.zeros(0, D, requires_grad=True)
+    states = run(model, vectors, [])
+    assert states.shape == (0, D)
+    states.sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
+
+
 def test_layout_by_hand() -> None:
     layout = layout_of([2, 3])
     assert layout.positions_P.tolist() == [3, 4, 2, 3, 4]
@@ -122,23 +185,23 @@ def test_layout_by_hand() -> None:
 def test_the_last_item_has_the_last_position_whatever_the_length() -> None:
     model = build()
     vector = torch.randn(1, D)
-    alone = model(vector, layout_of([1]))
+    alone = run(model, vector, [1])
     with torch.no_grad():
         model.position.weight[: M - 1] = 99.0
-    assert torch.equal(model(vector, layout_of([1])), alone)
+    assert torch.equal(run(model, vector, [1]), alone)
     with torch.no_grad():
         model.position.weight[M - 1] = 99.0 * torch.randn(D)
-    assert not torch.allclose(model(vector, layout_of([1])), alone)
+    assert not torch.allclose(run(model, vector, [1]), alone)
 
 
 def test_no_state_depends_on_later_items() -> None:
     model = build()
     vectors = torch.randn(5, D)
-    before = model(vectors, layout_of([5]))
+    before = run(model, vectors, [5])
     for changed in range(1, 5):
         other = vectors.clone()
         other[changed] = torch.randn(D)
-        after = model(other, layout_of([5]))
+        after = run(model, other, [5])
         assert torch.equal(after[:changed], before[:changed])
         assert not torch.allclose(after[changed], before[changed])
 
@@ -146,10 +209,10 @@ def test_no_state_depends_on_later_items() -> None:
 def test_other_users_and_their_padding_change_nothing() -> None:
     model = build()
     parts = [torch.randn(n, D) for n in (2, 5, 1, 3)]
-    together = model(torch.cat(parts), layout_of([2, 5, 1, 3])).split([2, 5, 1, 3])
+    together = run(model, torch.cat(parts), [2, 5, 1, 3]).split([2, 5, 1, 3])
     for part, states in zip(parts, together, strict=True):
-        torch.testing.assert_close(model(part, layout_of([len(part)])), states, atol=2e-6, rtol=1e-5)
-    reversed_order = model(torch.cat(parts[::-1]), layout_of([3, 1, 5, 2])).split([3, 1, 5, 2])
+        torch.testing.assert_close(run(model, part, [len(part)]), states, atol=2e-6, rtol=1e-5)
+    reversed_order = run(model, torch.cat(parts[::-1]), [3, 1, 5, 2]).split([3, 1, 5, 2])
     for states, again in zip(together, reversed_order[::-1], strict=True):
         torch.testing.assert_close(again, states, atol=2e-6, rtol=1e-5)
 
@@ -181,14 +244,14 @@ def test_dropout_acts_at_each_place_in_training_only(place: str, monkeypatch: py
     monkeypatch.setattr(torch.nn.functional, "dropout", spy)
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy_attention)
     vectors = torch.randn(3, D)
-    out = model.train()(vectors, layout_of([3]))
+    out = run(model.train(), vectors, [3])
     block = model.blocks[0]
     assert len(calls) == 3
     match place:
         case "input":
             torch.testing.assert_close(calls[0], model.input_norm(vectors + model.position.weight[2:]))
         case "probabilities":
-            model.eval()(vectors, layout_of([3]))
+            run(model.eval(), vectors, [3])
             assert rates == [0.5, 0.0]
         case "out":
             states = block.attention_norm(calls[0] + calls[1])  # type: ignore[operator]

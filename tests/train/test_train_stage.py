@@ -1,7 +1,6 @@
 import io
-import json
 import math
-from collections.abc import Callable
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +9,16 @@ import pytest
 import safetensors.numpy
 import torch
 
-from small_runs import make_cache, make_dataset, walks
-from tcf.config import TrainConfig
-from tcf.errors import CacheError, ConfigError, DataError, RunError
+from small_trainings import Train, epochs_of
+from tcf.errors import RunError
 from tcf.files import is_published
 from tcf.manifest import sha256_file
 from tcf.settings_fields import read_toml
 from tcf.train import loop
+from tcf.train.log import Epoch
 from tcf.train.run import open_run
-from tcf.train.stage import TrainResult, train
+from tcf.train.sasrec import SASRec
 from tcf.train.validation import Metrics, Validation
-
-TEXTS = [f"text {i}" for i in range(30)]
-SMALL: dict[str, Any] = {"width": 16, "batch_users": 16, "device": "cpu", "learning_rate": 0.01}
-Train = Callable[..., TrainResult]
-
-
-@pytest.fixture
-def run_train(tmp_path: Path) -> Train:
-    """Train on the walks; further arguments are settings, or inputs other than the usual ones."""
-    dataset = make_dataset(tmp_path, walks(), TEXTS)
-    cache = make_cache(tmp_path, dataset, np.random.default_rng(0).normal(size=(30, 12)).astype(np.float16))
-
-    def call(
-        out: str = "run", data: Path = dataset.path, cache: Path | None = cache.path, **settings: Any
-    ) -> TrainResult:
-        config = TrainConfig(**(SMALL | {"epochs": 2} | settings))
-        return train(data=data, cache=cache if config.items == "text" else None, out=tmp_path / out, config=config)
-
-    return call
-
-
-def epochs_of(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "epochs.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("items", ["text", "id"])
@@ -69,7 +45,7 @@ def test_what_a_run_holds(run_train: Train, tmp_path: Path) -> None:
     ]  # fmt: skip
     config = read_toml(run / "config.toml")
     assert config["inputs"] == {"data": "../data", "cache": "../cache"}
-    assert (config["patience"], config["device"], config["width"], config["dropout"]) == (5, "cpu", 16, 0.1)
+    assert (config["patience"], config["devices"], config["width"], config["dropout"]) == (5, "cpu", 16, 0.1)
     model = safetensors.numpy.load_file(run / "model.safetensors")
     optimizer = safetensors.numpy.load_file(run / "optimizer.safetensors")
     assert "items.dtl.layers.0.weight" in model and not any("table" in name for name in model)
@@ -111,97 +87,26 @@ def test_equal_runs_have_equal_bytes(run_train: Train, items: str) -> None:
     assert third.manifest.fingerprint != one.manifest.fingerprint
 
 
-def test_the_best_epoch_is_kept_and_patience_stops(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_epoch_is_kept_and_measured_on_all(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     script = [0.1, 0.3, 0.3, 0.2, 0.9]
-    vectors = []
+    vectors, asked = [], []
 
     def scripted(self: Validation, model: Any, device: str) -> Metrics:
         vectors.append(model.item_vectors().numpy().copy())
+        asked.append(self.users.tolist())
         return Metrics(script[len(vectors) - 1], 0.01 * len(vectors))
 
     monkeypatch.setattr(Validation, "measure", scripted)
-    result = run_train(epochs=10, patience=2)
-    assert len(vectors) == 4
+    result = run_train(epochs=10, patience=2, validation_users=20)
+    # Four epochs, each measured on the same twenty users, then the best one on all.
+    assert [len(users) for users in asked] == [20, 20, 20, 20, 60]
+    assert asked[0] == asked[3] == sorted(asked[0])
     facts = result.manifest.facts
-    assert (facts["best_epoch"], facts["hr@10"], facts["ndcg@10"], facts["epochs"]) == (2, 0.3, 0.02, 4)
+    assert (facts["best_epoch"], facts["hr@10"], facts["ndcg@10"], facts["epochs"]) == (2, 0.9, 0.05, 4)
     kept = open_run(result.path, device="cpu").item_vectors()
     assert np.array_equal(kept, vectors[1])
+    assert np.array_equal(kept, vectors[4])
     assert not np.array_equal(kept, vectors[3])
-
-
-def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.CaptureFixture[str]) -> None:
-    first = run_train()
-    stamps = {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()}
-    again = run_train()
-    assert (first.trained, again.trained) == (True, False)
-    assert again.manifest == first.manifest
-    assert list(again.facts.items()) == list(first.facts.items())
-    assert list(first.facts)[:4] == ["best_epoch", "hr@10", "ndcg@10", "epochs"]
-    assert first.facts == first.manifest.facts
-    assert {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()} == stamps
-    assert "trained already" in capsys.readouterr().err
-
-
-def test_a_finished_run_of_other_settings_or_inputs_is_refused(run_train: Train, tmp_path: Path) -> None:
-    run_train()
-    with pytest.raises(RunError, match=r"a finished run .*seed: 0 there, 4 asked for.*name another --out"):
-        run_train(seed=4)
-    other = make_dataset(tmp_path, walks()[:-1], TEXTS, name="other")
-    with pytest.raises(RunError, match="dataset: .* there, .* asked for"):
-        run_train(data=other.path)
-    encoder = make_cache(tmp_path, other, np.ones((30, 4), np.float32), name="encoder", pooling="first")
-    with pytest.raises(RunError, match="cache: .* there, .* asked for"):
-        run_train(cache=encoder.path)
-
-
-def test_a_killed_run_is_no_run_and_starts_again(run_train: Train, capsys: pytest.CaptureFixture[str]) -> None:
-    undisturbed = run_train("undisturbed")
-    killed = run_train("killed").path
-    (killed / "manifest.json").unlink()
-    (killed / "optimizer.safetensors").unlink()
-    (killed / "model.safetensors").write_bytes(b"half")
-    (killed / ".model.safetensors.partial-abc-1-def").write_bytes(b"half")
-    with pytest.raises(RunError, match="unfinished"):
-        open_run(killed)
-    capsys.readouterr()
-    result = run_train("killed")
-    assert result.trained
-    assert "removed an unfinished attempt" in capsys.readouterr().err
-    assert not list(killed.glob(".*"))
-    assert len(list((killed / "events").iterdir())) == 1
-    assert result.manifest.fingerprint == undisturbed.manifest.fingerprint
-
-
-def test_a_killed_run_of_other_settings_is_refused(run_train: Train) -> None:
-    path = run_train().path
-    (path / "manifest.json").unlink()
-    before = sorted(p.name for p in path.iterdir())
-    with pytest.raises(RunError, match=r"an unfinished run .*width: 16 there, 32 asked for.*remove it"):
-        run_train(width=32)
-    assert sorted(p.name for p in path.iterdir()) == before
-
-
-@pytest.mark.parametrize("names", [["thesis.doc"], ["config.toml", "thesis.doc"], ["model.safetensors"]])
-def test_foreign_files_are_refused_and_stay(run_train: Train, tmp_path: Path, names: list[str]) -> None:
-    (tmp_path / "run").mkdir()
-    for name in names:
-        (tmp_path / "run" / name).write_text("mine")
-    with pytest.raises(RunError, match="found other files .*name another --out"):
-        run_train()
-    assert all((tmp_path / "run" / name).read_text() == "mine" for name in names)
-
-
-def test_a_foreign_config_or_file_is_refused(run_train: Train, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.toml").write_text("not = [toml")
-    with pytest.raises(RunError, match="name another --out"):
-        run_train()
-    (tmp_path / "run" / "config.toml").write_text('colour = "red"')
-    with pytest.raises(RunError, match="colour: red there, nothing asked for"):
-        run_train()
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match="found a file"):
-        run_train("file")
 
 
 def test_a_loss_that_is_not_finite_stops_training(
@@ -209,9 +114,9 @@ def test_a_loss_that_is_not_finite_stops_training(
 ) -> None:
     step, calls = loop.Trainer.step, []
 
-    def broken(self: loop.Trainer, batch: Any) -> torch.Tensor:
+    def broken(self: loop.Trainer, *rest: Any) -> torch.Tensor:
         calls.append(1)
-        loss = step(self, batch)
+        loss = step(self, *rest)
         return loss * math.nan if len(calls) == 7 else loss
 
     monkeypatch.setattr(loop.Trainer, "step", broken)
@@ -237,30 +142,8 @@ def test_states_that_are_not_finite_stop_training(run_train: Train, tmp_path: Pa
     """One step is enough here to ruin the model, so that the loss before it is finite and validation finds it."""
     said = r"epoch 1: .*expected finite values.*; nothing was published; try a lower --learning-rate \(now 1e\+30\)"
     with pytest.raises(RunError, match=said):
-        run_train(learning_rate=1e30, batch_users=100)
+        run_train(learning_rate=1e30, batch_size=100)
     assert not is_published(tmp_path / "run")
-
-
-def test_inputs_that_do_not_fit_the_items(run_train: Train, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="add --cache"):
-        run_train(cache=None)
-    config = TrainConfig(items="id", **SMALL)
-    with pytest.raises(ConfigError, match="drop --cache"):
-        train(data=tmp_path / "data", cache=tmp_path / "cache", out=tmp_path / "run", config=config)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_failure_before_training_leaves_no_folder(run_train: Train, tmp_path: Path) -> None:
-    other = make_dataset(tmp_path, [[0, 1, 2, 3]], [f"new {i}" for i in range(4)], name="other")
-    with pytest.raises(CacheError, match="4 missing"):
-        run_train(data=other.path)
-    bad = make_cache(tmp_path, other, np.full((4, 3), np.inf, np.float32), name="bad", pooling="first")
-    with pytest.raises(CacheError, match="finite"):
-        run_train(data=other.path, cache=bad.path)
-    short = make_dataset(tmp_path, [[0, 1, 2, 3], [0, 1]], [f"new {i}" for i in range(4)], name="short")
-    with pytest.raises(DataError, match="expected 3 items or more a user, found 2 of user 1"):
-        run_train(data=short.path, items="id")
-    assert not (tmp_path / "run").exists()
 
 
 class Terminal(io.StringIO):
@@ -273,8 +156,9 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_a_bar_within_the_epoch(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    users = run_train(epochs=1).manifest.facts["users"]
-    assert f"{users}/{users} users" in terminal.getvalue()
+    run_train(epochs=1)
+    # Sixty users, sixteen a batch.
+    assert "4/4 steps" in terminal.getvalue()
     assert "epoch 1  loss" in terminal.getvalue()
 
 
@@ -289,10 +173,44 @@ def test_settings_reach_the_optimiser_and_the_model(run_train: Train, monkeypatc
     monkeypatch.setattr(loop.Trainer, "__init__", spy)
     run_train(epochs=1, learning_rate=0.003, weight_decay=0.05, history=3, blocks=3, heads=4, dtl_layers=1)
     (trainer,) = trainers
-    (group,) = trainer.optimizer.param_groups
-    assert (group["lr"], group["weight_decay"], type(trainer.optimizer)) == (0.003, 0.05, torch.optim.AdamW)
-    assert len(group["params"]) == len(list(trainer.model.parameters()))
+    items, rest = trainer.optimizer.adamw.param_groups
+    for group in (items, rest):
+        assert (group["lr"], group["weight_decay"]) == (0.003, 0.05)
+    assert len(items["params"]) + len(rest["params"]) == len(list(trainer.model.parameters()))
     backbone = trainer.model.backbone
+    assert isinstance(backbone, SASRec)
     assert (backbone.positions, len(backbone.blocks)) == (3, 3)
     assert {module.heads for module in backbone.modules() if hasattr(module, "heads")} == {4}
-    assert int(trainer.data.sequences.lengths.max()) == 4
+    assert trainer.feed.positions == 3
+
+
+def test_each_epoch_is_told_to_who_watches(run_train: Train) -> None:
+    seen: list[Epoch] = []
+    path = run_train(epochs=3, watch=seen.append).path
+    assert [(e.number, e.loss, e.hr, e.ndcg) for e in seen] == [tuple(e.values()) for e in epochs_of(path)]
+    assert len(seen) == 3
+
+
+def test_exact_operations_are_asked_for_within_the_run_alone(run_train: Train) -> None:
+    within: list[tuple[bool, str | None]] = []
+
+    def look(epoch: Epoch) -> None:
+        within.append((torch.are_deterministic_algorithms_enabled(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")))
+
+    exact = run_train("exact", epochs=1, watch=look, deterministic=True)
+    usual = run_train("usual", epochs=1, watch=look)
+    assert within == [(True, ":4096:8"), (False, None)]
+    assert not torch.are_deterministic_algorithms_enabled()
+    # On a CPU all that is used is exact anyway.
+    assert (exact.path / "model.safetensors").read_bytes() == (usual.path / "model.safetensors").read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        run_train("failed", watch=lambda epoch: print(1 / 0), deterministic=True)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+@pytest.mark.parametrize("backbone", ["sasrec", "dssm"])
+def test_dssm_and_sasrec_train_to_the_end(run_train: Train, backbone: str) -> None:
+    facts = run_train(backbone=backbone, epochs=2).manifest.facts
+    # A row of DSSM is a pair, and each of the training items is a target; SASRec has no target for a first one.
+    assert facts["targets"] == {"sasrec": 264, "dssm": 264 + 60}[backbone]

@@ -1,0 +1,203 @@
+"""One training for a given time, by tcf or by the straightforward step, in a process that is measured from outside.
+
+    python benchmarks/train_one.py JOB.json
+
+The clock starts with the first step and stops after the step in which the time is up; imports, opening the dataset and
+the first state of the model are not in it. Then the file `trained` is made, and the model is measured as `tcf train`
+does after each epoch. With the kind `check`, nothing is trained: loss and gradients of both steps are compared.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from train_straightforward import PaddedSamples, Straightforward
+
+from tcf.data.cache import VectorCache
+from tcf.models.device import resolve_device
+from tcf.settings_fields import from_mapping
+from tcf.train.assemble import Assembled, assemble, training_data
+from tcf.train.batches import row_order
+from tcf.train.inputs import Inputs
+from tcf.train.meter import Meter
+from tcf.train.training_data import TrainingData
+from tcf.train_config import TrainConfig
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is trained, on what, and what is asked for."""
+
+    config: TrainConfig
+    inputs: Inputs
+    data: TrainingData
+    device: torch.device
+    job: dict[str, Any]
+
+    def assemble(self) -> Assembled:
+        """As `tcf train` does it."""
+        projections = self.inputs.fit(self.config, self.data.items, self.device)
+        return assemble(self.inputs, self.data, projections, self.config, self.device)
+
+
+def main() -> None:
+    """Train, measure, and save what was found."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    torch.set_num_threads(job["threads"])
+    config = from_mapping(TrainConfig, job["settings"], sys.argv[1])
+    inputs = Inputs.open(config.items, Path(job["data"]), [Path(job["cache"])] if job["cache"] else [])
+    task = _Task(config, inputs, training_data(inputs, config), resolve_device(config.devices), job)
+    torch.manual_seed(config.seed)
+    match job["kind"]:
+        case "tcf":
+            found = _tcf(task)
+        case "straightforward":
+            found = _straightforward(task)
+        case "check":
+            found = _check(task)
+        case kind:
+            sys.exit(f"{sys.argv[1]}: expected the kind tcf, straightforward or check, found {kind}")
+    Path(job["result"]).write_text(json.dumps(found), encoding="utf-8")
+
+
+class _Clock:
+    """Counts what was trained on, and says when the time is up."""
+
+    def __init__(self, seconds: float, device: torch.device) -> None:
+        self.limit, self.device = seconds, device
+        self.seconds, self.targets, self.steps = 0.0, 0, 0
+        self.began = time.perf_counter()
+
+    def is_up(self, targets: int) -> bool:
+        """After a step with so many targets."""
+        self.steps += 1
+        self.targets += targets
+        if time.perf_counter() - self.began < self.limit:
+            return False
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds = time.perf_counter() - self.began
+        return True
+
+
+def _tcf(task: _Task) -> dict[str, float]:
+    assembled = task.assemble()
+    trainer = assembled.trainer
+    trainer.model.train()
+    clock, epoch, is_up = _Clock(task.job["seconds"], task.device), 0, False
+    while not is_up:
+        epoch += 1
+        meter = Meter(epoch, task.config.learning_rate)
+        with closing(trainer.feed.epoch(epoch)) as batches:
+            for fed in batches:
+                meter.add(trainer.step(fed.batch, fed.read_UV, clock.steps), fed.batch.n_targets)
+                is_up = clock.is_up(fed.batch.n_targets)
+                if is_up:
+                    break
+    Path(task.job["trained"]).touch()
+    return _measured(task, clock, epoch, assembled)
+
+
+def _straightforward(task: _Task) -> dict[str, float]:
+    config, model = task.config, _straightforward_model(task)
+    model.load_state_dict(task.assemble().trainer.model.state_dict())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    samples = PaddedSamples(task.data.sequences, config.history)
+    loader = DataLoader(samples, batch_size=config.batch_size, shuffle=True)
+    clock, epoch = _Clock(task.job["seconds"], task.device), 1
+    for number, items_BS, real_BS in _epochs(loader):
+        epoch = number
+        optimizer.zero_grad()
+        loss: Tensor = model(items_BS.to(task.device), real_BS.to(task.device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if clock.is_up(int((real_BS[:, 1:] & real_BS[:, :-1]).sum())):
+            break
+    Path(task.job["trained"]).touch()
+    # Measured by the code that measures tcf's own.
+    assembled = task.assemble()
+    assembled.trainer.model.load_state_dict(model.state_dict())
+    return _measured(task, clock, epoch, assembled)
+
+
+def _epochs(loader: "DataLoader[tuple[Tensor, Tensor]]") -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Batches without end, with the number of their epoch."""
+    epoch = 0
+    while True:
+        epoch += 1
+        for items_BS, real_BS in loader:
+            yield epoch, items_BS, real_BS
+
+
+def _straightforward_model(task: _Task) -> Straightforward:
+    cache = VectorCache.open(Path(task.job["cache"]))
+    vectors_NV = torch.from_numpy(cache.vectors_for(task.inputs.dataset).astype(np.float32))
+    config = task.config
+    return Straightforward(
+        vectors_NV,
+        torch.from_numpy(task.data.log_popularity),
+        width=config.width,
+        layers=config.dtl_layers,
+        positions=config.history,
+        blocks=config.blocks,
+        heads=config.heads,
+        dropout=config.dropout,
+    ).to(task.device)
+
+
+def _measured(task: _Task, clock: _Clock, epoch: int, assembled: Assembled) -> dict[str, float]:
+    """What the clock says, and the model's NDCG@10."""
+    on_gpu, model = task.device.type == "cuda", assembled.trainer.model
+    peak = torch.cuda.max_memory_allocated(task.device) if on_gpu else 0
+    validation = assembled.validation.sample(task.job["validation_users"], 0)
+    metrics = validation.measure(model, "cuda" if on_gpu else "cpu")
+    return {
+        "targets": clock.targets,
+        "seconds": clock.seconds,
+        "steps": clock.steps,
+        "epochs": epoch,
+        "ndcg": metrics.ndcg,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "threads": torch.get_num_threads(),
+        "device_peak": peak,
+    }
+
+
+def _check(task: _Task) -> dict[str, float]:
+    """The loss of one batch by both steps, and how far their gradients are apart, as a share of their length."""
+    trainer, other = task.assemble().trainer, _straightforward_model(task)
+    other.load_state_dict(trainer.model.state_dict())
+    samples = PaddedSamples(task.data.sequences, task.config.history)
+    order = row_order(len(task.data.sequences), task.config.seed, 1)[: task.config.batch_size]
+    items_BS, real_BS = (torch.stack(part) for part in zip(*(samples[int(row)] for row in order), strict=True))
+    plain: Tensor = other(items_BS.to(task.device), real_BS.to(task.device))
+    plain.backward()  # type: ignore[no-untyped-call]
+    with closing(trainer.feed.epoch(1)) as batches:
+        fed = next(batches)
+    states_PD, vectors_UD = trainer.model(fed.batch, fed.read_UV)
+    loss = trainer.loss(states_PD, vectors_UD, fed.batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    ours, theirs = _gradient(trainer.model), _gradient(other)
+    gap = float((ours - theirs).norm() / theirs.norm())
+    return {"loss": float(loss), "straightforward": float(plain), "gradient_gap": gap}
+
+
+def _gradient(model: torch.nn.Module) -> Tensor:
+    """Of all parameters by name, one after the other, (n,)."""
+    named = sorted((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
+    return torch.cat([gradient.flatten() for _, gradient in named])
+
+
+if __name__ == "__main__":
+    main()

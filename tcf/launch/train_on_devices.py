@@ -1,0 +1,114 @@
+"""Training on several devices: one process for each, all of them beside the one that a user started.
+
+That one computes nothing: it can end the others whatever they wait for. They find one another through variables that
+torchrun and `accelerate launch` set as well, so these can start the processes instead.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from accelerate.utils import check_cuda_p2p_ib_support
+
+from tcf.errors import ConfigError
+from tcf.files import is_published
+from tcf.launch.beside_training import TrainingJob, train_among_others
+from tcf.launch.team import Member, work_together
+from tcf.manifest import read_manifest
+from tcf.models.device import resolve_device, resolve_devices
+from tcf.train.folder import RUN
+from tcf.train.stage import TrainResult, train
+from tcf.train_config import TrainConfig
+
+__all__ = ["train_on_devices"]
+
+_HERE = "127.0.0.1"
+
+
+def train_on_devices(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainConfig) -> TrainResult | None:
+    """Train a recommender on the devices that are asked for, and publish the run.
+
+    On one device this is `tcf.train.stage.train`. When a process of several fails, all end; the same call takes the
+    training up again.
+
+    Args:
+        data: a dataset directory.
+        caches: cache directories for items as text, whose vectors stand side by side; none for items as ids.
+        out: the run's directory.
+        config: settings.
+
+    Returns:
+        What became of it; None in all but the first of the processes that torchrun has started.
+
+    Raises:
+        TcfError: as `train` does; or a process was ended from outside.
+        RuntimeError: a process failed for a reason that a user cannot mend.
+    """
+    job = TrainingJob(data, tuple(caches), out, config, torch.get_num_threads())
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        return _started_by_others(job)
+    devices = _devices(config.devices)
+    if len(devices) == 1 or is_published(out):
+        config = dataclasses.replace(config, devices=str(devices[0]))
+        return train(data=data, caches=caches, out=out, config=config)
+    _train_in_processes(job, devices)
+    return TrainResult(out, read_manifest(out, RUN), trained=True)
+
+
+def _devices(names: str) -> tuple[torch.device, ...]:
+    """The devices asked for; `auto` is one, because on several a run is another."""
+    return (resolve_device(names),) if names == "auto" else resolve_devices(names)
+
+
+def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device]) -> None:
+    on_cpu = devices[0].type == "cpu"
+    threads = max(1, job.threads // len(devices)) if on_cpu else job.threads
+    config = dataclasses.replace(job.config, devices=",".join(map(str, devices)))
+    job = dataclasses.replace(job, config=config, threads=threads)
+    # The processes meet at this store; it lives as long as this process.
+    store = dist.TCPStore(_HERE, 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    members = [
+        Member(
+            f"{device} (process {rank + 1} of {len(devices)})",
+            "tcf.launch.beside_training",
+            job,
+            _environment(rank, devices, store.port),
+        )
+        for rank, device in enumerate(devices)
+    ]
+    work_together(members)
+
+
+def _environment(rank: int, devices: Sequence[torch.device], port: int) -> Mapping[str, str]:
+    """What torchrun would say to a process, and on which device it is to compute."""
+    variables = {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(len(devices)),
+        "LOCAL_WORLD_SIZE": str(len(devices)),
+        "MASTER_ADDR": _HERE,
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    if devices[rank].type == "cpu":
+        return variables
+    # Some GPUs cannot talk to one another directly, and NCCL has to be told.
+    detours = {} if check_cuda_p2p_ib_support() else {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
+    return {**variables, **detours, "ACCELERATE_TORCH_DEVICE": str(devices[rank])}
+
+
+def _started_by_others(job: TrainingJob) -> TrainResult | None:
+    if job.config.devices not in ("auto", "cpu", "cuda"):
+        raise ConfigError(
+            f"--devices: expected auto, cpu or cuda, since the processes were started by torchrun or accelerate, which "
+            f"give each its device; found {job.config.devices}"
+        )
+    if os.environ["RANK"] == "0":
+        return train_among_others(job)
+    # What it has to say, the first one says too.
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+        return train_among_others(job)

@@ -1,0 +1,123 @@
+"""What is put together for training: data, model, loss, batches, and the questions that validation asks."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from tcf.train.build import build_model
+from tcf.train.compiled import compile_parts
+from tcf.train.feed import Feed
+from tcf.train.inputs import Inputs
+from tcf.train.loop import Trainer
+from tcf.train.losses import Loss, build_loss
+from tcf.train.parallel import Alone, Parallel
+from tcf.train.rows import PairRows, Rows, UserRows
+from tcf.train.training_data import TrainingData
+from tcf.train.transform import Projection
+from tcf.train.validation import Validation
+from tcf.train.vectors import ItemVectors
+from tcf.train_config import TrainConfig
+
+__all__ = ["Assembled", "assemble", "feed_of", "rows_of", "training_data"]
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """All that trains.
+
+    Attributes:
+        data: what training sees of the dataset.
+        trainer: model, loss, optimiser and batches.
+        validation: the questions about all users.
+    """
+
+    data: TrainingData
+    trainer: Trainer
+    validation: Validation
+
+
+def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
+    """The training part of the dataset; who has none is told on standard error.
+
+    Raises:
+        DataError: no user has a target.
+    """
+    dataset = inputs.dataset
+    data = TrainingData.build(dataset.histories, dataset.n_items, config.history)
+    if data.left_out:
+        who = f"{data.left_out} of {dataset.n_users} users"
+        print(f"{who} have fewer than two training items: no target, left out of training", file=sys.stderr)
+    return data
+
+
+def rows_of(config: TrainConfig, data: TrainingData) -> Rows:
+    """What a batch of the backbone consists of."""
+    match config.backbone:
+        case "sasrec":
+            return UserRows(data)
+        case "dssm":
+            return PairRows(data, reads_history=config.user_tower == "history")
+
+
+def assemble(
+    inputs: Inputs,
+    data: TrainingData,
+    projections: Mapping[str, Projection],
+    config: TrainConfig,
+    device: torch.device,
+    parallel: Parallel | None = None,
+) -> Assembled:
+    """Put a training together; nothing is written.
+
+    Args:
+        inputs: dataset and caches.
+        data: the dataset's training part.
+        projections: what was fitted to the caches, by role.
+        config: settings.
+        device: where to compute.
+        parallel: the processes that train together; of None, this one alone.
+
+    Raises:
+        TcfError: the settings do not go with the inputs, or these cannot be used.
+    """
+    dataset, parallel = inputs.dataset, Alone() if parallel is None else parallel
+    vectors = inputs.training_vectors(config, projections, device)
+    model = build_model(config, dataset.n_items, dataset.n_users, vectors, device)
+    if config.compile:
+        compile_parts(model)
+    loss = build_loss(config, data, device)
+    feed = feed_of(config, data, vectors, loss, device, parallel.part)
+    validation = Validation.build(dataset.histories, config.history)
+    return Assembled(data, Trainer(model, loss, feed, config, device, parallel), validation)
+
+
+def feed_of(
+    config: TrainConfig,
+    data: TrainingData,
+    vectors: ItemVectors | None,
+    loss: Loss,
+    device: torch.device,
+    part: tuple[int, int] = (0, 1),
+) -> Feed:
+    """The batches of a training.
+
+    Args:
+        config: settings.
+        data: the dataset's training part.
+        vectors: the items' cached vectors; None for items as ids.
+        loss: draws the items that it sets beside the targets.
+        device: where batches are wanted.
+        part: i and n; the share of the i-th of n devices.
+    """
+    return Feed(
+        rows=rows_of(config, data),
+        candidates=loss.candidates,
+        positions=config.history,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        vectors=None if vectors is None or vectors.on_device else vectors,
+        device=device,
+        part=part,
+    )

@@ -1,0 +1,127 @@
+"""What a training would take, without training: parameters, memory, steps."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tcf.models.device import resolve_devices
+from tcf.train.assemble import feed_of, training_data
+from tcf.train.batches import Batch
+from tcf.train.build import outline_model
+from tcf.train.inputs import Inputs
+from tcf.train.losses import build_loss
+from tcf.train.softmax import CHUNK_SCORES
+from tcf.train.vectors import ItemVectors
+from tcf.train_config import TrainConfig
+
+__all__ = ["Estimate", "estimate"]
+
+_MIB = 2**20
+_FLOAT32 = 4
+_MOMENTS = 2  # what AdamW keeps of each parameter
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training would take.
+
+    Attributes:
+        device: where it would run.
+        users: users with a target.
+        users_left_out: users without one.
+        rows: rows of an epoch: users, or pairs of a user and an item.
+        targets: targets of an epoch.
+        steps: steps of an epoch.
+        epochs: epochs at most.
+        items_parameters: numbers learned in the item tower.
+        backbone_parameters: numbers learned in the backbone.
+        batch_targets: targets of the first batch.
+        batch_items: distinct items of the first batch, drawn ones included.
+        memory: bytes by what they are for.
+    """
+
+    device: str
+    users: int
+    users_left_out: int
+    rows: int
+    targets: int
+    steps: int
+    epochs: int
+    items_parameters: int
+    backbone_parameters: int
+    batch_targets: int
+    batch_items: int
+    memory: dict[str, int]
+
+    def for_people(self) -> dict[str, Any]:
+        """The same by names to print; memory in MiB."""
+        total = self.items_parameters + self.backbone_parameters
+        shown = {name: f"{size / _MIB:.1f} MiB" for name, size in self.memory.items()}
+        return {
+            "device": self.device,
+            "users": self.users,
+            "users_left_out": self.users_left_out,
+            "rows": self.rows,
+            "targets": self.targets,
+            "steps": f"{self.steps} an epoch, {self.epochs} epochs at most",
+            "first_batch": f"{self.batch_targets} targets, {self.batch_items} distinct items",
+            "parameters": f"{total} (item tower {self.items_parameters}, backbone {self.backbone_parameters})",
+            "memory": {**shown, "together": f"{sum(self.memory.values()) / _MIB:.1f} MiB, and activations"},
+        }
+
+
+def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) -> Estimate:
+    """Find out what a training would take; nothing is trained or written.
+
+    Of several devices, the first is told about. The inputs are read and checked as for training, projections fitted,
+    and the first batch is made.
+
+    Args:
+        data: a dataset directory.
+        caches: cache directories for items as text.
+        config: settings.
+
+    Raises:
+        TcfError: as for training.
+    """
+    device = resolve_devices(config.devices)[0]
+    inputs = Inputs.open(config.items, data, caches)
+    training = training_data(inputs, config)
+    vectors = inputs.training_vectors(config, inputs.fit(config, training.items, device), device)
+    model = outline_model(config, inputs.dataset.n_items, inputs.dataset.n_users, vectors)
+    feed = feed_of(config, training, vectors, build_loss(config, training, device), device)
+    with closing(feed.epoch(1)) as batches:
+        batch = next(batches).batch
+    return Estimate(
+        device=str(device),
+        users=len(training.sequences),
+        users_left_out=training.left_out,
+        rows=len(feed.rows),
+        targets=feed.rows.n_targets,
+        steps=feed.steps,
+        epochs=config.epochs,
+        items_parameters=_count(model.items),
+        backbone_parameters=_count(model.backbone),
+        batch_targets=batch.n_targets,
+        batch_items=len(batch.items_U),
+        memory=_memory(_count(model), vectors, batch),
+    )
+
+
+def _memory(parameters: int, vectors: ItemVectors | None, batch: Batch) -> dict[str, int]:
+    learned = parameters * _FLOAT32
+    # Of items drawn for each target, only these are scored beside it.
+    scored = 1 + batch.drawn.shape[1] if batch.drawn.ndim == 2 else len(batch.items_U)
+    return {
+        "parameters": learned,
+        "gradients": learned,
+        "optimiser": _MOMENTS * learned,
+        "vectors": vectors.size if vectors is not None and vectors.on_device else 0,
+        "scores": _FLOAT32 * min(CHUNK_SCORES, batch.n_targets * scored),
+    }
+
+
+def _count(part: Any) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())

@@ -1,0 +1,128 @@
+"""The epochs of a training: each is trained, measured, saved and told, until patience or epochs run out."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tcf.errors import DivergedError, RunError
+from tcf.train.early_stopping import EarlyStopping
+from tcf.train.log import Epoch
+from tcf.train.loop import Trainer
+from tcf.train.meter import Meter
+from tcf.train.records import Log, Records
+from tcf.train.state import Standing
+from tcf.train.validation import Metrics, Validation
+
+__all__ = ["Outcome", "Watch", "fit", "measure"]
+
+Watch = Callable[[Epoch], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best epoch, and how many epochs there were."""
+
+    best_epoch: int
+    epochs: int
+
+
+def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch | None = None) -> Outcome:
+    """Train until patience or epochs run out; the best epoch's parameters are kept then.
+
+    An interrupted training goes on where its state was saved last, and ends as it would have without the interruption.
+
+    Args:
+        trainer: new.
+        validation: the questions that choose the best epoch.
+        records: where the training is saved and told.
+        watch: called with each epoch; of a training that is taken up, with those that are done first. An error that it
+            raises ends the training, which can be taken up again.
+
+    Raises:
+        DivergedError: a loss, a vector or a state is not finite.
+        RunError: the records cannot be read or written.
+    """
+    standing = records.take_up(trainer)
+    course = _Course(trainer, validation, records, EarlyStopping(trainer.config.resolved_patience))
+    _tell_where(standing, trainer)
+    course.go_through(standing, watch)
+    with records.log(standing.epochs) as log:
+        meter = standing.meter
+        while len(course.epochs) < trainer.config.epochs and not course.stopping.should_stop:
+            epoch = course.run(meter, log)
+            meter = None
+            if watch is not None:
+                watch(epoch)
+    return Outcome(course.stopping.best_epoch, len(course.epochs))
+
+
+def measure(validation: Validation, trainer: Trainer, epoch: int) -> Metrics:
+    """Measure the model as it is.
+
+    Raises:
+        DivergedError: a vector or a state is not finite; the message says what to do.
+    """
+    try:
+        return validation.measure(trainer.model, "cuda" if trainer.device.type == "cuda" else "cpu")
+    except RunError as error:
+        raise DivergedError(
+            f"epoch {epoch}: {error}; nothing was published; try a lower --learning-rate "
+            f"(now {trainer.config.learning_rate:g})"
+        ) from None
+
+
+@dataclass
+class _Course:
+    """The epochs behind a training, and how the next one is run.
+
+    Attributes:
+        trainer: what is trained.
+        validation: the questions that choose the best epoch.
+        records: where it is saved.
+        stopping: the best epoch so far.
+        epochs: those done.
+    """
+
+    trainer: Trainer
+    validation: Validation
+    records: Records
+    stopping: EarlyStopping
+    epochs: list[Epoch] = dataclasses.field(default_factory=list)
+
+    def go_through(self, standing: Standing, watch: Watch | None) -> None:
+        """Take in the epochs that an earlier attempt has done."""
+        for epoch in standing.epochs:
+            self.epochs.append(epoch)
+            self.stopping.update(epoch.number, epoch.hr)
+            if watch is not None:
+                watch(epoch)
+        if self.epochs and standing.meter is None and self.stopping.best_epoch == len(self.epochs):
+            # The attempt may have ended between saving this state and keeping its model.
+            self.records.keep(self.trainer)
+
+    def run(self, meter: Meter | None, log: Log) -> Epoch:
+        """Run one epoch, or the rest of one."""
+        number = len(self.epochs) + 1
+        done = self.trainer.run_epoch(number, meter, self._after_step)
+        metrics = measure(self.validation, self.trainer, number)
+        epoch = Epoch(number, done.loss, metrics.hr, metrics.ndcg, done.measured / done.seconds)
+        self.epochs.append(epoch)
+        is_best = self.stopping.update(number, metrics.hr)
+        # The state comes first: the model can be kept from it, and the log written.
+        self.records.save(self.trainer, Standing(tuple(self.epochs)))
+        if is_best:
+            self.records.keep(self.trainer)
+        log.write(epoch, self.stopping.best, self.stopping.best_epoch)
+        return epoch
+
+    def _after_step(self, meter: Meter) -> None:
+        self.records.save_now_and_then(self.trainer, Standing(tuple(self.epochs), meter))
+
+
+def _tell_where(standing: Standing, trainer: Trainer) -> None:
+    if not standing.epochs and standing.meter is None:
+        return
+    step = 0 if standing.meter is None else standing.meter.steps
+    place = f"after epoch {len(standing.epochs)}" + (f" and {step} of {trainer.feed.steps} steps" if step else "")
+    print(f"an unfinished attempt at this run goes on {place}", file=sys.stderr, flush=True)

@@ -1,0 +1,57 @@
+"""What a process does that trains together with a first one: the same steps; it measures and writes nothing."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from tcf.settings_fields import to_mapping
+from tcf.train.assemble import assemble, training_data
+from tcf.train.exact import exact_operations, own_generators
+from tcf.train.folder import RunFolder
+from tcf.train.inputs import Inputs
+from tcf.train.loop import Trainer
+from tcf.train.meter import Meter
+from tcf.train.parallel import Group, Task
+from tcf.train_config import TrainConfig
+
+__all__ = ["follow"]
+
+
+def follow(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainConfig, group: Group) -> None:
+    """Do what the first process says, until it says that all is done.
+
+    Nothing is opened before the first process has a training to do: it refuses what cannot be done, and what it has
+    fitted to the caches is in the run's folder by then.
+
+    Args:
+        data: a dataset directory.
+        caches: cache directories for items as text.
+        out: the run's directory, which belongs to the first process.
+        config: settings.
+        group: the processes that train together; this is another than the first.
+
+    Raises:
+        TcfError: as `tcf.train.stage.train` does.
+    """
+    task = group.next_task()
+    if task is None:
+        return
+    config = dataclasses.replace(config, devices=group.devices, patience=config.resolved_patience)
+    with exact_operations(config.deterministic), own_generators(group.device):
+        trainer = _trainer(data, caches, out, config, group)
+        while task is not None:
+            _run(trainer, task)
+            task = group.next_task()
+
+
+def _trainer(data: Path, caches: Sequence[Path], out: Path, config: TrainConfig, group: Group) -> Trainer:
+    inputs = Inputs.open(config.items, data, caches)
+    folder = RunFolder(out, to_mapping(config), inputs.paths_from(out), inputs.fingerprints)
+    training = training_data(inputs, config)
+    projections = folder.read_projections() or inputs.fit(config, training.items, group.device)
+    return assemble(inputs, training, projections, config, group.device, group).trainer
+
+
+def _run(trainer: Trainer, task: Task) -> None:
+    if task.step < trainer.feed.steps:
+        trainer.run_epoch(task.epoch, Meter(task.epoch, trainer.config.learning_rate, steps=task.step))

@@ -1,0 +1,89 @@
+"""Binary cross-entropy of one item against a few others for each target, with its gradient computed along the way.
+
+Shapes: P targets, E items of each (its own first), U items, D width, C targets of a chunk.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+__all__ = ["CHUNK_NUMBERS", "logistic_loss"]
+
+# About what a processor core's cache holds: twice as fast there as with larger ones.
+CHUNK_NUMBERS = 1 << 20
+
+
+def logistic_loss(
+    states_PD: Tensor,
+    vectors_UD: Tensor,
+    places_PE: Tensor,
+    beta: float,
+    n_targets: int,
+    chunk_numbers: int = CHUNK_NUMBERS,
+) -> Tensor:
+    """Mean over E of -beta log sigmoid(own) and -log(1 - sigmoid(other)) scores, summed and divided by `n_targets`.
+
+    Args:
+        states_PD: the user's state for each target, (P, D) float32.
+        vectors_UD: item vectors, (U, D) float32.
+        places_PE: places of the target and of its E - 1 others among the items.
+        beta: weight of the targets.
+        n_targets: what the sum is divided by.
+        chunk_numbers: the most numbers of gathered vectors that are in memory at once.
+
+    Returns:
+        A scalar; its gradient reaches `states_PD` and `vectors_UD`, once.
+    """
+    loss: Tensor = _Logistic.apply(states_PD, vectors_UD, places_PE, beta, chunk_numbers)  # type: ignore[no-untyped-call]
+    return loss / (n_targets * places_PE.shape[1])
+
+
+class _Logistic(torch.autograd.Function):
+    """The loss, with its gradient computed along the way, so that no vector is gathered for more than a chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, beta: float, chunk_numbers: int
+    ) -> Tensor:
+        """Score, then add up both gradients as weighted sums of rows."""
+        wrong_PE = _scores(states_PD, vectors_UD, places_PE, chunk_numbers)
+        wrong_PE[:, 0].neg_()
+        losses_PE, residue_PE = F.softplus(wrong_PE), wrong_PE.sigmoid()
+        losses_PE[:, 0].mul_(beta)
+        residue_PE[:, 0].mul_(-beta)
+        by_state_PD = F.embedding_bag(places_PE, vectors_UD, per_sample_weights=residue_PE, mode="sum")
+        ctx.save_for_backward(by_state_PD, _by_item(states_PD, places_PE, residue_PE, len(vectors_UD)))
+        return losses_PE.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_loss: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the gradient that `forward` has left."""
+        by_state_PD, by_vector_UD = ctx.saved_tensors
+        return by_state_PD * by_loss, by_vector_UD * by_loss, None, None, None
+
+
+def _scores(states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, chunk_numbers: int) -> Tensor:
+    """Products of each target's state with the vectors at its places, (P, E)."""
+    n_each, width = places_PE.shape[1], states_PD.shape[1]
+    scores_PE = states_PD.new_empty(places_PE.shape)
+    chunk = max(1, chunk_numbers // (n_each * width))
+    gathered = states_PD.new_empty(min(chunk, len(states_PD)) * n_each, width)
+    for start in range(0, len(states_PD), chunk):
+        places_CE = places_PE[start : start + chunk]
+        rows = torch.index_select(vectors_UD, 0, places_CE.flatten(), out=gathered[: places_CE.numel()])
+        states_C1D = states_PD[start : start + chunk, None]
+        torch.linalg.vecdot(rows.view(*places_CE.shape, width), states_C1D, out=scores_PE[start : start + chunk])
+    return scores_PE
+
+
+def _by_item(states_PD: Tensor, places_PE: Tensor, weights_PE: Tensor, n_items: int) -> Tensor:
+    """For each item the weighted sum of the states at whose targets it is, (U, D); in an order that never changes."""
+    rising, order = torch.sort(places_PE.flatten(), stable=True)
+    firsts_U = torch.searchsorted(rising, torch.arange(n_items, device=rising.device))
+    owners = order // places_PE.shape[1]
+    weights = weights_PE.flatten()[order]
+    return F.embedding_bag(owners, states_PD, firsts_U, per_sample_weights=weights, mode="sum")

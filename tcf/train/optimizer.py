@@ -1,0 +1,81 @@
+"""AdamW with a group of parameters for the item tower and one for the rest, and the learning rate over time."""
+
+import math
+from typing import Any
+
+import torch
+
+from tcf.train.model import Recommender
+from tcf.train_config import TrainConfig
+
+__all__ = ["Optimizer", "rate_factor"]
+
+
+class Optimizer:
+    """The optimiser of a run; the learning rate is a function of the step alone, so it needs no state.
+
+    AdamW decays every parameter, norms, biases and embeddings too, as the study did.
+
+    Args:
+        model: what to train, on its device.
+        config: rates, decay, schedule, clipping.
+        steps_per_epoch: steps of an epoch.
+    """
+
+    def __init__(self, model: Recommender, config: TrainConfig, steps_per_epoch: int) -> None:
+        self.config, self.steps_per_epoch = config, steps_per_epoch
+        groups = _groups(model, config)
+        self._rates = [float(group["lr"]) for group in groups]
+        self._parameters = list(model.parameters())
+        self.adamw = torch.optim.AdamW(groups, fused=True)
+
+    def step(self, number: int) -> None:
+        """Change the parameters by their gradients.
+
+        Args:
+            number: steps of this run before this one.
+        """
+        factor = rate_factor(self.config, number, self.steps_per_epoch)
+        for group, rate in zip(self.adamw.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        if self.config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+
+
+def rate_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """What the learning rates are multiplied by in a step, counted from 0.
+
+    It rises by equal amounts over `warmup_steps`. From there on the study's schedule takes one more factor
+    `step_factor` every `step_epochs`; cosine falls to 0 at the end of `epochs`.
+    """
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    after = step - config.warmup_steps
+    match config.schedule:
+        case "step":
+            return float(config.step_factor ** (after // (config.step_epochs * steps_per_epoch)))
+        case "cosine":
+            whole = max(1, config.epochs * steps_per_epoch - config.warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, after / whole)))
+
+
+def _groups(model: Recommender, config: TrainConfig) -> list[dict[str, Any]]:
+    """The item tower's parameters, and the others; those without a parameter left out."""
+    item_rate, item_decay = config.item_learning_rate, config.item_weight_decay
+    towers = [
+        (
+            [p for name, p in model.named_parameters() if name.startswith("items.")],
+            config.learning_rate if item_rate is None else item_rate,
+            config.weight_decay if item_decay is None else item_decay,
+        ),
+        (
+            [p for name, p in model.named_parameters() if not name.startswith("items.")],
+            config.learning_rate,
+            config.weight_decay,
+        ),
+    ]
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": decay} for parameters, rate, decay in towers if parameters
+    ]

@@ -1,0 +1,56 @@
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from small_runs import make_cache, make_dataset
+from tcf.data import readahead
+from tcf.data.arrays import map_array
+from tcf.data.readahead import request_rows
+from tcf.errors import CacheError
+
+PAGE = mmap.PAGESIZE
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, table: Any, rows: list[int]) -> list[tuple[int, int]]:
+    """The ranges asked for, in pages from the first page of the table."""
+    calls: list[tuple[int, int]] = []
+
+    def madvise(start: int, length: int, advice: int) -> int:
+        assert (start % PAGE, advice) == (0, mmap.MADV_WILLNEED)
+        first = table.ctypes.data // PAGE
+        calls.append((start // PAGE - first, -(-(start + length) // PAGE) - first))
+        return -1
+
+    monkeypatch.setattr(readahead, "_madvise", lambda: madvise)
+    assert request_rows(table, np.array(rows, np.int64)) == len(calls)
+    return calls
+
+
+def test_ranges_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of half a page, of which the file's header of 128 bytes shifts every second one over a page's end."""
+    np.save(tmp_path / "a.npy", np.zeros((100, PAGE // 4), np.float16))
+    table = map_array(tmp_path / "a.npy", CacheError, "")
+    assert table.ctypes.data % PAGE == 128
+    assert calls_of(monkeypatch, table, [0, 1, 2]) == [(0, 2)]
+    assert calls_of(monkeypatch, table, [0, 6, 7, 50]) == [(0, 1), (3, 5), (25, 26)]
+    assert calls_of(monkeypatch, table, [3]) == [(1, 3)]
+    assert calls_of(monkeypatch, table, []) == []
+
+
+def test_a_real_request_changes_nothing_but_speed(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [[0, 1, 2]], [f"text {i}" for i in range(50)])
+    vectors = np.random.default_rng(0).normal(size=(50, 3000)).astype(np.float16)
+    cache = make_cache(tmp_path, dataset, vectors)
+    assert request_rows(cache.shards[0], np.array([0, 20], np.int64)) == 2
+    for rows in ([3, 49, 3, 0, 25, 24], [0, 1, 1, 30], []):
+        places = cache.rows_for(dataset)[rows]
+        for request in (False, True):
+            found = cache.gather(places, request=request)
+            assert np.array_equal(found, vectors[rows])
+            assert found.dtype == np.float16 and found.flags.owndata
+    for wrong in ([-1], [50], [0, 50], [7, -1]):
+        with pytest.raises(IndexError, match=r"asked for, rows 0\.\.49 there"):
+            cache.gather(np.array(wrong))

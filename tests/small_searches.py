@@ -1,0 +1,109 @@
+"""Search files over small datasets, and workers that only pretend to train."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from small_runs import make_cache, make_dataset, walks
+from tcf.launch.search_crew import Worker
+from tcf.launch.search_file import SearchFile, read_search
+from tcf.launch.search_worker import Task
+
+__all__ = ["PretendedWorker", "change", "trained", "workplace"]
+
+FILE = """
+out = "OUT"
+data = "PLACE/data"
+
+[search]
+trials = 7
+random_trials = 3
+pruning_trials = 2
+pruning_epochs = 1
+
+[train]
+items = "id"
+epochs = 4
+devices = "cpu"
+
+[space]
+learning_rate = {low = 1e-4, high = 1e-1, log = true}
+width = [8, 16]
+"""
+
+
+def workplace(folder: Path, out: str = "search") -> Path:
+    """A dataset, a cache and a search file; returns the file."""
+    if not (folder / "data").exists():
+        dataset = make_dataset(folder, walks(), [f"t{item}" for item in range(30)])
+        make_cache(folder, dataset, np.random.default_rng(0).normal(size=(30, 12)).astype(np.float32))
+    file = folder / f"{out}.toml"
+    file.write_text(FILE.replace("OUT", str(folder / out)).replace("PLACE", str(folder)))
+    return file
+
+
+def change(file: Path, *pairs: tuple[str, str]) -> SearchFile:
+    """Replace words in a search file, and read it."""
+    text = file.read_text()
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new, 1)
+    file.write_text(text)
+    return read_search(file)
+
+
+def trained(ndcg: float, epochs: int = 1) -> list[dict[str, Any]]:
+    """What a worker says that trains a run of so many epochs, each as good as the last."""
+    facts = {"ndcg@10": ndcg, "hr@10": ndcg, "best_epoch": 1, "epochs": epochs, "parameters": 1}
+    told: list[dict[str, Any]] = [{"epoch": epoch, "hr": ndcg, "ndcg": ndcg} for epoch in range(1, epochs + 1)]
+    return [*told, {"ended": "trained", "facts": facts}]
+
+
+@dataclass(eq=False)
+class PretendedWorker(Worker):
+    """A worker without a process, which says what it was given to say.
+
+    Attributes:
+        script: its messages; a number is the exit status of a process that ends instead.
+        tasks: what it was told to train.
+        answers: whether to go on, as it was told.
+    """
+
+    script: Sequence[dict[str, Any] | int] = ()
+    tasks: list[Task] = field(default_factory=list)
+    answers: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._left = list(self.script)
+        self._pipe = os.pipe()
+        os.write(self._pipe[1], b".")  # there is always something to hear
+
+    @property
+    def descriptor(self) -> int:
+        return self._pipe[0]
+
+    def begin(self, task: Task) -> None:
+        self.tasks.append(task)
+
+    def answer(self, go_on: bool) -> None:
+        self.answers.append(go_on)
+
+    def hear(self) -> dict[str, Any] | None:
+        match self._left[0]:
+            case dict(message):
+                del self._left[0]
+                return message
+            case _:
+                return None
+
+    def end(self) -> int:
+        status = self._left.pop(0)
+        assert isinstance(status, int)
+        return status
+
+    def last_words(self) -> str:
+        return "something went wrong"

@@ -1,0 +1,35 @@
+"""Compilation itself takes a minute; what is captured, and how often, is seen with the backend that changes nothing."""
+
+import functools
+
+import pytest
+import torch
+import torch._dynamo.testing
+
+from small_trainings import TRAINED, Train
+from tcf.train.build import outline_model
+from tcf.train.compiled import compile_parts
+from tcf.train_config import TrainConfig
+
+
+def test_a_compiled_training_is_the_same(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of many sizes are one or two graphs a part, without breaks, and the parameters have their names."""
+    usual = run_train("usual", blocks=1, batch_size=7)
+    asked = torch._dynamo.testing.CompileCounterWithBackend("eager")
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=asked))
+    torch._dynamo.reset()
+    compiled = run_train("compiled", blocks=1, batch_size=7, compile=True)
+    assert 2 <= asked.frame_count <= 8
+    assert not torch._dynamo.utils.counters["graph_break"]
+    for name in TRAINED:
+        assert (compiled.path / name).read_bytes() == (usual.path / name).read_bytes(), name
+
+
+def test_what_is_compiled() -> None:
+    config = TrainConfig(items="id", width=8, blocks=3)
+    model = outline_model(config, 5, 5, None)
+    before = list(model.state_dict())
+    compile_parts(model)
+    compiled = [name for name, module in model.named_modules() if module._compiled_call_impl is not None]
+    assert compiled == ["backbone.blocks.0", "backbone.blocks.1", "backbone.blocks.2"]
+    assert list(model.state_dict()) == before
