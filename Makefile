@@ -26,8 +26,9 @@ help:
 quickstart: $(USE)
 	$(BIN)/tcf pipeline examples/quickstart.toml
 
+# A file's tests share what they prepared, so they stay in one process.
 test: $(DEVELOP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # The D rules of ruff are the docstring check: everything public has one, in Google style.
 check: $(DEVELOP)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -34,6 +35,8 @@ class Checked:
             minimum, value = entry.metadata.get("minimum"), getattr(self, entry.name)
             if minimum is not None and value is not None and not value >= minimum:
                 raise ConfigError(f"{_spelled(entry.name)}: expected at least {minimum}, found {value}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{_spelled(entry.name)}: expected a finite number, found {value}")
             if isinstance(value, int) and value > _LARGEST:
                 raise ConfigError(f"{_spelled(entry.name)}: expected at most {_LARGEST}, found {value}")
 

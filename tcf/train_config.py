@@ -140,6 +140,9 @@ class TrainConfig(Checked):
             if getattr(self, name) > 1 or (name == "dropout" and self.dropout == 1):
                 most = "less than 1" if name == "dropout" else "at most 1"
                 raise ConfigError(f"--{name.replace('_', '-')}: expected {most}, found {getattr(self, name)}")
+        for name in ("clip_norm", "step_factor"):
+            if getattr(self, name) == 0:
+                raise ConfigError(f"--{name.replace('_', '-')}: expected more than 0, found 0; leave it out")
         if self.whiten is not None and self.pca is not None:
             raise ConfigError("--pca: expected either this or --whiten, found both; leave one out")
         if self.loss == "full" and self.table == "cache":

@@ -1,3 +1,4 @@
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,9 @@ def test_an_integer_serves_as_a_float() -> None:
         (PrepareConfig, {"text_columns": [1]}, "c.toml: text_columns: expected a list of strings"),
         (TrainConfig, {"dropout": True}, "c.toml: dropout: expected float, found True"),
         (TrainConfig, {"dropout": 1}, "c.toml: --dropout: expected less than 1, found 1.0"),
+        (TrainConfig, {"save_minutes": math.inf}, "c.toml: --save-minutes: expected a finite number, found inf"),
+        (TrainConfig, {"clip_norm": 0.0}, "c.toml: --clip-norm: expected more than 0, found 0; leave it out"),
+        (TrainConfig, {"step_factor": 0.0}, "c.toml: --step-factor: expected more than 0, found 0; leave it out"),
         (TrainConfig, {"dropout": float("nan")}, "c.toml: --dropout: expected at least 0, found nan"),
         (TrainConfig, {"width": 5}, "c.toml: --width: expected a multiple of --heads 2, found 5"),
         (TrainConfig, {"whiten": 3, "pca": 3}, "c.toml: --pca: expected either this or --whiten, found both"),

@@ -40,7 +40,8 @@ class BinaryCrossEntropy:
             count: K.
             calibration: t, from 0 (the plain loss) to 1 (probabilities as if nothing were drawn).
         """
-        rate = count / max(1, len(data.items) - 1)
+        # More draws than there are other items are no less than all of them.
+        rate = min(1.0, count / max(1, len(data.items) - 1))
         # alpha (t (1 - 1 / alpha) + 1 / alpha), where alpha is the rate, multiplied out.
         return BinaryCrossEntropy(PerTarget(data.items, count), calibration * (rate - 1) + 1)
 

@@ -97,9 +97,12 @@ class _Course:
             self.stopping.update(epoch.number, epoch.hr)
             if watch is not None:
                 watch(epoch)
-        if self.epochs and standing.meter is None and self.stopping.best_epoch == len(self.epochs):
+        best = self.stopping.best_epoch
+        if self.epochs and standing.meter is None and best == len(self.epochs):
             # The attempt may have ended between saving this state and keeping its model.
-            self.records.keep(self.trainer)
+            self.records.keep(self.trainer, best)
+        elif self.epochs:
+            self.records.check_kept(best)
 
     def run(self, meter: Meter | None, log: Log) -> Epoch:
         """Run one epoch, or the rest of one."""
@@ -112,7 +115,7 @@ class _Course:
         # The state comes first: the model can be kept from it, and the log written.
         self.records.save(self.trainer, Standing(tuple(self.epochs)))
         if is_best:
-            self.records.keep(self.trainer)
+            self.records.keep(self.trainer, number)
         log.write(epoch, self.stopping.best, self.stopping.best_epoch)
         return epoch
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tcf.data.claim_file import beating, is_dead, is_held, is_own, take
 from tcf.errors import ConfigError, RunError
 from tcf.files import check_destination, is_published, publish_file, writing
 from tcf.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.settings_fields import read_toml, write_toml
+from tcf.train.best_model import read_best, write_best
 from tcf.train.run_format import CLAIM, CONFIG, EPOCHS, EVENTS, INPUTS, MODEL, OPTIMIZER, RUN, STATE
 from tcf.train.tensor_file import optimizer_tensors, write_tensors
 from tcf.train.transform import Projection, named_tensors, projections_from
@@ -137,13 +137,17 @@ class RunFolder:
         if projections:
             write_tensors(self.path / INPUTS, named_tensors(projections))
 
-    def write_model(self, model: nn.Module) -> None:
-        """Write the learned parameters, in place of an earlier epoch's."""
-        write_tensors(self.path / MODEL, model.state_dict())
+    def write_model(self, model: nn.Module, epoch: int) -> None:
+        """Write the parameters learned up to the end of an epoch, in place of an earlier one's."""
+        write_best(self.path / MODEL, model, epoch, self.identity)
 
-    def read_model(self, model: nn.Module) -> None:
-        """Give a model the parameters of the best epoch so far."""
-        model.load_state_dict(safetensors.torch.load_file(self.path / MODEL))
+    def read_model(self, epoch: int) -> dict[str, Tensor]:
+        """The parameters that were written for an epoch, by name.
+
+        Raises:
+            RunError: the file is missing or damaged, or holds another epoch's or another run's.
+        """
+        return read_best(self.path / MODEL, epoch, self.identity)
 
     def write_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         """Write the optimiser's state as `parameter.quantity`."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from tcf.errors import ConfigError
 from tcf.train.model import Recommender
 from tcf.train_config import TrainConfig
 
@@ -20,9 +21,17 @@ class Optimizer:
         model: what to train, on its device.
         config: rates, decay, schedule, clipping.
         steps_per_epoch: steps of an epoch.
+
+    Raises:
+        ConfigError: the learning rate would not be reached.
     """
 
     def __init__(self, model: Recommender, config: TrainConfig, steps_per_epoch: int) -> None:
+        if config.warmup_steps >= config.epochs * steps_per_epoch:
+            raise ConfigError(
+                f"--warmup-steps: expected fewer than the {config.epochs * steps_per_epoch} steps of --epochs "
+                f"{config.epochs}, found {config.warmup_steps}; the learning rate would never be reached"
+            )
         self.config, self.steps_per_epoch = config, steps_per_epoch
         groups = _groups(model, config)
         self._rates = [float(group["lr"]) for group in groups]

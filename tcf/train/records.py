@@ -37,8 +37,11 @@ class Records(Protocol):
     def save_now_and_then(self, trainer: Trainer, standing: Standing) -> None:
         """Save the state within an epoch, if the last time was long ago."""
 
-    def keep(self, trainer: Trainer) -> None:
-        """Keep the model as it is now as the best one."""
+    def keep(self, trainer: Trainer, epoch: int) -> None:
+        """Keep the model as it is now, after that epoch, as the best one."""
+
+    def check_kept(self, epoch: int) -> None:
+        """Find out whether the model of that epoch is kept."""
 
 
 class FolderRecords:
@@ -82,6 +85,14 @@ class FolderRecords:
         if time.monotonic() - self._saved >= self._seconds:
             self.save(trainer, standing)
 
-    def keep(self, trainer: Trainer) -> None:
+    def keep(self, trainer: Trainer, epoch: int) -> None:
         """See `Records`."""
-        self._folder.write_model(trainer.model)
+        self._folder.write_model(trainer.model, epoch)
+
+    def check_kept(self, epoch: int) -> None:
+        """See `Records`.
+
+        Raises:
+            RunError: it is missing or damaged, or another is there.
+        """
+        self._folder.read_model(epoch)

@@ -90,6 +90,6 @@ def _train(
     some = validation.sample(trainer.config.validation_users, trainer.config.seed)
     outcome = fit(trainer, some, records, watch)
     folder.write_optimizer(trainer.optimizer.adamw, trainer.model)
-    folder.read_model(trainer.model)
+    trainer.model.load_state_dict(folder.read_model(outcome.best_epoch))
     best = measure(validation, trainer, outcome.best_epoch)
     return TrainResult(folder.path, folder.publish(facts_of(assembled, outcome, best)), trained=True)

@@ -5,7 +5,6 @@ optimiser's moments, the epochs that are done and the place in the epoch in hand
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -21,7 +19,7 @@ from tcf.errors import RunError
 from tcf.train.log import Epoch
 from tcf.train.loop import Trainer
 from tcf.train.meter import Meter
-from tcf.train.tensor_file import optimizer_tensors, write_tensors
+from tcf.train.tensor_file import digest_of, optimizer_tensors, write_tensors
 
 __all__ = ["Standing", "read_state", "write_state"]
 
@@ -60,7 +58,7 @@ def write_state(path: Path, trainer: Trainer, standing: Standing, identity: str)
         "identity": identity,
         "epochs": [dataclasses.asdict(epoch) for epoch in standing.epochs],
         "pass": None if standing.meter is None else _place(standing.meter),
-        "tensors": _digest(tensors),
+        "tensors": digest_of(tensors),
     }
     write_tensors(path, tensors, {_KEY: json.dumps(about, allow_nan=False)})
 
@@ -79,7 +77,7 @@ def read_state(path: Path, trainer: Trainer, identity: str) -> Standing:
     about, tensors = _read(path)
     if about.get("version") != _VERSION or about.get("identity") != identity:
         raise _unfit(path, "expected the state of this very run, found another's: its inputs or tcf have changed")
-    if about.get("tensors") != _digest(tensors):
+    if about.get("tensors") != digest_of(tensors):
         raise _unfit(path, "its numbers are not those that were written")
     _check_fits(path, tensors, trainer)
     _apply(tensors, trainer)
@@ -128,15 +126,6 @@ def _check_fits(path: Path, tensors: Mapping[str, Tensor], trainer: Trainer) -> 
 
 def _place(meter: Meter) -> dict[str, int | float]:
     return {"total": meter.total, "targets": meter.targets, "steps": meter.steps}
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Sha256 of names, types, shapes and bytes."""
-    whole = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        whole.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return whole.hexdigest()
 
 
 def _unfit(path: Path, what: str) -> RunError:

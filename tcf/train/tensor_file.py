@@ -1,5 +1,6 @@
 """Tensors by name in a safetensors file, written whole or not at all."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from tcf.files import publishing_file
 
-__all__ = ["optimizer_tensors", "write_tensors"]
+__all__ = ["digest_of", "optimizer_tensors", "write_tensors"]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -43,3 +44,12 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
         for name, parameter in model.named_parameters()
         for quantity, value in optimizer.state.get(parameter, {}).items()
     }
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """Sha256 of names, types, shapes and bytes."""
+    whole = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        whole.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()

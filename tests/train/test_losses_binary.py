@@ -49,6 +49,7 @@ def test_beta_by_hand() -> None:
     assert BinaryCrossEntropy.build(data, 256, 0.0).beta == 1
     assert BinaryCrossEntropy.build(data, 256, 1.0).beta == pytest.approx(0.0256)
     assert BinaryCrossEntropy.build(data, 256, 0.75).beta == pytest.approx(0.25 + 0.75 * 0.0256)
+    assert BinaryCrossEntropy.build(data, 10**6, 0.75).beta == 1
 
 
 @pytest.mark.parametrize("chunk_numbers", [1, 30, 1 << 20])

@@ -6,6 +6,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from tcf.errors import ConfigError
 from tcf.train.build import build_model
 from tcf.train.model import Recommender
 from tcf.train.optimizer import Optimizer, rate_factor
@@ -97,7 +98,6 @@ def test_gradients_are_clipped_together(most: float | None, scale: float) -> Non
         ({"warmup_steps": 4}, {0: 0.25, 1: 0.5, 2: 0.75, 3: 1.0, 4: 1.0, 50: 1.0}),
         ({"step_factor": 0.1}, {0: 1.0, 9: 1.0, 10: 0.1, 19: 0.1, 20: 0.01}),
         ({"step_factor": 0.1, "step_epochs": 3}, {29: 1.0, 30: 0.1, 59: 0.1, 60: 0.01}),
-        ({"step_factor": 0.0}, {9: 1.0, 10: 0.0}),
         ({"warmup_steps": 5, "step_factor": 0.5}, {0: 0.2, 4: 1.0, 14: 1.0, 15: 0.5}),
         # Ten epochs of ten steps: half way down at step 50, at a quarter of the way (2 + sqrt 2) / 4.
         ({"schedule": "cosine", "epochs": 10}, {0: 1.0, 25: (2 + 2**0.5) / 4, 50: 0.5, 100: 0.0, 101: 0.0}),
@@ -108,3 +108,9 @@ def test_gradients_are_clipped_together(most: float | None, scale: float) -> Non
 def test_schedules_by_hand(settings: dict[str, Any], expected: dict[int, float]) -> None:
     config = TrainConfig(**settings)
     assert {step: rate_factor(config, step, STEPS) for step in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_warm_up_that_never_ends_is_refused() -> None:
+    small(warmup_steps=19, epochs=2)
+    with pytest.raises(ConfigError, match=r"--warmup-steps: expected fewer than the 20 steps of --epochs 2, found 20"):
+        small(warmup_steps=20, epochs=2)

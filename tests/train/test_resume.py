@@ -1,6 +1,7 @@
 """A training that is interrupted and taken up again ends as one undisturbed, to the bit."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def test_between_the_state_and_the_model(run_train: Train, monkeypatch: pytest.M
         calls.append(1)
         return Metrics(script[min(3, len(calls))], 0.0)
 
-    def killed(self: records.FolderRecords, trainer: loop.Trainer) -> None:
+    def killed(self: records.FolderRecords, trainer: loop.Trainer, epoch: int) -> None:
         raise Killed
 
     monkeypatch.setattr(Validation, "measure", scripted)
@@ -63,9 +64,9 @@ def test_between_the_state_and_the_model(run_train: Train, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         keep, kept = records.FolderRecords.keep, []
 
-        def second(self: records.FolderRecords, trainer: loop.Trainer) -> None:
+        def second(self: records.FolderRecords, trainer: loop.Trainer, epoch: int) -> None:
             kept.append(1)
-            (killed if len(kept) == 2 else keep)(self, trainer)
+            (killed if len(kept) == 2 else keep)(self, trainer, epoch)
 
         patch.setattr(records.FolderRecords, "keep", second)
         if better:
@@ -162,3 +163,30 @@ def test_devices_and_the_rhythm_of_saving_may_change(run_train: Train, monkeypat
     assert done.manifest.config["save_minutes"] == 30.0
     assert "save_minutes = 30.0" in (done.path / "config.toml").read_text()
     assert done.manifest.fingerprint == undisturbed.manifest.fingerprint
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "of another epoch", "of other numbers"])
+def test_the_best_model_of_an_unfinished_run_must_be_whole(
+    run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """Epoch 1 is the best and the process ends in epoch 3: what was kept is what will be published."""
+    script = iter([Metrics(0.5, 0.0), Metrics(0.4, 0.0)])
+    monkeypatch.setattr(Validation, "measure", lambda self, model, device: next(script))
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, 11)
+        with pytest.raises(Killed):
+            run_train("killed", epochs=4, save_minutes=0.0)
+    model = tmp_path / "killed" / "model.safetensors"
+    kept = model.read_bytes()
+    damaged = {
+        "cut": kept[:-100],
+        "of another epoch": kept.replace(b'epoch\\": 1', b'epoch\\": 2'),
+        "of other numbers": kept[:-4] + bytes(4),
+    }
+    if damage == "gone":
+        model.unlink()
+    else:
+        assert damaged[damage] != kept
+        model.write_bytes(damaged[damage])
+    with pytest.raises(RunError, match="expected the parameters of the best epoch so far, 1, found"):
+        run_train("killed", epochs=4, save_minutes=0.0)

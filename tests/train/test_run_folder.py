@@ -17,7 +17,7 @@ def fingerprint(path: Path, value: float, settings: Mapping[str, Any], inputs: M
     nn.init.zeros_(model.bias)
     with folder.held():
         assert not folder.start()
-        folder.write_model(model)
+        folder.write_model(model, 1)
         return folder.publish({}).fingerprint
 
 
