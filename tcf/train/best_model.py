@@ -1,4 +1,4 @@
-"""The parameters of a run's best epoch, with what tells whose they are and that they are whole."""
+"""The parameters of a run's best epoch, with what tells which that is and that they are whole."""
 
 import json
 from pathlib import Path
@@ -15,30 +15,28 @@ __all__ = ["read_best", "write_best"]
 _KEY = "tcf"
 
 
-def write_best(path: Path, model: nn.Module, epoch: int, identity: str) -> None:
+def write_best(path: Path, model: nn.Module, epoch: int) -> None:
     """Write the learned parameters, in place of an earlier epoch's.
 
     Args:
         path: the file.
         model: as it is after the epoch.
         epoch: counted from 1.
-        identity: digest of all that decides the run.
     """
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    about = {"epoch": epoch, "run": identity, "tensors": digest_of(tensors)}
+    about = {"epoch": epoch, "tensors": digest_of(tensors)}
     write_tensors(path, tensors, {_KEY: json.dumps(about)})
 
 
-def read_best(path: Path, epoch: int, identity: str) -> dict[str, Tensor]:
+def read_best(path: Path, epoch: int) -> dict[str, Tensor]:
     """The parameters of the best epoch, by name.
 
     Args:
         path: the file.
         epoch: the best one.
-        identity: digest of all that decides the run.
 
     Raises:
-        RunError: the file is missing or damaged, or holds another epoch's or another run's parameters.
+        RunError: the file is missing or damaged, or holds another epoch's parameters.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -46,7 +44,7 @@ def read_best(path: Path, epoch: int, identity: str) -> dict[str, Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _unfit(path, epoch, f"none that can be read ({error})") from None
-    if about != {"epoch": epoch, "run": identity, "tensors": digest_of(tensors)}:
+    if about != {"epoch": epoch, "tensors": digest_of(tensors)}:
         raise _unfit(path, epoch, "others")
     return tensors
 

@@ -11,6 +11,7 @@ from tcf.train.assemble import feed_of, training_data
 from tcf.train.batches import Batch
 from tcf.train.build import outline_model
 from tcf.train.inputs import Inputs
+from tcf.train.logistic import CHUNK_PAIRS
 from tcf.train.losses import build_loss
 from tcf.train.softmax import CHUNK_SCORES
 from tcf.train.vectors import ItemVectors
@@ -20,6 +21,7 @@ __all__ = ["Estimate", "estimate"]
 
 _MIB = 2**20
 _FLOAT32 = 4
+_INT64, _PAIR = 8, 48
 _MOMENTS = 2  # what AdamW keeps of each parameter
 
 
@@ -112,14 +114,18 @@ def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) ->
 
 def _memory(parameters: int, vectors: ItemVectors | None, batch: Batch) -> dict[str, int]:
     learned = parameters * _FLOAT32
-    # Of items drawn for each target, only these are scored beside it.
-    scored = 1 + batch.drawn.shape[1] if batch.drawn.ndim == 2 else len(batch.items_U)
+    if batch.drawn.ndim == 2:
+        # Of items drawn for each target, only these are scored beside it; their places are whole, twice.
+        pairs = batch.n_targets * (1 + batch.drawn.shape[1])
+        scores = _PAIR * min(CHUNK_PAIRS, pairs) + 2 * _INT64 * pairs
+    else:
+        scores = _FLOAT32 * min(CHUNK_SCORES, batch.n_targets * len(batch.items_U))
     return {
         "parameters": learned,
         "gradients": learned,
         "optimiser": _MOMENTS * learned,
         "vectors": vectors.size if vectors is not None and vectors.on_device else 0,
-        "scores": _FLOAT32 * min(CHUNK_SCORES, batch.n_targets * scored),
+        "scores": scores,
     }
 
 

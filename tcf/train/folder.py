@@ -4,6 +4,7 @@ TensorBoard watches a run while it trains, so its files are written in place; `m
 without one is no run.
 """
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -139,15 +140,15 @@ class RunFolder:
 
     def write_model(self, model: nn.Module, epoch: int) -> None:
         """Write the parameters learned up to the end of an epoch, in place of an earlier one's."""
-        write_best(self.path / MODEL, model, epoch, self.identity)
+        write_best(self.path / MODEL, model, epoch)
 
     def read_model(self, epoch: int) -> dict[str, Tensor]:
         """The parameters that were written for an epoch, by name.
 
         Raises:
-            RunError: the file is missing or damaged, or holds another epoch's or another run's.
+            RunError: the file is missing or damaged, or holds another epoch's.
         """
-        return read_best(self.path / MODEL, epoch, self.identity)
+        return read_best(self.path / MODEL, epoch)
 
     def write_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         """Write the optimiser's state as `parameter.quantity`."""
@@ -211,7 +212,7 @@ class RunFolder:
     def _refuse_other(
         self, what: str, settings: Mapping[str, Any], inputs: Mapping[str, Any], our_inputs: Mapping[str, Any]
     ) -> None:
-        """Refuse other settings or inputs; devices decide nothing but rounding."""
+        """Refuse other settings or inputs."""
         differing = differences({**_deciding(settings), **inputs}, {**_deciding(self.settings), **our_inputs})
         if differing:
             raise RunError(
@@ -220,12 +221,16 @@ class RunFolder:
 
 
 def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in _DECIDE_NOTHING}
+    """The settings that decide the result: of the devices, how many there are, where each draws its own dropout."""
+    found = {key: value for key, value in settings.items() if key not in _DECIDE_NOTHING}
+    devices = str(settings.get("devices", "")).count(",") + 1
+    return found | ({"number of devices": devices} if devices > 1 and settings.get("dropout") else {})
 
 
 def _is_leftover(name: str) -> bool:
-    """Whether a kill left this: in `publish_file`, or while the directory was held."""
-    return name == CLAIM or (name.startswith(".") and ".partial-" in name)
+    """Whether a kill left this: in `publish_file`, within safetensors' writer, or while the directory was held."""
+    is_partial = name.startswith(".") and ".partial-" in name
+    return name == CLAIM or is_partial or re.fullmatch(r"\.tmp[0-9A-Za-z]{6}", name) is not None
 
 
 def _remove(path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tcf.train.batches import Batch
 from tcf.train.candidates import OwnItems
-from tcf.train.softmax import Columns, softmax_loss
+from tcf.train.softmax import Columns, Masks, softmax_loss
 from tcf.train.training_data import TrainingData
 
 __all__ = ["InBatchSoftmax"]
@@ -48,5 +48,5 @@ class InBatchSoftmax:
         numerator_U = -self.log_popularity_N[batch.items_U]
         candidate_U = batch.counts_U.log() + numerator_U
         own_U = numerator_U if self.masks_target else candidate_U
-        columns = Columns(candidate_U, own_U, numerator_U, batch.masked_BK[batch.rows_P])
+        columns = Columns(candidate_U, own_U, numerator_U, Masks(batch.masked_BK, batch.rows_P))
         return softmax_loss(states_PD, vectors_UD, batch.targets_P, columns, batch.n_targets)

@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["CHUNK_NUMBERS", "logistic_loss"]
+__all__ = ["CHUNK_NUMBERS", "CHUNK_PAIRS", "logistic_loss"]
 
 # About what a processor core's cache holds: twice as fast there as with larger ones.
 CHUNK_NUMBERS = 1 << 20
+# Targets with their others: what sorting them takes is some 48 bytes for each.
+CHUNK_PAIRS = 1 << 20
 
 
 def logistic_loss(
@@ -48,15 +50,23 @@ class _Logistic(torch.autograd.Function):
     def forward(
         ctx: Any, states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, beta: float, chunk_numbers: int
     ) -> Tensor:
-        """Score, then add up both gradients as weighted sums of rows."""
-        wrong_PE = _scores(states_PD, vectors_UD, places_PE, chunk_numbers)
-        wrong_PE[:, 0].neg_()
-        losses_PE, residue_PE = F.softplus(wrong_PE), wrong_PE.sigmoid()
-        losses_PE[:, 0].mul_(beta)
-        residue_PE[:, 0].mul_(-beta)
-        by_state_PD = F.embedding_bag(places_PE, vectors_UD, per_sample_weights=residue_PE, mode="sum")
-        ctx.save_for_backward(by_state_PD, _by_item(states_PD, places_PE, residue_PE, len(vectors_UD)))
-        return losses_PE.sum()
+        """Score some targets, then add up both gradients as weighted sums of rows."""
+        total = states_PD.new_zeros(())
+        by_state_PD, by_vector_UD = torch.empty_like(states_PD), torch.zeros_like(vectors_UD)
+        rows = max(1, CHUNK_PAIRS // places_PE.shape[1])
+        for start in range(0, len(states_PD), rows):
+            part = slice(start, start + rows)
+            states_CD, places_CE = states_PD[part], places_PE[part]
+            wrong_CE = _scores(states_CD, vectors_UD, places_CE, chunk_numbers)
+            wrong_CE[:, 0].neg_()
+            losses_CE, residue_CE = F.softplus(wrong_CE), wrong_CE.sigmoid()
+            losses_CE[:, 0].mul_(beta)
+            residue_CE[:, 0].mul_(-beta)
+            total += losses_CE.sum()
+            by_state_PD[part] = F.embedding_bag(places_CE, vectors_UD, per_sample_weights=residue_CE, mode="sum")
+            by_vector_UD += _by_item(states_CD, places_CE, residue_CE, len(vectors_UD))
+        ctx.save_for_backward(by_state_PD, by_vector_UD)
+        return total
 
     @staticmethod
     @once_differentiable

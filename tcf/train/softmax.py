@@ -11,11 +11,24 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["CHUNK_SCORES", "Columns", "softmax_loss"]
+__all__ = ["CHUNK_SCORES", "Columns", "Masks", "softmax_loss"]
 
 # 16 MiB of float32: products of this size are as fast as larger ones, and their results are still near the processor.
 CHUNK_SCORES = 1 << 22
 _FEWEST_TARGETS = 64
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Items that are no candidates for a target, the target itself aside.
+
+    Attributes:
+        places_BK: places of the items, a row for each user or pair.
+        rows_P: the row of each target.
+    """
+
+    places_BK: Tensor
+    rows_P: Tensor
 
 
 @dataclass(frozen=True)
@@ -26,13 +39,13 @@ class Columns:
         candidate_U: added to an item's score where it is not the target; -inf for no candidate.
         own_U: added to the target's score, in the sum over the candidates.
         numerator_U: added to the target's score where it stands for itself.
-        masked_PK: places of items that are no candidates for a target, its own aside; None for none.
+        masks: what is no candidate; None if everything is one.
     """
 
     candidate_U: Tensor
     own_U: Tensor
     numerator_U: Tensor
-    masked_PK: Tensor | None
+    masks: Masks | None
 
 
 def softmax_loss(
@@ -68,13 +81,14 @@ class _Softmax(torch.autograd.Function):
         ctx: Any, states_PD: Tensor, vectors_UD: Tensor, targets_P: Tensor, columns: Columns, chunk_scores: int
     ) -> Tensor:
         """Go through the targets, a chunk at a time."""
-        rows, width = _shape(len(states_PD), len(vectors_UD), chunk_scores, masked=columns.masked_PK is not None)
+        rows, width = _shape(len(states_PD), len(vectors_UD), chunk_scores, masked=columns.masks is not None)
         scores = _Scores(vectors_UD, columns, states_PD.new_empty(rows * width), width)
         total = states_PD.new_zeros(())
         by_state_PD, by_vector_UD = torch.zeros_like(states_PD), torch.zeros_like(vectors_UD)
         for start in range(0, len(states_PD), rows):
             part = slice(start, start + rows)
-            masked_CK = None if columns.masked_PK is None else columns.masked_PK[part]
+            masks = columns.masks
+            masked_CK = None if masks is None else masks.places_BK[masks.rows_P[part]]
             chunk = _Chunk.build(states_PD[part], targets_P[part, None], masked_CK, vectors_UD, columns)
             total += scores.add_gradient(chunk, by_state_PD[part], by_vector_UD) - chunk.numerator_C1.sum()
         ctx.save_for_backward(by_state_PD, by_vector_UD)

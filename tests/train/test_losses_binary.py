@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from small_losses import CPU, SEQUENCES, Floats, batch_of, check, some, training
+from tcf.train import logistic
 from tcf.train.binary import BinaryCrossEntropy
 from tcf.train.logistic import logistic_loss
 from tcf.train.losses import build_loss
@@ -95,3 +96,19 @@ def test_memory_grows_with_no_product_of_targets() -> None:
         logistic_loss(states, vectors, places, 1.0, 3000)
     most = max(event.self_cpu_memory_usage for event in profile.events())
     assert most <= 4 * (1 << 20)
+
+
+def test_chunks_of_pairs_change_nothing_beyond_rounding() -> None:
+    """One target at a time, some with a smaller last chunk, and all at once."""
+    generator = torch.Generator().manual_seed(0)
+    states, vectors = torch.randn(50, 4, generator=generator), torch.randn(9, 4, generator=generator)
+    places = torch.randint(9, (50, 6), generator=generator)
+    found = []
+    for pairs in (1, 40, logistic.CHUNK_PAIRS):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(logistic, "CHUNK_PAIRS", pairs)
+            s, v = states.clone().requires_grad_(), vectors.clone().requires_grad_()
+            loss = logistic_loss(s, v, places, 0.5, 50)
+            found.append((loss.detach(), *torch.autograd.grad(loss, (s, v))))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-6)

@@ -31,6 +31,11 @@ def test_the_fingerprint_follows_from_settings_inputs_and_parameters(tmp_path: P
         fingerprint(tmp_path / "e", 1.0, {"seed": 0, "devices": "cpu"}, {"dataset": "y"}),
     ]
     assert len({first, *others}) == 4
+    several = [{"seed": 0, "devices": names, "dropout": 0.1} for names in ("cpu", "cuda:0,cuda:1", "cpu,cpu")]
+    one, two, alike = (fingerprint(tmp_path / f"f{n}", 1.0, some, {}) for n, some in enumerate(several))
+    assert one != two == alike
+    with_none = [some | {"dropout": 0.0} for some in several[:2]]
+    assert len({fingerprint(tmp_path / f"g{n}", 1.0, some, {}) for n, some in enumerate(with_none)}) == 1
 
 
 def names(path: Path) -> list[str]:
@@ -50,6 +55,7 @@ def test_a_folder_is_claimed_by_its_settings_first(tmp_path: Path) -> None:
     (path / "events").mkdir()
     (path / "events" / "old").write_text("old")
     (path / ".model.safetensors.partial-abc-1-def").write_text("half")
+    (path / ".tmp67yoI9").write_text("half")
     with folder.held():
         assert folder.start()
         assert names(path) == [".training.claim", "config.toml"]

@@ -1,5 +1,7 @@
 """The softmax kernel: whatever the chunks and blocks, the same value and gradient."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from small_losses import Floats, check, log_sum
-from tcf.train.softmax import Columns, softmax_loss
+from tcf.train.softmax import Columns, Masks, softmax_loss
 
 SIZES = [1, 7, 20, 90, 8 * 64, 1 << 22]
 
@@ -18,7 +20,8 @@ def problem(masked: bool, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Column
     states, vectors = torch.randn(6, 3, generator=generator), torch.randn(8, 3, generator=generator)
     candidate, own, numerator = torch.randn(3, 8, generator=generator)
     candidate[[2, 5]] = float("-inf")
-    masks = torch.tensor([[0, 1], [1, 3], [7, 7], [2, 4], [6, 0], [3, 3]]) if masked else None
+    places = torch.tensor([[7, 7], [0, 1], [1, 3], [2, 4], [6, 0], [3, 3]])
+    masks = Masks(places, torch.tensor([1, 2, 0, 3, 4, 5])) if masked else None
     return states, vectors, torch.tensor([2, 0, 7, 5, 1, 0]), Columns(candidate, own, numerator, masks)
 
 
@@ -26,7 +29,7 @@ def definition(s: Floats, v: Floats, targets: Tensor, columns: Columns) -> float
     candidate, own, numerator = (x.double().numpy() for x in (columns.candidate_U, columns.own_U, columns.numerator_U))
     total = 0.0
     for p, target in enumerate(targets.tolist()):
-        masked = set() if columns.masked_PK is None else set(columns.masked_PK[p].tolist())
+        masked = set() if columns.masks is None else set(columns.masks.places_BK[columns.masks.rows_P[p]].tolist())
         scores = v @ s[p]
         others = [u for u in range(len(v)) if u != target and u not in masked and np.isfinite(candidate[u])]
         total += log_sum([scores[target] + own[target], *(scores[u] + candidate[u] for u in others)])
@@ -72,7 +75,7 @@ def test_scores_of_any_size_give_finite_losses(chunk_scores: int) -> None:
 def test_no_targets_give_zero_and_a_gradient_of_zeros(masked: bool) -> None:
     _, vectors, _, columns = problem(masked)
     none = torch.zeros(0, 3, requires_grad=True)
-    masks = None if columns.masked_PK is None else columns.masked_PK[:0]
+    masks = None if columns.masks is None else replace(columns.masks, rows_P=columns.masks.rows_P[:0])
     columns = Columns(columns.candidate_U, columns.own_U, columns.numerator_U, masks)
     found = softmax_loss(none, vectors.requires_grad_(), torch.zeros(0, dtype=torch.long), columns, 5)
     by_state, by_vector = torch.autograd.grad(found, (none, vectors))
