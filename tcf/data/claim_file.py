@@ -1,7 +1,7 @@
 """A claim: a small file that names the process which is at work on something, and that counts while that one lives.
 
 It stops counting when its process is dead, as far as this machine can tell, or when its process has given no sign of
-life for ten minutes.
+life for ten minutes. One that names nobody was left by a process that died while it made it, and soon stops counting.
 """
 
 import json
@@ -19,6 +19,7 @@ __all__ = ["SILENCE", "beat", "beating", "is_dead", "is_held", "is_own", "take"]
 
 SILENCE = 600.0  # seconds without a sign of life after which a claim no longer counts
 _BEAT = 30.0  # seconds between signs of life
+_NAMING = 10.0  # seconds after which a claim without a name gets none any more
 
 
 def take(file: Path) -> bool:
@@ -75,13 +76,13 @@ def is_dead(file: Path) -> bool:
     """Whether a claim is there that no longer counts."""
     try:
         # The clock of a network file system may be ahead of ours.
-        silent = abs(time.time() - file.stat().st_mtime) > SILENCE
+        silence = abs(time.time() - file.stat().st_mtime)
     except FileNotFoundError:
         return False
     owner = _owner(file)
     pid = owner.get("pid")
     dead = owner.get("machine") == this_machine() and isinstance(pid, int) and not is_alive(pid)
-    return silent or dead
+    return dead or silence > (SILENCE if owner else _NAMING)
 
 
 def _make(file: Path) -> bool:
@@ -92,7 +93,8 @@ def _make(file: Path) -> bool:
         return False
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump({"machine": this_machine(), "pid": os.getpid()}, stream)
-    return True
+    # Another process removes a claim that has no name for long.
+    return is_own(file)
 
 
 def _owner(file: Path) -> dict[str, Any]:

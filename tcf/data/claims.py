@@ -3,7 +3,8 @@
 A claim is a hint. Nothing relies on it: a shard that two workers compute is published by one of them, and a claim that
 is lost or ignored costs time only. A claim is a file `.NAME.claim` beside the place of the shard or, as long as there
 is no cache, `.CACHE.NAME.claim` beside the place of the cache; its worker makes and removes it. It stops counting when
-its process is dead, or when its worker has given no sign of life for ten minutes.
+its process is dead, when its worker has given no sign of life for ten minutes, or ten seconds after it was made where
+its worker was killed before it had written its name there.
 """
 
 import glob
