@@ -45,13 +45,14 @@ def beat(file: Path) -> None:
 
 
 @contextmanager
-def beating(file: Path) -> Iterator[None]:
-    """Give signs of life within the block, however long a step of it takes."""
+def beating(*files: Path) -> Iterator[None]:
+    """Give signs of life within the block, however long a step of it takes; for those files that are own claims."""
     ended = threading.Event()
 
     def signs() -> None:
         while not ended.wait(_BEAT):
-            beat(file)
+            for file in files:
+                beat(file)
 
     thread = threading.Thread(target=signs, name="beat", daemon=True)
     thread.start()

@@ -8,13 +8,14 @@ its worker was killed before it had written its name there.
 """
 
 import glob
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tcf.data import claim_file
 from tcf.data.claim_file import SILENCE, is_dead, is_held, is_own, take
 from tcf.files import writing
 
-__all__ = ["SILENCE", "beat", "claim", "is_claimed", "release", "remove_dead_claims"]
+__all__ = ["SILENCE", "beating", "claim", "is_claimed", "release", "remove_dead_claims"]
 
 
 def claim(shard: Path) -> bool:
@@ -40,10 +41,9 @@ def claim(shard: Path) -> bool:
             return True
 
 
-def beat(shard: Path) -> None:
-    """Give a sign of life: this process is still computing the shard that it has claimed."""
-    for file in _files(shard):
-        claim_file.beat(file)
+def beating(shard: Path) -> AbstractContextManager[None]:
+    """Give signs of life within the block, however long a step of the computation takes."""
+    return claim_file.beating(*_files(shard))
 
 
 def release(shard: Path) -> None:

@@ -2,10 +2,8 @@
 
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,7 @@ import torch
 
 from tcf.ahead import Behind
 from tcf.data.cache_writer import shard_path
-from tcf.data.claims import beat, claim, release
+from tcf.data.claims import beating, claim, release
 from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.extract.engine import DeviceFull, Engine, NotFinite
@@ -32,7 +30,6 @@ from tcf.progress import Progress
 
 __all__ = ["Worker"]
 
-_BEAT = 30.0  # seconds between signs of life
 _GLANCE = 0.2  # seconds between looks at what another worker is doing
 
 Rows = npt.NDArray[np.int64]
@@ -61,23 +58,6 @@ class _Task:
     def claim(self) -> bool:
         """Whether this process may compute the shard; it may, where nobody has to."""
         return self.is_done or claim(self.places[0])
-
-    @contextmanager
-    def beating(self) -> Iterator[None]:
-        """Within it, signs of life are given, however long a step takes."""
-        ended = threading.Event()
-
-        def signs() -> None:
-            while not ended.wait(_BEAT):
-                beat(self.places[0])
-
-        thread = threading.Thread(target=signs, name="beat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
 
     def release(self) -> None:
         for place in self.places[:1]:
@@ -219,7 +199,7 @@ class Worker:
             layer: [sink for output, sink in zip(self.outputs, sinks, strict=True) if output.layer == layer]
             for layer in engine.encoder.layers
         }
-        with task.beating():
+        with beating(task.places[0]):
             return engine.encode(task.shard.sequences, by_layer, scratch=task.scratch, advance=advance)
 
     def _save(self, task: _Task, sinks: Sequence[Sink], order: Rows, facts: dict[str, Any]) -> None:

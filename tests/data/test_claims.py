@@ -12,7 +12,8 @@ import pytest
 from small_caches import new_cache, sequences_of
 from small_kills import run_program
 from tcf.data.cache_writer import shard_path
-from tcf.data.claims import SILENCE, beat, claim, is_claimed, release, remove_dead_claims
+from tcf.data.claim_file import beat
+from tcf.data.claims import SILENCE, claim, is_claimed, release, remove_dead_claims
 from tcf.errors import RunError
 
 HOLD = """
@@ -47,9 +48,14 @@ def files(place: Path) -> list[str]:
     return sorted(path.name for path in place.parent.iterdir())
 
 
+def within(place: Path) -> Path:
+    """Where a claim lies once there is a cache."""
+    return place.parent / f".{place.name}.claim"
+
+
 def written(place: Path, content: str, age: float = 0) -> None:
     """A claim as another machine would have left it."""
-    file = place.parent / f".{place.name}.claim"
+    file = within(place)
     file.write_text(content)
     os.utime(file, (time.time() - age,) * 2)
 
@@ -86,7 +92,7 @@ def test_a_living_worker_keeps_its_claim(place: Path) -> None:
         assert is_claimed(place)
         assert not claim(place)
         release(place)
-        beat(place)
+        beat(within(place))
         assert remove_dead_claims(place.parent) == 0
         assert is_claimed(place)
 
@@ -135,10 +141,10 @@ def test_a_claim_from_elsewhere_counts_until_it_is_silent_for_long(
 
 def test_a_sign_of_life_renews_a_claim(place: Path) -> None:
     assert claim(place)
-    file = place.parent / f".{place.name}.claim"
+    file = within(place)
     os.utime(file, (time.time() - SILENCE - 30,) * 2)
     assert not is_claimed(place)
-    beat(place)
+    beat(within(place))
     assert is_claimed(place)
 
 
@@ -146,7 +152,7 @@ def test_without_a_folder_for_the_cache_nothing_is_claimed_and_nothing_is_made(t
     place = shard_path(tmp_path / "none" / "c", sequences_of(["a"]))
     assert claim(place)
     assert not is_claimed(place)
-    beat(place)
+    beat(within(place))
     release(place)
     assert list(tmp_path.iterdir()) == []
 
