@@ -83,7 +83,10 @@ class Straightforward(nn.Module):
 
     def forward(self, items_BS: Tensor, real_BS: Tensor) -> Tensor:
         """The study's in-batch softmax, corrected by popularity: the mean over the real targets."""
-        vectors_BSD = self.items(items_BS)
+        return self.loss(self.items(items_BS), items_BS, real_BS)
+
+    def loss(self, vectors_BSD: Tensor, items_BS: Tensor, real_BS: Tensor) -> Tensor:
+        """The same of the vectors at all places, wherever these were computed."""
         states_BLD = self.backbone(vectors_BSD[:, :-1], real_BS[:, :-1])
         logits_PC = states_BLD.flatten(0, 1) @ vectors_BSD.flatten(0, 1).T
         logits_PC = logits_PC - cast(Tensor, self.log_popularity_N)[items_BS.flatten()]
@@ -91,6 +94,16 @@ class Straightforward(nn.Module):
         logits_PC = logits_PC.masked_fill(self._masked(items_BS, real_BS, labels_P), float("-inf"))
         labels_P = labels_P.masked_fill(~real_BS[:, :-1].flatten(), _NO_TARGET)
         return F.cross_entropy(logits_PC, labels_P, ignore_index=_NO_TARGET)
+
+    def loss_of_real(self, states_BLD: Tensor, vectors_BSD: Tensor, items_BS: Tensor, real_BS: Tensor) -> Tensor:
+        """The same with neither scores of padding nor against it."""
+        read_P, real_C = real_BS[:, :-1].flatten(), real_BS.flatten()
+        logits_PC = states_BLD.flatten(0, 1)[read_P] @ vectors_BSD.flatten(0, 1)[real_C].T
+        logits_PC = logits_PC - cast(Tensor, self.log_popularity_N)[items_BS.flatten()[real_C]]
+        labels_P = self._labels(items_BS)[read_P]
+        masked_PC = self._masked(items_BS, real_BS, self._labels(items_BS))[read_P][:, real_C]
+        labels_P = real_C.cumsum(0)[labels_P] - 1
+        return F.cross_entropy(logits_PC.masked_fill(masked_PC, float("-inf")), labels_P)
 
     def _labels(self, items_BS: Tensor) -> Tensor:
         """The place of each position's target, the one after its own, (B * L,)."""
