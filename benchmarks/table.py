@@ -2,10 +2,10 @@
 
     python benchmarks/table.py --items 1000000 --width 4096 --memory 4GiB --folder FOLDER
 
-Made-up users walk over a catalogue with a skewed popularity; the vectors are made up too. Both trainings run in control
-groups, which needs root: `device` with the whole machine, `cache` with the memory given, pages of the cache's files
-included, and nothing of them in memory before. Exits with 1 where `cache` has less than the share expected of the rate
-of `device`.
+Made-up users walk over a catalogue with a skewed popularity, or a uniform one; the vectors are made up too. Both
+trainings run in control groups, which needs root: `device` with the whole machine, `cache` with the memory given, pages
+of the cache's files included, and nothing of them in memory before. Exits with 1 where `cache` has less than the share
+expected of the rate of `device`.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="tcf-benchmark-", dir=options.folder) as scratch:
         folder = Path(scratch)
-        dataset = _dataset(folder, options.items, options.users)
+        dataset = _dataset(folder, options.items, options.users, uniform=options.uniform)
         _cache(folder / "cache", dataset, options.width)
         size = sum(file.stat().st_size for file in (folder / "cache").rglob("vectors.npy"))
         print(f"{dataset.n_users} users, {dataset.n_items} items, vectors of {mib(size)} MiB")
@@ -52,6 +52,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=200_000)
+    parser.add_argument("--uniform", action="store_true", help="make all items equally popular")
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--memory", type=as_size, default=as_size("4GiB"))
     parser.add_argument("--seconds", type=float, default=60)
@@ -62,13 +63,14 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _dataset(folder: Path, n_items: int, n_users: int) -> Dataset:
-    """Histories of items that are drawn with a probability that falls with their number."""
+def _dataset(folder: Path, n_items: int, n_users: int, *, uniform: bool) -> Dataset:
+    """Histories of items that are drawn with a probability that falls with their number, or with equal ones."""
     generator = np.random.default_rng(0)
     raw = folder / "raw"
     raw.mkdir()
     (raw / "items.tsv").write_text("".join(f"{i}\tmade-up title {i}\n" for i in range(n_items)))
-    drawn = (n_items ** generator.random((n_users, _HISTORY))).astype(np.int64) - 1
+    shares = generator.random((n_users, _HISTORY))
+    drawn = (n_items * shares if uniform else n_items**shares - 1).astype(np.int64)
     # Every item occurs, so that none is left out.
     drawn.ravel()[:n_items] = generator.permutation(n_items)[: drawn.size]
     generator.shuffle(drawn.ravel())
