@@ -18,6 +18,7 @@ from processes import Ended, drop_from_cache, watch
 from tcf_commands import Commands, Planned
 
 from tcf.data.dataset import Dataset
+from tcf.models.dtypes import dtype_name
 
 __all__ = ["Bench", "Outcome"]
 
@@ -83,7 +84,7 @@ class Bench:
     @property
     def dtype(self) -> str:
         """The type to compute in, by name."""
-        return str(self.checkpoint.dtype).removeprefix("torch.")
+        return dtype_name(self.checkpoint.dtype)
 
     @property
     def log(self) -> Path:

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from tcf.data.dataset import Dataset, Histories, write_dataset
+from tcf.data.split import leave_one_out
 
 __all__ = [
     "TITLES",
@@ -143,7 +144,7 @@ def save_dataset(folder: Path, texts: Sequence[str]) -> Dataset:
         item_ids=pa.array([f"i{row}" for row in range(len(texts))], pa.large_string()),
         texts=pa.array(list(texts), pa.large_string()),
         user_ids=pa.array(["u"], pa.large_string()),
-        histories=histories,
+        split=leave_one_out(histories),
         inputs={},
         config={},
         statistics={},

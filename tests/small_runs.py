@@ -13,6 +13,7 @@ from tcf.data.cache_joins import write_join
 from tcf.data.cache_writer import create_cache, write_shard
 from tcf.data.dataset import Dataset, Histories, write_dataset
 from tcf.data.keys import first_occurrences, text_keys
+from tcf.data.split import leave_one_out
 
 
 def csr(sequences: Sequence[Sequence[int]]) -> Histories:
@@ -28,7 +29,7 @@ def make_dataset(folder: Path, histories: Sequence[Sequence[int]], texts: Sequen
         item_ids=pa.array([f"i{i}" for i in range(len(texts))], pa.large_string()),
         texts=pa.array(texts, pa.large_string()),
         user_ids=pa.array([f"u{u}" for u in range(len(histories))], pa.large_string()),
-        histories=csr(histories),
+        split=leave_one_out(csr(histories)),
         inputs={},
         config={},
         statistics={},

@@ -4,9 +4,10 @@ Legend: B texts, T tokens, D width.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +27,15 @@ __all__ = [
     "NotFinite",
     "as_device_full",
     "finite_flag",
+    "halved",
     "is_out_of_memory",
     "on_device",
     "put_nothing",
     "untold",
 ]
+
+
+_E = TypeVar("_E", bound="Engine")
 
 
 class NotFinite(Exception):
@@ -121,11 +126,20 @@ class Engine(Protocol):
     def tokens_per_batch(self) -> int:
         """Most tokens that a device runs at once."""
 
-    def halved(self) -> "Engine":
-        """The same with half as many tokens at once, at least one."""
-
     def close(self) -> None:
         """Give files and threads back."""
+
+
+def halved(engine: _E) -> _E:
+    """The same engine with half as many tokens at once, at least one.
+
+    Args:
+        engine: a dataclass with `tokens_per_batch` and `facts`, as all engines are.
+    """
+    tokens = max(1, engine.tokens_per_batch // 2)
+    facts = {**engine.facts, "tokens_per_batch": tokens}
+    half: _E = replace(cast(Any, engine), tokens_per_batch=tokens, facts=facts)
+    return half
 
 
 def on_device(block: npt.NDArray[np.int64], device: torch.device) -> Tensor:

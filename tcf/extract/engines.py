@@ -18,11 +18,11 @@ from tcf.extract.resident import ResidentEngine
 from tcf.extract.settings import Settings
 from tcf.extract.stream import BlockStream
 from tcf.extract.sweep import SweepEngine
-from tcf.models.calls import OutputShapes
 from tcf.models.encoder import Encoder, load_encoder
 from tcf.models.fast import make_fast
 from tcf.models.folder import ModelFolder
 from tcf.models.loading import Dispatch
+from tcf.models.output_shapes import OutputShapes
 from tcf.models.part_buffers import attach, move_buffers
 from tcf.models.skeleton import Skeleton, open_skeleton
 from tcf.obtain import home

@@ -9,7 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tcf.models.calls import OutputShapes, Script, finish, record
+from tcf.models.calls import Script, finish, record
+from tcf.models.output_shapes import OutputShapes
 from tcf.models.part_buffers import attach, move_buffers
 from tcf.models.skeleton import Skeleton
 

@@ -16,7 +16,8 @@ from tcf.extract.sinks import Sink
 from tcf.extract.states import HiddenStates
 from tcf.extract.together import Pace
 from tcf.models.blocks import LAST
-from tcf.models.calls import Call, Made, last_uses, run_block
+from tcf.models.calls import Made
+from tcf.models.course import Course
 from tcf.models.tokens import TokenSequences
 
 __all__ = ["Passage"]
@@ -35,8 +36,8 @@ class Passage:
         pace: is told of every micro-batch that has passed a block.
         width: numbers a state.
         entering: type of the states that enter the next block.
-        calls: of each micro-batch, what every block is called with.
-        made: of each micro-batch, what blocks made for later ones.
+        courses: of each micro-batch, what it carries along.
+        restored: of each micro-batch, what blocks made for later ones, where their work is taken up.
     """
 
     lane: Lane
@@ -47,27 +48,27 @@ class Passage:
     pace: Pace
     width: int
     entering: torch.dtype
-    calls: list[tuple[Call, ...]] = field(default_factory=list)
-    made: list[dict[Made, Tensor]] = field(default_factory=list)
+    courses: list[Course] = field(default_factory=list)
+    restored: list[dict[Made, Tensor]] | None = None
 
-    def enter(self, *, restored: bool) -> None:
+    def enter(self) -> None:
         """Run the model up to its first block, and find out what its blocks are called with.
 
-        Args:
-            restored: later states are there already.
+        Where work is taken up, later states are there already.
 
         Raises:
             NotFinite: the states that enter the first block are not finite.
             ModelError: the model cannot be taken apart.
         """
         flags = []
-        for batch in self.batches:
+        for place, batch in enumerate(self.batches):
             script = self.lane.record(self._tokens(batch))
-            self.calls.append(script.calls)
-            if not restored:
-                self.made.append({})
-                self.entering = script.states_BTD.dtype
-                flags.append(self._keep(0, batch, script.states_BTD))
+            if self.restored is not None:
+                self.courses.append(Course(script.calls, self.restored[place]))
+                continue
+            self.courses.append(Course(script.calls))
+            self.entering = script.states_BTD.dtype
+            flags.append(self._keep(0, batch, script.states_BTD))
         self._check(0, flags)
 
     def run(self, number: int) -> None:
@@ -80,7 +81,7 @@ class Passage:
         flags = []
         for place, batch in enumerate(self.batches):
             self.states.expect(self.batches[place + 1 : place + 2], self.lane.device)
-            states_BTD = self._run(number, place, batch)
+            states_BTD = self.courses[place].run(self.lane.blocks[number], number, self._entering(batch))
             leaving = states_BTD.dtype
             flags.append(self._keep(number + 1, batch, states_BTD))
             self.pace.passed(batch, number)
@@ -95,14 +96,6 @@ class Passage:
             states_BTD = self.lane.finish(self._tokens(batch), self._entering(batch))
             for sink in self.sinks[LAST]:
                 sink.put(batch, states_BTD)
-
-    def _run(self, number: int, place: int, batch: MicroBatch) -> Tensor:
-        calls, made = self.calls[place], self.made[place]
-        states_BTD = run_block(self.lane.blocks[number], number, self._entering(batch), calls[number], made)
-        if made:
-            uses = last_uses(calls)
-            self.made[place] = {key: value for key, value in made.items() if uses.get(key, -1) > number}
-        return states_BTD
 
     def _entering(self, batch: MicroBatch) -> Tensor:
         return self.states.get(batch, self.lane.device).to(self.entering)

@@ -25,7 +25,7 @@ from tcf.extract.sinks import Sink
 from tcf.extract.swept import SweptEncoder
 from tcf.extract.together import together
 from tcf.models.blocks import LAST
-from tcf.models.calls import Call, Made, last_uses, run_block
+from tcf.models.course import Course
 from tcf.models.encoder import Encoder
 from tcf.models.tokens import TokenSequences
 
@@ -56,16 +56,13 @@ class _Flowing:
     batch: MicroBatch
     tokens: npt.NDArray[np.int64]
     states_BTD: Tensor
-    calls: tuple[Call, ...]
-    made: dict[Made, Tensor] = field(default_factory=dict)
+    course: Course
     finite: list[Tensor] = field(default_factory=list)
 
     def move(self, device: torch.device) -> None:
-        """Bring all that goes along to a device; calls that blocks share are moved once."""
+        """Bring all that goes along to a device."""
         self.states_BTD = self.states_BTD.to(device, non_blocking=True)
-        moved = {id(call): call.on(device) for call in self.calls}
-        self.calls = tuple(moved[id(call)] for call in self.calls)
-        self.made = {key: value.to(device, non_blocking=True) for key, value in self.made.items()}
+        self.course.move(device)
 
 
 @dataclass(frozen=True)
@@ -120,11 +117,6 @@ class PipelineEngine:
                 advance(len(batch.rows), 0)
         return in_order(batches)
 
-    def halved(self) -> "PipelineEngine":
-        """The same with half as many tokens at once, at least one."""
-        tokens = max(1, self.tokens_per_batch // 2)
-        return replace(self, tokens_per_batch=tokens, facts={**self.facts, "tokens_per_batch": tokens})
-
     def close(self) -> None:
         """There is nothing to give back."""
 
@@ -136,7 +128,7 @@ class PipelineEngine:
                 if batch.length:
                     tokens = sequences.block(batch.rows)
                     script = self.first.record(on_device(tokens, self.first.device))
-                    flowing = _Flowing(batch, tokens, script.states_BTD, script.calls)
+                    flowing = _Flowing(batch, tokens, script.states_BTD, Course(script.calls))
                     _give(flowing, 0, script.states_BTD, sinks)
                     going.put(flowing)
         going.close()
@@ -146,11 +138,8 @@ class PipelineEngine:
             for flowing in coming:
                 flowing.move(stage.lane.device)
                 states_BTD = flowing.states_BTD
-                uses = last_uses(flowing.calls)
                 for number in stage.numbers:
-                    block, call = stage.lane.blocks[number], flowing.calls[number]
-                    states_BTD = run_block(block, number, states_BTD, call, flowing.made)
-                    flowing.made = {key: value for key, value in flowing.made.items() if uses.get(key, -1) > number}
+                    states_BTD = flowing.course.run(stage.lane.blocks[number], number, states_BTD)
                     _give(flowing, number + 1, states_BTD, sinks)
                 flowing.states_BTD = states_BTD
                 going.put(flowing)

@@ -1,7 +1,7 @@
 """The resident schedule: the whole model on one device, one micro-batch after the other."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,11 +47,6 @@ class ResidentEngine:
                 put_nothing(batch, sinks)
             advance(len(batch.rows), batch.n_tokens)
         return in_order(batches)
-
-    def halved(self) -> "ResidentEngine":
-        """The same with half as many tokens at once, at least one."""
-        tokens = max(1, self.tokens_per_batch // 2)
-        return replace(self, tokens_per_batch=tokens, facts={**self.facts, "tokens_per_batch": tokens})
 
     def close(self) -> None:
         """Remove what accelerate wrote."""

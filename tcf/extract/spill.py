@@ -26,6 +26,7 @@ from tcf.extract.states import read_file, write_file
 from tcf.files import publishing, remove_leftovers
 from tcf.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
 from tcf.models.calls import Made
+from tcf.models.dtypes import dtype_name
 
 __all__ = ["SPILL", "Spill"]
 
@@ -73,7 +74,7 @@ class Spill:
                     write_file(file, sink.rows, 0)
             made = dict(self._made())
             _save_tensors(made, staging / "made.safetensors")
-            facts = {"block": block, "dtype": _name(self.passages[0].entering)}
+            facts = {"block": block, "dtype": dtype_name(self.passages[0].entering)}
             seal(staging, SPILL, inputs={}, config=self._config(bool(made)), facts=facts)
         for other in self._saved():
             if other != place:
@@ -121,7 +122,7 @@ class Spill:
             sink.taken_up()
         made = load_file(place / "made.safetensors")
         for passage in self.passages:
-            passage.made = [_of(batch, made, passage.lane.device) for batch in passage.batches]
+            passage.restored = [_of(batch, made, passage.lane.device) for batch in passage.batches]
 
     def _saved(self) -> list[Path]:
         return list(self.folder.glob("block-*"))
@@ -146,8 +147,8 @@ class Spill:
 
     def _made(self) -> Iterator[tuple[str, Tensor]]:
         for passage in self.passages:
-            for batch, made in zip(passage.batches, passage.made, strict=True):
-                for key, value in made.items():
+            for batch, course in zip(passage.batches, passage.courses, strict=True):
+                for key, value in course.made.items():
                     yield f"{batch.tokens_before}.{key.block}.{key.place}", value.to("cpu").contiguous()
 
 
@@ -175,7 +176,3 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

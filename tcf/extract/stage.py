@@ -1,6 +1,6 @@
 """Stage one: a vector, or the states of every token, for every text of a dataset that the caches do not have yet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tcf.extract.planned import Loading, Planned, plain
 from tcf.extract.rates import Rates
 from tcf.extract.settings import Settings, resolve
 from tcf.files import check_destination, is_published
+from tcf.models.dtypes import dtype_name
 from tcf.models.folder import ModelFolder, open_model_folder, weights_digest
 from tcf.models.tokens import TextTokenizer, load_tokenizer
 
@@ -116,18 +117,39 @@ def extract(
     stored = [_stored(output) for output in outputs]
     for output in outputs if config.parquet else ():
         check_destination(_parquet(output))
-    facts = [finished_facts(output.path, items, keys) for output, keys in zip(outputs, stored, strict=True)]
-    if all(facts):
-        # A cache that was pruned to this dataset does not know all of them.
-        counts, computed = facts[0] or {}, 0
-    else:
-        for output in outputs:
-            check_destination(output.path / "shards" / "any" if is_published(output.path) else output.path)
+    counts, computed = _finished(items, outputs, stored), 0
+    if counts is None:
+        _check_destinations(outputs)
         planned = Planned(items, folder, tokenizer, outputs, stored, settings, config, name, out, rates)
         counts, computed = planned.bring(loading)
+    parquet = _write_parquet(data, outputs) if config.parquet else ()
+    elsewhere = _missing(items, outputs) if config.shards else 0
+    return _told(outputs, parquet, counts, computed, config, elsewhere)
+
+
+def _finished(items: ItemTable, outputs: Sequence[Output], stored: Sequence[KeySet]) -> Mapping[str, int] | None:
+    """What the first cache counted, if all of them are finished; one pruned to this dataset does not know it all."""
+    facts = [finished_facts(output.path, items, keys) for output, keys in zip(outputs, stored, strict=True)]
+    return facts[0] if all(facts) else None
+
+
+def _check_destinations(outputs: Sequence[Output]) -> None:
+    """Find out before the work whether its results can be written."""
+    for output in outputs:
+        check_destination(output.path / "shards" / "any" if is_published(output.path) else output.path)
+
+
+def _told(
+    outputs: Sequence[Output],
+    parquet: tuple[Path, ...],
+    counts: Mapping[str, int],
+    computed: int,
+    config: ExtractConfig,
+    elsewhere: int,
+) -> Extraction:
     return Extraction(
         caches=tuple(output.path for output in outputs),
-        parquet=_write_parquet(data, outputs) if config.parquet else (),
+        parquet=parquet,
         items=counts["items"],
         texts=counts["texts"],
         sequences=counts["sequences"],
@@ -137,7 +159,7 @@ def extract(
         without_tokens=counts.get("texts_without_tokens"),
         max_tokens=config.max_tokens,
         part=config.shards,
-        elsewhere=_missing(items, outputs) if config.shards else 0,
+        elsewhere=elsewhere,
     )
 
 
@@ -162,7 +184,7 @@ def _identity(
         "prefix": config.prefix,
         "max_tokens": config.max_tokens,
         "project_out": config.project_out,
-        "compute": str(settings.dtype).removeprefix("torch."),
+        "compute": dtype_name(settings.dtype),
     }
 
 

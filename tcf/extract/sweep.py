@@ -90,11 +90,6 @@ class SweepEngine:
                 raise as_device_full(error, self.lanes[0].device, self.tokens_per_batch) from None
         return in_order(batches)
 
-    def halved(self) -> "SweepEngine":
-        """The same with half as many tokens at once, at least one."""
-        tokens = max(1, self.tokens_per_batch // 2)
-        return replace(self, tokens_per_batch=tokens, facts={**self.facts, "tokens_per_batch": tokens})
-
     def close(self) -> None:
         """Give files, threads and memory back."""
         self.stream.close()
@@ -159,7 +154,7 @@ class SweepEngine:
     def _run(self, passage: Passage, loaded: Channel[Loaded], first: int, meeting: Meeting) -> None:
         """All blocks from `first` on, on the micro-batches of a lane."""
         with torch.inference_mode():
-            passage.enter(restored=first > 0)
+            passage.enter()
             for number in range(first, self.depth):
                 with self._in_place(passage.lane, number, loaded):
                     passage.run(number)

@@ -18,7 +18,7 @@ from tcf.data.cache_writer import shard_path
 from tcf.data.claims import beating, claim, release
 from tcf.data.items import ItemTable
 from tcf.data.key_set import KeySet
-from tcf.extract.engine import DeviceFull, Engine, NotFinite
+from tcf.extract.engine import DeviceFull, Engine, NotFinite, halved
 from tcf.extract.faults import fault, not_finite
 from tcf.extract.outputs import Output
 from tcf.extract.sinks import Sink, TokenSink, VectorSink
@@ -175,7 +175,7 @@ class Worker:
             except DeviceFull as error:
                 if engine.tokens_per_batch <= lengths.max():
                     raise
-                self._engine = engine.halved()
+                self._engine = halved(engine)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 print(f"extract: {error}; going on with {self._engine.tokens_per_batch}", file=sys.stderr)

@@ -20,6 +20,7 @@ from tcf.extract.stage import Extraction, extract
 from tcf.launch.beside import Job
 from tcf.launch.crew import Crew
 from tcf.models.device import resolve_devices
+from tcf.models.dtypes import dtype_name
 from tcf.settings_fields import from_mapping, to_mapping
 
 __all__ = ["extract_on_devices"]
@@ -105,7 +106,7 @@ class _Start:
             **to_mapping(self.job.config),
             "devices": str(device),
             "schedule": "resident",
-            "dtype": str(settings.dtype).removeprefix("torch."),
+            "dtype": dtype_name(settings.dtype),
             "shard_rows": plan.macro_batch_rows,
             "tokens_per_batch": engine.facts["tokens_per_batch"],
             "parquet": False,

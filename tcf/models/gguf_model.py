@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tcf.errors import ModelError
+from tcf.models.dtypes import dtype_name
 from tcf.models.failures import failures, quiet, reason
 from tcf.models.gguf_tokenizer import load_gguf_tokenizer
 from tcf.models.loader_lock import LOADER_LOCK
@@ -64,7 +65,7 @@ def write_gguf_model(file: Path, into: Path) -> dict[str, Any]:
         tokenizer.save_pretrained(into)
         progress.advance(1, "written")
     return {
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": dtype_name(dtype),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "tensor_types": dict(sorted(types.items())),
         "gguf": importlib.metadata.version("gguf"),

@@ -13,6 +13,7 @@ from small_caches import content
 from small_families import save_family, store_weights, stored_weights
 from small_sweeps import CPU, engine, largest_file, own_states, read, sequences_of, silent
 from tcf.errors import RunError
+from tcf.extract.engine import halved
 from tcf.extract.sinks import TokenSink, VectorSink
 from tcf.extract.spill import Spill
 from tcf.extract.sweep import SweepEngine
@@ -145,7 +146,7 @@ def test_other_micro_batches_take_it_up_unless_blocks_made_something_for_them(
     path = family(name)
     interrupted(path, tmp_path / "s", "block 3/3")
     sequences, notes = sequences_of(path), list[str]()
-    found = read(loaded(path).halved(), sequences, tmp_path / "s", lambda *words: notes.extend(filter(None, words[2:])))
+    found = read(halved(loaded(path)), sequences, tmp_path / "s", lambda *words: notes.extend(filter(None, words[2:])))
     assert next(note for note in notes if note.startswith("block")) == begins
     refused = "saved with other settings: tokens_per_batch: 64 there, 32 asked for" in capfd.readouterr().err
     assert refused == (name == "t5")

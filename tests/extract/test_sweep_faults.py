@@ -258,14 +258,14 @@ def test_a_disk_that_is_full_within_a_sweep(
 def test_a_device_with_too_little_memory_takes_half_as_much_at_once(
     model: Path, tmp_path: Path, dataset: Dataset, expected: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    run = Passage._run
+    entering = Passage._entering
 
-    def full(self: Passage, number: int, place: int, batch: Any) -> Any:
+    def full(self: Passage, batch: Any) -> Any:
         if batch.n_tokens > 8 and len(batch.rows) > 1:
             raise torch.OutOfMemoryError
-        return run(self, number, place, batch)
+        return entering(self, batch)
 
-    monkeypatch.setattr(Passage, "_run", full)
+    monkeypatch.setattr(Passage, "_entering", full)
     for devices in ("cpu", "cpu,cpu"):
         out = tmp_path / devices
         extracted(dataset, model, out, schedule="sweep", tokens_per_batch=32, devices=devices)

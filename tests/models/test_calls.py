@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from small_families import FAMILIES, own_model, save_family
 from tcf.errors import ModelError
-from tcf.models.calls import Call, Made, OutputShapes, finish, record, run_block
+from tcf.models.calls import Call, Made, finish, record, run_block
+from tcf.models.output_shapes import OutputShapes
 
 WITH_BLOCKS = [name for name, family in FAMILIES.items() if family.blocks]
 TOKENS_BT = torch.tensor([[5, 9, 17, 100, 2, 7], [3, 3, 200, 8, 6, 40]])
