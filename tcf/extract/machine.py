@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from tcf.errors import ConfigError
+from tcf.memory import host_memory, resident_bytes
 
-__all__ = ["Machine", "Memory", "parse_max_memory", "read_machine", "resident_bytes"]
+__all__ = ["Machine", "Memory", "parse_max_memory", "read_machine"]
 
 _UNITS = {"": 1, "b": 1} | {
     name: base**power
@@ -76,7 +77,7 @@ def read_machine(devices: Sequence[torch.device], max_memory: str | None, out: P
     asked = parse_max_memory(max_memory, names)
     base = resident_bytes()
     memory = {name: _limited(*torch.cuda.mem_get_info(name)[::-1], asked.get(name)) for name in names if name != "cpu"}
-    total, free = _host_memory()
+    total, free = host_memory()
     memory["cpu"] = _limited(total, free + base, asked.get("cpu"))
     disk = None if out is None else _disk_free(out)
     limit = disk if disk is None or "disk" not in asked else min(disk, asked["disk"])
@@ -122,12 +123,6 @@ def _bytes(text: str, entry: str) -> int:
     return size
 
 
-def resident_bytes() -> int:
-    """Memory of this process that no file backs: anonymous and shared."""
-    fields = _fields(Path("/proc/self/status"))
-    return fields.get("RssAnon", 0) + fields.get("RssShmem", 0)
-
-
 def _limited(total: int, free: int, asked: int | None) -> Memory:
     return Memory(total, free, int(free * _SHARE) if asked is None else min(asked, free))
 
@@ -138,62 +133,3 @@ def _disk_free(out: Path) -> int:
     while not there.exists():
         there = there.parent
     return shutil.disk_usage(there).free
-
-
-def _host_memory() -> tuple[int, int]:
-    """Bytes of RAM, and how many of them could be had now."""
-    fields = _fields(Path("/proc/meminfo"))
-    total, free = fields["MemTotal"], fields["MemAvailable"]
-    for limit, left in _group_limits():
-        total, free = min(total, limit), min(free, left)
-    return total, max(0, free)
-
-
-def _group_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[tuple[int, int]]:
-    """Of the process's memory control groups, and the groups above them: the limit, and what is left of it.
-
-    Args:
-        root: where control groups are mounted.
-        own: says which ones are this process's.
-    """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            found += _limits(root / "memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
-        elif not controllers:
-            found += _limits(root, path, "memory.max", "memory.current", "")
-            found += _limits(root / "unified", path, "memory.max", "memory.current", "")
-    return found
-
-
-def _limits(root: Path, path: str, limit: str, usage: str, prefix: str) -> list[tuple[int, int]]:
-    """The same for one hierarchy, from a group up to its root."""
-    found = []
-    folder = root / path.strip("/")
-    while folder.is_relative_to(root):
-        try:
-            most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
-            cached = _fields(folder / "memory.stat", unit=1)
-        except (OSError, ValueError):  # no such group in here, or one without a limit
-            folder = folder.parent
-            continue
-        # Cached files are given up when memory is wanted.
-        files = cached.get(f"{prefix}inactive_file", 0) + cached.get(f"{prefix}active_file", 0)
-        found.append((most, most - max(0, used - files)))
-        folder = folder.parent
-    return found
-
-
-def _fields(file: Path, unit: int = 1024) -> dict[str, int]:
-    """Lines of a name and a whole number, in bytes; others are passed over."""
-    found = {}
-    for line in file.read_text().splitlines():
-        words = line.replace(":", " ").split()
-        if len(words) >= 2 and words[1].isdigit():
-            found[words[0]] = int(words[1]) * unit
-    return found

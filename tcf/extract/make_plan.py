@@ -6,6 +6,7 @@ from tcf.extract.drafts import Draft, dispatch, pipeline, resident, shortfall
 from tcf.extract.plan import Plan
 from tcf.extract.sizes import as_bytes
 from tcf.extract.sweep_plan import sweep
+from tcf.models.dtypes import dtype_name
 
 __all__ = ["make_plan"]
 
@@ -90,7 +91,7 @@ def _plan(case: Case, draft: Draft, reason: str) -> Plan:
         model=case.model,
         schedule=draft.schedule,
         reason=reason,
-        dtype=str(geometry.dtype).removeprefix("torch."),
+        dtype=dtype_name(geometry.dtype),
         devices=case.devices,
         around=draft.around,
         blocks=draft.blocks,

@@ -4,7 +4,6 @@ Shapes: N items, R distinct ones (items with the same row in every cache are one
 cache's vector.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +16,9 @@ from torch import Tensor
 from tcf.data.cache import VectorCache
 from tcf.data.dataset import Dataset
 from tcf.errors import CacheError
+from tcf.memory import installed_memory
 
-__all__ = ["ItemSources", "Source", "installed_memory", "parts_of"]
+__all__ = ["ItemSources", "Source", "parts_of"]
 
 Rows = npt.NDArray[np.int64]
 _NUMBERS_AT_ONCE = 2**24
@@ -43,7 +43,7 @@ class Source:
 
     @cached_property
     def outgrows_memory(self) -> bool:
-        """Whether the rows take more than half of this machine's memory, so that the system cannot keep all of them."""
+        """Whether the rows take more than half of the memory to be had, so that the system cannot keep all of them."""
         size = len(self.rows_R) * self.cache.width * self.cache.dtype.itemsize
         return size > _SHARE_OF_MEMORY * installed_memory()
 
@@ -112,11 +112,6 @@ class ItemSources:
     def n_distinct(self) -> int:
         """R."""
         return len(self.sources[0].rows_R)
-
-
-def installed_memory() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def parts_of(places: Rows, width: int) -> Iterator[Rows]:

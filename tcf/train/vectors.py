@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tcf.errors import ConfigError
-from tcf.train.sources import ItemSources, Source, installed_memory, parts_of
+from tcf.memory import installed_memory
+from tcf.train.sources import ItemSources, Source, parts_of
 from tcf.train.transform import Transform
 
 __all__ = ["ItemVectors", "load_item_vectors"]
@@ -101,7 +102,7 @@ def load_item_vectors(
         device: where the model computes.
         transforms: what to do to those of each cache; nothing if None.
         table: where they are to be; auto: on the device if they take at most a quarter of its memory (on a GPU: of
-            what is free).
+            what is free; on a CPU: of what a container is allowed).
 
     Raises:
         CacheError: a vector holds a number that is not finite.
@@ -141,7 +142,7 @@ def _check(vectors: ItemVectors, into_RW: Tensor | None = None) -> None:
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes to share: what is free on a GPU, all that is installed beside a CPU."""
+    """Bytes to share: what is free on a GPU; beside a CPU all that the machine has, or the container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return installed_memory()

@@ -130,7 +130,7 @@ def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
 
 
 def test_the_largest_size_on_a_processor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_host_memory", lambda: (80 * 2**30, 70 * 2**30))
+    monkeypatch.setattr(machine, "host_memory", lambda: (80 * 2**30, 70 * 2**30))
     asked = ("--model", "opt-175b", "--devices", "cpu", "--max-memory", "cpu=64GiB", "--dtype", "bfloat16")
     found = as_json(*asked, "--items", 10**8)
     assert found.keys() >= KEYS

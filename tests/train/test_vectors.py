@@ -9,6 +9,7 @@ import safetensors.numpy
 import torch
 
 from small_runs import make_cache, make_dataset, walks
+from tcf import memory as memory_module
 from tcf.data.cache import VectorCache
 from tcf.data.dataset import Dataset
 from tcf.errors import CacheError, ConfigError
@@ -136,6 +137,16 @@ def test_where_the_vectors_are(dataset: Dataset, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(vectors_module, "installed_memory", lambda: 127)
     with pytest.raises(ConfigError, match="--table device: expected .* at most 0 MiB, the memory of cpu"):
         load([cache], dataset, "device", transforms=[wide])
+
+
+@pytest.mark.parametrize(("limit", "there"), [(192, True), (191, False)])
+def test_a_container_has_less_than_its_machine(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, there: bool
+) -> None:
+    """The same 48 bytes, where a control group above this process's has the tightest limit."""
+    cache = make_cache(tmp_path, dataset, random_vectors())
+    monkeypatch.setattr(memory_module, "_group_limits", lambda: [(2**40, 2**40), (limit, 0), (2**50, 0)])
+    assert load([cache], dataset).on_device is there
 
 
 def test_rows_are_requested_where_they_outgrow_memory(
