@@ -65,34 +65,14 @@ class Batch:
             device: where the tensors are wanted.
             part: i and n; the rows of the i-th of n devices. Items and counts are those of all rows.
         """
-        sequences, offsets = chosen.sequences, chosen.sequences.offsets
         found_U, places_S, drawn_places = _distinct(chosen, drawn)
         items_U = found_U.astype(np.int64, copy=False)
         counts_U = np.bincount(places_S[chosen.candidate_S], minlength=len(items_U))
-        first, stop = (len(sequences) * (part[0] + side) // part[1] for side in (0, 1))
-        inside = slice(offsets[first], offsets[stop])
-        owners_S = np.repeat(np.arange(stop - first), sequences.lengths[first:stop])
-        places, target_S, read_S = places_S[inside], chosen.target_S[inside], chosen.read_S[inside]
-        targets_P, rows_P = places[target_S], owners_S[target_S]
-        if drawn_places.ndim == 2:
-            before = int(chosen.target_S[: offsets[first]].sum())
-            drawn_places = drawn_places[before : before + len(targets_P)]
-        grid_BK = _masked(places, owners_S, chosen.masked_S[inside], targets_P, rows_P)
-        lengths_B = np.bincount(owners_S[read_S], minlength=stop - first)
+        own = _Own.cut(chosen, places_S, drawn_places, part)
+        flat = (own.users_B, items_U, counts_U, own.inputs_I, own.targets_P, own.rows_P, own.masked_BK, own.drawn)
         users, items, counts, inputs, targets, rows, masked, extra = to_device(
-            (
-                chosen.users_B[first:stop],
-                items_U,
-                counts_U,
-                places[read_S],
-                targets_P,
-                rows_P,
-                grid_BK.ravel(),
-                drawn_places.ravel(),
-            ),
-            device,
+            tuple(array.ravel() for array in flat), device
         )
-        layout = Layout.build(offsets_from(lengths_B), positions, device)
         return Batch(
             users,
             items,
@@ -101,11 +81,50 @@ class Batch:
             inputs,
             targets,
             rows,
-            masked.view(grid_BK.shape),
-            extra.view(drawn_places.shape),
-            layout,
+            masked.view(own.masked_BK.shape),
+            extra.view(own.drawn.shape),
+            Layout.build(offsets_from(own.lengths_B), positions, device),
             int(chosen.target_S.sum()),
         )
+
+
+@dataclass(frozen=True)
+class _Own:
+    """One device's rows of a batch, as `Batch` has them; beside the device.
+
+    Attributes:
+        users_B: each row's user among all users.
+        inputs_I: the items read.
+        targets_P: the items to be predicted.
+        rows_P: the row of each target, counted from the device's first.
+        masked_BK: each row's items that are no candidates for it.
+        drawn: the items that the loss drew, for all targets or for each of these.
+        lengths_B: items read of each row.
+    """
+
+    users_B: Places
+    inputs_I: Places
+    targets_P: Places
+    rows_P: Places
+    masked_BK: Places
+    drawn: Places
+    lengths_B: Places
+
+    @staticmethod
+    def cut(chosen: Chosen, places_S: Places, drawn: Places, part: tuple[int, int]) -> "_Own":
+        """The rows of the i-th of n devices, given the place of each item of all rows, and of each one drawn."""
+        offsets, n_rows = chosen.sequences.offsets, len(chosen.sequences)
+        first, stop = (n_rows * (part[0] + side) // part[1] for side in (0, 1))
+        inside = slice(offsets[first], offsets[stop])
+        owners_S, places = chosen.owners_S[inside] - first, places_S[inside]
+        target_S, read_S = chosen.target_S[inside], chosen.read_S[inside]
+        targets_P, rows_P = places[target_S], owners_S[target_S]
+        if drawn.ndim == 2:
+            before = int(chosen.target_S[: offsets[first]].sum())
+            drawn = drawn[before : before + len(targets_P)]
+        masked_BK = _masked(places, owners_S, chosen.masked_S[inside], targets_P, rows_P)
+        lengths_B = np.bincount(owners_S[read_S], minlength=stop - first)
+        return _Own(chosen.users_B[first:stop], places[read_S], targets_P, rows_P, masked_BK, drawn, lengths_B)
 
 
 def row_order(n_rows: int, seed: int, epoch: int) -> Places:

@@ -71,8 +71,7 @@ class Feed:
         for step in range(first, self.steps):
             chosen = self.rows.choose(order[step * self.batch_size : (step + 1) * self.batch_size])
             generator = np.random.default_rng([self.seed, number, step, 1])
-            owners_S = np.repeat(np.arange(len(chosen.sequences)), chosen.sequences.lengths)
-            drawn = self.candidates.draw(chosen.sequences, owners_S[chosen.target_S], generator)
+            drawn = self.candidates.draw(chosen.sequences, chosen.owners_S[chosen.target_S], generator)
             batch = Batch.build(chosen, drawn, self.positions, self.device, self.part)
             yield Fed(batch, self._read(batch.host_items_U))
 

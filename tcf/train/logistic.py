@@ -3,12 +3,11 @@
 Shapes: P targets, E items of each (its own first), U items, D width, C targets of a chunk.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from tcf.train.known_gradients import Known, with_known_gradients
 
 __all__ = ["CHUNK_NUMBERS", "CHUNK_PAIRS", "logistic_loss"]
 
@@ -39,41 +38,33 @@ def logistic_loss(
     Returns:
         A scalar; its gradient reaches `states_PD` and `vectors_UD`, once.
     """
-    loss: Tensor = _Logistic.apply(states_PD, vectors_UD, places_PE, beta, chunk_numbers)  # type: ignore[no-untyped-call]
-    return loss / (n_targets * places_PE.shape[1])
+    known = _loss_and_gradient(states_PD, vectors_UD, places_PE, beta, chunk_numbers)
+    return with_known_gradients(states_PD, vectors_UD, known) / (n_targets * places_PE.shape[1])
 
 
-class _Logistic(torch.autograd.Function):
-    """The loss, with its gradient computed along the way, so that no vector is gathered for more than a chunk."""
+@torch.no_grad()
+def _loss_and_gradient(
+    states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, beta: float, chunk_numbers: int
+) -> Known:
+    """Score some targets, then add up both gradients as weighted sums of rows.
 
-    @staticmethod
-    def forward(
-        ctx: Any, states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, beta: float, chunk_numbers: int
-    ) -> Tensor:
-        """Score some targets, then add up both gradients as weighted sums of rows."""
-        total = states_PD.new_zeros(())
-        by_state_PD, by_vector_UD = torch.empty_like(states_PD), torch.zeros_like(vectors_UD)
-        rows = max(1, CHUNK_PAIRS // places_PE.shape[1])
-        for start in range(0, len(states_PD), rows):
-            part = slice(start, start + rows)
-            states_CD, places_CE = states_PD[part], places_PE[part]
-            wrong_CE = _scores(states_CD, vectors_UD, places_CE, chunk_numbers)
-            wrong_CE[:, 0].neg_()
-            losses_CE, residue_CE = F.softplus(wrong_CE), wrong_CE.sigmoid()
-            losses_CE[:, 0].mul_(beta)
-            residue_CE[:, 0].mul_(-beta)
-            total += losses_CE.sum()
-            by_state_PD[part] = F.embedding_bag(places_CE, vectors_UD, per_sample_weights=residue_CE, mode="sum")
-            by_vector_UD += _by_item(states_CD, places_CE, residue_CE, len(vectors_UD))
-        ctx.save_for_backward(by_state_PD, by_vector_UD)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_loss: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale the gradient that `forward` has left."""
-        by_state_PD, by_vector_UD = ctx.saved_tensors
-        return by_state_PD * by_loss, by_vector_UD * by_loss, None, None, None
+    No vectors are gathered for more than a chunk.
+    """
+    total = states_PD.new_zeros(())
+    by_state_PD, by_vector_UD = torch.empty_like(states_PD), torch.zeros_like(vectors_UD)
+    rows = max(1, CHUNK_PAIRS // places_PE.shape[1])
+    for start in range(0, len(states_PD), rows):
+        part = slice(start, start + rows)
+        states_CD, places_CE = states_PD[part], places_PE[part]
+        wrong_CE = _scores(states_CD, vectors_UD, places_CE, chunk_numbers)
+        wrong_CE[:, 0].neg_()
+        losses_CE, residue_CE = F.softplus(wrong_CE), wrong_CE.sigmoid()
+        losses_CE[:, 0].mul_(beta)
+        residue_CE[:, 0].mul_(-beta)
+        total += losses_CE.sum()
+        by_state_PD[part] = F.embedding_bag(places_CE, vectors_UD, per_sample_weights=residue_CE, mode="sum")
+        by_vector_UD += _by_item(states_CD, places_CE, residue_CE, len(vectors_UD))
+    return Known(total, by_state_PD, by_vector_UD)
 
 
 def _scores(states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, chunk_numbers: int) -> Tensor:

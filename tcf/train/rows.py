@@ -4,6 +4,7 @@ Shapes: B rows, S items of their sequences (packed).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -37,6 +38,11 @@ class Chosen:
     target_S: Marks
     candidate_S: Marks
     masked_S: Marks
+
+    @cached_property
+    def owners_S(self) -> Places:
+        """The row of each item."""
+        return np.repeat(np.arange(len(self.sequences)), self.sequences.lengths)
 
 
 class Rows(Protocol):

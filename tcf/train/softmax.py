@@ -5,11 +5,11 @@ Shapes: P targets, U items (columns), D width, K masked items of a row, C target
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from tcf.train.known_gradients import Known, with_known_gradients
 
 __all__ = ["CHUNK_SCORES", "Columns", "Masks", "softmax_loss"]
 
@@ -69,37 +69,26 @@ def softmax_loss(
     Returns:
         A scalar; its gradient reaches `states_PD` and `vectors_UD`, once.
     """
-    loss: Tensor = _Softmax.apply(states_PD, vectors_UD, targets_P, columns, chunk_scores)  # type: ignore[no-untyped-call]
-    return loss / n_targets
+    known = _loss_and_gradient(states_PD, vectors_UD, targets_P, columns, chunk_scores)
+    return with_known_gradients(states_PD, vectors_UD, known) / n_targets
 
 
-class _Softmax(torch.autograd.Function):
-    """The loss, with its gradient computed along the way, so that no scores outlive their chunk."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, states_PD: Tensor, vectors_UD: Tensor, targets_P: Tensor, columns: Columns, chunk_scores: int
-    ) -> Tensor:
-        """Go through the targets, a chunk at a time."""
-        rows, width = _shape(len(states_PD), len(vectors_UD), chunk_scores, masked=columns.masks is not None)
-        scores = _Scores(vectors_UD, columns, states_PD.new_empty(rows * width), width)
-        total = states_PD.new_zeros(())
-        by_state_PD, by_vector_UD = torch.zeros_like(states_PD), torch.zeros_like(vectors_UD)
-        for start in range(0, len(states_PD), rows):
-            part = slice(start, start + rows)
-            masks = columns.masks
-            masked_CK = None if masks is None else masks.places_BK[masks.rows_P[part]]
-            chunk = _Chunk.build(states_PD[part], targets_P[part, None], masked_CK, vectors_UD, columns)
-            total += scores.add_gradient(chunk, by_state_PD[part], by_vector_UD) - chunk.numerator_C1.sum()
-        ctx.save_for_backward(by_state_PD, by_vector_UD)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_loss: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale the gradient that `forward` has left."""
-        by_state_PD, by_vector_UD = ctx.saved_tensors
-        return by_state_PD * by_loss, by_vector_UD * by_loss, None, None, None
+@torch.no_grad()
+def _loss_and_gradient(
+    states_PD: Tensor, vectors_UD: Tensor, targets_P: Tensor, columns: Columns, chunk_scores: int
+) -> Known:
+    """Go through the targets, a chunk at a time; no scores outlive their chunk."""
+    rows, width = _shape(len(states_PD), len(vectors_UD), chunk_scores, masked=columns.masks is not None)
+    scores = _Scores(vectors_UD, columns, states_PD.new_empty(rows * width), width)
+    total = states_PD.new_zeros(())
+    by_state_PD, by_vector_UD = torch.zeros_like(states_PD), torch.zeros_like(vectors_UD)
+    for start in range(0, len(states_PD), rows):
+        part = slice(start, start + rows)
+        masks = columns.masks
+        masked_CK = None if masks is None else masks.places_BK[masks.rows_P[part]]
+        chunk = _Chunk.build(states_PD[part], targets_P[part, None], masked_CK, vectors_UD, columns)
+        total += scores.add_gradient(chunk, by_state_PD[part], by_vector_UD) - chunk.numerator_C1.sum()
+    return Known(total, by_state_PD, by_vector_UD)
 
 
 def _shape(n_targets: int, n_items: int, chunk_scores: int, *, masked: bool) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from small_runs import csr
+from tcf.data.split import leave_one_out
 from tcf.train.batches import Batch, row_order
 from tcf.train.candidates import AllItems, Candidates, Drawn, OwnItems, PerBatch, PerTarget
 from tcf.train.feed import Feed
@@ -108,8 +109,8 @@ def test_parts_put_together_are_the_whole(rows: Rows, candidates: Candidates, pa
 def test_held_out_items_change_nothing_that_training_sees() -> None:
     rng = np.random.default_rng(0)
     kept = [rng.integers(0, 40, n).tolist() for n in rng.integers(1, 12, 30)]
-    clean = TrainingData.build(csr([[*h, 40, 41] for h in kept]), 44, 6)
-    poisoned = TrainingData.build(csr([[*h, 42, 43] for h in kept]), 44, 6)
+    clean = TrainingData.build(leave_one_out(csr([[*h, 40, 41] for h in kept])), 44, 6)
+    poisoned = TrainingData.build(leave_one_out(csr([[*h, 42, 43] for h in kept])), 44, 6)
     assert np.array_equal(clean.log_popularity, poisoned.log_popularity)
     assert np.isneginf(clean.log_popularity[40:]).all()
     one, other = (Feed(UserRows(d), AllItems(d.items), 6, 4, 0, None, CPU).epoch(1) for d in (clean, poisoned))
@@ -121,7 +122,7 @@ def test_held_out_items_change_nothing_that_training_sees() -> None:
 
 @pytest.mark.parametrize("first", [0, 2])
 def test_an_epoch_visits_every_user_once(first: int) -> None:
-    data = TrainingData.build(csr([[u, u + 1, 0, 0] for u in range(10)]), 12, 5)
+    data = TrainingData.build(leave_one_out(csr([[u, u + 1, 0, 0] for u in range(10)])), 12, 5)
     order = row_order(10, seed=3, epoch=1)
     found = [fed.batch for fed in Feed(UserRows(data), OwnItems(), 5, 4, 3, None, CPU).epoch(1, first)]
     assert [len(batch.users_B) for batch in found] == [4, 4, 2][first:]

@@ -6,6 +6,7 @@ import pytest
 
 from small_runs import csr
 from tcf.data.dataset import Histories
+from tcf.data.split import leave_one_out
 from tcf.errors import DataError
 from tcf.train.rows import PairRows, UserRows
 from tcf.train.training_data import TrainingData
@@ -54,7 +55,7 @@ def test_every_pair_is_a_row() -> None:
 
 
 def test_training_data_by_hand() -> None:
-    data = TrainingData.build(csr([[0, 1, 2, 3, 4, 5], [1, 2, 0], [1, 0, 3, 4]]), 6, positions=2)
+    data = TrainingData.build(leave_one_out(csr([[0, 1, 2, 3, 4, 5], [1, 2, 0], [1, 0, 3, 4]])), 6, positions=2)
     # Without the last two: [0, 1, 2, 3], [1], [1, 0]; the latest three are used; user 1 has no target.
     assert as_lists(data.sequences) == [[1, 2, 3], [1, 0]]
     assert data.users.tolist() == [0, 2]
@@ -66,4 +67,4 @@ def test_training_data_by_hand() -> None:
 
 def test_nothing_to_learn_is_refused() -> None:
     with pytest.raises(DataError, match="no user has two training items"):
-        TrainingData.build(csr([[0, 1, 2], [1, 2, 0]]), 3, 5)
+        TrainingData.build(leave_one_out(csr([[0, 1, 2], [1, 2, 0]])), 3, 5)

@@ -1,0 +1,62 @@
+"""A loss whose gradient was computed along the way: it joins the graph with what is known already.
+
+Shapes: P targets, U items, D width.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["Known", "with_known_gradients"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A loss, and its gradient.
+
+    Attributes:
+        loss: a scalar.
+        by_state_PD: its gradient by the states.
+        by_vector_UD: its gradient by the item vectors.
+    """
+
+    loss: Tensor
+    by_state_PD: Tensor
+    by_vector_UD: Tensor
+
+
+def with_known_gradients(states_PD: Tensor, vectors_UD: Tensor, known: Known) -> Tensor:
+    """The loss as a function of states and vectors, whose backward pass scales what is known.
+
+    Args:
+        states_PD: what the loss was computed of, (P, D).
+        vectors_UD: and the item vectors, (U, D).
+        known: found without a graph.
+
+    Returns:
+        A scalar; its gradient reaches `states_PD` and `vectors_UD`, once.
+    """
+    loss: Tensor = _Known.apply(states_PD, vectors_UD, known.loss, known.by_state_PD, known.by_vector_UD)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Known(torch.autograd.Function):
+    """Hands the loss on, and scales its gradient on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states_PD: Tensor, vectors_UD: Tensor, loss: Tensor, by_state_PD: Tensor, by_vector_UD: Tensor
+    ) -> Tensor:
+        """The loss as it is."""
+        ctx.save_for_backward(by_state_PD, by_vector_UD)
+        return loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_loss: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the gradient that is known."""
+        by_state_PD, by_vector_UD = ctx.saved_tensors
+        return by_state_PD * by_loss, by_vector_UD * by_loss, None, None, None
