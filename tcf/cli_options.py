@@ -17,6 +17,8 @@ from tcf.settings_fields import from_mapping, read_toml
 __all__ = ["JsonOption", "as_json_text", "as_lines", "configured", "inputs_of", "settings_of"]
 
 _INPUTS = "inputs"
+_NONE = "none"
+_KINDS = {int: "a whole number", float: "a number"}
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of plain lines.")]
 
@@ -25,7 +27,7 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
     """Turn a command's parameter `config` into one option for every field of a configuration dataclass.
 
     A command with a parameter `file` takes its settings from that configuration file, if one is given; options given
-    on the command line override it.
+    on the command line override it, and the word `none` takes back a number that is not given by default.
 
     Args:
         kind: one of the dataclasses of `tcf.config`.
@@ -130,7 +132,26 @@ def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_fil
         hint, default = str | None, None
     elif typing.get_origin(hint) is tuple:
         hint, default = list[str], list(typing.cast(tuple[str, ...], default))
-    option = typer.Option(names, help=entry.metadata["help"], min=entry.metadata["minimum"])
+    optional = {int | None: int, float | None: float}.get(hint) if reads_file else None
+    help, minimum = entry.metadata["help"], entry.metadata["minimum"]
+    option = (
+        typer.Option(names, help=help, min=minimum) if optional is None else _number(names, help, minimum, optional)
+    )
     return inspect.Parameter(
         entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
     )
+
+
+def _number(names: str, help: str, minimum: float | None, kind: type[int] | type[float]) -> Any:
+    """An option for a number, or for the word `none` in place of what a file says."""
+
+    def parse(typed: str) -> int | float | None:
+        if typed == _NONE:
+            return None
+        try:
+            return kind(typed)
+        except ValueError:
+            raise typer.BadParameter(f"{typed!r} is neither {_KINDS[kind]} nor {_NONE}") from None
+
+    metavar = f"<{kind.__name__}|{_NONE}>" + ("" if minimum is None else f" [x>={minimum}]")
+    return typer.Option(names, help=help, parser=parse, metavar=metavar)

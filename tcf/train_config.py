@@ -112,7 +112,7 @@ class TrainConfig(Checked):
     table: Literal["auto", "device", "cache"] = option(
         "auto",
         "Where cached vectors are during training: on the device, or read from the cache's files ahead of each step; "
-        "auto: on the device where they take at most a quarter of its memory.",
+        "auto: on the device where they take at most a quarter of its memory (cpu: of what a container is allowed).",
     )
     compile: bool = option(False, "Compile the model with torch.compile; meant for long runs on CUDA.")
     deterministic: bool = option(False, "Use only operations that give the same bytes each time; slower on CUDA.")

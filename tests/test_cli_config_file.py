@@ -49,6 +49,40 @@ def test_a_file_gives_what_options_do_not(file: Path) -> None:
     assert changed == TrainConfig(width=512, learning_rate=0.5, whiten=8, normalise=False)
 
 
+def test_none_unsets_what_the_file_gives(file: Path) -> None:
+    file.write_text(
+        "whiten = 8\nclip_norm = 2.5\nitem_learning_rate = 0.1\npatience = 3\nnegatives = 7\nloss = 'bce'\n"
+    )
+    words = ("--config", str(file), "--whiten", "none", "--clip-norm", "none", "--negatives", "none")
+    assert config_of(*words) == TrainConfig(loss="bce", item_learning_rate=0.1, patience=3)
+    # One thing in place of another, of which only one may be given.
+    assert config_of("--config", str(file), "--whiten", "none", "--pca", "4").pca == 4
+    assert config_of("--whiten", "none", "--clip-norm", "0.5") == TrainConfig(clip_norm=0.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--whiten", "8.5"), "'8.5' is neither a whole number nor none"),
+        (("--clip-norm", "much"), "'much' is neither a number nor none"),
+        (("--width", "none"), "--width"),
+    ],
+)
+def test_what_is_neither_a_number_nor_none(words: tuple[str, str], said: str) -> None:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2 and said in " ".join(done.output.replace("│", " ").split())
+
+
+def test_numbers_out_of_range_are_refused_as_before() -> None:
+    with pytest.raises(ConfigError, match="--patience: expected at least 1, found 0"):
+        config_of("--patience", "0")
+
+
+def test_help_says_where_none_may_stand() -> None:
+    shown = " ".join(CliRunner().invoke(app, ["--help"], terminal_width=200).output.split())
+    assert shown.count("|none>") == 7 and "<int|none>" in shown and "<float|none>" in shown
+
+
 def test_settings_of_file_and_options_are_checked_together(file: Path) -> None:
     with pytest.raises(ConfigError, match="--pca: expected either this or --whiten"):
         config_of("--config", str(file), "--pca", "4")

@@ -7,14 +7,14 @@ torchrun and `accelerate launch` set as well, so these can start the processes i
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from accelerate.utils import check_cuda_p2p_ib_support
 
-from tcf.errors import ConfigError
+from tcf.errors import ConfigError, RunError, TcfError
 from tcf.files import is_published
 from tcf.launch.beside_training import TrainingJob, train_among_others
 from tcf.launch.team import Member, work_together
@@ -102,13 +102,32 @@ def _environment(rank: int, devices: Sequence[torch.device], port: int) -> Mappi
 
 
 def _started_by_others(job: TrainingJob) -> TrainResult | None:
-    if job.config.devices not in ("auto", "cpu", "cuda"):
-        raise ConfigError(
-            f"--devices: expected auto, cpu or cuda, since the processes were started by torchrun or accelerate, which "
-            f"give each its device; found {job.config.devices}"
-        )
-    if os.environ["RANK"] == "0":
-        return train_among_others(job)
-    # What it has to say, the first one says too.
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-        return train_among_others(job)
+    rank = os.environ["RANK"]
+    with _named(rank):
+        if job.config.devices not in ("auto", "cpu", "cuda"):
+            raise ConfigError(
+                f"--devices: expected auto, cpu or cuda, since the processes were started by torchrun or accelerate, "
+                f"which give each its device; found {job.config.devices}"
+            )
+        if rank == "0":
+            return train_among_others(job)
+        # What it has to say, the first one says too; errors are its own, and leave this block.
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+            return train_among_others(job)
+
+
+@contextlib.contextmanager
+def _named(rank: str) -> Iterator[None]:
+    """Let an error say which process it comes from; a partner that has gone is one that a user can mend."""
+    try:
+        yield
+    except TcfError as error:
+        raise type(error)(f"rank {rank}: {error}") from None
+    except RuntimeError as error:
+        # NCCL's errors have a class of their own, gloo's only a path in their text.
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+            raise
+        raise RunError(
+            f"rank {rank}: expected every process to go on, found one that has gone or does not answer ({error}); "
+            "what it said is the reason; when that is mended, run the same command again"
+        ) from error

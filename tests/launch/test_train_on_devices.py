@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -144,10 +145,47 @@ def test_processes_that_torchrun_started(folder: Path, tmp_path: Path) -> None:
     assert "trained already" in first[2] and second == (0, "", "")
 
 
+def typed_with_own_data(words: list[str], places: list[str]) -> tuple[int, str, str]:
+    """The same, where each process is given a dataset of its own."""
+    return typed([*words, "--data", places[int(os.environ["RANK"])]])
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_every_process_says_its_error_with_its_rank(folder: Path, tmp_path: Path, wrong: int) -> None:
+    """One has no dataset; the other one finds that it has gone. Nobody prints a traceback."""
+    places = [str(folder / "data"), str(folder / "data")]
+    places[wrong] = str(tmp_path / "none")
+    words = ["train", "--cache", str(folder / "cache"), "--out", str(tmp_path / "run"), "--devices", "cpu"]
+    told = in_processes(typed_with_own_data, words, places)
+    assert [code for code, _, _ in told] == [2, 2]
+    assert [out for _, out, _ in told] == ["", ""]
+    own, others = told[wrong][2].splitlines(), told[1 - wrong][2].splitlines()
+    assert own == [
+        f"tcf: error: rank {wrong}: {tmp_path / 'none'}: expected a directory of format tcf-dataset made by "
+        "`tcf data prepare`, found nothing; run `tcf data prepare` first"
+    ]
+    gone = f"tcf: error: rank {1 - wrong}: expected every process to go on, found one that has gone"
+    assert [line.startswith(gone) for line in others] == [True]
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    defect = RuntimeError("shapes do not match")
+
+    def fail(job: TrainingJob) -> None:
+        raise defect
+
+    monkeypatch.setattr(module, "train_among_others", fail)
+    with pytest.raises(RuntimeError) as raised:
+        train_on_devices(data=tmp_path, out=tmp_path / "run", config=dataclasses.replace(CONFIG, devices="cpu"))
+    assert raised.value is defect
+
+
 def test_torchrun_says_which_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(ConfigError, match="--devices: expected auto, cpu or cuda, .*; found cpu,cpu"):
+    with pytest.raises(ConfigError, match="^rank 1: --devices: expected auto, cpu or cuda, .*; found cpu,cpu"):
         train_on_devices(data=tmp_path, out=tmp_path / "run", config=CONFIG)
 
 
