@@ -35,6 +35,9 @@ class BadRows:
         lines: npt.NDArray[np.int64],
         expected: str,
         found: Callable[[int], str],
+        unit: Literal["line", "row"] = "line",
+        *,
+        so_far: bool = False,
     ) -> None:
         """Stop at bad rows, or count them; does nothing if there are none.
 
@@ -44,6 +47,8 @@ class BadRows:
             lines: line numbers, from 1, rising; one for every bad row or event.
             expected: what should have been there.
             found: describes the i-th of them.
+            unit: what `lines` counts: lines of a text file, or rows of one that has no lines.
+            so_far: whether more of the file is still to be read, where more such rows may be.
 
         Raises:
             DataError: there is one and the mode is "error".
@@ -51,8 +56,10 @@ class BadRows:
         if len(lines) == 0:
             return
         if self._mode == "error":
+            where = f"{path}:{lines[0]}" if unit == "line" else f"{path}, {unit} {lines[0]}"
+            many = _how_many(reason, lines, unit, "so far" if so_far else "in all")
             raise DataError(
-                f"{path}:{lines[0]}: expected {expected}, found {_shortened(found(0))}; {_how_many(reason, lines)}; "
+                f"{where}: expected {expected}, found {_shortened(found(0))}; {many}; "
                 "mend the file, or skip and count such rows with --bad-rows skip"
             )
         self.count(reason, len(lines))
@@ -63,11 +70,11 @@ class BadRows:
             self.skipped[reason] = self.skipped.get(reason, 0) + number
 
 
-def _how_many(reason: str, lines: npt.NDArray[np.int64]) -> str:
+def _how_many(reason: str, lines: npt.NDArray[np.int64], unit: str, extent: str) -> str:
     distinct = np.unique(lines)
     named = ", ".join(str(line) for line in distinct[:_LINES_NAMED])
     more = ", ..." if len(distinct) > _LINES_NAMED else ""
-    return f"{len(lines)} of this kind ({reason}) in all, on line{'s' if len(distinct) > 1 else ''} {named}{more}"
+    return f"{len(lines)} of this kind ({reason}) {extent}, on {unit}{'s' if len(distinct) > 1 else ''} {named}{more}"
 
 
 def _shortened(text: str) -> str:

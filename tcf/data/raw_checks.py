@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,14 @@ class Pairs:
         lines: (n_rows,) int64, line numbers from 1.
         ids: (n_rows,).
         values: (n_rows,).
+        unit: what rows are numbered by: lines of a text file, rows of another one.
     """
 
     path: Path
     lines: npt.NDArray[np.int64]
     ids: "pa.LargeStringArray"
     values: "pa.LargeStringArray"
+    unit: Literal["line", "row"] = "line"
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -54,7 +57,8 @@ class Pairs:
             DataError: a row is wrong and `bad` does not skip.
         """
         rows = np.flatnonzero(wrong)
-        bad.refuse(reason, self.path, self.lines[rows], expected, lambda index: self._shown(int(rows[index])))
+        found = self.lines[rows]
+        bad.refuse(reason, self.path, found, expected, lambda index: self._shown(int(rows[index])), self.unit)
         ids, values = select_strings(self.ids, ~wrong), select_strings(self.values, ~wrong)
         return replace(self, lines=self.lines[~wrong], ids=ids, values=values)
 
@@ -93,7 +97,7 @@ def check_items(rows: Pairs, bad: BadRows) -> Items:
     no_text = empty(rows.values)
     skipped_ids = select_strings(rows.ids, no_text)
     rows = rows.without(no_text, "empty_text", "an item with a text", bad)
-    rows = rows.without(repeated(rows.ids), "duplicate_item", "an item id that no earlier line has", bad)
+    rows = rows.without(repeated(rows.ids), "duplicate_item", f"an item id that no earlier {rows.unit} has", bad)
     if len(rows) == 0:
         raise DataError(f"{rows.path}: expected items, found none that can be used (skipped: {bad.skipped or 'none'})")
     return Items(rows.path, rows.ids, rows.values, skipped_ids)

@@ -1,0 +1,116 @@
+"""Strings to whole numbers, a block at a time: equal strings get equal codes, in the order of first appearance.
+
+Codes are exact: strings are compared, not hashes alone. Memory is that of the distinct strings, of 4 bytes a string,
+and of the strings that wait to be encoded: about as many bytes as the distinct ones have, or 128 MiB.
+"""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tcf.ahead import Behind
+
+__all__ = ["Coder", "Encoded"]
+
+_PENDING_BYTES = 128 << 20
+_FEW_RUNS = 0.8  # runs a string; with more, repeating the codes costs what it saves
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Strings as codes.
+
+    Attributes:
+        values: the distinct strings, in the order of their first appearance.
+        codes: (n,) int32 rows of `values`, one for each string that was added.
+    """
+
+    values: "pa.LargeStringArray"
+    codes: npt.NDArray[np.int32]
+
+
+class Coder:
+    """A context manager that encodes strings as they come, on a thread of its own.
+
+    Args:
+        pending_bytes: strings to collect at least before they are encoded.
+
+    Example:
+        >>> with Coder() as coder:
+        ...     coder.add(pa.array(["b", "a"], pa.large_string()))
+        ...     coder.add(pa.array(["c", "b"], pa.large_string()))
+        ...     encoded = coder.finish()
+        >>> encoded.values.to_pylist(), encoded.codes.tolist()
+        (['b', 'a', 'c'], [0, 1, 2, 0])
+    """
+
+    def __init__(self, pending_bytes: int = _PENDING_BYTES) -> None:
+        self._least = pending_bytes
+        self._values: pa.LargeStringArray = pa.array([], pa.large_string())
+        self._pending: list[tuple[pa.LargeStringArray, npt.NDArray[np.int32] | None]] = []
+        self._size = 0
+        self._codes: list[npt.NDArray[np.int32]] = []
+        self._behind = Behind()
+
+    def __enter__(self) -> Self:
+        self._behind.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the thread."""
+        self._behind.__exit__(kind, error, trace)
+
+    def add(self, strings: "pa.LargeStringArray") -> None:
+        """Take more strings, without nulls."""
+        strings, lengths = _without_runs(strings)
+        self._pending.append((strings, lengths))
+        self._size += strings.nbytes
+        # The distinct strings are hashed anew each time, so that many must have come meanwhile.
+        if self._size >= max(self._least, self._values.nbytes):
+            self.flush()
+
+    def finish(self) -> Encoded:
+        """The codes of everything that was added; nothing can be added afterwards."""
+        self.flush()
+        self._behind.wait()
+        codes, self._codes = self._codes, []
+        return Encoded(self._values, np.concatenate([np.zeros(0, np.int32), *codes]))
+
+    def flush(self) -> None:
+        """Begin to encode what waits, on the thread."""
+        pending, self._pending, self._size = self._pending, [], 0
+        if pending:
+            self._behind.do(lambda: self._encode(pending))
+
+    def _encode(self, pending: "list[tuple[pa.LargeStringArray, npt.NDArray[np.int32] | None]]") -> None:
+        """The known values come first, so they keep their codes and new ones follow."""
+        encoded = pc.dictionary_encode(pa.chunked_array([self._values, *(strings for strings, _ in pending)]))
+        if len(encoded) == 0:
+            return
+        at = len(self._values)
+        codes = np.concatenate([np.asarray(chunk.indices) for chunk in encoded.chunks])
+        for strings, lengths in pending:
+            own = codes[at : at + len(strings)]
+            self._codes.append(own if lengths is None else np.repeat(own, lengths))
+            at += len(strings)
+        self._values = encoded.chunk(0).dictionary
+
+
+def _without_runs(
+    strings: "pa.LargeStringArray",
+) -> "tuple[pa.LargeStringArray, npt.NDArray[np.int32] | None]":
+    """The strings with equal neighbours as one, and how many each stands for; None for one each.
+
+    Logs are often in the order of users, at least within a day; comparing neighbours is far cheaper than hashing.
+    """
+    runs = pc.run_end_encode(strings, run_end_type=pa.int32())
+    if len(runs.values) > _FEW_RUNS * len(strings):
+        return strings, None
+    return runs.values, np.diff(np.asarray(runs.run_ends), prepend=np.int32(0))
