@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tcf.data.dataset import Dataset, Histories, write_dataset
+from tcf.data.split import leave_one_out
 
 __all__ = ["read_texts", "write_items"]
 
@@ -35,7 +36,7 @@ def write_items(path: Path, texts: Sequence[str]) -> Dataset:
         item_ids=pa.array([str(i) for i in range(len(texts))], pa.large_string()),
         texts=pa.array(texts, pa.large_string()),
         user_ids=pa.array([], pa.large_string()),
-        histories=Histories(np.zeros(1, np.int64), np.zeros(0, np.int32)),
+        split=leave_one_out(Histories(np.zeros(1, np.int64), np.zeros(0, np.int32))),
         inputs={},
         config={},
         statistics={},

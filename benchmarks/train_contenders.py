@@ -114,7 +114,7 @@ class Bench:
     @cached_property
     def validation(self) -> Validation:
         """The questions, the same for all."""
-        whole = Validation.build(self.dataset.histories, self.common["history"])
+        whole = Validation.build(self.dataset.split, self.common["history"])
         return whole.sample(self.validation_users, 0)
 
     def train(self, contender: Contender, seed: int) -> Outcome:
@@ -150,7 +150,7 @@ class Bench:
         return made if made.exists() else cache_of_width(self.dataset, self.cache, width, self.folder)
 
     def _train_by_rectools(self, seed: int) -> Outcome:
-        histories, lists, training = self._file("npz"), self._file("npy"), training_histories(self.dataset.histories)
+        histories, lists, training = self._file("npz"), self._file("npy"), training_histories(self.dataset.split)
         np.savez(histories, offsets=training.offsets, items=training.items, users=self.validation.users)
         names = ("width", "blocks", "heads", "history", "dropout", "learning_rate")
         job = {name: self.common[name] for name in names}

@@ -7,6 +7,7 @@ the first state of the model are not in it. Then the file `trained` is made, and
 does after each epoch. With the kind `check`, nothing is trained: loss and gradients of both steps are compared.
 """
 
+import dataclasses
 import json
 import sys
 import time
@@ -45,10 +46,19 @@ class _Task:
     device: torch.device
     job: dict[str, Any]
 
-    def assemble(self) -> Assembled:
+    def assemble(self, config: TrainConfig | None = None) -> Assembled:
         """As `tcf train` does it."""
-        projections = self.inputs.fit(self.config, self.data.items, self.device)
-        return assemble(self.inputs, self.data, projections, self.config, self.device)
+        config = self.config if config is None else config
+        projections = self.inputs.fit(config, self.data.items, self.device)
+        return assemble(self.inputs, self.data, projections, config, self.device)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Those that tcf would start from; its table of vectors is not loaded for them."""
+        return self.assemble(dataclasses.replace(self.config, table="cache")).trainer.model.state_dict()
+
+    def device_peak(self) -> int:
+        """Most bytes that were taken of a GPU so far."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
 
 
 def main() -> None:
@@ -106,12 +116,13 @@ def _tcf(task: _Task) -> dict[str, float]:
                 if is_up:
                     break
     Path(task.job["trained"]).touch()
-    return _measured(task, clock, epoch, assembled)
+    peak = task.device_peak()
+    return {**_measured(task, clock, epoch, assembled), "device_peak": peak}
 
 
 def _straightforward(task: _Task) -> dict[str, float]:
     config, model = task.config, _straightforward_model(task)
-    model.load_state_dict(task.assemble().trainer.model.state_dict())
+    model.load_state_dict(task.weights())
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     samples = PaddedSamples(task.data.sequences, config.history)
     loader = DataLoader(samples, batch_size=config.batch_size, shuffle=True)
@@ -125,10 +136,11 @@ def _straightforward(task: _Task) -> dict[str, float]:
         if clock.is_up(int((real_BS[:, 1:] & real_BS[:, :-1]).sum())):
             break
     Path(task.job["trained"]).touch()
-    # Measured by the code that measures tcf's own.
+    peak = task.device_peak()
+    # Measured by the code that measures tcf's own, whose table is loaded only now.
     assembled = task.assemble()
     assembled.trainer.model.load_state_dict(model.state_dict())
-    return _measured(task, clock, epoch, assembled)
+    return {**_measured(task, clock, epoch, assembled), "device_peak": peak}
 
 
 def _epochs(loader: "DataLoader[tuple[Tensor, Tensor]]") -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -159,7 +171,6 @@ def _straightforward_model(task: _Task) -> Straightforward:
 def _measured(task: _Task, clock: _Clock, epoch: int, assembled: Assembled) -> dict[str, float]:
     """What the clock says, and the model's NDCG@10."""
     on_gpu, model = task.device.type == "cuda", assembled.trainer.model
-    peak = torch.cuda.max_memory_allocated(task.device) if on_gpu else 0
     validation = assembled.validation.sample(task.job["validation_users"], 0)
     metrics = validation.measure(model, "cuda" if on_gpu else "cpu")
     return {
@@ -170,7 +181,6 @@ def _measured(task: _Task, clock: _Clock, epoch: int, assembled: Assembled) -> d
         "ndcg": metrics.ndcg,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "threads": torch.get_num_threads(),
-        "device_peak": peak,
     }
 
 

@@ -1,4 +1,4 @@
-"""A prepared dataset: the item table, the users' histories, and the directory that holds them.
+"""A prepared dataset: the item table, the users' histories with their split, and the directory that holds them.
 
 Shapes: n_items items, n_users users, nnz interactions kept.
 """
@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tcf.data.arrays import load_array
-from tcf.data.ragged import offsets_from, spans
+from tcf.data.histories import Histories
+from tcf.data.split import Split, training_counts
 from tcf.errors import DataError
 from tcf.files import publishing
 from tcf.manifest import Format, read_manifest, seal
@@ -22,63 +23,9 @@ from tcf.manifest import Format, read_manifest, seal
 __all__ = ["DATASET", "Dataset", "Histories", "open_dataset", "write_dataset"]
 
 _ROW_GROUP = 65_536  # items; what reads the table a few at a time holds one group
-DATASET = Format(name="tcf-dataset", version=1, error=DataError, made_by="tcf data prepare")
-
-
-@dataclass(frozen=True)
-class Histories:
-    """Every user's items, oldest first, in CSR form: user u has items[offsets[u]:offsets[u + 1]].
-
-    Attributes:
-        offsets: (n_users + 1,) int64, starts at 0, never falls.
-        items: (nnz,) int32 item indices.
-    """
-
-    offsets: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int32]
-
-    def __post_init__(self) -> None:
-        """Check the CSR form.
-
-        Raises:
-            DataError: types, order or length do not fit.
-        """
-        types_fit = self.offsets.dtype == np.int64 and self.items.dtype == np.int32
-        if not types_fit or (self.offsets.ndim, self.items.ndim) != (1, 1):
-            raise DataError(
-                f"histories: expected int64 offsets and int32 items of one axis, found {self.offsets.dtype} "
-                f"{self.offsets.shape}, {self.items.dtype} {self.items.shape}; prepare the dataset anew"
-            )
-        falls = bool((np.diff(self.offsets) < 0).any())
-        if not len(self.offsets) or self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or falls:
-            raise DataError("histories: offsets do not divide the items; prepare the dataset anew")
-
-    def __len__(self) -> int:
-        """Number of users."""
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Items a user, (n_users,)."""
-        return np.diff(self.offsets)
-
-    def of(self, user: int) -> npt.NDArray[np.int32]:
-        """One user's items, oldest first."""
-        return self.items[self.offsets[user] : self.offsets[user + 1]]
-
-    def slice(self, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> "Histories":
-        """The histories made of items[starts[u]:stops[u]], for any number of users.
-
-        Args:
-            starts: (k,) first position of each, into `items`.
-            stops: (k,) one past the last position of each.
-        """
-        lengths = stops - starts
-        return Histories(offsets_from(lengths), self.items[spans(starts, lengths)])
-
-    def take(self, users: npt.NDArray[np.int64]) -> "Histories":
-        """The histories of these users, in the order given."""
-        return self.slice(self.offsets[users], self.offsets[users + 1])
+_ITEMS = pa.schema([("item_id", pa.large_string()), ("text", pa.large_string()), ("training_interactions", pa.int32())])
+_USERS = pa.schema([("user_id", pa.large_string())])
+DATASET = Format(name="tcf-dataset", version=2, error=DataError, made_by="tcf data prepare")
 
 
 @dataclass(frozen=True)
@@ -90,8 +37,9 @@ class Dataset:
         fingerprint: sha256 of the content.
         item_ids: outside item ids, (n_items,); the row is the item index.
         texts: item texts, (n_items,).
+        training_interactions: (n_items,) int32, how often an item occurs in training; 0 for a cold one.
         user_ids: outside user ids, (n_users,).
-        histories: every user's items, oldest first, the held-out ones included.
+        split: every user's items, oldest first, and which of them are for training, validation and test.
         statistics: counts, among them `skipped`, as `tcf data describe` prints them.
     """
 
@@ -99,9 +47,15 @@ class Dataset:
     fingerprint: str
     item_ids: "pa.LargeStringArray"
     texts: "pa.LargeStringArray"
+    training_interactions: npt.NDArray[np.int32]
     user_ids: "pa.LargeStringArray"
-    histories: Histories
+    split: Split
     statistics: Mapping[str, Any]
+
+    @property
+    def histories(self) -> Histories:
+        """Every user's items, oldest first, the held-out ones included."""
+        return self.split.histories
 
     @property
     def n_items(self) -> int:
@@ -120,7 +74,7 @@ def write_dataset(
     item_ids: "pa.LargeStringArray",
     texts: "pa.LargeStringArray",
     user_ids: "pa.LargeStringArray",
-    histories: Histories,
+    split: Split,
     inputs: Mapping[str, str],
     config: Mapping[str, Any],
     statistics: Mapping[str, Any],
@@ -132,7 +86,7 @@ def write_dataset(
         item_ids: outside ids, (n_items,).
         texts: (n_items,).
         user_ids: outside ids, (n_users,).
-        histories: item indices by user, oldest first.
+        split: item indices by user, oldest first, and what they are for.
         inputs: sha256 of the raw files, by name.
         config: the resolved configuration of the preparation.
         statistics: counts for `tcf data describe`.
@@ -141,12 +95,14 @@ def write_dataset(
         RunError: something is at `path` already.
     """
     with publishing(path) as staging:
-        pq.write_table(
-            pa.table({"item_id": item_ids, "text": texts}), staging / "items.parquet", row_group_size=_ROW_GROUP
-        )
-        pq.write_table(pa.table({"user_id": user_ids}), staging / "users.parquet")
-        np.save(staging / "history_offsets.npy", histories.offsets)
-        np.save(staging / "history_items.npy", histories.items)
+        counts = pa.array(training_counts(split, len(item_ids)).astype(np.int32))
+        items = pa.table([item_ids, texts, counts], schema=_ITEMS)
+        pq.write_table(items, staging / "items.parquet", row_group_size=_ROW_GROUP)
+        pq.write_table(pa.table([user_ids], schema=_USERS), staging / "users.parquet")
+        np.save(staging / "history_offsets.npy", split.histories.offsets)
+        np.save(staging / "history_items.npy", split.histories.items)
+        np.save(staging / "history_training.npy", split.training)
+        np.save(staging / "history_tested.npy", split.tested)
         seal(staging, DATASET, inputs=inputs, config=config, facts=statistics)
     return open_dataset(path)
 
@@ -160,35 +116,44 @@ def open_dataset(path: str | Path) -> Dataset:
     path = Path(path)
     manifest = read_manifest(path, DATASET)
     try:
-        item_ids, texts = _read_strings(path / "items.parquet", ["item_id", "text"])
-        [user_ids] = _read_strings(path / "users.parquet", ["user_id"])
+        item_ids, texts, counts = _read_columns(path / "items.parquet", _ITEMS)
+        [user_ids] = _read_columns(path / "users.parquet", _USERS)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path}: damaged dataset ({error}); make it anew with `tcf data prepare`") from None
-    remedy = f"make {path} anew with `tcf data prepare`"
-    offsets = load_array(path / "history_offsets.npy", DataError, remedy)
-    history = load_array(path / "history_items.npy", DataError, remedy)
     dataset = Dataset(
         path=path,
         fingerprint=manifest.fingerprint,
         item_ids=item_ids,
         texts=texts,
+        training_interactions=np.asarray(counts),
         user_ids=user_ids,
-        histories=Histories(offsets, history),
+        split=_read_split(path),
         statistics=manifest.facts,
     )
     _check_consistent(dataset)
     return dataset
 
 
-def _read_strings(file: Path, names: list[str]) -> "list[pa.LargeStringArray]":
-    """Columns of strings."""
+def _read_split(path: Path) -> Split:
+    names = ("offsets", "items", "training", "tested")
+    remedy = f"make {path} anew with `tcf data prepare`"
+    offsets, items, training, tested = (load_array(path / f"history_{name}.npy", DataError, remedy) for name in names)
+    try:
+        return Split(Histories(offsets, items), training, tested)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _read_columns(file: Path, schema: pa.Schema) -> "list[pa.Array]":
+    """Whole columns, which must be there under these names and no others."""
     table = pq.read_table(file)
-    if table.column_names != names or any(column.null_count for column in table.columns):
+    if table.column_names != schema.names or any(column.null_count for column in table.columns):
         raise DataError(
-            f"{file}: expected the columns {', '.join(names)} without nulls, found {', '.join(table.column_names)} "
-            f"({sum(column.null_count for column in table.columns)} nulls); {DATASET.remedy(file.parent)}"
+            f"{file}: expected the columns {', '.join(schema.names)} without nulls, found "
+            f"{', '.join(table.column_names)} ({sum(column.null_count for column in table.columns)} nulls); "
+            f"{DATASET.remedy(file.parent)}"
         )
-    return [column.cast(pa.large_string()).combine_chunks() for column in table.columns]
+    return [column.cast(kind).combine_chunks() for column, kind in zip(table.columns, schema.types, strict=True)]
 
 
 def _check_consistent(dataset: Dataset) -> None:
@@ -199,3 +164,8 @@ def _check_consistent(dataset: Dataset) -> None:
         )
     if len(items) and not (items.min() >= 0 and items.max() < dataset.n_items):
         raise DataError(f"{dataset.path}: histories name items outside 0..{dataset.n_items - 1}; prepare it anew")
+    if (training_counts(dataset.split, dataset.n_items) != dataset.training_interactions).any():
+        raise DataError(
+            f"{dataset.path / 'items.parquet'}: expected in training_interactions how often each item occurs in "
+            f"training, found other numbers; {DATASET.remedy(dataset.path)}"
+        )

@@ -16,6 +16,8 @@ from tcf.manifest import read_manifest
 
 __all__ = ["ItemTable"]
 
+_EACH = {"item_id": "an id", "text": "a text"}
+
 
 @dataclass(frozen=True)
 class ItemTable:
@@ -55,11 +57,25 @@ class ItemTable:
         Raises:
             DataError: the file is damaged, or an item has no text.
         """
+        return self._column("text", rows, groups)
+
+    def ids(self, rows: int) -> "Iterator[pa.LargeStringArray]":
+        """The outside ids of all items, in item order, at most `rows` of them at a time.
+
+        Args:
+            rows: how many at most.
+
+        Raises:
+            DataError: the file is damaged, or an item has no id.
+        """
+        return self._column("item_id", rows, None)
+
+    def _column(self, name: str, rows: int, groups: Sequence[int] | None) -> "Iterator[pa.LargeStringArray]":
         try:
-            for batch in _opened(self.path).iter_batches(batch_size=rows, columns=["text"], row_groups=groups):
+            for batch in _opened(self.path).iter_batches(batch_size=rows, columns=[name], row_groups=groups):
                 if batch.column(0).null_count:
                     raise DataError(
-                        f"{self.path / 'items.parquet'}: expected a text for every item, found nulls; "
+                        f"{self.path / 'items.parquet'}: expected {_EACH[name]} for every item, found nulls; "
                         f"{DATASET.remedy(self.path)}"
                     )
                 yield batch.column(0).cast(pa.large_string())
@@ -80,7 +96,7 @@ def _opened(path: Path) -> pq.ParquetFile:
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from None
     fields = opened.schema_arrow
-    if fields.names != ["item_id", "text"] or not all(_is_text(field.type) for field in fields):
+    if fields.names[:2] != ["item_id", "text"] or not all(_is_text(field.type) for field in list(fields)[:2]):
         raise DataError(
             f"{file}: expected the columns item_id, text, of strings, found {', '.join(fields.names)}; "
             f"{DATASET.remedy(path)}"

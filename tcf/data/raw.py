@@ -22,6 +22,8 @@ class RawLog:
         items: (nnz,) int32, rows of `item_ids`; repeats are kept, in order.
         skipped: reason to the number of rows or events left out.
         files: the raw files read, by name, with their sha256.
+        times: (nnz,) int64, when each event of `items` was, never falling within a user; any unit that sorts, seconds
+            since 1970 preferred. None where the format has none.
     """
 
     item_ids: "pa.LargeStringArray"
@@ -31,3 +33,4 @@ class RawLog:
     items: npt.NDArray[np.int32]
     skipped: Mapping[str, int]
     files: Mapping[str, str]
+    times: npt.NDArray[np.int64] | None = None

@@ -8,45 +8,73 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tcf.data.dataset import Histories
-from tcf.data.split import training_counts, training_histories
+from tcf.data.histories import Histories
+from tcf.data.periods import Periods
+from tcf.data.split import Split, held_out, training_counts
 
 __all__ = ["statistics_of"]
 
+_AT_ONCE = 1 << 22  # interactions that are sorted at once
 
-def statistics_of(histories: Histories, texts: "pa.LargeStringArray", skipped: Mapping[str, int]) -> dict[str, Any]:
+
+def statistics_of(
+    split: Split, texts: "pa.LargeStringArray", skipped: Mapping[str, int], periods: Periods | None = None
+) -> dict[str, Any]:
     """Count what a dataset holds, as JSON values.
 
     Args:
-        histories: item indices by user.
+        split: item indices by user, and what they are for.
         texts: (n_items,).
         skipped: reason to the number of rows, events, users or items left out.
+        periods: where the log was cut, if the split is by time.
 
     Returns:
         `users`, `items`, `interactions`; `history_lengths` in items and `text_lengths` in characters, each min, median,
         mean and max; `repeated_interactions`, with an item that the same user had before; `items_without_training`,
-        which occur as held-out targets only; `duplicate_texts`, items whose text an earlier one has; `split`, the
-        kind and the interactions of each part; `skipped`.
+        which occur outside the training part only (cold items); `duplicate_texts`, items whose text an earlier one has;
+        `split`: its kind, the interactions and users of each part, and the dates; `skipped`.
     """
-    n_users, n_items = len(histories), len(texts)
-    training = training_histories(histories)
+    histories, n_items = split.histories, len(texts)
     return {
-        "users": n_users,
+        "users": len(histories),
         "items": n_items,
         "interactions": len(histories.items),
         "history_lengths": _summary(histories.lengths),
         "text_lengths": _summary(np.asarray(pc.utf8_length(texts))),
         "repeated_interactions": _repeats(histories, n_items),
-        "items_without_training": int((training_counts(histories, n_items) == 0).sum()),
+        "items_without_training": int((training_counts(split, n_items) == 0).sum()),
         "duplicate_texts": n_items - pc.count_distinct(texts).as_py(),
-        "split": {
-            "kind": "leave-one-out",
-            "training": len(training.items),
-            "validation": n_users,
-            "test": n_users,
-        },
+        "split": {**_parts(split), **_dates(periods)},
         "skipped": dict(skipped),
     }
+
+
+def _parts(split: Split) -> dict[str, int]:
+    """Interactions of each part, of which validation and test have one a user; and those that are in none."""
+    targets = [split.target_positions(part) for part in ("validation", "test")]
+    asked = [len(held_out(split, part)) for part in ("validation", "test")]
+    held = sum(int((positions >= 0).sum()) for positions in targets)
+    training = int(split.training.sum(dtype=np.int64))
+    return {
+        "training": training,
+        "training_users": int((split.training > 0).sum()),
+        "validation": asked[0],
+        "test": asked[1],
+        "between": len(split.histories.items) - training - held,
+        "targets_without_earlier_items": held - sum(asked),
+    }
+
+
+def _dates(periods: Periods | None) -> dict[str, str]:
+    if periods is None:
+        return {"kind": "leave-one-out"}
+    times = {
+        "first": periods.first,
+        "validation_from": periods.validation_from,
+        "test_from": periods.test_from,
+        "last": periods.last,
+    }
+    return {"kind": "time", **{name: periods.shown(time) for name, time in times.items()}}
 
 
 def _summary(lengths: npt.NDArray[Any]) -> dict[str, float]:
@@ -59,6 +87,13 @@ def _summary(lengths: npt.NDArray[Any]) -> dict[str, float]:
 
 
 def _repeats(histories: Histories, n_items: int) -> int:
-    users = np.repeat(np.arange(len(histories)), histories.lengths)
-    pairs = np.sort(users * n_items + histories.items)
-    return int((pairs[1:] == pairs[:-1]).sum())
+    """Interactions whose item the user had before, counted some users at a time."""
+    ends = np.arange(_AT_ONCE, len(histories.items) + _AT_ONCE, _AT_ONCE)
+    stops = np.unique(np.searchsorted(histories.offsets, ends, side="right") - 1)
+    total, start = 0, 0
+    for stop in [*stops.tolist(), len(histories)]:
+        users = np.repeat(np.arange(stop - start), histories.lengths[start:stop])
+        pairs = users * n_items + histories.items[histories.offsets[start] : histories.offsets[stop]]
+        pairs.sort()
+        total, start = total + int((pairs[1:] == pairs[:-1]).sum()), stop
+    return total

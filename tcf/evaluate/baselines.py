@@ -2,7 +2,7 @@
 
 They learn from training interactions only, and score every item of the catalogue.
 
-Shapes: U users in all, B users of a block, N items.
+Shapes: U users asked about, B users of a block, N items.
 """
 
 import math
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.config import Baseline
-from tcf.data.dataset import Histories
+from tcf.data.histories import Histories, latest
 from tcf.data.ragged import spans
-from tcf.data.split import latest, training_counts, training_histories
+from tcf.data.split import Queries, Split, training_counts, training_histories
 from tcf.ranking.catalogue import Rows
 from tcf.ranking.scorers import Scorer
 
@@ -25,23 +25,23 @@ _WINDOW = 5
 _WEIGHTS = math.lcm(*range(1, _WINDOW + 1)) // np.arange(1, _WINDOW + 1)
 
 
-def baseline(name: Baseline, histories: Histories, earlier: Histories, n_items: int, *, seed: int = 0) -> Scorer:
+def baseline(name: Baseline, split: Split, queries: Queries, n_items: int, *, seed: int = 0) -> Scorer:
     """Build a baseline.
 
     Args:
         name: which one.
-        histories: the users' whole histories; only their training part is learned from.
-        earlier: what the users have done before their targets: the input of the split that is ranked.
+        split: all users' histories; only their training part is learned from.
+        queries: the users asked about, and what they have done before their targets.
         n_items: size of the catalogue.
         seed: of the random scores.
     """
     match name:
         case "popularity":
-            return Popularity.learn(histories, n_items)
+            return Popularity.learn(split, len(queries), n_items)
         case "random":
-            return Random(len(histories), n_items, seed)
+            return Random(queries.users, n_items, seed)
         case "co-occurrence":
-            return CoOccurrence.learn(histories, earlier, n_items)
+            return CoOccurrence.learn(split, queries.earlier, n_items)
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Popularity:
     counts: npt.NDArray[np.int64]
 
     @classmethod
-    def learn(cls, histories: Histories, n_items: int) -> "Popularity":
-        """Count the training part of whole histories."""
-        return cls(len(histories), training_counts(histories, n_items))
+    def learn(cls, split: Split, n_users: int, n_items: int) -> "Popularity":
+        """Count the training part of all histories, for so many users asked about."""
+        return cls(n_users, training_counts(split, n_items))
 
     @property
     def rows(self) -> Rows:
@@ -76,14 +76,19 @@ class Random:
     """Scores every item for every user by a draw that depends on user, item and seed alone.
 
     Attributes:
-        n_users: number of users.
+        users: (U,) the index of each user asked about among all users.
         n_items: number of items.
         seed: another seed, another ranking.
     """
 
-    n_users: int
+    users: npt.NDArray[np.int64]
     n_items: int
     seed: int
+
+    @property
+    def n_users(self) -> int:
+        """Number of users asked about."""
+        return len(self.users)
 
     @property
     def rows(self) -> Rows:
@@ -93,7 +98,7 @@ class Random:
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Scores of all items for some users, (B, N), uniform in [0, 1)."""
         key = np.random.default_rng(self.seed).integers(0, 2**32, dtype=np.uint32)
-        users_B = _mixed(_mixed(users.astype(np.uint32)) ^ key)
+        users_B = _mixed(_mixed(self.users[users].astype(np.uint32)) ^ key)
         items_N = _mixed(np.arange(self.n_items, dtype=np.uint32))
         bits_BN = _mixed(users_B[:, None] ^ items_N[None, :])
         return (bits_BN >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
@@ -107,7 +112,7 @@ class CoOccurrence:
     item is its count with each of the user's last 5 items, times 1 / (that item's position from the end).
 
     Attributes:
-        recent: the users' last items.
+        recent: the last items of the users asked about.
         offsets: (N + 1,) int64; item i has counts with columns[offsets[i]:offsets[i + 1]].
         columns: item indices, ascending within an item.
         counts: float64 whole numbers, in units of 1 / 60.
@@ -119,9 +124,9 @@ class CoOccurrence:
     counts: npt.NDArray[np.float64]
 
     @classmethod
-    def learn(cls, histories: Histories, earlier: Histories, n_items: int) -> "CoOccurrence":
-        """Count the training part of whole histories, to score what follows the earlier items."""
-        keys, weights = _pairs(training_histories(histories), n_items)
+    def learn(cls, split: Split, earlier: Histories, n_items: int) -> "CoOccurrence":
+        """Count the training part of all histories, to score what follows the earlier items."""
+        keys, weights = _pairs(training_histories(split), n_items)
         pairs, pair_of_key = np.unique(keys, return_inverse=True)
         counts = np.bincount(pair_of_key, weights, minlength=len(pairs)).astype(np.float64)
         first, second = np.divmod(pairs, n_items)

@@ -1,6 +1,7 @@
-"""An evaluation: every user's rank of the held-out target, the metrics from those ranks alone, and their directory."""
+"""An evaluation: the rank of every held-out target, the metrics from those ranks alone, and their directory."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ import pyarrow.parquet as pq
 
 from tcf.config import EvaluateConfig
 from tcf.data.dataset import Dataset
-from tcf.data.split import held_out
-from tcf.errors import RunError
+from tcf.data.split import Part, Queries, held_out
+from tcf.errors import DataError, RunError
 from tcf.files import is_published, publish_file, publishing, refuse_occupied
 from tcf.manifest import Format, Manifest, differences, read_manifest, seal
 from tcf.ranking.metrics import summary
@@ -21,7 +22,7 @@ from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
 from tcf.settings_fields import to_mapping
 
-__all__ = ["EVALUATION", "Evaluation", "evaluate", "found_alike", "open_evaluation"]
+__all__ = ["EVALUATION", "Evaluation", "evaluate", "found_alike", "open_evaluation", "questions"]
 
 _KEYS = ("hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split")  # a manifest sorts them
 _TYPES = (float, float, float, int, int, str, str)
@@ -40,14 +41,29 @@ class Evaluation:
 
     Attributes:
         path: its directory.
-        metrics: `hr@10`, `ndcg@10`, `mrr` as fractions, `users`, `candidates` (the whole catalogue), `seen` (the policy
-            for a target met before), `split`.
+        metrics: `hr@10`, `ndcg@10`, `mrr` as fractions, `users` that were asked about, `candidates` (the whole
+            catalogue), `seen` (the policy for a target met before), `split`.
         manifest: what made it.
     """
 
     path: Path
     metrics: Mapping[str, Any]
     manifest: Manifest
+
+
+def questions(dataset: Dataset, part: Part) -> Queries:
+    """What a part of the dataset's split asks.
+
+    Raises:
+        DataError: nothing.
+    """
+    queries = held_out(dataset.split, part)
+    if not len(queries):
+        raise DataError(
+            f"{dataset.path}: expected users with a {part} target and an item before it, found none among "
+            f"{dataset.n_users} users; prepare a dataset that has some"
+        )
+    return queries
 
 
 def evaluate(
@@ -59,11 +75,14 @@ def evaluate(
     ranking: str,
     config: EvaluateConfig,
 ) -> Evaluation:
-    """Rank every user's held-out item among the whole catalogue less the user's earlier items, and publish the ranks.
+    """Rank every user's held-out item among the whole catalogue less the user's earlier items; publish the ranks.
+
+    Users without a held-out item, or without an item before it, are not asked about.
 
     Args:
-        scorer: scores of all items for every user of the dataset, made without the held-out items.
-        dataset: gives the targets and what each user has seen.
+        scorer: scores of all items for every user that `questions` names, in that order, made without the held-out
+            items.
+        dataset: gives the questions.
         out: directory to make.
         inputs: fingerprints of what the scores were made from, the dataset's among them.
         ranking: what was ranked: the kind of the run, or the baseline's name.
@@ -71,8 +90,12 @@ def evaluate(
 
     Raises:
         RunError: a score is not finite, or something is at `out` already.
+        DataError: there is no question.
     """
-    queries = held_out(dataset.histories, config.split)
+    queries = questions(dataset, config.split)
+    if len(queries) < dataset.n_users:
+        asked = f"{len(queries)} of {dataset.n_users} users have a {config.split} target and an item before it"
+        print(f"{asked}; the others are not asked about", file=sys.stderr)
     ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen)
     metrics: dict[str, Any] = {
         **summary(ranks),
@@ -83,7 +106,7 @@ def evaluate(
     }
     settings = {**to_mapping(config), "ranking": ranking}
     with publishing(out) as staging:
-        _write_ranks(ranks, queries.targets, staging / "ranks.parquet")
+        _write_ranks(ranks, queries, staging / "ranks.parquet")
         publish_file(staging / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
         manifest = seal(staging, EVALUATION, inputs=inputs, config=settings, facts=metrics)
     return Evaluation(out, metrics, manifest)
@@ -116,11 +139,11 @@ def open_evaluation(path: Path) -> Evaluation:
     return Evaluation(path, {key: manifest.facts[key] for key in _KEYS}, manifest)
 
 
-def _write_ranks(ranks: Ranks, targets: "np.ndarray[Any, np.dtype[np.int64]]", file: Path) -> None:
+def _write_ranks(ranks: Ranks, queries: Queries, file: Path) -> None:
     table = pa.table(
         {
-            "user": np.arange(len(ranks), dtype=np.int32),
-            "target": targets.astype(np.int32),
+            "user": queries.users.astype(np.int32),
+            "target": queries.targets.astype(np.int32),
             "rank": ranks.rank,
             "ties": ranks.equal,
             "candidates": ranks.candidates,

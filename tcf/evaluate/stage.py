@@ -5,13 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from tcf.config import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
-from tcf.data.split import held_out
 from tcf.evaluate.baselines import baseline
-from tcf.evaluate.evaluation import Evaluation, evaluate, found_alike
+from tcf.evaluate.evaluation import Evaluation, evaluate, found_alike, questions
 from tcf.models.device import resolve_device
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.scorers import InnerProduct
@@ -42,10 +39,10 @@ def evaluate_run(
     there = found_alike(out, inputs=inputs, ranking=ranking, config=config)
     if there is not None:
         return there
-    earlier = held_out(opened.dataset.histories, config.split).earlier
+    queries = questions(opened.dataset, config.split)
     catalogue = Catalogue.build(opened.item_vectors())
     search_on: Literal["cpu", "cuda"] = "cuda" if config.device.startswith("cuda") else "cpu"
-    scorer = InnerProduct(catalogue, opened.user_states(np.arange(len(earlier)), earlier), search_on)
+    scorer = InnerProduct(catalogue, opened.user_states(queries.users, queries.earlier), search_on)
     return evaluate(scorer, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
 
 
@@ -65,6 +62,5 @@ def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: Evaluate
     there = found_alike(out, inputs=inputs, ranking=ranking, config=config)
     if there is not None:
         return there
-    earlier = held_out(dataset.histories, config.split).earlier
-    scorer = baseline(name, dataset.histories, earlier, dataset.n_items, seed=seed)
+    scorer = baseline(name, dataset.split, questions(dataset, config.split), dataset.n_items, seed=seed)
     return evaluate(scorer, dataset, out=out, inputs=inputs, ranking=ranking, config=config)

@@ -45,7 +45,7 @@ def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
         DataError: no user has a target.
     """
     dataset = inputs.dataset
-    data = TrainingData.build(dataset.histories, dataset.n_items, config.history)
+    data = TrainingData.build(dataset.split, dataset.n_items, config.history)
     if data.left_out:
         who = f"{data.left_out} of {dataset.n_users} users"
         print(f"{who} have fewer than two training items: no target, left out of training", file=sys.stderr)
@@ -89,7 +89,7 @@ def assemble(
         compile_parts(model)
     loss = build_loss(config, data, device)
     feed = feed_of(config, data, vectors, loss, device, parallel.part)
-    validation = Validation.build(dataset.histories, config.history)
+    validation = Validation.build(dataset.split, config.history)
     return Assembled(data, Trainer(model, loss, feed, config, device, parallel), validation)
 
 

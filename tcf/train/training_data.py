@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tcf.data.dataset import Histories
-from tcf.data.split import latest, training_counts, training_histories
+from tcf.data.histories import Histories, latest
+from tcf.data.split import Split, training_counts, training_histories
 from tcf.errors import DataError
 
 __all__ = ["TrainingData"]
@@ -31,24 +31,24 @@ class TrainingData:
     left_out: int
 
     @staticmethod
-    def build(histories: Histories, n_items: int, positions: int) -> "TrainingData":
+    def build(split: Split, n_items: int, positions: int) -> "TrainingData":
         """Cut the training part out of the whole histories.
 
         Args:
-            histories: every user's items, held-out ones included.
+            split: every user's items, and which of them are for training.
             n_items: size of the catalogue.
             positions: items of a history that the model reads.
 
         Raises:
             DataError: no user has a target.
         """
-        training = training_histories(histories)
+        training = training_histories(split)
         users = np.flatnonzero(training.lengths >= 2)
         if not len(users):
             raise DataError("no user has two training items, so there is nothing to learn; prepare a larger dataset")
-        counts = training_counts(histories, n_items)
+        counts = training_counts(split, n_items)
         sequences = latest(training, positions + 1).take(users)
-        return TrainingData(sequences, users, counts, positions, len(histories) - len(users))
+        return TrainingData(sequences, users, counts, positions, len(training) - len(users))
 
     @property
     def log_popularity(self) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The metrics that choose the best epoch: the whole catalogue is ranked for every user's validation target."""
+"""The metrics that choose the best epoch: the whole catalogue is ranked for every validation target."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tcf.data.dataset import Histories
-from tcf.data.split import held_out, latest
+from tcf.data.histories import Histories, latest
+from tcf.data.split import Split, held_out
 from tcf.errors import DataError
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.metrics import summary
@@ -18,7 +18,6 @@ from tcf.train.model import Recommender
 __all__ = ["Metrics", "Validation"]
 
 _DEPTH = 10
-_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class Validation:
     Attributes:
         users: index of each user who is asked about.
         inputs: the items that the model reads, by user.
-        seen: all of a user's training items; they are no candidates.
-        targets: the validation target of each user, (n_users,).
+        seen: all items of a user before the target; they are no candidates.
+        targets: the validation target of each user asked about.
     """
 
     users: npt.NDArray[np.int64]
@@ -51,25 +50,23 @@ class Validation:
     targets: npt.NDArray[np.int64]
 
     @staticmethod
-    def build(histories: Histories, positions: int) -> "Validation":
+    def build(split: Split, positions: int) -> "Validation":
         """Cut the questions out of the whole histories.
 
         Args:
-            histories: every user's items, held-out ones included.
+            split: every user's items, and which of them are targets.
             positions: items of a history that the model reads.
 
         Raises:
-            DataError: a user has fewer than three items.
+            DataError: no user has a validation target and an item before it.
         """
-        short = np.flatnonzero(histories.lengths < _FEWEST)
-        if len(short):
+        queries = held_out(split, "validation")
+        if not len(queries):
             raise DataError(
-                f"expected {_FEWEST} items or more a user, found {histories.lengths[short[0]]} of user {short[0]} "
-                f"(counted from 0; {len(short)} such users); prepare the dataset anew"
+                f"expected users with a validation target and an item before it, found none among {len(split.tested)} "
+                "users, so no epoch can be judged; prepare a larger dataset"
             )
-        queries = held_out(histories, "validation")
-        users = np.arange(len(histories))
-        return Validation(users, latest(queries.earlier, positions), queries.earlier, queries.targets)
+        return Validation(queries.users, latest(queries.earlier, positions), queries.earlier, queries.targets)
 
     def sample(self, most: int, seed: int) -> "Validation":
         """The questions of so many users at most, drawn by a seed, in the order of all."""

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tcf.data.dataset import DATASET, Dataset, Histories, open_dataset, write_dataset
+from tcf.data.split import leave_one_out
 from tcf.errors import DataError, RunError
 from tcf.files import MANIFEST
 from tcf.manifest import read_manifest
@@ -22,7 +23,7 @@ def write(path: Path, texts: tuple[str, ...] = ("Alpha", "Bêta", "Alpha")) -> D
         item_ids=pa.array(["a", "b", "c"], pa.large_string()),
         texts=pa.array(texts, pa.large_string()),
         user_ids=pa.array(["u", "v", "w"], pa.large_string()),
-        histories=Histories(OFFSETS, ITEMS),
+        split=leave_one_out(Histories(OFFSETS, ITEMS)),
         inputs={"raw.tsv": "00"},
         config={"min_history": 3},
         statistics={"users": 3, "skipped": {}},
@@ -42,7 +43,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert (dataset.n_items, dataset.n_users) == (3, 3)
     manifest = read_manifest(tmp_path / "data", DATASET)
     assert (manifest.inputs, manifest.config) == ({"raw.tsv": "00"}, {"min_history": 3})
-    assert sorted(manifest.files) == ["history_items.npy", "history_offsets.npy", "items.parquet", "users.parquet"]
+    assert sorted(manifest.files) == [
+        *(f"history_{name}.npy" for name in ("items", "offsets", "tested", "training")),
+        "items.parquet",
+        "users.parquet",
+    ]
 
 
 def test_the_fingerprint_follows_the_content_not_the_place(tmp_path: Path) -> None:
@@ -132,7 +137,11 @@ def test_slices_of_histories() -> None:
 @pytest.mark.parametrize(
     ("name", "table", "found"),
     [
-        ("items.parquet", {"item": ["a"] * 3}, r"the columns item_id, text without nulls, found item \(0 nulls\)"),
+        (
+            "items.parquet",
+            {"item": ["a"] * 3},
+            r"item_id, text, training_interactions without nulls, found item \(0 nulls\)",
+        ),
         ("items.parquet", {"item_id": ["a"] * 3, "text": ["x", None, "y"]}, r"found item_id, text \(1 nulls\)"),
         ("users.parquet", {"item_id": ["a"] * 3}, "the columns user_id without nulls, found item_id"),
     ],

@@ -65,7 +65,15 @@ def test_a_dataset_worked_out_by_hand(tmp_path: Path, format: Any) -> None:
         "repeated_interactions": 2,
         "items_without_training": 0,
         "duplicate_texts": 1,
-        "split": {"kind": "leave-one-out", "training": 7, "validation": 3, "test": 3},
+        "split": {
+            "kind": "leave-one-out",
+            "training": 7,
+            "training_users": 3,
+            "validation": 3,
+            "test": 3,
+            "between": 0,
+            "targets_without_earlier_items": 0,
+        },
         "skipped": {
             "users_below_min_history": 1,
             "interactions_of_dropped_users": 2,
@@ -79,7 +87,7 @@ def test_items_seen_only_as_targets_are_counted(tmp_path: Path) -> None:
     raw = raw_tcf(tmp_path / "raw", {"a": "A", "b": "B", "c": "C"}, {"u": "a b c", "v": "a a b"})
     dataset = prepare("tcf", raw, tmp_path / "out", SMALL)
     assert dataset.statistics["items_without_training"] == 2
-    assert training_histories(dataset.histories).items.tolist() == [0, 0]
+    assert training_histories(dataset.split).items.tolist() == [0, 0]
 
 
 def test_the_defaults_are_the_studys(tmp_path: Path) -> None:
@@ -101,7 +109,10 @@ def test_the_manifest_names_inputs_and_settings(tmp_path: Path) -> None:
         "keep_last": 5,
         "sample_users": 2,
         "seed": 7,
+        "split": "leave-one-out",
         "text_columns": [],
+        "collapse_repeats": False,
+        "drop": [],
         "bad_rows": "error",
     }
     assert manifest.inputs == {
@@ -178,9 +189,9 @@ def test_nothing_left_says_why(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_text_columns_are_of_recbole_only(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--text-columns: expected none with format tcf"):
-        prepare("tcf", raw_tcf(tmp_path / "raw"), tmp_path / "out", PrepareConfig(text_columns=("title",)))
+def test_text_columns_of_the_studys_format(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--text-columns: .*items.tsv has no column brand; it has title"):
+        prepare("tcf", raw_tcf(tmp_path / "raw"), tmp_path / "out", PrepareConfig(text_columns=("title", "brand")))
 
 
 def test_text_columns_reach_the_recbole_reader(tmp_path: Path) -> None:
@@ -193,7 +204,7 @@ def test_the_same_again_opens_what_is_there(tmp_path: Path, monkeypatch: pytest.
     raw = raw_tcf(tmp_path / "raw")
     first = prepare("tcf", raw, tmp_path / "out", SMALL)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr("tcf.data.prepare.read_tcf", None)  # reading again would fail
+    monkeypatch.setattr("tcf.data.prepare.read_raw", None)  # reading again would fail
     second = prepare("tcf", raw, tmp_path / "out", SMALL)
     assert second.fingerprint == first.fingerprint
     assert histories_of(second) == histories_of(first)

@@ -53,7 +53,7 @@ def test_properties_of_prepared_datasets(
     assert histories == {user: log[user][-config.keep_last :] for user in histories}
     seen = {item for items in histories.values() for item in items}
     assert list(texts_of(dataset).items()) == [(item, texts[item]) for item in catalogue if item in seen]
-    training = training_histories(dataset.histories)
+    training = training_histories(dataset.split)
     kept = dataset.item_ids.to_pylist()
     for row, user in enumerate(histories):
         assert [kept[item] for item in training.of(row)] == log[user][-config.keep_last :][:-2]

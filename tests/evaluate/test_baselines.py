@@ -6,7 +6,7 @@ import pytest
 
 from tcf.config import Baseline
 from tcf.data.dataset import Histories
-from tcf.data.split import held_out
+from tcf.data.split import Queries, held_out, leave_one_out
 from tcf.evaluate.baselines import CoOccurrence, Popularity, Random, baseline
 from tcf.ranking.metrics import hit_rate
 from tcf.ranking.ranks import rank_targets
@@ -23,15 +23,15 @@ def everyone(histories: Histories) -> npt.NDArray[np.int64]:
 
 def test_popularity_counts_training_interactions_only() -> None:
     histories = histories_of([0, 1, 0, 2, 3], [1, 0, 3, 3])
-    scores = Popularity.learn(histories, 5).scores(everyone(histories))
+    scores = Popularity.learn(leave_one_out(histories), 2, 5).scores(everyone(histories))
     assert scores.tolist() == [[3, 2, 0, 0, 0]] * 2
     assert scores.dtype == np.float32
 
 
 def test_popularity_ties_are_shared_out() -> None:
     histories = histories_of([0, 1, 2], [0, 3, 4])
-    queries = held_out(histories, "test")
-    scorer = baseline("popularity", histories, queries.earlier, 6)
+    queries = held_out(leave_one_out(histories), "test")
+    scorer = baseline("popularity", leave_one_out(histories), queries, 6)
     ranks = rank_targets(scorer, queries.earlier, queries.targets)
     assert ranks.greater.tolist() == [0, 0]
     assert ranks.equal.tolist() == [3, 3]  # items 2, 3, 4 and 5 less the one target, for both
@@ -42,7 +42,7 @@ def test_co_occurrence_by_hand() -> None:
     # Training parts: [0, 1, 2] and [2, 0]; items 3 and 4 are held out.
     histories = histories_of([0, 1, 2, 3, 4], [2, 0, 3, 4])
     earlier = histories_of([0, 1], [2])
-    scores = CoOccurrence.learn(histories, earlier, 5).scores(everyone(histories)) / 60
+    scores = CoOccurrence.learn(leave_one_out(histories), earlier, 5).scores(everyone(histories)) / 60
     near = {(0, 1): 1, (1, 2): 1, (0, 2): 1 / 2 + 1}
 
     def count(first: int, second: int) -> float:
@@ -56,13 +56,13 @@ def test_co_occurrence_by_hand() -> None:
 def test_co_occurrence_reaches_five_positions_and_five_items() -> None:
     histories = histories_of([0, 1, 2, 3, 4, 5, 6, 9, 9])
     earlier = histories_of([7, 0, 8, 8, 8, 8])
-    scores = CoOccurrence.learn(histories, earlier, 10).scores(np.array([0])) / 3600
+    scores = CoOccurrence.learn(leave_one_out(histories), earlier, 10).scores(np.array([0])) / 3600
     assert scores[0] == pytest.approx([0, *(1 / 5 / d for d in range(1, 6)), 0, 0, 0, 0])
 
 
 def test_co_occurrence_does_not_cross_users() -> None:
     histories = histories_of([0, 1, 8, 8], [2, 3, 8, 8])
-    scores = CoOccurrence.learn(histories, histories_of([1], [2]), 9).scores(np.array([0, 1]))
+    scores = CoOccurrence.learn(leave_one_out(histories), histories_of([1], [2]), 9).scores(np.array([0, 1]))
     assert np.flatnonzero(scores[0]).tolist() == [0]
     assert np.flatnonzero(scores[1]).tolist() == [3]
 
@@ -74,7 +74,7 @@ def test_equal_evidence_in_another_order_ties_exactly() -> None:
 
     distances = range(1, 6)
     users = [history(10, d) for d in distances] + [history(11, d) for d in reversed(distances)]
-    scorer = CoOccurrence.learn(histories_of(*users), histories_of(*([[0]] * 10)), 100)
+    scorer = CoOccurrence.learn(leave_one_out(histories_of(*users)), histories_of(*([[0]] * 10)), 100)
     scores = scorer.scores(np.array([0]))[0]
     assert scores[10] == scores[11] == 60 * sum(60 // d for d in distances)
 
@@ -83,7 +83,7 @@ def test_equal_evidence_in_another_order_ties_exactly() -> None:
 def test_scores_do_not_depend_on_the_block(name: Baseline) -> None:
     rng = np.random.default_rng(0)
     histories = histories_of(*(rng.integers(0, 50, n).tolist() for n in rng.integers(3, 20, 30)))
-    scorer = baseline(name, histories, held_out(histories, "test").earlier, 50, seed=3)
+    scorer = baseline(name, leave_one_out(histories), held_out(leave_one_out(histories), "test"), 50, seed=3)
     together = scorer.scores(np.arange(30))
     assert together.shape == (30, 50)
     assert np.isfinite(together).all()
@@ -98,13 +98,13 @@ def test_held_out_items_teach_nothing(name: Baseline, split: str) -> None:
     rng = np.random.default_rng(1)
     users = [rng.integers(0, 20, 8).tolist() for _ in range(10)]
     other = [user[:-2] + [int(i) for i in rng.integers(0, 20, 2)] for user in users]
-    earlier = histories_of(*(user[:-2] for user in users))
-    first, second = (baseline(name, histories_of(*u), earlier, 20) for u in (users, other))
+    queries = Queries(np.arange(10), histories_of(*(user[:-2] for user in users)), np.zeros(10, np.int64))
+    first, second = (baseline(name, leave_one_out(histories_of(*u)), queries, 20) for u in (users, other))
     assert np.array_equal(first.scores(np.arange(10)), second.scores(np.arange(10)))
 
 
 def test_random_scores_look_uniform_and_independent() -> None:
-    scores = Random(400, 500, 0).scores(np.arange(400)).astype(np.float64)
+    scores = Random(np.arange(400), 500, 0).scores(np.arange(400)).astype(np.float64)
     assert scores.min() >= 0
     assert scores.max() < 1
     histogram = np.histogram(scores, 20, (0, 1))[0]
@@ -117,9 +117,10 @@ def test_random_scores_look_uniform_and_independent() -> None:
 
 def test_random_ranks_are_uniform_and_follow_the_seed() -> None:
     histories = histories_of(*([[u % 7, 8 + u % 5, 20 + u % 3] for u in range(3000)]))
-    queries = held_out(histories, "test")
+    split = leave_one_out(histories)
+    queries = held_out(split, "test")
     first, again, other = (
-        rank_targets(baseline("random", histories, queries.earlier, 100, seed=seed), queries.earlier, queries.targets)
+        rank_targets(baseline("random", split, queries, 100, seed=seed), queries.earlier, queries.targets)
         for seed in (0, 0, 1)
     )
     assert np.array_equal(first.greater, again.greater)
@@ -133,10 +134,10 @@ def test_co_occurrence_finds_a_rule_that_popularity_cannot() -> None:
     rng = np.random.default_rng(2)
     users = [np.repeat(2 * rng.permutation(40)[:4], 2) + np.tile([0, 1], 4) for _ in range(500)]
     histories = histories_of(*(u.tolist() for u in users))
-    queries = held_out(histories, "test")
+    queries = held_out(leave_one_out(histories), "test")
     hits = {}
     for name in ("popularity", "co-occurrence"):
-        scorer = baseline(name, histories, queries.earlier, 80)
+        scorer = baseline(name, leave_one_out(histories), queries, 80)
         hits[name] = hit_rate(rank_targets(scorer, queries.earlier, queries.targets), 1).mean()
     assert hits["co-occurrence"] > 0.9
     assert hits["popularity"] < 0.1

@@ -4,6 +4,7 @@ import torch
 
 from small_runs import csr
 from tcf.data.ragged import offsets_from
+from tcf.data.split import leave_one_out
 from tcf.errors import DataError
 from tcf.train.batches import Batch
 from tcf.train.build import build_model
@@ -56,7 +57,7 @@ def test_users_have_an_embedding_each_whatever_they_read() -> None:
 
 def test_a_batch_of_pairs_reads_the_history_without_the_target() -> None:
     """Training parts: 0 1 2 1 of user 0, 3 of user 1 (no target), 4 4 of user 2; of each pair the rest is read."""
-    data = TrainingData.build(csr([[0, 1, 2, 1, 9, 9], [3, 9, 9], [4, 4, 9, 9]]), 10, 20)
+    data = TrainingData.build(leave_one_out(csr([[0, 1, 2, 1, 9, 9], [3, 9, 9], [4, 4, 9, 9]])), 10, 20)
     config = TrainConfig(backbone="dssm", user_tower="history", items="id", width=4)
     model = build_model(config, 10, 3, None, CPU)
     vectors = model.item_vectors()

@@ -7,6 +7,7 @@ import torch
 
 from small_runs import csr, walks
 from tcf.data.dataset import Histories
+from tcf.data.split import leave_one_out
 from tcf.train import loop
 from tcf.train.assemble import feed_of
 from tcf.train.build import build_model
@@ -22,7 +23,7 @@ def trainer_of(**settings: Any) -> loop.Trainer:
     """A trainer of the walks by ids."""
     usual: dict[str, Any] = {"items": "id", "width": 8, "dropout": 0.0, "devices": "cpu"}
     config = TrainConfig(**(usual | settings))
-    data = TrainingData.build(csr(walks()), 30, config.history)
+    data = TrainingData.build(leave_one_out(csr(walks())), 30, config.history)
     loss = build_loss(config, data, DEVICE)
     model = build_model(config, 30, 60, None, DEVICE)
     return loop.Trainer(model, loss, feed_of(config, data, None, loss, DEVICE), config, DEVICE)
@@ -41,14 +42,14 @@ def test_validation_by_hand() -> None:
             return np.ones((2, 1), np.float32)
 
     histories = Histories(np.array([0, 5, 9]), np.array([9, 10, 11, 1, 3, 5, 6, 0, 1], np.int32))
-    metrics = Validation.build(histories, 2).measure(Constant(), "cpu")  # type: ignore[arg-type]
+    metrics = Validation.build(leave_one_out(histories), 2).measure(Constant(), "cpu")  # type: ignore[arg-type]
     # User 0 has seen 9, 10 and 11; 2 to 8 are above target 1. User 1 has seen 5 and 6; nine others are above target 0.
     assert metrics.hr == pytest.approx(1.0)
     assert metrics.ndcg == pytest.approx((1 / math.log2(9) + 1 / math.log2(11)) / 2)
 
 
 def test_a_sample_of_the_validation_users() -> None:
-    whole = Validation.build(csr(walks()), 5)
+    whole = Validation.build(leave_one_out(csr(walks())), 5)
     some = whole.sample(7, seed=3)
     assert len(some.users) == len(some.targets) == 7
     assert some.users.tolist() == sorted({*some.users.tolist()})

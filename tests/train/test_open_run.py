@@ -47,7 +47,7 @@ def run(dataset: Dataset, tmp_path: Path) -> Path:
 
 def test_an_opened_run_repeats_its_validation(run: Path, dataset: Dataset) -> None:
     opened = open_run(run, device="cpu")
-    queries = held_out(dataset.histories, "validation")
+    queries = held_out(dataset.split, "validation")
     states, vectors = opened.user_states(np.arange(60), queries.earlier), opened.item_vectors()
     assert (states.shape, vectors.shape) == ((60, 16), (30, 16))
     assert states.dtype == vectors.dtype == np.float32
@@ -199,7 +199,7 @@ def test_what_was_fitted_is_read_and_never_fitted_again(
         "cache.2.mean": (5,),
         "cache.2.map": (5, width),
     }
-    queries = held_out(dataset.histories, "validation")
+    queries = held_out(dataset.split, "validation")
     monkeypatch.setattr(inputs_module, "fit_projections", None)
     opened = open_run(done.path, device="cpu")
     scorer = InnerProduct(Catalogue.build(opened.item_vectors()), opened.user_states(np.arange(60), queries.earlier))
@@ -279,7 +279,7 @@ def test_an_interrupted_training_goes_on_with_what_it_had_fitted(
 def test_every_kind_of_model_repeats_its_validation(settings: dict[str, Any], dataset: Dataset, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=1, **settings)
     path = train(data=dataset.path, caches=[tmp_path / "cache"], out=tmp_path / "run", config=config).path
-    opened, queries = open_run(path, device="cpu"), held_out(dataset.histories, "validation")
+    opened, queries = open_run(path, device="cpu"), held_out(dataset.split, "validation")
     scorer = InnerProduct(Catalogue.build(opened.item_vectors()), opened.user_states(np.arange(60), queries.earlier))
     means = summary(rank_targets(scorer, queries.earlier, queries.targets))
     assert means["hr@10"] == opened.manifest.facts["hr@10"]

@@ -102,7 +102,7 @@ def test_a_failure_before_training_leaves_no_folder(run_train: Train, tmp_path: 
     bad = make_cache(tmp_path, other, np.full((4, 3), np.inf, np.float32), name="bad", pooling="first")
     with pytest.raises(CacheError, match="finite"):
         run_train(data=other.path, cache=bad.path)
-    short = make_dataset(tmp_path, [[0, 1, 2, 3], [0, 1]], [f"new {i}" for i in range(4)], name="short")
-    with pytest.raises(DataError, match="expected 3 items or more a user, found 2 of user 1"):
+    short = make_dataset(tmp_path, [[0, 1, 2], [0, 1]], [f"new {i}" for i in range(4)], name="short")
+    with pytest.raises(DataError, match="two training items"):
         run_train(data=short.path, items="id")
     assert not (tmp_path / "run").exists()

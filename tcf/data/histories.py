@@ -1,0 +1,85 @@
+"""Every user's items in one array: what a dataset holds of its users, and how parts of it are cut out.
+
+Shapes: n_users users, nnz items of all histories, k histories cut out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.data.ragged import offsets_from, spans
+from tcf.errors import DataError
+
+__all__ = ["Histories", "latest", "occurrences"]
+
+_AT_ONCE = 1 << 22  # items that are widened to 8 bytes at once
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Every user's items, oldest first, in CSR form: user u has items[offsets[u]:offsets[u + 1]].
+
+    Attributes:
+        offsets: (n_users + 1,) int64, starts at 0, never falls.
+        items: (nnz,) int32 item indices.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        """Check the CSR form.
+
+        Raises:
+            DataError: types, order or length do not fit.
+        """
+        types_fit = self.offsets.dtype == np.int64 and self.items.dtype == np.int32
+        if not types_fit or (self.offsets.ndim, self.items.ndim) != (1, 1):
+            raise DataError(
+                f"histories: expected int64 offsets and int32 items of one axis, found {self.offsets.dtype} "
+                f"{self.offsets.shape}, {self.items.dtype} {self.items.shape}; prepare the dataset anew"
+            )
+        falls = bool((np.diff(self.offsets) < 0).any())
+        if not len(self.offsets) or self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or falls:
+            raise DataError("histories: offsets do not divide the items; prepare the dataset anew")
+
+    def __len__(self) -> int:
+        """Number of users."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Items a user, (n_users,)."""
+        return np.diff(self.offsets)
+
+    def of(self, user: int) -> npt.NDArray[np.int32]:
+        """One user's items, oldest first."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def slice(self, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> "Histories":
+        """The histories made of items[starts[u]:stops[u]], for any number of users.
+
+        Args:
+            starts: (k,) first position of each, into `items`.
+            stops: (k,) one past the last position of each.
+        """
+        lengths = stops - starts
+        return Histories(offsets_from(lengths), self.items[spans(starts, lengths)])
+
+    def take(self, users: npt.NDArray[np.int64]) -> "Histories":
+        """The histories of these users, in the order given."""
+        return self.slice(self.offsets[users], self.offsets[users + 1])
+
+
+def latest(histories: Histories, most: int) -> Histories:
+    """Every user's last `most` items."""
+    return histories.slice(np.maximum(histories.offsets[:-1], histories.offsets[1:] - most), histories.offsets[1:])
+
+
+def occurrences(items: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.int64]:
+    """How often each item occurs, (n_items,), without a copy of all items in 8 bytes."""
+    counts = np.zeros(n_items, np.int64)
+    for start in range(0, len(items), _AT_ONCE):
+        counts += np.bincount(items[start : start + _AT_ONCE], minlength=n_items)
+    return counts

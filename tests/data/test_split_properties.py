@@ -1,0 +1,203 @@
+"""What holds of every selection and every split, and the same worked out by plain Python, one user after the other."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from small_logs import Events, asked, histories_left, log_of, recbole_folder, trained_on
+from small_raw import histories_of, texts_of
+from tcf.config import PrepareConfig
+from tcf.data.dataset import Dataset
+from tcf.data.prepare import prepare
+from tcf.data.raw import RawLog
+from tcf.data.select import Selected, select
+from tcf.errors import ConfigError, DataError
+
+ITEMS = list("abcdefg")
+events_of_a_user = st.lists(st.tuples(st.sampled_from(ITEMS), st.integers(0, 30)), min_size=2, max_size=10).map(
+    lambda events: sorted(events, key=lambda event: event[1])
+)
+logs = st.dictionaries(st.sampled_from([f"u{n}" for n in range(12)]), events_of_a_user, min_size=4)
+filters = st.fixed_dictionaries(
+    {
+        "min_history": st.integers(3, 4),
+        "max_history": st.none() | st.integers(4, 9),
+        "keep_last": st.integers(3, 8),
+        "min_item_count": st.none() | st.integers(1, 4),
+        "sample_users": st.none() | st.integers(1, 4),
+        "seed": st.integers(0, 3),
+    }
+)
+times = st.fixed_dictionaries(
+    {"split": st.just("time"), "test_from": st.just("20"), "validation_from": st.integers(8, 18).map(str)}
+)
+splits = st.just({"split": "leave-one-out"}) | times
+
+
+def selected(events: Events, settings: dict[str, Any]) -> tuple[RawLog, Selected] | None:
+    """None if nothing is left, or too little for a sample or a part."""
+    log = log_of(events, ITEMS)
+    try:
+        return log, select(log, PrepareConfig(**settings), Path("raw"))
+    except (ConfigError, DataError):
+        return None
+
+
+def until_target(events: list[tuple[str, int]], settings: dict[str, Any]) -> list[tuple[str, int]]:
+    late = [place for place, (_, time) in enumerate(events) if settings["split"] == "time" and time >= 20]
+    return events[: late[0] + 1] if late else events
+
+
+def expected(events: Events, users: list[str], settings: dict[str, Any]) -> dict[str, list[tuple[str, int]]]:
+    """What is left of sampled users, with the filters applied again and again until nothing changes."""
+    left = {user: list(events[user]) for user in users}
+    while True:
+        left = {u: rows for u, rows in left.items() if len(until_target(rows, settings)) >= settings["min_history"]}
+        kept = {u: until_target(rows, settings)[-settings["keep_last"] :] for u, rows in left.items()}
+        counts = Counter(item for rows in kept.values() for item, _ in rows)
+        rare = {item for item, count in counts.items() if count < (settings["min_item_count"] or 0)}
+        if not rare:
+            return kept
+        left = {u: [row for row in rows if row[0] not in rare] for u, rows in left.items()}
+
+
+@settings(deadline=None, max_examples=150)
+@given(events=logs, filters=filters, split=splits)
+def test_a_selection_is_what_plain_python_makes_of_it(
+    events: Events, filters: dict[str, Any], split: dict[str, Any]
+) -> None:
+    config = {**filters, **split}
+    done = selected(events, config)
+    sample = selected(events, {**config, "split": "leave-one-out", "test_from": None, "validation_from": None})
+    if done is None or (config["split"] == "time" and sample is None):
+        return
+    log, found = done
+    lengths = {user: len(until_target(list(rows), config)) for user, rows in events.items()}
+    most = config["max_history"] or 99
+    eligible = [user for user in events if config["min_history"] <= lengths[user] <= most]
+    if config["sample_users"] is not None:
+        # The sample itself: without the filter that comes after it.
+        unfiltered = selected(events, {**config, "min_item_count": None})
+        assert unfiltered is not None
+        sampled = [str(log.user_ids[user].as_py()) for user in unfiltered[1].users.tolist()]
+        assert set(sampled) <= set(eligible)
+        assert len(sampled) == config["sample_users"]
+        eligible = sampled
+    wanted = expected(events, eligible, config)
+    assert histories_left(found, log) == {user: [item for item, _ in rows] for user, rows in wanted.items()}
+    assert list(histories_left(found, log)) == [user for user in events if user in wanted]
+    kept = {item for rows in wanted.values() for item, _ in rows}
+    assert [ITEMS[row] for row in found.items.tolist()] == [item for item in ITEMS if item in kept]
+    _check_parts(log, found, wanted, config)
+    _check_counts(found, events, wanted)
+
+
+def _check_parts(log: RawLog, found: Selected, kept: dict[str, list[tuple[str, int]]], config: dict[str, Any]) -> None:
+    validation, test = asked(found, log, "validation"), asked(found, log, "test")
+    trained = trained_on(found, log)
+    for user, rows in kept.items():
+        names = [item for item, _ in rows]
+        if config["split"] == "leave-one-out":
+            assert trained[user] == names[:-2]
+            assert validation[user] == (names[:-2], names[-2])
+            assert test[user] == (names[:-1], names[-1])
+            continue
+        early = [item for item, time in rows if time < int(config["validation_from"])]
+        between = [item for item, time in rows if int(config["validation_from"]) <= time < 20]
+        late = [item for item, time in rows if time >= 20]
+        assert len(late) <= 1  # so no training event is after any test event
+        assert trained[user] == early
+        assert validation.get(user) == ((early, between[0]) if early and between else None)
+        assert test.get(user) == ((early + between, late[0]) if late else None)
+
+
+def _check_counts(found: Selected, events: Events, kept: dict[str, list[tuple[str, int]]]) -> None:
+    """Every user, item and interaction is kept or counted once."""
+    dropped = Counter(found.dropped)
+    users = (
+        "users_below_min_history",
+        "users_above_max_history",
+        "users_not_sampled",
+        "users_short_without_rare_items",
+    )
+    assert len(events) == len(kept) + sum(dropped[reason] for reason in users)
+    assert sum(map(len, events.values())) == sum(map(len, kept.values())) + sum(
+        number for reason, number in dropped.items() if reason.startswith("interactions_")
+    )
+    assert len(ITEMS) == len(found.items) + dropped["items_never_seen"] + dropped["items_below_min_item_count"]
+    assert min(dropped.values(), default=1) > 0
+
+
+@settings(deadline=None, max_examples=100)
+@given(events=logs, filters=filters, split=splits, fewest=st.integers(2, 4))
+def test_warm_subsets_are_warm_and_as_if_the_rest_had_never_been(
+    events: Events, filters: dict[str, Any], split: dict[str, Any], fewest: int
+) -> None:
+    config = {**filters, **split, "min_item_count": fewest, "max_history": None, "sample_users": None}
+    done = selected(events, config)
+    if done is None:
+        return
+    log, found = done
+    histories = histories_left(found, log)
+    counts = Counter(item for items in histories.values() for item in items)
+    assert min(counts.values()) >= fewest
+    assert min(map(len, histories.values())) >= min(config["min_history"], config["keep_last"])
+    never_seen = set(ITEMS) - set(counts)
+    rest = {u: [row for row in events[u] if row[0] not in never_seen] for u in histories}
+    again = selected(rest, {**config, "min_item_count": None})
+    assert again is not None
+    assert histories_left(again[1], again[0]) == histories
+    assert trained_on(again[1], again[0]) == trained_on(found, log)
+    assert asked(again[1], again[0], "test") == asked(found, log, "test")
+
+
+def prepared(path: Path, lines: list[tuple[str, str, int]], config: dict[str, Any], name: str) -> Dataset | None:
+    raw = recbole_folder(path / f"{name}-raw", lines, ITEMS)
+    try:
+        return prepare("recbole", raw, path / name, PrepareConfig(**config))
+    except (ConfigError, DataError):
+        return None
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=logs, filters=filters, split=splits, draw=st.randoms(use_true_random=False))
+def test_the_order_of_rows_decides_only_the_order_of_users(
+    tmp_path_factory: pytest.TempPathFactory, events: Events, filters: dict[str, Any], split: dict[str, Any], draw: Any
+) -> None:
+    config = {**filters, **split, "sample_users": None}
+    path = tmp_path_factory.mktemp("orders")
+    by_user = [[(user, item, time) for item, time in rows] for user, rows in events.items()]
+    first = prepared(path, [row for rows in by_user for row in rows], config, "first")
+    # Another interleaving of the users, which leaves each one's rows in their order.
+    turns = [place for place, rows in enumerate(by_user) for _ in rows]
+    draw.shuffle(turns)
+    rest = [iter(rows) for rows in by_user]
+    second = prepared(path, [next(rest[place]) for place in turns], config, "second")
+    if first is None or second is None:
+        assert first is second
+        return
+    assert histories_of(first) == histories_of(second)
+    assert list(texts_of(first).items()) == list(texts_of(second).items())
+    assert texts_of(first) == {item: f"Text of {item}" for item in ITEMS if item in texts_of(first)}
+    assert first.training_interactions.tolist() == second.training_interactions.tolist()
+    assert {**first.statistics, "history_lengths": 0} == {**second.statistics, "history_lengths": 0}
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=logs, filters=filters, split=splits)
+def test_the_same_settings_give_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, events: Events, filters: dict[str, Any], split: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.mktemp("bytes")
+    lines = [(user, item, time) for user, rows in events.items() for item, time in rows]
+    first, second = (prepared(path, lines, {**filters, **split}, name) for name in ("first", "second"))
+    if first is None or second is None:
+        assert first is second
+        return
+    names = sorted(file.name for file in first.path.iterdir())
+    assert names == sorted(file.name for file in second.path.iterdir())
+    assert all((first.path / name).read_bytes() == (second.path / name).read_bytes() for name in names)

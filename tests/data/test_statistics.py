@@ -1,0 +1,35 @@
+"""Counts of a dataset, by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from small_runs import csr
+from tcf.data.split import by_time, leave_one_out
+from tcf.data.statistics import statistics_of
+
+TEXTS = pa.array(["one", "two", "one", "three"], pa.large_string())
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4, 5, 100])
+def test_repeats_are_counted_some_users_at_a_time(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr("tcf.data.statistics._AT_ONCE", at_once)
+    # Two repeats of user 0, none of the others, who have the same items.
+    split = leave_one_out(csr([[0, 1, 0, 0, 2], [0, 1, 2], [], [2, 1, 0], [3]]))
+    assert statistics_of(split, TEXTS, {})["repeated_interactions"] == 2
+
+
+def test_parts_of_a_split_by_time() -> None:
+    # Validation from 10, test from 20.
+    split = by_time(csr([[0, 1, 2, 3], [1, 2], [0]]), np.array([1, 10, 11, 20, 10, 20, 5]), 10, 20)
+    found = statistics_of(split, TEXTS, {"reason": 1})
+    assert {**found["split"], "kind": "any"} == {
+        "kind": "any",
+        "training": 2,
+        "training_users": 2,
+        "validation": 1,  # not the first item of user 1
+        "test": 2,
+        "between": 1,
+        "targets_without_earlier_items": 1,
+    }
+    assert (found["items_without_training"], found["duplicate_texts"], found["skipped"]) == (3, 1, {"reason": 1})

@@ -1,0 +1,39 @@
+"""What training sees, and what it says of those whom it does not see."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from small_runs import make_dataset
+from tcf.train.assemble import rows_of, training_data
+from tcf.train.inputs import Inputs
+from tcf.train_config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        ({}, 2),
+        ({"backbone": "dssm"}, 5),
+        ({"backbone": "dssm", "user_tower": "history"}, 5),
+    ],
+)
+def test_users_without_a_target_are_counted_and_said_for_every_backbone(
+    settings: dict[str, Any], rows: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Less the last two items, users 0 and 1 have two and three training items; users 2 and 3 have one."""
+    histories = [[0, 1, 2, 3], [3, 2, 1, 0, 2], [1, 2, 3], [0, 3, 2]]
+    make_dataset(tmp_path, histories, [f"text {i}" for i in range(4)])
+    config = TrainConfig(items="id", **settings)
+    data = training_data(Inputs.open("id", tmp_path / "data", ()), config)
+    assert data.left_out == 2
+    said = capsys.readouterr().err
+    assert said == "2 of 4 users have fewer than two training items: no target, left out of training\n"
+    assert len(rows_of(config, data)) == rows
+
+
+def test_nothing_is_said_where_everybody_has_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_dataset(tmp_path, [[0, 1, 2, 3], [3, 2, 1, 0]], [f"text {i}" for i in range(4)])
+    assert training_data(Inputs.open("id", tmp_path / "data", ()), TrainConfig(items="id")).left_out == 0
+    assert capsys.readouterr().err == ""
