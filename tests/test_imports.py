@@ -15,14 +15,36 @@ ROOT = Path(tcf.__file__).parent
 # From the bottom up. A part may import the parts of lower layers; the parts of one layer know nothing of one another,
 # except in the layers of single files, where `OPEN` allows it.
 LAYERS = (
-    ("errors", "files", "manifest", "config", "settings_fields", "train_config", "progress", "ahead", "channel"),
-    ("assets", "obtain", "fetch", "hub", "grouplens"),
+    (
+        "errors",
+        "files",
+        "manifest",
+        "memory",
+        "config",
+        "settings_fields",
+        "train_config",
+        "progress",
+        "ahead",
+        "channel",
+    ),
+    (
+        "assets",
+        "dataset_assets",
+        "obtain",
+        "fetch",
+        "hub",
+        "grouplens",
+        "web",
+        "download",
+        "partial",
+        "unpack",
+    ),
     ("data",),
     ("ranking", "models"),
     ("train", "extract"),
     ("evaluate",),
     ("launch",),
-    ("cli", "cli_cache", "cli_options", "cli_plan", "cli_runs", "cli_search"),
+    ("cli", "cli_cache", "cli_describe", "cli_options", "cli_plan", "cli_runs", "cli_search"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 OPEN = (0, 1, 7)
@@ -30,6 +52,7 @@ HEAVY = (
     "accelerate",
     "faiss",
     "huggingface_hub",
+    "matplotlib",
     "optuna",
     "pyarrow",
     "tensorboard",

@@ -53,14 +53,14 @@ class _Events:
         lines: (nnz,) int64, line numbers from 1.
         users: (nnz,) outside ids.
         items: (nnz,) outside ids.
-        times: (nnz,) int64 or float64; all equal where the file has none.
+        times: (nnz,) int64 or float64; None where the file has none.
     """
 
     path: Path
     lines: npt.NDArray[np.int64]
     users: "pa.LargeStringArray"
     items: "pa.LargeStringArray"
-    times: npt.NDArray[Any]
+    times: npt.NDArray[Any] | None
 
 
 def recbole_files(folder: Path) -> tuple[Path, Path]:
@@ -98,9 +98,9 @@ def read_recbole(folder: Path, *, bad_rows: Literal["error", "skip"], template: 
     items_file, interactions_file = read_text_file(items_path), read_text_file(interactions_path)
     items = _read_items(items_file, template, bad)
     events = _read_events(interactions_file, bad)
-    users, offsets, found = _by_user(events, items, bad)
+    users, offsets, found, times = _by_user(events, items, bad)
     files = {file.path.name: file.sha256 for file in (interactions_file, items_file)}
-    return RawLog(items.ids, items.texts, users, offsets, found, bad.skipped, files)
+    return RawLog(items.ids, items.texts, users, offsets, found, bad.skipped, files, times)
 
 
 def _read_items(file: TextFile, template: Template | None, bad: BadRows) -> Items:
@@ -114,23 +114,26 @@ def _read_items(file: TextFile, template: Template | None, bad: BadRows) -> Item
 
 def _read_events(file: TextFile, bad: BadRows) -> _Events:
     table = _table(file, _columns(file, ("user_id", "item_id")), bad)
-    times, timed = _times(table, bad)
+    times = _times(table)
+    timed = np.ones(len(table.rows), bool) if times is None else _timed(table, times, bad)
     users, items = (select_strings(table.column(name), timed) for name in ("user_id", "item_id"))
     rows = Pairs(file.path, table.rows.lines[timed], users, items)
     no_id = empty(users) | empty(items)
     rows = rows.without(no_id, "empty_id", "a user id and an item id", bad)
-    return _Events(file.path, rows.lines, rows.ids, rows.values, times[timed][~no_id])
+    return _Events(file.path, rows.lines, rows.ids, rows.values, None if times is None else times[timed][~no_id])
 
 
 def _by_user(
     events: _Events, items: Items, bad: BadRows
-) -> tuple["pa.LargeStringArray", npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Users in the order of their first line, and their events as positions in the items, oldest first, in CSR form."""
+) -> tuple["pa.LargeStringArray", npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64] | None]:
+    """Users in the order of their first line; their events, in CSR form, oldest first, as item positions; times."""
     encoded = events.users.dictionary_encode()
     found, known = find_items(events.items, items, events.path, lambda at: events.lines[at], bad)
     owners = np.asarray(encoded.indices)[known]
-    order = np.lexsort((events.times[known], owners))  # stable
-    return encoded.dictionary, offsets_of(owners, len(encoded.dictionary)), found[known][order]
+    times = np.zeros(len(owners), np.int64) if events.times is None else events.times[known]
+    order = np.lexsort((times, owners))  # stable
+    when = None if events.times is None else _whole(times[order])
+    return encoded.dictionary, offsets_of(owners, len(encoded.dictionary)), found[known][order], when
 
 
 def _columns(file: TextFile, needed: Sequence[str]) -> tuple[str, ...]:
@@ -174,26 +177,37 @@ def _table(file: TextFile, columns: tuple[str, ...], bad: BadRows) -> _Table:
     return _Table(columns, read_rows(body, len(columns), f"one for each of {', '.join(columns)}", bad))
 
 
-def _times(table: _Table, bad: BadRows) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Timestamps and which of them are finite numbers, (n_rows,) both; all 0 where there is no such column."""
-    if "timestamp" not in table.columns:
-        return np.zeros(len(table.rows), np.int64), np.ones(len(table.rows), bool)
-    written = table.column("timestamp")
-    times = _numbers(written)
-    usable = np.isfinite(times)
-    wrong = np.flatnonzero(~usable)
+def _times(table: _Table) -> npt.NDArray[Any] | None:
+    """Timestamps, (n_rows,), NaN or infinite where they are no numbers; None where there is no such column."""
+    return _numbers(table.column("timestamp")) if "timestamp" in table.columns else None
+
+
+def _timed(table: _Table, times: npt.NDArray[Any], bad: BadRows) -> npt.NDArray[np.bool_]:
+    """Which rows have a finite time, (n_rows,); the others are refused."""
+    usable: npt.NDArray[np.bool_] = np.isfinite(times)
+    written, wrong = table.column("timestamp"), np.flatnonzero(~usable)
     lines = table.rows.lines[wrong]
     expected = "a number in column timestamp"
     bad.refuse("bad_timestamp", table.rows.path, lines, expected, lambda index: repr(written[wrong[index]].as_py()))
-    return times, usable
+    return usable
+
+
+def _whole(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Times without their fractions, rounded down, so that they still never fall within a user."""
+    if times.dtype == np.int64:
+        return np.asarray(times, np.int64)
+    # The largest float64 below 2^63; what lies beyond has no place in int64.
+    largest = np.nextafter(2.0**63, 0)
+    return np.asarray(np.clip(np.floor(times), -(2.0**63), largest), np.int64)
 
 
 def _numbers(written: "pa.LargeStringArray") -> npt.NDArray[Any]:
     """Numbers as int64 where all are whole, since float64 would merge times in nanoseconds; NaN for what is none."""
-    for kind in (pa.int64(), pa.float64()):
-        try:
-            return np.asarray(pc.cast(written, kind))
-        except pa.ArrowInvalid:
-            continue
+    if not pc.any(pc.match_substring(written, "x", ignore_case=True)).as_py():  # which a cast takes for hexadecimal
+        for kind in (pa.int64(), pa.float64()):
+            try:
+                return np.asarray(pc.cast(written, kind))
+            except pa.ArrowInvalid:
+                continue
     numeric = pc.match_substring_regex(written, _NUMBER)
     return np.asarray(pc.cast(pc.if_else(numeric, written, "nan"), pa.float64()))
