@@ -16,6 +16,8 @@ _LABEL_WIDTH = 24
 _COUNTS = ("users", "items", "interactions", "repeated_interactions", "items_without_training", "duplicate_texts")
 _SUMMARIES = ("history_lengths", "text_lengths")
 _PARTS = ("training", "validation", "test")
+_MORE_OF_SPLIT = ("training_users", "between", "targets_without_earlier_items")
+_DATES = ("first", "validation_from", "test_from", "last")
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def render(description: Mapping[str, Any]) -> str:
         *(_line(key.replace("_", " "), f"{description[key]:,}") for key in _COUNTS),
         _line("history lengths", _spread(description["history_lengths"], "items")),
         _line("text lengths", _spread(description["text_lengths"], "characters")),
-        _line("split", f"{split['kind']}: " + ", ".join(f"{split[part]:,} {part}" for part in _PARTS)),
+        *_split(split),
         *_skipped(description["skipped"]),
     ]
     for example in description["examples"]:
@@ -64,14 +66,15 @@ def _check_complete(dataset: Dataset) -> None:
         if not isinstance(found, Mapping):
             raise _incomplete(dataset, f"facts.{name}")
         parts[name] = found
-    wanted = [("facts", key) for key in _COUNTS] + [("split", key) for key in _PARTS]
+    wanted = [("facts", key) for key in _COUNTS] + [("split", key) for key in (*_PARTS, *_MORE_OF_SPLIT)]
     wanted += [(summary, key) for summary in _SUMMARIES for key in ("min", "median", "mean", "max")]
     wanted += [("skipped", reason) for reason in parts["skipped"]]
     for part, key in wanted:
         if not isinstance(parts[part].get(key), int | float):
             raise _incomplete(dataset, f"facts.{key}" if part == "facts" else f"facts.{part}.{key}")
-    if not isinstance(parts["split"].get("kind"), str):
-        raise _incomplete(dataset, "facts.split.kind")
+    for key in ("kind", *(_DATES if parts["split"].get("kind") == "time" else ())):
+        if not isinstance(parts["split"].get(key), str):
+            raise _incomplete(dataset, f"facts.split.{key}")
 
 
 def _incomplete(dataset: Dataset, entry: str) -> DataError:
@@ -103,6 +106,20 @@ def _skipped(skipped: Mapping[str, int]) -> list[str]:
     width = max(len(f"{number:,}") for number in skipped.values())
     shown = [f"{number:>{width},}  {reason.replace('_', ' ')}" for reason, number in skipped.items()]
     return [_line("left out" if row == 0 else "", text) for row, text in enumerate(shown)]
+
+
+def _split(split: Mapping[str, Any]) -> list[str]:
+    """Kind, dates and interactions of the parts; users and targets where they do not follow from these."""
+    lines = [_line("split", f"{split['kind']}: " + ", ".join(f"{split[part]:,} {part}" for part in _PARTS))]
+    if split["kind"] != "time":
+        return lines
+    periods = (
+        f"training from {split['first']}, before {split['validation_from']}, of {split['training_users']:,} users",
+        f"validation from {split['validation_from']}, test from {split['test_from']} to {split['last']}",
+        f"{split['between']:,} in no part: read for the test, not trained on",
+        f"{split['targets_without_earlier_items']:,} targets without an earlier item: not asked about",
+    )
+    return lines + [_line("", period) for period in periods]
 
 
 def _shortened(text: str) -> str:

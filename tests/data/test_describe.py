@@ -67,6 +67,10 @@ def test_large_numbers_are_grouped_and_nothing_skipped_is_said(dataset: Dataset)
     assert "left out                nothing" in text
 
 
+COUNTS = ("training", "training_users", "validation", "test", "between", "targets_without_earlier_items")
+PARTS = {"kind": "leave-one-out", **dict.fromkeys(COUNTS, 1)}
+
+
 @pytest.mark.parametrize(
     ("changes", "entry"),
     [
@@ -74,7 +78,9 @@ def test_large_numbers_are_grouped_and_nothing_skipped_is_said(dataset: Dataset)
         ({"items": "4"}, "facts.items"),
         ({"split": []}, "facts.split"),
         ({"split": {"kind": "k", "training": 1, "validation": 2}}, "facts.split.test"),
-        ({"split": {"training": 1, "validation": 2, "test": 3}}, "facts.split.kind"),
+        ({"split": {**PARTS, "between": "1"}}, "facts.split.between"),
+        ({"split": {**PARTS, "kind": "time", "first": "1"}}, "facts.split.validation_from"),
+        ({"split": {**PARTS, "kind": None}}, "facts.split.kind"),
         ({"text_lengths": {"min": 1, "median": 1, "mean": "x", "max": 2}}, "facts.text_lengths.mean"),
         ({"skipped": {"reason": "many"}}, "facts.skipped.reason"),
         ({"skipped": None}, "facts.skipped"),

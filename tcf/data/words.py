@@ -1,0 +1,41 @@
+"""Texts as people compare them, without a language model: folded to one form, and divided into words."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["folded", "word_counts", "word_lengths"]
+
+# Scripts that are written without spaces: each of their characters counts as a word.
+_UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
+_NOT_OF_WORDS = r"[^\p{L}\p{M}\p{N}_]+"
+
+
+def folded(texts: "pa.LargeStringArray") -> "pa.LargeStringArray":
+    """Texts without differences of case, and with a single space for every run of white space, (n,)."""
+    return pa.array([" ".join(text.casefold().split()) for text in texts.to_pylist()], pa.large_string())
+
+
+def word_lengths(texts: "pa.LargeStringArray") -> npt.NDArray[np.int64]:
+    """Words of every text, (n,).
+
+    A word is a run of letters, digits and underscores; in scripts written without spaces it is a character.
+    """
+    spaced = _spaced(texts)
+    lengths = np.asarray(pc.list_value_length(pc.split_pattern(spaced, " ")), np.int64)
+    # A text without words is divided into one empty one.
+    return np.where(np.asarray(pc.equal(spaced, "")), 0, lengths)
+
+
+def word_counts(texts: "pa.LargeStringArray") -> "tuple[pa.LargeStringArray, npt.NDArray[np.int64]]":
+    """The distinct words of some texts, (n_words,), and how often each occurs in them, (n_words,)."""
+    words = pc.list_flatten(pc.split_pattern(_spaced(texts), " "))
+    counted = pc.value_counts(words.filter(pc.not_equal(words, "")))
+    return counted.field("values").cast(pa.large_string()), np.asarray(counted.field("counts"), np.int64)
+
+
+def _spaced(texts: "pa.LargeStringArray") -> "pa.LargeStringArray":
+    """The words of every text with one space between them."""
+    apart = pc.replace_substring_regex(texts, _UNSPACED, r" \1 ")
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(apart, _NOT_OF_WORDS, " "))
