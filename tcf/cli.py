@@ -1,6 +1,7 @@
 """The commands: each parses, makes one call and prints. Nothing heavy is imported before a command runs."""
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from tcf.cli_cache import CachesData, cache_app
+from tcf.cli_describe import describe_command, overlap_command
 from tcf.cli_options import JsonOption, as_json_text, as_lines, configured, inputs_of
 from tcf.cli_plan import plan_command
 from tcf.cli_runs import runs_command
@@ -62,41 +64,54 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @data_app.command("download")
-def data_download(name: Annotated[str, typer.Argument(help="Name of a dataset, such as ml-100k.")]) -> None:
-    """Fetch a named dataset's raw files and print the folder they are in."""
-    from tcf.assets import fetch_dataset
+def data_download(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a dataset: ml-100k, ml-1m, ml-20m, ml-25m, ml-32m, mind-small, mind-large, hm, "
+            "amazon-2018-CATEGORY or amazon-2023-CATEGORY, such as amazon-2018-video-games."
+        ),
+    ],
+    accept_licence: Annotated[
+        bool,
+        typer.Option(
+            "--accept-licence",
+            help="Accept the dataset's terms of use; without this they are shown, where there are any.",
+        ),
+    ] = False,
+) -> None:
+    """Fetch a named dataset's raw files and print the folder they are in; goes on where it was broken off."""
+    from tcf.assets import fetch_dataset, raw_format
 
-    print(fetch_dataset(name))
+    folder = fetch_dataset(name, accept_licence=accept_licence)
+    print(folder)
+    print(f"next: tcf data prepare {raw_format(name)} {shlex.quote(str(folder))} --out DATASET", file=sys.stderr)
 
 
 @data_app.command("prepare")
 @configured(PrepareConfig)
 def data_prepare(
     format: Annotated[
-        Literal["tcf", "recbole"],
-        typer.Argument(help="Format of the raw files: tcf (behaviors.tsv, items.tsv) or recbole (.inter, .item)."),
+        Literal["tcf", "recbole", "mind", "hm", "movielens", "amazon", "table"],
+        typer.Argument(
+            help="Format of the raw files: tcf (behaviors.tsv, items.tsv; NineRec), recbole (.inter, .item), mind (one "
+            "published folder or the folder of several), hm, movielens, amazon (as published) or table (any files of "
+            "events and items, whose columns options name)."
+        ),
     ],
     raw: Annotated[Path, typer.Argument(help="Folder with the raw files.")],
     out: Annotated[Path, typer.Option("--out", help="Dataset directory to make.")],
     config: PrepareConfig,
 ) -> None:
-    """Turn raw files into a dataset: filtered, indexed, split by leave-one-out."""
+    """Turn raw files into a dataset: filtered, indexed, split into training, validation and test."""
     from tcf.data.describe import describe, render
     from tcf.data.prepare import prepare
 
     print(render(describe(prepare(format, raw, out, config))))
 
 
-@data_app.command("describe")
-def data_describe(
-    dataset: Annotated[Path, typer.Argument(help="Dataset directory.")], as_json: JsonOption = False
-) -> None:
-    """Print what a dataset holds, and what was left out on the way."""
-    from tcf.data.dataset import open_dataset
-    from tcf.data.describe import describe, render
-
-    described = describe(open_dataset(dataset))
-    print(as_json_text(described) if as_json else render(described))
+data_app.command("describe")(describe_command)
+data_app.command("overlap")(overlap_command)
 
 
 @app.command("extract")
@@ -126,14 +141,43 @@ def extract_command(
 
 @app.command("convert")
 def convert_command(
-    source: Annotated[Path, typer.Argument(help="A .gguf file, or a folder with one.")],
-    out: Annotated[Path, typer.Option("--out", help="Model folder to make, in Hugging Face layout.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A .gguf file, or raw weights of OPT: a folder with metaseq's *-model_part-N.pt, with a NumPy file "
+            "for each tensor, or with pytorch_model*.bin; or a .pt file. With --verify alone: a folder made before."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Model folder to make, in Hugging Face layout.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", help="Folder with OPT's tokenizer, if it is not beside raw weights.")
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Check every byte and number of the folder made, and print one text's vector."),
+    ] = False,
 ) -> None:
     """Turn a model's raw weights into a folder that `tcf extract --model` reads."""
     from tcf.models.convert import convert
 
-    done = convert(source, out)
-    print(f"{done.folder}: {done.parameters} parameters, {done.dtype}{'' if done.made else ', there already'}")
+    if out is not None:
+        done = convert(source, out, tokenizer=tokenizer)
+        print(f"{done.folder}: {done.parameters} parameters, {done.dtype}{'' if done.made else ', there already'}")
+    elif not verify or tokenizer is not None:
+        raise ConfigError("--out: expected the model folder to make, found nothing; or pass --verify alone")
+    if verify:
+        _verify(source if out is None else out)
+
+
+def _verify(folder: Path) -> None:
+    from tcf.launch.sample_vector import SAMPLE, sample_vector
+    from tcf.models.convert_verify import verify_converted
+
+    found = verify_converted(folder)
+    print(f"{found.files} files as written, {found.tensors} tensors, {found.numbers} finite numbers")
+    vector = sample_vector(folder)
+    shown = " ".join(f"{number:.4f}" for number in vector[:6])
+    print(f"{SAMPLE!r}: {len(vector)} numbers, {shown} ...")
 
 
 @app.command("train")
@@ -146,7 +190,7 @@ def train_command(
         typer.Option(
             "--config",
             help="Settings, dataset and caches as in this file: a run's config.toml, or a search's best.toml. Options "
-            "given here override it.",
+            "given here override it; the word none unsets a number, as in --whiten none.",
         ),
     ] = None,
     data: CachesData = None,

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from tcf.errors import ModelError
+from tcf.errors import ConfigError, ModelError
 from tcf.files import check_destination, is_published, publishing, refuse_occupied, remove_leftovers
 from tcf.manifest import Format, Manifest, differences, read_manifest, seal, sha256_file
+from tcf.models.convert_layouts import Layout, recognise
+from tcf.models.convert_raw import open_raw, raw_digests, working, write_raw_model
+from tcf.models.convert_tokenizer import tokenizer_files
 from tcf.models.gguf_model import write_gguf_model
 
 __all__ = ["CONVERTED", "Converted", "convert"]
-
-Kind = Literal["gguf"]
 
 CONVERTED = Format(
     name="tcf-model",
@@ -20,7 +20,6 @@ CONVERTED = Format(
     made_by="tcf convert",
     required={"inputs.source": str, "config.kind": str, "facts.dtype": str, "facts.parameters": int},
 )
-_MAGIC = b"GGUF"
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,30 @@ class Converted:
     made: bool
 
 
-def convert(source: Path, out: Path) -> Converted:
+def convert(source: Path, out: Path, *, tokenizer: Path | None = None) -> Converted:
     """Convert a checkpoint to a model folder, or find that this was done already.
 
     Args:
-        source: a GGUF file, or a folder that holds exactly one.
+        source: a GGUF file or a folder that holds exactly one, or raw weights of OPT: metaseq's model-parallel files
+            (resharded or as they were handed out), one NumPy file a tensor, or Hugging Face `.bin` files.
         out: the folder to make.
+        tokenizer: a folder with the tokenizer of raw weights; None: it lies beside them.
 
     Raises:
-        ModelError: the source is no such file, is damaged, or holds a model that cannot be converted whole; or `out`
+        ConfigError: a tokenizer is given with a GGUF file, which has its own.
+        ModelError: the source is no such thing, is damaged, or holds a model that cannot be converted whole; or `out`
             was made from another one.
-        RunError: something else is at `out`, or it cannot be written.
+        RunError: something else is at `out`, it cannot be written, or another process is at work on it.
     """
-    kind, file = _recognised(source)
+    layout = recognise(source)
+    if layout.kind == "gguf":
+        if tokenizer is not None:
+            raise ConfigError(f"--tokenizer: expected with raw weights of OPT only, found {source}, which has its own")
+        return _convert_gguf(layout.files[0], out)
+    return _convert_raw(source, layout, out, tokenizer)
+
+
+def _convert_gguf(file: Path, out: Path) -> Converted:
     asked = {"source": sha256_file(file)}
     if is_published(out):
         return _converted(out, asked, made=False)
@@ -61,39 +71,29 @@ def convert(source: Path, out: Path) -> Converted:
     remove_leftovers(out.parent, out.name)
     # Two processes may convert at once, at a model's first use: the one that is later takes what the other made.
     with publishing(out, duplicate_is_harmless=True) as staging:
-        match kind:
-            case "gguf":
-                facts = write_gguf_model(file, staging)
-        seal(staging, CONVERTED, inputs=asked, config={"kind": kind}, facts=facts)
+        facts = write_gguf_model(file, staging)
+        seal(staging, CONVERTED, inputs=asked, config={"kind": "gguf"}, facts=facts)
     return _converted(out, asked, made=True)
 
 
-def _recognised(source: Path) -> tuple[Kind, Path]:
-    """What a source is, and the file to convert."""
-    if not source.exists():
-        raise ModelError(f"{source}: expected a GGUF file or a folder that holds one, found nothing; mend the path")
-    file = _only_gguf(source) if source.is_dir() else source
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(len(_MAGIC))
-    except OSError as error:
-        raise ModelError(
-            f"{file}: cannot be read ({error.strerror or error}); mend the path or its permissions"
-        ) from None
-    if start != _MAGIC:
-        found = f"one that begins with {start!r}" if start else "an empty one"
-        raise ModelError(f"{file}: expected a GGUF file (its first bytes are {_MAGIC!r}), found {found}; fetch it anew")
-    return "gguf", file
-
-
-def _only_gguf(folder: Path) -> Path:
-    files = sorted(folder.glob("*.gguf"))
-    if len(files) != 1:
-        names = ", ".join(file.name for file in files[:3]) or "none"
-        raise ModelError(
-            f"{folder}: expected exactly one .gguf file, found {len(files)} ({names}); name the file itself"
-        )
-    return files[0]
+def _convert_raw(source: Path, layout: Layout, out: Path, tokenizer: Path | None) -> Converted:
+    """Convert raw weights in a folder beside `out`, where an interrupted conversion is gone on with."""
+    there = is_published(out)
+    if not there:
+        refuse_occupied(out)
+        check_destination(out)
+        remove_leftovers(out.parent, out.name)
+        model = open_raw(source, layout, tokenizer)  # before the checksums, which take long: is it a whole model?
+    asked = raw_digests(layout, tokenizer_files(source, tokenizer))
+    if there:
+        return _converted(out, asked, made=False)
+    with working(out, asked) as work:
+        write_raw_model(model, work)
+        seal(work, CONVERTED, inputs=asked, config={"kind": layout.kind}, facts=model.facts)
+        with publishing(out) as staging:
+            staging.rmdir()
+            work.rename(staging)
+    return _converted(out, asked, made=True)
 
 
 def _converted(out: Path, asked: dict[str, str], *, made: bool) -> Converted:

@@ -178,17 +178,17 @@ def test_a_truncated_file_is_an_error_and_nothing_is_published(tmp_path: Path, f
 
 
 def test_what_is_no_gguf_file_is_refused(tmp_path: Path, file: Path) -> None:
-    with pytest.raises(ModelError, match=r"absent: expected a GGUF file or a folder that holds one, found nothing"):
+    with pytest.raises(ModelError, match=r"absent: expected a GGUF file, .* or a folder of such, found nothing"):
         convert(tmp_path / "absent", tmp_path / "out")
-    with pytest.raises(ModelError, match=r"expected exactly one \.gguf file, found 0 \(none\)"):
+    with pytest.raises(ModelError, match=r"expected a GGUF file, .*, found none of these; name"):
         convert(tmp_path, tmp_path / "out")
     (tmp_path / "a.gguf").write_bytes(b"")
     with pytest.raises(ModelError, match=r"a\.gguf: expected a GGUF file .*, found an empty one"):
         convert(tmp_path, tmp_path / "out")
-    (tmp_path / "b.gguf").write_bytes(b"PK\x03\x04 and so on")
-    with pytest.raises(ModelError, match=r"b\.gguf: expected a GGUF file .*begins with b'PK"):
+    (tmp_path / "b.gguf").write_bytes(b"Rar! and so on")
+    with pytest.raises(ModelError, match=r"b\.gguf: expected a GGUF file .*begins with b'Rar!'"):
         convert(tmp_path / "b.gguf", tmp_path / "out")
-    with pytest.raises(ModelError, match=r"expected exactly one \.gguf file, found 2 \(a\.gguf, b\.gguf\)"):
+    with pytest.raises(ModelError, match=r"expected a GGUF file, .*, found a\.gguf, b\.gguf; name"):
         convert(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
