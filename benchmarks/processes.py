@@ -24,6 +24,7 @@ class Ended:
     Attributes:
         status: its exit status; of one that was killed the signal, negative.
         seconds: from start to end.
+        cpu: seconds that processors worked for it, which other processes of the machine change little.
         peak: most bytes of memory that no file backs, anonymous and shared; looked at a hundred times a second, to the
             end or as long as was asked for.
         resident: most bytes of all memory, pages of files included, as the system counts it.
@@ -33,6 +34,7 @@ class Ended:
 
     status: int
     seconds: float
+    cpu: float
     peak: int
     resident: int
     output: str
@@ -68,23 +70,24 @@ def watch(
         began = time.monotonic()
         process = subprocess.Popen(command, stdout=output, stderr=errors, env={**os.environ, **(env or {})})
         try:
-            status, resident, peak = _await(process.pid, kill, until)
+            status, cpu, resident, peak = _await(process.pid, kill, until)
         except BaseException:
             process.kill()
             process.wait()
             raise
         process.returncode = status
         seconds = time.monotonic() - began
-    return Ended(status, seconds, peak, resident, out.read_text(encoding="utf-8"), log)
+    return Ended(status, seconds, cpu, peak, resident, out.read_text(encoding="utf-8"), log)
 
 
-def _await(pid: int, kill: Callable[[], bool] | None, until: Path | None) -> tuple[int, int, int]:
-    """Status, and the most resident and unbacked memory in bytes, of a child process."""
+def _await(pid: int, kill: Callable[[], bool] | None, until: Path | None) -> tuple[int, float, int, int]:
+    """Status, processor seconds, and the most resident and unbacked memory in bytes, of a child process."""
     peak = 0
     while True:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024, peak
+            cpu = usage.ru_utime + usage.ru_stime
+            return os.waitstatus_to_exitcode(status), cpu, usage.ru_maxrss * 1024, peak
         if until is None or not until.exists():
             peak = max(peak, _unbacked(pid))
         if kill is not None and kill():
