@@ -1,21 +1,23 @@
 """What `tcf convert` takes: time and peak memory on made-up raw weights of a published size of OPT.
 
-    python benchmarks/convert.py 6.7b FOLDER --parts 8
+    python benchmarks/convert.py 6.7b FOLDER --parts 2 --kill
 
-writes metaseq's model-parallel parts, about as large as the real ones, converts them in a process of its own, and prints
-its peak memory beside the size of a source file. FOLDER needs room for the model twice.
+writes metaseq's model-parallel parts, about as large as the real ones, converts them in a process of its own, and
+prints its peak memory beside the sizes of files. With --kill it converts once more, kills that, starts it
+again and compares the bytes. FOLDER needs room for the model twice.
 """
 
 import argparse
 import json
-import resource
 import shutil
-import subprocess
+import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from processes import Ended, expect, mib, table, watch
 
 from tcf.models.opt_sizes import opt_size
 
@@ -61,35 +63,64 @@ def part_of(name: str, parts: int, part: int) -> State:
     return state
 
 
+def write_raw(folder: Path, size: str, parts: int) -> None:
+    """Write the parts that are not there yet, and a tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in range(parts):
+        file = folder / f"reshard-model_part-{part}.pt"
+        if not file.is_file():
+            torch.save({"model": part_of(f"opt-{size}", parts, part)}, file)
+    (folder / "vocab.json").write_text(json.dumps({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "tokenizer_config.json").write_text(SETTINGS)
+
+
+def converted(raw: Path, out: Path, *, kill: bool = False) -> Ended:
+    """Convert; with `kill`, the process is killed a little after it has finished its second file of weights."""
+    second: list[float] = []
+
+    def is_time() -> bool:
+        done = list(out.parent.glob(f".{out.name}.*.convert/model-*.safetensors"))
+        if len(done) >= 2 and not second:
+            second.append(time.monotonic())
+        return bool(second) and time.monotonic() > second[0] + 2
+
+    command = [sys.executable, "-m", "tcf.cli", "convert", str(raw), "--out", str(out)]
+    ended = watch(command, log=out.parent / "log", kill=is_time if kill else None)
+    return ended.expect(-signal.SIGKILL if kill else 0)
+
+
+def files_of(out: Path) -> dict[str, Any]:
+    """The files of a converted model, with their checksums."""
+    files: dict[str, Any] = json.loads((out / "manifest.json").read_text())["files"]
+    return files
+
+
 def main() -> None:
     """Write, convert, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("size")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parts", type=int, default=8)
+    parser.add_argument("--kill", action="store_true", help="convert again, killed on the way, and compare the bytes")
     chosen = parser.parse_args()
     raw, out = chosen.folder / "raw", chosen.folder / "out"
-    raw.mkdir(parents=True, exist_ok=True)
-    for part in range(chosen.parts):
-        file = raw / f"reshard-model_part-{part}.pt"
-        if not file.is_file():
-            torch.save({"model": part_of(f"opt-{chosen.size}", chosen.parts, part)}, file)
-    (raw / "vocab.json").write_text(json.dumps({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}))
-    (raw / "merges.txt").write_text("#version: 0.2\n")
-    (raw / "tokenizer_config.json").write_text(SETTINGS)
+    write_raw(raw, chosen.size, chosen.parts)
     shutil.rmtree(out, ignore_errors=True)
-    start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "tcf.cli", "convert", str(raw), "--out", str(out)], check=True)
-    print(
-        json.dumps(
-            {
-                "seconds": round(time.monotonic() - start, 1),
-                "peak_gib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, 2),
-                "source_file_gib": round((raw / "reshard-model_part-0.pt").stat().st_size / 2**30, 2),
-                "source_gib": round(sum(file.stat().st_size for file in raw.glob("*.pt")) / 2**30, 2),
-            }
-        )
-    )
+    runs = {"whole": converted(raw, out)}
+    if chosen.kill:
+        files = files_of(out)
+        shutil.rmtree(out)
+        runs["killed"] = converted(raw, out, kill=True)
+        kept = len(list(chosen.folder.glob(".out.*.convert/model-*.safetensors")))
+        expect(not out.exists() and kept > 1, "nothing published, two files kept", f"{kept} kept")
+        runs["again"] = converted(raw, out)
+        expect(files_of(out) == files, "the same bytes after a kill", "other ones")
+    rows = [[name, f"{run.seconds:.0f}", f"{run.cpu:.0f}", mib(run.peak)] for name, run in runs.items()]
+    print(table(["run", "seconds", "of a processor", "peak anonymous and shared, MiB"], rows))
+    for name, files_there in (("source", raw.glob("*.pt")), ("result", out.glob("*.safetensors"))):
+        sizes = [file.stat().st_size for file in files_there]
+        print(f"{name}: {len(sizes)} files, {mib(sum(sizes))} MiB, the smallest {mib(min(sizes))} MiB")
 
 
 if __name__ == "__main__":

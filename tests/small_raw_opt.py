@@ -13,11 +13,12 @@ The layouts are written from what those programs do with the numbers, not from t
 import argparse
 import sys
 import types
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict  # noqa: UP035 -- as omegaconf saves it
 
 import numpy as np
 import torch
@@ -159,7 +160,9 @@ def settings_objects() -> Iterator[dict[str, Any]]:
     try:
         cfg = config()
         cfg.content = {"model": {"arch": "transformer_lm_megatron", "type": Any}, "task": Choice["LM"], "ref": dict}
-        yield {"cfg": cfg, "args": argparse.Namespace(decoder_layers=2, data=Path("/data"))}
+        cfg.metadata = {"key": Dict[str, Any], "resolver_cache": defaultdict(dict, {"a": {}})}  # noqa: UP006
+        arguments = argparse.Namespace(decoder_layers=2, data=Path("/data"), best=np.float64(2.5))
+        yield {"cfg": cfg, "args": arguments}
     finally:
         for name in names:
             del sys.modules[name]

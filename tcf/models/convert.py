@@ -7,7 +7,7 @@ from tcf.errors import ConfigError, ModelError
 from tcf.files import check_destination, is_published, publishing, refuse_occupied, remove_leftovers
 from tcf.manifest import Format, Manifest, differences, read_manifest, seal, sha256_file
 from tcf.models.convert_layouts import Layout, recognise
-from tcf.models.convert_raw import open_raw, raw_digests, working, write_raw_model
+from tcf.models.convert_raw import check_room, open_raw, raw_digests, working, write_raw_model
 from tcf.models.convert_tokenizer import tokenizer_files
 from tcf.models.gguf_model import write_gguf_model
 
@@ -84,6 +84,7 @@ def _convert_raw(source: Path, layout: Layout, out: Path, tokenizer: Path | None
         check_destination(out)
         remove_leftovers(out.parent, out.name)
         model = open_raw(source, layout, tokenizer)  # before the checksums, which take long: is it a whole model?
+        check_room(model, out)
     asked = raw_digests(layout, tokenizer_files(source, tokenizer))
     if there:
         return _converted(out, asked, made=False)

@@ -13,7 +13,7 @@ __all__ = ["Kind", "Layout", "recognise"]
 Kind = Literal["gguf", "metaseq", "numpy", "bin"]
 
 # Names of the published shards of OPT-175B: checkpoint_last-model_part-[0-7]-shard[0-123].pt (facebookresearch/metaseq
-# at 1a3c642, metaseq/scripts/download_opt175b.sh, line 9), and after resharding: reshard-model_part-0.pt (at 13351b2,
+# at 1a3c642, metaseq/scripts/download_opt175b.sh, line 8), and after resharding: reshard-model_part-0.pt (at 13351b2,
 # metaseq/scripts/reshard_mp.py, _save_shards_to_disk).
 _PART = re.compile(r"(?P<prefix>.+)-model_part-(?P<part>\d+)(?:-shard(?P<shard>\d+))?\.pt")
 _SHARD = re.compile(r"(?P<prefix>.+)-shard(?P<shard>\d+)\.pt")
@@ -64,6 +64,7 @@ def recognise(source: Path) -> Layout:
         )
     bins = tuple(file for file in names if re.fullmatch(r"pytorch_model.*\.bin", file.name))
     if bins:
+        _check_numbered(source, bins)
         return Layout("bin", (bins,))
     return _one_file(_only(source, names))
 
@@ -100,6 +101,14 @@ def _one_file(file: Path) -> Layout:
                 f"{file}: expected a GGUF file (its first bytes are {_GGUF!r}) or one of torch.save ({_ZIP!r}), found "
                 f"{found}; fetch it anew"
             )
+
+
+def _check_numbered(folder: Path, bins: Iterable[Path]) -> None:
+    """Refuse Hugging Face files of which one is missing; their names say how many there are."""
+    found = [(int(one[1]), int(one[2])) for file in bins if (one := re.search(r"-(\d+)-of-(\d+)\.bin$", file.name))]
+    for n in {n for _, n in found}:
+        for number in sorted(set(range(1, n + 1)) - {number for number, _ in found}):
+            raise ModelError(f"{folder}: expected {n} files of weights, found no number {number}; fetch it")
 
 
 def _parts(folder: Path, names: Iterable[Path], pattern: re.Pattern[str]) -> tuple[tuple[Path, ...], ...]:

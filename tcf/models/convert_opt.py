@@ -6,6 +6,7 @@ What is done with each tensor follows the published converters:
 - [hf] huggingface/transformers 4.40.0,
   src/transformers/models/opt/convert_opt_original_pytorch_checkpoint_to_pytorch.py
 - [flexgen] FlexGen 0.1.8, flexgen/opt_config.py
+- [reshard] facebookresearch/metaseq at 39976ff, metaseq/scripts/reshard_mp.py
 """
 
 import re
@@ -15,12 +16,12 @@ from dataclasses import dataclass
 import torch
 
 from tcf.errors import ModelError
-from tcf.models.convert_parts import Part
+from tcf.models.convert_parts import Part, RawParts
 from tcf.models.convert_stretches import Pieces, StoredTensor, are_equal, joined, largest_difference
 
 __all__ = ["Glued", "Spread", "glue"]
 
-# [hf] lines 46-51; [flexgen] lines 246 and 165 name the final norm as metaseq does.
+# [hf] lines 46-51; [flexgen] lines 164 and 246 name the final norm as metaseq does.
 _RENAMED = (
     (re.compile(r"^model\."), ""),
     (re.compile(r"^decoder\.project_(in|out)_dim\."), r"decoder.project_\1."),
@@ -66,26 +67,26 @@ class Glued:
     spread: Spread
 
 
-def glue(parts: Sequence[Part]) -> Glued:
+def glue(raw: RawParts) -> Glued:
     """Put the tensors of all parts together; only those that parts share, or that are tied, are read.
 
     Args:
-        parts: the tensors of each model-parallel part.
+        raw: the tensors of each model-parallel part.
 
     Raises:
         ModelError: a part lacks a tensor, has another shape or type, or a head of its own.
     """
-    named = [_renamed(part) for part in parts]
+    named = [_renamed(part) for part in raw.parts]
     _check_alike(named)
     weights: dict[str, Pieces] = {}
-    left_out: dict[str, str] = {}
+    left_out = dict.fromkeys(raw.beside, "no part of the model")
     shared: dict[str, list[StoredTensor]] = {}
     for name in named[0]:
         tensors = [part[name] for part in named]
         if _NO_WEIGHTS.fullmatch(name):
             left_out[name] = "no weight"
         elif name in _TIED:
-            _check_tied(name, joined(tensors), [part.get(_EMBEDDING) for part in named])
+            _check_tied(name, tensors, [part.get(_EMBEDDING) for part in named])
             left_out[name] = f"the numbers of {_EMBEDDING}"
         else:
             weights.update(_placed(name, tensors))
@@ -128,7 +129,9 @@ def _placed(name: str, tensors: Sequence[StoredTensor]) -> Iterator[tuple[str, P
     match _owner(name), name.rpartition(".")[2]:
         case "qkv_proj", _:
             yield from _taken_apart(name, tensors)
-        # Column-parallel: rows of weight and bias, [glue] lines 312-320; vocabulary: lines 331-332.
+        # Column-parallel: rows of weight and bias, [glue] lines 312-320; vocabulary: lines 331-332, with the
+        # rows that fill it up to a multiple of 8, which published models have too: 50,265 become 50,272 (metaseq at
+        # 21b2019, metaseq/tasks/language_modeling.py, `self.dictionary.pad_to_multiple_(8)`).
         case "q_proj" | "k_proj" | "v_proj" | "fc1" | "embed_tokens", _:
             yield name, Pieces(tuple(tensors))
         # Row-parallel: columns of the weight, [glue] lines 327-330. Its bias is each part's: lines 323-326.
@@ -172,13 +175,27 @@ def _taken_apart(name: str, tensors: Sequence[StoredTensor]) -> Iterator[tuple[s
         )
 
 
-def _check_tied(name: str, head: StoredTensor, embeddings: Sequence[StoredTensor | None]) -> None:
+def _check_tied(name: str, heads: Sequence[StoredTensor], embeddings: Sequence[StoredTensor | None]) -> None:
+    """Refuse a head that is not the embedding.
+
+    Parts may also have a range of its rows each: [reshard] gives every new part the head of the last old one
+    (`unsharded_dict[key] = value` for `output_projection`).
+    """
     there = [embedding for embedding in embeddings if embedding is not None]
-    if not there or not are_equal(head, joined(there)):
+    whole = joined(there) if there else None
+    if whole is None or not (are_equal(joined(heads), whole) or all(_is_range(head, whole) for head in heads)):
         raise ModelError(
-            f"{head.files[0]}: expected {name} to hold the numbers of {_EMBEDDING}, as in OPT, found others; "
+            f"{heads[0].files[0]}: expected {name} to hold the numbers of {_EMBEDDING}, as in OPT, found others; "
             "this is no OPT checkpoint"
         )
+
+
+def _is_range(head: StoredTensor, embedding: StoredTensor) -> bool:
+    """Whether a head is one of the equal ranges of rows that an embedding has."""
+    n_rows, total = head.shape[0], embedding.shape[0]
+    return n_rows > 0 and any(
+        are_equal(head, embedding.rows(start, start + n_rows)) for start in range(0, total - n_rows + 1, n_rows)
+    )
 
 
 def _spread(shared: Mapping[str, Sequence[StoredTensor]]) -> Spread:

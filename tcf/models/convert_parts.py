@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,39 @@ from tcf.models.convert_layouts import Layout
 from tcf.models.convert_pickles import read_torch_file
 from tcf.models.convert_stretches import StoredTensor, Stretch, joined
 
-__all__ = ["Part", "read_parts"]
+__all__ = ["Part", "RawParts", "read_parts"]
 
 Part = dict[str, StoredTensor]
+Shards = Sequence[tuple[Path, Part, Mapping[str, Any]]]
 
 _NUMPY_TYPES = {"<f2": torch.float16, "<f4": torch.float32}
 _FETCH = "fetch it anew"
 
 
-def read_parts(layout: Layout) -> list[Part]:
-    """The tensors of each model-parallel part; a form without parts has one.
+@dataclass(frozen=True)
+class RawParts:
+    """What raw weights hold.
+
+    Attributes:
+        parts: the tensors of each model-parallel part; a form without parts has one.
+        beside: names of tensors that lie in the files beside the model, such as those of an optimizer.
+    """
+
+    parts: tuple[Part, ...]
+    beside: tuple[str, ...] = ()
+
+
+def read_parts(layout: Layout) -> RawParts:
+    """The tensors of raw weights by their names.
 
     Raises:
         ModelError: a file is damaged, holds something else, or says not what its flattened numbers are.
     """
-    match layout.kind:
-        case "metaseq":
-            return [_metaseq_part(files) for files in layout.parts]
-        case "bin":
-            return [_merged([(file, _state(read_torch_file(file), file)) for file in layout.files])]
-        case "numpy":
-            return [{file.name: _numpy_tensor(file) for file in layout.files}]
-        case "gguf":
-            raise ValueError("GGUF files are read by transformers")
+    if layout.kind == "numpy":
+        return RawParts(({file.name: _numpy_tensor(file) for file in layout.files},))
+    contents = [[(file, read_torch_file(file)) for file in files] for files in layout.parts]
+    parts = tuple(_part(files) for files in contents)
+    return RawParts(parts, tuple(dict.fromkeys(name for files in contents for _, it in files for name in _beside(it))))
 
 
 def _state(content: Any, file: Path) -> Part:
@@ -60,8 +71,24 @@ def _merged(states: Sequence[tuple[Path, Part]]) -> Part:
     return merged
 
 
-def _metaseq_part(files: Sequence[Path]) -> Part:
-    contents = [(file, read_torch_file(file)) for file in files]
+def _beside(content: Any) -> Iterator[str]:
+    """Names of the tensors beside the model's, by their places in the file."""
+    if isinstance(content, dict) and "model" in content:
+        yield from (name for key, value in content.items() if key != "model" for name in _names(value, str(key)))
+
+
+def _names(value: Any, place: str) -> Iterator[str]:
+    match value:
+        case StoredTensor():
+            yield place
+        case dict():
+            yield from (name for key, entry in value.items() for name in _names(entry, f"{place}.{key}"))
+        case list() | tuple():
+            yield from (name for number, entry in enumerate(value) for name in _names(entry, f"{place}.{number}"))
+
+
+def _part(contents: Sequence[tuple[Path, Any]]) -> Part:
+    """The tensors of a model-parallel part's files."""
     states = [(file, _state(content, file)) for file, content in contents]
     if not any("flat_param" in name for name in states[0][1]):
         return _merged(states)
@@ -78,24 +105,27 @@ def _metadata(content: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     """
     found = content.get("shard_metadata")
     if not isinstance(found, dict) or not found.get("param_metadata"):
-        # metaseq/scripts/reshard_mp.py drops them: state.pop("shard_metadata").
+        # metaseq at 13351b2, metaseq/scripts/reshard_mp.py, reshard_mp, drops them: state.pop("shard_metadata").
         raise ModelError(
             f"{file}: expected shard_metadata, which says what its flattened numbers are, found none; name the folder "
-            "of the files that it was made from (checkpoint_last-model_part-N-shardM.pt), which have it"
+            "of the files that it was made from (checkpoint_last-model_part-N-shardM.pt), which have it, or take "
+            "facebook/opt-... from Hugging Face, where all sizes but 175b are"
         )
     return found
 
 
-def _unflattened(shards: Sequence[tuple[Path, Part, Mapping[str, Any]]]) -> Part:
+def _unflattened(shards: Shards) -> Part:
     """The tensors that flattened parameters, spread over shards, are made of.
 
     The padding of each shard goes, the rest is one vector, which is cut in the order of the names: fairscale 0.4.13,
     fully_sharded_data_parallel.py, lines 2204-2226; shared parameters and buffers: lines 2228-2240.
     """
     found: Part = {}
+    used: set[str] = set()
     try:
         for number, owner in enumerate(shards[0][2]["param_metadata"]):
             for name, entry in owner["params"].items():
+                used.add(_below(owner["fsdp_path"], name))
                 whole = _whole(shards, number, name)
                 found.update(_cut_up(whole, entry, owner["fsdp_path"], shards[0][0]))
         for owner in shards[0][2]["param_metadata"]:
@@ -104,11 +134,20 @@ def _unflattened(shards: Sequence[tuple[Path, Part, Mapping[str, Any]]]) -> Part
         raise ModelError(
             f"{shards[0][0]}: expected shard_metadata as fairscale writes them, found others ({error!r}); {_FETCH}"
         ) from None
-    buffers = {name: tensor for name, tensor in shards[0][1].items() if "flat_param" not in name}
-    return {**buffers, **found}
+    return {**_buffers(shards, used), **found}
 
 
-def _whole(shards: Sequence[tuple[Path, Part, Mapping[str, Any]]], number: int, name: str) -> StoredTensor:
+def _buffers(shards: Shards, used: set[str]) -> Part:
+    """The tensors that are whole in every shard: the first shard's."""
+    buffers = {name: tensor for name, tensor in shards[0][1].items() if name not in used}
+    for file, state, _ in shards:
+        for name in sorted(state.keys() - used):
+            if "flat_param" in name or name not in buffers:
+                raise ModelError(f"{file}: expected {name} in the shard_metadata, found no word of it; {_FETCH}")
+    return buffers
+
+
+def _whole(shards: Shards, number: int, name: str) -> StoredTensor:
     """A flattened parameter, without the padding, of all shards that hold a stretch of it."""
     owner = shards[0][2]["param_metadata"][number]
     key = _below(owner["fsdp_path"], name)

@@ -21,14 +21,21 @@ from tcf.models.convert_stretches import StoredTensor, Stretch
 __all__ = ["read_torch_file"]
 
 # Packages whose objects are settings: a checkpoint's `args` is an argparse.Namespace, its `cfg` is made of omegaconf's
-# containers or of metaseq's and fairseq's dataclasses and enums (metaseq, metaseq/checkpoint_utils.py).
-_SETTINGS = ("omegaconf", "metaseq", "fairseq")
+# containers or of metaseq's and fairseq's dataclasses and enums (metaseq, metaseq/checkpoint_utils.py). omegaconf keeps
+# the types of its entries, of which Python saves `Dict[str, Any]` as a call of `operator.getitem`, and an empty
+# defaultdict (omegaconf 2.0.6, base.py, ContainerMetadata); numpy's numbers are among the metrics of a training.
+_SETTINGS = ("omegaconf", "metaseq", "fairseq", "typing")
+_DEFAULTDICT = "collections.defaultdict"
 _PLAIN = {
+    _DEFAULTDICT,
+    "_operator.getitem",
     "argparse.Namespace",
-    "typing.Any",
+    "numpy.dtype",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
     "pathlib.PosixPath",
     "pathlib.Path",
-    *(f"builtins.{name}" for name in ("bool", "dict", "float", "int", "list", "object", "str", "tuple")),
+    *(f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list", "object", "str", "tuple")),
 }
 _LOCAL_HEADER = 30  # bytes of a zip member's own header before its name
 _FETCH = "fetch it anew"
@@ -42,6 +49,11 @@ class _StandIn:
 
     def __setstate__(self, _: object) -> None:
         """Accept the object's state."""
+
+
+def _empty(*_: object) -> dict[Any, Any]:
+    """Takes the place of `defaultdict`: torch's reader adds entries to nothing but a dict."""
+    return {}
 
 
 def read_torch_file(file: Path) -> Any:
@@ -132,7 +144,7 @@ def _stand_ins(file: Path) -> list[Any]:
             f"{file}: expected tensors and settings, found {', '.join(refused[:3])}, which would be run on loading; "
             "nothing was run. Do not load this file with other programs unless you know who made it"
         )
-    return [(type("_StandIn", (_StandIn,), {}), name) for name in names]
+    return [(_empty if name == _DEFAULTDICT else type("_StandIn", (_StandIn,), {}), name) for name in names]
 
 
 def _is_settings(name: str) -> bool:

@@ -27,12 +27,12 @@ from tcf.models.convert_opt import Glued, glue
 from tcf.models.convert_parts import read_parts
 from tcf.models.convert_stretches import Pieces
 from tcf.models.convert_tokenizer import copy_tokenizer, tokenizer_digest, tokenizer_files
-from tcf.models.convert_write import SHARD, Shard, in_shards, write_shards
+from tcf.models.convert_write import SHARD, Shard, check_space, in_shards, write_shards
 from tcf.models.folder import open_model_folder
 from tcf.models.tokens import load_tokenizer
 from tcf.obtain import home
 
-__all__ = ["RawModel", "open_raw", "raw_digests", "working", "write_raw_model"]
+__all__ = ["RawModel", "check_room", "open_raw", "raw_digests", "working", "write_raw_model"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,17 @@ def open_raw(source: Path, layout: Layout, tokenizer: Path | None) -> RawModel:
             file=sys.stderr,
         )
     return RawModel(source, layout, glued, _completed(settings, glued.weights), files)
+
+
+def check_room(model: RawModel, out: Path) -> None:
+    """Check that there is room for a model folder; what an interrupted attempt has written is room: kept or removed.
+
+    Raises:
+        RunError: there is not.
+    """
+    begun = out.parent.glob(f".{glob.escape(out.name)}.*.convert/*.safetensors")
+    there = sum(file.stat().st_size for file in begun)
+    check_space(sum(pieces.nbytes for pieces in model.glued.weights.values()) - there, out.parent)
 
 
 def write_raw_model(model: RawModel, into: Path) -> None:

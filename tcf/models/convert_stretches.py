@@ -120,20 +120,21 @@ class Pieces:
         """Its size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def read(self) -> Tensor:
-        """Its numbers; beside them, at most one part is in memory.
+    def blocks(self, size: int) -> Iterator[Tensor]:
+        """Its numbers, in row order, a few rows at a time.
+
+        Args:
+            size: how many numbers at once at most, unless a row has more.
 
         Raises:
             ModelError: a file cannot be read or ends early.
         """
-        if self.axis == 0:
-            return joined(self.parts).read()
-        found = torch.empty(self.shape, dtype=self.dtype)
-        start = 0
-        for part in self.parts:
-            found.narrow(self.axis, start, part.shape[self.axis]).copy_(part.read())
-            start += part.shape[self.axis]
-        return found
+        beside = [joined(self.parts)] if self.axis == 0 else self.parts
+        n_rows = self.shape[0]
+        step = max(1, size // max(1, math.prod(self.shape[1:])))
+        for start in range(0, n_rows, step):
+            rows = [part.rows(start, min(start + step, n_rows)).read() for part in beside]
+            yield rows[0] if len(rows) == 1 else torch.cat(rows, self.axis)
 
 
 def joined(parts: Sequence[StoredTensor]) -> StoredTensor:

@@ -16,8 +16,8 @@ _BYTE_PAIRS = (("gpt2-vocab.json", "vocab.json"), ("gpt2-merges.txt", "merges.tx
 _SETTINGS = "tokenizer_config.json"
 _ASIDE = (_SETTINGS, "special_tokens_map.json", "added_tokens.json")
 # As the tokenizer of every published size: `</s>` is token 2 and comes before each text (transformers 5.23,
-# models/opt/modeling_opt.py takes no other). metaseq's own check of its vocabulary, tasks/language_modeling.py, wants
-# `<s>`, `<pad>`, `</s>`, `<unk>` as tokens 0 to 3.
+# models/opt/modeling_opt.py takes no other). metaseq (at 21b2019, metaseq/tasks/language_modeling.py,
+# LanguageModelingTask) wants `<s>`, `<pad>`, `</s>`, `<unk>` as tokens 0 to 3, and puts `</s>` before each text.
 _OF_OPT = {
     "tokenizer_class": "GPT2Tokenizer",
     "add_bos_token": True,

@@ -18,10 +18,11 @@ from tcf.files import publish_file, publishing_file
 from tcf.models.convert_stretches import Pieces
 from tcf.progress import Progress
 
-__all__ = ["SHARD", "Shard", "in_shards", "write_shards"]
+__all__ = ["SHARD", "Shard", "check_space", "in_shards", "write_shards"]
 
 SHARD = 4 * 2**30  # bytes of weights in a file at most, unless one tensor has more
 _NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
+_BLOCK = 2**24  # numbers that are in memory at once
 _SPARE = 64 * 2**20  # bytes for all that is no weight: headers, tokenizer, index
 _MIB = 2**20
 
@@ -68,7 +69,7 @@ def in_shards(weights: Mapping[str, Pieces], largest: int) -> list[Shard]:
 def write_shards(shards: Sequence[Shard], into: Path) -> None:
     """Write weights into a folder, those files that it lacks, and the index of them.
 
-    One tensor is in memory at a time; of one that is put together by columns, one more part.
+    A few rows of one tensor are in memory at a time.
 
     Raises:
         ModelError: a source cannot be read.
@@ -76,7 +77,7 @@ def write_shards(shards: Sequence[Shard], into: Path) -> None:
         OSError: the folder cannot be written.
     """
     missing = [shard for shard in shards if not (into / shard.name).is_file()]
-    _check_space(missing, into)
+    check_space(sum(shard.nbytes for shard in missing), into)
     total = sum(shard.nbytes for shard in shards)
     done = total - sum(shard.nbytes for shard in missing)
     with Progress("convert", total / _MIB, "MiB", done=done / _MIB) as progress:
@@ -87,12 +88,20 @@ def write_shards(shards: Sequence[Shard], into: Path) -> None:
         publish_file(into / "model.safetensors.index.json", _index(shards))
 
 
-def _check_space(missing: Sequence[Shard], into: Path) -> None:
-    needed = sum(shard.nbytes for shard in missing) + _SPARE
-    free = shutil.disk_usage(into).free
+def check_space(nbytes: int, place: Path) -> None:
+    """Check that a disk has room for weights.
+
+    Args:
+        nbytes: size of the weights that are still to be written.
+        place: an existing folder on the disk.
+
+    Raises:
+        RunError: it has not.
+    """
+    needed, free = nbytes + _SPARE, shutil.disk_usage(place).free
     if free < needed:
         raise RunError(
-            f"{into.parent}: expected {needed / 2**30:.1f} GiB free for the weights that are still to be written, "
+            f"{place}: expected {needed / 2**30:.1f} GiB free for the weights that are still to be written, "
             f"found {free / 2**30:.1f} GiB; free space or name another place"
         )
 
@@ -101,9 +110,9 @@ def _write(shard: Shard, stream: BinaryIO, progress: Progress) -> None:
     """Write a file of weights: the length of a JSON header, the header, and the numbers."""
     stream.write(_header(shard))
     for name, pieces in shard.weights.items():
-        numbers = pieces.read()
-        stream.write(numbers.view(-1).view(torch.uint8).numpy().data)
-        progress.advance(pieces.nbytes / _MIB, name)
+        for numbers in pieces.blocks(_BLOCK):
+            stream.write(numbers.view(-1).view(torch.uint8).numpy().data)
+            progress.advance(numbers.nbytes / _MIB, name)
 
 
 def _header(shard: Shard) -> bytes:

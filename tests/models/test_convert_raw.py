@@ -24,8 +24,9 @@ from small_raw_opt import (
     small_opt,
 )
 from tcf.manifest import read_manifest, verify_files
-from tcf.models import convert_raw
+from tcf.models import convert_raw, convert_stretches, convert_write
 from tcf.models.convert import CONVERTED, Converted, convert
+from tcf.models.convert_stretches import StoredTensor
 from tcf.models.encoder import load_encoder
 from tcf.models.folder import open_model_folder
 from tcf.models.tokens import load_tokenizer, tokenize
@@ -110,6 +111,50 @@ def test_one_file_with_single_projections(tmp_path: Path, model: OPTForCausalLM)
     check_same(convert(raw / "restored.pt", tmp_path / "out"), model)
     torch.save(part, raw / "restored.pt")
     check_same(convert(raw, tmp_path / "again"), model)
+
+
+def test_a_head_that_is_a_range_of_the_embedding(tmp_path: Path, model: OPTForCausalLM) -> None:
+    (part,) = metaseq_parts(model, 1)
+    name = "decoder.output_projection.weight"
+    part[name] = part["decoder.embed_tokens.weight"][300:].clone()  # four parts made into one, the last one's kept
+    save_metaseq(tmp_path / "raw", [part])
+    save_settings(model, tmp_path / "raw")
+    done = convert(tmp_path / "raw", tmp_path / "out")
+    check_same(done, model)
+    assert name in read_manifest(done.folder, CONVERTED).facts["left_out"]
+
+
+def test_tensors_beside_the_model_are_listed(tmp_path: Path, model: OPTForCausalLM) -> None:
+    (tmp_path / "raw").mkdir()
+    for number, part in enumerate(metaseq_parts(model, 2)):
+        state = {"step": 3, "state": {0: {"exp_avg": torch.ones(3 + number)}}}
+        content = {"model": part, "last_optimizer_state": state, "history": [torch.tensor(1.0)]}
+        torch.save(content, tmp_path / "raw" / f"reshard-model_part-{number}.pt")
+    save_settings(model, tmp_path / "raw")
+    done = convert(tmp_path / "raw", tmp_path / "out")
+    check_same(done, model)
+    left_out = read_manifest(done.folder, CONVERTED).facts["left_out"]
+    beside = {name for name, reason in left_out.items() if reason == "no part of the model"}
+    assert beside == {"last_optimizer_state.state.0.exp_avg", "history.0"}
+
+
+def test_a_few_rows_are_in_memory_at_once(
+    tmp_path: Path, model: OPTForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, sizes = StoredTensor.read, []
+
+    def watched(tensor: StoredTensor) -> Tensor:
+        sizes.append(tensor.count)
+        return read(tensor)
+
+    monkeypatch.setattr(StoredTensor, "read", watched)
+    monkeypatch.setattr(convert_stretches, "_CHUNK", 150)
+    monkeypatch.setattr(convert_write, "_BLOCK", 150)
+    save_metaseq(tmp_path / "raw", metaseq_parts(model, 8))
+    save_settings(model, tmp_path / "raw")
+    check_same(convert(tmp_path / "raw", tmp_path / "out"), model)
+    assert max(sizes) == 150
+    assert sum(sizes) > 2 * model.num_parameters()  # every number was written, and shared ones compared
 
 
 def test_norms_after_the_blocks_and_projections(tmp_path: Path) -> None:

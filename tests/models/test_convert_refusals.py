@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,8 @@ from safetensors.torch import load_file
 from small_gguf import SmallGguf, byte_pairs, small_llama, write_gguf
 from small_models import edit_json
 from small_raw_opt import flat_shards, metaseq_parts, save_flexgen, save_metaseq, save_settings, small_opt
-from tcf.errors import ConfigError, ModelError, RunError
+from tcf.errors import ConfigError, ModelError
 from tcf.manifest import read_manifest
-from tcf.models import convert_raw, convert_write
 from tcf.models.convert import CONVERTED, convert
 from tcf.models.convert_geometry import check_tensors, settings_of
 from tcf.models.convert_stretches import Pieces, StoredTensor
@@ -81,6 +79,34 @@ def test_flattened_numbers_without_metadata(raw: Path) -> None:
     refused(raw, r"reshard-model_part-0\.pt: expected shard_metadata, .*found none; name the folder of the files that")
 
 
+def test_flattened_numbers_that_the_metadata_do_not_name(raw: Path) -> None:
+    for name, rank in (("decoder.flat_param_1", 0), ("decoder.flat_param_1", 1), ("decoder.buffer", 1)):
+        for number, part in enumerate(metaseq_parts(small_opt(), 2)):
+            for place, content in enumerate(flat_shards(part, 2, 2)):
+                if place == rank:
+                    content["model"][name] = torch.ones(3)
+                torch.save(content, raw / f"checkpoint_last-model_part-{number}-shard{place}.pt")
+        for file in raw.glob("reshard*.pt"):
+            file.unlink()
+        refused(raw, rf"part-0-shard{rank}\.pt: expected {name} in the shard_metadata, found no word of it")
+
+
+def test_a_missing_file_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCF_HOME", str(tmp_path / "home"))
+    folder, model = tmp_path / "bin", small_opt()
+    folder.mkdir()
+    names = list(model.state_dict())
+    for number in range(3):
+        state = {name: model.state_dict()[name] for name in names[number::3]}
+        torch.save(state, folder / f"pytorch_model-{number + 1:05d}-of-00003.bin")
+    save_settings(model, folder, tokenizer="model")
+    (folder / "pytorch_model-00003-of-00003.bin").rename(tmp_path / "aside")
+    refused(folder, r"bin: expected 3 files of weights, found no number 3; fetch it")
+    content = (tmp_path / "aside").read_bytes()
+    (folder / "pytorch_model-00003-of-00003.bin").write_bytes(content[: len(content) // 2])
+    refused(folder, r"00003-of-00003\.bin: expected a whole file of torch\.save .*cut short")
+
+
 def test_a_poisoned_pickle_does_not_run(raw: Path, tmp_path: Path) -> None:
     class Poison:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -93,6 +119,11 @@ def test_a_poisoned_pickle_does_not_run(raw: Path, tmp_path: Path) -> None:
     for poison, name in ((Poison(), r"posix\.system"), (Hidden(), r"builtins\.getattr")):
         torch.save({"model": metaseq_parts(small_opt(), 2)[1], "args": poison}, raw / "reshard-model_part-1.pt")
         refused(raw, rf"reshard-model_part-1\.pt: expected tensors and settings, found {name}, .*nothing was run")
+    file = raw / "reshard-model_part-1.pt"
+    torch.save({"model": {}, "args": Poison()}, file, pickle_protocol=4)
+    refused(raw, r"reshard-model_part-1\.pt: expected a whole file of torch\.save, found one that cannot be read")
+    torch.save({"model": {}, "args": Poison()}, file, _use_new_zipfile_serialization=False)
+    refused(raw, r"reshard-model_part-1\.pt: expected a whole file of torch\.save \(a zip archive, .*another kind")
     assert not (tmp_path / "ran").exists()
 
 
@@ -209,54 +240,6 @@ def test_several_checkpoints_and_single_parts(raw: Path) -> None:
         convert(raw / "reshard-model_part-0.pt", raw.parent / "out")
     shutil.copy(raw / "reshard-model_part-0.pt", raw / "other-model_part-0.pt")
     refused(raw, r"raw: expected one checkpoint, found several \(other-model_part-0\.pt and reshard-model_part-1\.pt\)")
-
-
-def test_a_full_disk_is_found_out_first(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = SimpleNamespace(total=10**9, used=10**9, free=50 * 2**20)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
-    with pytest.raises(RunError, match=r"expected 0\.1 GiB free for the weights .* found 0\.0 GiB; free space"):
-        convert(raw, raw.parent / "out")
-    assert not (raw.parent / "out").exists()
-
-
-def test_an_interrupted_conversion_is_gone_on_with(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert_raw, "SHARD", 20_000)
-    write, written = convert_write._write, []
-
-    def interrupted(shard: convert_write.Shard, *rest: Any) -> None:
-        written.append(shard.name)
-        if len(written) == 3:
-            raise KeyboardInterrupt
-        write(shard, *rest)
-
-    monkeypatch.setattr(convert_write, "_write", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        convert(raw, raw.parent / "out")
-    (work,) = raw.parent.glob(".out.*.convert")
-    kept = {file.name: file.stat().st_mtime_ns for file in work.glob("*.safetensors")}
-    assert sorted(kept) == written[:2]
-    (work / "half").write_text("left by a kill")
-    done = convert(raw, raw.parent / "out")
-    assert written[2] == written[3]
-    assert len(set(written)) == len(written) - 1  # nothing was written twice but what was interrupted
-    files = {file.name: file.stat().st_mtime_ns for file in done.folder.iterdir()}
-    assert all(files[name] == time for name, time in kept.items())
-    assert set(read_manifest(done.folder, CONVERTED).files) == files.keys() - {"manifest.json"}
-    assert "half" not in files
-    assert sorted(path.name for path in raw.parent.iterdir()) == ["out", "raw"]
-    monkeypatch.setattr(convert_write, "_write", write)
-    shutil.move(done.folder, raw.parent / "first")
-    again = convert(raw, raw.parent / "out")
-    assert {name: (again.folder / name).read_bytes() for name in kept} == {
-        name: (raw.parent / "first" / name).read_bytes() for name in kept
-    }
-
-
-def test_another_source_at_the_place(raw: Path, tmp_path: Path) -> None:
-    convert(raw, tmp_path / "out")
-    save_metaseq(raw, metaseq_parts(small_opt(seed=1), 2))
-    with pytest.raises(ModelError, match=r"out: holds the model of another file \(source: \w+\.\.\. there"):
-        convert(raw, tmp_path / "out")
 
 
 def test_what_parts_disagree_on_is_told_and_the_first_is_taken(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from small_gguf import SmallGguf, byte_pairs, small_llama, write_gguf
 from small_models import vectors_one_by_one
 from small_raw_opt import metaseq_parts, save_metaseq, save_settings, small_opt
 from tcf.cli import app
@@ -78,3 +80,20 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["convert", str(tmp_path / "raw")])
     assert isinstance(refused.exception, ConfigError)
     assert str(refused.exception).startswith("--out: expected the model folder to make")
+
+
+def test_the_command_with_gguf_and_hugging_face_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCF_HOME", str(tmp_path / "home"))
+    model, opt = small_llama(), small_opt()
+    gguf = write_gguf(tmp_path / "tiny.gguf", SmallGguf(model, byte_pairs()))
+    (tmp_path / "bin").mkdir()
+    torch.save(opt.state_dict(), tmp_path / "bin" / "pytorch_model.bin")
+    save_settings(opt, tmp_path / "bin", tokenizer="model")
+    for source, numbers in ((gguf, model.num_parameters()), (tmp_path / "bin", opt.num_parameters())):
+        out = tmp_path / f"{source.stem}-out"
+        done = CliRunner().invoke(app, ["convert", str(source), "--out", str(out), "--verify"])
+        assert done.exit_code == 0, done.stderr
+        first, second, third = done.stdout.splitlines()
+        assert first.startswith(f"{out}: {numbers} parameters, float")
+        assert second.endswith(f" tensors, {numbers} finite numbers")
+        assert third.startswith(f"{SAMPLE!r}: {64 if source == gguf else 32} numbers, {sample_vector(out)[0]:.4f} ")
