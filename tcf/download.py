@@ -3,6 +3,8 @@
 The server is asked for what is missing on condition that the file is the one that was begun (`If-Range`). Where it
 answers with the whole file, or with anything that does not fit what is there, the download starts over. Broken
 connections and errors that pass are tried again, with waits that double, until several tries in a row bring nothing.
+No answer can fill the disk: of a file whose size was announced not a byte more is written, of another one not more than
+the caller allows.
 """
 
 import http.client
@@ -36,12 +38,14 @@ class Patience:
         tries: how often it is asked, in a row, without more of the file to show for it.
         wait: seconds before the second try; doubled before each further one, and at most 60.
         timeout: seconds without a byte after which a connection is given up.
+        unannounced: bytes at most of a file whose size is not said.
         sleep: waits.
     """
 
     tries: int = 5
     wait: float = 1.0
     timeout: float = 30.0
+    unannounced: int = 1 << 34
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -70,7 +74,7 @@ def download(url: str, into: Partial, label: str, patience: Patience | None = No
     most, failures = into.size, 0
     while not into.is_whole:
         try:
-            _attempt(url, into, label, patience.timeout)
+            _attempt(url, into, label, patience)
         except _Broken as error:
             failures = 1 if into.size > most else failures + 1
             most = max(most, into.size)
@@ -81,13 +85,13 @@ def download_text(url: str, patience: Patience | None = None) -> str | None:
     """A small text, such as a checksum; None if there is nothing at the address.
 
     Raises:
-        SourceError: the server does not deliver.
+        SourceError: the server does not deliver, or something longer.
     """
     patience, failures = patience or Patience(), 0
     while True:
         try:
             with _answered(urllib.request.Request(url, headers=_headers()), patience.timeout) as answer:
-                return b"".join(iter(lambda: _read(answer, _LONGEST_TEXT), b"")).decode("utf-8", "replace")
+                return _short_text(answer)
         except _NotThere:
             return None
         except _Broken as error:
@@ -95,8 +99,21 @@ def download_text(url: str, patience: Patience | None = None) -> str | None:
             _wait_or_give_up(error, failures, 0, patience)
 
 
+class _TooMuch(Exception):
+    """The answer goes on where it should have ended."""
+
+
 class _NotThere(SourceError):
     """The server knows the address and has nothing there."""
+
+
+def _short_text(answer: http.client.HTTPResponse) -> str:
+    text = b""
+    while chunk := _read(answer, _LONGEST_TEXT):
+        text += chunk
+        if len(text) > _LONGEST_TEXT:
+            raise SourceError(f"expected a text of at most {_LONGEST_TEXT} bytes, found a longer one")
+    return text.decode("utf-8", "replace")
 
 
 def _wait_or_give_up(error: _Broken, failures: int, kept: int, patience: Patience) -> None:
@@ -106,24 +123,25 @@ def _wait_or_give_up(error: _Broken, failures: int, kept: int, patience: Patienc
     patience.sleep(min(max(patience.wait * 2 ** (failures - 1), error.wait), 60.0))
 
 
-def _attempt(url: str, into: Partial, label: str, timeout: float) -> None:
+def _attempt(url: str, into: Partial, label: str, patience: Patience) -> None:
     """Ask once, and write what comes."""
     start = into.size if into.served.validator else 0
     conditions = {"Range": f"bytes={start}-", "If-Range": into.served.validator} if start else {}
     try:
-        answer = _answered(urllib.request.Request(url, headers=_headers(conditions)), timeout)
+        answer = _answered(urllib.request.Request(url, headers=_headers(conditions)), patience.timeout)
     except urllib.error.HTTPError as error:  # 416: the file is shorter now than what is kept
         error.close()
         into.begin()
         raise _Broken("the file has changed; it is started over") from None
     with answer:
         if answer.status == http.client.PARTIAL_CONTENT:
-            _check_range(answer, into, start)
+            stop: int | None = _checked_range(answer, into, start)
         elif answer.status == http.client.OK:
             into.begin(_served(answer))
+            stop = into.served.total
         else:
             raise SourceError(f"cannot be downloaded (expected the file, found HTTP status {answer.status})")
-        _take(answer, into, label)
+        _take(answer, into, label, stop, patience.unannounced)
 
 
 def _headers(more: dict[str, str] | None = None) -> dict[str, str]:
@@ -160,33 +178,49 @@ def _served(answer: http.client.HTTPResponse) -> Served:
     return Served(answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", ""), answer.length)
 
 
-def _check_range(answer: http.client.HTTPResponse, into: Partial, start: int) -> None:
-    """Refuse a part of a file that is not what was asked for."""
+def _checked_range(answer: http.client.HTTPResponse, into: Partial, start: int) -> int:
+    """Where the part that is sent ends; one that is not what was asked for is refused."""
     begun, found = into.served, _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
     first, last, total = map(int, found.groups()) if found else (-1, -1, -1)
     same = answer.headers.get("ETag", begun.etag) == begun.etag
     same &= answer.headers.get("Last-Modified", begun.last_modified) == begun.last_modified
     same &= begun.total in (None, total) and answer.length in (None, last - first + 1)
-    if not start or first != start or not same:
+    if not 0 < start == first <= last < total or not same:
         into.begin()
         raise _Broken("the server sent another part of the file than was asked for; it is started over")
     into.note(replace(begun, total=total))
+    return last + 1
 
 
-def _take(answer: http.client.HTTPResponse, into: Partial, label: str) -> None:
-    """Write what the answer holds; it has to end where the file does."""
-    total, done = into.served.total, into.size
+def _take(answer: http.client.HTTPResponse, into: Partial, label: str, stop: int | None, unannounced: int) -> None:
+    """Write what the answer holds, or nothing of it if it goes on where it should stop."""
+    try:
+        _write(answer, into, label, unannounced if stop is None else stop)
+    except _TooMuch:
+        into.begin()
+        if stop is None:
+            raise SourceError(
+                "cannot be downloaded (expected a server that says how large the file is, or at most "
+                f"{unannounced} bytes, found one that sent more)"
+            ) from None
+        raise _Broken(f"expected {stop} bytes, as announced, found more; it is started over") from None
+    if stop is None:
+        into.note(replace(into.served, total=into.size))
+
+
+def _write(answer: http.client.HTTPResponse, into: Partial, label: str, stop: int) -> None:
+    """Append to the file, up to a size; the answer has to end where the file does."""
+    total, size = into.served.total, into.size
     in_mb = None if total is None else total / _MB
-    with into.append() as stream, Progress(label, in_mb, "MB", done=done / _MB) as progress:
+    with into.append() as stream, Progress(label, in_mb, "MB", done=size / _MB) as progress:
         while chunk := _read(answer, _CHUNK):
+            size += len(chunk)
+            if size > stop:
+                raise _TooMuch
             stream.write(chunk)
             progress.advance(len(chunk) / _MB)
-        stream.flush()
-        size = into.size
         if total is not None and size != total:
             raise _Broken(f"broke off after {size} of {total} bytes")
-    if total is None:
-        into.note(replace(into.served, total=into.size))
 
 
 def _read(answer: http.client.HTTPResponse, most: int) -> bytes:

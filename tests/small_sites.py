@@ -1,5 +1,6 @@
 """A web site on the loopback address that does what one does not want of web sites."""
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+_SURPLUS = 1 << 16  # at once
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 
 
@@ -25,6 +27,7 @@ class Site:
         cuts: bytes of the body after which answer 1, 2, ... breaks off; later ones are whole.
         statuses: what to answer first, instead of files.
         content_range: said instead of the right one.
+        surplus: bytes that are sent after the body, until the client closes; to be heard where no size is said.
         headers: of each request so far.
     """
 
@@ -38,6 +41,7 @@ class Site:
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     content_range: str = ""
+    surplus: int = 0
     retry_after: str = ""
     headers: list[dict[str, str]] = field(default_factory=list)
     address: str = ""
@@ -90,6 +94,9 @@ def serving(site: Site) -> Iterator[Site]:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body[: site.cuts.pop(0)] if body and site.cuts else body)
+            with contextlib.suppress(ConnectionError):
+                for _ in range(0, site.surplus, _SURPLUS):
+                    self.wfile.write(bytes(_SURPLUS))
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing is logged."""

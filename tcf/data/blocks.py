@@ -16,9 +16,9 @@ import numpy.typing as npt
 from tcf.data.blocks_source import Source
 from tcf.errors import DataError
 
-__all__ = ["BLOCK_BYTES", "RawBlock", "TextForm", "newlines", "raw_blocks"]
+__all__ = ["BLOCK_BYTES", "RawBlock", "TextForm", "count_lines", "newlines", "raw_blocks"]
 
-BLOCK_BYTES = 16 << 20  # small enough for the allocator to use the same memory again and again
+BLOCK_BYTES = 4 << 20  # small enough for caches, and for allocators to use the same memory again and again
 _LONGEST_RECORD = 1 << 28  # bytes; what is longer is a quote that nobody closed
 _BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -106,6 +106,11 @@ def raw_blocks(source: Source, form: TextForm, size: int = BLOCK_BYTES) -> Itera
 def newlines(data: bytes | bytearray) -> Positions:
     """Positions of all newlines, (n,)."""
     return np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
+
+
+def count_lines(data: bytes | bytearray) -> int:
+    """How many newlines there are; faster than `bytes.count`, which stops at each."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
 
 
 def _read_text(source: Source, form: TextForm, size: int, rest: bytes, first: bool) -> tuple[bytearray, bool]:

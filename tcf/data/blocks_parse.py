@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 
-from tcf.data.blocks import RawBlock, TextForm, newlines
+from tcf.data.blocks import RawBlock, TextForm, count_lines, newlines
 from tcf.errors import DataError
 
 __all__ = ["Parsed", "Refused", "parse_block"]
@@ -76,7 +76,7 @@ def parse_block(raw: RawBlock, form: TextForm, names: Sequence[str], columns: Se
     none = np.zeros(0, np.int64)
     if raw.unclosed is not None:
         return Parsed({}, none, (), none, 0, -1, raw.unclosed)
-    n_lines = raw.data.count(b"\n")
+    n_lines = count_lines(raw.data)
     if not len(raw.torn) and b"\0" not in raw.data and _is_utf8(raw.data):
         arrays, wrong = _arrow_columns(raw.data, form, names, columns, path)
         # Arrow passes over blank lines, so that records are missing where there are some.
@@ -121,7 +121,7 @@ def _screen(raw: RawBlock) -> tuple[bytes, Parsed]:
         keep &= ~wrong
     data = np.frombuffer(raw.data, np.uint8)[np.repeat(keep, ends + 1 - starts)].tobytes()
     last = -1 if blank.all() else int(lines[~blank][-1])
-    return data, Parsed({}, lines[keep], refused, lines[blank], raw.data.count(b"\n"), last)
+    return data, Parsed({}, lines[keep], refused, lines[blank], count_lines(raw.data), last)
 
 
 def _wrong_records(raw: RawBlock, ends: Positions) -> Iterator[tuple[str, npt.NDArray[np.bool_], str]]:

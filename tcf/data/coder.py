@@ -1,7 +1,7 @@
 """Strings to whole numbers, a block at a time: equal strings get equal codes, in the order of first appearance.
 
 Codes are exact: strings are compared, not hashes alone. Memory is that of the distinct strings, of 4 bytes a string,
-and of the strings that wait to be encoded: about as many bytes as the distinct ones have, or 128 MiB.
+and of the strings that wait to be encoded: twice as many bytes as the distinct ones have, or 32 MiB.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from tcf.ahead import Behind
 
 __all__ = ["Coder", "Encoded"]
 
-_PENDING_BYTES = 128 << 20
+_PENDING_BYTES = 32 << 20
+_PENDING_SHARE = 2  # bytes that wait for each of the distinct strings, which are hashed anew each time
 _FEW_RUNS = 0.8  # runs a string; with more, repeating the codes costs what it saves
 
 
@@ -72,8 +73,7 @@ class Coder:
         strings, lengths = _without_runs(strings)
         self._pending.append((strings, lengths))
         self._size += strings.nbytes
-        # The distinct strings are hashed anew each time, so that many must have come meanwhile.
-        if self._size >= max(self._least, self._values.nbytes):
+        if self._size >= max(self._least, _PENDING_SHARE * self._values.nbytes):
             self.flush()
 
     def finish(self) -> Encoded:

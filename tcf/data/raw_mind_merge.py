@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tcf.data.event_log_order import stable_order
 from tcf.data.ragged import offsets_from, spans
 
 __all__ = ["Clicks", "Merged", "Published", "longest_rows", "merge", "places_in_time"]
@@ -65,7 +66,7 @@ class Merged:
 def places_in_time(times: _Ints) -> _Ints:
     """The place of each row, (R,), among all rows in the order of time, and of rows where times are equal."""
     places = np.empty(len(times), np.int64)
-    places[np.argsort(times, kind="stable")] = np.arange(len(times))
+    places[stable_order(times)] = np.arange(len(times))
     return places
 
 
@@ -98,7 +99,7 @@ def merge(published: Published, places: _Ints, longest: _Ints, counts: _Ints, it
         history_times = _no_later(latest.result(), found, published.times[clicks.rows], counts)
     known = found.held
     rows, owners, clicked = clicks.rows[~known], owners[~known], clicks.items[~known]
-    order = np.lexsort((places[rows], owners))  # stable: within a row as in the file
+    order = _by_owner(owners, places[rows])  # within a row as in the file
     rows, owners, clicked = rows[order], owners[order], clicked[order]
     n_clicks = np.bincount(owners, minlength=len(longest))
     offsets = offsets_from(counts + n_clicks)
@@ -113,6 +114,13 @@ def merge(published: Published, places: _Ints, longest: _Ints, counts: _Ints, it
     last[some] = history_times[np.cumsum(counts)[some] - 1]
     all_times[then] = np.maximum(published.times[rows], last[owners])
     return Merged(offsets, all_items, all_times, int(known.sum()))
+
+
+def _by_owner(owners: _Ints, places: _Ints) -> _Ints:
+    """The order by owner, then place, then position."""
+    by_place = stable_order(places)
+    order: _Ints = by_place[stable_order(owners[by_place])]
+    return order
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ def _find_in_histories(
 ) -> _Found:
     """Match clicks from before the longest history with its items: the first clicks with the last equal items."""
     before = np.flatnonzero((places[clicks.rows] < places[longest][owners]) & (clicks.items >= 0))
-    before = before[np.argsort(places[clicks.rows[before]], kind="stable")]
+    before = before[stable_order(places[clicks.rows[before]])]
     n_items = max(int(items.max(initial=0)), int(clicks.items.max(initial=0))) + 2
     theirs = _Runs.of(owners[before] * n_items + clicks.items[before] + 1)
     held = np.zeros(len(owners), bool)
@@ -176,7 +184,7 @@ class _Runs:
 
     @classmethod
     def of(cls, keys: _Ints) -> "_Runs":
-        order = np.argsort(keys, kind="stable")
+        order = stable_order(keys)
         ordered = keys[order]
         new = np.ones(len(keys), bool)
         new[1:] = ordered[1:] != ordered[:-1]
@@ -203,7 +211,7 @@ def _published_times(published: Published, places: _Ints) -> _Ints:
 
     The times are those by which the items were published, (H,).
     """
-    order = np.lexsort((places, published.users))
+    order = _by_owner(published.users, places)
     users, lengths = published.users[order], published.lengths[order]
     step = int(lengths.max(initial=0)) + 1
     longest_yet = np.maximum.accumulate(lengths + users * step) - users * step

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tcf.data.bad_rows import BadRows
 from tcf.data.event_log import EventLog, Grouped
 from tcf.data.event_log_lines import LineNumbers
-from tcf.data.event_log_order import order_by_user
+from tcf.data.event_log_order import order_by_user, stable_order
 from tcf.data.event_log_repeats import without_repeats
 from tcf.data.event_log_times import TimeReader
 from tcf.data.raw_checks import Items
@@ -109,6 +109,13 @@ def test_order_is_stable_for_times_of_any_size(spread: int) -> None:
     offsets, order = order_by_user(owners, 3, times)
     assert offsets.tolist() == [0, 2, 6, 6]
     assert order.tolist() == [4, 1, 2, 5, 0, 3]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 4)), max_size=12), st.sampled_from([1, 2**61]))
+def test_order_of_keys_in_runs_and_without(runs: list[tuple[int, int]], spread: int) -> None:
+    keys = np.array([key * spread for key, length in runs for _ in range(length)], np.int64)
+    assert stable_order(keys).tolist() == sorted(range(len(keys)), key=keys.tolist().__getitem__)
 
 
 @settings(deadline=None, max_examples=60)
