@@ -8,9 +8,10 @@ from typing import Self, TypeVar
 
 from tcf.channel import Channel, Closed
 
-__all__ = ["Behind", "ahead"]
+__all__ = ["Behind", "ahead", "side_by_side"]
 
 _T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 def ahead(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
@@ -42,6 +43,16 @@ def ahead(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
     finally:
         made.close()
         thread.join()
+
+
+def side_by_side(here: Callable[[], _T], beside: Callable[[], _U]) -> tuple[_T, _U]:
+    """What two pieces of work make, one in this thread and one in another.
+
+    Both end before this returns; of two errors, this thread's is raised.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="beside") as pool:
+        other = pool.submit(beside)
+        return here(), other.result()
 
 
 class Behind:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcf.ahead import Behind, ahead
+from tcf.ahead import Behind, ahead, side_by_side
 
 
 def wait_until(reached: "threading.Event") -> None:
@@ -135,3 +135,23 @@ def test_an_error_of_the_block_is_not_hidden_and_what_was_begun_is_finished() ->
         raise KeyError("of the block")
     assert done == [1]
     assert of_thread("behind") == []
+
+
+def test_two_pieces_of_work_run_at_the_same_time() -> None:
+    met = threading.Barrier(2, timeout=10)
+    here, beside = side_by_side(lambda: (met.wait(), "here")[1], lambda: (met.wait(), 2)[1])
+    assert (here, beside) == ("here", 2)
+
+
+def test_an_error_of_either_piece_is_raised_once_both_have_ended() -> None:
+    done: list[int] = []
+
+    def slow() -> None:
+        time.sleep(0.05)
+        done.append(1)
+
+    with pytest.raises(LookupError, match="not saved"):
+        side_by_side(fail, slow)
+    with pytest.raises(LookupError, match="not saved"):
+        side_by_side(slow, fail)
+    assert done == [1, 1]

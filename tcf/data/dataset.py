@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tcf.ahead import side_by_side
 from tcf.data.arrays import load_array
 from tcf.data.histories import Histories
 from tcf.data.split import Split, training_counts
@@ -98,13 +99,17 @@ def write_dataset(
         counts = pa.array(training_counts(split, len(item_ids)).astype(np.int32))
         items = pa.table([item_ids, texts, counts], schema=_ITEMS)
         pq.write_table(items, staging / "items.parquet", row_group_size=_ROW_GROUP)
-        pq.write_table(pa.table([user_ids], schema=_USERS), staging / "users.parquet")
-        np.save(staging / "history_offsets.npy", split.histories.offsets)
-        np.save(staging / "history_items.npy", split.histories.items)
-        np.save(staging / "history_training.npy", split.training)
-        np.save(staging / "history_tested.npy", split.tested)
+        users = pa.table([user_ids], schema=_USERS)
+        side_by_side(lambda: _save_split(split, staging), lambda: pq.write_table(users, staging / "users.parquet"))
         seal(staging, DATASET, inputs=inputs, config=config, facts=statistics)
     return open_dataset(path)
+
+
+def _save_split(split: Split, folder: Path) -> None:
+    np.save(folder / "history_offsets.npy", split.histories.offsets)
+    np.save(folder / "history_items.npy", split.histories.items)
+    np.save(folder / "history_training.npy", split.training)
+    np.save(folder / "history_tested.npy", split.tested)
 
 
 def open_dataset(path: str | Path) -> Dataset:

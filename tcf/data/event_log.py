@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tcf.ahead import side_by_side
 from tcf.data.bad_rows import BadRows
 from tcf.data.coder import Coder, Encoded
 from tcf.data.event_log_lines import LineNumbers
@@ -110,13 +111,14 @@ class EventLog:
         Raises:
             DataError: an event names no item and `bad` does not skip, or none of them does.
         """
-        self._items.flush()  # while the users are encoded
-        users = self._users.finish()
-        found, known = self._find_items(self._items.finish(), items, bad)
+        (found, known), users = side_by_side(
+            lambda: self._find_items(self._items.finish(), items, bad), self._users.finish
+        )
         owners = users.codes if known is None else users.codes[known]
         times = self._all_times(known)
         offsets, order = order_by_user(owners, len(users.values), times)
-        return Grouped(users.values, offsets, found[order], None if times is None else times[order])
+        own_items, own_times = side_by_side(lambda: found[order], lambda: None if times is None else times[order])
+        return Grouped(users.values, offsets, own_items, own_times)
 
     def _all_times(self, known: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.int64] | None:
         parts, self._times = self._times, []

@@ -1,6 +1,7 @@
 """What there is to count in a dataset, for its manifest and for `tcf data describe`."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -90,10 +91,12 @@ def _repeats(histories: Histories, n_items: int) -> int:
     """Interactions whose item the user had before, counted some users at a time."""
     ends = np.arange(_AT_ONCE, len(histories.items) + _AT_ONCE, _AT_ONCE)
     stops = np.unique(np.searchsorted(histories.offsets, ends, side="right") - 1)
-    total, start = 0, 0
-    for stop in [*stops.tolist(), len(histories)]:
-        users = np.repeat(np.arange(stop - start), histories.lengths[start:stop])
+
+    def count(start: int, stop: int) -> int:
+        users = np.repeat(np.arange(stop - start), np.diff(histories.offsets[start : stop + 1]))
         pairs = users * n_items + histories.items[histories.offsets[start] : histories.offsets[stop]]
         pairs.sort()
-        total, start = total + int((pairs[1:] == pairs[:-1]).sum()), stop
-    return total
+        return int((pairs[1:] == pairs[:-1]).sum())
+
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(count, [0, *stops.tolist()], [*stops.tolist(), len(histories)]))

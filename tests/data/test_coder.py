@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,3 +42,11 @@ def test_slices_are_taken_as_they_are() -> None:
         coder.add(strings.slice(1, 3))
         encoded = coder.finish()
     assert (encoded.values.to_pylist(), encoded.codes.tolist()) == (["a", "b"], [0, 1, 1])
+
+
+@pytest.mark.parametrize("pending_bytes", [1, 1 << 20])
+def test_strings_of_one_length_until_another_comes(pending_bytes: int) -> None:
+    blocks = [["b1", "a1", "b1"], [], ["c1", "a1"], ["a1", "long"], ["b1", "long", "d1"]]
+    encoded = encode(blocks, pending_bytes)
+    assert encoded.values.to_pylist() == ["b1", "a1", "c1", "long", "d1"]
+    assert encoded.codes.tolist() == [0, 1, 0, 2, 1, 1, 3, 0, 3, 4]

@@ -1,0 +1,182 @@
+"""Strings of one length to codes: a hash table made of NumPy arrays, which looks thousands of strings up at once.
+
+A table that takes strings one by one waits for memory at each of them; here the reads of many overlap. Strings are
+compared whole, so codes are exact whatever the hash does. It is linear in its inputs' words (multiply and add, upper
+bits; Dietzfelbinger et al., A reliable randomized algorithm for the closest-pair problem, 1997, section 2), and the
+place after a taken one is tried next (linear probing).
+
+Shapes: N strings at once, W words of 8 bytes a string, K distinct strings so far, S slots.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+__all__ = ["CodeTable", "words_of"]
+
+Words = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+
+_ROWS = 1 << 15  # looked up at once: their words stay in a processor core's cache
+_LONGEST = 64  # bytes of a string
+_FREE = np.int32(-1)
+
+
+def words_of(strings: "pa.LargeStringArray") -> tuple[int, Words] | None:
+    """The bytes of strings as words, if all strings have one length between 1 and 64 bytes.
+
+    Args:
+        strings: (N,), without nulls.
+
+    Returns:
+        The length in bytes, and (N, W) words padded with zeros, W being 1, 2, 4 or 8; None for strings of other
+        lengths.
+    """
+    n_strings = len(strings)
+    if n_strings == 0:
+        return None
+    _, offset_bytes, data = strings.buffers()
+    offsets = np.frombuffer(offset_bytes, np.int64)[strings.offset : strings.offset + n_strings + 1]
+    length = int(offsets[1] - offsets[0])
+    if not 0 < length <= _LONGEST or (np.diff(offsets) != length).any():
+        return None
+    rows = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].reshape(n_strings, length)
+    if length != 8 * _width(length):
+        padded = np.zeros((n_strings, 8 * _width(length)), np.uint8)
+        padded[:, :length] = rows
+        rows = padded
+    return length, np.require(rows.view(np.uint64), requirements=["ALIGNED"])
+
+
+class CodeTable:
+    """Codes of strings of one length, in the order of first appearance.
+
+    Args:
+        length: bytes of each string.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        width = _width(length)
+        self._factors_W: Words = np.random.default_rng(0).integers(0, 2**64, width, np.uint64) | np.uint64(1)
+        self._known_KW: Words = np.zeros((_ROWS, width), np.uint64)
+        self._slots_S: Codes = np.full(4 * _ROWS, _FREE)
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Number of distinct strings."""
+        return self._count
+
+    def encode(self, words_NW: Words) -> Codes:
+        """The code of each string; those that were not known get the next codes."""
+        codes_N = np.empty(len(words_NW), np.int32)
+        for start in range(0, len(words_NW), _ROWS):
+            part = slice(start, start + _ROWS)
+            codes_N[part] = self._encode_runs(words_NW[part])
+        return codes_N
+
+    def values(self) -> "pa.LargeStringArray":
+        """The distinct strings, (K,), in the order of their codes."""
+        text = np.ascontiguousarray(self._known_KW[: self._count].view(np.uint8)[:, : self.length])
+        offsets = np.arange(self._count + 1, dtype=np.int64) * self.length
+        return pa.LargeStringArray.from_buffers(self._count, pa.py_buffer(offsets), pa.py_buffer(text))
+
+    def _encode_runs(self, words_NW: Words) -> Codes:
+        """Equal neighbours are looked up once: logs are often in the order of users, at least within a day."""
+        begins = np.ones(len(words_NW), bool)
+        np.logical_not(_equal_rows(words_NW[1:], words_NW[:-1]), out=begins[1:])
+        if 4 * np.count_nonzero(begins) > 3 * len(begins):
+            return self._encode_few(words_NW)
+        rows = np.flatnonzero(begins)
+        return np.repeat(self._encode_few(words_NW.take(rows, axis=0)), np.diff(rows, append=len(words_NW)))
+
+    def _encode_few(self, words_NW: Words) -> Codes:
+        self._make_room(len(words_NW))
+        slots_N = self._first_slots(words_NW)
+        codes_N = self._look_up(words_NW, slots_N)
+        missing = np.flatnonzero(codes_N < 0)
+        if len(missing):
+            codes_N[missing] = self._insert(words_NW[missing], slots_N[missing])
+        return codes_N
+
+    def _first_slots(self, words_NW: Words) -> Places:
+        """Where each string is looked for first."""
+        bits = np.uint64(64 - (len(self._slots_S).bit_length() - 1))
+        return ((words_NW @ self._factors_W) >> bits).astype(np.int64)
+
+    def _look_up(self, words_NW: Words, slots_N: Places) -> Codes:
+        """The codes of strings, -1 for those that are not known; their slots are moved on to where the search ended."""
+        codes_N = self._slots_S[slots_N]
+        others = np.flatnonzero((codes_N >= 0) & ~self._are(codes_N, words_NW))
+        while len(others):
+            slots_N[others] = (slots_N[others] + 1) & (len(self._slots_S) - 1)
+            codes_N[others] = found = self._slots_S[slots_N[others]]
+            others = others[(found >= 0) & ~self._are(found, words_NW[others])]
+        return codes_N
+
+    def _are(self, codes_N: Codes, words_NW: Words) -> npt.NDArray[np.bool_]:
+        """Whether these are the strings of these codes; of no meaning where a code is -1."""
+        return _equal_rows(self._known_KW.take(codes_N, axis=0, mode="clip"), words_NW)
+
+    def _insert(self, words_NW: Words, slots_N: Places) -> Codes:
+        """Codes for strings that are not known, some of them perhaps equal, whose slots are free."""
+        begin, codes_N = self._count, np.full(len(words_NW), _FREE)
+        left, new = np.arange(len(words_NW)), list[Places]()
+        while len(left):
+            # Of all that want a slot the first one gets it; then the others look again.
+            self._slots_S[slots_N[left[::-1]]] = left[::-1]
+            new.append(left[self._slots_S[slots_N[left]] == left])
+            codes = np.arange(self._count, self._count + len(new[-1]), dtype=np.int32)
+            self._known_KW[codes] = words_NW[new[-1]]
+            self._slots_S[slots_N[new[-1]]] = codes
+            self._count += len(codes)
+            slots = slots_N[left]
+            codes_N[left] = found = self._look_up(words_NW[left], slots)
+            slots_N[left] = slots
+            left = left[found < 0]
+        # Codes were given slot by slot; now they are put in the order of appearance.
+        order = np.argsort(np.concatenate(new))
+        rank = np.empty(len(order), np.int32)
+        rank[order] = np.arange(begin, self._count, dtype=np.int32)
+        rows = np.concatenate(new)[order]
+        self._known_KW[begin : self._count] = words_NW[rows]
+        codes_N = rank[codes_N - begin]
+        self._slots_S[slots_N[rows]] = codes_N[rows]
+        return codes_N
+
+    def _make_room(self, n_strings: int) -> None:
+        """Room for so many more distinct strings, with half of the slots left free."""
+        wanted = self._count + n_strings
+        if wanted > len(self._known_KW):
+            known = np.zeros((2 * max(wanted, len(self._known_KW)), self._known_KW.shape[1]), np.uint64)
+            known[: self._count] = self._known_KW[: self._count]
+            self._known_KW = known
+        if 2 * wanted > len(self._slots_S):
+            self._slots_S = np.full(2 << (wanted - 1).bit_length(), _FREE)
+            self._place_known()
+
+    def _place_known(self) -> None:
+        """Give every known string a slot among free ones."""
+        for start in range(0, self._count, _ROWS):
+            codes = np.arange(start, min(start + _ROWS, self._count), dtype=np.int32)
+            slots = self._first_slots(self._known_KW[codes])
+            while len(codes):
+                free = self._slots_S[slots] < 0
+                self._slots_S[slots[free]] = codes[free]
+                left = self._slots_S[slots] != codes
+                codes, slots = codes[left], (slots[left] + 1) & (len(self._slots_S) - 1)
+
+
+def _width(length: int) -> int:
+    """Words of a string of so many bytes."""
+    return 1 << (-(-length // 8) - 1).bit_length()
+
+
+def _equal_rows(left_NW: Words, right_NW: Words) -> npt.NDArray[np.bool_]:
+    """Which rows are the same, (N,)."""
+    same = left_NW == right_NW
+    # A row of truth values is read as one number: NumPy takes many times longer to reduce an axis as short as this.
+    width = same.shape[1]
+    rows: npt.NDArray[np.bool_] = same.view(f"u{width}")[:, 0] == int.from_bytes(b"\1" * width, "little")
+    return rows
