@@ -183,13 +183,16 @@ def _arrow_columns(
     read = pc_csv.ReadOptions(
         use_threads=False, block_size=len(data) + 1, column_names=[f"c{at}" for at in range(len(names))]
     )
-    quote = '"' if form.quoting else False
+    quoted = form.quoting and b'"' in data  # without quotes it is parsed faster
     parse = pc_csv.ParseOptions(
-        delimiter=form.separator.decode(), quote_char=quote, newlines_in_values=form.quoting, invalid_row_handler=note
+        delimiter=form.separator.decode(),
+        quote_char='"' if quoted else False,
+        newlines_in_values=quoted,
+        invalid_row_handler=note,
     )
     convert = pc_csv.ConvertOptions(
         check_utf8=False,
-        column_types={column: pa.large_string() for column in wanted.values()},
+        column_types={column: pa.string() for column in wanted.values()},  # faster than making large ones at once
         include_columns=list(wanted.values()),
         strings_can_be_null=False,
     )
@@ -202,5 +205,5 @@ def _arrow_columns(
 
 
 def _combined(column: "pa.ChunkedArray", trim: bool) -> "pa.LargeStringArray":
-    values = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    values = (column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)).cast(pa.large_string())
     return pc.utf8_trim_whitespace(values) if trim else values

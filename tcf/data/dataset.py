@@ -5,6 +5,7 @@ Shapes: n_items items, n_users users, nnz interactions kept.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,9 @@ def write_dataset(
         items = pa.table([item_ids, texts, counts], schema=_ITEMS)
         pq.write_table(items, staging / "items.parquet", row_group_size=_ROW_GROUP)
         users = pa.table([user_ids], schema=_USERS)
-        side_by_side(lambda: _save_split(split, staging), lambda: pq.write_table(users, staging / "users.parquet"))
+        # Ids are distinct, so a dictionary of them saves nothing.
+        save_users = partial(pq.write_table, users, staging / "users.parquet", use_dictionary=False)
+        side_by_side(lambda: _save_split(split, staging), save_users)
         seal(staging, DATASET, inputs=inputs, config=config, facts=statistics)
     return open_dataset(path)
 

@@ -111,12 +111,13 @@ class EventLog:
         Raises:
             DataError: an event names no item and `bad` does not skip, or none of them does.
         """
-        (found, known), users = side_by_side(
-            lambda: self._find_items(self._items.finish(), items, bad), self._users.finish
-        )
-        owners = users.codes if known is None else users.codes[known]
+        events, users = side_by_side(self._items.finish, self._users.finish)
+        rows, known = self._find_items(events, items, bad)
+        codes, owners = (events.codes, users.codes) if known is None else (events.codes[known], users.codes[known])
         times = self._all_times(known)
-        offsets, order = order_by_user(owners, len(users.values), times)
+        (offsets, order), found = side_by_side(
+            lambda: order_by_user(owners, len(users.values), times), lambda: rows[codes]
+        )
         own_items, own_times = side_by_side(lambda: found[order], lambda: None if times is None else times[order])
         return Grouped(users.values, offsets, own_items, own_times)
 
@@ -130,12 +131,12 @@ class EventLog:
     def _find_items(
         self, events: Encoded, items: Items, bad: BadRows
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_] | None]:
-        """Rows of the items for the events that have one, and which these are; None for all."""
+        """The item of each distinct id of the events, and which events have one; None for all."""
         if len(events.codes) == 0:
             raise DataError(f"{self._path}: expected events, found none that can be used (skipped: {bad.skipped})")
         rows = pc.index_in(events.values, value_set=items.ids)
         if rows.null_count == 0:
-            return np.asarray(rows)[events.codes], None
+            return np.asarray(rows), None
         if rows.null_count == len(rows):
             raise DataError(
                 f"{self._path}: expected item ids of {items.path}, found {events.values[0].as_py()[:80]!r}, and no "
@@ -143,8 +144,7 @@ class EventLog:
             )
         usable = np.asarray(rows.is_valid())
         self._refuse_unknown(events, usable, items, bad)
-        known = usable[events.codes]
-        return np.asarray(rows.fill_null(0))[events.codes[known]], known
+        return np.asarray(rows.fill_null(0)), usable[events.codes]
 
     def _refuse_unknown(self, events: Encoded, usable: npt.NDArray[np.bool_], items: Items, bad: BadRows) -> None:
         of_skipped = np.asarray(pc.is_in(events.values, value_set=items.skipped_ids)) & ~usable
