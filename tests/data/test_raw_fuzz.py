@@ -189,9 +189,10 @@ def test_users_whose_items_are_all_unknown(form: Form, tmp_path: Path) -> None:
 
 @every_form
 def test_characters_that_end_lines_elsewhere(form: Form, tmp_path: Path) -> None:
-    if form.name == "ml-100k":
-        pytest.skip("Latin-1 has not all of these")
-    log = LOG.with_title("spare", "a\u2028b\x0bc\x85d\x1ce\x0cf\ufeffg\x1ah")
+    title = "a\u2028b\x0bc\x85d\x1ce\x0cf\ufeffg\x1ah"
+    if form.name == "ml-100k":  # in Latin-1
+        title = title.encode("latin-1", "ignore").decode("latin-1")
+    log = LOG.with_title("spare", title)
     check(prepared(form, write_form(form, tmp_path / "raw", form.write(log)), "error"), log, {})
 
 
