@@ -3,7 +3,7 @@
 Codes are exact: strings are compared, not hashes alone. Strings of one length, as ids often are, go into a table of
 their own (`code_table`) as they come; others, and all from the first one of another length on, through Arrow. Memory
 is that of the distinct strings, of 4 bytes a string, and with Arrow of the strings that wait to be encoded: twice as
-many bytes as the distinct ones have, or 32 MiB.
+many bytes as the distinct ones have, or 8 MiB.
 """
 
 from dataclasses import dataclass

@@ -118,8 +118,7 @@ class EventLog:
         (offsets, order), found = side_by_side(
             lambda: order_by_user(owners, len(users.values), times), lambda: rows[codes]
         )
-        own_items, own_times = side_by_side(lambda: found[order], lambda: None if times is None else times[order])
-        return Grouped(users.values, offsets, own_items, own_times)
+        return Grouped(users.values, offsets, order.take(found), None if times is None else order.take(times))
 
     def _all_times(self, known: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.int64] | None:
         parts, self._times = self._times, []

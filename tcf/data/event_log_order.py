@@ -5,24 +5,66 @@ are packed into one number where they fit: the numbers are distinct, and any sor
 have equal keys, as in logs that are in the order of users within a day, runs of them are sorted instead.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 from tcf.ahead import side_by_side
 from tcf.data.ragged import offsets_from
 
-__all__ = ["order_by_user", "stable_order"]
+__all__ = ["Order", "order_by_user", "stable_order"]
 
 Positions = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 
+_Number = TypeVar("_Number", bound=np.generic)
+
+_AT_ONCE = 1 << 19  # positions that are known at one time: they stay in a processor's cache
 _SAMPLE = 1 << 16  # keys of which the middle one halves all
 _FEW_RUNS = 0.6  # runs a key; with more, taking them apart again costs what sorting fewer saves
 
 
+@dataclass(frozen=True)
+class Order:
+    """An order of events, as runs of events that are neighbours before and after.
+
+    Attributes:
+        starts: (n_runs,) position of the first event of each run.
+        lengths: (n_runs,) events of each run, at least one; None where all are single.
+    """
+
+    starts: Positions
+    lengths: Positions | None = None
+
+    def positions(self) -> Positions:
+        """The positions of the events in this order, (nnz,)."""
+        return self.starts if self.lengths is None else _one_by_one(self.starts, self.lengths)
+
+    def take(self, values: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        """The values, (nnz,), of the events in this order; some positions at a time are worked out, in two threads."""
+        if self.lengths is None:
+            return values.take(self.starts)
+        starts, lengths, taken = self.starts, self.lengths, np.empty_like(values)
+        stops = np.cumsum(lengths)
+        wanted = np.arange(_AT_ONCE, len(values), _AT_ONCE)
+        bounds = np.unique(np.concatenate([[0], np.searchsorted(stops, wanted), [len(starts)]])).tolist()
+
+        def take_part(first: int, stop: int) -> None:
+            positions = _one_by_one(starts[first:stop], lengths[first:stop])
+            end = int(stops[stop - 1])
+            values.take(positions, out=taken[end - len(positions) : end], mode="clip")
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(take_part, bounds[:-1], bounds[1:]))
+        return taken
+
+
 def order_by_user(
     owners: npt.NDArray[np.int32], n_users: int, times: npt.NDArray[np.int64] | None
-) -> tuple[Positions, Positions]:
+) -> tuple[Positions, Order]:
     """Group events by user.
 
     Args:
@@ -31,27 +73,28 @@ def order_by_user(
         times: (nnz,); None for the order as it is.
 
     Returns:
-        (n_users + 1,) where each user's events begin, and (nnz,) the events by user, then time, then position.
+        (n_users + 1,) where each user's events begin, and the events by user, then time, then position.
     """
     offsets = offsets_from(np.bincount(owners, minlength=n_users))
     if times is None or len(times) == 0 or not (times[1:] < times[:-1]).any():
-        return offsets, stable_order(owners)
+        return offsets, _runs_in_order(owners)
     by_time = stable_order(times)
-    return offsets, by_time[stable_order(owners[by_time])]
+    return offsets, Order(by_time[stable_order(owners[by_time])])
 
 
 def stable_order(keys: Keys) -> Positions:
     """The positions of keys in rising order, equal ones as they stand."""
+    return _runs_in_order(keys).positions()
+
+
+def _runs_in_order(keys: Keys) -> Order:
     if len(keys) == 0:
-        return np.zeros(0, np.int64)
+        return Order(np.zeros(0, np.int64))
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     if len(starts) > _FEW_RUNS * len(keys):
-        return _sorted_positions(keys)
+        return Order(_sorted_positions(keys))
     order = _sorted_positions(keys[starts])
-    lengths = np.diff(starts, append=len(keys))[order]
-    starts = starts[order]
-    del order  # there may be tens of millions of events
-    return _one_by_one(starts, lengths)
+    return Order(starts[order], np.diff(starts, append=len(keys))[order])
 
 
 def _one_by_one(starts: Positions, lengths: Positions) -> Positions:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcf.data import event_log_order
 from tcf.data.bad_rows import BadRows
 from tcf.data.event_log import EventLog, Grouped
 from tcf.data.event_log_lines import LineNumbers
@@ -108,7 +109,8 @@ def test_order_is_stable_for_times_of_any_size(spread: int) -> None:
     times = np.array([1, 1, -1, 1, 0, 0], np.int64) * spread
     offsets, order = order_by_user(owners, 3, times)
     assert offsets.tolist() == [0, 2, 6, 6]
-    assert order.tolist() == [4, 1, 2, 5, 0, 3]
+    assert order.positions().tolist() == [4, 1, 2, 5, 0, 3]
+    assert order.take(times).tolist() == times[[4, 1, 2, 5, 0, 3]].tolist()
 
 
 @settings(deadline=None, max_examples=100)
@@ -116,6 +118,20 @@ def test_order_is_stable_for_times_of_any_size(spread: int) -> None:
 def test_order_of_keys_in_runs_and_without(runs: list[tuple[int, int]], spread: int) -> None:
     keys = np.array([key * spread for key, length in runs for _ in range(length)], np.int64)
     assert stable_order(keys).tolist() == sorted(range(len(keys)), key=keys.tolist().__getitem__)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), min_size=1, max_size=12),
+    st.sampled_from([1, 3, 8, 1 << 19]),
+)
+def test_values_in_order_a_few_at_a_time(runs: list[tuple[int, int]], at_once: int) -> None:
+    owners = np.array([owner for owner, length in runs for _ in range(length)], np.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_log_order, "_AT_ONCE", at_once)
+        _, order = order_by_user(owners, 3, None)
+        taken = order.take(np.arange(len(owners)) * 10)
+    assert taken.tolist() == [10 * at for at in sorted(range(len(owners)), key=owners.tolist().__getitem__)]
 
 
 @settings(deadline=None, max_examples=60)
