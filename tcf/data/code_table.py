@@ -5,7 +5,8 @@ compared whole, so codes are exact whatever the hash does. It is linear in its i
 bits; Dietzfelbinger et al., A reliable randomized algorithm for the closest-pair problem, 1997, section 2), and the
 place after a taken one is tried next (linear probing).
 
-Shapes: N strings at once, W words of 8 bytes a string, K distinct strings so far, S slots.
+Shapes: N strings at once, W words of 8 bytes a string, K distinct strings so far, S slots,
+R strings at most that are looked up at once.
 """
 
 import numpy as np
@@ -63,6 +64,9 @@ class CodeTable:
         self._known_KW: Words = np.zeros((_ROWS, width), np.uint64)
         self._slots_S: Codes = np.full(4 * _ROWS, _FREE)
         self._count = 0
+        # Used for each lookup again: the system clears new memory, which costs as much as the lookup.
+        self._wanted_RW: Words = np.empty((_ROWS, width), np.uint64)
+        self._found_RW: Words = np.empty((_ROWS, width), np.uint64)
 
     def __len__(self) -> int:
         """Number of distinct strings."""
@@ -89,7 +93,8 @@ class CodeTable:
         if 4 * np.count_nonzero(begins) > 3 * len(begins):
             return self._encode_few(words_NW)
         rows = np.flatnonzero(begins)
-        return np.repeat(self._encode_few(words_NW.take(rows, axis=0)), np.diff(rows, append=len(words_NW)))
+        wanted = words_NW.take(rows, axis=0, out=self._wanted_RW[: len(rows)], mode="clip")
+        return np.repeat(self._encode_few(wanted), np.diff(rows, append=len(words_NW)))
 
     def _encode_few(self, words_NW: Words) -> Codes:
         self._make_room(len(words_NW))
@@ -117,7 +122,8 @@ class CodeTable:
 
     def _are(self, codes_N: Codes, words_NW: Words) -> npt.NDArray[np.bool_]:
         """Whether these are the strings of these codes; of no meaning where a code is -1."""
-        return _equal_rows(self._known_KW.take(codes_N, axis=0, mode="clip"), words_NW)
+        known = self._known_KW.take(codes_N, axis=0, out=self._found_RW[: len(codes_N)], mode="clip")
+        return _equal_rows(known, words_NW)
 
     def _insert(self, words_NW: Words, slots_N: Places) -> Codes:
         """Codes for strings that are not known, some of them perhaps equal, whose slots are free."""

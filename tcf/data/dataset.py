@@ -93,11 +93,14 @@ def write_dataset(
         config: the resolved configuration of the preparation.
         statistics: counts for `tcf data describe`.
 
+    Returns:
+        The dataset as `open_dataset` reads it, made of the arrays given.
+
     Raises:
         RunError: something is at `path` already.
     """
     with publishing(path) as staging:
-        counts = pa.array(training_counts(split, len(item_ids)).astype(np.int32))
+        counts = training_counts(split, len(item_ids)).astype(np.int32)
         items = pa.table([item_ids, texts, counts], schema=_ITEMS)
         pq.write_table(items, staging / "items.parquet", row_group_size=_ROW_GROUP)
         users = pa.table([user_ids], schema=_USERS)
@@ -105,7 +108,8 @@ def write_dataset(
         save_users = partial(pq.write_table, users, staging / "users.parquet", use_dictionary=False)
         side_by_side(lambda: _save_split(split, staging), save_users)
         seal(staging, DATASET, inputs=inputs, config=config, facts=statistics)
-    return open_dataset(path)
+    manifest = read_manifest(path, DATASET)
+    return Dataset(path, manifest.fingerprint, item_ids, texts, counts, user_ids, split, manifest.facts)
 
 
 def _save_split(split: Split, folder: Path) -> None:

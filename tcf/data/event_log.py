@@ -23,6 +23,7 @@ from tcf.data.bad_rows import BadRows
 from tcf.data.coder import Coder, Encoded
 from tcf.data.event_log_lines import LineNumbers
 from tcf.data.event_log_order import order_by_user
+from tcf.data.histories import taken
 from tcf.data.raw_checks import Items
 from tcf.data.table_files_block import Unit
 from tcf.errors import DataError
@@ -38,7 +39,7 @@ class Grouped:
         user_ids: distinct, (n_users,), in the order of first appearance; a user may have no events left.
         offsets: (n_users + 1,) int64; user u has items[offsets[u]:offsets[u + 1]], oldest first.
         items: (nnz,) int32 rows of the items.
-        times: (nnz,) int64; None where the events had none.
+        times: (nnz,) int64; None where the events had none, or they were not asked for.
     """
 
     user_ids: "pa.LargeStringArray"
@@ -61,6 +62,8 @@ class EventLog:
         self._lines = LineNumbers()
         self._times: list[npt.NDArray[np.int64]] = []
         self._timed: bool | None = None
+        self._latest: int | None = None
+        self._is_in_order = True
 
     def __enter__(self) -> Self:
         self._users.__enter__()
@@ -97,16 +100,20 @@ class EventLog:
         self._users.add(users)
         self._items.add(items)
         self._lines.add(lines)
-        if times is not None:
+        if times is not None and len(times):
             self._times.append(times)
+            begins_late = self._latest is None or int(times[0]) >= self._latest
+            self._is_in_order &= begins_late and not (times[1:] < times[:-1]).any()
+            self._latest = int(times[-1])
 
-    def histories(self, items: Items, bad: BadRows) -> Grouped:
+    def histories(self, items: Items, bad: BadRows, *, keep_times: bool = True) -> Grouped:
         """Group what was collected by user; nothing can be added afterwards.
 
         Args:
             items: the items that can be used.
             bad: stops at, or counts, events of other items: `unknown_item`, or `event_of_skipped_item` where the item
                 was left out for want of a text.
+            keep_times: whether the times are needed afterwards; without them less memory and time.
 
         Raises:
             DataError: an event names no item and `bad` does not skip, or none of them does.
@@ -114,11 +121,12 @@ class EventLog:
         events, users = side_by_side(self._items.finish, self._users.finish)
         rows, known = self._find_items(events, items, bad)
         codes, owners = (events.codes, users.codes) if known is None else (events.codes[known], users.codes[known])
-        times = self._all_times(known)
+        times = self._all_times(known) if keep_times or not self._is_in_order else None
         (offsets, order), found = side_by_side(
-            lambda: order_by_user(owners, len(users.values), times), lambda: rows[codes]
+            lambda: order_by_user(owners, len(users.values), times), lambda: taken(rows, codes)
         )
-        return Grouped(users.values, offsets, order.take(found), None if times is None else order.take(times))
+        kept = order.take(times) if keep_times and times is not None else None
+        return Grouped(users.values, offsets, order.take(found), kept)
 
     def _all_times(self, known: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.int64] | None:
         parts, self._times = self._times, []

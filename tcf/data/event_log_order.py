@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.ahead import side_by_side
+from tcf.data.histories import occurrences
 from tcf.data.ragged import offsets_from
 
 __all__ = ["Order", "order_by_user", "stable_order"]
@@ -75,16 +76,20 @@ def order_by_user(
     Returns:
         (n_users + 1,) where each user's events begin, and the events by user, then time, then position.
     """
-    offsets = offsets_from(np.bincount(owners, minlength=n_users))
-    if times is None or len(times) == 0 or not (times[1:] < times[:-1]).any():
-        return offsets, _runs_in_order(owners)
-    by_time = stable_order(times)
-    return offsets, Order(by_time[stable_order(owners[by_time])])
+    order, counts = side_by_side(lambda: _order(owners, times), lambda: occurrences(owners, n_users))
+    return offsets_from(counts), order
 
 
 def stable_order(keys: Keys) -> Positions:
     """The positions of keys in rising order, equal ones as they stand."""
     return _runs_in_order(keys).positions()
+
+
+def _order(owners: npt.NDArray[np.int32], times: npt.NDArray[np.int64] | None) -> Order:
+    if times is None or len(times) == 0 or not (times[1:] < times[:-1]).any():
+        return _runs_in_order(owners)
+    by_time = stable_order(times)
+    return Order(by_time[stable_order(owners[by_time])])
 
 
 def _runs_in_order(keys: Keys) -> Order:
@@ -94,7 +99,7 @@ def _runs_in_order(keys: Keys) -> Order:
     if len(starts) > _FEW_RUNS * len(keys):
         return Order(_sorted_positions(keys))
     order = _sorted_positions(keys[starts])
-    return Order(starts[order], np.diff(starts, append=len(keys))[order])
+    return Order(*side_by_side(lambda: starts[order], lambda: np.diff(starts, append=len(keys))[order]))
 
 
 def _one_by_one(starts: Positions, lengths: Positions) -> Positions:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tcf.data.ragged import offsets_from, spans
 from tcf.errors import DataError
 
-__all__ = ["Histories", "latest", "occurrences"]
+__all__ = ["Histories", "latest", "occurrences", "taken"]
 
 _AT_ONCE = 1 << 22  # items that are widened to 8 bytes at once
 
@@ -83,3 +83,12 @@ def occurrences(items: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.in
     for start in range(0, len(items), _AT_ONCE):
         counts += np.bincount(items[start : start + _AT_ONCE], minlength=n_items)
     return counts
+
+
+def taken(values: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The values of these rows, (nnz,), without a copy of all rows in 8 bytes."""
+    found = np.empty(len(rows), np.int32)
+    for start in range(0, len(rows), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        found[part] = values[rows[part]]
+    return found

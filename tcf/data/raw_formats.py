@@ -89,6 +89,7 @@ def read_raw(format: RawFormat, raw: Path, template: Template | None, config: Pr
         ConfigError: a setting does not suit the format or the files.
         DataError: the files cannot be used.
     """
+    keep_times = config.split == "time"  # tens of millions of times take memory and time
     match format:
         case "tcf":
             return read_tcf(raw, bad_rows=config.bad_rows, template=template)
@@ -97,10 +98,22 @@ def read_raw(format: RawFormat, raw: Path, template: Template | None, config: Pr
         case "mind":
             return read_mind(raw, bad_rows=config.bad_rows, template=template)
         case "hm":
-            return read_hm(raw, bad_rows=config.bad_rows, template=template, collapse_repeats=config.collapse_repeats)
+            return read_hm(
+                raw,
+                bad_rows=config.bad_rows,
+                template=template,
+                collapse_repeats=config.collapse_repeats,
+                keep_times=keep_times,
+            )
         case "movielens":
             return read_movielens(raw, bad_rows=config.bad_rows, template=template, min_rating=config.min_rating)
         case "amazon":
             return read_amazon(raw, bad_rows=config.bad_rows, template=template, min_rating=config.min_rating)
         case "table":
-            return read_table(raw, bad_rows=config.bad_rows, template=template, options=table_options(config))
+            return read_table(
+                raw,
+                bad_rows=config.bad_rows,
+                template=template,
+                options=table_options(config),
+                keep_times=keep_times,
+            )

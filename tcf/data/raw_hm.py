@@ -40,6 +40,7 @@ def read_hm(
     bad_rows: Literal["error", "skip"],
     template: Template | None = None,
     collapse_repeats: bool = False,
+    keep_times: bool = True,
 ) -> RawLog:
     """Read H&M's transactions and articles.
 
@@ -51,6 +52,7 @@ def read_hm(
         template: how columns of the articles make up the text; None takes `prod_name`.
         collapse_repeats: keep one event of those with the same customer, article and day; the others are counted as
             `repeats_within_day`.
+        keep_times: whether the log is to have times.
 
     Raises:
         ConfigError: `template` does not fit the articles.
@@ -61,12 +63,12 @@ def read_hm(
     articles, transactions = open_table(items_path), open_table(events_path)
     items = _read_articles(articles, template or _TEXT, bad)
     clock = TimeReader()
-    log = _read_transactions(transactions, clock, items, bad)
+    log = _read_transactions(transactions, clock, items, bad, keep_times or collapse_repeats)
     if collapse_repeats:
         log, left_out = without_repeats(log, len(items.ids))
         bad.count("repeats_within_day", left_out)
     files = {table.path.name: table.sha256 for table in (transactions, articles)}
-    times = None if log.times is None else clock.seconds(log.times)
+    times = None if log.times is None or not keep_times else clock.seconds(log.times)
     return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, times)
 
 
@@ -87,7 +89,7 @@ def _read_articles(table: TableFile, template: Template, bad: BadRows) -> Items:
     return check_items(Pairs(table.path, rows.lines, rows.columns[_ITEM], template.fill(rows.columns), rows.unit), bad)
 
 
-def _read_transactions(table: TableFile, clock: TimeReader, items: Items, bad: BadRows) -> Grouped:
+def _read_transactions(table: TableFile, clock: TimeReader, items: Items, bad: BadRows, keep_times: bool) -> Grouped:
     with EventLog(table.path, table.unit) as log:
         for block in table.blocks((_USER, _ITEM, _DAY), bad):
             users, articles = block.columns[_USER], block.columns[_ITEM]
@@ -97,4 +99,4 @@ def _read_transactions(table: TableFile, clock: TimeReader, items: Items, bad: B
             times, usable = clock.read(block.columns[_DAY])
             block = block.without(~usable, "bad_timestamp", clock.expected, bad)
             log.add(block.lines, block.columns[_USER], block.columns[_ITEM], times[usable])
-        return log.histories(items, bad)
+        return log.histories(items, bad, keep_times=keep_times)

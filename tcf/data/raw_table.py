@@ -43,7 +43,12 @@ def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
 
 
 def read_table(
-    raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None, options: TableOptions
+    raw: Path,
+    *,
+    bad_rows: Literal["error", "skip"],
+    template: Template | None,
+    options: TableOptions,
+    keep_times: bool = True,
 ) -> RawLog:
     """Read tables of events and items.
 
@@ -55,6 +60,7 @@ def read_table(
             in a file of items, `duplicate_item`.
         template: how columns of the items make up the text.
         options: files, columns, and rows to leave out, each counted as `drop COLUMN=GLOB`.
+        keep_times: whether the log is to have times, if the file has some.
 
     Raises:
         ConfigError: there is no template, or a column is named that is not there.
@@ -65,10 +71,10 @@ def read_table(
     tables = [open_table(path, _form(options)) for path in paths]
     needed = _needed(tables, template, options)
     if len(tables) == 1:
-        items, log = _read_both(tables[0], needed, clock, bad)
+        items, log = _read_both(tables[0], needed, clock, bad, keep_times)
     else:
         items = _read_items(tables[1], needed, bad)
-        log = _read_events(tables[0], needed, clock, items, bad)
+        log = _read_events(tables[0], needed, clock, items, bad, keep_times)
     files = {path.relative_to(raw).as_posix(): table.sha256 for path, table in zip(paths, tables, strict=True)}
     times = None if log.times is None else clock.seconds(log.times)
     return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, times)
@@ -131,7 +137,9 @@ def _needed(tables: Sequence[TableFile], template: Template | None, options: Tab
     return _Needed(options.user_column, options.item_column, options.time_column, item_id, template, options.drops)
 
 
-def _read_both(table: TableFile, needed: _Needed, clock: TimeReader, bad: BadRows) -> tuple[Items, Grouped]:
+def _read_both(
+    table: TableFile, needed: _Needed, clock: TimeReader, bad: BadRows, keep_times: bool
+) -> tuple[Items, Grouped]:
     """Items and events of one file, read once."""
     columns = dict.fromkeys((*needed.of_items(table.columns), *needed.of_events(table.columns)))
     with ItemTexts(table.path, table.unit) as texts, EventLog(table.path, table.unit) as log:
@@ -140,7 +148,7 @@ def _read_both(table: TableFile, needed: _Needed, clock: TimeReader, bad: BadRow
             _add_items(texts, block.select(~empty_strings(block.columns[needed.item_id])), needed)
             _add_events(log, block, needed, clock, bad)
         items = check_items(texts.rows(bad, count_duplicates=False), bad)
-        return items, log.histories(items, bad)
+        return items, log.histories(items, bad, keep_times=keep_times)
 
 
 def _read_items(table: TableFile, needed: _Needed, bad: BadRows) -> Items:
@@ -152,11 +160,13 @@ def _read_items(table: TableFile, needed: _Needed, bad: BadRows) -> Items:
         return check_items(texts.rows(bad, count_duplicates=True), bad)
 
 
-def _read_events(table: TableFile, needed: _Needed, clock: TimeReader, items: Items, bad: BadRows) -> Grouped:
+def _read_events(
+    table: TableFile, needed: _Needed, clock: TimeReader, items: Items, bad: BadRows, keep_times: bool
+) -> Grouped:
     with EventLog(table.path, table.unit) as log:
         for block in table.blocks(tuple(dict.fromkeys(needed.of_events(table.columns))), bad):
             _add_events(log, _dropped(block, needed.drops, bad), needed, clock, bad)
-        return log.histories(items, bad)
+        return log.histories(items, bad, keep_times=keep_times)
 
 
 def _add_items(texts: ItemTexts, block: Block, needed: _Needed) -> None:

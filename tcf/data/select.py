@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.config import PrepareConfig
-from tcf.data.histories import Histories, occurrences
+from tcf.data.histories import Histories, occurrences, taken
 from tcf.data.periods import Periods, find_periods
 from tcf.data.ragged import offsets_from
 from tcf.data.raw import RawLog
@@ -221,7 +221,7 @@ def _numbered(kept: _Events, log: RawLog, periods: Periods | None, dropped: dict
     seen = occurrences(kept.items, len(log.item_ids)) > 0
     index = np.cumsum(seen, dtype=np.int32) - np.int32(1)
     dropped["items_never_seen"] = int((~seen).sum()) - dropped.get("items_below_min_item_count", 0)
-    histories = Histories(kept.offsets, index[kept.items])
+    histories = Histories(kept.offsets, taken(index, kept.items))
     if periods is None or kept.times is None:
         split = leave_one_out(histories)
     else:

@@ -30,8 +30,15 @@ def write(path: Path, texts: tuple[str, ...] = ("Alpha", "Bêta", "Alpha")) -> D
     )
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    dataset = write(tmp_path / "data")
+@pytest.mark.parametrize("read", [False, True])
+def test_what_is_written_is_returned_and_read_back(tmp_path: Path, read: bool) -> None:
+    written = write(tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data") if read else written
+    assert dataset.fingerprint == written.fingerprint
+    assert dataset.training_interactions.dtype == np.int32
+    assert dataset.training_interactions.tolist() == [0, 2, 1]
+    assert dataset.split.training.tolist() == [1, 0, 2]
+    assert dataset.split.tested.tolist() == [True, False, True]
     assert dataset.path == tmp_path / "data"
     assert dataset.item_ids.to_pylist() == ["a", "b", "c"]
     assert dataset.texts.to_pylist() == ["Alpha", "Bêta", "Alpha"]

@@ -30,7 +30,7 @@ def strings(*values: str) -> "pa.LargeStringArray":
 ITEMS = Items(Path("/raw/items.csv"), strings("a", "b", "c"), strings("A", "B", "C"), strings("untold"))
 
 
-def grouped(blocks: list[list[Event]], bad: BadRows, *, timed: bool = True) -> Grouped:
+def grouped(blocks: list[list[Event]], bad: BadRows, *, timed: bool = True, keep_times: bool = True) -> Grouped:
     line = 2
     with EventLog(PATH, "line") as log:
         for block in blocks:
@@ -38,7 +38,7 @@ def grouped(blocks: list[list[Event]], bad: BadRows, *, timed: bool = True) -> G
             times = np.array([event[2] for event in block], np.int64) if timed else None
             log.add(lines, strings(*(event[0] for event in block)), strings(*(event[1] for event in block)), times)
             line += len(block)
-        return log.histories(ITEMS, bad)
+        return log.histories(ITEMS, bad, keep_times=keep_times)
 
 
 def as_lists(log: Grouped) -> dict[str, list[tuple[str, int]]]:
@@ -62,6 +62,18 @@ def test_histories_are_by_time_then_in_file_order(blocks: list[list[Event]], tim
     assert list(found) == list(expected)
     assert found == {user: sorted(pairs, key=lambda pair: pair[1]) for user, pairs in expected.items()}
     assert (log.times is None) is not timed
+    untimed = grouped(blocks, BadRows("error"), timed=timed, keep_times=False)
+    assert untimed.times is None
+    np.testing.assert_array_equal(untimed.items, log.items)
+    np.testing.assert_array_equal(untimed.offsets, log.offsets)
+
+
+@pytest.mark.parametrize("times", [(1, 2, 0, 3), (1, 0, 2, 3), (0, 1, 1, 2)])
+def test_times_that_are_not_kept_order_events_across_blocks(times: tuple[int, int, int, int]) -> None:
+    events = [("u", item, time) for item, time in zip("abca", times, strict=True)]
+    log = grouped([events[:2], events[2:]], BadRows("error"), keep_times=False)
+    expected = [item for _, item, _ in sorted(events, key=lambda event: event[2])]
+    assert ["abc"[item] for item in log.items] == expected
 
 
 def test_unknown_items_are_counted_by_reason_and_their_users_stay() -> None:

@@ -19,6 +19,14 @@ def test_repeats_are_counted_some_users_at_a_time(monkeypatch: pytest.MonkeyPatc
     assert statistics_of(split, TEXTS, {})["repeated_interactions"] == 2
 
 
+def test_repeats_of_many_users_and_items() -> None:
+    # More pairs of a user and an item than 32 bits tell apart: (65536, 0) is 2**32 after (0, 65536).
+    n = (1 << 16) + 1
+    split = leave_one_out(csr([[n - 1], *([item] for item in range(1, n - 1)), [0, n - 1, n - 1]]))
+    texts = pa.array([str(item) for item in range(n)], pa.large_string())
+    assert statistics_of(split, texts, {})["repeated_interactions"] == 1
+
+
 def test_parts_of_a_split_by_time() -> None:
     # Validation from 10, test from 20.
     split = by_time(csr([[0, 1, 2, 3], [1, 2], [0]]), np.array([1, 10, 11, 20, 10, 20, 5]), 10, 20)
