@@ -49,6 +49,10 @@ class TextForm:
         """The one byte that stands between fields in a block."""
         return self.delimiter.encode() if len(self.delimiter) == 1 else _SEPARATOR
 
+    def as_written(self, record: str) -> str:
+        """A record of a block as the file has it, for messages."""
+        return record if len(self.delimiter) == 1 else record.replace(_SEPARATOR.decode(), self.delimiter)
+
 
 @dataclass(frozen=True)
 class RawBlock:

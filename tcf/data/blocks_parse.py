@@ -84,7 +84,7 @@ def parse_block(raw: RawBlock, form: TextForm, names: Sequence[str], columns: Se
         if n_records == (n_lines if raw.ends is None else len(raw.ends)):
             lines = np.arange(n_lines) if raw.ends is None else _lines_of(raw.data, raw.ends)
             return _with_wrong(arrays, wrong, lines, names, Parsed({}, lines, (), none, n_lines, n_lines - 1))
-    data, screened = _screen(raw)
+    data, screened = _screen(raw, form)
     arrays, wrong = _arrow_columns(data, form, names, columns, path)
     if len(arrays[columns[0]]) + len(wrong) != len(screened.lines):
         raise DataError(f"{path}: expected {len(screened.lines)} records in a block, found others; report this file")
@@ -107,7 +107,7 @@ def _with_wrong(
     return replace(parsed, columns=arrays, lines=np.delete(lines, numbers), refused=[*parsed.refused, refused])
 
 
-def _screen(raw: RawBlock) -> tuple[bytes, Parsed]:
+def _screen(raw: RawBlock, form: TextForm) -> tuple[bytes, Parsed]:
     """The records that Arrow can be given, and of the block all but its columns."""
     ends = raw.record_ends
     starts, lines = np.append(0, ends[:-1] + 1), _lines_of(raw.data, ends)
@@ -115,7 +115,8 @@ def _screen(raw: RawBlock) -> tuple[bytes, Parsed]:
     keep, refused = ~blank, list[Refused]()
     for reason, wrong, expected in _wrong_records(raw, ends):
         at = np.flatnonzero(keep & wrong)
-        found = [repr(raw.data[starts[i] : ends[i]][:_SHOWN].decode("utf-8", "backslashreplace")) for i in at]
+        texts = (raw.data[starts[i] : ends[i]][:_SHOWN].decode("utf-8", "backslashreplace") for i in at)
+        found = [repr(form.as_written(text)) for text in texts]
         if len(at):
             refused.append(Refused(reason, lines[at], expected, found))
         keep &= ~wrong
@@ -175,7 +176,7 @@ def _arrow_columns(
         return {name: pa.array([], pa.large_string()) for name in columns}, wrong
 
     def note(row: "pc_csv.InvalidRow") -> str:
-        wrong.append((row.number - 1, row.text))
+        wrong.append((row.number - 1, form.as_written(row.text)))
         return "skip"
 
     # Names of our own: those of the file may be there twice.

@@ -165,6 +165,14 @@ def test_delimiters_of_several_characters_and_other_encodings(tmp_path: Path) ->
     assert bad.skipped == {"wrong_columns": 4}
 
 
+@pytest.mark.parametrize("line", [b"1::2::3::4", b"1::2::\xff"])
+def test_messages_show_delimiters_as_the_file_has_them(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "ratings.dat"
+    path.write_bytes(b"1::2::3\n" + line + b"\n")
+    with pytest.raises(DataError, match=r"ratings.dat:2: .*, found '1::2::(3::4|\\\\xff)'"):
+        read(path, BadRows("error"), TextForm("::", quoting=False, header=("a", "b", "c")), 100)
+
+
 def test_the_byte_that_stands_for_a_long_delimiter_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ratings.dat"
     path.write_bytes(b"1::2\x1f::3\n")
