@@ -2,7 +2,8 @@
 
 Sorting 64-bit numbers is many times faster in NumPy than sorting positions by several keys, so a key and the position
 are packed into one number where they fit: the numbers are distinct, and any sort of them is stable. Where neighbours
-have equal keys, as in logs that are in the order of users within a day, runs of them are sorted instead.
+have equal keys, as in logs that are in the order of users within a day, runs of them are sorted instead, packed with
+their lengths.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -98,8 +99,12 @@ def _runs_in_order(keys: Keys) -> Order:
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     if len(starts) > _FEW_RUNS * len(keys):
         return Order(_sorted_positions(keys))
-    order = _sorted_positions(keys[starts])
-    return Order(*side_by_side(lambda: starts[order], lambda: np.diff(starts, append=len(keys))[order]))
+    firsts, lengths = keys[starts], np.diff(starts, append=len(keys))
+    found = _sorted_rows(firsts, starts, lengths)
+    if found is None:
+        order = np.argsort(firsts, kind="stable")
+        found = [starts[order], lengths[order]]
+    return Order(*found)
 
 
 def _one_by_one(starts: Positions, lengths: Positions) -> Positions:
@@ -114,17 +119,27 @@ def _one_by_one(starts: Positions, lengths: Positions) -> Positions:
 
 
 def _sorted_positions(keys: Keys) -> Positions:
-    least, bits = int(keys.min()), len(keys).bit_length()
-    if (int(keys.max()) - least).bit_length() + bits > 63:
-        return np.argsort(keys, kind="stable")
+    found = _sorted_rows(keys, np.arange(len(keys)))
+    return np.argsort(keys, kind="stable") if found is None else found[0]
+
+
+def _sorted_rows(keys: Keys, *others: Positions) -> list[Positions] | None:
+    """The other columns of rows sorted by key, then by these columns, none negative; None if a row has over 63 bits."""
+    least, bits = int(keys.min()), [int(column.max()).bit_length() for column in others]
+    if (int(keys.max()) - least).bit_length() + sum(bits) > 63:
+        return None
     packed = keys.astype(np.int64)
     packed -= least
-    packed <<= bits
-    packed |= np.arange(len(keys))
+    for column, width in zip(others, bits, strict=True):
+        packed <<= width
+        packed |= column
     halves = _halves(packed)
     side_by_side(halves[0].sort, halves[1].sort)
-    packed &= (1 << bits) - 1
-    return packed
+    columns = list[Positions]()
+    for width in bits[::-1]:
+        columns.append(packed & ((1 << width) - 1))
+        packed >>= width
+    return columns[::-1]
 
 
 def _halves(numbers: Positions) -> tuple[Positions, Positions]:

@@ -17,6 +17,7 @@ __all__ = ["TimeReader"]
 _MILLION = 10**6
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _LARGEST = 2**62
+_FEW_RUNS = 0.1  # runs of equal values a value; reading a value costs about as much as hashing ten
 
 Times = npt.NDArray[np.int64]
 
@@ -46,15 +47,23 @@ class TimeReader:
         """
         if self._dates is None and len(written):
             self._decide(written)
-        # Files are often in the order of time, so that few values are different.
+        # Files are often in the order of time, so that few neighbours are different; or few values at all.
+        runs = pc.run_end_encode(written, run_end_type=pa.int64())
+        if len(runs.values) < _FEW_RUNS * len(written):
+            times, usable = self._times_of(runs.values)
+            lengths = np.diff(np.asarray(runs.run_ends), prepend=0)
+            return np.repeat(times, lengths), np.repeat(usable, lengths)
         encoded = pc.dictionary_encode(written)
-        times, usable = self._dates_of(encoded.dictionary) if self._dates else self._numbers(encoded.dictionary)
+        times, usable = self._times_of(encoded.dictionary)
         indices = np.asarray(encoded.indices)
         return times[indices], usable[indices]
 
     def seconds(self, times: Times) -> Times:
         """Whole seconds since 1970 of times that were read, (n,); never in another order."""
         return times if self.per_second == 1 else times // self.per_second
+
+    def _times_of(self, written: "pa.LargeStringArray") -> tuple[Times, npt.NDArray[np.bool_]]:
+        return self._dates_of(written) if self._dates else self._numbers(written)
 
     def _decide(self, written: "pa.LargeStringArray") -> None:
         numeric = pc.match_substring_regex(written, _NUMBER)

@@ -14,6 +14,7 @@ from tcf.errors import DataError
 __all__ = ["Histories", "latest", "occurrences", "taken"]
 
 _AT_ONCE = 1 << 22  # items that are widened to 8 bytes at once
+_CACHED = 1 << 17  # rows that a processor's cache holds in 8 bytes
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def occurrences(items: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.in
 def taken(values: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """The values of these rows, (nnz,), without a copy of all rows in 8 bytes."""
     found = np.empty(len(rows), np.int32)
-    for start in range(0, len(rows), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    for start in range(0, len(rows), _CACHED):
+        part = slice(start, start + _CACHED)
         found[part] = values[rows[part]]
     return found
