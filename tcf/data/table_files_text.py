@@ -24,6 +24,7 @@ __all__ = ["TextTable", "in_threads"]
 
 _HEADER_BYTES = 1 << 20
 _MOST_THREADS = 4
+_AHEAD = 4  # blocks read, and blocks parsed, before they are asked for: what uses them does not do so evenly
 _From = TypeVar("_From")
 _To = TypeVar("_To")
 
@@ -71,7 +72,7 @@ class TextTable:
 
         rows = _Numbered(self.path, self._header_lines + 1, bad, len(self.columns))
         found = False
-        with Source(self.path, self._stamp) as source, closing(ahead(self._raw_blocks(source), 1)) as raw:
+        with Source(self.path, self._stamp) as source, closing(ahead(self._raw_blocks(source), _AHEAD)) as raw:
             for parsed in in_threads(parse, raw):
                 block = rows.next_block(parsed)
                 if len(block):
@@ -150,7 +151,7 @@ def in_threads(work: Callable[[_From], _To], elements: Iterable[_From]) -> Itera
         running: deque[Future[_To]] = deque()
         for element in elements:
             running.append(pool.submit(work, element))
-            if len(running) > threads:
+            if len(running) > threads + _AHEAD:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
