@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 
 from tcf.errors import DataError
 
-__all__ = ["Source", "Stamp", "stamp_of"]
+__all__ = ["Source", "Stamp", "changed", "stamp_of"]
 
 Stamp = tuple[int, int, int]
 _GZIP = b"\x1f\x8b"
@@ -32,6 +32,14 @@ def stamp_of(path: Path) -> Stamp:
     except OSError as error:
         raise _unreadable(path, error) from None
     return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def changed(path: Path) -> DataError:
+    """What to raise where a file is not what it was."""
+    return DataError(
+        f"{path}: expected a file that stays as it is, found one that changed while it was read; another process is "
+        "writing it: wait for that one, then run this again"
+    )
 
 
 class Source:
@@ -121,10 +129,7 @@ class Source:
     def _check_unchanged(self) -> None:
         now = os.fstat(self._raw.fileno())
         if (now.st_size, now.st_mtime_ns, now.st_ino) != self._stamp or stamp_of(self.path) != self._stamp:
-            raise DataError(
-                f"{self.path}: expected a file that stays as it is, found one that changed while it was read; "
-                "another process is writing it: wait for that one, then run this again"
-            )
+            raise changed(self.path)
 
 
 class _Hashed(io.RawIOBase):

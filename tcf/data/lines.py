@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tcf.data.bad_rows import BadRows
 from tcf.errors import DataError
 
-__all__ = ["Rows", "TextFile", "read_rows", "read_text_file", "select_strings"]
+__all__ = ["Rows", "TextFile", "divide", "read_rows", "read_text_file", "select_strings"]
 
 _Bytes = npt.NDArray[np.uint8]
 _BOM = b"\xef\xbb\xbf"
@@ -126,7 +126,21 @@ def read_text_file(path: Path) -> TextFile:
 
 
 def read_rows(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Rows:
-    """Divide lines into fields at tabs.
+    """Divide the lines of a whole file into fields at tabs; see `divide`.
+
+    Raises:
+        DataError: no line has a tab, or a row cannot be used and `bad` does not skip.
+    """
+    if not (file.data == _TAB).any():
+        raise DataError(
+            f"{file.path}:{file.first_number}: expected {expected}, found no tab in any line: "
+            f"{file.first_line[:80]!r}; separate the columns by tabs"
+        )
+    return divide(file, n_columns, expected, bad)
+
+
+def divide(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Rows:
+    """Divide lines, which may be some of a file's, into fields at tabs.
 
     Args:
         file: the bytes.
@@ -135,14 +149,9 @@ def read_rows(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Ro
         bad: stops at, or counts, rows of another form.
 
     Raises:
-        DataError: no line has a tab, or a row cannot be used and `bad` does not skip.
+        DataError: a row cannot be used and `bad` does not skip.
     """
     tabs = np.flatnonzero(file.data == _TAB)
-    if len(tabs) == 0:
-        raise DataError(
-            f"{file.path}:{file.first_number}: expected {expected}, found no tab in any line: "
-            f"{file.first_line[:80]!r}; separate the columns by tabs"
-        )
     columns = np.diff(np.searchsorted(tabs, file.ends), prepend=0) + 1
     keep = np.ones(len(file.ends), bool)
     keep = _refuse(keep, _lines_with_nul(file), "nul_byte", file, "text", bad)

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from tcf.config import PrepareConfig
+from tcf.data.blocks_source import Stamp, changed, stamp_of
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
 from tcf.data.raw_formats import RawFormat, check_options, files_of, read_raw, template_of
 from tcf.data.select import select
@@ -35,7 +36,8 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
 
     Raises:
         ConfigError: a setting does not suit the format or the data.
-        DataError: the raw files cannot be used, nothing is left of them, or `out` holds something else.
+        DataError: the raw files cannot be used or change meanwhile, nothing is left of them, or `out` holds something
+            else.
     """
     check_options(format, config)
     template = template_of(config)
@@ -44,10 +46,12 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
         return _open_same(out, settings, _checksums(files_of(format, raw, config), raw))
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(f"{out}: expected a path where nothing is yet, found something; remove it or name another")
+    stamps = {file: stamp_of(file) for file in files_of(format, raw, config)}
     log = read_raw(format, raw, template, config)
     kept = select(log, config, raw)
     item_rows = pa.array(kept.items)
     texts = log.texts.take(item_rows)
+    _check_unchanged(stamps)
     return write_dataset(
         out,
         item_ids=log.item_ids.take(item_rows),
@@ -62,6 +66,13 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
 
 def _checksums(files: Iterable[Path], raw: Path) -> dict[str, str]:
     return {file.relative_to(raw).as_posix(): sha256_file(file) for file in files}
+
+
+def _check_unchanged(stamps: Mapping[Path, Stamp]) -> None:
+    """A small file is read at once; that it is still being written is seen at the end alone."""
+    for file, stamp in stamps.items():
+        if stamp_of(file) != stamp:
+            raise changed(file)
 
 
 def _open_same(out: Path, settings: Mapping[str, Any], checksums: Mapping[str, str]) -> Dataset:

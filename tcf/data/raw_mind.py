@@ -48,12 +48,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.data.bad_rows import BadRows
-from tcf.data.blocks_source import stamp_of
+from tcf.data.blocks_source import changed, stamp_of
 from tcf.data.lines import read_rows, read_text_file, select_strings
 from tcf.data.ragged import offsets_from
 from tcf.data.raw import RawLog
 from tcf.data.raw_checks import Pairs, empty
-from tcf.data.raw_mind_blocks import changed
 from tcf.data.raw_mind_merge import Clicks, Merged, Published, longest_rows, merge, places_in_time
 from tcf.data.raw_mind_rows import Impressions, look_up, read_histories, read_impressions
 from tcf.data.template import Template, joined_columns
@@ -121,8 +120,8 @@ def read_mind(raw: Path, *, bad_rows: Literal["error", "skip"], template: Templa
 
     Raises:
         ConfigError: `template` names a column that `news.tsv` has not.
-        DataError: a file is missing, empty, of another form or changes meanwhile, or a row cannot be used and is not to
-            be skipped.
+        DataError: a file is missing, empty, of another form, a copy of another or changes meanwhile, or a row cannot be
+            used and is not to be skipped.
     """
     files = mind_files(raw)
     stamps = [stamp_of(file) for file in files[::2]]
@@ -131,6 +130,7 @@ def read_mind(raw: Path, *, bad_rows: Literal["error", "skip"], template: Templa
     # Ids of news without a text come after the others, so that events of theirs can be told from unknown ones.
     ids = pa.concat_arrays([news.ids, news.skipped_ids])
     read = [read_impressions(file, bad) for file in files[::2]]
+    _refuse_copies(files[::2], [rows.sha256 for rows in read])
     checksums = {_name(raw, file): rows.sha256 for file, rows in zip(files[::2], read, strict=True)}
     if not any(len(rows.users) for rows in read):
         raise DataError(f"{files[0]}: expected rows, found none that can be used (skipped: {bad.skipped or 'none'})")
@@ -149,6 +149,17 @@ def read_mind(raw: Path, *, bad_rows: Literal["error", "skip"], template: Templa
     bad.count("click_in_later_history", merged.absorbed)
     offsets, items, times = _known(merged, len(news.ids), files[0], bad)
     return RawLog(news.ids, news.texts, names, offsets, items, bad.skipped, {**checksums, **news.files}, times)
+
+
+def _refuse_copies(files: Sequence[Path], checksums: Sequence[str]) -> None:
+    first: dict[str, Path] = {}
+    for file, checksum in zip(files, checksums, strict=True):
+        if checksum in first:
+            raise DataError(
+                f"{file}: expected rows of its own, found a copy of {first[checksum]}, whose clicks would count twice; "
+                "put one of the two folders elsewhere"
+            )
+        first[checksum] = file
 
 
 def _name(raw: Path, file: Path) -> str:

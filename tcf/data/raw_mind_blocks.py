@@ -11,9 +11,10 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tcf.data.blocks_source import changed
 from tcf.errors import DataError
 
-__all__ = ["BLOCK", "Block", "blocks_of", "changed", "in_order"]
+__all__ = ["BLOCK", "Block", "blocks_of", "in_order"]
 
 BLOCK = 1 << 22
 """Bytes read at once."""
@@ -85,11 +86,6 @@ def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Ite
     if not kept.strip(_BLANKS):
         raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
     yield Block(np.frombuffer(kept.rstrip(_BLANKS) + b"\n", np.uint8), position, line)
-
-
-def changed(path: Path) -> DataError:
-    """What to raise where a file is not what it was."""
-    return DataError(f"{path}: expected a file at rest, found that it changed meanwhile; wait until it is written")
 
 
 def _refuse_utf16(path: Path, read: bytes) -> None:

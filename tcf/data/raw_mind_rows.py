@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.data.bad_rows import BadRows
-from tcf.data.lines import Rows, TextFile, read_rows, select_strings
-from tcf.data.raw_mind_blocks import BLOCK, Block, blocks_of, changed, in_order
+from tcf.data.blocks_source import changed
+from tcf.data.lines import Rows, TextFile, divide, select_strings
+from tcf.data.raw_mind_blocks import BLOCK, Block, blocks_of, in_order
 
 __all__ = ["Impressions", "look_up", "read_histories", "read_impressions"]
 
@@ -28,7 +29,7 @@ _COLUMNS = 5
 _FORM = "an impression id, a user id, a time, a history and impressions, separated by tabs"
 _TIME_FORM = "a time such as 11/12/2019 2:14:46 PM"
 _TIME_FORMAT = "%m/%d/%Y %I:%M:%S %p"
-_IMPRESSION_FORM = "impressions such as `N1-1 N2-0`, or none of them with -1 or -0"
+_IMPRESSION_FORM = "impressions such as `N1-1 N2-0`, or ids none of which has -1 or -0"
 _TAB, _NEWLINE, _DASH, _ONE = 9, 10, 45, 49
 _SPACE = 32  # what is not above it divides ids: a space, or a control character that has no business there
 _SEPARATORS = np.array([_TAB, _TAB, _TAB, _TAB, _NEWLINE], np.uint8)
@@ -202,7 +203,7 @@ def _rows_of(path: Path, block: Block, bad: BadRows) -> tuple[Rows, _Ints]:
         return Rows(path, np.arange(len(stops)) + block.line, data, stops), np.full(len(stops), block.start)
     ends = np.flatnonzero(data == _NEWLINE)
     file = TextFile(path, "", data, ends, block.line)
-    rows = read_rows(file, _COLUMNS, _FORM, bad)
+    rows = divide(file, _COLUMNS, _FORM, bad)
     there = file.starts[rows.lines - block.line]
     here = np.concatenate([np.zeros(1, np.int64), rows.stops[:-1, -1] + 1])[: len(rows)]
     return rows, there - here + block.start
@@ -227,7 +228,13 @@ def _usable(rows: Rows, users: "pa.LargeStringArray", times: "pa.Int64Array", wr
 def _seconds(written: "pa.LargeStringArray") -> "pa.Int64Array":
     """Seconds since 1970, (n_rows,); null for what is no time."""
     parsed = pc.strptime(written, format=_TIME_FORMAT, unit="s", error_is_null=True)
-    return parsed.cast(pa.int64())
+    # A day that its month has not, as 2/30, is read as one of the first of the next month.
+    early = np.flatnonzero(np.asarray(pc.less_equal(pc.day(parsed), 3).fill_null(False)))
+    found = pc.struct_field(pc.extract_regex(written.take(pa.array(early)), r"^\s*\d+\s*/\s*0*(?P<day>\d+)"), [0])
+    real = pc.equal(found, pc.day(parsed.take(pa.array(early))).cast(found.type)).fill_null(False)
+    missing = np.zeros(len(written), bool)
+    missing[early[~np.asarray(real)]] = True
+    return pc.if_else(pa.array(missing), None, parsed.cast(pa.int64()))
 
 
 def _word_starts(gaps: _Flags) -> _Ints:
@@ -241,7 +248,8 @@ def _clicks(rows: Rows, gaps: _Flags, n_words: _Ints) -> tuple[_Ints, _Ints, _Fl
     """The clicked among the rows' impressions, of which there are (n_rows,).
 
     Returns:
-        The dashes of clicked impressions, their rows, (n_clicks,) both, and which rows mix labels with none, (n_rows,).
+        The dashes of clicked impressions, their rows, (n_clicks,) both, and which rows mix labels with none or have
+        labels without ids, (n_rows,).
     """
     data, begins, ends = rows.data, rows.stops[:, 3], rows.stops[:, 4]
     labels = (data[1:-1] | 1) == _ONE  # 0 or 1
@@ -252,6 +260,9 @@ def _clicks(rows: Rows, gaps: _Flags, n_words: _Ints) -> tuple[_Ints, _Ints, _Fl
         labelled = np.flatnonzero(labels)
         n_labels = np.searchsorted(labelled, ends) - np.searchsorted(labelled, begins)
         wrong = (n_labels > 0) & (n_labels != n_words)
+    no_id = np.flatnonzero(labels[1:] & gaps[: max(len(labels) - 1, 0)]) + 1
+    rows_of_those = np.searchsorted(ends, no_id)
+    wrong[rows_of_those[no_id > begins[rows_of_those]]] = True
     labels &= data[1:-1] == _ONE
     clicks = np.flatnonzero(labels)
     owners = np.searchsorted(ends, clicks)

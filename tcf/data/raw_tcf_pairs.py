@@ -3,8 +3,8 @@
 So are the histories of `westlake-repl/NineRec` published. Its README.md has the user first; its script
 (get_behaviour.py, beside its baselines) and third parties' readers of the files have the item first; no file has a
 header, and two of them have no times. So, where no header names the columns, the one that holds the ids of the item
-file is taken for the items: that in which more of the first rows' values are such ids. Events are put in the order of
-their times, those of one time staying in the file's order; without times the file's order stands.
+file is taken for the items: that in which at least twice as many of the first rows' values are such ids. Events are
+put in the order of their times, those of one time staying in the file's order; without times the file's order stands.
 """
 
 import csv
@@ -28,6 +28,7 @@ from tcf.errors import DataError
 __all__ = ["read_pairs"]
 
 _LOOKED_AT = 10_000  # rows
+_CLEARLY = 2  # times as many ids of items as in the other column
 _FORM = "a user id, an item id and, if there are times, a time, separated by commas"
 
 
@@ -61,7 +62,7 @@ def read_pairs(path: Path, items: Items, bad: BadRows) -> tuple[Grouped, str]:
         Histories, with times in seconds since 1970 if there are any, and the file's checksum.
 
     Raises:
-        DataError: the file cannot be read, is of another form, both of its columns hold ids of items or neither does,
+        DataError: the file cannot be read, is of another form, users and items cannot be told apart,
             or a row cannot be used and `bad` does not skip.
     """
     names = _columns(path, items)
@@ -94,8 +95,9 @@ def _columns(path: Path, items: Items) -> _Columns:
         raise DataError(f"{path}:1: expected {_FORM}, found {size} columns; leave out the others, or add a header")
     regular = [row for row in rows if len(row) == size]
     shares = [_share([row[at] for row in regular], items) for at in (0, 1)]
-    if shares[0] == shares[1]:
-        held = f"both first columns hold ids of {items.path.name}" if shares[0] else f"no id of {items.path.name}"
+    # Where users are numbered as items are, a few unknown items must not decide.
+    if max(shares) < _CLEARLY * min(shares) or not any(shares):
+        held = f"{shares[0]:.1%} of the first column and {shares[1]:.1%} of the second are ids of {items.path.name}"
         raise DataError(
             f"{path}:1: expected {_FORM}, found that {held}, so that users and items cannot be told apart; add "
             "a header such as user,item,timestamp"

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tcf.config import PrepareConfig
 from tcf.data.histories import Histories, occurrences, taken
@@ -126,7 +128,7 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
     eligible = _of_eligible_users(everything, config, periods, dropped)
     if not len(eligible.users):
         raise DataError(_nothing_left(log, config, raw))
-    sampled = _of_sampled_users(eligible, config, dropped)
+    sampled = _of_sampled_users(eligible, log, config, dropped)
     warm = sampled
     if config.min_item_count is not None:
         warm = _warm(sampled, config, periods, len(log.item_ids), dropped)
@@ -173,8 +175,11 @@ def _of_eligible_users(
     return events.of(~(short | long))
 
 
-def _of_sampled_users(events: _Events, config: PrepareConfig, dropped: dict[str, int]) -> _Events:
-    """A sample of users, in their order; of two samples with one seed, the smaller lies within the larger."""
+def _of_sampled_users(events: _Events, log: RawLog, config: PrepareConfig, dropped: dict[str, int]) -> _Events:
+    """A sample of users, in their order; of two samples with one seed, the smaller lies within the larger.
+
+    It is drawn from the sorted ids, so that the order of the file's rows has no part in it.
+    """
     if config.sample_users is None:
         return events
     n_users = len(events.users)
@@ -184,9 +189,10 @@ def _of_sampled_users(events: _Events, config: PrepareConfig, dropped: dict[str,
             f"--sample-users: expected at most {n_users}, the users with {config.min_history} interactions or more"
             f"{most}, found {config.sample_users}; leave the option out to keep all"
         )
+    by_id = np.asarray(pc.array_sort_indices(log.user_ids.take(pa.array(events.users))))
     draws = np.random.Generator(np.random.PCG64(config.seed)).random(n_users)
     chosen = np.zeros(n_users, bool)
-    chosen[np.argsort(draws, kind="stable")[: config.sample_users]] = True
+    chosen[by_id[np.argsort(draws, kind="stable")[: config.sample_users]]] = True
     sampled = events.of(chosen)
     dropped["users_not_sampled"] = n_users - len(sampled.users)
     dropped["interactions_of_users_not_sampled"] = len(events) - len(sampled)

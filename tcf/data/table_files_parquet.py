@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tcf.data.bad_rows import BadRows
 from tcf.data.blocks_source import Source, stamp_of
+from tcf.data.ragged import offsets_from
 from tcf.data.table_files_block import Block, Unit
 from tcf.errors import ConfigError, DataError
 
@@ -110,6 +111,8 @@ def _trimmed(block: Block) -> Block:
 def as_strings(values: "pa.Array", name: str, path: Path) -> "pa.LargeStringArray":
     """A column as strings: what is null or not a number is empty, whole numbers have no point, lists are joined.
 
+    Null elements of lists are left out.
+
     Raises:
         DataError: it is of a type that has no such form, as structures have not.
     """
@@ -120,12 +123,22 @@ def as_strings(values: "pa.Array", name: str, path: Path) -> "pa.LargeStringArra
         return _numbers_as_strings(np.asarray(values.cast(pa.float64()).fill_null(float("nan"))))
     try:
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            values = pc.binary_join(values.cast(pa.list_(pa.string())), " ")
+            values = _joined(values.cast(pa.list_(pa.string())))
         return pc.fill_null(values.cast(pa.large_string()), "")
     except pa.ArrowException:
         raise DataError(
             f"{path}: expected strings, numbers, dates or lists of strings in column {name}, found {kind}; convert it"
         ) from None
+
+
+def _joined(lists: "pa.ListArray") -> "pa.StringArray":
+    flat = lists.flatten()
+    if flat.null_count:
+        there = np.asarray(flat.is_valid())
+        owners = np.asarray(pc.list_parent_indices(lists))[there]
+        offsets = offsets_from(np.bincount(owners, minlength=len(lists)))
+        lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat.drop_null())
+    return pc.binary_join(lists, " ")
 
 
 def _numbers_as_strings(numbers: npt.NDArray[np.float64]) -> "pa.LargeStringArray":

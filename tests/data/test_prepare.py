@@ -11,6 +11,7 @@ from small_raw import folder_of, histories_of, texts_of
 from tcf.config import PrepareConfig
 from tcf.data.dataset import DATASET
 from tcf.data.prepare import prepare
+from tcf.data.raw_formats import read_raw
 from tcf.data.split import training_histories
 from tcf.errors import ConfigError, DataError
 from tcf.manifest import read_manifest, verify_files
@@ -235,3 +236,23 @@ def test_something_else_in_the_way_is_left_alone(tmp_path: Path) -> None:
 def test_an_empty_folder_is_not_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert prepare("tcf", raw_tcf(tmp_path / "raw"), tmp_path / "out", SMALL).n_users == 3
+
+
+@pytest.mark.parametrize("format", ["tcf", "recbole"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_file_that_grows_after_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Any, which: int
+) -> None:
+    raw = (raw_tcf if format == "tcf" else raw_recbole)(tmp_path / "raw")
+    growing = sorted(raw.iterdir())[which]
+
+    def then_grow(*asked: Any) -> Any:
+        log = read_raw(*asked)
+        with growing.open("a") as stream:
+            stream.write("more\tof it\n")
+        return log
+
+    monkeypatch.setattr("tcf.data.prepare.read_raw", then_grow)
+    with pytest.raises(DataError, match=rf"{growing.name}: expected a file that stays as it is"):
+        prepare(format, raw, tmp_path / "out", SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]

@@ -170,6 +170,11 @@ def test_unknown_news_is_dropped_and_counted(tmp_path: Path) -> None:
         (row("U1", "2019-11-12", "N0", "N1-1"), "bad_timestamp", "'2019-11-12'"),
         (row("U1", "11/12/2019 13:00:00 PM", "N0", "N1-1"), "bad_timestamp", "'11/12/2019 13:00:00 PM'"),
         (row("U1", "", "N0", "N1-1"), "bad_timestamp", "''"),
+        (row("U1", "2/30/2019 1:00:00 PM", "N0", "N1-1"), "bad_timestamp", "'2/30/2019 1:00:00 PM'"),
+        (row("U1", "02/29/2019 1:00:00 PM", "N0", "N1-1"), "bad_timestamp", "'02/29/2019 1:00:00 PM'"),
+        (row("U1", "11/12/2019 1:00:00 PM", "N0", "N1-1 -1"), "bad_impression", "'N1-1 -1'"),
+        (row("U1", "11/12/2019 1:00:00 PM", "N0", "-0"), "bad_impression", "'-0'"),
+        ("torn\n", "wrong_columns", "'torn'"),
         (row("", "11/12/2019 1:00:00 PM", "N0", "N1-1"), "empty_id", "''"),
         (row("U1", "11/12/2019 1:00:00 PM", "N0", "N1-1 N2"), "bad_impression", "'N1-1 N2'"),
         (row("U1", "11/12/2019 1:00:00 PM", "N0", "N1-1 N2-2"), "bad_impression", "'N1-1 N2-2'"),
@@ -216,6 +221,26 @@ def test_harmless_differences_of_form(tmp_path: Path, written: Callable[[str], s
     assert log.skipped == {}
 
 
+def test_first_days_of_months(tmp_path: Path) -> None:
+    written = ["2/29/2020 1:00:00 PM", "03/01/2019 1:00:00 PM", "12/3/2019 1:00:00 PM", "1/02/2020 1:00:00 PM"]
+    folder(tmp_path, *(row(f"U{n}", time, "", "N1-1") for n, time in enumerate(written)))
+    wanted = [datetime.strptime(time, "%m/%d/%Y %I:%M:%S %p").replace(tzinfo=UTC).timestamp() for time in written]
+    assert [times[0] for times in times_of(read_mind(tmp_path, bad_rows="error")).values()] == wanted
+
+
+def test_a_dash_and_digit_in_a_history_is_an_id(tmp_path: Path) -> None:
+    folder(tmp_path, row("U1", "11/12/2019 1:00:00 PM", "N0 -1 N1", "N2-1"))
+    log = read_mind(tmp_path, bad_rows="error")
+    assert (histories_of(log), log.skipped) == ({"U1": ["N0", "N1", "N2"]}, {"unknown_item": 1})
+
+
+def test_a_copy_of_a_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "MINDsmall_train", tmp_path / "backup" / "MINDsmall_train"):
+        folder(path, row("U1", "11/12/2019 1:00:00 PM", "N0", "N1-1"))
+    with pytest.raises(DataError, match=r"found a copy of .*behaviors.tsv, whose clicks would count twice"):
+        read_mind(tmp_path, bad_rows="skip")
+
+
 def test_missing_and_mixed_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found no folder"):
         mind_files(tmp_path / "nowhere")
@@ -260,5 +285,5 @@ def test_a_file_that_changes_between_the_passes(tmp_path: Path, monkeypatch: pyt
         return read_histories(file, *rest)
 
     monkeypatch.setattr("tcf.data.raw_mind.read_histories", later)
-    with pytest.raises(DataError, match="behaviors.tsv: expected a file at rest, found that it changed meanwhile"):
+    with pytest.raises(DataError, match=r"behaviors.tsv: expected a file that stays as it is, found one that changed"):
         read_mind(tmp_path, bad_rows="skip")

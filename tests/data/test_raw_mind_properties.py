@@ -27,10 +27,10 @@ class Row:
     history: list[int]
     impressions: list[tuple[int, bool]]
 
-    def written(self) -> str:
+    def written(self, impression: int) -> str:
         history = " ".join(f"N{item}" for item in self.history)
         shown = " ".join(f"N{item}-{int(clicked)}" for item, clicked in self.impressions)
-        return f"1\tU{self.user}\t11/12/2019 1:{self.minute:02}:00 PM\t{history}\t{shown}\n"
+        return f"{impression}\tU{self.user}\t11/12/2019 1:{self.minute:02}:00 PM\t{history}\t{shown}\n"
 
 
 items = st.integers(0, N_NEWS)  # the last one is in no news.tsv
@@ -84,7 +84,7 @@ def test_the_rule(folders: list[list[Row]], block: int) -> None:
     everything = [row for rows in folders for row in rows]
     with TemporaryDirectory() as scratch:
         for number, rows in enumerate(folders):
-            text = "".join(row.written() for row in rows)
+            text = "".join(row.written(number) for row in rows)  # no file is a copy of another
             write_files(Path(scratch) / f"part{number}", {"news.tsv": NEWS, "behaviors.tsv": text})
         with patch.object(raw_mind_blocks, "BLOCK", block), patch.object(raw_mind_rows, "BLOCK", block):
             wanted = expected(everything)

@@ -138,8 +138,8 @@ def test_four_columns_without_a_header_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pairs", "found"),
     [
-        ("v1,v2,1\nv2,v3,2\n", "found that both first columns hold ids of QB_item.csv"),
-        ("a,b,1\nc,d,2\n", "found that no id of QB_item.csv"),
+        ("v1,v2,1\nv2,v3,2\n", "100.0% of the first column and 100.0% of the second are ids of QB_item.csv"),
+        ("a,b,1\nc,d,2\n", "0.0% of the first column and 0.0% of the second are ids of QB_item.csv"),
         ("u1,v1,1,5\n", "found 4 columns"),
         ("", "found an empty file"),
     ],
@@ -148,6 +148,23 @@ def test_pairs_that_cannot_be_told_apart(tmp_path: Path, pairs: str, found: str)
     write_files(tmp_path, {"QB_item.csv": NINEREC_ITEMS, "QB_pair.csv": pairs})
     with pytest.raises(DataError, match=found):
         read_tcf(tmp_path, bad_rows="skip")
+
+
+@pytest.mark.parametrize("item_first", [True, False])
+def test_pairs_of_users_numbered_as_items_are(tmp_path: Path, item_first: bool) -> None:
+    """Every user's number is an item's too, and one item is unknown: that does not make the users items."""
+    events = [(user, (user * 7 + turn * 3) % 30 + 1) for user in range(1, 21) for turn in range(6)]
+    events[5] = (1, 999)
+    pairs = [(item, user) if item_first else (user, item) for user, item in events]
+    lines = "".join(f"{first},{second},{n}\n" for n, (first, second) in enumerate(pairs))
+    items = "".join(f"{item},zh{item},Title {item}\n" for item in range(1, 31))
+    write_files(tmp_path, {"B_item.csv": items, "B_pair.csv": lines})
+    shown = r"99.2% of the first column and 100.0%" if item_first else r"100.0% of the first column and 99.2%"
+    with pytest.raises(DataError, match=rf"{shown} of the second are ids of B_item.csv, .* add a header"):
+        read_tcf(tmp_path, bad_rows="skip")
+    header = "item,user,timestamp\n" if item_first else "user,item,timestamp\n"
+    write_files(tmp_path, {"B_pair.csv": header + lines})
+    assert read_tcf(tmp_path, bad_rows="skip").skipped == {"header_line": 1, "unknown_item": 1}
 
 
 def test_bad_pairs_are_counted(tmp_path: Path) -> None:

@@ -79,8 +79,19 @@ def test_nothing_warm_is_refused() -> None:
         selected(spelled(SPELLED), min_item_count=4)
 
 
+def test_a_sample_does_not_depend_on_the_order_of_users() -> None:
+    users = {f"u{n}": "abcd" for n in range(40)}
+    drawn = []
+    for order in (list(users), list(reversed(users))):
+        log, found = selected(spelled({user: users[user] for user in order}), sample_users=12, seed=3)
+        assert found.users.tolist() == sorted(found.users.tolist())
+        drawn.append({log.user_ids[user].as_py() for user in found.users.tolist()})
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 12
+
+
 def test_a_warm_subset_is_one_of_the_sample() -> None:
-    users = {f"u{n}": "efgh" if n % 3 else "abcd" for n in range(40)}
+    users = {f"u{n:02}": "efgh" if n % 3 else "abcd" for n in range(40)}
     _, sampled = selected(spelled(users), sample_users=12, seed=3)
     _, warm = selected(spelled(users), sample_users=12, seed=3, min_item_count=5)
     assert len(sampled.users) == 12

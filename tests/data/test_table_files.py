@@ -55,7 +55,7 @@ def test_parquet_types_as_text_would_have_them(tmp_path: Path) -> None:
             "fraction": [0.5, 1e20, 12345678901.0, 2.0],
             "integer": pa.array([1, None, -5, 2**60], pa.int64()),
             "coded": pa.array([" x ", "y", None, "x"]).dictionary_encode(),
-            "listed": [["p", "q"], [], None, ["r"]],
+            "listed": [["p", None, "q"], [], None, [None, "r"]],
             "day": [date(2019, 11, 12), None, date(1970, 1, 1), date(2020, 2, 29)],
             "moment": [datetime(2019, 11, 12, 14, 14, 46), None, datetime(1970, 1, 1), datetime(2020, 1, 1)],
         }
