@@ -17,8 +17,8 @@ from measured_extract import Measured
 from processes import Ended, drop_from_cache, watch
 from tcf_commands import Commands, Planned
 
+from tcf.common.dtypes import dtype_name
 from tcf.data.dataset import Dataset
-from tcf.models.dtypes import dtype_name
 
 __all__ = ["Bench", "Outcome"]
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from processes import Ended, expect, mib, table, watch
 
-from tcf.models.opt_sizes import opt_size
+from tcf.encoders.folder.opt_sizes import opt_size
 
 State = dict[str, torch.Tensor]
 SETTINGS = '{"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true, "bos_token": "</s>", "eos_token": "</s>"}'

@@ -21,8 +21,8 @@ from data_hm_files import ROWS, write_hm_files
 from groups import as_size, control_group
 from processes import Ended, expect, mib, table, watch
 
+from tcf.common.manifest import read_manifest
 from tcf.data.dataset import DATASET
-from tcf.manifest import read_manifest
 
 
 def main() -> None:

@@ -37,18 +37,18 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from tcf.config import ExtractConfig
-from tcf.data.cache import VectorCache
+from tcf.config.extract import ExtractConfig
+from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
-from tcf.data.items import ItemTable
+from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
-from tcf.extract.engines import load_resident
-from tcf.extract.fill import fill
+from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.tokenize import load_tokenizer, tokenize
+from tcf.extract.fill_caches import fill
 from tcf.extract.outputs import plan_outputs
-from tcf.extract.settings import resolve
-from tcf.extract.unfinished import Unfinished
-from tcf.models.folder import open_model_folder
-from tcf.models.tokens import load_tokenizer, tokenize
+from tcf.extract.resolved_settings import resolve
+from tcf.extract.schedules.load_engine import load_resident
+from tcf.extract.schedules.sweep_folder import Unfinished
 
 _BATCHES = (16, 32, 64, 128, 256, 512)
 _MAX_TOKENS = 30

@@ -7,8 +7,8 @@ import torch
 from tokenizers import processors
 from transformers import AutoTokenizer, OPTConfig, OPTModel, PreTrainedTokenizerFast
 
-from tcf.models.local import local_model
-from tcf.models.opt_sizes import OPT_SIZES, OptSize
+from tcf.encoders.folder.local_model import local_model
+from tcf.encoders.folder.opt_sizes import OPT_SIZES, OptSize
 
 __all__ = ["GEOMETRIES", "Geometry", "geometry_config", "geometry_tokenizer", "save_model"]
 

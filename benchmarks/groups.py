@@ -17,8 +17,8 @@ from pathlib import Path
 
 from processes import drop_from_cache, watch
 
-from tcf.errors import ConfigError
-from tcf.extract.machine import parse_max_memory
+from tcf.common.errors import ConfigError
+from tcf.extract.plan.machine import parse_max_memory
 
 __all__ = ["Group", "as_size", "check_read_limit", "cold_read_rate", "control_group"]
 

@@ -18,10 +18,11 @@ from unittest.mock import patch
 from processes import drop_from_cache, read_of_disks
 
 from tcf import cli
-from tcf.extract import engines, fill
-from tcf.extract.engine import Engine
-from tcf.extract.sweep import SweepEngine
-from tcf.models.folder import ModelFolder
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.extract import fill_caches
+from tcf.extract.schedules import load_engine
+from tcf.extract.schedules.engine import Engine
+from tcf.extract.schedules.sweep import SweepEngine
 
 __all__ = ["Measured"]
 
@@ -60,7 +61,7 @@ class _Watch:
     def load(self, folder: ModelFolder, *rest: Any) -> Engine:
         """Load a model and start the clock."""
         began = time.perf_counter()
-        self._engine = engines.load_engine(folder, *rest)
+        self._engine = load_engine.load_engine(folder, *rest)
         self.measured.load_seconds = time.perf_counter() - began
         if isinstance(self._engine, SweepEngine):
             drop_from_cache(folder.path)
@@ -70,7 +71,7 @@ class _Watch:
 
     def fill(self, *arguments: Any, **named: Any) -> Any:
         """Fill the caches and stop the clock."""
-        found = fill.fill(*arguments, **named)
+        found = fill_caches.fill(*arguments, **named)
         measured, engine = self.measured, self._engine
         if engine is not None:
             measured.seconds = time.perf_counter() - self._began

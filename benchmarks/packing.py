@@ -18,9 +18,9 @@ import torch
 from geometries import GEOMETRIES, save_model
 from torch import Tensor
 
-from tcf.models.encoder import Encoder, load_encoder
-from tcf.models.fast import make_fast
-from tcf.models.folder import open_model_folder
+from tcf.encoders.encoder import Encoder, load_encoder
+from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.speed_up import make_fast
 
 _TEXTS, _TOKENS = 170, 12
 

@@ -11,15 +11,15 @@ import json
 import tempfile
 from pathlib import Path
 
-from tcf.config import ExtractConfig
-from tcf.extract.machine import Machine, Memory
-from tcf.extract.plan import Plan
-from tcf.extract.plan_text import plan_text
-from tcf.extract.planning import plan_extraction
-from tcf.extract.rates import Rates
-from tcf.extract.workload import expected_workload
-from tcf.models.folder import open_model_folder
-from tcf.models.opt_sizes import opt_size
+from tcf.config.extract import ExtractConfig
+from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.opt_sizes import opt_size
+from tcf.extract.plan.machine import Machine, Memory
+from tcf.extract.plan.measured_rates import Rates
+from tcf.extract.plan.plan import Plan
+from tcf.extract.plan.plan_text import plan_text
+from tcf.extract.plan.planner import plan_extraction
+from tcf.extract.plan.workload import expected_workload
 
 GIB = 2**30
 BASE = 2 * GIB  # taken by the program and its libraries

@@ -12,7 +12,7 @@ from groups import Group
 from measured_extract import Measured
 from processes import Ended, drop_from_cache, watch
 
-from tcf.data.cache import VectorCache
+from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 
 __all__ = ["Commands", "Planned", "compared"]

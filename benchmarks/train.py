@@ -32,10 +32,10 @@ import torch
 from processes import end_orderly, expect, mib, table
 from train_contenders import Bench, Contender, Outcome, contenders
 
+from tcf.common.errors import TcfError
+from tcf.config.fields import from_mapping
+from tcf.config.train import TrainConfig
 from tcf.data.dataset import open_dataset
-from tcf.errors import TcfError
-from tcf.settings_fields import from_mapping
-from tcf.train_config import TrainConfig
 
 _ROUNDING = 1e-4  # relative, of loss and gradients in float32
 

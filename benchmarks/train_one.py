@@ -23,15 +23,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from train_straightforward import PaddedSamples, Straightforward
 
-from tcf.data.cache import VectorCache
-from tcf.models.device import resolve_device
-from tcf.settings_fields import from_mapping
+from tcf.common.devices import resolve_device
+from tcf.config.fields import from_mapping
+from tcf.config.train import TrainConfig
+from tcf.data.cache.caches import VectorCache
 from tcf.train.assemble import Assembled, assemble, training_data
-from tcf.train.batches import row_order
+from tcf.train.batch.batch import row_order
+from tcf.train.batch.training_data import TrainingData
 from tcf.train.inputs import Inputs
-from tcf.train.meter import Meter
-from tcf.train.training_data import TrainingData
-from tcf.train_config import TrainConfig
+from tcf.train.loss_meter import Meter
 
 __all__ = ["main"]
 

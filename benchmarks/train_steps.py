@@ -29,12 +29,12 @@ from torch.utils.data import DataLoader
 from train_straightforward import PaddedSamples, Straightforward
 from train_vectors import cache_of_width
 
-from tcf.data.cache import VectorCache
+from tcf.config.train import TrainConfig
+from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import open_dataset
 from tcf.train.assemble import Assembled, assemble, training_data
-from tcf.train.batches import Batch
+from tcf.train.batch.batch import Batch
 from tcf.train.inputs import Inputs
-from tcf.train_config import TrainConfig
 
 _ROUNDING = 1e-4  # relative, of the loss in float32
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tcf.data.cache import VectorCache
-from tcf.data.cache_files import Vectors
-from tcf.data.cache_joins import write_join
-from tcf.data.cache_writer import create_cache, write_shard
+from tcf.data.cache.cache_files import Vectors
+from tcf.data.cache.caches import VectorCache
+from tcf.data.cache.joins import write_join
+from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.keys import first_occurrences, text_keys
 

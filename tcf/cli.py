@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from tcf.cli_cache import CachesData, cache_app
-from tcf.cli_describe import describe_command, overlap_command
-from tcf.cli_options import JsonOption, as_json_text, as_lines, configured, inputs_of
-from tcf.cli_plan import plan_command
-from tcf.cli_runs import runs_command
-from tcf.cli_search import search_command
-from tcf.config import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig
-from tcf.errors import ConfigError, TcfError
-from tcf.train_config import TrainConfig
+from tcf.commands.cache import CachesData, cache_app
+from tcf.commands.data import describe_command, overlap_command
+from tcf.commands.extract import plan_command
+from tcf.commands.options import JsonOption, as_json_text, as_lines, configured, inputs_of
+from tcf.commands.search import search_command
+from tcf.commands.train import runs_command
+from tcf.common.errors import ConfigError, TcfError
+from tcf.config.extract import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig
+from tcf.config.train import TrainConfig
 
 __all__ = ["app", "main"]
 
@@ -57,7 +57,7 @@ StatesDevice = Annotated[
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     """Item text, read by a language model, for recommendation: how far does it take you on your data?"""
     if version:
-        from tcf.manifest import library_versions
+        from tcf.common.manifest import library_versions
 
         print(f"tcf {library_versions().get('tcf', '(not installed)')}")
         raise typer.Exit
@@ -81,7 +81,7 @@ def data_download(
     ] = False,
 ) -> None:
     """Fetch a named dataset's raw files and print the folder they are in; goes on where it was broken off."""
-    from tcf.assets import fetch_dataset, raw_format
+    from tcf.assets.resolve import fetch_dataset, raw_format
 
     folder = fetch_dataset(name, accept_licence=accept_licence)
     print(folder)
@@ -104,7 +104,7 @@ def data_prepare(
     config: PrepareConfig,
 ) -> None:
     """Turn raw files into a dataset: filtered, indexed, split into training, validation and test."""
-    from tcf.data.describe import describe, render
+    from tcf.data.describe.summary import describe, render
     from tcf.data.prepare import prepare
 
     print(render(describe(prepare(format, raw, out, config))))
@@ -130,10 +130,10 @@ def extract_command(
     config: ExtractConfig,
 ) -> None:
     """Read every item text of a dataset with a language model, and cache the vectors."""
+    from tcf.common.manifest import read_manifest
     from tcf.data.dataset import DATASET
-    from tcf.launch.devices import extract_on_devices
-    from tcf.manifest import read_manifest
-    from tcf.models.local import local_model
+    from tcf.encoders.folder.local_model import local_model
+    from tcf.launch.extract_on_devices import extract_on_devices
 
     read_manifest(data, DATASET)  # before a model of gigabytes is fetched
     print(extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config).summary())
@@ -158,7 +158,7 @@ def convert_command(
     ] = False,
 ) -> None:
     """Turn a model's raw weights into a folder that `tcf extract --model` reads."""
-    from tcf.models.convert import convert
+    from tcf.encoders.convert.convert import convert
 
     if out is not None:
         done = convert(source, out, tokenizer=tokenizer)
@@ -170,8 +170,8 @@ def convert_command(
 
 
 def _verify(folder: Path) -> None:
+    from tcf.encoders.convert.verify import verify_converted
     from tcf.launch.sample_vector import SAMPLE, sample_vector
-    from tcf.models.convert_verify import verify_converted
 
     found = verify_converted(folder)
     print(f"{found.files} files as written, {found.tensors} tensors, {found.numbers} finite numbers")
@@ -295,7 +295,7 @@ def _dataset(data: Path | None, caches: list[Path]) -> Path:
         return data
     if not caches:
         raise ConfigError("expected --data, found neither it nor a --cache that knows a dataset")
-    from tcf.data.cache import VectorCache
+    from tcf.data.cache.caches import VectorCache
 
     return VectorCache.open(caches[0]).only_dataset()
 

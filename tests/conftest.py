@@ -1,11 +1,17 @@
 """What tests of several packages share."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tcf.obtain import home
+from tcf.assets.store import home
+
+if TYPE_CHECKING:
+    from small_trainings import Train
+    from tcf.data import Dataset
 
 # Tests compute little at a time: threads that wait for one another on a busy machine would take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,3 +21,52 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def assets_home() -> Path:
     """The user's ordinary folder of assets, so that real ones are fetched once a machine and not once a test run."""
     return home()
+
+
+# Imports stand inside the fixtures: most tests need neither torch nor transformers.
+
+
+@pytest.fixture(scope="session")
+def opt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from small_models import save_opt
+
+    return save_opt(tmp_path_factory.mktemp("opt") / "m")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> "Dataset":
+    from small_extractions import TEXTS
+    from small_models import save_dataset
+
+    return save_dataset(tmp_path / "d", TEXTS)
+
+
+@pytest.fixture
+def run_train(tmp_path: Path) -> "Train":
+    """Train on a small dataset below `tmp_path`."""
+    from small_trainings import trainings
+
+    return trainings(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs, not to be changed."""
+    from small_evaluations import make_runs
+    from small_runs import walks
+
+    folder = tmp_path_factory.mktemp("made")
+    make_runs(folder, walks())
+    return folder
+
+
+@pytest.fixture
+def runs(made: Path, tmp_path: Path) -> Path:
+    """A copy of the folder of runs, to be spoilt."""
+    return Path(shutil.copytree(made, tmp_path / "made"))
+
+
+@pytest.fixture
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are remembered for this test alone."""
+    monkeypatch.setenv("TCF_HOME", str(tmp_path_factory.mktemp("home")))

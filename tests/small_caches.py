@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.data.cache_files import TOKEN_STATES, Vectors
-from tcf.data.cache_joins import write_join
-from tcf.data.cache_writer import create_cache, shard_path, write_shard
+from tcf.data.cache.cache_files import TOKEN_STATES, Vectors
+from tcf.data.cache.joins import write_join
+from tcf.data.cache.token_states import stored_dtype, write_token_shard
+from tcf.data.cache.writer import create_cache, shard_path, write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys, text_keys
-from tcf.data.token_states import stored_dtype, write_token_shard
 
 __all__ = [
     "FACTS",

@@ -10,10 +10,10 @@ import pytest
 
 from small_formats import MIN_HISTORY, Form, Log, histories_left, texts_left
 from small_raw import histories_of, texts_of
-from tcf.config import PrepareConfig
+from tcf.common.errors import DataError, TcfError
+from tcf.config.extract import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.data.prepare import prepare
-from tcf.errors import DataError, TcfError
 
 __all__ = ["MODES", "check", "check_named", "prepared", "unsynced"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from small_caches import content
 from small_models import made_up_texts, save_dataset, save_opt
-from tcf.config import ExtractConfig
+from tcf.config.extract import ExtractConfig
 from tcf.extract.stage import extract
 
 __all__ = ["CONFIG", "SHARDS", "TEXTS", "Work", "made_work"]

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import numpy as np
 
 from small_runs import make_cache, make_dataset
-from tcf.config import EvaluateConfig
+from tcf.config.extract import EvaluateConfig
+from tcf.config.train import TrainConfig
 from tcf.train.stage import train
-from tcf.train_config import TrainConfig
 
 __all__ = [
     "CPU",

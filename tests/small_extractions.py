@@ -13,9 +13,9 @@ import torch
 import tcf.extract.planned as module
 from small_families import FAMILIES, hidden_states, own_model
 from small_models import TITLES, made_up_texts, token_ids
-from tcf.config import ExtractConfig
+from tcf.config.extract import ExtractConfig
 from tcf.data import Dataset, VectorCache
-from tcf.data.token_states import TokenStates
+from tcf.data.cache.token_states import TokenStates
 from tcf.extract.stage import Extraction, extract
 
 __all__ = [

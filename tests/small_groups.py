@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from tcf.train.together import joined
+from tcf.train.distributed import joined
 
 __all__ = ["in_group", "in_processes"]
 
@@ -17,7 +17,9 @@ def in_processes(work: Callable[..., Any], *arguments: object, size: int = 2) ->
     """What some work returns in each of several processes whose environment makes a group of them."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "accelerate", "pyarrow.parquet", "tcf.train.stage", "tcf.train.together"])
+    context.set_forkserver_preload(
+        ["torch", "accelerate", "pyarrow.parquet", "tcf.train.stage", "tcf.train.distributed"]
+    )
     pipes = [context.Pipe(duplex=False) for _ in range(size)]
     processes = [
         context.Process(target=_in_process, args=(work, arguments, rank, size, store.port, pipe[1]))

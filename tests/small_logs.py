@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from small_raw import write_files
-from tcf.data.raw import RawLog
-from tcf.data.select import Selected
+from tcf.data.filters import Selected
+from tcf.data.raw.raw_log import RawLog
 from tcf.data.split import Part, held_out, training_histories
 
 __all__ = ["Events", "asked", "histories_left", "log_of", "recbole_folder", "trained_on"]

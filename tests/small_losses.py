@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from small_runs import csr
-from tcf.train.batches import Batch
-from tcf.train.losses import Loss
-from tcf.train.rows import Rows
-from tcf.train.training_data import TrainingData
+from tcf.train.batch.batch import Batch
+from tcf.train.batch.rows import Rows
+from tcf.train.batch.training_data import TrainingData
+from tcf.train.loss.losses import Loss
 
 Floats = npt.NDArray[np.float64]
 CPU = torch.device("cpu")

@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from tcf.config import ExtractConfig
-from tcf.extract.case import Case
-from tcf.extract.geometry import Geometry, read_geometry
-from tcf.extract.machine import Machine, Memory
-from tcf.extract.make_plan import make_plan
-from tcf.extract.plan import Plan
-from tcf.extract.rates import Rates
-from tcf.extract.workload import Workload, expected_workload
-from tcf.models.encoder import resolve_dtype
-from tcf.models.folder import open_model_folder
-from tcf.models.opt_sizes import opt_size
+from tcf.config.extract import ExtractConfig
+from tcf.encoders.encoder import resolve_dtype
+from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.opt_sizes import opt_size
+from tcf.extract.plan.choose_schedule import make_plan
+from tcf.extract.plan.machine import Machine, Memory
+from tcf.extract.plan.measured_rates import Rates
+from tcf.extract.plan.model_size import Geometry, read_geometry
+from tcf.extract.plan.plan import Plan
+from tcf.extract.plan.plan_inputs import Case
+from tcf.extract.plan.workload import Workload, expected_workload
 
 __all__ = ["CPU_RATES", "GIB", "GPU_RATES", "KEYS", "MIB", "TORCH", "cpu_machine", "gpu_machine", "opt_config", "plan"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tcf.data.dataset import Dataset, Histories
-from tcf.data.raw import RawLog
+from tcf.data.raw.raw_log import RawLog
 
 # Of the study's format.
 ITEMS = "a\tAlpha\nb\tBeta\nc\tGamma\n"

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.data.cache import VectorCache
-from tcf.data.cache_joins import write_join
-from tcf.data.cache_writer import create_cache, write_shard
+from tcf.data.cache.caches import VectorCache
+from tcf.data.cache.joins import write_join
+from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.dataset import Dataset, Histories, write_dataset
 from tcf.data.keys import first_occurrences, text_keys
 from tcf.data.split import leave_one_out

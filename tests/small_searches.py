@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from small_runs import make_cache, make_dataset, walks
-from tcf.launch.search_crew import Worker
-from tcf.launch.search_file import SearchFile, read_search
-from tcf.launch.search_worker import Task
+from tcf.launch.search.search_file import SearchFile, read_search
+from tcf.launch.search.trial_process import Task
+from tcf.launch.search.trial_workers import Worker
 
 __all__ = ["PretendedWorker", "change", "trained", "workplace"]
 

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tcf.models.encoder import load_encoder
-from tcf.models.folder import open_model_folder
-from tcf.models.part_buffers import PartBuffer, ReadPool, TypedBuffer, attach, part_nbytes
-from tcf.models.skeleton import Skeleton, Weight, open_skeleton
+from tcf.encoders.encoder import load_encoder
+from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.split.skeleton import Skeleton, Weight, open_skeleton
+from tcf.encoders.split.weight_buffers import PartBuffer, ReadPool, TypedBuffer, attach, part_nbytes
 
 __all__ = ["assert_equal", "assert_taken_apart_whole", "contents", "filled"]
 

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from small_families import FAMILIES, own_model
 from small_models import TITLES, made_up_texts
-from tcf.config import ExtractConfig
-from tcf.extract.batches import micro_batches
-from tcf.extract.engine import Engine
-from tcf.extract.engines import load_engine
-from tcf.extract.plan import Plan
-from tcf.extract.settings import Settings
+from tcf.config.extract import ExtractConfig
+from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.tokenize import TokenSequences, load_tokenizer, tokenize
+from tcf.extract.micro_batches import micro_batches
+from tcf.extract.plan.plan import Plan
+from tcf.extract.resolved_settings import Settings
+from tcf.extract.schedules.engine import Engine
+from tcf.extract.schedules.load_engine import load_engine
 from tcf.extract.sinks import TokenSink
-from tcf.models.folder import open_model_folder
-from tcf.models.tokens import TokenSequences, load_tokenizer, tokenize
 
 __all__ = [
     "CPU",

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from small_runs import make_cache, make_dataset, walks
-from tcf.train import loop, records
+from tcf.config.train import TrainConfig
+from tcf.train import trainer
 from tcf.train.fit import Watch
+from tcf.train.run import records
 from tcf.train.stage import TrainResult, train
-from tcf.train_config import TrainConfig
 
 __all__ = [
     "SMALL",
@@ -64,15 +65,15 @@ class Killed(BaseException):
 
 def interrupted_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """End the training before the n-th step of this process, as an interrupt would."""
-    step, calls = loop.Trainer.step, []
+    step, calls = trainer.Trainer.step, []
 
-    def counted(self: loop.Trainer, *rest: Any) -> torch.Tensor:
+    def counted(self: trainer.Trainer, *rest: Any) -> torch.Tensor:
         calls.append(1)
         if len(calls) == number:
             raise Killed
         return step(self, *rest)
 
-    monkeypatch.setattr(loop.Trainer, "step", counted)
+    monkeypatch.setattr(trainer.Trainer, "step", counted)
 
 
 def same(one: TrainResult, other: TrainResult) -> None:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 import tcf
 from tcf.cli import app
-from tcf.config import ExtractConfig, PrepareConfig
+from tcf.config.extract import ExtractConfig, PrepareConfig
+from tcf.config.train import TrainConfig
 from tcf.data.dataset import open_dataset
-from tcf.train_config import TrainConfig
 
 COMMAND = [sys.executable, "-m", "tcf.cli"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(Path(tcf.__file__).parents[1])}
@@ -28,7 +28,7 @@ def run(*words: str | Path) -> "subprocess.CompletedProcess[str]":
 
 def run_main(program: str) -> "subprocess.Popen[str]":
     """The command line with another program in the place of its commands."""
-    lines = f"import sys, time\nimport tcf.cli\nfrom tcf.errors import *\ndef app():\n    {program}\n"
+    lines = f"import sys, time\nimport tcf.cli\nfrom tcf.common.errors import *\ndef app():\n    {program}\n"
     command = [sys.executable, "-c", lines + "tcf.cli.app = app\ntcf.cli.main()"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 

@@ -14,13 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tcf.ahead import side_by_side
-from tcf.data.arrays import load_array
+from tcf.common.errors import DataError
+from tcf.common.files import publishing
+from tcf.common.manifest import Format, read_manifest, seal
+from tcf.common.threads import side_by_side
 from tcf.data.histories import Histories
+from tcf.data.npy_files import load_array
 from tcf.data.split import Split, training_counts
-from tcf.errors import DataError
-from tcf.files import publishing
-from tcf.manifest import Format, read_manifest, seal
 
 __all__ = ["DATASET", "Dataset", "Histories", "open_dataset", "write_dataset"]
 

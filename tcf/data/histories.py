@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tcf.data.ragged import offsets_from, spans
-from tcf.errors import DataError
+from tcf.common.errors import DataError
+from tcf.common.ragged import offsets_from, spans
 
 __all__ = ["Histories", "latest", "occurrences", "taken"]
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from tcf.config import PrepareConfig
-from tcf.data.blocks_source import Stamp, changed, stamp_of
+from tcf.common.errors import DataError
+from tcf.common.files import is_published
+from tcf.common.manifest import differences, read_manifest, sha256_file
+from tcf.config.extract import PrepareConfig
+from tcf.config.fields import to_mapping
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
-from tcf.data.raw_formats import RawFormat, check_options, files_of, read_raw, template_of
-from tcf.data.select import select
+from tcf.data.filters import select
+from tcf.data.raw.formats import RawFormat, check_options, files_of, read_raw, template_of
 from tcf.data.statistics import statistics_of
-from tcf.errors import DataError
-from tcf.files import is_published
-from tcf.manifest import differences, read_manifest, sha256_file
-from tcf.settings_fields import to_mapping
+from tcf.data.tables.source_file import Stamp, changed, stamp_of
 
 __all__ = ["RawFormat", "prepare"]
 

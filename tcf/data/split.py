@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tcf.common.errors import DataError
 from tcf.data.histories import Histories, latest, occurrences
-from tcf.errors import DataError
 
 __all__ = [
     "Part",

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.data.histories import Histories
-from tcf.data.periods import Periods
 from tcf.data.split import Split, held_out, training_counts
+from tcf.data.time_split import Periods
 
 __all__ = ["statistics_of"]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tcf.config import Baseline
+from tcf.common.ragged import spans
+from tcf.config.extract import Baseline
 from tcf.data.histories import Histories, latest
-from tcf.data.ragged import spans
 from tcf.data.split import Queries, Split, training_counts, training_histories
 from tcf.ranking.catalogue import Rows
 from tcf.ranking.scorers import Scorer

@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tcf.config import EvaluateConfig
+from tcf.common.errors import DataError, RunError
+from tcf.common.files import is_published, publish_file, publishing, refuse_occupied
+from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal
+from tcf.config.extract import EvaluateConfig
+from tcf.config.fields import to_mapping
 from tcf.data.dataset import Dataset
 from tcf.data.split import Part, Queries, held_out
-from tcf.errors import DataError, RunError
-from tcf.files import is_published, publish_file, publishing, refuse_occupied
-from tcf.manifest import Format, Manifest, differences, read_manifest, seal
 from tcf.ranking.metrics import summary
 from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
-from tcf.settings_fields import to_mapping
 
 __all__ = ["EVALUATION", "Evaluation", "evaluate", "found_alike", "open_evaluation", "questions"]
 

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tcf.common.devices import resolve_device
+from tcf.common.errors import DataError
+from tcf.common.files import publishing_file
+from tcf.common.progress import Progress
 from tcf.data.dataset import Dataset
-from tcf.data.lines import read_text_file
-from tcf.errors import DataError
-from tcf.files import publishing_file
-from tcf.models.device import resolve_device
-from tcf.progress import Progress
+from tcf.data.tables.tsv_file import read_text_file
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.lists import Lists, top_k
-from tcf.train.run import Run, open_run
+from tcf.ranking.top_k import Lists, top_k
+from tcf.train.run.open_run import Run, open_run
 
 __all__ = ["examples", "recommend"]
 

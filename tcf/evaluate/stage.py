@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tcf.config import Baseline, EvaluateConfig
+from tcf.common.devices import resolve_device
+from tcf.config.extract import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.baselines import baseline
 from tcf.evaluate.evaluation import Evaluation, evaluate, found_alike, questions
-from tcf.models.device import resolve_device
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.scorers import InnerProduct
-from tcf.train.run import open_run
+from tcf.train.run.open_run import open_run
 
 __all__ = ["evaluate_baseline", "evaluate_run"]
 

@@ -13,18 +13,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tcf.config import ExtractConfig
-from tcf.data.cache_files import TOKEN_STATES, VECTORS, Kind
-from tcf.data.cache_writer import create_cache, write_shard
+from tcf.common.errors import ConfigError
+from tcf.common.files import is_published
+from tcf.common.ragged import offsets_from, spans
+from tcf.config.extract import ExtractConfig
+from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS, Kind
+from tcf.data.cache.token_states import write_token_shard
+from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.keys import Keys
-from tcf.data.ragged import offsets_from, spans
-from tcf.data.token_states import write_token_shard
-from tcf.errors import ConfigError
+from tcf.encoders.encoder import layer_width
+from tcf.encoders.folder.model_folder import ModelFolder, Pooling
+from tcf.encoders.pooling import pool
 from tcf.extract.sinks import Sink, TokenSink, VectorSink
-from tcf.files import is_published
-from tcf.models.encoder import layer_width
-from tcf.models.folder import ModelFolder, Pooling
-from tcf.models.pooling import pool
 
 __all__ = ["Output", "plan_outputs"]
 

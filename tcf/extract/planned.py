@@ -6,25 +6,25 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from tcf.config import ExtractConfig
-from tcf.data.items import ItemTable
+from tcf.common.errors import ConfigError
+from tcf.common.units import as_bytes
+from tcf.config.extract import ExtractConfig
+from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
-from tcf.errors import ConfigError
-from tcf.extract.engine import Engine
-from tcf.extract.engines import load_engine
-from tcf.extract.fill import fill
+from tcf.encoders.apart import Inseparable
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.tokenize import TextTokenizer
+from tcf.extract.fill_caches import fill
 from tcf.extract.outputs import Output
-from tcf.extract.plan import Plan
-from tcf.extract.plan_text import plan_text
-from tcf.extract.planning import plan_extraction
-from tcf.extract.rates import Rates
-from tcf.extract.settings import Settings
-from tcf.extract.sizes import as_bytes
-from tcf.extract.unfinished import Unfinished
-from tcf.extract.workload import Workload, workload
-from tcf.models.apart import Inseparable
-from tcf.models.folder import ModelFolder
-from tcf.models.tokens import TextTokenizer
+from tcf.extract.plan.measured_rates import Rates
+from tcf.extract.plan.plan import Plan
+from tcf.extract.plan.plan_text import plan_text
+from tcf.extract.plan.planner import plan_extraction
+from tcf.extract.plan.workload import Workload, workload
+from tcf.extract.resolved_settings import Settings
+from tcf.extract.schedules.engine import Engine
+from tcf.extract.schedules.load_engine import load_engine
+from tcf.extract.schedules.sweep_folder import Unfinished
 
 __all__ = ["Loading", "Planned", "plain"]
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tcf.data.ragged import offsets_from, spans
-from tcf.extract.batches import MicroBatch
-from tcf.models.folder import Pooling
-from tcf.models.pooling import pool
+from tcf.common.ragged import offsets_from, spans
+from tcf.encoders.folder.model_folder import Pooling
+from tcf.encoders.pooling import pool
+from tcf.extract.micro_batches import MicroBatch
 
 __all__ = ["Sink", "TokenSink", "VectorSink"]
 

@@ -5,22 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcf.config import ExtractConfig
-from tcf.data.cache import VectorCache
-from tcf.data.cache_export import export
-from tcf.data.cache_index import finished_facts, lacking_sequences, stored_sequences
-from tcf.data.cache_writer import check_cache
+from tcf.common.dtypes import dtype_name
+from tcf.common.files import check_destination, is_published
+from tcf.config.extract import ExtractConfig
+from tcf.data.cache.caches import VectorCache
+from tcf.data.cache.export import export
+from tcf.data.cache.lookup import finished_facts, lacking_sequences, stored_sequences
+from tcf.data.cache.writer import check_cache
 from tcf.data.dataset import open_dataset
-from tcf.data.items import ItemTable
+from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
+from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder, weights_digest
+from tcf.encoders.tokenize import TextTokenizer, load_tokenizer
 from tcf.extract.outputs import Output, plan_outputs
+from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.planned import Loading, Planned, plain
-from tcf.extract.rates import Rates
-from tcf.extract.settings import Settings, resolve
-from tcf.files import check_destination, is_published
-from tcf.models.dtypes import dtype_name
-from tcf.models.folder import ModelFolder, open_model_folder, weights_digest
-from tcf.models.tokens import TextTokenizer, load_tokenizer
+from tcf.extract.resolved_settings import Settings, resolve
 
 __all__ = ["Extraction", "extract"]
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from tcf.errors import TcfError
+from tcf.common.errors import TcfError
 
 __all__ = ["run_beside"]
 

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from tcf.assets import fetch_dataset
-from tcf.config import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig
+from tcf.assets.resolve import fetch_dataset
+from tcf.common.errors import ConfigError
+from tcf.config.extract import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig
+from tcf.config.fields import from_mapping, read_toml
+from tcf.config.train import TrainConfig
 from tcf.data.prepare import RawFormat, prepare
-from tcf.errors import ConfigError
+from tcf.encoders.folder.local_model import local_model
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.report import comparison
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
-from tcf.launch.devices import extract_on_devices
+from tcf.launch.extract_on_devices import extract_on_devices
 from tcf.launch.train_on_devices import train_on_devices
-from tcf.models.local import local_model
-from tcf.settings_fields import from_mapping, read_toml
-from tcf.train_config import TrainConfig
 
 __all__ = ["PipelineConfig", "read_pipeline", "run_pipeline"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tcf.config import ExtractConfig
-from tcf.launch.devices import extract_on_devices
+from tcf.config.extract import ExtractConfig
+from tcf.launch.extract_on_devices import extract_on_devices
 
 __all__ = ["SAMPLE", "sample_vector"]
 
@@ -26,7 +26,7 @@ def sample_vector(model: Path, text: str = SAMPLE) -> npt.NDArray[np.float32]:
     """
     import pyarrow as pa
 
-    from tcf.data.cache import VectorCache
+    from tcf.data.cache.caches import VectorCache
     from tcf.data.dataset import Histories, write_dataset
     from tcf.data.split import leave_one_out
 

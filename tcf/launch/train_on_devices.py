@@ -14,15 +14,15 @@ import torch
 import torch.distributed as dist
 from accelerate.utils import check_cuda_p2p_ib_support
 
-from tcf.errors import ConfigError, RunError, TcfError
-from tcf.files import is_published
-from tcf.launch.beside_training import TrainingJob, train_among_others
-from tcf.launch.team import Member, work_together
-from tcf.manifest import read_manifest
-from tcf.models.device import resolve_device, resolve_devices
-from tcf.train.folder import RUN
+from tcf.common.devices import resolve_device, resolve_devices
+from tcf.common.errors import ConfigError, RunError, TcfError
+from tcf.common.files import is_published
+from tcf.common.manifest import read_manifest
+from tcf.config.train import TrainConfig
+from tcf.launch.process_group import Member, work_together
+from tcf.launch.train_process import TrainingJob, train_among_others
+from tcf.train.run.run_folder import RUN
 from tcf.train.stage import TrainResult, train
-from tcf.train_config import TrainConfig
 
 __all__ = ["train_on_devices"]
 
@@ -74,7 +74,7 @@ def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device]) -> No
     members = [
         Member(
             f"{device} (process {rank + 1} of {len(devices)})",
-            "tcf.launch.beside_training",
+            "tcf.launch.train_process",
             job,
             _environment(rank, devices, store.port),
         )

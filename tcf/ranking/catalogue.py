@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tcf.errors import RunError
+from tcf.common.errors import RunError
 
 __all__ = ["Catalogue", "Rows", "blocks"]
 

@@ -8,7 +8,7 @@ earn. A target that is no candidate earns nothing.
 import numpy as np
 import numpy.typing as npt
 
-from tcf.errors import RunError
+from tcf.common.errors import RunError
 from tcf.ranking.ranks import Ranks
 
 __all__ = ["hit_rate", "ndcg", "reciprocal_rank", "summary"]

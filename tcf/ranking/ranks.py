@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tcf.common.errors import RunError
 from tcf.data.dataset import Histories
-from tcf.errors import RunError
 from tcf.ranking.catalogue import blocks
-from tcf.ranking.counting import count_ranks
-from tcf.ranking.exclusion import check_seen, counts_at, distinct, owners, without
+from tcf.ranking.count_ranks import count_ranks
+from tcf.ranking.faiss_search import LONGEST_LIST, USERS_AT_ONCE
 from tcf.ranking.scorers import InnerProduct, Scorer
-from tcf.ranking.search import LONGEST_LIST, USERS_AT_ONCE
+from tcf.ranking.seen_items import check_seen, counts_at, distinct, owners, without
 
 __all__ = ["Policy", "Ranks", "rank_targets"]
 

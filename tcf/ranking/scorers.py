@@ -9,9 +9,9 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tcf.errors import RunError
+from tcf.common.errors import RunError
 from tcf.ranking.catalogue import Catalogue, Rows, check_finite, check_matrix
-from tcf.ranking.search import Search, exhaustive_search
+from tcf.ranking.faiss_search import Search, exhaustive_search
 
 __all__ = ["InnerProduct", "Scorer"]
 

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import torch
 
-from tcf.train.build import build_model
+from tcf.config.train import TrainConfig
+from tcf.train.batch.feed import Feed
+from tcf.train.batch.rows import PairRows, Rows, UserRows
+from tcf.train.batch.training_data import TrainingData
 from tcf.train.compiled import compile_parts
-from tcf.train.feed import Feed
 from tcf.train.inputs import Inputs
-from tcf.train.loop import Trainer
-from tcf.train.losses import Loss, build_loss
+from tcf.train.loss.losses import Loss, build_loss
+from tcf.train.model.build import build_model
 from tcf.train.parallel import Alone, Parallel
-from tcf.train.rows import PairRows, Rows, UserRows
-from tcf.train.training_data import TrainingData
-from tcf.train.transform import Projection
+from tcf.train.trainer import Trainer
 from tcf.train.validation import Validation
-from tcf.train.vectors import ItemVectors
-from tcf.train_config import TrainConfig
+from tcf.train.vectors.item_vectors import ItemVectors
+from tcf.train.vectors.projection import Projection
 
 __all__ = ["Assembled", "assemble", "feed_of", "rows_of", "training_data"]
 

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from tcf.train.dtl import DTL
-from tcf.train.sasrec import SASRec
+from tcf.train.model.item_tower import DTL
+from tcf.train.model.sasrec import SASRec
 
 __all__ = ["compile_parts"]
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcf.models.device import resolve_devices
+from tcf.common.devices import resolve_devices
+from tcf.config.train import TrainConfig
 from tcf.train.assemble import feed_of, training_data
-from tcf.train.batches import Batch
-from tcf.train.build import outline_model
+from tcf.train.batch.batch import Batch
 from tcf.train.inputs import Inputs
-from tcf.train.logistic import CHUNK_PAIRS
-from tcf.train.losses import build_loss
-from tcf.train.softmax import CHUNK_SCORES
-from tcf.train.vectors import ItemVectors
-from tcf.train_config import TrainConfig
+from tcf.train.loss.logistic_kernel import CHUNK_PAIRS
+from tcf.train.loss.losses import build_loss
+from tcf.train.loss.softmax_kernel import CHUNK_SCORES
+from tcf.train.model.build import outline_model
+from tcf.train.vectors.item_vectors import ItemVectors
 
 __all__ = ["Estimate", "estimate"]
 

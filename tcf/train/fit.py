@@ -5,13 +5,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tcf.errors import DivergedError, RunError
+from tcf.common.errors import DivergedError, RunError
 from tcf.train.early_stopping import EarlyStopping
-from tcf.train.log import Epoch
-from tcf.train.loop import Trainer
-from tcf.train.meter import Meter
-from tcf.train.records import Log, Records
-from tcf.train.state import Standing
+from tcf.train.loss_meter import Meter
+from tcf.train.run.epoch_log import Epoch
+from tcf.train.run.records import Log, Records
+from tcf.train.run.resume_state import Standing
+from tcf.train.trainer import Trainer
 from tcf.train.validation import Metrics, Validation
 
 __all__ = ["Outcome", "Watch", "fit", "measure"]

@@ -4,15 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from tcf.settings_fields import to_mapping
+from tcf.config.fields import to_mapping
+from tcf.config.train import TrainConfig
 from tcf.train.assemble import assemble, training_data
-from tcf.train.exact import exact_operations, own_generators
-from tcf.train.folder import RunFolder
+from tcf.train.determinism import exact_operations, own_generators
 from tcf.train.inputs import Inputs
-from tcf.train.loop import Trainer
-from tcf.train.meter import Meter
+from tcf.train.loss_meter import Meter
 from tcf.train.parallel import Group, Task
-from tcf.train_config import TrainConfig
+from tcf.train.run.run_folder import RunFolder
+from tcf.train.trainer import Trainer
 
 __all__ = ["follow"]
 

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tcf.data.cache import VectorCache
+from tcf.common.errors import ConfigError
+from tcf.config.train import TrainConfig
+from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset, open_dataset
-from tcf.errors import ConfigError
-from tcf.train.sources import ItemSources
-from tcf.train.transform import Projection, Transform
-from tcf.train.transform_fit import fit_projections
-from tcf.train.vectors import ItemVectors, load_item_vectors
-from tcf.train_config import TrainConfig
+from tcf.train.vectors.cache_rows import ItemSources
+from tcf.train.vectors.fit_projection import fit_projections
+from tcf.train.vectors.item_vectors import ItemVectors, load_item_vectors
+from tcf.train.vectors.projection import Projection, Transform
 
 __all__ = ["Inputs"]
 

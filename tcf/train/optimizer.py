@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from tcf.errors import ConfigError
-from tcf.train.model import Recommender
-from tcf.train_config import TrainConfig
+from tcf.common.errors import ConfigError
+from tcf.config.train import TrainConfig
+from tcf.train.model.recommender import Recommender
 
 __all__ = ["Optimizer", "rate_factor"]
 

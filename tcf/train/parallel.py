@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tcf.train.batches import Batch
-from tcf.train.model import Recommender
+from tcf.train.batch.batch import Batch
+from tcf.train.model.recommender import Recommender
 
 __all__ = ["Alone", "Forward", "Group", "Parallel", "Task", "share"]
 

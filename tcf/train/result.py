@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tcf.manifest import Manifest
+from tcf.common.manifest import Manifest
 from tcf.train.assemble import Assembled
 from tcf.train.fit import Outcome
 from tcf.train.validation import Metrics

@@ -5,19 +5,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tcf.manifest import Manifest
-from tcf.models.device import resolve_device
-from tcf.settings_fields import to_mapping
+from tcf.common.devices import resolve_device
+from tcf.common.manifest import Manifest
+from tcf.config.fields import to_mapping
+from tcf.config.train import TrainConfig
 from tcf.train.assemble import Assembled, assemble, training_data
-from tcf.train.exact import exact_operations, own_generators
+from tcf.train.determinism import exact_operations, own_generators
 from tcf.train.fit import Watch, fit, measure
-from tcf.train.folder import RunFolder
 from tcf.train.inputs import Inputs
 from tcf.train.parallel import Group
-from tcf.train.records import FolderRecords
 from tcf.train.result import TrainResult, facts_of
-from tcf.train.transform import Projection
-from tcf.train_config import TrainConfig
+from tcf.train.run.records import FolderRecords
+from tcf.train.run.run_folder import RunFolder
+from tcf.train.vectors.projection import Projection
 
 __all__ = ["TrainResult", "train"]
 

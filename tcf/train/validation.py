@@ -6,14 +6,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tcf.common.errors import DataError
 from tcf.data.histories import Histories, latest
 from tcf.data.split import Split, held_out
-from tcf.errors import DataError
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.metrics import summary
 from tcf.ranking.ranks import rank_targets
 from tcf.ranking.scorers import InnerProduct
-from tcf.train.model import Recommender
+from tcf.train.model.recommender import Recommender
 
 __all__ = ["Metrics", "Validation"]
 

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tcf.common.errors import DataError, RunError
+from tcf.common.files import MANIFEST
+from tcf.common.manifest import read_manifest
 from tcf.data.dataset import DATASET, Dataset, Histories, open_dataset, write_dataset
 from tcf.data.split import leave_one_out
-from tcf.errors import DataError, RunError
-from tcf.files import MANIFEST
-from tcf.manifest import read_manifest
 
 OFFSETS = np.array([0, 3, 3, 7], np.int64)
 ITEMS = np.array([2, 0, 2, 1, 1, 0, 2], np.int32)

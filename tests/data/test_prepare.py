@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from small_raw import folder_of, histories_of, texts_of
-from tcf.config import PrepareConfig
+from tcf.common.errors import ConfigError, DataError
+from tcf.common.manifest import read_manifest, verify_files
+from tcf.config.extract import PrepareConfig
 from tcf.data.dataset import DATASET
 from tcf.data.prepare import prepare
-from tcf.data.raw_formats import read_raw
+from tcf.data.raw.formats import read_raw
 from tcf.data.split import training_histories
-from tcf.errors import ConfigError, DataError
-from tcf.manifest import read_manifest, verify_files
 
 ITEMS = {"z": "Last letter", "a": "Alpha", "b": "Beta", "unused": "Never seen", "c": "Alpha", "d": "Old", "é": "Émile"}
 USERS = {

@@ -10,13 +10,13 @@ import pytest
 
 from small_logs import recbole_folder
 from small_raw import folder_of
-from tcf.config import PrepareConfig
+from tcf.common.errors import ConfigError, DataError
+from tcf.common.files import MANIFEST
+from tcf.config.extract import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
-from tcf.data.describe import describe, render
+from tcf.data.describe.summary import describe, render
 from tcf.data.prepare import prepare
-from tcf.data.raw_recbole import read_recbole
-from tcf.errors import ConfigError, DataError
-from tcf.files import MANIFEST
+from tcf.data.raw.recbole import read_recbole
 
 # The log is of the 1st to the 22nd of September 2020; the test period is its last week, the one before is validation.
 DAYS = {

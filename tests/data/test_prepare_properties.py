@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small_raw import folder_of, histories_of, texts_of
-from tcf.config import PrepareConfig
+from tcf.common.errors import ConfigError, DataError
+from tcf.config.extract import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.data.prepare import prepare
 from tcf.data.split import training_histories
-from tcf.errors import ConfigError, DataError
 
-GAMES = Path(__file__).parents[2].parent / "shared" / "data" / "games"
+GAMES = Path(__file__).parents[3] / "shared" / "data" / "games"
 
 ids = st.sampled_from(["a", "b", "c", "d", "id", "user", "7"])
 logs = st.dictionaries(

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from small_raw import HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of, write_files
-from tcf.config import PrepareConfig
+from tcf.common.errors import ConfigError, DataError
+from tcf.common.manifest import read_manifest
+from tcf.config.extract import PrepareConfig
+from tcf.config.fields import from_mapping, to_mapping
 from tcf.data.dataset import DATASET
 from tcf.data.prepare import prepare
-from tcf.data.raw_recbole import read_recbole
-from tcf.data.raw_tcf import read_tcf
-from tcf.data.template import parse_template
-from tcf.errors import ConfigError, DataError
-from tcf.manifest import read_manifest
-from tcf.settings_fields import from_mapping, to_mapping
+from tcf.data.raw.recbole import read_recbole
+from tcf.data.raw.study.read_study import read_tcf
+from tcf.data.text_template import parse_template
 
 RECBOLE = {
     "x.item": "price:float\titem_id:token\ttitle:token_seq\tcategory:token_seq\n"

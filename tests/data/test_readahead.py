@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from small_runs import make_cache, make_dataset
+from tcf.common.errors import CacheError
 from tcf.data import readahead
-from tcf.data.arrays import map_array
+from tcf.data.npy_files import map_array
 from tcf.data.readahead import request_rows
-from tcf.errors import CacheError
 
 PAGE = mmap.PAGESIZE
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcf.common.errors import DataError
 from tcf.data.histories import Histories, latest, occurrences
 from tcf.data.split import Split, by_time, held_out, leave_one_out, per_user, training_counts, training_histories
-from tcf.errors import DataError
 
 
 def histories(*lists: list[int]) -> Histories:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from small_logs import Events, asked, histories_left, log_of, recbole_folder, trained_on
 from small_raw import histories_of, texts_of
-from tcf.config import PrepareConfig
+from tcf.common.errors import ConfigError, DataError
+from tcf.config.extract import PrepareConfig
 from tcf.data.dataset import Dataset
+from tcf.data.filters import Selected, select
 from tcf.data.prepare import prepare
-from tcf.data.raw import RawLog
-from tcf.data.select import Selected, select
-from tcf.errors import ConfigError, DataError
+from tcf.data.raw.raw_log import RawLog
 
 ITEMS = list("abcdefg")
 events_of_a_user = st.lists(st.tuples(st.sampled_from(ITEMS), st.integers(0, 30)), min_size=2, max_size=10).map(

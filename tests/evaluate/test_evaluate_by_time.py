@@ -11,18 +11,18 @@ import pytest
 from small_evaluations import CPU, SMALL, TEXTS
 from small_logs import recbole_folder
 from small_runs import csr, make_dataset
-from tcf.config import EvaluateConfig, PrepareConfig
+from tcf.common.errors import DataError
+from tcf.config.extract import EvaluateConfig, PrepareConfig
+from tcf.config.train import TrainConfig
 from tcf.data.dataset import Dataset
 from tcf.data.prepare import prepare
 from tcf.data.split import by_time, held_out
-from tcf.errors import DataError
 from tcf.evaluate.baselines import Random, baseline
 from tcf.evaluate.recommend import recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
-from tcf.train.run import open_run
+from tcf.train.run.open_run import open_run
 from tcf.train.stage import train
 from tcf.train.validation import Validation
-from tcf.train_config import TrainConfig
 
 ITEMS = [f"i{item:02}" for item in range(32)]
 VALIDATION, TEST = 60, 80

@@ -8,15 +8,15 @@ import pytest
 
 from small_evaluations import CPU, SMALL, TEXTS, VECTORS, Split
 from small_runs import csr, make_cache, make_dataset, walks
-from tcf.config import Baseline, EvaluateConfig
+from tcf.common.errors import RunError
+from tcf.config.extract import Baseline, EvaluateConfig
+from tcf.config.train import TrainConfig
 from tcf.data.dataset import Dataset, open_dataset
-from tcf.errors import RunError
 from tcf.evaluate import stage
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.ranking.scorers import InnerProduct
-from tcf.train.run import open_run
+from tcf.train.run.open_run import open_run
 from tcf.train.stage import train
-from tcf.train_config import TrainConfig
 
 
 def bytes_of(folder: Path) -> dict[str, tuple[bytes, int, int]]:

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from small_runs import make_dataset
-from tcf.config import EvaluateConfig
+from tcf.common.errors import RunError
+from tcf.common.manifest import read_manifest, verify_files
+from tcf.config.extract import EvaluateConfig
 from tcf.data.dataset import open_dataset
-from tcf.errors import RunError
 from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, found_alike, open_evaluation
-from tcf.manifest import read_manifest, verify_files
 from tcf.ranking.catalogue import Rows
 
 KEYS = ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 from small_runs import csr, make_cache, make_dataset, walks
 from tcf.cli import app
+from tcf.common.errors import DataError, RunError
+from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
-from tcf.errors import DataError, RunError
 from tcf.evaluate import recommend as module
 from tcf.evaluate.recommend import examples, recommend
-from tcf.ranking.lists import top_k
-from tcf.train.run import Run, open_run
+from tcf.ranking.top_k import top_k
+from tcf.train.run.open_run import Run, open_run
 from tcf.train.stage import train
-from tcf.train_config import TrainConfig
 
 TEXTS = [f"text {i // 2}" for i in range(30)]  # every text twice
 SMALL: dict[str, Any] = {"width": 16, "batch_size": 16, "epochs": 2, "devices": "cpu", "learning_rate": 0.01}

@@ -7,13 +7,7 @@ import pytest
 
 from small_extractions import TEXTS
 from small_families import save_family
-from small_models import save_bert, save_dataset, save_opt, vectors_one_by_one
-from tcf.data import Dataset
-
-
-@pytest.fixture(scope="session")
-def opt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_opt(tmp_path_factory.mktemp("opt") / "m")
+from small_models import save_bert, vectors_one_by_one
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +24,3 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def expected(opt: Path) -> Any:
     return vectors_one_by_one(opt, TEXTS, pooling="mean")
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    return save_dataset(tmp_path / "d", TEXTS)
-
-
-@pytest.fixture
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials are remembered for this test alone."""
-    monkeypatch.setenv("TCF_HOME", str(tmp_path_factory.mktemp("home")))

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from small_caches import content
 from small_extractions import TEXTS, extracted, own_states, pooled, token_rows, vectors
 from small_models import save_dataset, save_opt, vectors_one_by_one
+from tcf.common.errors import ConfigError
 from tcf.data import Dataset, VectorCache, open_dataset
-from tcf.data.token_states import TokenStates
-from tcf.errors import ConfigError
-from tcf.models.encoder import TransformersEncoder
+from tcf.data.cache.token_states import TokenStates
+from tcf.encoders.encoder import TransformersEncoder
 
 NAMES = ["opt", "opt-post-norm", "llama", "bert"]
 LAYERS = (0, 1, 2, 3, -1)

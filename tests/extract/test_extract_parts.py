@@ -12,14 +12,14 @@ import pytest
 from small_caches import content, keys_of
 from small_extractions import TEXTS, extracted, no_model, token_rows, vectors
 from small_models import made_up_texts, save_dataset
+from tcf.common.errors import CacheError
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.key_set import KeySet
-from tcf.errors import CacheError
+from tcf.encoders.tokenize import TokenSequences
 from tcf.extract import planned
-from tcf.extract.fill import fill
+from tcf.extract.fill_caches import fill
+from tcf.extract.shards import Shard, one_part
 from tcf.extract.stage import Extraction
-from tcf.extract.texts import Shard, one_part
-from tcf.models.tokens import TokenSequences
 
 ROWS = 4  # sequences in a shard
 N = len(set(TEXTS))

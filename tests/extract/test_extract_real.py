@@ -12,8 +12,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from small_extractions import extracted, vectors
 from small_models import save_dataset
-from tcf.assets import fetch_dataset, resolve_model
-from tcf.models.local import local_model
+from tcf.assets.resolve import fetch_dataset, resolve_model
+from tcf.encoders.folder.local_model import local_model
 
 GAMES = Path(__file__).parents[3] / "shared" / "data" / "games" / "items.tsv"
 LAYER = 15

@@ -5,8 +5,8 @@ import pytest
 
 from small_extractions import extracted, no_model
 from small_models import edit_json, edit_weights, save_opt
+from tcf.common.errors import CacheError, ConfigError, ModelError
 from tcf.data import Dataset
-from tcf.errors import CacheError, ConfigError, ModelError
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from small_extractions import extracted, no_model
 from small_models import save_dataset
 from tcf.data import Dataset
-from tcf.models import checksums
+from tcf.encoders.folder import checksums
 
 
 @pytest.mark.usefixtures("own_home")

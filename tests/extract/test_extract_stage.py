@@ -10,9 +10,9 @@ from transformers import AutoModel, AutoTokenizer
 
 from small_extractions import TEXTS, extracted, no_model, vectors
 from small_models import save_bert, save_dataset, save_opt, vectors_one_by_one
+from tcf.common.errors import CacheError, ConfigError
 from tcf.data import Dataset, VectorCache
-from tcf.data.cache_prune import prune
-from tcf.errors import CacheError, ConfigError
+from tcf.data.cache.prune import prune
 from tcf.extract.stage import Extraction
 
 # Half the distance of neighbours among float16 numbers below 4, and the arithmetic's own rounding.

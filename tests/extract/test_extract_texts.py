@@ -12,13 +12,13 @@ from small_caches import content
 from small_extractions import TEXTS, extracted, token_rows, vectors
 from small_models import save_dataset, vectors_one_by_one
 from tcf.cli import app
+from tcf.common.errors import CacheError, DataError, RunError
+from tcf.common.progress import Progress
 from tcf.data import Dataset, VectorCache
-from tcf.errors import CacheError, DataError, RunError
-from tcf.extract import texts as texts_module
+from tcf.extract import shards as texts_module
 from tcf.extract.outputs import Output
-from tcf.extract.resident import ResidentEngine
+from tcf.extract.schedules.resident import ResidentEngine
 from tcf.extract.stage import Extraction
-from tcf.progress import Progress
 
 WORDS = "super 1 0\nmario 0 1\nworld 2 2\n"
 

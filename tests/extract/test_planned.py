@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tcf.extract.engines as engines
+import tcf.extract.schedules.load_engine as engines
 from small_extractions import extracted, vectors
 from small_families import save_family
 from small_sweeps import engine, read, sequences_of
+from tcf.common.errors import ModelError
 from tcf.data import Dataset
-from tcf.errors import ModelError
-from tcf.extract.case import Case
-from tcf.extract.sweep import SweepEngine
-from tcf.models.apart import Inseparable, cannot_take_apart
+from tcf.encoders.apart import Inseparable, cannot_take_apart
+from tcf.extract.plan.plan_inputs import Case
+from tcf.extract.schedules.sweep import SweepEngine
 
 
 def inseparable(folder: Any, *arguments: Any, **named: Any) -> Any:
@@ -26,7 +26,7 @@ def inseparable(folder: Any, *arguments: Any, **named: Any) -> Any:
 @pytest.fixture
 def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model fits as a whole."""
-    monkeypatch.setattr("tcf.extract.make_plan.shortfall", lambda case, draft: _lacking(draft))
+    monkeypatch.setattr("tcf.extract.plan.choose_schedule.shortfall", lambda case, draft: _lacking(draft))
 
 
 def _lacking(draft: Any) -> str | None:
@@ -60,11 +60,11 @@ def test_shards_are_cut_as_before_when_less_memory_is_left(
     """Interrupted with all texts in one shard; then the plan, left alone, would take fewer."""
     settings: dict[str, Any] = {"schedule": "sweep", "checkpoint_layers": 1, "tokens_per_batch": 64}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("tcf.extract.passing.Passage.leave", _interrupted)
+        patch.setattr("tcf.extract.schedules.sweep_pass.Passage.leave", _interrupted)
         extracted(dataset, opt, tmp_path / "c", **settings)
     [kept] = tmp_path.glob(".c.*.sweep")
     assert sorted(path.name for path in kept.rglob("block-*")) == ["block-1"]
-    monkeypatch.setattr("tcf.extract.sweep_plan._rows", lambda case, room: _few(case))
+    monkeypatch.setattr("tcf.extract.plan.sweep_estimate._rows", lambda case, room: _few(case))
     extracted(dataset, opt, tmp_path / "c", **settings)
     assert "sweep: going on with block 2" in capfd.readouterr().err
     assert len(list((tmp_path / "c" / "shards").iterdir())) == 1
@@ -122,6 +122,6 @@ def test_memory_that_runs_out_while_loading_is_told(
     def none_left(*arguments: Any, **named: Any) -> Any:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: ...")
 
-    monkeypatch.setattr("tcf.extract.stream.PartBuffer", none_left)
+    monkeypatch.setattr("tcf.extract.schedules.weight_stream.PartBuffer", none_left)
     with pytest.raises(ModelError, match="memory ran out while weights were loaded .*DefaultCPUAllocator"):
         extracted(dataset, opt, tmp_path / "c", schedule="sweep")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tcf.extract.batches import MicroBatch, micro_batches
+from tcf.extract.micro_batches import MicroBatch, micro_batches
 from tcf.extract.sinks import TokenSink, VectorSink
 
 CPU = torch.device("cpu")

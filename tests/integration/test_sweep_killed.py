@@ -11,7 +11,7 @@ import pytest
 from small_caches import content
 from small_kills import Ended, run_command
 from small_models import made_up_texts, save_dataset, save_opt
-from tcf.files import is_published
+from tcf.common.files import is_published
 
 BLOCKS = 4
 TEXTS = 60

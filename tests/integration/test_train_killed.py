@@ -18,10 +18,10 @@ import pytest
 from small_kills import run_command
 from small_runs import make_cache, make_dataset, walks
 from small_trainings import TEXTS, TRAINED
-from tcf.files import is_published
-from tcf.manifest import read_manifest
-from tcf.train.listing import find_runs
-from tcf.train.run_format import RUN
+from tcf.common.files import is_published
+from tcf.common.manifest import read_manifest
+from tcf.train.run.file_names import RUN
+from tcf.train.run.list_runs import find_runs
 
 PRELOADED = ["tcf.launch.train_on_devices", "tensorboard.summary.writer.event_file_writer", "faiss"]
 EPOCHS = 16

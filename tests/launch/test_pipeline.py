@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from small_pipelines import change, workplace
-from tcf.errors import CacheError, DataError, RunError, TcfError
+from tcf.common.errors import CacheError, DataError, RunError, TcfError
 from tcf.launch import pipeline
 from tcf.launch.pipeline import read_pipeline, run_pipeline
 

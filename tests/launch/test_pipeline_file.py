@@ -7,11 +7,11 @@ import pytest
 
 import tcf
 from small_pipelines import FILE, change
-from tcf.assets import DATASET_NAMES, MODEL_NAMES
-from tcf.config import EvaluateConfig, ExtractConfig, PrepareConfig
-from tcf.errors import ConfigError
+from tcf.assets.resolve import DATASET_NAMES, MODEL_NAMES
+from tcf.common.errors import ConfigError
+from tcf.config.extract import EvaluateConfig, ExtractConfig, PrepareConfig
+from tcf.config.train import TrainConfig
 from tcf.launch.pipeline import PipelineConfig, read_pipeline
-from tcf.train_config import TrainConfig
 
 
 def test_the_quickstart_says_what_its_comments_say() -> None:

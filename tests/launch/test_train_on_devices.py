@@ -19,16 +19,16 @@ import torch
 from small_groups import in_processes
 from small_runs import make_cache, make_dataset, walks
 from tcf.cli import main
-from tcf.errors import ConfigError, RunError
-from tcf.files import is_published
-from tcf.launch import crew
-from tcf.launch import team as team_module
+from tcf.common.errors import ConfigError, RunError
+from tcf.common.files import is_published
+from tcf.config.train import TrainConfig
+from tcf.launch import process_group as team_module
+from tcf.launch import processes
 from tcf.launch import train_on_devices as module
-from tcf.launch.beside_training import TrainingJob
-from tcf.launch.team import Member
+from tcf.launch.process_group import Member
 from tcf.launch.train_on_devices import train_on_devices
-from tcf.train.run import open_run
-from tcf.train_config import TrainConfig
+from tcf.launch.train_process import TrainingJob
+from tcf.train.run.open_run import open_run
 
 CONFIG = TrainConfig(
     width=16, batch_size=19, devices="cpu,cpu", learning_rate=0.01, dropout=0.0, whiten=6, epochs=25, patience=25
@@ -84,7 +84,7 @@ def test_one_process_is_killed_and_training_goes_on(
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: Any, **named: Any) -> "subprocess.Popen[bytes]":
-        started.append(crew.start(*arguments, **named))
+        started.append(processes.start(*arguments, **named))
         return started[-1]
 
     monkeypatch.setattr(team_module, "start", start)

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tcf.errors import RunError
+from tcf.common.errors import RunError
 from tcf.ranking import catalogue
 from tcf.ranking.catalogue import Catalogue, Rows
 

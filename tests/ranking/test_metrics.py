@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tcf.errors import RunError
+from tcf.common.errors import RunError
 from tcf.ranking import metrics
 from tcf.ranking.metrics import hit_rate, ndcg, reciprocal_rank, summary
 from tcf.ranking.ranks import Ranks

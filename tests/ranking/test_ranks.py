@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcf.common.errors import RunError
 from tcf.data.dataset import Histories
-from tcf.errors import RunError
-from tcf.ranking import counting
+from tcf.ranking import count_ranks
 from tcf.ranking import ranks as ranks_module
 from tcf.ranking.catalogue import Catalogue, Rows
 from tcf.ranking.metrics import hit_rate, ndcg, summary
@@ -145,7 +145,7 @@ def test_lists_and_counting_agree_with_brute_force(
 ) -> None:
     monkeypatch.setattr(ranks_module, "LONGEST_LIST", longest)
     monkeypatch.setattr(ranks_module, "USERS_AT_ONCE", 17)
-    monkeypatch.setattr(counting, "_SCORES_AT_ONCE", 9000)
+    monkeypatch.setattr(count_ranks, "_SCORES_AT_ONCE", 9000)
     rng = np.random.default_rng(4)
     vectors = rng.integers(-4, 5, (900, 5)).astype(np.float32)
     states = rng.integers(-4, 5, (60, 5)).astype(np.float32)
@@ -176,7 +176,7 @@ def test_hardly_any_user_needs_counting_for_ranks_to_a_depth(monkeypatch: pytest
     rng = np.random.default_rng(6)
     vectors, states = (rng.standard_normal((n, 8), dtype=np.float32) for n in (500, 50))
     counted: list[int] = []
-    real = counting.count_ranks
+    real = count_ranks.count_ranks
 
     def spy(scorer: Scorer, excluded: Histories, targets: I64, users: I64) -> tuple[I64, I64]:
         counted.extend(users.tolist())
@@ -212,7 +212,7 @@ def test_any_small_case_equals_brute_force(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranks_module, "_LIST", 1)
         patch.setattr(ranks_module, "USERS_AT_ONCE", 4)
-        patch.setattr(counting, "_SCORES_AT_ONCE", 25)
+        patch.setattr(count_ranks, "_SCORES_AT_ONCE", 25)
         ranks = rank_targets(scorer, seen, targets, policy=policy, depth=depth)
     assert as_lists(ranks) == (expected if depth is None else to_depth(expected, depth))
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from small_runs import make_dataset
+from tcf.config.train import TrainConfig
 from tcf.train.assemble import rows_of, training_data
 from tcf.train.inputs import Inputs
-from tcf.train_config import TrainConfig
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import torch
 import torch._dynamo.testing
 
 from small_trainings import TRAINED, Train
-from tcf.train.build import outline_model
+from tcf.config.train import TrainConfig
 from tcf.train.compiled import compile_parts
-from tcf.train_config import TrainConfig
+from tcf.train.model.build import outline_model
 
 
 def test_a_compiled_training_is_the_same(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:

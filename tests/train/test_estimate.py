@@ -6,9 +6,9 @@ from typer.testing import CliRunner
 
 from small_trainings import SMALL, Train
 from tcf.cli import app
-from tcf.errors import CacheError, ConfigError
+from tcf.common.errors import CacheError, ConfigError
+from tcf.config.train import TrainConfig
 from tcf.train.estimate import Estimate, estimate
-from tcf.train_config import TrainConfig
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from tcf.errors import ConfigError
-from tcf.train.build import build_model
-from tcf.train.model import Recommender
+from tcf.common.errors import ConfigError
+from tcf.config.train import TrainConfig
+from tcf.train.model.build import build_model
+from tcf.train.model.recommender import Recommender
 from tcf.train.optimizer import Optimizer, rate_factor
-from tcf.train_config import TrainConfig
 
 Floats = npt.NDArray[np.float64]
 STEPS = 10

@@ -5,10 +5,10 @@ import pytest
 
 from small_runs import make_cache, make_dataset, walks
 from small_trainings import SMALL, TEXTS, Train
-from tcf.errors import CacheError, ConfigError, DataError, RunError
-from tcf.train.run import open_run
+from tcf.common.errors import CacheError, ConfigError, DataError, RunError
+from tcf.config.train import TrainConfig
+from tcf.train.run.open_run import open_run
 from tcf.train.stage import train
-from tcf.train_config import TrainConfig
 
 
 def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,14 +10,14 @@ import safetensors.numpy
 import torch
 
 from small_trainings import Train, epochs_of
-from tcf.errors import RunError
-from tcf.files import is_published
-from tcf.manifest import sha256_file
-from tcf.settings_fields import read_toml
-from tcf.train import loop
-from tcf.train.log import Epoch
-from tcf.train.run import open_run
-from tcf.train.sasrec import SASRec
+from tcf.common.errors import RunError
+from tcf.common.files import is_published
+from tcf.common.manifest import sha256_file
+from tcf.config.fields import read_toml
+from tcf.train.model.sasrec import SASRec
+from tcf.train.run.epoch_log import Epoch
+from tcf.train.run.open_run import open_run
+from tcf.train.trainer import Trainer
 from tcf.train.validation import Metrics, Validation
 
 
@@ -112,14 +112,14 @@ def test_the_best_epoch_is_kept_and_measured_on_all(run_train: Train, monkeypatc
 def test_a_loss_that_is_not_finite_stops_training(
     run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, calls = loop.Trainer.step, []
+    step, calls = Trainer.step, []
 
-    def broken(self: loop.Trainer, *rest: Any) -> torch.Tensor:
+    def broken(self: Trainer, *rest: Any) -> torch.Tensor:
         calls.append(1)
         loss = step(self, *rest)
         return loss * math.nan if len(calls) == 7 else loss
 
-    monkeypatch.setattr(loop.Trainer, "step", broken)
+    monkeypatch.setattr(Trainer, "step", broken)
     steps = math.ceil(run_steps(tmp_path) / 16)
     with pytest.raises(RunError, match=rf"epoch 2, step {7 - steps}: .*found nan.*--learning-rate \(now 0.01\)"):
         run_train(epochs=3)
@@ -164,13 +164,13 @@ def test_a_terminal_shows_a_bar_within_the_epoch(run_train: Train, monkeypatch: 
 
 def test_settings_reach_the_optimiser_and_the_model(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     trainers = []
-    start = loop.Trainer.__init__
+    start = Trainer.__init__
 
-    def spy(self: loop.Trainer, *args: Any) -> None:
+    def spy(self: Trainer, *args: Any) -> None:
         start(self, *args)
         trainers.append(self)
 
-    monkeypatch.setattr(loop.Trainer, "__init__", spy)
+    monkeypatch.setattr(Trainer, "__init__", spy)
     run_train(epochs=1, learning_rate=0.003, weight_decay=0.05, history=3, blocks=3, heads=4, dtl_layers=1)
     (trainer,) = trainers
     items, rest = trainer.optimizer.adamw.param_groups

@@ -1,0 +1,1 @@
+"""Named datasets and models: where they are published, downloaded, verified and kept."""

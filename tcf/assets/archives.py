@@ -1,0 +1,107 @@
+"""Files out of archives that others packed: nothing is written outside the folder, nothing twice, nothing damaged."""
+
+import gzip
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from tcf.assets.wheel import SourceError
+
+__all__ = ["check_gzip", "unpack", "unpack_named"]
+
+_CHUNK = 1 << 20
+
+
+def unpack(archive: Path, prefix: str, into: Path, suffixes: tuple[str, ...] = ()) -> None:
+    """Unpack the files under one folder of a zip file or wheel.
+
+    Args:
+        archive: the zip file.
+        prefix: folder inside it; what is below it comes to lie below `into`.
+        into: an existing folder.
+        suffixes: ends of the file names to take; empty for every file.
+
+    Raises:
+        SourceError: a name would lead outside, an entry is a link or comes twice, the file is damaged, or nothing is
+            there.
+    """
+
+    def place(name: str) -> str | None:
+        wanted = name.startswith(f"{prefix}/") and name.endswith(suffixes or "")
+        return name.removeprefix(f"{prefix}/") if wanted else None
+
+    if not _unpack(archive, into, place):
+        raise SourceError(f"{archive.name}: expected files in {prefix}, found none")
+
+
+def unpack_named(archive: Path, names: Sequence[str], into: Path) -> None:
+    """Unpack files of these names, whichever folder of a zip file they are in.
+
+    Args:
+        archive: the zip file.
+        names: names without a folder.
+        into: where the files come to lie; made if need be.
+
+    Raises:
+        SourceError: as `unpack`; or a name is in two folders.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+
+    def place(name: str) -> str | None:
+        base = PurePosixPath(name).name
+        return base if base in names else None
+
+    if not _unpack(archive, into, place):
+        raise SourceError(f"{archive.name}: expected {', '.join(names)} in it, found none of them")
+
+
+def check_gzip(file: Path) -> None:
+    """Read a gzip file to its end, which checks its CRC.
+
+    Raises:
+        SourceError: it is damaged, cut short, or no gzip file.
+    """
+    try:
+        with gzip.open(file, "rb") as opened:
+            while opened.read(_CHUNK):
+                pass
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise SourceError(f"{file.name}: not a whole gzip file ({error})") from None
+
+
+def _unpack(archive: Path, into: Path, place: Callable[[str], str | None]) -> int:
+    """Unpack the entries that have a place below `into`; returns how many."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [info for info in opened.infolist() if not info.is_dir()]
+            for info in members:
+                _refuse_unsafe(info)
+            wanted = [(info, where) for info in members if (where := place(info.filename)) is not None]
+            for info, where in wanted:
+                _unpack_member(opened, info, into / where)
+    except (zipfile.BadZipFile, FileExistsError, EOFError, NotImplementedError, zlib.error) as error:
+        raise SourceError(f"{archive.name}: cannot be unpacked ({error})") from None
+    return len(wanted)
+
+
+def _refuse_unsafe(info: zipfile.ZipInfo) -> None:
+    """Refuse what could be written outside the folder; an honest archive has no use for such entries."""
+    name = info.filename
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or "\\" in name or ":" in name.split("/")[0]:
+        raise SourceError(f"the entry {name!r} would lead outside the folder; nothing was unpacked")
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise SourceError(f"the entry {name!r} is a link or another special file; nothing was unpacked")
+
+
+def _unpack_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
+    """Write one file, which must not be there yet; zipfile checks its CRC."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with opened.open(info) as packed, target.open("xb") as stream:
+        shutil.copyfileobj(packed, stream, _CHUNK)
+    if target.stat().st_size != info.file_size:
+        raise SourceError(f"{info.filename}: expected {info.file_size} bytes, found {target.stat().st_size}")

@@ -1,0 +1,162 @@
+"""Models from the Hugging Face hub, through its own client and its own local cache."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcf.assets.wheel import SourceError
+from tcf.common.manifest import sha256_file
+
+__all__ = ["HubSource", "cached_snapshot", "download_snapshot"]
+
+# Patterns are matched against whole paths, so these stay on the top level: no copies for ONNX or OpenVINO.
+_TEXT_FILES = (
+    "config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "*_tokens.json",
+    "special_tokens_map.json",
+    "*.model",
+)
+_MARKS_OF_SENTENCE_ENCODERS = ("modules.json", "1_Pooling/config.json")
+_SAFETENSORS = ("model*.safetensors", "model.safetensors.index.json")
+_PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+_OFFLINE = "HF_HUB_OFFLINE is set and the hub's local cache does not hold all of it; unset it, or pass a local folder"
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A model on the hub.
+
+    Attributes:
+        repo_id: owner and name.
+    """
+
+    repo_id: str
+
+    def __str__(self) -> str:
+        """The source in words."""
+        return f"hub {self.repo_id}"
+
+
+def cached_snapshot(repo_id: str) -> Path | None:
+    """The model's folder if the hub's local cache holds all of it; no network is used."""
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return _complete_snapshot(repo_id, local_only=True)
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def download_snapshot(repo_id: str) -> Path:
+    """The model's folder in the hub's local cache, downloaded as far as it is not there.
+
+    Safetensors are preferred; pickled weights are downloaded only where a repository has nothing else.
+
+    Raises:
+        SourceError: the hub cannot be reached or has no such model, HF_HUB_OFFLINE forbids to ask, or the repository
+            lacks a part of a language model.
+    """
+    from huggingface_hub import is_offline_mode
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Errors of transport come from the HTTP library that this version of the hub's client uses; this is their base.
+    transport_error: type[BaseException] = HfHubHTTPError.__bases__[0]
+    try:
+        folder = _complete_snapshot(repo_id, local_only=False)
+    except (OSError, ValueError, transport_error) as error:
+        raise SourceError(_advice(repo_id, error)) from None
+    if folder is None:
+        lacking = "lacks config.json, a tokenizer, or whole weights (model*.safetensors or pytorch_model*.bin)"
+        raise SourceError(_OFFLINE if is_offline_mode() else lacking)
+    _check_sums(folder)
+    return folder
+
+
+def _complete_snapshot(repo_id: str, *, local_only: bool) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    for weights in (_SAFETENSORS, _PICKLED):
+        patterns = [*_TEXT_FILES, *_MARKS_OF_SENTENCE_ENCODERS, *weights]
+        folder = Path(snapshot_download(repo_id, allow_patterns=patterns, local_files_only=local_only))
+        if _holds_a_model(folder):
+            return folder
+    return None
+
+
+def _check_sums(folder: Path) -> None:
+    """Compare every file with the checksum that the hub states for it.
+
+    The hub's client stores a file under that checksum: sha256 for large files, git's sha1 of a blob for small ones.
+
+    Raises:
+        SourceError: a file differs; it is removed, so that the next attempt fetches it anew.
+    """
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stored = file.resolve()
+        match len(stored.name):
+            case 64:
+                found = sha256_file(stored)
+            case 40:
+                content = stored.read_bytes()
+                found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+            case _:
+                continue  # a file system without links: the client copies, and the checksum is not kept
+        if found != stored.name:
+            stored.unlink()
+            raise SourceError(f"{file.name} arrived damaged (its checksum differs from the hub's); run again")
+
+
+def _holds_a_model(folder: Path) -> bool:
+    """Whether a folder has a configuration, a tokenizer and every file of the weights."""
+    tokenizer = any(True for pattern in _TOKENIZER_FILES for _ in folder.glob(pattern))
+    return (folder / "config.json").is_file() and tokenizer and any(map(_all_there, _weights(folder)))
+
+
+def _weights(folder: Path) -> Iterator[list[Path]]:
+    """The files of the weights, once for each form in which they are there."""
+    for whole in ("model.safetensors", "pytorch_model.bin"):
+        yield [folder / whole]
+        index = folder / f"{whole}.index.json"
+        if index.is_file():
+            yield [folder / name for name in _indexed(index)]
+
+
+def _indexed(index: Path) -> list[str]:
+    """The files that an index of weights lists; none if it is damaged."""
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+    except ValueError:
+        return []
+    names = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        return []
+    return sorted(set(names.values()))
+
+
+def _all_there(files: list[Path]) -> bool:
+    return bool(files) and all(file.is_file() for file in files)
+
+
+def _advice(repo_id: str, error: BaseException) -> str:
+    """One line: what went wrong and what to do."""
+    from huggingface_hub import errors, is_offline_mode
+
+    match error:
+        case errors.GatedRepoError():
+            return f"gated; accept its terms at huggingface.co/{repo_id} and log in with `hf auth login`"
+        case errors.RepositoryNotFoundError():
+            return "no such repository, or a private one; check the name, or log in with `hf auth login`"
+        case errors.HFValidationError():
+            return "not a valid hub id (owner/name)"
+        case errors.LocalEntryNotFoundError() if is_offline_mode():
+            return _OFFLINE
+        case errors.LocalEntryNotFoundError():
+            return "the hub cannot be reached; check the connection, the proxy or HF_ENDPOINT, or pass a local folder"
+        case _:
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

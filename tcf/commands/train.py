@@ -1,0 +1,87 @@
+"""The command that lists runs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tcf.commands.options import JsonOption, as_json_text
+from tcf.common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tcf.train.run.list_runs import ListedRun
+
+__all__ = ["runs_command"]
+
+_GAP = "  "
+
+
+def runs_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with runs, at any depth.")] = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, finished or not: state, best epoch, its metrics, and the settings in which they differ."""
+    from tcf.train.run.list_runs import differing_settings, find_runs
+
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: expected a folder with runs, found {'a file' if folder.exists() else 'nothing'}")
+    runs = find_runs(folder)
+    if as_json:
+        print(as_json_text([_as_json(run) for run in runs]))
+    elif runs:
+        print(_table(runs, differing_settings(runs), folder))
+        for run in runs:
+            if run.problem:
+                print(f"damaged: {run.problem}")
+    else:
+        print(f"{folder}: no runs here")
+
+
+def _as_json(run: "ListedRun") -> dict[str, Any]:
+    return {
+        "run": str(run.path),
+        "state": run.state,
+        "epochs": run.epochs,
+        "best_epoch": run.best_epoch,
+        "hr@10": run.hr,
+        "ndcg@10": run.ndcg,
+        "settings": dict(run.settings),
+        "problem": run.problem,
+    }
+
+
+def _table(runs: Sequence["ListedRun"], settings: Sequence[str], folder: Path) -> str:
+    heads = ["run", "state", "best", "hr@10", "ndcg@10", *settings]
+    rows = [
+        heads,
+        *([*_told(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)] for run in runs),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    padded = (_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def _told(run: "ListedRun", folder: Path) -> list[str]:
+    """What is told of every run."""
+    name = os.path.relpath(run.path, folder)
+    best = "-" if run.best_epoch is None else f"epoch {run.best_epoch}"
+    return [name, _state(run), best, *("-" if value is None else f"{value:.4f}" for value in (run.hr, run.ndcg))]
+
+
+def _state(run: "ListedRun") -> str:
+    match run.state:
+        case "finished":
+            return f"finished, {run.epochs} epochs"
+        case "damaged":
+            return "damaged"
+        case _:
+            return f"{run.state}, {run.epochs} of at most {run.settings.get('epochs', '?')} epochs"
+
+
+def _shown(value: Any, folder: Path) -> str:
+    """A setting; a path as seen from the folder."""
+    if isinstance(value, str) and value.startswith("/"):
+        return os.path.relpath(value, folder)
+    return "-" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""Settings: a frozen dataclass per stage."""

@@ -1,0 +1,129 @@
+"""What the stages' settings are made of: fields with a help text and a smallest value; TOML and JSON in and out."""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+
+from tcf.common.errors import ConfigError
+
+__all__ = ["Checked", "from_mapping", "from_value", "option", "read_toml", "to_mapping", "write_toml"]
+
+_LARGEST = 2**63 - 1  # what generators, tensors and files can hold
+_PLURALS = {str: "strings", int: "whole numbers"}
+_T = TypeVar("_T")
+_C = TypeVar("_C")
+
+
+def option(default: _T, help: str, *, minimum: float | None = None) -> _T:
+    """A dataclass field with its help text and, for numbers, the smallest value that makes sense."""
+    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum})
+
+
+class Checked:
+    """Refuses values out of range; to be inherited by the stages' dataclasses."""
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(typing.cast(Any, self)):
+            minimum, value = entry.metadata.get("minimum"), getattr(self, entry.name)
+            if minimum is not None and value is not None and not value >= minimum:
+                raise ConfigError(f"{_spelled(entry.name)}: expected at least {minimum}, found {value}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{_spelled(entry.name)}: expected a finite number, found {value}")
+            if isinstance(value, int) and value > _LARGEST:
+                raise ConfigError(f"{_spelled(entry.name)}: expected at most {_LARGEST}, found {value}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: it is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); name an existing TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML ({error})") from None
+
+
+def write_toml(values: Mapping[str, Any]) -> bytes:
+    """The bytes of a TOML file with these values; None is left out."""
+    return tomli_w.dumps({key: value for key, value in values.items() if value is not None}).encode()
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """A stage's settings as JSON and TOML values; what is None is left out."""
+    values = dataclasses.asdict(config)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+
+def from_mapping(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:
+    """Build a stage's settings from a mapping, refusing unknown keys and wrong types.
+
+    Args:
+        kind: one of the dataclasses of `tcf.config.extract`.
+        values: settings by field name; fields left out take their defaults.
+        where: file and table, for messages.
+
+    Raises:
+        ConfigError: a key is unknown, or a value has the wrong type or range.
+    """
+    checked = {key: from_value(kind, key, value, where) for key, value in values.items()}
+    try:
+        return kind(**checked)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def from_value(kind: type[Any], key: str, value: Any, where: str) -> Any:
+    """One setting of a stage as the type that it has there; its range is not looked at.
+
+    Args:
+        kind: one of the dataclasses of `tcf.config.extract`.
+        key: the setting's name.
+        value: as TOML has it.
+        where: file and table, for messages.
+
+    Raises:
+        ConfigError: the key is unknown, or the value has the wrong type.
+    """
+    names = [entry.name for entry in dataclasses.fields(kind)]
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{where}: unknown setting {key}{hint} (known: {', '.join(names)})")
+    return _typed(value, typing.get_type_hints(kind)[key], f"{where}: {key}")
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """The value as the hinted type; TOML's integers serve as floats and its arrays as tuples."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(f"{where}: expected one of {', '.join(arguments)}, found {value!r}")
+    if origin is types.UnionType or origin is typing.Union:
+        (inner,) = (a for a in arguments if a is not type(None))
+        return _typed(value, inner, where)
+    if origin is tuple:
+        if isinstance(value, list | tuple) and all(type(v) is arguments[0] for v in value):
+            return tuple(value)
+        raise ConfigError(f"{where}: expected a list of {_PLURALS[arguments[0]]}, found {value!r}")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
+        return value
+    raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
+
+
+def _spelled(name: str) -> str:
+    return "--" + name.replace("_", "-")

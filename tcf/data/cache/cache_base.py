@@ -1,0 +1,256 @@
+"""What both kinds of cache have in common: shards and joins, and how the rows of texts are found.
+
+A row belongs to a unique token sequence. A dataset joins the cache through its texts: `datasets/` says which token
+sequence each known text became, `shards/` which row each token sequence has. Nothing needs the language model.
+"""
+
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tcf.common.errors import CacheError
+from tcf.common.manifest import Manifest
+from tcf.data.cache.cache_files import (
+    Kind,
+    KnownDataset,
+    known_dataset,
+    load_keys,
+    published,
+    read_cache_manifest,
+    read_shard_manifest,
+)
+from tcf.data.cache.verify import Verified, verify_cache
+from tcf.data.dataset import Dataset
+from tcf.data.keys import Keys, first_occurrences, locate, text_keys
+
+__all__ = ["CacheBase", "Rows"]
+
+Rows = npt.NDArray[np.int64]
+Shard = TypeVar("Shard")
+
+
+@dataclass(frozen=True)
+class CacheBase(ABC, Generic[Shard]):
+    """A cache, read through memory maps; shards that appear later are seen by opening it again.
+
+    Attributes:
+        kind: which kind of cache it is.
+        path: the cache's directory.
+        manifest: the cache's own manifest; its fingerprint names the encoder and its options.
+        folders: the shards' directories, in the order of their names.
+        shards: their content, mapped.
+        starts: (n_shards + 1,) first row of each shard.
+        joined: the directories that tell what the known datasets' texts became.
+        datasets: the datasets known to the cache.
+    """
+
+    kind: ClassVar[Kind]
+    path: Path
+    manifest: Manifest
+    folders: Sequence[Path]
+    shards: Sequence[Shard]
+    starts: Rows
+    joined: Sequence[Path]
+    datasets: Sequence[KnownDataset]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a cache directory.
+
+        Raises:
+            CacheError: no cache of this kind is there, or a shard does not have the size that its manifest states.
+        """
+        path = Path(path)
+        manifest = read_cache_manifest(path, cls.kind)
+        folders = published(path / "shards")
+        manifests = [read_shard_manifest(folder, cls.kind, manifest) for folder in folders]
+        joined = published(path / "datasets")
+        return cls(
+            path=path,
+            manifest=manifest,
+            folders=folders,
+            shards=[cls._map(folder, own, manifest) for folder, own in zip(folders, manifests, strict=True)],
+            starts=np.cumsum([0, *(int(own.facts["rows"]) for own in manifests)], dtype=np.int64),
+            joined=joined,
+            datasets=[known_dataset(folder) for folder in joined],
+        )
+
+    @staticmethod
+    @abstractmethod
+    def _map(folder: Path, shard: Manifest, cache: Manifest) -> Shard:
+        """Map the content of a shard and check its size."""
+
+    @abstractmethod
+    def row_bytes(self, rows: Rows) -> Rows:
+        """Bytes that each of these rows takes, (n,)."""
+
+    @abstractmethod
+    def arrays(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+        """The content of a shard made of these rows, by file name, its keys left out."""
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The token sequence of each row, (n_rows, 2)."""
+        sizes = np.diff(self.starts).tolist()
+        tables = [load_keys(folder / "keys.npy", 2, size) for folder, size in zip(self.folders, sizes, strict=True)]
+        return np.concatenate([np.zeros((0, 2), np.uint64), *tables])
+
+    @cached_property
+    def joins(self) -> npt.NDArray[np.uint64]:
+        """Text key and sequence key of every known text, once a dataset, (n_texts, 4)."""
+        # A dataset known from several places has the same texts in each.
+        texts = {known.fingerprint: folder for known, folder in zip(self.datasets, self.joined, strict=True)}
+        tables = [load_keys(folder / "texts.npy", 4) for folder in texts.values()]
+        return np.concatenate([np.zeros((0, 4), np.uint64), *tables])
+
+    @property
+    def width(self) -> int:
+        """Numbers a vector."""
+        return int(self.manifest.facts["width"])
+
+    @property
+    def storage(self) -> str:
+        """Name of the type that numbers are stored in."""
+        return str(self.manifest.config["storage"])
+
+    @property
+    def n_rows(self) -> int:
+        """Token sequences in the cache."""
+        return int(self.starts[-1])
+
+    @property
+    def missing(self) -> int:
+        """Token sequences of known texts that have no row yet; `tcf extract` brings them."""
+        sequences = self.joins[:, 2:]
+        without = sequences[locate(sequences, self.keys) < 0]
+        return len(first_occurrences(without))
+
+    def sequences_of(self, texts: Keys) -> tuple[Keys, npt.NDArray[np.bool_]]:
+        """The token sequence that each text became, (n, 2), zeros where unknown; and whether it is known, (n,)."""
+        places = locate(texts, self.joins[:, :2])
+        known = places >= 0
+        sequences = np.zeros((len(texts), 2), np.uint64)
+        sequences[known] = self.joins[places[known], 2:]
+        return sequences, known
+
+    def locate_keys(self, texts: Keys) -> Rows:
+        """The row of each text, given by its key, (n,); -1 where the cache has none for it."""
+        sequences, known = self.sequences_of(texts)
+        rows = np.full(len(texts), -1, np.int64)
+        rows[known] = locate(sequences[known], self.keys)
+        return rows
+
+    def locate_texts(self, texts: "pa.LargeStringArray") -> Rows:
+        """The row of each text, (n,); -1 where the cache has none for it."""
+        return self.locate_keys(text_keys(texts))
+
+    def rows_for(self, dataset: Dataset) -> Rows:
+        """The row of each item's text, (n_items,).
+
+        Raises:
+            CacheError: some items' texts have no row yet; says how many, and what to run.
+        """
+        rows = self.locate_texts(dataset.texts)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            first = dataset.item_ids[int(missing[0])].as_py()
+            raise CacheError(
+                f"{self.path}: expected {self.kind.words} for each of the {dataset.n_items} items of {dataset.path}, "
+                f"found {dataset.n_items - len(missing)} ({len(missing)} missing, the first is item {first}); run "
+                f"`{self._command(dataset)}`"
+            )
+        return rows
+
+    def _command(self, dataset: Dataset) -> str:
+        """The command that brings a dataset into this cache, with the options that it was made with."""
+        config = self.manifest.config
+        words = ["tcf", "extract", "--data", dataset.path, "--model", config["model"], "--out", self.path]
+        for key, option in self.kind.options.items():
+            match config.get(key):
+                case None | False | "":
+                    continue
+                case True:
+                    words.append(option)
+                case value:
+                    words += [option, value]
+        return shlex.join(map(str, words))
+
+    def by_shard(self, rows: Rows) -> Iterator[tuple[Shard, Rows, Rows]]:
+        """Go through rows a shard at a time.
+
+        Args:
+            rows: rows of the cache, (n,), in any order.
+
+        Yields:
+            A shard, rows within it, and where in `rows` these stand.
+
+        Raises:
+            IndexError: a row is not in the cache.
+        """
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self.n_rows):
+            raise IndexError(f"{self.path}: rows {rows.min()}..{rows.max()} asked for, rows 0..{self.n_rows - 1} there")
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        bounds = np.searchsorted(ordered, self.starts)
+        for shard in np.flatnonzero(np.diff(bounds)).tolist():
+            part = slice(bounds[shard], bounds[shard + 1])
+            yield self.shards[shard], ordered[part] - self.starts[shard], order[part]
+
+    def only_dataset(self) -> Path:
+        """Where the one dataset is that the cache knows and that is still as it was.
+
+        Raises:
+            CacheError: there is none, or there are several.
+        """
+        there = sorted({known.path for known in self.datasets if known.is_there})
+        if len(there) == 1:
+            return there[0]
+        recorded = sorted({known.path for known in self.datasets})
+        if there or not recorded:
+            found = f"{len(there)} ({_listed(there)})"
+        else:
+            found = f"none where it was (moved or changed: {_listed(recorded)})"
+        raise CacheError(f"{self.path}: expected one known dataset, found {found}; name the dataset with --data")
+
+    def describe(self) -> dict[str, Any]:
+        """What the cache holds, as JSON values."""
+        return {
+            "path": str(self.path),
+            "kind": self.kind.words,
+            "fingerprint": self.manifest.fingerprint,
+            "encoder": dict(self.manifest.config),
+            "width": self.width,
+            **self._counts(),
+            "shards": len(self.shards),
+            "missing": self.missing,
+            "datasets": [_described(known) for known in self.datasets],
+            "versions": dict(self.manifest.versions),
+        }
+
+    @abstractmethod
+    def _counts(self) -> dict[str, int]:
+        """How much the cache holds, for `describe`."""
+
+    def verify(self) -> Verified:
+        """Compare every byte with the manifests and check that every stored number is finite.
+
+        Raises:
+            CacheError: naming the first file that differs, or the shard with a number that is not finite.
+        """
+        return verify_cache(self.path, self.kind)
+
+
+def _described(known: KnownDataset) -> dict[str, Any]:
+    return {"path": str(known.path), "there": known.is_there, "fingerprint": known.fingerprint, **known.facts}
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths)) or "none"

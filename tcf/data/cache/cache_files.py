@@ -1,0 +1,194 @@
+"""The files of a cache: what lies where, and how each is opened and checked.
+
+There are two kinds of cache, of vectors and of token states. Both consist of shards and of joins; what a shard holds
+beside its keys is the whole difference.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.errors import CacheError, DataError
+from tcf.common.files import MANIFEST, is_published
+from tcf.common.manifest import Format, Manifest, read_manifest
+from tcf.data.dataset import DATASET
+from tcf.data.npy_files import load_array, map_array
+
+__all__ = [
+    "CACHE",
+    "JOIN",
+    "KINDS",
+    "SHARD",
+    "TOKEN_STATES",
+    "VECTORS",
+    "Kind",
+    "KnownDataset",
+    "Vectors",
+    "kind_of",
+    "known_dataset",
+    "load_keys",
+    "map_part",
+    "published",
+    "read_cache_manifest",
+    "read_shard_manifest",
+    "remedy",
+]
+
+_ENCODER = {f"config.{key}": str for key in ("model", "compute", "storage")}
+_SIZES = {"facts.width": int, "config.max_tokens": int}
+
+
+def _format(name: str, required: Mapping[str, type]) -> Format:
+    return Format(name=name, version=1, error=CacheError, made_by="tcf extract", required=required)
+
+
+CACHE = _format("tcf-cache", {**_SIZES, "config.pooling": str, **_ENCODER})
+SHARD = _format("tcf-shard", {"facts.rows": int})
+JOIN = _format("tcf-join", {"inputs.dataset": str, "config.path": str})
+
+Vectors = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of cache.
+
+    Attributes:
+        words: what it is of, for people.
+        cache: format of the cache.
+        shard: format of its shards.
+        storages: types that its numbers may be stored in.
+        options: options of `tcf extract` by the entries of the cache's config that record them.
+    """
+
+    words: str
+    cache: Format
+    shard: Format
+    storages: tuple[str, ...]
+    options: Mapping[str, str]
+
+
+_OPTIONS = {
+    "pooling": "--pooling",
+    "prefix": "--prefix",
+    "max_tokens": "--max-tokens",
+    "project_out": "--project-out",
+    "compute": "--dtype",
+}
+VECTORS = Kind(
+    "vectors", CACHE, SHARD, ("float16", "float32"), {"layer": "--layers", **_OPTIONS, "storage": "--storage"}
+)
+TOKEN_STATES = Kind(
+    "token states",
+    _format("tcf-token-states", {**_SIZES, **_ENCODER}),
+    _format("tcf-token-shard", {"facts.rows": int, "facts.tokens": int}),
+    ("bfloat16", "float16", "float32"),
+    {"layer": "--token-states", **_OPTIONS, "storage": "--token-storage"},
+)
+KINDS = (VECTORS, TOKEN_STATES)
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """A dataset whose texts were once extracted into a cache; one that has moved since is known from both places.
+
+    Attributes:
+        fingerprint: the dataset's.
+        path: where it was at that time.
+        facts: items, unique texts, unique token sequences, texts cut at the token limit.
+    """
+
+    fingerprint: str
+    path: Path
+    facts: Mapping[str, Any]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether this very dataset is still at its path."""
+        try:
+            return read_manifest(self.path, DATASET).fingerprint == self.fingerprint
+        except DataError:
+            return False
+
+
+def published(parent: Path) -> list[Path]:
+    """The complete directories below `parent`, by name."""
+    if not parent.is_dir():
+        return []
+    return sorted(p for p in parent.iterdir() if not p.name.startswith(".") and is_published(p))
+
+
+def kind_of(path: Path) -> Kind:
+    """Which kind of cache is at `path`; of vectors where none is, so that reading it then says what is wrong."""
+    return next((kind for kind in KINDS if kind.cache.name == _format_at(path)), VECTORS)
+
+
+def read_cache_manifest(path: Path, kind: Kind) -> Manifest:
+    """Read the manifest of a cache and check that it is of this kind.
+
+    Raises:
+        CacheError: no cache is there, it is of the other kind, or its manifest is damaged.
+    """
+    other = next((other for other in KINDS if other.cache.name == _format_at(path)), kind)
+    if other is not kind:
+        raise CacheError(f"{path}: expected a cache of {kind.words}, found one of {other.words}; name another")
+    manifest = read_manifest(path, kind.cache)
+    storage = manifest.config["storage"]
+    if storage not in kind.storages:
+        raise CacheError(
+            f"{path / MANIFEST}: expected config.storage {' or '.join(kind.storages)}, found {storage!r}; "
+            f"{kind.cache.remedy(path)}"
+        )
+    return manifest
+
+
+def read_shard_manifest(folder: Path, kind: Kind, cache: Manifest) -> Manifest:
+    """Read the manifest of a shard and check that the shard belongs to this cache."""
+    manifest = read_manifest(folder, kind.shard)
+    if manifest.inputs.get("cache") != cache.fingerprint:
+        raise CacheError(f"{folder}: expected a shard of this cache, found one of another encoder; {remedy(folder)}")
+    return manifest
+
+
+def map_part(file: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> npt.NDArray[Any]:
+    """Map an array of a shard; the map keeps no file descriptor, so that the number of shards has no limit there."""
+    array = map_array(file, CacheError, remedy(file.parent))
+    if array.shape != shape or array.dtype != dtype:
+        raise CacheError(f"{file}: expected {shape} {dtype}, found {array.shape} {array.dtype}; {remedy(file.parent)}")
+    return array
+
+
+def load_keys(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[np.uint64]:
+    """A table of keys, (rows, columns) uint64; any number of rows if None."""
+    table = load_array(file, CacheError, remedy(file.parent))
+    expected = (len(table) if rows is None else rows, columns)
+    if table.dtype != np.uint64 or table.shape != expected:
+        raise CacheError(
+            f"{file}: expected {expected} uint64, found {table.shape} {table.dtype}; {remedy(file.parent)}"
+        )
+    return table
+
+
+def known_dataset(folder: Path) -> KnownDataset:
+    """The dataset that a join was made for."""
+    manifest = read_manifest(folder, JOIN)
+    return KnownDataset(manifest.inputs["dataset"], Path(manifest.config["path"]), manifest.facts)
+
+
+def remedy(folder: Path) -> str:
+    """What to do about a damaged part of a cache."""
+    return f"remove {folder} and run `tcf extract` again"
+
+
+def _format_at(path: Path) -> str | None:
+    """The name of the format that a manifest states, whatever state the rest of it is in."""
+    try:
+        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("format") if isinstance(content, dict) else None

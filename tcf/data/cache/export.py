@@ -1,0 +1,98 @@
+"""Vectors of a dataset as one file for other programs: NumPy or Parquet, rows in item order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tcf.common.errors import CacheError
+from tcf.common.files import publishing_file
+from tcf.data.array_file import ArrayFile
+from tcf.data.cache.cache_base import Rows
+from tcf.data.cache.cache_files import Vectors
+from tcf.data.cache.caches import VectorCache
+from tcf.data.dataset import Dataset
+
+__all__ = ["export"]
+
+_CHUNK = 16_384
+
+
+def export(
+    cache: VectorCache,
+    dataset: Dataset,
+    *,
+    format: Literal["npy", "parquet"],
+    out: Path,
+    type: Literal["float16", "float32"] | None = None,
+) -> np.dtype[Any]:
+    """Write every item's vector, in item order; memory stays flat.
+
+    Args:
+        cache: holds a vector for every item of the dataset.
+        dataset: gives the order, and for Parquet the ids.
+        format: `npy`, an array (n_items, width); `parquet`, columns `item_id` and `vector`
+            (FixedSizeList of width elements that are never null).
+        out: the file; replaced if it exists, complete or not there at all.
+        type: type of the numbers; None: as the cache has them.
+
+    Returns:
+        The type that was written.
+
+    Raises:
+        CacheError: some items have no vector, or a number does not fit the type.
+    """
+    rows = cache.rows_for(dataset)
+    dtype = np.dtype(type or cache.dtype)
+    with publishing_file(out) as staging:
+        match format:
+            case "npy":
+                _write_npy(cache, dataset, rows, dtype, staging)
+            case "parquet":
+                _write_parquet(cache, dataset, rows, dtype, staging)
+    return dtype
+
+
+def _chunks(
+    cache: VectorCache, dataset: Dataset, rows: Rows, dtype: "np.dtype[Any]"
+) -> Iterator[tuple[slice, Vectors]]:
+    """Items, and their vectors in this type."""
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        vectors = cache.gather(rows[part])
+        if dtype.itemsize < vectors.itemsize:
+            _check_fit(vectors, cache, dataset, start)
+        yield part, vectors.astype(dtype)
+
+
+def _check_fit(vectors: Vectors, cache: VectorCache, dataset: Dataset, start: int) -> None:
+    """Check that float16 can hold the vectors of the items from `start` on."""
+    limit = float(np.finfo(np.float16).max)
+    large = (np.abs(vectors) > limit).any(axis=1)
+    if large.any():
+        item = dataset.item_ids[start + int(large.argmax())].as_py()
+        raise CacheError(
+            f"{cache.path}: expected numbers of at most {limit:.0f}, which float16 can hold, found a larger one in "
+            f"the vector of item {item}; export with --type float32"
+        )
+
+
+def _write_npy(cache: VectorCache, dataset: Dataset, rows: Rows, dtype: "np.dtype[Any]", file: Path) -> None:
+    with ArrayFile(file, (cache.width,), dtype) as array:
+        for _, vectors in _chunks(cache, dataset, rows, dtype):
+            array.append(vectors)
+
+
+def _write_parquet(cache: VectorCache, dataset: Dataset, rows: Rows, dtype: "np.dtype[Any]", file: Path) -> None:
+    element = pa.field("element", pa.from_numpy_dtype(dtype), nullable=False)
+    vector = pa.list_(element, cache.width)
+    schema = pa.schema(
+        [pa.field("item_id", pa.large_string(), nullable=False), pa.field("vector", vector, nullable=False)]
+    )
+    with pq.ParquetWriter(file, schema) as writer:
+        for part, vectors in _chunks(cache, dataset, rows, dtype):
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=vector)
+            writer.write_table(pa.Table.from_arrays([dataset.item_ids[part], lists], schema=schema))

@@ -1,0 +1,124 @@
+"""Writing what a dataset's texts became: a join is streamed to a hidden file and published when it is complete."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from tcf.common.errors import CacheError
+from tcf.common.files import is_published, publishing, staging_place, writing
+from tcf.common.manifest import digest, seal
+from tcf.data.array_file import ArrayFile
+from tcf.data.cache.cache_files import JOIN
+from tcf.data.keys import Keys
+
+__all__ = ["Identified", "JoinWriter", "join_path", "write_join"]
+
+
+class Identified(Protocol):
+    """A dataset as far as joins are concerned: read whole, or its item table alone."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of its content."""
+
+
+def join_path(path: Path, dataset: Identified) -> Path:
+    """Where the join of a dataset is published; its name is a digest of the dataset and of the place where it is."""
+    return path / "datasets" / digest([dataset.fingerprint, str(dataset.path.resolve())])[:32]
+
+
+class JoinWriter:
+    """A context manager that publishes which token sequence each of a dataset's texts became, a few texts at a time.
+
+    A dataset that has moved is published again, so that it is found where it is now. The cache need not exist before
+    `publish`. Leaving the block without having called that discards everything.
+
+    Args:
+        path: the cache's directory.
+        dataset: whose texts they are.
+    """
+
+    def __init__(self, path: Path, dataset: Identified) -> None:
+        self._path, self._dataset = path, dataset
+        self._place = join_path(path, dataset)
+        self._rows: ArrayFile | None = None
+        self._stack = ExitStack()
+
+    @property
+    def there(self) -> bool:
+        """Whether the cache has this join already; then nothing is written."""
+        return is_published(self._place)
+
+    def __enter__(self) -> Self:
+        """Begin the file: inside the cache, or beside its place as long as there is none."""
+        if self.there:
+            return self
+        scratch = staging_place(self._place if is_published(self._path) else self._path)
+        with writing(self._place):
+            scratch.parent.mkdir(parents=True, exist_ok=True)
+            self._stack.callback(scratch.unlink, missing_ok=True)
+            self._rows = ArrayFile(scratch, (4,), np.uint64)
+            self._stack.callback(self._rows.close)
+        self._scratch = scratch
+        return self
+
+    def add(self, texts: Keys, sequences: Keys) -> None:
+        """Append texts; each distinct text of the dataset must come once.
+
+        Args:
+            texts: (n, 2) keys of texts.
+            sequences: (n, 2) keys of their token sequences.
+        """
+        if self._rows is not None:
+            with writing(self._place):
+                self._rows.append(np.concatenate([texts, sequences], axis=1))
+
+    def publish(self, facts: Mapping[str, Any]) -> None:
+        """Make what was appended part of the cache.
+
+        Args:
+            facts: counts, for `tcf cache describe`.
+
+        Raises:
+            CacheError: no cache is there.
+        """
+        if self._rows is None:
+            return
+        if not is_published(self._path):
+            raise CacheError(f"{self._path}: expected a cache to write into, found none; make it first")
+        inputs, config = {"dataset": self._dataset.fingerprint}, {"path": str(self._dataset.path.resolve())}
+        with publishing(self._place, duplicate_is_harmless=True) as staging:
+            self._rows.close()
+            self._scratch.rename(staging / "texts.npy")
+            seal(staging, JOIN, inputs=inputs, config=config, facts=facts)
+        self._rows = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the file, unless it was published."""
+        with writing(self._place):
+            self._stack.close()
+
+
+def write_join(path: Path, dataset: Identified, *, texts: Keys, sequences: Keys, facts: Mapping[str, Any]) -> None:
+    """Publish which token sequence each of a dataset's texts became, all at once.
+
+    Args:
+        path: the cache's directory.
+        dataset: whose texts they are.
+        texts: (n, 2) keys of its unique texts.
+        sequences: (n, 2) keys of their token sequences.
+        facts: counts, for `tcf cache describe`.
+    """
+    with JoinWriter(path, dataset) as join:
+        join.add(texts, sequences)
+        join.publish(facts)

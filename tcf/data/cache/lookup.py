@@ -1,0 +1,87 @@
+"""What a cache has, asked without opening all of it: its token sequences, and whether a dataset is in it whole."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tcf.common.errors import CacheError
+from tcf.common.files import is_published
+from tcf.common.manifest import Manifest
+from tcf.data.cache.cache_files import (
+    Kind,
+    known_dataset,
+    load_keys,
+    published,
+    read_cache_manifest,
+    read_shard_manifest,
+    remedy,
+)
+from tcf.data.cache.joins import Identified, join_path
+from tcf.data.key_set import KeySet
+from tcf.data.keys import Keys
+
+__all__ = ["finished_facts", "lacking_sequences", "stored_sequences"]
+
+_AT_ONCE = 2**20  # keys sorted, or looked up, at once
+
+
+def stored_sequences(path: Path, kind: Kind) -> KeySet:
+    """The token sequences that have a row; none where no cache is yet.
+
+    Raises:
+        CacheError: something else is there, or a part of the cache is damaged.
+    """
+    stored = KeySet()
+    if not is_published(path):
+        return stored
+    manifest = read_cache_manifest(path, kind)
+    waiting: list[Keys] = []
+    for folder in published(path / "shards"):
+        shard = read_shard_manifest(folder, kind, manifest)
+        _check_sizes(folder, shard)
+        waiting.append(load_keys(folder / "keys.npy", 2, int(shard.facts["rows"])))
+        if sum(map(len, waiting)) >= _AT_ONCE:
+            stored.add(np.concatenate(waiting))
+            waiting = []
+    stored.add(np.concatenate([np.zeros((0, 2), np.uint64), *waiting]))
+    return stored
+
+
+def _check_sizes(folder: Path, shard: Manifest) -> None:
+    """Notice, without reading it, a shard whose files are not as long as they were."""
+    for name, recorded in shard.files.items():
+        file = folder / name
+        size = file.stat().st_size if file.is_file() else None
+        if size != recorded["bytes"]:
+            found = "nothing" if size is None else f"{size} bytes"
+            raise CacheError(f"{file}: expected {recorded['bytes']} bytes, found {found}; {remedy(folder)}")
+
+
+def finished_facts(path: Path, dataset: Identified, stored: KeySet) -> dict[str, Any] | None:
+    """The counts recorded for a dataset, if a cache has a row for each of its texts; else None.
+
+    Args:
+        path: the cache's directory.
+        dataset: whose texts they are.
+        stored: the token sequences that have a row.
+    """
+    place = join_path(path, dataset)
+    if not is_published(place) or any(map(len, lacking_sequences(path, dataset, stored))):
+        return None
+    return dict(known_dataset(place).facts)
+
+
+def lacking_sequences(path: Path, dataset: Identified, stored: KeySet) -> Iterator[Keys]:
+    """The token sequences of a dataset's texts that have no row, (n, 2) some at a time; one may come several times.
+
+    Args:
+        path: the cache's directory, which knows the dataset.
+        dataset: whose texts they are.
+        stored: the token sequences that have a row.
+    """
+    table = load_keys(join_path(path, dataset) / "texts.npy", 4)
+    for start in range(0, len(table), _AT_ONCE):
+        sequences = table[start : start + _AT_ONCE, 2:]
+        yield sequences[~stored.contains(sequences)]

@@ -1,0 +1,120 @@
+"""Several caches of one encoder made into one: every row once, all joins."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tcf.common.errors import CacheError
+from tcf.common.files import MANIFEST, publishing
+from tcf.common.manifest import Manifest, differences, read_manifest
+from tcf.common.progress import Progress
+from tcf.data.cache.cache_base import CacheBase
+from tcf.data.cache.cache_files import JOIN, load_keys, published, read_shard_manifest
+from tcf.data.cache.cache_kinds import open_cache
+from tcf.data.cache.verify import verify_join, verify_shard
+from tcf.data.cache.writer import computed_with, publish_shard, shard_path
+from tcf.data.key_set import KeySet
+
+__all__ = ["Merged", "merge"]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merged cache holds.
+
+    Attributes:
+        words: what the caches are of.
+        rows: rows of the new cache.
+        repeated: rows of the old ones that were left out because the new one has them already.
+        shards: shards of the new cache.
+        datasets: datasets that it knows.
+    """
+
+    words: str
+    rows: int
+    repeated: int
+    shards: int
+    datasets: int
+
+
+def merge(paths: Sequence[Path], out: Path) -> Merged:
+    """Make one cache of several; memory holds one shard, and 16 bytes a row.
+
+    A shard that has nothing but new rows is copied as it is. Everything that is read is compared with its manifest.
+
+    Args:
+        paths: caches of one kind, encoder and set of options.
+        out: the new cache; nothing may be there.
+
+    Raises:
+        CacheError: the caches differ in what they are of, or one is damaged.
+        RunError: something is at `out`, or it cannot be written.
+    """
+    caches = [open_cache(path) for path in paths]
+    _check_alike(caches)
+    stored = KeySet()
+    total = sum(cache.n_rows for cache in caches)
+    with publishing(out) as staging, Progress("merge", total, caches[0].kind.words) as progress:
+        for name in ("shards", "datasets"):
+            (staging / name).mkdir()
+        for cache in caches:
+            for number, folder in enumerate(cache.folders):
+                _merge_shard(cache, number, folder, staging, stored)
+                progress.advance(int(np.diff(cache.starts)[number]))
+            for folder in cache.joined:
+                _merge_join(folder, staging / "datasets" / folder.name)
+        shutil.copyfile(paths[0] / MANIFEST, staging / MANIFEST)
+        shards, datasets = (len(published(staging / name)) for name in ("shards", "datasets"))
+    return Merged(caches[0].kind.words, len(stored), total - len(stored), shards, datasets)
+
+
+def _check_alike(caches: Sequence[CacheBase[Any]]) -> None:
+    first = caches[0]
+    for other in caches[1:]:
+        if other.kind is not first.kind:
+            raise CacheError(
+                f"{other.path}: expected a cache of {first.kind.words} as {first.path} is, found one of "
+                f"{other.kind.words}; merge caches of one kind"
+            )
+        if other.manifest.fingerprint != first.manifest.fingerprint:
+            settings = [
+                {key: value for key, value in cache.manifest.config.items() if key != "model"}
+                for cache in (other, first)
+            ]
+            raise CacheError(
+                f"{other.path}: expected the encoder and the options of {first.path}, found others "
+                f"({differences(*settings)}); merge caches of one encoder"
+            )
+
+
+def _merge_shard(cache: CacheBase[Any], number: int, folder: Path, staging: Path, stored: KeySet) -> None:
+    manifest = read_shard_manifest(folder, cache.kind, cache.manifest)
+    verify_shard(folder, manifest, cache.kind, cache.path)
+    keys = load_keys(folder / "keys.npy", 2)
+    new = stored.new(keys)
+    if not len(new):
+        return
+    place = shard_path(staging, keys[new])
+    if len(new) == len(keys):
+        _copy(folder, manifest, place)
+        return
+    facts = {"computed_with": computed_with([manifest])}
+    arrays = cache.arrays(cache.starts[number] + new)
+    publish_shard(place, cache.kind, keys[new], arrays, facts, encoder=cache.manifest.fingerprint)
+
+
+def _merge_join(folder: Path, place: Path) -> None:
+    if not place.exists():
+        manifest = read_manifest(folder, JOIN)
+        verify_join(folder, manifest)
+        _copy(folder, manifest, place)
+
+
+def _copy(folder: Path, manifest: Manifest, place: Path) -> None:
+    place.mkdir()
+    for name in (*manifest.files, MANIFEST):
+        shutil.copyfile(folder / name, place / name)

@@ -1,0 +1,115 @@
+"""A cache cut down to what some datasets need."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tcf.common.files import MANIFEST, publishing
+from tcf.common.progress import Progress
+from tcf.data.cache.cache_base import CacheBase, Rows
+from tcf.data.cache.cache_files import read_shard_manifest
+from tcf.data.cache.cache_kinds import open_cache
+from tcf.data.cache.joins import write_join
+from tcf.data.cache.verify import verify_shard
+from tcf.data.cache.writer import computed_with, publish_shard, shard_path
+from tcf.data.dataset import Dataset
+from tcf.data.key_set import KeySet
+from tcf.data.keys import first_occurrences, text_keys
+
+__all__ = ["Pruned", "prune"]
+
+_SHARD_ROWS = 8192
+_SHARD_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What became of the rows of a cache.
+
+    Attributes:
+        words: what the cache is of.
+        kept: rows in the new cache.
+        dropped: rows that only the old one has.
+        shards: shards of the new cache.
+    """
+
+    words: str
+    kept: int
+    dropped: int
+    shards: int
+
+
+def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> Pruned:
+    """Make a cache of only what these datasets need, in the order of their items; the old one stays as it is.
+
+    Memory holds one shard, and some 100 bytes a row. Everything that is read is compared with its manifest.
+
+    Args:
+        path: the cache.
+        datasets: each of their items must have its row in the cache.
+        out: the new cache; nothing may be there.
+
+    Raises:
+        CacheError: an item has no row, or the cache is damaged.
+        RunError: something is at `out`, or it cannot be written.
+    """
+    cache = open_cache(path)
+    needed = [_distinct(cache, dataset) for dataset in datasets]
+    rows = np.concatenate(needed)
+    # A token sequence that has several rows, in shards of different cuts, is kept once.
+    rows = rows[KeySet().new(cache.keys[rows])]
+    facts = {"computed_with": _verified(cache, rows)}
+    parts = list(_cut(cache, rows))
+    with publishing(out) as staging, Progress("prune", len(rows), cache.kind.words) as progress:
+        for name in ("shards", "datasets"):
+            (staging / name).mkdir()
+        # The whole directory appears at once, so its manifest need not come last.
+        shutil.copyfile(path / MANIFEST, staging / MANIFEST)
+        for part in parts:
+            keys = cache.keys[part]
+            publish_shard(shard_path(staging, keys), cache.kind, keys, cache.arrays(part), facts)
+            progress.advance(len(part))
+        for dataset in datasets:
+            _write_join(cache, dataset, staging)
+    return Pruned(cache.kind.words, len(rows), cache.n_rows - len(rows), len(parts))
+
+
+def _distinct(cache: CacheBase[Any], dataset: Dataset) -> Rows:
+    """The rows that a dataset needs, each once, in the order of its items."""
+    rows = cache.rows_for(dataset)
+    return rows[np.sort(np.unique(rows, return_index=True)[1])]
+
+
+def _verified(cache: CacheBase[Any], rows: Rows) -> list[dict[str, str]]:
+    """Check the shards that hold these rows, and tell with what they were computed."""
+    numbers = np.unique(np.searchsorted(cache.starts, rows, side="right") - 1).tolist()
+    manifests = [read_shard_manifest(cache.folders[number], cache.kind, cache.manifest) for number in numbers]
+    with Progress("verify", len(numbers), "shards") as progress:
+        for number, manifest in zip(numbers, manifests, strict=True):
+            verify_shard(cache.folders[number], manifest, cache.kind, cache.path)
+            progress.advance(1)
+    return computed_with(manifests)
+
+
+def _cut(cache: CacheBase[Any], rows: Rows) -> Iterator[Rows]:
+    """Rows a shard: at most 8192, and a quarter of a gigabyte, or one row."""
+    for start in range(0, len(rows), _SHARD_ROWS):
+        part = rows[start : start + _SHARD_ROWS]
+        ends = np.cumsum(cache.row_bytes(part))
+        while len(part):
+            size = max(1, int(np.searchsorted(ends, _SHARD_BYTES, side="right")))
+            yield part[:size]
+            part, ends = part[size:], ends[size:] - ends[size - 1]
+
+
+def _write_join(cache: CacheBase[Any], dataset: Dataset, staging: Path) -> None:
+    texts = text_keys(dataset.texts)
+    texts = texts[first_occurrences(texts)]
+    sequences, _ = cache.sequences_of(texts)
+    counts = {"items": dataset.n_items, "texts": len(texts), "sequences": len(first_occurrences(sequences))}
+    known = next((known.facts for known in cache.datasets if known.fingerprint == dataset.fingerprint), counts)
+    write_join(staging, dataset, texts=texts, sequences=sequences, facts=known)

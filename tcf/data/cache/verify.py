@@ -1,0 +1,143 @@
+"""Checking a cache: every byte of every file, every number, and files that do not belong there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.errors import CacheError
+from tcf.common.files import MANIFEST
+from tcf.common.manifest import Format, Manifest, fingerprint_of, read_manifest, verify_files, verify_manifest
+from tcf.common.progress import Progress
+from tcf.data.cache.cache_files import (
+    JOIN,
+    TOKEN_STATES,
+    Kind,
+    load_keys,
+    published,
+    read_cache_manifest,
+    read_shard_manifest,
+    remedy,
+)
+from tcf.data.cache.writer import shard_path
+from tcf.data.npy_files import map_array
+
+__all__ = ["Verified", "verify_cache", "verify_join", "verify_shard"]
+
+_LARGE = 2**29  # bytes from which on progress is shown: half a gigabyte takes some seconds
+_NUMBERS = 2**22  # numbers looked at together
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found in order.
+
+    Attributes:
+        shards: number of shards.
+        rows: rows in all of them, a token sequence in several shards counted for each.
+        bytes: size of all files that manifests name.
+        strays: files that no manifest names; what workers are writing right now is not among them.
+    """
+
+    shards: int
+    rows: int
+    bytes: int
+    strays: tuple[Path, ...]
+
+
+def verify_cache(path: Path, kind: Kind) -> Verified:
+    """Compare every byte of a cache with its manifests and check that every stored number is finite.
+
+    Raises:
+        CacheError: naming the first file that differs, or the shard with a number that is not finite.
+    """
+    cache = _verify_identity(path, kind)
+    # Before the listing, so that what workers publish in the meantime is in neither.
+    files = set(_files(path))
+    joins = [(folder, read_manifest(folder, JOIN)) for folder in published(path / "datasets")]
+    shards = [(folder, read_shard_manifest(folder, kind, cache)) for folder in published(path / "shards")]
+    sizes = {folder: _size(manifest) for folder, manifest in [*joins, *shards]}
+    total = sum(sizes.values())
+    with ExitStack() as stack:
+        large = stack.enter_context(Progress("verify", total / 1e6, "MB")) if total >= _LARGE else None
+        for folder, manifest in joins:
+            verify_join(folder, manifest)
+        for folder, manifest in shards:
+            verify_shard(folder, manifest, kind, path)
+            if large:
+                large.advance(sizes[folder] / 1e6)
+    named = {path / MANIFEST, *(f / name for f, m in [*joins, *shards] for name in (MANIFEST, *m.files))}
+    return Verified(
+        shards=len(shards),
+        rows=sum(int(manifest.facts["rows"]) for _, manifest in shards),
+        bytes=total,
+        strays=tuple(sorted(files - named)),
+    )
+
+
+def verify_join(folder: Path, manifest: Manifest) -> None:
+    """Compare every byte of a join with its manifest.
+
+    Raises:
+        CacheError: naming the file that differs.
+    """
+    _verify_part(folder, manifest, JOIN)
+
+
+def verify_shard(folder: Path, manifest: Manifest, kind: Kind, path: Path) -> None:
+    """Compare every byte of a shard with its manifest, and check its name and its numbers.
+
+    Raises:
+        CacheError: naming the file that differs.
+    """
+    _verify_part(folder, manifest, kind.shard)
+    keys = load_keys(folder / "keys.npy", 2, int(manifest.facts["rows"]))
+    if folder.name != shard_path(path, keys).name:
+        raise CacheError(f"{folder}: expected the name {shard_path(path, keys).name}, of its keys; {remedy(folder)}")
+    name = "states.npy" if kind is TOKEN_STATES else "vectors.npy"
+    numbers = map_array(folder / name, CacheError, remedy(folder)).reshape(-1)
+    for start in range(0, len(numbers), _NUMBERS):
+        if not _are_finite(numbers[start : start + _NUMBERS]):
+            raise CacheError(f"{folder / name}: holds a number that is not finite; {remedy(folder)}")
+
+
+def _verify_identity(path: Path, kind: Kind) -> Manifest:
+    manifest = read_cache_manifest(path, kind)
+    anew = "what these numbers are is not known; run `tcf extract` with another --out"
+    settings = {key: value for key, value in manifest.config.items() if key != "model"}
+    if manifest.fingerprint != fingerprint_of(kind.cache, settings):
+        raise CacheError(f"{path / MANIFEST}: its config does not match its fingerprint, so {anew}")
+    verify_manifest(path, manifest, kind.cache, remedy=anew)
+    return manifest
+
+
+def _verify_part(folder: Path, manifest: Manifest, format: Format) -> None:
+    verify_manifest(folder, manifest, format, remedy=remedy(folder))
+    verify_files(folder, manifest, format, remedy=remedy(folder))
+
+
+def _are_finite(numbers: npt.NDArray[Any]) -> bool:
+    """Whether all numbers are; of bfloat16, held as bits, those are not whose exponent is all ones."""
+    if numbers.dtype == np.uint16:
+        return not ((numbers & np.uint16(0x7F80)) == 0x7F80).any()
+    return bool(np.isfinite(numbers).all())
+
+
+def _size(manifest: Manifest) -> int:
+    return sum(int(entry["bytes"]) for entry in manifest.files.values())
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """All files of a cache but those that workers are writing: half-made directories and files, and claims."""
+    for parent, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not _is_at_work(name)]
+        yield from (Path(parent) / name for name in names if not _is_at_work(name))
+
+
+def _is_at_work(name: str) -> bool:
+    return name.startswith(".") and (".partial-" in name or name.endswith(".claim"))

@@ -1,0 +1,1 @@
+"""Datasets in numbers and plots, alone and compared."""

@@ -1,0 +1,163 @@
+"""How much two datasets have in common: item ids, item texts, and the words of the texts.
+
+Item tables are streamed, and contents are compared by their 16-byte keys, so memory grows by some 50 bytes an item of
+each dataset for one measure at a time, and by as much for each distinct word.
+
+Shapes: n_items items of a dataset, n keys are (n, 2) uint64.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.errors import DataError
+from tcf.data.dataset import DATASET
+from tcf.data.describe.key_counts import KeyCounts
+from tcf.data.describe.words import folded, word_counts
+from tcf.data.item_table import ItemTable
+from tcf.data.key_set import KeySet
+from tcf.data.keys import Keys, text_keys
+from tcf.data.npy_files import map_array
+
+__all__ = ["overlap"]
+
+_ITEMS_AT_ONCE = 16_384
+_EVENTS_AT_ONCE = 2**22
+
+Measure = Literal["ids", "texts", "folded_texts"]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two datasets.
+
+    Attributes:
+        items: its item table.
+        popularity: (n_items,) interactions of each item, held-out ones included.
+    """
+
+    items: ItemTable
+    popularity: Counts
+
+
+def overlap(a: Path, b: Path) -> dict[str, Any]:
+    """Measure what two datasets share.
+
+    Args:
+        a: a dataset directory.
+        b: another one.
+
+    Returns:
+        JSON values. `a` and `b`: `path`, `items`, `interactions`. `ids`, `texts` (as written) and `folded_texts`
+        (without differences of case and white space), each with `shared`, the distinct ones in both, and for `a` and
+        `b` the `items` that have a shared one, their `interactions`, and the shares of these in all of them. `words`
+        of the folded texts: distinct ones of `a`, of `b`, `shared`, `jaccard` (shared by all of both), and
+        `uses_in_a_known_in_b` and `uses_in_b_known_in_a`, shares of all occurrences; None where there is no word.
+
+    Raises:
+        DataError: a dataset is missing or damaged.
+    """
+    first, second = _side(a), _side(b)
+    return {
+        "a": _described(first),
+        "b": _described(second),
+        "ids": _shared(first, second, "ids"),
+        "texts": _shared(first, second, "texts"),
+        "folded_texts": _shared(first, second, "folded_texts"),
+        "words": _shared_words(first, second),
+    }
+
+
+def _side(path: Path) -> _Side:
+    items = ItemTable.open(path)
+    file = path / "history_items.npy"
+    events = map_array(file, DataError, DATASET.remedy(path))
+    if events.dtype != np.int32 or events.ndim != 1:
+        raise DataError(f"{file}: expected int32 items of one axis, found {events.dtype} {events.shape}")
+    popularity = np.zeros(items.n_items, np.int64)
+    for start in range(0, len(events), _EVENTS_AT_ONCE):
+        part = events[start : start + _EVENTS_AT_ONCE]
+        if part.min() < 0 or part.max() >= items.n_items:
+            raise DataError(
+                f"{file}: expected items below {items.n_items}, found {part.min()}..{part.max()}; "
+                f"{DATASET.remedy(path)}"
+            )
+        popularity += np.bincount(part, minlength=items.n_items)
+    return _Side(items, popularity)
+
+
+def _described(side: _Side) -> dict[str, Any]:
+    interactions = int(side.popularity.sum())
+    return {"path": str(side.items.path), "items": side.items.n_items, "interactions": interactions}
+
+
+def _shared(a: _Side, b: _Side, measure: Measure) -> dict[str, Any]:
+    keys_a, keys_b = _keys(a.items, measure), _keys(b.items, measure)
+    set_a, set_b = KeySet(keys_a), KeySet(keys_b)
+    in_b = set_b.contains(keys_a)
+    return {
+        "shared": len(KeySet(keys_a[in_b])),
+        "a": _covered(a, in_b),
+        "b": _covered(b, set_a.contains(keys_b)),
+    }
+
+
+def _keys(items: ItemTable, measure: Measure) -> Keys:
+    """A key of each item, (n_items, 2)."""
+    parts: Iterable[Keys]
+    match measure:
+        case "ids":
+            parts = map(text_keys, items.ids(_ITEMS_AT_ONCE))
+        case "texts":
+            parts = map(text_keys, items.texts(_ITEMS_AT_ONCE))
+        case "folded_texts":
+            parts = (text_keys(folded(texts)) for texts in items.texts(_ITEMS_AT_ONCE))
+    keys = np.zeros((items.n_items, 2), np.uint64)
+    start = 0
+    for part in parts:
+        keys[start : start + len(part)] = part
+        start += len(part)
+    return keys
+
+
+def _covered(side: _Side, which: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """How many items, and interactions, these items are."""
+    items, interactions = int(which.sum()), int(side.popularity[which].sum())
+    return {
+        "items": items,
+        "item_share": _share(items, len(which)),
+        "interactions": interactions,
+        "interaction_share": _share(interactions, int(side.popularity.sum())),
+    }
+
+
+def _shared_words(a: _Side, b: _Side) -> dict[str, Any]:
+    (words_a, uses_a), (words_b, uses_b) = _words(a.items), _words(b.items)
+    known_in_b, known_in_a = KeySet(words_b).contains(words_a), KeySet(words_a).contains(words_b)
+    shared = int(known_in_b.sum())
+    return {
+        "a": len(words_a),
+        "b": len(words_b),
+        "shared": shared,
+        "jaccard": _share(shared, len(words_a) + len(words_b) - shared),
+        "uses_in_a_known_in_b": _share(int(uses_a[known_in_b].sum()), int(uses_a.sum())),
+        "uses_in_b_known_in_a": _share(int(uses_b[known_in_a].sum()), int(uses_b.sum())),
+    }
+
+
+def _words(items: ItemTable) -> tuple[Keys, Counts]:
+    """The distinct words of the texts, by their keys, (n, 2), and how often each occurs, (n,)."""
+    counted = KeyCounts()
+    for texts in items.texts(_ITEMS_AT_ONCE):
+        words, counts = word_counts(folded(texts))
+        counted.add(text_keys(words), counts)
+    return counted.table
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

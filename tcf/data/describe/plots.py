@@ -1,0 +1,155 @@
+"""A dataset's histograms as PNG files, of the same bytes whenever they are drawn with the same versions."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tcf.common.errors import ConfigError
+from tcf.common.files import publish_file
+from tcf.data.dataset import Dataset
+from tcf.data.describe.histogram import Bars, bars, rank_curve
+from tcf.data.describe.text_lengths import TextLengths
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["FILES", "check_can_plot", "draw_plots"]
+
+FILES = ("history_lengths.png", "item_popularity.png", "text_lengths.png")
+_INCHES = (6.4, 4.0)
+_DOTS = 150  # an inch
+
+
+def check_can_plot() -> None:
+    """Find out before the work whether there is what draws.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as found
+    except ImportError:
+        raise ConfigError(
+            "--plot: expected matplotlib, found none in this environment; install it with `pip install matplotlib`"
+        ) from None
+    del found
+
+
+def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path, ...]:
+    """Draw history lengths, item popularity and text lengths into `FILES` below a folder; files there are replaced.
+
+    Args:
+        dataset: what to draw; every interaction counts, held-out ones included.
+        lengths: of its texts.
+        out: the folder; made if it is not there.
+
+    Returns:
+        The files, each whole.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+        RunError: a file cannot be written.
+    """
+    check_can_plot()
+    with _own_look():
+        pictures = [_drawn(_history_lengths(dataset)), _drawn(_popularity(dataset)), _drawn(_text_lengths(lengths))]
+    files = tuple(out / name for name in FILES)
+    for file, picture in zip(files, pictures, strict=True):
+        publish_file(file, picture)
+    return files
+
+
+@contextmanager
+def _own_look() -> Iterator[None]:
+    """Matplotlib's own defaults for a while, whatever the user's matplotlibrc says."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+def _drawn(draw: "Callable[[Axes], None]") -> bytes:
+    return _png(_figure(draw))
+
+
+def _figure(draw: "Callable[[Axes], None]") -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_INCHES, dpi=_DOTS, layout="constrained")
+    axes = figure.add_subplot()
+    draw(axes)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    """A picture without the time and the program that made it."""
+    stream = BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _history_lengths(dataset: Dataset) -> "Callable[[Axes], None]":
+    found = bars(np.bincount(dataset.histories.lengths))
+
+    def draw(axes: "Axes") -> None:
+        _draw_bars(axes, found, "users")
+        axes.set(xlabel="interactions of a user", title=f"History length: {dataset.n_users:,} users")
+
+    return draw
+
+
+def _popularity(dataset: Dataset) -> "Callable[[Axes], None]":
+    curve = rank_curve(np.bincount(dataset.histories.items, minlength=dataset.n_items))
+    left_out = f", {curve.without:,} without an interaction not drawn" if curve.without else ""
+
+    def draw(axes: "Axes") -> None:
+        ranks = np.stack([curve.first, curve.last], axis=1).ravel()
+        axes.plot(ranks, np.repeat(curve.interactions, 2), marker=".", markersize=3)
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="rank of the item",
+            ylabel="interactions of the item",
+            title=f"Item popularity: {dataset.n_items:,} items{left_out}",
+        )
+
+    return draw
+
+
+def _text_lengths(lengths: TextLengths) -> "Callable[[Axes], None]":
+    found = bars(lengths.counts)
+
+    def draw(axes: "Axes") -> None:
+        _draw_bars(axes, found, "items")
+        axes.set(
+            xlabel=f"length of a text in {lengths.unit}",
+            title=f"Text length: {lengths.counts.sum():,} items",
+        )
+
+    return draw
+
+
+def _draw_bars(axes: "Axes", found: Bars, counted: str) -> None:
+    """Bars of one number each are centred on it; wider ones stand on a logarithmic axis."""
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    if found.single:
+        axes.bar(found.edges[:-1], found.heights, width=0.9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel(counted)
+        return
+    axes.bar(
+        found.edges[:-1], found.heights, width=np.diff(found.edges), align="edge", edgecolor="white", linewidth=0.3
+    )
+    # Linear below 1, so that a length of 0 has its place.
+    axes.set_xscale("symlog", linthresh=1)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_ylabel(f"{counted} of a length, mean over each bar")

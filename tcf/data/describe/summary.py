@@ -1,0 +1,126 @@
+"""A dataset in a page: its counts and a few of its users, as JSON values and as text for a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tcf.common.errors import DataError
+from tcf.common.files import MANIFEST
+from tcf.data.dataset import DATASET, Dataset
+
+__all__ = ["describe", "render"]
+
+_EXAMPLE_USERS = 3
+_EXAMPLE_ITEMS = 5
+_TEXT_SHOWN = 90
+_LABEL_WIDTH = 24
+_COUNTS = ("users", "items", "interactions", "repeated_interactions", "items_without_training", "duplicate_texts")
+_SUMMARIES = ("history_lengths", "text_lengths")
+_PARTS = ("training", "validation", "test")
+_MORE_OF_SPLIT = ("training_users", "between", "targets_without_earlier_items")
+_DATES = ("first", "validation_from", "test_from", "last")
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Describe a dataset as JSON values.
+
+    Returns:
+        The statistics of the dataset, and `format`, `path`, `fingerprint` and `examples`: the first users, each with
+        the ids and texts of its last items, oldest first.
+
+    Raises:
+        DataError: the manifest's statistics are not complete.
+    """
+    _check_complete(dataset)
+    return {
+        "format": DATASET.name,
+        "path": str(dataset.path),
+        "fingerprint": dataset.fingerprint,
+        **dataset.statistics,
+        "examples": [_example(dataset, user) for user in range(min(_EXAMPLE_USERS, dataset.n_users))],
+    }
+
+
+def render(description: Mapping[str, Any]) -> str:
+    """A description as lines for a terminal."""
+    split = description["split"]
+    lines = [
+        _line("dataset", description["path"]),
+        _line("fingerprint", description["fingerprint"]),
+        *(_line(key.replace("_", " "), f"{description[key]:,}") for key in _COUNTS),
+        _line("history lengths", _spread(description["history_lengths"], "items")),
+        _line("text lengths", _spread(description["text_lengths"], "characters")),
+        *_split(split),
+        *_skipped(description["skipped"]),
+    ]
+    for example in description["examples"]:
+        lines += ["", f"user {example['user']}, last items, oldest first"]
+        lines += [f"  {item['item']}  {_shortened(item['text'])}" for item in example["items"]]
+    return "\n".join(lines)
+
+
+def _check_complete(dataset: Dataset) -> None:
+    """Every statistic must be there with its type, as the dataset's manifest is a file that anything may befall."""
+    parts: dict[str, Mapping[str, Any]] = {"facts": dataset.statistics}
+    for name in (*_SUMMARIES, "split", "skipped"):
+        found = dataset.statistics.get(name)
+        if not isinstance(found, Mapping):
+            raise _incomplete(dataset, f"facts.{name}")
+        parts[name] = found
+    wanted = [("facts", key) for key in _COUNTS] + [("split", key) for key in (*_PARTS, *_MORE_OF_SPLIT)]
+    wanted += [(summary, key) for summary in _SUMMARIES for key in ("min", "median", "mean", "max")]
+    wanted += [("skipped", reason) for reason in parts["skipped"]]
+    for part, key in wanted:
+        if not isinstance(parts[part].get(key), int | float):
+            raise _incomplete(dataset, f"facts.{key}" if part == "facts" else f"facts.{part}.{key}")
+    for key in ("kind", *(_DATES if parts["split"].get("kind") == "time" else ())):
+        if not isinstance(parts["split"].get(key), str):
+            raise _incomplete(dataset, f"facts.split.{key}")
+
+
+def _incomplete(dataset: Dataset, entry: str) -> DataError:
+    return DataError(
+        f"{dataset.path / MANIFEST}: expected the statistic {entry}, found none or one of another type; "
+        f"{DATASET.remedy(dataset.path)}"
+    )
+
+
+def _example(dataset: Dataset, user: int) -> dict[str, Any]:
+    last = dataset.histories.of(user)[-_EXAMPLE_ITEMS:].tolist()
+    items = [{"item": dataset.item_ids[item].as_py(), "text": dataset.texts[item].as_py()} for item in last]
+    return {"user": dataset.user_ids[user].as_py(), "items": items}
+
+
+def _line(label: str, value: str) -> str:
+    return f"{label:<{_LABEL_WIDTH}}{value}"
+
+
+def _spread(summary: Mapping[str, float], unit: str) -> str:
+    return (
+        f"{summary['min']:,} to {summary['max']:,} {unit}, mean {summary['mean']:,.1f}, median {summary['median']:,.1f}"
+    )
+
+
+def _skipped(skipped: Mapping[str, int]) -> list[str]:
+    if not skipped:
+        return [_line("left out", "nothing")]
+    width = max(len(f"{number:,}") for number in skipped.values())
+    shown = [f"{number:>{width},}  {reason.replace('_', ' ')}" for reason, number in skipped.items()]
+    return [_line("left out" if row == 0 else "", text) for row, text in enumerate(shown)]
+
+
+def _split(split: Mapping[str, Any]) -> list[str]:
+    """Kind, dates and interactions of the parts; users and targets where they do not follow from these."""
+    lines = [_line("split", f"{split['kind']}: " + ", ".join(f"{split[part]:,} {part}" for part in _PARTS))]
+    if split["kind"] != "time":
+        return lines
+    periods = (
+        f"training from {split['first']}, before {split['validation_from']}, of {split['training_users']:,} users",
+        f"validation from {split['validation_from']}, test from {split['test_from']} to {split['last']}",
+        f"{split['between']:,} in no part: read for the test, not trained on",
+        f"{split['targets_without_earlier_items']:,} targets without an earlier item: not asked about",
+    )
+    return lines + [_line("", period) for period in periods]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + "..."

@@ -1,0 +1,115 @@
+"""How near the vectors of two datasets lie, read from caches of one encoder a few at a time.
+
+Shape suffixes: N distinct vectors of a chunk, S sampled items, D width.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.errors import CacheError
+from tcf.common.progress import Progress
+from tcf.data.cache.cache_base import Rows
+from tcf.data.cache.caches import VectorCache
+from tcf.data.item_table import ItemTable
+from tcf.data.keys import text_keys
+
+__all__ = ["vector_overlap"]
+
+_ITEMS_AT_ONCE = 16_384
+_NUMBERS = 2**22  # numbers held at once of vectors, and of their cosines
+
+Vectors64 = npt.NDArray[np.float64]
+Vectors32 = npt.NDArray[np.float32]
+
+
+def vector_overlap(a: Path, b: Path, cache_a: Path, cache_b: Path, *, sample: int, seed: int) -> dict[str, Any]:
+    """Compare the vectors of two datasets' items; an item counts once, however often its text occurs.
+
+    Args:
+        a: a dataset directory.
+        b: another one.
+        cache_a: vector cache with all texts of `a`.
+        cache_b: vector cache with all texts of `b`, of the same encoder and options; it may be the same one.
+        sample: items of `b` to look for in `a`, at most.
+        seed: of that sample.
+
+    Returns:
+        JSON values: `cosine_of_means` and `distance_of_means` (Euclidean) of the two mean vectors, summed in float64;
+        `nearest_cosine`, the mean over the sampled items of `b` of the highest cosine to an item of `a`; `sampled` and
+        `seed`. A zero vector has a cosine of 0 to every vector.
+
+    Raises:
+        CacheError: the caches are of different encoders or options, or one lacks a text.
+        DataError: a dataset is missing or damaged.
+    """
+    first, second = VectorCache.open(cache_a), VectorCache.open(cache_b)
+    _check_same_encoder(first, second)
+    rows_a, rows_b = _rows(first, ItemTable.open(a)), _rows(second, ItemTable.open(b))
+    mean_a_D, mean_b_D = _mean(first, rows_a), _mean(second, rows_b)
+    drawn = np.random.default_rng(seed).choice(len(rows_b), size=min(sample, len(rows_b)), replace=False)
+    wanted_SD = _unit(second.gather(rows_b[drawn]).astype(np.float32))
+    return {
+        "cosine_of_means": float(_unit(mean_a_D[None])[0] @ _unit(mean_b_D[None])[0]),
+        "distance_of_means": float(np.linalg.norm(mean_a_D - mean_b_D)),
+        "nearest_cosine": float(_highest_cosines(first, rows_a, wanted_SD).mean(dtype=np.float64)),
+        "sampled": len(drawn),
+        "seed": seed,
+    }
+
+
+def _check_same_encoder(a: VectorCache, b: VectorCache) -> None:
+    if a.manifest.fingerprint != b.manifest.fingerprint:
+        raise CacheError(
+            f"{b.path}: expected a cache of the encoder and the options of {a.path}, found another "
+            f"({b.manifest.config.get('model')} beside {a.manifest.config.get('model')}); extract both datasets alike"
+        )
+
+
+def _rows(cache: VectorCache, items: ItemTable) -> Rows:
+    """The row of each item's text, (n_items,)."""
+    keys = [text_keys(texts) for texts in items.texts(_ITEMS_AT_ONCE)]
+    rows = cache.locate_keys(np.concatenate([np.zeros((0, 2), np.uint64), *keys]))
+    missing = int((rows < 0).sum())
+    if missing:
+        raise CacheError(
+            f"{cache.path}: expected vectors for each of the {items.n_items} items of {items.path}, found "
+            f"{items.n_items - missing}; run `tcf extract --data {items.path} --out {cache.path} ...` with the options "
+            "that the cache was made with"
+        )
+    return rows
+
+
+def _mean(cache: VectorCache, rows: Rows) -> Vectors64:
+    """The mean vector of the items, (D,)."""
+    distinct, counts = np.unique(rows, return_counts=True)
+    total_D = np.zeros(cache.width)
+    for part in _parts(len(distinct), cache.width):
+        total_D += counts[part] @ cache.gather(distinct[part]).astype(np.float64)
+    return total_D / len(rows)
+
+
+def _highest_cosines(cache: VectorCache, rows: Rows, wanted_SD: Vectors32) -> Vectors32:
+    """Of each wanted vector the highest cosine to a vector of the cache, (S,)."""
+    distinct = np.unique(rows)
+    highest_S = np.full(len(wanted_SD), -np.inf, np.float32)
+    with Progress("nearest", len(distinct), "vectors") as progress:
+        for part in _parts(len(distinct), max(cache.width, len(wanted_SD))):
+            found_ND = _unit(cache.gather(distinct[part]).astype(np.float32))
+            np.maximum(highest_S, (found_ND @ wanted_SD.T).max(axis=0), out=highest_S)
+            progress.advance(len(found_ND))
+    return np.minimum(highest_S, 1)  # rounding may go beyond
+
+
+def _parts(n: int, width: int) -> Iterator[slice]:
+    size = max(1, _NUMBERS // max(1, width))
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def _unit(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Vectors divided by their lengths; zero vectors stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)

@@ -1,0 +1,1 @@
+"""Events collected block by block, encoded, and sorted into histories."""

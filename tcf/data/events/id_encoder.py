@@ -1,0 +1,146 @@
+"""Strings to whole numbers, a block at a time: equal strings get equal codes, in the order of first appearance.
+
+Codes are exact: strings are compared, not hashes alone. Strings of one length, as ids often are, go into a table of
+their own (`code_table`) as they come; others, and all from the first one of another length on, through Arrow. Memory
+is that of the distinct strings, of 4 bytes a string, and with Arrow of the strings that wait to be encoded: twice as
+many bytes as the distinct ones have, or 8 MiB.
+"""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tcf.common.threads import Behind
+from tcf.data.events.id_hash_table import CodeTable, words_of
+
+__all__ = ["Coder", "Encoded"]
+
+_PENDING_BYTES = 8 << 20
+_PENDING_SHARE = 2  # bytes that wait for each of the distinct strings, which are hashed anew each time
+_FEW_RUNS = 0.8  # runs a string; with more, repeating the codes costs what it saves
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Strings as codes.
+
+    Attributes:
+        values: the distinct strings, in the order of their first appearance.
+        codes: (n,) int32 rows of `values`, one for each string that was added.
+    """
+
+    values: "pa.LargeStringArray"
+    codes: npt.NDArray[np.int32]
+
+
+class Coder:
+    """A context manager that encodes strings as they come, on a thread of its own.
+
+    Args:
+        pending_bytes: strings to collect at least before they are encoded.
+
+    Example:
+        >>> with Coder() as coder:
+        ...     coder.add(pa.array(["b", "a"], pa.large_string()))
+        ...     coder.add(pa.array(["c", "b"], pa.large_string()))
+        ...     encoded = coder.finish()
+        >>> encoded.values.to_pylist(), encoded.codes.tolist()
+        (['b', 'a', 'c'], [0, 1, 2, 0])
+    """
+
+    def __init__(self, pending_bytes: int = _PENDING_BYTES) -> None:
+        self._least = pending_bytes
+        self._table: CodeTable | None = None
+        self._values: pa.LargeStringArray = pa.array([], pa.large_string())
+        self._is_mixed = False
+        self._pending: list[pa.LargeStringArray] = []
+        self._size = 0
+        self._codes: list[npt.NDArray[np.int32]] = []
+        self._behind = Behind()
+
+    def __enter__(self) -> Self:
+        self._behind.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the thread."""
+        self._behind.__exit__(kind, error, trace)
+
+    def add(self, strings: "pa.LargeStringArray") -> None:
+        """Take more strings, without nulls."""
+        self._pending.append(strings)
+        self._size += strings.nbytes
+        # Arrow hashes the distinct strings anew each time, so that many must have come meanwhile.
+        if self._size >= max(self._least, _PENDING_SHARE * self._values.nbytes):
+            self.flush()
+
+    def finish(self) -> Encoded:
+        """The codes of everything that was added; nothing can be added afterwards."""
+        self.flush()
+        self._behind.wait()
+        codes, self._codes = self._codes, []
+        values = self._values if self._table is None else self._table.values()
+        return Encoded(values, np.concatenate([np.zeros(0, np.int32), *codes]))
+
+    def flush(self) -> None:
+        """Begin to encode what waits, on the thread."""
+        pending, self._pending, self._size = self._pending, [], 0
+        if pending:
+            self._behind.do(lambda: self._encode(pending))
+
+    def _encode(self, pending: "list[pa.LargeStringArray]") -> None:
+        done = 0
+        while done < len(pending) and not self._is_mixed:
+            done += self._encode_by_table(pending[done])
+        if pending[done:]:
+            self._encode_by_arrow(pending[done:])
+
+    def _encode_by_table(self, strings: "pa.LargeStringArray") -> bool:
+        """Encode strings of the table's length; where there are others, the table is given up."""
+        if len(strings) == 0:
+            return True
+        found = words_of(strings)
+        if found is None or (self._table is not None and self._table.length != found[0]):
+            self._is_mixed = True
+            if self._table is not None:
+                self._values, self._table = self._table.values(), None
+            return False
+        length, words = found
+        if self._table is None:
+            self._table = CodeTable(length)
+        self._codes.append(self._table.encode(words))
+        return True
+
+    def _encode_by_arrow(self, pending: "list[pa.LargeStringArray]") -> None:
+        """The known values come first, so they keep their codes and new ones follow."""
+        runs = [_without_runs(strings) for strings in pending]
+        encoded = pc.dictionary_encode(pa.chunked_array([self._values, *(strings for strings, _ in runs)]))
+        if len(encoded) == 0:
+            return
+        at = len(self._values)
+        codes = np.concatenate([np.asarray(chunk.indices) for chunk in encoded.chunks])
+        for strings, lengths in runs:
+            own = codes[at : at + len(strings)]
+            self._codes.append(own if lengths is None else np.repeat(own, lengths))
+            at += len(strings)
+        self._values = encoded.chunk(0).dictionary
+
+
+def _without_runs(
+    strings: "pa.LargeStringArray",
+) -> "tuple[pa.LargeStringArray, npt.NDArray[np.int32] | None]":
+    """The strings with equal neighbours as one, and how many each stands for; None for one each.
+
+    Logs are often in the order of users, at least within a day; comparing neighbours is far cheaper than hashing.
+    """
+    runs = pc.run_end_encode(strings, run_end_type=pa.int32())
+    if len(runs.values) > _FEW_RUNS * len(strings):
+        return strings, None
+    return runs.values, np.diff(np.asarray(runs.run_ends), prepend=np.int32(0))

@@ -1,0 +1,277 @@
+"""What a dataset keeps of a raw log: whole users, items and interactions are left out by rule, and all of them counted.
+
+The order, and why:
+
+1. With a split by time, the two times are found on the whole log, so that every sample and every subset of one log is
+   cut on the same days. A user's history ends with the test target; what follows is as if it had not happened yet.
+2. Users whose history is too short or too long are dropped, and of the others a sample is drawn.
+3. Rare items are removed, after the sample (as in the study, whose warm subsets are subsets of its samples): with
+   `min_item_count`, every item that is kept fewer times, and every user who is then too short, until there are none.
+   Histories are cut anew each time, as if the removed items had never been in the log: the first item left in the test
+   period is the test target, and the latest ones left are kept. What counts is what is kept in the end, so the subset
+   is really warm.
+4. Each user keeps the latest interactions of the history, which ends with the test target; items in none of them are
+   dropped.
+
+Shapes: n_users users, n_items items and nnz interactions of the raw log; k users left.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tcf.common.errors import ConfigError, DataError
+from tcf.common.ragged import offsets_from
+from tcf.config.extract import PrepareConfig
+from tcf.data.histories import Histories, occurrences, taken
+from tcf.data.raw.raw_log import RawLog
+from tcf.data.split import Split, by_time, held_out, leave_one_out, per_user
+from tcf.data.time_split import Periods, find_periods
+
+__all__ = ["Selected", "select"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What is kept.
+
+    Attributes:
+        users: (k,) int64, positions among the raw users, rising.
+        items: positions among the raw items, rising; their order is the item index.
+        split: item indices by user, oldest first, and what they are for.
+        periods: where the log was cut; None if the split is not by time.
+        dropped: reason to the number of users, interactions or items left out.
+    """
+
+    users: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int64]
+    split: Split
+    periods: Periods | None
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Events:
+    """Events of some users.
+
+    Attributes:
+        users: (k,) positions among the raw users, rising.
+        offsets: (k + 1,), where each one's events begin.
+        items: positions among the raw items, oldest first within a user.
+        times: parallel to `items`; None if the split needs none.
+    """
+
+    users: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+    times: npt.NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        """Number of events."""
+        return len(self.items)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Events a user, (k,)."""
+        return np.diff(self.offsets)
+
+    def where(self, kept: Mask) -> "_Events":
+        """The marked events, of the same users."""
+        if kept.all():
+            return self
+        times = None if self.times is None else self.times[kept]
+        return _Events(self.users, offsets_from(per_user(kept, self.offsets)), self.items[kept], times)
+
+    def of(self, kept: Mask) -> "_Events":
+        """The marked users, with all their events."""
+        if kept.all():
+            return self
+        events = np.repeat(kept, self.lengths)
+        times = None if self.times is None else self.times[events]
+        return _Events(self.users[kept], offsets_from(self.lengths[kept]), self.items[events], times)
+
+    def first(self, most: npt.NDArray[np.int64]) -> "_Events":
+        """So many events of each user at most, from the oldest on."""
+        kept = np.minimum(self.lengths, most)
+        return self.where(_runs(np.stack([kept, self.lengths - kept], 1), (True, False)))
+
+    def last(self, most: int) -> "_Events":
+        """So many events of each user at most, up to the latest."""
+        kept = np.minimum(self.lengths, most)
+        return self.where(_runs(np.stack([self.lengths - kept, kept], 1), (False, True)))
+
+
+def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
+    """Filter, sample and split a log.
+
+    Args:
+        log: as it was read.
+        config: filters, sample and split.
+        raw: the folder that it was read from, for messages.
+
+    Raises:
+        ConfigError: a setting does not suit the log.
+        DataError: nothing is left of it.
+    """
+    periods = _periods(log, config, raw)
+    everything = _Events(
+        np.arange(len(log.user_ids)), log.offsets, log.items, log.times if periods is not None else None
+    )
+    dropped: dict[str, int] = {}
+    eligible = _of_eligible_users(everything, config, periods, dropped)
+    if not len(eligible.users):
+        raise DataError(_nothing_left(log, config, raw))
+    sampled = _of_sampled_users(eligible, log, config, dropped)
+    warm = sampled
+    if config.min_item_count is not None:
+        warm = _warm(sampled, config, periods, len(log.item_ids), dropped)
+    if not len(warm.users):
+        raise DataError(_nothing_warm(sampled, config, raw))
+    until_target = _until_target(warm, periods)
+    kept = until_target.last(config.keep_last)
+    dropped["interactions_after_test_target"] = len(warm) - len(until_target)
+    dropped["interactions_cut_by_keep_last"] = len(until_target) - len(kept)
+    return _numbered(kept, log, periods, dropped, raw)
+
+
+def _periods(log: RawLog, config: PrepareConfig, raw: Path) -> Periods | None:
+    if config.split != "time" or config.test_from is None:
+        return None
+    if log.times is None:
+        raise ConfigError(
+            f"--split: {raw} has no times to split by; use leave-one-out, or files that say when each interaction was"
+        )
+    if not len(log.times):
+        raise DataError(f"{raw}: expected interactions to split by time, found none that can be used; check the files")
+    return find_periods(log.times, config.test_from, config.validation_from)
+
+
+def _until_target(events: _Events, periods: Periods | None) -> _Events:
+    """Every user's events up to the first one of the test period; all of them without such a period."""
+    if periods is None or events.times is None:
+        return events
+    late = per_user(events.times >= periods.test_from, events.offsets)
+    return events.first(events.lengths - np.maximum(late - 1, 0))
+
+
+def _of_eligible_users(
+    events: _Events, config: PrepareConfig, periods: Periods | None, dropped: dict[str, int]
+) -> _Events:
+    """Without the users whose history, up to the test target, is too short or too long."""
+    lengths = _until_target(events, periods).lengths
+    short = lengths < config.min_history
+    long = np.zeros(len(lengths), bool) if config.max_history is None else lengths > config.max_history
+    dropped["users_below_min_history"] = int(short.sum())
+    dropped["interactions_of_dropped_users"] = int(events.lengths[short].sum())
+    dropped["users_above_max_history"] = int(long.sum())
+    dropped["interactions_of_users_above_max_history"] = int(events.lengths[long].sum())
+    return events.of(~(short | long))
+
+
+def _of_sampled_users(events: _Events, log: RawLog, config: PrepareConfig, dropped: dict[str, int]) -> _Events:
+    """A sample of users, in their order; of two samples with one seed, the smaller lies within the larger.
+
+    It is drawn from the sorted ids, so that the order of the file's rows has no part in it.
+    """
+    if config.sample_users is None:
+        return events
+    n_users = len(events.users)
+    if config.sample_users > n_users:
+        most = "" if config.max_history is None else f" and at most {config.max_history}"
+        raise ConfigError(
+            f"--sample-users: expected at most {n_users}, the users with {config.min_history} interactions or more"
+            f"{most}, found {config.sample_users}; leave the option out to keep all"
+        )
+    by_id = np.asarray(pc.array_sort_indices(log.user_ids.take(pa.array(events.users))))
+    draws = np.random.Generator(np.random.PCG64(config.seed)).random(n_users)
+    chosen = np.zeros(n_users, bool)
+    chosen[by_id[np.argsort(draws, kind="stable")[: config.sample_users]]] = True
+    sampled = events.of(chosen)
+    dropped["users_not_sampled"] = n_users - len(sampled.users)
+    dropped["interactions_of_users_not_sampled"] = len(events) - len(sampled)
+    return sampled
+
+
+def _warm(
+    events: _Events, config: PrepareConfig, periods: Periods | None, n_items: int, dropped: dict[str, int]
+) -> _Events:
+    """Without rare items and the users who are too short without these."""
+    fewest, rare = config.min_item_count or 0, np.zeros(n_items, bool)
+    left, short_users, short_events = events, 0, 0
+    while True:
+        short = _until_target(left, periods).lengths < config.min_history
+        short_users, short_events = short_users + int(short.sum()), short_events + int(left.lengths[short].sum())
+        left = left.of(~short)
+        counts = occurrences(_until_target(left, periods).last(config.keep_last).items, n_items)
+        found = (counts > 0) & (counts < fewest)
+        if not found.any():
+            break
+        rare |= found
+        left = left.where(~found[left.items])
+    dropped["items_below_min_item_count"] = int(rare.sum())
+    dropped["interactions_of_rare_items"] = len(events) - len(left) - short_events
+    dropped["users_short_without_rare_items"] = short_users
+    dropped["interactions_of_users_short_without_rare_items"] = short_events
+    return left
+
+
+def _numbered(kept: _Events, log: RawLog, periods: Periods | None, dropped: dict[str, int], raw: Path) -> Selected:
+    """Items that occur get their index, in the order of the log; the split is made."""
+    seen = occurrences(kept.items, len(log.item_ids)) > 0
+    index = np.cumsum(seen, dtype=np.int32) - np.int32(1)
+    dropped["items_never_seen"] = int((~seen).sum()) - dropped.get("items_below_min_item_count", 0)
+    histories = Histories(kept.offsets, taken(index, kept.items))
+    if periods is None or kept.times is None:
+        split = leave_one_out(histories)
+    else:
+        split = by_time(histories, kept.times, periods.validation_from, periods.test_from)
+        _check_parts(split, periods, raw)
+    counted = {reason: number for reason, number in dropped.items() if number}
+    return Selected(kept.users, np.flatnonzero(seen), split, periods, counted)
+
+
+def _check_parts(split: Split, periods: Periods, raw: Path) -> None:
+    """Every part must have something in it."""
+    training, validation, test = (
+        int(split.training.sum()),
+        len(held_out(split, "validation")),
+        len(held_out(split, "test")),
+    )
+    if not (training and validation and test):
+        raise DataError(
+            f"{raw}: expected interactions before {periods.shown(periods.validation_from)}, and users to be asked "
+            f"about from then and from {periods.shown(periods.test_from)} on, found {training} interactions, "
+            f"{validation} and {test} users; give other times with --test-from and --validation-from, or filter less"
+        )
+
+
+def _runs(lengths: npt.NDArray[np.int64], kept: tuple[bool, bool]) -> Mask:
+    """A mask over events, of two runs a user: (k, 2) lengths, and whether each is kept."""
+    return np.repeat(np.tile(np.array(kept), len(lengths)), lengths.ravel())
+
+
+def _nothing_left(log: RawLog, config: PrepareConfig, raw: Path) -> str:
+    longest = int(np.diff(log.offsets).max(initial=0))
+    skipped = ", ".join(f"{reason} {number}" for reason, number in log.skipped.items()) or "none"
+    most = "" if config.max_history is None else f" and at most {config.max_history}"
+    raising = "" if config.max_history is None else ", raise --max-history"
+    return (
+        f"{raw}: expected users with at least {config.min_history}{most} interactions, found none among "
+        f"{len(log.user_ids)} (longest history: {longest}; rows and events skipped: {skipped}); lower "
+        f"--min-history{raising} or check the files"
+    )
+
+
+def _nothing_warm(sampled: _Events, config: PrepareConfig, raw: Path) -> str:
+    return (
+        f"{raw}: expected users with at least {config.min_history} interactions with items that are kept "
+        f"{config.min_item_count} times or more, found none among {len(sampled.users)} users; lower --min-item-count "
+        "or --min-history"
+    )

@@ -1,0 +1,1 @@
+"""Readers of raw formats: each gives item texts and users' events under the ids of the files."""

@@ -1,0 +1,193 @@
+"""Event logs of any origin: one file of events and one of items, CSV, other delimited text, Parquet or JSON lines.
+
+The columns are named by options. Each user's events are in the order of their times, those of one time, and those of a
+file without times, in the order of the file. The items may stand in the events' own file. Rows can be left out by the
+values of a column.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow.compute as pc
+
+from tcf.common.errors import ConfigError, DataError
+from tcf.data.events.checked_items import Items, check_items
+from tcf.data.events.event_log import EventLog, Grouped
+from tcf.data.events.timestamps import TimeReader
+from tcf.data.raw.any_table_items import ItemTexts
+from tcf.data.raw.any_table_options import Drop, TableOptions
+from tcf.data.raw.raw_log import RawLog
+from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.open_table import Block, TableFile, empty_strings, open_table
+from tcf.data.tables.records import TextForm
+from tcf.data.text_template import Template
+
+__all__ = ["read_table", "table_files"]
+
+
+def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
+    """The files that the options name: events, then items if they have a file of their own.
+
+    Raises:
+        DataError: one is not there.
+    """
+    names = dict.fromkeys((options.events, options.items or options.events))
+    for name in names:
+        if not (raw / name).is_file():
+            there = ", ".join(sorted(path.name for path in raw.iterdir())[:8]) if raw.is_dir() else "no such folder"
+            raise DataError(f"{raw / name}: expected a file, found none ({there or 'an empty folder'}); check the name")
+    return tuple(raw / name for name in names)
+
+
+def read_table(
+    raw: Path,
+    *,
+    bad_rows: Literal["error", "skip"],
+    template: Template | None,
+    options: TableOptions,
+    keep_times: bool = True,
+) -> RawLog:
+    """Read tables of events and items.
+
+    Args:
+        raw: folder of the files.
+        bad_rows: stop at the first kind of row that cannot be used, or skip and count such rows: `nul_byte`,
+            `bad_utf8`, `wrong_columns`, `torn_quotes`, `bad_json`, `empty_id`, `empty_text`, `bad_timestamp`,
+            `unknown_item`, `event_of_skipped_item`. Counted alone are further rows of an item: `other_item_text` and,
+            in a file of items, `duplicate_item`.
+        template: how columns of the items make up the text.
+        options: files, columns, and rows to leave out, each counted as `drop COLUMN=GLOB`.
+        keep_times: whether the log is to have times, if the file has some.
+
+    Raises:
+        ConfigError: there is no template, or a column is named that is not there.
+        DataError: a file is missing, empty or of another form, or a row cannot be used and is not to be skipped.
+    """
+    paths = table_files(raw, options)
+    bad, clock = BadRows(bad_rows), TimeReader()
+    tables = [open_table(path, _form(options)) for path in paths]
+    needed = _needed(tables, template, options)
+    if len(tables) == 1:
+        items, log = _read_both(tables[0], needed, clock, bad, keep_times)
+    else:
+        items = _read_items(tables[1], needed, bad)
+        log = _read_events(tables[0], needed, clock, items, bad, keep_times)
+    files = {path.relative_to(raw).as_posix(): table.sha256 for path, table in zip(paths, tables, strict=True)}
+    times = None if log.times is None else clock.seconds(log.times)
+    return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, times)
+
+
+@dataclass(frozen=True)
+class _Needed:
+    """What is read of the files.
+
+    Attributes:
+        user: column of the events.
+        item: column of the events.
+        time: column of the events.
+        item_id: column of the items.
+        template: over columns of the items.
+        drops: of each file that has the column.
+    """
+
+    user: str
+    item: str
+    time: str | None
+    item_id: str
+    template: Template
+    drops: Sequence[Drop]
+
+    def of_events(self, there: Sequence[str]) -> tuple[str, ...]:
+        times = () if self.time is None else (self.time,)
+        return (self.user, self.item, *times, *self._dropping(there))
+
+    def of_items(self, there: Sequence[str]) -> tuple[str, ...]:
+        return (self.item_id, *self.template.columns, *self._dropping(there))
+
+    def _dropping(self, there: Sequence[str]) -> list[str]:
+        return [drop.column for drop in self.drops if drop.column in there]
+
+
+def _form(options: TableOptions) -> TextForm | None:
+    return None if options.delimiter is None else TextForm(delimiter=options.delimiter)
+
+
+def _needed(tables: Sequence[TableFile], template: Template | None, options: TableOptions) -> _Needed:
+    events, items = tables[0], tables[-1]
+    if template is None:
+        raise ConfigError(
+            f"--text-columns: expected the columns of {items.path} that make up an item's text, or a --template, found "
+            f"neither; the columns are {', '.join(items.columns)[:300]}"
+        )
+    template.check(items.columns, items.path)
+    item_id = options.item_id_column or options.item_column
+    named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
+    named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
+    named += [("--item-id-column", item_id, items)]
+    for option, column, table in named:
+        if column not in table.columns:
+            raise ConfigError(f"{option}: {table.path} has no column {column}; it has {', '.join(table.columns)[:300]}")
+    for drop in options.drops:
+        if not any(drop.column in table.columns for table in tables):
+            files = " nor ".join(str(table.path) for table in tables)
+            raise ConfigError(f"--drop: expected a column of {files}, found {drop.column}")
+    return _Needed(options.user_column, options.item_column, options.time_column, item_id, template, options.drops)
+
+
+def _read_both(
+    table: TableFile, needed: _Needed, clock: TimeReader, bad: BadRows, keep_times: bool
+) -> tuple[Items, Grouped]:
+    """Items and events of one file, read once."""
+    columns = dict.fromkeys((*needed.of_items(table.columns), *needed.of_events(table.columns)))
+    with ItemTexts(table.path, table.unit) as texts, EventLog(table.path, table.unit) as log:
+        for block in table.blocks(tuple(columns), bad):
+            block = _dropped(block, needed.drops, bad)
+            _add_items(texts, block.select(~empty_strings(block.columns[needed.item_id])), needed)
+            _add_events(log, block, needed, clock, bad)
+        items = check_items(texts.rows(bad, count_duplicates=False), bad)
+        return items, log.histories(items, bad, keep_times=keep_times)
+
+
+def _read_items(table: TableFile, needed: _Needed, bad: BadRows) -> Items:
+    with ItemTexts(table.path, table.unit) as texts:
+        for block in table.blocks(tuple(dict.fromkeys(needed.of_items(table.columns))), bad):
+            block = _dropped(block, needed.drops, bad)
+            no_id = empty_strings(block.columns[needed.item_id])
+            _add_items(texts, block.without(no_id, "empty_id", "an item id", bad), needed)
+        return check_items(texts.rows(bad, count_duplicates=True), bad)
+
+
+def _read_events(
+    table: TableFile, needed: _Needed, clock: TimeReader, items: Items, bad: BadRows, keep_times: bool
+) -> Grouped:
+    with EventLog(table.path, table.unit) as log:
+        for block in table.blocks(tuple(dict.fromkeys(needed.of_events(table.columns))), bad):
+            _add_events(log, _dropped(block, needed.drops, bad), needed, clock, bad)
+        return log.histories(items, bad, keep_times=keep_times)
+
+
+def _add_items(texts: ItemTexts, block: Block, needed: _Needed) -> None:
+    texts.add(block.lines, block.columns[needed.item_id], needed.template.fill(block.columns))
+
+
+def _add_events(log: EventLog, block: Block, needed: _Needed, clock: TimeReader, bad: BadRows) -> None:
+    no_id = empty_strings(block.columns[needed.user]) | empty_strings(block.columns[needed.item])
+    block = block.without(no_id, "empty_id", "a user id and an item id", bad)
+    times = None
+    if needed.time is not None:
+        times, usable = clock.read(block.columns[needed.time])
+        block, times = block.without(~usable, "bad_timestamp", clock.expected, bad), times[usable]
+    log.add(block.lines, block.columns[needed.user], block.columns[needed.item], times)
+
+
+def _dropped(block: Block, drops: Sequence[Drop], bad: BadRows) -> Block:
+    """Without the rows that are to be left out; a row that several options name is counted under the first."""
+    for drop in drops:
+        if drop.column in block.columns:
+            named = np.asarray(pc.match_substring_regex(block.columns[drop.column], drop.pattern))
+            bad.count(drop.reason, int(named.sum()))
+            block = block.select(~named)
+    return block

@@ -1,0 +1,1 @@
+"""MIND as Microsoft publishes it."""

@@ -1,0 +1,70 @@
+"""What formats of ratings share: rows with ids, with times, and with a rating that is high enough."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tcf.common.errors import DataError
+from tcf.data.events.timestamps import TimeReader
+from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.table import Block, TableFile, empty_strings, joined_blocks
+
+__all__ = ["rated_at_least", "timed", "whole_table", "with_ids"]
+
+_NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+
+
+def whole_table(table: TableFile, columns: tuple[str, ...], bad: BadRows) -> Block:
+    """All rows of a file that is small enough, such as one of items.
+
+    Raises:
+        DataError: no row can be used, or one cannot and `bad` does not skip.
+    """
+    rows = joined_blocks(table.blocks(columns, bad))
+    if len(rows) == 0:
+        raise DataError(f"{table.path}: expected rows that can be used, found none (skipped: {bad.skipped})")
+    return rows
+
+
+def with_ids(block: Block, user: str, item: str, bad: BadRows) -> Block:
+    """The rows that have both ids; the others are refused as `empty_id`."""
+    lacking = empty_strings(block.columns[user]) | empty_strings(block.columns[item])
+    return block.without(lacking, "empty_id", "a user id and an item id", bad)
+
+
+def timed(block: Block, column: str, clock: TimeReader, bad: BadRows) -> tuple[Block, npt.NDArray[np.int64]]:
+    """The rows whose time can be read, and these times, (n_rows,); the others are refused as `bad_timestamp`."""
+    times, usable = clock.read(block.columns[column])
+    return block.without(~usable, "bad_timestamp", clock.expected, bad), times[usable]
+
+
+def rated_at_least(block: Block, column: str, least: float | None, bad: BadRows) -> Block:
+    """The rows with this rating or a better one; the others are counted as `below_min_rating`.
+
+    Args:
+        block: some rows.
+        column: the ratings; not looked at if all rows are wanted.
+        least: the lowest rating to keep; None for all.
+        bad: counts the others, and stops at, or counts, rows whose rating is no number (`bad_rating`).
+
+    Raises:
+        DataError: a rating is no number and `bad` does not skip.
+    """
+    if least is None:
+        return block
+    ratings = _numbers(block.columns[column])
+    numeric = np.isfinite(ratings)
+    block, ratings = block.without(~numeric, "bad_rating", f"a number in column {column}", bad), ratings[numeric]
+    good = ratings >= least
+    bad.count("below_min_rating", int((~good).sum()))
+    return block.select(good)
+
+
+def _numbers(written: "pa.LargeStringArray") -> npt.NDArray[np.float64]:
+    """Numbers, (n,); what is none is NaN."""
+    try:
+        return np.asarray(pc.cast(written, pa.float64()))
+    except pa.ArrowInvalid:
+        numeric = pc.match_substring_regex(written, _NUMBER)
+        return np.asarray(pc.cast(pc.if_else(numeric, written, "nan"), pa.float64()))

@@ -1,0 +1,1 @@
+"""The study's two files, its released folders, and NineRec."""

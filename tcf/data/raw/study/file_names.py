@@ -1,0 +1,91 @@
+"""Which files of a folder are histories and items, in the study's raw format and what its authors released beside it.
+
+The names come from public code and documentation on GitHub:
+
+- `westlake-repl/TCF` (README.md, pre_inference/datamodules/configs.py): `behaviors.tsv` with `items.tsv` (hm_200k),
+  `news.tsv` (mind_200k) or `videos.tsv` (bl_50k), in these folders and those that end in `_20`, `_50` and `_200`.
+- `westlake-repl/IDvs.MoRec` (bce_text/): `mind_60w_users.tsv` with `mind_60w_items.tsv`.
+- `westlake-repl/NineRec` (README.md): `QB_behaviour.tsv` or `QB_pair.csv`, with `QB_item.csv`; also `QB_url.csv`, which
+  is left alone. So for each of its datasets, Bili_2M among them.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcf.common.errors import DataError
+
+__all__ = ["STUDY_ITEMS", "RawFiles", "find_files", "tcf_files"]
+
+STUDY_ITEMS = ("items.tsv", "news.tsv", "videos.tsv")
+"""Item files of the study's folders."""
+
+
+_SEQUENCES, _PAIRS = "behaviors.tsv", "NAME_pair.csv"
+_SEQUENCES_LIKE = re.compile(r"(.*_)?behaviou?rs?\.tsv|.+_users\.tsv", re.IGNORECASE)
+_PAIRS_LIKE = re.compile(r"(.*_)?pairs?\.csv", re.IGNORECASE)
+_ITEMS_LIKE = re.compile(r".*(item|news|video|title|text).*\.(tsv|csv)", re.IGNORECASE)
+_EXPECTED = (
+    f"expected {_SEQUENCES} and exactly one of {', '.join(STUDY_ITEMS)} (or one of each named alike: "
+    f"NAME_behaviour.tsv, NAME_users.tsv or {_PAIRS}; a .tsv or .csv with item, news, video, title or text in its name)"
+)
+
+
+@dataclass(frozen=True)
+class RawFiles:
+    """The files that are read.
+
+    Attributes:
+        events: histories, one line a user, or pairs, one line an event.
+        items: ids and texts.
+        pairs: whether `events` are pairs.
+    """
+
+    events: Path
+    items: Path
+    pairs: bool
+
+
+def tcf_files(folder: Path) -> tuple[Path, Path]:
+    """The files of the format in a folder: events, then items.
+
+    Raises:
+        DataError: one is missing, or there are several of a kind.
+    """
+    files = find_files(folder)
+    return files.events, files.items
+
+
+def find_files(folder: Path) -> RawFiles:
+    """Which files of a folder are read.
+
+    `behaviors.tsv` and an item file of one of the study's three names come before files that are named alike;
+    histories come before pairs.
+
+    Raises:
+        DataError: one is missing, or there are several of a kind.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: {_EXPECTED} in a folder, found no folder; check the path")
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    sequences = [name for name in names if _SEQUENCES_LIKE.fullmatch(name)]
+    pairs = [name for name in names if _PAIRS_LIKE.fullmatch(name)]
+    others = [name for name in names if name not in sequences and name not in pairs]
+    items = [name for name in others if name in STUDY_ITEMS] or [name for name in others if _ITEMS_LIKE.fullmatch(name)]
+    if _SEQUENCES in sequences:
+        sequences = [_SEQUENCES]
+    events = _only(sequences or pairs, folder, f"leave one of {_SEQUENCES} and files named alike there")
+    return RawFiles(folder / events, folder / _only(items, folder, "leave one item file there"), not sequences)
+
+
+def _only(names: list[str], folder: Path, remedy: str) -> str:
+    if not names:
+        raise DataError(f"{folder}: {_EXPECTED}, found {_listing(folder)}; name the folder that holds them")
+    if len(names) > 1:
+        raise DataError(f"{folder}: {_EXPECTED}, found {' and '.join(names)}; {remedy}")
+    return names[0]
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "an empty folder"

@@ -1,0 +1,137 @@
+"""Events as pairs, `NAME_pair.csv`: comma-separated user, item and time, one event a line, in any order.
+
+So are the histories of `westlake-repl/NineRec` published. Its README.md has the user first; its script
+(get_behaviour.py, beside its baselines) and third parties' readers of the files have the item first; no file has a
+header, and two of them have no times. So, where no header names the columns, the one that holds the ids of the item
+file is taken for the items: that in which at least twice as many of the first rows' values are such ids. Events are
+put in the order of their times, those of one time staying in the file's order; without times the file's order stands.
+"""
+
+import csv
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tcf.common.errors import DataError
+from tcf.data.events.checked_items import Items
+from tcf.data.events.event_log import EventLog, Grouped
+from tcf.data.events.timestamps import TimeReader
+from tcf.data.raw.study.raw_tcf_headers import is_item_column, is_time_column, is_user_column
+from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.open_table import empty_strings, open_table
+from tcf.data.tables.records import TextForm
+
+__all__ = ["read_pairs"]
+
+_LOOKED_AT = 10_000  # rows
+_CLEARLY = 2  # times as many ids of items as in the other column
+_FORM = "a user id, an item id and, if there are times, a time, separated by commas"
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Names of the columns.
+
+    Attributes:
+        header: names of all columns where the file has no header; None where it has one.
+        user: of the users.
+        item: of the items.
+        time: of the times; None where there are none.
+    """
+
+    header: tuple[str, ...] | None
+    user: str
+    item: str
+    time: str | None
+
+
+def read_pairs(path: Path, items: Items, bad: BadRows) -> tuple[Grouped, str]:
+    """Read events and group them by user.
+
+    Args:
+        path: the file.
+        items: those that can be used.
+        bad: stops at, or counts, rows that cannot be used: `nul_byte`, `bad_utf8`, `wrong_columns`, `torn_quotes`,
+            `empty_id`, `bad_timestamp`, `unknown_item`, `event_of_skipped_item`.
+
+    Returns:
+        Histories, with times in seconds since 1970 if there are any, and the file's checksum.
+
+    Raises:
+        DataError: the file cannot be read, is of another form, users and items cannot be told apart,
+            or a row cannot be used and `bad` does not skip.
+    """
+    names = _columns(path, items)
+    table = open_table(path, TextForm(header=names.header))
+    bad.count("header_line", int(names.header is None))
+    clock = TimeReader()
+    wanted = [names.user, names.item] + ([names.time] if names.time is not None else [])
+    with EventLog(path, table.unit) as log:
+        for block in table.blocks(wanted, bad):
+            no_id = empty_strings(block.columns[names.user]) | empty_strings(block.columns[names.item])
+            block = block.without(no_id, "empty_id", "a user id and an item id", bad)
+            times = None
+            if names.time is not None:
+                times, usable = clock.read(block.columns[names.time])
+                block, times = block.without(~usable, "bad_timestamp", clock.expected, bad), times[usable]
+            log.add(block.lines, block.columns[names.user], block.columns[names.item], times)
+        found = log.histories(items, bad)
+    seconds = None if found.times is None else clock.seconds(found.times)
+    return Grouped(found.user_ids, found.offsets, found.items, seconds), table.sha256
+
+
+def _columns(path: Path, items: Items) -> _Columns:
+    """Which column is which."""
+    rows = _first_rows(path)
+    header = _named(rows[0])
+    if header is not None:
+        return header
+    size = max((len(row) for row in rows), key=[len(row) for row in rows].count)
+    if size not in (2, 3):
+        raise DataError(f"{path}:1: expected {_FORM}, found {size} columns; leave out the others, or add a header")
+    regular = [row for row in rows if len(row) == size]
+    shares = [_share([row[at] for row in regular], items) for at in (0, 1)]
+    # Where users are numbered as items are, a few unknown items must not decide.
+    if max(shares) < _CLEARLY * min(shares) or not any(shares):
+        held = f"{shares[0]:.1%} of the first column and {shares[1]:.1%} of the second are ids of {items.path.name}"
+        raise DataError(
+            f"{path}:1: expected {_FORM}, found that {held}, so that users and items cannot be told apart; add "
+            "a header such as user,item,timestamp"
+        )
+    timed = size == 3 and any(row[2].strip() for row in regular)
+    user, item = ("first", "second") if shares[1] > shares[0] else ("second", "first")
+    return _Columns(("first", "second", "third")[:size], user, item, "third" if timed else None)
+
+
+def _first_rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            rows = [row for row in islice(csv.reader(stream), _LOOKED_AT) if row]
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder") from None
+    except csv.Error as error:
+        raise DataError(f"{path}: expected {_FORM}, found something else ({error}); check where it came from") from None
+    if not rows:
+        raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
+    return rows
+
+
+def _named(first: list[str]) -> _Columns | None:
+    """What a header says; None if the first row is none."""
+    users = [name.strip() for name in first if is_user_column(name)]
+    items = [name.strip() for name in first if is_item_column(name)]
+    times = [name.strip() for name in first if is_time_column(name)]
+    if len(users) != 1 or len(items) != 1 or len(times) > 1:
+        return None
+    return _Columns(None, users[0], items[0], times[0] if times else None)
+
+
+def _share(values: list[str], items: Items) -> float:
+    """Which part of some ids are ids of items."""
+    ids = pa.array([value.strip() for value in values], pa.large_string())
+    known = pa.concat_arrays([items.ids, items.skipped_ids])
+    return float(np.mean(np.asarray(pc.is_in(ids, value_set=known))))

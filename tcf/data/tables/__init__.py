@@ -1,0 +1,1 @@
+"""Large text and Parquet tables read in blocks of rows."""

@@ -1,0 +1,186 @@
+"""Delimited text (CSV, TSV, `a::b`, ...), plain or gzip, as blocks of columns; several threads parse, in order."""
+
+import csv
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.errors import ConfigError, DataError
+from tcf.common.threads import ahead
+from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.parse_records import Parsed, Refused, parse_block
+from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, raw_blocks
+from tcf.data.tables.source_file import Source, stamp_of
+from tcf.data.tables.table import Block, Unit, empty_block
+
+__all__ = ["TextTable", "in_threads"]
+
+_HEADER_BYTES = 1 << 20
+_MOST_THREADS = 4
+_AHEAD = 4  # blocks read, and blocks parsed, before they are asked for: what uses them does not do so evenly
+_From = TypeVar("_From")
+_To = TypeVar("_To")
+
+
+class TextTable:
+    """A text file with one record a row.
+
+    Rows that cannot be used are refused as `nul_byte`, `bad_utf8`, `wrong_columns` or `torn_quotes` (something follows
+    a closing quote). Blank lines at the end of the file are no rows; a blank line elsewhere is of `wrong_columns`.
+
+    Args:
+        path: the file.
+        form: how it is written.
+        block_bytes: text to parse at once.
+
+    Raises:
+        DataError: the file cannot be read, is empty or UTF-16, or its header is not one.
+    """
+
+    unit: Unit = "line"
+
+    def __init__(self, path: Path, form: TextForm, block_bytes: int = BLOCK_BYTES) -> None:
+        self.path, self._form, self._block_bytes = path, form, block_bytes
+        self._stamp = stamp_of(path)
+        with Source(path, self._stamp) as source:
+            header = _header_record(source, form)
+        self.columns = _names(header, form, path) if form.header is None else form.header
+        self._header_bytes = len(header) if form.header is None else 0
+        self._header_lines = header.count(b"\n") if form.header is None else 0
+        self._sha256: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the file on the disk, in hexadecimal, once all blocks have been read."""
+        if self._sha256 is None:
+            raise ValueError(f"{self.path}: the checksum is known once all blocks have been read")
+        return self._sha256
+
+    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[Block]:
+        """The rows, a block at a time; see `TableFile`."""
+        self._check_columns(columns)
+
+        def parse(raw: RawBlock) -> Parsed:
+            return parse_block(raw, self._form, self.columns, columns, self.path)
+
+        rows = _Numbered(self.path, self._header_lines + 1, bad, len(self.columns))
+        found = False
+        with Source(self.path, self._stamp) as source, closing(ahead(self._raw_blocks(source), _AHEAD)) as raw:
+            for parsed in in_threads(parse, raw):
+                block = rows.next_block(parsed)
+                if len(block):
+                    yield block
+                    found = True
+            self._sha256 = source.finish()
+        if rows.is_empty:
+            raise DataError(f"{self.path}: expected rows after the header, found none; check where it came from")
+        if not found:
+            yield empty_block(self.path, "line", columns)
+
+    def _raw_blocks(self, source: Source) -> Iterator[RawBlock]:
+        """The file's blocks without the header."""
+        begin = self._header_bytes
+        for raw in raw_blocks(source, self._form, self._block_bytes):
+            if begin:
+                ends = None if raw.ends is None else raw.ends[1:] - begin
+                raw, begin = RawBlock(raw.data[begin:], ends, raw.torn[raw.torn > 0] - 1, raw.unclosed), 0
+            if raw.data:
+                yield raw
+
+    def _check_columns(self, columns: Sequence[str]) -> None:
+        counts = Counter(self.columns)
+        for name in columns:
+            if counts[name] == 0:
+                raise ConfigError(f"{self.path} has no column {name}; it has {', '.join(self.columns)[:300]}")
+            if counts[name] > 1:
+                raise DataError(f"{self.path}:1: expected one column {name}, found {counts[name]}; rename one")
+
+
+class _Numbered:
+    """Gives the rows of one block after the other their line numbers, and refuses those that cannot be used."""
+
+    def __init__(self, path: Path, first_line: int, bad: BadRows, n_columns: int) -> None:
+        self._path, self._line, self._bad, self._n_columns = path, first_line, bad, n_columns
+        self._blank: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.is_empty = True
+
+    def next_block(self, parsed: Parsed) -> Block:
+        if parsed.unclosed is not None:
+            raise _unclosed(self._path, self._line, parsed.unclosed)
+        self._refuse_blank(parsed)
+        for refused in parsed.refused:
+            self._refuse(refused)
+        block = Block(self._path, "line", parsed.lines + self._line, parsed.columns)
+        self._line += parsed.n_lines
+        return block
+
+    def _refuse(self, refused: Refused) -> None:
+        self._bad.refuse(
+            refused.reason,
+            self._path,
+            refused.lines + self._line,
+            refused.expected,
+            lambda at: refused.found[at],
+            so_far=True,
+        )
+
+    def _refuse_blank(self, parsed: Parsed) -> None:
+        """Blank lines are refused as soon as a row comes after them."""
+        blank = np.append(self._blank, parsed.blank + self._line)
+        if parsed.last_line < 0:
+            self._blank = blank
+            return
+        self.is_empty = False
+        before = blank < parsed.last_line + self._line
+        expected = f"{self._n_columns} columns"
+        self._bad.refuse("wrong_columns", self._path, blank[before], expected, lambda at: "a blank line", so_far=True)
+        self._blank = blank[~before]
+
+
+def in_threads(work: Callable[[_From], _To], elements: Iterable[_From]) -> Iterator[_To]:
+    """The results of some work on elements, in their order, a few at a time worked on by threads."""
+    threads = max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0))))
+    with ThreadPoolExecutor(threads, thread_name_prefix="parse") as pool:
+        running: deque[Future[_To]] = deque()
+        for element in elements:
+            running.append(pool.submit(work, element))
+            if len(running) > threads + _AHEAD:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+
+def _header_record(source: Source, form: TextForm) -> bytes:
+    """The first record with its newline."""
+    begin = next(raw_blocks(source, form, _HEADER_BYTES))
+    if begin.unclosed is not None:
+        raise _unclosed(source.path, 1, begin.unclosed)
+    end = int(begin.record_ends[0]) + 1
+    return bytes(begin.data[:end])
+
+
+def _unclosed(path: Path, line: int, where: str) -> DataError:
+    return DataError(
+        f"{path}:{line}: expected a record with its quotes closed, found none from this line to {where}; close "
+        "the quote"
+    )
+
+
+def _names(header: bytes, form: TextForm, path: Path) -> tuple[str, ...]:
+    try:
+        text = header.decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}:1: expected a header in UTF-8, found other bytes; convert the file") from None
+    separator = form.separator.decode()
+    fields = next(csv.reader([text], delimiter=separator), []) if form.quoting else text.split(separator)
+    names = tuple(field.strip() for field in fields)
+    if not any(names) or "\0" in text:
+        raise DataError(f"{path}:1: expected a header with the names of columns, found {text[:80]!r}; add it")
+    return names

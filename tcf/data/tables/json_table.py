@@ -1,0 +1,216 @@
+"""JSON lines, one object a line, plain or gzip, as blocks of columns of strings; several threads parse, in order."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pa_json
+
+from tcf.common.errors import DataError
+from tcf.common.threads import ahead
+from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.csv_table import in_threads
+from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, newlines, raw_blocks
+from tcf.data.tables.source_file import Source, stamp_of
+from tcf.data.tables.table import Block, Unit, empty_block
+
+__all__ = ["JsonTable"]
+
+_FORM = TextForm(quoting=False)
+_FIRST_BYTES = 1 << 20
+_SHOWN = 80
+_BRACE = ord("{")
+
+
+class JsonTable:
+    """A file of JSON objects.
+
+    Numbers are written as in the file or, whole ones, without a point; lists of strings are joined by a space; what is
+    missing, null or an object is empty. Lines that cannot be used are refused as `bad_json`, `bad_utf8` or `nul_byte`.
+
+    Args:
+        path: the file.
+        numbers: columns that hold whole numbers; others are read fast if they hold strings.
+        decimals: columns that hold numbers with decimal places.
+        block_bytes: text to parse at once.
+
+    Attributes:
+        columns: the keys of the first object; others can be asked for.
+
+    Raises:
+        DataError: the file cannot be read or is empty, or its first line is no JSON object.
+    """
+
+    unit: Unit = "line"
+
+    def __init__(
+        self,
+        path: Path,
+        numbers: frozenset[str] = frozenset(),
+        block_bytes: int = BLOCK_BYTES,
+        *,
+        decimals: frozenset[str] = frozenset(),
+    ) -> None:
+        self.path, self._block_bytes = path, block_bytes
+        self._types = dict.fromkeys(numbers, pa.int64()) | dict.fromkeys(decimals, pa.float64())
+        self._stamp = stamp_of(path)
+        with Source(path, self._stamp) as source:
+            first = next(raw_blocks(source, _FORM, _FIRST_BYTES)).data.partition(b"\n")[0]
+        found = _object(bytes(first))
+        if found is None:
+            shown = first[:_SHOWN].decode("utf-8", "backslashreplace")
+            raise DataError(f"{path}:1: expected one JSON object a line, found {shown!r}; convert the file")
+        self.columns = tuple(found)
+        self._sha256: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the file on the disk, in hexadecimal, once all blocks have been read."""
+        if self._sha256 is None:
+            raise ValueError(f"{self.path}: the checksum is known once all blocks have been read")
+        return self._sha256
+
+    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[Block]:
+        """The rows, a block at a time; see `TableFile`. A column that no object has is empty."""
+
+        def parse(raw: RawBlock) -> _Parsed:
+            return _fast(raw.data, columns, self._types) or _slow(raw.data, columns)
+
+        line, blank, found = 1, np.zeros(0, np.int64), False
+        with Source(self.path, self._stamp) as source:
+            with closing(ahead(raw_blocks(source, _FORM, self._block_bytes), 1)) as raw:
+                for parsed in in_threads(parse, raw):
+                    blank = self._refuse(parsed, line, blank, bad)
+                    if len(parsed.lines):
+                        yield Block(self.path, "line", parsed.lines + line, parsed.columns)
+                        found = True
+                    line += parsed.n_lines
+            self._sha256 = source.finish()
+        if not found:
+            yield empty_block(self.path, "line", columns)
+
+    def _refuse(
+        self, parsed: "_Parsed", line: int, blank: npt.NDArray[np.int64], bad: BadRows
+    ) -> npt.NDArray[np.int64]:
+        """Refuse what is no row; returns the blank lines that may still turn out to end the file."""
+        for reason, expected in (("bad_json", "one JSON object a line"), ("bad_utf8", "UTF-8"), ("nul_byte", "text")):
+            wrong = [(at + line, text) for at, kind, text in parsed.wrong if kind == reason]
+            if reason == "bad_json" and parsed.n_filled:
+                wrong = [(int(at), "a blank line") for at in blank] + wrong
+            lines = np.array([at for at, _ in wrong], np.int64)
+            texts = [text for _, text in wrong]
+            bad.refuse(reason, self.path, lines, expected, lambda at, texts=texts: texts[at], so_far=True)  # type: ignore[misc]
+        trailing = np.arange(parsed.n_filled, parsed.n_lines) + line
+        return trailing if parsed.n_filled else np.append(blank, trailing)
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A block's rows.
+
+    Attributes:
+        columns: (n_rows,) each.
+        lines: (n_rows,) lines before each in the block.
+        wrong: lines before each line that is no row, the reason, and what it is.
+        n_lines: lines of the block.
+        n_filled: lines up to the last one that is not blank.
+    """
+
+    columns: "Mapping[str, pa.LargeStringArray]"
+    lines: npt.NDArray[np.int64]
+    wrong: Sequence[tuple[int, str, str]]
+    n_lines: int
+    n_filled: int
+
+
+def _fast(data: bytes | bytearray, columns: Sequence[str], known: "Mapping[str, pa.DataType]") -> _Parsed | None:
+    """By Arrow; None where a line is not as it should be, or a value is of another type."""
+    n_lines = data.count(b"\n")
+    if not _all_objects(data) or b"\\u0000" in data or b"\0" in data:
+        return None
+    types = {name: known.get(name, pa.large_string()) for name in columns}
+    read = pa_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
+    parse = pa_json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore")
+    try:
+        table = pa_json.read_json(pa.py_buffer(data), read_options=read, parse_options=parse)
+        arrays = {name: _plain(table[name]) for name in columns}
+    except pa.ArrowInvalid:
+        return None
+    return _Parsed(arrays, np.arange(n_lines), (), n_lines, n_lines) if len(table) == n_lines else None
+
+
+def _all_objects(data: bytes | bytearray) -> bool:
+    """Whether every line begins as an object does; Arrow takes `null` for one, and crashes where it comes first."""
+    if not data:
+        return False
+    content = np.frombuffer(data, np.uint8)
+    starts = np.append(0, newlines(data)[:-1] + 1)
+    return bool((content[starts] == _BRACE).all())
+
+
+def _plain(column: "pa.ChunkedArray") -> "pa.LargeStringArray":
+    strings = column.cast(pa.large_string()).combine_chunks()
+    strings.validate(full=True)
+    return pc.utf8_trim_whitespace(pc.fill_null(strings, ""))
+
+
+def _slow(data: bytes | bytearray, columns: Sequence[str]) -> _Parsed:
+    """Line by line, which tells what is wrong with each."""
+    lines = bytes(data).split(b"\n")[:-1]
+    values: dict[str, list[str]] = {name: [] for name in columns}
+    kept, wrong, n_filled = list[int](), list[tuple[int, str, str]](), 0
+    filled = [at for at, line in enumerate(lines) if line.strip()]
+    n_filled = filled[-1] + 1 if filled else 0
+    for at, line in enumerate(lines[:n_filled]):
+        found = _object(line)
+        row = None if found is None else [_spelled(found.get(name)) for name in columns]
+        reason = _what_is_wrong(line, row)
+        if row is None or reason is not None:
+            shown = line[:_SHOWN].decode("utf-8", "backslashreplace")
+            wrong.append((at, reason or "bad_json", repr(shown) if line.strip() else "a blank line"))
+            continue
+        kept.append(at)
+        for name, value in zip(columns, row, strict=True):
+            values[name].append(value)
+    arrays = {name: pa.array(strings, pa.large_string()) for name, strings in values.items()}
+    return _Parsed(arrays, np.array(kept, np.int64), wrong, len(lines), n_filled)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _what_is_wrong(line: bytes, row: Sequence[str] | None) -> str | None:
+    try:
+        line.decode()
+        "".join(row or ()).encode()
+    except UnicodeError:
+        return "bad_utf8"
+    if row is None:
+        return "bad_json"
+    return "nul_byte" if any("\0" in value for value in row) else None
+
+
+def _spelled(value: Any) -> str:
+    match value:
+        case str():
+            return value.strip()
+        case bool() | None | dict():
+            return ""
+        case float() if value.is_integer():
+            return str(int(value))
+        case int() | float():
+            return str(value)
+        case _:
+            return " ".join(spelled for spelled in map(_spelled, value) if spelled)

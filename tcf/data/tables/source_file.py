@@ -1,0 +1,152 @@
+"""The bytes of a raw file, a piece at a time: gzip undone, the checksum taken on the way, changes noticed.
+
+What is read is what was there when the file was opened. A file that grows or changes meanwhile is refused, because
+another process is still writing it.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from tcf.common.errors import DataError
+
+__all__ = ["Source", "Stamp", "changed", "stamp_of"]
+
+Stamp = tuple[int, int, int]
+_GZIP = b"\x1f\x8b"
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Size, time of change and inode of a file: what tells whether it is still the same.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def changed(path: Path) -> DataError:
+    """What to raise where a file is not what it was."""
+    return DataError(
+        f"{path}: expected a file that stays as it is, found one that changed while it was read; another process is "
+        "writing it: wait for that one, then run this again"
+    )
+
+
+class Source:
+    """A context manager that reads a file once, from its begin to its end.
+
+    Args:
+        path: the file; gzip is known by its first bytes, whatever the name.
+        stamp: what the file was when it was looked at before; what it is now, if not given.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+
+    def __init__(self, path: Path, stamp: Stamp | None = None) -> None:
+        self.path = path
+        self._stamp = stamp if stamp is not None else stamp_of(path)
+        try:
+            self._raw = path.open("rb", buffering=0)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        self._hashed = _Hashed(self._raw)
+        self._buffered = io.BufferedReader(self._hashed, 1 << 20)
+        zipped = self._buffered.peek(2)[:2] == _GZIP
+        self._stream: BinaryIO = gzip.GzipFile(fileobj=self._buffered) if zipped else self._buffered  # type: ignore[assignment]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._raw.close()
+
+    def read(self, size: int, before: bytes = b"") -> bytearray:
+        """The next `size` bytes; fewer at the end alone, none after it.
+
+        Args:
+            size: how many.
+            before: bytes to put before them.
+
+        Raises:
+            DataError: the file cannot be read, is no whole gzip file, or has changed.
+        """
+        data = bytearray(len(before) + size)
+        data[: len(before)] = before
+        try:
+            with memoryview(data) as view:
+                count = self._fill(view[len(before) :])
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            # A file that is still being written looks like a damaged one.
+            self._check_unchanged()
+            raise DataError(
+                f"{self.path}: expected a whole gzip file, found a damaged or truncated one ({error}); get it again"
+            ) from None
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+        del data[len(before) + count :]
+        return data
+
+    def _fill(self, view: memoryview) -> int:
+        """Read until the view is full or the end is reached; returns the number of bytes."""
+        done = 0
+        with view:
+            while done < len(view):
+                with view[done:] as left:
+                    count = self._stream.readinto(left)  # type: ignore[attr-defined]
+                if not count:
+                    break
+                done += count
+        return done
+
+    def finish(self) -> str:
+        """Sha256 of the file as it is on the disk, in hexadecimal, once all of it has been read.
+
+        Raises:
+            DataError: the file has changed since it was opened.
+        """
+        # Of gzip there may be bytes after the last member that was asked for.
+        while self._buffered.read(1 << 20):
+            pass
+        self._check_unchanged()
+        return self._hashed.digest.hexdigest()
+
+    def _check_unchanged(self) -> None:
+        now = os.fstat(self._raw.fileno())
+        if (now.st_size, now.st_mtime_ns, now.st_ino) != self._stamp or stamp_of(self.path) != self._stamp:
+            raise changed(self.path)
+
+
+class _Hashed(io.RawIOBase):
+    """A raw file whose bytes go into a checksum as they are read."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self.digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        count = self._raw.readinto(buffer) or 0
+        self.digest.update(memoryview(buffer)[:count])
+        return count
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder")

@@ -1,0 +1,1 @@
+"""Published weights in other formats, written as a model folder."""

@@ -1,0 +1,115 @@
+"""`tcf convert`: a checkpoint in a form of its own becomes a model folder in Hugging Face layout, once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcf.common.errors import ConfigError, ModelError
+from tcf.common.files import check_destination, is_published, publishing, refuse_occupied, remove_leftovers
+from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, sha256_file
+from tcf.encoders.convert.gguf_model import write_gguf_model
+from tcf.encoders.convert.opt_tokenizer import tokenizer_files
+from tcf.encoders.convert.raw_model import check_room, open_raw, raw_digests, working, write_raw_model
+from tcf.encoders.convert.recognise import Layout, recognise
+
+__all__ = ["CONVERTED", "Converted", "convert"]
+
+CONVERTED = Format(
+    name="tcf-model",
+    version=1,
+    error=ModelError,
+    made_by="tcf convert",
+    required={"inputs.source": str, "config.kind": str, "facts.dtype": str, "facts.parameters": int},
+)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A model folder that a checkpoint was converted to.
+
+    Attributes:
+        folder: where it is.
+        dtype: the type its weights are stored in: float32, float16 or bfloat16.
+        parameters: how many numbers the model has learned.
+        made: whether this call made it; otherwise it was there already.
+    """
+
+    folder: Path
+    dtype: str
+    parameters: int
+    made: bool
+
+
+def convert(source: Path, out: Path, *, tokenizer: Path | None = None) -> Converted:
+    """Convert a checkpoint to a model folder, or find that this was done already.
+
+    Args:
+        source: a GGUF file or a folder that holds exactly one, or raw weights of OPT: metaseq's model-parallel files
+            (resharded or as they were handed out), one NumPy file a tensor, or Hugging Face `.bin` files.
+        out: the folder to make.
+        tokenizer: a folder with the tokenizer of raw weights; None: it lies beside them.
+
+    Raises:
+        ConfigError: a tokenizer is given with a GGUF file, which has its own.
+        ModelError: the source is no such thing, is damaged, or holds a model that cannot be converted whole; or `out`
+            was made from another one.
+        RunError: something else is at `out`, it cannot be written, or another process is at work on it.
+    """
+    layout = recognise(source)
+    if layout.kind == "gguf":
+        if tokenizer is not None:
+            raise ConfigError(f"--tokenizer: expected with raw weights of OPT only, found {source}, which has its own")
+        return _convert_gguf(layout.files[0], out)
+    return _convert_raw(source, layout, out, tokenizer)
+
+
+def _convert_gguf(file: Path, out: Path) -> Converted:
+    asked = {"source": sha256_file(file)}
+    if is_published(out):
+        return _converted(out, asked, made=False)
+    refuse_occupied(out)
+    check_destination(out)
+    remove_leftovers(out.parent, out.name)
+    # Two processes may convert at once, at a model's first use: the one that is later takes what the other made.
+    with publishing(out, duplicate_is_harmless=True) as staging:
+        facts = write_gguf_model(file, staging)
+        seal(staging, CONVERTED, inputs=asked, config={"kind": "gguf"}, facts=facts)
+    return _converted(out, asked, made=True)
+
+
+def _convert_raw(source: Path, layout: Layout, out: Path, tokenizer: Path | None) -> Converted:
+    """Convert raw weights in a folder beside `out`, where an interrupted conversion is gone on with."""
+    there = is_published(out)
+    if not there:
+        refuse_occupied(out)
+        check_destination(out)
+        remove_leftovers(out.parent, out.name)
+        model = open_raw(source, layout, tokenizer)  # before the checksums, which take long: is it a whole model?
+        check_room(model, out)
+    asked = raw_digests(layout, tokenizer_files(source, tokenizer))
+    if there:
+        return _converted(out, asked, made=False)
+    with working(out, asked) as work:
+        write_raw_model(model, work)
+        seal(work, CONVERTED, inputs=asked, config={"kind": layout.kind}, facts=model.facts)
+        with publishing(out) as staging:
+            staging.rmdir()
+            work.rename(staging)
+    return _converted(out, asked, made=True)
+
+
+def _converted(out: Path, asked: dict[str, str], *, made: bool) -> Converted:
+    """What is at `out`, if it is the model asked for."""
+    manifest = read_manifest(out, CONVERTED)
+    other = differences(manifest.inputs, asked)
+    if other:
+        raise ModelError(f"{out}: holds the model of another file ({other}); name another folder, or remove this one")
+    _check_sizes(out, manifest)
+    return Converted(out, manifest.facts["dtype"], manifest.facts["parameters"], made)
+
+
+def _check_sizes(out: Path, manifest: Manifest) -> None:
+    for name, entry in manifest.files.items():
+        found = (out / name).stat().st_size if (out / name).is_file() else None
+        if found != entry["bytes"]:
+            state = "nothing" if found is None else f"{found} bytes"
+            raise ModelError(f"{out / name}: expected {entry['bytes']} bytes, found {state}; {CONVERTED.remedy(out)}")

@@ -1,0 +1,169 @@
+"""The geometry of an OPT model, found from the shapes of its tensors, and the tensors that such a model must have."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from tcf.common.errors import ModelError
+from tcf.encoders.convert.file_ranges import Pieces
+from tcf.encoders.folder.opt_sizes import OPT_SIZES, OptSize
+from tcf.encoders.folder.weight_files import read_json
+
+__all__ = ["check_tensors", "settings_of"]
+
+_OFFSET = 2  # position 0 is row 2: transformers 5.23, models/opt/modeling_opt.py, OPTLearnedPositionalEmbedding
+# The entries of config.json that shapes tell.
+_TOLD = (
+    "vocab_size",
+    "word_embed_proj_dim",
+    "max_position_embeddings",
+    "hidden_size",
+    "num_hidden_layers",
+    "ffn_dim",
+)
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+_Some = TypeVar("_Some", bound=_Shaped)
+
+
+def settings_of(source: Path, weights: Mapping[str, Pieces]) -> dict[str, Any]:
+    """The entries of `config.json`: of the published size that has these shapes, or of the source's own `config.json`.
+
+    Args:
+        source: where the weights come from.
+        weights: the model's tensors.
+
+    Raises:
+        ModelError: it is none of the nine sizes and there is no `config.json`, or that says otherwise.
+    """
+    found = _told_by_shapes(source, weights)
+    file = (source if source.is_dir() else source.parent) / "config.json"
+    if file.is_file():
+        return _checked(file, found)
+    for size in OPT_SIZES:
+        if all(size.settings[key] == found[key] for key in _TOLD):
+            return size.settings
+    raise ModelError(
+        f"{source}: expected one of the nine sizes of OPT, found {_listed(found)}{_nearest(found)}; fetch what is "
+        "missing or, for another model of this kind, put its config.json beside the weights"
+    )
+
+
+def check_tensors(source: Path, settings: Mapping[str, Any], weights: Mapping[str, _Some]) -> dict[str, _Some]:
+    """Check that all tensors of a model are there, none besides, and each in its shape.
+
+    Returns:
+        The tensors in the order in which the model uses them.
+
+    Raises:
+        ModelError: naming the first that is not so.
+    """
+    expected = dict(_expected(settings))
+    lacking = [name for name in expected if name not in weights]
+    if lacking:
+        raise ModelError(
+            f"{source}: lacks {len(lacking)} of {len(expected)} tensors, among them {lacking[0]}; fetch it anew"
+        )
+    more = sorted(weights.keys() - expected.keys())
+    if more:
+        raise ModelError(
+            f"{source}: expected the {len(expected)} tensors of OPT, found {len(more)} more, among them {more[0]}; "
+            "this is no OPT checkpoint, or of another variant"
+        )
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            raise ModelError(f"{source}: expected {name} of shape {shape}, found {weights[name].shape}; fetch it anew")
+    return {name: weights[name] for name in expected}
+
+
+def _told_by_shapes(source: Path, weights: Mapping[str, Pieces]) -> dict[str, int]:
+    vocabulary, embedding = _shape(source, weights, "decoder.embed_tokens.weight")
+    positions, width = _shape(source, weights, "decoder.embed_positions.weight")
+    hidden, _ = _shape(source, weights, "decoder.layers.0.fc1.weight")
+    numbers = [int(matched[1]) for name in weights if (matched := re.match(r"decoder\.layers\.(\d+)\.", name))]
+    values = (vocabulary, embedding, positions - _OFFSET, width, 1 + max(numbers), hidden)
+    return dict(zip(_TOLD, values, strict=True))
+
+
+def _shape(source: Path, weights: Mapping[str, Pieces], name: str) -> tuple[int, int]:
+    if name not in weights:
+        raise ModelError(f"{source}: expected OPT's tensors, found no {name}; this is no OPT checkpoint, or not all")
+    shape = weights[name].shape
+    if len(shape) != 2:
+        raise ModelError(f"{source}: expected a matrix {name}, found shape {shape}; fetch it anew")
+    return shape[0], shape[1]
+
+
+def _checked(file: Path, found: Mapping[str, int]) -> dict[str, Any]:
+    """A source's own settings, if they are OPT's and say what the shapes say."""
+    settings = read_json(file)
+    if settings.get("model_type") != "opt":
+        raise ModelError(f"{file}: expected model_type 'opt', found {settings.get('model_type')!r}; remove the file")
+    settings.setdefault("word_embed_proj_dim", settings.get("hidden_size"))
+    for key in _TOLD:
+        if settings.get(key) != found[key]:
+            raise ModelError(
+                f"{file}: expected {key} {found[key]}, as the weights have it, found {settings.get(key)!r}; it belongs "
+                "to another model, or a part of the weights is missing"
+            )
+    heads = settings.get("num_attention_heads")
+    if type(heads) is not int or heads < 1 or found["hidden_size"] % heads:
+        raise ModelError(f"{file}: expected num_attention_heads that divide {found['hidden_size']}, found {heads!r}")
+    return {"do_layer_norm_before": True, **settings}
+
+
+def _listed(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in found.items())
+
+
+def _nearest(found: Mapping[str, int]) -> str:
+    """Which size is meant, if all but one or two of its numbers are there."""
+
+    def shared(size: OptSize) -> int:
+        return sum(size.settings[key] == found[key] for key in _TOLD)
+
+    nearest = max(OPT_SIZES, key=shared)
+    if shared(nearest) < len(_TOLD) - 2:
+        return ""
+    other = [key for key in _TOLD if nearest.settings[key] != found[key]]
+    return f" (opt-{nearest.name} has {', '.join(f'{key} {nearest.settings[key]}' for key in other)})"
+
+
+def _expected(settings: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of a model's tensors, in the order in which it uses them.
+
+    As transformers 5.23, models/opt/modeling_opt.py, OPTDecoder, makes them; a model with its norms after the blocks
+    has none at the end.
+    """
+    width, embedding = settings["hidden_size"], settings["word_embed_proj_dim"]
+    yield "decoder.embed_tokens.weight", (settings["vocab_size"], embedding)
+    yield "decoder.embed_positions.weight", (settings["max_position_embeddings"] + _OFFSET, width)
+    if embedding != width:
+        yield "decoder.project_in.weight", (width, embedding)
+    for number in range(settings["num_hidden_layers"]):
+        yield from _block(f"decoder.layers.{number}", width, settings["ffn_dim"])
+    if settings["do_layer_norm_before"] and not settings.get("_remove_final_layer_norm", False):
+        yield "decoder.final_layer_norm.weight", (width,)
+        yield "decoder.final_layer_norm.bias", (width,)
+    if embedding != width:
+        yield "decoder.project_out.weight", (embedding, width)
+
+
+def _block(prefix: str, width: int, hidden: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name in ("self_attn.k_proj", "self_attn.v_proj", "self_attn.q_proj", "self_attn.out_proj"):
+        yield f"{prefix}.{name}.weight", (width, width)
+        yield f"{prefix}.{name}.bias", (width,)
+    yield f"{prefix}.self_attn_layer_norm.weight", (width,)
+    yield f"{prefix}.self_attn_layer_norm.bias", (width,)
+    yield f"{prefix}.fc1.weight", (hidden, width)
+    yield f"{prefix}.fc1.bias", (hidden,)
+    yield f"{prefix}.fc2.weight", (width, hidden)
+    yield f"{prefix}.fc2.bias", (width,)
+    yield f"{prefix}.final_layer_norm.weight", (width,)
+    yield f"{prefix}.final_layer_norm.bias", (width,)

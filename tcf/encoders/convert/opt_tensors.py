@@ -1,0 +1,209 @@
+"""OPT's tensors of raw weights become those of a model folder: names, fused projections, model-parallel parts.
+
+What is done with each tensor follows the published converters:
+
+- [glue] facebookresearch/metaseq at 0bfc07b, metaseq/distributed/stitch_fsdp_ckpt.py
+- [hf] huggingface/transformers 4.40.0,
+  src/transformers/models/opt/convert_opt_original_pytorch_checkpoint_to_pytorch.py
+- [flexgen] FlexGen 0.1.8, flexgen/opt_config.py
+- [reshard] facebookresearch/metaseq at 39976ff, metaseq/scripts/reshard_mp.py
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tcf.common.errors import ModelError
+from tcf.encoders.convert.file_ranges import Pieces, StoredTensor, are_equal, joined, largest_difference
+from tcf.encoders.convert.raw_parts import Part, RawParts
+
+__all__ = ["Glued", "Spread", "glue"]
+
+# [hf] lines 46-51; [flexgen] lines 164 and 246 name the final norm as metaseq does.
+_RENAMED = (
+    (re.compile(r"^model\."), ""),
+    (re.compile(r"^decoder\.project_(in|out)_dim\."), r"decoder.project_\1."),
+    (re.compile(r"^decoder\.layer_norm\."), "decoder.final_layer_norm."),
+)
+# [hf] lines 38-41 drops the first kind of name and the tied head; [glue] lines 333-341 has `_float_tensor` for
+# positions that are not learned.
+_NO_WEIGHTS = re.compile(r"(decoder\.)?version|.*\._float_tensor")
+# The head has the embedding's numbers: metaseq at 03748bf, metaseq/models/transformer_decoder.py, TransformerDecoder,
+# `self.output_projection.weight = self.embed_tokens.weight`; [flexgen] lines 251-254 copies them to lm_head.weight.
+_TIED = ("decoder.output_projection.weight", "lm_head.weight")
+_EMBEDDING = "decoder.embed_tokens.weight"
+_TYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far copies of tensors that all model-parallel parts should share lie apart.
+
+    Attributes:
+        tensors: how many differ.
+        name: the one that differs most.
+        difference: by how much at most.
+    """
+
+    tensors: int = 0
+    name: str = ""
+    difference: float = 0.0
+
+
+@dataclass(frozen=True)
+class Glued:
+    """The tensors of a whole model.
+
+    Attributes:
+        weights: by the names of a model folder, less the leading `model.`.
+        left_out: names in the source that are no weights of their own, with the reason.
+        spread: what parts disagree on; the first part's is taken, as metaseq does ([glue] lines 265-275 and 291-293).
+    """
+
+    weights: Mapping[str, Pieces]
+    left_out: Mapping[str, str]
+    spread: Spread
+
+
+def glue(raw: RawParts) -> Glued:
+    """Put the tensors of all parts together; only those that parts share, or that are tied, are read.
+
+    Args:
+        raw: the tensors of each model-parallel part.
+
+    Raises:
+        ModelError: a part lacks a tensor, has another shape or type, or a head of its own.
+    """
+    named = [_renamed(part) for part in raw.parts]
+    _check_alike(named)
+    weights: dict[str, Pieces] = {}
+    left_out = dict.fromkeys(raw.beside, "no part of the model")
+    shared: dict[str, list[StoredTensor]] = {}
+    for name in named[0]:
+        tensors = [part[name] for part in named]
+        if _NO_WEIGHTS.fullmatch(name):
+            left_out[name] = "no weight"
+        elif name in _TIED:
+            _check_tied(name, tensors, [part.get(_EMBEDDING) for part in named])
+            left_out[name] = f"the numbers of {_EMBEDDING}"
+        else:
+            weights.update(_placed(name, tensors))
+            if _is_shared(name) and len(tensors) > 1:
+                shared[name] = tensors
+    return Glued(weights, left_out, _spread(shared))
+
+
+def _renamed(part: Part) -> Part:
+    named: Part = {}
+    for old, tensor in part.items():
+        name = old
+        for pattern, new in _RENAMED:
+            name = pattern.sub(new, name)
+        if name in named:
+            raise ModelError(f"{tensor.files[0]}: expected {name} once, found it as {old} too; remove one of them")
+        named[name] = tensor
+    return named
+
+
+def _check_alike(parts: Sequence[Part]) -> None:
+    """Refuse parts that have not the same tensors in the same shapes: model-parallel parts are all of one size."""
+    first = parts[0]
+    for number, part in enumerate(parts):
+        for name in sorted(first.keys() ^ part.keys()):
+            lacking = number if name in first else 0
+            raise ModelError(f"part {lacking}: expected {name}, which other parts have, found none; fetch it anew")
+        for name, tensor in part.items():
+            if tensor.shape != first[name].shape or tensor.dtype != first[name].dtype:
+                raise ModelError(
+                    f"{tensor.files[0]}: expected {name} as in part 0, {first[name].shape} of {first[name].dtype}, "
+                    f"found {tensor.shape} of {tensor.dtype}; fetch the parts of one checkpoint"
+                )
+            if tensor.dtype not in _TYPES and not _NO_WEIGHTS.fullmatch(name):
+                raise ModelError(f"{tensor.files[0]}: expected {name} of 16 or 32 bits, found {tensor.dtype}")
+
+
+def _placed(name: str, tensors: Sequence[StoredTensor]) -> Iterator[tuple[str, Pieces]]:
+    """The weights that a tensor of all parts becomes."""
+    match _owner(name), name.rpartition(".")[2]:
+        case "qkv_proj", _:
+            yield from _taken_apart(name, tensors)
+        # Column-parallel: rows of weight and bias, [glue] lines 312-320; vocabulary: lines 331-332, with the
+        # rows that fill it up to a multiple of 8, which published models have too: 50,265 become 50,272 (metaseq at
+        # 21b2019, metaseq/tasks/language_modeling.py, `self.dictionary.pad_to_multiple_(8)`).
+        case "q_proj" | "k_proj" | "v_proj" | "fc1" | "embed_tokens", _:
+            yield name, Pieces(tuple(tensors))
+        # Row-parallel: columns of the weight, [glue] lines 327-330. Its bias is each part's: lines 323-326.
+        case "out_proj" | "fc2", "weight":
+            yield name, Pieces(tuple(tensors), axis=1)
+        case _:
+            yield name, Pieces((tensors[0],))
+
+
+def _is_shared(name: str) -> bool:
+    """Whether every part has all of a tensor: norms, positions, projections and biases of row-parallel layers."""
+    match _owner(name), name.rpartition(".")[2]:
+        case "qkv_proj" | "q_proj" | "k_proj" | "v_proj" | "fc1" | "embed_tokens", _:
+            return False
+        case "out_proj" | "fc2", "weight":
+            return False
+        case _:
+            return True
+
+
+def _owner(name: str) -> str:
+    """The layer that a tensor belongs to, such as `fc1` of `decoder.layers.0.fc1.bias`."""
+    return name.split(".")[-2] if "." in name else ""
+
+
+def _taken_apart(name: str, tensors: Sequence[StoredTensor]) -> Iterator[tuple[str, Pieces]]:
+    """Keys, values and queries of a fused projection.
+
+    Each part's rows are its keys, then its values, then its queries: [glue] lines 193-200 (`k, v, q = torch.split`);
+    metaseq at 02dd7a8, metaseq/model_parallel/modules/multihead_attention.py, `k, v, q = split_tensor_along_last_dim`;
+    [hf] lines 66-74.
+    """
+    rows = tensors[0].shape[0]
+    if rows % 3:
+        raise ModelError(f"{tensors[0].files[0]}: expected {name} of keys, values and queries, found {rows} rows")
+    for place, one in enumerate("kvq"):
+        third = slice(place * rows // 3, (place + 1) * rows // 3)
+        yield (
+            name.replace("qkv_proj", f"{one}_proj"),
+            Pieces(tuple(tensor.rows(third.start, third.stop) for tensor in tensors)),
+        )
+
+
+def _check_tied(name: str, heads: Sequence[StoredTensor], embeddings: Sequence[StoredTensor | None]) -> None:
+    """Refuse a head that is not the embedding.
+
+    Parts may also have a range of its rows each: [reshard] gives every new part the head of the last old one
+    (`unsharded_dict[key] = value` for `output_projection`).
+    """
+    there = [embedding for embedding in embeddings if embedding is not None]
+    whole = joined(there) if there else None
+    if whole is None or not (are_equal(joined(heads), whole) or all(_is_range(head, whole) for head in heads)):
+        raise ModelError(
+            f"{heads[0].files[0]}: expected {name} to hold the numbers of {_EMBEDDING}, as in OPT, found others; "
+            "this is no OPT checkpoint"
+        )
+
+
+def _is_range(head: StoredTensor, embedding: StoredTensor) -> bool:
+    """Whether a head is one of the equal ranges of rows that an embedding has."""
+    n_rows, total = head.shape[0], embedding.shape[0]
+    return n_rows > 0 and any(
+        are_equal(head, embedding.rows(start, start + n_rows)) for start in range(0, total - n_rows + 1, n_rows)
+    )
+
+
+def _spread(shared: Mapping[str, Sequence[StoredTensor]]) -> Spread:
+    differences = {
+        name: max(largest_difference(tensors[0], other) for other in tensors[1:]) for name, tensors in shared.items()
+    }
+    differing = {name: difference for name, difference in differences.items() if difference != 0}
+    if not differing:
+        return Spread()
+    name = max(differing, key=lambda key: differing[key])
+    return Spread(len(differing), name, differing[name])

@@ -1,0 +1,203 @@
+"""The tensors of raw weights by name, as the files of each published form have them. Nothing but headers is read."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tcf.common.errors import ModelError
+from tcf.encoders.convert.file_ranges import StoredTensor, Stretch, joined
+from tcf.encoders.convert.recognise import Layout
+from tcf.encoders.convert.torch_pickles import read_torch_file
+
+__all__ = ["Part", "RawParts", "read_parts"]
+
+Part = dict[str, StoredTensor]
+Shards = Sequence[tuple[Path, Part, Mapping[str, Any]]]
+
+_NUMPY_TYPES = {"<f2": torch.float16, "<f4": torch.float32}
+_FETCH = "fetch it anew"
+
+
+@dataclass(frozen=True)
+class RawParts:
+    """What raw weights hold.
+
+    Attributes:
+        parts: the tensors of each model-parallel part; a form without parts has one.
+        beside: names of tensors that lie in the files beside the model, such as those of an optimizer.
+    """
+
+    parts: tuple[Part, ...]
+    beside: tuple[str, ...] = ()
+
+
+def read_parts(layout: Layout) -> RawParts:
+    """The tensors of raw weights by their names.
+
+    Raises:
+        ModelError: a file is damaged, holds something else, or says not what its flattened numbers are.
+    """
+    if layout.kind == "numpy":
+        return RawParts(({file.name: _numpy_tensor(file) for file in layout.files},))
+    contents = [[(file, read_torch_file(file)) for file in files] for files in layout.parts]
+    parts = tuple(_part(files) for files in contents)
+    return RawParts(parts, tuple(dict.fromkeys(name for files in contents for _, it in files for name in _beside(it))))
+
+
+def _state(content: Any, file: Path) -> Part:
+    """The tensors of a checkpoint: under `model` in metaseq's files, else the content itself.
+
+    huggingface/transformers 4.40.0, src/transformers/models/opt/convert_opt_original_pytorch_checkpoint_to_pytorch.py,
+    lines 33-35.
+    """
+    state = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not any(isinstance(value, StoredTensor) for value in state.values()):
+        raise ModelError(f"{file}: expected tensors by name, at the top or under 'model', found none; {_FETCH}")
+    return {str(name): value for name, value in state.items() if isinstance(value, StoredTensor)}
+
+
+def _merged(states: Sequence[tuple[Path, Part]]) -> Part:
+    merged: Part = {}
+    for file, state in states:
+        twice = sorted(merged.keys() & state.keys())
+        if twice:
+            raise ModelError(f"{file}: expected each tensor in one file, found {twice[0]} again; remove the other copy")
+        merged.update(state)
+    return merged
+
+
+def _beside(content: Any) -> Iterator[str]:
+    """Names of the tensors beside the model's, by their places in the file."""
+    if isinstance(content, dict) and "model" in content:
+        yield from (name for key, value in content.items() if key != "model" for name in _names(value, str(key)))
+
+
+def _names(value: Any, place: str) -> Iterator[str]:
+    match value:
+        case StoredTensor():
+            yield place
+        case dict():
+            yield from (name for key, entry in value.items() for name in _names(entry, f"{place}.{key}"))
+        case list() | tuple():
+            yield from (name for number, entry in enumerate(value) for name in _names(entry, f"{place}.{number}"))
+
+
+def _part(contents: Sequence[tuple[Path, Any]]) -> Part:
+    """The tensors of a model-parallel part's files."""
+    states = [(file, _state(content, file)) for file, content in contents]
+    if not any("flat_param" in name for name in states[0][1]):
+        return _merged(states)
+    return _unflattened(
+        [(file, state, _metadata(content, file)) for (file, state), (_, content) in zip(states, contents, strict=True)]
+    )
+
+
+def _metadata(content: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+    """What a file says of its flattened numbers: `param_metadata` and `buffer_names`.
+
+    The keys are those of facebookresearch/fairscale 0.4.13, fairscale/nn/data_parallel/fully_sharded_data_parallel.py,
+    lines 2117-2158.
+    """
+    found = content.get("shard_metadata")
+    if not isinstance(found, dict) or not found.get("param_metadata"):
+        # metaseq at 13351b2, metaseq/scripts/reshard_mp.py, reshard_mp, drops them: state.pop("shard_metadata").
+        raise ModelError(
+            f"{file}: expected shard_metadata, which says what its flattened numbers are, found none; name the folder "
+            "of the files that it was made from (checkpoint_last-model_part-N-shardM.pt), which have it, or take "
+            "facebook/opt-... from Hugging Face, where all sizes but 175b are"
+        )
+    return found
+
+
+def _unflattened(shards: Shards) -> Part:
+    """The tensors that flattened parameters, spread over shards, are made of.
+
+    The padding of each shard goes, the rest is one vector, which is cut in the order of the names: fairscale 0.4.13,
+    fully_sharded_data_parallel.py, lines 2204-2226; shared parameters and buffers: lines 2228-2240.
+    """
+    found: Part = {}
+    used: set[str] = set()
+    try:
+        for number, owner in enumerate(shards[0][2]["param_metadata"]):
+            for name, entry in owner["params"].items():
+                used.add(_below(owner["fsdp_path"], name))
+                whole = _whole(shards, number, name)
+                found.update(_cut_up(whole, entry, owner["fsdp_path"], shards[0][0]))
+        for owner in shards[0][2]["param_metadata"]:
+            found.update({copy: found[original] for original, copy in owner.get("shared_param_info", ())})
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise ModelError(
+            f"{shards[0][0]}: expected shard_metadata as fairscale writes them, found others ({error!r}); {_FETCH}"
+        ) from None
+    return {**_buffers(shards, used), **found}
+
+
+def _buffers(shards: Shards, used: set[str]) -> Part:
+    """The tensors that are whole in every shard: the first shard's."""
+    buffers = {name: tensor for name, tensor in shards[0][1].items() if name not in used}
+    for file, state, _ in shards:
+        for name in sorted(state.keys() - used):
+            if "flat_param" in name or name not in buffers:
+                raise ModelError(f"{file}: expected {name} in the shard_metadata, found no word of it; {_FETCH}")
+    return buffers
+
+
+def _whole(shards: Shards, number: int, name: str) -> StoredTensor:
+    """A flattened parameter, without the padding, of all shards that hold a stretch of it."""
+    owner = shards[0][2]["param_metadata"][number]
+    key = _below(owner["fsdp_path"], name)
+    unpadded = []
+    for file, state, metadata in shards[:1] if owner.get("no_broadcast_optim_state") else shards:
+        if key not in state:
+            raise ModelError(f"{file}: expected {key}, which its shard_metadata names, found none; {_FETCH}")
+        padding = metadata["param_metadata"][number]["params"][name]["padding"]
+        unpadded.append(state[key].cut(0, (state[key].count - padding,)))
+    return joined(unpadded)
+
+
+def _cut_up(whole: StoredTensor, entry: Mapping[str, Any], path: str, file: Path) -> Iterator[tuple[str, StoredTensor]]:
+    shapes = [tuple(shape) for shape in entry["shapes"]]
+    if [math.prod(shape) for shape in shapes] != list(entry["numels"]) or sum(entry["numels"]) != whole.count:
+        raise ModelError(
+            f"{file}: expected {sum(entry['numels'])} flattened numbers from {_below(path, entry['names'][0])} on, "
+            f"found {whole.count} in all shards; fetch the shards anew"
+        )
+    start = 0
+    for name, shape in zip(entry["names"], shapes, strict=True):
+        yield _below(path, name), whole.cut(start, shape)
+        start += math.prod(shape)
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _numpy_tensor(file: Path) -> StoredTensor:
+    """A tensor of a file that `numpy.save` has written; no object of it is made.
+
+    One file a tensor under its name: alpa-projects/alpa at 7da1e69, examples/llm_serving/scripts/
+    step_3_convert_to_numpy_weights.py, lines 11-17; FlexGen 0.1.8, flexgen/opt_config.py, lines 242-254.
+    """
+    try:
+        with file.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, turned, dtype = read(stream)
+            start, size = stream.tell(), file.stat().st_size
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror or error}); mend or fetch it") from None
+    except ValueError:
+        raise ModelError(f"{file}: expected a file of numpy.save, found something else; {_FETCH}") from None
+    if dtype.str not in _NUMPY_TYPES or turned:
+        raise ModelError(f"{file}: expected float16 or float32 in row order, found {dtype.str}; convert it")
+    if size - start != math.prod(shape) * dtype.itemsize:
+        raise ModelError(
+            f"{file}: expected {math.prod(shape) * dtype.itemsize} bytes of numbers for {tuple(shape)}, found "
+            f"{size - start}; {_FETCH}"
+        )
+    return StoredTensor(_NUMPY_TYPES[dtype.str], tuple(shape), (Stretch(file, start, math.prod(shape)),))

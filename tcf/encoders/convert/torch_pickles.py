@@ -1,0 +1,180 @@
+"""What PyTorch files hold, without running anything that is in them and without reading a number.
+
+Such a file is a zip archive with one pickle and the plain numbers of its tensors. Torch's restricted reader takes
+tensors and containers; settings objects that training programs save beside them become empty stand-ins here, by the
+names of their classes, and are never imported. Anything else is refused by name.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from tcf.common.errors import ModelError
+from tcf.encoders.convert.file_ranges import StoredTensor, Stretch
+
+__all__ = ["read_torch_file"]
+
+# Packages whose objects are settings: a checkpoint's `args` is an argparse.Namespace, its `cfg` is made of omegaconf's
+# containers or of metaseq's and fairseq's dataclasses and enums (metaseq, metaseq/checkpoint_utils.py). omegaconf keeps
+# the types of its entries, of which Python saves `Dict[str, Any]` as a call of `operator.getitem`, and an empty
+# defaultdict (omegaconf 2.0.6, base.py, ContainerMetadata); numpy's numbers are among the metrics of a training.
+_SETTINGS = ("omegaconf", "metaseq", "fairseq", "typing")
+_DEFAULTDICT = "collections.defaultdict"
+_PLAIN = {
+    _DEFAULTDICT,
+    "_operator.getitem",
+    "argparse.Namespace",
+    "numpy.dtype",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "pathlib.PosixPath",
+    "pathlib.Path",
+    *(f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list", "object", "str", "tuple")),
+}
+_LOCAL_HEADER = 30  # bytes of a zip member's own header before its name
+_FETCH = "fetch it anew"
+
+
+class _StandIn:
+    """Takes the place of a settings object: whatever it is given is forgotten."""
+
+    def __init__(self, *_: object) -> None:
+        """Accept what the object would be made from."""
+
+    def __setstate__(self, _: object) -> None:
+        """Accept the object's state."""
+
+
+def _empty(*_: object) -> dict[Any, Any]:
+    """Takes the place of `defaultdict`: torch's reader adds entries to nothing but a dict."""
+    return {}
+
+
+def read_torch_file(file: Path) -> Any:
+    """The content of a file that `torch.save` has written, its tensors as places in the file.
+
+    Args:
+        file: a file of torch 1.6 or newer.
+
+    Returns:
+        What was saved, with a `StoredTensor` for each tensor and empty stand-ins for settings objects.
+
+    Raises:
+        ModelError: the file is damaged or in the older form, or holds objects that are neither tensors nor settings.
+    """
+    starts = _members(file)
+    with safe_globals(_stand_ins(file)):
+        try:
+            content = torch.load(file, map_location="meta", weights_only=True)
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            EOFError,
+            KeyError,
+            ValueError,
+            AssertionError,
+            TypeError,
+        ) as error:
+            raise ModelError(
+                f"{file}: expected tensors and settings, found something that is not read from a file of weights "
+                f"({type(error).__name__}); {_FETCH} from where it was published"
+            ) from None
+    return _placed(content, file, starts)
+
+
+def _members(file: Path) -> dict[int, int]:
+    """Where the numbers of each tensor's storage begin in a file, and how many bytes there are."""
+    try:
+        with zipfile.ZipFile(file) as archive, file.open("rb") as stream:
+            members = [member for member in archive.infolist() if "/data/" in member.filename]
+            order = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
+            found = {_start(member, stream): member.file_size for member in members}
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror or error}); mend or fetch it") from None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        raise ModelError(
+            f"{file}: expected a whole file of torch.save (a zip archive, torch 1.6 or newer), found one that is cut "
+            f"short or of another kind; {_FETCH}"
+        ) from None
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members) or order not in ([], [b"little"]):
+        raise ModelError(f"{file}: expected plain numbers, lowest byte first, found packed or turned ones; {_FETCH}")
+    return found
+
+
+def _start(member: zipfile.ZipInfo, stream: Any) -> int:
+    """Where a member's bytes begin: after its header, its name and its padding."""
+    stream.seek(member.header_offset)
+    header = stream.read(_LOCAL_HEADER)
+    if len(header) < _LOCAL_HEADER:
+        raise zipfile.BadZipFile
+    return int(
+        member.header_offset
+        + _LOCAL_HEADER
+        + int.from_bytes(header[26:28], "little")
+        + int.from_bytes(header[28:30], "little")
+    )
+
+
+def _stand_ins(file: Path) -> list[Any]:
+    """A stand-in for each settings class of a file."""
+    try:
+        names = get_unsafe_globals_in_checkpoint(file)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        IndexError,
+        LookupError,
+        AssertionError,
+    ) as error:
+        raise ModelError(
+            f"{file}: expected a whole file of torch.save, found one that cannot be read ({type(error).__name__}); "
+            f"{_FETCH}"
+        ) from None
+    refused = sorted(name for name in names if not _is_settings(name))
+    if refused:
+        raise ModelError(
+            f"{file}: expected tensors and settings, found {', '.join(refused[:3])}, which would be run on loading; "
+            "nothing was run. Do not load this file with other programs unless you know who made it"
+        )
+    return [(_empty if name == _DEFAULTDICT else type("_StandIn", (_StandIn,), {}), name) for name in names]
+
+
+def _is_settings(name: str) -> bool:
+    return name in _PLAIN or name.split(".", 1)[0] in _SETTINGS
+
+
+def _placed(value: Any, file: Path, starts: Mapping[int, int], name: str = "") -> Any:
+    """A value with places in the file for tensors."""
+    match value:
+        case Tensor():
+            return _stored(value, file, starts, name)
+        case torch.Size():
+            return tuple(value)
+        case dict():
+            return {key: _placed(entry, file, starts, str(key)) for key, entry in value.items()}
+        case list() | tuple():
+            return type(value)(_placed(entry, file, starts, name) for entry in value)
+        case _:
+            return value
+
+
+def _stored(tensor: Tensor, file: Path, starts: Mapping[int, int], name: str) -> StoredTensor:
+    """Where a tensor lies."""
+    storage = tensor.untyped_storage()
+    start = storage._checkpoint_offset  # the only way to learn it; checked against the archive's own list below
+    size = storage.nbytes()
+    if not tensor.is_contiguous():
+        raise ModelError(f"{file}: expected {name} in row order, found strides {tensor.stride()}; save it contiguously")
+    offset, end = tensor.storage_offset(), tensor.storage_offset() + tensor.numel()
+    if (size and (start is None or starts.get(start, -1) < size)) or end * tensor.dtype.itemsize > size:
+        raise ModelError(f"{file}: expected {size} bytes for {name}, found less or none; {_FETCH}")
+    begin = int(start or 0) + int(offset) * tensor.dtype.itemsize
+    return StoredTensor(tensor.dtype, tuple(tensor.shape), (Stretch(file, begin, tensor.numel()),))

@@ -1,0 +1,85 @@
+"""`tcf convert --verify`: every byte of a converted model is as written, every tensor there, every number finite."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tcf.common.errors import ModelError
+from tcf.common.manifest import read_manifest, verify_files, verify_manifest
+from tcf.common.progress import Progress
+from tcf.encoders.convert.convert import CONVERTED
+from tcf.encoders.convert.file_ranges import StoredTensor, Stretch
+from tcf.encoders.convert.opt_geometry import check_tensors
+from tcf.encoders.folder.weight_files import read_json, weight_files
+
+__all__ = ["Verified", "verify_converted"]
+
+_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
+_CHUNK = 2**22  # numbers that are looked at at once
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What has been found in order.
+
+    Attributes:
+        files: how many files have the checksums that they were written with.
+        tensors: how many there are.
+        numbers: how many finite numbers they have.
+    """
+
+    files: int
+    tensors: int
+    numbers: int
+
+
+def verify_converted(folder: Path) -> Verified:
+    """Check a folder that `tcf convert` has made. A few megabytes are in memory at once.
+
+    Raises:
+        ModelError: a file differs from what was written, a tensor is missing or of an odd shape, or a number is not
+            finite.
+    """
+    manifest = read_manifest(folder, CONVERTED)
+    verify_manifest(folder, manifest, CONVERTED)
+    verify_files(folder, manifest, CONVERTED)
+    tensors = {name: tensor for file in weight_files(folder) for name, tensor in _tensors(file).items()}
+    settings = read_json(folder / "config.json")
+    if settings.get("model_type") == "opt":
+        check_tensors(folder, settings, {name.removeprefix("model."): tensor for name, tensor in tensors.items()})
+    with Progress(
+        "verify", sum(tensor.count * tensor.dtype.itemsize for tensor in tensors.values()) / _MIB, "MiB"
+    ) as bar:
+        for name, tensor in tensors.items():
+            _check_finite(name, tensor)
+            bar.advance(tensor.count * tensor.dtype.itemsize / _MIB, name)
+    return Verified(len(manifest.files), len(tensors), sum(tensor.count for tensor in tensors.values()))
+
+
+def _tensors(file: Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file, by its header."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    found = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            start, shape = 8 + length + entry["data_offsets"][0], tuple(entry["shape"])
+            found[name] = StoredTensor(_TYPES[entry["dtype"]], shape, (Stretch(file, start, math.prod(shape)),))
+    return found
+
+
+def _check_finite(name: str, tensor: StoredTensor) -> None:
+    wrong = 0
+    for start in range(0, tensor.count, _CHUNK):
+        numbers = tensor.cut(start, (min(_CHUNK, tensor.count - start),)).read()
+        wrong += int(torch.count_nonzero(~torch.isfinite(numbers)))
+    if wrong:
+        raise ModelError(
+            f"{tensor.files[0]}: expected finite numbers in {name}, found {wrong} of {tensor.count} that are not; they "
+            "are so in the source: fetch that anew and convert it again"
+        )

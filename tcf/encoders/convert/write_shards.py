@@ -1,0 +1,135 @@
+"""Writing a model's weights tensor by tensor, in safetensors files of a few gigabytes, so that it can be gone on with.
+
+Each file appears when it is complete. Files that are there already were written by an earlier attempt at the same
+conversion and are kept.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from tcf.common.errors import RunError
+from tcf.common.files import publish_file, publishing_file
+from tcf.common.progress import Progress
+from tcf.encoders.convert.file_ranges import Pieces
+
+__all__ = ["SHARD", "Shard", "check_space", "in_shards", "write_shards"]
+
+SHARD = 4 * 2**30  # bytes of weights in a file at most, unless one tensor has more
+_NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
+_BLOCK = 2**24  # numbers that are in memory at once
+_SPARE = 64 * 2**20  # bytes for all that is no weight: headers, tokenizer, index
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of weights.
+
+    Attributes:
+        name: of the file.
+        weights: what it holds, in order.
+    """
+
+    name: str
+    weights: Mapping[str, Pieces]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the weights in bytes."""
+        return sum(pieces.nbytes for pieces in self.weights.values())
+
+
+def in_shards(weights: Mapping[str, Pieces], largest: int) -> list[Shard]:
+    """Weights in files, in the order given.
+
+    Args:
+        weights: all weights of a model.
+        largest: bytes a file at most, unless one tensor has more.
+    """
+    groups: list[dict[str, Pieces]] = [{}]
+    size = 0
+    for name, pieces in weights.items():
+        if groups[-1] and size + pieces.nbytes > largest:
+            groups.append({})
+            size = 0
+        groups[-1][name] = pieces
+        size += pieces.nbytes
+    if len(groups) == 1:
+        return [Shard("model.safetensors", groups[0])]
+    n = len(groups)
+    return [Shard(f"model-{place:05d}-of-{n:05d}.safetensors", group) for place, group in enumerate(groups, start=1)]
+
+
+def write_shards(shards: Sequence[Shard], into: Path) -> None:
+    """Write weights into a folder, those files that it lacks, and the index of them.
+
+    A few rows of one tensor are in memory at a time.
+
+    Raises:
+        ModelError: a source cannot be read.
+        RunError: there is too little space.
+        OSError: the folder cannot be written.
+    """
+    missing = [shard for shard in shards if not (into / shard.name).is_file()]
+    check_space(sum(shard.nbytes for shard in missing), into)
+    total = sum(shard.nbytes for shard in shards)
+    done = total - sum(shard.nbytes for shard in missing)
+    with Progress("convert", total / _MIB, "MiB", done=done / _MIB) as progress:
+        for shard in missing:
+            with publishing_file(into / shard.name) as file, file.open("wb") as stream:
+                _write(shard, stream, progress)
+    if len(shards) > 1:
+        publish_file(into / "model.safetensors.index.json", _index(shards))
+
+
+def check_space(nbytes: int, place: Path) -> None:
+    """Check that a disk has room for weights.
+
+    Args:
+        nbytes: size of the weights that are still to be written.
+        place: an existing folder on the disk.
+
+    Raises:
+        RunError: it has not.
+    """
+    needed, free = nbytes + _SPARE, shutil.disk_usage(place).free
+    if free < needed:
+        raise RunError(
+            f"{place}: expected {needed / 2**30:.1f} GiB free for the weights that are still to be written, "
+            f"found {free / 2**30:.1f} GiB; free space or name another place"
+        )
+
+
+def _write(shard: Shard, stream: BinaryIO, progress: Progress) -> None:
+    """Write a file of weights: the length of a JSON header, the header, and the numbers."""
+    stream.write(_header(shard))
+    for name, pieces in shard.weights.items():
+        for numbers in pieces.blocks(_BLOCK):
+            stream.write(numbers.view(-1).view(torch.uint8).numpy().data)
+            progress.advance(numbers.nbytes / _MIB, name)
+
+
+def _header(shard: Shard) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, pieces in shard.weights.items():
+        end = start + pieces.nbytes
+        entries[name] = {"dtype": _NAMES[pieces.dtype], "shape": pieces.shape, "data_offsets": (start, end)}
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _index(shards: Sequence[Shard]) -> bytes:
+    content = {
+        "metadata": {"total_size": sum(shard.nbytes for shard in shards)},
+        "weight_map": {name: shard.name for shard in shards for name in shard.weights},
+    }
+    return (json.dumps(content, indent=2) + "\n").encode()

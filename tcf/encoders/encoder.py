@@ -1,0 +1,248 @@
+"""A language model with its weights, ready to read token ids.
+
+Legend: B texts, T tokens, D width.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tcf.common.errors import ConfigError, ModelError
+from tcf.encoders.blocks import LAST, states_between
+from tcf.encoders.failures import failures, reason
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.loading import Dispatch, load_model
+from tcf.encoders.unused import cut_blocks, leave_out_unused
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = [
+    "Encoder",
+    "TransformersEncoder",
+    "check_layers",
+    "layer_width",
+    "load_encoder",
+    "resolve_dtype",
+]
+
+
+class Encoder(Protocol):
+    """What reads token ids and gives the states of the layers that it was loaded for."""
+
+    @property
+    def folder(self) -> ModelFolder:
+        """Where it comes from."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that are asked for: 0 is what enters the first block, i leaves block i, -1 the final norm."""
+
+    def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
+        """States of every asked layer, in the order of `layers`, each (B, T, D).
+
+        Args:
+            tokens_BT: ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
+        """
+
+
+@dataclass(frozen=True)
+class TransformersEncoder:
+    """A model of transformers in evaluation mode.
+
+    All texts of a call have the same length, so there is neither padding nor a mask; no key-value cache is built.
+
+    Attributes:
+        folder: where it comes from.
+        model: transformers' own model, without a head and without blocks above the highest layer.
+        device: where its weights are.
+        layers: the layers that it gives.
+        blocks: its transformer blocks; None if they are not known.
+        takes_cache: its `forward` can be told to build no key-value cache.
+    """
+
+    folder: ModelFolder
+    model: "PreTrainedModel"
+    device: torch.device
+    layers: tuple[int, ...]
+    blocks: nn.ModuleList | None
+    takes_cache: bool
+
+    def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
+        """States of every asked layer, in the order of `layers`, each (B, T, D).
+
+        Args:
+            tokens_BT: ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
+        """
+        blocks = [] if self.blocks is None else list(self.blocks)
+        found = states_between(lambda: self._last(tokens_BT), blocks, self.layers)
+        return tuple(found[layer] for layer in self.layers)
+
+    def _last(self, tokens_BT: Tensor) -> Tensor:
+        no_cache = {"use_cache": False} if self.takes_cache else {}
+        states: Tensor = self.model(input_ids=tokens_BT, **no_cache).last_hidden_state
+        return states
+
+
+def resolve_dtype(
+    name: Literal["auto", "float32", "bfloat16", "float16"], folder: ModelFolder, device: torch.device
+) -> torch.dtype:
+    """The type to compute in; `auto` is float32 on CPU, on CUDA the checkpoint's own 16-bit type, else bfloat16.
+
+    Of word vectors it is float32 everywhere: there is nothing to compute.
+    """
+    match name:
+        case "float32":
+            return torch.float32
+        case "bfloat16":
+            return torch.bfloat16
+        case "float16":
+            return torch.float16
+        case "auto":
+            if device.type == "cpu" or folder.family == "words":
+                return torch.float32
+            stored = folder.settings.get("dtype", folder.settings.get("torch_dtype"))
+            return torch.float16 if stored == "float16" else torch.bfloat16
+
+
+def check_layers(folder: ModelFolder, layers: Sequence[int], *, option: str = "--layers") -> None:
+    """Refuse layers that a model does not have; its weights are not needed for that.
+
+    Args:
+        folder: the model folder.
+        layers: what is asked for.
+        option: where it was asked for, for messages.
+
+    Raises:
+        ConfigError: no layer is asked for, one that is not there, or one twice.
+    """
+    n = folder.n_blocks
+    match folder.family:
+        case "words":
+            there = f"-1 or 0, which are the same for the word vectors of {folder.path}"
+        case _:
+            there = f"-1 or 0 to {n}, the blocks of {folder.path}" if n else f"-1 alone for {folder.path}"
+    if not layers:
+        raise ConfigError(f"{option}: expected {there}, found none")
+    for layer in layers:
+        if layer != LAST and not ((n or folder.family == "words") and 0 <= layer <= n):
+            raise ConfigError(f"{option}: expected {there}, found {layer}")
+        if list(layers).count(layer) > 1:
+            raise ConfigError(f"{option}: expected every layer once, found {layer} more than once")
+
+
+def layer_width(folder: ModelFolder, layer: int, *, project_out: bool) -> int:
+    """Numbers a token state of a layer.
+
+    Args:
+        folder: the model folder.
+        layer: one that the model has.
+        project_out: the last layer is taken after OPT's projection to the width of its embeddings.
+
+    Raises:
+        ConfigError: `project_out` is asked of a model that has no such projection.
+    """
+    if not project_out:
+        return folder.width
+    width = _projected_width(folder)
+    if width is None:
+        raise ConfigError(
+            f"--project-out: expected a model with a projection after its last layer, as OPT-350M's, found "
+            f"{folder.path} without one; leave the option out"
+        )
+    return width if layer == LAST else folder.width
+
+
+def _projected_width(folder: ModelFolder) -> int | None:
+    """Width after OPT's projection; None for models that have none."""
+    width = folder.settings.get("word_embed_proj_dim")
+    if folder.family != "opt" or width is None or width == folder.width:
+        return None
+    return int(width)
+
+
+def load_encoder(
+    folder: ModelFolder,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    layers: tuple[int, ...] = (LAST,),
+    project_out: bool = False,
+    trust_remote_code: bool = False,
+    dispatch: Dispatch | None = None,
+) -> Encoder:
+    """Load a model's weights; every weight must come from the checkpoint, and every one of its body must have a place.
+
+    Args:
+        folder: the model folder.
+        dtype: type to compute in.
+        device: where to.
+        layers: whose states are wanted; blocks above the highest are dropped.
+        project_out: give the last layer after OPT's projection to the width of its embeddings.
+        trust_remote_code: run code of the folder where transformers has none for this model.
+        dispatch: lay it over devices, RAM and disk by accelerate's hooks; `device` is where tokens are put.
+
+    Raises:
+        ConfigError: the model has no such layers or no such projection.
+        ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for; the
+            model does not read texts or its blocks cannot be told; the device is too small; or code of the folder would
+            have to be run without being trusted.
+    """
+    check_layers(folder, layers)
+    for layer in layers:
+        layer_width(folder, layer, project_out=project_out)
+    if folder.family == "words":
+        from tcf.encoders.word_vectors.word_encoder import load_word_vectors
+
+        return load_word_vectors(folder, dtype, device, layers=layers)
+    model = load_model(folder, dtype, trust_remote_code=trust_remote_code, dispatch=dispatch)
+    leave_out_unused(model, folder, project_out=project_out)
+    blocks = cut_blocks(model, folder, layers)
+    takes_cache = "use_cache" in inspect.signature(model.forward).parameters
+    if dispatch is None:
+        _move(model, device, folder)
+    encoder = TransformersEncoder(folder, model, device, layers, blocks, takes_cache)
+    if folder.family == "other":
+        _check_reads(encoder)
+    return encoder
+
+
+def _move(model: nn.Module, device: torch.device, folder: ModelFolder) -> None:
+    try:
+        model.to(device)
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            f"{folder.path}: the model does not fit on {device}; pass a smaller --dtype, or --devices cpu"
+        ) from None
+
+
+def _check_reads(encoder: TransformersEncoder) -> None:
+    """Let a model of a family that we do not know read three tokens: does it give states, and of which layers?
+
+    Raises:
+        ModelError: it does not.
+    """
+    tokens_BT = torch.zeros((1, 3), dtype=torch.int64, device=encoder.device)
+    expected = (1, 3, encoder.folder.width)
+    try:
+        with torch.inference_mode():
+            shapes = [tuple(states.shape) for states in encoder.states(tokens_BT)]
+    except failures() as error:
+        raise ModelError(
+            f"{encoder.folder.path}: {type(encoder.model).__name__} does not read plain token ids ({reason(error)}); "
+            "choose a language model"
+        ) from None
+    for layer, shape in zip(encoder.layers, shapes, strict=True):
+        if shape != expected:
+            raise ModelError(
+                f"{encoder.folder.path}: expected states of shape {expected} from three tokens, found {shape} at layer "
+                f"{layer} of {type(encoder.model).__name__}; choose another layer or model"
+            )

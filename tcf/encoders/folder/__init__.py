@@ -1,0 +1,1 @@
+"""Model folders before their weights are loaded: configuration, tokenizer, files, checksums."""

@@ -1,0 +1,172 @@
+"""Checksums of large files, remembered: hundreds of gigabytes of weights are read for them once, not at every start.
+
+A checksum is kept in a small file for as long as path, size, times and inode of its file are what they were. All of
+them can be deleted at any time.
+"""
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tcf.common.errors import ModelError, RunError
+from tcf.common.files import publish_file
+from tcf.common.manifest import digest
+from tcf.common.progress import Progress
+
+__all__ = ["remembered_checksums"]
+
+_SMALL = 16 * 2**20  # bytes below which a file is read again; it takes no longer than looking it up
+_CHUNK = 2**20  # bytes read at once
+_FRESH = 2.0  # seconds; a change so soon after another one may leave the times as they are
+_SOON = 2.0  # seconds after which, or
+_MUCH = 2**30  # bytes from which on progress is shown
+_GLANCE = 0.2  # seconds between looks at how far it is
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What tells that a file has not changed.
+
+    Attributes:
+        path: where it is, links followed.
+        size: in bytes.
+        mtime_ns: time of the last change of its content, as it says.
+        ctime_ns: time of the last change of any kind, which nobody can set.
+        inode: its number in the file system.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, file: Path) -> "_Mark":
+        found = file.stat()
+        return cls(str(file.resolve()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the last change is long enough ago to be told from the next one."""
+        return time.time() - max(self.mtime_ns, self.ctime_ns) / 1e9 >= _FRESH
+
+    def place(self, folder: Path) -> Path:
+        """Where the checksum is kept."""
+        return folder / f"{digest(ascii(self.path))[:32]}.json"
+
+
+def remembered_checksums(files: Sequence[Path], folder: Path) -> list[str]:
+    """Sha256, in hexadecimal, of every file, read only where it is not known or the file has changed.
+
+    Args:
+        files: whose checksums are wanted.
+        folder: where checksums are kept; where it cannot be written to, that is said, and they are not.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
+    known = {file: _recalled(file, folder) for file in files}
+    unknown = [file for file, checksum in known.items() if checksum is None]
+    found = _Reading(unknown, folder).checksums() if unknown else {}
+    return [known[file] or found[file] for file in files]
+
+
+def _recalled(file: Path, folder: Path) -> str | None:
+    try:
+        mark = _Mark.of(file)
+        kept = json.loads(mark.place(folder).read_text(encoding="utf-8"))
+        checksum = kept.pop("sha256")
+        return checksum if kept == asdict(mark) and isinstance(checksum, str) and len(checksum) == 64 else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # not known, or unreadable: the file itself is read, and tells what is wrong with it
+
+
+class _Reading:
+    """Files that are read at once, by threads that stop when they are no longer waited for.
+
+    Args:
+        files: what to read.
+        folder: where checksums are kept.
+    """
+
+    def __init__(self, files: Sequence[Path], folder: Path) -> None:
+        self._files, self._folder = files, folder
+        self._read = [0] * len(files)  # bytes, each counted by one thread
+        self._stopped = threading.Event()
+        self._refused: list[RunError] = []
+
+    def checksums(self) -> dict[Path, str]:
+        """The checksum of every file."""
+        with ThreadPoolExecutor() as pool:
+            futures = [pool.submit(self._checksum, number) for number in range(len(self._files))]
+            try:
+                self._follow(futures)
+                for future in filter(Future.done, futures):
+                    future.result()  # raises what ended the wait; others may have gigabytes to go
+                found = [future.result() for future in futures]
+            finally:
+                self._stopped.set()
+                pool.shutdown(cancel_futures=True)
+        if self._refused:
+            print(f"the weights will be read again for their checksums next time: {self._refused[0]}", file=sys.stderr)
+        return dict(zip(self._files, found, strict=True))
+
+    def _checksum(self, number: int) -> str:
+        file = self._files[number]
+        try:
+            mark = _Mark.of(file)
+            settled = mark.is_settled
+            checksum = self._sha256(number)
+        except OSError as error:
+            raise ModelError(f"{file}: cannot be read ({error.strerror or error}); mend or fetch the file") from None
+        if settled and mark.size >= _SMALL:
+            self._keep(mark, checksum)  # a file that has changed meanwhile has another mark by now
+        return checksum
+
+    def _sha256(self, number: int) -> str:
+        found, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+        with self._files[number].open("rb", buffering=0) as stream:
+            while not self._stopped.is_set() and (n := stream.readinto(buffer)):
+                found.update(buffer[:n])
+                self._read[number] += n
+        return found.hexdigest()
+
+    def _keep(self, mark: _Mark, checksum: str) -> None:
+        if self._stopped.is_set():
+            return  # half read
+        try:
+            publish_file(mark.place(self._folder), json.dumps({**asdict(mark), "sha256": checksum}).encode())
+        except RunError as error:
+            self._refused.append(error)
+
+    def _follow(self, futures: Sequence["Future[str]"]) -> None:
+        """Wait for all, or for the first that fails; with progress if it takes long."""
+        total = sum(map(_size, self._files))
+        _, waiting = wait(futures, timeout=0 if total >= _MUCH else _SOON, return_when=FIRST_EXCEPTION)
+        if not waiting or _failed(futures):
+            return
+        with Progress("checksums of the weights", total / 2**20, "MiB") as progress:
+            shown = 0
+            while waiting and not _failed(futures):
+                _, waiting = wait(waiting, timeout=_GLANCE, return_when=FIRST_COMPLETED)
+                read = sum(self._read)
+                progress.advance((read - shown) / 2**20)
+                shown = read
+
+
+def _failed(futures: Sequence["Future[str]"]) -> bool:
+    return any(future.done() and future.exception() for future in futures)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0  # whoever reads it will tell

@@ -1,0 +1,67 @@
+"""Reading the tokenizer of a model folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tcf.common.errors import ModelError
+from tcf.encoders.failures import failures, quiet, reason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = ["begins_with_class_token", "read_tokenizer"]
+
+# The files that a vocabulary is read from; without one, transformers makes a tokenizer that knows no word.
+_VOCABULARIES = (
+    ("tokenizer.json",),
+    ("vocab.txt",),
+    ("vocab.json", "merges.txt"),
+    ("tokenizer.model",),
+    ("spiece.model",),
+    ("sentencepiece.bpe.model",),
+)
+
+
+def read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
+    """The tokenizer of a model folder, in the fast form.
+
+    Args:
+        path: the folder.
+        trust_remote_code: run code of the folder if its tokenizer is made of such.
+
+    Raises:
+        ModelError: the folder has none that can be read, only a slow one, or one whose code is not trusted.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    if not any(all((path / name).is_file() for name in names) for names in _VOCABULARIES):
+        expected = ", ".join(" + ".join(names) for names in _VOCABULARIES)
+        raise ModelError(f"{path}: expected a tokenizer ({expected}), found none; add the tokenizer's files")
+    quiet()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=trust_remote_code)
+    except failures() as error:
+        if not trust_remote_code and _names_own_code(path):
+            raise ModelError(
+                f"{path}: this tokenizer comes with code of its own, which is not run unasked; read {path}/*.py and, "
+                "if you trust it, pass --trust-remote-code"
+            ) from None
+        raise ModelError(f"{path}: no usable tokenizer ({reason(error)}); add its tokenizer.json") from None
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ModelError(f"{path}: expected a fast tokenizer (tokenizer.json), found a slow one; convert it")
+    # Set here once and never changed, so that several threads may use it.
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    return tokenizer
+
+
+def _names_own_code(path: Path) -> bool:
+    files = [file for file in (path / "tokenizer_config.json", path / "config.json") if file.is_file()]
+    return any("AutoTokenizer" in file.read_text(encoding="utf-8", errors="replace") for file in files)
+
+
+def begins_with_class_token(path: Path, *, trust_remote_code: bool) -> bool:
+    """Whether a folder's tokenizer puts a class token before every text, as BERT's does."""
+    tokenizer = read_tokenizer(path, trust_remote_code=trust_remote_code)
+    first = tokenizer.backend_tokenizer.encode("").ids[:1]
+    return first == [tokenizer.cls_token_id]

@@ -1,0 +1,117 @@
+"""A model's `config.json` as transformers reads it: is it a text model, and is code of its own needed to run it?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tcf.common.errors import ModelError
+from tcf.encoders.failures import failures, quiet, reason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+__all__ = ["is_bidirectional", "may_run_code", "read_configuration", "starts_positions_after_padding"]
+
+# Models whose first position has the number of the padding token plus one, so that they read fewer tokens than they
+# have positions.
+_AFTER_PADDING = frozenset(
+    "camembert data2vec-text esm ibert lilt longformer luke markuplm mpnet roberta roberta-prelayernorm xlm-roberta "
+    "xlm-roberta-xl xmod".split()
+)
+
+
+def read_configuration(path: Path, settings: dict[str, Any], *, trust_remote_code: bool) -> "PreTrainedConfig":
+    """Let transformers read a model's configuration, defaults of its family included.
+
+    Args:
+        path: the model folder.
+        settings: its `config.json`.
+        trust_remote_code: run code of the folder where transformers has none for this model.
+
+    Raises:
+        ModelError: transformers does not know the model, it is no text model, an entry makes no sense, or code of the
+            folder would have to be run without being trusted.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    file = path / "config.json"
+    quiet()
+    own_code = may_run_code(path, settings, trust_remote_code=trust_remote_code)
+    if not own_code and settings.get("model_type") not in CONFIG_MAPPING:
+        raise ModelError(
+            f"{file}: expected a model_type that this version of transformers knows, found "
+            f"{settings.get('model_type')!r}; choose another model, or update transformers"
+        )
+    if "transformers_weights" in settings:
+        raise ModelError(
+            f"{file}: expected weights under their usual names, found an entry 'transformers_weights'; remove it"
+        )
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            str(path), local_files_only=True, trust_remote_code=own_code
+        )
+    except failures() as error:
+        raise ModelError(f"{file}: cannot be read ({reason(error)}); fetch the model anew") from None
+    if not own_code:
+        _check_reads_text(file, config)
+    return config
+
+
+def may_run_code(path: Path, settings: dict[str, Any], *, trust_remote_code: bool) -> bool:
+    """Whether code of the model folder is needed and may be run; where transformers has its own, that is taken.
+
+    Raises:
+        ModelError: it is needed but not trusted, or it is not in the folder.
+    """
+    from transformers import CONFIG_MAPPING, MODEL_MAPPING
+
+    auto_map = settings.get("auto_map")
+    if not isinstance(auto_map, dict) or not {"AutoConfig", "AutoModel"} & set(auto_map):
+        return False
+    kind = str(settings.get("model_type"))
+    if kind in CONFIG_MAPPING and CONFIG_MAPPING[kind] in MODEL_MAPPING:
+        return False
+    if not trust_remote_code:
+        raise ModelError(
+            f"{path / 'config.json'}: this model comes with code of its own, which is not run unasked; read "
+            f"{path}/*.py and, if you trust it, pass --trust-remote-code"
+        )
+    if any("--" in str(reference) for reference in auto_map.values()):
+        raise ModelError(
+            f"{path / 'config.json'}: this model's code is in another repository; copy its files into {path} and "
+            "name them in 'auto_map' without OWNER/NAME--"
+        )
+    return True
+
+
+def _check_reads_text(file: Path, config: "PreTrainedConfig") -> None:
+    """Refuse models of images, sounds and the like, and those of several kinds of input."""
+    from transformers import MODEL_MAPPING
+
+    kind = config.model_type
+    if type(config) not in MODEL_MAPPING:
+        raise ModelError(f"{file}: expected a model that gives states of texts, found model_type {kind!r}")
+    found = MODEL_MAPPING[type(config)]
+    try:
+        model: Any = found[0] if isinstance(found, tuple) else found
+        reads, main_input = model.input_modalities, model.main_input_name
+    except failures() as error:
+        raise ModelError(f"{file}: {kind!r} cannot be loaded here ({reason(error)})") from None
+    inputs = [reads] if isinstance(reads, str) else list(reads)
+    if inputs != ["text"] or main_input != "input_ids":
+        raise ModelError(
+            f"{file}: expected a model that reads texts alone, found {kind!r}, which reads {', '.join(inputs)} "
+            f"({main_input}); choose a text model, such as this one's language model saved by itself"
+        )
+
+
+def is_bidirectional(config: "PreTrainedConfig") -> bool:
+    """Whether a model is an encoder whose tokens see those after them, as masked language models do."""
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+    decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
+    return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not decodes
+
+
+def starts_positions_after_padding(config: "PreTrainedConfig") -> bool:
+    """Whether a model numbers its positions from the padding token's id plus one."""
+    return config.model_type in _AFTER_PADDING

@@ -1,0 +1,1 @@
+"""Running a model block by block: its skeleton, where its weights are stored, and buffers for them."""

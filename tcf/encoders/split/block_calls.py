@@ -1,0 +1,233 @@
+"""What a model does before its blocks, between them and after them, learned from its own forward.
+
+A model is run with its blocks' `forward` replaced: the recorder notes what every block is called with beside the states
+(masks, positions and rotary tables, which may differ from block to block) and hands the states on as they are. So the
+blocks can be run one by one, and the model's own tail after them, without knowing the architecture. A value that one
+block makes for those after it, such as T5's position bias, is noted as such.
+
+A model that changes the states between two blocks, or computes with what a block made, cannot be taken apart like this;
+that is noticed.
+
+Legend: B texts, T tokens, D width.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from tcf.encoders.apart import cannot_take_apart
+from tcf.encoders.split.output_shapes import OutputShapes
+
+__all__ = ["Call", "Made", "Script", "finish", "record", "run_block"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Stands for what a block made beside the states.
+
+    Attributes:
+        block: which one.
+        place: the place in the tuple that it gave.
+    """
+
+    block: int
+    place: int
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What a block is called with beside the states, which are its first argument.
+
+    Attributes:
+        arguments: those after the first.
+        named: those with a name.
+    """
+
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def same_as(self, other: "Call") -> bool:
+        """Whether these are the very same objects."""
+        ours, theirs = (*self.arguments, *self.named.values()), (*other.arguments, *other.named.values())
+        return (
+            len(self.arguments) == len(other.arguments)
+            and self.named.keys() == other.named.keys()
+            and all(a is b or (isinstance(a, Made) and a == b) for a, b in zip(ours, theirs, strict=True))
+        )
+
+    def needs(self) -> set[Made]:
+        """What must have been made by blocks before."""
+        leaves = pytree.tree_leaves((self.arguments, self.named), is_leaf=_is_made)
+        return {leaf for leaf in leaves if isinstance(leaf, Made)}
+
+    def filled(self, made: dict[Made, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with what blocks made in its place."""
+
+        def fill(leaf: Any) -> Any:
+            return made[leaf] if isinstance(leaf, Made) else leaf
+
+        filled: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(
+            fill, (self.arguments, self.named), is_leaf=_is_made
+        )
+        return filled
+
+    def on(self, device: torch.device) -> "Call":
+        """The same call with its tensors on a device."""
+
+        def move(leaf: Any) -> Any:
+            return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
+
+        return Call(*pytree.tree_map(move, (self.arguments, self.named), is_leaf=_is_made))
+
+
+def _is_made(leaf: Any) -> bool:
+    return isinstance(leaf, Made)
+
+
+@dataclass(frozen=True, eq=False)
+class Script:
+    """How a model runs its blocks on a micro-batch.
+
+    Attributes:
+        states_BTD: what enters the first block.
+        calls: what each block is called with; blocks called alike share one.
+    """
+
+    states_BTD: Tensor
+    calls: tuple[Call, ...]
+
+
+class _Recorded(Exception):
+    """The last block has been reached."""
+
+
+@contextmanager
+def _replaced(blocks: nn.ModuleList, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let blocks run `forward(number, states, ...)` instead of their own."""
+    before = [vars(block).get("forward") for block in blocks]
+    try:
+        for number, block in enumerate(blocks):
+            block.forward = _numbered(forward, number)
+        yield
+    finally:
+        for block, own in zip(blocks, before, strict=True):
+            del block.forward
+            if own is not None:
+                block.forward = own
+
+
+def _numbered(forward: Callable[..., Any], number: int) -> Callable[..., Any]:
+    return lambda *arguments, **named: forward(number, *arguments, **named)
+
+
+def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) -> Script:
+    """Run a model up to its last block, and note what every block is called with.
+
+    Args:
+        run: runs the model on a micro-batch.
+        blocks: all of its blocks; their weights are not needed.
+        shapes: what the blocks give.
+
+    Raises:
+        Inseparable: the model cannot be taken apart.
+    """
+    calls: list[Call] = []
+    entering: list[Tensor] = []
+    made: dict[int, Made] = {}
+    kept: list[Tensor] = []  # so that no other tensor gets the identity of one in `made`
+
+    def note(number: int, *arguments: Any, **named: Any) -> Any:
+        states, rest, named = _states_first(arguments, named)
+        entering.append(states)
+        if number != len(calls) or states is not entering[0]:
+            raise cannot_take_apart(
+                shapes.path, "the states are changed between its blocks, or these run in another order"
+            )
+        beside = shapes.beside(blocks[number], states, rest, named)
+        call = Call(*_marked((rest, named), made, shapes))
+        calls.append(calls[-1] if calls and call.same_as(calls[-1]) else call)
+        if number == len(blocks) - 1:
+            raise _Recorded
+        if beside is None:
+            return states
+        others = _placeholders(beside)
+        kept.extend(other for other in others if other is not None)
+        made.update({id(other): Made(number, place) for place, other in enumerate(others, 1) if other is not None})
+        return (states, *others)
+
+    with _replaced(blocks, note):
+        try:
+            run()
+        except _Recorded:
+            return Script(entering[0], tuple(calls))
+    raise cannot_take_apart(shapes.path, f"it ran {len(calls)} of its {len(blocks)} blocks")
+
+
+def _placeholders(beside: tuple[bool, ...]) -> list[Tensor | None]:
+    return [torch.empty(0, device="meta") if is_tensor else None for is_tensor in beside]
+
+
+def _states_first(arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:
+    if arguments:
+        return arguments[0], arguments[1:], named
+    rest = dict(named)
+    return rest.pop("hidden_states"), (), rest
+
+
+def _marked(values: Any, made: dict[int, Made], shapes: OutputShapes) -> Any:
+    """Values with `Made` in the place of what earlier blocks made."""
+
+    def mark(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) and leaf.device.type == "meta":
+            if id(leaf) not in made:
+                raise cannot_take_apart(shapes.path, "it computes with what a block made beside the states")
+            return made[id(leaf)]
+        return leaf
+
+    return pytree.tree_map(mark, values)
+
+
+def run_block(block: nn.Module, number: int, states_BTD: Tensor, call: Call, made: dict[Made, Tensor]) -> Tensor:
+    """Run one block, whose weights are in place, on the states of a micro-batch.
+
+    Args:
+        block: the block.
+        number: which one.
+        states_BTD: what leaves the block before; on the block's device.
+        call: what it is called with; there too.
+        made: what blocks before it made for this micro-batch; what this one makes is added.
+    """
+    arguments, named = call.filled(made)
+    found = block(states_BTD, *arguments, **named)
+    if isinstance(found, Tensor):
+        return found
+    made.update(
+        {Made(number, place): value for place, value in enumerate(found) if place and isinstance(value, Tensor)}
+    )
+    states: Tensor = found[0]
+    return states
+
+
+def finish(run: Callable[[], Tensor], blocks: nn.ModuleList, states_BTD: Tensor, shapes: OutputShapes) -> Tensor:
+    """What a model makes of the states that leave its last block, by its own forward.
+
+    Args:
+        run: runs the model on the same micro-batch, and gives its last states.
+        blocks: all of its blocks; their weights are not needed.
+        states_BTD: what leaves the last block.
+        shapes: what the blocks give.
+    """
+
+    def hand_on(number: int, *arguments: Any, **named: Any) -> Any:
+        passing, rest, named = _states_first(arguments, named)
+        states = states_BTD if number == len(blocks) - 1 else passing
+        beside = shapes.beside(blocks[number], passing, rest, named)
+        return states if beside is None else (states, *_placeholders(beside))
+
+    with _replaced(blocks, hand_on):
+        return run()

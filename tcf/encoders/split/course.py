@@ -1,0 +1,54 @@
+"""A micro-batch's way through the blocks of a model, one by one.
+
+Legend: B texts, T tokens, D width.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from tcf.encoders.split.block_calls import Call, Made, run_block
+
+__all__ = ["Course"]
+
+
+@dataclass(eq=False)
+class Course:
+    """What a micro-batch carries along beside its states.
+
+    Attributes:
+        calls: what each block is called with.
+        made: what blocks made for later ones; what no later one needs is let go.
+    """
+
+    calls: tuple[Call, ...]
+    made: dict[Made, Tensor] = field(default_factory=dict)
+
+    def run(self, block: nn.Module, number: int, states_BTD: Tensor) -> Tensor:
+        """Run the next block, whose weights are in place.
+
+        Args:
+            block: the block; on its device are the states and all that this carries.
+            number: which one.
+            states_BTD: what leaves the block before.
+
+        Returns:
+            What leaves this one, (B, T, D).
+        """
+        leaving_BTD = run_block(block, number, states_BTD, self.calls[number], self.made)
+        if self.made:
+            self.made = {key: value for key, value in self.made.items() if self._last_uses.get(key, -1) > number}
+        return leaving_BTD
+
+    def move(self, device: torch.device) -> None:
+        """Bring all that is carried to a device; calls that blocks share are moved once."""
+        moved = {id(call): call.on(device) for call in self.calls}
+        self.calls = tuple(moved[id(call)] for call in self.calls)
+        self.made = {key: value.to(device, non_blocking=True) for key, value in self.made.items()}
+
+    @cached_property
+    def _last_uses(self) -> dict[Made, int]:
+        """For all that blocks make for later ones, the last block that needs it; on every device the same."""
+        return {made: number for number, call in enumerate(self.calls) for made in call.needs()}

@@ -1,0 +1,86 @@
+"""What kinds of values a model's blocks give, found by running them without data."""
+
+import copy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from tcf.encoders.apart import cannot_take_apart
+from tcf.encoders.failures import failures, reason
+
+__all__ = ["OutputShapes"]
+
+
+class OutputShapes:
+    """What kinds of values the blocks of a model give, found once a class of blocks by running one without data.
+
+    Args:
+        path: the model's, for messages.
+
+    Attributes:
+        dtype: a type that holds the states which enter and leave blocks; None as long as none was looked at.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.dtype: torch.dtype | None = None
+        self._known: dict[type[nn.Module], tuple[bool, ...] | None] = {}
+
+    def beside(
+        self, block: nn.Module, states: Tensor, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[bool, ...] | None:
+        """Of each value that a block gives beside the states, whether it is a tensor or else nothing.
+
+        None where it gives the states themselves, and not a tuple.
+
+        Raises:
+            Inseparable: it gives something else.
+        """
+        kind = type(block)
+        if kind not in self._known:
+            self._known[kind] = self._try(block, states, arguments, named)
+        return self._known[kind]
+
+    def _try(
+        self, block: nn.Module, states: Tensor, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[bool, ...] | None:
+        name = type(block).__name__
+        try:
+            found = _without_data(block, states, arguments, named, None)
+        except failures():
+            try:
+                # Some look into half-precision numbers for overflow.
+                found = _without_data(block, states, arguments, named, torch.float32)
+            except failures() as error:
+                raise cannot_take_apart(self.path, f"{name} does not run without data ({reason(error)})") from None
+        values = found if isinstance(found, tuple) else (found,)
+        if not values or not isinstance(values[0], Tensor) or values[0].shape != states.shape:
+            raise cannot_take_apart(self.path, f"{name} does not give states like those that it gets")
+        self.dtype = torch.promote_types(self.dtype or states.dtype, values[0].dtype)
+        if not all(value is None or isinstance(value, Tensor) for value in values):
+            raise cannot_take_apart(self.path, f"{name} gives more than tensors")
+        return tuple(value is not None for value in values[1:]) if isinstance(found, tuple) else None
+
+
+def _without_data(
+    block: nn.Module, states: Tensor, arguments: tuple[Any, ...], named: dict[str, Any], dtype: torch.dtype | None
+) -> Any:
+    """What a block gives, shapes alone; in another floating-point type if one is given."""
+    empty = partial(_empty, dtype=dtype)
+    (first, rest), by_name = pytree.tree_map(empty, ((states, arguments), named))
+    tensors = [*block.parameters(), *block.buffers()]
+    # Nothing large is copied.
+    without_weights = copy.deepcopy(block, {id(tensor): empty(tensor) for tensor in tensors})
+    return type(block).forward(without_weights, first, *rest, **by_name)
+
+
+def _empty(leaf: Any, *, dtype: torch.dtype | None) -> Any:
+    """A tensor's shape and type, in the place of a tensor."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    empty = leaf.detach().to("meta", dtype if leaf.is_floating_point() else None)
+    return nn.Parameter(empty, requires_grad=False) if isinstance(leaf, nn.Parameter) else empty

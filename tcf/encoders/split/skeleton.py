@@ -1,0 +1,151 @@
+"""A model taken apart: its structure without weights, and for every weight where it lies and where it belongs."""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from tcf.encoders.apart import cannot_take_apart
+from tcf.encoders.blocks import LAST
+from tcf.encoders.empty import empty_model
+from tcf.encoders.encoder import check_layers, layer_width
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.loading import POOLER, body_of, check_report
+from tcf.encoders.split.place_weights import Placed, place_weights
+from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
+from tcf.encoders.unused import cut_blocks, leave_out_unused
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Skeleton", "Weight", "empty_model", "open_skeleton"]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter, or a buffer that the checkpoint holds.
+
+    Attributes:
+        name: its name in the model; within a block, relative to the block.
+        stored: where it lies.
+        dtype: the type to compute in.
+    """
+
+    name: str
+    stored: StoredTensor
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A model of transformers in evaluation mode, without its weights.
+
+    Attributes:
+        folder: where it comes from.
+        model: the model without a head and without blocks above the highest layer; its weights are on the meta device,
+            buffers that are not stored are built, on the CPU.
+        blocks: its transformer blocks.
+        layers: the layers that are asked for.
+        takes_cache: its `forward` can be told to build no key-value cache.
+        around: the weights outside the blocks.
+        within: the weights of every block.
+    """
+
+    folder: ModelFolder
+    model: "PreTrainedModel"
+    blocks: nn.ModuleList
+    layers: tuple[int, ...]
+    takes_cache: bool
+    around: tuple[Weight, ...]
+    within: tuple[tuple[Weight, ...], ...]
+
+
+def open_skeleton(
+    folder: ModelFolder,
+    dtype: torch.dtype,
+    *,
+    layers: tuple[int, ...] = (LAST,),
+    project_out: bool = False,
+    trust_remote_code: bool = False,
+) -> Skeleton:
+    """Take a model apart; of its checkpoint the headers are read.
+
+    The weights' names, types and ties are those that `load_encoder` gives them, because transformers' loader itself
+    says them.
+
+    Args:
+        folder: the model folder.
+        dtype: type to compute in.
+        layers: whose states are wanted; blocks above the highest are dropped.
+        project_out: give the last layer after OPT's projection to the width of its embeddings.
+        trust_remote_code: run code of the folder where transformers has none for this model.
+
+    Raises:
+        ConfigError: the model has no such layers or no such projection.
+        ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for; the
+            model cannot be taken apart; or code of the folder would have to be run without being trusted.
+    """
+    check_layers(folder, layers)
+    for layer in layers:
+        layer_width(folder, layer, project_out=project_out)
+    _check_plain(folder)
+    placed = place_weights(folder, dtype, stored_tensors(folder.path), trust_remote_code=trust_remote_code)
+    check_report(placed.report, placed.model, folder.path)
+    model = body_of(placed.model)
+    model.requires_grad_(False)
+    model.eval()  # type: ignore[no-untyped-call]
+    leave_out_unused(model, folder, project_out=project_out)
+    _replace_missing_pooler(model, placed)
+    blocks = cut_blocks(model, folder, layers)
+    if blocks is None:
+        raise cannot_take_apart(folder.path, f"those of {type(model).__name__} cannot be told")
+    around, within = _weights(model, blocks, placed, folder)
+    takes_cache = "use_cache" in inspect.signature(model.forward).parameters
+    return Skeleton(folder, model, blocks, layers, takes_cache, around, within)
+
+
+def _check_plain(folder: ModelFolder) -> None:
+    """Refuse what has no weights that could be taken one by one."""
+    if folder.family == "words":
+        raise cannot_take_apart(folder.path, "word vectors have no blocks")
+    if folder.settings.get("quantization_config"):
+        raise cannot_take_apart(folder.path, "its weights are quantised")
+
+
+def _replace_missing_pooler(model: nn.Module, placed: Placed) -> None:
+    """A pooler may be missing, since nothing of it is used; one without weights must not be run."""
+    pooler = getattr(model, POOLER, None)
+    if isinstance(pooler, nn.Module) and any(placed.stored(weight) is None for weight in pooler.parameters()):
+        setattr(model, POOLER, nn.Identity())
+
+
+def _weights(
+    model: nn.Module, blocks: nn.ModuleList, placed: Placed, folder: ModelFolder
+) -> tuple[tuple[Weight, ...], tuple[tuple[Weight, ...], ...]]:
+    """The weights around the blocks, and those of each."""
+    prefix = next(name for name, module in model.named_modules() if module is blocks)
+    around, within = [], [list[Weight]() for _ in blocks]
+    for name, tensor in _to_be_filled(model):
+        stored = placed.stored(tensor)
+        if stored is None:
+            raise cannot_take_apart(
+                folder.path, f"its weight {name} is not in the checkpoint in the form that is computed with"
+            )
+        weight = Weight(name, stored, tensor.dtype)
+        if name.startswith(f"{prefix}."):
+            number, _, inside = name.removeprefix(f"{prefix}.").partition(".")
+            within[int(number)].append(replace(weight, name=inside))
+        else:
+            around.append(weight)
+    return tuple(around), tuple(map(tuple, within))
+
+
+def _to_be_filled(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What is on the meta device; a tensor that has several names comes under each of them."""
+    yield from model.named_parameters(remove_duplicate=False)
+    for name, buffer in model.named_buffers(remove_duplicate=False):
+        if buffer.is_meta:
+            yield name, buffer

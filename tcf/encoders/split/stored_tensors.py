@@ -1,0 +1,196 @@
+"""Where every tensor of a checkpoint lies, from the headers of its files alone."""
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+
+from tcf.common.errors import ModelError
+from tcf.encoders.failures import failures, reason
+from tcf.encoders.folder.weight_files import shown, weight_files
+
+__all__ = ["StoredTensor", "stored_tensors"]
+
+_LENGTH = 8  # bytes before a safetensors header: its length
+_SAVE_ANEW = "load the model with transformers and save it anew with save_pretrained"
+_TYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+    "U16": torch.uint16,
+    "I16": torch.int16,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "U32": torch.uint32,
+    "I32": torch.int32,
+    "F32": torch.float32,
+    "U64": torch.uint64,
+    "I64": torch.int64,
+    "F64": torch.float64,
+    "C64": torch.complex64,
+}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file of weights: contiguous, little-endian, row by row.
+
+    Attributes:
+        name: its name in the checkpoint.
+        file: where it is.
+        offset: its first byte, counted from the beginning of the file.
+        dtype: the type it is stored in.
+        shape: its shape.
+    """
+
+    name: str
+    file: Path
+    offset: int
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def stored_tensors(folder: Path) -> list[StoredTensor]:
+    """All tensors of a model folder's checkpoint; no weight is read.
+
+    Args:
+        folder: a model folder whose weights are safetensors, or were saved by `torch.save`, in one file or several.
+
+    Raises:
+        ModelError: there are no weights, a file cannot be read, is damaged or cut short, its tensors cannot be read in
+            place, or two files hold a tensor of one name.
+    """
+    found: dict[str, StoredTensor] = {}
+    for file in weight_files(folder):
+        for tensor in _of_safetensors(file) if file.suffix == ".safetensors" else _of_archive(file):
+            if tensor.name in found:
+                raise ModelError(
+                    f"{file}: expected every weight in one file, found {tensor.name} also in "
+                    f"{found[tensor.name].file.name}; fetch the model anew"
+                )
+            found[tensor.name] = tensor
+    return list(found.values())
+
+
+def _of_safetensors(file: Path) -> Iterator[StoredTensor]:
+    """The tensors of a safetensors file: 8 bytes that say how long the header is, the header in JSON, the tensors."""
+    header, start, end = _header(file)
+    tensors = [_described(file, name, entry, start) for name, entry in header.items() if name != "__metadata__"]
+    position = start
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
+        if tensor.offset != position:
+            raise _damaged(file, f"{tensor.name} at byte {position}", f"byte {tensor.offset} in its header")
+        position += tensor.nbytes
+    if position != end:
+        raise _damaged(file, f"{position} bytes, as its header says", f"{end}")
+    yield from tensors
+
+
+def _header(file: Path) -> tuple[dict[str, Any], int, int]:
+    """A safetensors file's header, where its tensors begin, and where the file ends."""
+    try:
+        with file.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            start = _LENGTH + int.from_bytes(stream.read(_LENGTH), "little")
+            if size < _LENGTH or start > size:
+                raise _damaged(file, f"at least the {start} bytes of its header", f"{size}")
+            header = json.loads(stream.read(start - _LENGTH))
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror or error}); mend the disk or its mount") from None
+    except ValueError as error:
+        raise _damaged(file, "a header in JSON", str(error)) from None
+    if not isinstance(header, dict):
+        raise _damaged(file, "a JSON object as its header", shown(header))
+    return header, start, size
+
+
+def _described(file: Path, name: str, entry: Any, start: int) -> StoredTensor:
+    """The tensor of a header's entry."""
+    match entry:
+        case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if _are_sizes(shape):
+            pass
+        case _:
+            raise _damaged(file, f"dtype, shape and data_offsets of {name}", shown(entry))
+    if kind not in _TYPES:
+        raise ModelError(
+            f"{file}: expected {name} in a type that torch has ({', '.join(_TYPES)}), found {kind}; {_SAVE_ANEW}"
+        )
+    tensor = StoredTensor(name, file, start + begin, _TYPES[kind], tuple(shape))
+    if begin < 0 or end - begin != tensor.nbytes:
+        raise _damaged(file, f"{tensor.nbytes} bytes of {name}, {kind} of shape {tensor.shape}", f"{begin} to {end}")
+    return tensor
+
+
+def _are_sizes(shape: Iterable[Any]) -> bool:
+    return all(type(size) is int and size >= 0 for size in shape)
+
+
+def _damaged(file: Path, expected: str, found: str) -> ModelError:
+    return ModelError(f"{file}: damaged or cut short; expected {expected}, found {found[:200]}; fetch it anew")
+
+
+def _of_archive(file: Path) -> Iterator[StoredTensor]:
+    """The tensors of a file that `torch.save` wrote: a zip archive with a pickle that refers to uncompressed members.
+
+    Torch's own unpickler for weights alone reads it, without the numbers: tensors are fakes that know where the bytes
+    of their storage begin.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    _check_archive(file)
+    try:
+        with FakeTensorMode():
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except failures() as error:
+        raise ModelError(f"{file}: cannot be read ({reason(error)}); fetch the model anew") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{file}: expected a dictionary of weights, found {type(content).__name__}; {_SAVE_ANEW}")
+    for name, tensor in content.items():
+        yield _in_archive(file, name, tensor)
+
+
+def _in_archive(file: Path, name: Any, tensor: Any) -> StoredTensor:
+    match tensor:
+        case torch.Tensor() if tensor.layout is torch.strided and not tensor.is_quantized and isinstance(name, str):
+            pass
+        case _:
+            raise ModelError(
+                f"{file}: expected a dictionary of plain tensors by name, found {type(tensor).__name__} under "
+                f"{name!r}; {_SAVE_ANEW}"
+            )
+    begin = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+    if begin is None or not tensor.is_contiguous():
+        found = "one that cannot be told" if begin is None else f"strides {tensor.stride()}"
+        raise ModelError(f"{file}: expected {name} row by row in one place of the file, found {found}; {_SAVE_ANEW}")
+    offset = begin + tensor.storage_offset() * tensor.element_size()
+    return StoredTensor(name, file, offset, tensor.dtype, tuple(tensor.shape))
+
+
+def _check_archive(file: Path) -> None:
+    """Refuse what cannot be read in place: torch's form before 1.6, compressed members, the other byte order."""
+    expected = f"{file}: expected an archive as torch.save writes it since 1.6, whole and uncompressed"
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            orders = {archive.read(member) for member in members if PurePosixPath(member.filename).name == "byteorder"}
+    except (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise ModelError(f"{expected}, found another file ({error}); fetch it anew, or {_SAVE_ANEW}") from None
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ModelError(f"{expected}, found compressed members; {_SAVE_ANEW}")
+    if orders - {b"little"}:
+        raise ModelError(f"{expected}, found byte order {orders}; {_SAVE_ANEW}")

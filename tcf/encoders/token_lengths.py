@@ -1,0 +1,37 @@
+"""How long a dataset's texts are for a language model: in tokens, nothing cut off."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.data.describe.text_lengths import TEXTS_AT_ONCE, TextLengths, tally
+from tcf.data.item_table import ItemTable
+from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.tokenize import TextTokenizer, load_tokenizer
+
+__all__ = ["lengths_in_tokens"]
+
+
+def lengths_in_tokens(items: ItemTable, model: Path, name: str) -> TextLengths:
+    """The lengths of all texts in a model's tokens, special tokens included, unknown words of word vectors not.
+
+    Args:
+        items: the item table.
+        model: the model's folder, or a file of word vectors; only its configuration and its tokenizer are read.
+        name: what the model is called, for people.
+
+    Raises:
+        DataError: the item table is damaged.
+        ModelError: the model has no tokenizer that can be read.
+    """
+    tokenizer = load_tokenizer(open_model_folder(model))
+    parts = (_lengths(tokenizer, texts.to_pylist()) for texts in items.texts(TEXTS_AT_ONCE))
+    return TextLengths(tally(parts), f"tokens of {name}")
+
+
+def _lengths(tokenizer: TextTokenizer, texts: list[str]) -> npt.NDArray[np.int64]:
+    encoded = tokenizer.backend.encode_batch_fast(texts, add_special_tokens=True)
+    if tokenizer.unknown is None:
+        return np.fromiter(map(len, encoded), np.int64, len(encoded))
+    return np.fromiter((len(found.ids) - found.ids.count(tokenizer.unknown) for found in encoded), np.int64)

@@ -1,0 +1,204 @@
+"""Texts to token ids, without padding: one array of tokens and one of offsets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter, itemgetter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from tcf.common.errors import ConfigError, ModelError
+from tcf.common.manifest import digest
+from tcf.common.ragged import offsets_from, spans
+from tcf.encoders.folder.load_tokenizer import read_tokenizer
+from tcf.encoders.folder.model_folder import ModelFolder
+
+__all__ = ["TextTokenizer", "TokenSequences", "check_max_tokens", "load_tokenizer", "tokenize"]
+
+_CHUNK = 16_384
+_PROBE = "a 1."  # a text that every tokenizer makes some token of
+
+Tokens = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TokenSequences:
+    """Token ids of n texts: text i has tokens[offsets[i]:offsets[i + 1]].
+
+    Attributes:
+        tokens: (nnz,) int32.
+        offsets: (n + 1,) int64.
+        cut: how many texts were longer than the limit.
+        unknown: how many tokens were left out because the model has no vector for them.
+    """
+
+    tokens: Tokens
+    offsets: Counts
+    cut: int
+    unknown: int = 0
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Counts:
+        """Tokens a text, (n,)."""
+        return np.diff(self.offsets)
+
+    def block(self, rows: Counts) -> npt.NDArray[np.int64]:
+        """Texts of one and the same length as a matrix of token ids, (len(rows), length)."""
+        length = int(self.offsets[rows[0] + 1] - self.offsets[rows[0]])
+        positions = self.offsets[rows][:, None] + np.arange(length)
+        return np.asarray(self.tokens[positions], dtype=np.int64)
+
+    def take(self, rows: Counts) -> "TokenSequences":
+        """These sequences, in the order given; nothing is said of how many were cut."""
+        lengths = self.lengths[rows]
+        return TokenSequences(self.tokens[spans(self.offsets[rows], lengths)], offsets_from(lengths), 0)
+
+    @staticmethod
+    def concatenate(parts: Sequence["TokenSequences"]) -> "TokenSequences":
+        """All sequences of the parts, in order."""
+        tokens = np.concatenate([np.zeros(0, np.int32), *(part.tokens for part in parts)])
+        offsets = offsets_from(np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)]))
+        return TokenSequences(tokens, offsets, sum(part.cut for part in parts), sum(part.unknown for part in parts))
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """What makes token ids of texts; nothing in it changes, so threads may share it.
+
+    Attributes:
+        backend: the tokenizer, without truncation or padding.
+        folder: the model that it belongs to.
+        unknown: the id of words that the model has no vector for: dropped from sequences and counted. None where every
+            id has one.
+    """
+
+    backend: Tokenizer
+    folder: ModelFolder
+    unknown: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that decides which token ids a text becomes, however the tokenizer was saved."""
+        return digest(self.backend.to_str())
+
+
+def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> TextTokenizer:
+    """Load a model folder's tokenizer.
+
+    Args:
+        folder: the model folder.
+        trust_remote_code: run code of the folder if its tokenizer is made of such.
+
+    Raises:
+        ModelError: the folder has none, or for OPT one that does not put `</s>` first.
+    """
+    if folder.family == "words":
+        from tcf.encoders.word_vectors.word_encoder import word_tokenizer
+
+        return word_tokenizer(folder)
+    backend: Tokenizer = read_tokenizer(folder.path, trust_remote_code=trust_remote_code).backend_tokenizer
+    if folder.family == "opt" and backend.encode("").ids != [folder.bos_token_id]:
+        raise ModelError(
+            f"{folder.path}: OPT reads token {folder.bos_token_id} first, but this tokenizer does not add it; "
+            'set "add_bos_token": true in tokenizer_config.json'
+        )
+    return TextTokenizer(backend, folder)
+
+
+def check_max_tokens(folder: ModelFolder, max_tokens: int) -> None:
+    """Refuse a limit beyond what a model can read.
+
+    Raises:
+        ConfigError: `max_tokens` is more than the model's positions.
+    """
+    if folder.max_positions is not None and max_tokens > folder.max_positions:
+        raise ConfigError(
+            f"--max-tokens: expected at most {folder.max_positions}, which {folder.path} can read, found {max_tokens}"
+        )
+
+
+def tokenize(tokenizer: TextTokenizer, texts: Sequence[str], *, max_tokens: int) -> TokenSequences:
+    """Token ids of every text, special tokens included; a text that is too long keeps its front.
+
+    Args:
+        tokenizer: the model's; it is not changed.
+        texts: n texts, as written.
+        max_tokens: longest sequence, special tokens included; unknown words do not count.
+
+    Raises:
+        ConfigError: `max_tokens` is more than the model can read, or too few for the special tokens alone.
+        ModelError: the tokenizer knows tokens that the model does not.
+    """
+    check_max_tokens(tokenizer.folder, max_tokens)
+    last = _last_tokens(tokenizer, max_tokens)
+    parts = [
+        _tokenized(tokenizer, list(texts[start : start + _CHUNK]), max_tokens, last)
+        for start in range(0, len(texts), _CHUNK)
+    ]
+    sequences = TokenSequences.concatenate(parts)
+    _check_known(sequences.tokens, tokenizer.folder)
+    return sequences
+
+
+def _last_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:
+    """The special tokens that end every text, and so also one that is cut.
+
+    Raises:
+        ConfigError: the special tokens are more than `max_tokens`.
+    """
+    encoded = tokenizer.backend.encode(_PROBE)
+    special = np.asarray(encoded.special_tokens_mask, bool)
+    if np.count_nonzero(special) > max_tokens:
+        raise ConfigError(
+            f"--max-tokens: expected at least {np.count_nonzero(special)}, the special tokens that "
+            f"{tokenizer.folder.path} adds to a text, found {max_tokens}"
+        )
+    end = len(special) - int(np.argmin(special[::-1])) if len(special) else 0
+    return np.asarray(encoded.ids[end:], np.int32)
+
+
+def _tokenized(tokenizer: TextTokenizer, texts: list[str], max_tokens: int, last: Tokens) -> TokenSequences:
+    """Token ids of a chunk of texts. Nothing here runs in Python once a text."""
+    encoded = tokenizer.backend.encode_batch_fast(texts, add_special_tokens=True)
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    ids: Any = map(attrgetter("ids"), encoded)
+    if tokenizer.unknown is None:
+        # What will be cut off is not even looked at.
+        tokens = _flat(map(itemgetter(slice(max_tokens)), ids), np.minimum(lengths, max_tokens))
+        unknown = 0
+    else:
+        tokens = _flat(ids, lengths)
+        known = tokens != tokenizer.unknown
+        unknown = int(np.count_nonzero(~known))
+        lengths = _sums(known, lengths)
+        tokens = tokens[known]
+        tokens = tokens[spans(np.zeros(len(lengths), np.int64), lengths) < max_tokens]
+    offsets = offsets_from(np.minimum(lengths, max_tokens))
+    ends = offsets[1:][lengths > max_tokens]
+    tokens[ends[:, None] - np.arange(len(last), 0, -1)] = last
+    return TokenSequences(tokens, offsets, len(ends), unknown)
+
+
+def _flat(rows: Any, lengths: Counts) -> Tokens:
+    return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum()))
+
+
+def _sums(flags: npt.NDArray[np.bool_], lengths: Counts) -> Counts:
+    """How many flags of each text are on, (n,)."""
+    return np.diff(offsets_from(flags.astype(np.int64))[offsets_from(lengths)])
+
+
+def _check_known(tokens: Tokens, folder: ModelFolder) -> None:
+    if folder.vocabulary is not None and tokens.max(initial=0) >= folder.vocabulary:
+        raise ModelError(
+            f"{folder.path}: expected tokens below {folder.vocabulary}, the model's vocabulary, found {tokens.max()}; "
+            "add the tokenizer that belongs to the model"
+        )

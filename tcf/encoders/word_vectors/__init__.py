@@ -1,0 +1,1 @@
+"""Static word vectors (GloVe, word2vec) as an encoder."""

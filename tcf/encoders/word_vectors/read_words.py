@@ -1,0 +1,169 @@
+"""Reading a text file of word vectors.
+
+Legend: N words, D width.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from tcf.common.errors import ModelError
+from tcf.common.progress import Progress
+from tcf.encoders.word_vectors.words_layout import Layout, is_number, read_layout, reading
+
+__all__ = ["WordFile", "read_words"]
+
+_BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class WordFile:
+    """The words of a file, and their vectors if these were read.
+
+    Attributes:
+        words: (N,) different words, in the file's order.
+        vectors_ND: (N, D) float32, finite; (N, 0) if only words were read.
+        repeated: lines left out because their word had a line before.
+        nameless: lines left out because their word is empty.
+    """
+
+    words: pa.StringArray
+    vectors_ND: npt.NDArray[np.float32]
+    repeated: int
+    nameless: int
+
+
+@dataclass
+class _Odd:
+    """The lines that do not split into one word and D numbers: number of the line, and its text."""
+
+    lines: list[tuple[int, str]] = field(default_factory=list)
+
+    def keep(self, row: Any) -> str:
+        """What pyarrow calls for such a line."""
+        self.lines.append((row.number, row.text))
+        return "skip"
+
+
+def read_words(file: Path, *, vectors: bool) -> WordFile:
+    """Read the words of a file, and their vectors if asked for.
+
+    The last D fields of a line are its vector, so a word may contain spaces. Of several lines of one word the first
+    counts. What is left out is told on standard error.
+
+    Raises:
+        ModelError: a line is malformed, a number is not finite in float32, or lines are missing; names the line.
+    """
+    layout = read_layout(file)
+    odd = _Odd()
+    with Progress(f"read {file.name}", layout.words, "words") as progress:
+        words, blocks = _read_blocks(file, layout, odd, progress, vectors)
+        vectors_ND = _joined(blocks, layout.width if vectors else 0)
+        if odd.lines:
+            words, vectors_ND = _merged(words, vectors_ND, odd, layout, file)
+        _check(vectors_ND, layout, file)
+        kept, repeated, nameless = _distinct(words)
+        progress.advance(0, f"{repeated} repeated and {nameless} empty words left out" if repeated or nameless else "")
+    if repeated or nameless:
+        words, vectors_ND = words.take(pa.array(kept)), vectors_ND[kept]
+    return WordFile(words, vectors_ND, repeated, nameless)
+
+
+def _read_blocks(
+    file: Path, layout: Layout, odd: _Odd, progress: Progress, vectors: bool
+) -> tuple[pa.StringArray, list[npt.NDArray[np.float32]]]:
+    """The regular lines; the others are kept aside."""
+    names = ["word", *(str(column) for column in range(layout.width)), *(["end"] if layout.padded else [])]
+    types = [pa.string(), *[pa.float32()] * layout.width, *([pa.null()] if layout.padded else [])]
+    words, blocks = [], []
+    with reading(file), pa.input_stream(str(file), compression="detect") as stream:
+        reader = csv.open_csv(
+            stream,
+            # One thread: otherwise lines have no numbers.
+            csv.ReadOptions(
+                use_threads=False, block_size=_BLOCK, column_names=names, skip_rows=layout.lines_before, encoding="utf8"
+            ),
+            csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False, invalid_row_handler=odd.keep),
+            csv.ConvertOptions(
+                column_types=dict(zip(names, types, strict=True)),
+                include_columns=names if vectors else names[:1],
+                null_values=[""],  # where a number is to be that makes a NaN, which is refused like any other
+            ),
+        )
+        for batch in reader:
+            words.append(batch.column(0))
+            blocks.append(_matrix(batch, layout.width if vectors else 0))
+            progress.advance(len(batch))
+    return pa.chunked_array(words, pa.string()).combine_chunks(), blocks
+
+
+def _matrix(batch: pa.RecordBatch, width: int) -> npt.NDArray[np.float32]:
+    """The numbers of a batch, (rows, width)."""
+    block = np.empty((len(batch), width), np.float32)
+    for column in range(width):
+        block[:, column] = batch.column(column + 1).to_numpy(zero_copy_only=False)
+    return block
+
+
+def _joined(blocks: list[npt.NDArray[np.float32]], width: int) -> npt.NDArray[np.float32]:
+    """All blocks under one another; each is let go when it has been copied, so that memory is not needed twice."""
+    joined = np.empty((sum(map(len, blocks)), width), np.float32)
+    end = len(joined)
+    while blocks:
+        block = blocks.pop()
+        joined[end - len(block) : end] = block
+        end -= len(block)
+    return joined
+
+
+def _merged(
+    words: pa.StringArray, vectors_ND: npt.NDArray[np.float32], odd: _Odd, layout: Layout, file: Path
+) -> tuple[pa.StringArray, npt.NDArray[np.float32]]:
+    """Put the lines that were kept aside, which come in the file's order, back where they stood."""
+    more = [_split(number, text, layout, file) for number, text in odd.lines]
+    n, width = vectors_ND.shape
+    is_odd = np.zeros(n + len(more), np.bool_)
+    is_odd[[number - layout.lines_before - 1 for number, _ in odd.lines]] = True
+    order = np.empty(len(is_odd), np.int64)
+    order[~is_odd], order[is_odd] = np.arange(n), n + np.arange(len(more))
+    merged = np.empty((len(is_odd), width), np.float32)
+    merged[~is_odd] = vectors_ND
+    merged[is_odd] = np.array([row for _, row in more], np.float64)[:, :width]
+    return pa.concat_arrays([words, pa.array([word for word, _ in more], pa.string())]).take(pa.array(order)), merged
+
+
+def _split(number: int, text: str, layout: Layout, file: Path) -> tuple[str, list[float]]:
+    """A line whose word contains spaces, or that ends otherwise than the first one."""
+    fields = text.rstrip("\r\n").rstrip(" ").rsplit(" ", layout.width)
+    if len(fields) != layout.width + 1 or not all(map(is_number, fields[1:])):
+        raise ModelError(
+            f"{file}:{number}: expected a word and {layout.width} numbers, found {len(text.split(' '))} fields, "
+            f"{text[:60]!r}; mend or remove the line"
+        )
+    return fields[0], [float(number) for number in fields[1:]]
+
+
+def _check(vectors_ND: npt.NDArray[np.float32], layout: Layout, file: Path) -> None:
+    if layout.words is not None and len(vectors_ND) != layout.words:
+        raise ModelError(f"{file}:1: expected {layout.words} words, as it says, found {len(vectors_ND)}; fetch it anew")
+    bad = np.flatnonzero(~np.isfinite(vectors_ND.sum(axis=1, dtype=np.float64)))
+    if len(bad):
+        raise ModelError(
+            f"{file}:{bad[0] + layout.lines_before + 1}: expected numbers that are finite in float32, found others, in "
+            f"{len(bad)} lines all in all; mend or remove them"
+        )
+
+
+def _distinct(words: pa.StringArray) -> tuple[npt.NDArray[np.int64], int, int]:
+    """The rows where a word that is not empty comes first, how many repeat a word, and how many have none."""
+    codes = words.dictionary_encode().indices.to_numpy()
+    first = np.sort(np.unique(codes, return_index=True)[1])
+    empty = int(pc.sum(pc.equal(words, "")).as_py() or 0)
+    kept = first[pc.not_equal(words.take(pa.array(first)), "").to_numpy(zero_copy_only=False)]
+    return kept, len(words) - empty - len(kept), empty

@@ -1,0 +1,99 @@
+"""How a text file of word vectors is laid out: GloVe's form, or word2vec's, which begins with a line `words width`."""
+
+import gzip
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tcf.common.errors import ModelError
+
+__all__ = ["Layout", "is_number", "read_layout", "reading"]
+
+_LINES_TO_JUDGE = 10
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file of word vectors is laid out.
+
+    Attributes:
+        width: numbers a word.
+        words: how many the file says it has; None where it has no such line.
+        padded: whether lines end with a space.
+    """
+
+    width: int
+    words: int | None
+    padded: bool
+
+    @property
+    def lines_before(self) -> int:
+        """Lines before the first word."""
+        return 0 if self.words is None else 1
+
+
+def read_layout(file: Path) -> Layout:
+    """Find out a file's layout from its first lines.
+
+    Raises:
+        ModelError: the file cannot be read, is not UTF-8, or does not begin as a file of word vectors.
+    """
+    with reading(file), _opened(file) as stream:
+        lines = [line.decode(errors="replace").rstrip("\r\n") for line in islice(stream, _LINES_TO_JUDGE)]
+    match lines[0].split() if lines else []:
+        case [words, width] if words.isdecimal() and width.isdecimal() and int(width) > 0:
+            return Layout(int(width), int(words), len(lines) > 1 and lines[1].endswith(" "))
+    width = _common_width(lines)
+    if width == 0:
+        raise ModelError(
+            f"{file}:1: expected word vectors as text (a word and its numbers, separated by spaces), found "
+            f"{lines[0][:60]!r}; name a file in the form of GloVe or word2vec"
+            if lines
+            else f"{file}: expected word vectors as text, found an empty file; fetch it anew"
+        )
+    return Layout(width, None, lines[0].endswith(" "))
+
+
+def _common_width(lines: list[str]) -> int:
+    """How many numbers most lines end with; 0 if none does."""
+    widths = []
+    for line in lines:
+        fields = line.rstrip(" ").split(" ")[1:]  # the first one is of the word, even if it is a number
+        widths.append(next((n for n, text in enumerate(reversed(fields)) if not is_number(text)), len(fields)))
+    return max(Counter(filter(None, widths)).items(), key=itemgetter(1), default=(0, 0))[0]
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is one number, as Python reads it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as stream:
+        yield stream
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Say of any failure inside which file, and where pyarrow knows it which line, it is about."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, pa.ArrowInvalid) as error:
+        text = " ".join(str(error).split())
+        row = re.search(r"Row #(\d+)", text)
+        place = f"{file}:{row[1]}" if row else str(file)
+        raise ModelError(f"{place}: cannot be read as word vectors ({text[:300]}); mend or fetch it anew") from None

@@ -1,0 +1,1 @@
+"""Extraction plans: model size, machine, workload, and the schedule chosen from them."""

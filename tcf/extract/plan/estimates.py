@@ -1,0 +1,251 @@
+"""What each schedule would do with a model on a machine, before it is known whether it fits."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tcf.common.errors import ConfigError
+from tcf.common.units import as_bytes
+from tcf.extract.plan.placement import place_blocks, place_model
+from tcf.extract.plan.plan import Schedule, StatesPlace
+from tcf.extract.plan.plan_inputs import Case
+
+__all__ = ["Draft", "Parts", "dispatch", "pipeline", "resident", "shortfall"]
+
+_WAITING = 3  # micro-batches before each device of a pipeline, with the one that is being given on
+
+Parts = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One schedule's way to do the work; the names are those of `Plan`.
+
+    Attributes:
+        start_seconds: reading what has to be there before anything is computed; part of neither of the others.
+        slack_seconds: in which a device waits for others, or for the first of what streams.
+    """
+
+    schedule: Schedule
+    around: str
+    blocks: tuple[str, ...]
+    rows: int
+    micro: int | None
+    parts: Parts
+    weight_bytes_read: int
+    start_seconds: float
+    compute_seconds: float
+    read_seconds: float = 0.0
+    slack_seconds: float = 0.0
+    overlaps: bool = True
+    packs: bool = False
+    hidden_states: StatesPlace = "device"
+    hidden_state_bytes: int = 0
+    spill_bytes: int = 0
+    dispatch_map: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Of all the work."""
+        both = (self.compute_seconds, self.read_seconds)
+        return self.start_seconds + self.slack_seconds + (max(both) if self.overlaps else sum(both))
+
+
+def resident(case: Case) -> Draft:
+    """The whole model on each device, and shards shared out among them."""
+    geometry, copies = case.geometry, case.n_devices
+    limit = case.ram.limit // copies if case.on_cpu else case.gpu_limit
+    room = limit - geometry.compute_bytes - (case.base if case.on_cpu else 0)
+    trial = None if geometry.family == "words" else case.trial_tokens(room)
+    # Where even the smallest trial is too much, a smaller micro-batch may still do.
+    tokens = case.config.tokens_per_batch or trial or case.steady_tokens(10 * room)
+    steady = case.config.tokens_per_batch if trial else tokens
+    # The trial runs that many whatever the texts are.
+    met = tokens if steady is None else case.met_tokens(tokens, case.shard_rows)
+    outputs, workspace = case.outputs(case.shard_rows), case.workspace(met)
+    if case.on_cpu:
+        # Blocks are laid out anew; what is around them stays a part of the file, unless it is cast.
+        mapped = geometry.around.compute_bytes if geometry.blocks and not geometry.casts else 0
+        weights = geometry.compute_bytes - mapped
+        parts: Parts = {"cpu": _times(copies, case.base, weights, workspace, outputs)}
+    else:
+        # Weights pass through the machine's own memory on their way to a device.
+        parts = {name: {"weights": geometry.compute_bytes, "workspace": workspace} for name in case.devices}
+        parts["cpu"] = _times(copies, case.base, geometry.compute_bytes, 0, outputs)
+    return Draft(
+        schedule="resident",
+        around=case.devices[0],
+        blocks=(case.devices[0],) * len(geometry.blocks),
+        rows=case.shard_rows,
+        micro=None if geometry.family == "words" else steady,
+        parts=parts,
+        weight_bytes_read=geometry.stored_bytes,
+        start_seconds=geometry.stored_bytes / case.rates.storage,
+        compute_seconds=case.compute_seconds(case.rates.flops),
+        hidden_state_bytes=math.ceil(tokens * geometry.width * geometry.dtype.itemsize),
+    )
+
+
+def _times(copies: int, base: int, weights: int, workspace: int, outputs: int) -> dict[str, int]:
+    """Memory of several processes with a copy each."""
+    one = {"base": base, "weights": weights, "workspace": workspace, "outputs": outputs}
+    return {name: size * copies for name, size in one.items() if size}
+
+
+def pipeline(case: Case) -> Draft:
+    """Layer ranges laid over several devices, through which micro-batches flow.
+
+    Raises:
+        ConfigError: there is one device only, or the model's blocks cannot be told.
+    """
+    geometry, n = case.geometry, case.n_devices
+    if n < 2:
+        raise ConfigError(
+            f"--schedule pipeline: expected several --devices, found {case.devices[0]} alone; pass --schedule sweep"
+        )
+    _need_blocks(case, "pipeline")
+    names = [f"{number}" for number in range(n)]  # as the same name may be there twice
+    limit = case.ram.limit // n if case.on_cpu else case.gpu_limit
+    micro = case.steady_tokens(limit)
+    # What is around the blocks is run on the first and the last device; a few micro-batches wait before each.
+    around = geometry.around.compute_bytes
+    waiting = _WAITING * micro * geometry.width * geometry.dtype.itemsize
+    working = case.workspace(case.met_tokens(micro, case.shard_rows)) + waiting
+    room = limit - working - around - (case.base if case.on_cpu else 0)
+    stages = _laid_evenly(case, names, room)
+    blocks = tuple(case.devices[int(stage)] if stage in names else stage for stage in stages)
+    on_device = [
+        {"weights": sum(_of(case, stages, name)) + around * (name in (names[0], names[-1])), "workspace": working}
+        for name in names
+    ]
+    outputs = case.outputs(case.shard_rows)
+    if case.on_cpu:
+        parts = {"cpu": {**_summed(on_device), "base": case.base, "outputs": outputs}}
+    else:
+        parts = dict(zip(case.devices, on_device, strict=True))
+        loading = max(geometry.largest_stored, geometry.around.stored_bytes)
+        parts["cpu"] = {"base": case.base, "slots": loading, "outputs": outputs}
+    micro_batches = max(1, case.workload.tokens // micro)
+    slowest = n * max(stages.count(name) for name in names) / max(1, len(stages))
+    compute = case.compute_seconds(case.rates.passing_flops) * (1 if case.on_cpu else slowest)
+    return Draft(
+        schedule="pipeline",
+        around=case.devices[0],
+        blocks=blocks,
+        rows=case.shard_rows,
+        micro=micro,
+        parts=parts,
+        weight_bytes_read=geometry.stored_bytes,
+        start_seconds=geometry.stored_bytes / case.rates.storage,
+        compute_seconds=compute,
+        # The last device begins when the first micro-batch has passed the others, once a macro-batch.
+        slack_seconds=compute * min(1.0, (n - 1) * case.macro_batches(case.shard_rows) / micro_batches),
+        hidden_state_bytes=math.ceil(2 * micro * geometry.width * geometry.dtype.itemsize),
+    )
+
+
+def _laid_evenly(case: Case, names: list[str], room: int) -> tuple[str, ...]:
+    """The stage of each block: about as many blocks on each if that fits, else the first ones full."""
+    stack = case.geometry.stack
+    if stack is None:
+        return ()
+    each = -(-len(stack) // len(names)) * case.geometry.largest_compute
+    for most in (min(room, each), room):
+        stages = place_blocks(stack, names, {**dict.fromkeys(names, most), "cpu": 0})
+        if set(stages) <= set(names):
+            break
+    return stages
+
+
+def _of(case: Case, stages: tuple[str, ...], name: str) -> list[int]:
+    return [block.compute_bytes for block, stage in zip(case.geometry.blocks, stages, strict=True) if stage == name]
+
+
+def _summed(parts: list[dict[str, int]]) -> dict[str, int]:
+    return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+
+def dispatch(case: Case) -> Draft:
+    """Accelerate's own: weights that are not on a device are fetched for every micro-batch, by hooks."""
+    geometry = case.geometry
+    limit = case.ram.limit if case.on_cpu else case.gpu_limit
+    micro = case.steady_tokens(limit)
+    gpus = [] if case.on_cpu else list(dict.fromkeys(case.devices))
+    outputs, workspace = case.outputs(case.shard_rows), case.workspace(case.met_tokens(micro, case.shard_rows))
+    room = {name: case.machine.memory[name].limit - workspace for name in gpus}
+    room["cpu"] = case.ram.limit - case.base - outputs - (workspace if case.on_cpu else 0)
+    found = {} if geometry.model is None else place_model(geometry.model, gpus, room)
+    modules = _bytes_of(case, found)
+    sizes = {at: sum(modules[name] for name in found if found[name] == at) for at in (*gpus, "cpu", "disk")}
+    streamed = sizes["disk"] + (0 if case.on_cpu else sizes["cpu"])
+    passes = max(1, -(-case.workload.tokens // micro))
+    parts: Parts = {name: {"weights": sizes[name], "workspace": workspace} for name in gpus}
+    parts["cpu"] = {"base": case.base, "weights": sizes["cpu"], "outputs": outputs}
+    if streamed:
+        here = gpus[0] if gpus else "cpu"
+        parts[here]["slots"] = _largest_fetched(case, found, here)
+    if case.on_cpu:
+        parts["cpu"]["workspace"] = workspace
+    ratio = geometry.stored_bytes / max(1, geometry.compute_bytes)
+    from_disk = round(sizes["disk"] * ratio)
+    copied = streamed / case.rates.copy if case.rates.copy else 0.0
+    return Draft(
+        schedule="dispatch",
+        around=case.devices[0],
+        blocks=(),
+        rows=case.shard_rows,
+        micro=micro,
+        parts=parts,
+        weight_bytes_read=geometry.stored_bytes + from_disk * (passes - 1),
+        start_seconds=(geometry.stored_bytes - from_disk) / case.rates.storage,
+        compute_seconds=case.flops / case.rates.passing_flops,
+        read_seconds=passes * (from_disk / case.rates.storage + copied),
+        overlaps=False,
+        dispatch_map=found,
+    )
+
+
+def _largest_fetched(case: Case, found: Mapping[str, str], here: str) -> int:
+    """Bytes of the largest module that accelerate's hooks fetch at once: one with the weights that are its own."""
+    sizes: dict[str, int] = {}
+    for full, weight in case.geometry.model.named_parameters() if case.geometry.model is not None else ():
+        if found[_entry(full, found)] != here:
+            owner = full.rpartition(".")[0]
+            sizes[owner] = sizes.get(owner, 0) + weight.numel() * weight.dtype.itemsize
+    return max(sizes.values(), default=0)
+
+
+def _entry(weight: str, found: Mapping[str, str]) -> str:
+    """The entry of accelerate's map that a weight falls under."""
+    return next(name for name in found if weight == name or weight.startswith(f"{name}.") or not name)
+
+
+def _bytes_of(case: Case, found: Mapping[str, str]) -> dict[str, int]:
+    """Bytes of the weights of each entry of accelerate's map; weights that are tied count once."""
+    model, seen = case.geometry.model, set[int]()
+    sizes = dict.fromkeys(found, 0)
+    for full, weight in model.named_parameters() if model is not None else ():
+        sizes[_entry(full, found)] += weight.numel() * weight.dtype.itemsize * (id(weight) not in seen)
+        seen.add(id(weight))
+    return sizes
+
+
+def _need_blocks(case: Case, schedule: Schedule) -> None:
+    if not case.geometry.blocks:
+        raise ConfigError(
+            f"--schedule {schedule}: expected a model whose blocks can be told, found {case.model}; "
+            "pass --schedule resident or dispatch"
+        )
+
+
+def shortfall(case: Case, draft: Draft) -> str | None:
+    """What there is too little of, in words; None if all fits."""
+    if draft.schedule == "pipeline" and not set(draft.blocks) <= set(case.devices):
+        needed = case.geometry.compute_bytes
+        return f"all blocks on {', '.join(case.devices)}, together {as_bytes(needed)}"
+    for place, parts in draft.parts.items():
+        there = case.machine.memory[place].limit
+        if sum(parts.values()) > there:
+            what = ", ".join(f"{name} {as_bytes(size)}" for name, size in parts.items())
+            return f"{as_bytes(sum(parts.values()))} on {place} ({what}), found {as_bytes(there)}"
+    return None

@@ -1,0 +1,253 @@
+"""How fast this machine multiplies matrices, reads its storage and copies to its device: short trials, remembered.
+
+Legend: M tokens, K inputs, N outputs.
+"""
+
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tcf.common.files import this_machine
+from tcf.common.manifest import library_versions
+from tcf.encoders.onednn_packing import pack
+from tcf.extract.plan.remembered_trials import device_name, remembered_number
+
+__all__ = ["Rates", "measure_rates", "measure_storage"]
+
+_CALLS = 3  # of each size; the quickest counts
+_SECONDS = 0.3  # a call, about
+# Of a trial with weights as they come. A CPU lays them out anew for every product, which the texts of one length of a
+# small catalogue have to pay for.
+_FEW = 256
+_TEXT_TOKENS = 14  # of a block's trial; a title has about as many
+_READ = 512 * 2**20  # bytes of storage
+_WRITTEN = _READ // 4  # of a file that is made to be read; a smaller one would be all delay
+_CHUNK = 16 * 2**20
+_READERS = 4
+_COPIED = 256 * 2**20
+
+Products = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a device and its storage do in a second.
+
+    Attributes:
+        products: floating-point operations of the model's matrix products.
+        plain: the same with weights as they come, not laid out for it beforehand, as where they pass through.
+        block_share: how much of that a whole block reaches, with attention, norms and activations.
+        storage: bytes read.
+        copy: bytes copied from pinned memory to the device; None where the device computes from RAM itself.
+    """
+
+    products: float
+    plain: float
+    block_share: float
+    storage: float
+    copy: float | None = None
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of whole blocks whose weights stay where they are."""
+        return self.products * self.block_share
+
+    @property
+    def passing_flops(self) -> float:
+        """The same of blocks whose weights pass through."""
+        return self.plain * self.block_share
+
+
+def measure_rates(
+    products: Products, dtype: torch.dtype, device: torch.device, checkpoint: Path | None, folder: Path
+) -> Rates:
+    """Rates for a model on a device, from this machine's earlier trials where there are any.
+
+    Args:
+        products: inputs and outputs of each matrix of a block; none for a model without any.
+        dtype: type to compute in.
+        device: one of those to compute on.
+        checkpoint: a file of the weights; None where there is none yet.
+        folder: where trials are remembered.
+    """
+    about = {
+        "dtype": str(dtype),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "versions": library_versions(),
+    }
+    on_cpu = device.type == "cpu"
+    shapes = _capped(products, device)
+    width = _block_width(products, device)
+    remembered = partial(remembered_number, folder)
+
+    def products_with(packed: bool) -> float:
+        about_products = {"trial": "products", "packed": packed, "few": _FEW, "shapes": shapes, **about}
+        return remembered(about_products, lambda: _product_rate(shapes, dtype, device, packed=packed))
+
+    def block_share() -> float:
+        return remembered({"trial": "block", "width": width, **about}, lambda: _block_share(width, dtype, device))
+
+    return Rates(
+        products=products_with(on_cpu) if shapes else 1.0,
+        plain=products_with(False) if shapes else 1.0,
+        block_share=block_share() if shapes else 1.0,
+        storage=remembered(
+            {"trial": "storage", "machine": this_machine(), "disk": (checkpoint or _existing(folder)).stat().st_dev},
+            lambda: measure_storage(checkpoint, folder),
+        ),
+        copy=remembered({"trial": "copy", **about}, lambda: _copy_rate(device)) if device.type == "cuda" else None,
+    )
+
+
+def _capped(products: Products, device: torch.device) -> list[tuple[int, int]]:
+    """Shapes that stand for larger ones: from these on, products get no faster."""
+    most_k, most_n = (4096, 16_384) if device.type == "cuda" else (2048, 2048)
+    return [(min(k, most_k), min(n, most_n)) for k, n in products]
+
+
+def _block_width(products: Products, device: torch.device) -> int:
+    """Of the block that is tried. On a GPU a narrow one would leave much of it waiting."""
+    width = max((min(shape) for shape in products), default=1024)
+    return min(4096, max(1024, width // 128 * 128)) if device.type == "cuda" else 1024
+
+
+def _product_rate(shapes: Products, dtype: torch.dtype, device: torch.device, *, packed: bool) -> float:
+    """Floating-point operations a second of these products, each as often as it is there.
+
+    Args:
+        shapes: inputs and outputs.
+        dtype: type to compute in.
+        device: where.
+        packed: with weights laid out beforehand, as a CPU multiplies them.
+    """
+    operations, seconds = 0.0, 0.0
+    for (k, n), times in Counter(shapes).items():
+        layer = nn.Sequential(nn.Linear(k, n, bias=False, dtype=dtype, device=device))
+        if packed:
+            pack(layer.requires_grad_(False), keep=False)
+        most = _FEW if device.type == "cpu" and not packed else None
+        tokens, taken = _timed(partial(_run, layer, k, dtype, device), device, most)
+        operations += 2.0 * k * n * times
+        seconds += taken * times / tokens
+    return operations / seconds
+
+
+def _run(layer: nn.Module, k: int, dtype: torch.dtype, device: torch.device, tokens: int) -> Callable[[], Any]:
+    x_MK = torch.randn((tokens, k), dtype=dtype, device=device)
+    return lambda: layer(x_MK)
+
+
+def _block_share(width: int, dtype: torch.dtype, device: torch.device) -> float:
+    """How much of its products' rate a block of OPT reaches on texts of a title's length."""
+    from transformers import OPTConfig, OPTModel
+
+    config = OPTConfig(
+        vocab_size=8,
+        hidden_size=width,
+        word_embed_proj_dim=width,
+        num_hidden_layers=1,
+        num_attention_heads=width // 64,
+        ffn_dim=4 * width,
+        max_position_embeddings=64,
+    )
+    with torch.random.fork_rng(devices=[]):
+        model: Any = OPTModel(config)
+    model = model.to(dtype=dtype, device=device).requires_grad_(False).eval()
+    if device.type == "cpu":
+        pack(model, keep=False)
+
+    def call(tokens: int) -> Callable[[], Any]:
+        texts_BT = torch.zeros((max(1, tokens // _TEXT_TOKENS), _TEXT_TOKENS), dtype=torch.int64, device=device)
+        return lambda: model(input_ids=texts_BT, use_cache=False)
+
+    tokens, seconds = _timed(call, device)
+    tokens = max(1, tokens // _TEXT_TOKENS) * _TEXT_TOKENS
+    operations = tokens * (24.0 * width**2 + 4.0 * _TEXT_TOKENS * width)
+    shapes = [(width, width)] * 4 + [(width, 4 * width), (4 * width, width)]
+    # A block is no faster than its products: where it seems so, the machine was busier during one of the two.
+    return min(1.0, operations / seconds / _product_rate(shapes, dtype, device, packed=device.type == "cpu"))
+
+
+def _timed(
+    call: Callable[[int], Callable[[], Any]], device: torch.device, most: int | None = None
+) -> tuple[int, float]:
+    """Tokens of a call that takes neither long nor more than a device wants, and its seconds.
+
+    Args:
+        call: makes what is timed, for so many tokens.
+        device: where it runs.
+        most: tokens at most, if less than what keeps the device busy.
+    """
+    most = most or (8192 if device.type == "cuda" else 2048)
+    tokens = 64
+    while tokens < most and (taken := _seconds(call(tokens), device, 2)) * 4 < _SECONDS:
+        tokens = min(most, tokens * 4, max(tokens * 2, int(tokens * _SECONDS / max(taken, 1e-9))))
+    return tokens, _seconds(call(tokens), device, _CALLS)
+
+
+def _seconds(run: Callable[[], Any], device: torch.device, calls: int) -> float:
+    """The least time of some calls."""
+    times = []
+    with torch.inference_mode():
+        for _ in range(calls):
+            began = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _copy_rate(device: torch.device) -> float:
+    source = torch.empty(_COPIED, dtype=torch.uint8, pin_memory=True)
+    there = torch.empty(_COPIED, dtype=torch.uint8, device=device)
+    return _COPIED / _seconds(lambda: there.copy_(source, non_blocking=True), device, _CALLS)
+
+
+def measure_storage(checkpoint: Path | None, folder: Path) -> float:
+    """Bytes a second that can be read of storage, and not of memory that has the file's content already.
+
+    Args:
+        checkpoint: a file; if it is small, or None, a larger one is made in `folder` and removed.
+        folder: where that file goes.
+    """
+    if checkpoint is not None and checkpoint.stat().st_size >= _WRITTEN:
+        return _read_rate(checkpoint)
+    with tempfile.NamedTemporaryFile(dir=_existing(folder)) as file:
+        block = os.urandom(_CHUNK)
+        for _ in range(_WRITTEN // _CHUNK):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        return _read_rate(Path(file.name))
+
+
+def _read_rate(path: Path) -> float:
+    with path.open("rb", buffering=0) as file:
+        length = min(_READ, os.fstat(file.fileno()).st_size)
+        # The end rather than the beginning, which others have just read for its header.
+        first = os.fstat(file.fileno()).st_size - length
+        os.posix_fadvise(file.fileno(), first, length, os.POSIX_FADV_DONTNEED)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(_READERS) as pool:
+            starts = range(first, first + length, _CHUNK)
+            done = sum(pool.map(lambda start: len(os.pread(file.fileno(), _CHUNK, start)), starts))
+        return max(1, done) / max(1e-9, time.perf_counter() - began)
+
+
+def _existing(folder: Path) -> Path:
+    """A folder, or the nearest one above it that is there."""
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder

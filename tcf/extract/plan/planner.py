@@ -1,0 +1,174 @@
+"""From a model, a catalogue and this machine to a plan: looks at files and devices, loads nothing."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tcf.assets.resolve import find_model
+from tcf.assets.store import home
+from tcf.common.devices import resolve_devices
+from tcf.common.errors import ModelError
+from tcf.config.extract import ExtractConfig
+from tcf.data.item_table import ItemTable
+from tcf.encoders.encoder import check_layers, resolve_dtype
+from tcf.encoders.folder.local_model import local_model
+from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder
+from tcf.encoders.folder.opt_sizes import OptSize, opt_size
+from tcf.encoders.tokenize import TextTokenizer, check_max_tokens, load_tokenizer
+from tcf.extract.plan.choose_schedule import make_plan
+from tcf.extract.plan.machine import Machine, read_machine
+from tcf.extract.plan.measured_rates import Rates, measure_rates
+from tcf.extract.plan.model_size import read_geometry
+from tcf.extract.plan.plan import Plan
+from tcf.extract.plan.plan_inputs import Case
+from tcf.extract.plan.workload import Workload, expected_workload, workload
+
+__all__ = ["plan_extraction", "plan_for_data", "plan_for_items"]
+
+
+def plan_for_data(model: str, data: Path, out: Path | None, config: ExtractConfig) -> Plan:
+    """The plan for a dataset, as if nothing of it were stored yet.
+
+    Args:
+        model: a name, folder or file; nothing is downloaded for it.
+        data: a dataset directory.
+        out: where the output would go; its disk is looked at.
+        config: settings.
+
+    Raises:
+        DataError: no dataset is there.
+        ModelError: the model is not on this machine.
+        ConfigError: it cannot be done on this machine, or a setting does not fit the model.
+    """
+    items = ItemTable.open(data)
+    with _folder(model, config) as folder:
+        work = workload(items, _tokenizer(folder, config), config.prefix, config.max_tokens)
+        return plan_extraction(folder, work, config, name=model, out=out)
+
+
+def plan_for_items(
+    model: str, items: int, tokens_per_text: int | None, out: Path | None, config: ExtractConfig
+) -> Plan:
+    """The plan for a catalogue that is not there yet.
+
+    Args:
+        model: a name, folder or file; nothing is downloaded for it.
+        items: of the catalogue.
+        tokens_per_text: on average; about a title's if not given.
+        out: where the output would go; its disk is looked at.
+        config: settings.
+
+    Raises:
+        ModelError: the model is not on this machine.
+        ConfigError: it cannot be done on this machine, or a setting does not fit the model.
+    """
+    with _folder(model, config) as folder:
+        work = expected_workload(items, tokens_per_text, config.max_tokens)
+        return plan_extraction(folder, work, config, name=model, out=out)
+
+
+def plan_extraction(
+    folder: ModelFolder,
+    work: Workload,
+    config: ExtractConfig,
+    *,
+    name: str,
+    out: Path | None,
+    machine: Machine | None = None,
+    rates: Rates | None = None,
+) -> Plan:
+    """The plan for a workload.
+
+    Args:
+        folder: the model folder; `config.json` is enough.
+        work: what there is to compute.
+        config: settings.
+        name: the model's name, for people.
+        out: where the output goes; None if that is not known.
+        machine: what there is to compute with; looked at if not given.
+        rates: how fast that is; measured, or remembered, if not given.
+
+    Raises:
+        ConfigError: it cannot be done on this machine, or a setting does not fit the model.
+        ModelError: the configuration makes no model.
+    """
+    _check(folder, config)
+    devices = resolve_devices(config.devices) if machine is None else ()
+    machine = machine or read_machine(devices, config.max_memory, out)
+    device = torch.device(machine.devices[0])
+    dtype = resolve_dtype(config.dtype, folder, device)
+    layers = list(config.pooled_layers) + ([] if config.token_states is None else [config.token_states])
+    geometry = read_geometry(
+        folder,
+        dtype,
+        layers=layers,
+        project_out=config.project_out,
+        trust_remote_code=config.trust_remote_code,
+    )
+    rates = rates or measure_rates(geometry.products, dtype, device, geometry.file, home() / "trials")
+    return make_plan(Case(name, geometry, _own_share(work, config), machine, rates, config))
+
+
+def _check(folder: ModelFolder, config: ExtractConfig) -> None:
+    check_max_tokens(folder, config.max_tokens)
+    if config.pooled_layers:
+        check_layers(folder, config.pooled_layers)
+    if config.token_states is not None:
+        check_layers(folder, (config.token_states,), option="--token-states")
+
+
+def _own_share(work: Workload, config: ExtractConfig) -> Workload:
+    """What is left where other jobs take the other shards."""
+    if config.shard_slice is None:
+        return work
+    parts = config.shard_slice[1]
+    return replace(
+        work,
+        sequences=-(-work.sequences // parts),
+        tokens=-(-work.tokens // parts),
+        squares=work.squares / parts,
+        group_tokens=-(-work.group_tokens // parts),
+        exact=False,
+    )
+
+
+def _tokenizer(folder: ModelFolder, config: ExtractConfig) -> TextTokenizer | None:
+    """The model's tokenizer; None where only its geometry is there."""
+    there = folder.family == "words" or any(
+        (folder.path / name).is_file()
+        for name in ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
+    )
+    return load_tokenizer(folder, trust_remote_code=config.trust_remote_code) if there else None
+
+
+@contextmanager
+def _folder(model: str, config: ExtractConfig) -> Iterator[ModelFolder]:
+    """A model's folder; for a published size of OPT that is not on this machine, one with its configuration alone.
+
+    Raises:
+        ModelError: the model is not on this machine.
+    """
+    size = opt_size(model)
+    found = find_model(model)
+    if found is not None:
+        yield open_model_folder(local_model(model), trust_remote_code=config.trust_remote_code)
+    elif size is not None:
+        with _geometry_alone(size) as folder:
+            yield folder
+    else:
+        raise ModelError(
+            f"{model}: expected a model on this machine, found none, and a plan downloads nothing; `tcf extract` "
+            "fetches it, or pass a folder with its config.json"
+        )
+
+
+@contextmanager
+def _geometry_alone(size: OptSize) -> Iterator[ModelFolder]:
+    with tempfile.TemporaryDirectory(prefix="tcf-") as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(size.settings), encoding="utf-8")
+        yield open_model_folder(Path(folder))

@@ -1,0 +1,54 @@
+"""An extraction's settings with every `auto` resolved."""
+
+from dataclasses import dataclass
+
+import torch
+
+from tcf.common.devices import resolve_devices
+from tcf.common.errors import ConfigError
+from tcf.config.extract import ExtractConfig
+from tcf.encoders.encoder import check_layers, resolve_dtype
+from tcf.encoders.folder.model_folder import ModelFolder, Pooling
+from tcf.encoders.tokenize import check_max_tokens
+
+__all__ = ["Settings", "resolve"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What depends on the model and on this machine.
+
+    Attributes:
+        pooling: how states become a vector.
+        dtype: type to compute in.
+        device: where to compute.
+    """
+
+    pooling: Pooling
+    dtype: torch.dtype
+    device: torch.device
+
+
+def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
+    """Resolve what was left open, and refuse what the model or this machine cannot do.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    device = resolve_devices(config.devices)[0]
+    check_max_tokens(folder, config.max_tokens)
+    if config.pooled_layers:
+        check_layers(folder, config.pooled_layers)
+    if config.token_states is not None:
+        check_layers(folder, (config.token_states,), option="--token-states")
+    pooling = folder.pooling if config.pooling == "auto" else config.pooling
+    if pooling is None and config.pooled_layers:
+        raise ConfigError(
+            f"--pooling: expected mean, first or last, because {folder.path / '1_Pooling'} asks for one that is not "
+            "supported; found auto"
+        )
+    return Settings(
+        pooling=pooling or "mean",  # where nothing is pooled
+        dtype=resolve_dtype(config.dtype, folder, device),
+        device=device,
+    )

@@ -1,0 +1,1 @@
+"""Schedules: how a model and its texts move through devices, RAM and disk."""

@@ -1,0 +1,157 @@
+"""What computes a shard: one protocol, whatever the schedule.
+
+Legend: B texts, T tokens, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tcf.common.errors import ModelError
+from tcf.encoders.encoder import Encoder
+from tcf.encoders.tokenize import TokenSequences
+from tcf.extract.micro_batches import MicroBatch
+from tcf.extract.sinks import Sink
+
+__all__ = [
+    "Advance",
+    "DeviceFull",
+    "Engine",
+    "NotFinite",
+    "as_device_full",
+    "finite_flag",
+    "halved",
+    "is_out_of_memory",
+    "on_device",
+    "put_nothing",
+    "untold",
+]
+
+
+_E = TypeVar("_E", bound="Engine")
+
+
+class NotFinite(Exception):
+    """States of a text are not finite.
+
+    Attributes:
+        layer: the first one that gives such states.
+        row: the text, as a row of the shard.
+    """
+
+    def __init__(self, layer: int, row: int) -> None:
+        super().__init__(f"layer {layer}, row {row}")
+        self.layer, self.row = layer, row
+
+
+class DeviceFull(ModelError):
+    """A device has too little memory for a micro-batch."""
+
+    def __init__(self, device: torch.device, tokens_per_batch: int) -> None:
+        super().__init__(
+            f"{device}: out of memory with up to {tokens_per_batch} tokens at once; lower --tokens-per-batch, or let "
+            "weights take less with a lower --max-memory"
+        )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch says that memory has run out; of the processor's own it says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def as_device_full(error: RuntimeError, device: torch.device, tokens_per_batch: int) -> RuntimeError | DeviceFull:
+    """`DeviceFull` for an error that says so, any other as it is."""
+    return DeviceFull(device, tokens_per_batch) if is_out_of_memory(error) else error
+
+
+class Advance(Protocol):
+    """Is told how far a shard is."""
+
+    def __call__(self, texts: float, tokens: float, note: str = "") -> None:
+        """So many texts and tokens more are done; parts of them where a pass goes through them several times."""
+
+
+def untold(texts: float, tokens: float, note: str = "") -> None:
+    """Nobody is told how far it is."""
+
+
+def finite_flag(states_BTD: Tensor) -> Tensor:
+    """Whether all states are finite, as a flag on their device, without waiting for it.
+
+    A sum is finite where all that is summed is, and much quicker than to ask each number.
+    """
+    return torch.isfinite(states_BTD.sum(dtype=torch.float32))
+
+
+class Engine(Protocol):
+    """A language model that is ready to compute, by some schedule."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """Reads a few texts at a time, however slowly; for finding out which text a fault comes from."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How it computes, for the manifests of shards."""
+
+    def encode(
+        self, sequences: TokenSequences, sinks: Mapping[int, Sequence[Sink]], *, scratch: Path, advance: Advance
+    ) -> npt.NDArray[np.int64]:
+        """Read token sequences, and give the states of every layer to its sinks.
+
+        Args:
+            sequences: n of them.
+            sinks: those of each of the encoder's layers.
+            scratch: a directory that may be made to keep unfinished work in, and is removed with the work's end.
+            advance: is told how far it is.
+
+        Returns:
+            (n,) the sequences in the order of the micro-batches, as sinks want it.
+
+        Raises:
+            DeviceFull: a device has too little memory for a micro-batch.
+            NotFinite: a text gives states that are not finite; schedules that look at the caches' numbers alone do not
+                notice.
+            ModelError: weights cannot be read.
+        """
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """Most tokens that a device runs at once."""
+
+    def close(self) -> None:
+        """Give files and threads back."""
+
+
+def halved(engine: _E) -> _E:
+    """The same engine with half as many tokens at once, at least one.
+
+    Args:
+        engine: a dataclass with `tokens_per_batch` and `facts`, as all engines are.
+    """
+    tokens = max(1, engine.tokens_per_batch // 2)
+    facts = {**engine.facts, "tokens_per_batch": tokens}
+    half: _E = replace(cast(Any, engine), tokens_per_batch=tokens, facts=facts)
+    return half
+
+
+def on_device(block: npt.NDArray[np.int64], device: torch.device) -> Tensor:
+    """Token ids of texts of equal length, (B, T), on a device; without waiting for CUDA."""
+    tokens_BT = torch.from_numpy(block)
+    if device.type == "cuda":
+        return tokens_BT.pin_memory().to(device, non_blocking=True)
+    return tokens_BT.to(device)
+
+
+def put_nothing(batch: MicroBatch, sinks: Mapping[int, Sequence[Sink]]) -> None:
+    """Give sinks texts that have no tokens, which no model has to read."""
+    nothing = torch.empty((len(batch.rows), 0, 0))
+    for sink in chain.from_iterable(sinks.values()):
+        sink.put(batch, nothing)

@@ -1,0 +1,67 @@
+"""A device's own copy of what lies around a model's blocks, and the blocks that stay on it.
+
+Legend: B texts, T tokens, D width.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from tcf.encoders.split.block_calls import Script, finish, record
+from tcf.encoders.split.output_shapes import OutputShapes
+from tcf.encoders.split.skeleton import Skeleton
+from tcf.encoders.split.weight_buffers import attach, move_buffers
+
+__all__ = ["Lane"]
+
+
+@dataclass(frozen=True, eq=False)
+class Lane:
+    """A device that computes with a model taken apart.
+
+    Attributes:
+        skeleton: the model's structure, with weights for all that lies around the blocks.
+        device: where it computes.
+        shapes: what the blocks give.
+    """
+
+    skeleton: Skeleton
+    device: torch.device
+    shapes: OutputShapes
+
+    @classmethod
+    def of(cls, skeleton: Skeleton, device: torch.device, around: dict[str, Tensor]) -> Self:
+        """Put weights around the blocks, and move buffers to the device.
+
+        Args:
+            skeleton: of this lane alone.
+            device: where it computes.
+            around: the weights outside the blocks, on the device.
+        """
+        attach(skeleton.model, around, apart=skeleton.blocks)
+        move_buffers(skeleton.model, device)
+        return cls(skeleton, device, OutputShapes(skeleton.folder.path))
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The model's blocks."""
+        return self.skeleton.blocks
+
+    def record(self, tokens_BT: Tensor) -> Script:
+        """What enters the first block, and what every block is called with.
+
+        Raises:
+            ModelError: the model cannot be taken apart.
+        """
+        return record(lambda: self._last(tokens_BT), self.blocks, self.shapes)
+
+    def finish(self, tokens_BT: Tensor, states_BTD: Tensor) -> Tensor:
+        """The model's last states, (B, T, D), from those that leave its last block."""
+        return finish(lambda: self._last(tokens_BT), self.blocks, states_BTD, self.shapes)
+
+    def _last(self, tokens_BT: Tensor) -> Tensor:
+        no_cache = {"use_cache": False} if self.skeleton.takes_cache else {}
+        states: Tensor = self.skeleton.model(input_ids=tokens_BT, **no_cache).last_hidden_state
+        return states

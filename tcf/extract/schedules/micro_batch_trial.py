@@ -1,0 +1,111 @@
+"""How many tokens the device should run at once: found by trying, and remembered.
+
+Which size was found is part of what decides the last bits of a vector, so it is kept below `TCF_HOME`: the same machine
+with the same model and libraries takes the same size again.
+
+Legend: B texts, T tokens.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from tcf.common.errors import RunError
+from tcf.common.files import publish_file
+from tcf.common.manifest import digest, library_versions
+from tcf.encoders.blocks import LAST
+from tcf.encoders.encoder import Encoder
+from tcf.encoders.pooling import pool
+from tcf.extract.plan.remembered_trials import device_name
+
+__all__ = ["best_micro_batch", "remembered_micro_batch"]
+
+_TEXT_TOKENS = 12  # of the trial's texts; a title has about as many
+_CALLS = 3  # of each size
+_SECONDS = 5.0  # for the whole trial, about
+_GAIN = 1.05  # how much faster a larger size must be to be preferred
+
+
+def remembered_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *, compiled: bool) -> int:
+    """Tokens in one call of the model: what an earlier trial on this machine found, else what one finds now.
+
+    Args:
+        encoder: the language model.
+        dtype: type that it computes in.
+        folder: where trials are remembered.
+        compiled: whether its blocks are compiled.
+    """
+    what = {
+        "architecture": encoder.folder.architecture,
+        "blocks": -1 if LAST in encoder.layers else max(encoder.layers),
+        "compiled": compiled,
+        "dtype": str(dtype),
+        "device": device_name(encoder.device),
+        "threads": torch.get_num_threads(),
+        "versions": library_versions(),
+    }
+    file = folder / f"{digest(what)[:32]}.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))["tokens_per_batch"]
+        if type(known) is int and known > 0:
+            return known
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not tried yet, or unreadable: tried now
+    print("extract: trying how many tokens to read at once; --tokens-per-batch says it instead", file=sys.stderr)
+    found = best_micro_batch(lambda tokens: _seconds(encoder, tokens), _sizes(encoder.device))
+    try:
+        publish_file(file, json.dumps({**what, "tokens_per_batch": found}, indent=2).encode())
+    except RunError as error:
+        print(f"the trial will be repeated next time, and may then find another size: {error}", file=sys.stderr)
+    return found
+
+
+def best_micro_batch(seconds: Callable[[int], float | None], sizes: Iterator[int]) -> int:
+    """The smallest of rising sizes that is about as fast a token as any.
+
+    Args:
+        seconds: how long a call of so many tokens takes; None if they do not fit into memory.
+        sizes: what to try, the smallest first; that one is taken to fit.
+    """
+    best, best_rate, spent = 0, 0.0, 0.0
+    for tokens in sizes:
+        taken = seconds(tokens)
+        if taken is None:
+            break
+        if tokens / taken > best_rate * _GAIN:
+            best, best_rate = tokens, tokens / taken
+        spent += taken * _CALLS
+        if spent > _SECONDS:
+            break
+    return best or tokens
+
+
+def _sizes(device: torch.device) -> Iterator[int]:
+    first, last = (4096, 262_144) if device.type == "cuda" else (512, 8192)
+    while first <= last:
+        yield first
+        first *= 2
+
+
+def _seconds(encoder: Encoder, tokens: int) -> float | None:
+    """The least time of some calls, or of the first if it takes long."""
+    length = min(_TEXT_TOKENS, encoder.folder.max_positions or _TEXT_TOKENS)
+    shape = (max(1, tokens // length), length)
+    tokens_BT = torch.zeros(shape, dtype=torch.int64, device=encoder.device)  # every vocabulary has a token 0
+    times: list[float] = []
+    try:
+        while len(times) < _CALLS and sum(times) < _SECONDS:
+            began = time.perf_counter()
+            with torch.inference_mode():
+                for states_BTD in encoder.states(tokens_BT):
+                    pool(states_BTD, "mean")
+            if encoder.device.type == "cuda":
+                torch.cuda.synchronize(encoder.device)
+            times.append(time.perf_counter() - began)
+    except torch.OutOfMemoryError:
+        return None
+    return min(times)

@@ -1,0 +1,178 @@
+"""The pipeline: a model too large for one device lies over several, and micro-batches flow from each to the next.
+
+Every device runs its range of blocks on one micro-batch while the devices before it run theirs on later ones, so all
+compute at once. What lies before the blocks is run on the first device, what comes after them on the last.
+
+Legend: B texts, T tokens, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tcf.common.channel import Channel
+from tcf.encoders.blocks import LAST
+from tcf.encoders.encoder import Encoder
+from tcf.encoders.split.course import Course
+from tcf.encoders.tokenize import TokenSequences
+from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches
+from tcf.extract.schedules.device_threads import together
+from tcf.extract.schedules.engine import Advance, NotFinite, as_device_full, finite_flag, on_device, put_nothing, untold
+from tcf.extract.schedules.lane import Lane
+from tcf.extract.schedules.single_text_encoder import SweptEncoder
+from tcf.extract.sinks import Sink
+
+__all__ = ["PipelineEngine", "Stage"]
+
+_AHEAD = 2  # micro-batches that wait before each device
+
+Sinks = Mapping[int, Sequence[Sink]]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A device with a range of blocks.
+
+    Attributes:
+        lane: the model with the weights of these blocks.
+        numbers: which they are.
+    """
+
+    lane: Lane
+    numbers: range
+
+
+@dataclass(eq=False)
+class _Flowing:
+    """A micro-batch between two devices."""
+
+    batch: MicroBatch
+    tokens: npt.NDArray[np.int64]
+    states_BTD: Tensor
+    course: Course
+    finite: list[Tensor] = field(default_factory=list)
+
+    def move(self, device: torch.device) -> None:
+        """Bring all that goes along to a device."""
+        self.states_BTD = self.states_BTD.to(device, non_blocking=True)
+        self.course.move(device)
+
+
+@dataclass(frozen=True)
+class PipelineEngine:
+    """A model laid over several devices.
+
+    Attributes:
+        first: the model with what lies around its blocks, on the first device.
+        last: the same on the last device.
+        stages: the devices with their blocks, in order.
+        tokens_per_batch: most tokens that a device runs at once.
+        facts: how it computes, for the manifests of shards.
+    """
+
+    first: Lane
+    last: Lane
+    stages: Sequence[Stage]
+    tokens_per_batch: int
+    facts: dict[str, Any]
+
+    @property
+    def encoder(self) -> Encoder:
+        """Reads a few texts at a time."""
+        skeleton = self.first.skeleton
+        return SweptEncoder(skeleton.folder, self.first.device, skeleton.layers, self._read_alone)
+
+    def encode(
+        self, sequences: TokenSequences, sinks: Sinks, *, scratch: Path, advance: Advance
+    ) -> npt.NDArray[np.int64]:
+        """Let token sequences flow through the devices, and give the states of every layer to its sinks.
+
+        See `Engine.encode`.
+        """
+        batches = micro_batches(sequences.lengths, self.tokens_per_batch)
+        between = [Channel[_Flowing](_AHEAD) for _ in range(len(self.stages) + 1)]
+        stages = [
+            partial(self._run, stage, coming, going, sinks)
+            for stage, coming, going in zip(self.stages, between, between[1:], strict=False)
+        ]
+        pieces = [
+            partial(self._enter, sequences, batches, between[0], sinks),
+            *stages,
+            partial(self._leave, between[-1], sinks, advance),
+        ]
+        try:
+            together(pieces, [channel.close for channel in between])
+        except RuntimeError as error:
+            raise as_device_full(error, self.first.device, self.tokens_per_batch) from None
+        for batch in batches:
+            if not batch.length:
+                put_nothing(batch, sinks)
+                advance(len(batch.rows), 0)
+        return in_order(batches)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+    def _enter(
+        self, sequences: TokenSequences, batches: Sequence[MicroBatch], going: Channel[_Flowing], sinks: Sinks
+    ) -> None:
+        with torch.inference_mode():
+            for batch in batches:
+                if batch.length:
+                    tokens = sequences.block(batch.rows)
+                    script = self.first.record(on_device(tokens, self.first.device))
+                    flowing = _Flowing(batch, tokens, script.states_BTD, Course(script.calls))
+                    _give(flowing, 0, script.states_BTD, sinks)
+                    going.put(flowing)
+        going.close()
+
+    def _run(self, stage: Stage, coming: Channel[_Flowing], going: Channel[_Flowing], sinks: Sinks) -> None:
+        with torch.inference_mode():
+            for flowing in coming:
+                flowing.move(stage.lane.device)
+                states_BTD = flowing.states_BTD
+                for number in stage.numbers:
+                    states_BTD = flowing.course.run(stage.lane.blocks[number], number, states_BTD)
+                    _give(flowing, number + 1, states_BTD, sinks)
+                flowing.states_BTD = states_BTD
+                going.put(flowing)
+        going.close()
+
+    def _leave(self, coming: Channel[_Flowing], sinks: Sinks, advance: Advance) -> None:
+        with torch.inference_mode():
+            for flowing in coming:
+                _check(flowing)
+                if LAST in sinks:
+                    states_BTD = flowing.states_BTD.to(self.last.device, non_blocking=True)
+                    last_BTD = self.last.finish(on_device(flowing.tokens, self.last.device), states_BTD)
+                    for sink in sinks[LAST]:
+                        sink.put(flowing.batch, last_BTD)
+                advance(len(flowing.batch.rows), flowing.batch.n_tokens)
+
+    def _read_alone(self, sequences: TokenSequences, sinks: Sinks) -> None:
+        tokens = max(1, int(sequences.offsets[-1]))
+        replace(self, tokens_per_batch=tokens).encode(sequences, sinks, scratch=Path(), advance=untold)
+
+
+def _give(flowing: _Flowing, layer: int, states_BTD: Tensor, sinks: Sinks) -> None:
+    """Give a layer's states to its sinks, and note whether they are finite."""
+    flowing.finite.append(finite_flag(states_BTD))
+    for sink in sinks.get(layer, ()):
+        sink.put(flowing.batch, states_BTD)
+
+
+def _check(flowing: _Flowing) -> None:
+    """Raise the first layer whose states were not finite, and a text that has such states in the end."""
+    finite = [bool(flag) for flag in flowing.finite]
+    if all(finite):
+        return
+    texts = torch.isfinite(flowing.states_BTD).flatten(1).all(dim=1).tolist()
+    if False in texts:
+        raise NotFinite(finite.index(False), int(flowing.batch.rows[texts.index(False)]))

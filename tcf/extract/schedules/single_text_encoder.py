@@ -1,0 +1,64 @@
+"""A sweep seen as an encoder that reads a few texts at a time, for finding out what is wrong with one.
+
+Legend: B texts, T tokens, D width.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.tokenize import TokenSequences
+from tcf.extract.micro_batches import MicroBatch
+from tcf.extract.sinks import Sink
+
+__all__ = ["SweptEncoder"]
+
+
+class _Whole:
+    """A sink that keeps the states of its only micro-batch as they are."""
+
+    def __init__(self) -> None:
+        self.rows = torch.empty(0)
+
+    def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
+        """Keep them."""
+        self.rows = states_BTD.clone()
+
+    def taken_up(self) -> None:
+        """Nothing is ever taken up."""
+
+    def unstorable(self, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Nothing is stored."""
+        return order[:0]
+
+
+@dataclass(frozen=True)
+class SweptEncoder:
+    """An encoder for which every call is a pass over all weights.
+
+    Attributes:
+        folder: where the model comes from.
+        device: where texts are expected.
+        layers: the layers that it gives.
+        encode: passes token sequences, all at once, to sinks.
+    """
+
+    folder: ModelFolder
+    device: torch.device
+    layers: tuple[int, ...]
+    encode: Callable[[TokenSequences, Mapping[int, Sequence[Sink]]], None]
+
+    def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
+        """States of every layer, in the order of `layers`, each (B, T, D); see `Encoder.states`."""
+        n, length = tokens_BT.shape
+        tokens = tokens_BT.flatten().cpu().numpy().astype(np.int32)
+        sinks = {layer: _Whole() for layer in self.layers}
+        self.encode(
+            TokenSequences(tokens, np.arange(n + 1) * length, 0), {layer: [sink] for layer, sink in sinks.items()}
+        )
+        return tuple(sinks[layer].rows for layer in self.layers)

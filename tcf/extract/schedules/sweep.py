@@ -1,0 +1,184 @@
+"""The sweep: every block's weights are brought in once a macro-batch, and all of its micro-batches pass through them.
+
+A model that does not fit on the devices is built without weights. What lies around its blocks stays on every device;
+the weights of a block are there while it is run. Between two blocks the states of all micro-batches are kept on the
+device, in memory or in a file. Several devices share the micro-batches and the reading of weights.
+
+Legend: B texts, T tokens, D width.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tcf.common.channel import Channel
+from tcf.encoders.blocks import LAST
+from tcf.encoders.encoder import Encoder
+from tcf.encoders.onednn_packing import pack, packed
+from tcf.encoders.split.weight_buffers import attach, detach
+from tcf.encoders.tokenize import TokenSequences
+from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches
+from tcf.extract.plan.plan import StatesPlace
+from tcf.extract.schedules.device_threads import Meeting, Pace, together
+from tcf.extract.schedules.engine import Advance, as_device_full, on_device, put_nothing, untold
+from tcf.extract.schedules.hidden_states import HiddenStates, open_states
+from tcf.extract.schedules.lane import Lane
+from tcf.extract.schedules.single_text_encoder import SweptEncoder
+from tcf.extract.schedules.sweep_checkpoint import Spill
+from tcf.extract.schedules.sweep_pass import Passage
+from tcf.extract.schedules.weight_stream import BlockStream, Loaded
+from tcf.extract.sinks import Sink
+
+__all__ = ["SweepEngine"]
+
+
+@dataclass(frozen=True)
+class SweepEngine:
+    """A model whose blocks are run one after the other, each on a whole macro-batch.
+
+    Attributes:
+        lanes: the devices.
+        stream: brings the weights of blocks that do not stay on the devices.
+        streamed: which blocks these are.
+        packs: lay out the weights of a block as oneDNN multiplies them; on one CPU alone.
+        tokens_per_batch: most tokens that a device runs at once.
+        hidden_states: where states are kept between blocks.
+        checkpoint_layers: save unfinished work every so many blocks; None: never.
+        facts: how it computes, for the manifests of shards.
+    """
+
+    lanes: Sequence[Lane]
+    stream: BlockStream
+    streamed: frozenset[int]
+    packs: bool
+    tokens_per_batch: int
+    hidden_states: StatesPlace
+    checkpoint_layers: int | None
+    facts: dict[str, Any]
+
+    @property
+    def encoder(self) -> Encoder:
+        """Reads a few texts in a pass of their own."""
+        skeleton = self.lanes[0].skeleton
+        return SweptEncoder(skeleton.folder, self.lanes[0].device, skeleton.layers, self._read_alone)
+
+    def encode(
+        self, sequences: TokenSequences, sinks: Mapping[int, Sequence[Sink]], *, scratch: Path, advance: Advance
+    ) -> npt.NDArray[np.int64]:
+        """Pass token sequences through the blocks, and give the states of every layer to its sinks.
+
+        See `Engine.encode`.
+        """
+        batches = micro_batches(sequences.lengths, self.tokens_per_batch)
+        read = [batch for batch in batches if batch.length]
+        for batch in batches[len(read) :]:
+            put_nothing(batch, sinks)
+            advance(len(batch.rows), 0)
+        if read:
+            try:
+                with torch.inference_mode():
+                    self._pass(sequences, read, sinks, scratch, advance)
+            except RuntimeError as error:
+                raise as_device_full(error, self.lanes[0].device, self.tokens_per_batch) from None
+        return in_order(batches)
+
+    def close(self) -> None:
+        """Give files, threads and memory back."""
+        self.stream.close()
+
+    @property
+    def depth(self) -> int:
+        """How many blocks are run: up to the highest layer that is asked for."""
+        layers = self.lanes[0].skeleton.layers
+        return len(self.lanes[0].blocks) if LAST in layers else max(layers)
+
+    def _pass(
+        self,
+        sequences: TokenSequences,
+        batches: Sequence[MicroBatch],
+        sinks: Mapping[int, Sequence[Sink]],
+        scratch: Path,
+        advance: Advance,
+    ) -> None:
+        lane, n = self.lanes[0], len(self.lanes)
+        entering = lane.record(on_device(sequences.block(batches[0].rows[:1]), lane.device)).states_BTD
+        pace = Pace(advance, self.depth)
+        with self._states(sequences, entering, scratch) as states:
+            shared = sequences, states, sinks, pace, entering.shape[-1], entering.dtype
+            passages = [Passage(lane, batches[number::n], *shared) for number, lane in enumerate(self.lanes)]
+            spill = None if self.checkpoint_layers is None else self._spill(scratch, passages, sinks)
+            first = 0 if spill is None else spill.restore()
+            pace.begin_at(first, sum(len(batch.rows) for batch in batches))
+            meeting = Meeting(n, None if spill is None else partial(self._save, spill))
+            with self.stream.passing(first, self.depth) as channels:
+                runs = [
+                    partial(self._run, passage, channel, first, meeting)
+                    for passage, channel in zip(passages, channels, strict=True)
+                ]
+                together(runs, [meeting.abort, pace.abort, *(channel.close for channel in channels)])
+            self.stream.check_unchanged()
+
+    def _states(self, sequences: TokenSequences, entering: Tensor, scratch: Path) -> HiddenStates:
+        """Room for the states of all tokens, in a type that holds what the blocks take and give."""
+        lane = self.lanes[0]
+        return open_states(
+            "memory" if self.hidden_states == "device" and len(self.lanes) > 1 else self.hidden_states,
+            int(sequences.offsets[-1]),
+            entering.shape[-1],
+            lane.shapes.dtype or entering.dtype,
+            device=lane.device,
+            file=scratch / "states.bin",
+        )
+
+    def _spill(self, scratch: Path, passages: Sequence[Passage], sinks: Mapping[int, Sequence[Sink]]) -> Spill:
+        kept = {str(layer): [[*sink.rows.shape, str(sink.rows.dtype)] for sink in of] for layer, of in sinks.items()}
+        return Spill(scratch, {"layers": kept}, self.tokens_per_batch, passages, sinks)
+
+    def _save(self, spill: Spill, done: int) -> None:
+        if self.checkpoint_layers is not None and done % self.checkpoint_layers == 0 and done < self.depth:
+            spill.save(done)
+
+    def _read_alone(self, sequences: TokenSequences, sinks: Mapping[int, Sequence[Sink]]) -> None:
+        tokens = max(1, int(sequences.offsets[-1]))
+        engine = replace(self, tokens_per_batch=tokens, hidden_states="memory", checkpoint_layers=None)
+        engine.encode(sequences, sinks, scratch=Path(), advance=untold)
+
+    def _run(self, passage: Passage, loaded: Channel[Loaded], first: int, meeting: Meeting) -> None:
+        """All blocks from `first` on, on the micro-batches of a lane."""
+        with torch.inference_mode():
+            passage.enter()
+            for number in range(first, self.depth):
+                with self._in_place(passage.lane, number, loaded):
+                    passage.run(number)
+                meeting.reach(number + 1)
+            for batch in () if self.depth else passage.batches:
+                passage.pace.passed(batch, 0)
+            passage.leave()
+
+    @contextmanager
+    def _in_place(self, lane: Lane, number: int, loaded: Channel[Loaded]) -> Iterator[None]:
+        """Within it, a block has its weights."""
+        block = lane.blocks[number]
+        if number not in self.streamed:
+            if self.packs:
+                pack(block, keep=False)  # for good; nothing is left to do the next time
+            yield
+            return
+        weights = loaded.get()
+        if weights.block != number:
+            raise RuntimeError(f"expected the weights of block {number}, found those of block {weights.block}")
+        attach(block, weights.tensors)
+        try:
+            with packed(block) if self.packs else nullcontext():
+                yield
+        finally:
+            detach(block, weights.tensors)
+            weights.release()

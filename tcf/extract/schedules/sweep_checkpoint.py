@@ -1,0 +1,178 @@
+"""Unfinished work of a sweep, saved so that a kill does not undo the blocks done: states, and what lower layers gave.
+
+A directory `block-N` in the macro-batch's scratch directory holds all that is needed to go on with block N, counted
+from 0. It is published like every other directory, so it is complete or not there; the one before is then removed.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tcf.common.dtypes import dtype_name
+from tcf.common.errors import CacheError, TcfError
+from tcf.common.files import publishing, remove_leftovers
+from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
+from tcf.encoders.split.block_calls import Made
+from tcf.extract.micro_batches import MicroBatch
+from tcf.extract.schedules.hidden_states import read_file, write_file
+from tcf.extract.schedules.sweep_pass import Passage
+from tcf.extract.sinks import Sink
+
+__all__ = ["SPILL", "Spill"]
+
+SPILL = Format(
+    name="tcf-sweep",
+    version=1,
+    error=CacheError,
+    made_by="tcf extract --checkpoint-layers",
+    required={"facts.block": int, "facts.dtype": str},
+)
+
+
+@dataclass(frozen=True)
+class Spill:
+    """Saves and restores what the passages of a macro-batch have done.
+
+    Attributes:
+        folder: the macro-batch's scratch directory.
+        settings: what else decides what is saved; work that was saved with other settings is not taken up.
+        tokens_per_batch: how micro-batches are cut. States lie in an order that this does not change, so it has to be
+            the same only where blocks made something for the micro-batches of later ones.
+        passages: one a lane.
+        sinks: those of each layer.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    tokens_per_batch: int
+    passages: Sequence[Passage]
+    sinks: Mapping[int, Sequence[Sink]]
+
+    def save(self, block: int) -> None:
+        """Save all that is needed to go on with a block; earlier savings are removed.
+
+        Raises:
+            RunError: the disk is full or cannot be written.
+        """
+        place = self.folder / f"block-{block}"
+        with publishing(place, duplicate_is_harmless=True) as staging:
+            with _opened(staging / "states.bin", os.O_WRONLY | os.O_CREAT) as file:
+                for passage, batch in self._batches():
+                    write_file(file, self._states(passage, batch), self._offset(passage, batch))
+            for name, sink in self._given(block):
+                with _opened(staging / name, os.O_WRONLY | os.O_CREAT) as file:
+                    write_file(file, sink.rows, 0)
+            made = dict(self._made())
+            _save_tensors(made, staging / "made.safetensors")
+            facts = {"block": block, "dtype": dtype_name(self.passages[0].entering)}
+            seal(staging, SPILL, inputs={}, config=self._config(bool(made)), facts=facts)
+        for other in self._saved():
+            if other != place:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def restore(self) -> int:
+        """Take up the newest work that was saved; returns the block to go on with, 0 where there is none.
+
+        What was saved with other settings, or is damaged, is removed with a line on standard error.
+        """
+        remove_leftovers(self.folder)
+        for place in sorted(self._saved(), key=lambda place: -int(place.name.removeprefix("block-"))):
+            try:
+                manifest = read_manifest(place, SPILL)
+                differing = differences(manifest.config, self._config("tokens_per_batch" in manifest.config))
+                if differing:
+                    raise CacheError(f"{place}: saved with other settings: {differing}")
+                verify_files(place, manifest, SPILL, remedy="the blocks are computed anew")
+            except TcfError as error:
+                print(f"sweep: unfinished work is not taken up, and removed: {error}", file=sys.stderr)
+                shutil.rmtree(place, ignore_errors=True)
+                continue
+            self._load(place, manifest)
+            block = int(manifest.facts["block"])
+            print(f"sweep: going on with block {block + 1}: those before it are saved in {place}", file=sys.stderr)
+            return block
+        return 0
+
+    def _config(self, made: bool) -> dict[str, Any]:
+        return {**self.settings, "tokens_per_batch": self.tokens_per_batch} if made else dict(self.settings)
+
+    def _load(self, place: Path, manifest: Manifest) -> None:
+        dtype: torch.dtype = getattr(torch, manifest.facts["dtype"])
+        for passage in self.passages:
+            passage.entering = dtype
+        file = place / "states.bin"
+        with _opened(file, os.O_RDONLY) as descriptor:
+            for passage, batch in self._batches():
+                states = torch.empty((len(batch.rows), batch.length, passage.width), dtype=dtype)
+                read_file(descriptor, states, self._offset(passage, batch), file)
+                passage.states.put(batch, states)
+        for name, sink in self._given(int(manifest.facts["block"])):
+            with _opened(place / name, os.O_RDONLY) as descriptor:
+                read_file(descriptor, sink.rows, 0, place / name)
+            sink.taken_up()
+        made = load_file(place / "made.safetensors")
+        for passage in self.passages:
+            passage.restored = [_of(batch, made, passage.lane.device) for batch in passage.batches]
+
+    def _saved(self) -> list[Path]:
+        return list(self.folder.glob("block-*"))
+
+    def _batches(self) -> Iterator[tuple[Passage, MicroBatch]]:
+        for passage in self.passages:
+            for batch in passage.batches:
+                yield passage, batch
+
+    def _offset(self, passage: Passage, batch: MicroBatch) -> int:
+        return batch.tokens_before * passage.width * passage.entering.itemsize
+
+    def _states(self, passage: Passage, batch: MicroBatch) -> Tensor:
+        # Through the passage's own device, where copying to and fro is in order.
+        return passage.states.get(batch, passage.lane.device).to("cpu", passage.entering)
+
+    def _given(self, block: int) -> Iterator[tuple[str, Sink]]:
+        """The sinks of all layers up to the block, which have all that they will get, by file."""
+        for layer, sinks in sorted(self.sinks.items()):
+            for number, sink in enumerate(sinks if 0 <= layer <= block else ()):
+                yield f"layer{layer}-{number}.bin", sink
+
+    def _made(self) -> Iterator[tuple[str, Tensor]]:
+        for passage in self.passages:
+            for batch, course in zip(passage.batches, passage.courses, strict=True):
+                for key, value in course.made.items():
+                    yield f"{batch.tokens_before}.{key.block}.{key.place}", value.to("cpu").contiguous()
+
+
+def _of(batch: MicroBatch, made: Mapping[str, Tensor], device: torch.device) -> dict[Made, Tensor]:
+    """What blocks made for a micro-batch."""
+    keys = {name: [int(part) for part in name.split(".")] for name in made}
+    return {
+        Made(block, place): made[name].to(device)
+        for name, (tokens_before, block, place) in keys.items()
+        if tokens_before == batch.tokens_before
+    }
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    try:
+        save_file(dict(tensors), file)
+    except SafetensorError as error:  # what it makes of a full disk
+        raise OSError(" ".join(str(error).split())) from None
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,122 @@
+"""One macro-batch on its way through the blocks of a lane: what every micro-batch carries along.
+
+Legend: B texts, T tokens, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tcf.encoders.blocks import LAST
+from tcf.encoders.split.block_calls import Made
+from tcf.encoders.split.course import Course
+from tcf.encoders.tokenize import TokenSequences
+from tcf.extract.micro_batches import MicroBatch
+from tcf.extract.schedules.device_threads import Pace
+from tcf.extract.schedules.engine import NotFinite, finite_flag, on_device
+from tcf.extract.schedules.hidden_states import HiddenStates
+from tcf.extract.schedules.lane import Lane
+from tcf.extract.sinks import Sink
+
+__all__ = ["Passage"]
+
+
+@dataclass(eq=False)
+class Passage:
+    """Micro-batches of one lane.
+
+    Attributes:
+        lane: the device that computes them.
+        batches: those that have tokens, long ones first.
+        sequences: all token sequences of the macro-batch.
+        states: where hidden states are kept.
+        sinks: those of each layer.
+        pace: is told of every micro-batch that has passed a block.
+        width: numbers a state.
+        entering: type of the states that enter the next block.
+        courses: of each micro-batch, what it carries along.
+        restored: of each micro-batch, what blocks made for later ones, where their work is taken up.
+    """
+
+    lane: Lane
+    batches: Sequence[MicroBatch]
+    sequences: TokenSequences
+    states: HiddenStates
+    sinks: Mapping[int, Sequence[Sink]]
+    pace: Pace
+    width: int
+    entering: torch.dtype
+    courses: list[Course] = field(default_factory=list)
+    restored: list[dict[Made, Tensor]] | None = None
+
+    def enter(self) -> None:
+        """Run the model up to its first block, and find out what its blocks are called with.
+
+        Where work is taken up, later states are there already.
+
+        Raises:
+            NotFinite: the states that enter the first block are not finite.
+            ModelError: the model cannot be taken apart.
+        """
+        flags = []
+        for place, batch in enumerate(self.batches):
+            script = self.lane.record(self._tokens(batch))
+            if self.restored is not None:
+                self.courses.append(Course(script.calls, self.restored[place]))
+                continue
+            self.courses.append(Course(script.calls))
+            self.entering = script.states_BTD.dtype
+            flags.append(self._keep(0, batch, script.states_BTD))
+        self._check(0, flags)
+
+    def run(self, number: int) -> None:
+        """Run a block, whose weights are in place, on all micro-batches.
+
+        Raises:
+            NotFinite: states that leave it are not finite.
+        """
+        leaving = self.entering
+        flags = []
+        for place, batch in enumerate(self.batches):
+            self.states.expect(self.batches[place + 1 : place + 2], self.lane.device)
+            states_BTD = self.courses[place].run(self.lane.blocks[number], number, self._entering(batch))
+            leaving = states_BTD.dtype
+            flags.append(self._keep(number + 1, batch, states_BTD))
+            self.pace.passed(batch, number)
+        self.entering = leaving
+        self._check(number + 1, flags)
+
+    def leave(self) -> None:
+        """Run the model from its last block on, if its last states are wanted."""
+        if LAST not in self.sinks:
+            return
+        for batch in self.batches:
+            states_BTD = self.lane.finish(self._tokens(batch), self._entering(batch))
+            for sink in self.sinks[LAST]:
+                sink.put(batch, states_BTD)
+
+    def _entering(self, batch: MicroBatch) -> Tensor:
+        return self.states.get(batch, self.lane.device).to(self.entering)
+
+    def _keep(self, layer: int, batch: MicroBatch, states_BTD: Tensor) -> Tensor:
+        """Keep what a layer gives; a flag on the device, whether it is finite."""
+        self.states.put(batch, states_BTD)
+        for sink in self.sinks.get(layer, ()):
+            sink.put(batch, states_BTD)
+        return finite_flag(states_BTD)
+
+    def _check(self, layer: int, flags: Sequence[Tensor]) -> None:
+        """Raise the first text whose states are not finite; this waits for the device."""
+        if not flags or bool(torch.stack(list(flags)).all()):
+            return
+        for batch, flag in zip(self.batches, flags, strict=True):
+            texts = (
+                [] if flag else torch.isfinite(self.states.get(batch, self.lane.device)).flatten(1).all(dim=1).tolist()
+            )
+            if False in texts:
+                raise NotFinite(layer, int(batch.rows[texts.index(False)]))
+
+    def _tokens(self, batch: MicroBatch) -> Tensor:
+        return on_device(self.sequences.block(batch.rows), self.lane.device)

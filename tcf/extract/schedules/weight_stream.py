@@ -1,0 +1,235 @@
+"""The weights of a model's blocks, one block after the other, read ahead of the devices that use them.
+
+Each block that does not stay on a device is read once a pass, however many devices use it: into memory of this machine
+that is used again and again, and from there into memory of each device, while the blocks before are computed. On a CPU
+that computes in the types that weights are stored in, they are used where they were read.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from tcf.common.channel import Channel, Closed
+from tcf.encoders.split.read_pool import ReadPool
+from tcf.encoders.split.skeleton import Weight
+from tcf.encoders.split.weight_buffers import PartBuffer, TypedBuffer, is_as_stored, part_nbytes
+
+__all__ = ["BlockStream", "Loaded"]
+
+_SLOTS = 2  # one is computed with, one is being filled
+
+Part = tuple[Weight, ...]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A block's weights on a device.
+
+    Attributes:
+        block: which one.
+        tensors: by name within the block; they are overwritten after `release`.
+        release: to be called when the device needs them no longer.
+    """
+
+    block: int
+    tensors: dict[str, Tensor]
+    release: Callable[[], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A block's weights as stored, in memory of this machine."""
+
+    block: int
+    stored: Sequence[Tensor]
+    release: Callable[[], None]
+
+
+class BlockStream:
+    """Holds the memory which the weights go through, until it is closed.
+
+    Args:
+        within: the weights of every block.
+        streamed: the blocks that do not stay on a device, in order.
+        held: those of them that stay in memory once they have been read.
+        devices: what uses them; each gets every block.
+        threads: that read files.
+    """
+
+    def __init__(
+        self,
+        within: Sequence[Part],
+        streamed: Sequence[int],
+        held: Sequence[int],
+        devices: Sequence[torch.device],
+        *,
+        threads: int = 4,
+    ) -> None:
+        self._within, self._streamed, self._held = within, streamed, frozenset(held)
+        self._devices = devices
+        self._pinned = any(device.type == "cuda" for device in devices)
+        self._kept: dict[int, list[Tensor]] = {}
+        self._pool = ReadPool(threads)
+        passing = [within[block] for block in streamed if block not in self._held]
+        size = _largest(passing, stored=True)
+        # What a CPU casts is free again at once.
+        cast = not self._pinned and not any(is_as_stored(weights) for weights in passing)
+        n_buffers = (1 if cast else _SLOTS) if passing else 0
+        self._buffers = [PartBuffer(size, pinned=self._pinned) for _ in range(n_buffers)]
+        parts = [within[block] for block in streamed]
+        self._typed = [[_typed(parts, device) for _ in range(_SLOTS)] for device in devices]
+
+    def close(self) -> None:
+        """Close files, end threads and give memory back."""
+        self._pool.close()
+        self._buffers, self._typed, self._kept = [], [], {}
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of weights read from files so far."""
+        return self._pool.bytes_read
+
+    def check_unchanged(self) -> None:
+        """Check that the files are those that were opened.
+
+        Raises:
+            ModelError: one was changed meanwhile.
+        """
+        self._pool.check_unchanged()
+
+    def read_now(self, weights: Part, device: torch.device) -> dict[str, Tensor]:
+        """Read weights that stay on a device, into memory of their own."""
+        stored = PartBuffer(part_nbytes(weights, stored=True)).read(weights, pool=self._pool)
+        filled = TypedBuffer(0 if _used_as_read(weights, device) else part_nbytes(weights, stored=False), device)
+        tensors = filled.fill(weights, stored)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return tensors
+
+    @contextmanager
+    def passing(self, first: int, stop: int) -> Iterator[list[Channel[Loaded]]]:
+        """One pass through the streamed blocks from `first` up to, and without, `stop`: a channel for every device.
+
+        An error in reading is raised where a channel is read.
+        """
+        read = [Channel[_Read](_SLOTS) for _ in self._devices]
+        loaded = [Channel[Loaded](1) for _ in self._devices]
+        free = Channel[PartBuffer](_SLOTS)
+        for buffer in self._buffers:
+            free.put(buffer)
+        channels: list[Channel[Any]] = [*read, *loaded, free]
+        blocks = [block for block in self._streamed if first <= block < stop]
+        work = [partial(self._read_all, blocks, free, read)]
+        work += [
+            partial(self._load_all, coming, going, device, typed)
+            for coming, going, device, typed in zip(read, loaded, self._devices, self._typed, strict=True)
+        ]
+        threads = [threading.Thread(target=_guarded, args=(piece, channels), daemon=True) for piece in work]
+        for thread in threads:
+            thread.start()
+        try:
+            yield loaded
+        finally:
+            for channel in channels:
+                channel.close()
+            for thread in threads:
+                thread.join()
+
+    def _read_all(self, blocks: Sequence[int], free: Channel[PartBuffer], going: Sequence[Channel[_Read]]) -> None:
+        for block in blocks:
+            if block in self._held:
+                read = _Read(block, self._hold(block), lambda: None)
+            else:
+                buffer = free.get()
+                stored = buffer.read(self._within[block], pool=self._pool)
+                read = _Read(block, stored, _Countdown(len(going), partial(_give_back, free, buffer)))
+            for channel in going:
+                channel.put(read)
+        for channel in going:
+            channel.close()
+
+    def _hold(self, block: int) -> list[Tensor]:
+        if block not in self._kept:
+            weights = self._within[block]
+            buffer = PartBuffer(part_nbytes(weights, stored=True), pinned=self._pinned)
+            self._kept[block] = buffer.read(weights, pool=self._pool)
+        return self._kept[block]
+
+    def _load_all(
+        self, coming: Channel[_Read], going: Channel[Loaded], device: torch.device, typed: Sequence[TypedBuffer]
+    ) -> None:
+        free = Channel[TypedBuffer](_SLOTS)
+        for buffer in typed:
+            free.put(buffer)
+        stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        for read in coming:
+            weights = self._within[read.block]
+            if _used_as_read(weights, device):
+                tensors = {weight.name: tensor for weight, tensor in zip(weights, read.stored, strict=True)}
+                going.put(Loaded(read.block, tensors, read.release))
+                continue
+            buffer = free.get()
+            with torch.inference_mode(), torch.cuda.stream(stream):
+                tensors = buffer.fill(weights, read.stored)
+            if stream is not None:
+                stream.synchronize()
+            read.release()
+            going.put(Loaded(read.block, tensors, partial(_release, free, buffer, device)))
+        going.close()
+
+
+def _release(free: Channel[TypedBuffer], buffer: TypedBuffer, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # what was queued may still read these weights
+    _give_back(free, buffer)
+
+
+def _give_back(free: Channel[_T], buffer: _T) -> None:
+    with suppress(Closed):  # the pass may be over
+        free.put(buffer)
+
+
+def _used_as_read(weights: Part, device: torch.device) -> bool:
+    return device.type == "cpu" and is_as_stored(weights)
+
+
+def _typed(parts: Sequence[Part], device: torch.device) -> TypedBuffer:
+    """Memory of a device for the largest of the parts that have to be copied there."""
+    copied = [weights for weights in parts if not _used_as_read(weights, device)]
+    return TypedBuffer(_largest(copied, stored=False), device)
+
+
+def _largest(parts: Sequence[Part], *, stored: bool) -> int:
+    return max((part_nbytes(weights, stored=stored) for weights in parts), default=0)
+
+
+class _Countdown:
+    """Calls something when it has been called itself so many times."""
+
+    def __init__(self, n: int, then: Callable[[], None]) -> None:
+        self._left, self._then, self._lock = n, then, threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._then()
+
+
+def _guarded(piece: Callable[[], None], channels: Sequence[Channel[Any]]) -> None:
+    """Do a thread's work; an error ends all channels, and is raised by whoever reads them."""
+    try:
+        piece()
+    except Closed:
+        pass
+    except BaseException as error:
+        for channel in channels:
+            channel.close(error)

@@ -1,0 +1,181 @@
+"""From item texts to shards of token sequences that still have to be computed; all of it ahead of the device.
+
+Nothing here grows with the number of items but the keys of what has been met: 16 bytes a distinct text, and as much a
+distinct token sequence.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tcf.data.item_table import ItemTable
+from tcf.data.key_set import KeySet
+from tcf.data.keys import Keys, sequence_keys, text_keys
+from tcf.encoders.tokenize import TextTokenizer, TokenSequences, tokenize
+
+__all__ = ["Shard", "Tally", "cut_shards", "one_part", "read_texts"]
+
+_CHUNK = 16_384  # items read and tokenised at once
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Token sequences that are computed together and saved together.
+
+    Attributes:
+        keys: (n, 2) their keys.
+        sequences: n of them.
+        items: (n,) an item that each is the text of, for messages.
+        span: items gone through since the shard before, for the progress.
+    """
+
+    keys: Keys
+    sequences: TokenSequences
+    items: Rows
+    span: int
+
+
+@dataclass
+class Tally:
+    """What has been met so far, in counts.
+
+    Attributes:
+        texts: distinct texts.
+        sequences: distinct token sequences.
+        cut: distinct texts longer than the limit.
+        unknown: words left out of distinct texts because the encoder has no vector for them.
+        empty: distinct texts of which nothing was left.
+        passed: items gone through.
+    """
+
+    texts: int = 0
+    sequences: int = 0
+    cut: int = 0
+    unknown: int = 0
+    empty: int = 0
+    passed: int = 0
+    _texts: KeySet = field(default_factory=KeySet)
+    _sequences: KeySet = field(default_factory=KeySet)
+
+    def facts(self) -> dict[str, int]:
+        """The counts, for manifests."""
+        return {
+            "items": self.passed,
+            "texts": self.texts,
+            "sequences": self.sequences,
+            "texts_cut": self.cut,
+            "unknown_words": self.unknown,
+            "texts_without_tokens": self.empty,
+        }
+
+    def new_texts(self, keys: Keys) -> Rows:
+        """Which of these texts have not been met before."""
+        rows = self._texts.new(keys)
+        self.texts += len(rows)
+        return rows
+
+    def new_sequences(self, keys: Keys, sequences: TokenSequences) -> Rows:
+        """Which of these token sequences have not been met before."""
+        rows = self._sequences.new(keys)
+        self.sequences += len(rows)
+        self.cut += sequences.cut
+        self.unknown += sequences.unknown
+        self.empty += int(np.count_nonzero(sequences.lengths == 0))
+        return rows
+
+
+def read_texts(
+    items: ItemTable,
+    tokenizer: TextTokenizer,
+    *,
+    prefix: str,
+    max_tokens: int,
+    tally: Tally,
+    join: Callable[[Keys, Keys], None],
+    stored: Sequence[KeySet],
+) -> Iterator[Shard]:
+    """Tokenise every distinct text once; yields, a chunk of items at a time, the sequences not stored everywhere.
+
+    Args:
+        items: the item table.
+        tokenizer: the encoder's.
+        prefix: goes before every text.
+        max_tokens: longest sequence.
+        tally: counts what is met.
+        join: is told the keys of new texts and of their token sequences.
+        stored: of every cache, the sequences that it has.
+    """
+    for texts in items.texts(_CHUNK):
+        keys = text_keys(texts)
+        rows = tally.new_texts(keys)
+        written = pc.binary_join_element_wise(_text(prefix), texts.take(rows), _text(""))
+        sequences = tokenize(tokenizer, written.to_pylist(), max_tokens=max_tokens)
+        found = sequence_keys(sequences.tokens, sequences.offsets)
+        join(keys[rows], found)
+        new = tally.new_sequences(found, sequences)
+        missing = new[_missing(found[new], stored)]
+        yield Shard(found[missing], sequences.take(missing), tally.passed + rows[missing], len(texts))
+        tally.passed += len(texts)
+
+
+def _text(value: str) -> "pa.LargeStringScalar":
+    return pa.scalar(value, pa.large_string())
+
+
+def cut_shards(chunks: Iterator[Shard], shard_rows: int) -> Iterator[Shard]:
+    """Regroup sequences into shards of `shard_rows`, in order; only the last has fewer, and may have none.
+
+    What an interrupted extraction leaves missing is whole shards, so going on cuts at the same places.
+    """
+    waiting: list[Shard] = []
+    for chunk in chunks:
+        waiting.append(chunk)
+        while sum(len(part.keys) for part in waiting) >= shard_rows:
+            whole = _joined(waiting)
+            span = whole.span * shard_rows // len(whole.keys)
+            rows = np.arange(len(whole.keys))
+            yield _rows(whole, rows[:shard_rows], span)
+            waiting = [_rows(whole, rows[shard_rows:], whole.span - span)]
+    if waiting:
+        yield _joined(waiting)
+
+
+def one_part(shards: Iterator[Shard], part: int, parts: int, stored: Sequence[KeySet]) -> Iterator[Shard]:
+    """Every n-th shard, less what is stored everywhere; the others come with their span and no sequences.
+
+    Args:
+        shards: cut over all distinct sequences, the stored ones included, so that their numbers depend on the dataset
+            alone and all parts together have every sequence, whatever was stored when each of them began.
+        part: number of the first shard to keep.
+        parts: n.
+        stored: of every cache, the sequences that it has.
+    """
+    for number, shard in enumerate(shards):
+        if number % parts == part:
+            yield _rows(shard, _missing(shard.keys, stored), shard.span)
+        else:
+            yield _rows(shard, np.zeros(0, np.int64), shard.span)
+
+
+def _missing(keys: Keys, stored: Sequence[KeySet]) -> Rows:
+    """Rows of the keys that not every cache has."""
+    return np.flatnonzero(~np.logical_and.reduce([cache.contains(keys) for cache in stored]))
+
+
+def _joined(parts: Sequence[Shard]) -> Shard:
+    return Shard(
+        keys=np.concatenate([part.keys for part in parts]),
+        sequences=TokenSequences.concatenate([part.sequences for part in parts]),
+        items=np.concatenate([part.items for part in parts]),
+        span=sum(part.span for part in parts),
+    )
+
+
+def _rows(shard: Shard, rows: Rows, span: int) -> Shard:
+    return Shard(shard.keys[rows], shard.sequences.take(rows), shard.items[rows], span)

@@ -1,0 +1,1 @@
+"""Hyperparameter search: trials in worker processes, settings drawn by Optuna."""

@@ -1,0 +1,114 @@
+"""A search for the best settings: a folder with trials, which are ordinary runs, and what they came to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from optuna.study import Study
+
+from tcf.common.claim_file import beating, is_own, take
+from tcf.common.devices import resolve_device
+from tcf.common.errors import RunError
+from tcf.common.files import check_destination, writing
+from tcf.common.progress import Progress
+from tcf.launch.search.results import BEST, TrialRow, best_of, rendered, rows_of, write_results
+from tcf.launch.search.run_trials import Course
+from tcf.launch.search.search_file import SearchFile
+from tcf.launch.search.study import JOURNAL, open_study, take_up
+from tcf.launch.search.trial_workers import crew
+from tcf.train.inputs import Inputs
+
+__all__ = ["SearchResult", "run_search"]
+
+_CLAIM = ".search.claim"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search came to.
+
+    Attributes:
+        search: what was asked for.
+        rows: every trial, the best first.
+        best: the best of them.
+    """
+
+    search: SearchFile
+    rows: tuple[TrialRow, ...]
+    best: TrialRow
+
+    @property
+    def configuration(self) -> Path:
+        """The file with the best settings, for `tcf train --config`."""
+        return self.search.out / BEST
+
+    def summary(self) -> str:
+        """The best trials, and where the rest is."""
+        states = [row.state for row in self.rows]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        return (
+            f"{rendered(self.search, self.rows)}\n{len(self.rows)} trials ({counts}) in {self.search.out}\n"
+            f"The best settings: {self.configuration} (tcf train --config {self.configuration} --out RUN)"
+        )
+
+
+def run_search(search: SearchFile) -> SearchResult:
+    """Train trials until there are as many as asked for; those of earlier starts count, and unfinished ones go on.
+
+    With one worker, equal files and inputs give equal trials, however often the search was interrupted.
+
+    Args:
+        search: what is asked for.
+
+    Raises:
+        ConfigError: a device is not there.
+        DataError: the dataset is missing or damaged.
+        CacheError: a cache is missing or damaged, or lacks vectors.
+        RunError: something else is at `search.out`, another process is searching there, or no trial could be trained.
+    """
+    for device in (*search.config.devices, str(search.fixed.get("devices", "auto"))):
+        resolve_device(device)
+    fingerprints = Inputs.open("text" if search.caches else "id", search.data, search.caches).fingerprints
+    with _held(search.out):
+        study = open_study(search, fingerprints)
+        _train_all(search, study)
+        rows = rows_of(study)
+        write_results(search, rows)
+    best = best_of(rows)
+    if best is None:
+        reasons = [row.reason for row in rows if row.reason]
+        raise RunError(
+            f"{search.out}: expected a trial that can be trained, found {len(rows)} that failed; the last: "
+            f"{reasons[-1] if reasons else 'unknown'}; change [train] or [space], and name another out"
+        )
+    return SearchResult(search, tuple(rows), best)
+
+
+def _train_all(search: SearchFile, study: Study) -> None:
+    ended = len([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
+    config = search.config
+    with (
+        Progress("search", max(search.most_trials, ended), "trials", done=ended) as progress,
+        crew(search.out / "logs", config.workers, config.devices, torch.get_num_threads()) as workers,
+    ):
+        Course(search, study, workers, progress, take_up(study)).run()
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Keep other processes from the folder of the search within the block; it is made where it is not there."""
+    check_destination(out)
+    with writing(out):
+        if out.exists() and not (out / JOURNAL).exists() and any(entry.name != _CLAIM for entry in out.iterdir()):
+            raise RunError(f"{out}: expected a search or nothing, found other files; name another out")
+        out.mkdir(parents=True, exist_ok=True)
+        if not take(out / _CLAIM):
+            raise RunError(f"{out}: another process is searching there; wait for its end, or name another out")
+    try:
+        with beating(out / _CLAIM):
+            yield
+    finally:
+        if is_own(out / _CLAIM):
+            (out / _CLAIM).unlink(missing_ok=True)

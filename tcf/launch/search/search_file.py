@@ -1,0 +1,187 @@
+"""What a search file says: where things are, how to search, which settings are fixed and which are drawn."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tcf.common.errors import ConfigError
+from tcf.config.fields import Checked, from_mapping, from_value, option, read_toml
+from tcf.config.train import TrainConfig
+from tcf.launch.search.space import Choices, Range, combinations, read_space
+
+__all__ = ["SearchConfig", "SearchFile", "read_search"]
+
+_TABLES = ("search", "train", "space")
+_TRIED = 2000  # combinations that are looked at to find one that can be trained
+_LARGEST_GRID = 100_000
+
+
+@dataclass(frozen=True)
+class SearchConfig(Checked):
+    """How to search."""
+
+    trials: int = option(50, "Trials in all, those of earlier starts included.", minimum=1)
+    workers: int = option(1, "Processes that train at the same time; each has its share of the threads.", minimum=1)
+    devices: tuple[str, ...] = option(
+        (), "A device for each worker, from the first again where there are more workers; that of [train] if empty."
+    )
+    seed: int = option(0, "Seed of what is drawn from the ranges.", minimum=0)
+    sampler: Literal["tpe", "random", "grid"] = option(
+        "tpe", "How settings are drawn: tpe learns from the trials that have ended; grid takes each combination once."
+    )
+    random_trials: int = option(10, "Trials drawn at random before tpe learns from them.", minimum=1)
+    pruning: Literal["median", "none"] = option(
+        "median", "median: end a trial whose best epoch so far is below the median of the others at the same epoch."
+    )
+    pruning_trials: int = option(5, "Trials that must have been trained to their end before any is pruned.", minimum=1)
+    pruning_epochs: int = option(5, "Epochs in which no trial is pruned.", minimum=0)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """What stands above the tables."""
+
+    out: str = ""
+    data: str = ""
+    cache: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchFile:
+    """A search, as its file describes it.
+
+    Attributes:
+        path: the file.
+        out: folder of the search.
+        data: a dataset directory.
+        caches: vector caches for items as text, side by side.
+        config: how to search.
+        fixed: settings of every trial.
+        space: ranges of the others, by name.
+    """
+
+    path: Path
+    out: Path
+    data: Path
+    caches: tuple[Path, ...]
+    config: SearchConfig
+    fixed: Mapping[str, Any]
+    space: Mapping[str, Range]
+
+    def settings(self, drawn: Mapping[str, Any]) -> TrainConfig:
+        """A trial's settings.
+
+        Args:
+            drawn: what was drawn from the ranges, by name.
+
+        Raises:
+            ConfigError: they contradict one another.
+        """
+        given = {key: value for key, value in drawn.items() if value is not None}
+        return from_mapping(TrainConfig, {**self.fixed, **given}, f"{self.path}: a trial")
+
+    def caches_for(self, config: TrainConfig) -> tuple[Path, ...]:
+        """The caches that a trial reads."""
+        return self.caches if config.reads_text else ()
+
+    @property
+    def most_trials(self) -> int:
+        """Trials in all; a grid has no more than combinations."""
+        if self.config.sampler != "grid":
+            return self.config.trials
+        return min(self.config.trials, sum(1 for _ in combinations(self.space)))
+
+
+def read_search(path: Path) -> SearchFile:
+    """Read a search file.
+
+    Raises:
+        ConfigError: it is not TOML, a setting is unknown or of the wrong type, one that is needed is missing, or no
+            combination of settings can be trained.
+    """
+    values = read_toml(path)
+    tables = {name: _table(values, name, path) for name in _TABLES}
+    places = _places({key: value for key, value in values.items() if key not in _TABLES}, path)
+    fixed = tables["train"]
+    search = SearchFile(
+        path=path,
+        out=Path(places.out),
+        data=Path(places.data),
+        caches=tuple(Path(cache) for cache in places.cache),
+        config=from_mapping(SearchConfig, tables["search"], f"{path}: [search]"),
+        fixed={key: from_value(TrainConfig, key, value, f"{path}: [train]") for key, value in fixed.items()},
+        space=read_space(tables["space"], fixed, f"{path}: [space]"),
+    )
+    _check_grid(search)
+    _check_devices(search)
+    _check_caches(search)
+    _check_settings(search)
+    return search
+
+
+def _table(values: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    table = values.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: [{name}] expected a table, found {table!r}")
+    return table
+
+
+def _places(values: dict[str, Any], path: Path) -> _Places:
+    cache = values.get("cache", [])
+    unknown = sorted(set(values) - {"out", "data", "cache"})
+    if unknown:
+        known = ", ".join(("out", "data", "cache", *(f"[{name}]" for name in _TABLES)))
+        raise ConfigError(f"{path}: unknown entry {unknown[0]} (known: {known})")
+    places = from_mapping(_Places, {**values, "cache": [cache] if isinstance(cache, str) else cache}, f"{path}")
+    for name in ("out", "data"):
+        if not getattr(places, name):
+            raise ConfigError(f'{path}: expected {name} = "FOLDER" above the tables, found none')
+    return places
+
+
+def _check_grid(search: SearchFile) -> None:
+    if search.config.sampler != "grid":
+        return
+    for key, span in search.space.items():
+        if not isinstance(span, Choices):
+            raise ConfigError(f"{search.path}: [space] {key}: expected a list of values for a grid, found a range")
+    size = sum(1 for _ in itertools.islice(combinations(search.space), _LARGEST_GRID + 1))
+    if size > _LARGEST_GRID:
+        raise ConfigError(
+            f"{search.path}: [space] expected at most {_LARGEST_GRID} combinations for a grid, found more; name fewer "
+            'values, or sampler = "tpe"'
+        )
+
+
+def _check_devices(search: SearchFile) -> None:
+    for device in (*search.config.devices, str(search.fixed.get("devices", ""))):
+        if "," in device:
+            raise ConfigError(
+                f"{search.path}: expected one device a trial, found {device!r}; name several as [search] devices, with "
+                "as many workers"
+            )
+
+
+def _check_caches(search: SearchFile) -> None:
+    span = search.space.get("items")
+    kinds = span.values if isinstance(span, Choices) else (search.fixed.get("items", TrainConfig.items),)
+    if kinds != ("id",) and not search.caches:
+        raise ConfigError(f'{search.path}: expected cache = "FOLDER" for items as text, found none')
+    if kinds == ("id",) and search.caches:
+        raise ConfigError(f"{search.path}: expected no cache, because ids need none, found {search.caches[0]}; drop it")
+
+
+def _check_settings(search: SearchFile) -> None:
+    """Refuse a search in which no combination of choices and ends of ranges can be trained."""
+    refusal: ConfigError | None = None
+    for drawn in itertools.islice(combinations(search.space, ends=True), _TRIED):
+        try:
+            search.settings(drawn)
+        except ConfigError as error:
+            refusal = refusal or error
+        else:
+            return
+    if refusal is not None:
+        raise refusal

@@ -1,0 +1,187 @@
+"""A search's trials in Optuna: the journal on disk, how settings are drawn, when a trial is pruned."""
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tcf.common.errors import RunError
+from tcf.common.files import writing
+from tcf.common.manifest import differences
+from tcf.launch.search.search_file import SearchConfig, SearchFile
+from tcf.launch.search.space import Choices, Range, combinations
+
+__all__ = ["JOURNAL", "draw", "open_study", "take_up", "twin"]
+
+JOURNAL = "study.jsonl"
+_NAME = "search"
+_MADE_FROM = "made_from"
+
+
+def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
+    """Open the study of a search, or begin it; no other process may have it open.
+
+    Args:
+        search: what is asked for.
+        fingerprints: of dataset and caches, by role.
+
+    Raises:
+        RunError: the study is of other settings or inputs, or its journal is damaged.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal = search.out / JOURNAL
+    with writing(journal):
+        _mend(journal)
+        storage = _storage(journal)
+    study = optuna.create_study(
+        study_name=_NAME,
+        storage=storage,
+        direction="maximize",
+        sampler=_Sampler(search.config, search.space),
+        pruner=_pruner(search.config),
+        load_if_exists=True,
+    )
+    _compare(search, study, {**_deciding(search), **fingerprints})
+    return study
+
+
+def draw(trial: Trial, space: Mapping[str, Range]) -> dict[str, Any]:
+    """A trial's values for the ranges; what was drawn before stays."""
+    return {name: _suggested(trial, name, span) for name, span in space.items()}
+
+
+def take_up(study: Study) -> list[Trial]:
+    """The trials that were running when an earlier process ended, oldest first."""
+    return [
+        Trial(study, trial._trial_id)  # Optuna has no other name for a trial that is there
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    ]
+
+
+def twin(study: Study, trial: Trial) -> FrozenTrial | None:
+    """An earlier trial of the same settings that has ended by itself; it would end so again."""
+    for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        if other.params == trial.params and other.number != trial.number:
+            return other
+    return None
+
+
+class _Sampler(BaseSampler):
+    """Draws each trial's settings from the search's seed, the trial's number and the trials that have ended.
+
+    It remembers nothing, so a search that goes on after an interruption draws what it would have drawn without.
+    """
+
+    def __init__(self, config: SearchConfig, space: Mapping[str, Range]) -> None:
+        self._config = config
+        self._grid: list[dict[str, Any]] = []
+        if config.sampler == "grid":
+            every = list(combinations(space))
+            self._grid = [every[place] for place in np.random.default_rng(config.seed).permutation(len(every))]
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The ranges that are drawn together: all, once a trial has ended."""
+        return self._tpe(trial).infer_relative_search_space(study, trial) if self._config.sampler == "tpe" else {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """What TPE proposes; nothing while too few trials have ended."""
+        return self._tpe(trial).sample_relative(study, trial, search_space) if search_space else {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A value from the grid, or by chance."""
+        if self._config.sampler == "grid":
+            return self._grid[trial.number % len(self._grid)][param_name]
+        sampler = RandomSampler(seed=self._seed(trial, zlib.crc32(param_name.encode())))
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def _tpe(self, trial: FrozenTrial) -> TPESampler:
+        return TPESampler(
+            n_startup_trials=self._config.random_trials, seed=self._seed(trial), multivariate=True, constant_liar=True
+        )
+
+    def _seed(self, trial: FrozenTrial, *more: int) -> int:
+        entropy = [self._config.seed, trial.number, *more]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def _pruner(config: SearchConfig) -> BasePruner:
+    match config.pruning:
+        case "median":
+            # Optuna's steps are our epochs, which are counted from 1.
+            return MedianPruner(n_startup_trials=config.pruning_trials, n_warmup_steps=config.pruning_epochs + 1)
+        case "none":
+            return NopPruner()
+
+
+def _suggested(trial: Trial, name: str, span: Range) -> Any:
+    match _distribution(span):
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(name, choices)
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_int(name, low, high, step=step, log=log)
+        case FloatDistribution(low=lowest, high=highest, step=distance, log=log):
+            return trial.suggest_float(name, lowest, highest, step=distance, log=log)
+        case other:
+            raise TypeError(f"{name}: {other} has no value")
+
+
+def _distribution(span: Range) -> BaseDistribution:
+    if isinstance(span, Choices):
+        return CategoricalDistribution(span.values)
+    if span.whole:
+        return IntDistribution(int(span.low), int(span.high), log=span.log, step=int(span.step or 1))
+    return FloatDistribution(span.low, span.high, log=span.log, step=span.step)
+
+
+def _mend(journal: Path) -> None:
+    """Make a journal fit to be written to, after a process that ended in the middle of a line or with its lock."""
+    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
+    content = journal.read_bytes() if journal.exists() else b""
+    if content and not content.endswith(b"\n"):
+        with journal.open("r+b") as stream:
+            stream.truncate(content.rfind(b"\n") + 1)
+
+
+def _storage(journal: Path) -> JournalStorage:
+    try:
+        return JournalStorage(JournalFileBackend(str(journal)))
+    except (ValueError, KeyError) as error:
+        raise RunError(
+            f"{journal}: expected the journal of a search, found something else ({error}); remove {journal.parent}, "
+            "or name another out"
+        ) from None
+
+
+def _deciding(search: SearchFile) -> dict[str, Any]:
+    """What decides how trials come out, as JSON values; how many there are and where they run does not."""
+    config = search.config
+    fixed = {f"[train] {key}": value for key, value in search.fixed.items() if key not in ("devices", "save_minutes")}
+    space = {f"[space] {key}": str(span) for key, span in search.space.items()}
+    names = ("seed", "sampler", "random_trials", "pruning", "pruning_trials", "pruning_epochs")
+    return {**fixed, **space, **{name: getattr(config, name) for name in names}}
+
+
+def _compare(search: SearchFile, study: Study, asked: Mapping[str, Any]) -> None:
+    there = study.user_attrs.get(_MADE_FROM)
+    if there is None:
+        study.set_user_attr(_MADE_FROM, dict(asked))
+        return
+    differing = differences(there, asked)
+    if differing:
+        raise RunError(
+            f"{search.out}: holds a search of other settings or inputs: {differing}; name another out, or remove it"
+        )

@@ -1,0 +1,81 @@
+"""Ranks counted over the scores of the whole catalogue, for any scorer.
+
+Shapes: B users of a block, R rows of scores.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.errors import RunError
+from tcf.data.dataset import Histories
+from tcf.ranking.catalogue import Rows, blocks
+from tcf.ranking.scorers import Scorer
+from tcf.ranking.seen_items import owners
+
+__all__ = ["block_scores", "count_ranks", "users_a_block"]
+
+_SCORES_AT_ONCE = 16 * 2**20
+
+
+def users_a_block(scorer: Scorer) -> int:
+    """How many users to score at once so that the scores take about 64 MB."""
+    return max(1, _SCORES_AT_ONCE // scorer.rows.n_rows)
+
+
+def block_scores(scorer: Scorer, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Scores of a block of users, (B, R).
+
+    Raises:
+        RunError: some score is not finite.
+    """
+    scores_BR = scorer.scores(users)
+    if not np.isfinite(scores_BR).all():
+        bad = np.flatnonzero(~np.isfinite(scores_BR).all(1))
+        raise RunError(f"user {users[bad[0]]}: expected finite scores, found NaN or infinity; train or score anew")
+    return scores_BR
+
+
+def count_ranks(
+    scorer: Scorer, excluded: Histories, targets: npt.NDArray[np.int64], users: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Count the candidates above some users' targets and those, other than the target, that equal it.
+
+    Args:
+        scorer: scores of all items for all users.
+        excluded: every user's items that are no candidates, each once; the targets are not among them.
+        targets: every user's target.
+        users: whom to count for.
+
+    Returns:
+        Two arrays, one count for each of `users`.
+
+    Raises:
+        RunError: some score is not finite.
+    """
+    greater, equal = np.zeros(len(users), np.int64), np.zeros(len(users), np.int64)
+    for block in blocks(len(users), users_a_block(scorer)):
+        chosen = users[block]
+        scores_BR = block_scores(scorer, chosen)
+        greater[block], equal[block] = _count_block(scores_BR, scorer.rows, excluded.take(chosen), targets[chosen])
+    return greater, equal
+
+
+def _count_block(
+    scores_BR: npt.NDArray[np.float32], rows: Rows, excluded: Histories, targets_B: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    target_B = scores_BR[np.arange(len(targets_B)), rows.row_of_item[targets_B]]
+    users = owners(excluded)
+    seen_scores = scores_BR[users, rows.row_of_item[excluded.items]]
+    n_seen_above = np.bincount(users[seen_scores > target_B[users]], minlength=len(targets_B))
+    n_seen_from = np.bincount(users[seen_scores >= target_B[users]], minlength=len(targets_B))
+    greater_B = _items(scores_BR > target_B[:, None], rows) - n_seen_above
+    from_B = _items(scores_BR >= target_B[:, None], rows) - n_seen_from
+    return greater_B, from_B - greater_B - 1  # less the target itself
+
+
+def _items(chosen_BR: npt.NDArray[np.bool_], rows: Rows) -> npt.NDArray[np.int64]:
+    """Number of items that stand behind the chosen rows, (B,)."""
+    # Bits are counted several times faster than booleans are summed.
+    items_B: npt.NDArray[np.int64] = np.bitwise_count(np.packbits(chosen_BR, axis=1)).sum(1, dtype=np.int64)
+    further_B = chosen_BR[:, : rows.n_shared] @ (rows.sizes[: rows.n_shared] - 1).astype(np.float64)
+    return items_B + further_B.astype(np.int64)

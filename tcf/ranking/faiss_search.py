@@ -1,0 +1,67 @@
+"""The best rows by inner product, exactly, through FAISS: every row is scored.
+
+Shapes: B users, R rows, K rows listed, D width.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.errors import RunError
+
+__all__ = ["LONGEST_LIST", "USERS_AT_ONCE", "Search", "exhaustive_search"]
+
+Search: TypeAlias = Callable[[npt.NDArray[np.float32], int], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
+"""states_BD and K to scores_BK, falling, and rows_BK; K is at most R."""
+
+LONGEST_LIST = 1024
+"""Longer lists are slower than scoring everything, and FAISS on a GPU stops at 2048."""
+
+USERS_AT_ONCE = 4096
+"""FAISS' own block of queries on the CPU."""
+
+
+def exhaustive_search(vectors_RD: npt.NDArray[np.float32], device: Literal["cpu", "cuda"]) -> Search:
+    """A flat search over these vectors.
+
+    Args:
+        vectors_RD: (R, D) float32, finite.
+        device: `cuda` where FAISS is built for GPUs and sees one; otherwise the CPU searches.
+
+    Raises:
+        RunError: FAISS is not installed.
+    """
+    faiss = _faiss()
+    if device == "cuda" and hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0:
+        return _gpu_search(faiss, vectors_RD)
+    vectors_RD = np.ascontiguousarray(vectors_RD)
+
+    # The same function as behind IndexFlatIP, without the index's copy of the vectors.
+    def search(states_BD: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        scores_BK, rows_BK = faiss.knn(states_BD, vectors_RD, k, metric=faiss.METRIC_INNER_PRODUCT)
+        return scores_BK, rows_BK
+
+    return search
+
+
+def _gpu_search(faiss: Any, vectors_RD: npt.NDArray[np.float32]) -> Search:
+    resources = faiss.StandardGpuResources()
+    index = faiss.GpuIndexFlatIP(resources, vectors_RD.shape[1])
+    index.add(np.ascontiguousarray(vectors_RD))
+
+    def search(states_BD: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        scores_BK, rows_BK = index.search(np.ascontiguousarray(states_BD), k)
+        return scores_BK, rows_BK
+
+    return search
+
+
+def _faiss() -> Any:
+    """FAISS is an extra, because it comes as one of two packages."""
+    try:
+        import faiss
+    except ModuleNotFoundError:
+        raise RunError("ranking needs FAISS, found none; install it with `pip install tcf[cpu]` or tcf[gpu]") from None
+    return faiss

@@ -1,0 +1,72 @@
+"""Items that are no candidates, because the user has seen them.
+
+Shapes: U users in all, B users of a block, K rows listed.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.errors import RunError
+from tcf.common.ragged import offsets_from
+from tcf.data.dataset import Histories
+
+__all__ = ["check_seen", "counts_at", "distinct", "owners", "without"]
+
+
+def check_seen(seen: Histories, n_users: int, n_items: int) -> None:
+    """Refuse histories of other users or another catalogue.
+
+    Raises:
+        RunError: the number of users differs, or an item is not in the catalogue.
+    """
+    if len(seen) != n_users:
+        raise RunError(f"seen items: expected {n_users} users, found {len(seen)}; take both from the same dataset")
+    if len(seen.items) and not (seen.items.min() >= 0 and seen.items.max() < n_items):
+        raise RunError(
+            f"seen items: expected items 0..{n_items - 1}, found {seen.items.min()}..{seen.items.max()}; "
+            "take histories and items from the same dataset"
+        )
+
+
+def owners(histories: Histories) -> npt.NDArray[np.int64]:
+    """The user of every interaction, (nnz,)."""
+    return np.repeat(np.arange(len(histories)), histories.lengths)
+
+
+def distinct(histories: Histories, n_items: int) -> Histories:
+    """Every user's items, each once, ascending."""
+    keys = np.sort(owners(histories) * n_items + histories.items)
+    users, items = np.divmod(keys[np.diff(keys, prepend=-1) > 0], n_items)
+    return _from_pairs(users, items, len(histories))
+
+
+def without(histories: Histories, items_U: npt.NDArray[np.int64]) -> Histories:
+    """Every user's items less one, which the user need not have.
+
+    Args:
+        histories: U users.
+        items_U: the item to leave out, by user.
+    """
+    users = owners(histories)
+    kept = histories.items != items_U[users]
+    return _from_pairs(users[kept], histories.items[kept], len(histories))
+
+
+def counts_at(
+    keys: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The count that belongs to each wanted key, 0 where there is none.
+
+    Args:
+        keys: ascending and distinct.
+        counts: one a key.
+        wanted: keys in any shape.
+    """
+    if not len(keys):
+        return np.zeros(wanted.shape, np.int64)
+    found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[found] == wanted, counts[found], 0)
+
+
+def _from_pairs(users: npt.NDArray[np.int64], items: npt.NDArray[np.integer], n_users: int) -> Histories:
+    return Histories(offsets_from(np.bincount(users, minlength=n_users)), items.astype(np.int32))

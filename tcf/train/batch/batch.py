@@ -1,0 +1,165 @@
+"""Training batches: slices of a permutation of rows, made without a step a row.
+
+Shapes: B rows, S items of their sequences (packed), P targets, I items read (packed), U distinct items, K most items
+of a row, E items drawn.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tcf.common.ragged import offsets_from
+from tcf.train.batch.candidates import Drawn
+from tcf.train.batch.packed_layout import Layout, to_device
+from tcf.train.batch.rows import Chosen
+
+__all__ = ["Batch", "row_order"]
+
+Places = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows, on the device. Items are named by their place among the distinct items of the batch.
+
+    Attributes:
+        users_B: each row's user among all users.
+        items_U: item indices, rising.
+        host_items_U: the same beside the device, to be looked at without waiting for it.
+        counts_U: how often each is a candidate of the in-batch softmax; 0 for one that is here for another reason.
+        inputs_I: the items read.
+        targets_P: the items to be predicted.
+        rows_P: the row of each target.
+        masked_BK: each row's items that are no candidates for it, a target's own place aside; shorter rows repeat the
+            row's last target.
+        drawn: the items that the loss drew, (E,) for all targets or (P, E) for each.
+        layout: where the items read lie.
+        n_targets: targets of the whole batch, of which this may be one device's part.
+    """
+
+    users_B: Tensor
+    items_U: Tensor
+    host_items_U: Places
+    counts_U: Tensor
+    inputs_I: Tensor
+    targets_P: Tensor
+    rows_P: Tensor
+    masked_BK: Tensor
+    drawn: Tensor
+    layout: Layout
+    n_targets: int
+
+    @staticmethod
+    def build(
+        chosen: Chosen, drawn: Drawn, positions: int, device: torch.device, part: tuple[int, int] = (0, 1)
+    ) -> "Batch":
+        """Make a batch.
+
+        Args:
+            chosen: its rows, those of all devices together.
+            drawn: the items that the loss drew for it.
+            positions: items of a history that the model reads.
+            device: where the tensors are wanted.
+            part: i and n; the rows of the i-th of n devices. Items and counts are those of all rows.
+        """
+        found_U, places_S, drawn_places = _distinct(chosen, drawn)
+        items_U = found_U.astype(np.int64, copy=False)
+        counts_U = np.bincount(places_S[chosen.candidate_S], minlength=len(items_U))
+        own = _Own.cut(chosen, places_S, drawn_places, part)
+        flat = (own.users_B, items_U, counts_U, own.inputs_I, own.targets_P, own.rows_P, own.masked_BK, own.drawn)
+        users, items, counts, inputs, targets, rows, masked, extra = to_device(
+            tuple(array.ravel() for array in flat), device
+        )
+        return Batch(
+            users,
+            items,
+            items_U,
+            counts,
+            inputs,
+            targets,
+            rows,
+            masked.view(own.masked_BK.shape),
+            extra.view(own.drawn.shape),
+            Layout.build(offsets_from(own.lengths_B), positions, device),
+            int(chosen.target_S.sum()),
+        )
+
+
+@dataclass(frozen=True)
+class _Own:
+    """One device's rows of a batch, as `Batch` has them; beside the device.
+
+    Attributes:
+        users_B: each row's user among all users.
+        inputs_I: the items read.
+        targets_P: the items to be predicted.
+        rows_P: the row of each target, counted from the device's first.
+        masked_BK: each row's items that are no candidates for it.
+        drawn: the items that the loss drew, for all targets or for each of these.
+        lengths_B: items read of each row.
+    """
+
+    users_B: Places
+    inputs_I: Places
+    targets_P: Places
+    rows_P: Places
+    masked_BK: Places
+    drawn: Places
+    lengths_B: Places
+
+    @staticmethod
+    def cut(chosen: Chosen, places_S: Places, drawn: Places, part: tuple[int, int]) -> "_Own":
+        """The rows of the i-th of n devices, given the place of each item of all rows, and of each one drawn."""
+        offsets, n_rows = chosen.sequences.offsets, len(chosen.sequences)
+        first, stop = (n_rows * (part[0] + side) // part[1] for side in (0, 1))
+        inside = slice(offsets[first], offsets[stop])
+        owners_S, places = chosen.owners_S[inside] - first, places_S[inside]
+        target_S, read_S = chosen.target_S[inside], chosen.read_S[inside]
+        targets_P, rows_P = places[target_S], owners_S[target_S]
+        if drawn.ndim == 2:
+            before = int(chosen.target_S[: offsets[first]].sum())
+            drawn = drawn[before : before + len(targets_P)]
+        masked_BK = _masked(places, owners_S, chosen.masked_S[inside], targets_P, rows_P)
+        lengths_B = np.bincount(owners_S[read_S], minlength=stop - first)
+        return _Own(chosen.users_B[first:stop], places[read_S], targets_P, rows_P, masked_BK, drawn, lengths_B)
+
+
+def row_order(n_rows: int, seed: int, epoch: int) -> Places:
+    """The order of rows in an epoch, (n_rows,): a function of seed and epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(n_rows)
+
+
+def _distinct(chosen: Chosen, drawn: Drawn) -> tuple[npt.NDArray[np.integer], Places, Places]:
+    """The items that a batch needs, the place among them of each item of its sequences (-1: not needed) and drawn."""
+    items_S = chosen.sequences.items
+    if drawn.constant:
+        return drawn.items, np.searchsorted(drawn.items, items_S), np.zeros(0, np.int64)
+    needed_S = chosen.read_S | chosen.candidate_S | chosen.target_S
+    joined = np.concatenate([items_S[needed_S], drawn.items.ravel()])
+    items_U, places = np.unique(joined, return_inverse=True)
+    n_needed = len(joined) - drawn.items.size
+    places_S = np.full(len(items_S), -1)
+    places_S[needed_S] = places[:n_needed]
+    if n_needed < len(items_S):
+        # An item that is masked alone may be needed for another row.
+        others = np.minimum(np.searchsorted(items_U, items_S[~needed_S]), len(items_U) - 1)
+        places_S[~needed_S] = np.where(items_U[others] == items_S[~needed_S], others, -1)
+    return items_U, places_S, places[n_needed:].reshape(drawn.items.shape)
+
+
+def _masked(
+    places_S: Places, owners_S: Places, masked_S: npt.NDArray[np.bool_], targets_P: Places, rows_P: Places
+) -> Places:
+    """The masked items of each row that the batch holds, (B, K), filled up with the row's last target."""
+    masked_S = masked_S & (places_S >= 0)
+    n_rows = int(owners_S[-1]) + 1 if len(owners_S) else 0
+    last_B = np.zeros(n_rows, np.int64)
+    last_B[rows_P] = targets_P  # the last one of equal rows stays
+    lengths_B = np.bincount(owners_S[masked_S], minlength=n_rows)
+    grid_BK = np.repeat(last_B[:, None], int(lengths_B.max(initial=0)), axis=1)
+    owners = owners_S[masked_S]
+    grid_BK[owners, np.arange(len(owners)) - offsets_from(lengths_B)[owners]] = places_S[masked_S]
+    return grid_BK

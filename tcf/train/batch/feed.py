@@ -1,0 +1,81 @@
+"""The batches of an epoch, made by a thread of its own ahead of the steps that use them."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tcf.common.threads import ahead
+from tcf.train.batch.batch import Batch, row_order
+from tcf.train.batch.candidates import Candidates
+from tcf.train.batch.rows import Rows
+from tcf.train.parallel import share
+from tcf.train.vectors.item_vectors import ItemVectors
+
+__all__ = ["Fed", "Feed"]
+
+_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Fed:
+    """A batch, and the cached vectors of this device's share of its items, (S, V), where they were read ahead."""
+
+    batch: Batch
+    read_UV: Tensor | None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Makes the batches of any epoch; each is a function of seed, epoch and step alone.
+
+    Attributes:
+        rows: what the batches are cut from.
+        candidates: chooses the items that the loss sets beside the targets.
+        positions: items of a history that the model reads.
+        batch_size: rows a batch; the last one of an epoch holds what is left.
+        seed: of order and draws.
+        vectors: the items' cached vectors, if they are to be read ahead.
+        device: where batches are wanted.
+        part: i and n; the share of each batch that is the i-th of n devices'.
+    """
+
+    rows: Rows
+    candidates: Candidates
+    positions: int
+    batch_size: int
+    seed: int
+    vectors: ItemVectors | None
+    device: torch.device
+    part: tuple[int, int] = (0, 1)
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def epoch(self, number: int, first: int = 0) -> Generator[Fed, None, None]:
+        """The batches of an epoch.
+
+        Args:
+            number: the epoch, counted from 1.
+            first: the batch to begin with, counted from 0.
+        """
+        return ahead(self._made(number, first), _AHEAD)
+
+    def _made(self, number: int, first: int) -> Iterator[Fed]:
+        order = row_order(len(self.rows), self.seed, number)
+        for step in range(first, self.steps):
+            chosen = self.rows.choose(order[step * self.batch_size : (step + 1) * self.batch_size])
+            generator = np.random.default_rng([self.seed, number, step, 1])
+            drawn = self.candidates.draw(chosen.sequences, chosen.owners_S[chosen.target_S], generator)
+            batch = Batch.build(chosen, drawn, self.positions, self.device, self.part)
+            yield Fed(batch, self._read(batch.host_items_U))
+
+    def _read(self, items_U: npt.NDArray[np.int64]) -> Tensor | None:
+        if self.vectors is None:
+            return None
+        return self.vectors.read_items(items_U[share(len(items_U), self.part)])

@@ -1,0 +1,119 @@
+"""What the rows of a batch are: whole users for a sequence model, pairs of a user and an item for a pair model.
+
+Shapes: B rows, S items of their sequences (packed).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.data.dataset import Histories
+from tcf.train.batch.training_data import TrainingData
+
+__all__ = ["Chosen", "PairRows", "Rows", "UserRows"]
+
+Places = npt.NDArray[np.int64]
+Marks = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some rows, and what each of their items is there for.
+
+    Attributes:
+        users_B: each row's user among all users.
+        sequences: each row's items, oldest first.
+        read_S: which are read.
+        target_S: which are targets; every row has one at least.
+        candidate_S: which are candidates of the in-batch softmax.
+        masked_S: which are no candidates for the row's targets, a target's own place aside.
+    """
+
+    users_B: Places
+    sequences: Histories
+    read_S: Marks
+    target_S: Marks
+    candidate_S: Marks
+    masked_S: Marks
+
+    @cached_property
+    def owners_S(self) -> Places:
+        """The row of each item."""
+        return np.repeat(np.arange(len(self.sequences)), self.sequences.lengths)
+
+
+class Rows(Protocol):
+    """All rows of an epoch."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @property
+    def n_targets(self) -> int:
+        """Targets of all of them."""
+
+    def choose(self, rows: Places) -> Chosen:
+        """These rows, in the order given."""
+
+
+@dataclass(frozen=True)
+class UserRows:
+    """A row a user: all items but the last are read, all but the first are targets, all are candidates and masked."""
+
+    data: TrainingData
+
+    def __len__(self) -> int:
+        """Users with a target."""
+        return len(self.data.sequences)
+
+    @property
+    def n_targets(self) -> int:
+        """Every item with one before it."""
+        return len(self.data.sequences.items) - len(self)
+
+    def choose(self, rows: Places) -> Chosen:
+        """These users."""
+        sequences = self.data.sequences.take(rows)
+        read, target = (np.ones(len(sequences.items), np.bool_) for _ in range(2))
+        read[sequences.offsets[1:] - 1] = False
+        target[sequences.offsets[:-1]] = False
+        every = np.ones_like(read)
+        return Chosen(self.data.users[rows], sequences, read, target, every, every)
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """A row a pair of a user and one of the user's items (study, DSSM): that item is target and candidate.
+
+    The user's history without the target is masked, so other places of the target stay candidates.
+
+    Attributes:
+        data: the training part of a dataset.
+        reads_history: whether that history is read too.
+    """
+
+    data: TrainingData
+    reads_history: bool
+
+    def __len__(self) -> int:
+        """Pairs."""
+        return len(self.data.sequences.items)
+
+    @property
+    def n_targets(self) -> int:
+        """One a pair."""
+        return len(self)
+
+    def choose(self, rows: Places) -> Chosen:
+        """These pairs."""
+        offsets = self.data.sequences.offsets
+        owners = np.searchsorted(offsets, rows, side="right") - 1
+        sequences = self.data.sequences.take(owners)
+        target = np.zeros(len(sequences.items), np.bool_)
+        target[sequences.offsets[:-1] + rows - offsets[owners]] = True
+        others = sequences.items != np.repeat(self.data.sequences.items[rows], sequences.lengths)
+        read = others if self.reads_history else np.zeros_like(others)
+        return Chosen(self.data.users[owners], sequences, read, target, target, others)

@@ -1,0 +1,1 @@
+"""Losses, and the kernels that compute a loss together with its gradient."""

@@ -1,0 +1,1 @@
+"""Recommender models: item towers, SASRec, DSSM, and how they are built."""

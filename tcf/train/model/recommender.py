@@ -1,0 +1,138 @@
+"""A recommender: items and a backbone over them, which makes a user's state.
+
+Shapes: N items, U distinct items, P targets and I items read of a batch, B users, D width.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from tcf.common.errors import DataError
+from tcf.data.dataset import Histories
+from tcf.data.split import latest
+from tcf.train.batch.batch import Batch
+from tcf.train.batch.packed_layout import Layout, to_device
+from tcf.train.model.items import ItemTower
+
+__all__ = ["Backbone", "Recommender"]
+
+_USERS_AT_ONCE = 256
+
+
+class Backbone(Protocol):
+    """Makes users' states of what they have read.
+
+    Attributes:
+        positions: the longest history read.
+        n_users: users that it knows by their index; None if it knows none, and serves any.
+    """
+
+    positions: int
+    n_users: int | None
+
+    def __call__(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+        """The state for each target of a batch, (P, D).
+
+        Args:
+            vectors_ID: vectors of the items read, (I, D), packed.
+            layout: where they lie.
+            users_B: each row's user among all users of the dataset.
+        """
+
+    def last_states(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+        """The state of each row after all that it has read, (B, D)."""
+
+
+class Recommender(nn.Module):
+    """Items and a backbone; the score of an item is its vector's product with the user's state.
+
+    Args:
+        items: the item tower, a module.
+        backbone: makes users' states, a module.
+    """
+
+    def __init__(self, items: ItemTower, backbone: Backbone) -> None:
+        super().__init__()
+        self.items = items
+        self.backbone = backbone
+
+    def forward(self, batch: Batch, read_UV: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """States and vectors for the loss.
+
+        Each distinct item passes the item tower once, so dropout in a DTL is drawn once an item of the batch; the study
+        draws it anew at every place that the item takes.
+
+        Args:
+            batch: some rows.
+            read_UV: the cached vectors of the batch's items, where these were read ahead.
+
+        Returns:
+            The state for each target, (P, D), and the vectors of the batch's distinct items, (U, D).
+        """
+        return self.over(batch, self.items(batch.items_U, read_UV))
+
+    def over(self, batch: Batch, vectors_UD: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as `forward`, of the vectors of the batch's distinct items, wherever these were computed."""
+        # As an embedding, because its gradient is faster than that of indexing.
+        read_ID = nn.functional.embedding(batch.inputs_I, vectors_UD)
+        return self.backbone(read_ID, batch.layout, batch.users_B), vectors_UD
+
+    @torch.inference_mode()
+    def item_vectors(self) -> Tensor:
+        """The vector of every item without dropout, (N, D) float32, on the model's device."""
+        with _evaluating(self):
+            return self.items.all_item_vectors().detach().float()
+
+    @torch.inference_mode()
+    def user_states(
+        self, users: npt.NDArray[np.int64], histories: Histories, vectors_ND: Tensor
+    ) -> npt.NDArray[np.float32]:
+        """The state of some users after the last item, without dropout.
+
+        Args:
+            users: (n_users,) their index among all users of the dataset.
+            histories: each one's items, oldest first, at least one; the latest are read, as many as the model knows.
+            vectors_ND: what `item_vectors` gave.
+
+        Returns:
+            (n_users, D) float32.
+
+        Raises:
+            DataError: a user has no item, or is not known to a model that knows users by their index.
+        """
+        known = self.backbone.n_users
+        if known is not None and len(users) and users.max() >= known:
+            raise DataError(
+                f"user {users.max()} (counted from 0): expected one of the {known} users that the model was trained "
+                "on, because it knows users by their ids; train with --user-tower history for others"
+            )
+        if not histories.lengths.all():
+            raise DataError(f"user {int(np.argmin(histories.lengths))} (counted from 0) has no item, so no state")
+        inputs = latest(histories, self.backbone.positions)
+        states = np.empty((len(inputs), vectors_ND.shape[1]), np.float32)
+        with _evaluating(self):
+            for start in range(0, len(inputs), _USERS_AT_ONCE):
+                part = np.arange(start, min(start + _USERS_AT_ONCE, len(inputs)))
+                states[part] = self._states_of(users[part], inputs.take(part), vectors_ND).float().cpu().numpy()
+        return states
+
+    def _states_of(self, users: npt.NDArray[np.int64], inputs: Histories, vectors_ND: Tensor) -> Tensor:
+        items_I, users_B = to_device((inputs.items.astype(np.int64), users), vectors_ND.device)
+        layout = Layout.build(inputs.offsets, self.backbone.positions, vectors_ND.device)
+        return self.backbone.last_states(vectors_ND[items_I], layout, users_B)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off inside the block."""
+    before = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(before)

@@ -1,0 +1,100 @@
+"""What a run tells while it trains: a line an epoch, a file for programs, events for TensorBoard."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from tcf.common.files import publish_file, writing
+from tcf.train.run.file_names import EPOCHS, EVENTS
+
+__all__ = ["Epoch", "EpochLog"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to.
+
+    Attributes:
+        number: counted from 1.
+        loss: mean training loss a target.
+        hr: HR@10 on validation, a fraction.
+        ndcg: NDCG@10 on validation.
+        examples_per_second: training targets a second, validation not counted.
+    """
+
+    number: int
+    loss: float
+    hr: float
+    ndcg: float
+    examples_per_second: float
+
+
+class EpochLog:
+    """A context manager that writes every epoch to standard error, `epochs.jsonl` and `events/`.
+
+    `epochs.jsonl` holds no times, so that equal runs write equal bytes.
+
+    Args:
+        folder: the run's directory.
+        epochs: those that are behind; whatever an interrupted attempt has written of others does not count.
+    """
+
+    def __init__(self, folder: Path, epochs: Sequence[Epoch] = ()) -> None:
+        self._folder = folder
+        with writing(folder):
+            publish_file(folder / EPOCHS, "".join(_line(epoch) for epoch in epochs).encode())
+            self._lines = (folder / EPOCHS).open("a", encoding="utf-8")
+            self._events = SummaryWriter(str(folder / EVENTS), purge_step=len(epochs) + 1)
+
+    def __enter__(self) -> Self:
+        """Nothing more to open."""
+        return self
+
+    def write(self, epoch: Epoch, best: float, best_epoch: int) -> None:
+        """Tell about an epoch.
+
+        Args:
+            epoch: the one that has just ended.
+            best: the best HR@10 so far.
+            best_epoch: its epoch.
+        """
+        print(
+            f"epoch {epoch.number}  loss {epoch.loss:.4f}  hr@10 {epoch.hr:.4f}  ndcg@10 {epoch.ndcg:.4f}  "
+            f"{epoch.examples_per_second:.0f} examples/s  best {best:.4f} (epoch {best_epoch})",
+            file=sys.stderr,
+            flush=True,
+        )
+        with writing(self._folder):
+            self._lines.write(_line(epoch))
+            self._lines.flush()
+            self._write_events(epoch)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        with writing(self._folder):
+            self._lines.close()
+            self._events.close()
+
+    def _write_events(self, epoch: Epoch) -> None:
+        scalars = {
+            "train/loss": epoch.loss,
+            "train/examples_per_second": epoch.examples_per_second,
+            "validation/hr@10": epoch.hr,
+            "validation/ndcg@10": epoch.ndcg,
+        }
+        for tag, value in scalars.items():
+            self._events.add_scalar(tag, value, epoch.number)
+        self._events.flush()
+
+
+def _line(epoch: Epoch) -> str:
+    numbers = {"epoch": epoch.number, "loss": epoch.loss, "hr@10": epoch.hr, "ndcg@10": epoch.ndcg}
+    return json.dumps(numbers, allow_nan=False) + "\n"

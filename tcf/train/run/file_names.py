@@ -1,0 +1,26 @@
+"""What the files of a run are called, and what its manifest must say."""
+
+from tcf.common.errors import RunError
+from tcf.common.manifest import Format
+
+__all__ = ["CLAIM", "CONFIG", "EPOCHS", "EVENTS", "INPUTS", "MODEL", "OPTIMIZER", "RUN", "STATE"]
+
+CONFIG = "config.toml"
+MODEL = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+EPOCHS = "epochs.jsonl"
+EVENTS = "events"
+INPUTS = "inputs.safetensors"
+"""What was fitted to the caches; not there where nothing was."""
+STATE = "state.safetensors"
+"""Where training goes on after an interruption; gone when the run is finished."""
+CLAIM = ".training.claim"
+"""Names the process that trains; gone when it ends, unless it was killed."""
+
+RUN = Format(
+    name="tcf-run",
+    version=1,
+    error=RunError,
+    made_by="tcf train",
+    required={"inputs.dataset": str, f"files.{CONFIG}": dict, f"files.{MODEL}": dict},
+)

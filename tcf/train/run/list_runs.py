@@ -1,0 +1,161 @@
+"""The runs below a folder: how far each is, what it has come to, and in what their settings differ."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors import SafetensorError, safe_open
+
+from tcf.common.claim_file import is_held
+from tcf.common.errors import TcfError
+from tcf.common.files import MANIFEST
+from tcf.common.manifest import read_manifest
+from tcf.config.fields import read_toml
+from tcf.train.run.file_names import CLAIM, CONFIG, EPOCHS, RUN, STATE
+
+__all__ = ["ListedRun", "differing_settings", "find_runs"]
+
+State = Literal["finished", "training", "resumable", "starts again", "damaged"]
+_HR, _NDCG = "hr@10", "ndcg@10"
+_LEFT_BY_TRAINING = (EPOCHS, STATE, CLAIM)
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run as it is found.
+
+    Attributes:
+        path: its directory.
+        state: finished; being trained now; interrupted, so that the same command goes on where its state was saved, or
+            starts again for want of one; or damaged.
+        epochs: how many are done.
+        best_epoch: the one with the best HR@10 so far; None where there is none yet.
+        hr: HR@10 of that one; in a finished run over all users.
+        ndcg: NDCG@10, likewise.
+        settings: settings and inputs.
+        problem: what is damaged.
+    """
+
+    path: Path
+    state: State
+    epochs: int = 0
+    best_epoch: int | None = None
+    hr: float | None = None
+    ndcg: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+def find_runs(folder: Path) -> list[ListedRun]:
+    """Every run in a folder and below it, by path; links and hidden folders are passed over.
+
+    A run has a manifest of its format; an unfinished one the settings and what training writes first.
+    """
+    return sorted(_found(folder), key=lambda run: run.path)
+
+
+def differing_settings(runs: Sequence[ListedRun]) -> list[str]:
+    """The settings and inputs that are not the same in all runs that tell them, by name."""
+    told = [run.settings for run in runs if run.settings]
+    names = sorted({name for settings in told for name in settings})
+    return [name for name in names if any(settings.get(name) != told[0].get(name) for settings in told)]
+
+
+def _found(folder: Path) -> Iterator[ListedRun]:
+    for place, folders, files in os.walk(folder):
+        path = Path(place)
+        run = _run_at(path, {*files})
+        if run is not None:
+            yield run
+        # Nothing that is published holds runs.
+        folders[:] = [] if run is not None or MANIFEST in files else [f for f in folders if not f.startswith(".")]
+
+
+def _run_at(path: Path, files: set[str]) -> ListedRun | None:
+    """The run in a folder; None where there is none."""
+    is_unfinished = CONFIG in files and not files.isdisjoint(_LEFT_BY_TRAINING)
+    if MANIFEST not in files:
+        is_run, listed = is_unfinished, _unfinished
+    else:
+        is_run, listed = _is_manifest_of_run(path) or is_unfinished, _finished
+    if not is_run:
+        return None
+    try:
+        return listed(path)
+    except (TcfError, OSError, ValueError, KeyError, TypeError) as error:
+        named = f"{error}" if str(path) in f"{error}" else f"{path}: {error!r}"
+        return ListedRun(path, "damaged", problem=named)
+
+
+def _is_manifest_of_run(path: Path) -> bool:
+    try:
+        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == RUN.name
+
+
+def _finished(path: Path) -> ListedRun:
+    manifest = read_manifest(path, RUN)
+    for name, entry in manifest.files.items():
+        found = (path / name).stat().st_size
+        if found != entry["bytes"]:
+            raise ValueError(f"{path / name}: expected {entry['bytes']} bytes, found {found}")
+    settings = {**manifest.config, **_inputs(path, read_toml(path / CONFIG))}
+    facts = manifest.facts
+    return ListedRun(
+        path,
+        "finished",
+        facts["epochs"],
+        facts["best_epoch"],
+        facts[_HR],
+        facts[_NDCG],
+        settings,
+    )
+
+
+def _unfinished(path: Path) -> ListedRun:
+    settings = read_toml(path / CONFIG)
+    settings |= _inputs(path, settings)
+    settings.pop("inputs", None)
+    if (path / STATE).exists():
+        _check_state(path / STATE)
+    epochs = _epochs(path / EPOCHS)
+    best = max(epochs, key=lambda epoch: epoch[_HR], default=None)
+    if best is None:
+        return ListedRun(path, _state(path), settings=settings)
+    return ListedRun(path, _state(path), len(epochs), best["epoch"], best[_HR], best[_NDCG], settings)
+
+
+def _state(path: Path) -> State:
+    if is_held(path / CLAIM):
+        return "training"
+    return "resumable" if (path / STATE).exists() else "starts again"
+
+
+def _check_state(path: Path) -> None:
+    """Refuse a file that is not whole; its numbers are not read."""
+    try:
+        with safe_open(path, "numpy"):
+            pass
+    except FileNotFoundError:
+        pass  # finished in this very moment
+    except SafetensorError as error:
+        raise ValueError(f"{path}: unreadable ({error}); remove it to train from the beginning") from None
+
+
+def _epochs(path: Path) -> list[dict[str, Any]]:
+    """The epochs of a log; a last line that is being written does not count."""
+    if not path.exists():
+        return []
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines]
+
+
+def _inputs(path: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Where the inputs lie."""
+    inputs = settings.get("inputs", {})
+    return {role: os.path.normpath(path.absolute() / str(place)) for role, place in inputs.items()}

@@ -1,0 +1,240 @@
+"""The directory of a run: what may be there before training, who may write there, and what is written.
+
+TensorBoard watches a run while it trains, so its files are written in place; `manifest.json` comes last, and a folder
+without one is no run.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tcf.common.claim_file import beating, is_dead, is_held, is_own, take
+from tcf.common.errors import ConfigError, RunError
+from tcf.common.files import check_destination, is_published, publish_file, writing
+from tcf.common.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
+from tcf.config.fields import read_toml, write_toml
+from tcf.train.run.file_names import CLAIM, CONFIG, EPOCHS, EVENTS, INPUTS, MODEL, OPTIMIZER, RUN, STATE
+from tcf.train.run.tensor_file import optimizer_tensors, write_tensors
+from tcf.train.run.tensor_files import read_best, write_best
+from tcf.train.vectors.projection import Projection, named_tensors, projections_from
+
+__all__ = ["CONFIG", "MODEL", "RUN", "RunFolder"]
+
+_OURS = {CONFIG, MODEL, OPTIMIZER, EPOCHS, EVENTS, INPUTS, STATE}
+_DECIDE_NOTHING = ("devices", "save_minutes")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run is, or is to be.
+
+    Attributes:
+        path: the directory.
+        settings: the resolved configuration, as TOML values.
+        paths: where the inputs lie as seen from the directory, by role.
+        fingerprints: the inputs' fingerprints, by role.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    paths: Mapping[str, str]
+    fingerprints: Mapping[str, str]
+
+    @property
+    def state(self) -> Path:
+        """Where the state of an unfinished training is, or is to be."""
+        return self.path / STATE
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that decides the run: settings and inputs."""
+        return digest({"config": _deciding(self.settings), "inputs": dict(self.fingerprints)})
+
+    def finished(self) -> Manifest | None:
+        """The manifest of this very run, if it is there already; None if it is to be trained.
+
+        Raises:
+            RunError: another run, an unfinished attempt at another run, or foreign files are there; or another process
+                is training it.
+        """
+        if is_published(self.path):
+            manifest = read_manifest(self.path, RUN)
+            self._refuse_other("a finished run", manifest.config, manifest.inputs, self.fingerprints)
+            self._tidy()
+            return manifest
+        self._refuse_foreign()
+        claim = self.path / CLAIM
+        if is_held(claim) and not is_own(claim):
+            raise self._held_by_another()
+        return None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from this directory within the block; it is made where it is not there.
+
+        Raises:
+            RunError: another process is training there, or foreign files are there.
+        """
+        check_destination(self.path)
+        self._refuse_foreign()
+        claim = self.path / CLAIM
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not take(claim):
+                raise self._held_by_another()
+        try:
+            with beating(claim):
+                yield
+        finally:
+            if is_own(claim):
+                claim.unlink(missing_ok=True)
+
+    def check_held(self) -> None:
+        """Find out whether this process still holds the directory.
+
+        Raises:
+            RunError: another process has it, because this one gave no sign of life for too long.
+        """
+        if not is_own(self.path / CLAIM):
+            raise self._held_by_another()
+
+    def start(self) -> bool:
+        """Make the directory ready for training; what an attempt at this run has left stays if its state is there.
+
+        Returns:
+            Whether something was removed.
+
+        Raises:
+            RunError: an unfinished attempt at another run, or foreign files are there.
+        """
+        self._refuse_foreign()
+        goes_on = self.state.exists()
+        # config.toml goes last, because it tells whose files these are.
+        names = sorted(self._names(), key=lambda name: name == CONFIG)
+        with writing(self.path):
+            for name in names:
+                if name != CLAIM and (_is_leftover(name) or not goes_on):
+                    _remove(self.path / name)
+        publish_file(self.path / CONFIG, write_toml({**self.settings, "inputs": self.paths}))
+        return not goes_on and bool({*names} - {CLAIM})
+
+    def read_projections(self) -> dict[str, Projection]:
+        """What an earlier attempt at this run has fitted to the caches, by role; empty if nothing.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        return projections_from(self.path / INPUTS) if (self.path / INPUTS).exists() else {}
+
+    def write_projections(self, projections: Mapping[str, Projection]) -> None:
+        """Write what was fitted to the caches, if anything was."""
+        if projections:
+            write_tensors(self.path / INPUTS, named_tensors(projections))
+
+    def write_model(self, model: nn.Module, epoch: int) -> None:
+        """Write the parameters learned up to the end of an epoch, in place of an earlier one's."""
+        write_best(self.path / MODEL, model, epoch)
+
+    def read_model(self, epoch: int) -> dict[str, Tensor]:
+        """The parameters that were written for an epoch, by name.
+
+        Raises:
+            RunError: the file is missing or damaged, or holds another epoch's.
+        """
+        return read_best(self.path / MODEL, epoch)
+
+    def write_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        """Write the optimiser's state as `parameter.quantity`."""
+        write_tensors(self.path / OPTIMIZER, optimizer_tensors(optimizer, model))
+
+    def publish(self, facts: Mapping[str, Any]) -> Manifest:
+        """Declare the run finished; the state goes."""
+        identity = {
+            "config": _deciding(self.settings),
+            "inputs": dict(self.fingerprints),
+            "model": sha256_file(self.path / MODEL),
+        }
+        manifest = seal(
+            self.path,
+            RUN,
+            inputs=self.fingerprints,
+            config=self.settings,
+            facts=facts,
+            identity=digest(identity),
+            beside=(STATE, CLAIM),
+        )
+        self._tidy()
+        return manifest
+
+    def _tidy(self) -> None:
+        """Remove from a finished run what only training needs, which a kill may have left."""
+        left = [file for file in (self.state, self.path / CLAIM) if file.exists()]
+        with writing(self.path):
+            for file in left:
+                if file == self.state or is_dead(file):
+                    file.unlink(missing_ok=True)
+
+    def _held_by_another(self) -> RunError:
+        return RunError(
+            f"{self.path}: expected a run that no other process is training, found one at work on it; wait for it, or "
+            "name another --out; should it be gone, run the same command again in ten minutes"
+        )
+
+    def _names(self) -> list[str]:
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path}: expected a run or nothing, found a file; name another --out")
+        return sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
+
+    def _refuse_foreign(self) -> None:
+        """Refuse anything but an unfinished attempt at this very run."""
+        names = [name for name in self._names() if not _is_leftover(name)]
+        if not names:
+            return
+        foreign = [name for name in names if name not in _OURS]
+        if foreign or CONFIG not in names:
+            raise RunError(
+                f"{self.path}: expected a run or nothing, found other files ({', '.join(foreign or names)}); "
+                "name another --out"
+            )
+        try:
+            settings = read_toml(self.path / CONFIG)
+        except ConfigError as error:
+            raise RunError(f"{error}; or name another --out") from None
+        self._refuse_other("an unfinished run", settings, settings.pop("inputs", {}), self.paths)
+
+    def _refuse_other(
+        self, what: str, settings: Mapping[str, Any], inputs: Mapping[str, Any], our_inputs: Mapping[str, Any]
+    ) -> None:
+        """Refuse other settings or inputs."""
+        differing = differences({**_deciding(settings), **inputs}, {**_deciding(self.settings), **our_inputs})
+        if differing:
+            raise RunError(
+                f"{self.path}: holds {what} of other settings or inputs: {differing}; name another --out, or remove it"
+            )
+
+
+def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide the result: of the devices, how many there are, where each draws its own dropout."""
+    found = {key: value for key, value in settings.items() if key not in _DECIDE_NOTHING}
+    devices = str(settings.get("devices", "")).count(",") + 1
+    return found | ({"number of devices": devices} if devices > 1 and settings.get("dropout") else {})
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a kill left this: in `publish_file`, within safetensors' writer, or while the directory was held."""
+    is_partial = name.startswith(".") and ".partial-" in name
+    return name == CLAIM or is_partial or re.fullmatch(r"\.tmp[0-9A-Za-z]{6}", name) is not None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,141 @@
+"""The training step, and one epoch of it."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tcf.common.progress import Progress
+from tcf.config.train import TrainConfig
+from tcf.train.batch.batch import Batch
+from tcf.train.batch.feed import Feed
+from tcf.train.loss.losses import Loss
+from tcf.train.loss_meter import Meter
+from tcf.train.model.recommender import Recommender
+from tcf.train.optimizer import Optimizer
+from tcf.train.parallel import Alone, Forward, Parallel, Task
+
+__all__ = ["Pass", "Trainer"]
+
+
+_DROPOUT = 3  # sets its draws apart from those of batches, losses and validation
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over the training data came to.
+
+    Attributes:
+        loss: mean over the targets.
+        targets: how many there were.
+        seconds: how long it took; of a pass that was taken up in the middle, the rest.
+        measured: targets in that time.
+    """
+
+    loss: float
+    targets: int
+    seconds: float
+    measured: int
+
+
+class Trainer:
+    """A model with its loss, its optimiser and its batches.
+
+    Args:
+        model: what to train, on its device.
+        loss: what to lower.
+        feed: the batches.
+        config: rates, precision.
+        device: the model's device.
+        parallel: the processes that train the model together; of None, this one alone.
+    """
+
+    def __init__(
+        self,
+        model: Recommender,
+        loss: Loss,
+        feed: Feed,
+        config: TrainConfig,
+        device: torch.device,
+        parallel: Parallel | None = None,
+    ) -> None:
+        self.model, self.loss, self.feed, self.config, self.device = model, loss, feed, config, device
+        self.parallel = Alone() if parallel is None else parallel
+        self._forward: Forward | None = None
+        self.optimizer = Optimizer(model, config, feed.steps)
+        self._casts = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
+
+    def run_epoch(self, epoch: int, meter: Meter | None = None, after: Callable[[Meter], None] | None = None) -> Pass:
+        """Train on every row once.
+
+        Args:
+            epoch: counted from 1; decides the order of rows.
+            meter: where an interrupted pass stood; None at its beginning.
+            after: called after each step, with where the pass stands.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        began = time.perf_counter()
+        meter = Meter(epoch, self.config.learning_rate) if meter is None else meter
+        first, before = meter.steps, meter.targets
+        self.parallel.announce(Task(epoch, first))
+        self.model.train()
+        with _progress(epoch, first, self.feed.steps) as progress, closing(self.feed.epoch(epoch, first)) as batches:
+            for step, fed in enumerate(batches, first):
+                meter.add(self.step(fed.batch, fed.read_UV, (epoch - 1) * self.feed.steps + step), fed.batch.n_targets)
+                if progress is not None:
+                    progress.advance(1)
+                if after is not None:
+                    after(meter)
+        loss = meter.mean()
+        return Pass(loss, meter.targets, time.perf_counter() - began, meter.targets - before)
+
+    def step(self, batch: Batch, read_UV: Tensor | None = None, number: int = 0) -> Tensor:
+        """Train on one batch; returns its loss, a scalar on the device.
+
+        Args:
+            batch: some rows.
+            read_UV: the cached vectors of its items, or of this process's share of them, where these were read ahead.
+            number: steps of this run before this one.
+        """
+        forward = self._prepared()
+        self._seed_dropout(number)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._casts):
+            states_PD, vectors_UD = forward(batch, read_UV)
+        loss = self.loss(states_PD.float(), vectors_UD.float(), batch)
+        self.parallel.backward(loss)
+        self.optimizer.step(number)
+        return self.parallel.total(loss)
+
+    def _prepared(self) -> Forward:
+        """The model's forward, for as many processes as there are; these meet here before their first step."""
+        if self._forward is None:
+            self._forward = self.parallel.prepare(self.model, self.optimizer.adamw)
+        return self._forward
+
+    def _seed_dropout(self, number: int) -> None:
+        """Make dropout follow from seed, step and device's part, so that no generator's state need be saved."""
+        words = [self.config.seed, number, self.feed.part[0], _DROPOUT]
+        seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+        if self.device.type == "cuda":
+            # One device's generator; torch.manual_seed would take them all.
+            index = torch.cuda.current_device() if self.device.index is None else self.device.index
+            torch.cuda.default_generators[index].manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def _progress(epoch: int, first: int, steps: int) -> Iterator[Progress | None]:
+    """A live bar in a terminal; elsewhere the line at the epoch's end is enough."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with Progress(f"epoch {epoch}", steps, "steps", done=first) as progress:
+        yield progress

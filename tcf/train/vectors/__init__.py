@@ -1,0 +1,1 @@
+"""Cached item vectors as model input: rows, projections, and where they are kept."""

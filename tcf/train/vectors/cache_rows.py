@@ -1,0 +1,127 @@
+"""Where the items' cached vectors lie: the rows of one cache, or of several whose vectors stand side by side.
+
+Shapes: N items, R distinct ones (items with the same row in every cache are one), U places asked for, V width of a
+cache's vector.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tcf.common.errors import CacheError
+from tcf.common.memory import installed_memory
+from tcf.data.cache.caches import VectorCache
+from tcf.data.dataset import Dataset
+
+__all__ = ["ItemSources", "Source", "parts_of"]
+
+Rows = npt.NDArray[np.int64]
+_NUMBERS_AT_ONCE = 2**24
+_SHARE_OF_MEMORY = 0.5
+
+
+@dataclass(frozen=True)
+class Source:
+    """One cache's rows.
+
+    Attributes:
+        cache: where the vectors are.
+        rows_R: the row of the cache of each distinct item.
+        dataset: whose items they are.
+        items_R: one item, by its index, that each distinct item stands for.
+    """
+
+    cache: VectorCache
+    rows_R: Rows
+    dataset: Dataset
+    items_R: Rows
+
+    @cached_property
+    def outgrows_memory(self) -> bool:
+        """Whether the rows take more than half of the memory to be had, so that the system cannot keep all of them."""
+        size = len(self.rows_R) * self.cache.width * self.cache.dtype.itemsize
+        return size > _SHARE_OF_MEMORY * installed_memory()
+
+    def read(self, places_U: Rows, device: torch.device) -> Tensor:
+        """The stored vectors of some distinct items, (U, V), in the stored type."""
+        stored_UV = torch.from_numpy(self.cache.gather(self.rows_R[places_U], request=self.outgrows_memory))
+        if device.type != "cuda":
+            return stored_UV
+        return stored_UV.pin_memory().to(device, non_blocking=True)
+
+    def chunks(self, places: Rows, device: torch.device) -> Iterator[tuple[Rows, Tensor]]:
+        """Read some distinct items in parts of a bounded size.
+
+        Yields:
+            Places, and their stored vectors, which are finite.
+
+        Raises:
+            CacheError: a vector holds a number that is not finite.
+        """
+        for part in parts_of(places, self.cache.width):
+            stored_UV = self.read(part, device)
+            bad = torch.nonzero(~stored_UV.isfinite().all(dim=1)).flatten()
+            if len(bad):
+                raise self._not_finite(int(part[int(bad[0])]))
+            yield part, stored_UV
+
+    def _not_finite(self, place: int) -> CacheError:
+        path, name = self.cache.path, self.dataset.item_ids[int(self.items_R[place])].as_py()
+        return CacheError(
+            f"{path}: expected finite numbers, found others in the vector of item {name}; "
+            f"run `tcf cache verify {path}`, remove the shard that it names and extract again"
+        )
+
+
+@dataclass(frozen=True)
+class ItemSources:
+    """Every item's row in each of some caches.
+
+    Attributes:
+        sources: one a cache, in the order of the caches.
+        rows_N: the place of each item among the distinct ones.
+    """
+
+    sources: tuple[Source, ...]
+    rows_N: Rows
+
+    @staticmethod
+    def find(caches: Sequence[VectorCache], dataset: Dataset) -> "ItemSources":
+        """Find the items in one cache or more.
+
+        Args:
+            caches: each holds a vector for each item.
+            dataset: whose items they are.
+
+        Raises:
+            CacheError: items have no vector yet.
+        """
+        of_caches = [cache.rows_for(dataset) for cache in caches]
+        _, items_R, rows_N = _distinct(of_caches[0])
+        for cache, of_cache in zip(caches[1:], of_caches[1:], strict=True):
+            _, items_R, rows_N = _distinct(rows_N * cache.n_rows + of_cache)
+        sources = (Source(c, rows[items_R], dataset, items_R) for c, rows in zip(caches, of_caches, strict=True))
+        return ItemSources(tuple(sources), rows_N)
+
+    @property
+    def n_distinct(self) -> int:
+        """R."""
+        return len(self.sources[0].rows_R)
+
+
+def parts_of(places: Rows, width: int) -> Iterator[Rows]:
+    """Cut places into parts of which so wide vectors take little memory."""
+    rows = min(16384, max(256, _NUMBERS_AT_ONCE // width))
+    for start in range(0, len(places), rows):
+        yield places[start : start + rows]
+
+
+def _distinct(rows: Rows) -> tuple[Rows, Rows, Rows]:
+    """Each row once, rising; where it first stands; and which one each entry is."""
+    found, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
+    return found, first, inverse

@@ -1,0 +1,148 @@
+"""The cached vectors of a dataset's items, at hand for training: on the device, or left in the caches' memory maps.
+
+Shapes: N items, R distinct ones, U items asked for, W width of what a model reads: of all caches together.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tcf.common.errors import ConfigError
+from tcf.common.memory import installed_memory
+from tcf.train.vectors.cache_rows import ItemSources, Source, parts_of
+from tcf.train.vectors.projection import Transform
+
+__all__ = ["ItemVectors", "load_item_vectors"]
+
+_SHARE_OF_MEMORY = 0.25
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """Every item's cached vector: of one cache, or of several side by side, each transformed on its own.
+
+    Attributes:
+        found: where the vectors are.
+        transforms: what is done to those of each cache.
+        rows_N: the place of each item among the distinct ones, on the device.
+        table_RW: the transformed vectors on the device; None where they stay in the caches.
+        device: where vectors are wanted.
+    """
+
+    found: ItemSources
+    transforms: tuple[Transform, ...]
+    rows_N: Tensor
+    table_RW: Tensor | None
+    device: torch.device
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the vectors are on the device, so that reading some takes no time worth saving."""
+        return self.table_RW is not None
+
+    @cached_property
+    def width(self) -> int:
+        """W, numbers a vector."""
+        return sum(transform.width(source.cache.width) for source, transform in self._pairs)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers: as stored where nothing is done to them."""
+        types = [t.dtype(getattr(torch, s.cache.dtype.name)) for s, t in self._pairs]
+        return types[0] if len(set(types)) == 1 else torch.float32
+
+    @property
+    def size(self) -> int:
+        """Bytes that all of them take or would take on the device."""
+        return self.found.n_distinct * self.width * self.dtype.itemsize
+
+    def of(self, items_U: Tensor) -> Tensor:
+        """The vectors of these items, (U, W), wherever they are."""
+        if self.table_RW is not None:
+            return self.table_RW[self.rows_N[items_U]]
+        return self.read_items(items_U.cpu().numpy())
+
+    def read_items(self, items_U: npt.NDArray[np.int64]) -> Tensor:
+        """The vectors of these items, (U, W), from the caches' files; neither the device nor other threads wait."""
+        return self.read(self.found.rows_N[items_U])
+
+    def chunks(self) -> Iterator[Tensor]:
+        """The vectors of all R distinct items in order, a bounded number at a time."""
+        for part in parts_of(np.arange(self.found.n_distinct), self.width):
+            yield self.read(part) if self.table_RW is None else self.table_RW[int(part[0]) : int(part[-1]) + 1]
+
+    def read(self, places_U: npt.NDArray[np.int64]) -> Tensor:
+        """The vectors of these distinct items, (U, W), from the caches' files."""
+        read = [transform(source.read(places_U, self.device)) for source, transform in self._pairs]
+        return read[0] if len(read) == 1 else torch.cat(read, dim=1)
+
+    @property
+    def _pairs(self) -> Iterator[tuple[Source, Transform]]:
+        return zip(self.found.sources, self.transforms, strict=True)
+
+
+def load_item_vectors(
+    found: ItemSources,
+    device: torch.device,
+    *,
+    transforms: Sequence[Transform] | None = None,
+    table: Literal["auto", "device", "cache"] = "auto",
+) -> ItemVectors:
+    """Check the vectors of all items, and put them on the device if they are to be there.
+
+    Args:
+        found: where they are.
+        device: where the model computes.
+        transforms: what to do to those of each cache; nothing if None.
+        table: where they are to be; auto: on the device if they take at most a quarter of its memory (on a GPU: of
+            what is free; on a CPU: of what a container is allowed).
+
+    Raises:
+        CacheError: a vector holds a number that is not finite.
+        ConfigError: they are to be on the device, and are larger than its memory.
+    """
+    chosen = (Transform(None, False),) * len(found.sources) if transforms is None else tuple(transforms)
+    placed = tuple(transform.to(device) for transform in chosen)
+    vectors = ItemVectors(found, placed, torch.from_numpy(found.rows_N).to(device), None, device)
+    if not _fits(vectors, table):
+        _check(vectors)
+        return vectors
+    table_RW = torch.empty(found.n_distinct, vectors.width, dtype=vectors.dtype, device=device)
+    _check(vectors, table_RW)
+    return ItemVectors(found, placed, vectors.rows_N, table_RW, device)
+
+
+def _fits(vectors: ItemVectors, table: Literal["auto", "device", "cache"]) -> bool:
+    """Whether the table is to be on the device."""
+    size, memory = vectors.size, _memory(vectors.device)
+    if table == "device" and size > memory:
+        raise ConfigError(
+            f"--table device: expected cached vectors of at most {memory // _MIB} MiB, the memory of "
+            f"{vectors.device}, found {size // _MIB} MiB; use --table cache, or --whiten or --pca to fewer dimensions"
+        )
+    return table == "device" or (table == "auto" and size <= _SHARE_OF_MEMORY * memory)
+
+
+def _check(vectors: ItemVectors, into_RW: Tensor | None = None) -> None:
+    """Read every vector once, and transform it into a table if there is one."""
+    first = 0
+    for source, transform in zip(vectors.found.sources, vectors.transforms, strict=True):
+        width = transform.width(source.cache.width)
+        for part, stored_UV in source.chunks(np.arange(vectors.found.n_distinct), vectors.device):
+            if into_RW is not None:
+                into_RW[int(part[0]) : int(part[-1]) + 1, first : first + width] = transform(stored_UV)
+        first += width
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes to share: what is free on a GPU; beside a CPU all that the machine has, or the container."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return installed_memory()

@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from small_caches import FACTS, join, new_cache, new_token_states, sequences_of, shard, token_shard
+from small_models import save_dataset
+from tcf.cli import app
+from tcf.common.errors import CacheError, ConfigError
+from tcf.data import VectorCache
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app, ["cache", *map(str, words)])
+
+
+def said(*words: object) -> str:
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    return str(done.stdout)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache of four vectors, whose dataset of three items is `d` beside it."""
+    shard(new_cache(tmp_path / "c"), ["a", "b"], 1)
+    shard(tmp_path / "c", ["c", "d"], 3)
+    join(tmp_path / "c", save_dataset(tmp_path / "d", ["b", "a", "c"]))
+    return tmp_path / "c"
+
+
+@pytest.fixture
+def states(tmp_path: Path) -> Path:
+    token_shard(new_token_states(tmp_path / "s"), ["abc", "de"])
+    return tmp_path / "s"
+
+
+def test_a_cache_is_described_in_words_and_in_json(cache: Path, states: Path) -> None:
+    words = said("describe", cache)
+    assert "vectors: 4\n" in words
+    assert "  pooling: mean\n" in words
+    described = json.loads(said("describe", cache, "--json"))
+    assert (described["vectors"], described["width"], described["encoder"]["model"]) == (4, 3, "toy")
+    assert described["datasets"][0]["items"] == FACTS["items"]
+    assert "kind: token states\n" in said("describe", states)
+    assert json.loads(said("describe", states, "--json"))["tokens"] == 5
+
+
+def test_a_cache_is_verified(cache: Path, states: Path) -> None:
+    size = sum(file.stat().st_size for file in cache.rglob("*.npy"))
+    assert said("verify", cache) == f"{cache}: 4 rows of vectors in 2 shards, {size} bytes, all as written\n"
+    expected = {"path": str(cache), "kind": "vectors", "shards": 2, "rows": 4, "bytes": size, "missing": 0}
+    assert json.loads(said("verify", cache, "--json")) == {**expected, "strays": [], "verified": True}
+    assert "2 rows of token states in 1 shards" in said("verify", states)
+
+
+def test_verifying_tells_what_is_missing_and_what_does_not_belong_there(cache: Path, tmp_path: Path) -> None:
+    join(cache, save_dataset(tmp_path / "e", ["x", "y", "a"]))
+    (cache / "notes.txt").touch()
+    lines = said("verify", cache).splitlines()
+    assert lines[1:] == [
+        "2 token sequences of known texts have no vectors: run `tcf extract` again",
+        f"{cache / 'notes.txt'}: no manifest names this file",
+    ]
+    result = json.loads(said("verify", cache, "--json"))
+    assert (result["missing"], result["strays"]) == (2, [str(cache / "notes.txt")])
+
+
+@pytest.mark.parametrize("kind", ["vectors", "states"])
+def test_damage_is_an_error(cache: Path, states: Path, kind: str) -> None:
+    file = sorted((cache if kind == "vectors" else states).rglob(f"{kind}.npy"))[0]
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+    done = run("verify", cache if kind == "vectors" else states)
+    assert isinstance(done.exception, CacheError)
+    assert "sha256 differs" in str(done.exception)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_cache_is_exported(cache: Path, tmp_path: Path, named: bool) -> None:
+    data = ["--data", tmp_path / "d"] if named else []
+    out = tmp_path / "v.npy"
+    assert said("export", cache, *data, "--out", out) == f"{out}: 3 vectors of width 3, float16\n"
+    assert np.load(out)[:, 0].tolist() == [2, 1, 3]
+    assert said("export", cache, "--out", out, "--type", "float32") == f"{out}: 3 vectors of width 3, float32\n"
+    assert np.load(out).dtype == np.float32
+
+
+def test_caches_are_merged(cache: Path, tmp_path: Path) -> None:
+    shard(new_cache(tmp_path / "other"), ["d", "e"], 9)
+    out = tmp_path / "out"
+    assert said("merge", cache, tmp_path / "other", "--out", out) == (
+        f"{out}: 5 rows of vectors in 3 shards, 1 datasets (1 repeated rows left out)\n"
+    )
+    assert VectorCache.open(out).n_rows == 5
+    alone = run("merge", cache, "--out", tmp_path / "alone")
+    assert isinstance(alone.exception, ConfigError)
+
+
+def test_a_cache_is_pruned(cache: Path, tmp_path: Path) -> None:
+    out, more = tmp_path / "out", save_dataset(tmp_path / "more", ["A", "b"])
+    join(cache, more)
+    assert said("prune", cache, "--data", tmp_path / "d", "--data", more.path, "--out", out) == (
+        f"{out}: 3 rows of vectors kept in 1 shards, 1 dropped\n"
+    )
+    assert (VectorCache.open(out).keys == sequences_of(["b", "a", "c"])).all()
+
+
+def test_caches_are_compared(cache: Path, tmp_path: Path) -> None:
+    other = new_cache(tmp_path / "other", pooling="first")
+    shard(other, ["a", "b", "x"], 1.5)
+    join(other, save_dataset(tmp_path / "e", ["a", "b", "x"]))
+    lines = said("compare", cache, other).splitlines()
+    assert lines[:6] == [
+        "compared: 2",
+        "only_a: 1",
+        "only_b: 1",
+        "in_neither: 0",
+        "largest_difference: 0.5",
+        "mean_difference: 0.5",
+    ]
+    assert [line.partition(": text ")[0] for line in lines[-2:]] == ["farthest", "least_similar"]
+    assert "farthest: item i0\n" in said("compare", cache, other, "--data", tmp_path / "e")
+    found = json.loads(said("compare", cache, other, "--data", tmp_path / "e", "--json"))
+    assert (found["compared"], found["only_b"], found["in_neither"]) == (2, 1, 0)
+    assert found["farthest"]["item"] == "i0"
+    nothing = new_cache(tmp_path / "nothing")
+    assert said("compare", cache, nothing) == "compared: 0\nonly_a: 3\nonly_b: 0\nin_neither: 0\n"

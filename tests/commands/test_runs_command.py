@@ -1,0 +1,135 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from small_trainings import Killed, Train, interrupted_at
+from tcf.cli import app
+from tcf.train.run.list_runs import differing_settings, find_runs
+
+
+def listed(folder: Path, *words: str) -> str:
+    done = CliRunner().invoke(app, ["runs", str(folder), *words])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture
+def runs(run_train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Two finished runs, one deeper than the other, and an interrupted one."""
+    run_train("runs/b/second", width=32, seed=3)
+    run_train("runs/first")
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, 6)
+        with pytest.raises(Killed):
+            run_train("runs/third", items="id", epochs=7)
+    return tmp_path / "runs"
+
+
+def test_a_table_by_hand(runs: Path) -> None:
+    lines = [line.split("  ") for line in listed(runs).splitlines()]
+    head, *rows = ([cell.strip() for cell in line if cell.strip()] for line in lines)
+    assert head == ["run", "state", "best", "hr@10", "ndcg@10", "cache", "epochs", "items", "patience", "seed", "width"]
+    facts = [json.loads((runs / name / "manifest.json").read_text())["facts"] for name in ("b/second", "first")]
+    told = [[f"epoch {f['best_epoch']}", f"{f['hr@10']:.4f}", f"{f['ndcg@10']:.4f}"] for f in facts]
+    epoch = json.loads((runs / "third" / "epochs.jsonl").read_text())
+    numbers = [f"{epoch['hr@10']:.4f}", f"{epoch['ndcg@10']:.4f}"]
+    assert rows == [
+        ["b/second", "finished, 2 epochs", *told[0], "../cache", "2", "text", "5", "3", "32"],
+        ["first", "finished, 2 epochs", *told[1], "../cache", "2", "text", "5", "0", "16"],
+        ["third", "resumable, 1 of at most 7 epochs", "epoch 1", *numbers, "-", "7", "id", "10", "0", "16"],
+    ]
+    # Columns are aligned: each begins at the same place in every line.
+    words = ("state", "finished", "finished", "resumable")
+    assert len({line.index(word) for line, word in zip(listed(runs).splitlines(), words, strict=True)}) == 1
+
+
+def test_as_json(runs: Path) -> None:
+    told = json.loads(listed(runs, "--json"))
+    assert [Path(entry["run"]).relative_to(runs) for entry in told] == [Path("b/second"), Path("first"), Path("third")]
+    assert [entry["state"] for entry in told] == ["finished", "finished", "resumable"]
+    assert [entry["epochs"] for entry in told] == [2, 2, 1]
+    assert told[0]["settings"]["width"] == 32
+    assert told[0]["settings"]["data"] == str(runs.parent / "data")
+    manifest = json.loads((runs / "first" / "manifest.json").read_text())
+    assert (told[1]["hr@10"], told[1]["best_epoch"]) == (manifest["facts"]["hr@10"], manifest["facts"]["best_epoch"])
+
+
+def test_a_run_in_training(runs: Path, run_train: Train) -> None:
+    seen: list[Any] = []
+    run_train("runs/fourth", epochs=3, watch=lambda epoch: seen.append(find_runs(runs / "fourth")[0]))
+    assert [(run.state, run.epochs) for run in seen] == [("training", 1), ("training", 2), ("training", 3)]
+    assert find_runs(runs / "fourth")[0].state == "finished"
+
+
+def test_a_run_without_a_state_starts_again(runs: Path) -> None:
+    (runs / "third" / "state.safetensors").unlink()
+    assert find_runs(runs / "third")[0].state == "starts again"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("manifest.json", b"{", "unreadable"),
+        ("manifest.json", b'{"format": "tcf-run"}', "other keys"),
+        ("model.safetensors", b"cut", "expected .* bytes, found 3"),
+        ("model.safetensors", None, "No such file"),
+        ("config.toml", b"a = ", "expected .* bytes, found 4"),
+    ],
+)
+def test_damaged_ones_are_listed(runs: Path, file: str, content: bytes | None, said: str) -> None:
+    if content is None:
+        (runs / "first" / file).unlink()
+    else:
+        (runs / "first" / file).write_bytes(content)
+    found = {run.path.name: run for run in find_runs(runs)}
+    assert [run.state for run in found.values()] == ["finished", "damaged", "resumable"]
+    lines = listed(runs).splitlines()
+    assert lines[2].split() == ["first", "damaged", *["-"] * 9]
+    assert lines[4].startswith("damaged: ")
+    assert str(runs / "first") in lines[4]
+    assert re.search(said, lines[4])
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("state.safetensors", b"x"), ("epochs.jsonl", b"half\n"), ("epochs.jsonl", b"{}\n"), ("config.toml", b"\xff")],
+)
+def test_damaged_unfinished_ones_are_listed(runs: Path, file: str, content: bytes) -> None:
+    (runs / "third" / file).write_bytes(content)
+    assert [run.state for run in find_runs(runs)] == ["finished", "finished", "damaged"]
+    assert str(runs / "third") in listed(runs).splitlines()[-1]
+
+
+def test_a_line_that_is_being_written_does_not_count(runs: Path) -> None:
+    with (runs / "third" / "epochs.jsonl").open("a") as log:
+        log.write('{"epoch": 2, "lo')
+    assert find_runs(runs / "third")[0].epochs == 1
+
+
+def test_other_things_are_no_runs(runs: Path, tmp_path: Path) -> None:
+    """A dataset, a cache, a folder with somebody's config.toml, a hidden folder, a link to a run."""
+    (runs / "mine").mkdir()
+    (runs / "mine" / "config.toml").write_text("mine = 1")
+    (runs / ".hidden").mkdir()
+    (runs / "first").rename(runs / ".hidden" / "first")
+    (runs / "link").symlink_to(runs / "b" / "second")
+    names = [run.path.name for run in find_runs(tmp_path)]
+    assert names == ["second", "third"]
+
+
+def test_settings_that_differ(runs: Path) -> None:
+    found = find_runs(runs)
+    assert differing_settings(found[:2]) == ["seed", "width"]
+    assert differing_settings(found[:1]) == differing_settings([]) == []
+
+
+def test_no_runs_and_no_folder(tmp_path: Path) -> None:
+    assert listed(tmp_path) == f"{tmp_path}: no runs here\n"
+    assert json.loads(listed(tmp_path, "--json")) == []
+    done = CliRunner().invoke(app, ["runs", str(tmp_path / "nowhere")])
+    assert done.exit_code != 0
+    assert "expected a folder with runs, found nothing" in str(done.exception)

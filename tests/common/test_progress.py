@@ -1,0 +1,109 @@
+import io
+import subprocess
+import sys
+
+import pytest
+
+from tcf.common.progress import Progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_lines_come_at_the_start_every_ten_seconds_and_at_the_end() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Progress("extract", 100, "items", stream, clock=clock) as progress:
+        for _ in range(4):
+            clock.now += 5
+            progress.advance(25)
+    # 25 items every 5 seconds; the lines after 5 and 15 seconds fall between the intervals.
+    assert stream.getvalue().splitlines() == [
+        "extract: 0/100 items",
+        "extract: 50/100 items, 5.0 items/s, 0:00:10 left",
+        "extract: 100/100 items, 5.0 items/s, 0:00:00 left",
+        "extract: 100/100 items in 0:00:20, 5.0 items/s",
+    ]
+
+
+def test_resumed_work_counts_as_done_but_not_in_the_rate() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Progress("extract", 1000, "items", stream, done=800, extra_unit="tokens", clock=clock) as progress:
+        clock.now += 10
+        progress.advance(100, extra=1234)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "extract: 800/1000 items"
+    assert lines[1] == "extract: 900/1000 items, 10.0 items/s, 0:00:10 left, 123 tokens/s"
+
+
+def test_a_total_may_be_unknown() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Progress("fetch", None, "MB", stream, clock=clock) as progress:
+        clock.now += 3661
+        progress.advance(7322.4)
+    assert stream.getvalue().splitlines()[1:] == [
+        "fetch: 7322 MB, 2.0 MB/s",
+        "fetch: 7322 MB in 1:01:01, 2.0 MB/s",
+    ]
+
+
+def test_a_note_stays_until_the_next_one() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Progress("train", 2, "epochs", stream, clock=clock) as progress:
+        clock.now += 10
+        progress.advance(1, "loss 3.2")
+        clock.now += 10
+        progress.advance(1)
+    assert [line.endswith("(loss 3.2)") for line in stream.getvalue().splitlines()] == [False, True, True, True]
+
+
+def test_work_that_fails_is_not_reported_as_finished() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with pytest.raises(KeyboardInterrupt), Progress("extract", 10, "items", stream, clock=clock) as progress:
+        clock.now += 2
+        progress.advance(4)
+        raise KeyboardInterrupt
+    assert stream.getvalue().splitlines()[-1] == "extract: 4/10 items stopped after 0:00:02, 2.0 items/s"
+
+
+def test_nothing_done_gives_no_rate_and_no_division_by_zero() -> None:
+    stream = io.StringIO()
+    with Progress("extract", 0, "items", stream, clock=Clock()):
+        pass
+    assert stream.getvalue().splitlines() == ["extract: 0/0 items", "extract: 0/0 items in 0:00:00"]
+
+
+def test_a_terminal_gets_a_live_bar_that_shows_the_end() -> None:
+    clock, stream = Clock(), Terminal()
+    with Progress("extract [a]", 100, "items", stream, clock=clock) as progress:
+        clock.now += 10
+        progress.advance(100)
+    text = stream.getvalue()
+    assert "extract [a]" in text
+    assert "100/100 items in 0:00:10" in text
+    assert "━" in text
+
+
+def test_standard_error_is_the_one_of_the_moment(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("extract", 1, "items"):
+        pass
+    assert capsys.readouterr().err.startswith("extract: 0/1 items\n")
+
+
+def test_rich_is_imported_in_a_terminal_only() -> None:
+    script = (
+        "import io, sys; from tcf.common.progress import Progress\n"
+        "with Progress('a', 1, 'items', io.StringIO()): pass\n"
+        "print('rich' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,157 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tcf.common.threads import Behind, ahead, side_by_side
+
+
+def wait_until(reached: "threading.Event") -> None:
+    assert reached.wait(10), "the other thread did not get there"
+
+
+def of_thread(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
+
+
+def test_elements_come_in_order_and_all_of_them() -> None:
+    assert list(ahead(range(500), 3)) == list(range(500))
+    assert list(ahead([], 1)) == []
+    assert of_thread("ahead") == []
+
+
+def test_the_next_elements_are_made_while_one_is_used_but_not_more_than_asked_for() -> None:
+    made: list[int] = []
+    three, nine = threading.Event(), threading.Event()
+
+    def elements() -> Iterator[int]:
+        for number in range(20):
+            made.append(number)
+            (three if number == 3 else nine).set() if number in (3, 9) else None
+            yield number
+
+    found = ahead(elements(), 2)
+    assert next(found) == 0
+    wait_until(three)  # one is used, two are ready, one is in the making
+    time.sleep(0.3)
+    assert made == [0, 1, 2, 3]
+    assert [next(found) for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+    wait_until(nine)
+    time.sleep(0.3)
+    assert made == list(range(10))
+    found.close()
+
+
+def test_an_error_is_raised_where_the_elements_are_used_after_those_before_it() -> None:
+    def elements() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise LookupError("no third")
+
+    found = ahead(elements(), 5)
+    assert [next(found), next(found)] == [1, 2]
+    with pytest.raises(LookupError, match="no third"):
+        next(found)
+    assert of_thread("ahead") == []
+
+
+def test_closing_early_ends_the_thread() -> None:
+    made: list[int] = []
+
+    def elements() -> Iterator[int]:
+        for number in range(10**9):
+            made.append(number)
+            yield number
+
+    found = ahead(elements(), 1)
+    assert next(found) == 0
+    found.close()
+    assert of_thread("ahead") == []
+    assert len(made) <= 4
+
+
+def test_work_behind_is_done_in_order_in_another_thread_one_piece_at_a_time() -> None:
+    done: list[tuple[int, bool]] = []
+    running = threading.Semaphore(1)
+
+    def piece(number: int) -> None:
+        assert running.acquire(blocking=False)
+        time.sleep(0.01)
+        done.append((number, threading.current_thread() is threading.main_thread()))
+        running.release()
+
+    with Behind() as behind:
+        for number in range(5):
+            behind.do(lambda number=number: piece(number))  # type: ignore[misc]
+            # The piece before is done when the next has begun.
+            assert [n for n, _ in done[:number]] == list(range(number))
+    assert done == [(number, False) for number in range(5)]
+    assert of_thread("behind") == []
+
+
+def test_the_caller_goes_on_while_a_piece_is_done() -> None:
+    go_on, done = threading.Event(), threading.Event()
+
+    def piece() -> None:
+        wait_until(go_on)
+        done.set()
+
+    with Behind() as behind:
+        behind.do(piece)
+        assert not done.is_set()
+        go_on.set()
+        behind.wait()
+        assert done.is_set()
+
+
+def fail() -> None:
+    raise LookupError("not saved")
+
+
+def test_an_error_behind_is_raised_at_the_next_piece_which_is_not_begun() -> None:
+    begun: list[int] = []
+    with pytest.raises(LookupError, match="not saved"), Behind() as behind:
+        behind.do(fail)
+        behind.do(lambda: begun.append(1))
+    assert begun == []
+
+
+def test_an_error_of_the_last_piece_is_raised_on_leaving() -> None:
+    with pytest.raises(LookupError, match="not saved"), Behind() as behind:
+        behind.do(fail)
+
+
+def test_an_error_of_the_block_is_not_hidden_and_what_was_begun_is_finished() -> None:
+    done: list[int] = []
+
+    def piece() -> None:
+        time.sleep(0.05)
+        done.append(1)
+        fail()
+
+    with pytest.raises(KeyError, match="of the block"), Behind() as behind:
+        behind.do(piece)
+        raise KeyError("of the block")
+    assert done == [1]
+    assert of_thread("behind") == []
+
+
+def test_two_pieces_of_work_run_at_the_same_time() -> None:
+    met = threading.Barrier(2, timeout=10)
+    here, beside = side_by_side(lambda: (met.wait(), "here")[1], lambda: (met.wait(), 2)[1])
+    assert (here, beside) == ("here", 2)
+
+
+def test_an_error_of_either_piece_is_raised_once_both_have_ended() -> None:
+    done: list[int] = []
+
+    def slow() -> None:
+        time.sleep(0.05)
+        done.append(1)
+
+    with pytest.raises(LookupError, match="not saved"):
+        side_by_side(fail, slow)
+    with pytest.raises(LookupError, match="not saved"):
+        side_by_side(slow, fail)
+    assert done == [1, 1]

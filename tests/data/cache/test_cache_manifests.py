@@ -1,0 +1,79 @@
+"""Manifests of a cache that are valid JSON with damaged content, and what to do about damaged shards."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from small_caches import join, new_cache, shard
+from small_models import save_dataset
+from tcf.common.errors import CacheError
+from tcf.data.cache.caches import VectorCache
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    path = new_cache(tmp_path / "c")
+    shard(path, ["a", "b"], 1)
+    join(path, save_dataset(tmp_path / "d", ["a", "b"]))
+    return path
+
+
+def damage(folder: Path, section: str, value: Any, key: str | None = None) -> None:
+    file = folder / "manifest.json"
+    content = json.loads(file.read_text())
+    content[section] = value if key is None else {**content[section], key: value}
+    file.write_text(json.dumps(content))
+
+
+def part(cache: Path, name: str) -> Path:
+    """The only shard or dataset of a cache."""
+    [folder] = (cache / name).iterdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("facts", None, [], r"expected facts, a mapping, found \[\]"),
+        ("facts", None, {}, "expected facts.width, a whole number, found nothing"),
+        ("facts", "width", "3", "expected facts.width, a whole number, found '3'"),
+        ("config", "storage", "foo", "expected config.storage float16 or float32, found 'foo'"),
+        ("config", "storage", "int32", "expected config.storage float16 or float32, found 'int32'"),
+        ("config", "storage", None, "expected config.storage, a text, found nothing"),
+        ("config", "model", None, "expected config.model, a text, found nothing"),
+        ("inputs", None, None, "expected inputs, a mapping, found nothing"),
+    ],
+)
+def test_a_damaged_manifest_of_a_cache(cache: Path, section: str, key: str | None, value: Any, message: str) -> None:
+    damage(cache, section, value, key)
+    with pytest.raises(CacheError, match=rf"{cache}/manifest\.json: {message}; restore it .* `tcf extract` again"):
+        VectorCache.open(cache)
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "message"),
+    [
+        ("shards", "facts", "expected facts.rows, a whole number"),
+        ("datasets", "inputs", "expected inputs.dataset, a text"),
+        ("datasets", "config", "expected config.path, a text"),
+    ],
+)
+def test_a_damaged_manifest_within_a_cache(cache: Path, name: str, section: str, message: str) -> None:
+    folder = part(cache, name)
+    damage(folder, section, {})
+    with pytest.raises(CacheError, match=rf"{message}, found nothing; .*remove {folder} and run `tcf extract` again"):
+        VectorCache.open(cache)
+
+
+@pytest.mark.parametrize(("name", "file"), [("shards", "vectors.npy"), ("datasets", "texts.npy")])
+def test_verifying_says_what_to_remove(cache: Path, name: str, file: str) -> None:
+    opened = VectorCache.open(cache)
+    opened.verify()
+    folder = part(cache, name)
+    content = bytearray((folder / file).read_bytes())
+    content[-1] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(CacheError, match=rf"its sha256 differs .*; remove {folder} and run `tcf extract` again"):
+        opened.verify()

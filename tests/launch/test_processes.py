@@ -1,0 +1,130 @@
+"""Processes beside this one, of small programs: how they are started, watched and ended."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tcf.config.extract import ExtractConfig
+from tcf.launch import processes as module
+from tcf.launch.extract_process import Job
+from tcf.launch.processes import Crew
+
+JOB = Job(Path("d"), Path("m é"), Path("/c"), "a name", ExtractConfig(layers=(0, -1), shards="1/2"), threads=3)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    ends = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def program(monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
+    monkeypatch.setattr(module, "_PROGRAM", lines)
+
+
+def test_a_job_there_and_back() -> None:
+    line = JOB.as_line()
+    assert line.count(b"\n") == 1 and line.endswith(b"\n")
+    assert Job.from_line(line) == JOB
+    # A name that is no UTF-8.
+    odd = replace(JOB, model=Path("m\udcff"))
+    assert Job.from_line(odd.as_line()) == odd
+
+
+def test_a_process_gets_its_job_its_threads_and_our_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = f"""
+import json, os, sys
+told = [sys.stdin.readline(), os.environ["OMP_NUM_THREADS"], json.loads(sys.argv[1])]
+open({str(tmp_path / "new")!r}, "w").write(json.dumps(told))
+os.rename({str(tmp_path / "new")!r}, {str(tmp_path / "told")!r})
+print("not for our output")
+"""
+    program(monkeypatch, lines)
+    with Crew() as crew:
+        crew.start("cpu", JOB)
+        wait_for((tmp_path / "told").exists)
+    line, threads, path = json.loads((tmp_path / "told").read_text())
+    assert Job.from_line(line.encode()) == JOB
+    assert (threads, path) == ("3", sys.path)
+    assert crew.failed == []
+
+
+def test_a_process_finds_what_this_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here another `tcf`, which comes first on our path and nowhere else; an interruption is left to us."""
+    (tmp_path / "tcf" / "launch").mkdir(parents=True)
+    for folder in ("tcf", "tcf/launch"):
+        (tmp_path / folder / "__init__.py").touch()
+    lines = f"""
+import os, signal
+def main():
+    os.kill(os.getpid(), signal.SIGINT)
+    open({str(tmp_path / "there")!r}, "w")
+"""
+    (tmp_path / "tcf" / "launch" / "beside.py").write_text(lines)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with Crew() as crew:
+        crew.start("cpu", JOB)
+        wait_for(lambda: (tmp_path / "there").exists() or crew.failed)
+    assert crew.failed == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("print('extract: 1/2 items', file=sys.stderr); sys.exit('tcf: error: m: no weights')", "m: no weights"),
+        ("sys.stderr.write('a warning\\n\\nextract: 1/2\\n'); sys.exit(2)", "a warning"),
+        ("sys.exit(3)", "ended with status 3"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
+    ],
+)
+def test_a_process_that_fails_is_told_of_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lines: str, reason: str
+) -> None:
+    program(monkeypatch, f"import sys; {lines}")
+    with Crew() as crew:
+        crew.start("cuda:1 (process 2 of 2)", JOB)
+        wait_for(lambda: crew.failed)
+        (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"tcf: warning: cuda:1 (process 2 of 2) failed: {reason}; the others go on with its work"
+    assert crew.failed == ["cuda:1 (process 2 of 2)"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_process_that_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    with Crew() as crew:
+        crew.start("cpu", JOB)
+    assert crew.failed == ["cpu"]
+    assert re.match("tcf: warning: cpu failed: .*No such file or directory.*gone", capsys.readouterr().err)
+
+
+def test_those_still_there_are_ended_and_count_as_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two, one does not end when it is asked to."""
+    program(monkeypatch, f"import time; open({str(tmp_path / 'one')!r}, 'w'); time.sleep(300)")
+    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Crew() as crew:
+        crew.start("one", JOB)
+        program(
+            monkeypatch,
+            "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+            f"open({str(tmp_path / 'two')!r}, 'w'); time.sleep(300)",
+        )
+        crew.start("two", JOB)
+        wait_for(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists())
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 60
+    assert [member.process.returncode for member in crew._members] == [-15, -9]
+    assert (crew.failed, capsys.readouterr().err) == ([], "")
