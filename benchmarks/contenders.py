@@ -17,7 +17,7 @@ from measured_extract import Measured
 from processes import Ended, drop_from_cache, watch
 from tcf_commands import Commands, Planned
 
-from tcf.common.dtypes import dtype_name
+from tcf.common.devices import dtype_name
 from tcf.data.dataset import Dataset
 
 __all__ = ["Bench", "Outcome"]

@@ -16,8 +16,7 @@ from tcf.encoders.folder.model_folder import open_model_folder
 from tcf.encoders.folder.opt_sizes import opt_size
 from tcf.extract.plan.machine import Machine, Memory
 from tcf.extract.plan.measured_rates import Rates
-from tcf.extract.plan.plan import Plan
-from tcf.extract.plan.plan_text import plan_text
+from tcf.extract.plan.plan import Plan, plan_text
 from tcf.extract.plan.planner import plan_extraction
 from tcf.extract.plan.workload import expected_workload
 

@@ -14,8 +14,7 @@ from tcf.commands.cache import CachesData, cache_app
 from tcf.commands.data import describe_command, overlap_command
 from tcf.commands.extract import plan_command
 from tcf.commands.options import JsonOption, as_json_text, as_lines, configured, inputs_of
-from tcf.commands.search import search_command
-from tcf.commands.train import runs_command
+from tcf.commands.train import runs_command, search_command
 from tcf.common.errors import ConfigError, TcfError
 from tcf.config.extract import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig
 from tcf.config.train import TrainConfig

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tcf.data.cache.cache_files import TOKEN_STATES, Vectors
+from tcf.data.cache.caches import stored_dtype, write_token_shard
 from tcf.data.cache.joins import write_join
-from tcf.data.cache.token_states import stored_dtype, write_token_shard
 from tcf.data.cache.writer import create_cache, shard_path, write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys, text_keys

@@ -15,7 +15,7 @@ from small_families import FAMILIES, hidden_states, own_model
 from small_models import TITLES, made_up_texts, token_ids
 from tcf.config.extract import ExtractConfig
 from tcf.data import Dataset, VectorCache
-from tcf.data.cache.token_states import TokenStates
+from tcf.data.cache.caches import TokenStates
 from tcf.extract.stage import Extraction, extract
 
 __all__ = [

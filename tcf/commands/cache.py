@@ -29,7 +29,7 @@ NewCache = Annotated[Path, typer.Option("--out", help="Cache to make; nothing ma
 @cache_app.command("describe")
 def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
     """Print which encoder a cache is of, how much it holds, and which datasets it knows."""
-    from tcf.data.cache.cache_kinds import open_cache
+    from tcf.data.cache.caches import open_cache
 
     described = open_cache(cache).describe()
     print(as_json_text(described) if as_json else as_lines(described))
@@ -38,7 +38,7 @@ def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
 @cache_app.command("verify")
 def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
     """Compare every byte of a cache with its manifests; look for numbers that are not finite and for stray files."""
-    from tcf.data.cache.cache_kinds import open_cache
+    from tcf.data.cache.caches import open_cache
 
     opened = open_cache(cache)
     verified = opened.verify()

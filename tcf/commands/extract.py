@@ -45,7 +45,7 @@ def plan_command(
     if as_json:
         print(as_json_text(plan.as_json()))
         return
-    from tcf.extract.plan.plan_text import plan_text
+    from tcf.extract.plan.plan import plan_text
 
     print(plan_text(plan))
 

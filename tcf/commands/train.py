@@ -13,7 +13,7 @@ from tcf.common.errors import ConfigError
 if TYPE_CHECKING:
     from tcf.train.run.list_runs import ListedRun
 
-__all__ = ["runs_command"]
+__all__ = ["runs_command", "search_command"]
 
 _GAP = "  "
 
@@ -85,3 +85,21 @@ def _shown(value: Any, folder: Path) -> str:
     if isinstance(value, str) and value.startswith("/"):
         return os.path.relpath(value, folder)
     return "-" if value is None else str(value)
+
+
+def search_command(
+    file: Annotated[
+        Path, typer.Argument(help="Search file, such as examples/search.toml, which says what it may hold.")
+    ],
+) -> None:
+    """Search for the settings with the best validation NDCG@10, trial by trial; run it again and it goes on.
+
+    The file names out, data and cache. Its table search says how many trials, workers, seed and pruning; its table
+    train holds the settings that all trials share, and its table space the ranges of the others, or the study's with
+    paper = true. Trials are ordinary runs in OUT/trials. OUT/trials.csv lists them; OUT/best.toml holds the best
+    settings, for `tcf train --config`.
+    """
+    from tcf.launch.search.search import run_search
+    from tcf.launch.search.search_file import read_search
+
+    print(run_search(read_search(file)).summary())

@@ -1,10 +1,10 @@
-"""Which devices to compute on."""
+"""Which devices to compute on, and what torch's types of numbers are called in files and messages."""
 
 import torch
 
 from tcf.common.errors import ConfigError
 
-__all__ = ["resolve_device", "resolve_devices"]
+__all__ = ["dtype_name", "resolve_device", "resolve_devices"]
 
 
 def resolve_device(name: str, *, option: str = "--device") -> torch.device:
@@ -68,3 +68,8 @@ def _numbered(device: torch.device) -> torch.device:
     if device.type == "cpu":
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float16` for `torch.float16`: the name under which torch, NumPy and safetensors know it."""
+    return str(dtype).removeprefix("torch.")

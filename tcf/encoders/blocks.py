@@ -1,6 +1,6 @@
-"""A model's stack of transformer blocks: finding it, and reading the states between its blocks.
+"""A model's stack of transformer blocks: finding it, cutting it, and reading the states between its blocks.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["LAST", "find_blocks", "states_between"]
+from tcf.common.errors import ModelError
+from tcf.encoders.folder.model_folder import ModelFolder
+
+__all__ = ["LAST", "cut_blocks", "find_blocks", "leave_out_unused", "states_between"]
 
 LAST = -1  # the layer after the final norm: the model's own last states
 
@@ -92,3 +95,35 @@ def _hook(blocks: Sequence[nn.Module], layer: int, found: dict[int, Tensor], *, 
     if layer == 0:
         return blocks[0].register_forward_pre_hook(before, with_kwargs=True)
     return blocks[layer - 1].register_forward_hook(lambda _module, _arguments, output: keep(output))
+
+
+def leave_out_unused(model: Any, folder: ModelFolder, *, project_out: bool) -> None:
+    """Drop what comes after the states that we pool."""
+    match folder.family:
+        case "opt" if not project_out:
+            model.decoder.project_out = None
+        case "bert" | "roberta":
+            model.pooler = None
+        case _:
+            pass
+
+
+def cut_blocks(model: nn.Module, folder: ModelFolder, layers: Sequence[int]) -> nn.ModuleList | None:
+    """The model's blocks up to the highest layer that is asked for; those above are dropped from the model.
+
+    Returns:
+        The blocks; None if they cannot be told, and only the last layer is asked for.
+
+    Raises:
+        ModelError: a layer inside the model is asked for, but its blocks cannot be told.
+    """
+    blocks = find_blocks(model, folder.n_blocks)
+    if blocks is None and any(layer != LAST for layer in layers):
+        raise ModelError(
+            f"{folder.path}: the blocks of {type(model).__name__} cannot be told, so only its last layer can be had; "
+            "pass --layers -1"
+        )
+    if blocks is not None and LAST not in layers:
+        # The first one stays to mark where layer 0 is; it is not run for that.
+        del blocks[max(1, *layers) :]
+    return blocks

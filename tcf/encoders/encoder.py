@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from tcf.common.errors import ConfigError, ModelError
-from tcf.encoders.blocks import LAST, states_between
+from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, states_between
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import Dispatch, load_model
-from tcf.encoders.unused import cut_blocks, leave_out_unused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -1,9 +1,18 @@
-"""What goes wrong when transformers reads a model folder that is damaged or does not fit together."""
+"""What goes wrong when transformers reads a model folder, and the lock under which its loader runs."""
 
 import logging
 import pickle
+import threading
+from pathlib import Path
 
-__all__ = ["failures", "quiet", "reason"]
+from tcf.common.errors import ModelError
+
+__all__ = ["LOADER_LOCK", "Inseparable", "cannot_take_apart", "failures", "quiet", "reason"]
+
+# While they run, they exchange functions of modules and classes (`transformers.initialization.no_tie_weights`,
+# `guard_torch_init_functions`) and torch's default type, for the whole process. Two threads within them at once can put
+# the other's exchange back for good: no weights are tied from then on, for instance.
+LOADER_LOCK = threading.RLock()
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -36,3 +45,19 @@ def quiet() -> None:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.getLogger("accelerate").setLevel(logging.ERROR)
+
+
+class Inseparable(ModelError):
+    """A model that cannot be taken apart into blocks; as a whole it may run."""
+
+
+def cannot_take_apart(path: Path, why: str) -> Inseparable:
+    """The error for a model.
+
+    Args:
+        path: the model folder.
+        why: what stands against it.
+    """
+    return Inseparable(
+        f"{path}: this model cannot be taken apart into blocks ({why}); pass --schedule dispatch or --schedule resident"
+    )

@@ -22,10 +22,12 @@ from tcf.ranking.metrics import summary
 from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
 
-__all__ = ["EVALUATION", "Evaluation", "evaluate", "found_alike", "open_evaluation", "questions"]
+__all__ = ["EVALUATION", "Evaluation", "comparison", "evaluate", "found_alike", "open_evaluation", "questions"]
 
 _KEYS = ("hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split")  # a manifest sorts them
+
 _TYPES = (float, float, float, int, int, str, str)
+
 EVALUATION = Format(
     name="tcf-evaluation",
     version=1,
@@ -33,6 +35,8 @@ EVALUATION = Format(
     made_by="tcf evaluate",
     required={f"facts.{key}": kind for key, kind in zip(_KEYS, _TYPES, strict=True)},
 )
+
+_COLUMNS = ("hr@10", "ndcg@10", "mrr")
 
 
 @dataclass(frozen=True)
@@ -150,3 +154,18 @@ def _write_ranks(ranks: Ranks, queries: Queries, file: Path) -> None:
         }
     )
     pq.write_table(table, file)
+
+
+def comparison(evaluations: Mapping[str, Evaluation]) -> str:
+    """One line an evaluation, with its metrics in percent.
+
+    Args:
+        evaluations: finished evaluations by the name to show, in the order to show.
+    """
+    width = max(len(name) for name in ("ranking", *evaluations))
+    lines = [" ".join(["ranking".ljust(width), *(f"{name:>9}" for name in (*_COLUMNS, "users", "items"))])]
+    for name, evaluation in evaluations.items():
+        metrics = evaluation.metrics
+        percents = [f"{100 * metrics[column]:>8.2f}%" for column in _COLUMNS]
+        lines.append(" ".join([name.ljust(width), *percents, f"{metrics['users']:>9}", f"{metrics['candidates']:>9}"]))
+    return "\n".join(lines)

@@ -18,7 +18,7 @@ from tcf.common.files import is_published
 from tcf.common.ragged import offsets_from, spans
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS, Kind
-from tcf.data.cache.token_states import write_token_shard
+from tcf.data.cache.caches import write_token_shard
 from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.keys import Keys
 from tcf.encoders.encoder import layer_width

@@ -11,14 +11,13 @@ from tcf.common.units import as_bytes
 from tcf.config.extract import ExtractConfig
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
-from tcf.encoders.apart import Inseparable
+from tcf.encoders.failures import Inseparable
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.tokenize import TextTokenizer
 from tcf.extract.fill_caches import fill
 from tcf.extract.outputs import Output
 from tcf.extract.plan.measured_rates import Rates
-from tcf.extract.plan.plan import Plan
-from tcf.extract.plan.plan_text import plan_text
+from tcf.extract.plan.plan import Plan, plan_text
 from tcf.extract.plan.planner import plan_extraction
 from tcf.extract.plan.workload import Workload, workload
 from tcf.extract.resolved_settings import Settings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcf.common.dtypes import dtype_name
+from tcf.common.devices import dtype_name
 from tcf.common.files import check_destination, is_published
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.caches import VectorCache

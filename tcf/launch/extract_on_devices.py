@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tcf.common.devices import resolve_devices
-from tcf.common.dtypes import dtype_name
+from tcf.common.devices import dtype_name, resolve_devices
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, to_mapping
 from tcf.data.item_table import ItemTable

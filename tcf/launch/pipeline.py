@@ -21,9 +21,8 @@ from tcf.config.fields import from_mapping, read_toml
 from tcf.config.train import TrainConfig
 from tcf.data.prepare import RawFormat, prepare
 from tcf.encoders.folder.local_model import local_model
-from tcf.evaluate.evaluation import Evaluation
+from tcf.evaluate.evaluation import Evaluation, comparison
 from tcf.evaluate.recommend import examples, recommend
-from tcf.evaluate.report import comparison
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.launch.extract_on_devices import extract_on_devices
 from tcf.launch.train_on_devices import train_on_devices

@@ -5,22 +5,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from tcf.config.train import TrainConfig
 from tcf.train.batch.feed import Feed
 from tcf.train.batch.rows import PairRows, Rows, UserRows
 from tcf.train.batch.training_data import TrainingData
-from tcf.train.compiled import compile_parts
 from tcf.train.inputs import Inputs
 from tcf.train.loss.losses import Loss, build_loss
 from tcf.train.model.build import build_model
+from tcf.train.model.item_tower import DTL
+from tcf.train.model.sasrec import SASRec
 from tcf.train.parallel import Alone, Parallel
 from tcf.train.trainer import Trainer
 from tcf.train.validation import Validation
 from tcf.train.vectors.item_vectors import ItemVectors
 from tcf.train.vectors.projection import Projection
 
-__all__ = ["Assembled", "assemble", "feed_of", "rows_of", "training_data"]
+__all__ = ["Assembled", "assemble", "compile_parts", "feed_of", "rows_of", "training_data"]
 
 
 @dataclass(frozen=True)
@@ -121,3 +123,18 @@ def feed_of(
         device=device,
         part=part,
     )
+
+
+def compile_parts(model: nn.Module) -> None:
+    """Compile a model's DTLs and SASRec blocks in place; they are compiled when they are first used.
+
+    They are parts that depend on tensors alone, of which every batch has another number of rows; what chooses the rows
+    stays as it is. Names of parameters do not change.
+    """
+    for module in list(model.modules()):
+        match module:
+            case DTL():
+                module.compile(dynamic=True)
+            case SASRec():
+                for block in module.blocks:
+                    block.compile(dynamic=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tcf.common.errors import DivergedError, RunError
-from tcf.train.early_stopping import EarlyStopping
 from tcf.train.loss_meter import Meter
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.records import Log, Records
@@ -14,9 +13,39 @@ from tcf.train.run.resume_state import Standing
 from tcf.train.trainer import Trainer
 from tcf.train.validation import Metrics, Validation
 
-__all__ = ["Outcome", "Watch", "fit", "measure"]
+__all__ = ["EarlyStopping", "Outcome", "Watch", "fit", "measure"]
 
 Watch = Callable[[Epoch], None]
+
+
+@dataclass
+class EarlyStopping:
+    """Remembers the best epoch; only a strictly better value counts as better.
+
+    Attributes:
+        patience: epochs in a row without a better value after which to stop.
+        best: the best value so far.
+        best_epoch: its epoch; 0 before the first one.
+        waited: epochs since then.
+    """
+
+    patience: int
+    best: float = float("-inf")
+    best_epoch: int = 0
+    waited: int = 0
+
+    def update(self, epoch: int, value: float) -> bool:
+        """Take in an epoch's value; returns whether it is the best so far."""
+        if value > self.best:
+            self.best, self.best_epoch, self.waited = value, epoch, 0
+            return True
+        self.waited += 1
+        return False
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether patience has run out."""
+        return self.waited >= self.patience
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tcf.common.channel import Channel, Closed
+from tcf.common.threads import Channel, Closed
 
 LONG = 10.0  # seconds, after which a thread that still waits is taken to wait for good
 SHORT = 0.05  # seconds, within which a thread that need not wait has long gone on

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcf.data.array_file import ArrayFile
+from tcf.data.npy_files import ArrayFile
 
 
 @pytest.mark.parametrize("parts", [[], [0], [3], [1, 0, 4], [7, 100_000]])

@@ -7,9 +7,8 @@ import pytest
 
 from small_runs import make_cache, make_dataset
 from tcf.common.errors import CacheError
-from tcf.data import readahead
-from tcf.data.npy_files import map_array
-from tcf.data.readahead import request_rows
+from tcf.data import npy_files
+from tcf.data.npy_files import map_array, request_rows
 
 PAGE = mmap.PAGESIZE
 
@@ -24,7 +23,7 @@ def calls_of(monkeypatch: pytest.MonkeyPatch, table: Any, rows: list[int]) -> li
         calls.append((start // PAGE - first, -(-(start + length) // PAGE) - first))
         return -1
 
-    monkeypatch.setattr(readahead, "_madvise", lambda: madvise)
+    monkeypatch.setattr(npy_files, "_madvise", lambda: madvise)
     assert request_rows(table, np.array(rows, np.int64)) == len(calls)
     return calls
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
 from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder
-from tcf.extract.diagnose import first_bad_layer
+from tcf.extract.non_finite import first_bad_layer
 
 CPU = torch.device("cpu")
 TOKENS_BT = torch.tensor([[2, 7, 9]])

@@ -10,9 +10,9 @@ import torch
 from transformers import PreTrainedModel
 
 from small_models import save_opt
-from tcf.encoders.empty import bare_model
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.loading import bare_model
 from tcf.encoders.split.skeleton import open_skeleton
 
 

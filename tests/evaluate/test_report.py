@@ -2,8 +2,7 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.manifest import Manifest
-from tcf.evaluate.evaluation import Evaluation
-from tcf.evaluate.report import comparison
+from tcf.evaluate.evaluation import Evaluation, comparison
 
 
 def evaluation(hr: float, ndcg: float, mrr: float, users: int = 943, items: int = 1392) -> Evaluation:

@@ -17,7 +17,7 @@ from small_extractions import TEXTS, extracted, own_states, pooled, token_rows, 
 from small_models import save_dataset, save_opt, vectors_one_by_one
 from tcf.common.errors import ConfigError
 from tcf.data import Dataset, VectorCache, open_dataset
-from tcf.data.cache.token_states import TokenStates
+from tcf.data.cache.caches import TokenStates
 from tcf.encoders.encoder import TransformersEncoder
 
 NAMES = ["opt", "opt-post-norm", "llama", "bert"]

@@ -16,7 +16,7 @@ from small_extractions import extracted, vectors
 from small_models import edit_weights, save_dataset, save_opt, token_ids
 from tcf.common.errors import ModelError
 from tcf.data import Dataset, VectorCache
-from tcf.data.cache.token_states import TokenStates
+from tcf.data.cache.caches import TokenStates
 from tcf.data.item_table import ItemTable
 from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder
 from tcf.encoders.tokenize import TokenSequences

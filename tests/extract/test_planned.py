@@ -14,7 +14,7 @@ from small_families import save_family
 from small_sweeps import engine, read, sequences_of
 from tcf.common.errors import ModelError
 from tcf.data import Dataset
-from tcf.encoders.apart import Inseparable, cannot_take_apart
+from tcf.encoders.failures import Inseparable, cannot_take_apart
 from tcf.extract.plan.plan_inputs import Case
 from tcf.extract.schedules.sweep import SweepEngine
 

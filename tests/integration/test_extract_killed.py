@@ -16,7 +16,7 @@ import pytest
 import tcf
 from small_models import made_up_texts, save_dataset, save_opt
 from tcf.common.files import is_published
-from tcf.data.cache.cache_kinds import open_cache
+from tcf.data.cache.caches import open_cache
 
 # Python runs this in the command's process, before anything else. It watches what is opened for writing, renamed or
 # made below a folder, notes it, and kills the process at the n-th such event: before it happens, or a moment later.

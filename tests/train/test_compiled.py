@@ -8,7 +8,7 @@ import torch._dynamo.testing
 
 from small_trainings import TRAINED, Train
 from tcf.config.train import TrainConfig
-from tcf.train.compiled import compile_parts
+from tcf.train.assemble import compile_parts
 from tcf.train.model.build import outline_model
 
 

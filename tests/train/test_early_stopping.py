@@ -1,4 +1,4 @@
-from tcf.train.early_stopping import EarlyStopping
+from tcf.train.fit import EarlyStopping
 
 
 def test_stops_after_patience_epochs_without_a_better_value() -> None:

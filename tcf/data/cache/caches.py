@@ -1,4 +1,11 @@
-"""The vector cache: all vectors of one encoder, found by what was read, whichever dataset asked first."""
+"""The two kinds of vector cache: one vector for each text, or the states of all its tokens.
+
+A cache holds what one encoder made of all texts, found by what was read, whichever dataset asked first. Token states
+are what one block of a language model gives for every token; they serve to tune the layers above that block without
+computing those below it again.
+
+Shapes: n token sequences, nnz tokens of all of them, width numbers a token.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcf.common.errors import CacheError
 from tcf.common.manifest import Manifest
+from tcf.common.ragged import offsets_from, spans
 from tcf.data.cache.cache_base import CacheBase, Rows
-from tcf.data.cache.cache_files import VECTORS, Vectors, map_part
+from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS, Vectors, kind_of, map_part, remedy
+from tcf.data.cache.writer import publish_shard, shard_path
 from tcf.data.dataset import Dataset
-from tcf.data.readahead import request_rows
+from tcf.data.keys import Keys
+from tcf.data.npy_files import load_array, request_rows
 
-__all__ = ["VectorCache"]
+__all__ = ["TokenShard", "TokenStates", "VectorCache", "open_cache", "stored_dtype", "write_token_shard"]
+
+States = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -75,3 +88,114 @@ class VectorCache(CacheBase[Vectors]):
 
     def _counts(self) -> dict[str, int]:
         return {"vectors": self.n_rows, "bytes": self.n_rows * self.width * self.dtype.itemsize}
+
+
+@dataclass(frozen=True)
+class TokenShard:
+    """The mapped content of a shard.
+
+    Attributes:
+        offsets: (rows + 1,) the tokens of row i are offsets[i]:offsets[i + 1].
+        states: (nnz, width) as stored.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    states: States
+
+
+def stored_dtype(storage: str) -> np.dtype[Any]:
+    """NumPy's type for a storage type; bfloat16, which NumPy lacks, is held as its bits in uint16."""
+    return np.dtype("uint16" if storage == "bfloat16" else storage)
+
+
+def write_token_shard(
+    path: Path, keys: Keys, states: States, offsets: npt.NDArray[np.int64], facts: Mapping[str, Any] | None = None
+) -> None:
+    """Publish one shard; if another worker has published the same one, ours is discarded.
+
+    Args:
+        path: the cache's directory.
+        keys: (rows, 2) the token sequence of each row.
+        states: (nnz, width) in the cache's storage type; bfloat16 as its bits in uint16.
+        offsets: (rows + 1,) the tokens of row i are offsets[i]:offsets[i + 1].
+        facts: how they were computed, for the shard's manifest.
+    """
+    arrays = {"offsets.npy": offsets.astype(np.int64), "states.npy": states}
+    publish_shard(shard_path(path, keys), TOKEN_STATES, keys, arrays, facts or {})
+
+
+@dataclass(frozen=True)
+class TokenStates(CacheBase[TokenShard]):
+    """A cache of token states, read through memory maps."""
+
+    kind = TOKEN_STATES
+
+    @staticmethod
+    def _map(folder: Path, shard: Manifest, cache: Manifest) -> TokenShard:
+        rows, tokens = int(shard.facts["rows"]), int(shard.facts["tokens"])
+        offsets = load_array(folder / "offsets.npy", CacheError, remedy(folder))
+        whole = offsets.dtype == np.int64 and offsets.shape == (rows + 1,) and offsets[0] == 0
+        if not whole or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
+            raise CacheError(
+                f"{folder / 'offsets.npy'}: expected {rows + 1} int64 that rise from 0 to {tokens}, found others; "
+                f"{remedy(folder)}"
+            )
+        dtype = stored_dtype(str(cache.config["storage"]))
+        return TokenShard(offsets, map_part(folder / "states.npy", (tokens, int(cache.facts["width"])), dtype))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type of the stored numbers: uint16, their bits, for bfloat16."""
+        return stored_dtype(self.storage)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all rows."""
+        return sum(len(shard.states) for shard in self.shards)
+
+    def lengths(self, rows: Rows) -> Rows:
+        """Tokens of each of these rows, (n,)."""
+        out = np.empty(len(rows), np.int64)
+        for shard, within, places in self.by_shard(rows):
+            out[places] = shard.offsets[within + 1] - shard.offsets[within]
+        return out
+
+    def row_bytes(self, rows: Rows) -> Rows:
+        """Bytes that each of these rows takes, (n,)."""
+        return self.lengths(rows) * self.width * self.dtype.itemsize
+
+    def arrays(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+        """The content of a shard made of these rows, by file name, its keys left out."""
+        states, offsets = self.gather(rows)
+        return {"offsets.npy": offsets, "states.npy": states}
+
+    def gather(self, rows: Rows) -> tuple[States, npt.NDArray[np.int64]]:
+        """Copy the states of rows out of the memory maps, in the order asked for.
+
+        Returns:
+            (nnz, width) states as stored, and (n + 1,) offsets: row i has states[offsets[i]:offsets[i + 1]].
+
+        Raises:
+            IndexError: a row is not in the cache.
+        """
+        offsets = offsets_from(self.lengths(rows))
+        states = np.empty((int(offsets[-1]), self.width), self.dtype)
+        for shard, within, places in self.by_shard(rows):
+            lengths = offsets[places + 1] - offsets[places]
+            states[spans(offsets[places], lengths)] = shard.states[spans(shard.offsets[within], lengths)]
+        return states, offsets
+
+    def _counts(self) -> dict[str, int]:
+        size = self.n_tokens * self.width * self.dtype.itemsize
+        return {"sequences": self.n_rows, "tokens": self.n_tokens, "bytes": size}
+
+
+def open_cache(path: str | Path) -> CacheBase[Any]:
+    """Open a cache of vectors or of token states.
+
+    Raises:
+        CacheError: no cache is there, or it is damaged.
+    """
+    if kind_of(Path(path)) is TOKEN_STATES:
+        return TokenStates.open(path)
+    return VectorCache.open(path)

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 
 from tcf.common.errors import CacheError
 from tcf.common.files import publishing_file
-from tcf.data.array_file import ArrayFile
 from tcf.data.cache.cache_base import Rows
 from tcf.data.cache.cache_files import Vectors
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
+from tcf.data.npy_files import ArrayFile
 
 __all__ = ["export"]
 

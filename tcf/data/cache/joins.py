@@ -11,9 +11,9 @@ import numpy as np
 from tcf.common.errors import CacheError
 from tcf.common.files import is_published, publishing, staging_place, writing
 from tcf.common.manifest import digest, seal
-from tcf.data.array_file import ArrayFile
 from tcf.data.cache.cache_files import JOIN
 from tcf.data.keys import Keys
+from tcf.data.npy_files import ArrayFile
 
 __all__ = ["Identified", "JoinWriter", "join_path", "write_join"]
 

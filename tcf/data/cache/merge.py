@@ -14,7 +14,7 @@ from tcf.common.manifest import Manifest, differences, read_manifest
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import CacheBase
 from tcf.data.cache.cache_files import JOIN, load_keys, published, read_shard_manifest
-from tcf.data.cache.cache_kinds import open_cache
+from tcf.data.cache.caches import open_cache
 from tcf.data.cache.verify import verify_join, verify_shard
 from tcf.data.cache.writer import computed_with, publish_shard, shard_path
 from tcf.data.key_set import KeySet

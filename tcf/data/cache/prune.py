@@ -12,7 +12,7 @@ from tcf.common.files import MANIFEST, publishing
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import CacheBase, Rows
 from tcf.data.cache.cache_files import read_shard_manifest
-from tcf.data.cache.cache_kinds import open_cache
+from tcf.data.cache.caches import open_cache
 from tcf.data.cache.joins import write_join
 from tcf.data.cache.verify import verify_shard
 from tcf.data.cache.writer import computed_with, publish_shard, shard_path

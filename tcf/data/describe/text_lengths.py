@@ -1,17 +1,55 @@
-"""How long a dataset's texts are: a count for each length, in words here and in tokens where a tokenizer is at hand."""
+"""How long a dataset's texts are: a count for each length, in words here and in tokens where a tokenizer is at hand.
+
+Words are those of texts as people compare them, without a language model: folded to one form, and divided.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from tcf.data.describe.words import word_lengths
 from tcf.data.item_table import ItemTable
 
-__all__ = ["TEXTS_AT_ONCE", "TextLengths", "lengths_in_words", "tally"]
+__all__ = ["TEXTS_AT_ONCE", "TextLengths", "folded", "lengths_in_words", "tally", "word_counts", "word_lengths"]
+
+# Scripts that are written without spaces: each of their characters counts as a word.
+_UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
+
+_NOT_OF_WORDS = r"[^\p{L}\p{M}\p{N}_]+"
 
 TEXTS_AT_ONCE = 16_384
+
+
+def folded(texts: "pa.LargeStringArray") -> "pa.LargeStringArray":
+    """Texts without differences of case, and with a single space for every run of white space, (n,)."""
+    return pa.array([" ".join(text.casefold().split()) for text in texts.to_pylist()], pa.large_string())
+
+
+def word_lengths(texts: "pa.LargeStringArray") -> npt.NDArray[np.int64]:
+    """Words of every text, (n,).
+
+    A word is a run of letters, digits and underscores; in scripts written without spaces it is a character.
+    """
+    spaced = _spaced(texts)
+    lengths = np.asarray(pc.list_value_length(pc.split_pattern(spaced, " ")), np.int64)
+    # A text without words is divided into one empty one.
+    return np.where(np.asarray(pc.equal(spaced, "")), 0, lengths)
+
+
+def word_counts(texts: "pa.LargeStringArray") -> "tuple[pa.LargeStringArray, npt.NDArray[np.int64]]":
+    """The distinct words of some texts, (n_words,), and how often each occurs in them, (n_words,)."""
+    words = pc.list_flatten(pc.split_pattern(_spaced(texts), " "))
+    counted = pc.value_counts(words.filter(pc.not_equal(words, "")))
+    return counted.field("values").cast(pa.large_string()), np.asarray(counted.field("counts"), np.int64)
+
+
+def _spaced(texts: "pa.LargeStringArray") -> "pa.LargeStringArray":
+    """The words of every text with one space between them."""
+    apart = pc.replace_substring_regex(texts, _UNSPACED, r" \1 ")
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(apart, _NOT_OF_WORDS, " "))
 
 
 @dataclass(frozen=True)
@@ -28,7 +66,7 @@ class TextLengths:
 
 
 def lengths_in_words(items: ItemTable) -> TextLengths:
-    """The lengths of all texts in words, as `tcf.data.describe.words` divides them.
+    """The lengths of all texts in words, as `tcf.data.describe.text_lengths` divides them.
 
     Raises:
         DataError: the item table is damaged.

@@ -21,14 +21,45 @@ import pyarrow.compute as pc
 from tcf.common.errors import DataError
 from tcf.common.threads import side_by_side
 from tcf.data.events.checked_items import Items
-from tcf.data.events.event_log_lines import LineNumbers
 from tcf.data.events.id_encoder import Coder, Encoded
 from tcf.data.events.sort_events import order_by_user
 from tcf.data.histories import taken
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.table import Unit
 
-__all__ = ["EventLog", "Grouped"]
+__all__ = ["EventLog", "Grouped", "LineNumbers"]
+
+Lines = npt.NDArray[np.int64]
+
+
+class LineNumbers:
+    """Line numbers of events, added a block at a time."""
+
+    def __init__(self) -> None:
+        self._starts = [0]
+        self._blocks: list[Lines | int] = []
+
+    def add(self, lines: Lines) -> None:
+        """Take the lines of the next events, (n,), rising."""
+        if len(lines) == 0:
+            return
+        without_gaps = int(lines[-1]) - int(lines[0]) == len(lines) - 1
+        self._blocks.append(int(lines[0]) if without_gaps else lines)
+        self._starts.append(self._starts[-1] + len(lines))
+
+    def at(self, events: Lines) -> Lines:
+        """The lines of the events with these numbers, from 0, rising; (n,)."""
+        bounds = np.searchsorted(events, self._starts)
+        parts = [
+            self._within(block, events[bounds[at] : bounds[at + 1]] - self._starts[at])
+            for at, block in enumerate(self._blocks)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
+    @staticmethod
+    def _within(block: Lines | int, events: Lines) -> Lines:
+        lines: Lines = events + block if isinstance(block, int) else block[events]
+        return lines
 
 
 @dataclass(frozen=True)

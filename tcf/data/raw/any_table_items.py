@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tcf.data.events.checked_items import Pairs, empty
-from tcf.data.events.event_log_lines import LineNumbers
+from tcf.data.events.event_log import LineNumbers
 from tcf.data.events.id_encoder import Coder
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.table import Unit

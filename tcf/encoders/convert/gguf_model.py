@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tcf.common.dtypes import dtype_name
+from tcf.common.devices import dtype_name
 from tcf.common.errors import ModelError
 from tcf.common.progress import Progress
 from tcf.encoders.convert.gguf_tokenizer import load_gguf_tokenizer
-from tcf.encoders.failures import failures, quiet, reason
-from tcf.encoders.loader_lock import LOADER_LOCK
+from tcf.encoders.failures import LOADER_LOCK, failures, quiet, reason
 
 if TYPE_CHECKING:
     from gguf import GGUFReader

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from tcf.encoders.apart import cannot_take_apart
+from tcf.encoders.failures import cannot_take_apart
 from tcf.encoders.split.output_shapes import OutputShapes
 
 __all__ = ["Call", "Made", "Script", "finish", "record", "run_block"]

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from tcf.encoders.apart import cannot_take_apart
-from tcf.encoders.failures import failures, reason
+from tcf.encoders.failures import cannot_take_apart, failures, reason
 
 __all__ = ["OutputShapes"]
 

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from tcf.common.errors import ModelError
-from tcf.encoders.empty import bare_model, build_buffers, storage_of
-from tcf.encoders.failures import failures, reason
+from tcf.encoders.failures import LOADER_LOCK, failures, reason
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.loader_lock import LOADER_LOCK
+from tcf.encoders.loading import bare_model, build_buffers, storage_of
 from tcf.encoders.split.stored_tensors import StoredTensor
 
 if TYPE_CHECKING:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from tcf.encoders.apart import cannot_take_apart
-from tcf.encoders.blocks import LAST
-from tcf.encoders.empty import empty_model
+from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused
 from tcf.encoders.encoder import check_layers, layer_width
+from tcf.encoders.failures import cannot_take_apart
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.loading import POOLER, body_of, check_report
+from tcf.encoders.loading import POOLER, body_of, check_report, empty_model
 from tcf.encoders.split.place_weights import Placed, place_weights
 from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
-from tcf.encoders.unused import cut_blocks, leave_out_unused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -1,6 +1,6 @@
 """Which schedule serves, and the plan that comes of it: a pure function of model, catalogue, machine and settings."""
 
-from tcf.common.dtypes import dtype_name
+from tcf.common.devices import dtype_name
 from tcf.common.errors import ConfigError
 from tcf.common.units import as_bytes
 from tcf.extract.plan.estimates import Draft, dispatch, pipeline, resident, shortfall

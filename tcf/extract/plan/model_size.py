@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from tcf.encoders.blocks import LAST
-from tcf.encoders.empty import empty_model
+from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused
 from tcf.encoders.encoder import layer_width
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.unused import cut_blocks, leave_out_unused
+from tcf.encoders.loading import empty_model
 from tcf.extract.plan.checkpoint_size import checkpoint_bytes, largest_file, stored_type
 
 if TYPE_CHECKING:

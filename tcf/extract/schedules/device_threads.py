@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
-from tcf.common.channel import Closed
+from tcf.common.threads import Closed
 from tcf.extract.micro_batches import MicroBatch
 from tcf.extract.schedules.engine import Advance
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tcf.common.channel import Channel
+from tcf.common.threads import Channel
 from tcf.encoders.blocks import LAST
 from tcf.encoders.encoder import Encoder
 from tcf.encoders.split.course import Course

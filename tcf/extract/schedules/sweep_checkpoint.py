@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tcf.common.dtypes import dtype_name
+from tcf.common.devices import dtype_name
 from tcf.common.errors import CacheError, TcfError
 from tcf.common.files import publishing, remove_leftovers
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tcf.common.channel import Channel, Closed
+from tcf.common.threads import Channel, Closed
 from tcf.encoders.split.read_pool import ReadPool
 from tcf.encoders.split.skeleton import Weight
 from tcf.encoders.split.weight_buffers import PartBuffer, TypedBuffer, is_as_stored, part_nbytes

@@ -6,8 +6,7 @@ from torch import nn
 from tcf.common.errors import ConfigError
 from tcf.config.train import TrainConfig
 from tcf.train.model.dssm import MeanOfHistory, UserIds
-from tcf.train.model.item_tower import DTL
-from tcf.train.model.items import DeepItems, IdItems, ItemTower, SummedItems, TextItems
+from tcf.train.model.item_tower import DTL, DeepItems, IdItems, ItemTower, SummedItems, TextItems
 from tcf.train.model.recommender import Backbone, Recommender
 from tcf.train.model.sasrec import SASRec
 from tcf.train.vectors.item_vectors import ItemVectors

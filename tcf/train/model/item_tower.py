@@ -1,12 +1,23 @@
-"""The dimension transformation layer: from an encoder's vector to the width of the model (study, section on models).
+"""Items as a model sees them: text vectors through a DTL (TCF), a learned embedding an id (IDCF), or the sum of both.
 
-Shapes: U items, V width of a cached vector, D width of the model.
+The dimension transformation layer (DTL) leads from an encoder's vector to the width of the model (study, section on
+models).
+
+Shapes: N items, R distinct ones (items of equal text are one, where text is all that tells items apart), U items asked
+for, V width of a cached vector, D width of the model.
 """
 
+from typing import Protocol
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["DTL"]
+from tcf.train.vectors.item_vectors import ItemVectors
+
+__all__ = ["DTL", "DeepItems", "IdItems", "ItemTower", "SummedItems", "TextItems"]
+
+_ROWS_AT_ONCE = 16384
 
 
 class DTL(nn.Module):
@@ -40,3 +51,135 @@ class DTL(nn.Module):
                 states = F.dropout(states, self.dropout, self.training)
             states = F.gelu(layer(states))
         return states
+
+
+class ItemTower(Protocol):
+    """Gives item vectors of the model's width."""
+
+    def __call__(self, items_U: Tensor, read_UV: Tensor | None = None) -> Tensor:
+        """The vectors of some items.
+
+        Args:
+            items_U: item indices, int64.
+            read_UV: their cached vectors, where these were read ahead.
+
+        Returns:
+            (U, D) float32.
+        """
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """The vectors of all distinct items, (R, D), and the place of each item among them, (N,)."""
+
+    def all_item_vectors(self) -> Tensor:
+        """The vector of every item, (N, D); items that are alike have equal bits."""
+
+
+class TextItems(nn.Module):
+    """Items by their texts: a cached vector each, transformed by a DTL that is learned.
+
+    Args:
+        vectors: the cached vectors; they are no parameters and are not saved.
+        dtl: from their width to the model's.
+    """
+
+    def __init__(self, vectors: ItemVectors, dtl: DTL) -> None:
+        super().__init__()
+        self.vectors = vectors
+        self.dtl = dtl
+
+    def forward(self, items_U: Tensor, read_UV: Tensor | None = None) -> Tensor:
+        """See `ItemTower`."""
+        vectors_UD: Tensor = self.dtl(self.vectors.of(items_U) if read_UV is None else read_UV)
+        return vectors_UD
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """See `ItemTower`."""
+        return torch.cat([self.dtl(chunk) for chunk in self.vectors.chunks()]), self.vectors.rows_N
+
+    def all_item_vectors(self) -> Tensor:
+        """See `ItemTower`."""
+        return _spread(*self.distinct())
+
+
+class IdItems(nn.Module):
+    """Items by their ids: a learned embedding each.
+
+    Args:
+        n_items: N.
+        width: D.
+    """
+
+    def __init__(self, n_items: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_items, width)
+
+    def forward(self, items_U: Tensor, read_UV: Tensor | None = None) -> Tensor:
+        """See `ItemTower`."""
+        vectors_UD: Tensor = self.embedding(items_U)
+        return vectors_UD
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """See `ItemTower`; no item is like another."""
+        return self.embedding.weight, _each(self.embedding.weight)
+
+    def all_item_vectors(self) -> Tensor:
+        """See `ItemTower`."""
+        return self.embedding.weight
+
+
+class SummedItems(nn.Module):
+    """Items by text and id: the sum of two towers' vectors."""
+
+    def __init__(self, text: TextItems, ids: IdItems) -> None:
+        super().__init__()
+        self.text, self.ids = text, ids
+
+    def forward(self, items_U: Tensor, read_UV: Tensor | None = None) -> Tensor:
+        """See `ItemTower`."""
+        summed_UD: Tensor = self.text(items_U, read_UV) + self.ids(items_U)
+        return summed_UD
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """See `ItemTower`; no item is like another."""
+        vectors_ND = self.all_item_vectors()
+        return vectors_ND, _each(vectors_ND)
+
+    def all_item_vectors(self) -> Tensor:
+        """See `ItemTower`."""
+        return self.text.all_item_vectors() + self.ids.all_item_vectors()
+
+
+class DeepItems(nn.Module):
+    """More layers above a tower (study, DSSM's item tower).
+
+    Args:
+        tower: gives vectors of the model's width.
+        layers: that many times a linear map and GELU.
+    """
+
+    def __init__(self, tower: TextItems | IdItems | SummedItems, layers: DTL) -> None:
+        super().__init__()
+        self.tower, self.layers = tower, layers
+
+    def forward(self, items_U: Tensor, read_UV: Tensor | None = None) -> Tensor:
+        """See `ItemTower`."""
+        vectors_UD: Tensor = self.layers(self.tower(items_U, read_UV))
+        return vectors_UD
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """See `ItemTower`."""
+        below_RD, rows_N = self.tower.distinct()
+        return torch.cat([self.layers(part) for part in torch.split(below_RD, _ROWS_AT_ONCE)]), rows_N
+
+    def all_item_vectors(self) -> Tensor:
+        """See `ItemTower`."""
+        return _spread(*self.distinct())
+
+
+def _spread(vectors_RD: Tensor, rows_N: Tensor) -> Tensor:
+    """The vector of every item: copies, because a product may round equal rows in unequal ways."""
+    return vectors_RD[rows_N]
+
+
+def _each(vectors_ND: Tensor) -> Tensor:
+    return torch.arange(len(vectors_ND), device=vectors_ND.device)

@@ -17,7 +17,7 @@ from tcf.data.dataset import Histories
 from tcf.data.split import latest
 from tcf.train.batch.batch import Batch
 from tcf.train.batch.packed_layout import Layout, to_device
-from tcf.train.model.items import ItemTower
+from tcf.train.model.item_tower import ItemTower
 
 __all__ = ["Backbone", "Recommender"]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from tcf.common.errors import RunError
 from tcf.train.loss_meter import Meter
 from tcf.train.run.epoch_log import Epoch
-from tcf.train.run.tensor_file import digest_of, optimizer_tensors, write_tensors
+from tcf.train.run.tensor_files import digest_of, optimizer_tensors, write_tensors
 from tcf.train.trainer import Trainer
 
 __all__ = ["Standing", "read_state", "write_state"]

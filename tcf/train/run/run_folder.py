@@ -21,8 +21,7 @@ from tcf.common.files import check_destination, is_published, publish_file, writ
 from tcf.common.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.config.fields import read_toml, write_toml
 from tcf.train.run.file_names import CLAIM, CONFIG, EPOCHS, EVENTS, INPUTS, MODEL, OPTIMIZER, RUN, STATE
-from tcf.train.run.tensor_file import optimizer_tensors, write_tensors
-from tcf.train.run.tensor_files import read_best, write_best
+from tcf.train.run.tensor_files import optimizer_tensors, read_best, write_best, write_tensors
 from tcf.train.vectors.projection import Projection, named_tensors, projections_from
 
 __all__ = ["CONFIG", "MODEL", "RUN", "RunFolder"]

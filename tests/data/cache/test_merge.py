@@ -22,8 +22,8 @@ from small_models import save_dataset
 from tcf.common.errors import CacheError, RunError
 from tcf.common.files import is_published
 from tcf.data import VectorCache
+from tcf.data.cache.caches import TokenStates
 from tcf.data.cache.merge import Merged, merge
-from tcf.data.cache.token_states import TokenStates
 
 MERGE = """
 from pathlib import Path

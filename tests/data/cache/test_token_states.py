@@ -23,8 +23,7 @@ from tcf.common.errors import CacheError
 from tcf.common.manifest import read_manifest
 from tcf.data import VectorCache
 from tcf.data.cache.cache_files import TOKEN_STATES
-from tcf.data.cache.cache_kinds import open_cache
-from tcf.data.cache.token_states import TokenStates, write_token_shard
+from tcf.data.cache.caches import TokenStates, open_cache, write_token_shard
 from tcf.data.cache.writer import check_cache, create_cache
 
 

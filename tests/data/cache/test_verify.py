@@ -12,7 +12,7 @@ from small_models import edit_json, save_dataset
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
 from tcf.data import VectorCache
-from tcf.data.cache.cache_kinds import open_cache
+from tcf.data.cache.caches import open_cache
 from tcf.data.cache.shard_claims import claim
 from tcf.data.cache.writer import shard_path, write_shard
 

@@ -16,11 +16,9 @@ from tcf.common.errors import CacheError, ConfigError, DataError
 from tcf.config.extract import PrepareConfig
 from tcf.data.cache.writer import write_shard
 from tcf.data.dataset import Dataset
-from tcf.data.describe import key_counts
 from tcf.data.describe import overlap as overlap_module
 from tcf.data.describe import vector_overlap as vector_overlap_module
-from tcf.data.describe.key_counts import KeyCounts
-from tcf.data.describe.overlap import overlap
+from tcf.data.describe.overlap import KeyCounts, overlap
 from tcf.data.describe.vector_overlap import vector_overlap
 from tcf.data.prepare import prepare
 
@@ -104,7 +102,7 @@ def test_a_dataset_beside_itself_and_beside_one_without_words(a: Dataset, tmp_pa
 
 @pytest.mark.parametrize("waiting", [1, 7, 10_000])
 def test_counting_of_keys(waiting: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_counts, "_WAITING", waiting)
+    monkeypatch.setattr(overlap_module, "_WAITING", waiting)
     draw = np.random.default_rng(3)
     counted, expected = KeyCounts(), dict[tuple[int, ...], int]()
     assert [len(column) for column in counted.table] == [0, 0]

@@ -21,10 +21,8 @@ from tcf.cli import app
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.extract import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
-from tcf.data.describe.histogram import bars, rank_curve
-from tcf.data.describe.plots import FILES, draw_plots
-from tcf.data.describe.text_lengths import TextLengths, lengths_in_words, tally
-from tcf.data.describe.words import folded, word_counts, word_lengths
+from tcf.data.describe.plots import FILES, bars, draw_plots, rank_curve
+from tcf.data.describe.text_lengths import TextLengths, folded, lengths_in_words, tally, word_counts, word_lengths
 from tcf.data.item_table import ItemTable
 from tcf.data.prepare import prepare
 from tcf.encoders.token_lengths import lengths_in_tokens

@@ -13,8 +13,7 @@ from tcf.common.errors import DataError
 from tcf.data.events import sort_events
 from tcf.data.events.checked_items import Items
 from tcf.data.events.drop_repeats import without_repeats
-from tcf.data.events.event_log import EventLog, Grouped
-from tcf.data.events.event_log_lines import LineNumbers
+from tcf.data.events.event_log import EventLog, Grouped, LineNumbers
 from tcf.data.events.sort_events import order_by_user, stable_order
 from tcf.data.events.timestamps import TimeReader
 from tcf.data.tables.bad_rows import BadRows

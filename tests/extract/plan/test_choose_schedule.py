@@ -11,8 +11,7 @@ import pytest
 from small_plans import CPU_RATES, GIB, KEYS, MIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
 from tcf.common.errors import ConfigError
 from tcf.extract.plan.measured_rates import Rates
-from tcf.extract.plan.plan import places_in_words
-from tcf.extract.plan.plan_text import plan_text
+from tcf.extract.plan.plan import places_in_words, plan_text
 from tcf.extract.plan.workload import Workload, expected_workload
 
 BLOCK_13B = 12 * 5120**2 + 13 * 5120

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tcf.common.channel import Channel, Closed
 from tcf.common.errors import RunError
+from tcf.common.threads import Channel, Closed
 from tcf.extract.micro_batches import micro_batches
 from tcf.extract.schedules.device_threads import Meeting, Pace, together
 

@@ -9,8 +9,7 @@ from small_losses import CPU, SEQUENCES, Floats, batch_of, check, log_sum, some,
 from tcf.common.errors import DataError
 from tcf.config.train import TrainConfig
 from tcf.train.batch.rows import PairRows, UserRows
-from tcf.train.loss.in_batch import InBatchSoftmax
-from tcf.train.loss.losses import Loss, build_loss
+from tcf.train.loss.losses import InBatchSoftmax, Loss, build_loss
 
 DATA = training(SEQUENCES, 9)  # item 8 occurs in no sequence
 LOG_P = np.log(np.maximum(DATA.counts, 1e-9) / DATA.counts.sum())

@@ -12,9 +12,8 @@ from small_losses import CPU, SEQUENCES, Floats, batch_of, check, some, training
 from tcf.config.train import TrainConfig
 from tcf.train.batch.rows import PairRows, Rows, UserRows
 from tcf.train.loss import logistic_kernel
-from tcf.train.loss.binary import BinaryCrossEntropy
 from tcf.train.loss.logistic_kernel import logistic_loss
-from tcf.train.loss.losses import build_loss
+from tcf.train.loss.losses import BinaryCrossEntropy, build_loss
 
 DATA = training(SEQUENCES, 9)
 

@@ -8,8 +8,7 @@ import torch
 
 from small_losses import CPU, SEQUENCES, Floats, batch_of, check, log_sum, some, training
 from tcf.train.batch.rows import PairRows, Rows, UserRows
-from tcf.train.loss.full import FullSoftmax
-from tcf.train.loss.sampled import SampledSoftmax
+from tcf.train.loss.losses import FullSoftmax, SampledSoftmax
 
 DATA = training(SEQUENCES, 10)  # items 8 and 9 occur in no sequence
 TARGETS = [item for sequence in SEQUENCES for item in sequence[1:]]

@@ -10,7 +10,7 @@ from tcf.common.errors import ConfigError
 from tcf.config.train import TrainConfig
 from tcf.train.model.build import build_model
 from tcf.train.model.dssm import MeanOfHistory, UserIds
-from tcf.train.model.items import DeepItems, IdItems, SummedItems, TextItems
+from tcf.train.model.item_tower import DeepItems, IdItems, SummedItems, TextItems
 from tcf.train.model.sasrec import SASRec
 from tcf.train.vectors.cache_rows import ItemSources
 from tcf.train.vectors.item_vectors import ItemVectors, load_item_vectors

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from small_runs import make_cache, make_dataset
-from tcf.train.model import items as items_module
-from tcf.train.model.item_tower import DTL
-from tcf.train.model.items import DeepItems, IdItems, SummedItems, TextItems
+from tcf.train.model import item_tower as items_module
+from tcf.train.model.item_tower import DTL, DeepItems, IdItems, SummedItems, TextItems
 from tcf.train.vectors.cache_rows import ItemSources
 from tcf.train.vectors.item_vectors import ItemVectors, load_item_vectors
 

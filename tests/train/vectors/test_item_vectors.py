@@ -15,8 +15,7 @@ from tcf.config.train import TrainConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 from tcf.train.inputs import Inputs
-from tcf.train.model.item_tower import DTL
-from tcf.train.model.items import TextItems
+from tcf.train.model.item_tower import DTL, TextItems
 from tcf.train.stage import train
 from tcf.train.vectors import cache_rows as sources_module
 from tcf.train.vectors import item_vectors as vectors_module

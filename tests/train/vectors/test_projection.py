@@ -11,7 +11,7 @@ import torch
 from small_runs import make_cache, make_dataset
 from tcf.common.errors import CacheError, ConfigError, RunError
 from tcf.config.train import TrainConfig
-from tcf.train.run.tensor_file import write_tensors
+from tcf.train.run.tensor_files import write_tensors
 from tcf.train.vectors import cache_rows as sources_module
 from tcf.train.vectors.cache_rows import ItemSources
 from tcf.train.vectors.fit_projection import Statistics, fit_projections, principal_axes, statistics_of

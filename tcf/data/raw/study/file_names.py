@@ -15,20 +15,31 @@ from pathlib import Path
 
 from tcf.common.errors import DataError
 
-__all__ = ["STUDY_ITEMS", "RawFiles", "find_files", "tcf_files"]
+__all__ = ["STUDY_ITEMS", "RawFiles", "find_files", "is_item_column", "is_time_column", "is_user_column", "tcf_files"]
 
 STUDY_ITEMS = ("items.tsv", "news.tsv", "videos.tsv")
 """Item files of the study's folders."""
 
-
 _SEQUENCES, _PAIRS = "behaviors.tsv", "NAME_pair.csv"
+
 _SEQUENCES_LIKE = re.compile(r"(.*_)?behaviou?rs?\.tsv|.+_users\.tsv", re.IGNORECASE)
+
 _PAIRS_LIKE = re.compile(r"(.*_)?pairs?\.csv", re.IGNORECASE)
+
 _ITEMS_LIKE = re.compile(r".*(item|news|video|title|text).*\.(tsv|csv)", re.IGNORECASE)
+
 _EXPECTED = (
     f"expected {_SEQUENCES} and exactly one of {', '.join(STUDY_ITEMS)} (or one of each named alike: "
     f"NAME_behaviour.tsv, NAME_users.tsv or {_PAIRS}; a .tsv or .csv with item, news, video, title or text in its name)"
 )
+
+_USER = re.compile(r"#?(user|uid|userid|users|customer|customerid|reviewerid|session|sessionid)")
+
+_ITEM = re.compile(
+    r"#?(id|iid|nid|vid|mid|pid|asin|((item|news|video|movie|product|article|book|game|track|song)s?(id)?))"
+)
+
+_TIME = re.compile(r"(time(stamp)?|date(time)?|ts|unixtime)")
 
 
 @dataclass(frozen=True)
@@ -89,3 +100,22 @@ def _only(names: list[str], folder: Path, remedy: str) -> str:
 def _listing(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "an empty folder"
+
+
+def is_user_column(name: str) -> bool:
+    """Whether a column of this name holds user ids."""
+    return _USER.fullmatch(_plain(name)) is not None
+
+
+def is_item_column(name: str) -> bool:
+    """Whether a column of this name holds item ids."""
+    return _ITEM.fullmatch(_plain(name)) is not None
+
+
+def is_time_column(name: str) -> bool:
+    """Whether a column of this name holds times."""
+    return _TIME.fullmatch(_plain(name)) is not None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()

@@ -21,8 +21,7 @@ import pyarrow as pa
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.events.checked_items import Items, Pairs, check_items
 from tcf.data.raw.ratings import whole_table
-from tcf.data.raw.study.file_names import STUDY_ITEMS
-from tcf.data.raw.study.raw_tcf_headers import is_item_column
+from tcf.data.raw.study.file_names import STUDY_ITEMS, is_item_column
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.open_table import open_table
 from tcf.data.tables.records import TextForm
