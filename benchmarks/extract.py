@@ -42,8 +42,9 @@ from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import load_tokenizer, tokenize
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.tokenize import tokenize
 from tcf.extract.fill_caches import fill
 from tcf.extract.outputs import plan_outputs
 from tcf.extract.resolved_settings import resolve

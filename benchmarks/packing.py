@@ -19,7 +19,7 @@ from geometries import GEOMETRIES, save_model
 from torch import Tensor
 
 from tcf.encoders.encoder import Encoder, load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.speed_up import make_fast
 
 _TEXTS, _TOKENS = 170, 12

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tcf.config.extract import ExtractConfig
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.folder.opt_sizes import opt_size
 from tcf.extract.plan.machine import Machine, Memory
 from tcf.extract.plan.measured_rates import Rates

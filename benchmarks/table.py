@@ -19,7 +19,7 @@ import numpy as np
 from groups import as_size, control_group
 from processes import drop_from_cache, expect, mib, table, watch
 
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.cache.joins import write_join
 from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.dataset import Dataset

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tcf.assets.store import home
+from tcf.common.files import home
 
 if TYPE_CHECKING:
     from small_trainings import Train

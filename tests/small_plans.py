@@ -9,7 +9,7 @@ import torch
 
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.encoder import resolve_dtype
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.folder.opt_sizes import opt_size
 from tcf.extract.plan.choose_schedule import make_plan
 from tcf.extract.plan.machine import Machine, Memory

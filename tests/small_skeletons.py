@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tcf.encoders.encoder import load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.split.skeleton import Skeleton, Weight, open_skeleton
 from tcf.encoders.split.weight_buffers import PartBuffer, ReadPool, TypedBuffer, attach, part_nbytes
 

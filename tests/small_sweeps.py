@@ -13,8 +13,9 @@ from torch import Tensor
 from small_families import FAMILIES, own_model
 from small_models import TITLES, made_up_texts
 from tcf.config.extract import ExtractConfig
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import TokenSequences, load_tokenizer, tokenize
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.tokenize import TokenSequences, tokenize
 from tcf.extract.micro_batches import micro_batches
 from tcf.extract.plan.plan import Plan
 from tcf.extract.resolved_settings import Settings

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 import tcf
 from tcf.cli import app
-from tcf.config.extract import ExtractConfig, PrepareConfig
+from tcf.config.extract import ExtractConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import open_dataset
 

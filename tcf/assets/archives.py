@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from tcf.assets.wheel import SourceError
+from tcf.assets.source import SourceError
 
 __all__ = ["check_gzip", "unpack", "unpack_named"]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tcf.assets.partial_download import Partial, Served
-from tcf.assets.wheel import SourceError
+from tcf.assets.source import SourceError
 from tcf.common.progress import Progress
 
 __all__ = ["Patience", "download", "download_text"]

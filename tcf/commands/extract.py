@@ -1,4 +1,4 @@
-"""The command that says what an extraction will take, and stops."""
+"""The commands that plan an extraction, run it, and convert raw weights for it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ from tcf.config.extract import ExtractConfig
 if TYPE_CHECKING:
     from tcf.extract.plan.plan import Plan
 
-__all__ = ["plan_command"]
+__all__ = ["convert_command", "extract_command", "plan_command"]
 
 
 @configured(ExtractConfig)
@@ -64,3 +64,70 @@ def _plan(
             raise ConfigError(
                 "expected either --data, or --items and with it, if wanted, --tokens-per-text; see `tcf plan --help`"
             )
+
+
+DataOption = Annotated[Path, typer.Option("--data", help="Dataset directory, made by `tcf data prepare`.")]
+
+
+@configured(ExtractConfig)
+def extract_command(
+    data: DataOption,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="Named model (minilm, opt-125m, ...), hub id, folder, or text file of word vectors."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Vector cache to make or to append to; the folder of several with --layers.")
+    ],
+    config: ExtractConfig,
+) -> None:
+    """Read every item text of a dataset with a language model, and cache the vectors."""
+    from tcf.common.manifest import read_manifest
+    from tcf.data.dataset import DATASET
+    from tcf.encoders.folder.local_model import local_model
+    from tcf.launch.extract_on_devices import extract_on_devices
+
+    read_manifest(data, DATASET)  # before a model of gigabytes is fetched
+    print(extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config).summary())
+
+
+def convert_command(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A .gguf file, or raw weights of OPT: a folder with metaseq's *-model_part-N.pt, with a NumPy file "
+            "for each tensor, or with pytorch_model*.bin; or a .pt file. With --verify alone: a folder made before."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Model folder to make, in Hugging Face layout.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", help="Folder with OPT's tokenizer, if it is not beside raw weights.")
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Check every byte and number of the folder made, and print one text's vector."),
+    ] = False,
+) -> None:
+    """Turn a model's raw weights into a folder that `tcf extract --model` reads."""
+    from tcf.encoders.convert.convert import convert
+
+    if out is not None:
+        done = convert(source, out, tokenizer=tokenizer)
+        print(f"{done.folder}: {done.parameters} parameters, {done.dtype}{'' if done.made else ', there already'}")
+    elif not verify or tokenizer is not None:
+        raise ConfigError("--out: expected the model folder to make, found nothing; or pass --verify alone")
+    if verify:
+        _verify(source if out is None else out)
+
+
+def _verify(folder: Path) -> None:
+    from tcf.encoders.convert.verify import verify_converted
+    from tcf.launch.sample_vector import SAMPLE, sample_vector
+
+    found = verify_converted(folder)
+    print(f"{found.files} files as written, {found.tensors} tensors, {found.numbers} finite numbers")
+    vector = sample_vector(folder)
+    shown = " ".join(f"{number:.4f}" for number in vector[:6])
+    print(f"{SAMPLE!r}: {len(vector)} numbers, {shown} ...")

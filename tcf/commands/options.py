@@ -30,7 +30,7 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
     on the command line override it, and the word `none` takes back a number that is not given by default.
 
     Args:
-        kind: one of the dataclasses of `tcf.config.extract`.
+        kind: one of the settings classes of `tcf.config`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""The command that lists runs."""
+"""The commands that train a recommender, search for its settings, and list runs."""
 
 import os
 from collections.abc import Sequence
@@ -12,8 +12,13 @@ from tcf.common.errors import ConfigError
 
 if TYPE_CHECKING:
     from tcf.train.run.list_runs import ListedRun
+import sys
 
-__all__ = ["runs_command", "search_command"]
+from tcf.commands.cache import CachesData
+from tcf.commands.options import as_lines, configured, inputs_of
+from tcf.config.train import TrainConfig
+
+__all__ = ["runs_command", "search_command", "train_command"]
 
 _GAP = "  "
 
@@ -103,3 +108,58 @@ def search_command(
     from tcf.launch.search.search_file import read_search
 
     print(run_search(read_search(file)).summary())
+
+
+@configured(TrainConfig)
+def train_command(
+    out: Annotated[Path, typer.Option("--out", help="Run directory to make.")],
+    config: TrainConfig,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="Settings, dataset and caches as in this file: a run's config.toml, or a search's best.toml. Options "
+            "given here override it; the word none unsets a number, as in --whiten none.",
+        ),
+    ] = None,
+    data: CachesData = None,
+    cache: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--cache",
+            help="Vector cache, made by `tcf extract`; repeat for several, whose vectors stand side by side. Not "
+            "needed for --items id.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print parameters, memory and steps, and stop; nothing is written.")
+    ] = False,
+) -> None:
+    """Train a recommender on cached vectors (TCF) or on learned ids (IDCF)."""
+    from tcf.launch.train_on_devices import train_on_devices
+
+    in_file = (None, []) if file is None else inputs_of(file)
+    caches = cache or in_file[1]
+    dataset = _dataset(data or in_file[0], caches)
+    if config.items == "id" and caches:
+        print(f"{caches[0]}: --items id needs no cache; its vectors are not read", file=sys.stderr)
+        caches = []
+    if dry_run:
+        from tcf.train.estimate import estimate
+
+        print(as_lines(estimate(data=dataset, caches=caches, config=config).for_people()))
+        return
+    run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
+    if run is not None:
+        print(as_lines({"run": str(run.path), **run.facts}))
+
+
+def _dataset(data: Path | None, caches: list[Path]) -> Path:
+    """The dataset named, or the only one that the first cache knows."""
+    if data is not None:
+        return data
+    if not caches:
+        raise ConfigError("expected --data, found neither it nor a --cache that knows a dataset")
+    from tcf.data.cache.caches import VectorCache
+
+    return VectorCache.open(caches[0]).only_dataset()

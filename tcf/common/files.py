@@ -20,6 +20,7 @@ from tcf.common.errors import RunError
 __all__ = [
     "MANIFEST",
     "check_destination",
+    "home",
     "is_alive",
     "is_published",
     "publish_file",
@@ -233,3 +234,8 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def home() -> Path:
+    """The folder that keeps what was fetched: `TCF_HOME`, or `~/.cache/tcf`."""
+    return Path(os.environ.get("TCF_HOME") or "~/.cache/tcf").expanduser().absolute()

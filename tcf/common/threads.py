@@ -13,7 +13,6 @@ from typing import Generic, Self, TypeVar
 __all__ = ["Behind", "Channel", "Closed", "ahead", "side_by_side"]
 
 _T = TypeVar("_T")
-
 _U = TypeVar("_U")
 
 

@@ -1,1 +1,4 @@
-"""Settings: a frozen dataclass per stage."""
+"""One frozen dataclass a stage: its settings, their defaults and their help texts.
+
+The command line takes its options from the same dataclasses (`tcf.commands.options`), so a setting is described once.
+"""

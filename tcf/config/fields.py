@@ -70,7 +70,7 @@ def from_mapping(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:
     """Build a stage's settings from a mapping, refusing unknown keys and wrong types.
 
     Args:
-        kind: one of the dataclasses of `tcf.config.extract`.
+        kind: one of the settings classes of `tcf.config`.
         values: settings by field name; fields left out take their defaults.
         where: file and table, for messages.
 
@@ -88,7 +88,7 @@ def from_value(kind: type[Any], key: str, value: Any, where: str) -> Any:
     """One setting of a stage as the type that it has there; its range is not looked at.
 
     Args:
-        kind: one of the dataclasses of `tcf.config.extract`.
+        kind: one of the settings classes of `tcf.config`.
         key: the setting's name.
         value: as TOML has it.
         where: file and table, for messages.

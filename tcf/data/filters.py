@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.ragged import offsets_from
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.histories import Histories, occurrences, taken
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.split import Split, by_time, held_out, leave_one_out, per_user

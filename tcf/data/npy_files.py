@@ -23,7 +23,6 @@ __all__ = ["ArrayFile", "load_array", "map_array", "request_rows"]
 
 # What NumPy raises on damaged headers and short files.
 _UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError)
-
 _PAGE = mmap.PAGESIZE
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 from tcf.common.errors import DataError
 from tcf.common.files import is_published
 from tcf.common.manifest import differences, read_manifest, sha256_file
-from tcf.config.extract import PrepareConfig
 from tcf.config.fields import to_mapping
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
 from tcf.data.filters import select
 from tcf.data.raw.formats import RawFormat, check_options, files_of, read_raw, template_of

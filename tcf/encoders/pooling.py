@@ -1,13 +1,22 @@
-"""Token states to one vector a text, for texts of equal length.
+"""How an encoder's token states become one vector a text: which way its folder asks for, and doing it.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from tcf.encoders.folder.model_folder import Pooling
+from tcf.encoders.folder.load_tokenizer import begins_with_class_token
+from tcf.encoders.folder.model_config import is_bidirectional
+from tcf.encoders.folder.model_folder import Family, Pooling
+from tcf.encoders.folder.weight_files import read_json
 
-__all__ = ["pool"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+__all__ = ["pool", "pooling_of"]
 
 
 def pool(states_BTD: Tensor, pooling: Pooling) -> Tensor:
@@ -27,3 +36,31 @@ def pool(states_BTD: Tensor, pooling: Pooling) -> Tensor:
             return states_BTD[:, 0].float()
         case "last":
             return states_BTD[:, -1].float()
+
+
+def pooling_of(path: Path, config: "PreTrainedConfig", family: Family, *, trust_remote_code: bool) -> Pooling | None:
+    """How to pool: as a sentence encoder's folder says, the class token of BERT and its like, else the mean."""
+    file = path / "1_Pooling" / "config.json"
+    if file.is_file():
+        return _sentence_pooling(read_json(file))
+    match family:
+        case "bert" | "roberta":
+            return "first"
+        case "other" if is_bidirectional(config) and begins_with_class_token(path, trust_remote_code=trust_remote_code):
+            return "first"
+        case _:
+            return "mean"
+
+
+def _sentence_pooling(settings: dict[str, Any]) -> Pooling | None:
+    """How a sentence encoder was trained to pool: one name, or one flag of several that is on."""
+    flags = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value]
+    match settings.get("pooling_mode", flags):
+        case "mean" | ["pooling_mode_mean_tokens"]:
+            return "mean"
+        case "cls" | ["pooling_mode_cls_token"]:
+            return "first"
+        case "lasttoken" | ["pooling_mode_lasttoken"]:
+            return "last"
+        case _:
+            return None

@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from tcf.data.describe.text_lengths import TEXTS_AT_ONCE, TextLengths, tally
 from tcf.data.item_table import ItemTable
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import TextTokenizer, load_tokenizer
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.tokenize import TextTokenizer
 
 __all__ = ["lengths_in_tokens"]
 

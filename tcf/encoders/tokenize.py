@@ -13,14 +13,12 @@ from tokenizers import Tokenizer
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.manifest import digest
 from tcf.common.ragged import offsets_from, spans
-from tcf.encoders.folder.load_tokenizer import read_tokenizer
 from tcf.encoders.folder.model_folder import ModelFolder
 
-__all__ = ["TextTokenizer", "TokenSequences", "check_max_tokens", "load_tokenizer", "tokenize"]
+__all__ = ["TextTokenizer", "TokenSequences", "check_max_tokens", "tokenize"]
 
 _CHUNK = 16_384
 _PROBE = "a 1."  # a text that every tokenizer makes some token of
-
 Tokens = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]
 
@@ -88,29 +86,6 @@ class TextTokenizer:
     def digest(self) -> str:
         """Digest of all that decides which token ids a text becomes, however the tokenizer was saved."""
         return digest(self.backend.to_str())
-
-
-def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> TextTokenizer:
-    """Load a model folder's tokenizer.
-
-    Args:
-        folder: the model folder.
-        trust_remote_code: run code of the folder if its tokenizer is made of such.
-
-    Raises:
-        ModelError: the folder has none, or for OPT one that does not put `</s>` first.
-    """
-    if folder.family == "words":
-        from tcf.encoders.word_vectors.word_encoder import word_tokenizer
-
-        return word_tokenizer(folder)
-    backend: Tokenizer = read_tokenizer(folder.path, trust_remote_code=trust_remote_code).backend_tokenizer
-    if folder.family == "opt" and backend.encode("").ids != [folder.bos_token_id]:
-        raise ModelError(
-            f"{folder.path}: OPT reads token {folder.bos_token_id} first, but this tokenizer does not add it; "
-            'set "add_bos_token": true in tokenizer_config.json'
-        )
-    return TextTokenizer(backend, folder)
 
 
 def check_max_tokens(folder: ModelFolder, max_tokens: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import spans
-from tcf.config.extract import Baseline
+from tcf.config.evaluate import Baseline
 from tcf.data.histories import Histories, latest
 from tcf.data.split import Queries, Split, training_counts, training_histories
 from tcf.ranking.catalogue import Rows

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tcf.common.errors import DataError, RunError
 from tcf.common.files import is_published, publish_file, publishing, refuse_occupied
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal
-from tcf.config.extract import EvaluateConfig
+from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import to_mapping
 from tcf.data.dataset import Dataset
 from tcf.data.split import Part, Queries, held_out
@@ -25,9 +25,7 @@ from tcf.ranking.scorers import Scorer
 __all__ = ["EVALUATION", "Evaluation", "comparison", "evaluate", "found_alike", "open_evaluation", "questions"]
 
 _KEYS = ("hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split")  # a manifest sorts them
-
 _TYPES = (float, float, float, int, int, str, str)
-
 EVALUATION = Format(
     name="tcf-evaluation",
     version=1,
@@ -35,7 +33,6 @@ EVALUATION = Format(
     made_by="tcf evaluate",
     required={f"facts.{key}": kind for key, kind in zip(_KEYS, _TYPES, strict=True)},
 )
-
 _COLUMNS = ("hr@10", "ndcg@10", "mrr")
 
 

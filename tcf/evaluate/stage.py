@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.common.devices import resolve_device
-from tcf.config.extract import Baseline, EvaluateConfig
+from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.baselines import baseline
 from tcf.evaluate.evaluation import Evaluation, evaluate, found_alike, questions

@@ -15,8 +15,11 @@ from tcf.data.cache.writer import check_cache
 from tcf.data.dataset import open_dataset
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
-from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder, weights_digest
-from tcf.encoders.tokenize import TextTokenizer, load_tokenizer
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.folder.weight_files import weights_digest
+from tcf.encoders.tokenize import TextTokenizer
 from tcf.extract.outputs import Output, plan_outputs
 from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.planned import Loading, Planned, plain

@@ -16,8 +16,10 @@ from typing import Any, TypeVar, get_args
 
 from tcf.assets.resolve import fetch_dataset
 from tcf.common.errors import ConfigError
-from tcf.config.extract import Baseline, EvaluateConfig, ExtractConfig, PrepareConfig
+from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, read_toml
+from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.data.prepare import RawFormat, prepare
 from tcf.encoders.folder.local_model import local_model

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 
-from tcf.train.batch.batch import Batch
+from tcf.train.batch.batch import Batch, share
 from tcf.train.model.recommender import Recommender
-from tcf.train.parallel import Forward, Task, share
+from tcf.train.parallel import Forward, Task
 
 __all__ = ["Together", "joined"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tcf.train.batch.batch import Batch
 from tcf.train.model.recommender import Recommender
 
-__all__ = ["Alone", "Forward", "Group", "Parallel", "Task", "share"]
+__all__ = ["Alone", "Forward", "Group", "Parallel", "Task"]
 
 Forward = Callable[[Batch, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -101,15 +101,3 @@ class Alone:
     def total(self, loss: Tensor) -> Tensor:
         """The loss itself."""
         return loss.detach()
-
-
-def share(count: int, part: tuple[int, int]) -> slice:
-    """The items of the i-th of n processes: equal shares in order, the last ones shorter or empty.
-
-    Args:
-        count: items to share.
-        part: i and n.
-    """
-    index, parts = part
-    size = -(-count // parts)
-    return slice(min(index * size, count), min((index + 1) * size, count))

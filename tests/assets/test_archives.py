@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tcf.assets.archives import check_gzip, unpack, unpack_named
-from tcf.assets.wheel import SourceError
+from tcf.assets.source import SourceError
 
 
 def zip_of(path: Path, members: dict[str, bytes]) -> Path:

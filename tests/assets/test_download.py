@@ -12,7 +12,7 @@ import pytest
 from small_sites import DATE, Site, serving
 from tcf.assets.download import Patience, download, download_text
 from tcf.assets.partial_download import Partial, Served, held
-from tcf.assets.wheel import SourceError
+from tcf.assets.source import SourceError
 
 CONTENT = bytes(range(256)) * 4000
 OTHER = CONTENT[::-1] + b"more"

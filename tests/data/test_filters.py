@@ -8,7 +8,7 @@ import pytest
 
 from small_logs import Events, asked, histories_left, log_of, trained_on
 from tcf.common.errors import ConfigError, DataError
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.filters import Selected, select
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.time_split import Periods

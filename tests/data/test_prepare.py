@@ -10,7 +10,7 @@ import pytest
 from small_raw import folder_of, histories_of, texts_of
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.manifest import read_manifest, verify_files
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import DATASET
 from tcf.data.prepare import prepare
 from tcf.data.raw.formats import read_raw

@@ -12,7 +12,7 @@ from small_logs import recbole_folder
 from small_raw import folder_of
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.files import MANIFEST
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.data.describe.summary import describe, render
 from tcf.data.prepare import prepare

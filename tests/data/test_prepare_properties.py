@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from small_raw import folder_of, histories_of, texts_of
 from tcf.common.errors import ConfigError, DataError
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.data.prepare import prepare
 from tcf.data.split import training_histories

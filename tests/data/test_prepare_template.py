@@ -8,8 +8,8 @@ import pytest
 from small_raw import HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.manifest import read_manifest
-from tcf.config.extract import PrepareConfig
 from tcf.config.fields import from_mapping, to_mapping
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import DATASET
 from tcf.data.prepare import prepare
 from tcf.data.raw.recbole import read_recbole

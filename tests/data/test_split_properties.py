@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_logs import Events, asked, histories_left, log_of, recbole_folder, trained_on
 from small_raw import histories_of, texts_of
 from tcf.common.errors import ConfigError, DataError
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset
 from tcf.data.filters import Selected, select
 from tcf.data.prepare import prepare

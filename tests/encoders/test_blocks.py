@@ -13,7 +13,7 @@ from small_models import save_opt
 from tcf.common.errors import ConfigError, ModelError
 from tcf.encoders.blocks import find_blocks, states_between
 from tcf.encoders.encoder import TransformersEncoder, check_layers, layer_width, load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 
 CPU = torch.device("cpu")
 TOKENS_BT = torch.tensor([[2, 7, 9, 11], [2, 8, 5, 6]])

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from small_models import edit_json, save_bert
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import load_tokenizer
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
 
 CPU = torch.device("cpu")
 CODE = """

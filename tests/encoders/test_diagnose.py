@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
-from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.extract.non_finite import first_bad_layer
 
 CPU = torch.device("cpu")

@@ -13,8 +13,10 @@ from torch import Tensor
 from small_families import ENCODERS, FAMILIES, hidden_states, own_model
 from small_models import TITLES, made_up_texts, token_ids
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder, weight_files
-from tcf.encoders.tokenize import load_tokenizer, tokenize
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.folder.weight_files import weight_files
+from tcf.encoders.tokenize import tokenize
 
 CPU = torch.device("cpu")
 Folders = Callable[[str], Path]

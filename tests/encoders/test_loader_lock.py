@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from small_models import save_opt
 from tcf.encoders.encoder import load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.loading import bare_model
 from tcf.encoders.split.skeleton import open_skeleton
 

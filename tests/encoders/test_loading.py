@@ -16,7 +16,8 @@ from small_families import FAMILIES, store_weights, stored_weights
 from small_models import edit_json, save_opt
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder, weight_files
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.folder.weight_files import weight_files
 
 CPU = torch.device("cpu")
 Folders = Callable[[str], Path]

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from small_families import FAMILIES
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.onednn_packing import pack, unpack
 
 CPU = torch.device("cpu")

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
-from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.speed_up import make_fast
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tcf.config.extract import Baseline
+from tcf.config.evaluate import Baseline
 from tcf.data.dataset import Histories
 from tcf.data.split import Queries, held_out, leave_one_out
 from tcf.evaluate.baselines import CoOccurrence, Popularity, Random, baseline

@@ -12,7 +12,8 @@ from small_evaluations import CPU, SMALL, TEXTS
 from small_logs import recbole_folder
 from small_runs import csr, make_dataset
 from tcf.common.errors import DataError
-from tcf.config.extract import EvaluateConfig, PrepareConfig
+from tcf.config.evaluate import EvaluateConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Dataset
 from tcf.data.prepare import prepare

@@ -6,7 +6,7 @@ import pytest
 from small_evaluations import CPU, TEXTS, VECTORS
 from small_runs import make_cache, make_dataset, walks
 from tcf.common.errors import CacheError, ConfigError, DataError, RunError
-from tcf.config.extract import EvaluateConfig
+from tcf.config.evaluate import EvaluateConfig
 from tcf.evaluate.stage import evaluate_run
 
 

@@ -9,7 +9,7 @@ import pytest
 from small_evaluations import CPU, SMALL, TEXTS, VECTORS, Split
 from small_runs import csr, make_cache, make_dataset, walks
 from tcf.common.errors import RunError
-from tcf.config.extract import Baseline, EvaluateConfig
+from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.evaluate import stage

@@ -13,7 +13,7 @@ import pytest
 from small_runs import make_dataset
 from tcf.common.errors import RunError
 from tcf.common.manifest import read_manifest, verify_files
-from tcf.config.extract import EvaluateConfig
+from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, found_alike, open_evaluation
 from tcf.ranking.catalogue import Rows

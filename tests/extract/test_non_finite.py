@@ -18,7 +18,8 @@ from tcf.common.errors import ModelError
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.caches import TokenStates
 from tcf.data.item_table import ItemTable
-from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.non_finite import fault
 from tcf.extract.outputs import Output

@@ -12,8 +12,9 @@ from small_models import save_dataset, token_ids
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys, sequence_keys
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import TextTokenizer, TokenSequences, load_tokenizer
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.tokenize import TextTokenizer, TokenSequences
 from tcf.extract import shards as module
 from tcf.extract.shards import Shard, Tally, cut_shards, read_texts
 

@@ -7,9 +7,12 @@ import pytest
 
 import tcf
 from small_pipelines import FILE, change
-from tcf.assets.resolve import DATASET_NAMES, MODEL_NAMES
+from tcf.assets.models import MODEL_NAMES
+from tcf.assets.resolve import DATASET_NAMES
 from tcf.common.errors import ConfigError
-from tcf.config.extract import EvaluateConfig, ExtractConfig, PrepareConfig
+from tcf.config.evaluate import EvaluateConfig
+from tcf.config.extract import ExtractConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.launch.pipeline import PipelineConfig, read_pipeline
 

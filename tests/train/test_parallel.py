@@ -16,11 +16,12 @@ from small_groups import in_group
 from small_runs import make_cache, make_dataset, walks
 from tcf.config.train import TrainConfig
 from tcf.train.assemble import assemble, training_data
+from tcf.train.batch.batch import share
 from tcf.train.distributed import Together
 from tcf.train.follow import follow
 from tcf.train.inputs import Inputs
 from tcf.train.loss_meter import Meter
-from tcf.train.parallel import Alone, Parallel, Task, share
+from tcf.train.parallel import Alone, Parallel, Task
 from tcf.train.trainer import Trainer
 
 # Sixty users and 324 pairs: the last batch of 59 users, or of 17 pairs, is one row, so a process has none.

@@ -25,13 +25,9 @@ from tcf.data.npy_files import map_array
 __all__ = ["KeyCounts", "overlap"]
 
 _WAITING = 2**20  # keys that may wait to be counted, at least
-
 Counts = npt.NDArray[np.int64]
-
 _ITEMS_AT_ONCE = 16_384
-
 _EVENTS_AT_ONCE = 2**22
-
 Measure = Literal["ids", "texts", "folded_texts"]
 
 

@@ -21,13 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "Bars", "RankCurve", "bars", "check_can_plot", "draw_plots", "rank_curve"]
 
 _MOST_BARS = 60
-
 Counts = npt.NDArray[np.int64]
-
 FILES = ("history_lengths.png", "item_popularity.png", "text_lengths.png")
-
 _INCHES = (6.4, 4.0)
-
 _DOTS = 150  # an inch
 
 

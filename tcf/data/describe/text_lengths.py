@@ -17,9 +17,7 @@ __all__ = ["TEXTS_AT_ONCE", "TextLengths", "folded", "lengths_in_words", "tally"
 
 # Scripts that are written without spaces: each of their characters counts as a word.
 _UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
-
 _NOT_OF_WORDS = r"[^\p{L}\p{M}\p{N}_]+"
-
 TEXTS_AT_ONCE = 16_384
 
 

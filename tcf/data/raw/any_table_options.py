@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from tcf.common.errors import ConfigError
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 
 __all__ = ["Drop", "TableOptions", "parse_drop", "table_options"]
 

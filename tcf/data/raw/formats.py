@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.raw.amazon import amazon_files, read_amazon
 from tcf.data.raw.any_table import read_table, table_files
 from tcf.data.raw.any_table_options import table_options

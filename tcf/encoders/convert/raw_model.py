@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 
-from tcf.assets.store import home
 from tcf.common.claim_file import beating, is_own, take
 from tcf.common.errors import RunError
-from tcf.common.files import publish_file, writing
+from tcf.common.files import home, publish_file, writing
 from tcf.common.manifest import digest
 from tcf.encoders.convert.file_ranges import Pieces
 from tcf.encoders.convert.opt_geometry import check_tensors, settings_of
@@ -29,8 +28,8 @@ from tcf.encoders.convert.raw_parts import read_parts
 from tcf.encoders.convert.recognise import Layout
 from tcf.encoders.convert.write_shards import SHARD, Shard, check_space, in_shards, write_shards
 from tcf.encoders.folder.checksums import remembered_checksums
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import load_tokenizer
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
 
 __all__ = ["RawModel", "check_room", "open_raw", "raw_digests", "working", "write_raw_model"]
 

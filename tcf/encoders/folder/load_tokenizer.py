@@ -1,4 +1,4 @@
-"""Reading the tokenizer of a model folder."""
+"""Reads the tokenizer of a model folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +8,12 @@ from tcf.encoders.failures import failures, quiet, reason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer
 
-__all__ = ["begins_with_class_token", "read_tokenizer"]
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.tokenize import TextTokenizer
+
+__all__ = ["begins_with_class_token", "load_tokenizer", "read_tokenizer"]
 
 # The files that a vocabulary is read from; without one, transformers makes a tokenizer that knows no word.
 _VOCABULARIES = (
@@ -65,3 +69,26 @@ def begins_with_class_token(path: Path, *, trust_remote_code: bool) -> bool:
     tokenizer = read_tokenizer(path, trust_remote_code=trust_remote_code)
     first = tokenizer.backend_tokenizer.encode("").ids[:1]
     return first == [tokenizer.cls_token_id]
+
+
+def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> TextTokenizer:
+    """Load a model folder's tokenizer.
+
+    Args:
+        folder: the model folder.
+        trust_remote_code: run code of the folder if its tokenizer is made of such.
+
+    Raises:
+        ModelError: the folder has none, or for OPT one that does not put `</s>` first.
+    """
+    if folder.family == "words":
+        from tcf.encoders.word_vectors.word_encoder import word_tokenizer
+
+        return word_tokenizer(folder)
+    backend: Tokenizer = read_tokenizer(folder.path, trust_remote_code=trust_remote_code).backend_tokenizer
+    if folder.family == "opt" and backend.encode("").ids != [folder.bos_token_id]:
+        raise ModelError(
+            f"{folder.path}: OPT reads token {folder.bos_token_id} first, but this tokenizer does not add it; "
+            'set "add_bos_token": true in tokenizer_config.json'
+        )
+    return TextTokenizer(backend, folder)

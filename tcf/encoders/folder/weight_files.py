@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tcf.assets.store import home
 from tcf.common.errors import ModelError
+from tcf.common.files import home
 from tcf.common.manifest import digest
 from tcf.encoders.folder.checksums import remembered_checksums
 

@@ -9,11 +9,8 @@ from tcf.common.units import as_bytes, as_count, as_seconds
 __all__ = ["Plan", "Schedule", "StatesPlace", "places_in_words", "plan_text"]
 
 Schedule = Literal["resident", "pipeline", "sweep", "dispatch"]
-
 StatesPlace = Literal["device", "memory", "disk"]
-
 _STATES = {"device": "on the device", "memory": "in RAM", "disk": "on disk"}
-
 _DOES = {
     "resident": "the whole model on each device",
     "pipeline": "layer ranges laid over the devices",

@@ -10,16 +10,18 @@ from pathlib import Path
 import torch
 
 from tcf.assets.resolve import find_model
-from tcf.assets.store import home
 from tcf.common.devices import resolve_devices
 from tcf.common.errors import ModelError
+from tcf.common.files import home
 from tcf.config.extract import ExtractConfig
 from tcf.data.item_table import ItemTable
 from tcf.encoders.encoder import check_layers, resolve_dtype
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.local_model import local_model
-from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.folder.opt_sizes import OptSize, opt_size
-from tcf.encoders.tokenize import TextTokenizer, check_max_tokens, load_tokenizer
+from tcf.encoders.tokenize import TextTokenizer, check_max_tokens
 from tcf.extract.plan.choose_schedule import make_plan
 from tcf.extract.plan.machine import Machine, read_machine
 from tcf.extract.plan.measured_rates import Rates, measure_rates

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from tcf.assets.store import home
 from tcf.common.errors import ConfigError, ModelError
+from tcf.common.files import home
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.encoder import Encoder, load_encoder
 from tcf.encoders.folder.model_folder import ModelFolder

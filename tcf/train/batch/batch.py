@@ -16,7 +16,7 @@ from tcf.train.batch.candidates import Drawn
 from tcf.train.batch.packed_layout import Layout, to_device
 from tcf.train.batch.rows import Chosen
 
-__all__ = ["Batch", "row_order"]
+__all__ = ["Batch", "row_order", "share"]
 
 Places = npt.NDArray[np.int64]
 
@@ -163,3 +163,15 @@ def _masked(
     owners = owners_S[masked_S]
     grid_BK[owners, np.arange(len(owners)) - offsets_from(lengths_B)[owners]] = places_S[masked_S]
     return grid_BK
+
+
+def share(count: int, part: tuple[int, int]) -> slice:
+    """The items of the i-th of n processes: equal shares in order, the last ones shorter or empty.
+
+    Args:
+        count: items to share.
+        part: i and n.
+    """
+    index, parts = part
+    size = -(-count // parts)
+    return slice(min(index * size, count), min((index + 1) * size, count))

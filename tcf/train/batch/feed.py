@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from tcf.common.threads import ahead
-from tcf.train.batch.batch import Batch, row_order
+from tcf.train.batch.batch import Batch, row_order, share
 from tcf.train.batch.candidates import Candidates
 from tcf.train.batch.rows import Rows
-from tcf.train.parallel import share
 from tcf.train.vectors.item_vectors import ItemVectors
 
 __all__ = ["Fed", "Feed"]

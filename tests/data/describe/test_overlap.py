@@ -13,7 +13,7 @@ from small_caches import join, new_cache, sequences_of
 from small_raw import folder_of
 from tcf.cli import app
 from tcf.common.errors import CacheError, ConfigError, DataError
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.cache.writer import write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.describe import overlap as overlap_module

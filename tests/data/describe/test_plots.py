@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from small_raw import folder_of
 from tcf.cli import app
 from tcf.common.errors import ConfigError, RunError
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.data.describe.plots import FILES, bars, draw_plots, rank_curve
 from tcf.data.describe.text_lengths import TextLengths, folded, lengths_in_words, tally, word_counts, word_lengths

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tcf.common.errors import DataError
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset
 from tcf.data.describe.summary import describe, render
 from tcf.data.prepare import prepare

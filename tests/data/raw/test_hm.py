@@ -11,7 +11,7 @@ import pytest
 
 from small_raw import histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.prepare import prepare
 from tcf.data.raw.hm import hm_files, read_hm
 from tcf.data.raw.raw_log import RawLog

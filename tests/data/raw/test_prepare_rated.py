@@ -12,7 +12,7 @@ import pytest
 from small_raw import histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.manifest import read_manifest, sha256_file
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import DATASET
 from tcf.data.prepare import prepare
 

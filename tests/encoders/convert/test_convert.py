@@ -19,8 +19,9 @@ from tcf.common.manifest import read_manifest, sha256_file, verify_files
 from tcf.encoders.convert.convert import CONVERTED, convert
 from tcf.encoders.convert.gguf_model import smallest_type
 from tcf.encoders.encoder import load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import load_tokenizer, tokenize
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.tokenize import tokenize
 
 CPU = torch.device("cpu")
 TEXTS = (*TITLES, "Mario Kart  64 ½", "1998's 2000 in 3-in-1\n64")

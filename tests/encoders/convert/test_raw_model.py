@@ -28,8 +28,9 @@ from tcf.encoders.convert import file_ranges, raw_model, write_shards
 from tcf.encoders.convert.convert import CONVERTED, Converted, convert
 from tcf.encoders.convert.file_ranges import StoredTensor
 from tcf.encoders.encoder import load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import load_tokenizer, tokenize
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.tokenize import tokenize
 
 TOKENS = torch.arange(3, 33)
 

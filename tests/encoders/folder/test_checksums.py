@@ -16,7 +16,7 @@ from small_models import save_opt
 from tcf.common.errors import ModelError
 from tcf.encoders.folder import checksums as module
 from tcf.encoders.folder.checksums import remembered_checksums
-from tcf.encoders.folder.model_folder import weight_files, weights_digest
+from tcf.encoders.folder.weight_files import weight_files, weights_digest
 
 OLD = 1_000_000_000  # seconds since 1970
 

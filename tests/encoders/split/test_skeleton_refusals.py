@@ -19,7 +19,7 @@ from small_families import FAMILIES, store_weights, stored_weights
 from small_models import draw_weights, edit_json
 from small_skeletons import assert_equal, filled
 from tcf.common.errors import ConfigError, ModelError
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.loading import load_model, storage_of
 from tcf.encoders.split.place_weights import Placed, Placeholder
 from tcf.encoders.split.skeleton import empty_model, open_skeleton

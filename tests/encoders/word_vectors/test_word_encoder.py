@@ -9,9 +9,12 @@ import torch
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.manifest import sha256_file
 from tcf.encoders.encoder import check_layers, load_encoder, resolve_dtype
-from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder, weights_digest
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.folder.weight_files import weights_digest
 from tcf.encoders.pooling import pool
-from tcf.encoders.tokenize import load_tokenizer, tokenize
+from tcf.encoders.tokenize import tokenize
 from tcf.encoders.word_vectors.word_encoder import WordEncoder
 
 CPU = torch.device("cpu")

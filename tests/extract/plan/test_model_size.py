@@ -10,7 +10,7 @@ from small_models import save_opt
 from small_plans import opt_config
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.folder.opt_sizes import OPT_SIZES, opt_size
 from tcf.extract.plan.model_size import Geometry, read_geometry
 

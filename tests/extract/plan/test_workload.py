@@ -10,8 +10,9 @@ from tcf.common.errors import ConfigError
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import sequence_keys
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import TextTokenizer, load_tokenizer, tokenize
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.tokenize import TextTokenizer, tokenize
 from tcf.extract.plan import workload as module
 from tcf.extract.plan.workload import workload
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tcf.encoders.folder.model_folder import ModelFolder, open_model_folder
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.extract.schedules import micro_batch_trial
 from tcf.extract.schedules.micro_batch_trial import best_micro_batch, remembered_micro_batch
 

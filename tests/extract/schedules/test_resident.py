@@ -11,8 +11,9 @@ import torch
 from small_models import TITLES, made_up_texts, save_bert, save_opt, vectors_one_by_one
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import Encoder, load_encoder
-from tcf.encoders.folder.model_folder import open_model_folder
-from tcf.encoders.tokenize import TokenSequences, load_tokenizer, tokenize
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.tokenize import TokenSequences, tokenize
 from tcf.extract.schedules.engine import Advance
 from tcf.extract.schedules.resident import ResidentEngine
 from tcf.extract.sinks import Sink, TokenSink, VectorSink

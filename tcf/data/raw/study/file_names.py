@@ -21,24 +21,17 @@ STUDY_ITEMS = ("items.tsv", "news.tsv", "videos.tsv")
 """Item files of the study's folders."""
 
 _SEQUENCES, _PAIRS = "behaviors.tsv", "NAME_pair.csv"
-
 _SEQUENCES_LIKE = re.compile(r"(.*_)?behaviou?rs?\.tsv|.+_users\.tsv", re.IGNORECASE)
-
 _PAIRS_LIKE = re.compile(r"(.*_)?pairs?\.csv", re.IGNORECASE)
-
 _ITEMS_LIKE = re.compile(r".*(item|news|video|title|text).*\.(tsv|csv)", re.IGNORECASE)
-
 _EXPECTED = (
     f"expected {_SEQUENCES} and exactly one of {', '.join(STUDY_ITEMS)} (or one of each named alike: "
     f"NAME_behaviour.tsv, NAME_users.tsv or {_PAIRS}; a .tsv or .csv with item, news, video, title or text in its name)"
 )
-
 _USER = re.compile(r"#?(user|uid|userid|users|customer|customerid|reviewerid|session|sessionid)")
-
 _ITEM = re.compile(
     r"#?(id|iid|nid|vid|mid|pid|asin|((item|news|video|movie|product|article|book|game|track|song)s?(id)?))"
 )
-
 _TIME = re.compile(r"(time(stamp)?|date(time)?|ts|unixtime)")
 
 

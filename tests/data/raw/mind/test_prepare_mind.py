@@ -9,7 +9,7 @@ from small_raw import histories_of, texts_of, write_files
 from tcf.cli import app
 from tcf.common.errors import DataError
 from tcf.common.manifest import read_manifest
-from tcf.config.extract import PrepareConfig
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import DATASET, open_dataset
 from tcf.data.prepare import prepare
 

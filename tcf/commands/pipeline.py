@@ -1,0 +1,17 @@
+"""The command that runs all stages of a configuration file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["pipeline_command"]
+
+
+def pipeline_command(
+    file: Annotated[Path, typer.Argument(help="Configuration file, such as examples/quickstart.toml.")],
+) -> None:
+    """Run all stages of a configuration file that have not been run yet, and compare the results."""
+    from tcf.launch.pipeline import read_pipeline, run_pipeline
+
+    print(run_pipeline(read_pipeline(file)))

@@ -1,0 +1,101 @@
+"""Opens a model folder: what its configuration says of the model, checked."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tcf.common.errors import ModelError
+from tcf.common.manifest import digest, sha256_file
+from tcf.encoders.folder.model_config import may_run_code, read_configuration, starts_positions_after_padding
+from tcf.encoders.folder.model_folder import OPT_BOS, Family, ModelFolder
+from tcf.encoders.folder.weight_files import read_json, shown
+from tcf.encoders.pooling import pooling_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+__all__ = ["open_model_folder"]
+
+
+def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFolder:
+    """Read a model folder's configuration.
+
+    Args:
+        path: the folder, or a file of word vectors.
+        trust_remote_code: run code of the folder where transformers has none for this model.
+
+    Raises:
+        ModelError: there is no readable `config.json`, the model is not one that reads texts, a number is none, or code
+            of the folder would have to be run without being trusted.
+    """
+    if path.is_file():
+        from tcf.encoders.word_vectors.word_encoder import open_word_vectors
+
+        return open_word_vectors(path)
+    file = path / "config.json"
+    settings = read_json(file)
+    config = read_configuration(path, settings, trust_remote_code=trust_remote_code)
+    family = _family(settings.get("model_type"))
+    if family == "opt":
+        _whole({"bos_token_id": OPT_BOS, **settings}.get("bos_token_id"), "bos_token_id", 0, file)
+    vocabulary = getattr(config, "vocab_size", None)
+    if family != "other" or vocabulary is not None:
+        vocabulary = _whole(vocabulary, "vocab_size", 1, file)
+    return ModelFolder(
+        path=path,
+        settings=settings,
+        family=family,
+        width=_whole(getattr(config, "hidden_size", None), "hidden_size", 1, file),
+        max_positions=_max_positions(config, family, file),
+        n_blocks=_n_blocks(config, family, file),
+        pooling=pooling_of(path, config, family, trust_remote_code=trust_remote_code),
+        vocabulary=vocabulary,
+        code=_code(path, settings, trust_remote_code=trust_remote_code),
+    )
+
+
+def _family(model_type: Any) -> Family:
+    match model_type:
+        case "opt" | "gpt2" | "gpt_neox" | "llama" | "qwen2" | "mistral" | "bert" | "roberta" | "t5":
+            family: Family = model_type
+            return family
+        case _:
+            return "other"
+
+
+def _max_positions(config: "PreTrainedConfig", family: Family, file: Path) -> int | None:
+    """Longest sequence; models with relative positions alone have none, whatever their configuration says."""
+    value = getattr(config, "max_position_embeddings", None)
+    match family:
+        case "t5":
+            return None
+        case "other" if value is None or value == -1:
+            return None
+        case _:
+            positions = _whole(value, "max_position_embeddings", 1, file)
+    if not starts_positions_after_padding(config):
+        return positions
+    padding = 1 if config.pad_token_id is None else config.pad_token_id
+    return positions - padding - 1
+
+
+def _n_blocks(config: "PreTrainedConfig", family: Family, file: Path) -> int:
+    value = getattr(config, "num_hidden_layers", None)
+    if family == "other" and value is None:
+        return 0
+    return _whole(value, "num_hidden_layers", 1, file)
+
+
+def _code(path: Path, settings: dict[str, Any], *, trust_remote_code: bool) -> str:
+    """Digest of the folder's Python files where they are run."""
+    if not may_run_code(path, settings, trust_remote_code=trust_remote_code):
+        return ""
+    return digest([[str(file.relative_to(path)), sha256_file(file)] for file in sorted(path.rglob("*.py"))])
+
+
+def _whole(value: Any, key: str, least: int, file: Path) -> int:
+    if type(value) is not int or value < least:
+        raise ModelError(
+            f"{file}: expected an entry '{key}', a whole number from {least}, found {shown(value)}; "
+            "fetch the model anew"
+        )
+    return value
