@@ -41,7 +41,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 def test_the_others_get_what_was_found_out(
     work: Work, tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tcf.extract.schedules.load_engine.remembered_micro_batch", lambda *arguments, **named: 640)
+    monkeypatch.setattr("tcf.extract.schedules.load_engine.calibrated_micro_batch", lambda *arguments, **named: 640)
     asked = ExtractConfig(
         layers=(1,), prefix="a: ", devices="cpu,cpu,cpu", max_memory="cpu=20GiB", parquet=True, shard_rows=30
     )

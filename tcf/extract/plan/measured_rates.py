@@ -1,6 +1,6 @@
-"""How fast this machine multiplies matrices, reads its storage and copies to its device: short trials, remembered.
+"""How fast this machine multiplies matrices, reads its storage and copies to its device, by short calibration runs.
 
-Legend: M tokens, K inputs, N outputs.
+Shapes: M tokens, K inputs, N outputs.
 """
 
 import os
@@ -20,16 +20,16 @@ from torch import nn
 from tcf.common.files import this_machine
 from tcf.common.manifest import library_versions
 from tcf.encoders.onednn_packing import pack
-from tcf.extract.plan.remembered_trials import device_name, remembered_number
+from tcf.extract.plan.calibration_memo import device_name, remembered_number
 
 __all__ = ["Rates", "measure_rates", "measure_storage"]
 
 _CALLS = 3  # of each size; the quickest counts
 _SECONDS = 0.3  # a call, about
-# Of a trial with weights as they come. A CPU lays them out anew for every product, which the texts of one length of a
+# Of a run with weights as they come. A CPU lays them out anew for every product, which the texts of one length of a
 # small catalogue have to pay for.
 _FEW = 256
-_TEXT_TOKENS = 14  # of a block's trial; a title has about as many
+_TEXT_TOKENS = 14  # of a block's run; a title has about as many
 _READ = 512 * 2**20  # bytes of storage
 _WRITTEN = _READ // 4  # of a file that is made to be read; a smaller one would be all delay
 _CHUNK = 16 * 2**20
@@ -71,14 +71,14 @@ class Rates:
 def measure_rates(
     products: Products, dtype: torch.dtype, device: torch.device, checkpoint: Path | None, folder: Path
 ) -> Rates:
-    """Rates for a model on a device, from this machine's earlier trials where there are any.
+    """Rates for a model on a device, from this machine's earlier calibration runs where there are any.
 
     Args:
         products: inputs and outputs of each matrix of a block; none for a model without any.
         dtype: type to compute in.
         device: one of those to compute on.
         checkpoint: a file of the weights; None where there is none yet.
-        folder: where trials are remembered.
+        folder: where calibration runs are remembered.
     """
     about = {
         "dtype": str(dtype),
@@ -117,7 +117,7 @@ def _capped(products: Products, device: torch.device) -> list[tuple[int, int]]:
 
 
 def _block_width(products: Products, device: torch.device) -> int:
-    """Of the block that is tried. On a GPU a narrow one would leave much of it waiting."""
+    """Of the block that is timed. On a GPU a narrow one would leave much of it waiting."""
     width = max((min(shape) for shape in products), default=1024)
     return min(4096, max(1024, width // 128 * 128)) if device.type == "cuda" else 1024
 

@@ -19,9 +19,9 @@ from tcf.encoders.split.skeleton import Skeleton, open_skeleton
 from tcf.encoders.split.weight_buffers import attach, move_buffers
 from tcf.extract.plan.plan import Plan
 from tcf.extract.resolved_settings import Settings
+from tcf.extract.schedules.calibrate_micro_batch import calibrated_micro_batch
 from tcf.extract.schedules.engine import Engine, is_out_of_memory
 from tcf.extract.schedules.lane import Lane
-from tcf.extract.schedules.micro_batch_trial import remembered_micro_batch
 from tcf.extract.schedules.pipeline import PipelineEngine, Stage
 from tcf.extract.schedules.resident import ResidentEngine
 from tcf.extract.schedules.sweep import SweepEngine
@@ -89,14 +89,14 @@ def load_resident(
         layers: whose states are wanted.
         config: settings as asked for.
         settings: what depends on the model and this machine.
-        tokens_per_batch: how much it reads at once; found by a trial if not given.
+        tokens_per_batch: how much it reads at once; found by a calibration run if not given.
 
     Raises:
         ModelError: it cannot be loaded.
     """
     encoder = _whole(folder, layers, config, settings, None)
     make_fast(encoder, compile=config.compile)
-    tokens = tokens_per_batch or remembered_micro_batch(
+    tokens = tokens_per_batch or calibrated_micro_batch(
         encoder, settings.dtype, home() / "trials", compiled=config.compile
     )
     return ResidentEngine(encoder, tokens, _facts("resident", tokens, [settings.device]))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tcf.extract.plan import measured_rates as module
+from tcf.extract.plan.calibration_memo import remembered_number
 from tcf.extract.plan.measured_rates import Rates, measure_rates, measure_storage
-from tcf.extract.plan.remembered_trials import remembered_number
 
 CPU = torch.device("cpu")
 

@@ -1,12 +1,11 @@
-"""How many tokens the device should run at once: found by trying, and remembered.
+"""How many tokens the device should run at once: found by a calibration run, and remembered.
 
 Which size was found is part of what decides the last bits of a vector, so it is kept below `TCF_HOME`: the same machine
 with the same model and libraries takes the same size again.
 
-Legend: B texts, T tokens.
+Shapes: B texts, T tokens.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,29 +13,27 @@ from pathlib import Path
 
 import torch
 
-from tcf.common.errors import RunError
-from tcf.common.files import publish_file
-from tcf.common.manifest import digest, library_versions
+from tcf.common.manifest import library_versions
 from tcf.encoders.blocks import LAST
 from tcf.encoders.encoder import Encoder
 from tcf.encoders.pooling import pool
-from tcf.extract.plan.remembered_trials import device_name
+from tcf.extract.plan.calibration_memo import device_name, remembered_number
 
-__all__ = ["best_micro_batch", "remembered_micro_batch"]
+__all__ = ["best_micro_batch", "calibrated_micro_batch"]
 
-_TEXT_TOKENS = 12  # of the trial's texts; a title has about as many
+_TEXT_TOKENS = 12  # of its texts; a title has about as many
 _CALLS = 3  # of each size
-_SECONDS = 5.0  # for the whole trial, about
+_SECONDS = 5.0  # for the whole run, about
 _GAIN = 1.05  # how much faster a larger size must be to be preferred
 
 
-def remembered_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *, compiled: bool) -> int:
-    """Tokens in one call of the model: what an earlier trial on this machine found, else what one finds now.
+def calibrated_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *, compiled: bool) -> int:
+    """Tokens in one call of the model, as an earlier calibration run on this machine found, else as one finds now.
 
     Args:
         encoder: the language model.
         dtype: type that it computes in.
-        folder: where trials are remembered.
+        folder: where calibration runs are remembered.
         compiled: whether its blocks are compiled.
     """
     what = {
@@ -48,20 +45,13 @@ def remembered_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *
         "threads": torch.get_num_threads(),
         "versions": library_versions(),
     }
-    file = folder / f"{digest(what)[:32]}.json"
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))["tokens_per_batch"]
-        if type(known) is int and known > 0:
-            return known
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not tried yet, or unreadable: tried now
-    print("extract: trying how many tokens to read at once; --tokens-per-batch says it instead", file=sys.stderr)
-    found = best_micro_batch(lambda tokens: _seconds(encoder, tokens), _sizes(encoder.device))
-    try:
-        publish_file(file, json.dumps({**what, "tokens_per_batch": found}, indent=2).encode())
-    except RunError as error:
-        print(f"the trial will be repeated next time, and may then find another size: {error}", file=sys.stderr)
-    return found
+
+    def calibrate() -> int:
+        print("extract: trying how many tokens to read at once; --tokens-per-batch says it instead", file=sys.stderr)
+        return best_micro_batch(lambda tokens: _seconds(encoder, tokens), _sizes(encoder.device))
+
+    consequence = ", and may then find another size"
+    return int(remembered_number(folder, what, calibrate, key="tokens_per_batch", whole=True, consequence=consequence))
 
 
 def best_micro_batch(seconds: Callable[[int], float | None], sizes: Iterator[int]) -> int:

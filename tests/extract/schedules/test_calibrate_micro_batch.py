@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.open_model_folder import open_model_folder
-from tcf.extract.schedules import micro_batch_trial
-from tcf.extract.schedules.micro_batch_trial import best_micro_batch, remembered_micro_batch
+from tcf.extract.schedules import calibrate_micro_batch
+from tcf.extract.schedules.calibrate_micro_batch import best_micro_batch, calibrated_micro_batch
 
 CPU = torch.device("cpu")
 
@@ -67,7 +67,7 @@ def reader(opt: Path) -> Reader:
 
 
 def test_the_trial_reads_texts_of_about_the_size_asked_for(reader: Reader, tmp_path: Path) -> None:
-    found = remembered_micro_batch(reader, torch.float32, tmp_path, compiled=False)
+    found = calibrated_micro_batch(reader, torch.float32, tmp_path, compiled=False)
     assert found in (512, 1024, 2048, 4096, 8192)
     calls = {shape: reader.shapes.count(shape) for shape in reader.shapes}
     assert list(calls) == [(tokens // 12, 12) for tokens in (512, 1024, 2048, 4096, 8192)]
@@ -86,12 +86,12 @@ def test_the_quickest_call_counts(reader: Reader, tmp_path: Path, monkeypatch: p
             return ()
 
     monkeypatch.setattr(time, "perf_counter", lambda: now)
-    assert remembered_micro_batch(Slow(reader.folder, CPU), torch.float32, tmp_path, compiled=False) == 1024
+    assert calibrated_micro_batch(Slow(reader.folder, CPU), torch.float32, tmp_path, compiled=False) == 1024
 
 
 def test_what_does_not_fit_into_memory_is_not_taken(reader: Reader, tmp_path: Path) -> None:
     small = Reader(reader.folder, CPU, room=2000)
-    assert remembered_micro_batch(small, torch.float32, tmp_path, compiled=False) in (512, 1024)
+    assert calibrated_micro_batch(small, torch.float32, tmp_path, compiled=False) in (512, 1024)
     assert max(rows for rows, _ in small.shapes) == 2048 // 12
 
 
@@ -103,13 +103,13 @@ def answer(monkeypatch: pytest.MonkeyPatch, tokens: int) -> list[int]:
         trials.append(tokens)
         return tokens
 
-    monkeypatch.setattr(micro_batch_trial, "best_micro_batch", best)
+    monkeypatch.setattr(calibrate_micro_batch, "best_micro_batch", best)
     return trials
 
 
 def test_what_was_found_is_remembered(reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = answer(monkeypatch, 777)
-    assert [remembered_micro_batch(reader, torch.float32, tmp_path / "t", compiled=False) for _ in range(3)] == [
+    assert [calibrated_micro_batch(reader, torch.float32, tmp_path / "t", compiled=False) for _ in range(3)] == [
         777
     ] * 3
     assert trials == [777]
@@ -118,7 +118,7 @@ def test_what_was_found_is_remembered(reader: Reader, tmp_path: Path, monkeypatc
     assert known["tokens_per_batch"] == 777
     assert {"architecture", "blocks", "compiled", "dtype", "device", "threads", "versions"} < set(known)
     answer(monkeypatch, 5)
-    assert remembered_micro_batch(reader, torch.float32, tmp_path / "t", compiled=False) == 777
+    assert calibrated_micro_batch(reader, torch.float32, tmp_path / "t", compiled=False) == 777
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ def test_what_cannot_be_read_is_tried_again(
     reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
     trials = answer(monkeypatch, 777)
-    remembered_micro_batch(reader, torch.float32, tmp_path, compiled=False)
+    calibrated_micro_batch(reader, torch.float32, tmp_path, compiled=False)
     (file,) = tmp_path.iterdir()
     file.write_text(content)
-    assert remembered_micro_batch(reader, torch.float32, tmp_path, compiled=False) == 777
+    assert calibrated_micro_batch(reader, torch.float32, tmp_path, compiled=False) == 777
     assert len(trials) == 2
     assert json.loads(file.read_text())["tokens_per_batch"] == 777
 
@@ -140,11 +140,11 @@ def test_whatever_matters_makes_another_trial(
     reader: Reader, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = answer(monkeypatch, 777)
-    remembered_micro_batch(reader, torch.float32, tmp_path, compiled=False)
-    remembered_micro_batch(reader, torch.bfloat16, tmp_path, compiled=False)
-    remembered_micro_batch(Reader(reader.folder, CPU, (0, 1)), torch.float32, tmp_path, compiled=False)
-    remembered_micro_batch(Reader(open_model_folder(bert), CPU), torch.float32, tmp_path, compiled=False)
-    remembered_micro_batch(reader, torch.float32, tmp_path, compiled=True)
+    calibrated_micro_batch(reader, torch.float32, tmp_path, compiled=False)
+    calibrated_micro_batch(reader, torch.bfloat16, tmp_path, compiled=False)
+    calibrated_micro_batch(Reader(reader.folder, CPU, (0, 1)), torch.float32, tmp_path, compiled=False)
+    calibrated_micro_batch(Reader(open_model_folder(bert), CPU), torch.float32, tmp_path, compiled=False)
+    calibrated_micro_batch(reader, torch.float32, tmp_path, compiled=True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
-    remembered_micro_batch(reader, torch.float32, tmp_path, compiled=False)
+    calibrated_micro_batch(reader, torch.float32, tmp_path, compiled=False)
     assert len(trials) == len(list(tmp_path.iterdir())) == 6
