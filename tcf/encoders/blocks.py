@@ -3,8 +3,8 @@
 Shapes: B texts, T tokens, D width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from tcf.common.errors import ModelError
 from tcf.encoders.folder.model_folder import ModelFolder
 
-__all__ = ["LAST", "cut_blocks", "find_blocks", "leave_out_unused", "states_between"]
+__all__ = ["LAST", "cut_blocks", "find_blocks", "leave_out_unused", "recorded_states"]
 
 LAST = -1  # the layer after the final norm: the model's own last states
 
@@ -52,16 +52,19 @@ class _Reached(Exception):
     """The highest layer that is asked for has been computed."""
 
 
-def states_between(run: Callable[[], Tensor], blocks: Sequence[nn.Module], layers: Sequence[int]) -> dict[int, Tensor]:
-    """States of several layers from one pass through a model, each (B, T, D).
+@contextmanager
+def recorded_states(blocks: Sequence[nn.Module], layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+    """Record the states of several layers, each (B, T, D), while a model is run once within the block.
 
-    What lies above the highest layer is not computed. Between calls no hook is left behind. The hooks are around the
-    blocks' `forward`, which may be replaced.
+    What lies above the highest layer is not computed: the run then ends the block early. Afterwards no hook is left
+    behind. The hooks are around the blocks' `forward`, which may be replaced.
 
     Args:
-        run: runs the model and gives its last states.
-        blocks: its transformer blocks, in order.
+        blocks: the model's transformer blocks, in order.
         layers: 0 for what enters the first block, i for what leaves block i, -1 for the last states.
+
+    Yields:
+        The states by layer, filled as the model is run; whoever runs it puts the last states there.
 
     Raises:
         RuntimeError: a block was not run, or not on states.
@@ -72,10 +75,9 @@ def states_between(run: Callable[[], Tensor], blocks: Sequence[nn.Module], layer
         for layer in set(layers) - {LAST}:
             hooks.callback(_hook(blocks, layer, found, is_highest=layer == highest).remove)
         with suppress(_Reached):
-            found[LAST] = run()
+            yield found
     if not found.keys() >= set(layers):
         raise RuntimeError(f"layers {sorted(set(layers) - found.keys())} were not run as the model lists its blocks")
-    return found
 
 
 def _hook(blocks: Sequence[nn.Module], layer: int, found: dict[int, Tensor], *, is_highest: bool) -> RemovableHandle:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tcf.common.errors import ConfigError, ModelError
-from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, states_between
+from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, recorded_states
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import Dispatch, load_model
@@ -82,13 +82,10 @@ class TransformersEncoder:
             tokens_BT: ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
         """
         blocks = [] if self.blocks is None else list(self.blocks)
-        found = states_between(lambda: self._last(tokens_BT), blocks, self.layers)
-        return tuple(found[layer] for layer in self.layers)
-
-    def _last(self, tokens_BT: Tensor) -> Tensor:
         no_cache = {"use_cache": False} if self.takes_cache else {}
-        states: Tensor = self.model(input_ids=tokens_BT, **no_cache).last_hidden_state
-        return states
+        with recorded_states(blocks, self.layers) as found:
+            found[LAST] = self.model(input_ids=tokens_BT, **no_cache).last_hidden_state
+        return tuple(found[layer] for layer in self.layers)
 
 
 def resolve_dtype(

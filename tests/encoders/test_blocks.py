@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from small_families import FAMILIES, hidden_states, own_model
 from small_models import save_opt
 from tcf.common.errors import ConfigError, ModelError
-from tcf.encoders.blocks import find_blocks, states_between
+from tcf.encoders.blocks import find_blocks, recorded_states
 from tcf.encoders.encoder import TransformersEncoder, check_layers, layer_width, load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder
 
@@ -63,30 +63,34 @@ class Stack(nn.Module):
 @pytest.mark.parametrize("in_tuple", [False, True])
 def test_states_by_hand(in_tuple: bool, named: bool) -> None:
     model = Stack(in_tuple=in_tuple, named=named)
-    found = states_between(lambda: model(torch.zeros(1, 1, 1)), list(model.h), (3, 0, -1, 1))
+    with recorded_states(list(model.h), (3, 0, -1, 1)) as found:
+        found[-1] = model(torch.zeros(1, 1, 1))
     assert {layer: states.item() for layer, states in found.items()} == {0: 1, 1: 2, 3: 8, -1: 18}
 
 
 @pytest.mark.parametrize(("layers", "calls"), [((0,), 0), ((1,), 1), ((0, 2), 2), ((3,), 3), ((-1,), 3), ((0, -1), 3)])
 def test_nothing_above_the_highest_layer_is_computed(layers: tuple[int, ...], calls: int) -> None:
     model = Stack(in_tuple=False, named=False)
-    found = states_between(lambda: model(torch.zeros(1, 1, 1)), list(model.h), layers)
+    with recorded_states(list(model.h), layers) as found:
+        found[-1] = model(torch.zeros(1, 1, 1))
     assert set(found) == set(layers)
     assert sum(block.calls for block in model.h if isinstance(block, Doubling)) == calls
 
 
 def test_no_hook_is_left_behind_even_after_an_error() -> None:
     model = Stack(in_tuple=False, named=False)
-    states_between(lambda: model(torch.zeros(1, 1, 1)), list(model.h), (0, 2))
-    with pytest.raises(TypeError):
-        states_between(lambda: model(None), list(model.h), (0, 2, -1))
+    with recorded_states(list(model.h), (0, 2)):
+        model(torch.zeros(1, 1, 1))
+    with pytest.raises(TypeError), recorded_states(list(model.h), (0, 2, -1)) as found:
+        found[-1] = model(None)
     assert not any(block._forward_hooks or block._forward_pre_hooks for block in model.h)
 
 
 def test_a_block_that_is_not_run_is_noticed() -> None:
     model = Stack(in_tuple=False, named=False)
-    with pytest.raises(RuntimeError, match=r"layers \[1\] were not run"):
-        states_between(lambda: torch.zeros(1), list(model.h), (1, -1))
+    not_run = pytest.raises(RuntimeError, match=r"layers \[1\] were not run")
+    with not_run, recorded_states(list(model.h), (1, -1)) as found:
+        found[-1] = torch.zeros(1)
 
 
 def test_a_forward_may_be_replaced(family_folder: Folders) -> None:
