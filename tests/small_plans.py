@@ -16,7 +16,7 @@ from tcf.extract.plan.machine import Machine, Memory
 from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.model_size import Geometry, read_geometry
 from tcf.extract.plan.plan import Plan
-from tcf.extract.plan.plan_inputs import Case
+from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.plan.workload import Workload, expected_workload
 
 __all__ = ["CPU_RATES", "GIB", "GPU_RATES", "KEYS", "MIB", "TORCH", "cpu_machine", "gpu_machine", "opt_config", "plan"]
@@ -63,7 +63,7 @@ def plan(folder: Path, machine: Machine, work: Workload | int, *, rates: Rates |
     states = () if config.token_states is None else (config.token_states,)
     geometry = _geometry(folder, dtype, config.pooled_layers + states)
     rates = rates or (CPU_RATES if machine.on_cpu else GPU_RATES)
-    return make_plan(Case("small", geometry, work, machine, rates, config))
+    return make_plan(PlanInputs("small", geometry, work, machine, rates, config))
 
 
 @cache

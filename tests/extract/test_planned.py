@@ -15,7 +15,7 @@ from small_sweeps import engine, read, sequences_of
 from tcf.common.errors import ModelError
 from tcf.data import Dataset
 from tcf.encoders.failures import Inseparable, cannot_take_apart
-from tcf.extract.plan.plan_inputs import Case
+from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.schedules.sweep import SweepEngine
 
 
@@ -26,11 +26,11 @@ def inseparable(folder: Any, *arguments: Any, **named: Any) -> Any:
 @pytest.fixture
 def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model fits as a whole."""
-    monkeypatch.setattr("tcf.extract.plan.choose_schedule.shortfall", lambda case, draft: _lacking(draft))
+    monkeypatch.setattr("tcf.extract.plan.choose_schedule.shortfall", lambda inputs, candidate: _lacking(candidate))
 
 
-def _lacking(draft: Any) -> str | None:
-    return "more, found less" if draft.schedule == "resident" else None
+def _lacking(candidate: Any) -> str | None:
+    return "more, found less" if candidate.schedule == "resident" else None
 
 
 def test_what_cannot_be_taken_apart_runs_under_accelerate(
@@ -64,7 +64,7 @@ def test_shards_are_cut_as_before_when_less_memory_is_left(
         extracted(dataset, opt, tmp_path / "c", **settings)
     [kept] = tmp_path.glob(".c.*.sweep")
     assert sorted(path.name for path in kept.rglob("block-*")) == ["block-1"]
-    monkeypatch.setattr("tcf.extract.plan.sweep_estimate._rows", lambda case, room: _few(case))
+    monkeypatch.setattr("tcf.extract.plan.sweep_estimate._rows", lambda inputs, room: _few(inputs))
     extracted(dataset, opt, tmp_path / "c", **settings)
     assert "sweep: going on with block 2" in capfd.readouterr().err
     assert len(list((tmp_path / "c" / "shards").iterdir())) == 1
@@ -75,8 +75,8 @@ def _interrupted(self: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _few(case: Case) -> tuple[int, str]:
-    return case.config.shard_rows or 8, "memory"
+def _few(inputs: PlanInputs) -> tuple[int, str]:
+    return inputs.config.shard_rows or 8, "memory"
 
 
 def test_unfinished_work_of_other_options_is_named(dataset: Dataset, opt: Path, tmp_path: Path, capfd: Any) -> None:

@@ -8,9 +8,9 @@ from tcf.common.errors import ConfigError
 from tcf.common.units import as_bytes
 from tcf.extract.plan.placement import place_blocks, place_model
 from tcf.extract.plan.plan import Schedule, StatesPlace
-from tcf.extract.plan.plan_inputs import Case
+from tcf.extract.plan.plan_inputs import PlanInputs
 
-__all__ = ["Draft", "Parts", "dispatch", "pipeline", "resident", "shortfall"]
+__all__ = ["CandidatePlan", "Parts", "dispatch", "pipeline", "resident", "shortfall"]
 
 _WAITING = 3  # micro-batches before each device of a pipeline, with the one that is being given on
 
@@ -18,7 +18,7 @@ Parts = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
-class Draft:
+class CandidatePlan:
     """One schedule's way to do the work; the names are those of `Plan`.
 
     Attributes:
@@ -51,37 +51,37 @@ class Draft:
         return self.start_seconds + self.slack_seconds + (max(both) if self.overlaps else sum(both))
 
 
-def resident(case: Case) -> Draft:
+def resident(inputs: PlanInputs) -> CandidatePlan:
     """The whole model on each device, and shards shared out among them."""
-    geometry, copies = case.geometry, case.n_devices
-    limit = case.ram.limit // copies if case.on_cpu else case.gpu_limit
-    room = limit - geometry.compute_bytes - (case.base if case.on_cpu else 0)
-    trial = None if geometry.family == "words" else case.trial_tokens(room)
-    # Where even the smallest trial is too much, a smaller micro-batch may still do.
-    tokens = case.config.tokens_per_batch or trial or case.steady_tokens(10 * room)
-    steady = case.config.tokens_per_batch if trial else tokens
-    # The trial runs that many whatever the texts are.
-    met = tokens if steady is None else case.met_tokens(tokens, case.shard_rows)
-    outputs, workspace = case.outputs(case.shard_rows), case.workspace(met)
-    if case.on_cpu:
+    geometry, copies = inputs.geometry, inputs.n_devices
+    limit = inputs.ram.limit // copies if inputs.on_cpu else inputs.gpu_limit
+    room = limit - geometry.compute_bytes - (inputs.base if inputs.on_cpu else 0)
+    calibration = None if geometry.family == "words" else inputs.calibration_tokens(room)
+    # Where even the smallest calibration run is too much, a smaller micro-batch may still do.
+    tokens = inputs.config.tokens_per_batch or calibration or inputs.steady_tokens(10 * room)
+    steady = inputs.config.tokens_per_batch if calibration else tokens
+    # The calibration run takes that many whatever the texts are.
+    largest = tokens if steady is None else inputs.largest_batch_tokens(tokens, inputs.shard_rows)
+    outputs, workspace = inputs.outputs(inputs.shard_rows), inputs.workspace(largest)
+    if inputs.on_cpu:
         # Blocks are laid out anew; what is around them stays a part of the file, unless it is cast.
         mapped = geometry.around.compute_bytes if geometry.blocks and not geometry.casts else 0
         weights = geometry.compute_bytes - mapped
-        parts: Parts = {"cpu": _times(copies, case.base, weights, workspace, outputs)}
+        parts: Parts = {"cpu": _times(copies, inputs.base, weights, workspace, outputs)}
     else:
         # Weights pass through the machine's own memory on their way to a device.
-        parts = {name: {"weights": geometry.compute_bytes, "workspace": workspace} for name in case.devices}
-        parts["cpu"] = _times(copies, case.base, geometry.compute_bytes, 0, outputs)
-    return Draft(
+        parts = {name: {"weights": geometry.compute_bytes, "workspace": workspace} for name in inputs.devices}
+        parts["cpu"] = _times(copies, inputs.base, geometry.compute_bytes, 0, outputs)
+    return CandidatePlan(
         schedule="resident",
-        around=case.devices[0],
-        blocks=(case.devices[0],) * len(geometry.blocks),
-        rows=case.shard_rows,
+        around=inputs.devices[0],
+        blocks=(inputs.devices[0],) * len(geometry.blocks),
+        rows=inputs.shard_rows,
         micro=None if geometry.family == "words" else steady,
         parts=parts,
         weight_bytes_read=geometry.stored_bytes,
-        start_seconds=geometry.stored_bytes / case.rates.storage,
-        compute_seconds=case.compute_seconds(case.rates.flops),
+        start_seconds=geometry.stored_bytes / inputs.rates.storage,
+        compute_seconds=inputs.compute_seconds(inputs.rates.flops),
         hidden_state_bytes=math.ceil(tokens * geometry.width * geometry.dtype.itemsize),
     )
 
@@ -92,64 +92,64 @@ def _times(copies: int, base: int, weights: int, workspace: int, outputs: int) -
     return {name: size * copies for name, size in one.items() if size}
 
 
-def pipeline(case: Case) -> Draft:
+def pipeline(inputs: PlanInputs) -> CandidatePlan:
     """Layer ranges laid over several devices, through which micro-batches flow.
 
     Raises:
         ConfigError: there is one device only, or the model's blocks cannot be told.
     """
-    geometry, n = case.geometry, case.n_devices
+    geometry, n = inputs.geometry, inputs.n_devices
     if n < 2:
         raise ConfigError(
-            f"--schedule pipeline: expected several --devices, found {case.devices[0]} alone; pass --schedule sweep"
+            f"--schedule pipeline: expected several --devices, found {inputs.devices[0]} alone; pass --schedule sweep"
         )
-    _need_blocks(case, "pipeline")
+    _need_blocks(inputs, "pipeline")
     names = [f"{number}" for number in range(n)]  # as the same name may be there twice
-    limit = case.ram.limit // n if case.on_cpu else case.gpu_limit
-    micro = case.steady_tokens(limit)
+    limit = inputs.ram.limit // n if inputs.on_cpu else inputs.gpu_limit
+    micro = inputs.steady_tokens(limit)
     # What is around the blocks is run on the first and the last device; a few micro-batches wait before each.
     around = geometry.around.compute_bytes
     waiting = _WAITING * micro * geometry.width * geometry.dtype.itemsize
-    working = case.workspace(case.met_tokens(micro, case.shard_rows)) + waiting
-    room = limit - working - around - (case.base if case.on_cpu else 0)
-    stages = _laid_evenly(case, names, room)
-    blocks = tuple(case.devices[int(stage)] if stage in names else stage for stage in stages)
+    working = inputs.workspace(inputs.largest_batch_tokens(micro, inputs.shard_rows)) + waiting
+    room = limit - working - around - (inputs.base if inputs.on_cpu else 0)
+    stages = _laid_evenly(inputs, names, room)
+    blocks = tuple(inputs.devices[int(stage)] if stage in names else stage for stage in stages)
     on_device = [
-        {"weights": sum(_of(case, stages, name)) + around * (name in (names[0], names[-1])), "workspace": working}
+        {"weights": sum(_of(inputs, stages, name)) + around * (name in (names[0], names[-1])), "workspace": working}
         for name in names
     ]
-    outputs = case.outputs(case.shard_rows)
-    if case.on_cpu:
-        parts = {"cpu": {**_summed(on_device), "base": case.base, "outputs": outputs}}
+    outputs = inputs.outputs(inputs.shard_rows)
+    if inputs.on_cpu:
+        parts = {"cpu": {**_summed(on_device), "base": inputs.base, "outputs": outputs}}
     else:
-        parts = dict(zip(case.devices, on_device, strict=True))
+        parts = dict(zip(inputs.devices, on_device, strict=True))
         loading = max(geometry.largest_stored, geometry.around.stored_bytes)
-        parts["cpu"] = {"base": case.base, "slots": loading, "outputs": outputs}
-    micro_batches = max(1, case.workload.tokens // micro)
+        parts["cpu"] = {"base": inputs.base, "slots": loading, "outputs": outputs}
+    micro_batches = max(1, inputs.workload.tokens // micro)
     slowest = n * max(stages.count(name) for name in names) / max(1, len(stages))
-    compute = case.compute_seconds(case.rates.passing_flops) * (1 if case.on_cpu else slowest)
-    return Draft(
+    compute = inputs.compute_seconds(inputs.rates.passing_flops) * (1 if inputs.on_cpu else slowest)
+    return CandidatePlan(
         schedule="pipeline",
-        around=case.devices[0],
+        around=inputs.devices[0],
         blocks=blocks,
-        rows=case.shard_rows,
+        rows=inputs.shard_rows,
         micro=micro,
         parts=parts,
         weight_bytes_read=geometry.stored_bytes,
-        start_seconds=geometry.stored_bytes / case.rates.storage,
+        start_seconds=geometry.stored_bytes / inputs.rates.storage,
         compute_seconds=compute,
         # The last device begins when the first micro-batch has passed the others, once a macro-batch.
-        slack_seconds=compute * min(1.0, (n - 1) * case.macro_batches(case.shard_rows) / micro_batches),
+        slack_seconds=compute * min(1.0, (n - 1) * inputs.macro_batches(inputs.shard_rows) / micro_batches),
         hidden_state_bytes=math.ceil(2 * micro * geometry.width * geometry.dtype.itemsize),
     )
 
 
-def _laid_evenly(case: Case, names: list[str], room: int) -> tuple[str, ...]:
+def _laid_evenly(inputs: PlanInputs, names: list[str], room: int) -> tuple[str, ...]:
     """The stage of each block: about as many blocks on each if that fits, else the first ones full."""
-    stack = case.geometry.stack
+    stack = inputs.geometry.stack
     if stack is None:
         return ()
-    each = -(-len(stack) // len(names)) * case.geometry.largest_compute
+    each = -(-len(stack) // len(names)) * inputs.geometry.largest_compute
     for most in (min(room, each), room):
         stages = place_blocks(stack, names, {**dict.fromkeys(names, most), "cpu": 0})
         if set(stages) <= set(names):
@@ -157,58 +157,61 @@ def _laid_evenly(case: Case, names: list[str], room: int) -> tuple[str, ...]:
     return stages
 
 
-def _of(case: Case, stages: tuple[str, ...], name: str) -> list[int]:
-    return [block.compute_bytes for block, stage in zip(case.geometry.blocks, stages, strict=True) if stage == name]
+def _of(inputs: PlanInputs, stages: tuple[str, ...], name: str) -> list[int]:
+    return [block.compute_bytes for block, stage in zip(inputs.geometry.blocks, stages, strict=True) if stage == name]
 
 
 def _summed(parts: list[dict[str, int]]) -> dict[str, int]:
     return {name: sum(part[name] for part in parts) for name in parts[0]}
 
 
-def dispatch(case: Case) -> Draft:
+def dispatch(inputs: PlanInputs) -> CandidatePlan:
     """Accelerate's own: weights that are not on a device are fetched for every micro-batch, by hooks."""
-    geometry = case.geometry
-    limit = case.ram.limit if case.on_cpu else case.gpu_limit
-    micro = case.steady_tokens(limit)
-    gpus = [] if case.on_cpu else list(dict.fromkeys(case.devices))
-    outputs, workspace = case.outputs(case.shard_rows), case.workspace(case.met_tokens(micro, case.shard_rows))
-    room = {name: case.machine.memory[name].limit - workspace for name in gpus}
-    room["cpu"] = case.ram.limit - case.base - outputs - (workspace if case.on_cpu else 0)
+    geometry = inputs.geometry
+    limit = inputs.ram.limit if inputs.on_cpu else inputs.gpu_limit
+    micro = inputs.steady_tokens(limit)
+    gpus = [] if inputs.on_cpu else list(dict.fromkeys(inputs.devices))
+    outputs, workspace = (
+        inputs.outputs(inputs.shard_rows),
+        inputs.workspace(inputs.largest_batch_tokens(micro, inputs.shard_rows)),
+    )
+    room = {name: inputs.machine.memory[name].limit - workspace for name in gpus}
+    room["cpu"] = inputs.ram.limit - inputs.base - outputs - (workspace if inputs.on_cpu else 0)
     found = {} if geometry.model is None else place_model(geometry.model, gpus, room)
-    modules = _bytes_of(case, found)
+    modules = _bytes_of(inputs, found)
     sizes = {at: sum(modules[name] for name in found if found[name] == at) for at in (*gpus, "cpu", "disk")}
-    streamed = sizes["disk"] + (0 if case.on_cpu else sizes["cpu"])
-    passes = max(1, -(-case.workload.tokens // micro))
+    streamed = sizes["disk"] + (0 if inputs.on_cpu else sizes["cpu"])
+    passes = max(1, -(-inputs.workload.tokens // micro))
     parts: Parts = {name: {"weights": sizes[name], "workspace": workspace} for name in gpus}
-    parts["cpu"] = {"base": case.base, "weights": sizes["cpu"], "outputs": outputs}
+    parts["cpu"] = {"base": inputs.base, "weights": sizes["cpu"], "outputs": outputs}
     if streamed:
         here = gpus[0] if gpus else "cpu"
-        parts[here]["slots"] = _largest_fetched(case, found, here)
-    if case.on_cpu:
+        parts[here]["slots"] = _largest_fetched(inputs, found, here)
+    if inputs.on_cpu:
         parts["cpu"]["workspace"] = workspace
     ratio = geometry.stored_bytes / max(1, geometry.compute_bytes)
     from_disk = round(sizes["disk"] * ratio)
-    copied = streamed / case.rates.copy if case.rates.copy else 0.0
-    return Draft(
+    copied = streamed / inputs.rates.copy if inputs.rates.copy else 0.0
+    return CandidatePlan(
         schedule="dispatch",
-        around=case.devices[0],
+        around=inputs.devices[0],
         blocks=(),
-        rows=case.shard_rows,
+        rows=inputs.shard_rows,
         micro=micro,
         parts=parts,
         weight_bytes_read=geometry.stored_bytes + from_disk * (passes - 1),
-        start_seconds=(geometry.stored_bytes - from_disk) / case.rates.storage,
-        compute_seconds=case.flops / case.rates.passing_flops,
-        read_seconds=passes * (from_disk / case.rates.storage + copied),
+        start_seconds=(geometry.stored_bytes - from_disk) / inputs.rates.storage,
+        compute_seconds=inputs.flops / inputs.rates.passing_flops,
+        read_seconds=passes * (from_disk / inputs.rates.storage + copied),
         overlaps=False,
         dispatch_map=found,
     )
 
 
-def _largest_fetched(case: Case, found: Mapping[str, str], here: str) -> int:
+def _largest_fetched(inputs: PlanInputs, found: Mapping[str, str], here: str) -> int:
     """Bytes of the largest module that accelerate's hooks fetch at once: one with the weights that are its own."""
     sizes: dict[str, int] = {}
-    for full, weight in case.geometry.model.named_parameters() if case.geometry.model is not None else ():
+    for full, weight in inputs.geometry.model.named_parameters() if inputs.geometry.model is not None else ():
         if found[_entry(full, found)] != here:
             owner = full.rpartition(".")[0]
             sizes[owner] = sizes.get(owner, 0) + weight.numel() * weight.dtype.itemsize
@@ -220,9 +223,9 @@ def _entry(weight: str, found: Mapping[str, str]) -> str:
     return next(name for name in found if weight == name or weight.startswith(f"{name}.") or not name)
 
 
-def _bytes_of(case: Case, found: Mapping[str, str]) -> dict[str, int]:
+def _bytes_of(inputs: PlanInputs, found: Mapping[str, str]) -> dict[str, int]:
     """Bytes of the weights of each entry of accelerate's map; weights that are tied count once."""
-    model, seen = case.geometry.model, set[int]()
+    model, seen = inputs.geometry.model, set[int]()
     sizes = dict.fromkeys(found, 0)
     for full, weight in model.named_parameters() if model is not None else ():
         sizes[_entry(full, found)] += weight.numel() * weight.dtype.itemsize * (id(weight) not in seen)
@@ -230,21 +233,21 @@ def _bytes_of(case: Case, found: Mapping[str, str]) -> dict[str, int]:
     return sizes
 
 
-def _need_blocks(case: Case, schedule: Schedule) -> None:
-    if not case.geometry.blocks:
+def _need_blocks(inputs: PlanInputs, schedule: Schedule) -> None:
+    if not inputs.geometry.blocks:
         raise ConfigError(
-            f"--schedule {schedule}: expected a model whose blocks can be told, found {case.model}; "
+            f"--schedule {schedule}: expected a model whose blocks can be told, found {inputs.model}; "
             "pass --schedule resident or dispatch"
         )
 
 
-def shortfall(case: Case, draft: Draft) -> str | None:
+def shortfall(inputs: PlanInputs, candidate: CandidatePlan) -> str | None:
     """What there is too little of, in words; None if all fits."""
-    if draft.schedule == "pipeline" and not set(draft.blocks) <= set(case.devices):
-        needed = case.geometry.compute_bytes
-        return f"all blocks on {', '.join(case.devices)}, together {as_bytes(needed)}"
-    for place, parts in draft.parts.items():
-        there = case.machine.memory[place].limit
+    if candidate.schedule == "pipeline" and not set(candidate.blocks) <= set(inputs.devices):
+        needed = inputs.geometry.compute_bytes
+        return f"all blocks on {', '.join(inputs.devices)}, together {as_bytes(needed)}"
+    for place, parts in candidate.parts.items():
+        there = inputs.machine.memory[place].limit
         if sum(parts.values()) > there:
             what = ", ".join(f"{name} {as_bytes(size)}" for name, size in parts.items())
             return f"{as_bytes(sum(parts.values()))} on {place} ({what}), found {as_bytes(there)}"

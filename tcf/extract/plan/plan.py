@@ -44,7 +44,7 @@ class Plan:
         exact: whether sequences and tokens were counted; otherwise they were estimated from a sample.
         macro_batches: how many shards are computed one after the other; in a sweep the weights pass once for each.
         macro_batch_rows: token sequences in one at most.
-        micro_batch_tokens: tokens that a device runs at once; None where a trial will find it.
+        micro_batch_tokens: tokens that a device runs at once; None where a calibration run will find it.
         packs: in a sweep, the weights of a block are laid out for its products when it is its turn.
         hidden_states: where the states of a macro-batch are kept between blocks.
         hidden_state_bytes: how much that is.

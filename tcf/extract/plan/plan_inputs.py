@@ -13,7 +13,7 @@ from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.model_size import Geometry
 from tcf.extract.plan.workload import Workload
 
-__all__ = ["MOST_ROWS", "Case"]
+__all__ = ["MOST_ROWS", "PlanInputs"]
 
 MOST_ROWS = 2**20  # of a macro-batch: what is lost if the work is interrupted
 _MiB = 2**20
@@ -21,11 +21,11 @@ _MiB = 2**20
 _TORCH = 100 * _MiB
 _TOKEN_BYTES = 2**30  # of a shard of token states, at most
 _KEY = 16
-_TRIAL_SECONDS, _TRIAL_CALLS = 5.0, 3  # as of the trial for the micro-batch
+_CALIBRATION_SECONDS, _CALIBRATION_CALLS = 5.0, 3  # as of the calibration run for the micro-batch
 
 
 @dataclass(frozen=True)
-class Case:
+class PlanInputs:
     """A model, a catalogue, a machine and settings.
 
     Attributes:
@@ -129,7 +129,7 @@ class Case:
         parquet = self.workload.items * self.vector_row if self.config.parquet else 0
         return round(rows) + joins + parquet
 
-    def met_tokens(self, micro: int, rows: int) -> int:
+    def largest_batch_tokens(self, micro: int, rows: int) -> int:
         """Tokens of the largest micro-batch that there will be: texts of one length are no more.
 
         Args:
@@ -156,25 +156,25 @@ class Case:
         text = self.config.max_tokens * self.geometry.width * _dtype(self.config.token_storage).itemsize
         return max(1, min(rows, _TOKEN_BYTES // text))
 
-    def trial_tokens(self, room: float) -> int | None:
-        """Most tokens that the trial for the micro-batch will run at once.
+    def calibration_tokens(self, room: float) -> int | None:
+        """Most tokens that the calibration run for the micro-batch will take at once.
 
         Args:
             room: bytes that its workspace may have.
 
         Returns:
-            None if not even the smallest trial fits.
+            None if not even the smallest run fits.
         """
         size, last = (512, 8192) if self.on_cpu else (4096, 262_144)
         found, spent = None, 0.0
-        while size <= last and self.workspace(size) <= room and spent <= _TRIAL_SECONDS:
+        while size <= last and self.workspace(size) <= room and spent <= _CALIBRATION_SECONDS:
             found = size
-            spent += _TRIAL_CALLS * self.geometry.flops(size, 12 * size) / self.rates.flops
+            spent += _CALIBRATION_CALLS * self.geometry.flops(size, 12 * size) / self.rates.flops
             size *= 2
         return found
 
     def steady_tokens(self, room: float) -> int:
-        """Tokens at once where no trial is made: enough to keep a device busy, and within a tenth of its memory.
+        """Tokens at once without a calibration run: enough to keep a device busy, and within a tenth of its memory.
 
         Args:
             room: bytes of the device.

@@ -27,7 +27,7 @@ from tcf.extract.plan.machine import Machine, read_machine
 from tcf.extract.plan.measured_rates import Rates, measure_rates
 from tcf.extract.plan.model_size import read_geometry
 from tcf.extract.plan.plan import Plan
-from tcf.extract.plan.plan_inputs import Case
+from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.plan.workload import Workload, expected_workload, workload
 
 __all__ = ["plan_extraction", "plan_for_data", "plan_for_items"]
@@ -113,7 +113,7 @@ def plan_extraction(
         trust_remote_code=config.trust_remote_code,
     )
     rates = rates or measure_rates(geometry.products, dtype, device, geometry.file, home() / "trials")
-    return make_plan(Case(name, geometry, _own_share(work, config), machine, rates, config))
+    return make_plan(PlanInputs(name, geometry, _own_share(work, config), machine, rates, config))
 
 
 def _check(folder: ModelFolder, config: ExtractConfig) -> None:

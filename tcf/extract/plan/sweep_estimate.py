@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from tcf.common.errors import ConfigError
 from tcf.common.units import as_bytes
-from tcf.extract.plan.estimates import Draft, Parts
+from tcf.extract.plan.estimates import CandidatePlan, Parts
 from tcf.extract.plan.placement import place_blocks
 from tcf.extract.plan.plan import StatesPlace
-from tcf.extract.plan.plan_inputs import MOST_ROWS, Case
+from tcf.extract.plan.plan_inputs import MOST_ROWS, PlanInputs
 
 __all__ = ["sweep"]
 
@@ -33,82 +33,85 @@ class _Room:
     disk: float
 
 
-def sweep(case: Case) -> Draft:
+def sweep(inputs: PlanInputs) -> CandidatePlan:
     """One block after the other, each for all micro-batches of a macro-batch while the next one is read.
 
     Raises:
         ConfigError: the blocks cannot be told, or a device has too little room for what is always needed.
     """
-    geometry = case.geometry
+    geometry = inputs.geometry
     if not geometry.blocks:
         other = "resident" if geometry.family == "words" else "dispatch"
         raise ConfigError(
-            f"--schedule sweep: expected a model whose blocks can be told, found {case.model}; pass --schedule {other}"
+            f"--schedule sweep: expected a model whose blocks can be told, found {inputs.model}; "
+            f"pass --schedule {other}"
         )
-    micro, packs, parts = _smaller_if_need_be(case)
-    room = _room(case, parts)
-    rows, place = _rows(case, room)
-    _put_states(case, parts, rows, place)
-    blocks = _kept(case, parts) if case.macro_batches(rows) > 1 else ("disk",) * len(geometry.blocks)
-    _put_kept(case, parts, blocks)
-    return _draft(case, micro, rows, place, blocks, parts, packs=packs)
+    micro, packs, parts = _smaller_if_need_be(inputs)
+    room = _room(inputs, parts)
+    rows, place = _rows(inputs, room)
+    _put_states(inputs, parts, rows, place)
+    blocks = _kept(inputs, parts) if inputs.macro_batches(rows) > 1 else ("disk",) * len(geometry.blocks)
+    _put_kept(inputs, parts, blocks)
+    return _draft(inputs, micro, rows, place, blocks, parts, packs=packs)
 
 
-def _smaller_if_need_be(case: Case) -> tuple[int, bool, Parts]:
+def _smaller_if_need_be(inputs: PlanInputs) -> tuple[int, bool, Parts]:
     """Tokens at once, as few as fit unless a number is asked for; and what is needed with these.
 
     Raises:
         ConfigError: not even the fewest fit.
     """
-    micro = case.steady_tokens(case.ram.limit if case.on_cpu else case.gpu_limit)
-    while micro >= 2 * _FEWEST and case.config.tokens_per_batch is None:
+    micro = inputs.steady_tokens(inputs.ram.limit if inputs.on_cpu else inputs.gpu_limit)
+    while micro >= 2 * _FEWEST and inputs.config.tokens_per_batch is None:
         with suppress(ConfigError):
-            return micro, *_packed_if_it_fits(case, micro)
+            return micro, *_packed_if_it_fits(inputs, micro)
         micro //= 2
-    return micro, *_packed_if_it_fits(case, micro)
+    return micro, *_packed_if_it_fits(inputs, micro)
 
 
-def _packed_if_it_fits(case: Case, micro: int) -> tuple[bool, Parts]:
+def _packed_if_it_fits(inputs: PlanInputs, micro: int) -> tuple[bool, Parts]:
     """Whether weights are laid out anew, and what is needed whatever the macro-batch.
 
     Raises:
         ConfigError: it does not fit, even as the weights come.
     """
-    if case.may_pack:
+    if inputs.may_pack:
         with suppress(ConfigError):
-            return True, _always(case, micro, packs=True)
-    return False, _always(case, micro, packs=False)
+            return True, _always(inputs, micro, packs=True)
+    return False, _always(inputs, micro, packs=False)
 
 
-def _always(case: Case, micro: int, *, packs: bool) -> Parts:
+def _always(inputs: PlanInputs, micro: int, *, packs: bool) -> Parts:
     """What is needed whatever the macro-batch.
 
     Raises:
         ConfigError: it does not fit.
     """
-    geometry, copies = case.geometry, case.n_devices
+    geometry, copies = inputs.geometry, inputs.n_devices
     # Where a processor casts, what was read is free again at once.
-    n_stored = 1 if case.on_cpu and geometry.casts else _SLOTS
+    n_stored = 1 if inputs.on_cpu and geometry.casts else _SLOTS
     stored, compute = n_stored * geometry.largest_stored, _SLOTS * geometry.largest_compute
-    rows = case.config.shard_rows or case.workload.sequences
-    around, workspace = geometry.around.compute_bytes, case.workspace(case.met_tokens(micro, rows))
-    if case.on_cpu:
+    rows = inputs.config.shard_rows or inputs.workload.sequences
+    around, workspace = geometry.around.compute_bytes, inputs.workspace(inputs.largest_batch_tokens(micro, rows))
+    if inputs.on_cpu:
         slots = stored + (compute if geometry.casts else 0) + (geometry.largest_compute if packs else 0)
-        parts: Parts = {"cpu": {"slots": slots, "weights": around, "base": case.base, "workspace": workspace * copies}}
+        parts: Parts = {
+            "cpu": {"slots": slots, "weights": around, "base": inputs.base, "workspace": workspace * copies}
+        }
     else:
         on_device = compute + (geometry.largest_stored if geometry.casts else 0)
-        parts = {name: {"slots": on_device, "weights": around, "workspace": workspace} for name in case.devices}
-        parts["cpu"] = {"slots": stored, "base": case.base}
+        parts = {name: {"slots": on_device, "weights": around, "workspace": workspace} for name in inputs.devices}
+        parts["cpu"] = {"slots": stored, "base": inputs.base}
     for name, needed in parts.items():
-        _check_fits(case, name, needed, micro)
+        _check_fits(inputs, name, needed, micro)
     return parts
 
 
-def _check_fits(case: Case, name: str, needed: dict[str, int], micro: int) -> None:
+def _check_fits(inputs: PlanInputs, name: str, needed: dict[str, int], micro: int) -> None:
     """Say what is too large for a place: a block, the embeddings, or all together."""
-    there = case.machine.memory[name].limit
+    there = inputs.machine.memory[name].limit
     together = 0
-    largest = as_bytes(case.geometry.largest_compute)
+    largest = as_bytes(inputs.geometry.largest_compute)
     for part, what, remedy in (
         ("slots", f"{_SLOTS} blocks of {largest} each as they stream through it", "a smaller --dtype"),
         ("weights", f"the embeddings of {as_bytes(needed.get('weights', 0))} beside them", "a smaller --dtype"),
@@ -123,73 +126,73 @@ def _check_fits(case: Case, name: str, needed: dict[str, int], micro: int) -> No
             )
 
 
-def _room(case: Case, parts: Parts) -> _Room:
-    ram = case.ram.limit - sum(parts["cpu"].values())
-    device = 0 if case.on_cpu else case.gpu_limit - sum(parts[case.devices[0]].values())
-    disk = case.machine.disk_limit
-    return _Room(device, ram, math.inf if disk is None else max(0, disk - case.output_bytes))
+def _room(inputs: PlanInputs, parts: Parts) -> _Room:
+    ram = inputs.ram.limit - sum(parts["cpu"].values())
+    device = 0 if inputs.on_cpu else inputs.gpu_limit - sum(parts[inputs.devices[0]].values())
+    disk = inputs.machine.disk_limit
+    return _Room(device, ram, math.inf if disk is None else max(0, disk - inputs.output_bytes))
 
 
-def _rows(case: Case, room: _Room) -> tuple[int, StatesPlace]:
+def _rows(inputs: PlanInputs, room: _Room) -> tuple[int, StatesPlace]:
     """Texts of a macro-batch, and where their states are kept between blocks."""
     # Several devices take the states of any micro-batch, so that these are where all can reach them.
-    places: tuple[StatesPlace, ...] = ("memory",) if case.on_cpu or case.n_devices > 1 else ("device", "memory")
-    everything = case.workload.sequences
-    if case.config.shard_rows is not None:
-        rows, alone = case.config.shard_rows, case.macro_batches(case.config.shard_rows) <= 1
-        met = min(rows, everything)
+    places: tuple[StatesPlace, ...] = ("memory",) if inputs.on_cpu or inputs.n_devices > 1 else ("device", "memory")
+    everything = inputs.workload.sequences
+    if inputs.config.shard_rows is not None:
+        rows, alone = inputs.config.shard_rows, inputs.macro_batches(inputs.config.shard_rows) <= 1
+        seen = min(rows, everything)
         unsaved = replace(room, disk=math.inf)  # whether the disk has room for them is asked in the end
-        return rows, next((place for place in places if _most(case, unsaved, place, alone=alone) >= met), "disk")
+        return rows, next((place for place in places if _most(inputs, unsaved, place, alone=alone) >= seen), "disk")
     if everything <= MOST_ROWS:
         for place in places:
-            if _most(case, room, place, alone=True) >= everything:
+            if _most(inputs, room, place, alone=True) >= everything:
                 return _power_above(everything), place
-    balanced = _balanced_rows(case)
-    wanted = min(MOST_ROWS, _power_above(max(case.shard_rows, balanced / _READING)))
+    balanced = _balanced_rows(inputs)
+    wanted = min(MOST_ROWS, _power_above(max(inputs.shard_rows, balanced / _READING)))
     for place in places:
-        if _most(case, room, place, alone=False) >= wanted:
+        if _most(inputs, room, place, alone=False) >= wanted:
             return wanted, place
-    best = max(places, key=lambda place: _most(case, room, place, alone=False))
-    held = _most(case, room, best, alone=False)
+    best = max(places, key=lambda place: _most(inputs, room, place, alone=False))
+    held = _most(inputs, room, best, alone=False)
     if held >= max(1, balanced):
         return _power_below(held), best
-    return _spilled(case, room, wanted), "disk"
+    return _spilled(inputs, room, wanted), "disk"
 
 
-def _spilled(case: Case, room: _Room, wanted: int) -> int:
+def _spilled(inputs: PlanInputs, room: _Room, wanted: int) -> int:
     """Texts of a macro-batch whose states are kept on disk.
 
     Raises:
         ConfigError: there is no room for a single one.
     """
-    most = _most(case, room, "disk", alone=False)
+    most = _most(inputs, room, "disk", alone=False)
     if most < 1:
         raise ConfigError(
-            f"expected room for the hidden states of some texts, {as_bytes(case.state_row)} each, in RAM or on the "
+            f"expected room for the hidden states of some texts, {as_bytes(inputs.state_row)} each, in RAM or on the "
             f"disk of --out, and for their results in RAM, found {as_bytes(max(0, room.ram))} of RAM and "
             f"{as_bytes(min(room.disk, 2**60))} of disk; raise --max-memory, or free some disk space"
         )
     return min(wanted, _power_below(most))
 
 
-def _balanced_rows(case: Case) -> float:
+def _balanced_rows(inputs: PlanInputs) -> float:
     """Texts for which computing takes as long as reading all blocks from storage."""
-    read = sum(block.stored_bytes for block in case.geometry.blocks) / case.rates.storage
-    a_text = case.compute_seconds(case.rates.passing_flops) / max(1, case.workload.sequences)
+    read = sum(block.stored_bytes for block in inputs.geometry.blocks) / inputs.rates.storage
+    a_text = inputs.compute_seconds(inputs.rates.passing_flops) / max(1, inputs.workload.sequences)
     return read / a_text if a_text else 1.0
 
 
-def _most(case: Case, room: _Room, place: StatesPlace, *, alone: bool) -> int:
+def _most(inputs: PlanInputs, room: _Room, place: StatesPlace, *, alone: bool) -> int:
     """Texts that a macro-batch can have if their states are kept in a place; their results are in RAM in any case.
 
     Args:
-        case: what is planned.
+        inputs: what is planned.
         room: what is left.
         place: where states are kept.
         alone: it is the only macro-batch, for which nothing else has to stay, and no other's results are being saved.
     """
-    share, results = (1.0, case.output_row) if alone else (0.5, 2 * case.output_row)
-    states = max(1.0, case.state_row)
+    share, results = (1.0, inputs.output_row) if alone else (0.5, 2 * inputs.output_row)
+    states = max(1.0, inputs.state_row)
     match place:
         case "memory":
             found = share * room.ram / (states + results)
@@ -197,7 +200,7 @@ def _most(case: Case, room: _Room, place: StatesPlace, *, alone: bool) -> int:
             found = min(share * room.device / states, share * room.ram / max(1.0, results))
         case "disk":
             found = min(room.disk / (2 * states), room.ram / max(1.0, results))
-    if case.config.checkpoint_layers is not None:
+    if inputs.config.checkpoint_layers is not None:
         # Those that were saved last, and those being saved.
         found = min(found, room.disk / ((4 if place == "disk" else 2) * states))
     return max(0, int(min(found, 2**62)))
@@ -212,76 +215,76 @@ def _power_below(rows: int) -> int:
     return min(MOST_ROWS, 1 << (rows.bit_length() - 1))
 
 
-def _put_states(case: Case, parts: Parts, rows: int, place: StatesPlace) -> None:
-    parts["cpu"]["outputs"] = case.outputs(rows)
+def _put_states(inputs: PlanInputs, parts: Parts, rows: int, place: StatesPlace) -> None:
+    parts["cpu"]["outputs"] = inputs.outputs(rows)
     match place:
         case "memory":
-            parts["cpu"]["states"] = case.states(rows)
+            parts["cpu"]["states"] = inputs.states(rows)
         case "device":
-            parts[case.devices[0]]["states"] = case.states(rows)
+            parts[inputs.devices[0]]["states"] = inputs.states(rows)
         case "disk":
             pass
 
 
-def _kept(case: Case, parts: Parts) -> tuple[str, ...]:
+def _kept(inputs: PlanInputs, parts: Parts) -> tuple[str, ...]:
     """Blocks that stay on the devices, or in RAM, because they will be needed again."""
-    stack, geometry = case.geometry.stack, case.geometry
+    stack, geometry = inputs.geometry.stack, inputs.geometry
     if stack is None:
         return ()
-    ram = max(0, case.ram.limit - sum(parts["cpu"].values()))
-    if case.on_cpu:
+    ram = max(0, inputs.ram.limit - sum(parts["cpu"].values()))
+    if inputs.on_cpu:
         return place_blocks(stack, [], {"cpu": ram})
-    first = case.devices[0]
-    left = max(0, case.gpu_limit - max(sum(parts[name].values()) for name in case.devices))
+    first = inputs.devices[0]
+    left = max(0, inputs.gpu_limit - max(sum(parts[name].values()) for name in inputs.devices))
     # In RAM they are kept as stored, whereas accelerate counts them as they compute.
     ratio = geometry.largest_compute / max(1, geometry.largest_stored)
     return place_blocks(stack, [first], {first: left, "cpu": int(ram * ratio)})
 
 
-def _put_kept(case: Case, parts: Parts, blocks: tuple[str, ...]) -> None:
-    for block, place in zip(case.geometry.blocks, blocks, strict=True):
+def _put_kept(inputs: PlanInputs, parts: Parts, blocks: tuple[str, ...]) -> None:
+    for block, place in zip(inputs.geometry.blocks, blocks, strict=True):
         match place:
             case "disk":
                 pass
             case "cpu":
-                size = block.compute_bytes if case.on_cpu else block.stored_bytes
+                size = block.compute_bytes if inputs.on_cpu else block.stored_bytes
                 parts["cpu"]["weights"] = parts["cpu"].get("weights", 0) + size
             case _:
-                for name in case.devices:  # each has its own copy
+                for name in inputs.devices:  # each has its own copy
                     parts[name]["weights"] += block.compute_bytes
 
 
 def _draft(
-    case: Case, micro: int, rows: int, place: StatesPlace, blocks: tuple[str, ...], parts: Parts, *, packs: bool
-) -> Draft:
-    geometry, passes = case.geometry, case.macro_batches(rows)
+    inputs: PlanInputs, micro: int, rows: int, place: StatesPlace, blocks: tuple[str, ...], parts: Parts, *, packs: bool
+) -> CandidatePlan:
+    geometry, passes = inputs.geometry, inputs.macro_batches(rows)
     from_disk = sum(b.stored_bytes for b, at in zip(geometry.blocks, blocks, strict=True) if at == "disk")
     from_ram = sum(b.stored_bytes for b, at in zip(geometry.blocks, blocks, strict=True) if at == "cpu")
     # States that are not where they are computed come and go once a block.
-    moved = 2 * len(blocks) * case.workload.sequences * case.state_row
+    moved = 2 * len(blocks) * inputs.workload.sequences * inputs.state_row
     spilled = moved if place == "disk" else 0.0
-    reading = (passes * from_disk + spilled) / case.rates.storage
+    reading = (passes * from_disk + spilled) / inputs.rates.storage
     copying = 0.0
-    if case.rates.copy is not None:
-        over_bus = passes * (from_disk + from_ram) + (0 if place == "device" else moved / case.n_devices)
-        copying = over_bus / case.rates.copy
+    if inputs.rates.copy is not None:
+        over_bus = passes * (from_disk + from_ram) + (0 if place == "device" else moved / inputs.n_devices)
+        copying = over_bus / inputs.rates.copy
     once = geometry.stored_bytes - from_disk
-    saves = case.config.checkpoint_layers is not None
-    return Draft(
+    saves = inputs.config.checkpoint_layers is not None
+    return CandidatePlan(
         schedule="sweep",
-        around=case.devices[0],
+        around=inputs.devices[0],
         blocks=blocks,
         rows=rows,
         micro=micro,
         parts=parts,
         weight_bytes_read=once + passes * from_disk,
-        start_seconds=once / case.rates.storage,
-        compute_seconds=case.compute_seconds(case.rates.flops if packs else case.rates.passing_flops),
+        start_seconds=once / inputs.rates.storage,
+        compute_seconds=inputs.compute_seconds(inputs.rates.flops if packs else inputs.rates.passing_flops),
         read_seconds=max(reading, copying),
         # Nothing computes while the first block of a macro-batch is read.
-        slack_seconds=passes * geometry.largest_stored / case.rates.storage if from_disk else 0.0,
+        slack_seconds=passes * geometry.largest_stored / inputs.rates.storage if from_disk else 0.0,
         packs=packs,
         hidden_states=place,
-        hidden_state_bytes=case.states(rows),
-        spill_bytes=case.states(rows) * ((place == "disk") + 2 * saves),
+        hidden_state_bytes=inputs.states(rows),
+        spill_bytes=inputs.states(rows) * ((place == "disk") + 2 * saves),
     )
