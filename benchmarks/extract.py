@@ -49,7 +49,7 @@ from tcf.extract.fill_caches import fill
 from tcf.extract.outputs import plan_outputs
 from tcf.extract.resolved_settings import resolve
 from tcf.extract.schedules.load_engine import load_resident
-from tcf.extract.schedules.sweep_folder import Unfinished
+from tcf.extract.schedules.sweep_folder import SweepFolder
 
 _BATCHES = (16, 32, 64, 128, 256, 512)
 _MAX_TOKENS = 30
@@ -140,7 +140,7 @@ def _tcf(folder: Path, dataset: Dataset, dtype: str, device: torch.device) -> tu
     model = open_model_folder(folder)
     settings = resolve(config, model)
     loaded = load_resident(model, (-1,), config, settings)
-    limit = loaded.facts["tokens_per_batch"]
+    limit = loaded.metadata["tokens_per_batch"]
     tokenizer = load_tokenizer(model)
     out = folder.with_name("cache")
     [output] = plan_outputs(out, config, model, "mean", {"max_tokens": config.max_tokens, "compute": dtype})
@@ -157,7 +157,7 @@ def _tcf(folder: Path, dataset: Dataset, dtype: str, device: torch.device) -> tu
                 config=config,
                 shard_rows=_SHARD_ROWS,
                 load=lambda: loaded,
-                unfinished=Unfinished(out.with_name("unfinished")),
+                unfinished=SweepFolder(out.with_name("unfinished")),
             )
         return np.asarray(VectorCache.open(out).vectors_for(dataset), np.float32)
 

@@ -76,7 +76,7 @@ class _Watch:
         if engine is not None:
             measured.seconds = time.perf_counter() - self._began
             measured.disk_bytes += read_of_disks()
-            measured.schedule, measured.tokens_per_batch = engine.facts["schedule"], engine.tokens_per_batch
+            measured.schedule, measured.tokens_per_batch = engine.metadata["schedule"], engine.tokens_per_batch
             measured.weight_bytes = engine.stream.bytes_read if isinstance(engine, SweepEngine) else None
             measured.done = True
         return found

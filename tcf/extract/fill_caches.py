@@ -13,7 +13,7 @@ from tcf.data.keys import Keys
 from tcf.encoders.tokenize import TextTokenizer
 from tcf.extract.outputs import Output
 from tcf.extract.schedules.engine import Engine
-from tcf.extract.schedules.sweep_folder import Unfinished
+from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shards import Shard, Tally, cut_shards, one_part, read_texts
 from tcf.extract.worker import Worker
 
@@ -32,7 +32,7 @@ def fill(
     config: ExtractConfig,
     shard_rows: int,
     load: Callable[[], Engine],
-    unfinished: Unfinished,
+    unfinished: SweepFolder,
 ) -> tuple[dict[str, int], int]:
     """Bring whatever the caches lack of a dataset into them.
 
@@ -65,8 +65,8 @@ def fill(
             worker.run(coming)
         worker.create_caches()
         for writer in joins:
-            writer.publish(tally.facts())
-    return tally.facts(), worker.computed
+            writer.publish(tally.counts())
+    return tally.counts(), worker.computed
 
 
 def _shards(
@@ -87,7 +87,7 @@ def _shards(
         prefix=config.prefix,
         max_tokens=config.max_tokens,
         tally=tally,
-        join=join,
+        add_to_maps=join,
         stored=stored if part is None else [KeySet()],
     )
     shards = cut_shards(chunks, shard_rows)

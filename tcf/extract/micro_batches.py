@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 __all__ = ["MicroBatch", "in_order", "micro_batches"]
 
-Rows = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class MicroBatch:
         tokens_before: tokens in those.
     """
 
-    rows: Rows
+    rows: Indices
     length: int
     texts_before: int
     tokens_before: int
@@ -68,6 +68,6 @@ def micro_batches(lengths: npt.NDArray[np.int64], tokens: int) -> list[MicroBatc
     return batches
 
 
-def in_order(batches: list[MicroBatch]) -> Rows:
+def in_order(batches: list[MicroBatch]) -> Indices:
     """The texts of a shard in the order of its micro-batches, (n,)."""
     return np.concatenate([np.zeros(0, np.int64), *(batch.rows for batch in batches)])

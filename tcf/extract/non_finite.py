@@ -20,10 +20,10 @@ from tcf.extract.shards import Shard
 
 __all__ = ["fault", "first_bad_layer", "not_finite"]
 
-Rows = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
-def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Output], suspects: Rows) -> ModelError:
+def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Output], suspects: Indices) -> ModelError:
     """Find the first text of a shard that gives a number which cannot be stored, by reading the suspects one by one.
 
     Args:
@@ -61,7 +61,7 @@ def _named(items: ItemTable, shard: Shard, row: int) -> str:
 
 
 def _first_bad(
-    encoder: Encoder, shard: Shard, rows: Rows, outputs: Sequence[Output]
+    encoder: Encoder, shard: Shard, rows: Indices, outputs: Sequence[Output]
 ) -> tuple[Output, Tensor, Tensor] | None:
     """The first output that cannot store what texts of one length give, their tokens, and the numbers."""
     tokens_BT = torch.from_numpy(shard.sequences.block(rows)).to(encoder.device)

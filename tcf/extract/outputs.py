@@ -1,6 +1,6 @@
 """The caches that one extraction fills: one for the vectors of each layer, and one for token states.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from tcf.extract.sinks import Sink, TokenSink, VectorSink
 
 __all__ = ["Output", "plan_outputs"]
 
-Rows = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Output:
         return TOKEN_STATES if self.pooling is None else VECTORS
 
     @property
+    def parquet(self) -> Path:
+        """The file of a dataset's vectors that `--parquet` writes beside the cache."""
+        return self.path.with_name(f"{self.path.name}.parquet")
+
+    @property
     def remedy(self) -> str:
         """What to pass where a number is too large for the storage type."""
         return "pass --token-storage bfloat16" if self.pooling is None else "pass --storage float32"
@@ -69,13 +74,13 @@ class Output:
         """What is stored of these states, before it is rounded to the storage type."""
         return states_BTD if self.pooling is None else pool(states_BTD, self.pooling)
 
-    def sink(self, lengths: Rows, device: torch.device) -> VectorSink | TokenSink:
+    def sink(self, lengths: Indices, device: torch.device) -> VectorSink | TokenSink:
         """What takes the states of a shard whose texts have so many tokens."""
         if self.pooling is None:
             return TokenSink(lengths, self.width, self.storage, device)
         return VectorSink(len(lengths), self.width, self.storage, self.pooling, device)
 
-    def write(self, keys: Keys, sink: Sink, order: Rows, rows: Rows, facts: Mapping[str, Any]) -> None:
+    def write(self, keys: Keys, sink: Sink, order: Indices, rows: Indices, metadata: Mapping[str, Any]) -> None:
         """Publish a shard.
 
         Args:
@@ -83,18 +88,18 @@ class Output:
             sink: has their states.
             order: (n,) the sequences in the order in which the sink got them.
             rows: those that this cache lacks.
-            facts: how they were computed.
+            metadata: how they were computed.
         """
         match sink:
             case VectorSink():
                 vectors = sink.vectors(order)
-                write_shard(self.path, keys[rows], vectors if len(rows) == len(keys) else vectors[rows], facts)
+                write_shard(self.path, keys[rows], vectors if len(rows) == len(keys) else vectors[rows], metadata)
             case TokenSink():
                 states, offsets = sink.states(order)
                 if len(rows) < len(keys):
                     lengths = np.diff(offsets)[rows]
                     states, offsets = states[spans(offsets[rows], lengths)], offsets_from(lengths)
-                write_token_shard(self.path, keys[rows], states, offsets, facts)
+                write_token_shard(self.path, keys[rows], states, offsets, metadata)
 
 
 def plan_outputs(

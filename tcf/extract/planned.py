@@ -23,7 +23,7 @@ from tcf.extract.plan.workload import Workload, workload
 from tcf.extract.resolved_settings import Settings
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.load_engine import load_engine
-from tcf.extract.schedules.sweep_folder import Unfinished
+from tcf.extract.schedules.sweep_folder import SweepFolder
 
 __all__ = ["Loading", "Planned", "plain"]
 
@@ -74,7 +74,7 @@ class Planned:
             The dataset's counts, and how many sequences were computed.
         """
         config = self.config
-        unfinished = Unfinished.beside(self.outputs[0].path, [output.identity for output in self.outputs])
+        unfinished = SweepFolder.beside(self.outputs[0].path, [output.identity for output in self.outputs])
         _name_others(unfinished)
         work = workload(self.items, self.tokenizer, config.prefix, config.max_tokens, self.stored)
         plan = self._plan(work, unfinished)
@@ -94,11 +94,11 @@ class Planned:
         unfinished.clear(others=config.shards is not None)
         return done
 
-    def _plan(self, work: Workload, unfinished: Unfinished) -> Plan:
+    def _plan(self, work: Workload, unfinished: SweepFolder) -> Plan:
         """The plan; shards of a sweep that can be taken up again are cut as before."""
         plan = self._plan_as(work, self.config)
         if plan.schedule == "sweep" and self.config.checkpoint_layers is not None:
-            plan = self._plan_as(work, unfinished.as_before(self.config))
+            plan = self._plan_as(work, unfinished.with_remembered_cuts(self.config))
             unfinished.remember(plan.macro_batch_rows, plan.micro_batch_tokens)
         if self.config.shards is not None and plan.schedule == "sweep" and self.config.shard_rows is None:
             raise ConfigError(
@@ -130,7 +130,7 @@ class Planned:
         return load_engine(self.folder, layers, self.config, self.settings, plan)
 
 
-def _name_others(unfinished: Unfinished) -> None:
+def _name_others(unfinished: SweepFolder) -> None:
     """Say what lies beside the cache that this extraction will not take up."""
     for folder in unfinished.of_others():
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

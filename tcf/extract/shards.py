@@ -1,6 +1,6 @@
 """From item texts to shards of token sequences that still have to be computed; all of it ahead of the device.
 
-Nothing here grows with the number of items but the keys of what has been met: 16 bytes a distinct text, and as much a
+Nothing here grows with the number of items but the keys of what has been seen: 16 bytes a distinct text, and as much a
 distinct token sequence.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["Shard", "Tally", "cut_shards", "one_part", "read_texts"]
 
 _CHUNK = 16_384  # items read and tokenised at once
 
-Rows = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +37,13 @@ class Shard:
 
     keys: Keys
     sequences: TokenSequences
-    items: Rows
+    items: Indices
     span: int
 
 
 @dataclass
 class Tally:
-    """What has been met so far, in counts.
+    """What has been seen so far, in counts.
 
     Attributes:
         texts: distinct texts.
@@ -63,7 +63,7 @@ class Tally:
     _texts: KeySet = field(default_factory=KeySet)
     _sequences: KeySet = field(default_factory=KeySet)
 
-    def facts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """The counts, for manifests."""
         return {
             "items": self.passed,
@@ -74,14 +74,14 @@ class Tally:
             "texts_without_tokens": self.empty,
         }
 
-    def new_texts(self, keys: Keys) -> Rows:
-        """Which of these texts have not been met before."""
+    def new_texts(self, keys: Keys) -> Indices:
+        """Which of these texts have not been seen before."""
         rows = self._texts.new(keys)
         self.texts += len(rows)
         return rows
 
-    def new_sequences(self, keys: Keys, sequences: TokenSequences) -> Rows:
-        """Which of these token sequences have not been met before."""
+    def new_sequences(self, keys: Keys, sequences: TokenSequences) -> Indices:
+        """Which of these token sequences have not been seen before."""
         rows = self._sequences.new(keys)
         self.sequences += len(rows)
         self.cut += sequences.cut
@@ -97,7 +97,7 @@ def read_texts(
     prefix: str,
     max_tokens: int,
     tally: Tally,
-    join: Callable[[Keys, Keys], None],
+    add_to_maps: Callable[[Keys, Keys], None],
     stored: Sequence[KeySet],
 ) -> Iterator[Shard]:
     """Tokenise every distinct text once; yields, a chunk of items at a time, the sequences not stored everywhere.
@@ -107,8 +107,8 @@ def read_texts(
         tokenizer: the encoder's.
         prefix: goes before every text.
         max_tokens: longest sequence.
-        tally: counts what is met.
-        join: is told the keys of new texts and of their token sequences.
+        tally: counts what is seen.
+        add_to_maps: called with the keys of new texts and of their token sequences.
         stored: of every cache, the sequences that it has.
     """
     for texts in items.texts(_CHUNK):
@@ -117,7 +117,7 @@ def read_texts(
         written = pc.binary_join_element_wise(_text(prefix), texts.take(rows), _text(""))
         sequences = tokenize(tokenizer, written.to_pylist(), max_tokens=max_tokens)
         found = sequence_keys(sequences.tokens, sequences.offsets)
-        join(keys[rows], found)
+        add_to_maps(keys[rows], found)
         new = tally.new_sequences(found, sequences)
         missing = new[_missing(found[new], stored)]
         yield Shard(found[missing], sequences.take(missing), tally.passed + rows[missing], len(texts))
@@ -163,8 +163,8 @@ def one_part(shards: Iterator[Shard], part: int, parts: int, stored: Sequence[Ke
             yield _rows(shard, np.zeros(0, np.int64), shard.span)
 
 
-def _missing(keys: Keys, stored: Sequence[KeySet]) -> Rows:
-    """Rows of the keys that not every cache has."""
+def _missing(keys: Keys, stored: Sequence[KeySet]) -> Indices:
+    """Indices of the keys that not every cache has."""
     return np.flatnonzero(~np.logical_and.reduce([cache.contains(keys) for cache in stored]))
 
 
@@ -177,5 +177,5 @@ def _joined(parts: Sequence[Shard]) -> Shard:
     )
 
 
-def _rows(shard: Shard, rows: Rows, span: int) -> Shard:
+def _rows(shard: Shard, rows: Indices, span: int) -> Shard:
     return Shard(shard.keys[rows], shard.sequences.take(rows), shard.items[rows], span)

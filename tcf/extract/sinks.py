@@ -4,7 +4,7 @@ States arrive by micro-batch, texts of equal length together, in any order and f
 own order. Numbers are rounded to the storage type once, on the device, and copied to pinned memory without waiting
 where there is CUDA.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from tcf.extract.micro_batches import MicroBatch
 
 __all__ = ["Sink", "TokenSink", "VectorSink"]
 
-Rows = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 class Sink(Protocol):
@@ -35,10 +35,10 @@ class Sink(Protocol):
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
         """Take the states of a micro-batch; of texts without tokens, (B, 0, D)."""
 
-    def taken_up(self) -> None:
+    def mark_restored(self) -> None:
         """`rows` have been filled with all that an earlier attempt had stored: look at those numbers too."""
 
-    def unstorable(self, order: Rows) -> Rows:
+    def unstorable(self, order: Indices) -> Indices:
         """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device.
 
         Args:
@@ -67,16 +67,16 @@ class _Buffer:
         self.finite.append(torch.isfinite(stored).all())
         self.rows[where].copy_(stored, non_blocking=True)
 
-    def taken_up(self) -> None:
+    def mark_restored(self) -> None:
         self.finite.append(torch.isfinite(self.rows).all())
 
-    def bad(self) -> Rows:
+    def bad(self) -> Indices:
         """Rows with a number that is not finite; all of them are looked at only if there are some."""
         if all(bool(torch.stack(flags).all()) for flags in _by_device(self.finite)):
             return np.zeros(0, np.int64)
         return torch.isfinite(self.rows).all(dim=1).logical_not().nonzero()[:, 0].numpy()
 
-    def ordered(self, places: Rows) -> npt.NDArray[Any]:
+    def ordered(self, places: Indices) -> npt.NDArray[Any]:
         """The rows at these places; bfloat16 as its bits in uint16."""
         rows = self.rows.view(torch.uint16) if self.rows.dtype == torch.bfloat16 else self.rows
         return np.asarray(rows.numpy()[places])
@@ -113,15 +113,15 @@ class VectorSink:
         else:
             self._buffer.rows[batch.texts] = 0
 
-    def taken_up(self) -> None:
+    def mark_restored(self) -> None:
         """Look at the numbers that an earlier attempt had stored."""
-        self._buffer.taken_up()
+        self._buffer.mark_restored()
 
-    def unstorable(self, order: Rows) -> Rows:
+    def unstorable(self, order: Indices) -> Indices:
         """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device."""
         return np.sort(order[self._buffer.bad()])
 
-    def vectors(self, order: Rows) -> npt.NDArray[Any]:
+    def vectors(self, order: Indices) -> npt.NDArray[Any]:
         """The vectors in the shard's order, (n, D).
 
         Args:
@@ -140,7 +140,7 @@ class TokenSink:
         device: where the states are.
     """
 
-    def __init__(self, lengths: Rows, width: int, storage: torch.dtype, device: torch.device) -> None:
+    def __init__(self, lengths: Indices, width: int, storage: torch.dtype, device: torch.device) -> None:
         self._lengths = lengths
         self._buffer = _Buffer.of(int(lengths.sum()), width, storage, device)
 
@@ -154,16 +154,16 @@ class TokenSink:
         if batch.length:
             self._buffer.fill(batch.tokens, states_BTD.flatten(0, 1))
 
-    def taken_up(self) -> None:
+    def mark_restored(self) -> None:
         """Look at the numbers that an earlier attempt had stored."""
-        self._buffer.taken_up()
+        self._buffer.mark_restored()
 
-    def unstorable(self, order: Rows) -> Rows:
+    def unstorable(self, order: Indices) -> Indices:
         """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device."""
         ends = np.cumsum(self._lengths[order])
         return np.unique(order[np.searchsorted(ends, self._buffer.bad(), side="right")])
 
-    def states(self, order: Rows) -> tuple[npt.NDArray[Any], Rows]:
+    def states(self, order: Indices) -> tuple[npt.NDArray[Any], Indices]:
         """The states in the shard's order, (nnz, D), and the offsets of its texts, (n + 1,).
 
         Args:

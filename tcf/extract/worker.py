@@ -24,7 +24,7 @@ from tcf.data.key_set import KeySet
 from tcf.extract.non_finite import fault, not_finite
 from tcf.extract.outputs import Output
 from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved
-from tcf.extract.schedules.sweep_folder import Unfinished
+from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shards import Shard
 from tcf.extract.sinks import Sink, TokenSink, VectorSink
 
@@ -88,7 +88,7 @@ class Worker:
     stored: Sequence[KeySet]
     model: str
     progress: Progress
-    unfinished: Unfinished
+    unfinished: SweepFolder
     computed: int = 0
     _engine: Engine | None = None
     _created: bool = False
@@ -159,7 +159,7 @@ class Worker:
         suspects = np.unique(np.concatenate([sink.unstorable(order) for sink in sinks]))
         if len(suspects):
             raise fault(engine.encoder, self.items, task.shard, self.outputs, suspects)
-        saving.do(partial(self._save, task, sinks, order, engine.facts))
+        saving.do(partial(self._save, task, sinks, order, engine.metadata))
         self.computed += len(task.shard.keys)
 
     def _encode_smaller(self, task: _Task) -> tuple[Engine, list[VectorSink | TokenSink], Rows]:

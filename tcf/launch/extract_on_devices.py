@@ -107,7 +107,7 @@ class _Start:
             "schedule": "resident",
             "dtype": dtype_name(settings.dtype),
             "shard_rows": plan.macro_batch_rows,
-            "tokens_per_batch": engine.facts["tokens_per_batch"],
+            "tokens_per_batch": engine.metadata["tokens_per_batch"],
             "parquet": False,
         }
         values.pop("max_memory", None)  # the model fits, as this process has found

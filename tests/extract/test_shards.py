@@ -108,7 +108,13 @@ def read(folder: Path, tokenizer: TextTokenizer, stored: list[KeySet], prefix: s
         joined.append((texts, sequences))
 
     chunks = read_texts(
-        ItemTable.open(folder / "d"), tokenizer, prefix=prefix, max_tokens=5, tally=tally, join=join, stored=stored
+        ItemTable.open(folder / "d"),
+        tokenizer,
+        prefix=prefix,
+        max_tokens=5,
+        tally=tally,
+        add_to_maps=join,
+        stored=stored,
     )
     return list(chunks), tally, joined
 
@@ -128,7 +134,7 @@ def test_every_distinct_text_and_sequence_once_however_it_is_chunked(
     assert [key for shard in chunks for key in shard.keys.tolist()] == keys_of(sequences)
     assert sum(len(texts) for texts, _ in joined) == 7
     assert [key for _, keys in joined for key in keys.tolist()] == keys_of([ids_of(opt, text) for text in DISTINCT])
-    assert tally.facts() == {
+    assert tally.counts() == {
         "items": 10, "texts": 7, "sequences": 6, "texts_cut": 2, "unknown_words": 0, "texts_without_tokens": 0,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Several devices at work on one macro-batch: how far they are together, where they meet, and how an error ends all."""
+"""Several devices on one macro-batch: joint progress, a barrier between blocks, and how an error ends all threads."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -6,20 +6,20 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from tcf.common.threads import Closed
 from tcf.extract.micro_batches import MicroBatch
-from tcf.extract.schedules.engine import Advance
+from tcf.extract.schedules.engine import ProgressCallback
 
-__all__ = ["Meeting", "Pace", "together"]
+__all__ = ["Barrier", "ProgressCounter", "run_threads"]
 
 
-class Pace:
-    """Tells how far all are: a micro-batch counts in parts, one for each block that it has to pass.
+class ProgressCounter:
+    """Counts the progress of all devices: a micro-batch counts in parts, one for each block that it has to pass.
 
     Args:
         advance: is told; by one thread at a time.
         depth: how many blocks there are to pass.
     """
 
-    def __init__(self, advance: Advance, depth: int) -> None:
+    def __init__(self, advance: ProgressCallback, depth: int) -> None:
         self._advance, self._depth = advance, max(1, depth)
         self._lock, self._aborted = threading.Lock(), False
 
@@ -46,8 +46,8 @@ class Pace:
             self._aborted = True
 
 
-class Meeting:
-    """Where all wait for one another after a block, if there is something to be done then.
+class Barrier:
+    """Where all devices wait for one another after a block, if there is something to be done then.
 
     Args:
         n: how many there are.
@@ -81,8 +81,8 @@ class Meeting:
             self._then(self._passed)
 
 
-def together(pieces: Sequence[Callable[[], None]], abort: Sequence[Callable[[], None]]) -> None:
-    """Do pieces of work at once, each in a thread of its own; the first error gives up all, and is raised.
+def run_threads(pieces: Sequence[Callable[[], None]], abort: Sequence[Callable[[], None]]) -> None:
+    """Do pieces of work at once, each in a thread of its own; the first error ends them all, and is raised.
 
     Args:
         pieces: the work; a single one is done in the caller's thread.

@@ -1,6 +1,6 @@
 """What computes a shard: one protocol, whatever the schedule.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,17 @@ from tcf.extract.micro_batches import MicroBatch
 from tcf.extract.sinks import Sink
 
 __all__ = [
-    "Advance",
     "DeviceFull",
     "Engine",
     "NotFinite",
+    "ProgressCallback",
     "as_device_full",
     "finite_flag",
     "halved",
+    "ignore_progress",
     "is_out_of_memory",
     "on_device",
-    "put_nothing",
-    "untold",
+    "put_empty",
 ]
 
 
@@ -71,15 +71,15 @@ def as_device_full(error: RuntimeError, device: torch.device, tokens_per_batch: 
     return DeviceFull(device, tokens_per_batch) if is_out_of_memory(error) else error
 
 
-class Advance(Protocol):
-    """Is told how far a shard is."""
+class ProgressCallback(Protocol):
+    """Called with the progress on a shard."""
 
     def __call__(self, texts: float, tokens: float, note: str = "") -> None:
         """So many texts and tokens more are done; parts of them where a pass goes through them several times."""
 
 
-def untold(texts: float, tokens: float, note: str = "") -> None:
-    """Nobody is told how far it is."""
+def ignore_progress(texts: float, tokens: float, note: str = "") -> None:
+    """A callback for where nobody wants to know."""
 
 
 def finite_flag(states_BTD: Tensor) -> Tensor:
@@ -98,11 +98,16 @@ class Engine(Protocol):
         """Reads a few texts at a time, however slowly; for finding out which text a fault comes from."""
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """How it computes, for the manifests of shards."""
 
     def encode(
-        self, sequences: TokenSequences, sinks: Mapping[int, Sequence[Sink]], *, scratch: Path, advance: Advance
+        self,
+        sequences: TokenSequences,
+        sinks: Mapping[int, Sequence[Sink]],
+        *,
+        scratch: Path,
+        advance: ProgressCallback,
     ) -> npt.NDArray[np.int64]:
         """Read token sequences, and give the states of every layer to its sinks.
 
@@ -134,11 +139,11 @@ def halved(engine: _E) -> _E:
     """The same engine with half as many tokens at once, at least one.
 
     Args:
-        engine: a dataclass with `tokens_per_batch` and `facts`, as all engines are.
+        engine: a dataclass with `tokens_per_batch` and `metadata`, as all engines are.
     """
     tokens = max(1, engine.tokens_per_batch // 2)
-    facts = {**engine.facts, "tokens_per_batch": tokens}
-    half: _E = replace(cast(Any, engine), tokens_per_batch=tokens, facts=facts)
+    metadata = {**engine.metadata, "tokens_per_batch": tokens}
+    half: _E = replace(cast(Any, engine), tokens_per_batch=tokens, metadata=metadata)
     return half
 
 
@@ -150,7 +155,7 @@ def on_device(block: npt.NDArray[np.int64], device: torch.device) -> Tensor:
     return tokens_BT.to(device)
 
 
-def put_nothing(batch: MicroBatch, sinks: Mapping[int, Sequence[Sink]]) -> None:
+def put_empty(batch: MicroBatch, sinks: Mapping[int, Sequence[Sink]]) -> None:
     """Give sinks texts that have no tokens, which no model has to read."""
     nothing = torch.empty((len(batch.rows), 0, 0))
     for sink in chain.from_iterable(sinks.values()):

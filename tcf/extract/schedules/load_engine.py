@@ -22,7 +22,7 @@ from tcf.extract.resolved_settings import Settings
 from tcf.extract.schedules.calibrate_micro_batch import calibrated_micro_batch
 from tcf.extract.schedules.engine import Engine, is_out_of_memory
 from tcf.extract.schedules.lane import Lane
-from tcf.extract.schedules.pipeline import PipelineEngine, Stage
+from tcf.extract.schedules.pipeline import PipelineEngine, PipelineStage
 from tcf.extract.schedules.resident import ResidentEngine
 from tcf.extract.schedules.sweep import SweepEngine
 from tcf.extract.schedules.weight_stream import BlockStream
@@ -99,7 +99,7 @@ def load_resident(
     tokens = tokens_per_batch or calibrated_micro_batch(
         encoder, settings.dtype, home() / "trials", compiled=config.compile
     )
-    return ResidentEngine(encoder, tokens, _facts("resident", tokens, [settings.device]))
+    return ResidentEngine(encoder, tokens, _metadata("resident", tokens, [settings.device]))
 
 
 def load_dispatched(
@@ -113,7 +113,7 @@ def load_dispatched(
     offload = TemporaryDirectory(prefix="tcf-offload-")
     encoder = _whole(folder, layers, config, settings, Dispatch(plan.dispatch_map, Path(offload.name)))
     tokens = _tokens(plan)
-    return ResidentEngine(encoder, tokens, _facts("dispatch", tokens, [settings.device]), offload)
+    return ResidentEngine(encoder, tokens, _metadata("dispatch", tokens, [settings.device]), offload)
 
 
 def load_sweep(
@@ -147,7 +147,7 @@ def load_sweep(
         tokens,
         plan.hidden_states,
         config.checkpoint_layers,
-        {**_facts("sweep", tokens, devices), "packed": plan.packs},
+        {**_metadata("sweep", tokens, devices), "packed": plan.packs},
     )
 
 
@@ -174,10 +174,10 @@ def load_pipeline(
             move_buffers(skeleton.model, device)
             for number in numbers:
                 attach(skeleton.blocks[number], weights.read_now(skeleton.within[number], device))
-            stages.append(Stage(Lane(skeleton, device, OutputShapes(folder.path)), numbers))
+            stages.append(PipelineStage(Lane(skeleton, device, OutputShapes(folder.path)), numbers))
     _try_apart(first)
     tokens = _tokens(plan)
-    return PipelineEngine(first, last, stages, tokens, _facts("pipeline", tokens, devices))
+    return PipelineEngine(first, last, stages, tokens, _metadata("pipeline", tokens, devices))
 
 
 def _ranges(plan: Plan) -> list[range]:
@@ -260,7 +260,7 @@ def _find(module: torch.nn.Module, name: str) -> torch.Tensor:
     return tensor.detach()
 
 
-def _facts(schedule: str, tokens: int, devices: Sequence[torch.device]) -> dict[str, object]:
+def _metadata(schedule: str, tokens: int, devices: Sequence[torch.device]) -> dict[str, object]:
     return {
         "schedule": schedule,
         "tokens_per_batch": tokens,

@@ -3,7 +3,7 @@
 Every device runs its range of blocks on one micro-batch while the devices before it run theirs on later ones, so all
 compute at once. What lies before the blocks is run on the first device, what comes after them on the last.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,21 @@ from tcf.encoders.encoder import Encoder
 from tcf.encoders.split.course import Course
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches
-from tcf.extract.schedules.device_threads import together
-from tcf.extract.schedules.engine import Advance, NotFinite, as_device_full, finite_flag, on_device, put_nothing, untold
+from tcf.extract.schedules.device_threads import run_threads
+from tcf.extract.schedules.engine import (
+    NotFinite,
+    ProgressCallback,
+    as_device_full,
+    finite_flag,
+    ignore_progress,
+    on_device,
+    put_empty,
+)
 from tcf.extract.schedules.lane import Lane
-from tcf.extract.schedules.single_text_encoder import SweptEncoder
+from tcf.extract.schedules.single_text_encoder import SingleTextEncoder
 from tcf.extract.sinks import Sink
 
-__all__ = ["PipelineEngine", "Stage"]
+__all__ = ["PipelineEngine", "PipelineStage"]
 
 _AHEAD = 2  # micro-batches that wait before each device
 
@@ -37,7 +45,7 @@ Sinks = Mapping[int, Sequence[Sink]]
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class PipelineStage:
     """A device with a range of blocks.
 
     Attributes:
@@ -50,7 +58,7 @@ class Stage:
 
 
 @dataclass(eq=False)
-class _Flowing:
+class _InFlight:
     """A micro-batch between two devices."""
 
     batch: MicroBatch
@@ -74,30 +82,30 @@ class PipelineEngine:
         last: the same on the last device.
         stages: the devices with their blocks, in order.
         tokens_per_batch: most tokens that a device runs at once.
-        facts: how it computes, for the manifests of shards.
+        metadata: how it computes, for the manifests of shards.
     """
 
     first: Lane
     last: Lane
-    stages: Sequence[Stage]
+    stages: Sequence[PipelineStage]
     tokens_per_batch: int
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def encoder(self) -> Encoder:
         """Reads a few texts at a time."""
         skeleton = self.first.skeleton
-        return SweptEncoder(skeleton.folder, self.first.device, skeleton.layers, self._read_alone)
+        return SingleTextEncoder(skeleton.folder, self.first.device, skeleton.layers, self._read_alone)
 
     def encode(
-        self, sequences: TokenSequences, sinks: Sinks, *, scratch: Path, advance: Advance
+        self, sequences: TokenSequences, sinks: Sinks, *, scratch: Path, advance: ProgressCallback
     ) -> npt.NDArray[np.int64]:
         """Let token sequences flow through the devices, and give the states of every layer to its sinks.
 
         See `Engine.encode`.
         """
         batches = micro_batches(sequences.lengths, self.tokens_per_batch)
-        between = [Channel[_Flowing](_AHEAD) for _ in range(len(self.stages) + 1)]
+        between = [Channel[_InFlight](_AHEAD) for _ in range(len(self.stages) + 1)]
         stages = [
             partial(self._run, stage, coming, going, sinks)
             for stage, coming, going in zip(self.stages, between, between[1:], strict=False)
@@ -108,12 +116,12 @@ class PipelineEngine:
             partial(self._leave, between[-1], sinks, advance),
         ]
         try:
-            together(pieces, [channel.close for channel in between])
+            run_threads(pieces, [channel.close for channel in between])
         except RuntimeError as error:
             raise as_device_full(error, self.first.device, self.tokens_per_batch) from None
         for batch in batches:
             if not batch.length:
-                put_nothing(batch, sinks)
+                put_empty(batch, sinks)
                 advance(len(batch.rows), 0)
         return in_order(batches)
 
@@ -121,19 +129,19 @@ class PipelineEngine:
         """There is nothing to give back."""
 
     def _enter(
-        self, sequences: TokenSequences, batches: Sequence[MicroBatch], going: Channel[_Flowing], sinks: Sinks
+        self, sequences: TokenSequences, batches: Sequence[MicroBatch], going: Channel[_InFlight], sinks: Sinks
     ) -> None:
         with torch.inference_mode():
             for batch in batches:
                 if batch.length:
                     tokens = sequences.block(batch.rows)
                     script = self.first.record(on_device(tokens, self.first.device))
-                    flowing = _Flowing(batch, tokens, script.states_BTD, Course(script.calls))
+                    flowing = _InFlight(batch, tokens, script.states_BTD, Course(script.calls))
                     _give(flowing, 0, script.states_BTD, sinks)
                     going.put(flowing)
         going.close()
 
-    def _run(self, stage: Stage, coming: Channel[_Flowing], going: Channel[_Flowing], sinks: Sinks) -> None:
+    def _run(self, stage: PipelineStage, coming: Channel[_InFlight], going: Channel[_InFlight], sinks: Sinks) -> None:
         with torch.inference_mode():
             for flowing in coming:
                 flowing.move(stage.lane.device)
@@ -145,7 +153,7 @@ class PipelineEngine:
                 going.put(flowing)
         going.close()
 
-    def _leave(self, coming: Channel[_Flowing], sinks: Sinks, advance: Advance) -> None:
+    def _leave(self, coming: Channel[_InFlight], sinks: Sinks, advance: ProgressCallback) -> None:
         with torch.inference_mode():
             for flowing in coming:
                 _check(flowing)
@@ -158,17 +166,17 @@ class PipelineEngine:
 
     def _read_alone(self, sequences: TokenSequences, sinks: Sinks) -> None:
         tokens = max(1, int(sequences.offsets[-1]))
-        replace(self, tokens_per_batch=tokens).encode(sequences, sinks, scratch=Path(), advance=untold)
+        replace(self, tokens_per_batch=tokens).encode(sequences, sinks, scratch=Path(), advance=ignore_progress)
 
 
-def _give(flowing: _Flowing, layer: int, states_BTD: Tensor, sinks: Sinks) -> None:
+def _give(flowing: _InFlight, layer: int, states_BTD: Tensor, sinks: Sinks) -> None:
     """Give a layer's states to its sinks, and note whether they are finite."""
     flowing.finite.append(finite_flag(states_BTD))
     for sink in sinks.get(layer, ()):
         sink.put(flowing.batch, states_BTD)
 
 
-def _check(flowing: _Flowing) -> None:
+def _check(flowing: _InFlight) -> None:
     """Raise the first layer whose states were not finite, and a text that has such states in the end."""
     finite = [bool(flag) for flag in flowing.finite]
     if all(finite):

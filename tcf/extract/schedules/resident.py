@@ -12,8 +12,8 @@ import torch
 
 from tcf.encoders.encoder import Encoder
 from tcf.encoders.tokenize import TokenSequences
-from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches
-from tcf.extract.schedules.engine import Advance, as_device_full, on_device, put_nothing
+from tcf.extract.micro_batches import in_order, micro_batches
+from tcf.extract.schedules.engine import ProgressCallback, as_device_full, on_device, put_empty
 from tcf.extract.sinks import Sink
 
 __all__ = ["ResidentEngine"]
@@ -26,25 +26,38 @@ class ResidentEngine:
     Attributes:
         encoder: the language model.
         tokens_per_batch: most tokens that it reads at once.
-        facts: how it computes, for the manifests of shards.
+        metadata: how it computes, for the manifests of shards.
         offload: files that accelerate reads weights from; removed when the engine is closed.
     """
 
     encoder: Encoder
     tokens_per_batch: int
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     offload: TemporaryDirectory[str] | None = None
 
     def encode(
-        self, sequences: TokenSequences, sinks: Mapping[int, Sequence[Sink]], *, scratch: Path, advance: Advance
+        self,
+        sequences: TokenSequences,
+        sinks: Mapping[int, Sequence[Sink]],
+        *,
+        scratch: Path,
+        advance: ProgressCallback,
     ) -> npt.NDArray[np.int64]:
         """Read token sequences once, and give the states of every layer to its sinks; see `Engine.encode`."""
         batches = micro_batches(sequences.lengths, self.tokens_per_batch)
         for batch in batches:
-            if batch.length:
-                self._read(batch, sequences.block(batch.rows), sinks)
-            else:
-                put_nothing(batch, sinks)
+            if not batch.length:
+                put_empty(batch, sinks)
+                advance(len(batch.rows), 0)
+                continue
+            try:
+                with torch.inference_mode():
+                    states = self.encoder.states(on_device(sequences.block(batch.rows), self.encoder.device))
+                    for layer, states_BTD in zip(self.encoder.layers, states, strict=True):
+                        for sink in sinks[layer]:
+                            sink.put(batch, states_BTD)
+            except RuntimeError as error:
+                raise as_device_full(error, self.encoder.device, self.tokens_per_batch) from None
             advance(len(batch.rows), batch.n_tokens)
         return in_order(batches)
 
@@ -52,14 +65,3 @@ class ResidentEngine:
         """Remove what accelerate wrote."""
         if self.offload is not None:
             self.offload.cleanup()
-
-    def _read(self, batch: MicroBatch, block: npt.NDArray[np.int64], sinks: Mapping[int, Sequence[Sink]]) -> None:
-        device = self.encoder.device
-        try:
-            with torch.inference_mode():
-                states = self.encoder.states(on_device(block, device))
-                for layer, states_BTD in zip(self.encoder.layers, states, strict=True):
-                    for sink in sinks[layer]:
-                        sink.put(batch, states_BTD)
-        except RuntimeError as error:
-            raise as_device_full(error, device, self.tokens_per_batch) from None

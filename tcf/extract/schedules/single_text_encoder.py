@@ -1,6 +1,6 @@
 """A sweep seen as an encoder that reads a few texts at a time, for finding out what is wrong with one.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +16,10 @@ from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.micro_batches import MicroBatch
 from tcf.extract.sinks import Sink
 
-__all__ = ["SweptEncoder"]
+__all__ = ["SingleTextEncoder"]
 
 
-class _Whole:
+class _KeptStates:
     """A sink that keeps the states of its only micro-batch as they are."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class _Whole:
         """Keep them."""
         self.rows = states_BTD.clone()
 
-    def taken_up(self) -> None:
+    def mark_restored(self) -> None:
         """Nothing is ever taken up."""
 
     def unstorable(self, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -38,7 +38,7 @@ class _Whole:
 
 
 @dataclass(frozen=True)
-class SweptEncoder:
+class SingleTextEncoder:
     """An encoder for which every call is a pass over all weights.
 
     Attributes:
@@ -57,7 +57,7 @@ class SweptEncoder:
         """States of every layer, in the order of `layers`, each (B, T, D); see `Encoder.states`."""
         n, length = tokens_BT.shape
         tokens = tokens_BT.flatten().cpu().numpy().astype(np.int32)
-        sinks = {layer: _Whole() for layer in self.layers}
+        sinks = {layer: _KeptStates() for layer in self.layers}
         self.encode(
             TokenSequences(tokens, np.arange(n + 1) * length, 0), {layer: [sink] for layer, sink in sinks.items()}
         )

@@ -4,7 +4,7 @@ A model that does not fit on the devices is built without weights. What lies aro
 the weights of a block are there while it is run. Between two blocks the states of all micro-batches are kept on the
 device, in memory or in a file. Several devices share the micro-batches and the reading of weights.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,13 +27,13 @@ from tcf.encoders.split.weight_buffers import attach, detach
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches
 from tcf.extract.plan.plan import StatesPlace
-from tcf.extract.schedules.device_threads import Meeting, Pace, together
-from tcf.extract.schedules.engine import Advance, as_device_full, on_device, put_nothing, untold
+from tcf.extract.schedules.device_threads import Barrier, ProgressCounter, run_threads
+from tcf.extract.schedules.engine import ProgressCallback, as_device_full, ignore_progress, on_device, put_empty
 from tcf.extract.schedules.hidden_states import HiddenStates, open_states
 from tcf.extract.schedules.lane import Lane
-from tcf.extract.schedules.single_text_encoder import SweptEncoder
-from tcf.extract.schedules.sweep_checkpoint import Spill
-from tcf.extract.schedules.sweep_pass import Passage
+from tcf.extract.schedules.single_text_encoder import SingleTextEncoder
+from tcf.extract.schedules.sweep_checkpoint import SweepCheckpoint
+from tcf.extract.schedules.sweep_pass import ForwardPass
 from tcf.extract.schedules.weight_stream import BlockStream, Loaded
 from tcf.extract.sinks import Sink
 
@@ -52,7 +52,7 @@ class SweepEngine:
         tokens_per_batch: most tokens that a device runs at once.
         hidden_states: where states are kept between blocks.
         checkpoint_layers: save unfinished work every so many blocks; None: never.
-        facts: how it computes, for the manifests of shards.
+        metadata: how it computes, for the manifests of shards.
     """
 
     lanes: Sequence[Lane]
@@ -62,16 +62,21 @@ class SweepEngine:
     tokens_per_batch: int
     hidden_states: StatesPlace
     checkpoint_layers: int | None
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def encoder(self) -> Encoder:
         """Reads a few texts in a pass of their own."""
         skeleton = self.lanes[0].skeleton
-        return SweptEncoder(skeleton.folder, self.lanes[0].device, skeleton.layers, self._read_alone)
+        return SingleTextEncoder(skeleton.folder, self.lanes[0].device, skeleton.layers, self._read_alone)
 
     def encode(
-        self, sequences: TokenSequences, sinks: Mapping[int, Sequence[Sink]], *, scratch: Path, advance: Advance
+        self,
+        sequences: TokenSequences,
+        sinks: Mapping[int, Sequence[Sink]],
+        *,
+        scratch: Path,
+        advance: ProgressCallback,
     ) -> npt.NDArray[np.int64]:
         """Pass token sequences through the blocks, and give the states of every layer to its sinks.
 
@@ -80,7 +85,7 @@ class SweepEngine:
         batches = micro_batches(sequences.lengths, self.tokens_per_batch)
         read = [batch for batch in batches if batch.length]
         for batch in batches[len(read) :]:
-            put_nothing(batch, sinks)
+            put_empty(batch, sinks)
             advance(len(batch.rows), 0)
         if read:
             try:
@@ -106,24 +111,24 @@ class SweepEngine:
         batches: Sequence[MicroBatch],
         sinks: Mapping[int, Sequence[Sink]],
         scratch: Path,
-        advance: Advance,
+        advance: ProgressCallback,
     ) -> None:
         lane, n = self.lanes[0], len(self.lanes)
         entering = lane.record(on_device(sequences.block(batches[0].rows[:1]), lane.device)).states_BTD
-        pace = Pace(advance, self.depth)
+        progress = ProgressCounter(advance, self.depth)
         with self._states(sequences, entering, scratch) as states:
-            shared = sequences, states, sinks, pace, entering.shape[-1], entering.dtype
-            passages = [Passage(lane, batches[number::n], *shared) for number, lane in enumerate(self.lanes)]
-            spill = None if self.checkpoint_layers is None else self._spill(scratch, passages, sinks)
-            first = 0 if spill is None else spill.restore()
-            pace.begin_at(first, sum(len(batch.rows) for batch in batches))
-            meeting = Meeting(n, None if spill is None else partial(self._save, spill))
+            shared = sequences, states, sinks, progress, entering.shape[-1], entering.dtype
+            passes = [ForwardPass(lane, batches[number::n], *shared) for number, lane in enumerate(self.lanes)]
+            checkpoint = None if self.checkpoint_layers is None else self._checkpoint(scratch, passes, sinks)
+            first = 0 if checkpoint is None else checkpoint.restore()
+            progress.begin_at(first, sum(len(batch.rows) for batch in batches))
+            barrier = Barrier(n, None if checkpoint is None else partial(self._save, checkpoint))
             with self.stream.passing(first, self.depth) as channels:
                 runs = [
-                    partial(self._run, passage, channel, first, meeting)
-                    for passage, channel in zip(passages, channels, strict=True)
+                    partial(self._run, forward_pass, channel, first, barrier)
+                    for forward_pass, channel in zip(passes, channels, strict=True)
                 ]
-                together(runs, [meeting.abort, pace.abort, *(channel.close for channel in channels)])
+                run_threads(runs, [barrier.abort, progress.abort, *(channel.close for channel in channels)])
             self.stream.check_unchanged()
 
     def _states(self, sequences: TokenSequences, entering: Tensor, scratch: Path) -> HiddenStates:
@@ -138,30 +143,32 @@ class SweepEngine:
             file=scratch / "states.bin",
         )
 
-    def _spill(self, scratch: Path, passages: Sequence[Passage], sinks: Mapping[int, Sequence[Sink]]) -> Spill:
+    def _checkpoint(
+        self, scratch: Path, passes: Sequence[ForwardPass], sinks: Mapping[int, Sequence[Sink]]
+    ) -> SweepCheckpoint:
         kept = {str(layer): [[*sink.rows.shape, str(sink.rows.dtype)] for sink in of] for layer, of in sinks.items()}
-        return Spill(scratch, {"layers": kept}, self.tokens_per_batch, passages, sinks)
+        return SweepCheckpoint(scratch, {"layers": kept}, self.tokens_per_batch, passes, sinks)
 
-    def _save(self, spill: Spill, done: int) -> None:
+    def _save(self, checkpoint: SweepCheckpoint, done: int) -> None:
         if self.checkpoint_layers is not None and done % self.checkpoint_layers == 0 and done < self.depth:
-            spill.save(done)
+            checkpoint.save(done)
 
     def _read_alone(self, sequences: TokenSequences, sinks: Mapping[int, Sequence[Sink]]) -> None:
         tokens = max(1, int(sequences.offsets[-1]))
         engine = replace(self, tokens_per_batch=tokens, hidden_states="memory", checkpoint_layers=None)
-        engine.encode(sequences, sinks, scratch=Path(), advance=untold)
+        engine.encode(sequences, sinks, scratch=Path(), advance=ignore_progress)
 
-    def _run(self, passage: Passage, loaded: Channel[Loaded], first: int, meeting: Meeting) -> None:
+    def _run(self, forward_pass: ForwardPass, loaded: Channel[Loaded], first: int, barrier: Barrier) -> None:
         """All blocks from `first` on, on the micro-batches of a lane."""
         with torch.inference_mode():
-            passage.enter()
+            forward_pass.enter()
             for number in range(first, self.depth):
-                with self._in_place(passage.lane, number, loaded):
-                    passage.run(number)
-                meeting.reach(number + 1)
-            for batch in () if self.depth else passage.batches:
-                passage.pace.passed(batch, 0)
-            passage.leave()
+                with self._in_place(forward_pass.lane, number, loaded):
+                    forward_pass.run(number)
+                barrier.reach(number + 1)
+            for batch in () if self.depth else forward_pass.batches:
+                forward_pass.progress.passed(batch, 0)
+            forward_pass.leave()
 
     @contextmanager
     def _in_place(self, lane: Lane, number: int, loaded: Channel[Loaded]) -> Iterator[None]:

@@ -25,12 +25,12 @@ from tcf.common.manifest import Format, Manifest, differences, read_manifest, se
 from tcf.encoders.split.block_calls import Made
 from tcf.extract.micro_batches import MicroBatch
 from tcf.extract.schedules.hidden_states import read_file, write_file
-from tcf.extract.schedules.sweep_pass import Passage
+from tcf.extract.schedules.sweep_pass import ForwardPass
 from tcf.extract.sinks import Sink
 
-__all__ = ["SPILL", "Spill"]
+__all__ = ["CHECKPOINT", "SweepCheckpoint"]
 
-SPILL = Format(
+CHECKPOINT = Format(
     name="tcf-sweep",
     version=1,
     error=CacheError,
@@ -40,22 +40,22 @@ SPILL = Format(
 
 
 @dataclass(frozen=True)
-class Spill:
-    """Saves and restores what the passages of a macro-batch have done.
+class SweepCheckpoint:
+    """Saves and restores what the passes of a macro-batch have done.
 
     Attributes:
         folder: the macro-batch's scratch directory.
         settings: what else decides what is saved; work that was saved with other settings is not taken up.
         tokens_per_batch: how micro-batches are cut. States lie in an order that this does not change, so it has to be
             the same only where blocks made something for the micro-batches of later ones.
-        passages: one a lane.
+        passes: one a lane.
         sinks: those of each layer.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     tokens_per_batch: int
-    passages: Sequence[Passage]
+    passes: Sequence[ForwardPass]
     sinks: Mapping[int, Sequence[Sink]]
 
     def save(self, block: int) -> None:
@@ -67,15 +67,15 @@ class Spill:
         place = self.folder / f"block-{block}"
         with publishing(place, duplicate_is_harmless=True) as staging:
             with _opened(staging / "states.bin", os.O_WRONLY | os.O_CREAT) as file:
-                for passage, batch in self._batches():
-                    write_file(file, self._states(passage, batch), self._offset(passage, batch))
+                for forward_pass, batch in self._batches():
+                    write_file(file, self._states(forward_pass, batch), self._offset(forward_pass, batch))
             for name, sink in self._given(block):
                 with _opened(staging / name, os.O_WRONLY | os.O_CREAT) as file:
                     write_file(file, sink.rows, 0)
             made = dict(self._made())
             _save_tensors(made, staging / "made.safetensors")
-            facts = {"block": block, "dtype": dtype_name(self.passages[0].entering)}
-            seal(staging, SPILL, inputs={}, config=self._config(bool(made)), facts=facts)
+            facts = {"block": block, "dtype": dtype_name(self.passes[0].entering)}
+            seal(staging, CHECKPOINT, inputs={}, config=self._config(bool(made)), facts=facts)
         for other in self._saved():
             if other != place:
                 shutil.rmtree(other, ignore_errors=True)
@@ -88,11 +88,11 @@ class Spill:
         remove_leftovers(self.folder)
         for place in sorted(self._saved(), key=lambda place: -int(place.name.removeprefix("block-"))):
             try:
-                manifest = read_manifest(place, SPILL)
+                manifest = read_manifest(place, CHECKPOINT)
                 differing = differences(manifest.config, self._config("tokens_per_batch" in manifest.config))
                 if differing:
                     raise CacheError(f"{place}: saved with other settings: {differing}")
-                verify_files(place, manifest, SPILL, remedy="the blocks are computed anew")
+                verify_files(place, manifest, CHECKPOINT, remedy="the blocks are computed anew")
             except TcfError as error:
                 print(f"sweep: unfinished work is not taken up, and removed: {error}", file=sys.stderr)
                 shutil.rmtree(place, ignore_errors=True)
@@ -108,36 +108,36 @@ class Spill:
 
     def _load(self, place: Path, manifest: Manifest) -> None:
         dtype: torch.dtype = getattr(torch, manifest.facts["dtype"])
-        for passage in self.passages:
-            passage.entering = dtype
+        for forward_pass in self.passes:
+            forward_pass.entering = dtype
         file = place / "states.bin"
         with _opened(file, os.O_RDONLY) as descriptor:
-            for passage, batch in self._batches():
-                states = torch.empty((len(batch.rows), batch.length, passage.width), dtype=dtype)
-                read_file(descriptor, states, self._offset(passage, batch), file)
-                passage.states.put(batch, states)
+            for forward_pass, batch in self._batches():
+                states = torch.empty((len(batch.rows), batch.length, forward_pass.width), dtype=dtype)
+                read_file(descriptor, states, self._offset(forward_pass, batch), file)
+                forward_pass.states.put(batch, states)
         for name, sink in self._given(int(manifest.facts["block"])):
             with _opened(place / name, os.O_RDONLY) as descriptor:
                 read_file(descriptor, sink.rows, 0, place / name)
-            sink.taken_up()
+            sink.mark_restored()
         made = load_file(place / "made.safetensors")
-        for passage in self.passages:
-            passage.restored = [_of(batch, made, passage.lane.device) for batch in passage.batches]
+        for forward_pass in self.passes:
+            forward_pass.restored = [_of(batch, made, forward_pass.lane.device) for batch in forward_pass.batches]
 
     def _saved(self) -> list[Path]:
         return list(self.folder.glob("block-*"))
 
-    def _batches(self) -> Iterator[tuple[Passage, MicroBatch]]:
-        for passage in self.passages:
-            for batch in passage.batches:
-                yield passage, batch
+    def _batches(self) -> Iterator[tuple[ForwardPass, MicroBatch]]:
+        for forward_pass in self.passes:
+            for batch in forward_pass.batches:
+                yield forward_pass, batch
 
-    def _offset(self, passage: Passage, batch: MicroBatch) -> int:
-        return batch.tokens_before * passage.width * passage.entering.itemsize
+    def _offset(self, forward_pass: ForwardPass, batch: MicroBatch) -> int:
+        return batch.tokens_before * forward_pass.width * forward_pass.entering.itemsize
 
-    def _states(self, passage: Passage, batch: MicroBatch) -> Tensor:
-        # Through the passage's own device, where copying to and fro is in order.
-        return passage.states.get(batch, passage.lane.device).to("cpu", passage.entering)
+    def _states(self, forward_pass: ForwardPass, batch: MicroBatch) -> Tensor:
+        # Through the own device of the pass, where copying to and fro is in order.
+        return forward_pass.states.get(batch, forward_pass.lane.device).to("cpu", forward_pass.entering)
 
     def _given(self, block: int) -> Iterator[tuple[str, Sink]]:
         """The sinks of all layers up to the block, which have all that they will get, by file."""
@@ -146,8 +146,8 @@ class Spill:
                 yield f"layer{layer}-{number}.bin", sink
 
     def _made(self) -> Iterator[tuple[str, Tensor]]:
-        for passage in self.passages:
-            for batch, course in zip(passage.batches, passage.courses, strict=True):
+        for forward_pass in self.passes:
+            for batch, course in zip(forward_pass.batches, forward_pass.courses, strict=True):
                 for key, value in course.made.items():
                     yield f"{batch.tokens_before}.{key.block}.{key.place}", value.to("cpu").contiguous()
 

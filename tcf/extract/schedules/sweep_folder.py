@@ -16,11 +16,11 @@ from tcf.common.files import publish_file
 from tcf.common.manifest import digest
 from tcf.config.extract import ExtractConfig
 
-__all__ = ["Unfinished"]
+__all__ = ["SweepFolder"]
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class SweepFolder:
     """The directory of one encoder's unfinished work.
 
     Attributes:
@@ -31,7 +31,7 @@ class Unfinished:
     folder: Path
 
     @classmethod
-    def beside(cls, cache: Path, identities: Sequence[Mapping[str, Any]]) -> "Unfinished":
+    def beside(cls, cache: Path, identities: Sequence[Mapping[str, Any]]) -> "SweepFolder":
         """Of the caches that one extraction fills.
 
         Args:
@@ -54,7 +54,7 @@ class Unfinished:
         values = {"shard_rows": shard_rows, "tokens_per_batch": tokens_per_batch}
         publish_file(self.folder / "cuts.json", json.dumps(values).encode())
 
-    def as_before(self, config: ExtractConfig) -> ExtractConfig:
+    def with_remembered_cuts(self, config: ExtractConfig) -> ExtractConfig:
         """The settings with shards and micro-batches cut as by the sweep that left work here, unless they say how."""
         try:
             values = json.loads((self.folder / "cuts.json").read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """One macro-batch on its way through the blocks of a lane: what every micro-batch carries along.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ from tcf.encoders.split.block_calls import Made
 from tcf.encoders.split.course import Course
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.micro_batches import MicroBatch
-from tcf.extract.schedules.device_threads import Pace
+from tcf.extract.schedules.device_threads import ProgressCounter
 from tcf.extract.schedules.engine import NotFinite, finite_flag, on_device
 from tcf.extract.schedules.hidden_states import HiddenStates
 from tcf.extract.schedules.lane import Lane
 from tcf.extract.sinks import Sink
 
-__all__ = ["Passage"]
+__all__ = ["ForwardPass"]
 
 
 @dataclass(eq=False)
-class Passage:
+class ForwardPass:
     """Micro-batches of one lane.
 
     Attributes:
@@ -33,7 +33,7 @@ class Passage:
         sequences: all token sequences of the macro-batch.
         states: where hidden states are kept.
         sinks: those of each layer.
-        pace: is told of every micro-batch that has passed a block.
+        progress: is told of every micro-batch that has passed a block.
         width: numbers a state.
         entering: type of the states that enter the next block.
         courses: of each micro-batch, what it carries along.
@@ -45,7 +45,7 @@ class Passage:
     sequences: TokenSequences
     states: HiddenStates
     sinks: Mapping[int, Sequence[Sink]]
-    pace: Pace
+    progress: ProgressCounter
     width: int
     entering: torch.dtype
     courses: list[Course] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Passage:
             states_BTD = self.courses[place].run(self.lane.blocks[number], number, self._entering(batch))
             leaving = states_BTD.dtype
             flags.append(self._keep(number + 1, batch, states_BTD))
-            self.pace.passed(batch, number)
+            self.progress.passed(batch, number)
         self.entering = leaving
         self._check(number + 1, flags)
 

@@ -9,7 +9,7 @@ import pytest
 from tcf.common.errors import RunError
 from tcf.common.threads import Channel, Closed
 from tcf.extract.micro_batches import micro_batches
-from tcf.extract.schedules.device_threads import Meeting, Pace, together
+from tcf.extract.schedules.device_threads import Barrier, ProgressCounter, run_threads
 
 [BATCH] = micro_batches(np.full(4, 3), 100)
 MANY = 50  # times, as threads end in any order
@@ -25,7 +25,7 @@ def ended() -> None:
 
 def test_a_single_piece_is_done_in_the_callers_thread() -> None:
     seen: list[threading.Thread] = []
-    together([lambda: seen.append(threading.current_thread())], [])
+    run_threads([lambda: seen.append(threading.current_thread())], [])
     assert seen == [threading.current_thread()]
 
 
@@ -36,7 +36,7 @@ def test_pieces_run_at_once_and_no_thread_is_left() -> None:
     def meet() -> None:
         barrier.wait(10)
 
-    together([meet] * 3, [])
+    run_threads([meet] * 3, [])
     assert threading.active_count() == before
 
 
@@ -48,38 +48,38 @@ def test_the_first_error_ends_the_others_and_is_the_one_raised() -> None:
         channel = Channel[None](1)
         pieces = [wrong, channel.get] if wrong_first else [channel.get, wrong]
         with pytest.raises(RunError, match="torn"):
-            together(pieces, [channel.close])
+            run_threads(pieces, [channel.close])
 
 
 def test_those_that_were_given_up_hide_no_error() -> None:
     for _ in range(MANY):
-        meeting = Meeting(4, refuse)
+        barrier = Barrier(4, refuse)
 
-        def piece(meeting: Meeting = meeting) -> None:
-            meeting.reach(2)
+        def piece(barrier: Barrier = barrier) -> None:
+            barrier.reach(2)
 
         with pytest.raises(RunError, match="disk full after block 2"):
-            together([piece] * 4, [meeting.abort])
+            run_threads([piece] * 4, [barrier.abort])
 
 
 def test_where_all_were_given_up_that_is_told() -> None:
     with pytest.raises(Closed):
-        together([ended, ended], [])
+        run_threads([ended, ended], [])
 
 
 def test_all_meet_before_what_is_done_then() -> None:
     reached: list[str] = []
-    meeting = Meeting(2, lambda passed: reached.append(f"then {passed}"))
+    barrier = Barrier(2, lambda passed: reached.append(f"then {passed}"))
 
     def piece(name: str) -> Callable[[], None]:
         def work() -> None:
             for number in (1, 2):
                 reached.append(name)
-                meeting.reach(number)
+                barrier.reach(number)
 
         return work
 
-    together([piece("a"), piece("b")], [meeting.abort])
+    run_threads([piece("a"), piece("b")], [barrier.abort])
     assert [sorted(reached[:2]), reached[2], sorted(reached[3:5]), reached[5:]] == [
         ["a", "b"],
         "then 1",
@@ -89,42 +89,42 @@ def test_all_meet_before_what_is_done_then() -> None:
 
 
 def test_who_waits_at_a_meeting_that_is_given_up_ends() -> None:
-    meeting = Meeting(2, lambda passed: None)
+    barrier = Barrier(2, lambda passed: None)
 
     def wrong() -> None:
         raise RunError("torn")
 
     with pytest.raises(RunError, match="torn"):
-        together([lambda: meeting.reach(1), wrong], [meeting.abort])
+        run_threads([lambda: barrier.reach(1), wrong], [barrier.abort])
     with pytest.raises(Closed):
-        meeting.reach(1)
+        barrier.reach(1)
 
 
 def test_nobody_waits_where_nothing_is_to_be_done() -> None:
-    Meeting(2, None).reach(1)
+    Barrier(2, None).reach(1)
 
 
 def test_a_text_counts_as_one_when_it_has_passed_all_blocks() -> None:
     told: list[tuple[float, float, str]] = []
-    pace = Pace(lambda *words: told.append(words), 4)
-    pace.begin_at(0, 4)
+    progress = ProgressCounter(lambda *words: told.append(words), 4)
+    progress.begin_at(0, 4)
     assert told == []
-    pace.begin_at(2, 4)
-    pace.passed(BATCH, 2)
-    pace.passed(BATCH, 3)
+    progress.begin_at(2, 4)
+    progress.passed(BATCH, 2)
+    progress.passed(BATCH, 3)
     assert told == [(2.0, 0, "going on with block 3/4"), (1.0, 3.0, "block 3/4"), (1.0, 3.0, "block 4/4")]
 
 
 def test_an_aborted_pace_lets_nobody_go_on() -> None:
     told: list[object] = []
-    pace = Pace(lambda *words: told.append(words), 4)
-    pace.abort()
+    progress = ProgressCounter(lambda *words: told.append(words), 4)
+    progress.abort()
     with pytest.raises(Closed):
-        pace.passed(BATCH, 0)
+        progress.passed(BATCH, 0)
     assert told == []
 
 
 def test_a_model_of_no_blocks_to_pass() -> None:
     told: list[tuple[float, float, str]] = []
-    Pace(lambda *words: told.append(words), 0).passed(BATCH, 0)
+    ProgressCounter(lambda *words: told.append(words), 0).passed(BATCH, 0)
     assert told == [(4.0, 12.0, "block 1/1")]

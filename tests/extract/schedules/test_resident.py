@@ -14,7 +14,7 @@ from tcf.encoders.encoder import Encoder, load_encoder
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.tokenize import TokenSequences, tokenize
-from tcf.extract.schedules.engine import Advance
+from tcf.extract.schedules.engine import ProgressCallback
 from tcf.extract.schedules.resident import ResidentEngine
 from tcf.extract.sinks import Sink, TokenSink, VectorSink
 
@@ -37,7 +37,7 @@ def vectors_of(
     sequences: TokenSequences,
     tokens_per_batch: int = 2048,
     pooling: Literal["mean", "first", "last"] = "mean",
-    advance: Advance = silent,
+    advance: ProgressCallback = silent,
 ) -> npt.NDArray[Any]:
     sink = VectorSink(len(sequences), encoder.folder.width, torch.float32, pooling, CPU)
     engine = ResidentEngine(encoder, tokens_per_batch, {})

@@ -16,7 +16,7 @@ from tcf.common.errors import RunError
 from tcf.common.files import MANIFEST
 from tcf.extract.schedules.engine import halved
 from tcf.extract.schedules.sweep import SweepEngine
-from tcf.extract.schedules.sweep_checkpoint import Spill
+from tcf.extract.schedules.sweep_checkpoint import SweepCheckpoint
 from tcf.extract.sinks import TokenSink, VectorSink
 
 DISK = ("disk",) * 3
@@ -101,7 +101,7 @@ def test_nothing_is_saved_after_the_last_block(
     family: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks: list[int] = []
-    monkeypatch.setattr(Spill, "save", lambda self, block: blocks.append(block))
+    monkeypatch.setattr(SweepCheckpoint, "save", lambda self, block: blocks.append(block))
     for every, expected in ((1, [1, 2]), (2, [2]), (3, [])):
         blocks.clear()
         read(loaded(family("opt"), every=every), sequences_of(family("opt")), tmp_path / "s")

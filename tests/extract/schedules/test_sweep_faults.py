@@ -21,7 +21,7 @@ from tcf.data import Dataset, VectorCache
 from tcf.extract.plan import planner
 from tcf.extract.schedules import load_engine
 from tcf.extract.schedules.sweep import SweepEngine
-from tcf.extract.schedules.sweep_pass import Passage
+from tcf.extract.schedules.sweep_pass import ForwardPass
 
 # One text is of a letter that no other has.
 TEXTS = ["mario", "zelda 64", "mario 2", "final 64", "日", "star war", "the legend of zelda", "quest"]
@@ -259,14 +259,14 @@ def test_a_disk_that_is_full_within_a_sweep(
 def test_a_device_with_too_little_memory_takes_half_as_much_at_once(
     model: Path, tmp_path: Path, dataset: Dataset, expected: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    entering = Passage._entering
+    entering = ForwardPass._entering
 
-    def full(self: Passage, batch: Any) -> Any:
+    def full(self: ForwardPass, batch: Any) -> Any:
         if batch.n_tokens > 8 and len(batch.rows) > 1:
             raise torch.OutOfMemoryError
         return entering(self, batch)
 
-    monkeypatch.setattr(Passage, "_entering", full)
+    monkeypatch.setattr(ForwardPass, "_entering", full)
     for devices in ("cpu", "cpu,cpu"):
         out = tmp_path / devices
         extracted(dataset, model, out, schedule="sweep", tokens_per_batch=32, devices=devices)

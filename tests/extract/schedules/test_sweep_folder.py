@@ -3,39 +3,41 @@ from pathlib import Path
 import pytest
 
 from tcf.config.extract import ExtractConfig
-from tcf.extract.schedules.sweep_folder import Unfinished
+from tcf.extract.schedules.sweep_folder import SweepFolder
 
 IDENTITY = {"weights": "abc", "layer": -1}
 
 
 def test_another_encoder_has_another_place(tmp_path: Path) -> None:
-    ours = Unfinished.beside(tmp_path / "c", [IDENTITY])
-    assert ours == Unfinished.beside(tmp_path / "c", [dict(reversed(IDENTITY.items()))])
-    assert ours != Unfinished.beside(tmp_path / "c", [{**IDENTITY, "weights": "abd"}])
-    assert ours != Unfinished.beside(tmp_path / "c", [IDENTITY, IDENTITY])
+    ours = SweepFolder.beside(tmp_path / "c", [IDENTITY])
+    assert ours == SweepFolder.beside(tmp_path / "c", [dict(reversed(IDENTITY.items()))])
+    assert ours != SweepFolder.beside(tmp_path / "c", [{**IDENTITY, "weights": "abd"}])
+    assert ours != SweepFolder.beside(tmp_path / "c", [IDENTITY, IDENTITY])
     assert (ours.folder.parent, ours.folder.name[:3], ours.folder.suffix) == (tmp_path, ".c.", ".sweep")
     assert ours.of_shard("a") != ours.of_shard("b")
 
 
 def test_cuts_are_those_of_before_unless_the_settings_say_how(tmp_path: Path) -> None:
-    unfinished = Unfinished.beside(tmp_path / "c", [IDENTITY])
-    assert unfinished.as_before(ExtractConfig()) == ExtractConfig()
+    unfinished = SweepFolder.beside(tmp_path / "c", [IDENTITY])
+    assert unfinished.with_remembered_cuts(ExtractConfig()) == ExtractConfig()
     unfinished.remember(4096, 512)
-    assert unfinished.as_before(ExtractConfig()) == ExtractConfig(shard_rows=4096, tokens_per_batch=512)
-    assert unfinished.as_before(ExtractConfig(shard_rows=7)) == ExtractConfig(shard_rows=7, tokens_per_batch=512)
+    assert unfinished.with_remembered_cuts(ExtractConfig()) == ExtractConfig(shard_rows=4096, tokens_per_batch=512)
+    assert unfinished.with_remembered_cuts(ExtractConfig(shard_rows=7)) == ExtractConfig(
+        shard_rows=7, tokens_per_batch=512
+    )
     unfinished.remember(4096, None)
-    assert unfinished.as_before(ExtractConfig(tokens_per_batch=3)).tokens_per_batch == 3
+    assert unfinished.with_remembered_cuts(ExtractConfig(tokens_per_batch=3)).tokens_per_batch == 3
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"shard_rows": "a", "tokens_per_batch": 1}'])
 def test_damaged_cuts_are_passed_over(content: str, tmp_path: Path) -> None:
-    unfinished = Unfinished(tmp_path)
+    unfinished = SweepFolder(tmp_path)
     (tmp_path / "cuts.json").write_text(content)
-    assert unfinished.as_before(ExtractConfig()) == ExtractConfig()
+    assert unfinished.with_remembered_cuts(ExtractConfig()) == ExtractConfig()
 
 
 def test_what_others_keep_stays(tmp_path: Path) -> None:
-    unfinished = Unfinished(tmp_path / ".c.x.sweep")
+    unfinished = SweepFolder(tmp_path / ".c.x.sweep")
     unfinished.remember(1, 1)
     unfinished.of_shard("theirs").mkdir()
     unfinished.clear(others=True)
