@@ -40,14 +40,9 @@ from transformers.utils import logging
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
-from tcf.data.item_table import ItemTable
-from tcf.data.key_set import KeySet
-from tcf.encoders.folder.load_tokenizer import load_tokenizer
-from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.tokenize import tokenize
-from tcf.extract.fill_caches import fill
-from tcf.extract.outputs import plan_outputs
-from tcf.extract.resolved_settings import resolve
+from tcf.extract.fill_caches import CacheFiller
+from tcf.extract.inputs import open_inputs
 from tcf.extract.schedules.load_engine import load_resident
 from tcf.extract.schedules.sweep_folder import SweepFolder
 
@@ -136,32 +131,21 @@ def _compare(
 
 def _tcf(folder: Path, dataset: Dataset, dtype: str, device: torch.device) -> tuple[Contender, int, int]:
     """The stage itself, with a model that is loaded already; its micro-batch, and the tokens that it reads."""
-    config = ExtractConfig(dtype=dtype, storage="float32", devices=str(device))  # type: ignore[arg-type]
-    model = open_model_folder(folder)
-    settings = resolve(config, model)
-    loaded = load_resident(model, (-1,), config, settings)
-    limit = loaded.metadata["tokens_per_batch"]
-    tokenizer = load_tokenizer(model)
     out = folder.with_name("cache")
-    [output] = plan_outputs(out, config, model, "mean", {"max_tokens": config.max_tokens, "compute": dtype})
+    config = ExtractConfig(dtype=dtype, storage="float32", devices=str(device), pooling="mean")  # type: ignore[arg-type]
+    shutil.rmtree(out, ignore_errors=True)
+    inputs = open_inputs(data=dataset.path, model=folder, name="benchmark", out=out, config=config)
+    loaded = load_resident(inputs.folder, (-1,), config, inputs.settings)
+    limit = loaded.metadata["tokens_per_batch"]
+    unfinished = SweepFolder(out.with_name("unfinished"))
 
     def run() -> Vectors:
         shutil.rmtree(out, ignore_errors=True)
-        with redirect_stderr(io.StringIO()):
-            fill(
-                ItemTable.open(dataset.path),
-                tokenizer,
-                [output],
-                [KeySet()],
-                name="benchmark",
-                config=config,
-                shard_rows=_SHARD_ROWS,
-                load=lambda: loaded,
-                unfinished=SweepFolder(out.with_name("unfinished")),
-            )
+        with redirect_stderr(io.StringIO()), CacheFiller.open(inputs, _SHARD_ROWS, unfinished) as filler:
+            filler.fill(loaded)
         return np.asarray(VectorCache.open(out).vectors_for(dataset), np.float32)
 
-    tokens = tokenize(tokenizer, dataset.texts.to_pylist(), max_tokens=config.max_tokens).offsets[-1]
+    tokens = tokenize(inputs.tokenizer, dataset.texts.to_pylist(), max_tokens=config.max_tokens).offsets[-1]
     return Contender(f"tcf ({limit} tokens at once)", run), limit, int(tokens)
 
 

@@ -19,7 +19,7 @@ from processes import drop_from_cache, read_of_disks
 
 from tcf import cli
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.extract import fill_caches
+from tcf.extract.fill_caches import CacheFiller
 from tcf.extract.schedules import load_engine
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.sweep import SweepEngine
@@ -50,29 +50,31 @@ class Measured:
     done: bool = False
 
 
+_FILL = CacheFiller.fill
+
+
 class _Watch:
     """Stands where the stage loads a model and fills caches."""
 
     def __init__(self) -> None:
         self.measured = Measured()
-        self._engine: Engine | None = None
         self._began = 0.0
 
     def load(self, folder: ModelFolder, *rest: Any) -> Engine:
         """Load a model and start the clock."""
         began = time.perf_counter()
-        self._engine = load_engine.load_engine(folder, *rest)
+        engine = load_engine.load_engine(folder, *rest)
         self.measured.load_seconds = time.perf_counter() - began
-        if isinstance(self._engine, SweepEngine):
+        if isinstance(engine, SweepEngine):
             drop_from_cache(folder.path)
         self.measured.disk_bytes = -read_of_disks()
         self._began = time.perf_counter()
-        return self._engine
+        return engine
 
-    def fill(self, *arguments: Any, **named: Any) -> Any:
+    def fill(self, filler: CacheFiller, engine: Engine | None) -> tuple[dict[str, int], int]:
         """Fill the caches and stop the clock."""
-        found = fill_caches.fill(*arguments, **named)
-        measured, engine = self.measured, self._engine
+        found = _FILL(filler, engine)
+        measured = self.measured
         if engine is not None:
             measured.seconds = time.perf_counter() - self._began
             measured.disk_bytes += read_of_disks()
@@ -88,7 +90,11 @@ def main() -> None:
     sys.argv = ["tcf", "extract", *sys.argv[2:]]
     watch = _Watch()
     run: Callable[[], None] = cli.main
-    with patch("tcf.extract.planned.load_engine", watch.load), patch("tcf.extract.planned.fill", watch.fill):
+
+    def fill(filler: CacheFiller, engine: Engine | None) -> tuple[dict[str, int], int]:
+        return watch.fill(filler, engine)
+
+    with patch("tcf.extract.stage.load_engine", watch.load), patch.object(CacheFiller, "fill", fill):
         try:
             run()
         finally:

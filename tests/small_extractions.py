@@ -10,13 +10,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
-import tcf.extract.planned as module
 from small_families import FAMILIES, hidden_states, own_model
 from small_models import TITLES, made_up_texts, token_ids
 from tcf.config.extract import ExtractConfig
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.caches import TokenStates
-from tcf.extract.stage import Extraction, extract
+from tcf.extract import stage as module
+from tcf.extract.result import Extraction
+from tcf.extract.stage import extract
 
 __all__ = [
     "TEXTS",

@@ -1,94 +1,123 @@
-"""Filling caches: texts are tokenised ahead of the device, shards saved behind it, joins published at the end."""
+"""Filling caches: texts are tokenised ahead of the device, shards saved behind it, text maps published at the end."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from itertools import chain
 
 from tcf.common.progress import Progress
-from tcf.common.threads import ahead
-from tcf.config.extract import ExtractConfig
+from tcf.common.threads import Behind, ahead
 from tcf.data.cache.joins import JoinWriter
-from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
-from tcf.encoders.tokenize import TextTokenizer
-from tcf.extract.outputs import Output
+from tcf.extract.inputs import ExtractionInputs
+from tcf.extract.leases import ShardJob, leased_jobs
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shards import Shard, Tally, cut_shards, one_part, read_texts
 from tcf.extract.worker import Worker
 
-__all__ = ["fill"]
+__all__ = ["CacheFiller"]
 
 _SHARDS_AHEAD = 2
 
 
-def fill(
-    items: ItemTable,
-    tokenizer: TextTokenizer,
-    outputs: Sequence[Output],
-    stored: Sequence[KeySet],
-    *,
-    name: str,
-    config: ExtractConfig,
-    shard_rows: int,
-    load: Callable[[], Engine],
-    unfinished: SweepFolder,
-) -> tuple[dict[str, int], int]:
-    """Bring whatever the caches lack of a dataset into them.
+@dataclass(frozen=True)
+class CacheFiller:
+    """Brings whatever the caches lack of a dataset into them, while it is open.
 
-    Args:
-        items: the dataset's item table.
-        tokenizer: the encoder's.
-        outputs: the caches.
-        stored: of each cache, the sequences that it has.
-        name: the encoder's name, for people.
-        config: prefix, token limit, and which part of the shards.
-        shard_rows: sequences in a shard.
-        load: loads the language model; called when there is something to compute.
-        unfinished: where unfinished work is kept.
-
-    Returns:
-        The dataset's counts, and how many sequences were computed.
+    Attributes:
+        inputs: what is read and filled.
+        sweep_folder: where a sweep keeps unfinished work.
+        first: the first shard that this process has to compute, with a lease on it; None if there is none.
+        rest: those after it.
+        progress: counts the items gone through.
+        text_maps: of each cache, which token sequence each text became.
+        tally: the dataset's counts.
     """
-    tally = Tally()
-    with ExitStack() as stack:
-        joins = [stack.enter_context(JoinWriter(output.path, items)) for output in outputs]
 
-        def join(texts: Keys, sequences: Keys) -> None:
-            for writer in joins:
-                writer.add(texts, sequences)
+    inputs: ExtractionInputs
+    sweep_folder: SweepFolder
+    first: ShardJob | None
+    rest: Iterator[ShardJob]
+    progress: Progress
+    text_maps: Sequence[JoinWriter]
+    tally: Tally
 
-        shards = _shards(items, tokenizer, stored, config=config, shard_rows=shard_rows, tally=tally, join=join)
-        progress = stack.enter_context(Progress("extract", items.n_items, "items", extra_unit="tokens"))
-        worker = Worker(load, items, outputs, stored, name, progress, unfinished)
-        with closing(ahead(shards, _SHARDS_AHEAD)) as coming:
-            worker.run(coming)
+    @classmethod
+    @contextmanager
+    def open(cls, inputs: ExtractionInputs, shard_rows: int, sweep_folder: SweepFolder) -> Iterator["CacheFiller"]:
+        """Begin to read texts, up to the first shard that has to be computed.
+
+        Leaving the block gives up what is not published, and every lease.
+
+        Args:
+            inputs: what is read and filled.
+            shard_rows: sequences in a shard.
+            sweep_folder: where a sweep keeps unfinished work.
+
+        Raises:
+            DataError: the item table is damaged.
+            RunError: a cache cannot be written.
+        """
+        tally, items, outputs = Tally(), inputs.items, inputs.outputs
+        with ExitStack() as stack:
+            text_maps = [stack.enter_context(JoinWriter(output.path, items)) for output in outputs]
+            progress = stack.enter_context(Progress("extract", items.n_items, "items", extra_unit="tokens"))
+            shards = stack.enter_context(closing(ahead(_shards(inputs, shard_rows, tally, text_maps), _SHARDS_AHEAD)))
+            jobs = leased_jobs(shards, outputs, inputs.stored, sweep_folder, progress)
+            stack.enter_context(closing(jobs))
+            yield cls(inputs, sweep_folder, next(jobs, None), jobs, progress, text_maps, tally)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a shard that this process has to compute, so that it needs the language model."""
+        return self.first is not None
+
+    def fill(self, engine: Engine | None) -> tuple[dict[str, int], int]:
+        """Compute and publish every shard that is not there, then the text maps.
+
+        Args:
+            engine: the language model, closed at the end; None where there is no work for it.
+
+        Returns:
+            The dataset's counts, and how many sequences were computed.
+
+        Raises:
+            ModelError: the language model gives a number that cannot be stored.
+            RunError: a cache cannot be written.
+        """
+        worker = Worker(self.inputs, self.progress)
+        if engine is not None and self.first is not None:
+            self.progress.restart_clock()
+            with closing(engine), Behind() as saving:
+                for job in chain([self.first], self.rest):
+                    engine = worker.compute(job, engine, saving)
         worker.create_caches()
-        for writer in joins:
-            writer.publish(tally.counts())
-    return tally.counts(), worker.computed
+        for text_map in self.text_maps:
+            text_map.publish(self.tally.counts())
+        self.sweep_folder.clear(others=self.inputs.config.shards is not None)
+        return self.tally.counts(), worker.computed
 
 
 def _shards(
-    items: ItemTable,
-    tokenizer: TextTokenizer,
-    stored: Sequence[KeySet],
-    *,
-    config: ExtractConfig,
-    shard_rows: int,
-    tally: Tally,
-    join: Callable[[Keys, Keys], None],
+    inputs: ExtractionInputs, shard_rows: int, tally: Tally, text_maps: Sequence[JoinWriter]
 ) -> Iterator[Shard]:
     """What there is to compute: all that is missing, or one part of all shards, less what is stored of it."""
-    part = config.shard_slice
+    part = inputs.config.shard_slice
+
+    def add_to_maps(texts: Keys, sequences: Keys) -> None:
+        for text_map in text_maps:
+            text_map.add(texts, sequences)
+
     chunks = read_texts(
-        items,
-        tokenizer,
-        prefix=config.prefix,
-        max_tokens=config.max_tokens,
+        inputs.items,
+        inputs.tokenizer,
+        prefix=inputs.config.prefix,
+        max_tokens=inputs.config.max_tokens,
         tally=tally,
-        add_to_maps=join,
-        stored=stored if part is None else [KeySet()],
+        add_to_maps=add_to_maps,
+        stored=inputs.stored if part is None else [KeySet()],
     )
     shards = cut_shards(chunks, shard_rows)
-    return shards if part is None else one_part(shards, *part, stored)
+    return shards if part is None else one_part(shards, *part, inputs.stored)

@@ -1,12 +1,12 @@
 """Extraction on several devices that hold the whole model each: one process for every device but the first.
 
 This process computes on the first device. The others start when its model is loaded, so that there is work, its size
-of a micro-batch is known to all, and the weights are in the page cache. All of them share the work through claims.
+of a micro-batch is known to all, and the weights are in the page cache. All of them share the work through leases.
 """
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,10 +15,11 @@ from tcf.common.devices import dtype_name, resolve_devices
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, to_mapping
 from tcf.data.item_table import ItemTable
-from tcf.extract.plan.plan import Plan
-from tcf.extract.resolved_settings import Settings
+from tcf.extract.fill_caches import CacheFiller
+from tcf.extract.inputs import open_inputs
+from tcf.extract.result import Extraction, finish
 from tcf.extract.schedules.engine import Engine
-from tcf.extract.stage import Extraction, extract
+from tcf.extract.stage import PlannedExtraction, extract, load_planned, plan_stage
 from tcf.launch.extract_process import Job
 from tcf.launch.processes import Crew
 
@@ -46,10 +47,8 @@ def extract_on_devices(*, data: Path, model: Path, name: str, out: Path, config:
         return extract(data=data, model=model, name=name, out=out, config=config)
     threads = torch.get_num_threads()
     with Crew() as crew:
-        job = Job(data, model, out, name, config, threads)
-        start = _Start(job, devices, crew)
         try:
-            done = extract(data=data, model=model, name=name, out=out, config=config, loading=start.load)
+            done = _extract_beside_others(Job(data, model, out, name, config, threads), devices, crew)
         finally:
             torch.set_num_threads(threads)
     if crew.failed:
@@ -57,58 +56,81 @@ def extract_on_devices(*, data: Path, model: Path, name: str, out: Path, config:
     return done
 
 
-@dataclasses.dataclass(frozen=True)
-class _Start:
-    """Loads the model in this process and starts the others.
+def _extract_beside_others(job: Job, devices: Sequence[torch.device], crew: Crew) -> Extraction:
+    """The steps of `tcf.extract.stage.extract`, with processes for the other devices started once the model is loaded.
 
-    Attributes:
+    Args:
         job: what is asked for.
         devices: for this process and for the others.
         crew: the other processes.
     """
+    inputs = open_inputs(data=job.data, model=job.model, name=job.name, out=job.out, config=job.config)
+    counts = inputs.finished_counts()
+    if counts is not None:
+        return finish(inputs, counts, computed=0)
+    planned = plan_stage(inputs)
+    with CacheFiller.open(inputs, planned.plan.macro_batch_rows, planned.sweep_folder) as filler:
+        engine = None
+        if filler.has_work and planned.plan.schedule == "resident":
+            used = _used_devices(job, devices, planned.plan.macro_batch_rows)
+            threads = _share_threads(job, planned, len(used))
+            engine = load_planned(planned)
+            _start_others(job, used, threads, planned, engine, crew)
+        elif filler.has_work:
+            engine = load_planned(planned)  # one copy of the model, which this process spreads over the devices
+        counts, computed = filler.fill(engine)
+    return finish(inputs, counts, computed)
 
-    job: Job
-    devices: Sequence[torch.device]
-    crew: Crew
 
-    def load(self, load: Callable[[], Engine], settings: Settings, plan: Plan) -> Engine:
-        """Load the model, then start a process for every other device that there is a shard for."""
-        used = self.devices[: self._shards(plan.macro_batch_rows)]
-        if len(used) < len(self.devices):
-            print(
-                f"extract: {len(used)} of {len(self.devices)} devices are used, since there are no more shards of "
-                f"{plan.macro_batch_rows}; --shard-rows makes them smaller",
-                file=sys.stderr,
-            )
-        on_cpu = settings.device.type == "cpu"
-        threads = max(1, self.job.threads // len(used)) if on_cpu else self.job.threads
-        torch.set_num_threads(threads)
-        if not on_cpu:
-            torch.cuda.set_device(settings.device)
-        engine = load()
-        if engine.encoder.folder.family == "words":
-            return engine  # looked up in less time than a process takes to start
-        for number, device in enumerate(used[1:], start=2):
-            job = dataclasses.replace(self.job, config=self._config(device, engine, settings, plan), threads=threads)
-            self.crew.start(f"{device} (process {number} of {len(used)})", job)
-        return engine
+def _used_devices(job: Job, devices: Sequence[torch.device], shard_rows: int) -> Sequence[torch.device]:
+    """The devices that there is a shard for, one at least; says so where these are not all."""
+    shards = -(-ItemTable.open(job.data).n_items // shard_rows)
+    part, parts = job.config.shard_slice or (0, 1)
+    used = devices[: max(1, len(range(part, shards, parts)))]
+    if len(used) < len(devices):
+        print(
+            f"extract: {len(used)} of {len(devices)} devices are used, since there are no more shards of "
+            f"{shard_rows}; --shard-rows makes them smaller",
+            file=sys.stderr,
+        )
+    return used
 
-    def _shards(self, shard_rows: int) -> int:
-        """Shards to compute at most; one at least."""
-        shards = -(-ItemTable.open(self.job.data).n_items // shard_rows)
-        part, parts = self.job.config.shard_slice or (0, 1)
-        return max(1, len(range(part, shards, parts)))
 
-    def _config(self, device: torch.device, engine: Engine, settings: Settings, plan: Plan) -> ExtractConfig:
-        """The settings of another process: what was left open is what this process found."""
-        values = {
-            **to_mapping(self.job.config),
-            "devices": str(device),
-            "schedule": "resident",
-            "dtype": dtype_name(settings.dtype),
-            "shard_rows": plan.macro_batch_rows,
-            "tokens_per_batch": engine.metadata["tokens_per_batch"],
-            "parquet": False,
-        }
-        values.pop("max_memory", None)  # the model fits, as this process has found
-        return from_mapping(ExtractConfig, values, "extract")
+def _share_threads(job: Job, planned: PlannedExtraction, n_devices: int) -> int:
+    """Take this process' share of the machine's processor; returns the threads of each process."""
+    device = planned.inputs.settings.device
+    threads = max(1, job.threads // n_devices) if device.type == "cpu" else job.threads
+    torch.set_num_threads(threads)
+    if device.type != "cpu":
+        torch.cuda.set_device(device)
+    return threads
+
+
+def _start_others(
+    job: Job, used: Sequence[torch.device], threads: int, planned: PlannedExtraction, engine: Engine, crew: Crew
+) -> None:
+    """Start a process for every device but the first, with what this process has found out."""
+    if engine.encoder.folder.family == "words":
+        return  # looked up in less time than a process takes to start
+    for number, device in enumerate(used[1:], start=2):
+        config = _config_for(device, job.config, planned, engine)
+        crew.start(
+            f"{device} (process {number} of {len(used)})", dataclasses.replace(job, config=config, threads=threads)
+        )
+
+
+def _config_for(
+    device: torch.device, config: ExtractConfig, planned: PlannedExtraction, engine: Engine
+) -> ExtractConfig:
+    """The settings of another process: what was left open is what this process found."""
+    values = {
+        **to_mapping(config),
+        "devices": str(device),
+        "schedule": "resident",
+        "dtype": dtype_name(planned.inputs.settings.dtype),
+        "shard_rows": planned.plan.macro_batch_rows,
+        "tokens_per_batch": engine.metadata["tokens_per_batch"],
+        "parquet": False,
+    }
+    values.pop("max_memory", None)  # the model fits, as this process has found
+    return from_mapping(ExtractConfig, values, "extract")

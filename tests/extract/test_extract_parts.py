@@ -16,10 +16,10 @@ from tcf.common.errors import CacheError
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.key_set import KeySet
 from tcf.encoders.tokenize import TokenSequences
-from tcf.extract import planned
-from tcf.extract.fill_caches import fill
+from tcf.extract import stage
+from tcf.extract.result import Extraction
 from tcf.extract.shards import Shard, one_part
-from tcf.extract.stage import Extraction
+from tcf.extract.stage import plan_stage
 
 ROWS = 4  # sequences in a shard
 N = len(set(TEXTS))
@@ -142,12 +142,12 @@ def test_two_parts_at_once(tmp_path: Path, whole: Path, dataset: Dataset, opt: P
     def extract(part: int) -> Extraction:
         return extracted(dataset, opt, tmp_path / "c", shard_rows=ROWS, shards=f"{part}/2")
 
-    def fill_together(*arguments: Any, **named: Any) -> Any:
+    def plan_together(*arguments: Any, **named: Any) -> Any:
         both.wait()
-        return fill(*arguments, **named)
+        return plan_stage(*arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
-        patch.setattr(planned, "fill", fill_together)
+        patch.setattr(stage, "plan_stage", plan_together)
         done = list(pool.map(extract, (0, 1)))
     assert [one.computed for one in done] == [sizes(0, 2), sizes(1, 2)]
     assert min(one.elsewhere for one in done) == 0

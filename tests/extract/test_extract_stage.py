@@ -13,7 +13,7 @@ from small_models import save_bert, save_dataset, save_opt, vectors_one_by_one
 from tcf.common.errors import CacheError, ConfigError
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.prune import prune
-from tcf.extract.stage import Extraction
+from tcf.extract.result import Extraction
 
 # Half the distance of neighbours among float16 numbers below 4, and the arithmetic's own rounding.
 FLOAT16 = 2**-10 + 1e-5

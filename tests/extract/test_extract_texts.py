@@ -17,8 +17,8 @@ from tcf.common.progress import Progress
 from tcf.data import Dataset, VectorCache
 from tcf.extract import shards as texts_module
 from tcf.extract.outputs import Output
+from tcf.extract.result import Extraction
 from tcf.extract.schedules.resident import ResidentEngine
-from tcf.extract.stage import Extraction
 
 WORDS = "super 1 0\nmario 0 1\nworld 2 2\n"
 

@@ -22,15 +22,15 @@ MIB = 2**20
 COUNTED = """
 import sys
 from tcf.cli import main
-from tcf.extract import planned
+from tcf.extract import stage
 
-engines, load = [], planned.load_engine
+engines, load = [], stage.load_engine
 
 def load_engine(*given):
     engines.append(load(*given))
     return engines[-1]
 
-planned.load_engine = load_engine
+stage.load_engine = load_engine
 try:
     main()
 finally:

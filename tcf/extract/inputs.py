@@ -1,0 +1,128 @@
+"""What an extraction reads and fills, opened and checked: dataset, model, caches, and settings with `auto` resolved."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tcf.common.devices import dtype_name
+from tcf.common.files import check_destination, is_published
+from tcf.config.extract import ExtractConfig
+from tcf.data.cache.lookup import finished_facts, stored_sequences
+from tcf.data.cache.writer import check_cache
+from tcf.data.item_table import ItemTable
+from tcf.data.key_set import KeySet
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.folder.weight_files import weights_digest
+from tcf.encoders.tokenize import TextTokenizer
+from tcf.extract.outputs import Output, plan_outputs
+from tcf.extract.resolved_settings import Settings, resolve
+
+__all__ = ["ExtractionInputs", "open_inputs", "stored_in"]
+
+
+@dataclass(frozen=True)
+class ExtractionInputs:
+    """What an extraction reads and fills.
+
+    Attributes:
+        data: the dataset directory.
+        items: its item table.
+        folder: the model.
+        tokenizer: the encoder's.
+        outputs: the caches.
+        stored: of each cache, the sequences that it had when it was opened.
+        settings: what depends on the model and this machine.
+        config: settings as asked for.
+        name: the model's name, for people.
+        out: the cache, or the folder of several.
+    """
+
+    data: Path
+    items: ItemTable
+    folder: ModelFolder
+    tokenizer: TextTokenizer
+    outputs: Sequence[Output]
+    stored: Sequence[KeySet]
+    settings: Settings
+    config: ExtractConfig
+    name: str
+    out: Path
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers whose states are stored, each once."""
+        return tuple(dict.fromkeys(output.layer for output in self.outputs))
+
+    def finished_counts(self) -> Mapping[str, int] | None:
+        """The dataset's counts as the first cache has them, if nothing is missing in any cache; else None."""
+        counts = [
+            finished_facts(output.path, self.items, keys)
+            for output, keys in zip(self.outputs, self.stored, strict=True)
+        ]
+        return counts[0] if all(counts) else None
+
+    def check_destinations(self) -> None:
+        """Find out before the work whether its results can be written.
+
+        Raises:
+            RunError: a cache cannot be written.
+        """
+        for output in self.outputs:
+            check_destination(output.path / "shards" / "any" if is_published(output.path) else output.path)
+
+
+def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: ExtractConfig) -> ExtractionInputs:
+    """Open what an extraction reads and fills; nothing is written, and no weights are loaded.
+
+    Args:
+        data: a dataset directory.
+        model: a local model folder, or a file of word vectors.
+        name: the model's name, for people.
+        out: the cache, or the folder of several.
+        config: settings.
+
+    Raises:
+        DataError: no dataset is there.
+        ConfigError: a setting does not fit the model or this machine.
+        ModelError: the folder holds no model.
+        CacheError: a cache is of another encoder or has other options.
+        RunError: a Parquet file cannot be written.
+    """
+    items = ItemTable.open(data)
+    folder = open_model_folder(model, trust_remote_code=config.trust_remote_code)
+    settings = resolve(config, folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
+    outputs = plan_outputs(out, config, folder, settings.pooling, _identity(folder, tokenizer, config, settings))
+    stored = [stored_in(output) for output in outputs]
+    for output in outputs if config.parquet else ():
+        check_destination(output.parquet)
+    return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, settings, config, name, out)
+
+
+def stored_in(output: Output) -> KeySet:
+    """The sequences that a cache has.
+
+    Raises:
+        CacheError: something else is there, or another encoder's cache.
+    """
+    check_cache(output.path, output.identity, output.kind)
+    return stored_sequences(output.path, output.kind)
+
+
+def _identity(
+    folder: ModelFolder, tokenizer: TextTokenizer, config: ExtractConfig, settings: Settings
+) -> dict[str, Any]:
+    """All that decides a number, given its text; layer, pooling and storage come with each cache."""
+    return {
+        "architecture": folder.architecture,
+        "family": folder.family,
+        "weights": weights_digest(folder.path),
+        "tokenizer": tokenizer.digest,
+        "prefix": config.prefix,
+        "max_tokens": config.max_tokens,
+        "project_out": config.project_out,
+        "compute": dtype_name(settings.dtype),
+    }

@@ -1,0 +1,134 @@
+"""Shards that this process may compute: it takes a lease on each, so that several workers on one cache share the work.
+
+A shard on which another worker has a lease is put off, and computed at the end should that worker have died over it.
+"""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.files import is_published
+from tcf.common.manifest import digest
+from tcf.common.progress import Progress
+from tcf.data.cache.shard_claims import claim, release
+from tcf.data.cache.writer import shard_path
+from tcf.data.key_set import KeySet
+from tcf.extract.outputs import Output
+from tcf.extract.schedules.sweep_folder import SweepFolder
+from tcf.extract.shards import Shard
+
+__all__ = ["ShardJob", "leased_jobs"]
+
+_POLL_SECONDS = 0.2  # between looks at what another worker is doing
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ShardJob:
+    """A shard, and what the caches lack of it.
+
+    Attributes:
+        shard: the token sequences.
+        lacking: of each cache, the rows of the shard that it lacked at the start.
+        places: where those are published, for the caches that lack any.
+        scratch: where unfinished work on the shard may be kept.
+    """
+
+    shard: Shard
+    lacking: tuple[Indices, ...]
+    places: tuple[Path, ...]
+    scratch: Path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it is published, by whichever worker."""
+        return all(is_published(place) for place in self.places)
+
+    def lease(self) -> bool:
+        """Whether this process may compute the shard; it may, where nobody has to.
+
+        Raises:
+            RunError: the cache cannot be written.
+        """
+        return self.is_done or claim(self.places[0])
+
+    def release(self) -> None:
+        """Give up this process' lease."""
+        for place in self.places[:1]:
+            release(place)
+
+
+def leased_jobs(
+    shards: Iterator[Shard],
+    outputs: Sequence[Output],
+    stored: Sequence[KeySet],
+    sweep_folder: SweepFolder,
+    progress: Progress,
+) -> Generator[ShardJob, None, None]:
+    """Yield what this process has to compute, each with its lease; ends when all shards are done or handed out.
+
+    Whoever takes a job releases it when it is published. Closing the iterator releases the one that was taken last, as
+    its work was given up.
+
+    Args:
+        shards: all shards, those with nothing to compute among them.
+        outputs: the caches.
+        stored: of each cache, the sequences that it had at the start.
+        sweep_folder: where unfinished work is kept.
+        progress: counts the items of shards that nobody has to compute any more.
+
+    Raises:
+        RunError: the cache cannot be written.
+    """
+    put_off: list[ShardJob] = []
+    for shard in shards:
+        put_off = _not_done(put_off, progress)
+        job = _job(shard, outputs, stored, sweep_folder)
+        if job.lease():
+            yield from _unless_done(job, progress)
+        else:
+            put_off.append(job)
+    for job in put_off:
+        # Until the other worker has it done, or is dead or silent for long.
+        while not job.lease():
+            progress.advance(0, "waiting for another worker")
+            time.sleep(_POLL_SECONDS)
+        yield from _unless_done(job, progress)
+
+
+def _job(shard: Shard, outputs: Sequence[Output], stored: Sequence[KeySet], sweep_folder: SweepFolder) -> ShardJob:
+    lacking = tuple(np.flatnonzero(~keys.contains(shard.keys)) for keys in stored)
+    places = tuple(
+        shard_path(output.path, shard.keys[rows]) for output, rows in zip(outputs, lacking, strict=True) if len(rows)
+    )
+    scratch = sweep_folder.of_shard(digest([str(place.name) for place in places])[:32])
+    return ShardJob(shard, lacking, places, scratch)
+
+
+def _unless_done(job: ShardJob, progress: Progress) -> Iterator[ShardJob]:
+    """The job, unless all of it is published."""
+    if job.is_done:
+        job.release()
+        progress.advance(job.shard.span)
+        return
+    try:
+        yield job
+    except GeneratorExit:
+        job.release()
+        raise
+
+
+def _not_done(jobs: Sequence[ShardJob], progress: Progress) -> list[ShardJob]:
+    """Forget jobs that another worker has published in the meantime, so that few are kept."""
+    waiting = []
+    for job in jobs:
+        if job.is_done:
+            progress.advance(job.shard.span)
+        else:
+            waiting.append(job)
+    return waiting

@@ -1,0 +1,118 @@
+"""What an extraction did, and the Parquet files that it writes beside the caches."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcf.data.cache.caches import VectorCache
+from tcf.data.cache.export import export
+from tcf.data.cache.lookup import lacking_sequences
+from tcf.data.dataset import open_dataset
+from tcf.data.item_table import ItemTable
+from tcf.data.key_set import KeySet
+from tcf.extract.inputs import ExtractionInputs, stored_in
+from tcf.extract.outputs import Output
+
+__all__ = ["Extraction", "finish"]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction did.
+
+    Attributes:
+        caches: the caches that it filled.
+        parquet: the Parquet files that it wrote.
+        items: items of the dataset.
+        texts: distinct texts among them.
+        sequences: distinct token sequences among those.
+        computed: token sequences computed by this call; the others were in the caches.
+        cut: distinct texts longer than the token limit; None, like the next two, where the cache was pruned to this
+            dataset and does not know.
+        unknown_words: words of distinct texts that the encoder has no vector for.
+        without_tokens: distinct texts of which no token was left; their vectors are zero.
+        max_tokens: the token limit.
+        part: which part of the shards was to be computed, as `i/n`; None for all.
+        elsewhere: distinct token sequences that are left to other parts and not in the caches yet.
+    """
+
+    caches: tuple[Path, ...]
+    parquet: tuple[Path, ...]
+    items: int
+    texts: int
+    sequences: int
+    computed: int
+    cut: int | None
+    unknown_words: int | None
+    without_tokens: int | None
+    max_tokens: int
+    part: str | None = None
+    elsewhere: int = 0
+
+    def summary(self) -> str:
+        """What was done, in lines for people."""
+        lines = [
+            f"{self.items} items, {self.texts} distinct texts, {self.sequences} distinct token sequences, "
+            f"{self.computed} computed now",
+            f"{'an unknown number of' if self.cut is None else self.cut} texts{self._share_cut()} cut at "
+            f"{self.max_tokens} tokens",
+        ]
+        if self.unknown_words or self.without_tokens:
+            lines.append(
+                f"{self.unknown_words} words without a vector left out; {self.without_tokens} texts, of which nothing "
+                "was left, have the zero vector"
+            )
+        if self.part is not None:
+            lines.append(f"shards {self.part}: done; sequences of other parts not here yet: {self.elsewhere}")
+        return "\n".join([*lines, *(f"in: {path}" for path in (*self.caches, *self.parquet))])
+
+    def _share_cut(self) -> str:
+        return "" if self.cut is None else f" ({100 * self.cut / max(1, self.texts):.1f} %)"
+
+
+def finish(inputs: ExtractionInputs, counts: Mapping[str, int], computed: int) -> Extraction:
+    """Write the Parquet files that are asked for, and sum up an extraction whose caches are filled.
+
+    Args:
+        inputs: what was extracted.
+        counts: the dataset's; a cache that was pruned to it does not know them all.
+        computed: token sequences computed by this call.
+
+    Raises:
+        RunError: a Parquet file cannot be written.
+    """
+    config = inputs.config
+    return Extraction(
+        caches=tuple(output.path for output in inputs.outputs),
+        parquet=_write_parquet(inputs.data, inputs.outputs) if config.parquet else (),
+        items=counts["items"],
+        texts=counts["texts"],
+        sequences=counts["sequences"],
+        computed=computed,
+        cut=counts.get("texts_cut"),
+        unknown_words=counts.get("unknown_words"),
+        without_tokens=counts.get("texts_without_tokens"),
+        max_tokens=config.max_tokens,
+        part=config.shards,
+        elsewhere=_n_missing(inputs.items, inputs.outputs) if config.shards else 0,
+    )
+
+
+def _write_parquet(data: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:
+    """The dataset's vectors of every cache, in a file beside it."""
+    dataset = open_dataset(data)
+    written = []
+    for output in outputs:
+        if output.pooling is not None:
+            export(VectorCache.open(output.path), dataset, format="parquet", out=output.parquet)
+            written.append(output.parquet)
+    return tuple(written)
+
+
+def _n_missing(items: ItemTable, outputs: Sequence[Output]) -> int:
+    """Distinct token sequences of the dataset that a cache lacks by now."""
+    missing = KeySet()
+    for output in outputs:
+        for keys in lacking_sequences(output.path, items, stored_in(output)):
+            missing.add(keys)
+    return len(missing)
