@@ -61,14 +61,17 @@ def _table(runs: Sequence["ListedRun"], settings: Sequence[str], folder: Path) -
     heads = ["run", "state", "best", "hr@10", "ndcg@10", *settings]
     rows = [
         heads,
-        *([*_told(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)] for run in runs),
+        *(
+            [*_always_shown(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)]
+            for run in runs
+        ),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     padded = (_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in padded)
 
 
-def _told(run: "ListedRun", folder: Path) -> list[str]:
+def _always_shown(run: "ListedRun", folder: Path) -> list[str]:
     """What is told of every run."""
     name = os.path.relpath(run.path, folder)
     best = "-" if run.best_epoch is None else f"epoch {run.best_epoch}"

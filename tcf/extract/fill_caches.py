@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from tcf.common.progress import Progress
-from tcf.common.threads import Behind, ahead
-from tcf.data.cache.joins import JoinWriter
+from tcf.common.threads import BackgroundWorker, prefetch
+from tcf.data.cache.text_maps import TextMapWriter
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
 from tcf.extract.inputs import ExtractionInputs
@@ -41,7 +41,7 @@ class CacheFiller:
     first: ShardJob | None
     rest: Iterator[ShardJob]
     progress: Progress
-    text_maps: Sequence[JoinWriter]
+    text_maps: Sequence[TextMapWriter]
     tally: Tally
 
     @classmethod
@@ -62,9 +62,11 @@ class CacheFiller:
         """
         tally, items, outputs = Tally(), inputs.items, inputs.outputs
         with ExitStack() as stack:
-            text_maps = [stack.enter_context(JoinWriter(output.path, items)) for output in outputs]
+            text_maps = [stack.enter_context(TextMapWriter(output.path, items)) for output in outputs]
             progress = stack.enter_context(Progress("extract", items.n_items, "items", extra_unit="tokens"))
-            shards = stack.enter_context(closing(ahead(_shards(inputs, shard_rows, tally, text_maps), _SHARDS_AHEAD)))
+            shards = stack.enter_context(
+                closing(prefetch(_shards(inputs, shard_rows, tally, text_maps), _SHARDS_AHEAD))
+            )
             jobs = leased_jobs(shards, outputs, inputs.stored, sweep_folder, progress)
             stack.enter_context(closing(jobs))
             yield cls(inputs, sweep_folder, next(jobs, None), jobs, progress, text_maps, tally)
@@ -90,7 +92,7 @@ class CacheFiller:
         worker = Worker(self.inputs, self.progress)
         if engine is not None and self.first is not None:
             self.progress.restart_clock()
-            with closing(engine), Behind() as saving:
+            with closing(engine), BackgroundWorker() as saving:
                 for job in chain([self.first], self.rest):
                     engine = worker.compute(job, engine, saving)
         worker.create_caches()
@@ -101,7 +103,7 @@ class CacheFiller:
 
 
 def _shards(
-    inputs: ExtractionInputs, shard_rows: int, tally: Tally, text_maps: Sequence[JoinWriter]
+    inputs: ExtractionInputs, shard_rows: int, tally: Tally, text_maps: Sequence[TextMapWriter]
 ) -> Iterator[Shard]:
     """What there is to compute: all that is missing, or one part of all shards, less what is stored of it."""
     part = inputs.config.shard_slice

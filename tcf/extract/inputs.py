@@ -8,7 +8,7 @@ from typing import Any
 from tcf.common.devices import dtype_name
 from tcf.common.files import check_destination, is_published
 from tcf.config.extract import ExtractConfig
-from tcf.data.cache.lookup import finished_facts, stored_sequences
+from tcf.data.cache.lookup import finished_metadata, stored_sequences
 from tcf.data.cache.writer import check_cache
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
@@ -59,7 +59,7 @@ class ExtractionInputs:
     def finished_counts(self) -> Mapping[str, int] | None:
         """The dataset's counts as the first cache has them, if nothing is missing in any cache; else None."""
         counts = [
-            finished_facts(output.path, self.items, keys)
+            finished_metadata(output.path, self.items, keys)
             for output, keys in zip(self.outputs, self.stored, strict=True)
         ]
         return counts[0] if all(counts) else None

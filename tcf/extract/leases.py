@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tcf.common.files import is_published
 from tcf.common.manifest import digest
 from tcf.common.progress import Progress
-from tcf.data.cache.shard_claims import claim, release
+from tcf.data.cache.shard_leases import lease, release
 from tcf.data.cache.writer import shard_path
 from tcf.data.key_set import KeySet
 from tcf.extract.outputs import Output
@@ -55,7 +55,7 @@ class ShardJob:
         Raises:
             RunError: the cache cannot be written.
         """
-        return self.is_done or claim(self.places[0])
+        return self.is_done or lease(self.places[0])
 
     def release(self) -> None:
         """Give up this process' lease."""

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 
 from tcf.common.progress import Progress
-from tcf.common.threads import Behind
-from tcf.data.cache.shard_claims import beating
+from tcf.common.threads import BackgroundWorker
+from tcf.data.cache.shard_leases import heartbeats
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.leases import ShardJob
 from tcf.extract.non_finite import fault, not_finite
@@ -40,7 +40,7 @@ class Worker:
     computed: int = 0
     _created: bool = False
 
-    def compute(self, job: ShardJob, engine: Engine, saving: Behind) -> Engine:
+    def compute(self, job: ShardJob, engine: Engine, saving: BackgroundWorker) -> Engine:
         """Compute a shard, and have it saved; with half as many tokens at once while the device has too little memory.
 
         Args:
@@ -59,7 +59,7 @@ class Worker:
         while True:
             sinks = [output.sink(lengths, engine.encoder.device) for output in self.inputs.outputs]
             try:
-                with beating(job.places[0]):
+                with heartbeats(job.places[0]):
                     order = engine.encode(
                         job.shard.sequences,
                         self._by_layer(engine, sinks),

@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 from tcf.common.errors import DataError
 from tcf.data.events.timestamps import TimeReader
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.table import Block, TableFile, empty_strings, joined_blocks
+from tcf.data.tables.table import TableBlock, TableFile, empty_strings, joined_blocks
 
 __all__ = ["rated_at_least", "timed", "whole_table", "with_ids"]
 
 _NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
-def whole_table(table: TableFile, columns: tuple[str, ...], bad: BadRows) -> Block:
+def whole_table(table: TableFile, columns: tuple[str, ...], bad: BadRows) -> TableBlock:
     """All rows of a file that is small enough, such as one of items.
 
     Raises:
@@ -27,19 +27,19 @@ def whole_table(table: TableFile, columns: tuple[str, ...], bad: BadRows) -> Blo
     return rows
 
 
-def with_ids(block: Block, user: str, item: str, bad: BadRows) -> Block:
+def with_ids(block: TableBlock, user: str, item: str, bad: BadRows) -> TableBlock:
     """The rows that have both ids; the others are refused as `empty_id`."""
     lacking = empty_strings(block.columns[user]) | empty_strings(block.columns[item])
     return block.without(lacking, "empty_id", "a user id and an item id", bad)
 
 
-def timed(block: Block, column: str, clock: TimeReader, bad: BadRows) -> tuple[Block, npt.NDArray[np.int64]]:
+def timed(block: TableBlock, column: str, clock: TimeReader, bad: BadRows) -> tuple[TableBlock, npt.NDArray[np.int64]]:
     """The rows whose time can be read, and these times, (n_rows,); the others are refused as `bad_timestamp`."""
     times, usable = clock.read(block.columns[column])
     return block.without(~usable, "bad_timestamp", clock.expected, bad), times[usable]
 
 
-def rated_at_least(block: Block, column: str, least: float | None, bad: BadRows) -> Block:
+def rated_at_least(block: TableBlock, column: str, least: float | None, bad: BadRows) -> TableBlock:
     """The rows with this rating or a better one; the others are counted as `below_min_rating`.
 
     Args:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tcf.common.errors import DataError
 from tcf.data.tables.source_file import changed
 
-__all__ = ["BLOCK", "Block", "blocks_of", "in_order"]
+__all__ = ["BLOCK", "LineBlock", "blocks_of", "in_order"]
 
 BLOCK = 1 << 22
 """Bytes read at once."""
@@ -29,7 +29,7 @@ _P = TypeVar("_P")
 
 
 @dataclass(frozen=True)
-class Block:
+class LineBlock:
     """Whole lines of a file.
 
     Attributes:
@@ -55,7 +55,7 @@ def in_order(work: Callable[[_P], _T], pieces: Iterable[_P]) -> Iterator[_T]:
             yield waiting.popleft().result()
 
 
-def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[Block]:
+def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[LineBlock]:
     """The file in blocks of whole lines; blank lines at its end are left out."""
     try:
         with path.open("rb") as stream:
@@ -64,7 +64,7 @@ def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[Block]:
         raise DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder") from None
 
 
-def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Iterator[Block]:
+def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Iterator[LineBlock]:
     before = os.fstat(stream.fileno())
     position, line, kept = 0, 1, b""
     while read := stream.read(BLOCK):
@@ -77,7 +77,7 @@ def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Ite
         # The last line that is not blank stays behind: if nothing follows it, it is the last line of the file.
         cut = kept.rfind(b"\n", 0, len(kept.rstrip(_BLANKS))) + 1
         if cut:
-            yield Block(np.frombuffer(kept, np.uint8, cut), position, line)
+            yield LineBlock(np.frombuffer(kept, np.uint8, cut), position, line)
             line += kept.count(b"\n", 0, cut)
             position, kept = position + cut, kept[cut:]
     after = os.fstat(stream.fileno())
@@ -85,7 +85,7 @@ def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Ite
         raise changed(path)
     if not kept.strip(_BLANKS):
         raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
-    yield Block(np.frombuffer(kept.rstrip(_BLANKS) + b"\n", np.uint8), position, line)
+    yield LineBlock(np.frombuffer(kept.rstrip(_BLANKS) + b"\n", np.uint8), position, line)
 
 
 def _refuse_utf16(path: Path, read: bytes) -> None:
