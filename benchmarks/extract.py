@@ -12,7 +12,7 @@ rows as tcf's micro-batches have: the better of torch's linear layer and oneDNN'
 
 Needs the packages of `pip install -e ".[cpu,bench]"`.
 
-Legend: B texts, T tokens, D width; M rows, K inputs, N outputs.
+Shapes: B texts, T tokens, D width; M rows, K inputs, N outputs.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A language model with its weights, ready to read token ids.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 import inspect

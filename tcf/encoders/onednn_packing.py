@@ -2,7 +2,7 @@
 
 The function computed is the same. Sums run in another order, so float32 results differ in their last bits.
 
-Legend: M rows, K inputs, N outputs.
+Shapes: M rows, K inputs, N outputs.
 """
 
 import os

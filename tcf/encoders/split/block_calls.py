@@ -8,7 +8,7 @@ block makes for those after it, such as T5's position bias, is noted as such.
 A model that changes the states between two blocks, or computes with what a block made, cannot be taken apart like this;
 that is noticed.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
 """A micro-batch's way through the blocks of a model, one by one.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from dataclasses import dataclass, field

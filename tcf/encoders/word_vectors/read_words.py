@@ -1,6 +1,6 @@
 """Reading a text file of word vectors.
 
-Legend: N words, D width.
+Shapes: N words, D width.
 """
 
 from dataclasses import dataclass, field

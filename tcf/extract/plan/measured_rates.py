@@ -1,6 +1,6 @@
 """How fast this machine multiplies matrices, reads its storage and copies to its device: short trials, remembered.
 
-Legend: M tokens, K inputs, N outputs.
+Shapes: M tokens, K inputs, N outputs.
 """
 
 import os

@@ -1,6 +1,6 @@
 """What computes a shard: one protocol, whatever the schedule.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """A device's own copy of what lies around a model's blocks, and the blocks that stay on it.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from dataclasses import dataclass

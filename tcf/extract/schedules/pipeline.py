@@ -3,7 +3,7 @@
 Every device runs its range of blocks on one micro-batch while the devices before it run theirs on later ones, so all
 compute at once. What lies before the blocks is run on the first device, what comes after them on the last.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Mapping, Sequence

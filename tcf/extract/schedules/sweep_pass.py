@@ -1,6 +1,6 @@
 """One macro-batch on its way through the blocks of a lane: what every micro-batch carries along.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Mapping, Sequence
