@@ -1,18 +1,12 @@
-"""What goes wrong when transformers reads a model folder, and the lock under which its loader runs."""
+"""What goes wrong when transformers reads a model folder, in words that a user can act on."""
 
-import logging
 import pickle
-import threading
 from pathlib import Path
 
+from tcf.common.accelerate_internals import silence
 from tcf.common.errors import ModelError
 
-__all__ = ["LOADER_LOCK", "Inseparable", "cannot_take_apart", "failures", "quiet", "reason"]
-
-# While they run, they exchange functions of modules and classes (`transformers.initialization.no_tie_weights`,
-# `guard_torch_init_functions`) and torch's default type, for the whole process. Two threads within them at once can put
-# the other's exchange back for good: no weights are tied from then on, for instance.
-LOADER_LOCK = threading.RLock()
+__all__ = ["Inseparable", "cannot_take_apart", "failures", "quiet", "reason"]
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -44,7 +38,7 @@ def quiet() -> None:
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    silence()
 
 
 class Inseparable(ModelError):

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from tcf.common.torch_internals import tree_leaves, tree_map
 from tcf.encoders.failures import cannot_take_apart
 from tcf.encoders.split.output_shapes import OutputShapes
 
@@ -62,7 +62,7 @@ class Call:
 
     def needs(self) -> set[Made]:
         """What must have been made by blocks before."""
-        leaves = pytree.tree_leaves((self.arguments, self.named), is_leaf=_is_made)
+        leaves = tree_leaves((self.arguments, self.named), is_leaf=_is_made)
         return {leaf for leaf in leaves if isinstance(leaf, Made)}
 
     def filled(self, made: dict[Made, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -71,9 +71,7 @@ class Call:
         def fill(leaf: Any) -> Any:
             return made[leaf] if isinstance(leaf, Made) else leaf
 
-        filled: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(
-            fill, (self.arguments, self.named), is_leaf=_is_made
-        )
+        filled: tuple[tuple[Any, ...], dict[str, Any]] = tree_map(fill, (self.arguments, self.named), is_leaf=_is_made)
         return filled
 
     def on(self, device: torch.device) -> "Call":
@@ -82,7 +80,7 @@ class Call:
         def move(leaf: Any) -> Any:
             return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
 
-        return Call(*pytree.tree_map(move, (self.arguments, self.named), is_leaf=_is_made))
+        return Call(*tree_map(move, (self.arguments, self.named), is_leaf=_is_made))
 
 
 def _is_made(leaf: Any) -> bool:
@@ -189,7 +187,7 @@ def _marked(values: Any, made: dict[int, Made], shapes: OutputShapes) -> Any:
             return made[id(leaf)]
         return leaf
 
-    return pytree.tree_map(mark, values)
+    return tree_map(mark, values)
 
 
 def run_block(block: nn.Module, number: int, states_BTD: Tensor, call: Call, made: dict[Made, Tensor]) -> Tensor:

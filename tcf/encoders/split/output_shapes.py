@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from tcf.common.torch_internals import tree_map
 from tcf.encoders.failures import cannot_take_apart, failures, reason
 
 __all__ = ["OutputShapes"]
@@ -70,7 +70,7 @@ def _without_data(
 ) -> Any:
     """What a block gives, shapes alone; in another floating-point type if one is given."""
     empty = partial(_empty, dtype=dtype)
-    (first, rest), by_name = pytree.tree_map(empty, ((states, arguments), named))
+    (first, rest), by_name = tree_map(empty, ((states, arguments), named))
     tensors = [*block.parameters(), *block.buffers()]
     # Nothing large is copied.
     without_weights = copy.deepcopy(block, {id(tensor): empty(tensor) for tensor in tensors})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused
 from tcf.encoders.encoder import check_layers, layer_width
 from tcf.encoders.failures import cannot_take_apart
@@ -86,6 +87,7 @@ def open_skeleton(
         ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for; the
             model cannot be taken apart; or code of the folder would have to be run without being trusted.
     """
+    limit_onednn_caches()
     check_layers(folder, layers)
     for layer in layers:
         layer_width(folder, layer, project_out=project_out)

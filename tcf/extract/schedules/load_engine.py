@@ -9,6 +9,7 @@ import torch
 
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.files import home
+from tcf.common.torch_internals import is_out_of_memory
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.encoder import Encoder, load_encoder
 from tcf.encoders.folder.model_folder import ModelFolder
@@ -19,7 +20,7 @@ from tcf.encoders.split.skeleton import Skeleton, open_skeleton
 from tcf.encoders.split.weight_buffers import attach, move_buffers
 from tcf.extract.plan.plan import Plan
 from tcf.extract.resolved_settings import Settings
-from tcf.extract.schedules.engine import Engine, is_out_of_memory
+from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.lane import Lane
 from tcf.extract.schedules.micro_batch_trial import remembered_micro_batch
 from tcf.extract.schedules.pipeline import PipelineEngine, Stage
