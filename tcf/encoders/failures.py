@@ -6,7 +6,7 @@ from pathlib import Path
 from tcf.common.accelerate_internals import silence
 from tcf.common.errors import ModelError
 
-__all__ = ["Inseparable", "cannot_take_apart", "failures", "quiet", "reason"]
+__all__ = ["NotSeparableError", "failures", "not_separable_error", "quiet", "reason"]
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -41,17 +41,17 @@ def quiet() -> None:
     silence()
 
 
-class Inseparable(ModelError):
-    """A model that cannot be taken apart into blocks; as a whole it may run."""
+class NotSeparableError(ModelError):
+    """A model that cannot be run block by block; as a whole it may run."""
 
 
-def cannot_take_apart(path: Path, why: str) -> Inseparable:
+def not_separable_error(path: Path, why: str) -> NotSeparableError:
     """The error for a model.
 
     Args:
         path: the model folder.
         why: what stands against it.
     """
-    return Inseparable(
+    return NotSeparableError(
         f"{path}: this model cannot be taken apart into blocks ({why}); pass --schedule dispatch or --schedule resident"
     )

@@ -179,7 +179,6 @@ def load_model(
 
 def _whole_map(folder: ModelFolder, dtype: torch.dtype, dispatch: Dispatch, *, own_code: bool) -> dict[str, str]:
     """Places for the whole model that transformers loads: what is no part of the one that is run is left on disk."""
-
     model = bare_model(folder, dtype, trust_remote_code=own_code)
     body = body_of(model)
     prefix = next(f"{name}." if name else "" for name, module in model.named_modules() if module is body)

@@ -5,8 +5,8 @@ A model is run with its blocks' `forward` replaced: the recorder notes what ever
 blocks can be run one by one, and the model's own tail after them, without knowing the architecture. A value that one
 block makes for those after it, such as T5's position bias, is noted as such.
 
-A model that changes the states between two blocks, or computes with what a block made, cannot be taken apart like this;
-that is noticed.
+A model that changes the states between two blocks, or computes with what a block made, cannot be run like this; that is
+noticed.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tcf.common.torch_internals import tree_leaves, tree_map
-from tcf.encoders.failures import cannot_take_apart
+from tcf.encoders.failures import not_separable_error
 from tcf.encoders.split.output_shapes import OutputShapes
 
 __all__ = ["Call", "Made", "Script", "finish", "record", "run_block"]
@@ -132,7 +132,7 @@ def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) 
         shapes: what the blocks give.
 
     Raises:
-        Inseparable: the model cannot be taken apart.
+        NotSeparableError: the model cannot be run block by block.
     """
     calls: list[Call] = []
     entering: list[Tensor] = []
@@ -143,7 +143,7 @@ def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) 
         states, rest, named = _states_first(arguments, named)
         entering.append(states)
         if number != len(calls) or states is not entering[0]:
-            raise cannot_take_apart(
+            raise not_separable_error(
                 shapes.path, "the states are changed between its blocks, or these run in another order"
             )
         beside = shapes.beside(blocks[number], states, rest, named)
@@ -163,7 +163,7 @@ def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) 
             run()
         except _Recorded:
             return Script(entering[0], tuple(calls))
-    raise cannot_take_apart(shapes.path, f"it ran {len(calls)} of its {len(blocks)} blocks")
+    raise not_separable_error(shapes.path, f"it ran {len(calls)} of its {len(blocks)} blocks")
 
 
 def _placeholders(beside: tuple[bool, ...]) -> list[Tensor | None]:
@@ -183,7 +183,7 @@ def _marked(values: Any, made: dict[int, Made], shapes: OutputShapes) -> Any:
     def mark(leaf: Any) -> Any:
         if isinstance(leaf, Tensor) and leaf.device.type == "meta":
             if id(leaf) not in made:
-                raise cannot_take_apart(shapes.path, "it computes with what a block made beside the states")
+                raise not_separable_error(shapes.path, "it computes with what a block made beside the states")
             return made[id(leaf)]
         return leaf
 

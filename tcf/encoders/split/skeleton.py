@@ -1,4 +1,4 @@
-"""A model taken apart: its structure without weights, and for every weight where it lies and where it belongs."""
+"""A model to be run block by block: its structure, and for every weight where it lies and where it belongs."""
 
 import inspect
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused
 from tcf.encoders.encoder import check_layers, layer_width
-from tcf.encoders.failures import cannot_take_apart
+from tcf.encoders.failures import not_separable_error
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import POOLER, body_of, check_report, empty_model
 from tcf.encoders.split.place_weights import Placed, place_weights
@@ -85,7 +85,7 @@ def open_skeleton(
     Raises:
         ConfigError: the model has no such layers or no such projection.
         ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for; the
-            model cannot be taken apart; or code of the folder would have to be run without being trusted.
+            model cannot be run block by block; or code of the folder would have to be run without being trusted.
     """
     limit_onednn_caches()
     check_layers(folder, layers)
@@ -101,7 +101,7 @@ def open_skeleton(
     _replace_missing_pooler(model, placed)
     blocks = cut_blocks(model, folder, layers)
     if blocks is None:
-        raise cannot_take_apart(folder.path, f"those of {type(model).__name__} cannot be told")
+        raise not_separable_error(folder.path, f"those of {type(model).__name__} cannot be told")
     around, within = _weights(model, blocks, placed, folder)
     takes_cache = "use_cache" in inspect.signature(model.forward).parameters
     return Skeleton(folder, model, blocks, layers, takes_cache, around, within)
@@ -110,9 +110,9 @@ def open_skeleton(
 def _check_plain(folder: ModelFolder) -> None:
     """Refuse what has no weights that could be taken one by one."""
     if folder.family == "words":
-        raise cannot_take_apart(folder.path, "word vectors have no blocks")
+        raise not_separable_error(folder.path, "word vectors have no blocks")
     if folder.settings.get("quantization_config"):
-        raise cannot_take_apart(folder.path, "its weights are quantised")
+        raise not_separable_error(folder.path, "its weights are quantised")
 
 
 def _replace_missing_pooler(model: nn.Module, placed: Placed) -> None:
@@ -131,7 +131,7 @@ def _weights(
     for name, tensor in _to_be_filled(model):
         stored = placed.stored(tensor)
         if stored is None:
-            raise cannot_take_apart(
+            raise not_separable_error(
                 folder.path, f"its weight {name} is not in the checkpoint in the form that is computed with"
             )
         weight = Weight(name, stored, tensor.dtype)

@@ -19,7 +19,7 @@ __all__ = ["Lane"]
 
 @dataclass(frozen=True, eq=False)
 class Lane:
-    """A device that computes with a model taken apart.
+    """A device that runs a model block by block.
 
     Attributes:
         skeleton: the model's structure, with weights for all that lies around the blocks.
@@ -53,7 +53,7 @@ class Lane:
         """What enters the first block, and what every block is called with.
 
         Raises:
-            ModelError: the model cannot be taken apart.
+            ModelError: the model cannot be run block by block.
         """
         return record(lambda: self._last(tokens_BT), self.blocks, self.shapes)
 

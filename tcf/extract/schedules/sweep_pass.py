@@ -58,7 +58,7 @@ class Passage:
 
         Raises:
             NotFinite: the states that enter the first block are not finite.
-            ModelError: the model cannot be taken apart.
+            ModelError: the model cannot be run block by block.
         """
         flags = []
         for place, batch in enumerate(self.batches):
