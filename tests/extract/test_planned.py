@@ -122,6 +122,6 @@ def test_memory_that_runs_out_while_loading_is_told(
     def none_left(*arguments: Any, **named: Any) -> Any:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: ...")
 
-    monkeypatch.setattr("tcf.extract.schedules.weight_stream.PartBuffer", none_left)
+    monkeypatch.setattr("tcf.extract.schedules.weight_stream.StoredWeightBuffer", none_left)
     with pytest.raises(ModelError, match="memory ran out while weights were loaded .*DefaultCPUAllocator"):
         extracted(dataset, opt, tmp_path / "c", schedule="sweep")

@@ -22,11 +22,11 @@ from tcf.encoders.transformers_internals import Placeholder, load_placeholders
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Placed", "place_weights"]
+__all__ = ["PlacedWeights", "place_weights"]
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedWeights:
     """A model as transformers loads it, without numbers.
 
     Attributes:
@@ -49,7 +49,7 @@ class Placed:
 
 def place_weights(
     folder: ModelFolder, dtype: torch.dtype, tensors: Sequence[StoredTensor], *, trust_remote_code: bool
-) -> Placed:
+) -> PlacedWeights:
     """Let transformers load a checkpoint of which only the headers are known.
 
     Args:
@@ -73,4 +73,4 @@ def place_weights(
         ) from None
     origins = {storage_id(made): tensor for tensor in tensors for made in placeholders[tensor.name].made}
     build_buffers(model, folder, origins)
-    return Placed(model, report, origins)
+    return PlacedWeights(model, report, origins)

@@ -14,7 +14,7 @@ from tcf.encoders.encoder import check_layers, layer_width
 from tcf.encoders.failures import not_separable_error
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import POOLER, body_of, check_report, empty_model
-from tcf.encoders.split.place_weights import Placed, place_weights
+from tcf.encoders.split.place_weights import PlacedWeights, place_weights
 from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _check_plain(folder: ModelFolder) -> None:
         raise not_separable_error(folder.path, "its weights are quantised")
 
 
-def _replace_missing_pooler(model: nn.Module, placed: Placed) -> None:
+def _replace_missing_pooler(model: nn.Module, placed: PlacedWeights) -> None:
     """A pooler may be missing, since nothing of it is used; one without weights must not be run."""
     pooler = getattr(model, POOLER, None)
     if isinstance(pooler, nn.Module) and any(placed.stored(weight) is None for weight in pooler.parameters()):
@@ -123,7 +123,7 @@ def _replace_missing_pooler(model: nn.Module, placed: Placed) -> None:
 
 
 def _weights(
-    model: nn.Module, blocks: nn.ModuleList, placed: Placed, folder: ModelFolder
+    model: nn.Module, blocks: nn.ModuleList, placed: PlacedWeights, folder: ModelFolder
 ) -> tuple[tuple[Weight, ...], tuple[tuple[Weight, ...], ...]]:
     """The weights around the blocks, and those of each."""
     prefix = next(name for name, module in model.named_modules() if module is blocks)

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tcf.encoders.split.block_calls import Script, finish, record
+from tcf.encoders.split.block_calls import RecordedCalls, finish, record
 from tcf.encoders.split.output_shapes import OutputShapes
 from tcf.encoders.split.skeleton import Skeleton
 from tcf.encoders.split.weight_buffers import attach, move_buffers
@@ -49,7 +49,7 @@ class Lane:
         """The model's blocks."""
         return self.skeleton.blocks
 
-    def record(self, tokens_BT: Tensor) -> Script:
+    def record(self, tokens_BT: Tensor) -> RecordedCalls:
         """What enters the first block, and what every block is called with.
 
         Raises:
