@@ -1,4 +1,4 @@
-"""Every stream of random numbers that tcf draws, in one place, so that no two of one seed are the same by accident.
+"""Every stream of random numbers that tcf draws, in one place, so that it can be seen which of them share a seed.
 
 A stream is a function of a seed and of numbers that say where it is used (an epoch, a step, a trial), never of what was
 drawn before it. So an interrupted run needs no state of generators, and each process of several draws the same. One is
@@ -15,9 +15,10 @@ __all__ = ["RandomStream", "derived_seed", "generator"]
 class RandomStream(IntEnum):
     """What random numbers are for.
 
-    The numbers of the first four are part of what seeds them, and so are fixed for good: those four share the seed of a
-    training. The order of rows has no number there and no fourth word (NumPy fills up with zeros). All others have a
-    seed of their own, or share it with none whose places could be equal; their numbers only name them.
+    The first four share the seed of a training, and their numbers are part of what seeds them, so these are fixed for
+    good; that of the order of rows is left out there, which NumPy takes for 0. The others have seeds of other settings,
+    and their numbers only name them. Those of a search share one: a grid has an order and no proposals, and a value of
+    a trial has one word more.
     """
 
     ROW_ORDER = 0
