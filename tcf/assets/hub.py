@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tcf.assets.hub_internals import stated_checksum, transport_error
 from tcf.assets.source import SourceError
 from tcf.common.manifest import sha256_file
 
@@ -63,13 +64,10 @@ def download_snapshot(repo_id: str) -> Path:
             lacks a part of a language model.
     """
     from huggingface_hub import is_offline_mode
-    from huggingface_hub.errors import HfHubHTTPError
 
-    # Errors of transport come from the HTTP library that this version of the hub's client uses; this is their base.
-    transport_error: type[BaseException] = HfHubHTTPError.__bases__[0]
     try:
         folder = _complete_snapshot(repo_id, local_only=False)
-    except (OSError, ValueError, transport_error) as error:
+    except (OSError, ValueError, transport_error()) as error:
         raise SourceError(_advice(repo_id, error)) from None
     if folder is None:
         lacking = "lacks config.json, a tokenizer, or whole weights (model*.safetensors or pytorch_model*.bin)"
@@ -92,24 +90,22 @@ def _complete_snapshot(repo_id: str, *, local_only: bool) -> Path | None:
 def _check_sums(folder: Path) -> None:
     """Compare every file with the checksum that the hub states for it.
 
-    The hub's client stores a file under that checksum: sha256 for large files, git's sha1 of a blob for small ones.
-
     Raises:
         SourceError: a file differs; it is removed, so that the next attempt fetches it anew.
     """
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        stored = file.resolve()
-        match len(stored.name):
-            case 64:
-                found = sha256_file(stored)
-            case 40:
-                content = stored.read_bytes()
-                found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-            case _:
-                continue  # a file system without links: the client copies, and the checksum is not kept
-        if found != stored.name:
-            stored.unlink()
+        stated = stated_checksum(file)
+        if stated is not None and _checksum(file, len(stated)) != stated:
+            file.resolve().unlink()
             raise SourceError(f"{file.name} arrived damaged (its checksum differs from the hub's); run again")
+
+
+def _checksum(file: Path, digits: int) -> str:
+    """The checksum of a file that has so many digits."""
+    if digits == 64:
+        return sha256_file(file)
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _holds_a_model(folder: Path) -> bool:

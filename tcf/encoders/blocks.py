@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from tcf.common.errors import ModelError
 from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.transformers_internals import block_class_names
 
 __all__ = ["LAST", "cut_blocks", "find_blocks", "leave_out_unused", "states_between"]
 
@@ -28,7 +29,7 @@ def find_blocks(model: nn.Module, n_blocks: int) -> nn.ModuleList | None:
         model: a model without its head.
         n_blocks: how many blocks it has.
     """
-    named = set(getattr(model, "_no_split_modules", None) or ())
+    named = block_class_names(model)
     lists = [blocks for blocks in _outermost_lists(model) if len(blocks) == n_blocks > 0]
     by_name = [blocks for blocks in lists if all(type(block).__name__ in named for block in blocks)]
     of_one_class = [blocks for blocks in lists if len({type(block) for block in blocks}) == 1]

@@ -1,6 +1,6 @@
 """A language model with its weights, ready to read token ids.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 import inspect
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tcf.common.errors import ConfigError, ModelError
+from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, states_between
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.model_folder import ModelFolder
@@ -195,6 +196,7 @@ def load_encoder(
             model does not read texts or its blocks cannot be told; the device is too small; or code of the folder would
             have to be run without being trusted.
     """
+    limit_onednn_caches()
     check_layers(folder, layers)
     for layer in layers:
         layer_width(folder, layer, project_out=project_out)

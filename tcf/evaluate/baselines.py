@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import spans
+from tcf.common.random_streams import RandomStream, generator
 from tcf.config.evaluate import Baseline
 from tcf.data.histories import Histories, latest
 from tcf.data.split import Queries, Split, training_counts, training_histories
@@ -97,7 +98,7 @@ class Random:
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Scores of all items for some users, (B, N), uniform in [0, 1)."""
-        key = np.random.default_rng(self.seed).integers(0, 2**32, dtype=np.uint32)
+        key = generator(RandomStream.RANDOM_BASELINE, self.seed).integers(0, 2**32, dtype=np.uint32)
         users_B = _mixed(_mixed(self.users[users].astype(np.uint32)) ^ key)
         items_N = _mixed(np.arange(self.n_items, dtype=np.uint32))
         bits_BN = _mixed(users_B[:, None] ^ items_N[None, :])

@@ -1,6 +1,6 @@
 """The caches that one extraction fills: one for the vectors of each layer, and one for token states.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Mapping

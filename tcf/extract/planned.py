@@ -11,7 +11,7 @@ from tcf.common.units import as_bytes
 from tcf.config.extract import ExtractConfig
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
-from tcf.encoders.failures import Inseparable
+from tcf.encoders.failures import NotSeparableError
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.tokenize import TextTokenizer
 from tcf.extract.fill_caches import fill
@@ -111,13 +111,13 @@ class Planned:
         return plan_extraction(self.folder, work, config, name=self.name, out=self.out, rates=self.rates)
 
     def _load(self, loading: Loading, work: Workload, plan: Plan) -> Engine:
-        """Load the model as planned; if it turns out that it cannot be taken apart, as accelerate lays it out."""
+        """Load the model as planned; if it cannot be run block by block, as accelerate lays it out."""
         load = partial(self._load_as, plan)
         if plan.schedule == "resident":
             return loading(load, self.settings, plan)
         try:
             return load()
-        except Inseparable as error:
+        except NotSeparableError as error:
             if self.config.schedule != "auto":
                 raise
             print(f"extract: {error}; going on with --schedule dispatch", file=sys.stderr)

@@ -4,7 +4,7 @@ States arrive by micro-batch, texts of equal length together, in any order and f
 own order. Numbers are rounded to the storage type once, on the device, and copied to pinned memory without waiting
 where there is CUDA.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from dataclasses import dataclass, field

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from accelerate.utils import check_cuda_p2p_ib_support
 
+from tcf.common.accelerate_internals import DEVICE_VARIABLE, can_reach_other_gpus
 from tcf.common.devices import resolve_device, resolve_devices
 from tcf.common.errors import ConfigError, RunError, TcfError
 from tcf.common.files import is_published
 from tcf.common.manifest import read_manifest
+from tcf.common.torch_internals import USE_EXISTING_STORE, is_lost_partner
 from tcf.config.train import TrainConfig
 from tcf.launch.process_group import Member, work_together
 from tcf.launch.train_process import TrainingJob, train_among_others
@@ -92,13 +93,13 @@ def _environment(rank: int, devices: Sequence[torch.device], port: int) -> Mappi
         "LOCAL_WORLD_SIZE": str(len(devices)),
         "MASTER_ADDR": _HERE,
         "MASTER_PORT": str(port),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        **USE_EXISTING_STORE,
     }
     if devices[rank].type == "cpu":
         return variables
     # Some GPUs cannot talk to one another directly, and NCCL has to be told.
-    detours = {} if check_cuda_p2p_ib_support() else {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
-    return {**variables, **detours, "ACCELERATE_TORCH_DEVICE": str(devices[rank])}
+    detours = {} if can_reach_other_gpus() else {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
+    return {**variables, **detours, DEVICE_VARIABLE: str(devices[rank])}
 
 
 def _started_by_others(job: TrainingJob) -> TrainResult | None:
@@ -124,8 +125,7 @@ def _named(rank: str) -> Iterator[None]:
     except TcfError as error:
         raise type(error)(f"rank {rank}: {error}") from None
     except RuntimeError as error:
-        # NCCL's errors have a class of their own, gloo's only a path in their text.
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+        if not is_lost_partner(error):
             raise
         raise RunError(
             f"rank {rank}: expected every process to go on, found one that has gone or does not answer ({error}); "

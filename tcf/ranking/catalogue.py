@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
+from tcf.common.random_streams import RandomStream, generator
 
 __all__ = ["Catalogue", "Rows", "blocks"]
 
@@ -167,7 +168,7 @@ def _first_equal(vectors_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 def _hashes(vectors_ND: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.uint64]:
     """A 64-bit hash of every row, (N,): the sum of its bits, each 32 times a random odd number, modulo 2^64."""
     width = vectors_ND.shape[1]
-    factors_D = np.random.default_rng(seed).integers(0, 2**64, width, dtype=np.uint64) | np.uint64(1)
+    factors_D = generator(RandomStream.HASH_OF_VECTORS, seed).integers(0, 2**64, width, dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(vectors_ND), np.uint64)
     for block in blocks(len(vectors_ND), _BLOCK):
         bits = np.ascontiguousarray(vectors_ND[block] + np.float32(0)).view(np.uint32)

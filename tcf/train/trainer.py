@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tcf.common.progress import Progress
+from tcf.common.random_streams import RandomStream, derived_seed
+from tcf.common.torch_internals import seed_default_generator
 from tcf.config.train import TrainConfig
 from tcf.train.batch.batch import Batch
 from tcf.train.batch.feed import Feed
@@ -21,9 +22,6 @@ from tcf.train.optimizer import Optimizer
 from tcf.train.parallel import Alone, Forward, Parallel, Task
 
 __all__ = ["Pass", "Trainer"]
-
-
-_DROPOUT = 3  # sets its draws apart from those of batches, losses and validation
 
 
 @dataclass(frozen=True)
@@ -121,14 +119,9 @@ class Trainer:
 
     def _seed_dropout(self, number: int) -> None:
         """Make dropout follow from seed, step and device's part, so that no generator's state need be saved."""
-        words = [self.config.seed, number, self.feed.part[0], _DROPOUT]
-        seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
-        if self.device.type == "cuda":
-            # One device's generator; torch.manual_seed would take them all.
-            index = torch.cuda.current_device() if self.device.index is None else self.device.index
-            torch.cuda.default_generators[index].manual_seed(seed)
-        else:
-            torch.default_generator.manual_seed(seed)
+        seed_default_generator(
+            self.device, derived_seed(RandomStream.DROPOUT, self.config.seed, number, self.feed.part[0])
+        )
 
 
 @contextmanager

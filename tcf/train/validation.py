@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
+from tcf.common.random_streams import RandomStream, generator
 from tcf.data.histories import Histories, latest
 from tcf.data.split import Split, held_out
 from tcf.ranking.catalogue import Catalogue
@@ -72,7 +73,9 @@ class Validation:
         """The questions of so many users at most, drawn by a seed, in the order of all."""
         if len(self.users) <= most:
             return self
-        chosen = np.sort(np.random.default_rng([seed, 0, 0, 2]).choice(len(self.users), most, replace=False))
+        chosen = np.sort(
+            generator(RandomStream.VALIDATION_USERS, seed, 0, 0).choice(len(self.users), most, replace=False)
+        )
         return Validation(self.users[chosen], self.inputs.take(chosen), self.seen.take(chosen), self.targets[chosen])
 
     def measure(self, model: Recommender, device: Literal["cpu", "cuda"]) -> Metrics:

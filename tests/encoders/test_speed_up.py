@@ -17,7 +17,10 @@ from tcf.encoders.speed_up import make_fast
 CPU = torch.device("cpu")
 TOKENS_BT = torch.tensor([[2, 7, 9], [2, 8, 5]])
 Folders = Callable[[str], Path]
-needs_onednn = pytest.mark.skipif(not torch._C._has_mkldnn, reason="this build of torch has no oneDNN")
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
+    reason="this build of torch has no oneDNN",
+)
 
 
 @dataclass

@@ -216,7 +216,7 @@ def test_each_process_is_told_its_device(
 ) -> None:
     """GPUs that cannot talk to one another directly are spared the try."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(module, "check_cuda_p2p_ib_support", lambda: crosswise)
+    monkeypatch.setattr(module, "can_reach_other_gpus", lambda: crosswise)
     config = dataclasses.replace(CONFIG, devices="cuda:3, cuda:1,cuda:0")
     with pytest.raises(RunError, match="not started"):
         call(tmp_path, "run", config)

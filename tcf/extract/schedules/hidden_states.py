@@ -1,6 +1,6 @@
 """The hidden states of a macro-batch between two blocks: on the device, in memory, or in a file.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 import os

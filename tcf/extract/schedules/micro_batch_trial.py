@@ -3,7 +3,7 @@
 Which size was found is part of what decides the last bits of a vector, so it is kept below `TCF_HOME`: the same machine
 with the same model and libraries takes the same size again.
 
-Legend: B texts, T tokens.
+Shapes: B texts, T tokens.
 """
 
 import json

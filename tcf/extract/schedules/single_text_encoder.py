@@ -1,6 +1,6 @@
 """A sweep seen as an encoder that reads a few texts at a time, for finding out what is wrong with one.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -4,7 +4,7 @@ A model that does not fit on the devices is built without weights. What lies aro
 the weights of a block are there while it is run. Between two blocks the states of all micro-batches are kept on the
 device, in memory or in a file. Several devices share the micro-batches and the reading of weights.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

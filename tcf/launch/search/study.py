@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
@@ -18,6 +17,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tcf.common.errors import RunError
 from tcf.common.files import writing
 from tcf.common.manifest import differences
+from tcf.common.random_streams import RandomStream, derived_seed, generator
+from tcf.launch.search.optuna_internals import repair_journal, running_trial
 from tcf.launch.search.search_file import SearchConfig, SearchFile
 from tcf.launch.search.space import Choices, Range, combinations
 
@@ -41,7 +42,7 @@ def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = search.out / JOURNAL
     with writing(journal):
-        _mend(journal)
+        repair_journal(journal)
         storage = _storage(journal)
     study = optuna.create_study(
         study_name=_NAME,
@@ -62,10 +63,7 @@ def draw(trial: Trial, space: Mapping[str, Range]) -> dict[str, Any]:
 
 def take_up(study: Study) -> list[Trial]:
     """The trials that were running when an earlier process ended, oldest first."""
-    return [
-        Trial(study, trial._trial_id)  # Optuna has no other name for a trial that is there
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    ]
+    return [running_trial(study, trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
 
 
 def twin(study: Study, trial: Trial) -> FrozenTrial | None:
@@ -87,7 +85,8 @@ class _Sampler(BaseSampler):
         self._grid: list[dict[str, Any]] = []
         if config.sampler == "grid":
             every = list(combinations(space))
-            self._grid = [every[place] for place in np.random.default_rng(config.seed).permutation(len(every))]
+            order = generator(RandomStream.GRID_ORDER, config.seed).permutation(len(every))
+            self._grid = [every[place] for place in order]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The ranges that are drawn together: all, once a trial has ended."""
@@ -105,17 +104,16 @@ class _Sampler(BaseSampler):
         """A value from the grid, or by chance."""
         if self._config.sampler == "grid":
             return self._grid[trial.number % len(self._grid)][param_name]
-        sampler = RandomSampler(seed=self._seed(trial, zlib.crc32(param_name.encode())))
+        name = zlib.crc32(param_name.encode())
+        sampler = RandomSampler(seed=self._seed(RandomStream.TRIAL_PARAMETER, trial.number, name))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def _tpe(self, trial: FrozenTrial) -> TPESampler:
-        return TPESampler(
-            n_startup_trials=self._config.random_trials, seed=self._seed(trial), multivariate=True, constant_liar=True
-        )
+        seed = self._seed(RandomStream.TRIAL, trial.number)
+        return TPESampler(n_startup_trials=self._config.random_trials, seed=seed, multivariate=True, constant_liar=True)
 
-    def _seed(self, trial: FrozenTrial, *more: int) -> int:
-        entropy = [self._config.seed, trial.number, *more]
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    def _seed(self, stream: RandomStream, *place: int) -> int:
+        return derived_seed(stream, self._config.seed, *place, bits=32)
 
 
 def _pruner(config: SearchConfig) -> BasePruner:
@@ -145,15 +143,6 @@ def _distribution(span: Range) -> BaseDistribution:
     if span.whole:
         return IntDistribution(int(span.low), int(span.high), log=span.log, step=int(span.step or 1))
     return FloatDistribution(span.low, span.high, log=span.log, step=span.step)
-
-
-def _mend(journal: Path) -> None:
-    """Make a journal fit to be written to, after a process that ended in the middle of a line or with its lock."""
-    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
-    content = journal.read_bytes() if journal.exists() else b""
-    if content and not content.endswith(b"\n"):
-        with journal.open("r+b") as stream:
-            stream.truncate(content.rfind(b"\n") + 1)
 
 
 def _storage(journal: Path) -> JournalStorage:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tcf.common.ragged import offsets_from
+from tcf.common.random_streams import RandomStream, generator
 from tcf.train.batch.candidates import Drawn
 from tcf.train.batch.packed_layout import Layout, to_device
 from tcf.train.batch.rows import Chosen
@@ -129,7 +130,7 @@ class _Own:
 
 def row_order(n_rows: int, seed: int, epoch: int) -> Places:
     """The order of rows in an epoch, (n_rows,): a function of seed and epoch alone."""
-    return np.random.default_rng([seed, epoch]).permutation(n_rows)
+    return generator(RandomStream.ROW_ORDER, seed, epoch).permutation(n_rows)
 
 
 def _distinct(chosen: Chosen, drawn: Drawn) -> tuple[npt.NDArray[np.integer], Places, Places]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tcf.common.random_streams import RandomStream, generator
 from tcf.common.threads import ahead
 from tcf.train.batch.batch import Batch, row_order, share
 from tcf.train.batch.candidates import Candidates
@@ -69,8 +70,8 @@ class Feed:
         order = row_order(len(self.rows), self.seed, number)
         for step in range(first, self.steps):
             chosen = self.rows.choose(order[step * self.batch_size : (step + 1) * self.batch_size])
-            generator = np.random.default_rng([self.seed, number, step, 1])
-            drawn = self.candidates.draw(chosen.sequences, chosen.owners_S[chosen.target_S], generator)
+            stream = generator(RandomStream.LOSS_SAMPLES, self.seed, number, step)
+            drawn = self.candidates.draw(chosen.sequences, chosen.owners_S[chosen.target_S], stream)
             batch = Batch.build(chosen, drawn, self.positions, self.device, self.part)
             yield Fed(batch, self._read(batch.host_items_U))
 
