@@ -1,12 +1,10 @@
-"""A text file in blocks of whole lines, and work on several of them at once, in their order."""
+"""A text file in blocks of whole lines."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +12,14 @@ import numpy.typing as npt
 from tcf.common.errors import DataError
 from tcf.data.tables.source_file import changed
 
-__all__ = ["BLOCK", "Block", "blocks_of", "in_order"]
+__all__ = ["BLOCK", "Block", "blocks_of"]
 
 BLOCK = 1 << 22
 """Bytes read at once."""
 
-_THREADS = 2
 _BLANKS = b" \r\n"
 _BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
-
-_T = TypeVar("_T")
-_P = TypeVar("_P")
 
 
 @dataclass(frozen=True)
@@ -41,18 +35,6 @@ class Block:
     data: npt.NDArray[np.uint8]
     start: int
     line: int
-
-
-def in_order(work: Callable[[_P], _T], pieces: Iterable[_P]) -> Iterator[_T]:
-    """Results of the work on all pieces, in their order; a few are in hand at once."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        waiting: deque[Future[_T]] = deque()
-        for piece in pieces:
-            waiting.append(pool.submit(work, piece))
-            if len(waiting) > _THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[Block]:
