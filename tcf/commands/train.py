@@ -1,22 +1,20 @@
 """The commands that train a recommender, search for its settings, and list runs."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tcf.commands.options import JsonOption, as_json_text
+from tcf.commands.cache import CachesData
+from tcf.commands.options import JsonOption, as_json_text, as_lines, configured, inputs_of
 from tcf.common.errors import ConfigError
+from tcf.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from tcf.train.run.list_runs import ListedRun
-import sys
-
-from tcf.commands.cache import CachesData
-from tcf.commands.options import as_lines, configured, inputs_of
-from tcf.config.train import TrainConfig
 
 __all__ = ["runs_command", "search_command", "train_command"]
 
