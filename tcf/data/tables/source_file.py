@@ -7,31 +7,29 @@ another process is still writing it.
 import gzip
 import hashlib
 import io
-import os
 import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from tcf.common.errors import DataError
+from tcf.common.file_stamp import FileStamp
 
-__all__ = ["Source", "Stamp", "changed", "stamp_of"]
+__all__ = ["Source", "changed", "stamp_of"]
 
-Stamp = tuple[int, int, int]
 _GZIP = b"\x1f\x8b"
 
 
-def stamp_of(path: Path) -> Stamp:
-    """Size, time of change and inode of a file: what tells whether it is still the same.
+def stamp_of(path: Path) -> FileStamp:
+    """What tells whether a raw file is still the same.
 
     Raises:
         DataError: there is no such file.
     """
     try:
-        found = path.stat()
+        return FileStamp.of(path)
     except OSError as error:
         raise _unreadable(path, error) from None
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def changed(path: Path) -> DataError:
@@ -55,7 +53,7 @@ class Source:
 
     path: Path
 
-    def __init__(self, path: Path, stamp: Stamp | None = None) -> None:
+    def __init__(self, path: Path, stamp: FileStamp | None = None) -> None:
         self.path = path
         self._stamp = stamp if stamp is not None else stamp_of(path)
         try:
@@ -127,8 +125,8 @@ class Source:
         return self._hashed.digest.hexdigest()
 
     def _check_unchanged(self) -> None:
-        now = os.fstat(self._raw.fileno())
-        if (now.st_size, now.st_mtime_ns, now.st_ino) != self._stamp or stamp_of(self.path) != self._stamp:
+        opened = FileStamp.of(self._raw.fileno())
+        if not opened.same_content(self._stamp) or not stamp_of(self.path).same_content(self._stamp):
             raise changed(self.path)
 
 

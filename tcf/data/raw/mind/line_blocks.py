@@ -1,6 +1,5 @@
 """A text file in blocks of whole lines."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
+from tcf.common.file_stamp import FileStamp
 from tcf.data.tables.source_file import changed
 
 __all__ = ["BLOCK", "Block", "blocks_of"]
@@ -47,7 +47,7 @@ def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[Block]:
 
 
 def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Iterator[Block]:
-    before = os.fstat(stream.fileno())
+    before = FileStamp.of(stream.fileno())
     position, line, kept = 0, 1, b""
     while read := stream.read(BLOCK):
         digest(read)
@@ -62,8 +62,7 @@ def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Ite
             yield Block(np.frombuffer(kept, np.uint8, cut), position, line)
             line += kept.count(b"\n", 0, cut)
             position, kept = position + cut, kept[cut:]
-    after = os.fstat(stream.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if not FileStamp.of(stream.fileno()).same_content(before):
         raise changed(path)
     if not kept.strip(_BLANKS):
         raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
