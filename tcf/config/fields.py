@@ -1,7 +1,6 @@
 """What the stages' settings are made of: fields with a help text and a smallest value; TOML and JSON in and out."""
 
 import dataclasses
-import difflib
 import math
 import tomllib
 import types
@@ -12,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import tomli_w
 
-from tcf.common.errors import ConfigError
+from tcf.common.errors import ConfigError, did_you_mean
 
 __all__ = ["Checked", "from_mapping", "from_value", "option", "read_toml", "to_mapping", "write_toml"]
 
@@ -98,8 +97,7 @@ def from_value(kind: type[Any], key: str, value: Any, where: str) -> Any:
     """
     names = [entry.name for entry in dataclasses.fields(kind)]
     if key not in names:
-        near = difflib.get_close_matches(key, names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(key, names)
         raise ConfigError(f"{where}: unknown setting {key}{hint} (known: {', '.join(names)})")
     return _typed(value, typing.get_type_hints(kind)[key], f"{where}: {key}")
 
