@@ -21,8 +21,9 @@ from tcf.data.raw.any_table_items import ItemTexts
 from tcf.data.raw.any_table_options import Drop, TableOptions
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.open_table import Block, TableFile, empty_strings, open_table
+from tcf.data.tables.open_table import Block, TableFile, open_table
 from tcf.data.tables.records import TextForm
+from tcf.data.tables.tsv_file import empty_strings
 from tcf.data.text_template import Template
 
 __all__ = ["read_table", "table_files"]

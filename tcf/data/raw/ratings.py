@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 from tcf.common.errors import DataError
 from tcf.data.events.timestamps import TimeReader
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.table import Block, TableFile, empty_strings, joined_blocks
+from tcf.data.tables.table import Block, TableFile, joined_blocks
+from tcf.data.tables.tsv_file import empty_strings
 
 __all__ = ["rated_at_least", "timed", "whole_table", "with_ids"]
 

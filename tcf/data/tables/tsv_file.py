@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tcf.common.errors import DataError
 from tcf.data.tables.bad_rows import BadRows
 
-__all__ = ["Rows", "TextFile", "divide", "read_rows", "read_text_file", "select_strings"]
+__all__ = ["Rows", "TextFile", "divide", "empty_strings", "read_rows", "read_text_file", "select_strings"]
 
 _Bytes = npt.NDArray[np.uint8]
 _BOM = b"\xef\xbb\xbf"
@@ -165,6 +165,11 @@ def divide(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Rows:
 def select_strings(strings: "pa.LargeStringArray", keep: npt.NDArray[np.bool_]) -> "pa.LargeStringArray":
     """The strings where `keep` is true; the array itself, uncopied, if that is everywhere."""
     return strings if keep.all() else strings.filter(pa.array(keep))
+
+
+def empty_strings(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
+    """Which strings are empty, (n,)."""
+    return np.asarray(pc.equal(pc.binary_length(strings), 0))
 
 
 def _without_blank_end(file: TextFile) -> TextFile:

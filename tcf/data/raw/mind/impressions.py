@@ -22,7 +22,7 @@ from tcf.common.threads import ordered_map
 from tcf.data.raw.mind.line_blocks import BLOCK, Block, blocks_of
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import changed
-from tcf.data.tables.tsv_file import Rows, TextFile, divide, select_strings
+from tcf.data.tables.tsv_file import Rows, TextFile, divide, empty_strings, select_strings
 
 __all__ = ["Impressions", "look_up", "read_histories", "read_impressions"]
 
@@ -215,7 +215,7 @@ def _usable(rows: Rows, users: "pa.LargeStringArray", times: "pa.Int64Array", wr
     """Which rows can be used, (n_rows,); the others are refused, each for one reason."""
     use = np.ones(len(rows), bool)
     for reason, expected, flags, column in (
-        ("empty_id", "a user id", np.asarray(pc.equal(pc.binary_length(users), 0)), 1),
+        ("empty_id", "a user id", empty_strings(users), 1),
         ("bad_timestamp", _TIME_FORM, ~np.asarray(times.is_valid()), 2),
         ("bad_impression", _IMPRESSION_FORM, wrong, 4),
     ):

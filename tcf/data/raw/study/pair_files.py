@@ -22,8 +22,9 @@ from tcf.data.events.event_log import EventLog, Grouped
 from tcf.data.events.timestamps import TimeReader
 from tcf.data.raw.study.file_names import is_item_column, is_time_column, is_user_column
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.open_table import empty_strings, open_table
+from tcf.data.tables.open_table import open_table
 from tcf.data.tables.records import TextForm
+from tcf.data.tables.tsv_file import empty_strings
 
 __all__ = ["read_pairs"]
 
