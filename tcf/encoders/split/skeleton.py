@@ -1,6 +1,5 @@
 """A model taken apart: its structure without weights, and for every weight where it lies and where it belongs."""
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused
+from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, takes_cache
 from tcf.encoders.encoder import check_layers, layer_width
 from tcf.encoders.failures import cannot_take_apart
 from tcf.encoders.folder.model_folder import ModelFolder
@@ -101,8 +100,7 @@ def open_skeleton(
     if blocks is None:
         raise cannot_take_apart(folder.path, f"those of {type(model).__name__} cannot be told")
     around, within = _weights(model, blocks, placed, folder)
-    takes_cache = "use_cache" in inspect.signature(model.forward).parameters
-    return Skeleton(folder, model, blocks, layers, takes_cache, around, within)
+    return Skeleton(folder, model, blocks, layers, takes_cache(model), around, within)
 
 
 def _check_plain(folder: ModelFolder) -> None:
