@@ -88,7 +88,7 @@ def _cache(path: Path, dataset: Dataset, width: int) -> None:
     for number, start in enumerate(range(0, len(keys), _SHARD)):
         part = keys[start : start + _SHARD]
         write_shard(path, part, np.roll(base[: len(part)], number, axis=1))
-    write_join(path, dataset, texts=keys, sequences=keys, facts={})
+    write_join(path, dataset, texts=keys, sequences=keys, metadata={})
 
 
 def _train(folder: Path, placement: str, memory: int, options: argparse.Namespace, repeat: int) -> tuple[float, int]:

@@ -44,7 +44,7 @@ def cache_of_width(dataset: Dataset, cache: Path | None, width: int, folder: Pat
     else:
         vectors_TW = _project(given.vectors_for(dataset)[firsts], width, generator)
     write_shard(path, keys[firsts], vectors_TW.astype(np.float16))
-    write_join(path, dataset, texts=keys[firsts], sequences=keys[firsts], facts={})
+    write_join(path, dataset, texts=keys[firsts], sequences=keys[firsts], metadata={})
     return path
 
 

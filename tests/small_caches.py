@@ -66,7 +66,7 @@ def sequences_of(texts: Sequence[str]) -> Keys:
 
 def join(cache: Path, dataset: Dataset) -> None:
     texts = list(dict.fromkeys(dataset.texts.to_pylist()))
-    write_join(cache, dataset, texts=keys_of(texts), sequences=sequences_of(texts), facts=FACTS)
+    write_join(cache, dataset, texts=keys_of(texts), sequences=sequences_of(texts), metadata=FACTS)
 
 
 def shard(cache: Path, texts: Sequence[str], first: float, dtype: type = np.float16, width: int = 3) -> Path:

@@ -48,7 +48,7 @@ def make_cache(
     half = len(keys) // 2
     for part in (slice(0, half), slice(half, None)):
         write_shard(path, keys[part], vectors[part])
-    write_join(path, dataset, texts=keys, sequences=keys, facts={})
+    write_join(path, dataset, texts=keys, sequences=keys, metadata={})
     return VectorCache.open(path)
 
 

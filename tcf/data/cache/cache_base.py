@@ -249,7 +249,7 @@ class CacheBase(ABC, Generic[Shard]):
 
 
 def _described(known: KnownDataset) -> dict[str, Any]:
-    return {"path": str(known.path), "there": known.is_there, "fingerprint": known.fingerprint, **known.facts}
+    return {"path": str(known.path), "there": known.is_there, "fingerprint": known.fingerprint, **known.metadata}
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -100,12 +100,12 @@ class KnownDataset:
     Attributes:
         fingerprint: the dataset's.
         path: where it was at that time.
-        facts: items, unique texts, unique token sequences, texts cut at the token limit.
+        metadata: items, unique texts, unique token sequences, texts cut at the token limit.
     """
 
     fingerprint: str
     path: Path
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     @property
     def is_there(self) -> bool:

@@ -81,11 +81,11 @@ class JoinWriter:
             with writing(self._place):
                 self._rows.append(np.concatenate([texts, sequences], axis=1))
 
-    def publish(self, facts: Mapping[str, Any]) -> None:
+    def publish(self, metadata: Mapping[str, Any]) -> None:
         """Make what was appended part of the cache.
 
         Args:
-            facts: counts, for `tcf cache describe`.
+            metadata: counts, for `tcf cache describe`.
 
         Raises:
             CacheError: no cache is there.
@@ -98,7 +98,7 @@ class JoinWriter:
         with publishing(self._place, duplicate_is_harmless=True) as staging:
             self._rows.close()
             self._scratch.rename(staging / "texts.npy")
-            seal(staging, JOIN, inputs=inputs, config=config, facts=facts)
+            seal(staging, JOIN, inputs=inputs, config=config, facts=metadata)
         self._rows = None
 
     def __exit__(
@@ -109,7 +109,7 @@ class JoinWriter:
             self._stack.close()
 
 
-def write_join(path: Path, dataset: Identified, *, texts: Keys, sequences: Keys, facts: Mapping[str, Any]) -> None:
+def write_join(path: Path, dataset: Identified, *, texts: Keys, sequences: Keys, metadata: Mapping[str, Any]) -> None:
     """Publish which token sequence each of a dataset's texts became, all at once.
 
     Args:
@@ -117,8 +117,8 @@ def write_join(path: Path, dataset: Identified, *, texts: Keys, sequences: Keys,
         dataset: whose texts they are.
         texts: (n, 2) keys of its unique texts.
         sequences: (n, 2) keys of their token sequences.
-        facts: counts, for `tcf cache describe`.
+        metadata: counts, for `tcf cache describe`.
     """
     with JoinWriter(path, dataset) as join:
         join.add(texts, sequences)
-        join.publish(facts)
+        join.publish(metadata)

@@ -70,7 +70,7 @@ def finished_facts(path: Path, dataset: Identified, stored: KeySet) -> dict[str,
     place = join_path(path, dataset)
     if not is_published(place) or any(map(len, lacking_sequences(path, dataset, stored))):
         return None
-    return dict(known_dataset(place).facts)
+    return dict(known_dataset(place).metadata)
 
 
 def lacking_sequences(path: Path, dataset: Identified, stored: KeySet) -> Iterator[Keys]:

@@ -86,7 +86,7 @@ def test_a_cache_that_has_grown_changes_nothing(run: Path, dataset: Dataset, tmp
     other = make_dataset(tmp_path, [[0, 1, 2]], ["new a", "new b", "new c"], name="other")
     keys = text_keys(other.texts)
     write_shard(tmp_path / "cache", keys, np.ones((3, 12), np.float16))
-    write_join(tmp_path / "cache", other, texts=keys, sequences=keys, facts={})
+    write_join(tmp_path / "cache", other, texts=keys, sequences=keys, metadata={})
     assert np.array_equal(open_run(run, device="cpu").item_vectors(), before)
 
 
