@@ -1,4 +1,4 @@
-"""What both kinds of cache have in common: shards and joins, and how the rows of texts are found.
+"""What both kinds of cache have in common: shards and text maps, and how the rows of texts are found.
 
 A row belongs to a unique token sequence. A dataset joins the cache through its texts: `datasets/` says which token
 sequence each known text became, `shards/` which row each token sequence has. Nothing needs the language model.

@@ -1,4 +1,4 @@
-"""Writing what a dataset's texts became: a join is streamed to a hidden file and published when it is complete."""
+"""Writing what a dataset's texts became: a text map is streamed to a hidden file and published when it is complete."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ __all__ = ["Identified", "JoinWriter", "join_path", "write_join"]
 
 
 class Identified(Protocol):
-    """A dataset as far as joins are concerned: read whole, or its item table alone."""
+    """A dataset as far as text maps are concerned: read whole, or its item table alone."""
 
     @property
     def path(self) -> Path:
@@ -31,7 +31,7 @@ class Identified(Protocol):
 
 
 def join_path(path: Path, dataset: Identified) -> Path:
-    """Where the join of a dataset is published; its name is a digest of the dataset and of the place where it is."""
+    """Where a dataset's text map is published; its name is a digest of the dataset and of the place where it is."""
     return path / "datasets" / digest([dataset.fingerprint, str(dataset.path.resolve())])[:32]
 
 
@@ -54,7 +54,7 @@ class JoinWriter:
 
     @property
     def there(self) -> bool:
-        """Whether the cache has this join already; then nothing is written."""
+        """Whether the cache has this text map already; then nothing is written."""
         return is_published(self._place)
 
     def __enter__(self) -> Self:
@@ -119,6 +119,6 @@ def write_join(path: Path, dataset: Identified, *, texts: Keys, sequences: Keys,
         sequences: (n, 2) keys of their token sequences.
         metadata: counts, for `tcf cache describe`.
     """
-    with JoinWriter(path, dataset) as join:
-        join.add(texts, sequences)
-        join.publish(metadata)
+    with JoinWriter(path, dataset) as writer:
+        writer.add(texts, sequences)
+        writer.publish(metadata)

@@ -1,4 +1,4 @@
-"""Several caches of one encoder made into one: every row once, all joins."""
+"""Several caches of one encoder made into one: every row once, all text maps."""
 
 import shutil
 from collections.abc import Sequence
