@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 from tcf.common.errors import DataError
 from tcf.common.file_stamp import FileStamp
 
-__all__ = ["Source", "changed", "stamp_of"]
+__all__ = ["Source", "changed", "stamp_of", "unreadable"]
 
 _GZIP = b"\x1f\x8b"
 
@@ -29,7 +29,7 @@ def stamp_of(path: Path) -> FileStamp:
     try:
         return FileStamp.of(path)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def changed(path: Path) -> DataError:
@@ -38,6 +38,11 @@ def changed(path: Path) -> DataError:
         f"{path}: expected a file that stays as it is, found one that changed while it was read; another process is "
         "writing it: wait for that one, then run this again"
     )
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """What to raise where the system does not let a file be read."""
+    return DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder")
 
 
 class Source:
@@ -59,7 +64,7 @@ class Source:
         try:
             self._raw = path.open("rb", buffering=0)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         self._hashed = _Hashed(self._raw)
         self._buffered = io.BufferedReader(self._hashed, 1 << 20)
         zipped = self._buffered.peek(2)[:2] == _GZIP
@@ -96,7 +101,7 @@ class Source:
                 f"{self.path}: expected a whole gzip file, found a damaged or truncated one ({error}); get it again"
             ) from None
         except OSError as error:
-            raise _unreadable(self.path, error) from None
+            raise unreadable(self.path, error) from None
         del data[len(before) + count :]
         return data
 
@@ -144,7 +149,3 @@ class _Hashed(io.RawIOBase):
         count = self._raw.readinto(buffer) or 0
         self.digest.update(memoryview(buffer)[:count])
         return count
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder")

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
 from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.source_file import unreadable
 
 __all__ = ["Rows", "TextFile", "divide", "empty_strings", "read_rows", "read_text_file", "select_strings"]
 
@@ -112,7 +113,7 @@ def read_text_file(path: Path) -> TextFile:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder") from None
+        raise unreadable(path, error) from None
     checksum = hashlib.sha256(data.data).hexdigest()
     if data[:2].tobytes() in _UTF16_BOMS:
         raise DataError(f"{path}: expected UTF-8, found UTF-16; convert it, for instance with iconv")

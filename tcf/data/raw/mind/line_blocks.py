@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tcf.common.errors import DataError
 from tcf.common.file_stamp import FileStamp
-from tcf.data.tables.source_file import changed
+from tcf.data.tables.source_file import changed, unreadable
 
 __all__ = ["BLOCK", "Block", "blocks_of"]
 
@@ -43,7 +43,7 @@ def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[Block]:
         with path.open("rb") as stream:
             yield from _cut(path, stream, digest)
     except OSError as error:
-        raise DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder") from None
+        raise unreadable(path, error) from None
 
 
 def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Iterator[Block]:
