@@ -56,11 +56,13 @@ def _as_json(run: "ListedRun") -> dict[str, Any]:
 
 def _table(runs: Sequence["ListedRun"], settings: Sequence[str], folder: Path) -> str:
     heads = ["run", "state", "best", "hr@10", "ndcg@10", *settings]
-    rows = ([*_told(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)] for run in runs)
+    rows = (
+        [*_always_shown(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)] for run in runs
+    )
     return text_table([heads, *rows])
 
 
-def _told(run: "ListedRun", folder: Path) -> list[str]:
+def _always_shown(run: "ListedRun", folder: Path) -> list[str]:
     """What is told of every run."""
     name = os.path.relpath(run.path, folder)
     best = "-" if run.best_epoch is None else f"epoch {run.best_epoch}"

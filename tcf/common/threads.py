@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-__all__ = ["Behind", "Channel", "Closed", "ahead", "ordered_map", "side_by_side"]
+__all__ = ["BackgroundWorker", "Channel", "Closed", "in_parallel", "ordered_map", "prefetch"]
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -81,7 +81,7 @@ class Channel(Generic[_T]):
             self._changed.notify_all()
 
 
-def ahead(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
+def prefetch(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
     """Yield the elements while a thread of its own makes the next ones.
 
     An error in making them is raised where they are used. Closing the iterator ends the thread after the element that
@@ -103,7 +103,7 @@ def ahead(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
         except BaseException as error:
             made.close(error)
 
-    thread = threading.Thread(target=make, name="ahead", daemon=True)
+    thread = threading.Thread(target=make, name="prefetch", daemon=True)
     thread.start()
     try:
         yield from made
@@ -136,24 +136,24 @@ def ordered_map(
             yield running.popleft().result()
 
 
-def side_by_side(here: Callable[[], _T], beside: Callable[[], _U]) -> tuple[_T, _U]:
+def in_parallel(first: Callable[[], _T], second: Callable[[], _U]) -> tuple[_T, _U]:
     """What two pieces of work make, one in this thread and one in another.
 
     Both end before this returns; of two errors, this thread's is raised.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="beside") as pool:
-        other = pool.submit(beside)
-        return here(), other.result()
+    with ThreadPoolExecutor(1, thread_name_prefix="parallel") as pool:
+        other = pool.submit(second)
+        return first(), other.result()
 
 
-class Behind:
+class BackgroundWorker:
     """A context manager that does one piece of work behind the caller, such as saving a shard while the next is made.
 
     Work is done in the order given. An error in it is raised at the next call, or on leaving the block.
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="behind")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="background")
         self._last: Future[None] | None = None
 
     def __enter__(self) -> Self:

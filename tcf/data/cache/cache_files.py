@@ -21,9 +21,9 @@ from tcf.data.npy_files import load_array, map_array
 
 __all__ = [
     "CACHE",
-    "JOIN",
     "KINDS",
     "SHARD",
+    "TEXT_MAP",
     "TOKEN_STATES",
     "VECTORS",
     "Kind",
@@ -49,7 +49,7 @@ def _format(name: str, required: Mapping[str, type]) -> Format:
 
 CACHE = _format("tcf-cache", {**_SIZES, "config.pooling": str, **_ENCODER})
 SHARD = _format("tcf-shard", {"facts.rows": int})
-JOIN = _format("tcf-join", {"inputs.dataset": str, "config.path": str})
+TEXT_MAP = _format("tcf-join", {"inputs.dataset": str, "config.path": str})
 
 Vectors = npt.NDArray[np.floating[Any]]
 
@@ -176,7 +176,7 @@ def load_keys(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[
 
 def known_dataset(folder: Path) -> KnownDataset:
     """The dataset that a text map was made for."""
-    manifest = read_manifest(folder, JOIN)
+    manifest = read_manifest(folder, TEXT_MAP)
     return KnownDataset(manifest.inputs["dataset"], Path(manifest.config["path"]), manifest.facts)
 
 

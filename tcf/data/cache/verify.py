@@ -15,7 +15,7 @@ from tcf.common.files import MANIFEST
 from tcf.common.manifest import Format, Manifest, fingerprint_of, read_manifest, verify_files, verify_manifest
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_files import (
-    JOIN,
+    TEXT_MAP,
     TOKEN_STATES,
     Kind,
     load_keys,
@@ -59,19 +59,19 @@ def verify_cache(path: Path, kind: Kind) -> Verified:
     cache = _verify_identity(path, kind)
     # Before the listing, so that what workers publish in the meantime is in neither.
     files = set(_files(path))
-    joins = [(folder, read_manifest(folder, JOIN)) for folder in published(path / "datasets")]
+    text_maps = [(folder, read_manifest(folder, TEXT_MAP)) for folder in published(path / "datasets")]
     shards = [(folder, read_shard_manifest(folder, kind, cache)) for folder in published(path / "shards")]
-    sizes = {folder: _size(manifest) for folder, manifest in [*joins, *shards]}
+    sizes = {folder: _size(manifest) for folder, manifest in [*text_maps, *shards]}
     total = sum(sizes.values())
     with ExitStack() as stack:
         large = stack.enter_context(Progress("verify", total / 1e6, "MB")) if total >= _LARGE else None
-        for folder, manifest in joins:
+        for folder, manifest in text_maps:
             verify_join(folder, manifest)
         for folder, manifest in shards:
             verify_shard(folder, manifest, kind, path)
             if large:
                 large.advance(sizes[folder] / 1e6)
-    named = {path / MANIFEST, *(f / name for f, m in [*joins, *shards] for name in (MANIFEST, *m.files))}
+    named = {path / MANIFEST, *(f / name for f, m in [*text_maps, *shards] for name in (MANIFEST, *m.files))}
     return Verified(
         shards=len(shards),
         rows=sum(int(manifest.facts["rows"]) for _, manifest in shards),
@@ -86,7 +86,7 @@ def verify_join(folder: Path, manifest: Manifest) -> None:
     Raises:
         CacheError: naming the file that differs.
     """
-    _verify_part(folder, manifest, JOIN)
+    _verify_part(folder, manifest, TEXT_MAP)
 
 
 def verify_shard(folder: Path, manifest: Manifest, kind: Kind, path: Path) -> None:

@@ -12,7 +12,7 @@ from tcf.common.errors import CacheError
 from tcf.common.files import is_published, publishing, remove_leftovers
 from tcf.common.manifest import Manifest, differences, seal
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS, Kind, Vectors, read_cache_manifest
-from tcf.data.cache.shard_claims import remove_dead_claims
+from tcf.data.cache.shard_leases import remove_expired_leases
 from tcf.data.keys import Keys
 
 __all__ = [
@@ -50,7 +50,7 @@ def create_cache(path: Path, *, identity: Mapping[str, Any], model: str, width: 
     for parent in (path / "shards", path / "datasets"):
         parent.mkdir(exist_ok=True)
         remove_leftovers(parent)
-    remove_dead_claims(path / "shards")
+    remove_expired_leases(path / "shards")
 
 
 def check_cache(path: Path, identity: Mapping[str, Any], kind: Kind = VECTORS) -> bool:

@@ -22,7 +22,7 @@ from tcf.data.raw.any_table_options import Drop, TableOptions
 from tcf.data.raw.ratings import add_events
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.open_table import Block, TableFile, open_table
+from tcf.data.tables.open_table import TableBlock, TableFile, open_table
 from tcf.data.tables.records import TextForm
 from tcf.data.tables.tsv_file import empty_strings
 from tcf.data.text_template import Template
@@ -172,11 +172,11 @@ def _read_events(
         return log.histories(items, bad, keep_times=keep_times)
 
 
-def _add_items(texts: ItemTexts, block: Block, needed: _Needed) -> None:
+def _add_items(texts: ItemTexts, block: TableBlock, needed: _Needed) -> None:
     texts.add(block.lines, block.columns[needed.item_id], needed.template.fill(block.columns))
 
 
-def _dropped(block: Block, drops: Sequence[Drop], bad: BadRows) -> Block:
+def _dropped(block: TableBlock, drops: Sequence[Drop], bad: BadRows) -> TableBlock:
     """Without the rows that are to be left out; a row that several options name is counted under the first."""
     for drop in drops:
         if drop.column in block.columns:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tcf.data.events.checked_items import Pairs
 from tcf.data.events.event_log import LineNumbers
-from tcf.data.events.id_encoder import Coder
+from tcf.data.events.id_encoder import IdEncoder
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.table import Unit
 from tcf.data.tables.tsv_file import empty_strings
@@ -33,7 +33,7 @@ class ItemTexts:
 
     def __init__(self, path: Path, unit: Unit) -> None:
         self._path, self._unit = path, unit
-        self._ids, self._texts, self._lines = Coder(), Coder(), LineNumbers()
+        self._ids, self._texts, self._lines = IdEncoder(), IdEncoder(), LineNumbers()
 
     def __enter__(self) -> Self:
         self._ids.__enter__()

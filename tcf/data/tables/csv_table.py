@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import ConfigError, DataError
-from tcf.common.threads import ahead
+from tcf.common.threads import prefetch
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.parse_records import Parsed, Refused, parse_block
 from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, parsed_blocks, raw_blocks
 from tcf.data.tables.source_file import Source, stamp_of
-from tcf.data.tables.table import Block, Unit, empty_block
+from tcf.data.tables.table import TableBlock, Unit, empty_block
 
 __all__ = ["TextTable"]
 
@@ -57,7 +57,7 @@ class TextTable:
             raise ValueError(f"{self.path}: the checksum is known once all blocks have been read")
         return self._sha256
 
-    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[Block]:
+    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
         """The rows, a block at a time; see `TableFile`."""
         self._check_columns(columns)
 
@@ -66,7 +66,7 @@ class TextTable:
 
         rows = _Numbered(self.path, self._header_lines + 1, bad, len(self.columns))
         found = False
-        with Source(self.path, self._stamp) as source, closing(ahead(self._raw_blocks(source), _AHEAD)) as raw:
+        with Source(self.path, self._stamp) as source, closing(prefetch(self._raw_blocks(source), _AHEAD)) as raw:
             for parsed in parsed_blocks(parse, raw):
                 block = rows.next_block(parsed)
                 if len(block):
@@ -105,13 +105,13 @@ class _Numbered:
         self._blank: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.is_empty = True
 
-    def next_block(self, parsed: Parsed) -> Block:
+    def next_block(self, parsed: Parsed) -> TableBlock:
         if parsed.unclosed is not None:
             raise _unclosed(self._path, self._line, parsed.unclosed)
         self._refuse_blank(parsed)
         for refused in parsed.refused:
             self._refuse(refused)
-        block = Block(self._path, "line", parsed.lines + self._line, parsed.columns)
+        block = TableBlock(self._path, "line", parsed.lines + self._line, parsed.columns)
         self._line += parsed.n_lines
         return block
 

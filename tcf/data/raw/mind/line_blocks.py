@@ -12,7 +12,7 @@ from tcf.common.errors import DataError
 from tcf.common.file_stamp import FileStamp
 from tcf.data.tables.source_file import changed, unreadable
 
-__all__ = ["BLOCK", "Block", "blocks_of"]
+__all__ = ["BLOCK", "LineBlock", "blocks_of"]
 
 BLOCK = 1 << 22
 """Bytes read at once."""
@@ -23,7 +23,7 @@ _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
-class Block:
+class LineBlock:
     """Whole lines of a file.
 
     Attributes:
@@ -37,7 +37,7 @@ class Block:
     line: int
 
 
-def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[Block]:
+def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[LineBlock]:
     """The file in blocks of whole lines; blank lines at its end are left out."""
     try:
         with path.open("rb") as stream:
@@ -46,7 +46,7 @@ def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[Block]:
         raise unreadable(path, error) from None
 
 
-def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Iterator[Block]:
+def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Iterator[LineBlock]:
     before = FileStamp.of(stream.fileno())
     position, line, kept = 0, 1, b""
     while read := stream.read(BLOCK):
@@ -59,14 +59,14 @@ def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Ite
         # The last line that is not blank stays behind: if nothing follows it, it is the last line of the file.
         cut = kept.rfind(b"\n", 0, len(kept.rstrip(_BLANKS))) + 1
         if cut:
-            yield Block(np.frombuffer(kept, np.uint8, cut), position, line)
+            yield LineBlock(np.frombuffer(kept, np.uint8, cut), position, line)
             line += kept.count(b"\n", 0, cut)
             position, kept = position + cut, kept[cut:]
     if not FileStamp.of(stream.fileno()).same_content(before):
         raise changed(path)
     if not kept.strip(_BLANKS):
         raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
-    yield Block(np.frombuffer(kept.rstrip(_BLANKS) + b"\n", np.uint8), position, line)
+    yield LineBlock(np.frombuffer(kept.rstrip(_BLANKS) + b"\n", np.uint8), position, line)
 
 
 def _refuse_utf16(path: Path, read: bytes) -> None:

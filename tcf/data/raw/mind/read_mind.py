@@ -51,7 +51,7 @@ from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
 from tcf.data.events.checked_items import Pairs
 from tcf.data.raw.mind.impressions import Impressions, look_up, read_histories, read_impressions
-from tcf.data.raw.mind.merge_histories import Clicks, Merged, Published, longest_rows, merge, places_in_time
+from tcf.data.raw.mind.merge_histories import Clicks, MergedHistories, Published, longest_rows, merge, places_in_time
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import changed, stamp_of
@@ -205,7 +205,7 @@ def _first_of_each(
 
 def _merged(
     read: Sequence[Impressions], users: npt.NDArray[np.int64], n_users: int, ids: "pa.Array", histories: _ReadHistories
-) -> Merged:
+) -> MergedHistories:
     """Every user's events."""
     published = Published(users, *(np.concatenate([getattr(r, name) for r in read]) for name in ("times", "lengths")))
     before = _rows_before(read)
@@ -239,7 +239,7 @@ def _histories(
 
 
 def _known(
-    merged: Merged, n_items: int, behaviors: Path, bad: BadRows
+    merged: MergedHistories, n_items: int, behaviors: Path, bad: BadRows
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Offsets, items and times of the events whose news can be used; the others are counted."""
     known = (merged.items >= 0) & (merged.items < n_items)

@@ -15,14 +15,14 @@ from typing import Any
 
 from tcf.common.files import is_alive, this_machine
 
-__all__ = ["SILENCE", "beat", "beating", "is_dead", "is_held", "is_own", "take"]
+__all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", "is_held", "is_own"]
 
-SILENCE = 600.0  # seconds without a sign of life after which a lease no longer counts
-_BEAT = 30.0  # seconds between signs of life
+LEASE_SECONDS = 600.0  # seconds without a sign of life after which a lease no longer counts
+_HEARTBEAT = 30.0  # seconds between signs of life
 _NAMING = 10.0  # seconds after which a lease without a name gets none any more
 
 
-def take(file: Path) -> bool:
+def acquire(file: Path) -> bool:
     """Make a lease in the name of this process, or take over a dead one; False where another process has it.
 
     Raises:
@@ -30,13 +30,13 @@ def take(file: Path) -> bool:
     """
     if _make(file):
         return True
-    if is_dead(file):
+    if is_expired(file):
         file.unlink(missing_ok=True)
         return _make(file)
     return is_own(file)
 
 
-def beat(file: Path) -> None:
+def heartbeat(file: Path) -> None:
     """Give a sign of life, if the lease is this process' own."""
     # Another process may take a lease for dead, and remove it, at any moment.
     with suppress(FileNotFoundError):
@@ -45,16 +45,16 @@ def beat(file: Path) -> None:
 
 
 @contextmanager
-def beating(*files: Path) -> Iterator[None]:
+def heartbeats(*files: Path) -> Iterator[None]:
     """Give signs of life within the block, however long a step of it takes; for those files that are own leases."""
     ended = threading.Event()
 
     def signs() -> None:
-        while not ended.wait(_BEAT):
+        while not ended.wait(_HEARTBEAT):
             for file in files:
-                beat(file)
+                heartbeat(file)
 
-    thread = threading.Thread(target=signs, name="beat", daemon=True)
+    thread = threading.Thread(target=signs, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
@@ -65,7 +65,7 @@ def beating(*files: Path) -> Iterator[None]:
 
 def is_held(file: Path) -> bool:
     """Whether a process, this one included, has the lease and it counts."""
-    return file.exists() and not is_dead(file)
+    return file.exists() and not is_expired(file)
 
 
 def is_own(file: Path) -> bool:
@@ -73,7 +73,7 @@ def is_own(file: Path) -> bool:
     return _owner(file) == {"machine": this_machine(), "pid": os.getpid()}
 
 
-def is_dead(file: Path) -> bool:
+def is_expired(file: Path) -> bool:
     """Whether a lease is there that no longer counts."""
     try:
         # The clock of a network file system may be ahead of ours.
@@ -83,7 +83,7 @@ def is_dead(file: Path) -> bool:
     owner = _owner(file)
     pid = owner.get("pid")
     dead = owner.get("machine") == this_machine() and isinstance(pid, int) and not is_alive(pid)
-    return dead or silence > (SILENCE if owner else _NAMING)
+    return dead or silence > (LEASE_SECONDS if owner else _NAMING)
 
 
 def _make(file: Path) -> bool:

@@ -11,14 +11,14 @@ import glob
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tcf.common import claim_file
-from tcf.common.claim_file import SILENCE, is_dead, is_held, is_own, take
+from tcf.common import lease_file
 from tcf.common.files import writing
+from tcf.common.lease_file import LEASE_SECONDS, acquire, is_expired, is_held, is_own
 
-__all__ = ["SILENCE", "beating", "claim", "is_claimed", "release", "remove_dead_claims"]
+__all__ = ["LEASE_SECONDS", "heartbeats", "is_leased", "lease", "release", "remove_expired_leases"]
 
 
-def claim(shard: Path) -> bool:
+def lease(shard: Path) -> bool:
     """Try to lease a shard for this process.
 
     Args:
@@ -36,14 +36,14 @@ def claim(shard: Path) -> bool:
         return is_own(beside)
     with writing(shard):
         try:
-            return take(within if within.parent.exists() else beside)
+            return acquire(within if within.parent.exists() else beside)
         except FileNotFoundError:
             return True
 
 
-def beating(shard: Path) -> AbstractContextManager[None]:
+def heartbeats(shard: Path) -> AbstractContextManager[None]:
     """Give signs of life within the block, however long a step of the computation takes."""
-    return claim_file.beating(*_files(shard))
+    return lease_file.heartbeats(*_files(shard))
 
 
 def release(shard: Path) -> None:
@@ -53,16 +53,16 @@ def release(shard: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def is_claimed(shard: Path) -> bool:
+def is_leased(shard: Path) -> bool:
     """Whether a worker, this one included, has a lease to the shard that counts."""
     return any(is_held(file) for file in _files(shard))
 
 
-def remove_dead_claims(shards: Path) -> int:
+def remove_expired_leases(shards: Path) -> int:
     """Remove the leases to a cache's shards that no longer count; returns how many."""
     cache = shards.parent
     files = [*shards.glob(".*.claim"), *cache.parent.glob(f".{glob.escape(cache.name)}.*.claim")]
-    dead = [file for file in files if is_dead(file)]
+    dead = [file for file in files if is_expired(file)]
     for file in dead:
         file.unlink(missing_ok=True)
     return len(dead)
