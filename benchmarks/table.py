@@ -20,7 +20,7 @@ from groups import as_size, control_group
 from processes import drop_from_cache, expect, mib, table, watch
 
 from tcf.config.prepare import PrepareConfig
-from tcf.data.cache.joins import write_join
+from tcf.data.cache.text_maps import write_text_map
 from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.keys import text_keys
@@ -88,7 +88,7 @@ def _cache(path: Path, dataset: Dataset, width: int) -> None:
     for number, start in enumerate(range(0, len(keys), _SHARD)):
         part = keys[start : start + _SHARD]
         write_shard(path, part, np.roll(base[: len(part)], number, axis=1))
-    write_join(path, dataset, texts=keys, sequences=keys, facts={})
+    write_text_map(path, dataset, texts=keys, sequences=keys, metadata={})
 
 
 def _train(folder: Path, placement: str, memory: int, options: argparse.Namespace, repeat: int) -> tuple[float, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tcf.data.cache.cache_files import Vectors
 from tcf.data.cache.caches import VectorCache
-from tcf.data.cache.joins import write_join
+from tcf.data.cache.text_maps import write_text_map
 from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.keys import first_occurrences, text_keys
@@ -44,7 +44,7 @@ def cache_of_width(dataset: Dataset, cache: Path | None, width: int, folder: Pat
     else:
         vectors_TW = _project(given.vectors_for(dataset)[firsts], width, generator)
     write_shard(path, keys[firsts], vectors_TW.astype(np.float16))
-    write_join(path, dataset, texts=keys[firsts], sequences=keys[firsts], facts={})
+    write_text_map(path, dataset, texts=keys[firsts], sequences=keys[firsts], metadata={})
     return path
 
 

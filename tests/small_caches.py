@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tcf.data.cache.cache_files import TOKEN_STATES, Vectors
 from tcf.data.cache.caches import stored_dtype, write_token_shard
-from tcf.data.cache.joins import write_join
+from tcf.data.cache.text_maps import write_text_map
 from tcf.data.cache.writer import create_cache, shard_path, write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys, text_keys
@@ -18,9 +18,9 @@ from tcf.data.keys import Keys, text_keys
 __all__ = [
     "FACTS",
     "IDENTITY",
+    "add_text_map",
     "content",
     "flip_bit",
-    "join",
     "keys_of",
     "new_cache",
     "new_token_states",
@@ -64,9 +64,9 @@ def sequences_of(texts: Sequence[str]) -> Keys:
     return keys_of([f"tokens {text.lower()}" for text in texts])
 
 
-def join(cache: Path, dataset: Dataset) -> None:
+def add_text_map(cache: Path, dataset: Dataset) -> None:
     texts = list(dict.fromkeys(dataset.texts.to_pylist()))
-    write_join(cache, dataset, texts=keys_of(texts), sequences=sequences_of(texts), facts=FACTS)
+    write_text_map(cache, dataset, texts=keys_of(texts), sequences=sequences_of(texts), metadata=FACTS)
 
 
 def shard(cache: Path, texts: Sequence[str], first: float, dtype: type = np.float16, width: int = 3) -> Path:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tcf.data.cache.caches import VectorCache
-from tcf.data.cache.joins import write_join
+from tcf.data.cache.text_maps import write_text_map
 from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.dataset import Dataset, Histories, write_dataset
 from tcf.data.keys import first_occurrences, text_keys
@@ -48,7 +48,7 @@ def make_cache(
     half = len(keys) // 2
     for part in (slice(0, half), slice(half, None)):
         write_shard(path, keys[part], vectors[part])
-    write_join(path, dataset, texts=keys, sequences=keys, facts={})
+    write_text_map(path, dataset, texts=keys, sequences=keys, metadata={})
     return VectorCache.open(path)
 
 

@@ -20,7 +20,7 @@ from tcf.assets.partial_download import Partial, Served
 from tcf.assets.source import SourceError
 from tcf.common.progress import Progress
 
-__all__ = ["Patience", "download", "download_text"]
+__all__ = ["RetryPolicy", "download", "download_text"]
 
 _MB = 1_000_000
 _CHUNK = 1 << 18
@@ -31,7 +31,7 @@ _LONGEST_TEXT = 10_000
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a server that does not deliver is put up with.
 
     Attributes:
@@ -57,46 +57,46 @@ class _Broken(Exception):
         self.wait = wait
 
 
-def download(url: str, into: Partial, label: str, patience: Patience | None = None) -> None:
+def download(url: str, into: Partial, label: str, retry: RetryPolicy | None = None) -> None:
     """Download a file, or what is missing of it.
 
     Args:
         url: where it is.
         into: where its bytes go; what is there already is used if it is of the same file.
         label: of the progress.
-        patience: how long to try.
+        retry: how long to try.
 
     Raises:
         SourceError: the server has no such file, or does not deliver; what came is kept.
         OSError: the bytes cannot be written.
     """
-    patience = patience or Patience()
+    retry = retry or RetryPolicy()
     most, failures = into.size, 0
     while not into.is_whole:
         try:
-            _attempt(url, into, label, patience)
+            _attempt(url, into, label, retry)
         except _Broken as error:
             failures = 1 if into.size > most else failures + 1
             most = max(most, into.size)
-            _wait_or_give_up(error, failures, into.size, patience)
+            _wait_or_give_up(error, failures, into.size, retry)
 
 
-def download_text(url: str, patience: Patience | None = None) -> str | None:
+def download_text(url: str, retry: RetryPolicy | None = None) -> str | None:
     """A small text, such as a checksum; None if there is nothing at the address.
 
     Raises:
         SourceError: the server does not deliver, or something longer.
     """
-    patience, failures = patience or Patience(), 0
+    retry, failures = retry or RetryPolicy(), 0
     while True:
         try:
-            with _answered(urllib.request.Request(url, headers=_headers()), patience.timeout) as answer:
+            with _answered(urllib.request.Request(url, headers=_headers()), retry.timeout) as answer:
                 return _short_text(answer)
         except _NotThere:
             return None
         except _Broken as error:
             failures += 1
-            _wait_or_give_up(error, failures, 0, patience)
+            _wait_or_give_up(error, failures, 0, retry)
 
 
 class _TooMuch(Exception):
@@ -116,19 +116,19 @@ def _short_text(answer: http.client.HTTPResponse) -> str:
     return text.decode("utf-8", "replace")
 
 
-def _wait_or_give_up(error: _Broken, failures: int, kept: int, patience: Patience) -> None:
-    if failures >= patience.tries:
+def _wait_or_give_up(error: _Broken, failures: int, kept: int, retry: RetryPolicy) -> None:
+    if failures >= retry.tries:
         rest = f"; {kept} bytes are kept, and the same command goes on from there" if kept else ""
         raise SourceError(f"cannot be downloaded ({error}; tried {failures} times{rest})") from None
-    patience.sleep(min(max(patience.wait * 2 ** (failures - 1), error.wait), 60.0))
+    retry.sleep(min(max(retry.wait * 2 ** (failures - 1), error.wait), 60.0))
 
 
-def _attempt(url: str, into: Partial, label: str, patience: Patience) -> None:
+def _attempt(url: str, into: Partial, label: str, retry: RetryPolicy) -> None:
     """Ask once, and write what comes."""
     start = into.size if into.served.validator else 0
     conditions = {"Range": f"bytes={start}-", "If-Range": into.served.validator} if start else {}
     try:
-        answer = _answered(urllib.request.Request(url, headers=_headers(conditions)), patience.timeout)
+        answer = _answered(urllib.request.Request(url, headers=_headers(conditions)), retry.timeout)
     except urllib.error.HTTPError as error:  # 416: the file is shorter now than what is kept
         error.close()
         into.begin()
@@ -141,7 +141,7 @@ def _attempt(url: str, into: Partial, label: str, patience: Patience) -> None:
             stop = into.served.total
         else:
             raise SourceError(f"cannot be downloaded (expected the file, found HTTP status {answer.status})")
-        _take(answer, into, label, stop, patience.unannounced)
+        _take(answer, into, label, stop, retry.unannounced)
 
 
 def _headers(more: dict[str, str] | None = None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tcf.assets.hub_internals import stated_checksum, transport_error
 from tcf.assets.source import SourceError
+from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.manifest import sha256_file
 
 __all__ = ["HubSource", "cached_snapshot", "download_snapshot"]
@@ -116,9 +117,9 @@ def _holds_a_model(folder: Path) -> bool:
 
 def _weights(folder: Path) -> Iterator[list[Path]]:
     """The files of the weights, once for each form in which they are there."""
-    for whole in ("model.safetensors", "pytorch_model.bin"):
+    for whole in WEIGHTS:
         yield [folder / whole]
-        index = folder / f"{whole}.index.json"
+        index = folder / f"{whole}{INDEX}"
         if index.is_file():
             yield [folder / name for name in _indexed(index)]
 
@@ -126,13 +127,9 @@ def _weights(folder: Path) -> Iterator[list[Path]]:
 def _indexed(index: Path) -> list[str]:
     """The files that an index of weights lists; none if it is damaged."""
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        return indexed_names(json.loads(index.read_text(encoding="utf-8"))) or []
     except ValueError:
         return []
-    names = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        return []
-    return sorted(set(names.values()))
 
 
 def _all_there(files: list[Path]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from tcf.assets.archives import check_gzip, unpack_named
-from tcf.assets.download import Patience, download, download_text
+from tcf.assets.download import RetryPolicy, download, download_text
 from tcf.assets.partial_download import Partial, drop, held
 from tcf.assets.source import SourceError, check_sha256
 from tcf.common.files import writing
@@ -93,7 +93,7 @@ class Checked:
 
 
 def fetch_files(
-    files: Sequence[WebFile], into: Path, downloads: Path, label: str, patience: Patience | None = None
+    files: Sequence[WebFile], into: Path, downloads: Path, label: str, retry: RetryPolicy | None = None
 ) -> list[Checked]:
     """Download files, or what is missing of them, check them, and unpack or copy what is wanted of them.
 
@@ -102,7 +102,7 @@ def fetch_files(
         into: an existing folder, for what is wanted.
         downloads: folder of unfinished downloads, which keeps the files until `drop_downloads`.
         label: of the progress, before the file's address.
-        patience: how long to try.
+        retry: how long to try.
 
     Raises:
         SourceError: a file cannot be had, or is not the one that was published; such a file is started over next time.
@@ -111,7 +111,7 @@ def fetch_files(
     with writing(downloads), ExitStack() as stack:
         partials = [stack.enter_context(held(downloads, file.url)) for file in files]
         both = list(zip(files, partials, strict=True))
-        checked = [_downloaded(file, partial, label, patience or Patience()) for file, partial in both]
+        checked = [_downloaded(file, partial, label, retry or RetryPolicy()) for file, partial in both]
         for file, partial in both:
             with _started_over_if_wrong(partial):
                 _place(file, partial.body, into / file.folder)
@@ -124,10 +124,10 @@ def drop_downloads(files: Sequence[WebFile], downloads: Path) -> None:
         drop(downloads, file.url)
 
 
-def _downloaded(file: WebFile, partial: Partial, label: str, patience: Patience) -> Checked:
+def _downloaded(file: WebFile, partial: Partial, label: str, retry: RetryPolicy) -> Checked:
     # First, so that a site that publishes none is found out before gigabytes have come.
-    published = _published_md5(file, patience)
-    download(file.url, partial, f"{label} from {file.url}", patience)
+    published = _published_md5(file, retry)
+    download(file.url, partial, f"{label} from {file.url}", retry)
     with _started_over_if_wrong(partial):
         against = _check(partial.body, file, published)
     return Checked(file.name, sha256_file(partial.body), against)
@@ -143,11 +143,11 @@ def _started_over_if_wrong(partial: Partial) -> Iterator[None]:
         raise SourceError(f"{error}; what came was removed, and the next run starts it over") from None
 
 
-def _published_md5(file: WebFile, patience: Patience) -> str | None:
+def _published_md5(file: WebFile, retry: RetryPolicy) -> str | None:
     """The md5 beside a file; None where none is to be expected, or none is there any more."""
     if not file.md5_url:
         return None
-    text = download_text(file.md5_url, patience)
+    text = download_text(file.md5_url, retry)
     if text is None:
         return None
     found = _MD5.search(text)

@@ -1,26 +1,23 @@
 """The commands that train a recommender, search for its settings, and list runs."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tcf.commands.options import JsonOption, as_json_text
+from tcf.commands.cache import CachesData
+from tcf.commands.options import JsonOption, as_json_text, as_lines, configured, inputs_of
 from tcf.common.errors import ConfigError
+from tcf.common.text_table import text_table
+from tcf.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from tcf.train.run.list_runs import ListedRun
-import sys
-
-from tcf.commands.cache import CachesData
-from tcf.commands.options import as_lines, configured, inputs_of
-from tcf.config.train import TrainConfig
 
 __all__ = ["runs_command", "search_command", "train_command"]
-
-_GAP = "  "
 
 
 def runs_command(
@@ -59,16 +56,13 @@ def _as_json(run: "ListedRun") -> dict[str, Any]:
 
 def _table(runs: Sequence["ListedRun"], settings: Sequence[str], folder: Path) -> str:
     heads = ["run", "state", "best", "hr@10", "ndcg@10", *settings]
-    rows = [
-        heads,
-        *([*_told(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)] for run in runs),
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    padded = (_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in padded)
+    rows = (
+        [*_always_shown(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)] for run in runs
+    )
+    return text_table([heads, *rows])
 
 
-def _told(run: "ListedRun", folder: Path) -> list[str]:
+def _always_shown(run: "ListedRun", folder: Path) -> list[str]:
     """What is told of every run."""
     name = os.path.relpath(run.path, folder)
     best = "-" if run.best_epoch is None else f"epoch {run.best_epoch}"

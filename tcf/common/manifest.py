@@ -115,7 +115,7 @@ def seal(
     config: Mapping[str, Any],
     facts: Mapping[str, Any],
     identity: Any = None,
-    beside: Collection[str] = (),
+    ignored: Collection[str] = (),
 ) -> Manifest:
     """Write the manifest of a finished directory, with size and checksum of every file in it.
 
@@ -126,9 +126,9 @@ def seal(
         config: the resolved configuration, as JSON values.
         facts: what the stage found out, as JSON values.
         identity: a JSON value that decides the content; None takes the checksums of all files.
-        beside: names of files that are there and will go, besides the manifest.
+        ignored: names of files that are there and will go, besides the manifest.
     """
-    others = {MANIFEST, *beside}
+    others = {MANIFEST, *ignored}
     names = sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file() and p.name not in others)
     files = {n: {"bytes": (directory / n).stat().st_size, "sha256": sha256_file(directory / n)} for n in names}
     content = {name: entry["sha256"] for name, entry in files.items()} if identity is None else identity

@@ -1,6 +1,6 @@
-"""Work that runs ahead of, or behind, the one that uses the device; and a queue that either end can close.
+"""Work in threads: ahead of or behind the one that uses the device, side by side, or on many elements in their order.
 
-With the queue no thread waits for one that has gone.
+A queue that either end can close keeps a thread from waiting for one that has gone.
 """
 
 import threading
@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-__all__ = ["Behind", "Channel", "Closed", "ahead", "side_by_side"]
+__all__ = ["BackgroundWorker", "Channel", "Closed", "in_parallel", "ordered_map", "prefetch"]
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -81,7 +81,7 @@ class Channel(Generic[_T]):
             self._changed.notify_all()
 
 
-def ahead(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
+def prefetch(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
     """Yield the elements while a thread of its own makes the next ones.
 
     An error in making them is raised where they are used. Closing the iterator ends the thread after the element that
@@ -103,7 +103,7 @@ def ahead(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
         except BaseException as error:
             made.close(error)
 
-    thread = threading.Thread(target=make, name="ahead", daemon=True)
+    thread = threading.Thread(target=make, name="prefetch", daemon=True)
     thread.start()
     try:
         yield from made
@@ -112,24 +112,48 @@ def ahead(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
         thread.join()
 
 
-def side_by_side(here: Callable[[], _T], beside: Callable[[], _U]) -> tuple[_T, _U]:
+def ordered_map(
+    work: Callable[[_T], _U], elements: Iterable[_T], threads: int, *, extra: int = 0
+) -> Generator[_U, None, None]:
+    """Yield the results of some work on elements, in the elements' order.
+
+    An error of the work, or in making the elements, is raised where its result would come. Closing the iterator waits
+    for the elements that were handed to threads.
+
+    Args:
+        work: what to do with an element; called by several threads at once.
+        elements: taken one by one in the caller's thread, a few before their results are asked for.
+        threads: elements that are worked on at once.
+        extra: further elements taken, which are done or wait for a thread, while a result is waited for.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="ordered") as pool:
+        running: deque[Future[_U]] = deque()
+        for element in elements:
+            running.append(pool.submit(work, element))
+            if len(running) > threads + extra:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+
+def in_parallel(first: Callable[[], _T], second: Callable[[], _U]) -> tuple[_T, _U]:
     """What two pieces of work make, one in this thread and one in another.
 
     Both end before this returns; of two errors, this thread's is raised.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="beside") as pool:
-        other = pool.submit(beside)
-        return here(), other.result()
+    with ThreadPoolExecutor(1, thread_name_prefix="parallel") as pool:
+        other = pool.submit(second)
+        return first(), other.result()
 
 
-class Behind:
+class BackgroundWorker:
     """A context manager that does one piece of work behind the caller, such as saving a shard while the next is made.
 
     Work is done in the order given. An error in it is raised at the next call, or on leaving the block.
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="behind")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="background")
         self._last: Future[None] | None = None
 
     def __enter__(self) -> Self:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import Checked, option
+from tcf.config.fields import Checked, option, option_name
 
 __all__ = ["TrainConfig"]
 
@@ -139,10 +139,10 @@ class TrainConfig(Checked):
         for name in ("dropout", "gbce_t"):
             if getattr(self, name) > 1 or (name == "dropout" and self.dropout == 1):
                 most = "less than 1" if name == "dropout" else "at most 1"
-                raise ConfigError(f"--{name.replace('_', '-')}: expected {most}, found {getattr(self, name)}")
+                raise ConfigError(f"{option_name(name)}: expected {most}, found {getattr(self, name)}")
         for name in ("clip_norm", "step_factor"):
             if getattr(self, name) == 0:
-                raise ConfigError(f"--{name.replace('_', '-')}: expected more than 0, found 0; leave it out")
+                raise ConfigError(f"{option_name(name)}: expected more than 0, found 0; leave it out")
         if self.whiten is not None and self.pca is not None:
             raise ConfigError("--pca: expected either this or --whiten, found both; leave one out")
         if self.loss == "full" and self.table == "cache":
@@ -159,7 +159,7 @@ class TrainConfig(Checked):
             for name in () if found in values else names:
                 if getattr(self, name) != _DEFAULTS[name]:
                     raise ConfigError(
-                        f"--{name.replace('_', '-')}: expected --{decider} {' or '.join(values)} beside it, found "
+                        f"{option_name(name)}: expected --{decider} {' or '.join(values)} beside it, found "
                         f"--{decider} {found}; leave one out"
                     )
         if self.whiten is None and self.whiten_epsilon != _DEFAULTS["whiten_epsilon"]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tcf.common.errors import DataError
 from tcf.common.files import publishing
 from tcf.common.manifest import Format, read_manifest, seal
-from tcf.common.threads import side_by_side
+from tcf.common.threads import in_parallel
 from tcf.data.histories import Histories
 from tcf.data.npy_files import load_array
 from tcf.data.split import Split, training_counts
@@ -106,7 +106,7 @@ def write_dataset(
         users = pa.table([user_ids], schema=_USERS)
         # Ids are distinct, so a dictionary of them saves nothing.
         save_users = partial(pq.write_table, users, staging / "users.parquet", use_dictionary=False)
-        side_by_side(lambda: _save_split(split, staging), save_users)
+        in_parallel(lambda: _save_split(split, staging), save_users)
         seal(staging, DATASET, inputs=inputs, config=config, facts=statistics)
     manifest = read_manifest(path, DATASET)
     return Dataset(path, manifest.fingerprint, item_ids, texts, counts, user_ids, split, manifest.facts)

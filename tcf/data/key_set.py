@@ -16,7 +16,7 @@ from tcf.data.keys import Keys
 __all__ = ["KeySet"]
 
 Words = npt.NDArray[np.uint64]
-Rows = npt.NDArray[np.int64]
+RowIndices = npt.NDArray[np.int64]
 
 
 class _Run(NamedTuple):
@@ -57,7 +57,7 @@ class KeySet:
         found[order] = self._contains(keys[order])
         return found
 
-    def new(self, keys: Keys) -> Rows:
+    def new(self, keys: Keys) -> RowIndices:
         """Rows of the keys that are neither in the set nor earlier in `keys`, rising; these keys are added."""
         rows = _distinct(keys)
         rows = rows[~self._contains(keys[rows])]
@@ -72,7 +72,7 @@ class KeySet:
         return found
 
 
-def _distinct(keys: Keys) -> Rows:
+def _distinct(keys: Keys) -> RowIndices:
     """The first row of every distinct key, in the order of the keys."""
     order = np.argsort(keys[:, 0], kind="stable")
     ordered = keys[order]
@@ -86,7 +86,7 @@ def _distinct(keys: Keys) -> Rows:
     return order[~repeated]
 
 
-def _places(run: _Run, ordered: Keys) -> Rows:
+def _places(run: _Run, ordered: Keys) -> RowIndices:
     """Where each key stands in a run, (n,); -1 where it does not. Quickest for keys in order of first words."""
     found = np.full(len(ordered), -1, np.int64)
     looking = np.arange(len(ordered))

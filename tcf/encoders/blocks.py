@@ -3,6 +3,7 @@
 Shapes: B texts, T tokens, D width.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -14,9 +15,27 @@ from tcf.common.errors import ModelError
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.transformers_internals import block_class_names
 
-__all__ = ["LAST", "cut_blocks", "find_blocks", "leave_out_unused", "states_between"]
+__all__ = ["LAST", "cut_blocks", "find_blocks", "last_states", "leave_out_unused", "states_between", "takes_cache"]
 
 LAST = -1  # the layer after the final norm: the model's own last states
+
+
+def takes_cache(model: nn.Module) -> bool:
+    """Whether a model's `forward` can be told to build no key-value cache."""
+    return "use_cache" in inspect.signature(model.forward).parameters
+
+
+def last_states(model: nn.Module, tokens_BT: Tensor, *, takes_cache: bool) -> Tensor:
+    """A model's own last states, (B, T, D); no key-value cache is built.
+
+    Args:
+        model: one of transformers', without a head.
+        tokens_BT: ids of texts of equal length, (B, T) int64, on the model's device.
+        takes_cache: whether it has to be told so, as `takes_cache` says; asking again for every call takes time.
+    """
+    no_cache = {"use_cache": False} if takes_cache else {}
+    states: Tensor = model(input_ids=tokens_BT, **no_cache).last_hidden_state
+    return states
 
 
 def find_blocks(model: nn.Module, n_blocks: int) -> nn.ModuleList | None:

@@ -3,7 +3,6 @@
 Shapes: B texts, T tokens, D width.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.torch_internals import limit_onednn_caches
-from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, states_between
+from tcf.encoders.blocks import LAST, cut_blocks, last_states, leave_out_unused, states_between, takes_cache
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import Dispatch, load_model
@@ -83,13 +82,10 @@ class TransformersEncoder:
             tokens_BT: ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
         """
         blocks = [] if self.blocks is None else list(self.blocks)
-        found = states_between(lambda: self._last(tokens_BT), blocks, self.layers)
+        found = states_between(
+            lambda: last_states(self.model, tokens_BT, takes_cache=self.takes_cache), blocks, self.layers
+        )
         return tuple(found[layer] for layer in self.layers)
-
-    def _last(self, tokens_BT: Tensor) -> Tensor:
-        no_cache = {"use_cache": False} if self.takes_cache else {}
-        states: Tensor = self.model(input_ids=tokens_BT, **no_cache).last_hidden_state
-        return states
 
 
 def resolve_dtype(
@@ -207,10 +203,9 @@ def load_encoder(
     model = load_model(folder, dtype, trust_remote_code=trust_remote_code, dispatch=dispatch)
     leave_out_unused(model, folder, project_out=project_out)
     blocks = cut_blocks(model, folder, layers)
-    takes_cache = "use_cache" in inspect.signature(model.forward).parameters
     if dispatch is None:
         _move(model, device, folder)
-    encoder = TransformersEncoder(folder, model, device, layers, blocks, takes_cache)
+    encoder = TransformersEncoder(folder, model, device, layers, blocks, takes_cache(model))
     if folder.family == "other":
         _check_reads(encoder)
     return encoder

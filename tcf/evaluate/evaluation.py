@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tcf.common.errors import DataError, RunError
 from tcf.common.files import is_published, publish_file, publishing, refuse_occupied
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal
+from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import to_mapping
 from tcf.data.dataset import Dataset
@@ -159,10 +160,9 @@ def comparison(evaluations: Mapping[str, Evaluation]) -> str:
     Args:
         evaluations: finished evaluations by the name to show, in the order to show.
     """
-    width = max(len(name) for name in ("ranking", *evaluations))
-    lines = [" ".join(["ranking".ljust(width), *(f"{name:>9}" for name in (*_COLUMNS, "users", "items"))])]
+    rows = [["ranking", *(f"{name:>9}" for name in (*_COLUMNS, "users", "items"))]]
     for name, evaluation in evaluations.items():
         metrics = evaluation.metrics
         percents = [f"{100 * metrics[column]:>8.2f}%" for column in _COLUMNS]
-        lines.append(" ".join([name.ljust(width), *percents, f"{metrics['users']:>9}", f"{metrics['candidates']:>9}"]))
-    return "\n".join(lines)
+        rows.append([name, *percents, f"{metrics['users']:>9}", f"{metrics['candidates']:>9}"])
+    return text_table(rows, gap=" ")

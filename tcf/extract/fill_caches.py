@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 from tcf.common.progress import Progress
-from tcf.common.threads import ahead
+from tcf.common.threads import prefetch
 from tcf.config.extract import ExtractConfig
-from tcf.data.cache.joins import JoinWriter
+from tcf.data.cache.text_maps import TextMapWriter
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
@@ -52,7 +52,7 @@ def fill(
     """
     tally = Tally()
     with ExitStack() as stack:
-        joins = [stack.enter_context(JoinWriter(output.path, items)) for output in outputs]
+        joins = [stack.enter_context(TextMapWriter(output.path, items)) for output in outputs]
 
         def join(texts: Keys, sequences: Keys) -> None:
             for writer in joins:
@@ -61,7 +61,7 @@ def fill(
         shards = _shards(items, tokenizer, stored, config=config, shard_rows=shard_rows, tally=tally, join=join)
         progress = stack.enter_context(Progress("extract", items.n_items, "items", extra_unit="tokens"))
         worker = Worker(load, items, outputs, stored, name, progress, unfinished)
-        with closing(ahead(shards, _SHARDS_AHEAD)) as coming:
+        with closing(prefetch(shards, _SHARDS_AHEAD)) as coming:
             worker.run(coming)
         worker.create_caches()
         for writer in joins:

@@ -11,7 +11,7 @@ from tcf.encoders.encoder import check_layers, resolve_dtype
 from tcf.encoders.folder.model_folder import ModelFolder, Pooling
 from tcf.encoders.tokenize import check_max_tokens
 
-__all__ = ["Settings", "resolve"]
+__all__ = ["Settings", "check_settings", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,19 @@ class Settings:
     device: torch.device
 
 
+def check_settings(config: ExtractConfig, folder: ModelFolder) -> None:
+    """Refuse tokens and layers that the model has not.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    check_max_tokens(folder, config.max_tokens)
+    if config.pooled_layers:
+        check_layers(folder, config.pooled_layers)
+    if config.token_states is not None:
+        check_layers(folder, (config.token_states,), option="--token-states")
+
+
 def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
     """Resolve what was left open, and refuse what the model or this machine cannot do.
 
@@ -36,11 +49,7 @@ def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
         ConfigError: naming the option.
     """
     device = resolve_devices(config.devices)[0]
-    check_max_tokens(folder, config.max_tokens)
-    if config.pooled_layers:
-        check_layers(folder, config.pooled_layers)
-    if config.token_states is not None:
-        check_layers(folder, (config.token_states,), option="--token-states")
+    check_settings(config, folder)
     pooling = folder.pooling if config.pooling == "auto" else config.pooling
     if pooling is None and config.pooled_layers:
         raise ConfigError(

@@ -10,7 +10,7 @@ from tcf.common.files import check_destination, is_published
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.cache.export import export
-from tcf.data.cache.lookup import finished_facts, lacking_sequences, stored_sequences
+from tcf.data.cache.lookup import finished_metadata, lacking_sequences, stored_sequences
 from tcf.data.cache.writer import check_cache
 from tcf.data.dataset import open_dataset
 from tcf.data.item_table import ItemTable
@@ -132,7 +132,7 @@ def extract(
 
 def _finished(items: ItemTable, outputs: Sequence[Output], stored: Sequence[KeySet]) -> Mapping[str, int] | None:
     """What the first cache counted, if all of them are finished; one pruned to this dataset does not know it all."""
-    facts = [finished_facts(output.path, items, keys) for output, keys in zip(outputs, stored, strict=True)]
+    facts = [finished_metadata(output.path, items, keys) for output, keys in zip(outputs, stored, strict=True)]
     return facts[0] if all(facts) else None
 
 

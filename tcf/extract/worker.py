@@ -16,8 +16,8 @@ import torch
 from tcf.common.files import is_published
 from tcf.common.manifest import digest
 from tcf.common.progress import Progress
-from tcf.common.threads import Behind
-from tcf.data.cache.shard_claims import beating, claim, release
+from tcf.common.threads import BackgroundWorker
+from tcf.data.cache.shard_leases import heartbeats, lease, release
 from tcf.data.cache.writer import shard_path
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
@@ -57,7 +57,7 @@ class _Task:
 
     def claim(self) -> bool:
         """Whether this process may compute the shard; it may, where nobody has to."""
-        return self.is_done or claim(self.places[0])
+        return self.is_done or lease(self.places[0])
 
     def release(self) -> None:
         for place in self.places[:1]:
@@ -102,13 +102,13 @@ class Worker:
             RunError: a cache cannot be written.
         """
         try:
-            with Behind() as saving:
+            with BackgroundWorker() as saving:
                 self._run(shards, saving)
         finally:
             if self._engine is not None:
                 self._engine.close()
 
-    def _run(self, shards: Iterator[Shard], saving: Behind) -> None:
+    def _run(self, shards: Iterator[Shard], saving: BackgroundWorker) -> None:
         for shard in shards:
             self._drop_done()
             task = self._task(shard)
@@ -143,7 +143,7 @@ class Worker:
             self.progress.advance(0, "waiting for another worker")
             time.sleep(_GLANCE)
 
-    def _bring(self, task: _Task, saving: Behind) -> None:
+    def _bring(self, task: _Task, saving: BackgroundWorker) -> None:
         if task.is_done:
             task.release()
             self.progress.advance(task.shard.span)
@@ -154,7 +154,7 @@ class Worker:
             task.release()
             raise
 
-    def _compute(self, task: _Task, saving: Behind) -> None:
+    def _compute(self, task: _Task, saving: BackgroundWorker) -> None:
         engine, sinks, order = self._encode_smaller(task)
         suspects = np.unique(np.concatenate([sink.unstorable(order) for sink in sinks]))
         if len(suspects):
@@ -199,7 +199,7 @@ class Worker:
             layer: [sink for output, sink in zip(self.outputs, sinks, strict=True) if output.layer == layer]
             for layer in engine.encoder.layers
         }
-        with beating(task.places[0]):
+        with heartbeats(task.places[0]):
             return engine.encode(task.shard.sequences, by_layer, scratch=task.scratch, advance=advance)
 
     def _save(self, task: _Task, sinks: Sequence[Sink], order: Rows, facts: dict[str, Any]) -> None:

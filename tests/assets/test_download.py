@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from small_sites import DATE, Site, serving
-from tcf.assets.download import Patience, download, download_text
+from tcf.assets.download import RetryPolicy, download, download_text
 from tcf.assets.partial_download import Partial, Served, held
 from tcf.assets.source import SourceError
 
@@ -34,7 +34,7 @@ class Run:
     def __call__(self, tries: int = 5) -> bytes:
         url = f"{self.site.address}/a.zip"
         with held(self.downloads, url) as partial:
-            download(url, partial, "a", Patience(tries=tries, timeout=5, sleep=self.waits.append))
+            download(url, partial, "a", RetryPolicy(tries=tries, timeout=5, sleep=self.waits.append))
             return partial.body.read_bytes()
 
     def kept(self) -> int:
@@ -191,7 +191,7 @@ def test_a_server_may_say_how_long_to_wait(site: Site, run: Run) -> None:
     assert run.waits == [7.0, 7.0]
     site.retry_after = "86400"
     site.files["/b"], site.statuses, waits = b"text", [503], list[float]()
-    assert download_text(f"{site.address}/b", Patience(sleep=waits.append)) == "text"
+    assert download_text(f"{site.address}/b", RetryPolicy(sleep=waits.append)) == "text"
     assert waits == [60.0]
 
 
@@ -256,11 +256,11 @@ def test_what_is_known_of_a_file_may_be_damaged(site: Site, run: Run) -> None:
 def test_what_a_killed_process_had_is_taken_up(site: Site, run: Run) -> None:
     site.cuts = [300_000]
     script = (
-        "import os, pathlib\nfrom tcf.assets.download import Patience, download\n"
+        "import os, pathlib\nfrom tcf.assets.download import RetryPolicy, download\n"
         "from tcf.assets.partial_download import held\n"
         f"url, downloads = '{site.address}/a.zip', pathlib.Path({str(run.downloads)!r})\n"
         "with held(downloads, url) as partial:\n"
-        "    download(url, partial, 'a', Patience(sleep=lambda seconds: os.kill(os.getpid(), 9)))\n"
+        "    download(url, partial, 'a', RetryPolicy(sleep=lambda seconds: os.kill(os.getpid(), 9)))\n"
     )
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert killed.returncode == -9

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from small_sites import Site, serving
-from tcf.assets.download import Patience, download, download_text
+from tcf.assets.download import RetryPolicy, download, download_text
 from tcf.assets.partial_download import Partial, Served
 from tcf.assets.source import SourceError
 
@@ -27,8 +27,8 @@ def partial(tmp_path: Path) -> Partial:
 
 
 def get(site: Site, partial: Partial, tries: int = 5, unannounced: int = 1 << 34) -> bytes:
-    patience = Patience(tries=tries, timeout=5, unannounced=unannounced, sleep=lambda seconds: None)
-    download(f"{site.address}/a.zip", partial, "a", patience)
+    retry = RetryPolicy(tries=tries, timeout=5, unannounced=unannounced, sleep=lambda seconds: None)
+    download(f"{site.address}/a.zip", partial, "a", retry)
     return partial.body.read_bytes()
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from small_caches import FACTS, join, new_cache, new_token_states, sequences_of, shard, token_shard
+from small_caches import FACTS, add_text_map, new_cache, new_token_states, sequences_of, shard, token_shard
 from small_models import save_dataset
 from tcf.cli import app
 from tcf.common.errors import CacheError, ConfigError
@@ -27,7 +27,7 @@ def cache(tmp_path: Path) -> Path:
     """A cache of four vectors, whose dataset of three items is `d` beside it."""
     shard(new_cache(tmp_path / "c"), ["a", "b"], 1)
     shard(tmp_path / "c", ["c", "d"], 3)
-    join(tmp_path / "c", save_dataset(tmp_path / "d", ["b", "a", "c"]))
+    add_text_map(tmp_path / "c", save_dataset(tmp_path / "d", ["b", "a", "c"]))
     return tmp_path / "c"
 
 
@@ -57,7 +57,7 @@ def test_a_cache_is_verified(cache: Path, states: Path) -> None:
 
 
 def test_verifying_tells_what_is_missing_and_what_does_not_belong_there(cache: Path, tmp_path: Path) -> None:
-    join(cache, save_dataset(tmp_path / "e", ["x", "y", "a"]))
+    add_text_map(cache, save_dataset(tmp_path / "e", ["x", "y", "a"]))
     (cache / "notes.txt").touch()
     lines = said("verify", cache).splitlines()
     assert lines[1:] == [
@@ -101,7 +101,7 @@ def test_caches_are_merged(cache: Path, tmp_path: Path) -> None:
 
 def test_a_cache_is_pruned(cache: Path, tmp_path: Path) -> None:
     out, more = tmp_path / "out", save_dataset(tmp_path / "more", ["A", "b"])
-    join(cache, more)
+    add_text_map(cache, more)
     assert said("prune", cache, "--data", tmp_path / "d", "--data", more.path, "--out", out) == (
         f"{out}: 3 rows of vectors kept in 1 shards, 1 dropped\n"
     )
@@ -111,7 +111,7 @@ def test_a_cache_is_pruned(cache: Path, tmp_path: Path) -> None:
 def test_caches_are_compared(cache: Path, tmp_path: Path) -> None:
     other = new_cache(tmp_path / "other", pooling="first")
     shard(other, ["a", "b", "x"], 1.5)
-    join(other, save_dataset(tmp_path / "e", ["a", "b", "x"]))
+    add_text_map(other, save_dataset(tmp_path / "e", ["a", "b", "x"]))
     lines = said("compare", cache, other).splitlines()
     assert lines[:6] == [
         "compared: 2",

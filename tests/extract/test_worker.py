@@ -21,11 +21,11 @@ from small_caches import content
 from small_extractions import TEXTS, extracted, vectors
 from small_kills import run_program
 from small_models import save_dataset
-from tcf.common import claim_file
+from tcf.common import lease_file
 from tcf.common.errors import ModelError
 from tcf.common.files import this_machine
 from tcf.common.progress import Progress
-from tcf.common.threads import Behind
+from tcf.common.threads import BackgroundWorker
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.keys import sequence_keys
 from tcf.encoders.tokenize import TokenSequences
@@ -165,7 +165,7 @@ def test_the_claims_of_a_killed_process_do_not_block(
 def test_shards_are_claimed_while_they_are_computed_and_give_signs_of_life(
     begun: Path, shards: list[Path], dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim_file, "_BEAT", 0.0005)
+    monkeypatch.setattr(lease_file, "_HEARTBEAT", 0.0005)
     beaten: list[Path] = []
 
     def beat(file: Path) -> None:
@@ -174,7 +174,7 @@ def test_shards_are_claimed_while_they_are_computed_and_give_signs_of_life(
             assert json.loads(file.read_text()) == {"machine": this_machine(), "pid": os.getpid()}
             beaten.append(file)
 
-    monkeypatch.setattr(claim_file, "beat", beat)
+    monkeypatch.setattr(lease_file, "heartbeat", beat)
     extracted(dataset, opt, begun, shard_rows=7)
     assert list(dict.fromkeys(beaten)) == [begun / "shards" / f".{shard.name}.claim" for shard in shards[1:]]
     assert len(beaten) > len(shards)
@@ -184,18 +184,18 @@ def test_a_shard_is_saved_while_the_next_is_computed(
     begun: Path, dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    do = Behind.do
+    do = BackgroundWorker.do
 
     def encoding(*arguments: Any, **named: Any) -> Any:
         told.append("compute")
         return ENCODE(*arguments, **named)
 
-    def doing(self: Behind, piece: Any) -> None:
+    def doing(self: BackgroundWorker, piece: Any) -> None:
         told.append("save")
         do(self, piece)
 
     monkeypatch.setattr(ResidentEngine, "encode", encoding)
-    monkeypatch.setattr(Behind, "do", doing)
+    monkeypatch.setattr(BackgroundWorker, "do", doing)
     extracted(dataset, opt, begun, shard_rows=7)
     assert told == ["compute", "save"] * 5
 

@@ -1,4 +1,4 @@
-"""What both kinds of cache have in common: shards and joins, and how the rows of texts are found.
+"""What both kinds of cache have in common: shards and text maps, and how the rows of texts are found.
 
 A row belongs to a unique token sequence. A dataset joins the cache through its texts: `datasets/` says which token
 sequence each known text became, `shards/` which row each token sequence has. Nothing needs the language model.
@@ -31,9 +31,9 @@ from tcf.data.cache.verify import Verified, verify_cache
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys, first_occurrences, locate, text_keys
 
-__all__ = ["CacheBase", "Rows"]
+__all__ = ["CacheBase", "RowIndices"]
 
-Rows = npt.NDArray[np.int64]
+RowIndices = npt.NDArray[np.int64]
 Shard = TypeVar("Shard")
 
 
@@ -57,7 +57,7 @@ class CacheBase(ABC, Generic[Shard]):
     manifest: Manifest
     folders: Sequence[Path]
     shards: Sequence[Shard]
-    starts: Rows
+    starts: RowIndices
     joined: Sequence[Path]
     datasets: Sequence[KnownDataset]
 
@@ -89,11 +89,11 @@ class CacheBase(ABC, Generic[Shard]):
         """Map the content of a shard and check its size."""
 
     @abstractmethod
-    def row_bytes(self, rows: Rows) -> Rows:
+    def row_bytes(self, rows: RowIndices) -> RowIndices:
         """Bytes that each of these rows takes, (n,)."""
 
     @abstractmethod
-    def arrays(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+    def arrays(self, rows: RowIndices) -> Mapping[str, npt.NDArray[Any]]:
         """The content of a shard made of these rows, by file name, its keys left out."""
 
     @cached_property
@@ -104,7 +104,7 @@ class CacheBase(ABC, Generic[Shard]):
         return np.concatenate([np.zeros((0, 2), np.uint64), *tables])
 
     @cached_property
-    def joins(self) -> npt.NDArray[np.uint64]:
+    def text_maps(self) -> npt.NDArray[np.uint64]:
         """Text key and sequence key of every known text, once a dataset, (n_texts, 4)."""
         # A dataset known from several places has the same texts in each.
         texts = {known.fingerprint: folder for known, folder in zip(self.datasets, self.joined, strict=True)}
@@ -129,30 +129,30 @@ class CacheBase(ABC, Generic[Shard]):
     @property
     def missing(self) -> int:
         """Token sequences of known texts that have no row yet; `tcf extract` brings them."""
-        sequences = self.joins[:, 2:]
+        sequences = self.text_maps[:, 2:]
         without = sequences[locate(sequences, self.keys) < 0]
         return len(first_occurrences(without))
 
     def sequences_of(self, texts: Keys) -> tuple[Keys, npt.NDArray[np.bool_]]:
         """The token sequence that each text became, (n, 2), zeros where unknown; and whether it is known, (n,)."""
-        places = locate(texts, self.joins[:, :2])
+        places = locate(texts, self.text_maps[:, :2])
         known = places >= 0
         sequences = np.zeros((len(texts), 2), np.uint64)
-        sequences[known] = self.joins[places[known], 2:]
+        sequences[known] = self.text_maps[places[known], 2:]
         return sequences, known
 
-    def locate_keys(self, texts: Keys) -> Rows:
+    def locate_keys(self, texts: Keys) -> RowIndices:
         """The row of each text, given by its key, (n,); -1 where the cache has none for it."""
         sequences, known = self.sequences_of(texts)
         rows = np.full(len(texts), -1, np.int64)
         rows[known] = locate(sequences[known], self.keys)
         return rows
 
-    def locate_texts(self, texts: "pa.LargeStringArray") -> Rows:
+    def locate_texts(self, texts: "pa.LargeStringArray") -> RowIndices:
         """The row of each text, (n,); -1 where the cache has none for it."""
         return self.locate_keys(text_keys(texts))
 
-    def rows_for(self, dataset: Dataset) -> Rows:
+    def rows_for(self, dataset: Dataset) -> RowIndices:
         """The row of each item's text, (n_items,).
 
         Raises:
@@ -183,7 +183,7 @@ class CacheBase(ABC, Generic[Shard]):
                     words += [option, value]
         return shlex.join(map(str, words))
 
-    def by_shard(self, rows: Rows) -> Iterator[tuple[Shard, Rows, Rows]]:
+    def by_shard(self, rows: RowIndices) -> Iterator[tuple[Shard, RowIndices, RowIndices]]:
         """Go through rows a shard at a time.
 
         Args:
@@ -249,7 +249,7 @@ class CacheBase(ABC, Generic[Shard]):
 
 
 def _described(known: KnownDataset) -> dict[str, Any]:
-    return {"path": str(known.path), "there": known.is_there, "fingerprint": known.fingerprint, **known.facts}
+    return {"path": str(known.path), "there": known.is_there, "fingerprint": known.fingerprint, **known.metadata}
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -1,7 +1,7 @@
 """The files of a cache: what lies where, and how each is opened and checked.
 
-There are two kinds of cache, of vectors and of token states. Both consist of shards and of joins; what a shard holds
-beside its keys is the whole difference.
+There are two kinds of cache, of vectors and of token states. Both consist of shards and of text maps, which say what
+token sequence each text of a dataset became; what a shard holds beside its keys is the whole difference.
 """
 
 import json
@@ -21,9 +21,9 @@ from tcf.data.npy_files import load_array, map_array
 
 __all__ = [
     "CACHE",
-    "JOIN",
     "KINDS",
     "SHARD",
+    "TEXT_MAP",
     "TOKEN_STATES",
     "VECTORS",
     "Kind",
@@ -49,7 +49,7 @@ def _format(name: str, required: Mapping[str, type]) -> Format:
 
 CACHE = _format("tcf-cache", {**_SIZES, "config.pooling": str, **_ENCODER})
 SHARD = _format("tcf-shard", {"facts.rows": int})
-JOIN = _format("tcf-join", {"inputs.dataset": str, "config.path": str})
+TEXT_MAP = _format("tcf-join", {"inputs.dataset": str, "config.path": str})
 
 Vectors = npt.NDArray[np.floating[Any]]
 
@@ -100,12 +100,12 @@ class KnownDataset:
     Attributes:
         fingerprint: the dataset's.
         path: where it was at that time.
-        facts: items, unique texts, unique token sequences, texts cut at the token limit.
+        metadata: items, unique texts, unique token sequences, texts cut at the token limit.
     """
 
     fingerprint: str
     path: Path
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     @property
     def is_there(self) -> bool:
@@ -175,8 +175,8 @@ def load_keys(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[
 
 
 def known_dataset(folder: Path) -> KnownDataset:
-    """The dataset that a join was made for."""
-    manifest = read_manifest(folder, JOIN)
+    """The dataset that a text map was made for."""
+    manifest = read_manifest(folder, TEXT_MAP)
     return KnownDataset(manifest.inputs["dataset"], Path(manifest.config["path"]), manifest.facts)
 
 

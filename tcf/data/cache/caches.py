@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tcf.common.errors import CacheError
 from tcf.common.manifest import Manifest
 from tcf.common.ragged import offsets_from, spans
-from tcf.data.cache.cache_base import CacheBase, Rows
+from tcf.data.cache.cache_base import CacheBase, RowIndices
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS, Vectors, kind_of, map_part, remedy
 from tcf.data.cache.writer import publish_shard, shard_path
 from tcf.data.dataset import Dataset
@@ -46,15 +46,15 @@ class VectorCache(CacheBase[Vectors]):
         """Type that vectors are stored in."""
         return np.dtype(self.storage)
 
-    def row_bytes(self, rows: Rows) -> Rows:
+    def row_bytes(self, rows: RowIndices) -> RowIndices:
         """Bytes that each of these rows takes, (n,)."""
         return np.full(len(rows), self.width * self.dtype.itemsize, np.int64)
 
-    def arrays(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+    def arrays(self, rows: RowIndices) -> Mapping[str, npt.NDArray[Any]]:
         """The content of a shard made of these rows, by file name, its keys left out."""
         return {"vectors.npy": self.gather(rows)}
 
-    def gather(self, rows: Rows, *, request: bool = False) -> Vectors:
+    def gather(self, rows: RowIndices, *, request: bool = False) -> Vectors:
         """Copy rows out of the memory maps, (n, width), in the order asked for; other threads run meanwhile.
 
         Args:
@@ -109,7 +109,7 @@ def stored_dtype(storage: str) -> np.dtype[Any]:
 
 
 def write_token_shard(
-    path: Path, keys: Keys, states: States, offsets: npt.NDArray[np.int64], facts: Mapping[str, Any] | None = None
+    path: Path, keys: Keys, states: States, offsets: npt.NDArray[np.int64], metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Publish one shard; if another worker has published the same one, ours is discarded.
 
@@ -118,10 +118,10 @@ def write_token_shard(
         keys: (rows, 2) the token sequence of each row.
         states: (nnz, width) in the cache's storage type; bfloat16 as its bits in uint16.
         offsets: (rows + 1,) the tokens of row i are offsets[i]:offsets[i + 1].
-        facts: how they were computed, for the shard's manifest.
+        metadata: how they were computed, for the shard's manifest.
     """
     arrays = {"offsets.npy": offsets.astype(np.int64), "states.npy": states}
-    publish_shard(shard_path(path, keys), TOKEN_STATES, keys, arrays, facts or {})
+    publish_shard(shard_path(path, keys), TOKEN_STATES, keys, arrays, metadata or {})
 
 
 @dataclass(frozen=True)
@@ -153,23 +153,23 @@ class TokenStates(CacheBase[TokenShard]):
         """Tokens of all rows."""
         return sum(len(shard.states) for shard in self.shards)
 
-    def lengths(self, rows: Rows) -> Rows:
+    def lengths(self, rows: RowIndices) -> RowIndices:
         """Tokens of each of these rows, (n,)."""
         out = np.empty(len(rows), np.int64)
         for shard, within, places in self.by_shard(rows):
             out[places] = shard.offsets[within + 1] - shard.offsets[within]
         return out
 
-    def row_bytes(self, rows: Rows) -> Rows:
+    def row_bytes(self, rows: RowIndices) -> RowIndices:
         """Bytes that each of these rows takes, (n,)."""
         return self.lengths(rows) * self.width * self.dtype.itemsize
 
-    def arrays(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+    def arrays(self, rows: RowIndices) -> Mapping[str, npt.NDArray[Any]]:
         """The content of a shard made of these rows, by file name, its keys left out."""
         states, offsets = self.gather(rows)
         return {"offsets.npy": offsets, "states.npy": states}
 
-    def gather(self, rows: Rows) -> tuple[States, npt.NDArray[np.int64]]:
+    def gather(self, rows: RowIndices) -> tuple[States, npt.NDArray[np.int64]]:
         """Copy the states of rows out of the memory maps, in the order asked for.
 
         Returns:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tcf.common.errors import CacheError
 from tcf.common.progress import Progress
-from tcf.data.cache.cache_base import Rows
+from tcf.data.cache.cache_base import RowIndices
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys, first_occurrences, locate, text_keys
@@ -112,12 +112,12 @@ def _texts(first: VectorCache, second: VectorCache, dataset: Dataset | None) -> 
     if dataset is not None:
         keys = text_keys(dataset.texts)
     else:
-        keys = np.concatenate([first.joins[:, :2], second.joins[:, :2]])
+        keys = np.concatenate([first.text_maps[:, :2], second.text_maps[:, :2]])
     return keys[first_occurrences(keys)]
 
 
 def _measured(
-    first: VectorCache, rows_a: Rows, second: VectorCache, rows_b: Rows
+    first: VectorCache, rows_a: RowIndices, second: VectorCache, rows_b: RowIndices
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Largest and mean absolute difference, and cosine, of each pair of rows, (n,) each."""
     n = len(rows_a)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tcf.common.errors import CacheError
 from tcf.common.files import publishing_file
-from tcf.data.cache.cache_base import Rows
+from tcf.data.cache.cache_base import RowIndices
 from tcf.data.cache.cache_files import Vectors
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
@@ -57,7 +57,7 @@ def export(
 
 
 def _chunks(
-    cache: VectorCache, dataset: Dataset, rows: Rows, dtype: "np.dtype[Any]"
+    cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype: "np.dtype[Any]"
 ) -> Iterator[tuple[slice, Vectors]]:
     """Items, and their vectors in this type."""
     for start in range(0, len(rows), _CHUNK):
@@ -80,13 +80,13 @@ def _check_fit(vectors: Vectors, cache: VectorCache, dataset: Dataset, start: in
         )
 
 
-def _write_npy(cache: VectorCache, dataset: Dataset, rows: Rows, dtype: "np.dtype[Any]", file: Path) -> None:
+def _write_npy(cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype: "np.dtype[Any]", file: Path) -> None:
     with ArrayFile(file, (cache.width,), dtype) as array:
         for _, vectors in _chunks(cache, dataset, rows, dtype):
             array.append(vectors)
 
 
-def _write_parquet(cache: VectorCache, dataset: Dataset, rows: Rows, dtype: "np.dtype[Any]", file: Path) -> None:
+def _write_parquet(cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype: "np.dtype[Any]", file: Path) -> None:
     element = pa.field("element", pa.from_numpy_dtype(dtype), nullable=False)
     vector = pa.list_(element, cache.width)
     schema = pa.schema(

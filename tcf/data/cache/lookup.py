@@ -18,11 +18,11 @@ from tcf.data.cache.cache_files import (
     read_shard_manifest,
     remedy,
 )
-from tcf.data.cache.joins import Identified, join_path
+from tcf.data.cache.text_maps import DatasetIdentity, text_map_path
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
 
-__all__ = ["finished_facts", "lacking_sequences", "stored_sequences"]
+__all__ = ["finished_metadata", "lacking_sequences", "stored_sequences"]
 
 _AT_ONCE = 2**20  # keys sorted, or looked up, at once
 
@@ -59,7 +59,7 @@ def _check_sizes(folder: Path, shard: Manifest) -> None:
             raise CacheError(f"{file}: expected {recorded['bytes']} bytes, found {found}; {remedy(folder)}")
 
 
-def finished_facts(path: Path, dataset: Identified, stored: KeySet) -> dict[str, Any] | None:
+def finished_metadata(path: Path, dataset: DatasetIdentity, stored: KeySet) -> dict[str, Any] | None:
     """The counts recorded for a dataset, if a cache has a row for each of its texts; else None.
 
     Args:
@@ -67,13 +67,13 @@ def finished_facts(path: Path, dataset: Identified, stored: KeySet) -> dict[str,
         dataset: whose texts they are.
         stored: the token sequences that have a row.
     """
-    place = join_path(path, dataset)
+    place = text_map_path(path, dataset)
     if not is_published(place) or any(map(len, lacking_sequences(path, dataset, stored))):
         return None
-    return dict(known_dataset(place).facts)
+    return dict(known_dataset(place).metadata)
 
 
-def lacking_sequences(path: Path, dataset: Identified, stored: KeySet) -> Iterator[Keys]:
+def lacking_sequences(path: Path, dataset: DatasetIdentity, stored: KeySet) -> Iterator[Keys]:
     """The token sequences of a dataset's texts that have no row, (n, 2) some at a time; one may come several times.
 
     Args:
@@ -81,7 +81,7 @@ def lacking_sequences(path: Path, dataset: Identified, stored: KeySet) -> Iterat
         dataset: whose texts they are.
         stored: the token sequences that have a row.
     """
-    table = load_keys(join_path(path, dataset) / "texts.npy", 4)
+    table = load_keys(text_map_path(path, dataset) / "texts.npy", 4)
     for start in range(0, len(table), _AT_ONCE):
         sequences = table[start : start + _AT_ONCE, 2:]
         yield sequences[~stored.contains(sequences)]

@@ -1,4 +1,4 @@
-"""Several caches of one encoder made into one: every row once, all joins."""
+"""Several caches of one encoder made into one: every row once, all text maps."""
 
 import shutil
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from tcf.common.files import MANIFEST, publishing
 from tcf.common.manifest import Manifest, differences, read_manifest
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import CacheBase
-from tcf.data.cache.cache_files import JOIN, load_keys, published, read_shard_manifest
+from tcf.data.cache.cache_files import TEXT_MAP, load_keys, published, read_shard_manifest
 from tcf.data.cache.caches import open_cache
 from tcf.data.cache.verify import verify_join, verify_shard
 from tcf.data.cache.writer import computed_with, publish_shard, shard_path
 from tcf.data.key_set import KeySet
 
-__all__ = ["Merged", "merge"]
+__all__ = ["MergeResult", "merge"]
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """What a merged cache holds.
 
     Attributes:
@@ -41,7 +41,7 @@ class Merged:
     datasets: int
 
 
-def merge(paths: Sequence[Path], out: Path) -> Merged:
+def merge(paths: Sequence[Path], out: Path) -> MergeResult:
     """Make one cache of several; memory holds one shard, and 16 bytes a row.
 
     A shard that has nothing but new rows is copied as it is. Everything that is read is compared with its manifest.
@@ -69,7 +69,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
                 _merge_join(folder, staging / "datasets" / folder.name)
         shutil.copyfile(paths[0] / MANIFEST, staging / MANIFEST)
         shards, datasets = (len(published(staging / name)) for name in ("shards", "datasets"))
-    return Merged(caches[0].kind.words, len(stored), total - len(stored), shards, datasets)
+    return MergeResult(caches[0].kind.words, len(stored), total - len(stored), shards, datasets)
 
 
 def _check_alike(caches: Sequence[CacheBase[Any]]) -> None:
@@ -102,14 +102,14 @@ def _merge_shard(cache: CacheBase[Any], number: int, folder: Path, staging: Path
     if len(new) == len(keys):
         _copy(folder, manifest, place)
         return
-    facts = {"computed_with": computed_with([manifest])}
+    metadata = {"computed_with": computed_with([manifest])}
     arrays = cache.arrays(cache.starts[number] + new)
-    publish_shard(place, cache.kind, keys[new], arrays, facts, encoder=cache.manifest.fingerprint)
+    publish_shard(place, cache.kind, keys[new], arrays, metadata, encoder=cache.manifest.fingerprint)
 
 
 def _merge_join(folder: Path, place: Path) -> None:
     if not place.exists():
-        manifest = read_manifest(folder, JOIN)
+        manifest = read_manifest(folder, TEXT_MAP)
         verify_join(folder, manifest)
         _copy(folder, manifest, place)
 

@@ -10,24 +10,24 @@ import numpy as np
 
 from tcf.common.files import MANIFEST, publishing
 from tcf.common.progress import Progress
-from tcf.data.cache.cache_base import CacheBase, Rows
+from tcf.data.cache.cache_base import CacheBase, RowIndices
 from tcf.data.cache.cache_files import read_shard_manifest
 from tcf.data.cache.caches import open_cache
-from tcf.data.cache.joins import write_join
+from tcf.data.cache.text_maps import write_text_map
 from tcf.data.cache.verify import verify_shard
 from tcf.data.cache.writer import computed_with, publish_shard, shard_path
 from tcf.data.dataset import Dataset
 from tcf.data.key_set import KeySet
 from tcf.data.keys import first_occurrences, text_keys
 
-__all__ = ["Pruned", "prune"]
+__all__ = ["PruneResult", "prune"]
 
 _SHARD_ROWS = 8192
 _SHARD_BYTES = 2**28
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruneResult:
     """What became of the rows of a cache.
 
     Attributes:
@@ -43,7 +43,7 @@ class Pruned:
     shards: int
 
 
-def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> Pruned:
+def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> PruneResult:
     """Make a cache of only what these datasets need, in the order of their items; the old one stays as it is.
 
     Memory holds one shard, and some 100 bytes a row. Everything that is read is compared with its manifest.
@@ -62,7 +62,7 @@ def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> Pruned:
     rows = np.concatenate(needed)
     # A token sequence that has several rows, in shards of different cuts, is kept once.
     rows = rows[KeySet().new(cache.keys[rows])]
-    facts = {"computed_with": _verified(cache, rows)}
+    metadata = {"computed_with": _verified(cache, rows)}
     parts = list(_cut(cache, rows))
     with publishing(out) as staging, Progress("prune", len(rows), cache.kind.words) as progress:
         for name in ("shards", "datasets"):
@@ -71,20 +71,20 @@ def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> Pruned:
         shutil.copyfile(path / MANIFEST, staging / MANIFEST)
         for part in parts:
             keys = cache.keys[part]
-            publish_shard(shard_path(staging, keys), cache.kind, keys, cache.arrays(part), facts)
+            publish_shard(shard_path(staging, keys), cache.kind, keys, cache.arrays(part), metadata)
             progress.advance(len(part))
         for dataset in datasets:
             _write_join(cache, dataset, staging)
-    return Pruned(cache.kind.words, len(rows), cache.n_rows - len(rows), len(parts))
+    return PruneResult(cache.kind.words, len(rows), cache.n_rows - len(rows), len(parts))
 
 
-def _distinct(cache: CacheBase[Any], dataset: Dataset) -> Rows:
+def _distinct(cache: CacheBase[Any], dataset: Dataset) -> RowIndices:
     """The rows that a dataset needs, each once, in the order of its items."""
     rows = cache.rows_for(dataset)
     return rows[np.sort(np.unique(rows, return_index=True)[1])]
 
 
-def _verified(cache: CacheBase[Any], rows: Rows) -> list[dict[str, str]]:
+def _verified(cache: CacheBase[Any], rows: RowIndices) -> list[dict[str, str]]:
     """Check the shards that hold these rows, and tell with what they were computed."""
     numbers = np.unique(np.searchsorted(cache.starts, rows, side="right") - 1).tolist()
     manifests = [read_shard_manifest(cache.folders[number], cache.kind, cache.manifest) for number in numbers]
@@ -95,7 +95,7 @@ def _verified(cache: CacheBase[Any], rows: Rows) -> list[dict[str, str]]:
     return computed_with(manifests)
 
 
-def _cut(cache: CacheBase[Any], rows: Rows) -> Iterator[Rows]:
+def _cut(cache: CacheBase[Any], rows: RowIndices) -> Iterator[RowIndices]:
     """Rows a shard: at most 8192, and a quarter of a gigabyte, or one row."""
     for start in range(0, len(rows), _SHARD_ROWS):
         part = rows[start : start + _SHARD_ROWS]
@@ -111,5 +111,5 @@ def _write_join(cache: CacheBase[Any], dataset: Dataset, staging: Path) -> None:
     texts = texts[first_occurrences(texts)]
     sequences, _ = cache.sequences_of(texts)
     counts = {"items": dataset.n_items, "texts": len(texts), "sequences": len(first_occurrences(sequences))}
-    known = next((known.facts for known in cache.datasets if known.fingerprint == dataset.fingerprint), counts)
-    write_join(staging, dataset, texts=texts, sequences=sequences, facts=known)
+    known = next((known.metadata for known in cache.datasets if known.fingerprint == dataset.fingerprint), counts)
+    write_text_map(staging, dataset, texts=texts, sequences=sequences, metadata=known)

@@ -15,7 +15,7 @@ from tcf.common.files import MANIFEST
 from tcf.common.manifest import Format, Manifest, fingerprint_of, read_manifest, verify_files, verify_manifest
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_files import (
-    JOIN,
+    TEXT_MAP,
     TOKEN_STATES,
     Kind,
     load_keys,
@@ -59,19 +59,19 @@ def verify_cache(path: Path, kind: Kind) -> Verified:
     cache = _verify_identity(path, kind)
     # Before the listing, so that what workers publish in the meantime is in neither.
     files = set(_files(path))
-    joins = [(folder, read_manifest(folder, JOIN)) for folder in published(path / "datasets")]
+    text_maps = [(folder, read_manifest(folder, TEXT_MAP)) for folder in published(path / "datasets")]
     shards = [(folder, read_shard_manifest(folder, kind, cache)) for folder in published(path / "shards")]
-    sizes = {folder: _size(manifest) for folder, manifest in [*joins, *shards]}
+    sizes = {folder: _size(manifest) for folder, manifest in [*text_maps, *shards]}
     total = sum(sizes.values())
     with ExitStack() as stack:
         large = stack.enter_context(Progress("verify", total / 1e6, "MB")) if total >= _LARGE else None
-        for folder, manifest in joins:
+        for folder, manifest in text_maps:
             verify_join(folder, manifest)
         for folder, manifest in shards:
             verify_shard(folder, manifest, kind, path)
             if large:
                 large.advance(sizes[folder] / 1e6)
-    named = {path / MANIFEST, *(f / name for f, m in [*joins, *shards] for name in (MANIFEST, *m.files))}
+    named = {path / MANIFEST, *(f / name for f, m in [*text_maps, *shards] for name in (MANIFEST, *m.files))}
     return Verified(
         shards=len(shards),
         rows=sum(int(manifest.facts["rows"]) for _, manifest in shards),
@@ -81,12 +81,12 @@ def verify_cache(path: Path, kind: Kind) -> Verified:
 
 
 def verify_join(folder: Path, manifest: Manifest) -> None:
-    """Compare every byte of a join with its manifest.
+    """Compare every byte of a text map with its manifest.
 
     Raises:
         CacheError: naming the file that differs.
     """
-    _verify_part(folder, manifest, JOIN)
+    _verify_part(folder, manifest, TEXT_MAP)
 
 
 def verify_shard(folder: Path, manifest: Manifest, kind: Kind, path: Path) -> None:
@@ -133,7 +133,7 @@ def _size(manifest: Manifest) -> int:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """All files of a cache but those that workers are writing: half-made directories and files, and claims."""
+    """All files of a cache but those that workers are writing: half-made directories and files, and leases."""
     for parent, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not _is_at_work(name)]
         yield from (Path(parent) / name for name in names if not _is_at_work(name))

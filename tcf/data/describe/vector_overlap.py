@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tcf.common.errors import CacheError
 from tcf.common.progress import Progress
 from tcf.common.random_streams import RandomStream, generator
-from tcf.data.cache.cache_base import Rows
+from tcf.data.cache.cache_base import RowIndices
 from tcf.data.cache.caches import VectorCache
 from tcf.data.item_table import ItemTable
 from tcf.data.keys import text_keys
@@ -71,7 +71,7 @@ def _check_same_encoder(a: VectorCache, b: VectorCache) -> None:
         )
 
 
-def _rows(cache: VectorCache, items: ItemTable) -> Rows:
+def _rows(cache: VectorCache, items: ItemTable) -> RowIndices:
     """The row of each item's text, (n_items,)."""
     keys = [text_keys(texts) for texts in items.texts(_ITEMS_AT_ONCE)]
     rows = cache.locate_keys(np.concatenate([np.zeros((0, 2), np.uint64), *keys]))
@@ -85,7 +85,7 @@ def _rows(cache: VectorCache, items: ItemTable) -> Rows:
     return rows
 
 
-def _mean(cache: VectorCache, rows: Rows) -> Vectors64:
+def _mean(cache: VectorCache, rows: RowIndices) -> Vectors64:
     """The mean vector of the items, (D,)."""
     distinct, counts = np.unique(rows, return_counts=True)
     total_D = np.zeros(cache.width)
@@ -94,7 +94,7 @@ def _mean(cache: VectorCache, rows: Rows) -> Vectors64:
     return total_D / len(rows)
 
 
-def _highest_cosines(cache: VectorCache, rows: Rows, wanted_SD: Vectors32) -> Vectors32:
+def _highest_cosines(cache: VectorCache, rows: RowIndices, wanted_SD: Vectors32) -> Vectors32:
     """Of each wanted vector the highest cosine to a vector of the cache, (S,)."""
     distinct = np.unique(rows)
     highest_S = np.full(len(wanted_SD), -np.inf, np.float32)

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
-from tcf.common.threads import side_by_side
+from tcf.common.threads import in_parallel
 from tcf.data.events.checked_items import Items
-from tcf.data.events.id_encoder import Coder, Encoded
+from tcf.data.events.id_encoder import Encoded, IdEncoder
 from tcf.data.events.sort_events import order_by_user
 from tcf.data.histories import taken
 from tcf.data.tables.bad_rows import BadRows
@@ -89,7 +89,7 @@ class EventLog:
 
     def __init__(self, path: Path, unit: Unit) -> None:
         self._path, self._unit = path, unit
-        self._users, self._items = Coder(), Coder()
+        self._users, self._items = IdEncoder(), IdEncoder()
         self._lines = LineNumbers()
         self._times: list[npt.NDArray[np.int64]] = []
         self._timed: bool | None = None
@@ -149,11 +149,11 @@ class EventLog:
         Raises:
             DataError: an event names no item and `bad` does not skip, or none of them does.
         """
-        events, users = side_by_side(self._items.finish, self._users.finish)
+        events, users = in_parallel(self._items.finish, self._users.finish)
         rows, known = self._find_items(events, items, bad)
         codes, owners = (events.codes, users.codes) if known is None else (events.codes[known], users.codes[known])
         times = self._all_times(known) if keep_times or not self._is_in_order else None
-        (offsets, order), found = side_by_side(
+        (offsets, order), found = in_parallel(
             lambda: order_by_user(owners, len(users.values), times), lambda: taken(rows, codes)
         )
         kept = order.take(times) if keep_times and times is not None else None

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tcf.common.threads import Behind
-from tcf.data.events.id_hash_table import CodeTable, words_of
+from tcf.common.threads import BackgroundWorker
+from tcf.data.events.id_hash_table import IdHashTable, words_of
 
-__all__ = ["Coder", "Encoded"]
+__all__ = ["Encoded", "IdEncoder"]
 
 _PENDING_BYTES = 8 << 20
 _PENDING_SHARE = 2  # bytes that wait for each of the distinct strings, which are hashed anew each time
@@ -38,14 +38,14 @@ class Encoded:
     codes: npt.NDArray[np.int32]
 
 
-class Coder:
+class IdEncoder:
     """A context manager that encodes strings as they come, on a thread of its own.
 
     Args:
         pending_bytes: strings to collect at least before they are encoded.
 
     Example:
-        >>> with Coder() as coder:
+        >>> with IdEncoder() as coder:
         ...     coder.add(pa.array(["b", "a"], pa.large_string()))
         ...     coder.add(pa.array(["c", "b"], pa.large_string()))
         ...     encoded = coder.finish()
@@ -55,23 +55,23 @@ class Coder:
 
     def __init__(self, pending_bytes: int = _PENDING_BYTES) -> None:
         self._least = pending_bytes
-        self._table: CodeTable | None = None
+        self._table: IdHashTable | None = None
         self._values: pa.LargeStringArray = pa.array([], pa.large_string())
         self._is_mixed = False
         self._pending: list[pa.LargeStringArray] = []
         self._size = 0
         self._codes: list[npt.NDArray[np.int32]] = []
-        self._behind = Behind()
+        self._worker = BackgroundWorker()
 
     def __enter__(self) -> Self:
-        self._behind.__enter__()
+        self._worker.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the thread."""
-        self._behind.__exit__(kind, error, trace)
+        self._worker.__exit__(kind, error, trace)
 
     def add(self, strings: "pa.LargeStringArray") -> None:
         """Take more strings, without nulls."""
@@ -84,7 +84,7 @@ class Coder:
     def finish(self) -> Encoded:
         """The codes of everything that was added; nothing can be added afterwards."""
         self.flush()
-        self._behind.wait()
+        self._worker.wait()
         codes, self._codes = self._codes, []
         values = self._values if self._table is None else self._table.values()
         return Encoded(values, np.concatenate([np.zeros(0, np.int32), *codes]))
@@ -93,7 +93,7 @@ class Coder:
         """Begin to encode what waits, on the thread."""
         pending, self._pending, self._size = self._pending, [], 0
         if pending:
-            self._behind.do(lambda: self._encode(pending))
+            self._worker.do(lambda: self._encode(pending))
 
     def _encode(self, pending: "list[pa.LargeStringArray]") -> None:
         done = 0
@@ -114,7 +114,7 @@ class Coder:
             return False
         length, words = found
         if self._table is None:
-            self._table = CodeTable(length)
+            self._table = IdHashTable(length)
         self._codes.append(self._table.encode(words))
         return True
 

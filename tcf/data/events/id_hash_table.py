@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tcf.common.random_streams import RandomStream, generator
 
-__all__ = ["CodeTable", "words_of"]
+__all__ = ["IdHashTable", "words_of"]
 
 Words = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
@@ -52,7 +52,7 @@ def words_of(strings: "pa.LargeStringArray") -> tuple[int, Words] | None:
     return length, np.require(rows.view(np.uint64), requirements=["ALIGNED"])
 
 
-class CodeTable:
+class IdHashTable:
     """Codes of strings of one length, in the order of first appearance.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from
-from tcf.common.threads import side_by_side
+from tcf.common.threads import in_parallel
 from tcf.data.histories import occurrences
 
 __all__ = ["Order", "order_by_user", "stable_order"]
@@ -77,7 +77,7 @@ def order_by_user(
     Returns:
         (n_users + 1,) where each user's events begin, and the events by user, then time, then position.
     """
-    order, counts = side_by_side(lambda: _order(owners, times), lambda: occurrences(owners, n_users))
+    order, counts = in_parallel(lambda: _order(owners, times), lambda: occurrences(owners, n_users))
     return offsets_from(counts), order
 
 
@@ -134,7 +134,7 @@ def _sorted_rows(keys: Keys, *others: Positions) -> list[Positions] | None:
         packed <<= width
         packed |= column
     halves = _halves(packed)
-    side_by_side(halves[0].sort, halves[1].sort)
+    in_parallel(halves[0].sort, halves[1].sort)
     columns = list[Positions]()
     for width in bits[::-1]:
         columns.append(packed & ((1 << width) - 1))

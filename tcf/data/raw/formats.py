@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.common.errors import ConfigError
+from tcf.config.fields import option_name
 from tcf.config.prepare import PrepareConfig
 from tcf.data.raw.amazon import amazon_files, read_amazon
 from tcf.data.raw.any_table import read_table, table_files
@@ -46,7 +47,7 @@ def check_options(format: RawFormat, config: PrepareConfig) -> None:
         formats = _FOR_FORMATS.get(entry.name, (format,))
         if format not in formats and getattr(config, entry.name) != entry.default:
             raise ConfigError(
-                f"--{entry.name.replace('_', '-')}: expected only with format {' or '.join(formats)}, found it with "
+                f"{option_name(entry.name)}: expected only with format {' or '.join(formats)}, found it with "
                 f"format {format}; leave it out"
             )
 

@@ -25,8 +25,9 @@ from tcf.data.raw.ratings import rated_at_least, timed, whole_table, with_ids
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.csv_table import TextTable
-from tcf.data.tables.open_table import Block, TableFile
+from tcf.data.tables.open_table import TableBlock, TableFile
 from tcf.data.tables.records import TextForm
+from tcf.data.tables.source_file import unreadable
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["movielens_files", "read_movielens"]
@@ -128,7 +129,7 @@ def _encoding(films: Path) -> Literal["utf-8", "latin-1"]:
     except UnicodeDecodeError:
         return "latin-1"
     except OSError as error:
-        raise DataError(f"{films}: expected a readable file, found none ({error.strerror}); check the folder") from None
+        raise unreadable(films, error) from None
     return "utf-8"
 
 
@@ -156,7 +157,7 @@ def _named_genres(written: "pa.LargeStringArray") -> "pa.LargeStringArray":
     return pc.replace_substring(pc.if_else(none, _text(""), written), "|", _COMMA)
 
 
-def _marked_genres(rows: Block) -> "pa.LargeStringArray":
+def _marked_genres(rows: TableBlock) -> "pa.LargeStringArray":
     """The names of the columns that are 1, `unknown` aside."""
     marked = [
         pc.if_else(pc.equal(rows.columns[name], _text("1")), _text(name), pa.scalar(None, pa.large_string()))
@@ -179,7 +180,7 @@ def _read_events(table: TableFile, items: Items, min_rating: float | None, bad: 
     return replace(found, times=None if found.times is None else clock.seconds(found.times))
 
 
-def _wanted(rows: Block, min_rating: float | None, bad: BadRows) -> Block:
+def _wanted(rows: TableBlock, min_rating: float | None, bad: BadRows) -> TableBlock:
     return rated_at_least(with_ids(rows, "userId", "movieId", bad), "rating", min_rating, bad)
 
 

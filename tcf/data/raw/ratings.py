@@ -1,4 +1,4 @@
-"""What formats of ratings share: rows with ids, with times, and with a rating that is high enough."""
+"""What formats of events in tables share: rows with ids, with times, and with a rating that is high enough."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,16 +6,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
+from tcf.data.events.event_log import EventLog
 from tcf.data.events.timestamps import TimeReader
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.table import Block, TableFile, empty_strings, joined_blocks
+from tcf.data.tables.table import TableBlock, TableFile, joined_blocks
+from tcf.data.tables.tsv_file import empty_strings
 
-__all__ = ["rated_at_least", "timed", "whole_table", "with_ids"]
+__all__ = ["add_events", "rated_at_least", "timed", "whole_table", "with_ids"]
 
 _NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
-def whole_table(table: TableFile, columns: tuple[str, ...], bad: BadRows) -> Block:
+def whole_table(table: TableFile, columns: tuple[str, ...], bad: BadRows) -> TableBlock:
     """All rows of a file that is small enough, such as one of items.
 
     Raises:
@@ -27,19 +29,42 @@ def whole_table(table: TableFile, columns: tuple[str, ...], bad: BadRows) -> Blo
     return rows
 
 
-def with_ids(block: Block, user: str, item: str, bad: BadRows) -> Block:
+def with_ids(block: TableBlock, user: str, item: str, bad: BadRows) -> TableBlock:
     """The rows that have both ids; the others are refused as `empty_id`."""
     lacking = empty_strings(block.columns[user]) | empty_strings(block.columns[item])
     return block.without(lacking, "empty_id", "a user id and an item id", bad)
 
 
-def timed(block: Block, column: str, clock: TimeReader, bad: BadRows) -> tuple[Block, npt.NDArray[np.int64]]:
+def timed(block: TableBlock, column: str, clock: TimeReader, bad: BadRows) -> tuple[TableBlock, npt.NDArray[np.int64]]:
     """The rows whose time can be read, and these times, (n_rows,); the others are refused as `bad_timestamp`."""
     times, usable = clock.read(block.columns[column])
     return block.without(~usable, "bad_timestamp", clock.expected, bad), times[usable]
 
 
-def rated_at_least(block: Block, column: str, least: float | None, bad: BadRows) -> Block:
+def add_events(
+    log: EventLog, block: TableBlock, user: str, item: str, time: str | None, clock: TimeReader, bad: BadRows
+) -> None:
+    """Add a block's rows to a log, those without an id or a time aside, which are refused.
+
+    Args:
+        log: what to add them to.
+        block: some rows.
+        user: the column of user ids.
+        item: the column of item ids.
+        time: the column of times; None where there is none.
+        clock: reads the times of this file.
+        bad: stops at, or counts, rows that cannot be used (`empty_id`, `bad_timestamp`).
+
+    Raises:
+        DataError: a row cannot be used and `bad` does not skip.
+    """
+    block, times = with_ids(block, user, item, bad), None
+    if time is not None:
+        block, times = timed(block, time, clock, bad)
+    log.add(block.lines, block.columns[user], block.columns[item], times)
+
+
+def rated_at_least(block: TableBlock, column: str, least: float | None, bad: BadRows) -> TableBlock:
     """The rows with this rating or a better one; the others are counted as `below_min_rating`.
 
     Args:

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.errors import ConfigError, DataError
-from tcf.data.events.checked_items import Items, Pairs, check_items, empty, find_items, offsets_of
+from tcf.data.events.checked_items import Items, Pairs, check_items, find_items, offsets_of
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.tsv_file import Rows, TextFile, read_rows, read_text_file, select_strings
+from tcf.data.tables.tsv_file import TextFile, TsvRows, empty_strings, read_rows, read_text_file, select_strings
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["read_recbole", "recbole_files"]
@@ -34,11 +34,11 @@ _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
 @dataclass(frozen=True)
-class _Table:
+class _AtomicFile:
     """An atomic file: its column names and its rows."""
 
     columns: tuple[str, ...]
-    rows: Rows
+    rows: TsvRows
 
     def column(self, name: str) -> "pa.LargeStringArray":
         return self.rows.column(self.columns.index(name))
@@ -118,7 +118,7 @@ def _read_events(file: TextFile, bad: BadRows) -> _Events:
     timed = np.ones(len(table.rows), bool) if times is None else _timed(table, times, bad)
     users, items = (select_strings(table.column(name), timed) for name in ("user_id", "item_id"))
     rows = Pairs(file.path, table.rows.lines[timed], users, items)
-    no_id = empty(users) | empty(items)
+    no_id = empty_strings(users) | empty_strings(items)
     rows = rows.without(no_id, "empty_id", "a user id and an item id", bad)
     return _Events(file.path, rows.lines, rows.ids, rows.values, None if times is None else times[timed][~no_id])
 
@@ -170,19 +170,19 @@ def _title_like(file: TextFile, columns: Sequence[str]) -> str:
     return like[0]
 
 
-def _table(file: TextFile, columns: tuple[str, ...], bad: BadRows) -> _Table:
+def _table(file: TextFile, columns: tuple[str, ...], bad: BadRows) -> _AtomicFile:
     body = file.without_first_line
     if len(body.ends) == 0:
         raise DataError(f"{file.path}: expected rows after the header, found none; check where it came from")
-    return _Table(columns, read_rows(body, len(columns), f"one for each of {', '.join(columns)}", bad))
+    return _AtomicFile(columns, read_rows(body, len(columns), f"one for each of {', '.join(columns)}", bad))
 
 
-def _times(table: _Table) -> npt.NDArray[Any] | None:
+def _times(table: _AtomicFile) -> npt.NDArray[Any] | None:
     """Timestamps, (n_rows,), NaN or infinite where they are no numbers; None where there is no such column."""
     return _numbers(table.column("timestamp")) if "timestamp" in table.columns else None
 
 
-def _timed(table: _Table, times: npt.NDArray[Any], bad: BadRows) -> npt.NDArray[np.bool_]:
+def _timed(table: _AtomicFile, times: npt.NDArray[Any], bad: BadRows) -> npt.NDArray[np.bool_]:
     """Which rows have a finite time, (n_rows,); the others are refused."""
     usable: npt.NDArray[np.bool_] = np.isfinite(times)
     written, wrong = table.column("timestamp"), np.flatnonzero(~usable)

@@ -14,12 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from tcf.common.errors import DataError
-from tcf.common.threads import ahead
+from tcf.common.threads import prefetch
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.csv_table import in_threads
-from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, newlines, raw_blocks
+from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, newlines, parsed_blocks, raw_blocks
 from tcf.data.tables.source_file import Source, stamp_of
-from tcf.data.tables.table import Block, Unit, empty_block
+from tcf.data.tables.table import TableBlock, Unit, empty_block
 
 __all__ = ["JsonTable"]
 
@@ -77,7 +76,7 @@ class JsonTable:
             raise ValueError(f"{self.path}: the checksum is known once all blocks have been read")
         return self._sha256
 
-    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[Block]:
+    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
         """The rows, a block at a time; see `TableFile`. A column that no object has is empty."""
 
         def parse(raw: RawBlock) -> _Parsed:
@@ -85,11 +84,11 @@ class JsonTable:
 
         line, blank, found = 1, np.zeros(0, np.int64), False
         with Source(self.path, self._stamp) as source:
-            with closing(ahead(raw_blocks(source, _FORM, self._block_bytes), 1)) as raw:
-                for parsed in in_threads(parse, raw):
+            with closing(prefetch(raw_blocks(source, _FORM, self._block_bytes), 1)) as raw:
+                for parsed in parsed_blocks(parse, raw):
                     blank = self._refuse(parsed, line, blank, bad)
                     if len(parsed.lines):
-                        yield Block(self.path, "line", parsed.lines + line, parsed.columns)
+                        yield TableBlock(self.path, "line", parsed.lines + line, parsed.columns)
                         found = True
                     line += parsed.n_lines
             self._sha256 = source.finish()

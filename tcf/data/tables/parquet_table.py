@@ -15,7 +15,7 @@ from tcf.common.errors import ConfigError, DataError
 from tcf.common.ragged import offsets_from
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import Source, stamp_of
-from tcf.data.tables.table import Block, Unit
+from tcf.data.tables.table import TableBlock, Unit
 
 __all__ = ["ParquetTable", "as_strings"]
 
@@ -50,13 +50,13 @@ class ParquetTable:
             raise ValueError(f"{self.path}: the checksum is known once all blocks have been read")
         return self._sha256
 
-    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[Block]:
+    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
         """The rows, a block at a time; see `TableFile`."""
         self._check_columns(columns)
         first = 1
         for batch in self._batches(columns):
             arrays = {name: as_strings(batch.column(name), name, self.path) for name in columns}
-            block = Block(self.path, "row", np.arange(first, first + len(batch)), arrays)
+            block = TableBlock(self.path, "row", np.arange(first, first + len(batch)), arrays)
             first += len(batch)
             yield _trimmed(self._screened(block, bad))
         if first == 1:
@@ -97,14 +97,14 @@ class ParquetTable:
         )
 
     @staticmethod
-    def _screened(block: Block, bad: BadRows) -> Block:
+    def _screened(block: TableBlock, bad: BadRows) -> TableBlock:
         if all(_is_clean(values) for values in block.columns.values()):
             return block
         block = block.without(_rows_with(block.columns, _has_nul), "nul_byte", "text", bad)
         return block.without(_rows_with(block.columns, _is_no_utf8), "bad_utf8", "UTF-8", bad)
 
 
-def _trimmed(block: Block) -> Block:
+def _trimmed(block: TableBlock) -> TableBlock:
     return replace(block, columns={name: pc.utf8_trim_whitespace(values) for name, values in block.columns.items()})
 
 

@@ -8,19 +8,18 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.tsv_file import select_strings
 
-__all__ = ["Block", "TableFile", "Unit", "empty_block", "empty_strings", "joined_blocks"]
+__all__ = ["TableBlock", "TableFile", "Unit", "empty_block", "joined_blocks"]
 
 Unit = Literal["line", "row"]
 _SHOWN = 4  # values of a row
 
 
 @dataclass(frozen=True)
-class Block:
+class TableBlock:
     """Some rows of a file, in its order.
 
     Attributes:
@@ -40,14 +39,14 @@ class Block:
         """Number of rows."""
         return len(self.lines)
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> "Block":
+    def select(self, keep: npt.NDArray[np.bool_]) -> "TableBlock":
         """The rows where `keep`, (n_rows,), is true."""
         if keep.all():
             return self
         columns = {name: select_strings(values, keep) for name, values in self.columns.items()}
         return replace(self, lines=self.lines[keep], columns=columns)
 
-    def without(self, wrong: npt.NDArray[np.bool_], reason: str, expected: str, bad: BadRows) -> "Block":
+    def without(self, wrong: npt.NDArray[np.bool_], reason: str, expected: str, bad: BadRows) -> "TableBlock":
         """The rows that are not wrong; the others are refused.
 
         Args:
@@ -91,7 +90,7 @@ class TableFile(Protocol):
     def sha256(self) -> str:
         """Checksum of the file on the disk, in hexadecimal, once all blocks have been read."""
 
-    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[Block]:
+    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
         """The rows, a block at a time, in the order of the file; one block without rows where all are refused.
 
         Args:
@@ -105,17 +104,12 @@ class TableFile(Protocol):
         """
 
 
-def empty_block(path: Path, unit: Unit, columns: Sequence[str]) -> Block:
+def empty_block(path: Path, unit: Unit, columns: Sequence[str]) -> TableBlock:
     """No rows: what a file yields whose rows are all refused."""
-    return Block(path, unit, np.zeros(0, np.int64), {name: pa.array([], pa.large_string()) for name in columns})
+    return TableBlock(path, unit, np.zeros(0, np.int64), {name: pa.array([], pa.large_string()) for name in columns})
 
 
-def empty_strings(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
-    """Which strings are empty, (n,)."""
-    return np.asarray(pc.equal(pc.binary_length(strings), 0))
-
-
-def joined_blocks(blocks: Iterable[Block]) -> Block:
+def joined_blocks(blocks: Iterable[TableBlock]) -> TableBlock:
     """All blocks of a file, at least one, as one: for files that are small enough."""
     parts = list(blocks)
     first = parts[0]

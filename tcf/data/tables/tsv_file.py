@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
 from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.source_file import unreadable
 
-__all__ = ["Rows", "TextFile", "divide", "read_rows", "read_text_file", "select_strings"]
+__all__ = ["TextFile", "TsvRows", "divide", "empty_strings", "read_rows", "read_text_file", "select_strings"]
 
 _Bytes = npt.NDArray[np.uint8]
 _BOM = b"\xef\xbb\xbf"
@@ -70,7 +71,7 @@ class TextFile:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TsvRows:
     """Rows of a tab-separated file, all of the same number of columns.
 
     Attributes:
@@ -112,7 +113,7 @@ def read_text_file(path: Path) -> TextFile:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder") from None
+        raise unreadable(path, error) from None
     checksum = hashlib.sha256(data.data).hexdigest()
     if data[:2].tobytes() in _UTF16_BOMS:
         raise DataError(f"{path}: expected UTF-8, found UTF-16; convert it, for instance with iconv")
@@ -125,7 +126,7 @@ def read_text_file(path: Path) -> TextFile:
     return _without_blank_end(TextFile(path, checksum, data, np.flatnonzero(data == _NEWLINE)))
 
 
-def read_rows(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Rows:
+def read_rows(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> TsvRows:
     """Divide the lines of a whole file into fields at tabs; see `divide`.
 
     Raises:
@@ -139,7 +140,7 @@ def read_rows(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Ro
     return divide(file, n_columns, expected, bad)
 
 
-def divide(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Rows:
+def divide(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> TsvRows:
     """Divide lines, which may be some of a file's, into fields at tabs.
 
     Args:
@@ -159,12 +160,17 @@ def divide(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> Rows:
     keep = _refuse(keep, columns != n_columns, "wrong_columns", file, f"{n_columns} columns, {expected}", bad)
     data = file.data if keep.all() else file.data[np.repeat(keep, file.ends + 1 - file.starts)]
     stops = np.flatnonzero((data == _TAB) | (data == _NEWLINE)).reshape(-1, n_columns)
-    return Rows(file.path, np.flatnonzero(keep) + file.first_number, data, stops)
+    return TsvRows(file.path, np.flatnonzero(keep) + file.first_number, data, stops)
 
 
 def select_strings(strings: "pa.LargeStringArray", keep: npt.NDArray[np.bool_]) -> "pa.LargeStringArray":
     """The strings where `keep` is true; the array itself, uncopied, if that is everywhere."""
     return strings if keep.all() else strings.filter(pa.array(keep))
+
+
+def empty_strings(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
+    """Which strings are empty, (n,)."""
+    return np.asarray(pc.equal(pc.binary_length(strings), 0))
 
 
 def _without_blank_end(file: TextFile) -> TextFile:

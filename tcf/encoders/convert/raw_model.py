@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from tcf.common.claim_file import beating, is_own, take
 from tcf.common.errors import RunError
 from tcf.common.files import home, publish_file, writing
+from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.manifest import digest
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 from tcf.encoders.convert.opt_geometry import check_tensors, settings_of
@@ -142,10 +142,10 @@ def working(out: Path, asked: Mapping[str, str]) -> Iterator[Path]:
     place = out.with_name(f".{out.name}.{digest([dict(asked), SHARD])[:16]}.convert")
     mark = out.with_name(f".{out.name}.convert.claim")
     with writing(out):
-        if not take(mark):
+        if not acquire(mark):
             raise RunError(f"{out}: another process is converting to it; wait for it, or name another folder")
         try:
-            with beating(mark):
+            with heartbeats(mark):
                 for other in out.parent.glob(f".{glob.escape(out.name)}.*.convert"):
                     if other != place:
                         shutil.rmtree(other)

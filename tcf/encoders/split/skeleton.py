@@ -1,6 +1,5 @@
 """A model to be run block by block: its structure, and for every weight where it lies and where it belongs."""
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tcf.common.torch_internals import limit_onednn_caches
-from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused
+from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, takes_cache
 from tcf.encoders.encoder import check_layers, layer_width
 from tcf.encoders.failures import not_separable_error
 from tcf.encoders.folder.model_folder import ModelFolder
@@ -103,8 +102,7 @@ def open_skeleton(
     if blocks is None:
         raise not_separable_error(folder.path, f"those of {type(model).__name__} cannot be told")
     around, within = _weights(model, blocks, placed, folder)
-    takes_cache = "use_cache" in inspect.signature(model.forward).parameters
-    return Skeleton(folder, model, blocks, layers, takes_cache, around, within)
+    return Skeleton(folder, model, blocks, layers, takes_cache(model), around, within)
 
 
 def _check_plain(folder: ModelFolder) -> None:

@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from tcf.encoders.blocks import last_states
 from tcf.encoders.split.block_calls import RecordedCalls, finish, record
 from tcf.encoders.split.output_shapes import OutputShapes
 from tcf.encoders.split.skeleton import Skeleton
@@ -62,6 +63,4 @@ class Lane:
         return finish(lambda: self._last(tokens_BT), self.blocks, states_BTD, self.shapes)
 
     def _last(self, tokens_BT: Tensor) -> Tensor:
-        no_cache = {"use_cache": False} if self.skeleton.takes_cache else {}
-        states: Tensor = self.skeleton.model(input_ids=tokens_BT, **no_cache).last_hidden_state
-        return states
+        return last_states(self.skeleton.model, tokens_BT, takes_cache=self.skeleton.takes_cache)

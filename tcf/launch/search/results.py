@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from tcf.common.files import publish_file
+from tcf.common.text_table import text_table
 from tcf.config.fields import to_mapping, write_toml
 from tcf.launch.search.search_file import SearchFile
 from tcf.train.inputs import Inputs
@@ -82,11 +83,8 @@ def rendered(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     for row in rows[:_SHOWN]:
         measures = [_shown(row.value), _shown(row.facts.get("hr@10")), _shown(row.facts.get("best_epoch"))]
         lines.append([str(row.number), row.state, *measures, *(_shown(row.drawn.get(name)) for name in names)])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    shown = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    if len(rows) > _SHOWN:
-        shown.append(f"... {len(rows) - _SHOWN} more in {search.out / TABLE}")
-    return "\n".join(shown)
+    more = f"\n... {len(rows) - _SHOWN} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
+    return text_table(lines) + more
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

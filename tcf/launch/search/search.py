@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from optuna.study import Study
 
-from tcf.common.claim_file import beating, is_own, take
 from tcf.common.devices import resolve_device
 from tcf.common.errors import RunError
 from tcf.common.files import check_destination, writing
+from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.progress import Progress
 from tcf.launch.search.results import BEST, TrialRow, best_of, rendered, rows_of, write_results
 from tcf.launch.search.run_trials import Course
@@ -22,7 +22,7 @@ from tcf.train.inputs import Inputs
 
 __all__ = ["SearchResult", "run_search"]
 
-_CLAIM = ".search.claim"
+_LEASE = ".search.claim"
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,14 @@ def _held(out: Path) -> Iterator[None]:
     """Keep other processes from the folder of the search within the block; it is made where it is not there."""
     check_destination(out)
     with writing(out):
-        if out.exists() and not (out / JOURNAL).exists() and any(entry.name != _CLAIM for entry in out.iterdir()):
+        if out.exists() and not (out / JOURNAL).exists() and any(entry.name != _LEASE for entry in out.iterdir()):
             raise RunError(f"{out}: expected a search or nothing, found other files; name another out")
         out.mkdir(parents=True, exist_ok=True)
-        if not take(out / _CLAIM):
+        if not acquire(out / _LEASE):
             raise RunError(f"{out}: another process is searching there; wait for its end, or name another out")
     try:
-        with beating(out / _CLAIM):
+        with heartbeats(out / _LEASE):
             yield
     finally:
-        if is_own(out / _CLAIM):
-            (out / _CLAIM).unlink(missing_ok=True)
+        if is_own(out / _LEASE):
+            (out / _LEASE).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tcf.common.random_streams import RandomStream, generator
-from tcf.common.threads import ahead
+from tcf.common.threads import prefetch
 from tcf.train.batch.batch import Batch, row_order, share
 from tcf.train.batch.candidates import Candidates
 from tcf.train.batch.rows import Rows
@@ -64,7 +64,7 @@ class Feed:
             number: the epoch, counted from 1.
             first: the batch to begin with, counted from 0.
         """
-        return ahead(self._made(number, first), _AHEAD)
+        return prefetch(self._made(number, first), _AHEAD)
 
     def _made(self, number: int, first: int) -> Iterator[Fed]:
         order = row_order(len(self.rows), self.seed, number)

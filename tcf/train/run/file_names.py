@@ -3,7 +3,7 @@
 from tcf.common.errors import RunError
 from tcf.common.manifest import Format
 
-__all__ = ["CLAIM", "CONFIG", "EPOCHS", "EVENTS", "INPUTS", "MODEL", "OPTIMIZER", "RUN", "STATE"]
+__all__ = ["CONFIG", "EPOCHS", "EVENTS", "INPUTS", "LEASE", "MODEL", "OPTIMIZER", "RUN", "STATE"]
 
 CONFIG = "config.toml"
 MODEL = "model.safetensors"
@@ -14,7 +14,7 @@ INPUTS = "inputs.safetensors"
 """What was fitted to the caches; not there where nothing was."""
 STATE = "state.safetensors"
 """Where training goes on after an interruption; gone when the run is finished."""
-CLAIM = ".training.claim"
+LEASE = ".training.claim"
 """Names the process that trains; gone when it ends, unless it was killed."""
 
 RUN = Format(

@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from tcf.common.claim_file import is_held
 from tcf.common.errors import TcfError
 from tcf.common.files import MANIFEST
+from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
 from tcf.config.fields import read_toml
-from tcf.train.run.file_names import CLAIM, CONFIG, EPOCHS, RUN, STATE
+from tcf.train.run.file_names import CONFIG, EPOCHS, LEASE, RUN, STATE
 
 __all__ = ["ListedRun", "differing_settings", "find_runs"]
 
 State = Literal["finished", "training", "resumable", "starts again", "damaged"]
 _HR, _NDCG = "hr@10", "ndcg@10"
-_LEFT_BY_TRAINING = (EPOCHS, STATE, CLAIM)
+_LEFT_BY_TRAINING = (EPOCHS, STATE, LEASE)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _unfinished(path: Path) -> ListedRun:
 
 
 def _state(path: Path) -> State:
-    if is_held(path / CLAIM):
+    if is_held(path / LEASE):
         return "training"
     return "resumable" if (path / STATE).exists() else "starts again"
 

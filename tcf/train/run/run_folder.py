@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tcf.common.claim_file import beating, is_dead, is_held, is_own, take
 from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import check_destination, is_published, publish_file, writing
+from tcf.common.lease_file import acquire, heartbeats, is_expired, is_held, is_own
 from tcf.common.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.config.fields import read_toml, write_toml
-from tcf.train.run.file_names import CLAIM, CONFIG, EPOCHS, EVENTS, INPUTS, MODEL, OPTIMIZER, RUN, STATE
+from tcf.train.run.file_names import CONFIG, EPOCHS, EVENTS, INPUTS, LEASE, MODEL, OPTIMIZER, RUN, STATE
 from tcf.train.run.tensor_files import optimizer_tensors, read_best, write_best, write_tensors
 from tcf.train.vectors.projection import Projection, named_tensors, projections_from
 
@@ -69,8 +69,8 @@ class RunFolder:
             self._tidy()
             return manifest
         self._refuse_foreign()
-        claim = self.path / CLAIM
-        if is_held(claim) and not is_own(claim):
+        lease = self.path / LEASE
+        if is_held(lease) and not is_own(lease):
             raise self._held_by_another()
         return None
 
@@ -83,17 +83,17 @@ class RunFolder:
         """
         check_destination(self.path)
         self._refuse_foreign()
-        claim = self.path / CLAIM
+        lease = self.path / LEASE
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            if not take(claim):
+            if not acquire(lease):
                 raise self._held_by_another()
         try:
-            with beating(claim):
+            with heartbeats(lease):
                 yield
         finally:
-            if is_own(claim):
-                claim.unlink(missing_ok=True)
+            if is_own(lease):
+                lease.unlink(missing_ok=True)
 
     def check_held(self) -> None:
         """Find out whether this process still holds the directory.
@@ -101,7 +101,7 @@ class RunFolder:
         Raises:
             RunError: another process has it, because this one gave no sign of life for too long.
         """
-        if not is_own(self.path / CLAIM):
+        if not is_own(self.path / LEASE):
             raise self._held_by_another()
 
     def start(self) -> bool:
@@ -119,10 +119,10 @@ class RunFolder:
         names = sorted(self._names(), key=lambda name: name == CONFIG)
         with writing(self.path):
             for name in names:
-                if name != CLAIM and (_is_leftover(name) or not goes_on):
+                if name != LEASE and (_is_leftover(name) or not goes_on):
                     _remove(self.path / name)
         publish_file(self.path / CONFIG, write_toml({**self.settings, "inputs": self.paths}))
-        return not goes_on and bool({*names} - {CLAIM})
+        return not goes_on and bool({*names} - {LEASE})
 
     def read_projections(self) -> dict[str, Projection]:
         """What an earlier attempt at this run has fitted to the caches, by role; empty if nothing.
@@ -167,17 +167,17 @@ class RunFolder:
             config=self.settings,
             facts=facts,
             identity=digest(identity),
-            beside=(STATE, CLAIM),
+            ignored=(STATE, LEASE),
         )
         self._tidy()
         return manifest
 
     def _tidy(self) -> None:
         """Remove from a finished run what only training needs, which a kill may have left."""
-        left = [file for file in (self.state, self.path / CLAIM) if file.exists()]
+        left = [file for file in (self.state, self.path / LEASE) if file.exists()]
         with writing(self.path):
             for file in left:
-                if file == self.state or is_dead(file):
+                if file == self.state or is_expired(file):
                     file.unlink(missing_ok=True)
 
     def _held_by_another(self) -> RunError:
@@ -229,7 +229,7 @@ def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _is_leftover(name: str) -> bool:
     """Whether a kill left this: in `publish_file`, within safetensors' writer, or while the directory was held."""
     is_partial = name.startswith(".") and ".partial-" in name
-    return name == CLAIM or is_partial or re.fullmatch(r"\.tmp[0-9A-Za-z]{6}", name) is not None
+    return name == LEASE or is_partial or re.fullmatch(r"\.tmp[0-9A-Za-z]{6}", name) is not None
 
 
 def _remove(path: Path) -> None:

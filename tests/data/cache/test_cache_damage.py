@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from small_caches import flip_bit, join, new_cache, sequences_of, shard
+from small_caches import add_text_map, flip_bit, new_cache, sequences_of, shard
 from small_models import edit_json, save_dataset
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
@@ -75,7 +75,7 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
 def test_verify_finds_a_flipped_bit_anywhere(tmp_path: Path, name: str) -> None:
     cache = new_cache(tmp_path / "c")
     shard(cache, ["a", "b"], 1)
-    join(cache, save_dataset(tmp_path / "d", ["a", "b"]))
+    add_text_map(cache, save_dataset(tmp_path / "d", ["a", "b"]))
     VectorCache.open(cache).verify()
     (file,) = cache.rglob(name)
     original = file.read_bytes()

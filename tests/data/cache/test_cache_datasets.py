@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from small_caches import FACTS, IDENTITY, join, new_cache, shard
+from small_caches import FACTS, IDENTITY, add_text_map, new_cache, shard
 from small_models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
@@ -16,7 +16,7 @@ from tcf.data.dataset import Dataset, open_dataset
 
 def extracted(cache: Path, dataset: Dataset) -> None:
     shard(cache, dataset.texts.to_pylist(), 1)
-    join(cache, dataset)
+    add_text_map(cache, dataset)
 
 
 def test_the_only_dataset(tmp_path: Path) -> None:
@@ -24,9 +24,9 @@ def test_the_only_dataset(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match=r"found 0 \(none\); name the dataset with --data"):
         VectorCache.open(cache).only_dataset()
     first = save_dataset(tmp_path / "first", ["a"])
-    join(cache, first)
+    add_text_map(cache, first)
     assert VectorCache.open(cache).only_dataset() == first.path
-    join(cache, save_dataset(tmp_path / "second", ["b"]))
+    add_text_map(cache, save_dataset(tmp_path / "second", ["b"]))
     with pytest.raises(CacheError, match=r"found 2 \(.*/first, .*/second\); name the dataset with --data"):
         VectorCache.open(cache).only_dataset()
 
@@ -43,7 +43,7 @@ def test_a_dataset_that_has_moved_is_found_once_extracted_again(tmp_path: Path) 
     opened = VectorCache.open(cache)
     assert opened.only_dataset() == moved.path
     assert (opened.vectors_for(moved) == expected).all()
-    assert len(opened.joins) == 2  # the texts of both places are the same, and held once
+    assert len(opened.text_maps) == 2  # the texts of both places are the same, and held once
     described = {Path(entry["path"]).name: entry["there"] for entry in opened.describe()["datasets"]}
     assert described == {"old": False, "new": True}
 
@@ -78,8 +78,8 @@ def test_a_dataset_that_is_damaged_is_not_there(tmp_path: Path, manifest: str | 
 def test_extracting_again_in_the_same_place_adds_nothing(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     dataset = save_dataset(tmp_path / "d", ["a"])
-    join(cache, dataset)
-    join(cache, dataset)
+    add_text_map(cache, dataset)
+    add_text_map(cache, dataset)
     assert len(list((cache / "datasets").iterdir())) == 1
 
 
@@ -87,8 +87,8 @@ def test_known_texts_without_vectors_are_counted(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     assert VectorCache.open(cache).missing == 0
     # Three token sequences, one of them of two texts, in two datasets.
-    join(cache, save_dataset(tmp_path / "d", ["a", "B", "b", "c"]))
-    join(cache, save_dataset(tmp_path / "e", ["c", "b"]))
+    add_text_map(cache, save_dataset(tmp_path / "d", ["a", "B", "b", "c"]))
+    add_text_map(cache, save_dataset(tmp_path / "e", ["c", "b"]))
     assert VectorCache.open(cache).missing == 3
     folder = shard(cache, ["a", "c"], 1)
     assert VectorCache.open(cache).describe()["missing"] == 1
@@ -104,7 +104,7 @@ def test_describe(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     shard(cache, ["a", "b"], 1)
     dataset = save_dataset(tmp_path / "d", ["a", "b"])
-    join(cache, dataset)
+    add_text_map(cache, dataset)
     described = VectorCache.open(cache).describe()
     assert json.loads(json.dumps(described)) == described
     assert (described["vectors"], described["shards"], described["bytes"], described["width"]) == (2, 1, 12, 3)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from small_caches import join, new_cache, shard
+from small_caches import add_text_map, new_cache, shard
 from small_models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.data.cache.caches import VectorCache
@@ -16,7 +16,7 @@ from tcf.data.cache.caches import VectorCache
 def cache(tmp_path: Path) -> Path:
     path = new_cache(tmp_path / "c")
     shard(path, ["a", "b"], 1)
-    join(path, save_dataset(tmp_path / "d", ["a", "b"]))
+    add_text_map(path, save_dataset(tmp_path / "d", ["a", "b"]))
     return path
 
 

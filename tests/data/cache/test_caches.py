@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small_caches import join, new_cache, shard
+from small_caches import add_text_map, new_cache, shard
 from small_models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.data import VectorCache
@@ -17,7 +17,7 @@ def test_vectors_come_back_in_item_order(tmp_path: Path) -> None:
     shard(cache, ["b", "d"], 10)
     shard(cache, ["a", "c", "e"], 20)
     dataset = save_dataset(tmp_path / "d", ["e", "b", "a", "b", "d"])
-    join(cache, dataset)
+    add_text_map(cache, dataset)
     opened = VectorCache.open(cache)
     vectors = opened.vectors_for(dataset)
     assert vectors.dtype == np.float16
@@ -29,7 +29,7 @@ def test_texts_with_equal_tokens_share_a_row(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     shard(cache, ["super mario"], 5)
     dataset = save_dataset(tmp_path / "d", ["Super Mario", "super mario", "SUPER MARIO"])
-    join(cache, dataset)
+    add_text_map(cache, dataset)
     opened = VectorCache.open(cache)
     assert opened.rows_for(dataset).tolist() == [0, 0, 0]
     assert opened.n_rows == 1
@@ -39,12 +39,12 @@ def test_a_second_dataset_appends(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     shard(cache, ["a", "b"], 1)
     first = save_dataset(tmp_path / "first", ["a", "b"])
-    join(cache, first)
+    add_text_map(cache, first)
     before = VectorCache.open(cache)
     second = save_dataset(tmp_path / "second", ["c", "b"])
     with pytest.raises(CacheError, match="1 missing, the first is item i0"):
         before.rows_for(second)
-    join(cache, second)
+    add_text_map(cache, second)
     with pytest.raises(CacheError, match="1 missing"):
         VectorCache.open(cache).rows_for(second)
     shard(cache, ["c"], 7)
@@ -57,7 +57,7 @@ def test_a_second_dataset_appends(tmp_path: Path) -> None:
 def test_a_subset_that_the_cache_was_never_told_of(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     shard(cache, ["a", "b", "c"], 1)
-    join(cache, save_dataset(tmp_path / "all", ["a", "b", "c"]))
+    add_text_map(cache, save_dataset(tmp_path / "all", ["a", "b", "c"]))
     subset = save_dataset(tmp_path / "subset", ["c", "a"])
     assert VectorCache.open(cache).vectors_for(subset)[:, 0].tolist() == [3, 1]
 
@@ -66,7 +66,7 @@ def test_missing_vectors_say_how_many_and_what_to_run(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "my cache")
     shard(cache, ["a"], 1)
     dataset = save_dataset(tmp_path / "d", ["a", "b", "a", "c"])
-    join(cache, dataset)
+    add_text_map(cache, dataset)
     with pytest.raises(CacheError) as caught:
         VectorCache.open(cache).vectors_for(dataset)
     message = str(caught.value)
@@ -82,7 +82,7 @@ def test_a_duplicate_of_another_cut_does_no_harm(tmp_path: Path) -> None:
     shard(cache, ["a"], 1)
     shard(cache, ["b", "c"], 2)
     dataset = save_dataset(tmp_path / "d", ["c", "b", "a"])
-    join(cache, dataset)
+    add_text_map(cache, dataset)
     assert VectorCache.open(cache).vectors_for(dataset)[:, 0].tolist() == [3, 2, 1]
 
 

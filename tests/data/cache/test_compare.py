@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tcf.data.cache.compare as module
-from small_caches import join, keys_of, new_cache, new_token_states, sequences_of
+from small_caches import add_text_map, keys_of, new_cache, new_token_states, sequences_of
 from small_models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.data.cache.compare import Comparison, Worst, compare
@@ -19,7 +19,7 @@ def cache_of(path: Path, data: Path, vectors: dict[str, list[float]], storage: s
     width = len(next(iter(vectors.values())))
     new_cache(path, width, storage=storage)
     write_shard(path, sequences_of(list(vectors)), np.array(list(vectors.values()), storage))
-    join(path, save_dataset(data, list(vectors)))
+    add_text_map(path, save_dataset(data, list(vectors)))
     return path
 
 

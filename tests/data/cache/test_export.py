@@ -19,7 +19,7 @@ from tcf.cli import app
 from tcf.common.errors import CacheError
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.export import export
-from tcf.data.cache.joins import write_join
+from tcf.data.cache.text_maps import write_text_map
 from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.keys import text_keys
 
@@ -35,7 +35,7 @@ def cache_of(path: Path, dataset: Dataset, storage: Literal["float16", "float32"
     keys = text_keys(pa.array(texts, pa.large_string()))
     for part in (slice(0, 1), slice(1, 4)):
         write_shard(path, keys[part], np.stack([vector(text) for text in texts[part]]).astype(storage))
-    write_join(path, dataset, texts=keys, sequences=keys, facts={})
+    write_text_map(path, dataset, texts=keys, sequences=keys, metadata={})
     return VectorCache.open(path)
 
 
@@ -106,7 +106,7 @@ def extremes(tmp_path: Path, storage: Any) -> tuple[VectorCache, Dataset, np.nda
     create_cache(tmp_path / "x", identity={**IDENTITY, "storage": storage}, model="toy", width=WIDTH)
     keys = text_keys(pa.array(texts, pa.large_string()))
     write_shard(tmp_path / "x", keys, vectors)
-    write_join(tmp_path / "x", dataset, texts=keys, sequences=keys, facts={})
+    write_text_map(tmp_path / "x", dataset, texts=keys, sequences=keys, metadata={})
     return VectorCache.open(tmp_path / "x"), dataset, vectors
 
 
@@ -159,7 +159,7 @@ def test_a_number_that_the_type_cannot_hold(tmp_path: Path) -> None:
     create_cache(tmp_path / "c", identity={**IDENTITY, "storage": "float32"}, model="toy", width=2)
     keys = text_keys(dataset.texts)
     write_shard(tmp_path / "c", keys, np.array([[65504, 0], [0, -65536], [1e9, 0]], np.float32))
-    write_join(tmp_path / "c", dataset, texts=keys, sequences=keys, facts={})
+    write_text_map(tmp_path / "c", dataset, texts=keys, sequences=keys, metadata={})
     cache = VectorCache.open(tmp_path / "c")
     with pytest.raises(CacheError, match=r"at most 65504, which float16 .* of item i1; export with --type float32"):
         export(cache, dataset, format="npy", out=tmp_path / "v.npy", type="float16")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import tcf.data.cache.lookup as module
-from small_caches import FACTS, join, new_cache, new_token_states, sequences_of, shard, token_shard
+from small_caches import FACTS, add_text_map, new_cache, new_token_states, sequences_of, shard, token_shard
 from small_models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS
-from tcf.data.cache.lookup import finished_facts, stored_sequences
+from tcf.data.cache.lookup import finished_metadata, stored_sequences
 
 
 @pytest.fixture(params=[1, 3, 2**20], autouse=True)
@@ -42,13 +42,13 @@ def test_a_dataset_is_finished_when_every_text_has_its_row(tmp_path: Path) -> No
     cache = new_cache(tmp_path / "c")
     dataset = save_dataset(tmp_path / "d", ["a", "B", "b", "c", "d"])
     shard(cache, ["a", "b", "c"], 1)
-    assert finished_facts(cache, dataset, stored_sequences(cache, VECTORS)) is None
-    join(cache, dataset)
-    assert finished_facts(cache, dataset, stored_sequences(cache, VECTORS)) is None
+    assert finished_metadata(cache, dataset, stored_sequences(cache, VECTORS)) is None
+    add_text_map(cache, dataset)
+    assert finished_metadata(cache, dataset, stored_sequences(cache, VECTORS)) is None
     shard(cache, ["d"], 1)
-    assert finished_facts(cache, dataset, stored_sequences(cache, VECTORS)) == FACTS
+    assert finished_metadata(cache, dataset, stored_sequences(cache, VECTORS)) == FACTS
     elsewhere = save_dataset(tmp_path / "e", ["a", "B", "b", "c", "d"])
-    assert finished_facts(cache, elsewhere, stored_sequences(cache, VECTORS)) is None
+    assert finished_metadata(cache, elsewhere, stored_sequences(cache, VECTORS)) is None
 
 
 def test_damaged_keys(tmp_path: Path) -> None:

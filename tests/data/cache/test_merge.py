@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from small_caches import (
+    add_text_map,
     content,
     flip_bit,
-    join,
     new_cache,
     new_token_states,
     sequences_of,
@@ -23,7 +23,7 @@ from tcf.common.errors import CacheError, RunError
 from tcf.common.files import is_published
 from tcf.data import VectorCache
 from tcf.data.cache.caches import TokenStates
-from tcf.data.cache.merge import Merged, merge
+from tcf.data.cache.merge import MergeResult, merge
 
 MERGE = """
 from pathlib import Path
@@ -41,14 +41,14 @@ def caches(tmp_path: Path) -> list[Path]:
     shard(first, ["b", "c", "d"], 11)
     shard(second, ["b", "e", "d", "f"], 40)
     shard(second, ["g", "h"], 50)
-    join(first, save_dataset(tmp_path / "d", ["d", "a", "c"]))
-    join(second, save_dataset(tmp_path / "e", ["h", "e", "f", "b"]))
+    add_text_map(first, save_dataset(tmp_path / "d", ["d", "a", "c"]))
+    add_text_map(second, save_dataset(tmp_path / "e", ["h", "e", "f", "b"]))
     return [first, second]
 
 
 def test_every_vector_once_and_all_joins(tmp_path: Path, caches: Sequence[Path]) -> None:
     before = [content(path) for path in caches]
-    assert merge(caches, tmp_path / "out") == Merged("vectors", rows=8, repeated=3, shards=4, datasets=2)
+    assert merge(caches, tmp_path / "out") == MergeResult("vectors", rows=8, repeated=3, shards=4, datasets=2)
     assert [content(path) for path in caches] == before
     merged = VectorCache.open(tmp_path / "out")
     assert merged.verify().strays == ()
@@ -87,7 +87,7 @@ def test_the_order_of_caches_decides_which_copy_stays(tmp_path: Path, caches: Se
     merge(caches, tmp_path / "12")
     merge(caches[::-1], tmp_path / "21")
     for path, expected in ((tmp_path / "12", None), (tmp_path / "21", [40, 42])):
-        join(path, dataset)
+        add_text_map(path, dataset)
         vectors = VectorCache.open(path).vectors_for(dataset)[:, 0].tolist()
         # The first cache has two vectors of b; either may be the one that stays.
         assert vectors == expected if expected else vectors in ([11, 13], [11, 13])
@@ -105,8 +105,8 @@ def test_token_states(tmp_path: Path) -> None:
     token_shard(first, ["abc", "", "de"])
     token_shard(second, ["f", "de", "", "ghij", "abc"])
     dataset = save_dataset(tmp_path / "d", ["ghij", "", "abc", "f"])
-    join(second, dataset)
-    assert merge([first, second], tmp_path / "out") == Merged("token states", 5, 3, 2, 1)
+    add_text_map(second, dataset)
+    assert merge([first, second], tmp_path / "out") == MergeResult("token states", 5, 3, 2, 1)
     merged = TokenStates.open(tmp_path / "out")
     merged.verify()
     states, offsets = merged.gather(merged.rows_for(dataset))

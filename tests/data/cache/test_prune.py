@@ -7,9 +7,9 @@ import pytest
 import tcf.data.cache.prune as module
 from small_caches import (
     FACTS,
+    add_text_map,
     content,
     flip_bit,
-    join,
     new_cache,
     new_token_states,
     sequences_of,
@@ -23,7 +23,7 @@ from tcf.common.errors import CacheError, RunError
 from tcf.common.files import is_published
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.caches import TokenStates
-from tcf.data.cache.prune import Pruned, prune
+from tcf.data.cache.prune import PruneResult, prune
 
 PRUNE = """
 from pathlib import Path
@@ -39,7 +39,7 @@ def cache(tmp_path: Path) -> Path:
     path = new_cache(tmp_path / "c")
     shard(path, ["a", "b", "c"], 10)
     shard(path, ["c", "d", "e", "f"], 12)
-    join(path, save_dataset(tmp_path / "all", ["a", "b", "B", "c", "d", "e", "f"]))
+    add_text_map(path, save_dataset(tmp_path / "all", ["a", "b", "B", "c", "d", "e", "f"]))
     return path
 
 
@@ -47,7 +47,7 @@ def cache(tmp_path: Path) -> Path:
 def datasets(tmp_path: Path, cache: Path) -> list[Dataset]:
     """One that the cache knows, and one that it was never told of."""
     first = save_dataset(tmp_path / "d", ["e", "B", "e", "b", "c"])
-    join(cache, first)
+    add_text_map(cache, first)
     return [first, save_dataset(tmp_path / "e", ["c", "f", "e"])]
 
 
@@ -57,13 +57,13 @@ def test_only_what_is_needed_in_the_order_of_items(
 ) -> None:
     monkeypatch.setattr(module, "_SHARD_ROWS", rows)
     before = content(cache)
-    assert prune(cache, datasets, tmp_path / "out") == Pruned("vectors", kept=4, dropped=3, shards=-(-4 // rows))
+    assert prune(cache, datasets, tmp_path / "out") == PruneResult("vectors", kept=4, dropped=3, shards=-(-4 // rows))
     assert content(cache) == before
     pruned = VectorCache.open(tmp_path / "out")
     assert pruned.verify().strays == ()
     for dataset, expected in zip(datasets, ([14, 11, 14, 11, 12], [12, 15, 14]), strict=True):
         assert pruned.vectors_for(dataset)[:, 0].tolist() == expected
-    assert {known.path: known.facts for known in pruned.datasets} == {
+    assert {known.path: known.metadata for known in pruned.datasets} == {
         datasets[0].path: FACTS,
         datasets[1].path: {"items": 3, "texts": 3, "sequences": 3},
     }
@@ -86,8 +86,8 @@ def test_token_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token_shard(cache, ["abcdefgh", "", "ij"], "bfloat16")
     token_shard(cache, ["k", "lmn", "opqr"], "bfloat16")
     dataset = save_dataset(tmp_path / "d", ["lmn", "ij", "k", "", "abcdefgh"])
-    join(cache, dataset)
-    assert prune(cache, [dataset], tmp_path / "out") == Pruned("token states", kept=5, dropped=1, shards=3)
+    add_text_map(cache, dataset)
+    assert prune(cache, [dataset], tmp_path / "out") == PruneResult("token states", kept=5, dropped=1, shards=3)
     pruned = TokenStates.open(tmp_path / "out")
     pruned.verify()
     states, _ = pruned.gather(pruned.rows_for(dataset))

@@ -9,8 +9,8 @@ import torch
 from small_caches import (
     FACTS,
     IDENTITY,
+    add_text_map,
     flip_bit,
-    join,
     new_cache,
     new_token_states,
     sequences_of,
@@ -34,7 +34,7 @@ def test_states_come_back_in_item_order(tmp_path: Path, storage: str) -> None:
     folder = token_shard(cache, ["fg", "abcde"], storage)
     texts = ["abcde", "e", "", "bcd", "E", "fg"]
     dataset = save_dataset(tmp_path / "d", texts)
-    join(cache, dataset)
+    add_text_map(cache, dataset)
     opened = TokenStates.open(cache)
     states, offsets = opened.gather(opened.rows_for(dataset))
     assert offsets.tolist() == [0, 5, 6, 6, 9, 10, 12]
@@ -117,7 +117,7 @@ def test_describe(tmp_path: Path) -> None:
     cache = new_token_states(tmp_path / "c", storage="bfloat16")
     token_shard(cache, ["abc", "de"], "bfloat16")
     dataset = save_dataset(tmp_path / "d", ["abc", "x"])
-    join(cache, dataset)
+    add_text_map(cache, dataset)
     described = TokenStates.open(cache).describe()
     assert json.loads(json.dumps(described)) == described
     counted = {key: described[key] for key in ("kind", "sequences", "tokens", "bytes", "shards", "missing", "width")}

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import tcf.data.cache.verify as module
-from small_caches import flip_bit, join, keys_of, new_cache, new_token_states, sequences_of, shard, token_shard
+from small_caches import add_text_map, flip_bit, keys_of, new_cache, new_token_states, sequences_of, shard, token_shard
 from small_models import edit_json, save_dataset
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
 from tcf.data import VectorCache
 from tcf.data.cache.caches import open_cache
-from tcf.data.cache.shard_claims import claim
+from tcf.data.cache.shard_leases import lease
 from tcf.data.cache.writer import shard_path, write_shard
 
 
@@ -27,7 +27,7 @@ def cache(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         path = new_token_states(tmp_path / "c")
         token_shard(path, ["a", "b"])
         token_shard(path, ["c"])
-    join(path, save_dataset(tmp_path / "d", ["a", "b"]))
+    add_text_map(path, save_dataset(tmp_path / "d", ["a", "b"]))
     return path
 
 
@@ -83,7 +83,7 @@ def test_files_that_no_manifest_names(cache: Path) -> None:
 
 
 def test_what_workers_are_writing_is_no_stray(cache: Path) -> None:
-    assert claim(shard_path(cache, keys_of(["z"])))
+    assert lease(shard_path(cache, keys_of(["z"])))
     half = cache / "shards" / ".name.partial-aaaaaaaaaaaa-1-bbbbbbbb"
     shutil.copytree(sorted((cache / "shards").glob("[!.]*"))[0], half)
     assert open_cache(cache).verify().strays == ()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner
 
-from small_caches import join, new_cache, sequences_of
+from small_caches import add_text_map, new_cache, sequences_of
 from small_raw import folder_of
 from tcf.cli import app
 from tcf.common.errors import CacheError, ConfigError, DataError
@@ -131,7 +131,7 @@ def test_damaged_histories_are_named(a: Dataset, b: Dataset) -> None:
 def fill(cache: Path, texts: list[str], vectors: npt.NDArray[np.float32], *datasets: Dataset) -> Path:
     write_shard(cache, sequences_of(texts), vectors)
     for dataset in datasets:
-        join(cache, dataset)
+        add_text_map(cache, dataset)
     return cache
 
 

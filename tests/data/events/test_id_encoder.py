@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcf.data.events.id_encoder import Coder, Encoded
+from tcf.data.events.id_encoder import Encoded, IdEncoder
 
 
 def encode(blocks: list[list[str]], pending_bytes: int) -> Encoded:
-    with Coder(pending_bytes) as coder:
+    with IdEncoder(pending_bytes) as coder:
         for block in blocks:
             coder.add(pa.array(block, pa.large_string()))
         return coder.finish()
@@ -38,7 +38,7 @@ def test_runs_and_single_strings_mix() -> None:
 
 def test_slices_are_taken_as_they_are() -> None:
     strings = pa.array(["x", "a", "b", "b", "y"], pa.large_string())
-    with Coder() as coder:
+    with IdEncoder() as coder:
         coder.add(strings.slice(1, 3))
         encoded = coder.finish()
     assert (encoded.values.to_pylist(), encoded.codes.tolist()) == (["a", "b"], [0, 1, 1])

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcf.data.events import id_hash_table
-from tcf.data.events.id_hash_table import CodeTable, words_of
+from tcf.data.events.id_hash_table import IdHashTable, words_of
 
 
-def encode(table: CodeTable, strings: list[str]) -> list[int]:
+def encode(table: IdHashTable, strings: list[str]) -> list[int]:
     found = words_of(pa.array(strings, pa.large_string()))
     assert found is not None and found[0] == table.length
     codes: list[int] = table.encode(found[1]).tolist()
@@ -28,7 +28,7 @@ def test_codes_number_strings_by_first_appearance(length: int, data: st.DataObje
     at = st.integers(0, length - 1)
     letters = st.sampled_from("abc")
     strings = st.builds(lambda place, letter: "a" * place + letter + "a" * (length - 1 - place), at, letters)
-    table, numbers = CodeTable(length), dict[str, int]()
+    table, numbers = IdHashTable(length), dict[str, int]()
     for part in data.draw(st.lists(st.lists(strings, min_size=1, max_size=12), min_size=1, max_size=6)):
         assert encode(table, part) == numbered(part, numbers)
     assert table.values().to_pylist() == list(numbers)
@@ -37,7 +37,7 @@ def test_codes_number_strings_by_first_appearance(length: int, data: st.DataObje
 
 @pytest.mark.parametrize("slots", ["all the same", "few", "the last"])
 def test_strings_that_want_the_same_slot(slots: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_slots(self: CodeTable, words_NW: np.ndarray) -> np.ndarray:
+    def first_slots(self: IdHashTable, words_NW: np.ndarray) -> np.ndarray:
         few = words_NW[:, 0].astype(np.int64) % 3
         match slots:
             case "few":
@@ -47,8 +47,8 @@ def test_strings_that_want_the_same_slot(slots: str, monkeypatch: pytest.MonkeyP
             case _:
                 return np.zeros(len(words_NW), np.int64)
 
-    monkeypatch.setattr(CodeTable, "_first_slots", first_slots)
-    table, numbers, rng = CodeTable(2), dict[str, int](), np.random.default_rng(0)
+    monkeypatch.setattr(IdHashTable, "_first_slots", first_slots)
+    table, numbers, rng = IdHashTable(2), dict[str, int](), np.random.default_rng(0)
     for _ in range(5):
         part = [f"{number:02d}" for number in rng.integers(0, 60, 40)]
         assert encode(table, part) == numbered(part, numbers)
@@ -57,7 +57,7 @@ def test_strings_that_want_the_same_slot(slots: str, monkeypatch: pytest.MonkeyP
 
 def test_a_table_that_grows_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(id_hash_table, "_ROWS", 16)
-    table, numbers, rng = CodeTable(10), dict[str, int](), np.random.default_rng(1)
+    table, numbers, rng = IdHashTable(10), dict[str, int](), np.random.default_rng(1)
     for _ in range(20):
         part = [f"{number:010d}" for number in rng.integers(0, 3000, 500)]
         assert encode(table, part) == numbered(part, numbers)

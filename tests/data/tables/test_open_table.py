@@ -12,15 +12,15 @@ import pytest
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.json_table import JsonTable
-from tcf.data.tables.open_table import Block, joined_blocks, open_table
+from tcf.data.tables.open_table import TableBlock, joined_blocks, open_table
 from tcf.data.tables.records import TextForm
 
 
-def read(path: Path, *columns: str, bad: BadRows | None = None) -> Block:
+def read(path: Path, *columns: str, bad: BadRows | None = None) -> TableBlock:
     return joined_blocks(open_table(path).blocks(columns, bad or BadRows("error")))
 
 
-def rows_of(block: Block) -> list[tuple[object, ...]]:
+def rows_of(block: TableBlock) -> list[tuple[object, ...]]:
     values = (column.to_pylist() for column in block.columns.values())
     return list(zip(block.lines.tolist(), *values, strict=True))
 

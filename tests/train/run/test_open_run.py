@@ -16,7 +16,7 @@ from tcf.cli import app
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.train import TrainConfig
 from tcf.data.cache.caches import VectorCache
-from tcf.data.cache.joins import write_join
+from tcf.data.cache.text_maps import write_text_map
 from tcf.data.cache.writer import write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.keys import text_keys
@@ -86,7 +86,7 @@ def test_a_cache_that_has_grown_changes_nothing(run: Path, dataset: Dataset, tmp
     other = make_dataset(tmp_path, [[0, 1, 2]], ["new a", "new b", "new c"], name="other")
     keys = text_keys(other.texts)
     write_shard(tmp_path / "cache", keys, np.ones((3, 12), np.float16))
-    write_join(tmp_path / "cache", other, texts=keys, sequences=keys, facts={})
+    write_text_map(tmp_path / "cache", other, texts=keys, sequences=keys, metadata={})
     assert np.array_equal(open_run(run, device="cpu").item_vectors(), before)
 
 

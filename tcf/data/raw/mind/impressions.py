@@ -18,13 +18,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tcf.data.raw.mind.line_blocks import BLOCK, Block, blocks_of, in_order
+from tcf.common.threads import ordered_map
+from tcf.data.raw.mind.line_blocks import BLOCK, LineBlock, blocks_of
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import changed
-from tcf.data.tables.tsv_file import Rows, TextFile, divide, select_strings
+from tcf.data.tables.tsv_file import TextFile, TsvRows, divide, empty_strings, select_strings
 
 __all__ = ["Impressions", "look_up", "read_histories", "read_impressions"]
 
+_THREADS = 2
 _COLUMNS = 5
 _FORM = "an impression id, a user id, a time, a history and impressions, separated by tabs"
 _TIME_FORM = "a time such as 11/12/2019 2:14:46 PM"
@@ -103,11 +105,11 @@ def read_impressions(path: Path, bad: BadRows) -> Impressions:
     parts: list[Impressions] = []
     notes: list[_Noted] = []
 
-    def parse(block: Block) -> tuple[Impressions, _Noted]:
+    def parse(block: LineBlock) -> tuple[Impressions, _Noted]:
         noted = _Noted()
         return _parse(path, block, noted), noted
 
-    for part, noted in in_order(parse, blocks_of(path, digest.update)):
+    for part, noted in ordered_map(parse, blocks_of(path, digest.update), _THREADS):
         parts.append(part)
         notes.append(noted)
     _refuse_all(path, notes, bad)
@@ -152,7 +154,7 @@ def read_histories(
         return _items_of(data, starts[rows] - first, stops[rows] - first, item_ids)
 
     slices = (slice(start, stop) for start, stop in itertools.pairwise(bounds))
-    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int32)), *in_order(read, slices)]
+    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int32)), *ordered_map(read, slices, _THREADS)]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
@@ -169,7 +171,7 @@ def _always(text: str) -> Callable[[int], str]:
     return lambda _: text
 
 
-def _parse(path: Path, block: Block, bad: BadRows) -> Impressions:
+def _parse(path: Path, block: LineBlock, bad: BadRows) -> Impressions:
     rows, offsets = _rows_of(path, block, bad)
     users, times = rows.column(1), _seconds(rows.column(2))
     gaps = rows.data <= _SPACE
@@ -193,14 +195,14 @@ def _parse(path: Path, block: Block, bad: BadRows) -> Impressions:
     )
 
 
-def _rows_of(path: Path, block: Block, bad: BadRows) -> tuple[Rows, _Ints]:
+def _rows_of(path: Path, block: LineBlock, bad: BadRows) -> tuple[TsvRows, _Ints]:
     """The block's rows of the right form; what to add to places in their data to have them in the file, (n_rows,)."""
     data = block.data
     found = np.flatnonzero((data == _TAB) | (data == _NEWLINE))
     whole = len(found) % _COLUMNS == 0 and not (data[found].reshape(-1, _COLUMNS) != _SEPARATORS).any()
     if whole and data.min() and data.max() < 0x80:
         stops = found.reshape(-1, _COLUMNS)
-        return Rows(path, np.arange(len(stops)) + block.line, data, stops), np.full(len(stops), block.start)
+        return TsvRows(path, np.arange(len(stops)) + block.line, data, stops), np.full(len(stops), block.start)
     ends = np.flatnonzero(data == _NEWLINE)
     file = TextFile(path, "", data, ends, block.line)
     rows = divide(file, _COLUMNS, _FORM, bad)
@@ -209,11 +211,11 @@ def _rows_of(path: Path, block: Block, bad: BadRows) -> tuple[Rows, _Ints]:
     return rows, there - here + block.start
 
 
-def _usable(rows: Rows, users: "pa.LargeStringArray", times: "pa.Int64Array", wrong: _Flags, bad: BadRows) -> _Flags:
+def _usable(rows: TsvRows, users: "pa.LargeStringArray", times: "pa.Int64Array", wrong: _Flags, bad: BadRows) -> _Flags:
     """Which rows can be used, (n_rows,); the others are refused, each for one reason."""
     use = np.ones(len(rows), bool)
     for reason, expected, flags, column in (
-        ("empty_id", "a user id", np.asarray(pc.equal(pc.binary_length(users), 0)), 1),
+        ("empty_id", "a user id", empty_strings(users), 1),
         ("bad_timestamp", _TIME_FORM, ~np.asarray(times.is_valid()), 2),
         ("bad_impression", _IMPRESSION_FORM, wrong, 4),
     ):
@@ -244,7 +246,7 @@ def _word_starts(gaps: _Flags) -> _Ints:
     return np.flatnonzero(starts)
 
 
-def _clicks(rows: Rows, gaps: _Flags, n_words: _Ints) -> tuple[_Ints, _Ints, _Flags]:
+def _clicks(rows: TsvRows, gaps: _Flags, n_words: _Ints) -> tuple[_Ints, _Ints, _Flags]:
     """The clicked among the rows' impressions, of which there are (n_rows,).
 
     Returns:

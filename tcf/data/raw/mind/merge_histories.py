@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tcf.common.ragged import offsets_from, spans
 from tcf.data.events.sort_events import stable_order
 
-__all__ = ["Clicks", "Merged", "Published", "longest_rows", "merge", "places_in_time"]
+__all__ = ["Clicks", "MergedHistories", "Published", "longest_rows", "merge", "places_in_time"]
 
 _Ints = npt.NDArray[np.int64]
 _Codes = npt.NDArray[np.int32]
@@ -47,7 +47,7 @@ class Clicks:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedHistories:
     """Every user's events, oldest first, those of unknown items (-1) among them.
 
     Attributes:
@@ -81,7 +81,9 @@ def longest_rows(published: Published, places: _Ints, n_users: int) -> _Ints:
     return rows
 
 
-def merge(published: Published, places: _Ints, longest: _Ints, counts: _Ints, items: _Codes, clicks: Clicks) -> Merged:
+def merge(
+    published: Published, places: _Ints, longest: _Ints, counts: _Ints, items: _Codes, clicks: Clicks
+) -> MergedHistories:
     """Put clicks behind histories.
 
     Args:
@@ -113,7 +115,7 @@ def merge(published: Published, places: _Ints, longest: _Ints, counts: _Ints, it
     some = counts > 0
     last[some] = history_times[np.cumsum(counts)[some] - 1]
     all_times[then] = np.maximum(published.times[rows], last[owners])
-    return Merged(offsets, all_items, all_times, int(known.sum()))
+    return MergedHistories(offsets, all_items, all_times, int(known.sum()))
 
 
 def _by_owner(owners: _Ints, places: _Ints) -> _Ints:

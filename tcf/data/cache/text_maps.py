@@ -1,4 +1,4 @@
-"""Writing what a dataset's texts became: a join is streamed to a hidden file and published when it is complete."""
+"""Writing what a dataset's texts became: a text map is streamed to a hidden file and published when it is complete."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -11,15 +11,15 @@ import numpy as np
 from tcf.common.errors import CacheError
 from tcf.common.files import is_published, publishing, staging_place, writing
 from tcf.common.manifest import digest, seal
-from tcf.data.cache.cache_files import JOIN
+from tcf.data.cache.cache_files import TEXT_MAP
 from tcf.data.keys import Keys
 from tcf.data.npy_files import ArrayFile
 
-__all__ = ["Identified", "JoinWriter", "join_path", "write_join"]
+__all__ = ["DatasetIdentity", "TextMapWriter", "text_map_path", "write_text_map"]
 
 
-class Identified(Protocol):
-    """A dataset as far as joins are concerned: read whole, or its item table alone."""
+class DatasetIdentity(Protocol):
+    """A dataset as far as text maps are concerned: read whole, or its item table alone."""
 
     @property
     def path(self) -> Path:
@@ -30,12 +30,12 @@ class Identified(Protocol):
         """Sha256 of its content."""
 
 
-def join_path(path: Path, dataset: Identified) -> Path:
-    """Where the join of a dataset is published; its name is a digest of the dataset and of the place where it is."""
+def text_map_path(path: Path, dataset: DatasetIdentity) -> Path:
+    """Where a dataset's text map is published; its name is a digest of the dataset and of the place where it is."""
     return path / "datasets" / digest([dataset.fingerprint, str(dataset.path.resolve())])[:32]
 
 
-class JoinWriter:
+class TextMapWriter:
     """A context manager that publishes which token sequence each of a dataset's texts became, a few texts at a time.
 
     A dataset that has moved is published again, so that it is found where it is now. The cache need not exist before
@@ -46,15 +46,15 @@ class JoinWriter:
         dataset: whose texts they are.
     """
 
-    def __init__(self, path: Path, dataset: Identified) -> None:
+    def __init__(self, path: Path, dataset: DatasetIdentity) -> None:
         self._path, self._dataset = path, dataset
-        self._place = join_path(path, dataset)
+        self._place = text_map_path(path, dataset)
         self._rows: ArrayFile | None = None
         self._stack = ExitStack()
 
     @property
     def there(self) -> bool:
-        """Whether the cache has this join already; then nothing is written."""
+        """Whether the cache has this text map already; then nothing is written."""
         return is_published(self._place)
 
     def __enter__(self) -> Self:
@@ -81,11 +81,11 @@ class JoinWriter:
             with writing(self._place):
                 self._rows.append(np.concatenate([texts, sequences], axis=1))
 
-    def publish(self, facts: Mapping[str, Any]) -> None:
+    def publish(self, metadata: Mapping[str, Any]) -> None:
         """Make what was appended part of the cache.
 
         Args:
-            facts: counts, for `tcf cache describe`.
+            metadata: counts, for `tcf cache describe`.
 
         Raises:
             CacheError: no cache is there.
@@ -98,7 +98,7 @@ class JoinWriter:
         with publishing(self._place, duplicate_is_harmless=True) as staging:
             self._rows.close()
             self._scratch.rename(staging / "texts.npy")
-            seal(staging, JOIN, inputs=inputs, config=config, facts=facts)
+            seal(staging, TEXT_MAP, inputs=inputs, config=config, facts=metadata)
         self._rows = None
 
     def __exit__(
@@ -109,7 +109,9 @@ class JoinWriter:
             self._stack.close()
 
 
-def write_join(path: Path, dataset: Identified, *, texts: Keys, sequences: Keys, facts: Mapping[str, Any]) -> None:
+def write_text_map(
+    path: Path, dataset: DatasetIdentity, *, texts: Keys, sequences: Keys, metadata: Mapping[str, Any]
+) -> None:
     """Publish which token sequence each of a dataset's texts became, all at once.
 
     Args:
@@ -117,8 +119,8 @@ def write_join(path: Path, dataset: Identified, *, texts: Keys, sequences: Keys,
         dataset: whose texts they are.
         texts: (n, 2) keys of its unique texts.
         sequences: (n, 2) keys of their token sequences.
-        facts: counts, for `tcf cache describe`.
+        metadata: counts, for `tcf cache describe`.
     """
-    with JoinWriter(path, dataset) as join:
-        join.add(texts, sequences)
-        join.publish(facts)
+    with TextMapWriter(path, dataset) as writer:
+        writer.add(texts, sequences)
+        writer.publish(metadata)

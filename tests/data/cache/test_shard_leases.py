@@ -11,14 +11,14 @@ import pytest
 
 from small_caches import new_cache, sequences_of
 from small_kills import run_program
-from tcf.common.claim_file import beat
 from tcf.common.errors import RunError
-from tcf.data.cache.shard_claims import SILENCE, claim, is_claimed, release, remove_dead_claims
+from tcf.common.lease_file import heartbeat
+from tcf.data.cache.shard_leases import LEASE_SECONDS, is_leased, lease, release, remove_expired_leases
 from tcf.data.cache.writer import shard_path
 
 HOLD = """
-import sys; from pathlib import Path; from tcf.data.cache.shard_claims import claim
-print(claim(Path(sys.argv[1])), flush=True)
+import sys; from pathlib import Path; from tcf.data.cache.shard_leases import lease
+print(lease(Path(sys.argv[1])), flush=True)
 sys.stdin.readline()
 """
 
@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Path:
 
 @contextmanager
 def another_worker(place: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that has the claim for as long as it lives."""
+    """A process that has the lease for as long as it lives."""
     command = [sys.executable, "-c", HOLD, str(place)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
@@ -49,25 +49,25 @@ def files(place: Path) -> list[str]:
 
 
 def within(place: Path) -> Path:
-    """Where a claim lies once there is a cache."""
+    """Where a lease lies once there is a cache."""
     return place.parent / f".{place.name}.claim"
 
 
 def written(place: Path, content: str, age: float = 0) -> None:
-    """A claim as another machine would have left it."""
+    """A lease as another machine would have left it."""
     file = within(place)
     file.write_text(content)
     os.utime(file, (time.time() - age,) * 2)
 
 
 def test_a_claim_is_made_and_released(place: Path) -> None:
-    assert not is_claimed(place)
-    assert claim(place)
-    assert is_claimed(place)
-    assert claim(place), "this process has it already"
+    assert not is_leased(place)
+    assert lease(place)
+    assert is_leased(place)
+    assert lease(place), "this process has it already"
     assert files(place) == [f".{place.name}.claim"]
     release(place)
-    assert not is_claimed(place)
+    assert not is_leased(place)
     assert files(place) == []
 
 
@@ -75,26 +75,26 @@ def test_before_there_is_a_cache_claims_lie_beside_its_place(tmp_path: Path) -> 
     place = shard_path(tmp_path / "c", sequences_of(["a"]))
     with another_worker(place):
         assert [path.name for path in tmp_path.iterdir()] == [f".c.{place.name}.claim"]
-        assert is_claimed(place)
-        assert not claim(place)
+        assert is_leased(place)
+        assert not lease(place)
         new_cache(tmp_path / "c")
-        assert not claim(place), "the cache has come, and the other worker is still at it"
-        assert claim(place.with_name("another"))
-    assert claim(place)
+        assert not lease(place), "the cache has come, and the other worker is still at it"
+        assert lease(place.with_name("another"))
+    assert lease(place)
     release(place)
     release(place.with_name("another"))
-    assert remove_dead_claims(place.parent) == 1
+    assert remove_expired_leases(place.parent) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 def test_a_living_worker_keeps_its_claim(place: Path) -> None:
     with another_worker(place):
-        assert is_claimed(place)
-        assert not claim(place)
+        assert is_leased(place)
+        assert not lease(place)
         release(place)
-        beat(within(place))
-        assert remove_dead_claims(place.parent) == 0
-        assert is_claimed(place)
+        heartbeat(within(place))
+        assert remove_expired_leases(place.parent) == 0
+        assert is_leased(place)
 
 
 def test_the_claim_of_a_killed_worker_does_not_count(place: Path) -> None:
@@ -102,9 +102,9 @@ def test_the_claim_of_a_killed_worker_does_not_count(place: Path) -> None:
         process.kill()
         process.wait()
         assert files(place) == [f".{place.name}.claim"]
-        assert not is_claimed(place)
-        assert claim(place)
-        assert is_claimed(place)
+        assert not is_leased(place)
+        assert lease(place)
+        assert is_leased(place)
 
 
 def test_claims_of_killed_workers_are_removed_with_other_leftovers(place: Path) -> None:
@@ -118,7 +118,7 @@ def test_claims_of_killed_workers_are_removed_with_other_leftovers(place: Path) 
 @pytest.mark.parametrize(
     ("content", "counts", "ended"),
     [
-        ('{"machine": "elsewhere", "pid": 1}', SILENCE - 30, SILENCE + 30),
+        ('{"machine": "elsewhere", "pid": 1}', LEASE_SECONDS - 30, LEASE_SECONDS + 30),
         # Whoever made these was killed before it had written its name, which it does at once.
         ("", 5, 15),
         ("[]", 5, 15),
@@ -129,53 +129,53 @@ def test_a_claim_from_elsewhere_counts_until_it_is_silent_for_long(
     place: Path, content: str, counts: float, ended: float
 ) -> None:
     written(place, content, age=counts)
-    assert is_claimed(place)
-    assert not claim(place)
+    assert is_leased(place)
+    assert not lease(place)
     written(place, content, age=ended)
-    assert not is_claimed(place)
-    assert remove_dead_claims(place.parent) == 1
+    assert not is_leased(place)
+    assert remove_expired_leases(place.parent) == 1
     written(place, content, age=ended)
-    assert claim(place)
-    assert is_claimed(place)
+    assert lease(place)
+    assert is_leased(place)
 
 
 def test_a_sign_of_life_renews_a_claim(place: Path) -> None:
-    assert claim(place)
+    assert lease(place)
     file = within(place)
-    os.utime(file, (time.time() - SILENCE - 30,) * 2)
-    assert not is_claimed(place)
-    beat(within(place))
-    assert is_claimed(place)
+    os.utime(file, (time.time() - LEASE_SECONDS - 30,) * 2)
+    assert not is_leased(place)
+    heartbeat(within(place))
+    assert is_leased(place)
 
 
 def test_without_a_folder_for_the_cache_nothing_is_claimed_and_nothing_is_made(tmp_path: Path) -> None:
     place = shard_path(tmp_path / "none" / "c", sequences_of(["a"]))
-    assert claim(place)
-    assert not is_claimed(place)
-    beat(within(place))
+    assert lease(place)
+    assert not is_leased(place)
+    heartbeat(within(place))
     release(place)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written(place: Path) -> None:
     (place.parent / f".{place.name}.claim").mkdir()
-    # What stands in the way is taken for a claim of another worker, and left alone.
-    assert not claim(place)
+    # What stands in the way is taken for a lease of another worker, and left alone.
+    assert not lease(place)
     place.parent.joinpath("file").touch()
     with pytest.raises(RunError, match="cannot be written"):
-        claim(place.parent / "file" / "name")
+        lease(place.parent / "file" / "name")
 
 
 def test_workers_share_the_shards(tmp_path: Path) -> None:
-    """Three processes claim forty shards as fast as they can; each shard is claimed by one of them."""
+    """Three processes lease forty shards as fast as they can; each shard is leased by one of them."""
     (tmp_path / "shards").mkdir()
     race = (
-        "import json, sys, time; from pathlib import Path; from tcf.data.cache.shard_claims import claim\n"
+        "import json, sys, time; from pathlib import Path; from tcf.data.cache.shard_leases import lease\n"
         "places = [Path(sys.argv[1]) / 'shards' / str(n) for n in range(40)]\n"
         "(Path(sys.argv[1]) / sys.argv[2]).touch()\n"
         "while len(list(Path(sys.argv[1]).glob('ready*'))) < 3: time.sleep(0.001)\n"
-        "print(json.dumps([place.name for place in places if claim(place)]), flush=True)\n"
-        "sys.stdin.readline()\n"  # it lives until all have claimed
+        "print(json.dumps([place.name for place in places if lease(place)]), flush=True)\n"
+        "sys.stdin.readline()\n"  # it lives until all have leased
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     workers = [
@@ -195,13 +195,13 @@ def test_workers_share_the_shards(tmp_path: Path) -> None:
 
 
 def test_the_next_worker_may_be_any_process(place: Path) -> None:
-    assert claim(place)
+    assert lease(place)
     program = (
-        "import sys; from pathlib import Path; from tcf.data.cache.shard_claims import *\n"
-        "print(claim(Path(sys.argv[1])))"
+        "import sys; from pathlib import Path; from tcf.data.cache.shard_leases import *\n"
+        "print(lease(Path(sys.argv[1])))"
     )
     assert run_program(program, place).stdout == "False\n"
     release(place)
     assert run_program(program, place).stdout == "True\n"
     # That process has ended without releasing it.
-    assert not is_claimed(place)
+    assert not is_leased(place)
