@@ -178,7 +178,7 @@ def _measured(task: _Task, clock: _Clock, epoch: int, assembled: Assembled) -> d
         "seconds": clock.seconds,
         "steps": clock.steps,
         "epochs": epoch,
-        "ndcg": metrics.ndcg,
+        "ndcg": metrics["ndcg@10"],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "threads": torch.get_num_threads(),
     }

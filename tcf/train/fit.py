@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tcf.common.errors import DivergedError, RunError
@@ -11,7 +11,7 @@ from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.records import Log, Records
 from tcf.train.run.resume_state import Standing
 from tcf.train.trainer import Trainer
-from tcf.train.validation import Metrics, Validation
+from tcf.train.validation import Validation
 
 __all__ = ["EarlyStopping", "Outcome", "Watch", "fit", "measure"]
 
@@ -86,7 +86,7 @@ def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch
     return Outcome(course.stopping.best_epoch, len(course.epochs))
 
 
-def measure(validation: Validation, trainer: Trainer, epoch: int) -> Metrics:
+def measure(validation: Validation, trainer: Trainer, epoch: int) -> Mapping[str, float]:
     """Measure the model as it is.
 
     Raises:
@@ -123,7 +123,7 @@ class _Course:
         """Take in the epochs that an earlier attempt has done."""
         for epoch in standing.epochs:
             self.epochs.append(epoch)
-            self.stopping.update(epoch.number, epoch.hr)
+            self.stopping.update(epoch.number, epoch.stopping_value)
             if watch is not None:
                 watch(epoch)
         best = self.stopping.best_epoch
@@ -138,9 +138,9 @@ class _Course:
         number = len(self.epochs) + 1
         done = self.trainer.run_epoch(number, meter, self._after_step)
         metrics = measure(self.validation, self.trainer, number)
-        epoch = Epoch(number, done.loss, metrics.hr, metrics.ndcg, done.measured / done.seconds)
+        epoch = Epoch(number, done.loss, metrics, done.measured / done.seconds)
         self.epochs.append(epoch)
-        is_best = self.stopping.update(number, metrics.hr)
+        is_best = self.stopping.update(number, epoch.stopping_value)
         # The state comes first: the model can be kept from it, and the log written.
         self.records.save(self.trainer, Standing(tuple(self.epochs)))
         if is_best:

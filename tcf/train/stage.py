@@ -13,6 +13,7 @@ from tcf.common.devices import resolve_device
 from tcf.common.manifest import Manifest
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
+from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.assemble import Assembled, assemble, training_data
 from tcf.train.determinism import exact_operations, own_generators
 from tcf.train.fit import Outcome, Watch, fit, measure
@@ -20,7 +21,6 @@ from tcf.train.inputs import Inputs
 from tcf.train.parallel import Group
 from tcf.train.run.records import FolderRecords
 from tcf.train.run.run_folder import RunFolder
-from tcf.train.validation import Metrics
 from tcf.train.vectors.projection import Projection
 
 __all__ = ["TrainResult", "facts_of", "train"]
@@ -28,8 +28,7 @@ __all__ = ["TrainResult", "facts_of", "train"]
 # The order in which people read them; a manifest sorts them.
 _FACTS = (
     "best_epoch",
-    "hr@10",
-    "ndcg@10",
+    *(metric.name for metric in VALIDATION_METRICS),
     "epochs",
     "parameters",
     "users",
@@ -61,19 +60,18 @@ class TrainResult:
         return {name: facts[name] for name in sorted(facts, key=_place)}
 
 
-def facts_of(assembled: Assembled, outcome: Outcome, best: Metrics) -> dict[str, int | float | str]:
+def facts_of(assembled: Assembled, outcome: Outcome, best: Mapping[str, float]) -> dict[str, int | float | str]:
     """The facts of a run's manifest.
 
     Args:
         assembled: what was trained.
         outcome: its epochs.
-        best: the best epoch's metrics over all users.
+        best: the best epoch's metrics over all users, by name.
     """
     trainer = assembled.trainer
     return {
         "best_epoch": outcome.best_epoch,
-        "hr@10": best.hr,
-        "ndcg@10": best.ndcg,
+        **best,
         "epochs": outcome.epochs,
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "targets": trainer.feed.rows.n_targets,

@@ -19,7 +19,7 @@ class Log(Protocol):
     """Tells what epochs came to."""
 
     def write(self, epoch: Epoch, best: float, best_epoch: int) -> None:
-        """Tell about an epoch, the best HR@10 so far and its epoch."""
+        """Tell about an epoch, the best value so far of the metric that chooses the best epoch, and its epoch."""
 
 
 class Records(Protocol):

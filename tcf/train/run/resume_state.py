@@ -4,7 +4,6 @@ Batches, draws, dropout and learning rate follow from seed, epoch and step, so w
 optimiser's moments, the epochs that are done and the place in the epoch in hand.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ def write_state(path: Path, trainer: Trainer, standing: Standing, identity: str)
     about = {
         "version": _VERSION,
         "identity": identity,
-        "epochs": [dataclasses.asdict(epoch) for epoch in standing.epochs],
+        "epochs": [epoch.as_state() for epoch in standing.epochs],
         "pass": None if standing.meter is None else _place(standing.meter),
         "tensors": digest_of(tensors),
     }
@@ -82,7 +81,7 @@ def read_state(path: Path, trainer: Trainer, identity: str) -> Standing:
     _check_fits(path, tensors, trainer)
     _apply(tensors, trainer)
     try:
-        epochs, place = tuple(Epoch(**epoch) for epoch in about["epochs"]), about["pass"]
+        epochs, place = tuple(Epoch.from_state(epoch) for epoch in about["epochs"]), about["pass"]
         meter = None if place is None else Meter(len(epochs) + 1, trainer.config.learning_rate, **place)
     except (KeyError, TypeError) as error:
         raise _unfit(path, f"unreadable ({error!r})") from None
