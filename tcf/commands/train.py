@@ -149,7 +149,7 @@ def train_command(
         return
     run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
     if run is not None:
-        print(as_lines({"run": str(run.path), **run.facts}))
+        print(as_lines({"run": str(run.path), **run.metadata}))
 
 
 def _dataset(data: Path | None, caches: list[Path]) -> Path:

@@ -22,7 +22,15 @@ from tcf.ranking.metrics import METRICS, summary
 from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
 
-__all__ = ["EVALUATION", "Evaluation", "comparison", "evaluate", "found_alike", "open_evaluation", "questions"]
+__all__ = [
+    "EVALUATION",
+    "Evaluation",
+    "comparison",
+    "evaluate",
+    "existing_evaluation",
+    "held_out_queries",
+    "open_evaluation",
+]
 
 _ABOUT = {"users": int, "candidates": int, "seen": str, "split": str}
 EVALUATION = Format(
@@ -50,7 +58,7 @@ class Evaluation:
     manifest: Manifest
 
 
-def questions(dataset: Dataset, part: Part) -> Queries:
+def held_out_queries(dataset: Dataset, part: Part) -> Queries:
     """What a part of the dataset's split asks.
 
     Raises:
@@ -79,9 +87,8 @@ def evaluate(
     Users without a held-out item, or without an item before it, are not asked about.
 
     Args:
-        scorer: scores of all items for every user that `questions` names, in that order, made without the held-out
-            items.
-        dataset: gives the questions.
+        scorer: scores of all items for each user of `held_out_queries`, in order, made without the held-out items.
+        dataset: gives the queries.
         out: directory to make.
         inputs: fingerprints of what the scores were made from, the dataset's among them.
         ranking: what was ranked: the kind of the run, or the baseline's name.
@@ -91,7 +98,7 @@ def evaluate(
         RunError: a score is not finite, or something is at `out` already.
         DataError: there is no question.
     """
-    queries = questions(dataset, config.split)
+    queries = held_out_queries(dataset, config.split)
     if len(queries) < dataset.n_users:
         asked = f"{len(queries)} of {dataset.n_users} users have a {config.split} target and an item before it"
         print(f"{asked}; the others are not asked about", file=sys.stderr)
@@ -111,7 +118,9 @@ def evaluate(
     return Evaluation(out, metrics, manifest)
 
 
-def found_alike(out: Path, *, inputs: Mapping[str, str], ranking: str, config: EvaluateConfig) -> Evaluation | None:
+def existing_evaluation(
+    out: Path, *, inputs: Mapping[str, str], ranking: str, config: EvaluateConfig
+) -> Evaluation | None:
     """The finished evaluation at `out` if it is of these inputs and settings; None where nothing is there.
 
     Raises:

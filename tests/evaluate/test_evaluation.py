@@ -15,8 +15,8 @@ from tcf.common.errors import RunError
 from tcf.common.manifest import read_manifest, verify_files
 from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import open_dataset
-from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, found_alike, open_evaluation
-from tcf.ranking.catalogue import Rows
+from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, existing_evaluation, open_evaluation
+from tcf.ranking.catalogue import ScoreRows
 
 KEYS = ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
 
@@ -32,8 +32,8 @@ class Table:
         return len(self.table)
 
     @property
-    def rows(self) -> Rows:
-        return Rows.one_each(self.table.shape[1])
+    def rows(self) -> ScoreRows:
+        return ScoreRows.one_each(self.table.shape[1])
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return self.table[users]
@@ -140,7 +140,7 @@ def alike(
     out: Path, inputs: dict[str, str] | None = None, ranking: str = "table", **settings: Any
 ) -> Evaluation | None:
     config = EvaluateConfig(**settings)
-    return found_alike(out, inputs=inputs or {"dataset": "d"}, ranking=ranking, config=config)
+    return existing_evaluation(out, inputs=inputs or {"dataset": "d"}, ranking=ranking, config=config)
 
 
 def test_an_equal_evaluation_is_found(tmp_path: Path) -> None:

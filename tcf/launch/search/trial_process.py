@@ -117,4 +117,4 @@ def _ending(task: Task, line: _Line) -> dict[str, Any]:
         return {"ended": "failed", "reason": " ".join(str(error).split())}
     except TcfError as error:
         return {"ended": "refused", "reason": " ".join(str(error).split())}
-    return {"ended": "trained", "facts": result.facts}
+    return {"ended": "trained", "facts": result.metadata}

@@ -63,13 +63,13 @@ def test_between_the_state_and_the_model(run_train: Train, monkeypatch: pytest.M
     undisturbed = run_train("undisturbed", epochs=3)
     calls.clear()
     with monkeypatch.context() as patch:
-        keep, kept = records.FolderRecords.keep, []
+        keep, kept = records.FolderRecords.keep_best, []
 
         def second(self: records.FolderRecords, trainer: trainer.Trainer, epoch: int) -> None:
             kept.append(1)
             (killed if len(kept) == 2 else keep)(self, trainer, epoch)
 
-        patch.setattr(records.FolderRecords, "keep", second)
+        patch.setattr(records.FolderRecords, "keep_best", second)
         if better:
             with pytest.raises(Killed):
                 run_train("killed", epochs=3)
