@@ -3,13 +3,14 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tcf.commands.options import JsonOption, as_json_text, as_lines, configured
 from tcf.common.errors import ConfigError
 from tcf.config.prepare import PrepareConfig
+from tcf.config.raw_formats import RawFormat, formats_help
 
 if TYPE_CHECKING:
     from tcf.data.describe.text_lengths import TextLengths
@@ -47,14 +48,7 @@ def data_download(
 @data_app.command("prepare")
 @configured(PrepareConfig)
 def data_prepare(
-    format: Annotated[
-        Literal["tcf", "recbole", "mind", "hm", "movielens", "amazon", "table"],
-        typer.Argument(
-            help="Format of the raw files: tcf (behaviors.tsv, items.tsv; NineRec), recbole (.inter, .item), mind (one "
-            "published folder or the folder of several), hm, movielens, amazon (as published) or table (any files of "
-            "events and items, whose columns options name)."
-        ),
-    ],
+    format: Annotated[RawFormat, typer.Argument(help=f"Format of the raw files: {formats_help()}.")],
     raw: Annotated[Path, typer.Argument(help="Folder with the raw files.")],
     out: Annotated[Path, typer.Option("--out", help="Dataset directory to make.")],
     config: PrepareConfig,

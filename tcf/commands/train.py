@@ -25,15 +25,16 @@ def runs_command(
     as_json: JsonOption = False,
 ) -> None:
     """List runs, finished or not: state, best epoch, its metrics, and the settings in which they differ."""
+    from tcf.ranking.metrics import VALIDATION_METRICS
     from tcf.train.run.list_runs import differing_settings, find_runs
 
     if not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder with runs, found {'a file' if folder.exists() else 'nothing'}")
-    runs = find_runs(folder)
+    runs, metrics = find_runs(folder), [metric.name for metric in VALIDATION_METRICS]
     if as_json:
-        print(as_json_text([_as_json(run) for run in runs]))
+        print(as_json_text([_as_json(run, metrics) for run in runs]))
     elif runs:
-        print(_table(runs, differing_settings(runs), folder))
+        print(_table(runs, metrics, differing_settings(runs), folder))
         for run in runs:
             if run.problem:
                 print(f"damaged: {run.problem}")
@@ -41,32 +42,33 @@ def runs_command(
         print(f"{folder}: no runs here")
 
 
-def _as_json(run: "ListedRun") -> dict[str, Any]:
+def _as_json(run: "ListedRun", metrics: Sequence[str]) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "state": run.state,
         "epochs": run.epochs,
         "best_epoch": run.best_epoch,
-        "hr@10": run.hr,
-        "ndcg@10": run.ndcg,
+        **{name: run.metrics.get(name) for name in metrics},
         "settings": dict(run.settings),
         "problem": run.problem,
     }
 
 
-def _table(runs: Sequence["ListedRun"], settings: Sequence[str], folder: Path) -> str:
-    heads = ["run", "state", "best", "hr@10", "ndcg@10", *settings]
+def _table(runs: Sequence["ListedRun"], metrics: Sequence[str], settings: Sequence[str], folder: Path) -> str:
+    heads = ["run", "state", "best", *metrics, *settings]
     rows = (
-        [*_always_shown(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)] for run in runs
+        [*_always_shown(run, metrics, folder), *(_shown(run.settings.get(name), folder) for name in settings)]
+        for run in runs
     )
     return text_table([heads, *rows])
 
 
-def _always_shown(run: "ListedRun", folder: Path) -> list[str]:
+def _always_shown(run: "ListedRun", metrics: Sequence[str], folder: Path) -> list[str]:
     """What is told of every run."""
     name = os.path.relpath(run.path, folder)
     best = "-" if run.best_epoch is None else f"epoch {run.best_epoch}"
-    return [name, _state(run), best, *("-" if value is None else f"{value:.4f}" for value in (run.hr, run.ndcg))]
+    values = [run.metrics.get(metric) for metric in metrics]
+    return [name, _state(run), best, *("-" if value is None else f"{value:.4f}" for value in values)]
 
 
 def _state(run: "ListedRun") -> str:
@@ -145,7 +147,7 @@ def train_command(
         return
     run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
     if run is not None:
-        print(as_lines({"run": str(run.path), **run.facts}))
+        print(as_lines({"run": str(run.path), **run.metadata}))
 
 
 def _dataset(data: Path | None, caches: list[Path]) -> Path:

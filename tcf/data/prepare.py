@@ -12,13 +12,14 @@ from tcf.common.files import is_published
 from tcf.common.manifest import differences, read_manifest, sha256_file
 from tcf.config.fields import to_mapping
 from tcf.config.prepare import PrepareConfig
+from tcf.config.raw_formats import RawFormat
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
 from tcf.data.filters import select
-from tcf.data.raw.formats import RawFormat, check_options, files_of, read_raw, template_of
+from tcf.data.raw.formats import check_options, files_of, read_raw, template_of
 from tcf.data.statistics import statistics_of
 from tcf.data.tables.source_file import changed, stamp_of
 
-__all__ = ["RawFormat", "prepare"]
+__all__ = ["prepare"]
 
 
 def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> Dataset:

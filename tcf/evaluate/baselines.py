@@ -16,7 +16,7 @@ from tcf.common.random_streams import RandomStream, generator
 from tcf.config.evaluate import Baseline
 from tcf.data.histories import Histories, latest
 from tcf.data.split import Queries, Split, training_counts, training_histories
-from tcf.ranking.catalogue import Rows
+from tcf.ranking.catalogue import ScoreRows
 from tcf.ranking.scorers import Scorer
 
 __all__ = ["CoOccurrence", "Popularity", "Random", "baseline"]
@@ -63,9 +63,9 @@ class Popularity:
         return cls(n_users, training_counts(split, n_items))
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ScoreRows:
         """Every item has a score of its own."""
-        return Rows.one_each(len(self.counts))
+        return ScoreRows.one_each(len(self.counts))
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Scores of all items for some users, (B, N)."""
@@ -92,9 +92,9 @@ class Random:
         return len(self.users)
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ScoreRows:
         """Every item has a score of its own."""
-        return Rows.one_each(self.n_items)
+        return ScoreRows.one_each(self.n_items)
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Scores of all items for some users, (B, N), uniform in [0, 1)."""
@@ -140,9 +140,9 @@ class CoOccurrence:
         return len(self.recent)
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ScoreRows:
         """Every item has a score of its own."""
-        return Rows.one_each(len(self.offsets) - 1)
+        return ScoreRows.one_each(len(self.offsets) - 1)
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Scores of all items for some users, (B, N); in float64 until they are complete."""

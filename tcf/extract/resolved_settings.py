@@ -1,14 +1,15 @@
 """An extraction's settings with every `auto` resolved."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 
 from tcf.common.devices import resolve_devices
 from tcf.common.errors import ConfigError
-from tcf.config.extract import ExtractConfig
+from tcf.config.extract import ExtractConfig, Pooling
 from tcf.encoders.encoder import check_layers, resolve_dtype
-from tcf.encoders.folder.model_folder import ModelFolder, Pooling
+from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.tokenize import check_max_tokens
 
 __all__ = ["Settings", "check_settings", "resolve"]
@@ -52,9 +53,10 @@ def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
     check_settings(config, folder)
     pooling = folder.pooling if config.pooling == "auto" else config.pooling
     if pooling is None and config.pooled_layers:
+        *first, last = get_args(Pooling)
         raise ConfigError(
-            f"--pooling: expected mean, first or last, because {folder.path / '1_Pooling'} asks for one that is not "
-            "supported; found auto"
+            f"--pooling: expected {', '.join(first)} or {last}, because {folder.path / '1_Pooling'} asks for one "
+            "that is not supported; found auto"
         )
     return Settings(
         pooling=pooling or "mean",  # where nothing is pooled

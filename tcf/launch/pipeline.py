@@ -19,8 +19,9 @@ from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.prepare import PrepareConfig
+from tcf.config.raw_formats import RawFormat
 from tcf.config.train import TrainConfig
-from tcf.data.prepare import RawFormat, prepare
+from tcf.data.prepare import prepare
 from tcf.encoders.folder.local_model import local_model
 from tcf.evaluate.evaluation import Evaluation, comparison
 from tcf.evaluate.recommend import examples, recommend

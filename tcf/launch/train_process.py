@@ -15,7 +15,7 @@ from tcf.common.errors import TcfError
 from tcf.config.fields import from_mapping, to_mapping
 from tcf.config.train import TrainConfig
 from tcf.launch.lifeline import run_beside
-from tcf.train.distributed import joined
+from tcf.train.distributed import join_group
 from tcf.train.follow import follow
 from tcf.train.stage import TrainResult, train
 
@@ -75,7 +75,7 @@ def train_among_others(job: TrainingJob, devices: str | None = None) -> TrainRes
         What became of the training, in the first process; None in the others.
     """
     cpu = job.config.devices.startswith("cpu") or not torch.cuda.is_available()
-    with joined(cpu=cpu, devices=devices) as group:
+    with join_group(cpu=cpu, devices=devices) as group:
         if group.rank == 0:
             return train(data=job.data, caches=job.caches, out=job.out, config=job.config, group=group)
         follow(data=job.data, caches=job.caches, out=job.out, config=job.config, group=group)

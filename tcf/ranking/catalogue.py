@@ -17,13 +17,13 @@ import numpy.typing as npt
 from tcf.common.errors import RunError
 from tcf.common.random_streams import RandomStream, generator
 
-__all__ = ["Catalogue", "Rows", "blocks"]
+__all__ = ["Catalogue", "ScoreRows", "blocks"]
 
 _BLOCK = 8192
 
 
 @dataclass(frozen=True)
-class Rows:
+class ScoreRows:
     """Which items share a row of scores; rows that stand for several items come first.
 
     Attributes:
@@ -39,12 +39,12 @@ class Rows:
     n_shared: int
 
     @classmethod
-    def one_each(cls, n_items: int) -> "Rows":
+    def one_each(cls, n_items: int) -> "ScoreRows":
         """Every item has a row of its own, of the same number."""
         return cls.of(np.arange(n_items))
 
     @classmethod
-    def of(cls, first_N: npt.NDArray[np.int64]) -> "Rows":
+    def of(cls, first_N: npt.NDArray[np.int64]) -> "ScoreRows":
         """Group items by the first item that each one equals.
 
         Args:
@@ -84,7 +84,7 @@ class Catalogue:
     """
 
     vectors_RD: npt.NDArray[np.float32]
-    rows: Rows
+    rows: ScoreRows
 
     @classmethod
     def build(cls, vectors_ND: npt.NDArray[np.float32]) -> "Catalogue":
@@ -98,7 +98,7 @@ class Catalogue:
         """
         check_matrix(vectors_ND, "item vectors")
         check_finite(vectors_ND, "item")
-        rows = Rows.of(_first_equal(vectors_ND))
+        rows = ScoreRows.of(_first_equal(vectors_ND))
         vectors_RD = vectors_ND[rows.items[rows.offsets[:-1]]]
         vectors_RD += np.float32(0)  # turns -0.0 into 0.0
         return cls(vectors_RD, rows)

@@ -16,16 +16,16 @@ from tcf.config.train import TrainConfig
 from tcf.train.batch.batch import Batch
 from tcf.train.batch.feed import Feed
 from tcf.train.loss.losses import Loss
-from tcf.train.loss_meter import Meter
+from tcf.train.loss_meter import LossMeter
 from tcf.train.model.recommender import Recommender
 from tcf.train.optimizer import Optimizer
-from tcf.train.parallel import Alone, Forward, Parallel, Task
+from tcf.train.parallel import EpochTask, Forward, Parallel, SingleProcess
 
-__all__ = ["Pass", "Trainer"]
+__all__ = ["EpochResult", "Trainer"]
 
 
 @dataclass(frozen=True)
-class Pass:
+class EpochResult:
     """What one pass over the training data came to.
 
     Attributes:
@@ -63,12 +63,14 @@ class Trainer:
         parallel: Parallel | None = None,
     ) -> None:
         self.model, self.loss, self.feed, self.config, self.device = model, loss, feed, config, device
-        self.parallel = Alone() if parallel is None else parallel
+        self.parallel = SingleProcess() if parallel is None else parallel
         self._forward: Forward | None = None
         self.optimizer = Optimizer(model, config, feed.steps)
         self._casts = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
 
-    def run_epoch(self, epoch: int, meter: Meter | None = None, after: Callable[[Meter], None] | None = None) -> Pass:
+    def run_epoch(
+        self, epoch: int, meter: LossMeter | None = None, after: Callable[[LossMeter], None] | None = None
+    ) -> EpochResult:
         """Train on every row once.
 
         Args:
@@ -80,9 +82,9 @@ class Trainer:
             RunError: the loss is not finite.
         """
         began = time.perf_counter()
-        meter = Meter(epoch, self.config.learning_rate) if meter is None else meter
+        meter = LossMeter(epoch, self.config.learning_rate) if meter is None else meter
         first, before = meter.steps, meter.targets
-        self.parallel.announce(Task(epoch, first))
+        self.parallel.announce(EpochTask(epoch, first))
         self.model.train()
         with _progress(epoch, first, self.feed.steps) as progress, closing(self.feed.epoch(epoch, first)) as batches:
             for step, fed in enumerate(batches, first):
@@ -92,7 +94,7 @@ class Trainer:
                 if after is not None:
                     after(meter)
         loss = meter.mean()
-        return Pass(loss, meter.targets, time.perf_counter() - began, meter.targets - before)
+        return EpochResult(loss, meter.targets, time.perf_counter() - began, meter.targets - before)
 
     def step(self, batch: Batch, read_UV: Tensor | None = None, number: int = 0) -> Tensor:
         """Train on one batch; returns its loss, a scalar on the device.

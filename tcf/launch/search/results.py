@@ -14,6 +14,7 @@ from tcf.common.files import publish_file
 from tcf.common.text_table import text_table
 from tcf.config.fields import to_mapping, write_toml
 from tcf.launch.search.search_file import SearchFile
+from tcf.ranking.metrics import SEARCH_METRIC, VALIDATION_METRICS
 from tcf.train.inputs import Inputs
 
 __all__ = ["BEST", "TABLE", "TrialRow", "best_of", "folder_of", "rendered", "rows_of", "write_results"]
@@ -22,7 +23,9 @@ BEST = "best.toml"
 TABLE = "trials.csv"
 _SHOWN = 20
 _STATES = ("trained", "pruned", "failed", "unfinished")
-_NUMBERS = ("ndcg@10", "hr@10", "best_epoch", "epochs", "parameters")
+# The one that is searched by comes first.
+_METRICS = tuple(metric.name for metric in sorted(VALIDATION_METRICS, key=lambda metric: metric != SEARCH_METRIC))
+_NUMBERS = (*_METRICS, "best_epoch", "epochs", "parameters")
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,10 @@ def write_results(search: SearchFile, rows: Sequence[TrialRow]) -> None:
 def rendered(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     """The best trials as an aligned table, for people."""
     names = list(search.space)
-    lines = [["trial", "state", "ndcg@10", "hr@10", "epoch", *names]]
+    lines = [["trial", "state", *_METRICS, "epoch", *names]]
     for row in rows[:_SHOWN]:
-        measures = [_shown(row.value), _shown(row.facts.get("hr@10")), _shown(row.facts.get("best_epoch"))]
+        numbers = (row.value, *(row.facts.get(name) for name in (*_METRICS[1:], "best_epoch")))
+        measures = [_shown(number) for number in numbers]
         lines.append([str(row.number), row.state, *measures, *(_shown(row.drawn.get(name)) for name in names)])
     more = f"\n... {len(rows) - _SHOWN} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
     return text_table(lines) + more
@@ -120,8 +124,10 @@ def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
 def _as_configuration(search: SearchFile, best: TrialRow) -> bytes:
     config = search.settings(best.drawn)
     inputs = Inputs.open(config.items, search.data, search.caches_for(config)).paths_from(search.out)
+    values = {SEARCH_METRIC.name: best.value, **{name: best.facts[name] for name in _METRICS[1:]}}
+    metrics = ", ".join(f"{name} {value:.6f}" for name, value in values.items())
     words = (
-        f"# Trial {best.number} of a search: ndcg@10 {best.value:.6f}, hr@10 {best.facts['hr@10']:.6f} on validation.\n"
+        f"# Trial {best.number} of a search: {metrics} on validation.\n"
         f"# To train it anew: tcf train --config {BEST} --out RUN\n\n"
     )
     return words.encode() + write_toml({**to_mapping(config), "inputs": inputs})

@@ -20,6 +20,7 @@ from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import draw, twin
 from tcf.launch.search.trial_process import Task
 from tcf.launch.search.trial_workers import Worker, speaking
+from tcf.ranking.metrics import SEARCH_METRIC
 
 __all__ = ["Course"]
 
@@ -99,8 +100,8 @@ class Course:
                 del self.busy[worker]
             return
         match message:
-            case {"epoch": int(epoch), "ndcg": float(ndcg)}:
-                self._report(trial, epoch, ndcg)
+            case {"epoch": int(epoch), SEARCH_METRIC.key: float(value)}:
+                self._report(trial, epoch, value)
                 worker.answer(not trial.should_prune())
             case {"ended": "refused", "reason": str(reason)}:
                 raise RunError(
@@ -110,18 +111,18 @@ class Course:
                 self._end(trial, how, message)
                 del self.busy[worker]
 
-    def _report(self, trial: Trial, epoch: int, ndcg: float) -> None:
+    def _report(self, trial: Trial, epoch: int, value: float) -> None:
         # A run that is taken up tells of its earlier epochs again.
         if epoch not in self._frozen(trial).intermediate_values:
-            trial.report(ndcg, epoch)
-        self.progress.advance(0, f"trial {trial.number}, epoch {epoch}: ndcg@10 {ndcg:.4f}")
+            trial.report(value, epoch)
+        self.progress.advance(0, f"trial {trial.number}, epoch {epoch}: {SEARCH_METRIC.name} {value:.4f}")
 
     def _end(self, trial: Trial, how: str, message: dict[str, Any]) -> None:
         if how == "trained":
-            facts = message["facts"]
+            facts, metric = message["facts"], SEARCH_METRIC.name
             trial.set_user_attr("facts", facts)
-            self.study.tell(trial, facts["ndcg@10"])
-            self._tell(trial, f"ndcg@10 {facts['ndcg@10']:.4f} at epoch {facts['best_epoch']} of {facts['epochs']}")
+            self.study.tell(trial, facts[metric])
+            self._tell(trial, f"{metric} {facts[metric]:.4f} at epoch {facts['best_epoch']} of {facts['epochs']}")
         elif how == "pruned":
             self.study.tell(trial, state=TrialState.PRUNED)
             self._tell(trial, f"pruned after epoch {self._frozen(trial).last_step}")

@@ -76,7 +76,7 @@ class _Line:
 
     def ask(self, epoch: Epoch) -> None:
         """Tell of an epoch, and find out whether to go on."""
-        self.say({"epoch": epoch.number, "hr": epoch.hr, "ndcg": epoch.ndcg})
+        self.say({"epoch": epoch.number, **epoch.metrics_by_key})
         if not self.heard.get()["go_on"]:
             raise _PrunedError
 
@@ -117,4 +117,4 @@ def _ending(task: Task, line: _Line) -> dict[str, Any]:
         return {"ended": "failed", "reason": " ".join(str(error).split())}
     except TcfError as error:
         return {"ended": "refused", "reason": " ".join(str(error).split())}
-    return {"ended": "trained", "facts": result.facts}
+    return {"ended": "trained", "facts": result.metadata}
