@@ -19,8 +19,9 @@ from tcf.extract.plan.plan import Plan
 from tcf.extract.resolved_settings import Settings
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.stage import Extraction, extract
-from tcf.launch.extract_process import Job
-from tcf.launch.processes import Crew
+from tcf.launch.independent_workers import IndependentWorkers
+from tcf.launch.jobs import ExtractionJob
+from tcf.launch.launcher import WorkerSpec
 
 __all__ = ["extract_on_devices"]
 
@@ -45,15 +46,15 @@ def extract_on_devices(*, data: Path, model: Path, name: str, out: Path, config:
     if len(devices) == 1 or config.schedule not in ("auto", "resident"):
         return extract(data=data, model=model, name=name, out=out, config=config)
     threads = torch.get_num_threads()
-    with Crew() as crew:
-        job = Job(data, model, out, name, config, threads)
-        start = _Start(job, devices, crew)
+    with IndependentWorkers() as workers:
+        job = ExtractionJob(data, model, out, name, config, threads)
+        start = _Start(job, devices, workers)
         try:
             done = extract(data=data, model=model, name=name, out=out, config=config, loading=start.load)
         finally:
             torch.set_num_threads(threads)
-    if crew.failed:
-        print(f"tcf: warning: the others did the work of {', '.join(crew.failed)}", file=sys.stderr)
+    if workers.failed:
+        print(f"tcf: warning: the others did the work of {', '.join(workers.failed)}", file=sys.stderr)
     return done
 
 
@@ -64,12 +65,12 @@ class _Start:
     Attributes:
         job: what is asked for.
         devices: for this process and for the others.
-        crew: the other processes.
+        workers: the other processes.
     """
 
-    job: Job
+    job: ExtractionJob
     devices: Sequence[torch.device]
-    crew: Crew
+    workers: IndependentWorkers
 
     def load(self, load: Callable[[], Engine], settings: Settings, plan: Plan) -> Engine:
         """Load the model, then start a process for every other device that there is a shard for."""
@@ -90,7 +91,8 @@ class _Start:
             return engine  # looked up in less time than a process takes to start
         for number, device in enumerate(used[1:], start=2):
             job = dataclasses.replace(self.job, config=self._config(device, engine, settings, plan), threads=threads)
-            self.crew.start(f"{device} (process {number} of {len(used)})", job)
+            worker = f"{device} (process {number} of {len(used)})"
+            self.workers.start(WorkerSpec(worker, "tcf.launch.extract_process", job, threads))
         return engine
 
     def _shards(self, shard_rows: int) -> int:

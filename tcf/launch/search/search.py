@@ -14,10 +14,10 @@ from tcf.common.files import check_destination, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.progress import Progress
 from tcf.launch.search.results import BEST, TrialRow, best_of, rendered, rows_of, write_results
-from tcf.launch.search.run_trials import Course
+from tcf.launch.search.run_trials import TrialLoop
 from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import JOURNAL, open_study, take_up
-from tcf.launch.search.trial_workers import crew
+from tcf.launch.search.trial_workers import trial_workers
 from tcf.train.inputs import Inputs
 
 __all__ = ["SearchResult", "run_search"]
@@ -91,9 +91,9 @@ def _train_all(search: SearchFile, study: Study) -> None:
     config = search.config
     with (
         Progress("search", max(search.most_trials, ended), "trials", done=ended) as progress,
-        crew(search.out / "logs", config.workers, config.devices, torch.get_num_threads()) as workers,
+        trial_workers(search.out / "logs", config.workers, config.devices, torch.get_num_threads()) as workers,
     ):
-        Course(search, study, workers, progress, take_up(study)).run()
+        TrialLoop(search, study, workers, progress, take_up(study)).run()
 
 
 @contextmanager
