@@ -17,9 +17,9 @@ from tcf.common.progress import Progress
 from tcf.config.train import TrainConfig
 from tcf.launch.jobs import TrainingJob
 from tcf.launch.launcher import ready
-from tcf.launch.search.results import best_of, folder_of, rows_of, write_results
+from tcf.launch.search.results import best_row, trial_folder, trial_rows, write_results
 from tcf.launch.search.search_file import SearchFile
-from tcf.launch.search.study import draw, twin
+from tcf.launch.search.study import find_duplicate, suggest
 from tcf.launch.search.trial_workers import TrialWorker
 from tcf.ranking.metrics import SEARCH_METRIC
 
@@ -69,8 +69,8 @@ class TrialLoop:
     def _next_trial(self) -> tuple[Trial, TrainConfig] | None:
         """The next trial that has to be trained."""
         while (trial := self._ask()) is not None:
-            params = draw(trial, self.search.space)
-            other = twin(self.study, trial)
+            params = suggest(trial, self.search.space)
+            other = find_duplicate(self.study, trial)
             if other is not None:
                 self._copy_result(trial, other)
                 continue
@@ -85,11 +85,11 @@ class TrialLoop:
         if self.unfinished:
             return self.unfinished.pop(0)
         existing = len(self.study.get_trials(deepcopy=False))
-        return self.study.ask() if existing < self.search.most_trials else None
+        return self.study.ask() if existing < self.search.n_trials else None
 
     def _start(self, worker: TrialWorker, trial: Trial, config: TrainConfig) -> None:
         config = config if worker.device is None else replace(config, devices=worker.device)
-        out = folder_of(self.search.out, trial.number)
+        out = trial_folder(self.search.out, trial.number)
         job = TrainingJob(self.search.data, self.search.caches_for(config), out, config, worker.threads)
         self.running[worker] = trial, job
         worker.train(job)
@@ -173,9 +173,9 @@ class TrialLoop:
         return self.study.get_trials(deepcopy=False)[trial.number]
 
     def _announce(self, trial: Trial, words: str) -> None:
-        rows = rows_of(self.study)
+        rows = trial_rows(self.study)
         write_results(self.search, rows)
-        best = best_of(rows)
+        best = best_row(rows)
         so_far = "" if best is None else f"; best {best.value or 0.0:.4f} (trial {best.number})"
         print(f"trial {trial.number}: {words}{so_far}", file=sys.stderr, flush=True)
         self.progress.advance(1)

@@ -1,4 +1,4 @@
-"""A search's trials in Optuna: the journal on disk, how settings are drawn, when a trial is pruned."""
+"""A search's study in Optuna: the journal on disk, the sampler, the pruner."""
 
 import zlib
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from tcf.launch.search.optuna_internals import repair_journal, running_trial
 from tcf.launch.search.search_file import SearchConfig, SearchFile
 from tcf.launch.search.space import Choices, Range, combinations
 
-__all__ = ["JOURNAL", "draw", "open_study", "take_up", "twin"]
+__all__ = ["JOURNAL", "find_duplicate", "open_study", "suggest", "unfinished_trials"]
 
 JOURNAL = "study.jsonl"
 _NAME = "search"
@@ -30,7 +30,7 @@ _MADE_FROM = "made_from"
 
 
 def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
-    """Open the study of a search, or begin it; no other process may have it open.
+    """Open the study of a search, or create it; no other process may have it open.
 
     Args:
         search: what is asked for.
@@ -52,22 +52,22 @@ def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
         pruner=_pruner(search.config),
         load_if_exists=True,
     )
-    _compare(search, study, {**_deciding(search), **fingerprints})
+    _check_unchanged(search, study, {**_defining_settings(search), **fingerprints})
     return study
 
 
-def draw(trial: Trial, space: Mapping[str, Range]) -> dict[str, Any]:
-    """A trial's values for the ranges; what was drawn before stays."""
-    return {name: _suggested(trial, name, span) for name, span in space.items()}
+def suggest(trial: Trial, space: Mapping[str, Range]) -> dict[str, Any]:
+    """A trial's parameters; those that were suggested before stay."""
+    return {name: _suggest(trial, name, span) for name, span in space.items()}
 
 
-def take_up(study: Study) -> list[Trial]:
+def unfinished_trials(study: Study) -> list[Trial]:
     """The trials that were running when an earlier process ended, oldest first."""
     return [running_trial(study, trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
 
 
-def twin(study: Study, trial: Trial) -> FrozenTrial | None:
-    """An earlier trial of the same settings that has ended by itself; it would end so again."""
+def find_duplicate(study: Study, trial: Trial) -> FrozenTrial | None:
+    """An earlier trial with the same parameters that has ended by itself; it would end so again."""
     for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
         if other.params == trial.params and other.number != trial.number:
             return other
@@ -75,9 +75,9 @@ def twin(study: Study, trial: Trial) -> FrozenTrial | None:
 
 
 class _Sampler(BaseSampler):
-    """Draws each trial's settings from the search's seed, the trial's number and the trials that have ended.
+    """Samples each trial's parameters from the search's seed, the trial's number and the trials that have ended.
 
-    It remembers nothing, so a search that goes on after an interruption draws what it would have drawn without.
+    It remembers nothing, so a search that goes on after an interruption samples what it would have sampled without.
     """
 
     def __init__(self, config: SearchConfig, space: Mapping[str, Range]) -> None:
@@ -89,7 +89,7 @@ class _Sampler(BaseSampler):
             self._grid = [every[place] for place in order]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The ranges that are drawn together: all, once a trial has ended."""
+        """The ranges that are sampled together: all, once a trial has ended."""
         return self._tpe(trial).infer_relative_search_space(study, trial) if self._config.sampler == "tpe" else {}
 
     def sample_relative(
@@ -125,7 +125,7 @@ def _pruner(config: SearchConfig) -> BasePruner:
             return NopPruner()
 
 
-def _suggested(trial: Trial, name: str, span: Range) -> Any:
+def _suggest(trial: Trial, name: str, span: Range) -> Any:
     match _distribution(span):
         case CategoricalDistribution(choices=choices):
             return trial.suggest_categorical(name, choices)
@@ -155,8 +155,8 @@ def _storage(journal: Path) -> JournalStorage:
         ) from None
 
 
-def _deciding(search: SearchFile) -> dict[str, Any]:
-    """What decides how trials come out, as JSON values; how many there are and where they run does not."""
+def _defining_settings(search: SearchFile) -> dict[str, Any]:
+    """The settings that results depend on, as JSON values; not how many trials there are or where they run."""
     config = search.config
     fixed = {f"[train] {key}": value for key, value in search.fixed.items() if key not in ("devices", "save_minutes")}
     space = {f"[space] {key}": str(span) for key, span in search.space.items()}
@@ -164,12 +164,12 @@ def _deciding(search: SearchFile) -> dict[str, Any]:
     return {**fixed, **space, **{name: getattr(config, name) for name in names}}
 
 
-def _compare(search: SearchFile, study: Study, asked: Mapping[str, Any]) -> None:
-    there = study.user_attrs.get(_MADE_FROM)
-    if there is None:
+def _check_unchanged(search: SearchFile, study: Study, asked: Mapping[str, Any]) -> None:
+    stored = study.user_attrs.get(_MADE_FROM)
+    if stored is None:
         study.set_user_attr(_MADE_FROM, dict(asked))
         return
-    differing = differences(there, asked)
+    differing = differences(stored, asked)
     if differing:
         raise RunError(
             f"{search.out}: holds a search of other settings or inputs: {differing}; name another out, or remove it"
