@@ -12,7 +12,7 @@ rows as tcf's micro-batches have: the better of torch's linear layer and oneDNN'
 
 Needs the packages of `pip install -e ".[cpu,bench]"`.
 
-Legend: B texts, T tokens, D width; M rows, K inputs, N outputs.
+Shapes: B texts, T tokens, D width; M rows, K inputs, N outputs.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
+from tcf.common.torch_internals import linear_with_activation, reorder_linear_weight
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
@@ -205,14 +206,13 @@ def _matrix_rate(geometry: Geometry, rows: int, dtype: torch.dtype, device: torc
     flops = geometry.flops / geometry.blocks * rows
     best = flops / _products(layers, lambda x_MK, weight_NK: F.linear(x_MK, weight_NK), device)
     if device.type == "cpu":
-        packed = [(x_MK, torch.ops.mkldnn._reorder_linear_weight(w_NK, rows), times) for x_MK, w_NK, times in layers]
+        packed = [(x_MK, reorder_linear_weight(w_NK, rows), times) for x_MK, w_NK, times in layers]
         best = max(best, flops / _products(packed, _packed_product, device))
     return best
 
 
 def _packed_product(x_MK: Tensor, weight: Tensor) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x_MK, weight, None, "none", [], "")
-    return product
+    return linear_with_activation(x_MK, weight, None, "none", "")
 
 
 def _products(

@@ -7,7 +7,7 @@ The parts of the model that fit into the memory stay in it; the others are fetch
 hooks whenever their module is called. One batch is run before the clock starts, so that what stays is there. Weight
 bytes are those of the tensors that the hooks were given by accelerate's loader of offloaded weights.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 import argparse

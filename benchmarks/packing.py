@@ -4,7 +4,7 @@
 
 Blocks of OPT-125M's shape with random weights, micro-batches of 2,040 tokens in texts of 12.
 
-Legend: B texts, T tokens.
+Shapes: B texts, T tokens.
 """
 
 import argparse

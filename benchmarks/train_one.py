@@ -27,11 +27,11 @@ from tcf.common.devices import resolve_device
 from tcf.config.fields import from_mapping
 from tcf.config.train import TrainConfig
 from tcf.data.cache.caches import VectorCache
-from tcf.train.assemble import Assembled, assemble, training_data
+from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.batch.batch import row_order
 from tcf.train.batch.training_data import TrainingData
 from tcf.train.inputs import Inputs
-from tcf.train.loss_meter import Meter
+from tcf.train.loss_meter import LossMeter
 
 __all__ = ["main"]
 
@@ -46,7 +46,7 @@ class _Task:
     device: torch.device
     job: dict[str, Any]
 
-    def assemble(self, config: TrainConfig | None = None) -> Assembled:
+    def assemble(self, config: TrainConfig | None = None) -> TrainingSetup:
         """As `tcf train` does it."""
         config = self.config if config is None else config
         projections = self.inputs.fit(config, self.data.items, self.device)
@@ -108,7 +108,7 @@ def _tcf(task: _Task) -> dict[str, float]:
     clock, epoch, is_up = _Clock(task.job["seconds"], task.device), 0, False
     while not is_up:
         epoch += 1
-        meter = Meter(epoch, task.config.learning_rate)
+        meter = LossMeter(epoch, task.config.learning_rate)
         with closing(trainer.feed.epoch(epoch)) as batches:
             for fed in batches:
                 meter.add(trainer.step(fed.batch, fed.read_UV, clock.steps), fed.batch.n_targets)
@@ -168,7 +168,7 @@ def _straightforward_model(task: _Task) -> Straightforward:
     ).to(task.device)
 
 
-def _measured(task: _Task, clock: _Clock, epoch: int, assembled: Assembled) -> dict[str, float]:
+def _measured(task: _Task, clock: _Clock, epoch: int, assembled: TrainingSetup) -> dict[str, float]:
     """What the clock says, and the model's NDCG@10."""
     on_gpu, model = task.device.type == "cuda", assembled.trainer.model
     validation = assembled.validation.sample(task.job["validation_users"], 0)
@@ -178,7 +178,7 @@ def _measured(task: _Task, clock: _Clock, epoch: int, assembled: Assembled) -> d
         "seconds": clock.seconds,
         "steps": clock.steps,
         "epochs": epoch,
-        "ndcg": metrics.ndcg,
+        "ndcg": metrics["ndcg@10"],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "threads": torch.get_num_threads(),
     }

@@ -32,7 +32,7 @@ from train_vectors import cache_of_width
 from tcf.config.train import TrainConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import open_dataset
-from tcf.train.assemble import Assembled, assemble, training_data
+from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.batch.batch import Batch
 from tcf.train.inputs import Inputs
 
@@ -87,7 +87,7 @@ class _Bench:
     """Both models, with equal weights, and what they are trained on."""
 
     config: TrainConfig
-    ours: Assembled
+    ours: TrainingSetup
     plain: Straightforward
     samples: PaddedSamples
 
@@ -246,7 +246,7 @@ def _print(rates: dict[str, list[float]]) -> None:
     print(table(("what is added", "targets/s", "times the first", "times the one before"), rows))
 
 
-def _print_validation(ours: Assembled, rate: float) -> None:
+def _print_validation(ours: TrainingSetup, rate: float) -> None:
     """A validation as after each epoch, beside an epoch of tcf's step."""
     epoch, taken = ours.trainer.feed.rows.n_targets / rate, []
     validation = ours.validation.sample(ours.trainer.config.validation_users, 0)

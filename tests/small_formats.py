@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from small_raw import write_files
-from tcf.data.prepare import RawFormat
+from tcf.config.raw_formats import RawFormat
 
 __all__ = ["FORMS", "LOG", "MIN_HISTORY", "Form", "Log", "histories_left", "texts_left", "write_form"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from tcf.train.distributed import joined
+from tcf.train.distributed import join_group
 
 __all__ = ["in_group", "in_processes"]
 
@@ -44,7 +44,7 @@ def in_group(work: Callable[..., Any], *arguments: object, size: int = 2) -> lis
 
 
 def _joined(work: Callable[..., Any], *arguments: object) -> Any:
-    with joined(cpu=True) as group:
+    with join_group(cpu=True) as group:
         found = work(group, *arguments)
         if group.rank > 0:
             group.next_task()  # hears that all is done

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from small_runs import csr
 from tcf.train.batch.batch import Batch
-from tcf.train.batch.rows import Rows
+from tcf.train.batch.rows import BatchRows
 from tcf.train.batch.training_data import TrainingData
 from tcf.train.loss.losses import Loss
 
@@ -27,7 +27,7 @@ def training(sequences: Sequence[Sequence[int]], n_items: int, positions: int = 
     return TrainingData(histories, np.arange(len(sequences)), counts, positions, 0)
 
 
-def batch_of(rows: Rows, loss: Loss, which: Sequence[int], part: tuple[int, int] = (0, 1), seed: int = 0) -> Batch:
+def batch_of(rows: BatchRows, loss: Loss, which: Sequence[int], part: tuple[int, int] = (0, 1), seed: int = 0) -> Batch:
     """A batch of these rows, with the items that the loss draws for it."""
     chosen = rows.choose(np.array(which))
     owners_S = np.repeat(np.arange(len(chosen.sequences)), chosen.sequences.lengths)

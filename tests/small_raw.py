@@ -1,9 +1,12 @@
 """Raw files small enough to read by eye, damaged ones among them, and what was read or prepared of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
+from tcf.common.errors import DataError
 from tcf.data.dataset import Dataset, Histories
 from tcf.data.raw.raw_log import RawLog
 
@@ -43,6 +46,16 @@ class Bad:
         assert message.startswith(f"{folder}/{self.where}: expected ")
         assert f"found {self.found}" in message
         assert f"({self.reason})" in message
+
+    def skipped_by(self, read: Callable[..., RawLog], folder: Path) -> RawLog:
+        """What is read where the damaged rows are skipped, after reading that stops at the first of them."""
+        write_files(folder, self.files)
+        with pytest.raises(DataError) as caught:
+            read(folder, bad_rows="error")
+        self.check_message(str(caught.value), folder)
+        log = read(folder, bad_rows="skip")
+        assert log.skipped == self.skipped
+        return log
 
     def check_rest(self, log: RawLog) -> None:
         assert log.skipped == self.skipped

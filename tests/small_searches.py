@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from small_runs import make_cache, make_dataset, walks
+from tcf.launch.jobs import TrainingJob
+from tcf.launch.launcher import Outcome
 from tcf.launch.search.search_file import SearchFile, read_search
-from tcf.launch.search.trial_process import Task
-from tcf.launch.search.trial_workers import Worker
+from tcf.launch.search.trial_workers import TrialWorker
 
 __all__ = ["PretendedWorker", "change", "trained", "workplace"]
 
@@ -64,35 +65,34 @@ def trained(ndcg: float, epochs: int = 1) -> list[dict[str, Any]]:
 
 
 @dataclass(eq=False)
-class PretendedWorker(Worker):
+class PretendedWorker(TrialWorker):
     """A worker without a process, which says what it was given to say.
 
     Attributes:
         script: its messages; a number is the exit status of a process that ends instead.
-        tasks: what it was told to train.
-        answers: whether to go on, as it was told.
+        jobs: what it was told to train.
+        decisions: whether to go on, as it was told.
     """
 
     script: Sequence[dict[str, Any] | int] = ()
-    tasks: list[Task] = field(default_factory=list)
-    answers: list[bool] = field(default_factory=list)
+    jobs: list[TrainingJob] = field(default_factory=list)
+    decisions: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._left = list(self.script)
         self._pipe = os.pipe()
         os.write(self._pipe[1], b".")  # there is always something to hear
 
-    @property
-    def descriptor(self) -> int:
+    def fileno(self) -> int:
         return self._pipe[0]
 
-    def begin(self, task: Task) -> None:
-        self.tasks.append(task)
+    def train(self, job: TrainingJob) -> None:
+        self.jobs.append(job)
 
-    def answer(self, go_on: bool) -> None:
-        self.answers.append(go_on)
+    def decide(self, go_on: bool) -> None:
+        self.decisions.append(go_on)
 
-    def hear(self) -> dict[str, Any] | None:
+    def receive(self) -> dict[str, Any] | None:
         match self._left[0]:
             case dict(message):
                 del self._left[0]
@@ -100,10 +100,10 @@ class PretendedWorker(Worker):
             case _:
                 return None
 
-    def end(self) -> int:
+    def wait(self) -> Outcome:
         status = self._left.pop(0)
         assert isinstance(status, int)
-        return status
+        return Outcome(status)
 
-    def last_words(self) -> str:
+    def failure(self, outcome: Outcome) -> str:
         return "something went wrong"

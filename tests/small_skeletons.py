@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.split.skeleton import Skeleton, Weight, open_skeleton
-from tcf.encoders.split.weight_buffers import PartBuffer, ReadPool, TypedBuffer, attach, part_nbytes
+from tcf.encoders.split.weight_buffers import ReadPool, StoredWeightBuffer, TypedWeightBuffer, attach, buffer_nbytes
 
 __all__ = ["assert_equal", "assert_taken_apart_whole", "contents", "filled"]
 
@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 
 def _put(module: nn.Module, weights: tuple[Weight, ...], pool: ReadPool, apart: nn.Module | None = None) -> None:
     """Read weights into memory of their own and put them where they belong."""
-    stored = PartBuffer(part_nbytes(weights, stored=True)).read(weights, pool=pool)
-    filled = TypedBuffer(part_nbytes(weights, stored=False), CPU).fill(weights, stored)
+    stored = StoredWeightBuffer(buffer_nbytes(weights, stored=True)).read(weights, pool=pool)
+    filled = TypedWeightBuffer(buffer_nbytes(weights, stored=False), CPU).fill(weights, stored)
     attach(module, filled, apart=apart)
 
 
@@ -59,6 +59,6 @@ def assert_taken_apart_whole(
     if isinstance(getattr(model, "pooler", None), nn.Identity):
         own.model.pooler = nn.Identity()
     assert_equal(model, own.model)
-    assert (skeleton.layers, skeleton.takes_cache) == (own.layers, own.takes_cache)
+    assert (skeleton.layers, skeleton.no_cache) == (own.layers, own.no_cache)
     assert len(skeleton.blocks) == len(own.blocks)
     return skeleton

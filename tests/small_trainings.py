@@ -24,6 +24,7 @@ __all__ = [
     "Train",
     "epochs_of",
     "interrupted_at",
+    "measured",
     "same",
     "stopped",
     "trainings",
@@ -57,6 +58,11 @@ def trainings(folder: Path) -> Train:
 def epochs_of(run: Path) -> list[dict[str, float]]:
     """The lines of a run's log."""
     return [json.loads(line) for line in (run / "epochs.jsonl").read_text().splitlines()]
+
+
+def measured(hr: float, ndcg: float = 0.0) -> dict[str, float]:
+    """What validation finds."""
+    return {"hr@10": hr, "ndcg@10": ndcg}
 
 
 class Killed(BaseException):

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,45 @@ def test_every_part_has_its_layer() -> None:
 @pytest.mark.parametrize("module", modules(), ids=lambda module: str(module.relative_to(ROOT)))
 def test_imports_point_to_lower_layers(module: Path) -> None:
     assert wrong_imports(part_of(module), module.read_text(encoding="utf-8")) == []
+
+
+def modules_imported(module: Path) -> set[Path]:
+    """Every module of tcf that a module imports, those imported inside functions included."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        match node:
+            case ast.ImportFrom(module=str(name), names=names):
+                names_found = [f"{name}.{alias.name}" for alias in names] + [name]
+            case ast.Import(names=names):
+                names_found = [alias.name for alias in names]
+            case _:
+                continue
+        found |= {ROOT.parent / f"{name.replace('.', '/')}.py" for name in names_found}
+    return {path for path in found if path.is_file()}
+
+
+def circle_in(graph: dict[Path, set[Path]]) -> list[str]:
+    """The modules that remain when those that import nothing left are taken away, again and again."""
+    left = {module: set(imported) for module, imported in graph.items()}
+    while free := {module for module, imported in left.items() if not imported & set(left)}:
+        left = {module: imported for module, imported in left.items() if module not in free}
+    return sorted(module.name for module in left)
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    assert circle_in({module: modules_imported(module) for module in modules()}) == []
+
+
+def test_a_circle_is_found() -> None:
+    a, b, c = Path("a.py"), Path("b.py"), Path("c.py")
+    assert circle_in({a: {b}, b: {a}, c: {a}}) == ["a.py", "b.py", "c.py"]
+    assert circle_in({a: {b}, b: set(), c: {a, b}}) == []
+    assert circle_in({a: {a}, b: {a}}) == ["a.py", "b.py"]
+
+
+def test_a_folder_holds_no_more_files_than_a_reader_can_keep_in_mind() -> None:
+    folders = Counter(module.parent for module in modules() if module.name != "__init__.py")
+    assert {str(folder): count for folder, count in folders.items() if count > 16} == {}
 
 
 def test_the_package_itself_imports_nothing() -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tcf.assets.hub_internals import stated_checksum, transport_error
 from tcf.assets.source import SourceError
+from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.manifest import sha256_file
 
 __all__ = ["HubSource", "cached_snapshot", "download_snapshot"]
@@ -63,13 +65,10 @@ def download_snapshot(repo_id: str) -> Path:
             lacks a part of a language model.
     """
     from huggingface_hub import is_offline_mode
-    from huggingface_hub.errors import HfHubHTTPError
 
-    # Errors of transport come from the HTTP library that this version of the hub's client uses; this is their base.
-    transport_error: type[BaseException] = HfHubHTTPError.__bases__[0]
     try:
         folder = _complete_snapshot(repo_id, local_only=False)
-    except (OSError, ValueError, transport_error) as error:
+    except (OSError, ValueError, transport_error()) as error:
         raise SourceError(_advice(repo_id, error)) from None
     if folder is None:
         lacking = "lacks config.json, a tokenizer, or whole weights (model*.safetensors or pytorch_model*.bin)"
@@ -92,24 +91,22 @@ def _complete_snapshot(repo_id: str, *, local_only: bool) -> Path | None:
 def _check_sums(folder: Path) -> None:
     """Compare every file with the checksum that the hub states for it.
 
-    The hub's client stores a file under that checksum: sha256 for large files, git's sha1 of a blob for small ones.
-
     Raises:
         SourceError: a file differs; it is removed, so that the next attempt fetches it anew.
     """
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        stored = file.resolve()
-        match len(stored.name):
-            case 64:
-                found = sha256_file(stored)
-            case 40:
-                content = stored.read_bytes()
-                found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-            case _:
-                continue  # a file system without links: the client copies, and the checksum is not kept
-        if found != stored.name:
-            stored.unlink()
+        stated = stated_checksum(file)
+        if stated is not None and _checksum(file, len(stated)) != stated:
+            file.resolve().unlink()
             raise SourceError(f"{file.name} arrived damaged (its checksum differs from the hub's); run again")
+
+
+def _checksum(file: Path, digits: int) -> str:
+    """The checksum of a file that has so many digits."""
+    if digits == 64:
+        return sha256_file(file)
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _holds_a_model(folder: Path) -> bool:
@@ -120,9 +117,9 @@ def _holds_a_model(folder: Path) -> bool:
 
 def _weights(folder: Path) -> Iterator[list[Path]]:
     """The files of the weights, once for each form in which they are there."""
-    for whole in ("model.safetensors", "pytorch_model.bin"):
+    for whole in WEIGHTS:
         yield [folder / whole]
-        index = folder / f"{whole}.index.json"
+        index = folder / f"{whole}{INDEX}"
         if index.is_file():
             yield [folder / name for name in _indexed(index)]
 
@@ -130,13 +127,9 @@ def _weights(folder: Path) -> Iterator[list[Path]]:
 def _indexed(index: Path) -> list[str]:
     """The files that an index of weights lists; none if it is damaged."""
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        return indexed_names(json.loads(index.read_text(encoding="utf-8"))) or []
     except ValueError:
         return []
-    names = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        return []
-    return sorted(set(names.values()))
 
 
 def _all_there(files: list[Path]) -> bool:

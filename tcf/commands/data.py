@@ -1,25 +1,66 @@
 """The commands for datasets: fetching raw files, preparing, describing one, and comparing two."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tcf.commands.options import JsonOption, as_json_text, as_lines
+from tcf.commands.options import JsonOption, as_json_text, as_lines, configured
 from tcf.common.errors import ConfigError
+from tcf.config.prepare import PrepareConfig
+from tcf.config.raw_formats import RawFormat, formats_help
 
 if TYPE_CHECKING:
     from tcf.data.describe.text_lengths import TextLengths
-import shlex
-import sys
-from typing import Literal
-
-from tcf.commands.options import configured
-from tcf.config.prepare import PrepareConfig
 
 __all__ = ["data_app"]
 
+data_app = typer.Typer(help="Fetch raw files, make datasets of them, and look at those.", no_args_is_help=True)
 
+
+@data_app.command("download")
+def data_download(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a dataset: ml-100k, ml-1m, ml-20m, ml-25m, ml-32m, mind-small, mind-large, hm, "
+            "amazon-2018-CATEGORY or amazon-2023-CATEGORY, such as amazon-2018-video-games."
+        ),
+    ],
+    accept_licence: Annotated[
+        bool,
+        typer.Option(
+            "--accept-licence",
+            help="Accept the dataset's terms of use; without this they are shown, where there are any.",
+        ),
+    ] = False,
+) -> None:
+    """Fetch a named dataset's raw files and print the folder they are in; goes on where it was broken off."""
+    from tcf.assets.resolve import fetch_dataset, raw_format
+
+    folder = fetch_dataset(name, accept_licence=accept_licence)
+    print(folder)
+    print(f"next: tcf data prepare {raw_format(name)} {shlex.quote(str(folder))} --out DATASET", file=sys.stderr)
+
+
+@data_app.command("prepare")
+@configured(PrepareConfig)
+def data_prepare(
+    format: Annotated[RawFormat, typer.Argument(help=f"Format of the raw files: {formats_help()}.")],
+    raw: Annotated[Path, typer.Argument(help="Folder with the raw files.")],
+    out: Annotated[Path, typer.Option("--out", help="Dataset directory to make.")],
+    config: PrepareConfig,
+) -> None:
+    """Turn raw files into a dataset: filtered, indexed, split into training, validation and test."""
+    from tcf.data.describe.summary import describe, render
+    from tcf.data.prepare import prepare
+
+    print(render(describe(prepare(format, raw, out, config))))
+
+
+@data_app.command("describe")
 def describe_command(
     dataset: Annotated[Path, typer.Argument(help="Dataset directory.")],
     plot: Annotated[
@@ -55,6 +96,7 @@ def describe_command(
         print("\n".join([render(described), *([""] if files else []), *files]))
 
 
+@data_app.command("overlap")
 def overlap_command(
     a: Annotated[Path, typer.Argument(help="Dataset directory.")],
     b: Annotated[Path, typer.Argument(help="Another one.")],
@@ -107,57 +149,3 @@ def _rounded(value: Any) -> Any:
         case int():
             return f"{value:,}"
     return value
-
-
-data_app = typer.Typer(help="Fetch raw files, make datasets of them, and look at those.", no_args_is_help=True)
-
-
-@data_app.command("download")
-def data_download(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="Name of a dataset: ml-100k, ml-1m, ml-20m, ml-25m, ml-32m, mind-small, mind-large, hm, "
-            "amazon-2018-CATEGORY or amazon-2023-CATEGORY, such as amazon-2018-video-games."
-        ),
-    ],
-    accept_licence: Annotated[
-        bool,
-        typer.Option(
-            "--accept-licence",
-            help="Accept the dataset's terms of use; without this they are shown, where there are any.",
-        ),
-    ] = False,
-) -> None:
-    """Fetch a named dataset's raw files and print the folder they are in; goes on where it was broken off."""
-    from tcf.assets.resolve import fetch_dataset, raw_format
-
-    folder = fetch_dataset(name, accept_licence=accept_licence)
-    print(folder)
-    print(f"next: tcf data prepare {raw_format(name)} {shlex.quote(str(folder))} --out DATASET", file=sys.stderr)
-
-
-@data_app.command("prepare")
-@configured(PrepareConfig)
-def data_prepare(
-    format: Annotated[
-        Literal["tcf", "recbole", "mind", "hm", "movielens", "amazon", "table"],
-        typer.Argument(
-            help="Format of the raw files: tcf (behaviors.tsv, items.tsv; NineRec), recbole (.inter, .item), mind (one "
-            "published folder or the folder of several), hm, movielens, amazon (as published) or table (any files of "
-            "events and items, whose columns options name)."
-        ),
-    ],
-    raw: Annotated[Path, typer.Argument(help="Folder with the raw files.")],
-    out: Annotated[Path, typer.Option("--out", help="Dataset directory to make.")],
-    config: PrepareConfig,
-) -> None:
-    """Turn raw files into a dataset: filtered, indexed, split into training, validation and test."""
-    from tcf.data.describe.summary import describe, render
-    from tcf.data.prepare import prepare
-
-    print(render(describe(prepare(format, raw, out, config))))
-
-
-data_app.command("describe")(describe_command)
-data_app.command("overlap")(overlap_command)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import from_mapping, read_toml
+from tcf.config.fields import from_mapping, option_name, read_toml
 
 __all__ = ["JsonOption", "as_json_text", "as_lines", "configured", "inputs_of", "settings_of"]
 
@@ -119,15 +119,15 @@ def _setting(value: Any, hint: Any, name: str) -> Any:
         return tuple(int(number) for number in value.split(","))
     except ValueError:
         raise ConfigError(
-            f"--{name.replace('_', '-')}: expected whole numbers with commas between them, found {value!r}"
+            f"{option_name(name)}: expected whole numbers with commas between them, found {value!r}"
         ) from None
 
 
 def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_file: bool) -> inspect.Parameter:
     hint, default = hints[entry.name], entry.default
-    name = entry.name.replace("_", "-")
+    name = option_name(entry.name)
     # What a file has switched on can be switched off.
-    names = f"--{name}/--no-{name}" if hint is bool and reads_file else f"--{name}"
+    names = f"{name}/--no-{name[2:]}" if hint is bool and reads_file else name
     if hint == tuple[int, ...]:
         hint, default = str | None, None
     elif typing.get_origin(hint) is tuple:

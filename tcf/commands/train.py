@@ -1,26 +1,23 @@
 """The commands that train a recommender, search for its settings, and list runs."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tcf.commands.options import JsonOption, as_json_text
+from tcf.commands.cache import CachesData
+from tcf.commands.options import JsonOption, as_json_text, as_lines, configured, inputs_of
 from tcf.common.errors import ConfigError
+from tcf.common.text_table import text_table
+from tcf.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from tcf.train.run.list_runs import ListedRun
-import sys
-
-from tcf.commands.cache import CachesData
-from tcf.commands.options import as_lines, configured, inputs_of
-from tcf.config.train import TrainConfig
 
 __all__ = ["runs_command", "search_command", "train_command"]
-
-_GAP = "  "
 
 
 def runs_command(
@@ -28,15 +25,16 @@ def runs_command(
     as_json: JsonOption = False,
 ) -> None:
     """List runs, finished or not: state, best epoch, its metrics, and the settings in which they differ."""
+    from tcf.ranking.metrics import VALIDATION_METRICS
     from tcf.train.run.list_runs import differing_settings, find_runs
 
     if not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder with runs, found {'a file' if folder.exists() else 'nothing'}")
-    runs = find_runs(folder)
+    runs, metrics = find_runs(folder), [metric.name for metric in VALIDATION_METRICS]
     if as_json:
-        print(as_json_text([_as_json(run) for run in runs]))
+        print(as_json_text([_as_json(run, metrics) for run in runs]))
     elif runs:
-        print(_table(runs, differing_settings(runs), folder))
+        print(_table(runs, metrics, differing_settings(runs), folder))
         for run in runs:
             if run.problem:
                 print(f"damaged: {run.problem}")
@@ -44,38 +42,33 @@ def runs_command(
         print(f"{folder}: no runs here")
 
 
-def _as_json(run: "ListedRun") -> dict[str, Any]:
+def _as_json(run: "ListedRun", metrics: Sequence[str]) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "state": run.state,
         "epochs": run.epochs,
         "best_epoch": run.best_epoch,
-        "hr@10": run.hr,
-        "ndcg@10": run.ndcg,
+        **{name: run.metrics.get(name) for name in metrics},
         "settings": dict(run.settings),
         "problem": run.problem,
     }
 
 
-def _table(runs: Sequence["ListedRun"], settings: Sequence[str], folder: Path) -> str:
-    heads = ["run", "state", "best", "hr@10", "ndcg@10", *settings]
-    rows = [
-        heads,
-        *(
-            [*_always_shown(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)]
-            for run in runs
-        ),
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    padded = (_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in padded)
+def _table(runs: Sequence["ListedRun"], metrics: Sequence[str], settings: Sequence[str], folder: Path) -> str:
+    heads = ["run", "state", "best", *metrics, *settings]
+    rows = (
+        [*_always_shown(run, metrics, folder), *(_shown(run.settings.get(name), folder) for name in settings)]
+        for run in runs
+    )
+    return text_table([heads, *rows])
 
 
-def _always_shown(run: "ListedRun", folder: Path) -> list[str]:
+def _always_shown(run: "ListedRun", metrics: Sequence[str], folder: Path) -> list[str]:
     """What is told of every run."""
     name = os.path.relpath(run.path, folder)
     best = "-" if run.best_epoch is None else f"epoch {run.best_epoch}"
-    return [name, _state(run), best, *("-" if value is None else f"{value:.4f}" for value in (run.hr, run.ndcg))]
+    values = [run.metrics.get(metric) for metric in metrics]
+    return [name, _state(run), best, *("-" if value is None else f"{value:.4f}" for value in values)]
 
 
 def _state(run: "ListedRun") -> str:
@@ -154,7 +147,7 @@ def train_command(
         return
     run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
     if run is not None:
-        print(as_lines({"run": str(run.path), **run.facts}))
+        print(as_lines({"run": str(run.path), **run.metadata}))
 
 
 def _dataset(data: Path | None, caches: list[Path]) -> Path:

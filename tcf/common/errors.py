@@ -4,7 +4,19 @@ A message says where, what was expected, what was found and what to do next. The
 exits with status 2; any other exception is a defect of tcf and keeps its traceback.
 """
 
-__all__ = ["CacheError", "ConfigError", "DataError", "DivergedError", "ModelError", "RunError", "TcfError"]
+import difflib
+from collections.abc import Sequence
+
+__all__ = [
+    "CacheError",
+    "ConfigError",
+    "DataError",
+    "DivergedError",
+    "ModelError",
+    "RunError",
+    "TcfError",
+    "did_you_mean",
+]
 
 
 class TcfError(Exception):
@@ -33,3 +45,16 @@ class RunError(TcfError):
 
 class DivergedError(RunError):
     """A training came to numbers that are not finite; other settings may go better."""
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """What a message says after an unknown name: the known one that is spelled nearly so, or nothing.
+
+    Example:
+        >>> did_you_mean("max_token", ["min_tokens", "max_tokens"])
+        '; did you mean max_tokens?'
+        >>> did_you_mean("seed", ["min_tokens", "max_tokens"])
+        ''
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

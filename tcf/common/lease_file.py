@@ -1,4 +1,4 @@
-"""A claim: a small file that names the process which is at work on something, and that counts while that one lives.
+"""A lease: a small file that names the process which is at work on something, and that counts while that one lives.
 
 It stops counting when its process is dead, as far as this machine can tell, or when its process has given no sign of
 life for ten minutes. One that names nobody was left by a process that died while it made it, and soon stops counting.
@@ -17,13 +17,13 @@ from tcf.common.files import is_alive, this_machine
 
 __all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", "is_held", "is_own"]
 
-LEASE_SECONDS = 600.0  # seconds without a sign of life after which a claim no longer counts
+LEASE_SECONDS = 600.0  # seconds without a sign of life after which a lease no longer counts
 _HEARTBEAT = 30.0  # seconds between signs of life
-_NAMING = 10.0  # seconds after which a claim without a name gets none any more
+_NAMING = 10.0  # seconds after which a lease without a name gets none any more
 
 
 def acquire(file: Path) -> bool:
-    """Make a claim in the name of this process, or take over a dead one; False where another process has it.
+    """Make a lease in the name of this process, or take over a dead one; False where another process has it.
 
     Raises:
         OSError: the file cannot be made.
@@ -37,8 +37,8 @@ def acquire(file: Path) -> bool:
 
 
 def heartbeat(file: Path) -> None:
-    """Give a sign of life, if the claim is this process' own."""
-    # Another process may take a claim for dead, and remove it, at any moment.
+    """Give a sign of life, if the lease is this process' own."""
+    # Another process may take a lease for dead, and remove it, at any moment.
     with suppress(FileNotFoundError):
         if is_own(file):
             os.utime(file)
@@ -46,7 +46,7 @@ def heartbeat(file: Path) -> None:
 
 @contextmanager
 def heartbeats(*files: Path) -> Iterator[None]:
-    """Give signs of life within the block, however long a step of it takes; for those files that are own claims."""
+    """Give signs of life within the block, however long a step of it takes; for those files that are own leases."""
     ended = threading.Event()
 
     def signs() -> None:
@@ -64,17 +64,17 @@ def heartbeats(*files: Path) -> Iterator[None]:
 
 
 def is_held(file: Path) -> bool:
-    """Whether a process, this one included, has the claim and it counts."""
+    """Whether a process, this one included, has the lease and it counts."""
     return file.exists() and not is_expired(file)
 
 
 def is_own(file: Path) -> bool:
-    """Whether the claim is this process' own."""
+    """Whether the lease is this process' own."""
     return _owner(file) == {"machine": this_machine(), "pid": os.getpid()}
 
 
 def is_expired(file: Path) -> bool:
-    """Whether a claim is there that no longer counts."""
+    """Whether a lease is there that no longer counts."""
     try:
         # The clock of a network file system may be ahead of ours.
         silence = abs(time.time() - file.stat().st_mtime)
@@ -87,19 +87,19 @@ def is_expired(file: Path) -> bool:
 
 
 def _make(file: Path) -> bool:
-    """Make a claim in the name of this process; False where one is there."""
+    """Make a lease in the name of this process; False where one is there."""
     try:
         descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return False
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump({"machine": this_machine(), "pid": os.getpid()}, stream)
-    # Another process removes a claim that has no name for long.
+    # Another process removes a lease that has no name for long.
     return is_own(file)
 
 
 def _owner(file: Path) -> dict[str, Any]:
-    """Machine and process of a claim; nothing where they are not written yet, or cannot be read."""
+    """Machine and process of a lease; nothing where they are not written yet, or cannot be read."""
     try:
         owner = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Work that runs ahead of, or behind, the one that uses the device; and a queue that either end can close.
+"""Work in threads: ahead of or behind the one that uses the device, side by side, or on many elements in their order.
 
-With the queue no thread waits for one that has gone.
+A queue that either end can close keeps a thread from waiting for one that has gone.
 """
 
 import threading
@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-__all__ = ["BackgroundWorker", "Channel", "Closed", "in_parallel", "prefetch"]
+__all__ = ["BackgroundWorker", "Channel", "Closed", "in_parallel", "ordered_map", "prefetch"]
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -110,6 +110,30 @@ def prefetch(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
     finally:
         made.close()
         thread.join()
+
+
+def ordered_map(
+    work: Callable[[_T], _U], elements: Iterable[_T], threads: int, *, extra: int = 0
+) -> Generator[_U, None, None]:
+    """Yield the results of some work on elements, in the elements' order.
+
+    An error of the work, or in making the elements, is raised where its result would come. Closing the iterator waits
+    for the elements that were handed to threads.
+
+    Args:
+        work: what to do with an element; called by several threads at once.
+        elements: taken one by one in the caller's thread, a few before their results are asked for.
+        threads: elements that are worked on at once.
+        extra: further elements taken, which are done or wait for a thread, while a result is waited for.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="ordered") as pool:
+        running: deque[Future[_U]] = deque()
+        for element in elements:
+            running.append(pool.submit(work, element))
+            if len(running) > threads + extra:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 def in_parallel(first: Callable[[], _T], second: Callable[[], _U]) -> tuple[_T, _U]:

@@ -7,7 +7,10 @@ from typing import Literal
 from tcf.common.errors import ConfigError
 from tcf.config.fields import Checked, option
 
-__all__ = ["ExtractConfig"]
+__all__ = ["ExtractConfig", "Pooling"]
+
+Pooling = Literal["mean", "first", "last"]
+"""How the states of a text's tokens become one vector."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class ExtractConfig(Checked):
         None,
         "Keep the states of every token at this layer, for tuning those above; beside vectors if --layers is given.",
     )
-    pooling: Literal["auto", "mean", "first", "last"] = option(
+    pooling: Literal["auto", Pooling] = option(
         "auto",
         "How a text's token states become one vector; auto: mean for decoders and sentence encoders, first for BERT.",
     )

@@ -1,7 +1,6 @@
 """What the stages' settings are made of: fields with a help text and a smallest value; TOML and JSON in and out."""
 
 import dataclasses
-import difflib
 import math
 import tomllib
 import types
@@ -12,9 +11,9 @@ from typing import Any, Literal, TypeVar
 
 import tomli_w
 
-from tcf.common.errors import ConfigError
+from tcf.common.errors import ConfigError, did_you_mean
 
-__all__ = ["Checked", "from_mapping", "from_value", "option", "read_toml", "to_mapping", "write_toml"]
+__all__ = ["Checked", "from_mapping", "from_value", "option", "option_name", "read_toml", "to_mapping", "write_toml"]
 
 _LARGEST = 2**63 - 1  # what generators, tensors and files can hold
 _PLURALS = {str: "strings", int: "whole numbers"}
@@ -27,6 +26,16 @@ def option(default: _T, help: str, *, minimum: float | None = None) -> _T:
     return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum})
 
 
+def option_name(field: str) -> str:
+    """How the command line spells a setting.
+
+    Example:
+        >>> option_name("batch_size")
+        '--batch-size'
+    """
+    return "--" + field.replace("_", "-")
+
+
 class Checked:
     """Refuses values out of range; to be inherited by the stages' dataclasses."""
 
@@ -34,11 +43,11 @@ class Checked:
         for entry in dataclasses.fields(typing.cast(Any, self)):
             minimum, value = entry.metadata.get("minimum"), getattr(self, entry.name)
             if minimum is not None and value is not None and not value >= minimum:
-                raise ConfigError(f"{_spelled(entry.name)}: expected at least {minimum}, found {value}")
+                raise ConfigError(f"{option_name(entry.name)}: expected at least {minimum}, found {value}")
             if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{_spelled(entry.name)}: expected a finite number, found {value}")
+                raise ConfigError(f"{option_name(entry.name)}: expected a finite number, found {value}")
             if isinstance(value, int) and value > _LARGEST:
-                raise ConfigError(f"{_spelled(entry.name)}: expected at most {_LARGEST}, found {value}")
+                raise ConfigError(f"{option_name(entry.name)}: expected at most {_LARGEST}, found {value}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -98,8 +107,7 @@ def from_value(kind: type[Any], key: str, value: Any, where: str) -> Any:
     """
     names = [entry.name for entry in dataclasses.fields(kind)]
     if key not in names:
-        near = difflib.get_close_matches(key, names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(key, names)
         raise ConfigError(f"{where}: unknown setting {key}{hint} (known: {', '.join(names)})")
     return _typed(value, typing.get_type_hints(kind)[key], f"{where}: {key}")
 
@@ -123,7 +131,3 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
         return value
     raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
-
-
-def _spelled(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -5,6 +5,7 @@ from typing import Literal
 
 from tcf.common.errors import ConfigError
 from tcf.config.fields import Checked, option
+from tcf.config.raw_formats import only_for
 
 __all__ = ["PrepareConfig"]
 
@@ -50,30 +51,37 @@ class PrepareConfig(Checked):
         "out with the text after it. Not with --text-columns.",
     )
     min_rating: float | None = option(
-        None, "Leave out ratings below this; all count if not given (movielens and amazon)."
+        None, f"Leave out ratings below this; all count if not given {only_for('min_rating')}."
     )
     collapse_repeats: bool = option(
-        False, "Keep one event where a customer bought an article several times on one day (hm only)."
+        False,
+        f"Keep one event where a customer bought an article several times on one day {only_for('collapse_repeats')}.",
     )
     events: str | None = option(
-        None, "File of the events, below RAW: CSV or other text, Parquet or JSON lines (table only)."
+        None, f"File of the events, below RAW: CSV or other text, Parquet or JSON lines {only_for('events')}."
     )
-    items: str | None = option(None, "File of the items, below RAW; the file of the events if not given (table only).")
-    user_column: str | None = option(None, "Column of the events with user ids (table only).")
-    item_column: str | None = option(None, "Column of the events with item ids (table only).")
+    items: str | None = option(
+        None, f"File of the items, below RAW; the file of the events if not given {only_for('items')}."
+    )
+    user_column: str | None = option(None, f"Column of the events with user ids {only_for('user_column')}.")
+    item_column: str | None = option(None, f"Column of the events with item ids {only_for('item_column')}.")
     time_column: str | None = option(
-        None, "Column of the events with numbers or dates to order by; the file's order if not given (table only)."
+        None,
+        "Column of the events with numbers or dates to order by; the file's order if not given "
+        f"{only_for('time_column')}.",
     )
     item_id_column: str | None = option(
-        None, "Column of the items with their ids; named as --item-column if not given (table only)."
+        None, f"Column of the items with their ids; named as --item-column if not given {only_for('item_id_column')}."
     )
     delimiter: str | None = option(
-        None, "What stands between the fields of text files: a comma, or a tab in .tsv, if not given (table only)."
+        None,
+        "What stands between the fields of text files: a comma, or a tab in .tsv, if not given "
+        f"{only_for('delimiter')}.",
     )
     drop: tuple[str, ...] = option(
         (),
         "Leave rows out by the value of a column, such as 'InvoiceNo=C*' (* is anything, ? one character); repeat for "
-        "several (table only).",
+        f"several {only_for('drop')}.",
     )
     bad_rows: Literal["error", "skip"] = option(
         "error", "What to do with a row that cannot be used: stop and name its line, or skip and count it."

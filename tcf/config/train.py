@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import Checked, option
+from tcf.config.fields import Checked, option, option_name
+from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help, losses_reading
 
 __all__ = ["TrainConfig"]
 
@@ -52,12 +53,7 @@ class TrainConfig(Checked):
     )
     normalise: bool = option(False, "Scale each cached vector to length 1, after --whiten or --pca.")
 
-    loss: Literal["in-batch", "full", "sampled", "bce", "gbce"] = option(
-        "in-batch",
-        "in-batch: softmax over the batch's items, corrected by their popularity; full: softmax over all training "
-        "items; sampled: softmax over --negatives drawn items, corrected by how likely they are drawn; bce, gbce: "
-        "binary cross-entropy against --negatives uniform ones for each target.",
-    )
+    loss: LossName = option("in-batch", losses_help())
     negatives: int | None = option(
         None,
         "Items that are drawn: for a batch (sampled, 8192 if not given), for a target (bce 1, gbce 256).",
@@ -139,15 +135,15 @@ class TrainConfig(Checked):
         for name in ("dropout", "gbce_t"):
             if getattr(self, name) > 1 or (name == "dropout" and self.dropout == 1):
                 most = "less than 1" if name == "dropout" else "at most 1"
-                raise ConfigError(f"--{name.replace('_', '-')}: expected {most}, found {getattr(self, name)}")
+                raise ConfigError(f"{option_name(name)}: expected {most}, found {getattr(self, name)}")
         for name in ("clip_norm", "step_factor"):
             if getattr(self, name) == 0:
-                raise ConfigError(f"--{name.replace('_', '-')}: expected more than 0, found 0; leave it out")
+                raise ConfigError(f"{option_name(name)}: expected more than 0, found 0; leave it out")
         if self.whiten is not None and self.pca is not None:
             raise ConfigError("--pca: expected either this or --whiten, found both; leave one out")
-        if self.loss == "full" and self.table == "cache":
+        if self.loss_info.reads_catalogue and self.table == "cache":
             raise ConfigError(
-                "--table cache: expected another loss, because --loss full reads every vector in each step; "
+                f"--table cache: expected another loss, because --loss {self.loss} reads every vector in each step; "
                 "train with --loss in-batch or sampled, or leave --table out"
             )
         self._refuse_unused()
@@ -159,7 +155,7 @@ class TrainConfig(Checked):
             for name in () if found in values else names:
                 if getattr(self, name) != _DEFAULTS[name]:
                     raise ConfigError(
-                        f"--{name.replace('_', '-')}: expected --{decider} {' or '.join(values)} beside it, found "
+                        f"{option_name(name)}: expected --{decider} {' or '.join(values)} beside it, found "
                         f"--{decider} {found}; leave one out"
                     )
         if self.whiten is None and self.whiten_epsilon != _DEFAULTS["whiten_epsilon"]:
@@ -174,10 +170,15 @@ class TrainConfig(Checked):
 
     @property
     def resolved_negatives(self) -> int:
-        """Items drawn a batch or a target; the defaults are the study's for bce and gSASRec's for gbce."""
+        """Items drawn a batch or a target; 0 for a loss that draws none."""
         if self.negatives is not None:
             return self.negatives
-        return {"bce": 1, "gbce": 256}.get(self.loss, 8192)
+        return self.loss_info.negatives or 0
+
+    @property
+    def loss_info(self) -> LossInfo:
+        """What is known of the loss."""
+        return loss_info(self.loss)
 
     @property
     def reads_text(self) -> bool:
@@ -186,13 +187,12 @@ class TrainConfig(Checked):
 
 
 _DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConfig)}
+_OF_LOSSES = dict.fromkeys((*(name for loss in LOSSES for name in loss.options), "negatives"))
 # Settings that are read only where another one has one of some values.
 _READ_WITH = (
     ("backbone", ("dssm",), ("mlp_layers", "user_tower")),
     ("backbone", ("sasrec",), ("blocks", "heads", "norm")),
     ("items", ("text", "text+id"), ("dtl_layers", "whiten", "pca", "normalise", "table")),
-    ("loss", ("sampled",), ("sampling",)),
-    ("loss", ("gbce",), ("gbce_t",)),
-    ("loss", ("sampled", "bce", "gbce"), ("negatives",)),
+    *(("loss", losses_reading(name), (name,)) for name in _OF_LOSSES),
     ("schedule", ("step",), ("step_epochs", "step_factor")),
 )

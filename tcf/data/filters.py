@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.ragged import offsets_from
+from tcf.common.random_streams import RandomStream, generator
 from tcf.config.prepare import PrepareConfig
 from tcf.data.histories import Histories, occurrences, taken
 from tcf.data.raw.raw_log import RawLog
@@ -190,7 +191,7 @@ def _of_sampled_users(events: _Events, log: RawLog, config: PrepareConfig, dropp
             f"{most}, found {config.sample_users}; leave the option out to keep all"
         )
     by_id = np.asarray(pc.array_sort_indices(log.user_ids.take(pa.array(events.users))))
-    draws = np.random.Generator(np.random.PCG64(config.seed)).random(n_users)
+    draws = generator(RandomStream.SAMPLED_USERS, config.seed).random(n_users)
     chosen = np.zeros(n_users, bool)
     chosen[by_id[np.argsort(draws, kind="stable")[: config.sample_users]]] = True
     sampled = events.of(chosen)

@@ -5,7 +5,6 @@ more than the row. Named beforehand, all rows are requested at once, and nothing
 """
 
 import ctypes
-import functools
 import mmap
 import tokenize
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tcf.common.errors import TcfError
+from tcf.data.numpy_internals import is_about_pickles
 
 __all__ = ["ArrayFile", "load_array", "map_array", "request_rows"]
 
@@ -59,8 +59,8 @@ def map_array(file: Path, kind: type[TcfError], remedy: str) -> npt.NDArray[Any]
 
 
 def _reason(error: BaseException) -> str:
-    """What is wrong; NumPy takes whatever does not begin as its own files do for a pickle, and advises to load it."""
-    return "not a whole .npy file of numbers" if "pickle" in str(error) else " ".join(str(error).split())
+    """What is wrong, without NumPy's advice to unpickle whatever is no file of its own."""
+    return "not a whole .npy file of numbers" if is_about_pickles(error) else " ".join(str(error).split())
 
 
 class ArrayFile:
@@ -137,7 +137,6 @@ def request_rows(table: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> int:
     return int(begins.sum())
 
 
-@functools.cache
 def _madvise() -> Callable[[int, int, int], int]:
     function = ctypes.CDLL(None).madvise
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)

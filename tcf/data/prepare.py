@@ -7,17 +7,19 @@ from typing import Any
 import pyarrow as pa
 
 from tcf.common.errors import DataError
+from tcf.common.file_stamp import FileStamp
 from tcf.common.files import is_published
 from tcf.common.manifest import differences, read_manifest, sha256_file
 from tcf.config.fields import to_mapping
 from tcf.config.prepare import PrepareConfig
+from tcf.config.raw_formats import RawFormat
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
 from tcf.data.filters import select
-from tcf.data.raw.formats import RawFormat, check_options, files_of, read_raw, template_of
+from tcf.data.raw.formats import check_options, files_of, read_raw, template_of
 from tcf.data.statistics import statistics_of
-from tcf.data.tables.source_file import Stamp, changed, stamp_of
+from tcf.data.tables.source_file import changed, stamp_of
 
-__all__ = ["RawFormat", "prepare"]
+__all__ = ["prepare"]
 
 
 def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> Dataset:
@@ -68,10 +70,10 @@ def _checksums(files: Iterable[Path], raw: Path) -> dict[str, str]:
     return {file.relative_to(raw).as_posix(): sha256_file(file) for file in files}
 
 
-def _check_unchanged(stamps: Mapping[Path, Stamp]) -> None:
+def _check_unchanged(stamps: Mapping[Path, FileStamp]) -> None:
     """A small file is read at once; that it is still being written is seen at the end alone."""
     for file, stamp in stamps.items():
-        if stamp_of(file) != stamp:
+        if not stamp_of(file).same_content(stamp):
             raise changed(file)
 
 

@@ -3,6 +3,7 @@
 Shapes: B texts, T tokens, D width.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -12,10 +13,19 @@ from torch.utils.hooks import RemovableHandle
 
 from tcf.common.errors import ModelError
 from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.transformers_internals import block_class_names
 
-__all__ = ["LAST", "cut_blocks", "find_blocks", "leave_out_unused", "recorded_states"]
+__all__ = ["LAST", "cut_blocks", "find_blocks", "leave_out_unused", "recorded_states", "without_cache"]
 
 LAST = -1  # the layer after the final norm: the model's own last states
+
+
+def without_cache(model: nn.Module) -> dict[str, bool]:
+    """Arguments that keep a model's `forward` from building a key-value cache; none for a model that builds none.
+
+    To be asked for once a model: to look at its signature takes time.
+    """
+    return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
 
 
 def find_blocks(model: nn.Module, n_blocks: int) -> nn.ModuleList | None:
@@ -28,7 +38,7 @@ def find_blocks(model: nn.Module, n_blocks: int) -> nn.ModuleList | None:
         model: a model without its head.
         n_blocks: how many blocks it has.
     """
-    named = set(getattr(model, "_no_split_modules", None) or ())
+    named = block_class_names(model)
     lists = [blocks for blocks in _outermost_lists(model) if len(blocks) == n_blocks > 0]
     by_name = [blocks for blocks in lists if all(type(block).__name__ in named for block in blocks)]
     of_one_class = [blocks for blocks in lists if len({type(block) for block in blocks}) == 1]

@@ -1,10 +1,9 @@
 """A language model with its weights, ready to read token ids.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tcf.common.errors import ConfigError, ModelError
-from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, recorded_states
+from tcf.common.torch_internals import limit_onednn_caches
+from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, recorded_states, without_cache
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import Dispatch, load_model
@@ -65,7 +65,7 @@ class TransformersEncoder:
         device: where its weights are.
         layers: the layers that it gives.
         blocks: its transformer blocks; None if they are not known.
-        takes_cache: its `forward` can be told to build no key-value cache.
+        no_cache: arguments that keep its `forward` from building a key-value cache.
     """
 
     folder: ModelFolder
@@ -73,7 +73,7 @@ class TransformersEncoder:
     device: torch.device
     layers: tuple[int, ...]
     blocks: nn.ModuleList | None
-    takes_cache: bool
+    no_cache: Mapping[str, bool]
 
     def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
         """States of every asked layer, in the order of `layers`, each (B, T, D).
@@ -82,9 +82,8 @@ class TransformersEncoder:
             tokens_BT: ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
         """
         blocks = [] if self.blocks is None else list(self.blocks)
-        no_cache = {"use_cache": False} if self.takes_cache else {}
         with recorded_states(blocks, self.layers) as found:
-            found[LAST] = self.model(input_ids=tokens_BT, **no_cache).last_hidden_state
+            found[LAST] = self.model(input_ids=tokens_BT, **self.no_cache).last_hidden_state
         return tuple(found[layer] for layer in self.layers)
 
 
@@ -192,6 +191,7 @@ def load_encoder(
             model does not read texts or its blocks cannot be told; the device is too small; or code of the folder would
             have to be run without being trusted.
     """
+    limit_onednn_caches()
     check_layers(folder, layers)
     for layer in layers:
         layer_width(folder, layer, project_out=project_out)
@@ -202,10 +202,9 @@ def load_encoder(
     model = load_model(folder, dtype, trust_remote_code=trust_remote_code, dispatch=dispatch)
     leave_out_unused(model, folder, project_out=project_out)
     blocks = cut_blocks(model, folder, layers)
-    takes_cache = "use_cache" in inspect.signature(model.forward).parameters
     if dispatch is None:
         _move(model, device, folder)
-    encoder = TransformersEncoder(folder, model, device, layers, blocks, takes_cache)
+    encoder = TransformersEncoder(folder, model, device, layers, blocks, without_cache(model))
     if folder.family == "other":
         _check_reads(encoder)
     return encoder

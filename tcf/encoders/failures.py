@@ -1,18 +1,12 @@
-"""What goes wrong when transformers reads a model folder, and the lock under which its loader runs."""
+"""What goes wrong when transformers reads a model folder, in words that a user can act on."""
 
-import logging
 import pickle
-import threading
 from pathlib import Path
 
+from tcf.common.accelerate_internals import silence
 from tcf.common.errors import ModelError
 
-__all__ = ["LOADER_LOCK", "Inseparable", "cannot_take_apart", "failures", "quiet", "reason"]
-
-# While they run, they exchange functions of modules and classes (`transformers.initialization.no_tie_weights`,
-# `guard_torch_init_functions`) and torch's default type, for the whole process. Two threads within them at once can put
-# the other's exchange back for good: no weights are tied from then on, for instance.
-LOADER_LOCK = threading.RLock()
+__all__ = ["NotSeparableError", "failures", "not_separable_error", "quiet", "reason"]
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -44,20 +38,20 @@ def quiet() -> None:
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    silence()
 
 
-class Inseparable(ModelError):
-    """A model that cannot be taken apart into blocks; as a whole it may run."""
+class NotSeparableError(ModelError):
+    """A model that cannot be run block by block; as a whole it may run."""
 
 
-def cannot_take_apart(path: Path, why: str) -> Inseparable:
+def not_separable_error(path: Path, why: str) -> NotSeparableError:
     """The error for a model.
 
     Args:
         path: the model folder.
         why: what stands against it.
     """
-    return Inseparable(
+    return NotSeparableError(
         f"{path}: this model cannot be taken apart into blocks ({why}); pass --schedule dispatch or --schedule resident"
     )

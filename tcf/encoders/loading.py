@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from tcf.common.errors import ModelError
-from tcf.encoders.failures import LOADER_LOCK, failures, quiet, reason
+from tcf.common.torch_internals import storage_id
+from tcf.encoders.failures import failures, quiet, reason
 from tcf.encoders.folder.model_config import may_run_code, read_configuration
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.weight_files import weight_files
+from tcf.encoders.transformers_internals import (
+    LOADER_LOCK,
+    cast_as_loaded,
+    initialise_marked,
+    mark_for_initialisation,
+    on_meta_device,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,7 +38,6 @@ __all__ = [
     "check_report",
     "empty_model",
     "load_model",
-    "storage_of",
 ]
 
 # Part of transformers' models, but of no use for token states: it may be missing.
@@ -61,7 +67,7 @@ def empty_model(
             trusted.
     """
     model = bare_model(folder, dtype, trust_remote_code=trust_remote_code)
-    _set_types(model, dtype)
+    cast_as_loaded(model, dtype)
     if buffers:
         build_buffers(model, folder)
     body = body_of(model)
@@ -76,13 +82,11 @@ def bare_model(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bo
     Raises:
         ModelError: transformers cannot build it, or code of the folder would have to be run without being trusted.
     """
-    from transformers.initialization import meta_device_safe_creation_ops
-
     quiet()
     own_code = may_run_code(folder.path, folder.settings, trust_remote_code=trust_remote_code)
     config = read_configuration(folder.path, folder.settings, trust_remote_code=trust_remote_code)
     try:
-        with LOADER_LOCK, torch.device("meta"), meta_device_safe_creation_ops():
+        with on_meta_device():
             model: PreTrainedModel = auto_class(folder).from_config(config, dtype=dtype, trust_remote_code=own_code)
     except failures() as error:
         raise _cannot_build(folder, error) from None
@@ -95,36 +99,20 @@ def build_buffers(model: "PreTrainedModel", folder: ModelFolder, stored: Contain
     Args:
         model: a model on the meta device.
         folder: where it comes from, for messages.
-        stored: storages (`storage_of`) of those that come from the checkpoint; they stay on the meta device.
+        stored: storages (`storage_id`) of those that come from the checkpoint; they stay on the meta device.
 
     Raises:
         ModelError: the model's own initialisation fails.
     """
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-            if buffer.is_meta and storage_of(buffer) not in stored:
+            if buffer.is_meta and storage_id(buffer) not in stored:
                 setattr(module, name, torch.empty_like(buffer, device="cpu"))
-                module._is_hf_initialized = False  # type: ignore[assignment]
+                mark_for_initialisation(module)
     try:
-        # Only modules that are marked so are initialised; of these, parameters on the meta device take no numbers.
-        with LOADER_LOCK:
-            model.initialize_weights()  # type: ignore[no-untyped-call]
+        initialise_marked(model)
     except failures() as error:
         raise _cannot_build(folder, error) from None
-
-
-def storage_of(tensor: Tensor) -> int:
-    """What tells a tensor's storage from others, also on the meta device, while that storage lives."""
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _set_types(model: "PreTrainedModel", dtype: torch.dtype) -> None:
-    """Give the parameters that transformers keeps in float32 that type."""
-    for pattern, kept in model._get_dtype_plan(dtype).items():
-        place = re.compile(pattern.replace("*", ".*"))
-        for name, parameter in model.named_parameters():
-            if place.search(name):
-                parameter.data = parameter.data.to(kept)
 
 
 def _cannot_build(folder: ModelFolder, error: Exception) -> ModelError:
@@ -191,7 +179,6 @@ def load_model(
 
 def _whole_map(folder: ModelFolder, dtype: torch.dtype, dispatch: Dispatch, *, own_code: bool) -> dict[str, str]:
     """Places for the whole model that transformers loads: what is no part of the one that is run is left on disk."""
-
     model = bare_model(folder, dtype, trust_remote_code=own_code)
     body = body_of(model)
     prefix = next(f"{name}." if name else "" for name, module in model.named_modules() if module is body)

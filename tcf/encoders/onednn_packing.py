@@ -2,10 +2,9 @@
 
 The function computed is the same. Sums run in another order, so float32 results differ in their last bits.
 
-Legend: M rows, K inputs, N outputs.
+Shapes: M rows, K inputs, N outputs.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# oneDNN, and torch's layer above it, keep what they made for each number of rows, and that number varies with every
-# micro-batch: a gigabyte after a thousand. Both read these settings when they are first used.
-for _setting in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-    os.environ.setdefault(_setting, "64")
+from tcf.common.torch_internals import (
+    has_onednn_type,
+    limit_onednn_caches,
+    linear_with_activation,
+    reorder_linear_weight,
+)
+from tcf.encoders.transformers_internals import fusible_pair, onednn_activation, weight_of_linear
 
 __all__ = ["Replaced", "pack", "packed", "unpack"]
 
@@ -52,17 +54,14 @@ class _PackedLinear(nn.Module):
 
     def __init__(self, weight_NK: Tensor, bias: Tensor | None, activation: str, algorithm: str) -> None:
         super().__init__()
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight_NK.contiguous(), _ROWS)
+        self._packed = reorder_linear_weight(weight_NK.contiguous(), _ROWS)
         # Some models ask for the type of a weight.
         self.weight = weight_NK.new_empty(weight_NK.shape, device="meta").as_subclass(_NoWeight)
         self.bias, self._activation, self._algorithm = bias, activation, algorithm
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) to (..., N)."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._packed, self.bias, self._activation, [], self._algorithm
-        )
-        return product
+        return linear_with_activation(x, self._packed, self.bias, self._activation, self._algorithm)
 
 
 def pack(model: nn.Module, *, keep: bool) -> list[Replaced]:
@@ -75,8 +74,9 @@ def pack(model: nn.Module, *, keep: bool) -> list[Replaced]:
     Returns:
         What was replaced, for `unpack`; nothing unless it is kept, or where torch cannot pack on this machine.
     """
+    limit_onednn_caches()
     replaced: list[Replaced] | None = [] if keep else None
-    if torch._C._has_mkldnn and torch.backends.mkldnn.enabled:
+    if torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled:  # type: ignore[no-untyped-call]
         _pack_within(model, replaced)
     return replaced or []
 
@@ -97,18 +97,6 @@ def packed(model: nn.Module) -> Iterator[None]:
         unpack(replaced)
 
 
-def _can(dtype: torch.dtype) -> bool:
-    match dtype:
-        case torch.float32:
-            return True
-        case torch.bfloat16:
-            return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        case torch.float16:
-            return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
-        case _:
-            return False
-
-
 def _pack_within(module: nn.Module, replaced: list[Replaced] | None) -> None:
     _fuse_activation(module, replaced)
     for name, child in list(module.named_children()):
@@ -127,49 +115,23 @@ def _replace(module: nn.Module, name: str, part: nn.Module, replaced: list[Repla
 
 def _fuse_activation(module: nn.Module, replaced: list[Replaced] | None) -> None:
     """Pack the layer of a module that is followed by an activation, together with that."""
-    match type(module).__name__:
-        case "OPTDecoderLayer":
-            linear, activation = "fc1", "activation_fn"
-        case "BertIntermediate" | "RobertaIntermediate":
-            linear, activation = "dense", "intermediate_act_fn"
-        case "GPT2MLP":
-            linear, activation = "c_fc", "act"
-        case "GPTNeoXMLP":
-            linear, activation = "dense_h_to_4h", "act"
-        case "T5DenseActDense":
-            linear, activation = "wi", "act"
-        case _:
-            return
+    pair = fusible_pair(module)
+    if pair is None:
+        return
+    linear, activation = pair
     layer = getattr(module, linear, None)
-    weight, function = _weight(layer), _known(getattr(module, activation, None))
+    weight, function = _weight(layer), onednn_activation(getattr(module, activation, None))
     if weight is not None and function is not None:
         _replace(module, linear, _PackedLinear(weight, _bias(layer), *function), replaced)
         _replace(module, activation, nn.Identity(), replaced)
 
 
 def _weight(layer: Any) -> Tensor | None:
-    """The weight of a linear layer, (N, K); None for anything else."""
-    from transformers.pytorch_utils import Conv1D
-
-    if type(layer) not in (nn.Linear, Conv1D) or not _can(layer.weight.dtype):
-        return None
-    weight: Tensor = layer.weight.detach()
-    return weight if type(layer) is nn.Linear else weight.t()
+    """The weight of a linear layer that can be packed, (N, K); None for anything else."""
+    weight = weight_of_linear(layer)
+    return weight if weight is not None and has_onednn_type(weight.dtype) else None
 
 
 def _bias(layer: Any) -> Tensor | None:
     bias: Tensor | None = layer.bias
     return None if bias is None else bias.detach()
-
-
-def _known(activation: Any) -> tuple[str, str] | None:
-    """Name and algorithm of an activation that oneDNN computes; None for others."""
-    match type(activation).__name__:
-        case "ReLU":
-            return "relu", ""
-        case "GELUActivation":
-            return "gelu", "none"
-        case "NewGELUActivation" | "GELUTanh" | "FastGELUActivation":
-            return "gelu", "tanh"
-        case _:
-            return None

@@ -4,13 +4,14 @@ Shapes: B texts, T tokens, D width.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from torch import Tensor
 
+from tcf.config.extract import Pooling
 from tcf.encoders.folder.load_tokenizer import begins_with_class_token
 from tcf.encoders.folder.model_config import is_bidirectional
-from tcf.encoders.folder.model_folder import Family, Pooling
+from tcf.encoders.folder.model_folder import Family
 from tcf.encoders.folder.weight_files import read_json
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def pool(states_BTD: Tensor, pooling: Pooling) -> Tensor:
             return states_BTD[:, 0].float()
         case "last":
             return states_BTD[:, -1].float()
+        case _:
+            assert_never(pooling)
 
 
 def pooling_of(path: Path, config: "PreTrainedConfig", family: Family, *, trust_remote_code: bool) -> Pooling | None:

@@ -1,6 +1,6 @@
 """Making a loaded encoder run faster, without changing what it computes beyond rounding.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 import torch

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import spans
+from tcf.common.random_streams import RandomStream, generator
 from tcf.config.evaluate import Baseline
 from tcf.data.histories import Histories, latest
 from tcf.data.split import Queries, Split, training_counts, training_histories
-from tcf.ranking.catalogue import Rows
+from tcf.ranking.catalogue import ScoreRows
 from tcf.ranking.scorers import Scorer
 
 __all__ = ["CoOccurrence", "Popularity", "Random", "baseline"]
@@ -62,9 +63,9 @@ class Popularity:
         return cls(n_users, training_counts(split, n_items))
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ScoreRows:
         """Every item has a score of its own."""
-        return Rows.one_each(len(self.counts))
+        return ScoreRows.one_each(len(self.counts))
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Scores of all items for some users, (B, N)."""
@@ -91,13 +92,13 @@ class Random:
         return len(self.users)
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ScoreRows:
         """Every item has a score of its own."""
-        return Rows.one_each(self.n_items)
+        return ScoreRows.one_each(self.n_items)
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Scores of all items for some users, (B, N), uniform in [0, 1)."""
-        key = np.random.default_rng(self.seed).integers(0, 2**32, dtype=np.uint32)
+        key = generator(RandomStream.RANDOM_BASELINE, self.seed).integers(0, 2**32, dtype=np.uint32)
         users_B = _mixed(_mixed(self.users[users].astype(np.uint32)) ^ key)
         items_N = _mixed(np.arange(self.n_items, dtype=np.uint32))
         bits_BN = _mixed(users_B[:, None] ^ items_N[None, :])
@@ -139,9 +140,9 @@ class CoOccurrence:
         return len(self.recent)
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ScoreRows:
         """Every item has a score of its own."""
-        return Rows.one_each(len(self.offsets) - 1)
+        return ScoreRows.one_each(len(self.offsets) - 1)
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Scores of all items for some users, (B, N); in float64 until they are complete."""

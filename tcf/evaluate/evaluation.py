@@ -12,28 +12,35 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tcf.common.errors import DataError, RunError
-from tcf.common.files import is_published, publish_file, publishing, refuse_occupied
+from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal
+from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import to_mapping
 from tcf.data.dataset import Dataset
 from tcf.data.split import Part, Queries, held_out
-from tcf.ranking.metrics import summary
+from tcf.ranking.metrics import METRICS, summary
 from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
 
-__all__ = ["EVALUATION", "Evaluation", "comparison", "evaluate", "found_alike", "open_evaluation", "questions"]
+__all__ = [
+    "EVALUATION",
+    "Evaluation",
+    "comparison",
+    "evaluate",
+    "existing_evaluation",
+    "held_out_queries",
+    "open_evaluation",
+]
 
-_KEYS = ("hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split")  # a manifest sorts them
-_TYPES = (float, float, float, int, int, str, str)
+_ABOUT = {"users": int, "candidates": int, "seen": str, "split": str}
 EVALUATION = Format(
     name="tcf-evaluation",
     version=1,
     error=RunError,
     made_by="tcf evaluate",
-    required={f"facts.{key}": kind for key, kind in zip(_KEYS, _TYPES, strict=True)},
+    required={f"facts.{name}": kind for name, kind in ({metric.name: float for metric in METRICS} | _ABOUT).items()},
 )
-_COLUMNS = ("hr@10", "ndcg@10", "mrr")
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,8 @@ class Evaluation:
 
     Attributes:
         path: its directory.
-        metrics: `hr@10`, `ndcg@10`, `mrr` as fractions, `users` that were asked about, `candidates` (the whole
-            catalogue), `seen` (the policy for a target met before), `split`.
+        metrics: the mean of each of `tcf.ranking.metrics.METRICS`, by name; `users` that were evaluated, `candidates`
+            (the whole catalogue), `seen` (the policy for a target met before), `split`.
         manifest: what made it.
     """
 
@@ -52,7 +59,7 @@ class Evaluation:
     manifest: Manifest
 
 
-def questions(dataset: Dataset, part: Part) -> Queries:
+def held_out_queries(dataset: Dataset, part: Part) -> Queries:
     """What a part of the dataset's split asks.
 
     Raises:
@@ -81,9 +88,8 @@ def evaluate(
     Users without a held-out item, or without an item before it, are not asked about.
 
     Args:
-        scorer: scores of all items for every user that `questions` names, in that order, made without the held-out
-            items.
-        dataset: gives the questions.
+        scorer: scores of all items for each user of `held_out_queries`, in order, made without the held-out items.
+        dataset: gives the queries.
         out: directory to make.
         inputs: fingerprints of what the scores were made from, the dataset's among them.
         ranking: what was ranked: the kind of the run, or the baseline's name.
@@ -93,7 +99,7 @@ def evaluate(
         RunError: a score is not finite, or something is at `out` already.
         DataError: there is no question.
     """
-    queries = questions(dataset, config.split)
+    queries = held_out_queries(dataset, config.split)
     if len(queries) < dataset.n_users:
         asked = f"{len(queries)} of {dataset.n_users} users have a {config.split} target and an item before it"
         print(f"{asked}; the others are not asked about", file=sys.stderr)
@@ -113,7 +119,9 @@ def evaluate(
     return Evaluation(out, metrics, manifest)
 
 
-def found_alike(out: Path, *, inputs: Mapping[str, str], ranking: str, config: EvaluateConfig) -> Evaluation | None:
+def existing_evaluation(
+    out: Path, *, inputs: Mapping[str, str], ranking: str, config: EvaluateConfig
+) -> Evaluation | None:
     """The finished evaluation at `out` if it is of these inputs and settings; None where nothing is there.
 
     Raises:
@@ -133,11 +141,20 @@ def found_alike(out: Path, *, inputs: Mapping[str, str], ranking: str, config: E
 def open_evaluation(path: Path) -> Evaluation:
     """Read an evaluation's directory.
 
+    Metrics that this version of tcf does not know are kept too, behind those that it knows.
+
     Raises:
-        RunError: no finished evaluation is there.
+        RunError: no finished evaluation is there, or a metric is missing or no number.
     """
     manifest = read_manifest(path, EVALUATION)
-    return Evaluation(path, {key: manifest.facts[key] for key in _KEYS}, manifest)
+    facts, known = manifest.facts, [metric.name for metric in METRICS]
+    others = sorted({*facts} - {*known} - {*_ABOUT})
+    for name in others:
+        if not isinstance(facts[name], int | float) or isinstance(facts[name], bool):
+            raise RunError(
+                f"{path / MANIFEST}: expected facts.{name}, a number, found {facts[name]!r}; {EVALUATION.remedy(path)}"
+            )
+    return Evaluation(path, {name: facts[name] for name in (*known, *others, *_ABOUT)}, manifest)
 
 
 def _write_ranks(ranks: Ranks, queries: Queries, file: Path) -> None:
@@ -154,15 +171,15 @@ def _write_ranks(ranks: Ranks, queries: Queries, file: Path) -> None:
 
 
 def comparison(evaluations: Mapping[str, Evaluation]) -> str:
-    """One line an evaluation, with its metrics in percent.
+    """One line an evaluation, with its metrics as each is shown.
 
     Args:
         evaluations: finished evaluations by the name to show, in the order to show.
     """
-    width = max(len(name) for name in ("ranking", *evaluations))
-    lines = [" ".join(["ranking".ljust(width), *(f"{name:>9}" for name in (*_COLUMNS, "users", "items"))])]
+    columns = (*(metric.name for metric in METRICS), "users", "items")
+    rows = [["ranking", *(f"{name:>9}" for name in columns)]]
     for name, evaluation in evaluations.items():
         metrics = evaluation.metrics
-        percents = [f"{100 * metrics[column]:>8.2f}%" for column in _COLUMNS]
-        lines.append(" ".join([name.ljust(width), *percents, f"{metrics['users']:>9}", f"{metrics['candidates']:>9}"]))
-    return "\n".join(lines)
+        means = [f"{metric.shown(metrics[metric.name]):>9}" for metric in METRICS]
+        rows.append([name, *means, f"{metrics['users']:>9}", f"{metrics['candidates']:>9}"])
+    return text_table(rows, gap=" ")

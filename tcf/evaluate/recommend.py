@@ -21,7 +21,7 @@ from tcf.common.progress import Progress
 from tcf.data.dataset import Dataset
 from tcf.data.tables.tsv_file import read_text_file
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.top_k import Lists, top_k
+from tcf.ranking.top_k import RankedLists, top_k
 from tcf.train.run.open_run import Run, open_run
 
 __all__ = ["examples", "recommend"]
@@ -92,7 +92,7 @@ def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
 
 def _blocks(
     run: Run, users: npt.NDArray[np.int64], places: int, search_on: Literal["cpu", "cuda"]
-) -> Iterator[tuple[npt.NDArray[np.int64], Lists]]:
+) -> Iterator[tuple[npt.NDArray[np.int64], RankedLists]]:
     """Users, a block at a time, with their best items."""
     catalogue = Catalogue.build(run.item_vectors())
     for start in range(0, len(users), _USERS_AT_ONCE):
@@ -147,7 +147,7 @@ def _ids(file: Path) -> list[str]:
     return ids
 
 
-def _table(dataset: Dataset, users: npt.NDArray[np.int64], lists: Lists) -> pa.Table:
+def _table(dataset: Dataset, users: npt.NDArray[np.int64], lists: RankedLists) -> pa.Table:
     there_BK = lists.items_UK >= 0
     rows, places = np.nonzero(there_BK)
     columns = [

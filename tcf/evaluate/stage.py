@@ -9,7 +9,7 @@ from tcf.common.devices import resolve_device
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.baselines import baseline
-from tcf.evaluate.evaluation import Evaluation, evaluate, found_alike, questions
+from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation, held_out_queries
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.run.open_run import open_run
@@ -36,10 +36,10 @@ def evaluate_run(
     opened = open_run(run, data=data, caches=caches, device=config.device)
     inputs = {"run": opened.manifest.fingerprint, **opened.manifest.inputs}
     ranking = f"{opened.config.backbone}, items as {opened.config.items}"
-    there = found_alike(out, inputs=inputs, ranking=ranking, config=config)
+    there = existing_evaluation(out, inputs=inputs, ranking=ranking, config=config)
     if there is not None:
         return there
-    queries = questions(opened.dataset, config.split)
+    queries = held_out_queries(opened.dataset, config.split)
     catalogue = Catalogue.build(opened.item_vectors())
     search_on: Literal["cpu", "cuda"] = "cuda" if config.device.startswith("cuda") else "cpu"
     scorer = InnerProduct(catalogue, opened.user_states(queries.users, queries.earlier), search_on)
@@ -59,8 +59,8 @@ def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: Evaluate
     dataset = open_dataset(data)
     inputs = {"dataset": dataset.fingerprint}
     ranking = f"random, seed {seed}" if name == "random" else name
-    there = found_alike(out, inputs=inputs, ranking=ranking, config=config)
+    there = existing_evaluation(out, inputs=inputs, ranking=ranking, config=config)
     if there is not None:
         return there
-    scorer = baseline(name, dataset.split, questions(dataset, config.split), dataset.n_items, seed=seed)
+    scorer = baseline(name, dataset.split, held_out_queries(dataset, config.split), dataset.n_items, seed=seed)
     return evaluate(scorer, dataset, out=out, inputs=inputs, ranking=ranking, config=config)

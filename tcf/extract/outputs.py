@@ -16,13 +16,13 @@ from torch import Tensor
 from tcf.common.errors import ConfigError
 from tcf.common.files import is_published
 from tcf.common.ragged import offsets_from, spans
-from tcf.config.extract import ExtractConfig
+from tcf.config.extract import ExtractConfig, Pooling
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS, Kind
 from tcf.data.cache.caches import write_token_shard
 from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.keys import Keys
 from tcf.encoders.encoder import layer_width
-from tcf.encoders.folder.model_folder import ModelFolder, Pooling
+from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.pooling import pool
 from tcf.extract.sinks import Sink, TokenSink, VectorSink
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tcf.common.ragged import offsets_from, spans
-from tcf.encoders.folder.model_folder import Pooling
+from tcf.config.extract import Pooling
 from tcf.encoders.pooling import pool
 from tcf.extract.micro_batches import MicroBatch
 

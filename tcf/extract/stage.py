@@ -12,7 +12,7 @@ from pathlib import Path
 from tcf.common.errors import ConfigError
 from tcf.common.units import as_bytes
 from tcf.config.extract import ExtractConfig
-from tcf.encoders.failures import Inseparable
+from tcf.encoders.failures import NotSeparableError
 from tcf.extract.fill_caches import CacheFiller
 from tcf.extract.inputs import ExtractionInputs, open_inputs
 from tcf.extract.plan.measured_rates import Rates
@@ -113,14 +113,14 @@ def load_planned(planned: PlannedExtraction) -> Engine:
     for by name; shards are cut as planned all the same.
 
     Raises:
-        Inseparable: the model cannot be run block by block, as the schedule that was asked for needs.
+        NotSeparableError: the model cannot be run block by block, as the schedule that was asked for needs.
         ModelError: it cannot be loaded.
     """
     inputs, plan = planned.inputs, planned.plan
     config, settings = inputs.config, inputs.settings
     try:
         return load_engine(inputs.folder, inputs.layers, config, settings, plan)
-    except Inseparable as error:
+    except NotSeparableError as error:
         if config.schedule != "auto":
             raise
         print(f"extract: {error}; going on with --schedule dispatch", file=sys.stderr)

@@ -20,8 +20,9 @@ from tcf.extract.inputs import open_inputs
 from tcf.extract.result import Extraction, finish
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.stage import PlannedExtraction, extract, load_planned, plan_stage
-from tcf.launch.extract_process import Job
-from tcf.launch.processes import Crew
+from tcf.launch.independent_workers import IndependentWorkers
+from tcf.launch.jobs import ExtractionJob
+from tcf.launch.launcher import WorkerSpec
 
 __all__ = ["extract_on_devices"]
 
@@ -46,23 +47,25 @@ def extract_on_devices(*, data: Path, model: Path, name: str, out: Path, config:
     if len(devices) == 1 or config.schedule not in ("auto", "resident"):
         return extract(data=data, model=model, name=name, out=out, config=config)
     threads = torch.get_num_threads()
-    with Crew() as crew:
+    with IndependentWorkers() as workers:
         try:
-            done = _extract_beside_others(Job(data, model, out, name, config, threads), devices, crew)
+            done = _extract_beside_others(ExtractionJob(data, model, out, name, config, threads), devices, workers)
         finally:
             torch.set_num_threads(threads)
-    if crew.failed:
-        print(f"tcf: warning: the others did the work of {', '.join(crew.failed)}", file=sys.stderr)
+    if workers.failed:
+        print(f"tcf: warning: the others did the work of {', '.join(workers.failed)}", file=sys.stderr)
     return done
 
 
-def _extract_beside_others(job: Job, devices: Sequence[torch.device], crew: Crew) -> Extraction:
+def _extract_beside_others(
+    job: ExtractionJob, devices: Sequence[torch.device], workers: IndependentWorkers
+) -> Extraction:
     """The steps of `tcf.extract.stage.extract`, with processes for the other devices started once the model is loaded.
 
     Args:
         job: what is asked for.
         devices: for this process and for the others.
-        crew: the other processes.
+        workers: the other processes.
     """
     inputs = open_inputs(data=job.data, model=job.model, name=job.name, out=job.out, config=job.config)
     counts = inputs.finished_counts()
@@ -75,14 +78,14 @@ def _extract_beside_others(job: Job, devices: Sequence[torch.device], crew: Crew
             used = _used_devices(job, devices, planned.plan.macro_batch_rows)
             threads = _share_threads(job, planned, len(used))
             engine = load_planned(planned)
-            _start_others(job, used, threads, planned, engine, crew)
+            _start_others(job, used, threads, planned, engine, workers)
         elif filler.has_work:
             engine = load_planned(planned)  # one copy of the model, which this process spreads over the devices
         counts, computed = filler.fill(engine)
     return finish(inputs, counts, computed)
 
 
-def _used_devices(job: Job, devices: Sequence[torch.device], shard_rows: int) -> Sequence[torch.device]:
+def _used_devices(job: ExtractionJob, devices: Sequence[torch.device], shard_rows: int) -> Sequence[torch.device]:
     """The devices that there is a shard for, one at least; says so where these are not all."""
     shards = -(-ItemTable.open(job.data).n_items // shard_rows)
     part, parts = job.config.shard_slice or (0, 1)
@@ -96,7 +99,7 @@ def _used_devices(job: Job, devices: Sequence[torch.device], shard_rows: int) ->
     return used
 
 
-def _share_threads(job: Job, planned: PlannedExtraction, n_devices: int) -> int:
+def _share_threads(job: ExtractionJob, planned: PlannedExtraction, n_devices: int) -> int:
     """Take this process' share of the machine's processor; returns the threads of each process."""
     device = planned.inputs.settings.device
     threads = max(1, job.threads // n_devices) if device.type == "cpu" else job.threads
@@ -107,16 +110,21 @@ def _share_threads(job: Job, planned: PlannedExtraction, n_devices: int) -> int:
 
 
 def _start_others(
-    job: Job, used: Sequence[torch.device], threads: int, planned: PlannedExtraction, engine: Engine, crew: Crew
+    job: ExtractionJob,
+    used: Sequence[torch.device],
+    threads: int,
+    planned: PlannedExtraction,
+    engine: Engine,
+    workers: IndependentWorkers,
 ) -> None:
     """Start a process for every device but the first, with what this process has found out."""
     if engine.encoder.folder.family == "words":
         return  # looked up in less time than a process takes to start
     for number, device in enumerate(used[1:], start=2):
         config = _config_for(device, job.config, planned, engine)
-        crew.start(
-            f"{device} (process {number} of {len(used)})", dataclasses.replace(job, config=config, threads=threads)
-        )
+        others_job = dataclasses.replace(job, config=config, threads=threads)
+        worker = f"{device} (process {number} of {len(used)})"
+        workers.start(WorkerSpec(worker, "tcf.launch.extract_process", others_job, threads))
 
 
 def _config_for(

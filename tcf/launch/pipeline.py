@@ -5,7 +5,6 @@ interruption or a change.
 """
 
 import dataclasses
-import difflib
 import re
 import sys
 import typing
@@ -15,13 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from tcf.assets.resolve import fetch_dataset
-from tcf.common.errors import ConfigError
+from tcf.common.errors import ConfigError, did_you_mean
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.prepare import PrepareConfig
+from tcf.config.raw_formats import RawFormat
 from tcf.config.train import TrainConfig
-from tcf.data.prepare import RawFormat, prepare
+from tcf.data.prepare import prepare
 from tcf.encoders.folder.local_model import local_model
 from tcf.evaluate.evaluation import Evaluation, comparison
 from tcf.evaluate.recommend import examples, recommend
@@ -236,8 +236,7 @@ class _Table:
         rest = {key: value for key, value in self.values.items() if key not in self.taken}
         for key in rest:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                hint = did_you_mean(key, known)
                 raise ConfigError(f"{self.where} unknown setting {key}{hint} (known: {', '.join(known)})")
         return from_mapping(kind, rest, self.where)
 

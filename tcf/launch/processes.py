@@ -1,24 +1,26 @@
-"""Processes beside this one: started, watched, and ended with it."""
+"""A launcher of processes on this machine."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import IO, Protocol, Self
+from pathlib import Path
+from typing import IO, Any
 
-__all__ = ["Crew", "Work", "end", "start"]
+from tcf.common.files import writing
+from tcf.launch.launcher import ErrorReport, Outcome, WorkerSpec
+from tcf.launch.worker_process import REPORT_VARIABLE
 
-_PATIENCE = 10.0  # seconds for a process to end when it is asked to
+__all__ = ["LocalProcesses", "LocalWorker"]
+
 # An interruption typed at a terminal reaches both processes, and this one decides what it means. The other process
 # finds the modules that this one finds, wherever either was started.
-_PROGRAM = """
+_BOOTSTRAP = """
 import importlib, json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = json.loads(sys.argv[1])
@@ -26,141 +28,116 @@ importlib.import_module(sys.argv[2]).main()
 """
 
 
-class Work(Protocol):
-    """What a process is to do."""
+@dataclass(eq=False)
+class LocalWorker:
+    """A process of this machine; see `tcf.launch.launcher.Worker`.
 
-    @property
-    def threads(self) -> int:
-        """Threads of torch."""
-
-    def as_line(self) -> bytes:
-        """All of it as a line, for the standard input of the process."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Member:
-    """A process of the crew.
+    Its standard input is open for as long as it may live.
 
     Attributes:
         name: for people.
-        process: its standard input is open for as long as it shall live.
-        said: what it writes to standard error.
-        watch: waits for its end.
     """
 
     name: str
-    process: "subprocess.Popen[bytes]"
-    said: IO[bytes]
-    watch: threading.Thread
+    _process: "subprocess.Popen[bytes]"
+    _report: IO[bytes]
+    _stderr: IO[bytes] | None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _outcome: Outcome | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its number on this machine."""
+        return self._process.pid
 
-@dataclass
-class Crew:
-    """A context manager for processes that do the same work as this one, and end with it.
+    def send(self, message: Mapping[str, Any]) -> None:
+        """See `Worker`."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            with suppress(BrokenPipeError):  # it has ended, as its outcome will say
+                self._process.stdin.write(f"{json.dumps(message)}\n".encode())
 
-    A process that ends on its own with an error is told of at once, on standard error.
+    def receive(self) -> dict[str, Any] | None:
+        """See `Worker`."""
+        line = b"" if self._process.stdout is None else self._process.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
 
-    Attributes:
-        failed: names of those that did.
-    """
+    def fileno(self) -> int:
+        """See `Worker`."""
+        return -1 if self._process.stdout is None else self._process.stdout.fileno()
 
-    failed: list[str] = field(default_factory=list)
-    _members: list[_Member] = field(default_factory=list)
-    _ending: bool = False
-
-    def start(self, name: str, job: Work) -> None:
-        """Start a process; where that cannot be, it counts as one that failed.
-
-        Args:
-            name: for people.
-            job: what it is to do.
-        """
-        said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
+    def wait(self, timeout: float | None = None) -> Outcome | None:
+        """See `Worker`."""
         try:
-            process = start("tcf.launch.extract_process", job, told=subprocess.DEVNULL, said=said)
-        except OSError as error:
-            said.close()
-            self._tell(name, str(error))
-            return
-        watch = threading.Thread(target=self._watch, args=(name, process, said), daemon=True)
-        self._members.append(_Member(name, process, said, watch))
-        watch.start()
+            status = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        with self._lock:
+            if self._outcome is None:
+                stderr = None if self._stderr is None else tuple(_read(self._stderr).splitlines())
+                self._outcome = Outcome(status, _report_in(_read(self._report)), stderr)
+            return self._outcome
 
-    def __enter__(self) -> Self:
-        """Begin without processes."""
-        return self
+    def terminate(self) -> None:
+        """See `Worker`."""
+        self._process.terminate()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End those that are still there; when this process has done its own work, nothing is left for them."""
-        self._ending = True
-        end([member.process for member in self._members])
-        for member in self._members:
-            member.watch.join()
-            member.said.close()
+    def kill(self) -> None:
+        """See `Worker`."""
+        self._process.kill()
 
-    def _watch(self, name: str, process: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
-        status = process.wait()
-        if status != 0 and not self._ending:
-            self._tell(name, _reason(status, said))
-
-    def _tell(self, name: str, reason: str) -> None:
-        self.failed.append(name)
-        print(f"tcf: warning: {name} failed: {reason}; the others go on with its work", file=sys.stderr, flush=True)
+    def close(self) -> None:
+        """See `Worker`."""
+        for stream in (self._process.stdin, self._process.stdout, self._report, self._stderr):
+            if stream is not None:
+                stream.close()
 
 
-def start(
-    module: str,
-    work: Work,
-    *,
-    told: IO[bytes] | int,
-    said: IO[bytes] | None,
-    environment: Mapping[str, str] | None = None,
-) -> "subprocess.Popen[bytes]":
-    """Start a process; its standard input is open for as long as it shall live, and begins with what it is to do.
+@dataclass(frozen=True)
+class LocalProcesses:
+    """Starts every worker as a process of this machine; see `tcf.launch.launcher.Launcher`."""
 
-    Args:
-        module: its function `main` is called.
-        work: what it is to do.
-        told: where its standard output goes.
-        said: where its standard error goes; None: where ours goes.
-        environment: variables to add to ours.
-    """
-    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), module]
-    variables = {**os.environ, "OMP_NUM_THREADS": str(work.threads), **(environment or {})}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, stderr=said, env=variables, bufsize=0)
-    if process.stdin is not None:
-        with suppress(BrokenPipeError):  # it has ended already, and says why
-            process.stdin.write(work.as_line())
-    return process
+    def start(self, spec: WorkerSpec) -> LocalWorker:
+        """See `Launcher`."""
+        with ExitStack() as opened:
+            report = opened.enter_context(tempfile.TemporaryFile())
+            captured = opened.enter_context(tempfile.TemporaryFile()) if spec.stderr == "capture" else None
+            process = _started(spec, report, captured)
+            opened.pop_all()  # they belong to the worker
+        worker = LocalWorker(spec.name, process, report, captured)
+        if spec.job is not None:
+            worker.send(spec.job.as_message())
+        return worker
 
 
-def end(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
-    """Ask processes to end and wait until they have ended, with force where that takes long."""
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    for process in processes:
-        _wait(process)
+def _started(spec: WorkerSpec, report: IO[bytes], captured: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), spec.module]
+    threads = {"OMP_NUM_THREADS": str(spec.threads)} if spec.threads else {}
+    # Without a name on disk: nothing is left behind, whatever ends this process.
+    variables = {**os.environ, **threads, **spec.environment, REPORT_VARIABLE: f"/dev/fd/{report.fileno()}"}
+    with ExitStack() as opened:
+        stderr = captured
+        if isinstance(spec.stderr, Path):
+            opened.enter_context(writing(spec.stderr))
+            stderr = opened.enter_context(spec.stderr.open("ab"))
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if spec.converses else subprocess.DEVNULL,
+            stderr=stderr,
+            env=variables,
+            bufsize=0,
+            pass_fds=(report.fileno(),),
+        )
 
 
-def _wait(process: "subprocess.Popen[bytes]") -> None:
-    """Wait for the end of a process that was asked to end, with force where that takes long."""
+def _read(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode(errors="replace")
+
+
+def _report_in(text: str) -> ErrorReport | None:
+    """A worker's error report; None where it wrote none, or was killed on the way."""
     try:
-        process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
-
-
-def _reason(status: int, said: IO[bytes]) -> str:
-    """Why a process ended: a signal, or its last line that is not about progress."""
-    if status < 0:
-        return f"ended by {signal.Signals(-status).name}"
-    said.seek(0)
-    lines = said.read().decode(errors="replace").splitlines()
-    told = [line for line in lines if line.strip() and not line.startswith("extract: ")]
-    return told[-1].removeprefix("tcf: error: ") if told else f"ended with status {status}"
+        return ErrorReport(**json.loads(text))
+    except ValueError:
+        return None

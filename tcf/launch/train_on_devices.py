@@ -1,7 +1,7 @@
-"""Training on several devices: one process for each, all of them beside the one that a user started.
+"""Training on several devices: one worker for each, started by the process that a user started.
 
-That one computes nothing: it can end the others whatever they wait for. They find one another through variables that
-torchrun and `accelerate launch` set as well, so these can start the processes instead.
+That one computes nothing: it can end the workers whatever they wait for. They find one another through variables that
+torchrun and `accelerate launch` set as well, so these can start the ranks instead.
 """
 
 import contextlib
@@ -12,21 +12,25 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from accelerate.utils import check_cuda_p2p_ib_support
 
+from tcf.common.accelerate_internals import DEVICE_VARIABLE, can_reach_other_gpus
 from tcf.common.devices import resolve_device, resolve_devices
 from tcf.common.errors import ConfigError, RunError, TcfError
 from tcf.common.files import is_published
 from tcf.common.manifest import read_manifest
+from tcf.common.torch_internals import USE_EXISTING_STORE, is_lost_partner
 from tcf.config.train import TrainConfig
-from tcf.launch.process_group import Member, work_together
-from tcf.launch.train_process import TrainingJob, train_among_others
+from tcf.launch.jobs import TrainingJob
+from tcf.launch.launcher import WorkerSpec
+from tcf.launch.process_group import run_process_group
+from tcf.launch.processes import LocalProcesses
+from tcf.launch.train_process import train_as_rank
 from tcf.train.run.run_folder import RUN
 from tcf.train.stage import TrainResult, train
 
 __all__ = ["train_on_devices"]
 
-_HERE = "127.0.0.1"
+_LOCALHOST = "127.0.0.1"
 
 
 def train_on_devices(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainConfig) -> TrainResult | None:
@@ -50,7 +54,7 @@ def train_on_devices(*, data: Path, caches: Sequence[Path] = (), out: Path, conf
     """
     job = TrainingJob(data, tuple(caches), out, config, torch.get_num_threads())
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
-        return _started_by_others(job)
+        return _train_started_rank(job)
     devices = _devices(config.devices)
     if len(devices) == 1 or is_published(out):
         config = dataclasses.replace(config, devices=str(devices[0]))
@@ -69,63 +73,63 @@ def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device]) -> No
     threads = max(1, job.threads // len(devices)) if on_cpu else job.threads
     config = dataclasses.replace(job.config, devices=",".join(map(str, devices)))
     job = dataclasses.replace(job, config=config, threads=threads)
-    # The processes meet at this store; it lives as long as this process.
-    store = dist.TCPStore(_HERE, 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
-    members = [
-        Member(
+    # The workers find one another through this store; it lives as long as this process.
+    store = dist.TCPStore(_LOCALHOST, 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    specs = [
+        WorkerSpec(
             f"{device} (process {rank + 1} of {len(devices)})",
             "tcf.launch.train_process",
             job,
+            threads,
             _environment(rank, devices, store.port),
         )
         for rank, device in enumerate(devices)
     ]
-    work_together(members)
+    run_process_group(LocalProcesses(), specs)
 
 
 def _environment(rank: int, devices: Sequence[torch.device], port: int) -> Mapping[str, str]:
-    """What torchrun would say to a process, and on which device it is to compute."""
+    """The variables that torchrun sets for a rank, and the device on which it is to compute."""
     variables = {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(len(devices)),
         "LOCAL_WORLD_SIZE": str(len(devices)),
-        "MASTER_ADDR": _HERE,
+        "MASTER_ADDR": _LOCALHOST,
         "MASTER_PORT": str(port),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        **USE_EXISTING_STORE,
     }
     if devices[rank].type == "cpu":
         return variables
     # Some GPUs cannot talk to one another directly, and NCCL has to be told.
-    detours = {} if check_cuda_p2p_ib_support() else {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
-    return {**variables, **detours, "ACCELERATE_TORCH_DEVICE": str(devices[rank])}
+    no_peer_access = {} if can_reach_other_gpus() else {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
+    return {**variables, **no_peer_access, DEVICE_VARIABLE: str(devices[rank])}
 
 
-def _started_by_others(job: TrainingJob) -> TrainResult | None:
+def _train_started_rank(job: TrainingJob) -> TrainResult | None:
     rank = os.environ["RANK"]
-    with _named(rank):
+    with _errors_name_rank(rank):
         if job.config.devices not in ("auto", "cpu", "cuda"):
             raise ConfigError(
                 f"--devices: expected auto, cpu or cuda, since the processes were started by torchrun or accelerate, "
                 f"which give each its device; found {job.config.devices}"
             )
         if rank == "0":
-            return train_among_others(job)
-        # What it has to say, the first one says too; errors are its own, and leave this block.
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-            return train_among_others(job)
+            return train_as_rank(job)
+        # What it prints, the first one prints too; errors are its own, and leave this block.
+        with Path(os.devnull).open("w") as null, contextlib.redirect_stderr(null):
+            return train_as_rank(job)
 
 
 @contextlib.contextmanager
-def _named(rank: str) -> Iterator[None]:
-    """Let an error say which process it comes from; a partner that has gone is one that a user can mend."""
+def _errors_name_rank(rank: str) -> Iterator[None]:
+    """Let an error name the rank that it comes from; that a partner has gone is one that a user can mend."""
     try:
         yield
     except TcfError as error:
         raise type(error)(f"rank {rank}: {error}") from None
     except RuntimeError as error:
-        # NCCL's errors have a class of their own, gloo's only a path in their text.
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+        if not is_lost_partner(error):
             raise
         raise RunError(
             f"rank {rank}: expected every process to go on, found one that has gone or does not answer ({error}); "

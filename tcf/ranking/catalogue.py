@@ -15,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
+from tcf.common.random_streams import RandomStream, generator
 
-__all__ = ["Catalogue", "Rows", "blocks"]
+__all__ = ["Catalogue", "ScoreRows", "blocks"]
 
 _BLOCK = 8192
 
 
 @dataclass(frozen=True)
-class Rows:
+class ScoreRows:
     """Which items share a row of scores; rows that stand for several items come first.
 
     Attributes:
@@ -38,12 +39,12 @@ class Rows:
     n_shared: int
 
     @classmethod
-    def one_each(cls, n_items: int) -> "Rows":
+    def one_each(cls, n_items: int) -> "ScoreRows":
         """Every item has a row of its own, of the same number."""
         return cls.of(np.arange(n_items))
 
     @classmethod
-    def of(cls, first_N: npt.NDArray[np.int64]) -> "Rows":
+    def of(cls, first_N: npt.NDArray[np.int64]) -> "ScoreRows":
         """Group items by the first item that each one equals.
 
         Args:
@@ -83,7 +84,7 @@ class Catalogue:
     """
 
     vectors_RD: npt.NDArray[np.float32]
-    rows: Rows
+    rows: ScoreRows
 
     @classmethod
     def build(cls, vectors_ND: npt.NDArray[np.float32]) -> "Catalogue":
@@ -97,7 +98,7 @@ class Catalogue:
         """
         check_matrix(vectors_ND, "item vectors")
         check_finite(vectors_ND, "item")
-        rows = Rows.of(_first_equal(vectors_ND))
+        rows = ScoreRows.of(_first_equal(vectors_ND))
         vectors_RD = vectors_ND[rows.items[rows.offsets[:-1]]]
         vectors_RD += np.float32(0)  # turns -0.0 into 0.0
         return cls(vectors_RD, rows)
@@ -167,7 +168,7 @@ def _first_equal(vectors_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 def _hashes(vectors_ND: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.uint64]:
     """A 64-bit hash of every row, (N,): the sum of its bits, each 32 times a random odd number, modulo 2^64."""
     width = vectors_ND.shape[1]
-    factors_D = np.random.default_rng(seed).integers(0, 2**64, width, dtype=np.uint64) | np.uint64(1)
+    factors_D = generator(RandomStream.HASH_OF_VECTORS, seed).integers(0, 2**64, width, dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(vectors_ND), np.uint64)
     for block in blocks(len(vectors_ND), _BLOCK):
         bits = np.ascontiguousarray(vectors_ND[block] + np.float32(0)).view(np.uint32)

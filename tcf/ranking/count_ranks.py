@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from tcf.common.errors import RunError
 from tcf.data.dataset import Histories
-from tcf.ranking.catalogue import Rows, blocks
+from tcf.ranking.catalogue import ScoreRows, blocks
 from tcf.ranking.scorers import Scorer
 from tcf.ranking.seen_items import owners
 
@@ -61,7 +61,7 @@ def count_ranks(
 
 
 def _count_block(
-    scores_BR: npt.NDArray[np.float32], rows: Rows, excluded: Histories, targets_B: npt.NDArray[np.int64]
+    scores_BR: npt.NDArray[np.float32], rows: ScoreRows, excluded: Histories, targets_B: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     target_B = scores_BR[np.arange(len(targets_B)), rows.row_of_item[targets_B]]
     users = owners(excluded)
@@ -73,7 +73,7 @@ def _count_block(
     return greater_B, from_B - greater_B - 1  # less the target itself
 
 
-def _items(chosen_BR: npt.NDArray[np.bool_], rows: Rows) -> npt.NDArray[np.int64]:
+def _items(chosen_BR: npt.NDArray[np.bool_], rows: ScoreRows) -> npt.NDArray[np.int64]:
     """Number of items that stand behind the chosen rows, (B,)."""
     # Bits are counted several times faster than booleans are summed.
     items_B: npt.NDArray[np.int64] = np.bitwise_count(np.packbits(chosen_BR, axis=1)).sum(1, dtype=np.int64)

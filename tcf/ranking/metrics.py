@@ -3,7 +3,14 @@
 A target with g candidates above it and e others that score the same takes each of the positions g + 1 to g + 1 + e with
 equal probability. Every metric is the mean of a value a position over these, so constant scores earn what random scores
 earn. A target that is no candidate earns nothing.
+
+`METRICS` is the one list of what is measured: the files and tables of evaluations, the log and the manifest of a run,
+the listing of runs and the results of a search follow from it.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +18,20 @@ import numpy.typing as npt
 from tcf.common.errors import RunError
 from tcf.ranking.ranks import Ranks
 
-__all__ = ["hit_rate", "ndcg", "reciprocal_rank", "summary"]
+__all__ = [
+    "EARLY_STOPPING_METRIC",
+    "METRICS",
+    "SEARCH_METRIC",
+    "VALIDATION_DEPTH",
+    "VALIDATION_METRICS",
+    "Metric",
+    "hit_rate",
+    "metrics_at",
+    "ndcg",
+    "percent",
+    "reciprocal_rank",
+    "summary",
+]
 
 
 def hit_rate(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
@@ -66,6 +86,57 @@ def reciprocal_rank(ranks: Ranks) -> npt.NDArray[np.float64]:
     return _expected(ranks, 1 / np.arange(1, _largest(ranks) + 1))
 
 
+def percent(value: float) -> str:
+    """A fraction as people read it.
+
+    >>> percent(0.0555)
+    '5.55%'
+    """
+    return f"{100 * value:.2f}%"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric; its value for several users is the mean.
+
+    Attributes:
+        name: what it is called in files and tables, such as `hr@10`.
+        key: the same as a plain word, such as `hr`: in the state of an unfinished run and between processes.
+        per_user: its value for each user, (U,).
+        depth: the last position that it looks at. Such a metric is measured after every epoch of training too, where
+            ranks need be exact to this depth only. None: it looks at all positions, and is part of evaluations alone.
+        shown: a mean as tables for people show it.
+    """
+
+    name: str
+    key: str
+    per_user: Callable[[Ranks], npt.NDArray[np.float64]]
+    depth: int | None = None
+    shown: Callable[[float], str] = percent
+
+
+def metrics_at(k: int) -> tuple[Metric, ...]:
+    """All metrics, in the order in which they are written and shown, those with a depth to depth k."""
+    return (
+        Metric(f"hr@{k}", "hr", partial(hit_rate, k=k), depth=k),
+        Metric(f"ndcg@{k}", "ndcg", partial(ndcg, k=k), depth=k),
+        Metric("mrr", "mrr", reciprocal_rank),
+    )
+
+
+def _metric(name: str) -> Metric:
+    return next(metric for metric in METRICS if metric.name == name)
+
+
+METRICS = metrics_at(10)
+VALIDATION_METRICS = tuple(metric for metric in METRICS if metric.depth is not None)
+VALIDATION_DEPTH = max(metric.depth or 0 for metric in VALIDATION_METRICS)
+EARLY_STOPPING_METRIC = _metric("hr@10")
+"""Chooses the best epoch of a training."""
+SEARCH_METRIC = _metric("ndcg@10")
+"""Chooses the best trial of a search."""
+
+
 def summary(ranks: Ranks, k: int = 10) -> dict[str, float]:
     """Means over the users, as fractions: `hr@k`, `ndcg@k` and, of exact ranks, `mrr`.
 
@@ -77,8 +148,8 @@ def summary(ranks: Ranks, k: int = 10) -> dict[str, float]:
     """
     if not len(ranks):
         raise RunError("metrics: expected the ranks of one user or more, found none")
-    means = {f"hr@{k}": float(hit_rate(ranks, k).mean()), f"ndcg@{k}": float(ndcg(ranks, k).mean())}
-    return means if ranks.depth is not None else means | {"mrr": float(reciprocal_rank(ranks).mean())}
+    measured = (metric for metric in metrics_at(k) if ranks.depth is None or metric.depth is not None)
+    return {metric.name: float(metric.per_user(ranks).mean()) for metric in measured}
 
 
 def _expected(ranks: Ranks, gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -74,7 +74,7 @@ class Ranks:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _RankingTask:
     """Whom to rank: see `rank_targets`; `excluded` are the distinct items that are no candidates."""
 
     targets: npt.NDArray[np.int64]
@@ -120,7 +120,7 @@ def rank_targets(
     excluded, masked = _exclusions(distinct(seen, n_items), targets, policy)
     candidates = n_items - excluded.lengths
     counts = _Counts(np.zeros_like(candidates), np.zeros_like(candidates))
-    task = _Task(targets, excluded, depth)
+    task = _RankingTask(targets, excluded, depth)
     users = np.flatnonzero(~masked)
     if isinstance(scorer, InnerProduct):
         users = _from_lists(scorer, task, users, counts)
@@ -147,7 +147,7 @@ def _exclusions(
 
 
 def _from_lists(
-    scorer: InnerProduct, task: _Task, users: npt.NDArray[np.int64], counts: _Counts
+    scorer: InnerProduct, task: _RankingTask, users: npt.NDArray[np.int64], counts: _Counts
 ) -> npt.NDArray[np.int64]:
     """Settle from lists what they can settle; returns the users that are left."""
     # Past the excluded rows and the wanted positions one row more, so that the edge lies beyond them.
@@ -161,7 +161,7 @@ def _from_lists(
 
 
 def _read_lists(
-    scorer: InnerProduct, task: _Task, users: npt.NDArray[np.int64], length: int, counts: _Counts
+    scorer: InnerProduct, task: _RankingTask, users: npt.NDArray[np.int64], length: int, counts: _Counts
 ) -> npt.NDArray[np.bool_]:
     """Rank the users of a block from lists of this length; returns which of them are settled."""
     scores_BK, rows_BK = scorer.search(scorer.states_UD[users], length)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
-from tcf.ranking.catalogue import Catalogue, Rows, check_finite, check_matrix
+from tcf.ranking.catalogue import Catalogue, ScoreRows, check_finite, check_matrix
 from tcf.ranking.faiss_search import Search, exhaustive_search
 
 __all__ = ["InnerProduct", "Scorer"]
@@ -24,7 +24,7 @@ class Scorer(Protocol):
         """Number of users, U."""
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ScoreRows:
         """Which items share a row of scores."""
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -65,7 +65,7 @@ class InnerProduct:
         return len(self.states_UD)
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ScoreRows:
         """Which items have which vector."""
         return self.catalogue.rows
 

@@ -12,19 +12,19 @@ import numpy.typing as npt
 from tcf.common.errors import RunError
 from tcf.common.ragged import spans
 from tcf.data.dataset import Histories
-from tcf.ranking.catalogue import Catalogue, Rows, blocks
+from tcf.ranking.catalogue import Catalogue, ScoreRows, blocks
 from tcf.ranking.count_ranks import block_scores
 from tcf.ranking.faiss_search import LONGEST_LIST, USERS_AT_ONCE
 from tcf.ranking.scorers import InnerProduct
 from tcf.ranking.seen_items import check_seen, counts_at, distinct, owners
 
-__all__ = ["Lists", "top_k"]
+__all__ = ["RankedLists", "top_k"]
 
 _ENTRIES_AT_ONCE = 4 * 2**20
 
 
 @dataclass(frozen=True)
-class Lists:
+class RankedLists:
     """The best candidates of every user, best first; among equal scores by item index.
 
     Attributes:
@@ -36,7 +36,7 @@ class Lists:
     scores_UK: npt.NDArray[np.float32]
 
     @classmethod
-    def empty(cls, n_users: int, k: int) -> "Lists":
+    def empty(cls, n_users: int, k: int) -> "RankedLists":
         """Lists without an item."""
         return cls(np.full((n_users, k), -1, np.int32), np.full((n_users, k), -np.inf, np.float32))
 
@@ -63,7 +63,7 @@ def top_k(
     k: int,
     *,
     device: Literal["cpu", "cuda"] = "cpu",
-) -> Lists:
+) -> RankedLists:
     """The k best items that each user has not seen, by inner product.
 
     Args:
@@ -81,14 +81,14 @@ def top_k(
     scorer = InnerProduct(catalogue, states_UD, device)
     check_seen(seen, scorer.n_users, catalogue.n_items)
     seen = distinct(seen, catalogue.n_items)
-    lists = Lists.empty(scorer.n_users, k)
+    lists = RankedLists.empty(scorer.n_users, k)
     users = _from_search(scorer, seen, lists)
     for block in blocks(len(users), max(1, _ENTRIES_AT_ONCE // catalogue.n_items)):
         _from_all_scores(scorer, seen, users[block], lists)
     return lists
 
 
-def _from_search(scorer: InnerProduct, seen: Histories, lists: Lists) -> npt.NDArray[np.int64]:
+def _from_search(scorer: InnerProduct, seen: Histories, lists: RankedLists) -> npt.NDArray[np.int64]:
     """Fill the lists that a search can fill; returns the users that are left."""
     k, sizes = lists.items_UK.shape[1], scorer.rows.sizes
     needed = k + seen.lengths + 1
@@ -104,7 +104,7 @@ def _from_search(scorer: InnerProduct, seen: Histories, lists: Lists) -> npt.NDA
 
 
 def _search_block(
-    scorer: InnerProduct, seen: Histories, users: npt.NDArray[np.int64], needed: int, lists: Lists
+    scorer: InnerProduct, seen: Histories, users: npt.NDArray[np.int64], needed: int, lists: RankedLists
 ) -> npt.NDArray[np.bool_]:
     """Fill lists from a search; returns which are certain: no row outside could tie with the last place."""
     length = min(needed, scorer.rows.n_rows)
@@ -116,7 +116,7 @@ def _search_block(
     return np.asarray(lists.scores_UK[users, -1] > scores_BK[:, -1])
 
 
-def _expand(rows: Rows, rows_BK: npt.NDArray[np.int64], scores_BK: npt.NDArray[np.float32], most: int) -> _Entries:
+def _expand(rows: ScoreRows, rows_BK: npt.NDArray[np.int64], scores_BK: npt.NDArray[np.float32], most: int) -> _Entries:
     """The items behind the listed rows, at most `most` of each row: its first ones."""
     rows_E = rows_BK.ravel()
     counts_E = np.minimum(rows.sizes[rows_E], most)
@@ -132,7 +132,7 @@ def _unseen(entries: _Entries, seen: Histories, n_items: int) -> _Entries:
     return _Entries(entries.users[kept], entries.items[kept], entries.scores[kept])
 
 
-def _from_all_scores(scorer: InnerProduct, seen: Histories, users: npt.NDArray[np.int64], lists: Lists) -> None:
+def _from_all_scores(scorer: InnerProduct, seen: Histories, users: npt.NDArray[np.int64], lists: RankedLists) -> None:
     """Fill lists from the scores of all items."""
     scores_BN = block_scores(scorer, users)[:, scorer.rows.row_of_item]
     block_seen = seen.take(users)
@@ -152,7 +152,7 @@ def _best(scores_BN: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.bool_]:
     return np.asarray((above_BN | (ties_BN & (ties_BN.cumsum(1) <= room_B1))) & np.isfinite(scores_BN))
 
 
-def _place(entries: _Entries, users: npt.NDArray[np.int64], lists: Lists) -> None:
+def _place(entries: _Entries, users: npt.NDArray[np.int64], lists: RankedLists) -> None:
     """Put the best entries of a block into the lists of its users, in order."""
     order = np.lexsort((entries.items, -entries.scores, entries.users))
     owner = entries.users[order]

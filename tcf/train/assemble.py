@@ -9,24 +9,24 @@ from torch import nn
 
 from tcf.config.train import TrainConfig
 from tcf.train.batch.feed import Feed
-from tcf.train.batch.rows import PairRows, Rows, UserRows
+from tcf.train.batch.rows import BatchRows, PairRows, UserRows
 from tcf.train.batch.training_data import TrainingData
 from tcf.train.inputs import Inputs
 from tcf.train.loss.losses import Loss, build_loss
 from tcf.train.model.build import build_model
 from tcf.train.model.item_tower import DTL
 from tcf.train.model.sasrec import SASRec
-from tcf.train.parallel import Alone, Parallel
+from tcf.train.parallel import Parallel, SingleProcess
 from tcf.train.trainer import Trainer
 from tcf.train.validation import Validation
 from tcf.train.vectors.item_vectors import ItemVectors
 from tcf.train.vectors.projection import Projection
 
-__all__ = ["Assembled", "assemble", "compile_parts", "feed_of", "rows_of", "training_data"]
+__all__ = ["TrainingSetup", "assemble", "batch_rows", "compile_parts", "feed_of", "training_data"]
 
 
 @dataclass(frozen=True)
-class Assembled:
+class TrainingSetup:
     """All that trains.
 
     Attributes:
@@ -54,7 +54,7 @@ def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
     return data
 
 
-def rows_of(config: TrainConfig, data: TrainingData) -> Rows:
+def batch_rows(config: TrainConfig, data: TrainingData) -> BatchRows:
     """What a batch of the backbone consists of."""
     match config.backbone:
         case "sasrec":
@@ -70,7 +70,7 @@ def assemble(
     config: TrainConfig,
     device: torch.device,
     parallel: Parallel | None = None,
-) -> Assembled:
+) -> TrainingSetup:
     """Put a training together; nothing is written.
 
     Args:
@@ -84,7 +84,7 @@ def assemble(
     Raises:
         TcfError: the settings do not go with the inputs, or these cannot be used.
     """
-    dataset, parallel = inputs.dataset, Alone() if parallel is None else parallel
+    dataset, parallel = inputs.dataset, SingleProcess() if parallel is None else parallel
     vectors = inputs.training_vectors(config, projections, device)
     model = build_model(config, dataset.n_items, dataset.n_users, vectors, device)
     if config.compile:
@@ -92,7 +92,7 @@ def assemble(
     loss = build_loss(config, data, device)
     feed = feed_of(config, data, vectors, loss, device, parallel.part)
     validation = Validation.build(dataset.split, config.history)
-    return Assembled(data, Trainer(model, loss, feed, config, device, parallel), validation)
+    return TrainingSetup(data, Trainer(model, loss, feed, config, device, parallel), validation)
 
 
 def feed_of(
@@ -114,7 +114,7 @@ def feed_of(
         part: i and n; the share of the i-th of n devices.
     """
     return Feed(
-        rows=rows_of(config, data),
+        rows=batch_rows(config, data),
         candidates=loss.candidates,
         positions=config.history,
         batch_size=config.batch_size,

@@ -6,21 +6,21 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["exact_operations", "own_generators"]
+__all__ = ["deterministic_operations", "isolated_generators"]
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _FIXED = ":4096:8"  # of the two values with which cuBLAS gives the same bytes each time, the faster one
 
 
 @contextmanager
-def own_generators(device: torch.device) -> Iterator[None]:
+def isolated_generators(device: torch.device) -> Iterator[None]:
     """Torch's global generators go on after the block as if it had drawn nothing."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
 @contextmanager
-def exact_operations(asked: bool) -> Iterator[None]:
+def deterministic_operations(asked: bool) -> Iterator[None]:
     """Within the block, if asked for, only operations that give the same bytes each time.
 
     What has no such form raises an error. cuBLAS reads its part of this when it is first used in a process.

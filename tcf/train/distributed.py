@@ -21,19 +21,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tcf.train.batch.batch import Batch, share
 from tcf.train.model.recommender import Recommender
-from tcf.train.parallel import Forward, Task
+from tcf.train.parallel import EpochTask, Forward
 
-__all__ = ["Together", "joined"]
+__all__ = ["DistributedGroup", "join_group"]
 
 # A process that dies closes its connections, or is noticed by who started it. This long, all wait for the first one
 # while it measures a large catalogue.
 _PATIENCE = datetime.timedelta(hours=2)
 _QUANTITIES = ("step", "exp_avg", "exp_avg_sq")
-_DONE = Task(0, 0)  # epochs are counted from 1
+_DONE = EpochTask(0, 0)  # epochs are counted from 1
 
 
 @dataclass(frozen=True)
-class Together:
+class DistributedGroup:
     """A process of a group.
 
     Attributes:
@@ -53,7 +53,7 @@ class Together:
         """Which process this is, and how many there are."""
         return self.rank, self.size
 
-    def announce(self, task: Task) -> None:
+    def announce(self, task: EpochTask) -> None:
         """Say, as the first process, what all do next; of no effect in the others."""
         if self.rank == 0:
             self._spread(task)
@@ -62,7 +62,7 @@ class Together:
         """Say, as the first process, that all is done."""
         self.announce(_DONE)
 
-    def next_task(self) -> Task | None:
+    def next_task(self) -> EpochTask | None:
         """Hear, as another process, what the first one lets all do next; None when all is done."""
         task = self._spread(_DONE)
         return None if task == _DONE else task
@@ -70,7 +70,7 @@ class Together:
     def prepare(self, model: Recommender, adamw: torch.optim.Optimizer) -> Forward:
         """See `Parallel`."""
         # Its constructor copies the parameters of the first process to the others.
-        parallel = DistributedDataParallel(_InParts(model, self), gradient_as_bucket_view=True)
+        parallel = DistributedDataParallel(_SharedItemsModel(model, self), gradient_as_bucket_view=True)
         self._copy_state(adamw)
         return parallel
 
@@ -89,11 +89,11 @@ class Together:
         gathered_UD: Tensor = _Gather.apply(own_SD, count, self.part)  # type: ignore[no-untyped-call]
         return gathered_UD
 
-    def _spread(self, task: Task) -> Task:
+    def _spread(self, task: EpochTask) -> EpochTask:
         told = torch.tensor([task.epoch, task.step], device=self.device)
         dist.broadcast(told, 0)
         epoch, step = told.tolist()
-        return Task(epoch, step)
+        return EpochTask(epoch, step)
 
     def _copy_state(self, adamw: torch.optim.Optimizer) -> None:
         """Give the optimiser the state that it has in the first process, none or that of a run taken up."""
@@ -109,10 +109,10 @@ class Together:
                 dist.broadcast(state[quantity], 0)
 
 
-class _InParts(nn.Module):
+class _SharedItemsModel(nn.Module):
     """A recommender whose items are shared by the processes."""
 
-    def __init__(self, model: Recommender, group: Together) -> None:
+    def __init__(self, model: Recommender, group: DistributedGroup) -> None:
         super().__init__()
         self.model, self.group = model, group
 
@@ -151,7 +151,7 @@ class _Gather(torch.autograd.Function):
 
 
 @contextmanager
-def joined(*, cpu: bool, devices: str | None = None) -> Iterator[Together]:
+def join_group(*, cpu: bool, devices: str | None = None) -> Iterator[DistributedGroup]:
     """Be one of the processes that this one's environment speaks of, inside the block.
 
     Args:
@@ -163,7 +163,7 @@ def joined(*, cpu: bool, devices: str | None = None) -> Iterator[Together]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     size = state.num_processes
-    group = Together(device, devices or ",".join([device.type] * size), state.process_index, size)
+    group = DistributedGroup(device, devices or ",".join([device.type] * size), state.process_index, size)
     yield group
     # Not after an error: the others may never come to this point.
     group.end()

@@ -2,16 +2,16 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tcf.common.errors import DivergedError, RunError
-from tcf.train.loss_meter import Meter
+from tcf.train.loss_meter import LossMeter
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.records import Log, Records
-from tcf.train.run.resume_state import Standing
+from tcf.train.run.resume_state import ResumePoint
 from tcf.train.trainer import Trainer
-from tcf.train.validation import Metrics, Validation
+from tcf.train.validation import Validation
 
 __all__ = ["EarlyStopping", "Outcome", "Watch", "fit", "measure"]
 
@@ -72,21 +72,21 @@ def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch
         DivergedError: a loss, a vector or a state is not finite.
         RunError: the records cannot be read or written.
     """
-    standing = records.take_up(trainer)
-    course = _Course(trainer, validation, records, EarlyStopping(trainer.config.resolved_patience))
-    _tell_where(standing, trainer)
-    course.go_through(standing, watch)
-    with records.log(standing.epochs) as log:
-        meter = standing.meter
-        while len(course.epochs) < trainer.config.epochs and not course.stopping.should_stop:
-            epoch = course.run(meter, log)
+    resume_point = records.resume(trainer)
+    loop = _TrainingLoop(trainer, validation, records, EarlyStopping(trainer.config.resolved_patience))
+    _tell_where(resume_point, trainer)
+    loop.replay(resume_point, watch)
+    with records.log(resume_point.epochs) as log:
+        meter = resume_point.meter
+        while len(loop.epochs) < trainer.config.epochs and not loop.stopping.should_stop:
+            epoch = loop.run(meter, log)
             meter = None
             if watch is not None:
                 watch(epoch)
-    return Outcome(course.stopping.best_epoch, len(course.epochs))
+    return Outcome(loop.stopping.best_epoch, len(loop.epochs))
 
 
-def measure(validation: Validation, trainer: Trainer, epoch: int) -> Metrics:
+def measure(validation: Validation, trainer: Trainer, epoch: int) -> Mapping[str, float]:
     """Measure the model as it is.
 
     Raises:
@@ -102,7 +102,7 @@ def measure(validation: Validation, trainer: Trainer, epoch: int) -> Metrics:
 
 
 @dataclass
-class _Course:
+class _TrainingLoop:
     """The epochs behind a training, and how the next one is run.
 
     Attributes:
@@ -119,42 +119,42 @@ class _Course:
     stopping: EarlyStopping
     epochs: list[Epoch] = dataclasses.field(default_factory=list)
 
-    def go_through(self, standing: Standing, watch: Watch | None) -> None:
+    def replay(self, resume_point: ResumePoint, watch: Watch | None) -> None:
         """Take in the epochs that an earlier attempt has done."""
-        for epoch in standing.epochs:
+        for epoch in resume_point.epochs:
             self.epochs.append(epoch)
-            self.stopping.update(epoch.number, epoch.hr)
+            self.stopping.update(epoch.number, epoch.stopping_value)
             if watch is not None:
                 watch(epoch)
         best = self.stopping.best_epoch
-        if self.epochs and standing.meter is None and best == len(self.epochs):
+        if self.epochs and resume_point.meter is None and best == len(self.epochs):
             # The attempt may have ended between saving this state and keeping its model.
-            self.records.keep(self.trainer, best)
+            self.records.keep_best(self.trainer, best)
         elif self.epochs:
-            self.records.check_kept(best)
+            self.records.check_best(best)
 
-    def run(self, meter: Meter | None, log: Log) -> Epoch:
+    def run(self, meter: LossMeter | None, log: Log) -> Epoch:
         """Run one epoch, or the rest of one."""
         number = len(self.epochs) + 1
         done = self.trainer.run_epoch(number, meter, self._after_step)
         metrics = measure(self.validation, self.trainer, number)
-        epoch = Epoch(number, done.loss, metrics.hr, metrics.ndcg, done.measured / done.seconds)
+        epoch = Epoch(number, done.loss, metrics, done.measured / done.seconds)
         self.epochs.append(epoch)
-        is_best = self.stopping.update(number, metrics.hr)
+        is_best = self.stopping.update(number, epoch.stopping_value)
         # The state comes first: the model can be kept from it, and the log written.
-        self.records.save(self.trainer, Standing(tuple(self.epochs)))
+        self.records.save(self.trainer, ResumePoint(tuple(self.epochs)))
         if is_best:
-            self.records.keep(self.trainer, number)
+            self.records.keep_best(self.trainer, number)
         log.write(epoch, self.stopping.best, self.stopping.best_epoch)
         return epoch
 
-    def _after_step(self, meter: Meter) -> None:
-        self.records.save_now_and_then(self.trainer, Standing(tuple(self.epochs), meter))
+    def _after_step(self, meter: LossMeter) -> None:
+        self.records.save_if_due(self.trainer, ResumePoint(tuple(self.epochs), meter))
 
 
-def _tell_where(standing: Standing, trainer: Trainer) -> None:
-    if not standing.epochs and standing.meter is None:
+def _tell_where(resume_point: ResumePoint, trainer: Trainer) -> None:
+    if not resume_point.epochs and resume_point.meter is None:
         return
-    step = 0 if standing.meter is None else standing.meter.steps
-    place = f"after epoch {len(standing.epochs)}" + (f" and {step} of {trainer.feed.steps} steps" if step else "")
+    step = 0 if resume_point.meter is None else resume_point.meter.steps
+    place = f"after epoch {len(resume_point.epochs)}" + (f" and {step} of {trainer.feed.steps} steps" if step else "")
     print(f"an unfinished attempt at this run goes on {place}", file=sys.stderr, flush=True)

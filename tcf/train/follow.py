@@ -7,10 +7,10 @@ from pathlib import Path
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
 from tcf.train.assemble import assemble, training_data
-from tcf.train.determinism import exact_operations, own_generators
+from tcf.train.determinism import deterministic_operations, isolated_generators
 from tcf.train.inputs import Inputs
-from tcf.train.loss_meter import Meter
-from tcf.train.parallel import Group, Task
+from tcf.train.loss_meter import LossMeter
+from tcf.train.parallel import EpochTask, Group
 from tcf.train.run.run_folder import RunFolder
 from tcf.train.trainer import Trainer
 
@@ -37,7 +37,7 @@ def follow(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainC
     if task is None:
         return
     config = dataclasses.replace(config, devices=group.devices, patience=config.resolved_patience)
-    with exact_operations(config.deterministic), own_generators(group.device):
+    with deterministic_operations(config.deterministic), isolated_generators(group.device):
         trainer = _trainer(data, caches, out, config, group)
         while task is not None:
             _run(trainer, task)
@@ -52,6 +52,6 @@ def _trainer(data: Path, caches: Sequence[Path], out: Path, config: TrainConfig,
     return assemble(inputs, training, projections, config, group.device, group).trainer
 
 
-def _run(trainer: Trainer, task: Task) -> None:
+def _run(trainer: Trainer, task: EpochTask) -> None:
     if task.step < trainer.feed.steps:
-        trainer.run_epoch(task.epoch, Meter(task.epoch, trainer.config.learning_rate, steps=task.step))
+        trainer.run_epoch(task.epoch, LossMeter(task.epoch, trainer.config.learning_rate, steps=task.step))

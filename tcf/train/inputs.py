@@ -139,10 +139,10 @@ class Inputs:
             ConfigError: the loss reads every vector in each step, and they are too large for the device.
         """
         vectors = self.item_vectors(device, normalise=config.normalise, projections=projections, table=config.table)
-        if config.loss == "full" and vectors is not None and not vectors.on_device:
+        if config.loss_info.reads_catalogue and vectors is not None and not vectors.on_device:
             raise ConfigError(
-                f"--loss full: expected cached vectors that fit on {device}, because each step reads all of them, "
-                f"found {vectors.size // _MIB} MiB; use --loss in-batch or sampled, --whiten or --pca to fewer "
+                f"--loss {config.loss}: expected cached vectors that fit on {device}, because each step reads all of "
+                f"them, found {vectors.size // _MIB} MiB; use --loss in-batch or sampled, --whiten or --pca to fewer "
                 "dimensions, or --table device if you know that they fit"
             )
         return vectors

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from tcf.common.errors import DivergedError
 
-__all__ = ["Meter"]
+__all__ = ["LossMeter"]
 
 _STEPS_BETWEEN_CHECKS = 32
 
 
 @dataclass
-class Meter:
+class LossMeter:
     """Adds up losses; looks at them now and then, because looking makes a GPU wait.
 
     Attributes:

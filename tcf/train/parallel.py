@@ -17,13 +17,13 @@ from torch import Tensor
 from tcf.train.batch.batch import Batch
 from tcf.train.model.recommender import Recommender
 
-__all__ = ["Alone", "Forward", "Group", "Parallel", "Task"]
+__all__ = ["EpochTask", "Forward", "Group", "Parallel", "SingleProcess"]
 
 Forward = Callable[[Batch, Tensor | None], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Task:
+class EpochTask:
     """What the first process lets the others do next.
 
     Attributes:
@@ -42,7 +42,7 @@ class Parallel(Protocol):
     def part(self) -> tuple[int, int]:
         """Which process this is, counted from 0, and how many there are."""
 
-    def announce(self, task: Task) -> None:
+    def announce(self, task: EpochTask) -> None:
         """Say, as the first process, what all do next; of no effect in the others."""
 
     def prepare(self, model: Recommender, adamw: torch.optim.Optimizer) -> Forward:
@@ -74,12 +74,12 @@ class Group(Parallel, Protocol):
     def devices(self) -> str:
         """The devices of all processes, with commas between them."""
 
-    def next_task(self) -> Task | None:
+    def next_task(self) -> EpochTask | None:
         """Hear, as one of the others, what the first process lets all do next; None when all is done."""
 
 
 @dataclass(frozen=True)
-class Alone:
+class SingleProcess:
     """One process."""
 
     @property
@@ -87,7 +87,7 @@ class Alone:
         """The first of one."""
         return 0, 1
 
-    def announce(self, task: Task) -> None:
+    def announce(self, task: EpochTask) -> None:
         """Nobody listens."""
 
     def prepare(self, model: Recommender, adamw: torch.optim.Optimizer) -> Forward:

@@ -13,23 +13,22 @@ from tcf.common.devices import resolve_device
 from tcf.common.manifest import Manifest
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
-from tcf.train.assemble import Assembled, assemble, training_data
-from tcf.train.determinism import exact_operations, own_generators
+from tcf.ranking.metrics import VALIDATION_METRICS
+from tcf.train.assemble import TrainingSetup, assemble, training_data
+from tcf.train.determinism import deterministic_operations, isolated_generators
 from tcf.train.fit import Outcome, Watch, fit, measure
 from tcf.train.inputs import Inputs
 from tcf.train.parallel import Group
 from tcf.train.run.records import FolderRecords
 from tcf.train.run.run_folder import RunFolder
-from tcf.train.validation import Metrics
 from tcf.train.vectors.projection import Projection
 
-__all__ = ["TrainResult", "facts_of", "train"]
+__all__ = ["TrainResult", "run_metadata", "train"]
 
 # The order in which people read them; a manifest sorts them.
-_FACTS = (
+_METADATA = (
     "best_epoch",
-    "hr@10",
-    "ndcg@10",
+    *(metric.name for metric in VALIDATION_METRICS),
     "epochs",
     "parameters",
     "users",
@@ -55,25 +54,24 @@ class TrainResult:
     trained: bool
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """The manifest's facts, for people: the best epoch and its metrics first."""
         facts = dict(self.manifest.facts)
         return {name: facts[name] for name in sorted(facts, key=_place)}
 
 
-def facts_of(assembled: Assembled, outcome: Outcome, best: Metrics) -> dict[str, int | float | str]:
+def run_metadata(assembled: TrainingSetup, outcome: Outcome, best: Mapping[str, float]) -> dict[str, int | float | str]:
     """The facts of a run's manifest.
 
     Args:
         assembled: what was trained.
         outcome: its epochs.
-        best: the best epoch's metrics over all users.
+        best: the best epoch's metrics over all users, by name.
     """
     trainer = assembled.trainer
     return {
         "best_epoch": outcome.best_epoch,
-        "hr@10": best.hr,
-        "ndcg@10": best.ndcg,
+        **best,
         "epochs": outcome.epochs,
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "targets": trainer.feed.rows.n_targets,
@@ -85,7 +83,7 @@ def facts_of(assembled: Assembled, outcome: Outcome, best: Metrics) -> dict[str,
 
 
 def _place(fact: str) -> int:
-    return _FACTS.index(fact) if fact in _FACTS else len(_FACTS)
+    return _METADATA.index(fact) if fact in _METADATA else len(_METADATA)
 
 
 def train(
@@ -126,7 +124,7 @@ def train(
     finished = folder.finished()
     if finished is not None:
         return _there_already(out, finished)
-    with exact_operations(config.deterministic), own_generators(device):
+    with deterministic_operations(config.deterministic), isolated_generators(device):
         training = training_data(inputs, config)
         # Without a state, nothing tells whether a file there was fitted to these very inputs.
         fitted = folder.read_projections() if folder.state.exists() else {}
@@ -145,7 +143,7 @@ def _there_already(out: Path, manifest: Manifest) -> TrainResult:
 
 
 def _train(
-    assembled: Assembled, projections: Mapping[str, Projection], folder: RunFolder, watch: Watch | None
+    assembled: TrainingSetup, projections: Mapping[str, Projection], folder: RunFolder, watch: Watch | None
 ) -> TrainResult:
     """Train in a folder that this process holds."""
     trainer, validation = assembled.trainer, assembled.validation
@@ -158,4 +156,4 @@ def _train(
     folder.write_optimizer(trainer.optimizer.adamw, trainer.model)
     trainer.model.load_state_dict(folder.read_model(outcome.best_epoch))
     best = measure(validation, trainer, outcome.best_epoch)
-    return TrainResult(folder.path, folder.publish(facts_of(assembled, outcome, best)), trained=True)
+    return TrainResult(folder.path, folder.publish(run_metadata(assembled, outcome, best)), trained=True)

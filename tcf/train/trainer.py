@@ -6,28 +6,26 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tcf.common.progress import Progress
+from tcf.common.random_streams import RandomStream, derived_seed
+from tcf.common.torch_internals import seed_default_generator
 from tcf.config.train import TrainConfig
 from tcf.train.batch.batch import Batch
 from tcf.train.batch.feed import Feed
 from tcf.train.loss.losses import Loss
-from tcf.train.loss_meter import Meter
+from tcf.train.loss_meter import LossMeter
 from tcf.train.model.recommender import Recommender
 from tcf.train.optimizer import Optimizer
-from tcf.train.parallel import Alone, Forward, Parallel, Task
+from tcf.train.parallel import EpochTask, Forward, Parallel, SingleProcess
 
-__all__ = ["Pass", "Trainer"]
-
-
-_DROPOUT = 3  # sets its draws apart from those of batches, losses and validation
+__all__ = ["EpochResult", "Trainer"]
 
 
 @dataclass(frozen=True)
-class Pass:
+class EpochResult:
     """What one pass over the training data came to.
 
     Attributes:
@@ -65,12 +63,14 @@ class Trainer:
         parallel: Parallel | None = None,
     ) -> None:
         self.model, self.loss, self.feed, self.config, self.device = model, loss, feed, config, device
-        self.parallel = Alone() if parallel is None else parallel
+        self.parallel = SingleProcess() if parallel is None else parallel
         self._forward: Forward | None = None
         self.optimizer = Optimizer(model, config, feed.steps)
         self._casts = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
 
-    def run_epoch(self, epoch: int, meter: Meter | None = None, after: Callable[[Meter], None] | None = None) -> Pass:
+    def run_epoch(
+        self, epoch: int, meter: LossMeter | None = None, after: Callable[[LossMeter], None] | None = None
+    ) -> EpochResult:
         """Train on every row once.
 
         Args:
@@ -82,9 +82,9 @@ class Trainer:
             RunError: the loss is not finite.
         """
         began = time.perf_counter()
-        meter = Meter(epoch, self.config.learning_rate) if meter is None else meter
+        meter = LossMeter(epoch, self.config.learning_rate) if meter is None else meter
         first, before = meter.steps, meter.targets
-        self.parallel.announce(Task(epoch, first))
+        self.parallel.announce(EpochTask(epoch, first))
         self.model.train()
         with _progress(epoch, first, self.feed.steps) as progress, closing(self.feed.epoch(epoch, first)) as batches:
             for step, fed in enumerate(batches, first):
@@ -94,7 +94,7 @@ class Trainer:
                 if after is not None:
                     after(meter)
         loss = meter.mean()
-        return Pass(loss, meter.targets, time.perf_counter() - began, meter.targets - before)
+        return EpochResult(loss, meter.targets, time.perf_counter() - began, meter.targets - before)
 
     def step(self, batch: Batch, read_UV: Tensor | None = None, number: int = 0) -> Tensor:
         """Train on one batch; returns its loss, a scalar on the device.
@@ -121,14 +121,9 @@ class Trainer:
 
     def _seed_dropout(self, number: int) -> None:
         """Make dropout follow from seed, step and device's part, so that no generator's state need be saved."""
-        words = [self.config.seed, number, self.feed.part[0], _DROPOUT]
-        seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
-        if self.device.type == "cuda":
-            # One device's generator; torch.manual_seed would take them all.
-            index = torch.cuda.current_device() if self.device.index is None else self.device.index
-            torch.cuda.default_generators[index].manual_seed(seed)
-        else:
-            torch.default_generator.manual_seed(seed)
+        seed_default_generator(
+            self.device, derived_seed(RandomStream.DROPOUT, self.config.seed, number, self.feed.part[0])
+        )
 
 
 @contextmanager

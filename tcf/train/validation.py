@@ -1,5 +1,6 @@
 """The metrics that choose the best epoch: the whole catalogue is ranked for every validation target."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,30 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
+from tcf.common.random_streams import RandomStream, generator
 from tcf.data.histories import Histories, latest
 from tcf.data.split import Split, held_out
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.metrics import summary
+from tcf.ranking.metrics import VALIDATION_DEPTH, summary
 from tcf.ranking.ranks import rank_targets
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.model.recommender import Recommender
 
-__all__ = ["Metrics", "Validation"]
-
-_DEPTH = 10
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Means over the users.
-
-    Attributes:
-        hr: HR@10, a fraction.
-        ndcg: NDCG@10.
-    """
-
-    hr: float
-    ndcg: float
+__all__ = ["Validation"]
 
 
 @dataclass(frozen=True)
@@ -72,15 +59,20 @@ class Validation:
         """The questions of so many users at most, drawn by a seed, in the order of all."""
         if len(self.users) <= most:
             return self
-        chosen = np.sort(np.random.default_rng([seed, 0, 0, 2]).choice(len(self.users), most, replace=False))
+        chosen = np.sort(
+            generator(RandomStream.VALIDATION_USERS, seed, 0, 0).choice(len(self.users), most, replace=False)
+        )
         return Validation(self.users[chosen], self.inputs.take(chosen), self.seen.take(chosen), self.targets[chosen])
 
-    def measure(self, model: Recommender, device: Literal["cpu", "cuda"]) -> Metrics:
+    def measure(self, model: Recommender, device: Literal["cpu", "cuda"]) -> Mapping[str, float]:
         """Rank all targets and take the means.
 
         Args:
             model: what to measure.
             device: where FAISS searches.
+
+        Returns:
+            The mean of each of `tcf.ranking.metrics.VALIDATION_METRICS`, by name.
 
         Raises:
             RunError: a vector or a state is not finite.
@@ -88,5 +80,4 @@ class Validation:
         vectors_ND = model.item_vectors()
         states_UD = model.user_states(self.users, self.inputs, vectors_ND)
         scorer = InnerProduct(Catalogue.build(vectors_ND.cpu().numpy()), states_UD, device)
-        means = summary(rank_targets(scorer, self.seen, self.targets, depth=_DEPTH), _DEPTH)
-        return Metrics(means[f"hr@{_DEPTH}"], means[f"ndcg@{_DEPTH}"])
+        return summary(rank_targets(scorer, self.seen, self.targets, depth=VALIDATION_DEPTH))

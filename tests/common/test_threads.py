@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcf.common.threads import BackgroundWorker, in_parallel, prefetch
+from tcf.common.threads import BackgroundWorker, in_parallel, ordered_map, prefetch
 
 
 def wait_until(reached: "threading.Event") -> None:
@@ -155,3 +155,61 @@ def test_an_error_of_either_piece_is_raised_once_both_have_ended() -> None:
     with pytest.raises(LookupError, match="not saved"):
         in_parallel(slow, fail)
     assert done == [1, 1]
+
+
+def test_results_come_in_the_order_of_their_elements_whichever_thread_is_first() -> None:
+    def slow_at_first(number: int) -> int:
+        time.sleep(0.05 if number < 3 else 0)
+        return number * number
+
+    assert list(ordered_map(slow_at_first, range(20), 3)) == [number * number for number in range(20)]
+    assert list(ordered_map(slow_at_first, [], 3)) == []
+    assert of_thread("ordered") == []
+
+
+def test_no_more_elements_are_worked_on_at_once_than_there_are_threads() -> None:
+    lock, at_work, most = threading.Lock(), 0, 0
+
+    def work(number: int) -> None:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.01)
+        with lock:
+            at_work -= 1
+
+    list(ordered_map(work, range(12), 2, extra=4))
+    assert most == 2
+
+
+@pytest.mark.parametrize("extra", [0, 3])
+def test_elements_are_taken_only_as_far_ahead_as_asked_for(extra: int) -> None:
+    taken: list[int] = []
+
+    def elements() -> Iterator[int]:
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    found = ordered_map(str, elements(), 2, extra=extra)
+    assert taken == []
+    assert next(found) == "0"
+    assert taken == list(range(3 + extra))
+    assert [next(found), next(found)] == ["1", "2"]
+    assert taken == list(range(5 + extra))
+    found.close()
+    assert of_thread("ordered") == []
+
+
+def test_an_error_of_the_work_comes_where_its_result_would() -> None:
+    def work(number: int) -> int:
+        if number == 2:
+            raise LookupError("no third")
+        return number
+
+    found = ordered_map(work, range(10), 4)
+    assert [next(found), next(found)] == [0, 1]
+    with pytest.raises(LookupError, match="no third"):
+        next(found)
+    assert of_thread("ordered") == []

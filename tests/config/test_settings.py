@@ -1,15 +1,17 @@
 import math
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tcf.common.errors import ConfigError
 from tcf.config.evaluate import EvaluateConfig
-from tcf.config.extract import ExtractConfig
+from tcf.config.extract import ExtractConfig, Pooling
 from tcf.config.fields import from_mapping, read_toml, to_mapping, write_toml
+from tcf.config.losses import LOSSES, LossName
 from tcf.config.prepare import PrepareConfig
+from tcf.config.raw_formats import RAW_FORMATS, RawFormat
 from tcf.config.train import TrainConfig
 
 KINDS = (PrepareConfig, ExtractConfig, TrainConfig, EvaluateConfig)
@@ -174,3 +176,14 @@ def test_a_seed_that_no_generator_takes_is_refused(kind: type[PrepareConfig] | t
     assert kind(seed=2**63 - 1).seed == 2**63 - 1
     with pytest.raises(ConfigError, match="--seed: expected at most 9223372036854775807"):
         kind(seed=2**63)
+
+
+def test_every_loss_and_raw_format_is_described_once() -> None:
+    assert [loss.name for loss in LOSSES] == [*get_args(LossName)]
+    assert [entry.name for entry in RAW_FORMATS] == [*get_args(RawFormat)]
+    assert get_args(ExtractConfig.__annotations__["pooling"]) == ("auto", *get_args(Pooling))
+
+
+def test_settings_named_for_losses_and_formats_are_there() -> None:
+    assert {name for loss in LOSSES for name in loss.options} <= {entry.name for entry in fields(TrainConfig)}
+    assert {name for entry in RAW_FORMATS for name in entry.options} <= {entry.name for entry in fields(PrepareConfig)}

@@ -15,7 +15,7 @@ from small_skeletons import contents
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.loading import load_model
 from tcf.encoders.split.skeleton import empty_model, open_skeleton
-from tcf.encoders.split.weight_buffers import part_nbytes
+from tcf.encoders.split.weight_buffers import buffer_nbytes
 
 Folders = Callable[[str], Path]
 
@@ -79,5 +79,5 @@ def test_175b_parameters_are_taken_apart_quickly_and_without_memory(tmp_path: Pa
     assert resident() - before < 100e6
     assert sum(weight.stored.nbytes for part in (skeleton.around, *skeleton.within) for weight in part) == nbytes
     assert sum(weight.numel() for weight in model.parameters()) == nbytes / 2
-    assert part_nbytes(skeleton.within[95], stored=True) == 2 * (4 * 12288 * 12289 + 2 * 12288 * 49152 + 49152 + 12288
+    assert buffer_nbytes(skeleton.within[95], stored=True) == 2 * (4 * 12288 * 12289 + 2 * 12288 * 49152 + 49152 + 12288
                                                                  + 4 * 12288)  # fmt: skip

@@ -13,14 +13,15 @@ from transformers.models.bert.modeling_bert import BertIntermediate
 from transformers.pytorch_utils import Conv1D
 
 from small_families import FAMILIES
+from tcf.common.torch_internals import has_onednn_type
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.onednn_packing import pack, unpack
 
 CPU = torch.device("cpu")
 TOKENS_BT = torch.tensor([[2, 7, 9, 30, 31], [2, 100, 9, 3, 7]])
-HAS_MKLDNN = torch._C._has_mkldnn and torch.backends.mkldnn.enabled
-HAS_BFLOAT16 = HAS_MKLDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+HAS_MKLDNN = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled  # type: ignore[no-untyped-call]
+HAS_BFLOAT16 = HAS_MKLDNN and has_onednn_type(torch.bfloat16)
 pytestmark = pytest.mark.skipif(not HAS_MKLDNN, reason="this build of torch has no oneDNN")
 needs_bfloat16 = pytest.mark.skipif(not HAS_BFLOAT16, reason="oneDNN has no bfloat16 on this CPU")
 Folders = Callable[[str], Path]

@@ -17,7 +17,10 @@ from tcf.encoders.speed_up import make_fast
 CPU = torch.device("cpu")
 TOKENS_BT = torch.tensor([[2, 7, 9], [2, 8, 5]])
 Folders = Callable[[str], Path]
-needs_onednn = pytest.mark.skipif(not torch._C._has_mkldnn, reason="this build of torch has no oneDNN")
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
+    reason="this build of torch has no oneDNN",
+)
 
 
 @dataclass
@@ -62,7 +65,7 @@ class GivesNoNumbers(Model):
 
 def encoder_of(model: Model, folder: Path) -> TransformersEncoder:
     anything = ModelFolder(folder, {}, "other", 4, None, 0, "mean")
-    return TransformersEncoder(anything, cast(Any, model), CPU, (-1,), None, False)
+    return TransformersEncoder(anything, cast(Any, model), CPU, (-1,), None, {})
 
 
 @needs_onednn

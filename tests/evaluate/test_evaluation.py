@@ -15,8 +15,8 @@ from tcf.common.errors import RunError
 from tcf.common.manifest import read_manifest, verify_files
 from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import open_dataset
-from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, found_alike, open_evaluation
-from tcf.ranking.catalogue import Rows
+from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, existing_evaluation, open_evaluation
+from tcf.ranking.catalogue import ScoreRows
 
 KEYS = ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
 
@@ -32,8 +32,8 @@ class Table:
         return len(self.table)
 
     @property
-    def rows(self) -> Rows:
-        return Rows.one_each(self.table.shape[1])
+    def rows(self) -> ScoreRows:
+        return ScoreRows.one_each(self.table.shape[1])
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return self.table[users]
@@ -140,7 +140,7 @@ def alike(
     out: Path, inputs: dict[str, str] | None = None, ranking: str = "table", **settings: Any
 ) -> Evaluation | None:
     config = EvaluateConfig(**settings)
-    return found_alike(out, inputs=inputs or {"dataset": "d"}, ranking=ranking, config=config)
+    return existing_evaluation(out, inputs=inputs or {"dataset": "d"}, ranking=ranking, config=config)
 
 
 def test_an_equal_evaluation_is_found(tmp_path: Path) -> None:
@@ -196,3 +196,34 @@ def test_other_users_or_items_are_refused(tmp_path: Path, split: Literal["test",
 def test_no_evaluation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="made by `tcf evaluate`, found nothing"):
         open_evaluation(tmp_path / "nothing")
+
+
+def rewritten(path: Path, **facts: Any) -> Path:
+    """The evaluation with other facts in its manifest."""
+    content = json.loads((path / "manifest.json").read_text())
+    content["facts"] = {name: value for name, value in (content["facts"] | facts).items() if value is not None}
+    (path / "manifest.json").write_text(json.dumps(content))
+    return path
+
+
+def test_metrics_of_another_version_are_kept(tmp_path: Path) -> None:
+    done, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]])
+    opened = open_evaluation(rewritten(done.path, **{"recall@20": 0.5, "coverage": 1}))
+    assert opened.metrics == {**done.metrics, "recall@20": 0.5, "coverage": 1}
+    assert list(opened.metrics) == [*KEYS[:3], "coverage", "recall@20", *KEYS[3:]]
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({"recall@20": "high"}, r"facts\.recall@20, a number, found 'high'"),
+        ({"recall@20": True}, r"facts\.recall@20, a number, found True"),
+        ({"mrr": None}, r"facts\.mrr, a number, found nothing"),
+        ({"mrr": "high"}, r"facts\.mrr, a number, found 'high'"),
+        ({"users": 0.5}, r"facts\.users, a whole number, found 0\.5"),
+    ],
+)
+def test_metrics_that_are_missing_or_no_numbers_are_refused(tmp_path: Path, facts: dict[str, Any], found: str) -> None:
+    done, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]])
+    with pytest.raises(RunError, match=rf"manifest\.json: expected {found}; restore it .* `tcf evaluate` again"):
+        open_evaluation(rewritten(done.path, **facts))

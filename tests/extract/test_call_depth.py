@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from small_stacks import OwnFunctions, functions_between, noting_stack
 from tcf.cli import app
 from tcf.data import Dataset
-from tcf.launch.processes import Crew
+from tcf.launch.independent_workers import IndependentWorkers
 
 MOST = 8
 
@@ -24,7 +24,7 @@ def test_few_functions_lead_from_the_command_to_the_models_forward(
     """From `extract_command` down to the function that calls the model, both counted."""
     stacks: list[OwnFunctions] = []
     monkeypatch.setattr(OPTModel, "forward", noting_stack(OPTModel.forward, stacks))
-    monkeypatch.setattr(Crew, "start", lambda *arguments: None)
+    monkeypatch.setattr(IndependentWorkers, "start", lambda *arguments: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     line: list[Any] = ["extract", "--data", dataset.path, "--model", opt, "--out", tmp_path / "c", "--layers", layers]
     line += ["--schedule", "resident", "--devices", devices, "--tokens-per-batch", 64, "--shard-rows", 20]

@@ -14,13 +14,13 @@ from small_families import save_family
 from small_sweeps import engine, read, sequences_of
 from tcf.common.errors import ModelError
 from tcf.data import Dataset
-from tcf.encoders.failures import Inseparable, cannot_take_apart
+from tcf.encoders.failures import NotSeparableError, not_separable_error
 from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.schedules.sweep import SweepEngine
 
 
 def inseparable(folder: Any, *arguments: Any, **named: Any) -> Any:
-    raise cannot_take_apart(folder.path, "it is made so")
+    raise not_separable_error(folder.path, "it is made so")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_sweep_that_was_asked_for_is_not_replaced(
     dataset: Dataset, opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "open_skeleton", inseparable)
-    with pytest.raises(Inseparable, match="it is made so"):
+    with pytest.raises(NotSeparableError, match="it is made so"):
         extracted(dataset, opt, tmp_path / "c", schedule="sweep")
 
 
@@ -122,6 +122,6 @@ def test_memory_that_runs_out_while_loading_is_told(
     def none_left(*arguments: Any, **named: Any) -> Any:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: ...")
 
-    monkeypatch.setattr("tcf.extract.schedules.weight_stream.PartBuffer", none_left)
+    monkeypatch.setattr("tcf.extract.schedules.weight_stream.StoredWeightBuffer", none_left)
     with pytest.raises(ModelError, match="memory ran out while weights were loaded .*DefaultCPUAllocator"):
         extracted(dataset, opt, tmp_path / "c", schedule="sweep")

@@ -11,8 +11,9 @@ import torch
 from small_devices import CONFIG, Work, made_work
 from tcf.config.extract import ExtractConfig
 from tcf.launch.extract_on_devices import extract_on_devices
-from tcf.launch.extract_process import Job
-from tcf.launch.processes import Crew
+from tcf.launch.independent_workers import IndependentWorkers
+from tcf.launch.jobs import ExtractionJob
+from tcf.launch.launcher import WorkerSpec
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
 class Started:
     """What would have been started, and the threads at each load of the model."""
 
-    jobs: dict[str, Job]
+    jobs: dict[str, ExtractionJob]
     threads: list[int]
 
 
@@ -32,7 +33,13 @@ class Started:
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """Nothing is started, and threads are counted only."""
     found = Started({}, [])
-    monkeypatch.setattr(Crew, "start", lambda self, name, job: found.jobs.update({name: job}))
+
+    def start(self: IndependentWorkers, spec: WorkerSpec) -> None:
+        assert isinstance(spec.job, ExtractionJob)
+        assert spec.threads == spec.job.threads
+        found.jobs[spec.name] = spec.job
+
+    monkeypatch.setattr(IndependentWorkers, "start", start)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(torch, "set_num_threads", found.threads.append)
     return found
@@ -55,7 +62,7 @@ def test_the_others_get_what_was_found_out(
         tokens_per_batch=640,
         dtype="float32",
     )
-    job = Job(**work.arguments(tmp_path / "c"), config=handed_on, threads=2)
+    job = ExtractionJob(**work.arguments(tmp_path / "c"), config=handed_on, threads=2)
     assert started.jobs == {"cpu (process 2 of 3)": job, "cpu (process 3 of 3)": job}
     assert started.threads == [2, 8]
     # All is there: the model is not loaded again.

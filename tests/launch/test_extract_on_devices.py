@@ -21,7 +21,7 @@ from small_devices import CONFIG, SHARDS, TEXTS, Work, made_work
 from tcf.extract.schedules.resident import ResidentEngine
 from tcf.launch import extract_on_devices as module
 from tcf.launch.extract_on_devices import extract_on_devices
-from tcf.launch.processes import Crew
+from tcf.launch.independent_workers import IndependentWorkers
 
 PATIENCE = 120.0
 
@@ -201,17 +201,17 @@ def test_a_device_that_fails_is_reported_and_the_work_is_done(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = threading.Event()
-    tell, encode = Crew._tell, ResidentEngine.encode
+    announce, encode = IndependentWorkers._announce, ResidentEngine.encode
 
-    def telling(self: Crew, *arguments: Any) -> None:
-        tell(self, *arguments)
+    def announcing(self: IndependentWorkers, *arguments: Any) -> None:
+        announce(self, *arguments)
         failed.set()
 
     def encoding(self: ResidentEngine, *arguments: Any, **named: Any) -> Any:
         assert failed.wait(PATIENCE)
         return encode(self, *arguments, **named)
 
-    monkeypatch.setattr(Crew, "_tell", telling)
+    monkeypatch.setattr(IndependentWorkers, "_announce", announcing)
     monkeypatch.setattr(ResidentEngine, "encode", encoding)
     monkeypatch.setattr(module, "resolve_devices", lambda names: (torch.device("cpu"), torch.device("cuda", 99)))
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)

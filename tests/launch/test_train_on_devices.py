@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -22,12 +21,11 @@ from tcf.cli import main
 from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import is_published
 from tcf.config.train import TrainConfig
-from tcf.launch import process_group as team_module
-from tcf.launch import processes
 from tcf.launch import train_on_devices as module
-from tcf.launch.process_group import Member
+from tcf.launch.jobs import TrainingJob
+from tcf.launch.launcher import Launcher, WorkerSpec
+from tcf.launch.processes import LocalProcesses, LocalWorker
 from tcf.launch.train_on_devices import train_on_devices
-from tcf.launch.train_process import TrainingJob
 from tcf.train.run.open_run import open_run
 
 CONFIG = TrainConfig(
@@ -81,18 +79,19 @@ def test_one_process_is_killed_and_training_goes_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The same call ends with the bytes of a training that nobody disturbed."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[LocalWorker] = []
+    start_worker = LocalProcesses.start
 
-    def start(*arguments: Any, **named: Any) -> "subprocess.Popen[bytes]":
-        started.append(processes.start(*arguments, **named))
+    def start(self: LocalProcesses, spec: WorkerSpec) -> LocalWorker:
+        started.append(start_worker(self, spec))
         return started[-1]
 
-    monkeypatch.setattr(team_module, "start", start)
+    monkeypatch.setattr(LocalProcesses, "start", start)
     killer = threading.Thread(target=kill_second, args=(folder / "killed" / "epochs.jsonl", started), daemon=True)
     killer.start()
     with pytest.raises(RunError, match=r"^cpu \(process 2 of 2\) was ended by SIGKILL, .*; run the same command again"):
         call(folder, "killed")
-    assert [process.poll() is not None for process in started] == [True, True]
+    assert [worker.wait(0) is not None for worker in started] == [True, True]
     assert not is_published(folder / "killed")
     # The first process said nothing of its partner's end.
     assert {line.split()[0] for line in capfd.readouterr().err.splitlines()} == {"epoch"}
@@ -101,7 +100,7 @@ def test_one_process_is_killed_and_training_goes_on(
     assert numbers(folder / "killed") == numbers(folder / "two")
 
 
-def kill_second(epochs: Path, started: "list[subprocess.Popen[bytes]]") -> None:
+def kill_second(epochs: Path, started: list[LocalWorker]) -> None:
     """Kill the second process after the first epoch."""
     ends = time.monotonic() + PATIENCE
     while not (epochs.exists() and epochs.read_text().count("\n")) and time.monotonic() < ends:
@@ -176,7 +175,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path:
     def fail(job: TrainingJob) -> None:
         raise defect
 
-    monkeypatch.setattr(module, "train_among_others", fail)
+    monkeypatch.setattr(module, "train_as_rank", fail)
     with pytest.raises(RuntimeError) as raised:
         train_on_devices(data=tmp_path, out=tmp_path / "run", config=dataclasses.replace(CONFIG, devices="cpu"))
     assert raised.value is defect
@@ -197,34 +196,34 @@ def test_a_job_there_and_back() -> None:
 
 
 @pytest.fixture
-def team(monkeypatch: pytest.MonkeyPatch) -> list[Member]:
+def specs(monkeypatch: pytest.MonkeyPatch) -> list[WorkerSpec]:
     """Who would have been started by a process of eight threads; nobody is."""
-    found: list[Member] = []
+    found: list[WorkerSpec] = []
 
-    def none(members: list[Member]) -> None:
-        found.extend(members)
+    def none(launcher: Launcher, specs: list[WorkerSpec]) -> None:
+        found.extend(specs)
         raise RunError("not started")
 
-    monkeypatch.setattr(module, "work_together", none)
+    monkeypatch.setattr(module, "run_process_group", none)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     return found
 
 
 @pytest.mark.parametrize("crosswise", [True, False])
 def test_each_process_is_told_its_device(
-    team: list[Member], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, crosswise: bool
+    specs: list[WorkerSpec], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, crosswise: bool
 ) -> None:
     """GPUs that cannot talk to one another directly are spared the try."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(module, "check_cuda_p2p_ib_support", lambda: crosswise)
+    monkeypatch.setattr(module, "can_reach_other_gpus", lambda: crosswise)
     config = dataclasses.replace(CONFIG, devices="cuda:3, cuda:1,cuda:0")
     with pytest.raises(RunError, match="not started"):
         call(tmp_path, "run", config)
-    assert [member.name for member in team] == [f"cuda:{d} (process {n} of 3)" for n, d in ((1, 3), (2, 1), (3, 0))]
-    jobs = [member.work for member in team]
-    assert all(isinstance(job, TrainingJob) and job.config.devices == "cuda:3,cuda:1,cuda:0" for job in jobs)
-    assert [job.threads for job in jobs] == [8, 8, 8]
-    told = [dict(member.environment) for member in team]
+    assert [spec.name for spec in specs] == [f"cuda:{d} (process {n} of 3)" for n, d in ((1, 3), (2, 1), (3, 0))]
+    jobs = [spec.job for spec in specs if isinstance(spec.job, TrainingJob)]
+    assert all(job.config.devices == "cuda:3,cuda:1,cuda:0" for job in jobs)
+    assert [job.threads for job in jobs] == [spec.threads for spec in specs] == [8, 8, 8]
+    told = [dict(spec.environment) for spec in specs]
     assert [(t["RANK"], t["LOCAL_RANK"], t["WORLD_SIZE"]) for t in told] == [
         ("0", "0", "3"),
         ("1", "1", "3"),
@@ -237,7 +236,7 @@ def test_each_process_is_told_its_device(
 
 @pytest.mark.parametrize(("devices", "processes", "threads"), [("cpu,cpu,cpu", 3, 2), ("cpu", 0, 0), ("auto", 0, 0)])
 def test_one_device_needs_no_process(
-    team: list[Member],
+    specs: list[WorkerSpec],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     devices: str,
@@ -251,5 +250,5 @@ def test_one_device_needs_no_process(
         call(tmp_path, "run", dataclasses.replace(CONFIG, devices=devices))
     except RunError:
         assert processes
-    assert [member.work.threads for member in team] == [threads] * processes
+    assert [spec.threads for spec in specs] == [threads] * processes
     assert trained == ([] if processes else ["cpu"])

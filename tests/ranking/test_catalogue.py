@@ -4,7 +4,7 @@ import pytest
 
 from tcf.common.errors import RunError
 from tcf.ranking import catalogue
-from tcf.ranking.catalogue import Catalogue, Rows
+from tcf.ranking.catalogue import Catalogue, ScoreRows
 
 
 def test_equal_vectors_share_a_row_and_the_others_keep_their_order() -> None:
@@ -58,7 +58,7 @@ def test_a_collision_of_hashes_folds_nothing_that_differs(monkeypatch: pytest.Mo
 
 
 def test_one_each_numbers_rows_like_items() -> None:
-    rows = Rows.one_each(3)
+    rows = ScoreRows.one_each(3)
     assert rows.row_of_item.tolist() == rows.items.tolist() == [0, 1, 2]
     assert (rows.n_items, rows.n_rows, rows.n_shared) == (3, 3, 0)
 

@@ -8,7 +8,17 @@ import pytest
 
 from tcf.common.errors import RunError
 from tcf.ranking import metrics
-from tcf.ranking.metrics import hit_rate, ndcg, reciprocal_rank, summary
+from tcf.ranking.metrics import (
+    EARLY_STOPPING_METRIC,
+    METRICS,
+    SEARCH_METRIC,
+    VALIDATION_DEPTH,
+    VALIDATION_METRICS,
+    hit_rate,
+    ndcg,
+    reciprocal_rank,
+    summary,
+)
 from tcf.ranking.ranks import Ranks
 
 
@@ -105,3 +115,12 @@ def test_counts_of_different_lengths_are_refused() -> None:
     zeros: npt.NDArray[np.int64] = np.zeros(3, np.int64)
     with pytest.raises(RunError, match="do not fit together"):
         Ranks(zeros, zeros[:2], zeros + 1)
+
+
+def test_what_is_measured_where() -> None:
+    assert [metric.name for metric in METRICS] == ["hr@10", "ndcg@10", "mrr"]
+    assert [(metric.name, metric.key) for metric in VALIDATION_METRICS] == [("hr@10", "hr"), ("ndcg@10", "ndcg")]
+    assert len({metric.name for metric in METRICS}) == len({metric.key for metric in METRICS}) == len(METRICS)
+    assert EARLY_STOPPING_METRIC in VALIDATION_METRICS
+    assert SEARCH_METRIC in VALIDATION_METRICS
+    assert VALIDATION_DEPTH == 10

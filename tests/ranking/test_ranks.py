@@ -10,7 +10,7 @@ from tcf.common.errors import RunError
 from tcf.data.dataset import Histories
 from tcf.ranking import count_ranks
 from tcf.ranking import ranks as ranks_module
-from tcf.ranking.catalogue import Catalogue, Rows
+from tcf.ranking.catalogue import Catalogue, ScoreRows
 from tcf.ranking.metrics import hit_rate, ndcg, summary
 from tcf.ranking.ranks import Policy, Ranks, rank_targets
 from tcf.ranking.scorers import InnerProduct, Scorer
@@ -30,8 +30,8 @@ class Table:
         return len(self.table)
 
     @property
-    def rows(self) -> Rows:
-        return Rows.one_each(self.table.shape[1])
+    def rows(self) -> ScoreRows:
+        return ScoreRows.one_each(self.table.shape[1])
 
     def scores(self, users: I64) -> F32:
         return self.table[users]

@@ -8,7 +8,7 @@ from tcf.common.errors import RunError
 from tcf.data.dataset import Histories
 from tcf.ranking import top_k as lists_module
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.top_k import Lists, top_k
+from tcf.ranking.top_k import RankedLists, top_k
 
 
 def histories_of(*users: list[int]) -> Histories:
@@ -16,9 +16,11 @@ def histories_of(*users: list[int]) -> Histories:
     return Histories(offsets, np.array([i for u in users for i in u], np.int32))
 
 
-def brute_force(vectors: npt.NDArray[np.float32], states: npt.NDArray[np.float32], seen: Histories, k: int) -> Lists:
+def brute_force(
+    vectors: npt.NDArray[np.float32], states: npt.NDArray[np.float32], seen: Histories, k: int
+) -> RankedLists:
     """By sorting all candidates of one user after the other, in float64."""
-    lists = Lists.empty(len(states), k)
+    lists = RankedLists.empty(len(states), k)
     for user, state in enumerate(states):
         scores = vectors.astype(np.float64) @ state.astype(np.float64)
         candidates = [item for item in range(len(vectors)) if item not in seen.of(user)]
@@ -28,7 +30,7 @@ def brute_force(vectors: npt.NDArray[np.float32], states: npt.NDArray[np.float32
     return lists
 
 
-def assert_same(ours: Lists, expected: Lists) -> None:
+def assert_same(ours: RankedLists, expected: RankedLists) -> None:
     assert np.array_equal(ours.items_UK, expected.items_UK)
     assert np.array_equal(ours.scores_UK, expected.scores_UK)
     assert ours.items_UK.dtype == np.int32

@@ -7,7 +7,7 @@ import pytest
 
 from small_runs import make_dataset
 from tcf.config.train import TrainConfig
-from tcf.train.assemble import rows_of, training_data
+from tcf.train.assemble import batch_rows, training_data
 from tcf.train.inputs import Inputs
 
 
@@ -30,7 +30,7 @@ def test_users_without_a_target_are_counted_and_said_for_every_backbone(
     assert data.left_out == 2
     said = capsys.readouterr().err
     assert said == "2 of 4 users have fewer than two training items: no target, left out of training\n"
-    assert len(rows_of(config, data)) == rows
+    assert len(batch_rows(config, data)) == rows
 
 
 def test_nothing_is_said_where_everybody_has_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,11 +17,11 @@ from small_runs import make_cache, make_dataset, walks
 from tcf.config.train import TrainConfig
 from tcf.train.assemble import assemble, training_data
 from tcf.train.batch.batch import share
-from tcf.train.distributed import Together
+from tcf.train.distributed import DistributedGroup
 from tcf.train.follow import follow
 from tcf.train.inputs import Inputs
-from tcf.train.loss_meter import Meter
-from tcf.train.parallel import Alone, Parallel, Task
+from tcf.train.loss_meter import LossMeter
+from tcf.train.parallel import EpochTask, Parallel, SingleProcess
 from tcf.train.trainer import Trainer
 
 # Sixty users and 324 pairs: the last batch of 59 users, or of 17 pairs, is one row, so a process has none.
@@ -70,7 +70,7 @@ def run_epochs(trainer: Trainer, epochs: Sequence[int] = (1, 2)) -> Curve:
     """The first process's epochs; another one only follows."""
     losses: list[float] = []
 
-    class Kept(Meter):
+    class Kept(LossMeter):
         def add(self, loss: Tensor, targets: int) -> None:
             losses.append(loss.item())
             super().add(loss, targets)
@@ -78,12 +78,12 @@ def run_epochs(trainer: Trainer, epochs: Sequence[int] = (1, 2)) -> Curve:
     for number in epochs:
         if trainer.parallel.part[0] > 0:
             task = trainer.parallel.next_task()  # type: ignore[attr-defined]
-            assert task == Task(number, 0)
+            assert task == EpochTask(number, 0)
         trainer.run_epoch(number, Kept(number, 0.01))
     return Curve(losses, {name: value.numpy().copy() for name, value in trainer.model.state_dict().items()})
 
 
-def curves(group: Together, folder: Path, cases: dict[str, dict[str, Any]]) -> dict[str, Curve]:
+def curves(group: DistributedGroup, folder: Path, cases: dict[str, dict[str, Any]]) -> dict[str, Curve]:
     return {name: run_epochs(trainer_of(folder, settings, group)) for name, settings in cases.items()}
 
 
@@ -124,7 +124,7 @@ def test_shares(count: int, parts: int, expected: list[tuple[int, int]]) -> None
     assert [(part.start, part.stop) for part in found] == expected
 
 
-def gathered(group: Together, count: int) -> tuple[Numbers, Numbers]:
+def gathered(group: DistributedGroup, count: int) -> tuple[Numbers, Numbers]:
     """What is gathered of rows that name their items; the gradient of a sum in which process r counts r + 1 times."""
     whole_UD = torch.arange(2 * count, dtype=torch.float32).view(count, 2)
     own_SD = whole_UD[share(count, group.part)].requires_grad_()
@@ -134,7 +134,7 @@ def gathered(group: Together, count: int) -> tuple[Numbers, Numbers]:
     return joined_UD.detach().numpy(), own_SD.grad.numpy()
 
 
-def gathered_each(group: Together, counts: Sequence[int]) -> list[tuple[Numbers, Numbers]]:
+def gathered_each(group: DistributedGroup, counts: Sequence[int]) -> list[tuple[Numbers, Numbers]]:
     return [gathered(group, count) for count in counts]
 
 
@@ -150,7 +150,7 @@ def test_shares_are_gathered_and_gradients_come_back() -> None:
         np.testing.assert_array_equal(gradients, 6 * np.arange(1, count + 1)[:, None] * np.ones((1, 2)))
 
 
-def taken_up(group: Together, folder: Path, settings: dict[str, Any]) -> tuple[Curve, Curve, list[float]]:
+def taken_up(group: DistributedGroup, folder: Path, settings: dict[str, Any]) -> tuple[Curve, Curve, list[float]]:
     """Two epochs; and the second one again, of which only the first process knows what came before it.
 
     Also the numbers that dropout draws in a step.
@@ -195,7 +195,7 @@ def test_without_a_task_nothing_is_opened(tmp_path: Path) -> None:
 
 
 def test_one_process_is_a_group_of_one() -> None:
-    alone, loss = Alone(), torch.tensor(3.0, requires_grad=True)
+    alone, loss = SingleProcess(), torch.tensor(3.0, requires_grad=True)
     alone.backward(2 * loss)
     total = alone.total(loss)
     assert loss.grad is not None

@@ -17,9 +17,9 @@ def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.Ca
     again = run_train()
     assert (first.trained, again.trained) == (True, False)
     assert again.manifest == first.manifest
-    assert list(again.facts.items()) == list(first.facts.items())
-    assert list(first.facts)[:4] == ["best_epoch", "hr@10", "ndcg@10", "epochs"]
-    assert first.facts == first.manifest.facts
+    assert list(again.metadata.items()) == list(first.metadata.items())
+    assert list(first.metadata)[:4] == ["best_epoch", "hr@10", "ndcg@10", "epochs"]
+    assert first.metadata == first.manifest.facts
     assert {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()} == stamps
     assert "trained already" in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from small_trainings import Train, epochs_of
+from small_trainings import Train, epochs_of, measured
 from tcf.common.errors import RunError
 from tcf.common.files import is_published
 from tcf.common.manifest import sha256_file
@@ -18,7 +18,7 @@ from tcf.train.model.sasrec import SASRec
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.open_run import open_run
 from tcf.train.trainer import Trainer
-from tcf.train.validation import Metrics, Validation
+from tcf.train.validation import Validation
 
 
 @pytest.mark.parametrize("items", ["text", "id"])
@@ -91,10 +91,10 @@ def test_the_best_epoch_is_kept_and_measured_on_all(run_train: Train, monkeypatc
     script = [0.1, 0.3, 0.3, 0.2, 0.9]
     vectors, asked = [], []
 
-    def scripted(self: Validation, model: Any, device: str) -> Metrics:
+    def scripted(self: Validation, model: Any, device: str) -> dict[str, float]:
         vectors.append(model.item_vectors().numpy().copy())
         asked.append(self.users.tolist())
-        return Metrics(script[len(vectors) - 1], 0.01 * len(vectors))
+        return measured(script[len(vectors) - 1], 0.01 * len(vectors))
 
     monkeypatch.setattr(Validation, "measure", scripted)
     result = run_train(epochs=10, patience=2, validation_users=20)
@@ -187,7 +187,7 @@ def test_settings_reach_the_optimiser_and_the_model(run_train: Train, monkeypatc
 def test_each_epoch_is_told_to_who_watches(run_train: Train) -> None:
     seen: list[Epoch] = []
     path = run_train(epochs=3, watch=seen.append).path
-    assert [(e.number, e.loss, e.hr, e.ndcg) for e in seen] == [tuple(e.values()) for e in epochs_of(path)]
+    assert [(e.number, e.loss, *e.metrics.values()) for e in seen] == [tuple(e.values()) for e in epochs_of(path)]
     assert len(seen) == 3
 
 

@@ -44,8 +44,8 @@ def test_validation_by_hand() -> None:
     histories = Histories(np.array([0, 5, 9]), np.array([9, 10, 11, 1, 3, 5, 6, 0, 1], np.int32))
     metrics = Validation.build(leave_one_out(histories), 2).measure(Constant(), "cpu")  # type: ignore[arg-type]
     # User 0 has seen 9, 10 and 11; 2 to 8 are above target 1. User 1 has seen 5 and 6; nine others are above target 0.
-    assert metrics.hr == pytest.approx(1.0)
-    assert metrics.ndcg == pytest.approx((1 / math.log2(9) + 1 / math.log2(11)) / 2)
+    assert metrics["hr@10"] == pytest.approx(1.0)
+    assert metrics["ndcg@10"] == pytest.approx((1 / math.log2(9) + 1 / math.log2(11)) / 2)
 
 
 def test_a_sample_of_the_validation_users() -> None:

@@ -1,4 +1,4 @@
-"""What both kinds of cache have in common: shards and joins, and how the rows of texts are found.
+"""What both kinds of cache have in common: shards and text maps, and how the rows of texts are found.
 
 A row belongs to a unique token sequence. A dataset joins the cache through its texts: `datasets/` says which token
 sequence each known text became, `shards/` which row each token sequence has. Nothing needs the language model.
@@ -249,7 +249,7 @@ class CacheBase(ABC, Generic[Shard]):
 
 
 def _described(known: KnownDataset) -> dict[str, Any]:
-    return {"path": str(known.path), "there": known.is_there, "fingerprint": known.fingerprint, **known.facts}
+    return {"path": str(known.path), "there": known.is_there, "fingerprint": known.fingerprint, **known.metadata}
 
 
 def _listed(paths: Sequence[Path]) -> str:

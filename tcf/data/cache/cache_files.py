@@ -1,7 +1,7 @@
 """The files of a cache: what lies where, and how each is opened and checked.
 
-There are two kinds of cache, of vectors and of token states. Both consist of shards and of joins; what a shard holds
-beside its keys is the whole difference.
+There are two kinds of cache, of vectors and of token states. Both consist of shards and of text maps, which say what
+token sequence each text of a dataset became; what a shard holds beside its keys is the whole difference.
 """
 
 import json
@@ -100,12 +100,12 @@ class KnownDataset:
     Attributes:
         fingerprint: the dataset's.
         path: where it was at that time.
-        facts: items, unique texts, unique token sequences, texts cut at the token limit.
+        metadata: items, unique texts, unique token sequences, texts cut at the token limit.
     """
 
     fingerprint: str
     path: Path
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     @property
     def is_there(self) -> bool:
@@ -175,7 +175,7 @@ def load_keys(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[
 
 
 def known_dataset(folder: Path) -> KnownDataset:
-    """The dataset that a join was made for."""
+    """The dataset that a text map was made for."""
     manifest = read_manifest(folder, TEXT_MAP)
     return KnownDataset(manifest.inputs["dataset"], Path(manifest.config["path"]), manifest.facts)
 

@@ -109,7 +109,7 @@ def stored_dtype(storage: str) -> np.dtype[Any]:
 
 
 def write_token_shard(
-    path: Path, keys: Keys, states: States, offsets: npt.NDArray[np.int64], facts: Mapping[str, Any] | None = None
+    path: Path, keys: Keys, states: States, offsets: npt.NDArray[np.int64], metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Publish one shard; if another worker has published the same one, ours is discarded.
 
@@ -118,10 +118,10 @@ def write_token_shard(
         keys: (rows, 2) the token sequence of each row.
         states: (nnz, width) in the cache's storage type; bfloat16 as its bits in uint16.
         offsets: (rows + 1,) the tokens of row i are offsets[i]:offsets[i + 1].
-        facts: how they were computed, for the shard's manifest.
+        metadata: how they were computed, for the shard's manifest.
     """
     arrays = {"offsets.npy": offsets.astype(np.int64), "states.npy": states}
-    publish_shard(shard_path(path, keys), TOKEN_STATES, keys, arrays, facts or {})
+    publish_shard(shard_path(path, keys), TOKEN_STATES, keys, arrays, metadata or {})
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def finished_metadata(path: Path, dataset: DatasetIdentity, stored: KeySet) -> d
     place = text_map_path(path, dataset)
     if not is_published(place) or any(map(len, lacking_sequences(path, dataset, stored))):
         return None
-    return dict(known_dataset(place).facts)
+    return dict(known_dataset(place).metadata)
 
 
 def lacking_sequences(path: Path, dataset: DatasetIdentity, stored: KeySet) -> Iterator[Keys]:

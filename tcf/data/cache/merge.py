@@ -1,4 +1,4 @@
-"""Several caches of one encoder made into one: every row once, all joins."""
+"""Several caches of one encoder made into one: every row once, all text maps."""
 
 import shutil
 from collections.abc import Sequence
@@ -102,9 +102,9 @@ def _merge_shard(cache: CacheBase[Any], number: int, folder: Path, staging: Path
     if len(new) == len(keys):
         _copy(folder, manifest, place)
         return
-    facts = {"computed_with": computed_with([manifest])}
+    metadata = {"computed_with": computed_with([manifest])}
     arrays = cache.arrays(cache.starts[number] + new)
-    publish_shard(place, cache.kind, keys[new], arrays, facts, encoder=cache.manifest.fingerprint)
+    publish_shard(place, cache.kind, keys[new], arrays, metadata, encoder=cache.manifest.fingerprint)
 
 
 def _merge_join(folder: Path, place: Path) -> None:

@@ -62,7 +62,7 @@ def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> PruneResult:
     rows = np.concatenate(needed)
     # A token sequence that has several rows, in shards of different cuts, is kept once.
     rows = rows[KeySet().new(cache.keys[rows])]
-    facts = {"computed_with": _verified(cache, rows)}
+    metadata = {"computed_with": _verified(cache, rows)}
     parts = list(_cut(cache, rows))
     with publishing(out) as staging, Progress("prune", len(rows), cache.kind.words) as progress:
         for name in ("shards", "datasets"):
@@ -71,7 +71,7 @@ def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> PruneResult:
         shutil.copyfile(path / MANIFEST, staging / MANIFEST)
         for part in parts:
             keys = cache.keys[part]
-            publish_shard(shard_path(staging, keys), cache.kind, keys, cache.arrays(part), facts)
+            publish_shard(shard_path(staging, keys), cache.kind, keys, cache.arrays(part), metadata)
             progress.advance(len(part))
         for dataset in datasets:
             _write_join(cache, dataset, staging)
@@ -111,5 +111,5 @@ def _write_join(cache: CacheBase[Any], dataset: Dataset, staging: Path) -> None:
     texts = texts[first_occurrences(texts)]
     sequences, _ = cache.sequences_of(texts)
     counts = {"items": dataset.n_items, "texts": len(texts), "sequences": len(first_occurrences(sequences))}
-    known = next((known.facts for known in cache.datasets if known.fingerprint == dataset.fingerprint), counts)
+    known = next((known.metadata for known in cache.datasets if known.fingerprint == dataset.fingerprint), counts)
     write_text_map(staging, dataset, texts=texts, sequences=sequences, metadata=known)

@@ -1,7 +1,7 @@
-"""Claims: which shards workers are computing right now, so that several workers on one cache share the work.
+"""Leases: which shards workers are computing right now, so that several workers on one cache share the work.
 
-A claim is a hint. Nothing relies on it: a shard that two workers compute is published by one of them, and a claim that
-is lost or ignored costs time only. A claim is a file `.NAME.claim` beside the place of the shard or, as long as there
+A lease is a hint. Nothing relies on it: a shard that two workers compute is published by one of them, and a lease that
+is lost or ignored costs time only. A lease is a file `.NAME.claim` beside the place of the shard or, as long as there
 is no cache, `.CACHE.NAME.claim` beside the place of the cache; its worker makes and removes it. It stops counting when
 its process is dead, when its worker has given no sign of life for ten minutes, or ten seconds after it was made where
 its worker was killed before it had written its name there.
@@ -19,13 +19,13 @@ __all__ = ["LEASE_SECONDS", "heartbeats", "is_leased", "lease", "release", "remo
 
 
 def lease(shard: Path) -> bool:
-    """Try to claim a shard for this process.
+    """Try to lease a shard for this process.
 
     Args:
         shard: the place where the shard will be published.
 
     Returns:
-        False where another worker has claimed it; True where this process has it, now or already, and where no folder
+        False where another worker has leased it; True where this process has it, now or already, and where no folder
         for it is there yet.
 
     Raises:
@@ -47,19 +47,19 @@ def heartbeats(shard: Path) -> AbstractContextManager[None]:
 
 
 def release(shard: Path) -> None:
-    """Give up this process' claim to a shard; a claim of another worker stays."""
+    """Give up this process' lease to a shard; a lease of another worker stays."""
     for file in _files(shard):
         if is_own(file):
             file.unlink(missing_ok=True)
 
 
 def is_leased(shard: Path) -> bool:
-    """Whether a worker, this one included, has a claim to the shard that counts."""
+    """Whether a worker, this one included, has a lease to the shard that counts."""
     return any(is_held(file) for file in _files(shard))
 
 
 def remove_expired_leases(shards: Path) -> int:
-    """Remove the claims to a cache's shards that no longer count; returns how many."""
+    """Remove the leases to a cache's shards that no longer count; returns how many."""
     cache = shards.parent
     files = [*shards.glob(".*.claim"), *cache.parent.glob(f".{glob.escape(cache.name)}.*.claim")]
     dead = [file for file in files if is_expired(file)]
@@ -69,6 +69,6 @@ def remove_expired_leases(shards: Path) -> int:
 
 
 def _files(shard: Path) -> tuple[Path, Path]:
-    """Where a claim lies: within the cache, or beside it while there is none."""
+    """Where a lease lies: within the cache, or beside it while there is none."""
     cache = shard.parents[1]
     return shard.parent / f".{shard.name}.claim", cache.parent / f".{cache.name}.{shard.name}.claim"

@@ -1,4 +1,4 @@
-"""Writing what a dataset's texts became: a join is streamed to a hidden file and published when it is complete."""
+"""Writing what a dataset's texts became: a text map is streamed to a hidden file and published when it is complete."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ __all__ = ["DatasetIdentity", "TextMapWriter", "text_map_path", "write_text_map"
 
 
 class DatasetIdentity(Protocol):
-    """A dataset as far as joins are concerned: read whole, or its item table alone."""
+    """A dataset as far as text maps are concerned: read whole, or its item table alone."""
 
     @property
     def path(self) -> Path:
@@ -31,7 +31,7 @@ class DatasetIdentity(Protocol):
 
 
 def text_map_path(path: Path, dataset: DatasetIdentity) -> Path:
-    """Where the join of a dataset is published; its name is a digest of the dataset and of the place where it is."""
+    """Where a dataset's text map is published; its name is a digest of the dataset and of the place where it is."""
     return path / "datasets" / digest([dataset.fingerprint, str(dataset.path.resolve())])[:32]
 
 
@@ -54,7 +54,7 @@ class TextMapWriter:
 
     @property
     def there(self) -> bool:
-        """Whether the cache has this join already; then nothing is written."""
+        """Whether the cache has this text map already; then nothing is written."""
         return is_published(self._place)
 
     def __enter__(self) -> Self:
@@ -81,11 +81,11 @@ class TextMapWriter:
             with writing(self._place):
                 self._rows.append(np.concatenate([texts, sequences], axis=1))
 
-    def publish(self, facts: Mapping[str, Any]) -> None:
+    def publish(self, metadata: Mapping[str, Any]) -> None:
         """Make what was appended part of the cache.
 
         Args:
-            facts: counts, for `tcf cache describe`.
+            metadata: counts, for `tcf cache describe`.
 
         Raises:
             CacheError: no cache is there.
@@ -98,7 +98,7 @@ class TextMapWriter:
         with publishing(self._place, duplicate_is_harmless=True) as staging:
             self._rows.close()
             self._scratch.rename(staging / "texts.npy")
-            seal(staging, TEXT_MAP, inputs=inputs, config=config, facts=facts)
+            seal(staging, TEXT_MAP, inputs=inputs, config=config, facts=metadata)
         self._rows = None
 
     def __exit__(
@@ -110,7 +110,7 @@ class TextMapWriter:
 
 
 def write_text_map(
-    path: Path, dataset: DatasetIdentity, *, texts: Keys, sequences: Keys, facts: Mapping[str, Any]
+    path: Path, dataset: DatasetIdentity, *, texts: Keys, sequences: Keys, metadata: Mapping[str, Any]
 ) -> None:
     """Publish which token sequence each of a dataset's texts became, all at once.
 
@@ -119,8 +119,8 @@ def write_text_map(
         dataset: whose texts they are.
         texts: (n, 2) keys of its unique texts.
         sequences: (n, 2) keys of their token sequences.
-        facts: counts, for `tcf cache describe`.
+        metadata: counts, for `tcf cache describe`.
     """
-    with TextMapWriter(path, dataset) as join:
-        join.add(texts, sequences)
-        join.publish(facts)
+    with TextMapWriter(path, dataset) as writer:
+        writer.add(texts, sequences)
+        writer.publish(metadata)

@@ -81,7 +81,7 @@ def verify_cache(path: Path, kind: Kind) -> Verified:
 
 
 def verify_join(folder: Path, manifest: Manifest) -> None:
-    """Compare every byte of a join with its manifest.
+    """Compare every byte of a text map with its manifest.
 
     Raises:
         CacheError: naming the file that differs.
@@ -133,7 +133,7 @@ def _size(manifest: Manifest) -> int:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """All files of a cache but those that workers are writing: half-made directories and files, and claims."""
+    """All files of a cache but those that workers are writing: half-made directories and files, and leases."""
     for parent, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not _is_at_work(name)]
         yield from (Path(parent) / name for name in names if not _is_at_work(name))

@@ -72,16 +72,16 @@ def shard_path(path: Path, keys: Keys) -> Path:
     return path / "shards" / sha256(keys.astype("<u8").tobytes()).hexdigest()[:32]
 
 
-def write_shard(path: Path, keys: Keys, vectors: Vectors, facts: Mapping[str, Any] | None = None) -> None:
+def write_shard(path: Path, keys: Keys, vectors: Vectors, metadata: Mapping[str, Any] | None = None) -> None:
     """Publish one shard of vectors; if another worker has published the same one, ours is discarded.
 
     Args:
         path: the cache's directory.
         keys: (rows, 2) the token sequence of each row.
         vectors: (rows, width) in the cache's storage type.
-        facts: how they were computed, for the shard's manifest.
+        metadata: how they were computed, for the shard's manifest.
     """
-    publish_shard(shard_path(path, keys), VECTORS, keys, {"vectors.npy": vectors}, facts or {})
+    publish_shard(shard_path(path, keys), VECTORS, keys, {"vectors.npy": vectors}, metadata or {})
 
 
 def publish_shard(
@@ -89,7 +89,7 @@ def publish_shard(
     kind: Kind,
     keys: Keys,
     arrays: Mapping[str, npt.NDArray[Any]],
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     *,
     encoder: str | None = None,
 ) -> None:
@@ -100,7 +100,7 @@ def publish_shard(
         kind: what the cache is of.
         keys: (rows, 2) the token sequence of each row.
         arrays: the other files, by name.
-        facts: how they were computed.
+        metadata: how they were computed.
         encoder: fingerprint of the cache; None reads it from the cache.
     """
     inputs = {"cache": encoder or read_cache_manifest(place.parents[1], kind).fingerprint}
@@ -111,7 +111,7 @@ def publish_shard(
         counts = {"rows": len(keys)}
         if kind is TOKEN_STATES:
             counts["tokens"] = len(arrays["states.npy"])
-        seal(staging, kind.shard, inputs=inputs, config={}, facts={**facts, **counts})
+        seal(staging, kind.shard, inputs=inputs, config={}, facts={**metadata, **counts})
 
 
 def computed_with(shards: Iterable[Manifest]) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tcf.common.errors import CacheError
 from tcf.common.progress import Progress
+from tcf.common.random_streams import RandomStream, generator
 from tcf.data.cache.cache_base import RowIndices
 from tcf.data.cache.caches import VectorCache
 from tcf.data.item_table import ItemTable
@@ -50,7 +51,8 @@ def vector_overlap(a: Path, b: Path, cache_a: Path, cache_b: Path, *, sample: in
     _check_same_encoder(first, second)
     rows_a, rows_b = _rows(first, ItemTable.open(a)), _rows(second, ItemTable.open(b))
     mean_a_D, mean_b_D = _mean(first, rows_a), _mean(second, rows_b)
-    drawn = np.random.default_rng(seed).choice(len(rows_b), size=min(sample, len(rows_b)), replace=False)
+    stream = generator(RandomStream.SAMPLED_VECTORS, seed)
+    drawn = stream.choice(len(rows_b), size=min(sample, len(rows_b)), replace=False)
     wanted_SD = _unit(second.gather(rows_b[drawn]).astype(np.float32))
     return {
         "cosine_of_means": float(_unit(mean_a_D[None])[0] @ _unit(mean_b_D[None])[0]),

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.tsv_file import select_strings
+from tcf.data.tables.tsv_file import empty_strings, select_strings
 
-__all__ = ["Items", "Pairs", "check_items", "empty", "find_items", "offsets_of", "repeated"]
+__all__ = ["Items", "Pairs", "check_items", "find_items", "offsets_of", "repeated"]
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def check_items(rows: Pairs, bad: BadRows) -> Items:
     Raises:
         DataError: a row cannot be used and `bad` does not skip, or none is left.
     """
-    rows = rows.without(empty(rows.ids), "empty_id", "an item id", bad)
-    no_text = empty(rows.values)
+    rows = rows.without(empty_strings(rows.ids), "empty_id", "an item id", bad)
+    no_text = empty_strings(rows.values)
     skipped_ids = select_strings(rows.ids, no_text)
     rows = rows.without(no_text, "empty_text", "an item with a text", bad)
     rows = rows.without(repeated(rows.ids), "duplicate_item", f"an item id that no earlier {rows.unit} has", bad)
@@ -151,11 +151,6 @@ def repeated(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
     again = np.ones(len(strings), bool)
     again[np.unique(np.asarray(encoded.indices), return_index=True)[1]] = False
     return again
-
-
-def empty(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
-    """Which strings are empty, (n,)."""
-    return np.asarray(pc.equal(pc.binary_length(strings), 0))
 
 
 def offsets_of(owners: npt.NDArray[np.int32], n_owners: int) -> npt.NDArray[np.int64]:

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tcf.common.random_streams import RandomStream, generator
+
 __all__ = ["IdHashTable", "words_of"]
 
 Words = npt.NDArray[np.uint64]
@@ -60,7 +62,8 @@ class IdHashTable:
     def __init__(self, length: int) -> None:
         self.length = length
         width = _width(length)
-        self._factors_W: Words = np.random.default_rng(0).integers(0, 2**64, width, np.uint64) | np.uint64(1)
+        stream = generator(RandomStream.HASH_OF_IDS, 0)
+        self._factors_W: Words = stream.integers(0, 2**64, width, np.uint64) | np.uint64(1)
         self._known_KW: Words = np.zeros((_ROWS, width), np.uint64)
         self._slots_S: Codes = np.full(4 * _ROWS, _FREE)
         self._count = 0

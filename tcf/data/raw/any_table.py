@@ -19,10 +19,12 @@ from tcf.data.events.event_log import EventLog, Grouped
 from tcf.data.events.timestamps import TimeReader
 from tcf.data.raw.any_table_items import ItemTexts
 from tcf.data.raw.any_table_options import Drop, TableOptions
+from tcf.data.raw.ratings import add_events
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.open_table import TableBlock, TableFile, empty_strings, open_table
+from tcf.data.tables.open_table import TableBlock, TableFile, open_table
 from tcf.data.tables.records import TextForm
+from tcf.data.tables.tsv_file import empty_strings
 from tcf.data.text_template import Template
 
 __all__ = ["read_table", "table_files"]
@@ -146,7 +148,7 @@ def _read_both(
         for block in table.blocks(tuple(columns), bad):
             block = _dropped(block, needed.drops, bad)
             _add_items(texts, block.select(~empty_strings(block.columns[needed.item_id])), needed)
-            _add_events(log, block, needed, clock, bad)
+            add_events(log, block, needed.user, needed.item, needed.time, clock, bad)
         items = check_items(texts.rows(bad, count_duplicates=False), bad)
         return items, log.histories(items, bad, keep_times=keep_times)
 
@@ -165,22 +167,13 @@ def _read_events(
 ) -> Grouped:
     with EventLog(table.path, table.unit) as log:
         for block in table.blocks(tuple(dict.fromkeys(needed.of_events(table.columns))), bad):
-            _add_events(log, _dropped(block, needed.drops, bad), needed, clock, bad)
+            kept = _dropped(block, needed.drops, bad)
+            add_events(log, kept, needed.user, needed.item, needed.time, clock, bad)
         return log.histories(items, bad, keep_times=keep_times)
 
 
 def _add_items(texts: ItemTexts, block: TableBlock, needed: _Needed) -> None:
     texts.add(block.lines, block.columns[needed.item_id], needed.template.fill(block.columns))
-
-
-def _add_events(log: EventLog, block: TableBlock, needed: _Needed, clock: TimeReader, bad: BadRows) -> None:
-    no_id = empty_strings(block.columns[needed.user]) | empty_strings(block.columns[needed.item])
-    block = block.without(no_id, "empty_id", "a user id and an item id", bad)
-    times = None
-    if needed.time is not None:
-        times, usable = clock.read(block.columns[needed.time])
-        block, times = block.without(~usable, "bad_timestamp", clock.expected, bad), times[usable]
-    log.add(block.lines, block.columns[needed.user], block.columns[needed.item], times)
 
 
 def _dropped(block: TableBlock, drops: Sequence[Drop], bad: BadRows) -> TableBlock:

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.data.events.checked_items import Pairs, empty
+from tcf.data.events.checked_items import Pairs
 from tcf.data.events.event_log import LineNumbers
 from tcf.data.events.id_encoder import IdEncoder
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.table import Unit
+from tcf.data.tables.tsv_file import empty_strings
 
 __all__ = ["ItemTexts"]
 
@@ -62,7 +63,7 @@ class ItemTexts:
             count_duplicates: whether to count further rows of an item without another text, too (`duplicate_item`).
         """
         ids, texts = self._ids.finish(), self._texts.finish()
-        n_items, filled = len(ids.values), ~empty(texts.values)
+        n_items, filled = len(ids.values), ~empty_strings(texts.values)
         written = filled[texts.codes]
         chosen, counts = _commonest(ids.codes[written], texts.codes[written], n_items)
         others = int(written.sum() - counts.sum())

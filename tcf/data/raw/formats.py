@@ -1,11 +1,16 @@
-"""The formats that raw files come in: for each its files, its reader, and the settings that it has a use for."""
+"""How each raw format is read; `tcf.config.raw_formats` says what they are, and which settings each has a use for."""
 
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Protocol, assert_never
 
 from tcf.common.errors import ConfigError
+from tcf.config.fields import option_name
 from tcf.config.prepare import PrepareConfig
+from tcf.config.raw_formats import RawFormat, formats_with
 from tcf.data.raw.amazon import amazon_files, read_amazon
 from tcf.data.raw.any_table import read_table, table_files
 from tcf.data.raw.any_table_options import table_options
@@ -17,23 +22,60 @@ from tcf.data.raw.recbole import read_recbole, recbole_files
 from tcf.data.raw.study.read_study import read_tcf, tcf_files
 from tcf.data.text_template import Template, joined_columns, parse_template
 
-__all__ = ["RawFormat", "check_options", "files_of", "read_raw", "template_of"]
+__all__ = ["RawReader", "check_options", "files_of", "read_raw", "reader_of", "template_of"]
 
-RawFormat = Literal["tcf", "recbole", "mind", "hm", "movielens", "amazon", "table"]
 
-# Settings that some formats alone have a use for.
-_FOR_FORMATS: dict[str, tuple[RawFormat, ...]] = {
-    "min_rating": ("movielens", "amazon"),
-    "collapse_repeats": ("hm",),
-    "events": ("table",),
-    "items": ("table",),
-    "user_column": ("table",),
-    "item_column": ("table",),
-    "time_column": ("table",),
-    "item_id_column": ("table",),
-    "delimiter": ("table",),
-    "drop": ("table",),
-}
+class ReadsRaw(Protocol):
+    """Reads the files of a raw folder."""
+
+    def __call__(self, *, template: Template | None) -> RawLog:
+        """Items and histories; the texts by a template, or as the format has them."""
+
+
+@dataclass(frozen=True)
+class RawReader:
+    """A raw format, for a folder and settings.
+
+    Attributes:
+        files: finds the files that are read.
+        read: reads them.
+    """
+
+    files: Callable[[], tuple[Path, ...]]
+    read: ReadsRaw
+
+
+def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
+    """How a raw folder is read.
+
+    Raises:
+        ConfigError: a setting that the format needs is missing.
+    """
+    bad_rows = config.bad_rows
+    keep_times = config.split == "time"  # tens of millions of times take memory and time
+    match format:
+        case "tcf":
+            return RawReader(partial(tcf_files, raw), partial(read_tcf, raw, bad_rows=bad_rows))
+        case "recbole":
+            return RawReader(partial(recbole_files, raw), partial(read_recbole, raw, bad_rows=bad_rows))
+        case "mind":
+            return RawReader(partial(mind_files, raw), partial(read_mind, raw, bad_rows=bad_rows))
+        case "hm":
+            repeats = config.collapse_repeats
+            read = partial(read_hm, raw, bad_rows=bad_rows, collapse_repeats=repeats, keep_times=keep_times)
+            return RawReader(partial(hm_files, raw), read)
+        case "movielens":
+            read = partial(read_movielens, raw, bad_rows=bad_rows, min_rating=config.min_rating)
+            return RawReader(partial(movielens_files, raw), read)
+        case "amazon":
+            read = partial(read_amazon, raw, bad_rows=bad_rows, min_rating=config.min_rating)
+            return RawReader(partial(amazon_files, raw), read)
+        case "table":
+            options = table_options(config)
+            read = partial(read_table, raw, bad_rows=bad_rows, options=options, keep_times=keep_times)
+            return RawReader(partial(table_files, raw, options), read)
+        case _:
+            assert_never(format)
 
 
 def check_options(format: RawFormat, config: PrepareConfig) -> None:
@@ -43,10 +85,10 @@ def check_options(format: RawFormat, config: PrepareConfig) -> None:
         ConfigError: there is one.
     """
     for entry in dataclasses.fields(config):
-        formats = _FOR_FORMATS.get(entry.name, (format,))
-        if format not in formats and getattr(config, entry.name) != entry.default:
+        formats = formats_with(entry.name)
+        if formats and format not in formats and getattr(config, entry.name) != entry.default:
             raise ConfigError(
-                f"--{entry.name.replace('_', '-')}: expected only with format {' or '.join(formats)}, found it with "
+                f"{option_name(entry.name)}: expected only with format {' or '.join(formats)}, found it with "
                 f"format {format}; leave it out"
             )
 
@@ -65,21 +107,7 @@ def files_of(format: RawFormat, raw: Path, config: PrepareConfig) -> tuple[Path,
         ConfigError: a setting that the format needs is missing.
         DataError: a file is missing.
     """
-    match format:
-        case "tcf":
-            return tcf_files(raw)
-        case "recbole":
-            return recbole_files(raw)
-        case "mind":
-            return mind_files(raw)
-        case "hm":
-            return hm_files(raw)
-        case "movielens":
-            return movielens_files(raw)
-        case "amazon":
-            return amazon_files(raw)
-        case "table":
-            return table_files(raw, table_options(config))
+    return reader_of(format, raw, config).files()
 
 
 def read_raw(format: RawFormat, raw: Path, template: Template | None, config: PrepareConfig) -> RawLog:
@@ -89,31 +117,4 @@ def read_raw(format: RawFormat, raw: Path, template: Template | None, config: Pr
         ConfigError: a setting does not suit the format or the files.
         DataError: the files cannot be used.
     """
-    keep_times = config.split == "time"  # tens of millions of times take memory and time
-    match format:
-        case "tcf":
-            return read_tcf(raw, bad_rows=config.bad_rows, template=template)
-        case "recbole":
-            return read_recbole(raw, bad_rows=config.bad_rows, template=template)
-        case "mind":
-            return read_mind(raw, bad_rows=config.bad_rows, template=template)
-        case "hm":
-            return read_hm(
-                raw,
-                bad_rows=config.bad_rows,
-                template=template,
-                collapse_repeats=config.collapse_repeats,
-                keep_times=keep_times,
-            )
-        case "movielens":
-            return read_movielens(raw, bad_rows=config.bad_rows, template=template, min_rating=config.min_rating)
-        case "amazon":
-            return read_amazon(raw, bad_rows=config.bad_rows, template=template, min_rating=config.min_rating)
-        case "table":
-            return read_table(
-                raw,
-                bad_rows=config.bad_rows,
-                template=template,
-                options=table_options(config),
-                keep_times=keep_times,
-            )
+    return reader_of(format, raw, config).read(template=template)

@@ -27,6 +27,7 @@ from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.csv_table import TextTable
 from tcf.data.tables.open_table import TableBlock, TableFile
 from tcf.data.tables.records import TextForm
+from tcf.data.tables.source_file import unreadable
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["movielens_files", "read_movielens"]
@@ -128,7 +129,7 @@ def _encoding(films: Path) -> Literal["utf-8", "latin-1"]:
     except UnicodeDecodeError:
         return "latin-1"
     except OSError as error:
-        raise DataError(f"{films}: expected a readable file, found none ({error.strerror}); check the folder") from None
+        raise unreadable(films, error) from None
     return "utf-8"
 
 

@@ -1,4 +1,4 @@
-"""What formats of ratings share: rows with ids, with times, and with a rating that is high enough."""
+"""What formats of events in tables share: rows with ids, with times, and with a rating that is high enough."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,11 +6,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
+from tcf.data.events.event_log import EventLog
 from tcf.data.events.timestamps import TimeReader
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.table import TableBlock, TableFile, empty_strings, joined_blocks
+from tcf.data.tables.table import TableBlock, TableFile, joined_blocks
+from tcf.data.tables.tsv_file import empty_strings
 
-__all__ = ["rated_at_least", "timed", "whole_table", "with_ids"]
+__all__ = ["add_events", "rated_at_least", "timed", "whole_table", "with_ids"]
 
 _NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
@@ -37,6 +39,29 @@ def timed(block: TableBlock, column: str, clock: TimeReader, bad: BadRows) -> tu
     """The rows whose time can be read, and these times, (n_rows,); the others are refused as `bad_timestamp`."""
     times, usable = clock.read(block.columns[column])
     return block.without(~usable, "bad_timestamp", clock.expected, bad), times[usable]
+
+
+def add_events(
+    log: EventLog, block: TableBlock, user: str, item: str, time: str | None, clock: TimeReader, bad: BadRows
+) -> None:
+    """Add a block's rows to a log, those without an id or a time aside, which are refused.
+
+    Args:
+        log: what to add them to.
+        block: some rows.
+        user: the column of user ids.
+        item: the column of item ids.
+        time: the column of times; None where there is none.
+        clock: reads the times of this file.
+        bad: stops at, or counts, rows that cannot be used (`empty_id`, `bad_timestamp`).
+
+    Raises:
+        DataError: a row cannot be used and `bad` does not skip.
+    """
+    block, times = with_ids(block, user, item, bad), None
+    if time is not None:
+        block, times = timed(block, time, clock, bad)
+    log.add(block.lines, block.columns[user], block.columns[item], times)
 
 
 def rated_at_least(block: TableBlock, column: str, least: float | None, bad: BadRows) -> TableBlock:

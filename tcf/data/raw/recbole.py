@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.errors import ConfigError, DataError
-from tcf.data.events.checked_items import Items, Pairs, check_items, empty, find_items, offsets_of
+from tcf.data.events.checked_items import Items, Pairs, check_items, find_items, offsets_of
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.tsv_file import TextFile, TsvRows, read_rows, read_text_file, select_strings
+from tcf.data.tables.tsv_file import TextFile, TsvRows, empty_strings, read_rows, read_text_file, select_strings
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["read_recbole", "recbole_files"]
@@ -118,7 +118,7 @@ def _read_events(file: TextFile, bad: BadRows) -> _Events:
     timed = np.ones(len(table.rows), bool) if times is None else _timed(table, times, bad)
     users, items = (select_strings(table.column(name), timed) for name in ("user_id", "item_id"))
     rows = Pairs(file.path, table.rows.lines[timed], users, items)
-    no_id = empty(users) | empty(items)
+    no_id = empty_strings(users) | empty_strings(items)
     rows = rows.without(no_id, "empty_id", "a user id and an item id", bad)
     return _Events(file.path, rows.lines, rows.ids, rows.values, None if times is None else times[timed][~no_id])
 

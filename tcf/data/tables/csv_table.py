@@ -1,13 +1,10 @@
 """Delimited text (CSV, TSV, `a::b`, ...), plain or gzip, as blocks of columns; several threads parse, in order."""
 
 import csv
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +13,14 @@ from tcf.common.errors import ConfigError, DataError
 from tcf.common.threads import prefetch
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.parse_records import Parsed, Refused, parse_block
-from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, raw_blocks
+from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, parsed_blocks, raw_blocks
 from tcf.data.tables.source_file import Source, stamp_of
 from tcf.data.tables.table import TableBlock, Unit, empty_block
 
-__all__ = ["TextTable", "in_threads"]
+__all__ = ["TextTable"]
 
 _HEADER_BYTES = 1 << 20
-_MOST_THREADS = 4
-_AHEAD = 4  # blocks read, and blocks parsed, before they are asked for: what uses them does not do so evenly
-_From = TypeVar("_From")
-_To = TypeVar("_To")
+_AHEAD = 4  # blocks read before they are asked for: what uses them does not do so evenly
 
 
 class TextTable:
@@ -73,7 +67,7 @@ class TextTable:
         rows = _Numbered(self.path, self._header_lines + 1, bad, len(self.columns))
         found = False
         with Source(self.path, self._stamp) as source, closing(prefetch(self._raw_blocks(source), _AHEAD)) as raw:
-            for parsed in in_threads(parse, raw):
+            for parsed in parsed_blocks(parse, raw):
                 block = rows.next_block(parsed)
                 if len(block):
                     yield block
@@ -142,19 +136,6 @@ class _Numbered:
         expected = f"{self._n_columns} columns"
         self._bad.refuse("wrong_columns", self._path, blank[before], expected, lambda at: "a blank line", so_far=True)
         self._blank = blank[~before]
-
-
-def in_threads(work: Callable[[_From], _To], elements: Iterable[_From]) -> Iterator[_To]:
-    """The results of some work on elements, in their order, a few at a time worked on by threads."""
-    threads = max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0))))
-    with ThreadPoolExecutor(threads, thread_name_prefix="parse") as pool:
-        running: deque[Future[_To]] = deque()
-        for element in elements:
-            running.append(pool.submit(work, element))
-            if len(running) > threads + _AHEAD:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
 
 
 def _header_record(source: Source, form: TextForm) -> bytes:

@@ -16,8 +16,7 @@ import pyarrow.json as pa_json
 from tcf.common.errors import DataError
 from tcf.common.threads import prefetch
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.csv_table import in_threads
-from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, newlines, raw_blocks
+from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, newlines, parsed_blocks, raw_blocks
 from tcf.data.tables.source_file import Source, stamp_of
 from tcf.data.tables.table import TableBlock, Unit, empty_block
 
@@ -86,7 +85,7 @@ class JsonTable:
         line, blank, found = 1, np.zeros(0, np.int64), False
         with Source(self.path, self._stamp) as source:
             with closing(prefetch(raw_blocks(source, _FORM, self._block_bytes), 1)) as raw:
-                for parsed in in_threads(parse, raw):
+                for parsed in parsed_blocks(parse, raw):
                     blank = self._refuse(parsed, line, blank, bad)
                     if len(parsed.lines):
                         yield TableBlock(self.path, "line", parsed.lines + line, parsed.columns)

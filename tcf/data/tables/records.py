@@ -5,18 +5,20 @@ else is an ordinary character. CRLF counts as a newline; a carriage return alone
 a record. A byte order mark is removed.
 """
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
+from tcf.common.threads import ordered_map
 from tcf.data.tables.source_file import Source
 
-__all__ = ["BLOCK_BYTES", "RawBlock", "TextForm", "count_lines", "newlines", "raw_blocks"]
+__all__ = ["BLOCK_BYTES", "RawBlock", "TextForm", "count_lines", "newlines", "parsed_blocks", "raw_blocks"]
 
 BLOCK_BYTES = 4 << 20  # small enough for caches, and for allocators to use the same memory again and again
 _LONGEST_RECORD = 1 << 28  # bytes; what is longer is a quote that nobody closed
@@ -24,6 +26,10 @@ _BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATOR = b"\x1f"  # stands for a delimiter of several bytes
 _QUOTE, _NEWLINE = 34, 10
+_MOST_THREADS = 4
+_PARSED_AHEAD = 4  # blocks parsed before they are asked for: what uses them does not do so evenly
+
+_Parsed = TypeVar("_Parsed")
 
 Positions = npt.NDArray[np.int64]
 
@@ -105,6 +111,12 @@ def raw_blocks(source: Source, form: TextForm, size: int = BLOCK_BYTES) -> Itera
         if final:
             return
         first, more = False, max(size, len(rest))
+
+
+def parsed_blocks(parse: Callable[[RawBlock], _Parsed], blocks: Iterable[RawBlock]) -> Iterator[_Parsed]:
+    """What a parser makes of blocks, in their order; as many threads parse as there are processors, four at most."""
+    threads = max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0))))
+    return ordered_map(parse, blocks, threads, extra=_PARSED_AHEAD)
 
 
 def newlines(data: bytes | bytearray) -> Positions:

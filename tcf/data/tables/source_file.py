@@ -7,31 +7,29 @@ another process is still writing it.
 import gzip
 import hashlib
 import io
-import os
 import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from tcf.common.errors import DataError
+from tcf.common.file_stamp import FileStamp
 
-__all__ = ["Source", "Stamp", "changed", "stamp_of"]
+__all__ = ["Source", "changed", "stamp_of", "unreadable"]
 
-Stamp = tuple[int, int, int]
 _GZIP = b"\x1f\x8b"
 
 
-def stamp_of(path: Path) -> Stamp:
-    """Size, time of change and inode of a file: what tells whether it is still the same.
+def stamp_of(path: Path) -> FileStamp:
+    """What tells whether a raw file is still the same.
 
     Raises:
         DataError: there is no such file.
     """
     try:
-        found = path.stat()
+        return FileStamp.of(path)
     except OSError as error:
-        raise _unreadable(path, error) from None
-    return found.st_size, found.st_mtime_ns, found.st_ino
+        raise unreadable(path, error) from None
 
 
 def changed(path: Path) -> DataError:
@@ -40,6 +38,11 @@ def changed(path: Path) -> DataError:
         f"{path}: expected a file that stays as it is, found one that changed while it was read; another process is "
         "writing it: wait for that one, then run this again"
     )
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """What to raise where the system does not let a file be read."""
+    return DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder")
 
 
 class Source:
@@ -55,13 +58,13 @@ class Source:
 
     path: Path
 
-    def __init__(self, path: Path, stamp: Stamp | None = None) -> None:
+    def __init__(self, path: Path, stamp: FileStamp | None = None) -> None:
         self.path = path
         self._stamp = stamp if stamp is not None else stamp_of(path)
         try:
             self._raw = path.open("rb", buffering=0)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         self._hashed = _Hashed(self._raw)
         self._buffered = io.BufferedReader(self._hashed, 1 << 20)
         zipped = self._buffered.peek(2)[:2] == _GZIP
@@ -98,7 +101,7 @@ class Source:
                 f"{self.path}: expected a whole gzip file, found a damaged or truncated one ({error}); get it again"
             ) from None
         except OSError as error:
-            raise _unreadable(self.path, error) from None
+            raise unreadable(self.path, error) from None
         del data[len(before) + count :]
         return data
 
@@ -127,8 +130,8 @@ class Source:
         return self._hashed.digest.hexdigest()
 
     def _check_unchanged(self) -> None:
-        now = os.fstat(self._raw.fileno())
-        if (now.st_size, now.st_mtime_ns, now.st_ino) != self._stamp or stamp_of(self.path) != self._stamp:
+        opened = FileStamp.of(self._raw.fileno())
+        if not opened.same_content(self._stamp) or not stamp_of(self.path).same_content(self._stamp):
             raise changed(self.path)
 
 
@@ -146,7 +149,3 @@ class _Hashed(io.RawIOBase):
         count = self._raw.readinto(buffer) or 0
         self.digest.update(memoryview(buffer)[:count])
         return count
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder")

@@ -8,12 +8,11 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.tsv_file import select_strings
 
-__all__ = ["TableBlock", "TableFile", "Unit", "empty_block", "empty_strings", "joined_blocks"]
+__all__ = ["TableBlock", "TableFile", "Unit", "empty_block", "joined_blocks"]
 
 Unit = Literal["line", "row"]
 _SHOWN = 4  # values of a row
@@ -108,11 +107,6 @@ class TableFile(Protocol):
 def empty_block(path: Path, unit: Unit, columns: Sequence[str]) -> TableBlock:
     """No rows: what a file yields whose rows are all refused."""
     return TableBlock(path, unit, np.zeros(0, np.int64), {name: pa.array([], pa.large_string()) for name in columns})
-
-
-def empty_strings(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
-    """Which strings are empty, (n,)."""
-    return np.asarray(pc.equal(pc.binary_length(strings), 0))
 
 
 def joined_blocks(blocks: Iterable[TableBlock]) -> TableBlock:

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
 from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.source_file import unreadable
 
-__all__ = ["TextFile", "TsvRows", "divide", "read_rows", "read_text_file", "select_strings"]
+__all__ = ["TextFile", "TsvRows", "divide", "empty_strings", "read_rows", "read_text_file", "select_strings"]
 
 _Bytes = npt.NDArray[np.uint8]
 _BOM = b"\xef\xbb\xbf"
@@ -112,7 +113,7 @@ def read_text_file(path: Path) -> TextFile:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder") from None
+        raise unreadable(path, error) from None
     checksum = hashlib.sha256(data.data).hexdigest()
     if data[:2].tobytes() in _UTF16_BOMS:
         raise DataError(f"{path}: expected UTF-8, found UTF-16; convert it, for instance with iconv")
@@ -165,6 +166,11 @@ def divide(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> TsvRo
 def select_strings(strings: "pa.LargeStringArray", keep: npt.NDArray[np.bool_]) -> "pa.LargeStringArray":
     """The strings where `keep` is true; the array itself, uncopied, if that is everywhere."""
     return strings if keep.all() else strings.filter(pa.array(keep))
+
+
+def empty_strings(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
+    """Which strings are empty, (n,)."""
+    return np.asarray(pc.equal(pc.binary_length(strings), 0))
 
 
 def _without_blank_end(file: TextFile) -> TextFile:

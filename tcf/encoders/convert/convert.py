@@ -9,7 +9,7 @@ from tcf.common.manifest import Format, Manifest, differences, read_manifest, se
 from tcf.encoders.convert.gguf_model import write_gguf_model
 from tcf.encoders.convert.opt_tokenizer import tokenizer_files
 from tcf.encoders.convert.raw_model import check_room, open_raw, raw_digests, working, write_raw_model
-from tcf.encoders.convert.recognise import Layout, recognise
+from tcf.encoders.convert.recognise import CheckpointLayout, recognise
 
 __all__ = ["CONVERTED", "Converted", "convert"]
 
@@ -76,7 +76,7 @@ def _convert_gguf(file: Path, out: Path) -> Converted:
     return _converted(out, asked, made=True)
 
 
-def _convert_raw(source: Path, layout: Layout, out: Path, tokenizer: Path | None) -> Converted:
+def _convert_raw(source: Path, layout: CheckpointLayout, out: Path, tokenizer: Path | None) -> Converted:
     """Convert raw weights in a folder beside `out`, where an interrupted conversion is gone on with."""
     there = is_published(out)
     if not there:

@@ -1,6 +1,6 @@
 """Tensors that lie in files: where their numbers are, so that any part of them can be read and nothing more.
 
-A tensor is a row of stretches: runs of numbers in files which, one after the other, give it in row order. Cutting and
+A tensor is a row of ranges: runs of numbers in files which, one after the other, give it in row order. Cutting and
 joining such tensors moves no number. Files are read, not mapped: what has been read takes no memory afterwards.
 """
 
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from tcf.common.errors import ModelError
 
-__all__ = ["Pieces", "StoredTensor", "Stretch", "are_equal", "joined", "largest_difference"]
+__all__ = ["ConcatenatedTensor", "FileRange", "TensorInFiles", "are_equal", "joined", "largest_difference"]
 
 _CHUNK = 2**22  # numbers that are compared at once
 
 
 @dataclass(frozen=True)
-class Stretch:
+class FileRange:
     """A run of numbers in a file.
 
     Attributes:
@@ -35,18 +35,18 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class StoredTensor:
+class TensorInFiles:
     """A tensor in files.
 
     Attributes:
         dtype: type of its numbers.
         shape: its shape.
-        stretches: its numbers in row order.
+        ranges: its numbers in row order.
     """
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-    stretches: tuple[Stretch, ...]
+    ranges: tuple[FileRange, ...]
 
     @property
     def count(self) -> int:
@@ -56,9 +56,9 @@ class StoredTensor:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that it lies in, each once."""
-        return tuple(dict.fromkeys(stretch.file for stretch in self.stretches))
+        return tuple(dict.fromkeys(file_range.file for file_range in self.ranges))
 
-    def cut(self, start: int, shape: tuple[int, ...]) -> "StoredTensor":
+    def cut(self, start: int, shape: tuple[int, ...]) -> "TensorInFiles":
         """The tensor of a shape that begins at a number of this one, in row order.
 
         Raises:
@@ -66,11 +66,9 @@ class StoredTensor:
         """
         if start < 0 or start + math.prod(shape) > self.count or min(shape, default=0) < 0:
             raise ValueError(f"{shape} from {start} on is no part of {self.count} numbers")
-        return StoredTensor(
-            self.dtype, shape, tuple(_cut(self.stretches, start, math.prod(shape), self.dtype.itemsize))
-        )
+        return TensorInFiles(self.dtype, shape, tuple(_cut(self.ranges, start, math.prod(shape), self.dtype.itemsize)))
 
-    def rows(self, start: int, stop: int) -> "StoredTensor":
+    def rows(self, start: int, stop: int) -> "TensorInFiles":
         """Some of its rows (of a vector: of its numbers)."""
         of_each = self.shape[1:]
         return self.cut(start * math.prod(of_each), (stop - start, *of_each))
@@ -84,15 +82,15 @@ class StoredTensor:
         found = torch.empty(self.count, dtype=self.dtype)
         view = memoryview(found.view(torch.uint8).numpy().data)
         done = 0
-        for stretch in self.stretches:
-            size = stretch.count * self.dtype.itemsize
-            _read_into(stretch, view[done : done + size])
+        for file_range in self.ranges:
+            size = file_range.count * self.dtype.itemsize
+            _read_into(file_range, view[done : done + size])
             done += size
         return found.view(self.shape)
 
 
 @dataclass(frozen=True)
-class Pieces:
+class ConcatenatedTensor:
     """A tensor made of others, side by side.
 
     Attributes:
@@ -100,7 +98,7 @@ class Pieces:
         axis: along which they stand side by side: 0 or 1.
     """
 
-    parts: tuple[StoredTensor, ...]
+    parts: tuple[TensorInFiles, ...]
     axis: int = 0
 
     @property
@@ -137,51 +135,52 @@ class Pieces:
             yield rows[0] if len(rows) == 1 else torch.cat(rows, self.axis)
 
 
-def joined(parts: Sequence[StoredTensor]) -> StoredTensor:
+def joined(parts: Sequence[TensorInFiles]) -> TensorInFiles:
     """Tensors of the same shape, but for the number of their rows, one below the other."""
     shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
-    return StoredTensor(parts[0].dtype, shape, tuple(stretch for part in parts for stretch in part.stretches))
+    return TensorInFiles(parts[0].dtype, shape, tuple(file_range for part in parts for file_range in part.ranges))
 
 
-def are_equal(first: StoredTensor, second: StoredTensor) -> bool:
+def are_equal(first: TensorInFiles, second: TensorInFiles) -> bool:
     """Whether two tensors hold the same numbers in the same shape; a few million are in memory at once."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
     return all(torch.equal(one, other) for one, other in _side_by_side(first, second))
 
 
-def largest_difference(first: StoredTensor, second: StoredTensor) -> float:
+def largest_difference(first: TensorInFiles, second: TensorInFiles) -> float:
     """How far two tensors of one shape lie apart at most, as absolute difference of two numbers."""
     pairs = _side_by_side(first, second)
     return max((float((one.double() - other.double()).abs().max()) for one, other in pairs), default=0.0)
 
 
-def _side_by_side(first: StoredTensor, second: StoredTensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _side_by_side(first: TensorInFiles, second: TensorInFiles) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, first.count, _CHUNK):
         shape = (min(_CHUNK, first.count - start),)
         yield first.cut(start, shape).read(), second.cut(start, shape).read()
 
 
-def _cut(stretches: Sequence[Stretch], start: int, count: int, itemsize: int) -> Iterator[Stretch]:
-    """The stretches of `count` numbers from the number `start` on."""
+def _cut(ranges: Sequence[FileRange], start: int, count: int, itemsize: int) -> Iterator[FileRange]:
+    """The ranges of `count` numbers from the number `start` on."""
     before = 0
-    for stretch in stretches:
-        low, high = max(start, before), min(start + count, before + stretch.count)
+    for file_range in ranges:
+        low, high = max(start, before), min(start + count, before + file_range.count)
         if low < high:
-            yield Stretch(stretch.file, stretch.start + (low - before) * itemsize, high - low)
-        before += stretch.count
+            yield FileRange(file_range.file, file_range.start + (low - before) * itemsize, high - low)
+        before += file_range.count
 
 
-def _read_into(stretch: Stretch, view: memoryview) -> None:
+def _read_into(file_range: FileRange, view: memoryview) -> None:
     try:
-        with stretch.file.open("rb", buffering=0) as stream:
-            stream.seek(stretch.start)
+        with file_range.file.open("rb", buffering=0) as stream:
+            stream.seek(file_range.start)
             done = 0
             while done < len(view) and (n := stream.readinto(view[done:])):
                 done += n
     except OSError as error:
-        raise ModelError(f"{stretch.file}: cannot be read ({error.strerror or error}); mend or fetch it") from None
+        raise ModelError(f"{file_range.file}: cannot be read ({error.strerror or error}); mend or fetch it") from None
     if done < len(view):
         raise ModelError(
-            f"{stretch.file}: expected {len(view)} bytes from byte {stretch.start} on, found {done}; fetch it anew"
+            f"{file_range.file}: expected {len(view)} bytes from byte {file_range.start} on, found {done}; "
+            "fetch it anew"
         )

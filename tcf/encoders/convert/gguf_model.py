@@ -21,7 +21,8 @@ from tcf.common.devices import dtype_name
 from tcf.common.errors import ModelError
 from tcf.common.progress import Progress
 from tcf.encoders.convert.gguf_tokenizer import load_gguf_tokenizer
-from tcf.encoders.failures import LOADER_LOCK, failures, quiet, reason
+from tcf.encoders.failures import failures, quiet, reason
+from tcf.encoders.transformers_internals import LOADER_LOCK
 
 if TYPE_CHECKING:
     from gguf import GGUFReader

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tcf.common.errors import ModelError
-from tcf.encoders.convert.file_ranges import Pieces
+from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 from tcf.encoders.folder.opt_sizes import OPT_SIZES, OptSize
 from tcf.encoders.folder.weight_files import read_json
 
@@ -32,7 +32,7 @@ class _Shaped(Protocol):
 _Some = TypeVar("_Some", bound=_Shaped)
 
 
-def settings_of(source: Path, weights: Mapping[str, Pieces]) -> dict[str, Any]:
+def settings_of(source: Path, weights: Mapping[str, ConcatenatedTensor]) -> dict[str, Any]:
     """The entries of `config.json`: of the published size that has these shapes, or of the source's own `config.json`.
 
     Args:
@@ -82,7 +82,7 @@ def check_tensors(source: Path, settings: Mapping[str, Any], weights: Mapping[st
     return {name: weights[name] for name in expected}
 
 
-def _told_by_shapes(source: Path, weights: Mapping[str, Pieces]) -> dict[str, int]:
+def _told_by_shapes(source: Path, weights: Mapping[str, ConcatenatedTensor]) -> dict[str, int]:
     vocabulary, embedding = _shape(source, weights, "decoder.embed_tokens.weight")
     positions, width = _shape(source, weights, "decoder.embed_positions.weight")
     hidden, _ = _shape(source, weights, "decoder.layers.0.fc1.weight")
@@ -91,7 +91,7 @@ def _told_by_shapes(source: Path, weights: Mapping[str, Pieces]) -> dict[str, in
     return dict(zip(_TOLD, values, strict=True))
 
 
-def _shape(source: Path, weights: Mapping[str, Pieces], name: str) -> tuple[int, int]:
+def _shape(source: Path, weights: Mapping[str, ConcatenatedTensor], name: str) -> tuple[int, int]:
     if name not in weights:
         raise ModelError(f"{source}: expected OPT's tensors, found no {name}; this is no OPT checkpoint, or not all")
     shape = weights[name].shape

@@ -1,4 +1,4 @@
-"""OPT's tensors of raw weights become those of a model folder: names, fused projections, model-parallel parts.
+"""OPT's tensors of raw weights become those of a model folder: names, fused projections, model-parallel ranks.
 
 What is done with each tensor follows the published converters:
 
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 
 from tcf.common.errors import ModelError
-from tcf.encoders.convert.file_ranges import Pieces, StoredTensor, are_equal, joined, largest_difference
-from tcf.encoders.convert.raw_parts import Part, RawParts
+from tcf.encoders.convert.file_ranges import ConcatenatedTensor, TensorInFiles, are_equal, joined, largest_difference
+from tcf.encoders.convert.raw_parts import RankTensors, RawTensors
 
-__all__ = ["Glued", "Spread", "glue"]
+__all__ = ["MergedWeights", "RankDifference", "merge_ranks"]
 
 # [hf] lines 46-51; [flexgen] lines 164 and 246 name the final norm as metaseq does.
 _RENAMED = (
@@ -38,8 +38,8 @@ _TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How far copies of tensors that all model-parallel parts should share lie apart.
+class RankDifference:
+    """How far copies of tensors that all model-parallel ranks should share lie apart.
 
     Attributes:
         tensors: how many differ.
@@ -53,34 +53,35 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Glued:
+class MergedWeights:
     """The tensors of a whole model.
 
     Attributes:
         weights: by the names of a model folder, less the leading `model.`.
         left_out: names in the source that are no weights of their own, with the reason.
-        spread: what parts disagree on; the first part's is taken, as metaseq does ([glue] lines 265-275 and 291-293).
+        rank_difference: what ranks disagree on; the first one's is taken, as metaseq does ([glue] lines 265-275,
+            291-293).
     """
 
-    weights: Mapping[str, Pieces]
+    weights: Mapping[str, ConcatenatedTensor]
     left_out: Mapping[str, str]
-    spread: Spread
+    rank_difference: RankDifference
 
 
-def glue(raw: RawParts) -> Glued:
+def merge_ranks(raw: RawTensors) -> MergedWeights:
     """Put the tensors of all parts together; only those that parts share, or that are tied, are read.
 
     Args:
-        raw: the tensors of each model-parallel part.
+        raw: the tensors of each model-parallel rank.
 
     Raises:
         ModelError: a part lacks a tensor, has another shape or type, or a head of its own.
     """
-    named = [_renamed(part) for part in raw.parts]
+    named = [_renamed(part) for part in raw.ranks]
     _check_alike(named)
-    weights: dict[str, Pieces] = {}
+    weights: dict[str, ConcatenatedTensor] = {}
     left_out = dict.fromkeys(raw.beside, "no part of the model")
-    shared: dict[str, list[StoredTensor]] = {}
+    shared: dict[str, list[TensorInFiles]] = {}
     for name in named[0]:
         tensors = [part[name] for part in named]
         if _NO_WEIGHTS.fullmatch(name):
@@ -89,14 +90,14 @@ def glue(raw: RawParts) -> Glued:
             _check_tied(name, tensors, [part.get(_EMBEDDING) for part in named])
             left_out[name] = f"the numbers of {_EMBEDDING}"
         else:
-            weights.update(_placed(name, tensors))
+            weights.update(_weights_of(name, tensors))
             if _is_shared(name) and len(tensors) > 1:
                 shared[name] = tensors
-    return Glued(weights, left_out, _spread(shared))
+    return MergedWeights(weights, left_out, _rank_difference(shared))
 
 
-def _renamed(part: Part) -> Part:
-    named: Part = {}
+def _renamed(part: RankTensors) -> RankTensors:
+    named: RankTensors = {}
     for old, tensor in part.items():
         name = old
         for pattern, new in _RENAMED:
@@ -107,8 +108,8 @@ def _renamed(part: Part) -> Part:
     return named
 
 
-def _check_alike(parts: Sequence[Part]) -> None:
-    """Refuse parts that have not the same tensors in the same shapes: model-parallel parts are all of one size."""
+def _check_alike(parts: Sequence[RankTensors]) -> None:
+    """Refuse ranks that have not the same tensors in the same shapes: they are all of one size."""
     first = parts[0]
     for number, part in enumerate(parts):
         for name in sorted(first.keys() ^ part.keys()):
@@ -124,21 +125,21 @@ def _check_alike(parts: Sequence[Part]) -> None:
                 raise ModelError(f"{tensor.files[0]}: expected {name} of 16 or 32 bits, found {tensor.dtype}")
 
 
-def _placed(name: str, tensors: Sequence[StoredTensor]) -> Iterator[tuple[str, Pieces]]:
+def _weights_of(name: str, tensors: Sequence[TensorInFiles]) -> Iterator[tuple[str, ConcatenatedTensor]]:
     """The weights that a tensor of all parts becomes."""
     match _owner(name), name.rpartition(".")[2]:
         case "qkv_proj", _:
-            yield from _taken_apart(name, tensors)
+            yield from _split_fused(name, tensors)
         # Column-parallel: rows of weight and bias, [glue] lines 312-320; vocabulary: lines 331-332, with the
         # rows that fill it up to a multiple of 8, which published models have too: 50,265 become 50,272 (metaseq at
         # 21b2019, metaseq/tasks/language_modeling.py, `self.dictionary.pad_to_multiple_(8)`).
         case "q_proj" | "k_proj" | "v_proj" | "fc1" | "embed_tokens", _:
-            yield name, Pieces(tuple(tensors))
+            yield name, ConcatenatedTensor(tuple(tensors))
         # Row-parallel: columns of the weight, [glue] lines 327-330. Its bias is each part's: lines 323-326.
         case "out_proj" | "fc2", "weight":
-            yield name, Pieces(tuple(tensors), axis=1)
+            yield name, ConcatenatedTensor(tuple(tensors), axis=1)
         case _:
-            yield name, Pieces((tensors[0],))
+            yield name, ConcatenatedTensor((tensors[0],))
 
 
 def _is_shared(name: str) -> bool:
@@ -157,7 +158,7 @@ def _owner(name: str) -> str:
     return name.split(".")[-2] if "." in name else ""
 
 
-def _taken_apart(name: str, tensors: Sequence[StoredTensor]) -> Iterator[tuple[str, Pieces]]:
+def _split_fused(name: str, tensors: Sequence[TensorInFiles]) -> Iterator[tuple[str, ConcatenatedTensor]]:
     """Keys, values and queries of a fused projection.
 
     Each part's rows are its keys, then its values, then its queries: [glue] lines 193-200 (`k, v, q = torch.split`);
@@ -171,11 +172,11 @@ def _taken_apart(name: str, tensors: Sequence[StoredTensor]) -> Iterator[tuple[s
         third = slice(place * rows // 3, (place + 1) * rows // 3)
         yield (
             name.replace("qkv_proj", f"{one}_proj"),
-            Pieces(tuple(tensor.rows(third.start, third.stop) for tensor in tensors)),
+            ConcatenatedTensor(tuple(tensor.rows(third.start, third.stop) for tensor in tensors)),
         )
 
 
-def _check_tied(name: str, heads: Sequence[StoredTensor], embeddings: Sequence[StoredTensor | None]) -> None:
+def _check_tied(name: str, heads: Sequence[TensorInFiles], embeddings: Sequence[TensorInFiles | None]) -> None:
     """Refuse a head that is not the embedding.
 
     Parts may also have a range of its rows each: [reshard] gives every new part the head of the last old one
@@ -190,7 +191,7 @@ def _check_tied(name: str, heads: Sequence[StoredTensor], embeddings: Sequence[S
         )
 
 
-def _is_range(head: StoredTensor, embedding: StoredTensor) -> bool:
+def _is_range(head: TensorInFiles, embedding: TensorInFiles) -> bool:
     """Whether a head is one of the equal ranges of rows that an embedding has."""
     n_rows, total = head.shape[0], embedding.shape[0]
     return n_rows > 0 and any(
@@ -198,12 +199,12 @@ def _is_range(head: StoredTensor, embedding: StoredTensor) -> bool:
     )
 
 
-def _spread(shared: Mapping[str, Sequence[StoredTensor]]) -> Spread:
+def _rank_difference(shared: Mapping[str, Sequence[TensorInFiles]]) -> RankDifference:
     differences = {
         name: max(largest_difference(tensors[0], other) for other in tensors[1:]) for name, tensors in shared.items()
     }
     differing = {name: difference for name, difference in differences.items() if difference != 0}
     if not differing:
-        return Spread()
+        return RankDifference()
     name = max(differing, key=lambda key: differing[key])
-    return Spread(len(differing), name, differing[name])
+    return RankDifference(len(differing), name, differing[name])

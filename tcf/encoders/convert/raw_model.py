@@ -20,12 +20,12 @@ from tcf.common.errors import RunError
 from tcf.common.files import home, publish_file, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.manifest import digest
-from tcf.encoders.convert.file_ranges import Pieces
+from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 from tcf.encoders.convert.opt_geometry import check_tensors, settings_of
-from tcf.encoders.convert.opt_tensors import Glued, glue
+from tcf.encoders.convert.opt_tensors import MergedWeights, merge_ranks
 from tcf.encoders.convert.opt_tokenizer import copy_tokenizer, tokenizer_digest, tokenizer_files
-from tcf.encoders.convert.raw_parts import read_parts
-from tcf.encoders.convert.recognise import Layout
+from tcf.encoders.convert.raw_parts import read_raw_tensors
+from tcf.encoders.convert.recognise import CheckpointLayout
 from tcf.encoders.convert.write_shards import SHARD, Shard, check_space, in_shards, write_shards
 from tcf.encoders.folder.checksums import remembered_checksums
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
@@ -41,42 +41,42 @@ class RawModel:
     Attributes:
         source: where they come from.
         layout: their form and files.
-        glued: the tensors of the model, by names without the leading `model.`.
+        merged: the tensors of the model, by names without the leading `model.`.
         settings: the entries of its `config.json`.
         tokenizer: the files of its tokenizer, by their names in a model folder.
     """
 
     source: Path
-    layout: Layout
-    glued: Glued
+    layout: CheckpointLayout
+    merged: MergedWeights
     settings: Mapping[str, Any]
     tokenizer: Mapping[str, Path]
 
     @property
-    def weights(self) -> dict[str, Pieces]:
+    def weights(self) -> dict[str, ConcatenatedTensor]:
         """The tensors by the names of a model with a head, as published OPT models have them."""
-        return {f"model.{name}": pieces for name, pieces in self.glued.weights.items()}
+        return {f"model.{name}": pieces for name, pieces in self.merged.weights.items()}
 
     @property
     def facts(self) -> dict[str, Any]:
         """Facts for the manifest."""
         return {
             "dtype": self.settings["torch_dtype"],
-            "parameters": sum(_count(pieces) for pieces in self.glued.weights.values()),
-            "parts": len(self.layout.parts),
-            "left_out": dict(sorted(self.glued.left_out.items())),
-            "parts_disagree": vars(self.glued.spread),
+            "parameters": sum(_count(pieces) for pieces in self.merged.weights.values()),
+            "parts": len(self.layout.ranks),
+            "left_out": dict(sorted(self.merged.left_out.items())),
+            "parts_disagree": vars(self.merged.rank_difference),
         }
 
 
-def raw_digests(layout: Layout, tokenizer: Mapping[str, Path]) -> dict[str, str]:
+def raw_digests(layout: CheckpointLayout, tokenizer: Mapping[str, Path]) -> dict[str, str]:
     """Fingerprints of what a model folder is made from; checksums of large files are remembered below `TCF_HOME`."""
     sums = remembered_checksums(layout.files, home() / "digests")
     named = [[file.name, checksum] for file, checksum in zip(layout.files, sums, strict=True)]
     return {"source": digest(named), "tokenizer": tokenizer_digest(tokenizer)}
 
 
-def open_raw(source: Path, layout: Layout, tokenizer: Path | None) -> RawModel:
+def open_raw(source: Path, layout: CheckpointLayout, tokenizer: Path | None) -> RawModel:
     """Read the headers of raw weights, and check that they are a whole OPT model with a tokenizer.
 
     Args:
@@ -88,16 +88,17 @@ def open_raw(source: Path, layout: Layout, tokenizer: Path | None) -> RawModel:
         ModelError: something is missing, left over, damaged or of an odd shape.
     """
     files = tokenizer_files(source, tokenizer)
-    glued = glue(read_parts(layout))
-    settings = settings_of(source, glued.weights)
-    glued = replace(glued, weights=check_tensors(source, settings, glued.weights))
-    if glued.spread.tensors:
+    merged = merge_ranks(read_raw_tensors(layout))
+    settings = settings_of(source, merged.weights)
+    merged = replace(merged, weights=check_tensors(source, settings, merged.weights))
+    difference = merged.rank_difference
+    if difference.tensors:
         print(
-            f"{source}: {glued.spread.tensors} tensors that all parts should share differ, most {glued.spread.name}, "
-            f"by {glued.spread.difference:g}; the first part's are taken",
+            f"{source}: {difference.tensors} tensors that all parts should share differ, most {difference.name}, "
+            f"by {difference.difference:g}; the first part's are taken",
             file=sys.stderr,
         )
-    return RawModel(source, layout, glued, _completed(settings, glued.weights), files)
+    return RawModel(source, layout, merged, _completed(settings, merged.weights), files)
 
 
 def check_room(model: RawModel, out: Path) -> None:
@@ -108,7 +109,7 @@ def check_room(model: RawModel, out: Path) -> None:
     """
     begun = out.parent.glob(f".{glob.escape(out.name)}.*.convert/*.safetensors")
     there = sum(file.stat().st_size for file in begun)
-    check_space(sum(pieces.nbytes for pieces in model.glued.weights.values()) - there, out.parent)
+    check_space(sum(pieces.nbytes for pieces in model.merged.weights.values()) - there, out.parent)
 
 
 def write_raw_model(model: RawModel, into: Path) -> None:
@@ -155,7 +156,7 @@ def working(out: Path, asked: Mapping[str, str]) -> Iterator[Path]:
                 mark.unlink(missing_ok=True)
 
 
-def _completed(settings: Mapping[str, Any], weights: Mapping[str, Pieces]) -> dict[str, Any]:
+def _completed(settings: Mapping[str, Any], weights: Mapping[str, ConcatenatedTensor]) -> dict[str, Any]:
     """Settings as they stand in `config.json`: with the type of the weights, and a head that is the embedding."""
     types = {pieces.dtype for pieces in weights.values()}
     widest = types.pop() if len(types) == 1 else torch.float32
@@ -176,5 +177,5 @@ def _remove_others(folder: Path, shards: list[Shard]) -> None:
             file.unlink()
 
 
-def _count(pieces: Pieces) -> int:
+def _count(pieces: ConcatenatedTensor) -> int:
     return pieces.nbytes // pieces.dtype.itemsize

@@ -10,59 +10,61 @@ import numpy as np
 import torch
 
 from tcf.common.errors import ModelError
-from tcf.encoders.convert.file_ranges import StoredTensor, Stretch, joined
-from tcf.encoders.convert.recognise import Layout
+from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles, joined
+from tcf.encoders.convert.recognise import CheckpointLayout
 from tcf.encoders.convert.torch_pickles import read_torch_file
 
-__all__ = ["Part", "RawParts", "read_parts"]
+__all__ = ["RankTensors", "RawTensors", "read_raw_tensors"]
 
-Part = dict[str, StoredTensor]
-Shards = Sequence[tuple[Path, Part, Mapping[str, Any]]]
+RankTensors = dict[str, TensorInFiles]
+Shards = Sequence[tuple[Path, RankTensors, Mapping[str, Any]]]
 
 _NUMPY_TYPES = {"<f2": torch.float16, "<f4": torch.float32}
 _FETCH = "fetch it anew"
 
 
 @dataclass(frozen=True)
-class RawParts:
+class RawTensors:
     """What raw weights hold.
 
     Attributes:
-        parts: the tensors of each model-parallel part; a form without parts has one.
+        ranks: the tensors of each model-parallel rank; a form without ranks has one.
         beside: names of tensors that lie in the files beside the model, such as those of an optimizer.
     """
 
-    parts: tuple[Part, ...]
+    ranks: tuple[RankTensors, ...]
     beside: tuple[str, ...] = ()
 
 
-def read_parts(layout: Layout) -> RawParts:
+def read_raw_tensors(layout: CheckpointLayout) -> RawTensors:
     """The tensors of raw weights by their names.
 
     Raises:
         ModelError: a file is damaged, holds something else, or says not what its flattened numbers are.
     """
     if layout.kind == "numpy":
-        return RawParts(({file.name: _numpy_tensor(file) for file in layout.files},))
-    contents = [[(file, read_torch_file(file)) for file in files] for files in layout.parts]
-    parts = tuple(_part(files) for files in contents)
-    return RawParts(parts, tuple(dict.fromkeys(name for files in contents for _, it in files for name in _beside(it))))
+        return RawTensors(({file.name: _numpy_tensor(file) for file in layout.files},))
+    contents = [[(file, read_torch_file(file)) for file in files] for files in layout.ranks]
+    ranks = tuple(_rank(files) for files in contents)
+    return RawTensors(
+        ranks, tuple(dict.fromkeys(name for files in contents for _, it in files for name in _beside(it)))
+    )
 
 
-def _state(content: Any, file: Path) -> Part:
+def _state(content: Any, file: Path) -> RankTensors:
     """The tensors of a checkpoint: under `model` in metaseq's files, else the content itself.
 
     huggingface/transformers 4.40.0, src/transformers/models/opt/convert_opt_original_pytorch_checkpoint_to_pytorch.py,
     lines 33-35.
     """
     state = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not any(isinstance(value, StoredTensor) for value in state.values()):
+    if not isinstance(state, dict) or not any(isinstance(value, TensorInFiles) for value in state.values()):
         raise ModelError(f"{file}: expected tensors by name, at the top or under 'model', found none; {_FETCH}")
-    return {str(name): value for name, value in state.items() if isinstance(value, StoredTensor)}
+    return {str(name): value for name, value in state.items() if isinstance(value, TensorInFiles)}
 
 
-def _merged(states: Sequence[tuple[Path, Part]]) -> Part:
-    merged: Part = {}
+def _merged(states: Sequence[tuple[Path, RankTensors]]) -> RankTensors:
+    merged: RankTensors = {}
     for file, state in states:
         twice = sorted(merged.keys() & state.keys())
         if twice:
@@ -79,7 +81,7 @@ def _beside(content: Any) -> Iterator[str]:
 
 def _names(value: Any, place: str) -> Iterator[str]:
     match value:
-        case StoredTensor():
+        case TensorInFiles():
             yield place
         case dict():
             yield from (name for key, entry in value.items() for name in _names(entry, f"{place}.{key}"))
@@ -87,8 +89,8 @@ def _names(value: Any, place: str) -> Iterator[str]:
             yield from (name for number, entry in enumerate(value) for name in _names(entry, f"{place}.{number}"))
 
 
-def _part(contents: Sequence[tuple[Path, Any]]) -> Part:
-    """The tensors of a model-parallel part's files."""
+def _rank(contents: Sequence[tuple[Path, Any]]) -> RankTensors:
+    """The tensors of a model-parallel rank's files."""
     states = [(file, _state(content, file)) for file, content in contents]
     if not any("flat_param" in name for name in states[0][1]):
         return _merged(states)
@@ -114,13 +116,13 @@ def _metadata(content: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     return found
 
 
-def _unflattened(shards: Shards) -> Part:
+def _unflattened(shards: Shards) -> RankTensors:
     """The tensors that flattened parameters, spread over shards, are made of.
 
     The padding of each shard goes, the rest is one vector, which is cut in the order of the names: fairscale 0.4.13,
     fully_sharded_data_parallel.py, lines 2204-2226; shared parameters and buffers: lines 2228-2240.
     """
-    found: Part = {}
+    found: RankTensors = {}
     used: set[str] = set()
     try:
         for number, owner in enumerate(shards[0][2]["param_metadata"]):
@@ -137,7 +139,7 @@ def _unflattened(shards: Shards) -> Part:
     return {**_buffers(shards, used), **found}
 
 
-def _buffers(shards: Shards, used: set[str]) -> Part:
+def _buffers(shards: Shards, used: set[str]) -> RankTensors:
     """The tensors that are whole in every shard: the first shard's."""
     buffers = {name: tensor for name, tensor in shards[0][1].items() if name not in used}
     for file, state, _ in shards:
@@ -147,8 +149,8 @@ def _buffers(shards: Shards, used: set[str]) -> Part:
     return buffers
 
 
-def _whole(shards: Shards, number: int, name: str) -> StoredTensor:
-    """A flattened parameter, without the padding, of all shards that hold a stretch of it."""
+def _whole(shards: Shards, number: int, name: str) -> TensorInFiles:
+    """A flattened parameter, without the padding, of all shards that hold a range of it."""
     owner = shards[0][2]["param_metadata"][number]
     key = _below(owner["fsdp_path"], name)
     unpadded = []
@@ -160,7 +162,9 @@ def _whole(shards: Shards, number: int, name: str) -> StoredTensor:
     return joined(unpadded)
 
 
-def _cut_up(whole: StoredTensor, entry: Mapping[str, Any], path: str, file: Path) -> Iterator[tuple[str, StoredTensor]]:
+def _cut_up(
+    whole: TensorInFiles, entry: Mapping[str, Any], path: str, file: Path
+) -> Iterator[tuple[str, TensorInFiles]]:
     shapes = [tuple(shape) for shape in entry["shapes"]]
     if [math.prod(shape) for shape in shapes] != list(entry["numels"]) or sum(entry["numels"]) != whole.count:
         raise ModelError(
@@ -177,7 +181,7 @@ def _below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _numpy_tensor(file: Path) -> StoredTensor:
+def _numpy_tensor(file: Path) -> TensorInFiles:
     """A tensor of a file that `numpy.save` has written; no object of it is made.
 
     One file a tensor under its name: alpa-projects/alpa at 7da1e69, examples/llm_serving/scripts/
@@ -200,4 +204,4 @@ def _numpy_tensor(file: Path) -> StoredTensor:
             f"{file}: expected {math.prod(shape) * dtype.itemsize} bytes of numbers for {tuple(shape)}, found "
             f"{size - start}; {_FETCH}"
         )
-    return StoredTensor(_NUMPY_TYPES[dtype.str], tuple(shape), (Stretch(file, start, math.prod(shape)),))
+    return TensorInFiles(_NUMPY_TYPES[dtype.str], tuple(shape), (FileRange(file, start, math.prod(shape)),))

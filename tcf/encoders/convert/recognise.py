@@ -8,7 +8,7 @@ from typing import Literal
 
 from tcf.common.errors import ModelError
 
-__all__ = ["Kind", "Layout", "recognise"]
+__all__ = ["CheckpointLayout", "Kind", "recognise"]
 
 Kind = Literal["gguf", "metaseq", "numpy", "bin"]
 
@@ -27,24 +27,24 @@ _EXPECTED = (
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointLayout:
     """A source of raw weights.
 
     Attributes:
         kind: its form.
-        parts: the files of each model-parallel part, in order; one part for the other forms.
+        ranks: the files of each model-parallel rank, in order; one rank for the other forms.
     """
 
     kind: Kind
-    parts: tuple[tuple[Path, ...], ...]
+    ranks: tuple[tuple[Path, ...], ...]
 
     @property
     def files(self) -> list[Path]:
         """All files that are read."""
-        return [file for part in self.parts for file in part]
+        return [file for rank in self.ranks for file in rank]
 
 
-def recognise(source: Path) -> Layout:
+def recognise(source: Path) -> CheckpointLayout:
     """The form of a source.
 
     Raises:
@@ -57,15 +57,15 @@ def recognise(source: Path) -> Layout:
     names = sorted(file for file in source.iterdir() if file.is_file())
     for pattern in (_PART, _SHARD):
         if any(pattern.fullmatch(file.name) for file in names):
-            return Layout("metaseq", _parts(source, names, pattern))
+            return CheckpointLayout("metaseq", _parts(source, names, pattern))
     if (source / _NUMPY).is_file() or (source / f"model.{_NUMPY}").is_file():
-        return Layout(
+        return CheckpointLayout(
             "numpy", (tuple(file for file in names if re.match(r"(model\.)?(decoder|lm_head)\.", file.name)),)
         )
     bins = tuple(file for file in names if re.fullmatch(r"pytorch_model.*\.bin", file.name))
     if bins:
         _check_numbered(source, bins)
-        return Layout("bin", (bins,))
+        return CheckpointLayout("bin", (bins,))
     return _one_file(_only(source, names))
 
 
@@ -78,7 +78,7 @@ def _only(folder: Path, names: list[Path]) -> Path:
     return files[0]
 
 
-def _one_file(file: Path) -> Layout:
+def _one_file(file: Path) -> CheckpointLayout:
     try:
         with file.open("rb") as stream:
             start = stream.read(4)
@@ -88,9 +88,9 @@ def _one_file(file: Path) -> Layout:
         ) from None
     match start:
         case b"GGUF":
-            return Layout("gguf", ((file,),))
+            return CheckpointLayout("gguf", ((file,),))
         case b"PK\x03\x04" if not _PART.fullmatch(file.name):
-            return Layout("bin" if file.suffix == ".bin" else "metaseq", ((file,),))
+            return CheckpointLayout("bin" if file.suffix == ".bin" else "metaseq", ((file,),))
         case b"PK\x03\x04":
             raise ModelError(
                 f"{file}: expected all parts of a checkpoint, found one; name the folder that has them all"

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from tcf.common.errors import ModelError
-from tcf.encoders.convert.file_ranges import StoredTensor, Stretch
+from tcf.common.torch_internals import file_offset
+from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles
 
 __all__ = ["read_torch_file"]
 
@@ -63,7 +64,7 @@ def read_torch_file(file: Path) -> Any:
         file: a file of torch 1.6 or newer.
 
     Returns:
-        What was saved, with a `StoredTensor` for each tensor and empty stand-ins for settings objects.
+        What was saved, with a `TensorInFiles` for each tensor and empty stand-ins for settings objects.
 
     Raises:
         ModelError: the file is damaged or in the older form, or holds objects that are neither tensors nor settings.
@@ -166,15 +167,15 @@ def _placed(value: Any, file: Path, starts: Mapping[int, int], name: str = "") -
             return value
 
 
-def _stored(tensor: Tensor, file: Path, starts: Mapping[int, int], name: str) -> StoredTensor:
+def _stored(tensor: Tensor, file: Path, starts: Mapping[int, int], name: str) -> TensorInFiles:
     """Where a tensor lies."""
     storage = tensor.untyped_storage()
-    start = storage._checkpoint_offset  # the only way to learn it; checked against the archive's own list below
+    start = file_offset(tensor)  # checked against the archive's own list below
     size = storage.nbytes()
     if not tensor.is_contiguous():
         raise ModelError(f"{file}: expected {name} in row order, found strides {tensor.stride()}; save it contiguously")
     offset, end = tensor.storage_offset(), tensor.storage_offset() + tensor.numel()
     if (size and (start is None or starts.get(start, -1) < size)) or end * tensor.dtype.itemsize > size:
         raise ModelError(f"{file}: expected {size} bytes for {name}, found less or none; {_FETCH}")
-    begin = int(start or 0) + int(offset) * tensor.dtype.itemsize
-    return StoredTensor(tensor.dtype, tuple(tensor.shape), (Stretch(file, begin, tensor.numel()),))
+    begin = (start or 0) + int(offset) * tensor.dtype.itemsize
+    return TensorInFiles(tensor.dtype, tuple(tensor.shape), (FileRange(file, begin, tensor.numel()),))

@@ -11,7 +11,7 @@ from tcf.common.errors import ModelError
 from tcf.common.manifest import read_manifest, verify_files, verify_manifest
 from tcf.common.progress import Progress
 from tcf.encoders.convert.convert import CONVERTED
-from tcf.encoders.convert.file_ranges import StoredTensor, Stretch
+from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles
 from tcf.encoders.convert.opt_geometry import check_tensors
 from tcf.encoders.folder.weight_files import read_json, weight_files
 
@@ -60,7 +60,7 @@ def verify_converted(folder: Path) -> Verified:
     return Verified(len(manifest.files), len(tensors), sum(tensor.count for tensor in tensors.values()))
 
 
-def _tensors(file: Path) -> dict[str, StoredTensor]:
+def _tensors(file: Path) -> dict[str, TensorInFiles]:
     """The tensors of a safetensors file, by its header."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -69,11 +69,11 @@ def _tensors(file: Path) -> dict[str, StoredTensor]:
     for name, entry in header.items():
         if name != "__metadata__":
             start, shape = 8 + length + entry["data_offsets"][0], tuple(entry["shape"])
-            found[name] = StoredTensor(_TYPES[entry["dtype"]], shape, (Stretch(file, start, math.prod(shape)),))
+            found[name] = TensorInFiles(_TYPES[entry["dtype"]], shape, (FileRange(file, start, math.prod(shape)),))
     return found
 
 
-def _check_finite(name: str, tensor: StoredTensor) -> None:
+def _check_finite(name: str, tensor: TensorInFiles) -> None:
     wrong = 0
     for start in range(0, tensor.count, _CHUNK):
         numbers = tensor.cut(start, (min(_CHUNK, tensor.count - start),)).read()

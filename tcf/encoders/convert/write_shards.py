@@ -16,7 +16,7 @@ import torch
 from tcf.common.errors import RunError
 from tcf.common.files import publish_file, publishing_file
 from tcf.common.progress import Progress
-from tcf.encoders.convert.file_ranges import Pieces
+from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 
 __all__ = ["SHARD", "Shard", "check_space", "in_shards", "write_shards"]
 
@@ -37,7 +37,7 @@ class Shard:
     """
 
     name: str
-    weights: Mapping[str, Pieces]
+    weights: Mapping[str, ConcatenatedTensor]
 
     @property
     def nbytes(self) -> int:
@@ -45,14 +45,14 @@ class Shard:
         return sum(pieces.nbytes for pieces in self.weights.values())
 
 
-def in_shards(weights: Mapping[str, Pieces], largest: int) -> list[Shard]:
+def in_shards(weights: Mapping[str, ConcatenatedTensor], largest: int) -> list[Shard]:
     """Weights in files, in the order given.
 
     Args:
         weights: all weights of a model.
         largest: bytes a file at most, unless one tensor has more.
     """
-    groups: list[dict[str, Pieces]] = [{}]
+    groups: list[dict[str, ConcatenatedTensor]] = [{}]
     size = 0
     for name, pieces in weights.items():
         if groups[-1] and size + pieces.nbytes > largest:

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tcf.common.errors import ModelError, RunError
+from tcf.common.file_stamp import FileStamp
 from tcf.common.files import publish_file
 from tcf.common.manifest import digest
 from tcf.common.progress import Progress
@@ -35,31 +37,28 @@ class _Mark:
 
     Attributes:
         path: where it is, links followed.
-        size: in bytes.
-        mtime_ns: time of the last change of its content, as it says.
-        ctime_ns: time of the last change of any kind, which nobody can set.
-        inode: its number in the file system.
+        stamp: what it was when it was looked at.
     """
 
     path: str
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
+    stamp: FileStamp
 
     @classmethod
     def of(cls, file: Path) -> "_Mark":
-        found = file.stat()
-        return cls(str(file.resolve()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        return cls(str(file.resolve()), FileStamp.of(file))
 
     @property
     def is_settled(self) -> bool:
         """Whether the last change is long enough ago to be told from the next one."""
-        return time.time() - max(self.mtime_ns, self.ctime_ns) / 1e9 >= _FRESH
+        return time.time() - max(self.stamp.mtime_ns, self.stamp.ctime_ns) / 1e9 >= _FRESH
 
     def place(self, folder: Path) -> Path:
         """Where the checksum is kept."""
         return folder / f"{digest(ascii(self.path))[:32]}.json"
+
+    def as_json(self) -> dict[str, Any]:
+        """What is kept beside the checksum."""
+        return {"path": self.path, **asdict(self.stamp)}
 
 
 def remembered_checksums(files: Sequence[Path], folder: Path) -> list[str]:
@@ -83,7 +82,7 @@ def _recalled(file: Path, folder: Path) -> str | None:
         mark = _Mark.of(file)
         kept = json.loads(mark.place(folder).read_text(encoding="utf-8"))
         checksum = kept.pop("sha256")
-        return checksum if kept == asdict(mark) and isinstance(checksum, str) and len(checksum) == 64 else None
+        return checksum if kept == mark.as_json() and isinstance(checksum, str) and len(checksum) == 64 else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # not known, or unreadable: the file itself is read, and tells what is wrong with it
 
@@ -126,7 +125,7 @@ class _Reading:
             checksum = self._sha256(number)
         except OSError as error:
             raise ModelError(f"{file}: cannot be read ({error.strerror or error}); mend or fetch the file") from None
-        if settled and mark.size >= _SMALL:
+        if settled and mark.stamp.size >= _SMALL:
             self._keep(mark, checksum)  # a file that has changed meanwhile has another mark by now
         return checksum
 
@@ -142,7 +141,7 @@ class _Reading:
         if self._stopped.is_set():
             return  # half read
         try:
-            publish_file(mark.place(self._folder), json.dumps({**asdict(mark), "sha256": checksum}).encode())
+            publish_file(mark.place(self._folder), json.dumps({**mark.as_json(), "sha256": checksum}).encode())
         except RunError as error:
             self._refused.append(error)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tcf.common.manifest import digest
+from tcf.config.extract import Pooling
 
-__all__ = ["OPT_BOS", "Family", "ModelFolder", "Pooling"]
+__all__ = ["OPT_BOS", "Family", "ModelFolder"]
 
-Pooling = Literal["mean", "first", "last"]
 Family = Literal[
     "opt", "gpt2", "gpt_neox", "llama", "qwen2", "mistral", "bert", "roberta", "t5", "words", "other"
 ]  # fmt: skip

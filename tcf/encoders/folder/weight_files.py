@@ -5,15 +5,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.errors import ModelError
 from tcf.common.files import home
 from tcf.common.manifest import digest
 from tcf.encoders.folder.checksums import remembered_checksums
 
-__all__ = ["read_json", "shown", "weight_files", "weights_digest"]
+__all__ = ["indexed_files", "read_json", "shown", "weight_files", "weights_digest", "weights_or_index"]
 
 # In order of preference: the file itself, or the index that lists the shards.
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_WEIGHTS = tuple(name for whole in WEIGHTS for name in (whole, f"{whole}{INDEX}"))
 # What transformers would read instead of the files above, or on top of them.
 _RIVALS = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors|adapter_config\.json")
 
@@ -31,24 +32,44 @@ def weight_files(path: Path) -> list[Path]:
             f"{path / rivals[0]}: expected one plain set of weights, found an adapter or a distributed checkpoint; "
             "merge it and save the model with transformers' save_pretrained"
         )
-    for name in _WEIGHTS:
-        if (path / name).is_file():
-            return _listed(path / name) if name.endswith(".index.json") else [path / name]
-    raise ModelError(f"{path}: expected weights ({', '.join(_WEIGHTS)}), found none; fetch them")
+    found = weights_or_index(path)
+    match found:
+        case None:
+            raise ModelError(f"{path}: expected weights ({', '.join(_WEIGHTS)}), found none; fetch them")
+        case Path() if found.name.endswith(INDEX):
+            return _all_there(found)
+        case _:
+            return [found]
 
 
-def _listed(index: Path) -> list[Path]:
-    """The files that an index of weights lists, sorted by name."""
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise ModelError(
-            f"{index}: expected weight_map, a mapping from weights to files, found {shown(names)}; fetch the model anew"
-        )
-    files = [index.parent / name for name in sorted(set(names.values()))]
+def weights_or_index(path: Path) -> Path | None:
+    """What a model is loaded from: its one file of weights, or the index of several; None where neither is there."""
+    return next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+
+
+def _all_there(index: Path) -> list[Path]:
+    """The files that an index lists, at least one."""
+    files = indexed_files(index)
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
         raise ModelError(f"{index}: lists weights that are missing ({', '.join(missing)}); fetch them")
     return files
+
+
+def indexed_files(index: Path) -> list[Path]:
+    """The files that an index of weights lists, sorted by name; they may be missing.
+
+    Raises:
+        ModelError: the index is missing or damaged.
+    """
+    content = read_json(index)
+    names = indexed_names(content)
+    if names is None:
+        found = shown(content.get("weight_map"))
+        raise ModelError(
+            f"{index}: expected weight_map, a mapping from weights to files, found {found}; fetch the model anew"
+        )
+    return [index.parent / name for name in names]
 
 
 def weights_digest(path: Path) -> str:

@@ -5,10 +5,10 @@ A model is run with its blocks' `forward` replaced: the recorder notes what ever
 blocks can be run one by one, and the model's own tail after them, without knowing the architecture. A value that one
 block makes for those after it, such as T5's position bias, is noted as such.
 
-A model that changes the states between two blocks, or computes with what a block made, cannot be taken apart like this;
-that is noticed.
+A model that changes the states between two blocks, or computes with what a block made, cannot be run like this; that is
+noticed.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,16 +18,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from tcf.encoders.failures import cannot_take_apart
+from tcf.common.torch_internals import tree_leaves, tree_map
+from tcf.encoders.failures import not_separable_error
 from tcf.encoders.split.output_shapes import OutputShapes
 
-__all__ = ["Call", "Made", "Script", "finish", "record", "run_block"]
+__all__ = ["BlockCall", "BlockOutput", "RecordedCalls", "finish", "record", "run_block"]
 
 
 @dataclass(frozen=True)
-class Made:
+class BlockOutput:
     """Stands for what a block made beside the states.
 
     Attributes:
@@ -40,7 +40,7 @@ class Made:
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class BlockCall:
     """What a block is called with beside the states, which are its first argument.
 
     Attributes:
@@ -51,46 +51,44 @@ class Call:
     arguments: tuple[Any, ...]
     named: dict[str, Any]
 
-    def same_as(self, other: "Call") -> bool:
+    def same_as(self, other: "BlockCall") -> bool:
         """Whether these are the very same objects."""
         ours, theirs = (*self.arguments, *self.named.values()), (*other.arguments, *other.named.values())
         return (
             len(self.arguments) == len(other.arguments)
             and self.named.keys() == other.named.keys()
-            and all(a is b or (isinstance(a, Made) and a == b) for a, b in zip(ours, theirs, strict=True))
+            and all(a is b or (isinstance(a, BlockOutput) and a == b) for a, b in zip(ours, theirs, strict=True))
         )
 
-    def needs(self) -> set[Made]:
+    def needs(self) -> set[BlockOutput]:
         """What must have been made by blocks before."""
-        leaves = pytree.tree_leaves((self.arguments, self.named), is_leaf=_is_made)
-        return {leaf for leaf in leaves if isinstance(leaf, Made)}
+        leaves = tree_leaves((self.arguments, self.named), is_leaf=_is_made)
+        return {leaf for leaf in leaves if isinstance(leaf, BlockOutput)}
 
-    def filled(self, made: dict[Made, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def filled(self, made: dict[BlockOutput, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with what blocks made in its place."""
 
         def fill(leaf: Any) -> Any:
-            return made[leaf] if isinstance(leaf, Made) else leaf
+            return made[leaf] if isinstance(leaf, BlockOutput) else leaf
 
-        filled: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(
-            fill, (self.arguments, self.named), is_leaf=_is_made
-        )
+        filled: tuple[tuple[Any, ...], dict[str, Any]] = tree_map(fill, (self.arguments, self.named), is_leaf=_is_made)
         return filled
 
-    def on(self, device: torch.device) -> "Call":
+    def on(self, device: torch.device) -> "BlockCall":
         """The same call with its tensors on a device."""
 
         def move(leaf: Any) -> Any:
             return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
 
-        return Call(*pytree.tree_map(move, (self.arguments, self.named), is_leaf=_is_made))
+        return BlockCall(*tree_map(move, (self.arguments, self.named), is_leaf=_is_made))
 
 
 def _is_made(leaf: Any) -> bool:
-    return isinstance(leaf, Made)
+    return isinstance(leaf, BlockOutput)
 
 
 @dataclass(frozen=True, eq=False)
-class Script:
+class RecordedCalls:
     """How a model runs its blocks on a micro-batch.
 
     Attributes:
@@ -99,7 +97,7 @@ class Script:
     """
 
     states_BTD: Tensor
-    calls: tuple[Call, ...]
+    calls: tuple[BlockCall, ...]
 
 
 class _Recorded(Exception):
@@ -125,7 +123,7 @@ def _numbered(forward: Callable[..., Any], number: int) -> Callable[..., Any]:
     return lambda *arguments, **named: forward(number, *arguments, **named)
 
 
-def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) -> Script:
+def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) -> RecordedCalls:
     """Run a model up to its last block, and note what every block is called with.
 
     Args:
@@ -134,22 +132,22 @@ def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) 
         shapes: what the blocks give.
 
     Raises:
-        Inseparable: the model cannot be taken apart.
+        NotSeparableError: the model cannot be run block by block.
     """
-    calls: list[Call] = []
+    calls: list[BlockCall] = []
     entering: list[Tensor] = []
-    made: dict[int, Made] = {}
+    made: dict[int, BlockOutput] = {}
     kept: list[Tensor] = []  # so that no other tensor gets the identity of one in `made`
 
     def note(number: int, *arguments: Any, **named: Any) -> Any:
         states, rest, named = _states_first(arguments, named)
         entering.append(states)
         if number != len(calls) or states is not entering[0]:
-            raise cannot_take_apart(
+            raise not_separable_error(
                 shapes.path, "the states are changed between its blocks, or these run in another order"
             )
         beside = shapes.beside(blocks[number], states, rest, named)
-        call = Call(*_marked((rest, named), made, shapes))
+        call = BlockCall(*_marked((rest, named), made, shapes))
         calls.append(calls[-1] if calls and call.same_as(calls[-1]) else call)
         if number == len(blocks) - 1:
             raise _Recorded
@@ -157,15 +155,17 @@ def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) 
             return states
         others = _placeholders(beside)
         kept.extend(other for other in others if other is not None)
-        made.update({id(other): Made(number, place) for place, other in enumerate(others, 1) if other is not None})
+        made.update(
+            {id(other): BlockOutput(number, place) for place, other in enumerate(others, 1) if other is not None}
+        )
         return (states, *others)
 
     with _replaced(blocks, note):
         try:
             run()
         except _Recorded:
-            return Script(entering[0], tuple(calls))
-    raise cannot_take_apart(shapes.path, f"it ran {len(calls)} of its {len(blocks)} blocks")
+            return RecordedCalls(entering[0], tuple(calls))
+    raise not_separable_error(shapes.path, f"it ran {len(calls)} of its {len(blocks)} blocks")
 
 
 def _placeholders(beside: tuple[bool, ...]) -> list[Tensor | None]:
@@ -179,20 +179,22 @@ def _states_first(arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Te
     return rest.pop("hidden_states"), (), rest
 
 
-def _marked(values: Any, made: dict[int, Made], shapes: OutputShapes) -> Any:
-    """Values with `Made` in the place of what earlier blocks made."""
+def _marked(values: Any, made: dict[int, BlockOutput], shapes: OutputShapes) -> Any:
+    """Values with `BlockOutput` in the place of what earlier blocks made."""
 
     def mark(leaf: Any) -> Any:
         if isinstance(leaf, Tensor) and leaf.device.type == "meta":
             if id(leaf) not in made:
-                raise cannot_take_apart(shapes.path, "it computes with what a block made beside the states")
+                raise not_separable_error(shapes.path, "it computes with what a block made beside the states")
             return made[id(leaf)]
         return leaf
 
-    return pytree.tree_map(mark, values)
+    return tree_map(mark, values)
 
 
-def run_block(block: nn.Module, number: int, states_BTD: Tensor, call: Call, made: dict[Made, Tensor]) -> Tensor:
+def run_block(
+    block: nn.Module, number: int, states_BTD: Tensor, call: BlockCall, made: dict[BlockOutput, Tensor]
+) -> Tensor:
     """Run one block, whose weights are in place, on the states of a micro-batch.
 
     Args:
@@ -207,7 +209,7 @@ def run_block(block: nn.Module, number: int, states_BTD: Tensor, call: Call, mad
     if isinstance(found, Tensor):
         return found
     made.update(
-        {Made(number, place): value for place, value in enumerate(found) if place and isinstance(value, Tensor)}
+        {BlockOutput(number, place): value for place, value in enumerate(found) if place and isinstance(value, Tensor)}
     )
     states: Tensor = found[0]
     return states

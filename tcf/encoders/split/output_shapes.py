@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from tcf.encoders.failures import cannot_take_apart, failures, reason
+from tcf.common.torch_internals import tree_map
+from tcf.encoders.failures import failures, not_separable_error, reason
 
 __all__ = ["OutputShapes"]
 
@@ -37,7 +37,7 @@ class OutputShapes:
         None where it gives the states themselves, and not a tuple.
 
         Raises:
-            Inseparable: it gives something else.
+            NotSeparableError: it gives something else.
         """
         kind = type(block)
         if kind not in self._known:
@@ -55,13 +55,13 @@ class OutputShapes:
                 # Some look into half-precision numbers for overflow.
                 found = _without_data(block, states, arguments, named, torch.float32)
             except failures() as error:
-                raise cannot_take_apart(self.path, f"{name} does not run without data ({reason(error)})") from None
+                raise not_separable_error(self.path, f"{name} does not run without data ({reason(error)})") from None
         values = found if isinstance(found, tuple) else (found,)
         if not values or not isinstance(values[0], Tensor) or values[0].shape != states.shape:
-            raise cannot_take_apart(self.path, f"{name} does not give states like those that it gets")
+            raise not_separable_error(self.path, f"{name} does not give states like those that it gets")
         self.dtype = torch.promote_types(self.dtype or states.dtype, values[0].dtype)
         if not all(value is None or isinstance(value, Tensor) for value in values):
-            raise cannot_take_apart(self.path, f"{name} gives more than tensors")
+            raise not_separable_error(self.path, f"{name} gives more than tensors")
         return tuple(value is not None for value in values[1:]) if isinstance(found, tuple) else None
 
 
@@ -70,7 +70,7 @@ def _without_data(
 ) -> Any:
     """What a block gives, shapes alone; in another floating-point type if one is given."""
     empty = partial(_empty, dtype=dtype)
-    (first, rest), by_name = pytree.tree_map(empty, ((states, arguments), named))
+    (first, rest), by_name = tree_map(empty, ((states, arguments), named))
     tensors = [*block.parameters(), *block.buffers()]
     # Nothing large is copied.
     without_weights = copy.deepcopy(block, {id(tensor): empty(tensor) for tensor in tensors})

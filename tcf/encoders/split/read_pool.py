@@ -8,11 +8,11 @@ from pathlib import Path
 from types import TracebackType
 
 from tcf.common.errors import ModelError
+from tcf.common.file_stamp import FileStamp
 from tcf.encoders.split.stored_tensors import StoredTensor
 
 __all__ = ["ReadPool"]
 
-_Mark = tuple[int, int, int, int]  # inode, size, times of content and of entry
 _CHUNK = 1 << 24  # bytes that a thread reads at once
 
 
@@ -32,7 +32,7 @@ class ReadPool:
         self.bytes_read = 0
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="weights")
         self._descriptors: dict[Path, int] = {}
-        self._marks: dict[Path, _Mark] = {}
+        self._stamps: dict[Path, FileStamp] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> "ReadPool":
@@ -80,8 +80,8 @@ class ReadPool:
         Raises:
             ModelError: one was written to, or another has taken its place.
         """
-        for file, mark in self._marks.items():
-            if not file.exists() or _mark(file.stat()) != mark:
+        for file, stamp in self._stamps.items():
+            if not file.exists() or FileStamp.of(file) != stamp:
                 raise ModelError(f"{file}: was changed while weights were read from it; run the same command again")
 
     def _descriptor(self, file: Path) -> int:
@@ -89,16 +89,12 @@ class ReadPool:
             if file not in self._descriptors:
                 try:
                     self._descriptors[file] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-                    self._marks[file] = _mark(os.fstat(self._descriptors[file]))
+                    self._stamps[file] = FileStamp.of(self._descriptors[file])
                 except OSError as error:
                     raise ModelError(
                         f"{file}: weights cannot be opened ({error.strerror or error}); mend the disk or its mount"
                     ) from None
             return self._descriptors[file]
-
-
-def _mark(found: os.stat_result) -> _Mark:
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _read(descriptor: int, memory: memoryview, tensor: StoredTensor, offset: int) -> None:

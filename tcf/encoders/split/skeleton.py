@@ -1,19 +1,19 @@
-"""A model taken apart: its structure without weights, and for every weight where it lies and where it belongs."""
+"""A model to be run block by block: its structure, and for every weight where it lies and where it belongs."""
 
-import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused
+from tcf.common.torch_internals import limit_onednn_caches
+from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, without_cache
 from tcf.encoders.encoder import check_layers, layer_width
-from tcf.encoders.failures import cannot_take_apart
+from tcf.encoders.failures import not_separable_error
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import POOLER, body_of, check_report, empty_model
-from tcf.encoders.split.place_weights import Placed, place_weights
+from tcf.encoders.split.place_weights import PlacedWeights, place_weights
 from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Skeleton:
             buffers that are not stored are built, on the CPU.
         blocks: its transformer blocks.
         layers: the layers that are asked for.
-        takes_cache: its `forward` can be told to build no key-value cache.
+        no_cache: arguments that keep its `forward` from building a key-value cache.
         around: the weights outside the blocks.
         within: the weights of every block.
     """
@@ -56,7 +56,7 @@ class Skeleton:
     model: "PreTrainedModel"
     blocks: nn.ModuleList
     layers: tuple[int, ...]
-    takes_cache: bool
+    no_cache: Mapping[str, bool]
     around: tuple[Weight, ...]
     within: tuple[tuple[Weight, ...], ...]
 
@@ -84,8 +84,9 @@ def open_skeleton(
     Raises:
         ConfigError: the model has no such layers or no such projection.
         ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for; the
-            model cannot be taken apart; or code of the folder would have to be run without being trusted.
+            model cannot be run block by block; or code of the folder would have to be run without being trusted.
     """
+    limit_onednn_caches()
     check_layers(folder, layers)
     for layer in layers:
         layer_width(folder, layer, project_out=project_out)
@@ -99,21 +100,20 @@ def open_skeleton(
     _replace_missing_pooler(model, placed)
     blocks = cut_blocks(model, folder, layers)
     if blocks is None:
-        raise cannot_take_apart(folder.path, f"those of {type(model).__name__} cannot be told")
+        raise not_separable_error(folder.path, f"those of {type(model).__name__} cannot be told")
     around, within = _weights(model, blocks, placed, folder)
-    takes_cache = "use_cache" in inspect.signature(model.forward).parameters
-    return Skeleton(folder, model, blocks, layers, takes_cache, around, within)
+    return Skeleton(folder, model, blocks, layers, without_cache(model), around, within)
 
 
 def _check_plain(folder: ModelFolder) -> None:
     """Refuse what has no weights that could be taken one by one."""
     if folder.family == "words":
-        raise cannot_take_apart(folder.path, "word vectors have no blocks")
+        raise not_separable_error(folder.path, "word vectors have no blocks")
     if folder.settings.get("quantization_config"):
-        raise cannot_take_apart(folder.path, "its weights are quantised")
+        raise not_separable_error(folder.path, "its weights are quantised")
 
 
-def _replace_missing_pooler(model: nn.Module, placed: Placed) -> None:
+def _replace_missing_pooler(model: nn.Module, placed: PlacedWeights) -> None:
     """A pooler may be missing, since nothing of it is used; one without weights must not be run."""
     pooler = getattr(model, POOLER, None)
     if isinstance(pooler, nn.Module) and any(placed.stored(weight) is None for weight in pooler.parameters()):
@@ -121,7 +121,7 @@ def _replace_missing_pooler(model: nn.Module, placed: Placed) -> None:
 
 
 def _weights(
-    model: nn.Module, blocks: nn.ModuleList, placed: Placed, folder: ModelFolder
+    model: nn.Module, blocks: nn.ModuleList, placed: PlacedWeights, folder: ModelFolder
 ) -> tuple[tuple[Weight, ...], tuple[tuple[Weight, ...], ...]]:
     """The weights around the blocks, and those of each."""
     prefix = next(name for name, module in model.named_modules() if module is blocks)
@@ -129,7 +129,7 @@ def _weights(
     for name, tensor in _to_be_filled(model):
         stored = placed.stored(tensor)
         if stored is None:
-            raise cannot_take_apart(
+            raise not_separable_error(
                 folder.path, f"its weight {name} is not in the checkpoint in the form that is computed with"
             )
         weight = Weight(name, stored, tensor.dtype)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tcf.common.errors import ModelError
+from tcf.common.torch_internals import file_offset, tensors_without_data
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.weight_files import shown, weight_files
 
@@ -150,11 +151,9 @@ def _of_archive(file: Path) -> Iterator[StoredTensor]:
     Torch's own unpickler for weights alone reads it, without the numbers: tensors are fakes that know where the bytes
     of their storage begin.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     _check_archive(file)
     try:
-        with FakeTensorMode():
+        with tensors_without_data():
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except failures() as error:
         raise ModelError(f"{file}: cannot be read ({reason(error)}); fetch the model anew") from None
@@ -173,11 +172,11 @@ def _in_archive(file: Path, name: Any, tensor: Any) -> StoredTensor:
                 f"{file}: expected a dictionary of plain tensors by name, found {type(tensor).__name__} under "
                 f"{name!r}; {_SAVE_ANEW}"
             )
-    begin = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+    begin = file_offset(tensor)
     if begin is None or not tensor.is_contiguous():
         found = "one that cannot be told" if begin is None else f"strides {tensor.stride()}"
         raise ModelError(f"{file}: expected {name} row by row in one place of the file, found {found}; {_SAVE_ANEW}")
-    offset = begin + tensor.storage_offset() * tensor.element_size()
+    offset = begin + int(tensor.storage_offset()) * tensor.element_size()
     return StoredTensor(name, file, offset, tensor.dtype, tuple(tensor.shape))
 
 

@@ -13,15 +13,15 @@ from tcf.encoders.split.stored_tensors import StoredTensor
 
 __all__ = [
     "STAGING_BYTES",
-    "PartBuffer",
     "ReadPool",
-    "TypedBuffer",
+    "StoredWeightBuffer",
+    "TypedWeightBuffer",
     "attach",
+    "buffer_nbytes",
     "bytes_of",
     "detach",
     "is_as_stored",
     "move_buffers",
-    "part_nbytes",
 ]
 
 _Kind = tuple[StoredTensor, torch.dtype]  # what lies in a buffer, and in which type
@@ -30,18 +30,18 @@ STAGING_BYTES = 1 << 26
 """At most so much memory of a device is used for weights as stored while they are cast there."""
 
 
-class PartBuffer:
+class StoredWeightBuffer:
     """Memory of this machine for one part of a model as it is stored.
 
     Attributes:
-        nbytes: bytes of weights that it takes, as `part_nbytes` counts them.
+        nbytes: bytes of weights that it takes, as `buffer_nbytes` counts them.
     """
 
     def __init__(self, nbytes: int, *, pinned: bool = False) -> None:
         """Take the memory.
 
         Args:
-            nbytes: as `part_nbytes(weights, stored=True)` says for the largest part.
+            nbytes: as `buffer_nbytes(weights, stored=True)` says for the largest part.
             pinned: page-locked, so that a CUDA device can copy from it while others compute.
         """
         self.nbytes = nbytes
@@ -62,11 +62,11 @@ class PartBuffer:
         return [tensors[weight.stored, weight.stored.dtype] for weight in weights]
 
 
-class TypedBuffer:
+class TypedWeightBuffer:
     """Memory of a device for one part of a model in the types to compute in.
 
     Attributes:
-        nbytes: bytes of weights that it takes, as `part_nbytes` counts them.
+        nbytes: bytes of weights that it takes, as `buffer_nbytes` counts them.
         device: where it is.
     """
 
@@ -74,8 +74,8 @@ class TypedBuffer:
         """Take the memory.
 
         Args:
-            nbytes: as `part_nbytes(weights, stored=False)` says for the largest part; on a CPU parts that are computed
-                with as they are stored (`is_as_stored`) need none.
+            nbytes: as `buffer_nbytes(weights, stored=False)` says for the largest part; on a CPU parts that are used
+                as they are stored (`is_as_stored`) need none.
             device: where.
         """
         self.nbytes = nbytes
@@ -89,7 +89,7 @@ class TypedBuffer:
 
         Args:
             weights: the part's weights.
-            stored: a tensor for each, as `PartBuffer.read` gives them.
+            stored: a tensor for each, as `StoredWeightBuffer.read` gives them.
 
         Returns:
             The weights by name, on the device. On a CPU, if all are stored in the types to compute in, these are the
@@ -104,7 +104,7 @@ class TypedBuffer:
         return {weight.name: targets[weight.stored, weight.dtype] for weight in weights}
 
 
-def part_nbytes(weights: Iterable[Weight], *, stored: bool) -> int:
+def buffer_nbytes(weights: Iterable[Weight], *, stored: bool) -> int:
     """Bytes of a buffer that takes a part's weights.
 
     Args:

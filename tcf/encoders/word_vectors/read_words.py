@@ -1,6 +1,6 @@
 """Reading a text file of word vectors.
 
-Legend: N words, D width.
+Shapes: N words, D width.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from pyarrow import csv
 
 from tcf.common.errors import ModelError
 from tcf.common.progress import Progress
-from tcf.encoders.word_vectors.words_layout import Layout, is_number, read_layout, reading
+from tcf.encoders.word_vectors.words_layout import WordFileLayout, is_number, read_layout, reading
 
 __all__ = ["WordFile", "read_words"]
 
@@ -76,7 +76,7 @@ def read_words(file: Path, *, vectors: bool) -> WordFile:
 
 
 def _read_blocks(
-    file: Path, layout: Layout, odd: _Odd, progress: Progress, vectors: bool
+    file: Path, layout: WordFileLayout, odd: _Odd, progress: Progress, vectors: bool
 ) -> tuple[pa.StringArray, list[npt.NDArray[np.float32]]]:
     """The regular lines; the others are kept aside."""
     names = ["word", *(str(column) for column in range(layout.width)), *(["end"] if layout.padded else [])]
@@ -123,7 +123,7 @@ def _joined(blocks: list[npt.NDArray[np.float32]], width: int) -> npt.NDArray[np
 
 
 def _merged(
-    words: pa.StringArray, vectors_ND: npt.NDArray[np.float32], odd: _Odd, layout: Layout, file: Path
+    words: pa.StringArray, vectors_ND: npt.NDArray[np.float32], odd: _Odd, layout: WordFileLayout, file: Path
 ) -> tuple[pa.StringArray, npt.NDArray[np.float32]]:
     """Put the lines that were kept aside, which come in the file's order, back where they stood."""
     more = [_split(number, text, layout, file) for number, text in odd.lines]
@@ -138,7 +138,7 @@ def _merged(
     return pa.concat_arrays([words, pa.array([word for word, _ in more], pa.string())]).take(pa.array(order)), merged
 
 
-def _split(number: int, text: str, layout: Layout, file: Path) -> tuple[str, list[float]]:
+def _split(number: int, text: str, layout: WordFileLayout, file: Path) -> tuple[str, list[float]]:
     """A line whose word contains spaces, or that ends otherwise than the first one."""
     fields = text.rstrip("\r\n").rstrip(" ").rsplit(" ", layout.width)
     if len(fields) != layout.width + 1 or not all(map(is_number, fields[1:])):
@@ -149,7 +149,7 @@ def _split(number: int, text: str, layout: Layout, file: Path) -> tuple[str, lis
     return fields[0], [float(number) for number in fields[1:]]
 
 
-def _check(vectors_ND: npt.NDArray[np.float32], layout: Layout, file: Path) -> None:
+def _check(vectors_ND: npt.NDArray[np.float32], layout: WordFileLayout, file: Path) -> None:
     if layout.words is not None and len(vectors_ND) != layout.words:
         raise ModelError(f"{file}:1: expected {layout.words} words, as it says, found {len(vectors_ND)}; fetch it anew")
     bad = np.flatnonzero(~np.isfinite(vectors_ND.sum(axis=1, dtype=np.float64)))

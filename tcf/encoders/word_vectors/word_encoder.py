@@ -1,6 +1,6 @@
 """Static word vectors as an encoder: a text is read as its known words, and each word has one state, its vector.
 
-Legend: B texts, T words, D width, N words of the vocabulary.
+Shapes: B texts, T words, D width, N words of the vocabulary.
 """
 
 from dataclasses import dataclass

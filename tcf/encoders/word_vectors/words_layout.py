@@ -16,13 +16,13 @@ import pyarrow as pa
 
 from tcf.common.errors import ModelError
 
-__all__ = ["Layout", "is_number", "read_layout", "reading"]
+__all__ = ["WordFileLayout", "is_number", "read_layout", "reading"]
 
 _LINES_TO_JUDGE = 10
 
 
 @dataclass(frozen=True)
-class Layout:
+class WordFileLayout:
     """How a file of word vectors is laid out.
 
     Attributes:
@@ -41,7 +41,7 @@ class Layout:
         return 0 if self.words is None else 1
 
 
-def read_layout(file: Path) -> Layout:
+def read_layout(file: Path) -> WordFileLayout:
     """Find out a file's layout from its first lines.
 
     Raises:
@@ -51,7 +51,7 @@ def read_layout(file: Path) -> Layout:
         lines = [line.decode(errors="replace").rstrip("\r\n") for line in islice(stream, _LINES_TO_JUDGE)]
     match lines[0].split() if lines else []:
         case [words, width] if words.isdecimal() and width.isdecimal() and int(width) > 0:
-            return Layout(int(width), int(words), len(lines) > 1 and lines[1].endswith(" "))
+            return WordFileLayout(int(width), int(words), len(lines) > 1 and lines[1].endswith(" "))
     width = _common_width(lines)
     if width == 0:
         raise ModelError(
@@ -60,7 +60,7 @@ def read_layout(file: Path) -> Layout:
             if lines
             else f"{file}: expected word vectors as text, found an empty file; fetch it anew"
         )
-    return Layout(width, None, lines[0].endswith(" "))
+    return WordFileLayout(width, None, lines[0].endswith(" "))
 
 
 def _common_width(lines: list[str]) -> int:

@@ -5,15 +5,12 @@ from pathlib import Path
 
 import torch
 
-from tcf.common.errors import ModelError
+from tcf.assets.weight_index import INDEX
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.folder.weight_files import read_json
+from tcf.encoders.folder.weight_files import indexed_files, read_json, weights_or_index
 from tcf.encoders.split.stored_tensors import stored_tensors
 
 __all__ = ["checkpoint_bytes", "largest_file", "stored_type"]
-
-# In order of preference, as they are loaded; each may also be cut into several, with an index.
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 def stored_type(folder: ModelFolder) -> torch.dtype:
@@ -52,19 +49,13 @@ def largest_file(folder: ModelFolder) -> Path | None:
 def _files(folder: ModelFolder) -> list[Path]:
     """The files that hold the weights, or would hold them; none if that cannot be told yet."""
     index = _index(folder)
-    if index is None:
-        return [file for name in _WEIGHTS if (file := folder.path / name).is_file()][:1]
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise ModelError(f"{index}: expected weight_map, a mapping from weights to files; fetch the model anew")
-    return [folder.path / str(name) for name in sorted(set(weight_map.values()))]
+    if index is not None:
+        return indexed_files(index)
+    found = weights_or_index(folder.path)
+    return [] if found is None else [found]
 
 
 def _index(folder: ModelFolder) -> Path | None:
     """The list of the checkpoint's files, where it is of several."""
-    for name in _WEIGHTS:
-        if (folder.path / name).is_file():
-            return None
-        if (folder.path / f"{name}.index.json").is_file():
-            return folder.path / f"{name}.index.json"
-    return None
+    found = weights_or_index(folder.path)
+    return found if found is not None and found.name.endswith(INDEX) else None

@@ -19,6 +19,7 @@ from torch import nn
 
 from tcf.common.files import this_machine
 from tcf.common.manifest import library_versions
+from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.onednn_packing import pack
 from tcf.extract.plan.calibration_memo import device_name, remembered_number
 
@@ -80,6 +81,7 @@ def measure_rates(
         checkpoint: a file of the weights; None where there is none yet.
         folder: where calibration runs are remembered.
     """
+    limit_onednn_caches()
     about = {
         "dtype": str(dtype),
         "device": device_name(device),

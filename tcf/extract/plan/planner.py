@@ -15,13 +15,13 @@ from tcf.common.errors import ModelError
 from tcf.common.files import home
 from tcf.config.extract import ExtractConfig
 from tcf.data.item_table import ItemTable
-from tcf.encoders.encoder import check_layers, resolve_dtype
+from tcf.encoders.encoder import resolve_dtype
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.local_model import local_model
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.folder.opt_sizes import OptSize, opt_size
-from tcf.encoders.tokenize import TextTokenizer, check_max_tokens
+from tcf.encoders.tokenize import TextTokenizer
 from tcf.extract.plan.choose_schedule import make_plan
 from tcf.extract.plan.machine import Machine, read_machine
 from tcf.extract.plan.measured_rates import Rates, measure_rates
@@ -29,6 +29,7 @@ from tcf.extract.plan.model_size import read_geometry
 from tcf.extract.plan.plan import Plan
 from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.plan.workload import Workload, expected_workload, workload
+from tcf.extract.resolved_settings import check_settings
 
 __all__ = ["plan_extraction", "plan_for_data", "plan_for_items"]
 
@@ -99,7 +100,7 @@ def plan_extraction(
         ConfigError: it cannot be done on this machine, or a setting does not fit the model.
         ModelError: the configuration makes no model.
     """
-    _check(folder, config)
+    check_settings(config, folder)
     devices = resolve_devices(config.devices) if machine is None else ()
     machine = machine or read_machine(devices, config.max_memory, out)
     device = torch.device(machine.devices[0])
@@ -114,14 +115,6 @@ def plan_extraction(
     )
     rates = rates or measure_rates(geometry.products, dtype, device, geometry.file, home() / "trials")
     return make_plan(PlanInputs(name, geometry, _own_share(work, config), machine, rates, config))
-
-
-def _check(folder: ModelFolder, config: ExtractConfig) -> None:
-    check_max_tokens(folder, config.max_tokens)
-    if config.pooled_layers:
-        check_layers(folder, config.pooled_layers)
-    if config.token_states is not None:
-        check_layers(folder, (config.token_states,), option="--token-states")
 
 
 def _own_share(work: Workload, config: ExtractConfig) -> Workload:

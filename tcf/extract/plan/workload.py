@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tcf.common.random_streams import RandomStream, generator
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import first_occurrences, sequence_keys, text_keys
@@ -123,7 +124,7 @@ def _sample(items: ItemTable) -> "LargeStringArray":
         return _joined(list(items.texts(_SAMPLE)))
     there = items.groups()
     groups = np.unique(np.linspace(0, there - 1, min(there, _GROUPS)).round().astype(int)).tolist()
-    draw = np.random.default_rng(_SEED)
+    draw = generator(RandomStream.WORKLOAD_SAMPLE, _SEED)
     parts = [_joined(list(items.texts(_COUNTED, [group]))) for group in groups]
     rows = sum(map(len, parts))
     # As many of each group as it has rows, so that a short last one does not count for more.

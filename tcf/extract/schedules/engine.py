@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tcf.common.errors import ModelError
+from tcf.common.torch_internals import is_out_of_memory
 from tcf.encoders.encoder import Encoder
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.micro_batches import MicroBatch
@@ -29,7 +30,6 @@ __all__ = [
     "finite_flag",
     "halved",
     "ignore_progress",
-    "is_out_of_memory",
     "on_device",
     "put_empty",
 ]
@@ -59,11 +59,6 @@ class DeviceFull(ModelError):
             f"{device}: out of memory with up to {tokens_per_batch} tokens at once; lower --tokens-per-batch, or let "
             "weights take less with a lower --max-memory"
         )
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch says that memory has run out; of the processor's own it says so in words alone."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def as_device_full(error: RuntimeError, device: torch.device, tokens_per_batch: int) -> RuntimeError | DeviceFull:

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tcf.encoders.split.block_calls import Script, finish, record
+from tcf.encoders.split.block_calls import RecordedCalls, finish, record
 from tcf.encoders.split.output_shapes import OutputShapes
 from tcf.encoders.split.skeleton import Skeleton
 from tcf.encoders.split.weight_buffers import attach, move_buffers
@@ -19,7 +19,7 @@ __all__ = ["Lane"]
 
 @dataclass(frozen=True, eq=False)
 class Lane:
-    """A device that computes with a model taken apart.
+    """A device that runs a model block by block.
 
     Attributes:
         skeleton: the model's structure, with weights for all that lies around the blocks.
@@ -49,11 +49,11 @@ class Lane:
         """The model's blocks."""
         return self.skeleton.blocks
 
-    def record(self, tokens_BT: Tensor) -> Script:
+    def record(self, tokens_BT: Tensor) -> RecordedCalls:
         """What enters the first block, and what every block is called with.
 
         Raises:
-            ModelError: the model cannot be taken apart.
+            ModelError: the model cannot be run block by block.
         """
         return record(lambda: self._last(tokens_BT), self.blocks, self.shapes)
 
@@ -62,6 +62,5 @@ class Lane:
         return finish(lambda: self._last(tokens_BT), self.blocks, states_BTD, self.shapes)
 
     def _last(self, tokens_BT: Tensor) -> Tensor:
-        no_cache = {"use_cache": False} if self.skeleton.takes_cache else {}
-        states: Tensor = self.skeleton.model(input_ids=tokens_BT, **no_cache).last_hidden_state
+        states: Tensor = self.skeleton.model(input_ids=tokens_BT, **self.skeleton.no_cache).last_hidden_state
         return states

@@ -9,6 +9,7 @@ import torch
 
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.files import home
+from tcf.common.torch_internals import is_out_of_memory
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.encoder import Encoder, load_encoder
 from tcf.encoders.folder.model_folder import ModelFolder
@@ -20,7 +21,7 @@ from tcf.encoders.split.weight_buffers import attach, move_buffers
 from tcf.extract.plan.plan import Plan
 from tcf.extract.resolved_settings import Settings
 from tcf.extract.schedules.calibrate_micro_batch import calibrated_micro_batch
-from tcf.extract.schedules.engine import Engine, is_out_of_memory
+from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.lane import Lane
 from tcf.extract.schedules.pipeline import PipelineEngine, PipelineStage
 from tcf.extract.schedules.resident import ResidentEngine
@@ -45,7 +46,7 @@ def load_engine(
         plan: where parts live, and how much is read at once.
 
     Raises:
-        Inseparable: for a sweep or a pipeline, the model cannot be taken apart.
+        NotSeparableError: for a sweep or a pipeline, the model cannot be run block by block.
         ModelError: it cannot be loaded.
     """
     try:
@@ -122,7 +123,7 @@ def load_sweep(
     """Load what lies around a model's blocks, and the blocks that stay on a device; the others come as they are run.
 
     Raises:
-        ModelError: the model cannot be taken apart, or its weights cannot be read.
+        ModelError: the model cannot be run block by block, or its weights cannot be read.
     """
     devices = [torch.device(name) for name in plan.devices]
     # A skeleton for each, because what is put in its place differs from device to device.
@@ -157,7 +158,7 @@ def load_pipeline(
     """Load a model over several devices, each with a range of its blocks.
 
     Raises:
-        ModelError: the model cannot be taken apart, or its weights cannot be read.
+        ModelError: the model cannot be run block by block, or its weights cannot be read.
     """
     devices = [torch.device(name) for name in plan.devices]
     ranges = _ranges(plan)
@@ -225,7 +226,7 @@ def _tokens(plan: Plan) -> int:
 
 
 def _try_apart(lane: Lane) -> None:
-    """Find out at once, and not after reading texts, whether the model can be taken apart."""
+    """Find out at once, and not after reading texts, whether the model can be run block by block."""
     with torch.inference_mode():
         lane.record(torch.zeros((1, 1), dtype=torch.int64, device=lane.device))
 

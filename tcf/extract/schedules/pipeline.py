@@ -20,7 +20,7 @@ from torch import Tensor
 from tcf.common.threads import Channel
 from tcf.encoders.blocks import LAST
 from tcf.encoders.encoder import Encoder
-from tcf.encoders.split.course import Course
+from tcf.encoders.split.blockwise_forward import BlockwiseForward
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches
 from tcf.extract.schedules.device_threads import run_threads
@@ -64,7 +64,7 @@ class _InFlight:
     batch: MicroBatch
     tokens: npt.NDArray[np.int64]
     states_BTD: Tensor
-    course: Course
+    course: BlockwiseForward
     finite: list[Tensor] = field(default_factory=list)
 
     def move(self, device: torch.device) -> None:
@@ -136,7 +136,7 @@ class PipelineEngine:
                 if batch.length:
                     tokens = sequences.block(batch.rows)
                     script = self.first.record(on_device(tokens, self.first.device))
-                    flowing = _InFlight(batch, tokens, script.states_BTD, Course(script.calls))
+                    flowing = _InFlight(batch, tokens, script.states_BTD, BlockwiseForward(script.calls))
                     _give(flowing, 0, script.states_BTD, sinks)
                     going.put(flowing)
         going.close()

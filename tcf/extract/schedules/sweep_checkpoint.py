@@ -22,7 +22,7 @@ from tcf.common.devices import dtype_name
 from tcf.common.errors import CacheError, TcfError
 from tcf.common.files import publishing, remove_leftovers
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
-from tcf.encoders.split.block_calls import Made
+from tcf.encoders.split.block_calls import BlockOutput
 from tcf.extract.micro_batches import MicroBatch
 from tcf.extract.schedules.hidden_states import read_file, write_file
 from tcf.extract.schedules.sweep_pass import ForwardPass
@@ -152,11 +152,11 @@ class SweepCheckpoint:
                     yield f"{batch.tokens_before}.{key.block}.{key.place}", value.to("cpu").contiguous()
 
 
-def _of(batch: MicroBatch, made: Mapping[str, Tensor], device: torch.device) -> dict[Made, Tensor]:
+def _of(batch: MicroBatch, made: Mapping[str, Tensor], device: torch.device) -> dict[BlockOutput, Tensor]:
     """What blocks made for a micro-batch."""
     keys = {name: [int(part) for part in name.split(".")] for name in made}
     return {
-        Made(block, place): made[name].to(device)
+        BlockOutput(block, place): made[name].to(device)
         for name, (tokens_before, block, place) in keys.items()
         if tokens_before == batch.tokens_before
     }

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tcf.encoders.blocks import LAST
-from tcf.encoders.split.block_calls import Made
-from tcf.encoders.split.course import Course
+from tcf.encoders.split.block_calls import BlockOutput
+from tcf.encoders.split.blockwise_forward import BlockwiseForward
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.micro_batches import MicroBatch
 from tcf.extract.schedules.device_threads import ProgressCounter
@@ -48,8 +48,8 @@ class ForwardPass:
     progress: ProgressCounter
     width: int
     entering: torch.dtype
-    courses: list[Course] = field(default_factory=list)
-    restored: list[dict[Made, Tensor]] | None = None
+    courses: list[BlockwiseForward] = field(default_factory=list)
+    restored: list[dict[BlockOutput, Tensor]] | None = None
 
     def enter(self) -> None:
         """Run the model up to its first block, and find out what its blocks are called with.
@@ -58,15 +58,15 @@ class ForwardPass:
 
         Raises:
             NotFinite: the states that enter the first block are not finite.
-            ModelError: the model cannot be taken apart.
+            ModelError: the model cannot be run block by block.
         """
         flags = []
         for place, batch in enumerate(self.batches):
             script = self.lane.record(self._tokens(batch))
             if self.restored is not None:
-                self.courses.append(Course(script.calls, self.restored[place]))
+                self.courses.append(BlockwiseForward(script.calls, self.restored[place]))
                 continue
-            self.courses.append(Course(script.calls))
+            self.courses.append(BlockwiseForward(script.calls))
             self.entering = script.states_BTD.dtype
             flags.append(self._keep(0, batch, script.states_BTD))
         self._check(0, flags)

@@ -18,7 +18,7 @@ from torch import Tensor
 from tcf.common.threads import Channel, Closed
 from tcf.encoders.split.read_pool import ReadPool
 from tcf.encoders.split.skeleton import Weight
-from tcf.encoders.split.weight_buffers import PartBuffer, TypedBuffer, is_as_stored, part_nbytes
+from tcf.encoders.split.weight_buffers import StoredWeightBuffer, TypedWeightBuffer, buffer_nbytes, is_as_stored
 
 __all__ = ["BlockStream", "Loaded"]
 
@@ -82,7 +82,7 @@ class BlockStream:
         # What a CPU casts is free again at once.
         cast = not self._pinned and not any(is_as_stored(weights) for weights in passing)
         n_buffers = (1 if cast else _SLOTS) if passing else 0
-        self._buffers = [PartBuffer(size, pinned=self._pinned) for _ in range(n_buffers)]
+        self._buffers = [StoredWeightBuffer(size, pinned=self._pinned) for _ in range(n_buffers)]
         parts = [within[block] for block in streamed]
         self._typed = [[_typed(parts, device) for _ in range(_SLOTS)] for device in devices]
 
@@ -106,8 +106,10 @@ class BlockStream:
 
     def read_now(self, weights: Part, device: torch.device) -> dict[str, Tensor]:
         """Read weights that stay on a device, into memory of their own."""
-        stored = PartBuffer(part_nbytes(weights, stored=True)).read(weights, pool=self._pool)
-        filled = TypedBuffer(0 if _used_as_read(weights, device) else part_nbytes(weights, stored=False), device)
+        stored = StoredWeightBuffer(buffer_nbytes(weights, stored=True)).read(weights, pool=self._pool)
+        filled = TypedWeightBuffer(
+            0 if _used_as_read(weights, device) else buffer_nbytes(weights, stored=False), device
+        )
         tensors = filled.fill(weights, stored)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -121,7 +123,7 @@ class BlockStream:
         """
         read = [Channel[_Read](_SLOTS) for _ in self._devices]
         loaded = [Channel[Loaded](1) for _ in self._devices]
-        free = Channel[PartBuffer](_SLOTS)
+        free = Channel[StoredWeightBuffer](_SLOTS)
         for buffer in self._buffers:
             free.put(buffer)
         channels: list[Channel[Any]] = [*read, *loaded, free]
@@ -142,7 +144,9 @@ class BlockStream:
             for thread in threads:
                 thread.join()
 
-    def _read_all(self, blocks: Sequence[int], free: Channel[PartBuffer], going: Sequence[Channel[_Read]]) -> None:
+    def _read_all(
+        self, blocks: Sequence[int], free: Channel[StoredWeightBuffer], going: Sequence[Channel[_Read]]
+    ) -> None:
         for block in blocks:
             if block in self._held:
                 read = _Read(block, self._hold(block), lambda: None)
@@ -158,14 +162,14 @@ class BlockStream:
     def _hold(self, block: int) -> list[Tensor]:
         if block not in self._kept:
             weights = self._within[block]
-            buffer = PartBuffer(part_nbytes(weights, stored=True), pinned=self._pinned)
+            buffer = StoredWeightBuffer(buffer_nbytes(weights, stored=True), pinned=self._pinned)
             self._kept[block] = buffer.read(weights, pool=self._pool)
         return self._kept[block]
 
     def _load_all(
-        self, coming: Channel[_Read], going: Channel[Loaded], device: torch.device, typed: Sequence[TypedBuffer]
+        self, coming: Channel[_Read], going: Channel[Loaded], device: torch.device, typed: Sequence[TypedWeightBuffer]
     ) -> None:
-        free = Channel[TypedBuffer](_SLOTS)
+        free = Channel[TypedWeightBuffer](_SLOTS)
         for buffer in typed:
             free.put(buffer)
         stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
@@ -185,7 +189,7 @@ class BlockStream:
         going.close()
 
 
-def _release(free: Channel[TypedBuffer], buffer: TypedBuffer, device: torch.device) -> None:
+def _release(free: Channel[TypedWeightBuffer], buffer: TypedWeightBuffer, device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # what was queued may still read these weights
     _give_back(free, buffer)
@@ -200,14 +204,14 @@ def _used_as_read(weights: Part, device: torch.device) -> bool:
     return device.type == "cpu" and is_as_stored(weights)
 
 
-def _typed(parts: Sequence[Part], device: torch.device) -> TypedBuffer:
+def _typed(parts: Sequence[Part], device: torch.device) -> TypedWeightBuffer:
     """Memory of a device for the largest of the parts that have to be copied there."""
     copied = [weights for weights in parts if not _used_as_read(weights, device)]
-    return TypedBuffer(_largest(copied, stored=False), device)
+    return TypedWeightBuffer(_largest(copied, stored=False), device)
 
 
 def _largest(parts: Sequence[Part], *, stored: bool) -> int:
-    return max((part_nbytes(weights, stored=stored) for weights in parts), default=0)
+    return max((buffer_nbytes(weights, stored=stored) for weights in parts), default=0)
 
 
 class _Countdown:

@@ -1,1 +1,1 @@
-"""Hyperparameter search: trials in worker processes, settings drawn by Optuna."""
+"""Hyperparameter search: trials in worker processes, parameters sampled by Optuna."""

@@ -1,4 +1,4 @@
-"""What came out of a search: its trials as a table, and the best settings as a configuration."""
+"""The results of a search: its trials as a table, and the best settings as a configuration."""
 
 import csv
 import io
@@ -11,17 +11,21 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from tcf.common.files import publish_file
+from tcf.common.text_table import text_table
 from tcf.config.fields import to_mapping, write_toml
 from tcf.launch.search.search_file import SearchFile
+from tcf.ranking.metrics import SEARCH_METRIC, VALIDATION_METRICS
 from tcf.train.inputs import Inputs
 
-__all__ = ["BEST", "TABLE", "TrialRow", "best_of", "folder_of", "rendered", "rows_of", "write_results"]
+__all__ = ["BEST", "TABLE", "TrialRow", "best_row", "render_table", "trial_folder", "trial_rows", "write_results"]
 
 BEST = "best.toml"
 TABLE = "trials.csv"
 _SHOWN = 20
 _STATES = ("trained", "pruned", "failed", "unfinished")
-_NUMBERS = ("ndcg@10", "hr@10", "best_epoch", "epochs", "parameters")
+# The one that is searched by comes first.
+_METRICS = tuple(metric.name for metric in sorted(VALIDATION_METRICS, key=lambda metric: metric != SEARCH_METRIC))
+_NUMBERS = (*_METRICS, "best_epoch", "epochs", "parameters")
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,9 @@ class TrialRow:
         state: trained to its end, pruned on its way, failed, or not finished yet.
         value: NDCG@10 on validation: of the best epoch on all users or, of a pruned trial, of its last epoch on those
             that epochs are judged on; None where there is none.
-        facts: of the run by name; of one that was not trained to its end, the epochs alone.
-        drawn: its settings.
-        same_as: the earlier trial of the same settings that was trained in its place; None if it was trained itself.
+        facts: metadata of the run by name; of one that was not trained to its end, the epochs alone.
+        params: its parameters, by name.
+        same_as: the earlier trial with the same parameters that was trained instead; None if it was trained itself.
         reason: why it failed; empty if it did not.
     """
 
@@ -43,26 +47,26 @@ class TrialRow:
     state: Literal["trained", "pruned", "failed", "unfinished"]
     value: float | None
     facts: Mapping[str, Any]
-    drawn: Mapping[str, Any]
+    params: Mapping[str, Any]
     same_as: int | None
     reason: str
 
     @property
-    def _place(self) -> tuple[int, float, int]:
+    def _order(self) -> tuple[int, float, int]:
         return _STATES.index(self.state), -(self.value or 0.0), self.number
 
 
-def rows_of(study: Study) -> list[TrialRow]:
+def trial_rows(study: Study) -> list[TrialRow]:
     """All trials, the best first."""
-    return sorted((_row(trial) for trial in study.get_trials(deepcopy=False)), key=lambda row: row._place)
+    return sorted((_row(trial) for trial in study.get_trials(deepcopy=False)), key=lambda row: row._order)
 
 
-def best_of(rows: Sequence[TrialRow]) -> TrialRow | None:
+def best_row(rows: Sequence[TrialRow]) -> TrialRow | None:
     """The best of sorted rows; None while no trial was trained to its end."""
     return rows[0] if rows and rows[0].state == "trained" else None
 
 
-def folder_of(out: Path, number: int) -> Path:
+def trial_folder(out: Path, number: int) -> Path:
     """Where a trial's run is."""
     return out / "trials" / f"{number:04d}"
 
@@ -70,23 +74,21 @@ def folder_of(out: Path, number: int) -> Path:
 def write_results(search: SearchFile, rows: Sequence[TrialRow]) -> None:
     """Write the table of trials and the best settings, in place of earlier ones."""
     publish_file(search.out / TABLE, _as_csv(search, rows).encode())
-    best = best_of(rows)
+    best = best_row(rows)
     if best is not None:
         publish_file(search.out / BEST, _as_configuration(search, best))
 
 
-def rendered(search: SearchFile, rows: Sequence[TrialRow]) -> str:
+def render_table(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     """The best trials as an aligned table, for people."""
     names = list(search.space)
-    lines = [["trial", "state", "ndcg@10", "hr@10", "epoch", *names]]
+    lines = [["trial", "state", *_METRICS, "epoch", *names]]
     for row in rows[:_SHOWN]:
-        measures = [_shown(row.value), _shown(row.facts.get("hr@10")), _shown(row.facts.get("best_epoch"))]
-        lines.append([str(row.number), row.state, *measures, *(_shown(row.drawn.get(name)) for name in names)])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    shown = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    if len(rows) > _SHOWN:
-        shown.append(f"... {len(rows) - _SHOWN} more in {search.out / TABLE}")
-    return "\n".join(shown)
+        numbers = (row.value, *(row.facts.get(name) for name in (*_METRICS[1:], "best_epoch")))
+        measures = [_shown(number) for number in numbers]
+        lines.append([str(row.number), row.state, *measures, *(_shown(row.params.get(name)) for name in names)])
+    more = f"\n... {len(rows) - _SHOWN} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
+    return text_table(lines) + more
 
 
 def _row(trial: FrozenTrial) -> TrialRow:
@@ -113,17 +115,19 @@ def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     table.writerow(["trial", "state", *_NUMBERS, *search.space, "run", "reason"])
     for row in rows:
         numbers = [row.value, *(row.facts.get(name) for name in _NUMBERS[1:])]
-        run = folder_of(search.out, row.number if row.same_as is None else row.same_as).relative_to(search.out)
-        drawn = [row.drawn.get(name) for name in search.space]
-        table.writerow([row.number, row.state, *numbers, *drawn, run, row.reason])
+        run = trial_folder(search.out, row.number if row.same_as is None else row.same_as).relative_to(search.out)
+        params = [row.params.get(name) for name in search.space]
+        table.writerow([row.number, row.state, *numbers, *params, run, row.reason])
     return stream.getvalue()
 
 
 def _as_configuration(search: SearchFile, best: TrialRow) -> bytes:
-    config = search.settings(best.drawn)
+    config = search.settings(best.params)
     inputs = Inputs.open(config.items, search.data, search.caches_for(config)).paths_from(search.out)
+    values = {SEARCH_METRIC.name: best.value, **{name: best.facts[name] for name in _METRICS[1:]}}
+    metrics = ", ".join(f"{name} {value:.6f}" for name, value in values.items())
     words = (
-        f"# Trial {best.number} of a search: ndcg@10 {best.value:.6f}, hr@10 {best.facts['hr@10']:.6f} on validation.\n"
+        f"# Trial {best.number} of a search: {metrics} on validation.\n"
         f"# To train it anew: tcf train --config {BEST} --out RUN\n\n"
     )
     return words.encode() + write_toml({**to_mapping(config), "inputs": inputs})

@@ -1,4 +1,4 @@
-"""A search for the best settings: a folder with trials, which are ordinary runs, and what they came to."""
+"""Hyperparameter search: a folder of trials, which are ordinary runs, and their results."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from tcf.common.errors import RunError
 from tcf.common.files import check_destination, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.progress import Progress
-from tcf.launch.search.results import BEST, TrialRow, best_of, rendered, rows_of, write_results
-from tcf.launch.search.run_trials import Course
+from tcf.launch.search.results import BEST, TrialRow, best_row, render_table, trial_rows, write_results
+from tcf.launch.search.run_trials import TrialLoop
 from tcf.launch.search.search_file import SearchFile
-from tcf.launch.search.study import JOURNAL, open_study, take_up
-from tcf.launch.search.trial_workers import crew
+from tcf.launch.search.study import JOURNAL, open_study, unfinished_trials
+from tcf.launch.search.trial_workers import trial_workers
 from tcf.train.inputs import Inputs
 
 __all__ = ["SearchResult", "run_search"]
@@ -27,7 +27,7 @@ _LEASE = ".search.claim"
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
         search: what was asked for.
@@ -45,11 +45,11 @@ class SearchResult:
         return self.search.out / BEST
 
     def summary(self) -> str:
-        """The best trials, and where the rest is."""
+        """The best trials, and where the others are."""
         states = [row.state for row in self.rows]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         return (
-            f"{rendered(self.search, self.rows)}\n{len(self.rows)} trials ({counts}) in {self.search.out}\n"
+            f"{render_table(self.search, self.rows)}\n{len(self.rows)} trials ({counts}) in {self.search.out}\n"
             f"The best settings: {self.configuration} (tcf train --config {self.configuration} --out RUN)"
         )
 
@@ -71,12 +71,12 @@ def run_search(search: SearchFile) -> SearchResult:
     for device in (*search.config.devices, str(search.fixed.get("devices", "auto"))):
         resolve_device(device)
     fingerprints = Inputs.open("text" if search.caches else "id", search.data, search.caches).fingerprints
-    with _held(search.out):
+    with _locked(search.out):
         study = open_study(search, fingerprints)
-        _train_all(search, study)
-        rows = rows_of(study)
+        _run_trials(search, study)
+        rows = trial_rows(study)
         write_results(search, rows)
-    best = best_of(rows)
+    best = best_row(rows)
     if best is None:
         reasons = [row.reason for row in rows if row.reason]
         raise RunError(
@@ -86,19 +86,19 @@ def run_search(search: SearchFile) -> SearchResult:
     return SearchResult(search, tuple(rows), best)
 
 
-def _train_all(search: SearchFile, study: Study) -> None:
+def _run_trials(search: SearchFile, study: Study) -> None:
     ended = len([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
     config = search.config
     with (
-        Progress("search", max(search.most_trials, ended), "trials", done=ended) as progress,
-        crew(search.out / "logs", config.workers, config.devices, torch.get_num_threads()) as workers,
+        Progress("search", max(search.n_trials, ended), "trials", done=ended) as progress,
+        trial_workers(search.out / "logs", config.workers, config.devices, torch.get_num_threads()) as workers,
     ):
-        Course(search, study, workers, progress, take_up(study)).run()
+        TrialLoop(search, study, workers, progress, unfinished_trials(study)).run()
 
 
 @contextmanager
-def _held(out: Path) -> Iterator[None]:
-    """Keep other processes from the folder of the search within the block; it is made where it is not there."""
+def _locked(out: Path) -> Iterator[None]:
+    """Lock the folder of the search within the block; it is made where it does not exist."""
     check_destination(out)
     with writing(out):
         if out.exists() and not (out / JOURNAL).exists() and any(entry.name != _LEASE for entry in out.iterdir()):

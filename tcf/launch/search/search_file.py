@@ -1,4 +1,4 @@
-"""What a search file says: where things are, how to search, which settings are fixed and which are drawn."""
+"""The search file: inputs and output, how to search, which settings are fixed and which are searched."""
 
 import itertools
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from tcf.launch.search.space import Choices, Range, combinations, read_space
 __all__ = ["SearchConfig", "SearchFile", "read_search"]
 
 _TABLES = ("search", "train", "space")
-_TRIED = 2000  # combinations that are looked at to find one that can be trained
-_LARGEST_GRID = 100_000
+_MAX_TRIED = 2000  # combinations that are checked to find one that can be trained
+_MAX_GRID = 100_000
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class SearchConfig(Checked):
 
 
 @dataclass(frozen=True)
-class _Places:
-    """What stands above the tables."""
+class _Paths:
+    """The entries above the tables."""
 
     out: str = ""
     data: str = ""
@@ -70,16 +70,16 @@ class SearchFile:
     fixed: Mapping[str, Any]
     space: Mapping[str, Range]
 
-    def settings(self, drawn: Mapping[str, Any]) -> TrainConfig:
+    def settings(self, params: Mapping[str, Any]) -> TrainConfig:
         """A trial's settings.
 
         Args:
-            drawn: what was drawn from the ranges, by name.
+            params: the trial's parameters, by name.
 
         Raises:
             ConfigError: they contradict one another.
         """
-        given = {key: value for key, value in drawn.items() if value is not None}
+        given = {key: value for key, value in params.items() if value is not None}
         return from_mapping(TrainConfig, {**self.fixed, **given}, f"{self.path}: a trial")
 
     def caches_for(self, config: TrainConfig) -> tuple[Path, ...]:
@@ -87,8 +87,8 @@ class SearchFile:
         return self.caches if config.reads_text else ()
 
     @property
-    def most_trials(self) -> int:
-        """Trials in all; a grid has no more than combinations."""
+    def n_trials(self) -> int:
+        """Trials in all, which in a grid are at most its combinations."""
         if self.config.sampler != "grid":
             return self.config.trials
         return min(self.config.trials, sum(1 for _ in combinations(self.space)))
@@ -103,13 +103,13 @@ def read_search(path: Path) -> SearchFile:
     """
     values = read_toml(path)
     tables = {name: _table(values, name, path) for name in _TABLES}
-    places = _places({key: value for key, value in values.items() if key not in _TABLES}, path)
+    paths = _paths({key: value for key, value in values.items() if key not in _TABLES}, path)
     fixed = tables["train"]
     search = SearchFile(
         path=path,
-        out=Path(places.out),
-        data=Path(places.data),
-        caches=tuple(Path(cache) for cache in places.cache),
+        out=Path(paths.out),
+        data=Path(paths.data),
+        caches=tuple(Path(cache) for cache in paths.cache),
         config=from_mapping(SearchConfig, tables["search"], f"{path}: [search]"),
         fixed={key: from_value(TrainConfig, key, value, f"{path}: [train]") for key, value in fixed.items()},
         space=read_space(tables["space"], fixed, f"{path}: [space]"),
@@ -128,17 +128,17 @@ def _table(values: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
     return table
 
 
-def _places(values: dict[str, Any], path: Path) -> _Places:
+def _paths(values: dict[str, Any], path: Path) -> _Paths:
     cache = values.get("cache", [])
     unknown = sorted(set(values) - {"out", "data", "cache"})
     if unknown:
         known = ", ".join(("out", "data", "cache", *(f"[{name}]" for name in _TABLES)))
         raise ConfigError(f"{path}: unknown entry {unknown[0]} (known: {known})")
-    places = from_mapping(_Places, {**values, "cache": [cache] if isinstance(cache, str) else cache}, f"{path}")
+    paths = from_mapping(_Paths, {**values, "cache": [cache] if isinstance(cache, str) else cache}, f"{path}")
     for name in ("out", "data"):
-        if not getattr(places, name):
+        if not getattr(paths, name):
             raise ConfigError(f'{path}: expected {name} = "FOLDER" above the tables, found none')
-    return places
+    return paths
 
 
 def _check_grid(search: SearchFile) -> None:
@@ -147,10 +147,10 @@ def _check_grid(search: SearchFile) -> None:
     for key, span in search.space.items():
         if not isinstance(span, Choices):
             raise ConfigError(f"{search.path}: [space] {key}: expected a list of values for a grid, found a range")
-    size = sum(1 for _ in itertools.islice(combinations(search.space), _LARGEST_GRID + 1))
-    if size > _LARGEST_GRID:
+    size = sum(1 for _ in itertools.islice(combinations(search.space), _MAX_GRID + 1))
+    if size > _MAX_GRID:
         raise ConfigError(
-            f"{search.path}: [space] expected at most {_LARGEST_GRID} combinations for a grid, found more; name fewer "
+            f"{search.path}: [space] expected at most {_MAX_GRID} combinations for a grid, found more; name fewer "
             'values, or sampler = "tpe"'
         )
 
@@ -176,9 +176,9 @@ def _check_caches(search: SearchFile) -> None:
 def _check_settings(search: SearchFile) -> None:
     """Refuse a search in which no combination of choices and ends of ranges can be trained."""
     refusal: ConfigError | None = None
-    for drawn in itertools.islice(combinations(search.space, ends=True), _TRIED):
+    for params in itertools.islice(combinations(search.space, ends=True), _MAX_TRIED):
         try:
-            search.settings(drawn)
+            search.settings(params)
         except ConfigError as error:
             refusal = refusal or error
         else:

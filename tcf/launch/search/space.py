@@ -1,4 +1,4 @@
-"""The ranges that a search draws settings from."""
+"""The search space: the ranges that parameters are sampled from."""
 
 import dataclasses
 import itertools

@@ -1,11 +1,10 @@
-"""A search's trials in Optuna: the journal on disk, how settings are drawn, when a trial is pruned."""
+"""A search's study in Optuna: the journal on disk, the sampler, the pruner."""
 
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
@@ -18,10 +17,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tcf.common.errors import RunError
 from tcf.common.files import writing
 from tcf.common.manifest import differences
+from tcf.common.random_streams import RandomStream, derived_seed, generator
+from tcf.launch.search.optuna_internals import repair_journal, running_trial
 from tcf.launch.search.search_file import SearchConfig, SearchFile
 from tcf.launch.search.space import Choices, Range, combinations
 
-__all__ = ["JOURNAL", "draw", "open_study", "take_up", "twin"]
+__all__ = ["JOURNAL", "find_duplicate", "open_study", "suggest", "unfinished_trials"]
 
 JOURNAL = "study.jsonl"
 _NAME = "search"
@@ -29,7 +30,7 @@ _MADE_FROM = "made_from"
 
 
 def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
-    """Open the study of a search, or begin it; no other process may have it open.
+    """Open the study of a search, or create it; no other process may have it open.
 
     Args:
         search: what is asked for.
@@ -41,7 +42,7 @@ def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = search.out / JOURNAL
     with writing(journal):
-        _mend(journal)
+        repair_journal(journal)
         storage = _storage(journal)
     study = optuna.create_study(
         study_name=_NAME,
@@ -51,25 +52,22 @@ def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
         pruner=_pruner(search.config),
         load_if_exists=True,
     )
-    _compare(search, study, {**_deciding(search), **fingerprints})
+    _check_unchanged(search, study, {**_defining_settings(search), **fingerprints})
     return study
 
 
-def draw(trial: Trial, space: Mapping[str, Range]) -> dict[str, Any]:
-    """A trial's values for the ranges; what was drawn before stays."""
-    return {name: _suggested(trial, name, span) for name, span in space.items()}
+def suggest(trial: Trial, space: Mapping[str, Range]) -> dict[str, Any]:
+    """A trial's parameters; those that were suggested before stay."""
+    return {name: _suggest(trial, name, span) for name, span in space.items()}
 
 
-def take_up(study: Study) -> list[Trial]:
+def unfinished_trials(study: Study) -> list[Trial]:
     """The trials that were running when an earlier process ended, oldest first."""
-    return [
-        Trial(study, trial._trial_id)  # Optuna has no other name for a trial that is there
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    ]
+    return [running_trial(study, trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
 
 
-def twin(study: Study, trial: Trial) -> FrozenTrial | None:
-    """An earlier trial of the same settings that has ended by itself; it would end so again."""
+def find_duplicate(study: Study, trial: Trial) -> FrozenTrial | None:
+    """An earlier trial with the same parameters that has ended by itself; it would end so again."""
     for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
         if other.params == trial.params and other.number != trial.number:
             return other
@@ -77,9 +75,9 @@ def twin(study: Study, trial: Trial) -> FrozenTrial | None:
 
 
 class _Sampler(BaseSampler):
-    """Draws each trial's settings from the search's seed, the trial's number and the trials that have ended.
+    """Samples each trial's parameters from the search's seed, the trial's number and the trials that have ended.
 
-    It remembers nothing, so a search that goes on after an interruption draws what it would have drawn without.
+    It remembers nothing, so a search that goes on after an interruption samples what it would have sampled without.
     """
 
     def __init__(self, config: SearchConfig, space: Mapping[str, Range]) -> None:
@@ -87,10 +85,11 @@ class _Sampler(BaseSampler):
         self._grid: list[dict[str, Any]] = []
         if config.sampler == "grid":
             every = list(combinations(space))
-            self._grid = [every[place] for place in np.random.default_rng(config.seed).permutation(len(every))]
+            order = generator(RandomStream.GRID_ORDER, config.seed).permutation(len(every))
+            self._grid = [every[place] for place in order]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The ranges that are drawn together: all, once a trial has ended."""
+        """The ranges that are sampled together: all, once a trial has ended."""
         return self._tpe(trial).infer_relative_search_space(study, trial) if self._config.sampler == "tpe" else {}
 
     def sample_relative(
@@ -105,17 +104,16 @@ class _Sampler(BaseSampler):
         """A value from the grid, or by chance."""
         if self._config.sampler == "grid":
             return self._grid[trial.number % len(self._grid)][param_name]
-        sampler = RandomSampler(seed=self._seed(trial, zlib.crc32(param_name.encode())))
+        name = zlib.crc32(param_name.encode())
+        sampler = RandomSampler(seed=self._seed(RandomStream.TRIAL_PARAMETER, trial.number, name))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def _tpe(self, trial: FrozenTrial) -> TPESampler:
-        return TPESampler(
-            n_startup_trials=self._config.random_trials, seed=self._seed(trial), multivariate=True, constant_liar=True
-        )
+        seed = self._seed(RandomStream.TRIAL, trial.number)
+        return TPESampler(n_startup_trials=self._config.random_trials, seed=seed, multivariate=True, constant_liar=True)
 
-    def _seed(self, trial: FrozenTrial, *more: int) -> int:
-        entropy = [self._config.seed, trial.number, *more]
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    def _seed(self, stream: RandomStream, *place: int) -> int:
+        return derived_seed(stream, self._config.seed, *place, bits=32)
 
 
 def _pruner(config: SearchConfig) -> BasePruner:
@@ -127,7 +125,7 @@ def _pruner(config: SearchConfig) -> BasePruner:
             return NopPruner()
 
 
-def _suggested(trial: Trial, name: str, span: Range) -> Any:
+def _suggest(trial: Trial, name: str, span: Range) -> Any:
     match _distribution(span):
         case CategoricalDistribution(choices=choices):
             return trial.suggest_categorical(name, choices)
@@ -147,15 +145,6 @@ def _distribution(span: Range) -> BaseDistribution:
     return FloatDistribution(span.low, span.high, log=span.log, step=span.step)
 
 
-def _mend(journal: Path) -> None:
-    """Make a journal fit to be written to, after a process that ended in the middle of a line or with its lock."""
-    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
-    content = journal.read_bytes() if journal.exists() else b""
-    if content and not content.endswith(b"\n"):
-        with journal.open("r+b") as stream:
-            stream.truncate(content.rfind(b"\n") + 1)
-
-
 def _storage(journal: Path) -> JournalStorage:
     try:
         return JournalStorage(JournalFileBackend(str(journal)))
@@ -166,8 +155,8 @@ def _storage(journal: Path) -> JournalStorage:
         ) from None
 
 
-def _deciding(search: SearchFile) -> dict[str, Any]:
-    """What decides how trials come out, as JSON values; how many there are and where they run does not."""
+def _defining_settings(search: SearchFile) -> dict[str, Any]:
+    """The settings that results depend on, as JSON values; not how many trials there are or where they run."""
     config = search.config
     fixed = {f"[train] {key}": value for key, value in search.fixed.items() if key not in ("devices", "save_minutes")}
     space = {f"[space] {key}": str(span) for key, span in search.space.items()}
@@ -175,12 +164,12 @@ def _deciding(search: SearchFile) -> dict[str, Any]:
     return {**fixed, **space, **{name: getattr(config, name) for name in names}}
 
 
-def _compare(search: SearchFile, study: Study, asked: Mapping[str, Any]) -> None:
-    there = study.user_attrs.get(_MADE_FROM)
-    if there is None:
+def _check_unchanged(search: SearchFile, study: Study, asked: Mapping[str, Any]) -> None:
+    stored = study.user_attrs.get(_MADE_FROM)
+    if stored is None:
         study.set_user_attr(_MADE_FROM, dict(asked))
         return
-    differing = differences(there, asked)
+    differing = differences(stored, asked)
     if differing:
         raise RunError(
             f"{search.out}: holds a search of other settings or inputs: {differing}; name another out, or remove it"

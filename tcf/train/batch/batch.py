@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from tcf.common.ragged import offsets_from
+from tcf.common.random_streams import RandomStream, generator
 from tcf.train.batch.candidates import Drawn
-from tcf.train.batch.packed_layout import Layout, to_device
-from tcf.train.batch.rows import Chosen
+from tcf.train.batch.packed_layout import PackedLayout, to_device
+from tcf.train.batch.rows import ChosenRows
 
 __all__ = ["Batch", "row_order", "share"]
 
@@ -49,12 +50,12 @@ class Batch:
     rows_P: Tensor
     masked_BK: Tensor
     drawn: Tensor
-    layout: Layout
+    layout: PackedLayout
     n_targets: int
 
     @staticmethod
     def build(
-        chosen: Chosen, drawn: Drawn, positions: int, device: torch.device, part: tuple[int, int] = (0, 1)
+        chosen: ChosenRows, drawn: Drawn, positions: int, device: torch.device, part: tuple[int, int] = (0, 1)
     ) -> "Batch":
         """Make a batch.
 
@@ -68,7 +69,7 @@ class Batch:
         found_U, places_S, drawn_places = _distinct(chosen, drawn)
         items_U = found_U.astype(np.int64, copy=False)
         counts_U = np.bincount(places_S[chosen.candidate_S], minlength=len(items_U))
-        own = _Own.cut(chosen, places_S, drawn_places, part)
+        own = _DeviceRows.cut(chosen, places_S, drawn_places, part)
         flat = (own.users_B, items_U, counts_U, own.inputs_I, own.targets_P, own.rows_P, own.masked_BK, own.drawn)
         users, items, counts, inputs, targets, rows, masked, extra = to_device(
             tuple(array.ravel() for array in flat), device
@@ -83,13 +84,13 @@ class Batch:
             rows,
             masked.view(own.masked_BK.shape),
             extra.view(own.drawn.shape),
-            Layout.build(offsets_from(own.lengths_B), positions, device),
+            PackedLayout.build(offsets_from(own.lengths_B), positions, device),
             int(chosen.target_S.sum()),
         )
 
 
 @dataclass(frozen=True)
-class _Own:
+class _DeviceRows:
     """One device's rows of a batch, as `Batch` has them; beside the device.
 
     Attributes:
@@ -111,7 +112,7 @@ class _Own:
     lengths_B: Places
 
     @staticmethod
-    def cut(chosen: Chosen, places_S: Places, drawn: Places, part: tuple[int, int]) -> "_Own":
+    def cut(chosen: ChosenRows, places_S: Places, drawn: Places, part: tuple[int, int]) -> "_DeviceRows":
         """The rows of the i-th of n devices, given the place of each item of all rows, and of each one drawn."""
         offsets, n_rows = chosen.sequences.offsets, len(chosen.sequences)
         first, stop = (n_rows * (part[0] + side) // part[1] for side in (0, 1))
@@ -124,15 +125,15 @@ class _Own:
             drawn = drawn[before : before + len(targets_P)]
         masked_BK = _masked(places, owners_S, chosen.masked_S[inside], targets_P, rows_P)
         lengths_B = np.bincount(owners_S[read_S], minlength=stop - first)
-        return _Own(chosen.users_B[first:stop], places[read_S], targets_P, rows_P, masked_BK, drawn, lengths_B)
+        return _DeviceRows(chosen.users_B[first:stop], places[read_S], targets_P, rows_P, masked_BK, drawn, lengths_B)
 
 
 def row_order(n_rows: int, seed: int, epoch: int) -> Places:
     """The order of rows in an epoch, (n_rows,): a function of seed and epoch alone."""
-    return np.random.default_rng([seed, epoch]).permutation(n_rows)
+    return generator(RandomStream.ROW_ORDER, seed, epoch).permutation(n_rows)
 
 
-def _distinct(chosen: Chosen, drawn: Drawn) -> tuple[npt.NDArray[np.integer], Places, Places]:
+def _distinct(chosen: ChosenRows, drawn: Drawn) -> tuple[npt.NDArray[np.integer], Places, Places]:
     """The items that a batch needs, the place among them of each item of its sequences (-1: not needed) and drawn."""
     items_S = chosen.sequences.items
     if drawn.constant:

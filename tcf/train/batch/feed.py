@@ -8,19 +8,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tcf.common.random_streams import RandomStream, generator
 from tcf.common.threads import prefetch
 from tcf.train.batch.batch import Batch, row_order, share
 from tcf.train.batch.candidates import Candidates
-from tcf.train.batch.rows import Rows
+from tcf.train.batch.rows import BatchRows
 from tcf.train.vectors.item_vectors import ItemVectors
 
-__all__ = ["Fed", "Feed"]
+__all__ = ["FedBatch", "Feed"]
 
 _AHEAD = 4
 
 
 @dataclass(frozen=True)
-class Fed:
+class FedBatch:
     """A batch, and the cached vectors of this device's share of its items, (S, V), where they were read ahead."""
 
     batch: Batch
@@ -42,7 +43,7 @@ class Feed:
         part: i and n; the share of each batch that is the i-th of n devices'.
     """
 
-    rows: Rows
+    rows: BatchRows
     candidates: Candidates
     positions: int
     batch_size: int
@@ -56,7 +57,7 @@ class Feed:
         """Batches of an epoch."""
         return -(-len(self.rows) // self.batch_size)
 
-    def epoch(self, number: int, first: int = 0) -> Generator[Fed, None, None]:
+    def epoch(self, number: int, first: int = 0) -> Generator[FedBatch, None, None]:
         """The batches of an epoch.
 
         Args:
@@ -65,14 +66,14 @@ class Feed:
         """
         return prefetch(self._made(number, first), _AHEAD)
 
-    def _made(self, number: int, first: int) -> Iterator[Fed]:
+    def _made(self, number: int, first: int) -> Iterator[FedBatch]:
         order = row_order(len(self.rows), self.seed, number)
         for step in range(first, self.steps):
             chosen = self.rows.choose(order[step * self.batch_size : (step + 1) * self.batch_size])
-            generator = np.random.default_rng([self.seed, number, step, 1])
-            drawn = self.candidates.draw(chosen.sequences, chosen.owners_S[chosen.target_S], generator)
+            stream = generator(RandomStream.LOSS_SAMPLES, self.seed, number, step)
+            drawn = self.candidates.draw(chosen.sequences, chosen.owners_S[chosen.target_S], stream)
             batch = Batch.build(chosen, drawn, self.positions, self.device, self.part)
-            yield Fed(batch, self._read(batch.host_items_U))
+            yield FedBatch(batch, self._read(batch.host_items_U))
 
     def _read(self, items_U: npt.NDArray[np.int64]) -> Tensor | None:
         if self.vectors is None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Layout", "to_device"]
+__all__ = ["PackedLayout", "to_device"]
 
 
 @dataclass(frozen=True)
-class Layout:
+class PackedLayout:
     """The places of packed items: in their user's history, in a padded grid, and among the positions of a model.
 
     Everything that treats items one by one works on packed rows. Attention alone needs a grid (B, L); there a history
@@ -39,7 +39,7 @@ class Layout:
     length: int
 
     @staticmethod
-    def build(offsets: npt.NDArray[np.int64], positions: int, device: torch.device) -> "Layout":
+    def build(offsets: npt.NDArray[np.int64], positions: int, device: torch.device) -> "PackedLayout":
         """Lay out histories in CSR form.
 
         Args:
@@ -53,7 +53,7 @@ class Layout:
         within = np.arange(offsets[-1]) - offsets[rows]
         arrays = (within + positions - lengths[rows], within + rows * longest, rows, offsets[1:] - 1, lengths)
         positions_P, slots_P, rows_P, last_B, lengths_B = to_device(arrays, device)
-        return Layout(positions_P, slots_P, rows_P, last_B, lengths_B, longest)
+        return PackedLayout(positions_P, slots_P, rows_P, last_B, lengths_B, longest)
 
     @property
     def users(self) -> int:

@@ -13,14 +13,14 @@ import numpy.typing as npt
 from tcf.data.dataset import Histories
 from tcf.train.batch.training_data import TrainingData
 
-__all__ = ["Chosen", "PairRows", "Rows", "UserRows"]
+__all__ = ["BatchRows", "ChosenRows", "PairRows", "UserRows"]
 
 Places = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenRows:
     """Some rows, and what each of their items is there for.
 
     Attributes:
@@ -45,7 +45,7 @@ class Chosen:
         return np.repeat(np.arange(len(self.sequences)), self.sequences.lengths)
 
 
-class Rows(Protocol):
+class BatchRows(Protocol):
     """All rows of an epoch."""
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class Rows(Protocol):
     def n_targets(self) -> int:
         """Targets of all of them."""
 
-    def choose(self, rows: Places) -> Chosen:
+    def choose(self, rows: Places) -> ChosenRows:
         """These rows, in the order given."""
 
 
@@ -74,14 +74,14 @@ class UserRows:
         """Every item with one before it."""
         return len(self.data.sequences.items) - len(self)
 
-    def choose(self, rows: Places) -> Chosen:
+    def choose(self, rows: Places) -> ChosenRows:
         """These users."""
         sequences = self.data.sequences.take(rows)
         read, target = (np.ones(len(sequences.items), np.bool_) for _ in range(2))
         read[sequences.offsets[1:] - 1] = False
         target[sequences.offsets[:-1]] = False
         every = np.ones_like(read)
-        return Chosen(self.data.users[rows], sequences, read, target, every, every)
+        return ChosenRows(self.data.users[rows], sequences, read, target, every, every)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class PairRows:
         """One a pair."""
         return len(self)
 
-    def choose(self, rows: Places) -> Chosen:
+    def choose(self, rows: Places) -> ChosenRows:
         """These pairs."""
         offsets = self.data.sequences.offsets
         owners = np.searchsorted(offsets, rows, side="right") - 1
@@ -116,4 +116,4 @@ class PairRows:
         target[sequences.offsets[:-1] + rows - offsets[owners]] = True
         others = sequences.items != np.repeat(self.data.sequences.items[rows], sequences.lengths)
         read = others if self.reads_history else np.zeros_like(others)
-        return Chosen(self.data.users[owners], sequences, read, target, target, others)
+        return ChosenRows(self.data.users[owners], sequences, read, target, target, others)

@@ -5,7 +5,7 @@ target or masked in each row, E = 1 + K, D width.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, assert_never
 
 import numpy as np
 import torch
@@ -60,6 +60,8 @@ def build_loss(config: TrainConfig, data: TrainingData, device: torch.device) ->
             return BinaryCrossEntropy.build(data, config.resolved_negatives, calibration=0.0)
         case "gbce":
             return BinaryCrossEntropy.build(data, config.resolved_negatives, calibration=config.gbce_t)
+        case _:
+            assert_never(config.loss)
 
 
 @dataclass(frozen=True)

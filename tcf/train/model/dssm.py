@@ -6,7 +6,7 @@ Shapes: B rows, I items read (packed, see `layout`), D width.
 import torch
 from torch import Tensor, nn
 
-from tcf.train.batch.packed_layout import Layout
+from tcf.train.batch.packed_layout import PackedLayout
 
 __all__ = ["MeanOfHistory", "UserIds"]
 
@@ -26,12 +26,12 @@ class UserIds(nn.Module):
         self.n_users: int | None = n_users
         self.embedding = nn.Embedding(n_users, width)
 
-    def forward(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+    def forward(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """Each row's state, (B, D)."""
         states_BD: Tensor = self.embedding(users_B)
         return states_BD
 
-    def last_states(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+    def last_states(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """The same."""
         return self.forward(vectors_ID, layout, users_B)
 
@@ -51,13 +51,13 @@ class MeanOfHistory(nn.Module):
         super().__init__()
         self.positions = positions
 
-    def forward(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+    def forward(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """Each row's state, (B, D)."""
         # In float32: many 16-bit numbers in a row would not add up.
         sums_BD = vectors_ID.new_zeros(layout.users, vectors_ID.shape[1], dtype=torch.float32)
         sums_BD = sums_BD.index_add(0, layout.rows_P, vectors_ID.float())
         return sums_BD / layout.lengths_B.clamp(min=1)[:, None]
 
-    def last_states(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+    def last_states(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """The same."""
         return self.forward(vectors_ID, layout, users_B)

@@ -16,7 +16,7 @@ from tcf.common.errors import DataError
 from tcf.data.dataset import Histories
 from tcf.data.split import latest
 from tcf.train.batch.batch import Batch
-from tcf.train.batch.packed_layout import Layout, to_device
+from tcf.train.batch.packed_layout import PackedLayout, to_device
 from tcf.train.model.item_tower import ItemTower
 
 __all__ = ["Backbone", "Recommender"]
@@ -35,7 +35,7 @@ class Backbone(Protocol):
     positions: int
     n_users: int | None
 
-    def __call__(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+    def __call__(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """The state for each target of a batch, (P, D).
 
         Args:
@@ -44,7 +44,7 @@ class Backbone(Protocol):
             users_B: each row's user among all users of the dataset.
         """
 
-    def last_states(self, vectors_ID: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+    def last_states(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """The state of each row after all that it has read, (B, D)."""
 
 
@@ -123,7 +123,7 @@ class Recommender(nn.Module):
 
     def _states_of(self, users: npt.NDArray[np.int64], inputs: Histories, vectors_ND: Tensor) -> Tensor:
         items_I, users_B = to_device((inputs.items.astype(np.int64), users), vectors_ND.device)
-        layout = Layout.build(inputs.offsets, self.backbone.positions, vectors_ND.device)
+        layout = PackedLayout.build(inputs.offsets, self.backbone.positions, vectors_ND.device)
         return self.backbone.last_states(vectors_ND[items_I], layout, users_B)
 
 

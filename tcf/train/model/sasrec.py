@@ -9,7 +9,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tcf.train.batch.packed_layout import Layout
+from tcf.train.batch.packed_layout import PackedLayout
 
 __all__ = ["SASRec"]
 
@@ -28,7 +28,7 @@ class _Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.heads, self.dropout = heads, dropout
 
-    def forward(self, states_PD: Tensor, layout: Layout) -> Tensor:
+    def forward(self, states_PD: Tensor, layout: PackedLayout) -> Tensor:
         """Let every item look at itself and at what came before it, (P, D) to (P, D)."""
         maps = (self.query, self.key, self.value)
         q_BHLK, k_BHLK, v_BHLK = (self._heads(layout.pad(m(states_PD))) for m in maps)
@@ -36,7 +36,7 @@ class _Attention(nn.Module):
         mixed_BHLK = F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, dropout_p=rate, is_causal=True)
         return self._dropped(self.out(layout.pack(mixed_BHLK.transpose(1, 2).flatten(2))))
 
-    def last(self, states_PD: Tensor, layout: Layout) -> Tensor:
+    def last(self, states_PD: Tensor, layout: PackedLayout) -> Tensor:
         """The same for each user's last item alone, without dropout, (P, D) to (B, D)."""
         q_BH1K = self._heads(self.query(states_PD[layout.last_B])[:, None])
         k_BHLK, v_BHLK = (self._heads(layout.pad(m(states_PD))) for m in (self.key, self.value))
@@ -68,11 +68,11 @@ class _Block(nn.Module):
         self.feed_norm = nn.LayerNorm(width, _EPS)
         self.dropout = dropout
 
-    def forward(self, states_PD: Tensor, layout: Layout) -> Tensor:
+    def forward(self, states_PD: Tensor, layout: PackedLayout) -> Tensor:
         """(P, D) to (P, D)."""
         return self._feed(states_PD, self.attention(self._entering(states_PD), layout))
 
-    def last(self, states_PD: Tensor, layout: Layout) -> Tensor:
+    def last(self, states_PD: Tensor, layout: PackedLayout) -> Tensor:
         """The last item of each user alone, (P, D) to (B, D)."""
         return self._feed(states_PD[layout.last_B], self.attention.last(self._entering(states_PD), layout))
 
@@ -122,7 +122,7 @@ class SASRec(nn.Module):
         self.output_norm = nn.LayerNorm(width, _EPS) if norm == "pre" else nn.Identity()
         self.dropout = dropout
 
-    def forward(self, vectors_PD: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+    def forward(self, vectors_PD: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """The user's state after each item.
 
         Args:
@@ -139,7 +139,7 @@ class SASRec(nn.Module):
         normed_PD: Tensor = self.output_norm(states_PD)
         return normed_PD
 
-    def last_states(self, vectors_PD: Tensor, layout: Layout, users_B: Tensor) -> Tensor:
+    def last_states(self, vectors_PD: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """The user's state after the last item, (B, D): the rows `layout.last_B` of `forward`, for less work."""
         states_PD = self._enter(vectors_PD, layout)
         *earlier, last = (cast(_Block, block) for block in self.blocks)
@@ -148,6 +148,6 @@ class SASRec(nn.Module):
         last_BD: Tensor = self.output_norm(last.last(states_PD, layout))
         return last_BD
 
-    def _enter(self, vectors_PD: Tensor, layout: Layout) -> Tensor:
+    def _enter(self, vectors_PD: Tensor, layout: PackedLayout) -> Tensor:
         states_PD = self.input_norm(vectors_PD + self.position(layout.positions_P))
         return F.dropout(states_PD, self.dropout, self.training)

@@ -2,15 +2,16 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 
 from tcf.common.files import publish_file, writing
+from tcf.ranking.metrics import EARLY_STOPPING_METRIC, VALIDATION_METRICS
 from tcf.train.run.file_names import EPOCHS, EVENTS
 
 __all__ = ["Epoch", "EpochLog"]
@@ -23,16 +24,43 @@ class Epoch:
     Attributes:
         number: counted from 1.
         loss: mean training loss a target.
-        hr: HR@10 on validation, a fraction.
-        ndcg: NDCG@10 on validation.
+        metrics: means on validation by name, as fractions.
         examples_per_second: training targets a second, validation not counted.
     """
 
     number: int
     loss: float
-    hr: float
-    ndcg: float
+    metrics: Mapping[str, float]
     examples_per_second: float
+
+    @property
+    def stopping_value(self) -> float:
+        """What chooses the best epoch."""
+        return self.metrics[EARLY_STOPPING_METRIC.name]
+
+    @property
+    def metrics_by_key(self) -> dict[str, float]:
+        """The metrics by the plain words that states and messages call them."""
+        return {metric.key: self.metrics[metric.name] for metric in VALIDATION_METRICS}
+
+    def as_state(self) -> dict[str, Any]:
+        """The epoch as JSON values, for the state of an unfinished run."""
+        return {
+            "number": self.number,
+            "loss": self.loss,
+            **self.metrics_by_key,
+            "examples_per_second": self.examples_per_second,
+        }
+
+    @staticmethod
+    def from_state(values: Mapping[str, Any]) -> "Epoch":
+        """The epoch of such values.
+
+        Raises:
+            KeyError: a value is missing.
+        """
+        metrics = {metric.name: values[metric.key] for metric in VALIDATION_METRICS}
+        return Epoch(values["number"], values["loss"], metrics, values["examples_per_second"])
 
 
 class EpochLog:
@@ -61,11 +89,12 @@ class EpochLog:
 
         Args:
             epoch: the one that has just ended.
-            best: the best HR@10 so far.
+            best: the best value so far of the metric that chooses the best epoch.
             best_epoch: its epoch.
         """
+        metrics = "".join(f"{name} {value:.4f}  " for name, value in epoch.metrics.items())
         print(
-            f"epoch {epoch.number}  loss {epoch.loss:.4f}  hr@10 {epoch.hr:.4f}  ndcg@10 {epoch.ndcg:.4f}  "
+            f"epoch {epoch.number}  loss {epoch.loss:.4f}  {metrics}"
             f"{epoch.examples_per_second:.0f} examples/s  best {best:.4f} (epoch {best_epoch})",
             file=sys.stderr,
             flush=True,
@@ -87,8 +116,7 @@ class EpochLog:
         scalars = {
             "train/loss": epoch.loss,
             "train/examples_per_second": epoch.examples_per_second,
-            "validation/hr@10": epoch.hr,
-            "validation/ndcg@10": epoch.ndcg,
+            **{f"validation/{name}": value for name, value in epoch.metrics.items()},
         }
         for tag, value in scalars.items():
             self._events.add_scalar(tag, value, epoch.number)
@@ -96,5 +124,5 @@ class EpochLog:
 
 
 def _line(epoch: Epoch) -> str:
-    numbers = {"epoch": epoch.number, "loss": epoch.loss, "hr@10": epoch.hr, "ndcg@10": epoch.ndcg}
+    numbers = {"epoch": epoch.number, "loss": epoch.loss, **epoch.metrics}
     return json.dumps(numbers, allow_nan=False) + "\n"

@@ -14,12 +14,12 @@ from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
 from tcf.config.fields import read_toml
+from tcf.ranking.metrics import EARLY_STOPPING_METRIC, VALIDATION_METRICS
 from tcf.train.run.file_names import CONFIG, EPOCHS, LEASE, RUN, STATE
 
 __all__ = ["ListedRun", "differing_settings", "find_runs"]
 
 State = Literal["finished", "training", "resumable", "starts again", "damaged"]
-_HR, _NDCG = "hr@10", "ndcg@10"
 _LEFT_BY_TRAINING = (EPOCHS, STATE, LEASE)
 
 
@@ -32,9 +32,9 @@ class ListedRun:
         state: finished; being trained now; interrupted, so that the same command goes on where its state was saved, or
             starts again for want of one; or damaged.
         epochs: how many are done.
-        best_epoch: the one with the best HR@10 so far; None where there is none yet.
-        hr: HR@10 of that one; in a finished run over all users.
-        ndcg: NDCG@10, likewise.
+        best_epoch: the best one so far by the metric that chooses it; None where there is none yet.
+        metrics: means on validation of that one, by name; in a finished run over all users. None for a metric that
+            this run has not measured.
         settings: settings and inputs.
         problem: what is damaged.
     """
@@ -43,8 +43,7 @@ class ListedRun:
     state: State
     epochs: int = 0
     best_epoch: int | None = None
-    hr: float | None = None
-    ndcg: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
@@ -106,15 +105,7 @@ def _finished(path: Path) -> ListedRun:
             raise ValueError(f"{path / name}: expected {entry['bytes']} bytes, found {found}")
     settings = {**manifest.config, **_inputs(path, read_toml(path / CONFIG))}
     facts = manifest.facts
-    return ListedRun(
-        path,
-        "finished",
-        facts["epochs"],
-        facts["best_epoch"],
-        facts[_HR],
-        facts[_NDCG],
-        settings,
-    )
+    return ListedRun(path, "finished", facts["epochs"], facts["best_epoch"], _metrics(facts), settings)
 
 
 def _unfinished(path: Path) -> ListedRun:
@@ -124,10 +115,17 @@ def _unfinished(path: Path) -> ListedRun:
     if (path / STATE).exists():
         _check_state(path / STATE)
     epochs = _epochs(path / EPOCHS)
-    best = max(epochs, key=lambda epoch: epoch[_HR], default=None)
+    best = max(epochs, key=lambda epoch: epoch[EARLY_STOPPING_METRIC.name], default=None)
     if best is None:
         return ListedRun(path, _state(path), settings=settings)
-    return ListedRun(path, _state(path), len(epochs), best["epoch"], best[_HR], best[_NDCG], settings)
+    return ListedRun(path, _state(path), len(epochs), best["epoch"], _metrics(best), settings)
+
+
+def _metrics(measured: Mapping[str, Any]) -> dict[str, float | None]:
+    """The metrics of an epoch or a run, which may have been trained before a metric was there."""
+    if EARLY_STOPPING_METRIC.name not in measured:
+        raise KeyError(EARLY_STOPPING_METRIC.name)
+    return {metric.name: measured.get(metric.name) for metric in VALIDATION_METRICS}
 
 
 def _state(path: Path) -> State:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from tcf.train.run.epoch_log import Epoch, EpochLog
-from tcf.train.run.resume_state import Standing, read_state, write_state
+from tcf.train.run.resume_state import ResumePoint, read_state, write_state
 from tcf.train.run.run_folder import RunFolder
 from tcf.train.trainer import Trainer
 
@@ -19,28 +19,28 @@ class Log(Protocol):
     """Tells what epochs came to."""
 
     def write(self, epoch: Epoch, best: float, best_epoch: int) -> None:
-        """Tell about an epoch, the best HR@10 so far and its epoch."""
+        """Tell about an epoch, the best value so far of the metric that chooses the best epoch, and its epoch."""
 
 
 class Records(Protocol):
     """Where a training reads and writes how far it has come."""
 
-    def take_up(self, trainer: Trainer) -> Standing:
+    def resume(self, trainer: Trainer) -> ResumePoint:
         """Bring a new trainer to where an earlier attempt was interrupted; says where that is."""
 
     def log(self, epochs: Sequence[Epoch]) -> AbstractContextManager[Log]:
         """Open the log of a training that has these epochs behind it."""
 
-    def save(self, trainer: Trainer, standing: Standing) -> None:
+    def save(self, trainer: Trainer, resume_point: ResumePoint) -> None:
         """Save the state at the end of an epoch."""
 
-    def save_now_and_then(self, trainer: Trainer, standing: Standing) -> None:
+    def save_if_due(self, trainer: Trainer, resume_point: ResumePoint) -> None:
         """Save the state within an epoch, if the last time was long ago."""
 
-    def keep(self, trainer: Trainer, epoch: int) -> None:
+    def keep_best(self, trainer: Trainer, epoch: int) -> None:
         """Keep the model as it is now, after that epoch, as the best one."""
 
-    def check_kept(self, epoch: int) -> None:
+    def check_best(self, epoch: int) -> None:
         """Find out whether the model of that epoch is kept."""
 
 
@@ -56,40 +56,40 @@ class FolderRecords:
         self._folder, self._seconds = folder, minutes * _SECONDS
         self._saved = time.monotonic()
 
-    def take_up(self, trainer: Trainer) -> Standing:
+    def resume(self, trainer: Trainer) -> ResumePoint:
         """See `Records`.
 
         Raises:
             RunError: a state is there that cannot be used.
         """
         if not self._folder.state.exists():
-            return Standing()
+            return ResumePoint()
         return read_state(self._folder.state, trainer, self._folder.identity)
 
     def log(self, epochs: Sequence[Epoch]) -> EpochLog:
         """See `Records`."""
         return EpochLog(self._folder.path, epochs)
 
-    def save(self, trainer: Trainer, standing: Standing) -> None:
+    def save(self, trainer: Trainer, resume_point: ResumePoint) -> None:
         """See `Records`.
 
         Raises:
             RunError: another process has taken over, or the state cannot be written.
         """
         self._folder.check_held()
-        write_state(self._folder.state, trainer, standing, self._folder.identity)
+        write_state(self._folder.state, trainer, resume_point, self._folder.identity)
         self._saved = time.monotonic()
 
-    def save_now_and_then(self, trainer: Trainer, standing: Standing) -> None:
+    def save_if_due(self, trainer: Trainer, resume_point: ResumePoint) -> None:
         """See `Records`."""
         if time.monotonic() - self._saved >= self._seconds:
-            self.save(trainer, standing)
+            self.save(trainer, resume_point)
 
-    def keep(self, trainer: Trainer, epoch: int) -> None:
+    def keep_best(self, trainer: Trainer, epoch: int) -> None:
         """See `Records`."""
         self._folder.write_model(trainer.model, epoch)
 
-    def check_kept(self, epoch: int) -> None:
+    def check_best(self, epoch: int) -> None:
         """See `Records`.
 
         Raises:

@@ -4,7 +4,6 @@ Batches, draws, dropout and learning rate follow from seed, epoch and step, so w
 optimiser's moments, the epochs that are done and the place in the epoch in hand.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tcf.common.errors import RunError
-from tcf.train.loss_meter import Meter
+from tcf.train.loss_meter import LossMeter
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.tensor_files import digest_of, optimizer_tensors, write_tensors
 from tcf.train.trainer import Trainer
 
-__all__ = ["Standing", "read_state", "write_state"]
+__all__ = ["ResumePoint", "read_state", "write_state"]
 
 _VERSION = 1
 _KEY = "tcf"
@@ -29,7 +28,7 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 
 
 @dataclass(frozen=True)
-class Standing:
+class ResumePoint:
     """Where a training stands.
 
     Attributes:
@@ -38,32 +37,32 @@ class Standing:
     """
 
     epochs: tuple[Epoch, ...] = ()
-    meter: Meter | None = None
+    meter: LossMeter | None = None
 
 
-def write_state(path: Path, trainer: Trainer, standing: Standing, identity: str) -> None:
+def write_state(path: Path, trainer: Trainer, resume_point: ResumePoint, identity: str) -> None:
     """Save where a training stands, in place of what was saved before.
 
     Args:
         path: the file.
         trainer: the model and the optimiser as they are now.
-        standing: the epochs done and the place in the next one.
+        resume_point: the epochs done and the place in the next one.
         identity: digest of all that decides the run.
     """
-    if standing.meter is not None:
-        standing.meter.look()
+    if resume_point.meter is not None:
+        resume_point.meter.look()
     tensors = _tensors(trainer)
     about = {
         "version": _VERSION,
         "identity": identity,
-        "epochs": [dataclasses.asdict(epoch) for epoch in standing.epochs],
-        "pass": None if standing.meter is None else _place(standing.meter),
+        "epochs": [epoch.as_state() for epoch in resume_point.epochs],
+        "pass": None if resume_point.meter is None else _place(resume_point.meter),
         "tensors": digest_of(tensors),
     }
     write_tensors(path, tensors, {_KEY: json.dumps(about, allow_nan=False)})
 
 
-def read_state(path: Path, trainer: Trainer, identity: str) -> Standing:
+def read_state(path: Path, trainer: Trainer, identity: str) -> ResumePoint:
     """Bring a trainer to where a training stood, and say where that is.
 
     Args:
@@ -82,11 +81,11 @@ def read_state(path: Path, trainer: Trainer, identity: str) -> Standing:
     _check_fits(path, tensors, trainer)
     _apply(tensors, trainer)
     try:
-        epochs, place = tuple(Epoch(**epoch) for epoch in about["epochs"]), about["pass"]
-        meter = None if place is None else Meter(len(epochs) + 1, trainer.config.learning_rate, **place)
+        epochs, place = tuple(Epoch.from_state(epoch) for epoch in about["epochs"]), about["pass"]
+        meter = None if place is None else LossMeter(len(epochs) + 1, trainer.config.learning_rate, **place)
     except (KeyError, TypeError) as error:
         raise _unfit(path, f"unreadable ({error!r})") from None
-    return Standing(epochs, meter)
+    return ResumePoint(epochs, meter)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -124,7 +123,7 @@ def _check_fits(path: Path, tensors: Mapping[str, Tensor], trainer: Trainer) -> 
         raise _unfit(path, "expected the tensors of this run's model, found others")
 
 
-def _place(meter: Meter) -> dict[str, int | float]:
+def _place(meter: LossMeter) -> dict[str, int | float]:
     return {"total": meter.total, "targets": meter.targets, "steps": meter.steps}
 
 

@@ -18,15 +18,15 @@ from tcf.common.memory import installed_memory
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 
-__all__ = ["ItemSources", "Source", "parts_of"]
+__all__ = ["ItemSources", "VectorSource", "parts_of"]
 
-Rows = npt.NDArray[np.int64]
+RowIndices = npt.NDArray[np.int64]
 _NUMBERS_AT_ONCE = 2**24
 _SHARE_OF_MEMORY = 0.5
 
 
 @dataclass(frozen=True)
-class Source:
+class VectorSource:
     """One cache's rows.
 
     Attributes:
@@ -37,9 +37,9 @@ class Source:
     """
 
     cache: VectorCache
-    rows_R: Rows
+    rows_R: RowIndices
     dataset: Dataset
-    items_R: Rows
+    items_R: RowIndices
 
     @cached_property
     def outgrows_memory(self) -> bool:
@@ -47,14 +47,14 @@ class Source:
         size = len(self.rows_R) * self.cache.width * self.cache.dtype.itemsize
         return size > _SHARE_OF_MEMORY * installed_memory()
 
-    def read(self, places_U: Rows, device: torch.device) -> Tensor:
+    def read(self, places_U: RowIndices, device: torch.device) -> Tensor:
         """The stored vectors of some distinct items, (U, V), in the stored type."""
         stored_UV = torch.from_numpy(self.cache.gather(self.rows_R[places_U], request=self.outgrows_memory))
         if device.type != "cuda":
             return stored_UV
         return stored_UV.pin_memory().to(device, non_blocking=True)
 
-    def chunks(self, places: Rows, device: torch.device) -> Iterator[tuple[Rows, Tensor]]:
+    def chunks(self, places: RowIndices, device: torch.device) -> Iterator[tuple[RowIndices, Tensor]]:
         """Read some distinct items in parts of a bounded size.
 
         Yields:
@@ -87,8 +87,8 @@ class ItemSources:
         rows_N: the place of each item among the distinct ones.
     """
 
-    sources: tuple[Source, ...]
-    rows_N: Rows
+    sources: tuple[VectorSource, ...]
+    rows_N: RowIndices
 
     @staticmethod
     def find(caches: Sequence[VectorCache], dataset: Dataset) -> "ItemSources":
@@ -105,7 +105,7 @@ class ItemSources:
         _, items_R, rows_N = _distinct(of_caches[0])
         for cache, of_cache in zip(caches[1:], of_caches[1:], strict=True):
             _, items_R, rows_N = _distinct(rows_N * cache.n_rows + of_cache)
-        sources = (Source(c, rows[items_R], dataset, items_R) for c, rows in zip(caches, of_caches, strict=True))
+        sources = (VectorSource(c, rows[items_R], dataset, items_R) for c, rows in zip(caches, of_caches, strict=True))
         return ItemSources(tuple(sources), rows_N)
 
     @property
@@ -114,14 +114,14 @@ class ItemSources:
         return len(self.sources[0].rows_R)
 
 
-def parts_of(places: Rows, width: int) -> Iterator[Rows]:
+def parts_of(places: RowIndices, width: int) -> Iterator[RowIndices]:
     """Cut places into parts of which so wide vectors take little memory."""
     rows = min(16384, max(256, _NUMBERS_AT_ONCE // width))
     for start in range(0, len(places), rows):
         yield places[start : start + rows]
 
 
-def _distinct(rows: Rows) -> tuple[Rows, Rows, Rows]:
+def _distinct(rows: RowIndices) -> tuple[RowIndices, RowIndices, RowIndices]:
     """Each row once, rising; where it first stands; and which one each entry is."""
     found, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     return found, first, inverse

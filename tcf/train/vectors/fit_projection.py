@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tcf.common.errors import ConfigError
 from tcf.config.train import TrainConfig
-from tcf.train.vectors.cache_rows import ItemSources, Source
+from tcf.train.vectors.cache_rows import ItemSources, VectorSource
 from tcf.train.vectors.projection import Projection
 
 __all__ = ["Statistics", "fit_projections", "principal_axes", "statistics_of"]
@@ -59,7 +59,7 @@ def fit_projections(
     return [_fit(source, weights_R, config, device) for source in found.sources]
 
 
-def statistics_of(source: Source, weights_R: npt.NDArray[np.int64], device: torch.device) -> Statistics:
+def statistics_of(source: VectorSource, weights_R: npt.NDArray[np.int64], device: torch.device) -> Statistics:
     """Mean and covariance, in two passes over the cache's rows and in flat memory.
 
     Args:
@@ -103,7 +103,9 @@ def principal_axes(statistics: Statistics) -> tuple[Floats, Floats]:
     return variances_V[:rank], axes_VK * np.sign(largest_K)
 
 
-def _fit(source: Source, weights_R: npt.NDArray[np.int64], config: TrainConfig, device: torch.device) -> Projection:
+def _fit(
+    source: VectorSource, weights_R: npt.NDArray[np.int64], config: TrainConfig, device: torch.device
+) -> Projection:
     name, wanted = ("--whiten", config.whiten) if config.whiten is not None else ("--pca", config.pca)
     path, stored = source.cache.path, source.cache.width
     if wanted is None or wanted > stored:

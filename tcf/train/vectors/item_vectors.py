@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tcf.common.errors import ConfigError
 from tcf.common.memory import installed_memory
-from tcf.train.vectors.cache_rows import ItemSources, Source, parts_of
+from tcf.train.vectors.cache_rows import ItemSources, VectorSource, parts_of
 from tcf.train.vectors.projection import Transform
 
 __all__ = ["ItemVectors", "load_item_vectors"]
@@ -84,7 +84,7 @@ class ItemVectors:
         return read[0] if len(read) == 1 else torch.cat(read, dim=1)
 
     @property
-    def _pairs(self) -> Iterator[tuple[Source, Transform]]:
+    def _pairs(self) -> Iterator[tuple[VectorSource, Transform]]:
         return zip(self.found.sources, self.transforms, strict=True)
 
 

@@ -63,7 +63,7 @@ def test_only_what_is_needed_in_the_order_of_items(
     assert pruned.verify().strays == ()
     for dataset, expected in zip(datasets, ([14, 11, 14, 11, 12], [12, 15, 14]), strict=True):
         assert pruned.vectors_for(dataset)[:, 0].tolist() == expected
-    assert {known.path: known.facts for known in pruned.datasets} == {
+    assert {known.path: known.metadata for known in pruned.datasets} == {
         datasets[0].path: FACTS,
         datasets[1].path: {"items": 3, "texts": 3, "sequences": 3},
     }

@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Path:
 
 @contextmanager
 def another_worker(place: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that has the claim for as long as it lives."""
+    """A process that has the lease for as long as it lives."""
     command = [sys.executable, "-c", HOLD, str(place)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
@@ -49,12 +49,12 @@ def files(place: Path) -> list[str]:
 
 
 def within(place: Path) -> Path:
-    """Where a claim lies once there is a cache."""
+    """Where a lease lies once there is a cache."""
     return place.parent / f".{place.name}.claim"
 
 
 def written(place: Path, content: str, age: float = 0) -> None:
-    """A claim as another machine would have left it."""
+    """A lease as another machine would have left it."""
     file = within(place)
     file.write_text(content)
     os.utime(file, (time.time() - age,) * 2)
@@ -159,7 +159,7 @@ def test_without_a_folder_for_the_cache_nothing_is_claimed_and_nothing_is_made(t
 
 def test_a_folder_that_cannot_be_written(place: Path) -> None:
     (place.parent / f".{place.name}.claim").mkdir()
-    # What stands in the way is taken for a claim of another worker, and left alone.
+    # What stands in the way is taken for a lease of another worker, and left alone.
     assert not lease(place)
     place.parent.joinpath("file").touch()
     with pytest.raises(RunError, match="cannot be written"):
@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_written(place: Path) -> None:
 
 
 def test_workers_share_the_shards(tmp_path: Path) -> None:
-    """Three processes claim forty shards as fast as they can; each shard is claimed by one of them."""
+    """Three processes lease forty shards as fast as they can; each shard is leased by one of them."""
     (tmp_path / "shards").mkdir()
     race = (
         "import json, sys, time; from pathlib import Path; from tcf.data.cache.shard_leases import lease\n"
@@ -175,7 +175,7 @@ def test_workers_share_the_shards(tmp_path: Path) -> None:
         "(Path(sys.argv[1]) / sys.argv[2]).touch()\n"
         "while len(list(Path(sys.argv[1]).glob('ready*'))) < 3: time.sleep(0.001)\n"
         "print(json.dumps([place.name for place in places if lease(place)]), flush=True)\n"
-        "sys.stdin.readline()\n"  # it lives until all have claimed
+        "sys.stdin.readline()\n"  # it lives until all have leased
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     workers = [

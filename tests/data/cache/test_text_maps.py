@@ -43,7 +43,7 @@ def test_the_cache_may_be_made_meanwhile(tmp_path: Path, dataset: Dataset) -> No
         assert not cache.exists()
         new_cache(cache)
         writer.publish({**FACTS, "unknown_words": 7})
-    assert [known.facts for known in VectorCache.open(cache).datasets] == [{**FACTS, "unknown_words": 7}]
+    assert [known.metadata for known in VectorCache.open(cache).datasets] == [{**FACTS, "unknown_words": 7}]
     assert [path.name for path in cache.parent.iterdir()] == ["c"]
     VectorCache.open(cache).verify()
 

@@ -216,12 +216,7 @@ BAD = [
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
 def test_bad_rows_stop_or_are_counted(tmp_path: Path, bad: Bad) -> None:
-    write_files(tmp_path, bad.files)
-    with pytest.raises(DataError) as caught:
-        read_amazon(tmp_path, bad_rows="error")
-    bad.check_message(str(caught.value), tmp_path)
-    log = read_amazon(tmp_path, bad_rows="skip")
-    assert log.skipped == bad.skipped
+    log = bad.skipped_by(read_amazon, tmp_path)
     assert (histories_of(log), texts_of(log)) == (HISTORIES, TEXTS)
 
 

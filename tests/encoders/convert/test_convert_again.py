@@ -15,7 +15,7 @@ from tcf.common.errors import ModelError, RunError
 from tcf.common.manifest import read_manifest
 from tcf.encoders.convert import raw_model, write_shards
 from tcf.encoders.convert.convert import CONVERTED, convert
-from tcf.encoders.convert.file_ranges import StoredTensor, Stretch
+from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles
 
 # Converts in a process that is killed right before its n-th rename, then in another, for every other n until one is
 # not hit; prints the manifest's files after each pair. Processes are copies of one that has imported everything.
@@ -142,7 +142,7 @@ def test_another_source_at_the_place(raw: Path, tmp_path: Path) -> None:
 def test_a_source_that_has_become_shorter(tmp_path: Path) -> None:
     file = tmp_path / "part.pt"
     file.write_bytes(bytes(10))
-    tensor = StoredTensor(torch.float16, (8,), (Stretch(file, 4, 8),))
+    tensor = TensorInFiles(torch.float16, (8,), (FileRange(file, 4, 8),))
     with pytest.raises(ModelError, match=r"part\.pt: expected 16 bytes from byte 4 on, found 6; fetch it anew"):
         tensor.read()
 

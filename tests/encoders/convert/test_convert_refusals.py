@@ -16,7 +16,7 @@ from small_raw_opt import flat_shards, metaseq_parts, save_flexgen, save_metaseq
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.manifest import read_manifest
 from tcf.encoders.convert.convert import CONVERTED, convert
-from tcf.encoders.convert.file_ranges import Pieces, StoredTensor
+from tcf.encoders.convert.file_ranges import ConcatenatedTensor, TensorInFiles
 from tcf.encoders.convert.opt_geometry import check_tensors, settings_of
 from tcf.encoders.folder.opt_sizes import OPT_SIZES, OptSize
 
@@ -191,7 +191,9 @@ def shapes_of(size: OptSize) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.parametrize("size", OPT_SIZES, ids=lambda size: size.name)
 def test_the_nine_sizes_are_found_from_shapes(tmp_path: Path, size: OptSize) -> None:
-    weights = {name: Pieces((StoredTensor(torch.float16, shape, ()),)) for name, shape in shapes_of(size).items()}
+    weights = {
+        name: ConcatenatedTensor((TensorInFiles(torch.float16, shape, ()),)) for name, shape in shapes_of(size).items()
+    }
     settings = settings_of(tmp_path, weights)
     assert (settings["num_attention_heads"], settings["num_hidden_layers"]) == (size.heads, size.blocks)
     assert next(iter(check_tensors(tmp_path, settings, weights))) == "decoder.embed_tokens.weight"

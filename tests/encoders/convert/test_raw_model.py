@@ -26,7 +26,7 @@ from small_raw_opt import (
 from tcf.common.manifest import read_manifest, verify_files
 from tcf.encoders.convert import file_ranges, raw_model, write_shards
 from tcf.encoders.convert.convert import CONVERTED, Converted, convert
-from tcf.encoders.convert.file_ranges import StoredTensor
+from tcf.encoders.convert.file_ranges import TensorInFiles
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
@@ -142,13 +142,13 @@ def test_tensors_beside_the_model_are_listed(tmp_path: Path, model: OPTForCausal
 def test_a_few_rows_are_in_memory_at_once(
     tmp_path: Path, model: OPTForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, sizes = StoredTensor.read, []
+    read, sizes = TensorInFiles.read, []
 
-    def watched(tensor: StoredTensor) -> Tensor:
+    def watched(tensor: TensorInFiles) -> Tensor:
         sizes.append(tensor.count)
         return read(tensor)
 
-    monkeypatch.setattr(StoredTensor, "read", watched)
+    monkeypatch.setattr(TensorInFiles, "read", watched)
     monkeypatch.setattr(file_ranges, "_CHUNK", 150)
     monkeypatch.setattr(write_shards, "_BLOCK", 150)
     save_metaseq(tmp_path / "raw", metaseq_parts(model, 8))

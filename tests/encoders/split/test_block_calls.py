@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from small_families import FAMILIES, own_model, save_family
 from tcf.common.errors import ModelError
-from tcf.encoders.split.block_calls import Call, Made, finish, record, run_block
+from tcf.encoders.split.block_calls import BlockCall, BlockOutput, finish, record, run_block
 from tcf.encoders.split.output_shapes import OutputShapes
 
 WITH_BLOCKS = [name for name, family in FAMILIES.items() if family.blocks]
@@ -31,7 +31,7 @@ def runs(model: PreTrainedModel, tokens_BT: Tensor) -> Any:
 
 def one_by_one(model: PreTrainedModel, blocks: nn.ModuleList, tokens_BT: Tensor, path: Path) -> list[Tensor]:
     """States of every layer and the last ones, every block's weights on meta while it is not run."""
-    shapes, run, made = OutputShapes(path), runs(model, tokens_BT), dict[Made, Tensor]()
+    shapes, run, made = OutputShapes(path), runs(model, tokens_BT), dict[BlockOutput, Tensor]()
     weights = [dict(block.named_parameters()) for block in blocks]
     script = record(run, blocks, shapes)
     states = [script.states_BTD]
@@ -62,7 +62,7 @@ def test_t5_hands_its_position_bias_from_block_to_block(tmp_path: Path) -> None:
     model = own_model("t5", save_family("t5", tmp_path / "m"))
     with torch.inference_mode():
         script = record(runs(model, TOKENS_BT), stack(model, "t5"), OutputShapes(tmp_path))
-    assert [call.needs() for call in script.calls] == [set(), {Made(0, 1)}, {Made(1, 1)}]
+    assert [call.needs() for call in script.calls] == [set(), {BlockOutput(0, 1)}, {BlockOutput(1, 1)}]
 
 
 def test_blocks_called_alike_share_a_call(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_model_that_cannot_be_taken_apart_says_so(between: str, says: str, tmp
 @pytest.mark.parametrize("between", ["nothing", "handed on"])
 def test_what_blocks_make_is_handed_on_by_place(between: str, tmp_path: Path) -> None:
     model = Model(between)
-    shapes, made = OutputShapes(tmp_path), dict[Made, Tensor]()
+    shapes, made = OutputShapes(tmp_path), dict[BlockOutput, Tensor]()
     script = record(model, model.blocks, shapes)
     states = script.states_BTD
     for number, block in enumerate(model.blocks):
@@ -132,7 +132,7 @@ def test_what_blocks_make_is_handed_on_by_place(between: str, tmp_path: Path) ->
 
 def test_calls_are_alike_only_with_the_very_same_objects() -> None:
     a, b = torch.ones(2), torch.ones(2)
-    assert Call((a,), {"x": None}).same_as(Call((a,), {"x": None}))
-    assert not Call((a,), {"x": None}).same_as(Call((b,), {"x": None}))
-    assert not Call((a,), {"x": None}).same_as(Call((a,), {"y": None}))
-    assert not Call((Made(0, 1),), {}).same_as(Call((Made(1, 1),), {}))
+    assert BlockCall((a,), {"x": None}).same_as(BlockCall((a,), {"x": None}))
+    assert not BlockCall((a,), {"x": None}).same_as(BlockCall((b,), {"x": None}))
+    assert not BlockCall((a,), {"x": None}).same_as(BlockCall((a,), {"y": None}))
+    assert not BlockCall((BlockOutput(0, 1),), {}).same_as(BlockCall((BlockOutput(1, 1),), {}))

@@ -19,11 +19,13 @@ from small_families import FAMILIES, store_weights, stored_weights
 from small_models import draw_weights, edit_json
 from small_skeletons import assert_equal, filled
 from tcf.common.errors import ConfigError, ModelError
+from tcf.common.torch_internals import storage_id
 from tcf.encoders.folder.open_model_folder import open_model_folder
-from tcf.encoders.loading import load_model, storage_of
-from tcf.encoders.split.place_weights import Placed, Placeholder
+from tcf.encoders.loading import load_model
+from tcf.encoders.split.place_weights import PlacedWeights
 from tcf.encoders.split.skeleton import empty_model, open_skeleton
 from tcf.encoders.split.stored_tensors import StoredTensor
+from tcf.encoders.transformers_internals import Placeholder
 
 Folders = Callable[[str], Path]
 
@@ -99,9 +101,9 @@ def test_only_what_lies_in_the_checkpoint_as_it_is_used_is_told(
 ) -> None:
     """The loader may cast, which is the placeholder's part; whatever it makes of a tensor otherwise is another one."""
     stored = StoredTensor("x", tmp_path / "x", 0, torch.float32, (2, 3))
-    placeholder = Placeholder(stored)
+    placeholder = Placeholder(stored.shape, stored.dtype)
     loaded = placeholder[...].to(dtype=torch.bfloat16)
-    placed = Placed(Any, {}, {storage_of(loaded): placeholder})  # type: ignore[arg-type]
+    placed = PlacedWeights(Any, {}, {storage_id(loaded): stored})  # type: ignore[arg-type]
     assert loaded.dtype == torch.bfloat16
     assert placed.stored(change(loaded)) is (stored if is_one else None)
 
@@ -190,7 +192,7 @@ def test_a_model_with_code_of_its_own(own: Path, dtype: torch.dtype) -> None:
     assert [weight.name for weight in skeleton.within[1]] == ["linear.weight", "linear.bias", "scale"]
     assert_equal(filled(skeleton), load_model(folder, dtype, trust_remote_code=True))
     assert skeleton.model.get_buffer("shift").tolist() == [7.0] * 4
-    assert not skeleton.takes_cache
+    assert not skeleton.no_cache
 
 
 def test_code_is_not_run_unasked(own: Path) -> None:

@@ -17,14 +17,14 @@ from tcf.common.errors import ModelError
 from tcf.encoders.split.skeleton import Weight
 from tcf.encoders.split.stored_tensors import stored_tensors
 from tcf.encoders.split.weight_buffers import (
-    PartBuffer,
     ReadPool,
-    TypedBuffer,
+    StoredWeightBuffer,
+    TypedWeightBuffer,
     attach,
+    buffer_nbytes,
     detach,
     is_as_stored,
     move_buffers,
-    part_nbytes,
 )
 
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ def test_weights_are_read_as_they_are_stored(tmp_path: Path, pool: ReadPool, mon
     monkeypatch.setattr(tcf.encoders.split.read_pool, "_CHUNK", 100)
     content = {"a": numbers(7, 9), "b": numbers(3).half(), "c": torch.tensor(5), "d": torch.zeros(0, 2)}
     weights = saved(tmp_path, content)
-    buffer = PartBuffer(part_nbytes(weights, stored=True))
+    buffer = StoredWeightBuffer(buffer_nbytes(weights, stored=True))
     found = buffer.read(weights, pool=pool)
     for tensor, expected in zip(found, content.values(), strict=True):
         assert tensor.dtype == expected.dtype
@@ -64,7 +64,7 @@ def test_weights_are_read_as_they_are_stored(tmp_path: Path, pool: ReadPool, mon
 def test_memory_is_used_again(tmp_path: Path, pool: ReadPool) -> None:
     first = saved(tmp_path / "1", {"a": numbers(8, 8), "b": numbers(5)})
     second = saved(tmp_path / "2", {"a": numbers(6, 8, seed=1), "b": numbers(5, seed=2)})
-    buffer = PartBuffer(max(part_nbytes(weights, stored=True) for weights in (first, second)))
+    buffer = StoredWeightBuffer(max(buffer_nbytes(weights, stored=True) for weights in (first, second)))
     old = buffer.read(first, pool=pool)
     new = buffer.read(second, pool=pool)
     assert old[0].data_ptr() == new[0].data_ptr()
@@ -75,24 +75,24 @@ def test_memory_is_used_again(tmp_path: Path, pool: ReadPool) -> None:
 
 def test_sizes_count_padding_and_what_is_shared_once(tmp_path: Path) -> None:
     weights = saved(tmp_path, {"a": torch.zeros(17), "b": torch.zeros(1)}, {"a": torch.float16})
-    assert part_nbytes(weights, stored=True) == 128 + 64
-    assert part_nbytes(weights, stored=False) == 64 + 64
+    assert buffer_nbytes(weights, stored=True) == 128 + 64
+    assert buffer_nbytes(weights, stored=False) == 64 + 64
     tied = [*weights, Weight("again", weights[0].stored, torch.float16)]
-    assert part_nbytes(tied, stored=True) == 128 + 64
-    assert part_nbytes(tied, stored=False) == 64 + 64
+    assert buffer_nbytes(tied, stored=True) == 128 + 64
+    assert buffer_nbytes(tied, stored=False) == 64 + 64
     in_another_type = [*weights, Weight("again", weights[0].stored, torch.float32)]
-    assert part_nbytes(in_another_type, stored=True) == 128 + 64
-    assert part_nbytes(in_another_type, stored=False) == 64 + 64 + 128
-    assert part_nbytes([], stored=True) == 0
+    assert buffer_nbytes(in_another_type, stored=True) == 128 + 64
+    assert buffer_nbytes(in_another_type, stored=False) == 64 + 64 + 128
+    assert buffer_nbytes([], stored=True) == 0
 
 
 def test_tied_weights_are_read_and_kept_once(tmp_path: Path, pool: ReadPool) -> None:
     (one,) = saved(tmp_path, {"a": numbers(4, 4)}, {"a": torch.bfloat16})
     weights = [one, Weight("tied", one.stored, torch.bfloat16), Weight("wide", one.stored, torch.float64)]
-    stored = PartBuffer(part_nbytes(weights, stored=True)).read(weights, pool=pool)
+    stored = StoredWeightBuffer(buffer_nbytes(weights, stored=True)).read(weights, pool=pool)
     assert pool.bytes_read == 64
     assert stored[0].data_ptr() == stored[1].data_ptr()
-    filled = TypedBuffer(part_nbytes(weights, stored=False), CPU).fill(weights, stored)
+    filled = TypedWeightBuffer(buffer_nbytes(weights, stored=False), CPU).fill(weights, stored)
     assert filled["in.a"].data_ptr() == filled["tied"].data_ptr() != filled["wide"].data_ptr()
     assert torch.equal(filled["tied"], numbers(4, 4).bfloat16())
     assert torch.equal(filled["wide"], numbers(4, 4).double())
@@ -101,8 +101,8 @@ def test_tied_weights_are_read_and_kept_once(tmp_path: Path, pool: ReadPool) -> 
 def test_a_part_that_is_too_large(tmp_path: Path, pool: ReadPool) -> None:
     weights = saved(tmp_path, {"a": torch.zeros(17), "b": torch.zeros(17)})
     with pytest.raises(RuntimeError, match="b ends at byte 196 of a buffer of 195"):
-        PartBuffer(195).read(weights, pool=pool)
-    assert len(PartBuffer(196).read(weights, pool=pool)) == 2
+        StoredWeightBuffer(195).read(weights, pool=pool)
+    assert len(StoredWeightBuffer(196).read(weights, pool=pool)) == 2
 
 
 @pytest.mark.parametrize("to", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -112,8 +112,8 @@ def test_casts_are_those_of_to(tmp_path: Path, pool: ReadPool, stored: torch.dty
     odd = torch.tensor([1e30, 70000.0, 65520.0, 1e-8, 1 + 2**-9, 1 + 3 * 2**-9, -0.0, float("nan"), float("-inf")])
     content = {"a": torch.cat([odd, numbers(1000)]).to(stored), "b": numbers(3).to(stored)}
     weights = saved(tmp_path, content, dict.fromkeys(content, to))
-    found = PartBuffer(part_nbytes(weights, stored=True)).read(weights, pool=pool)
-    filled = TypedBuffer(part_nbytes(weights, stored=False), CPU).fill(weights, found)
+    found = StoredWeightBuffer(buffer_nbytes(weights, stored=True)).read(weights, pool=pool)
+    filled = TypedWeightBuffer(buffer_nbytes(weights, stored=False), CPU).fill(weights, found)
     for name, expected in content.items():
         assert filled[f"in.{name}"].dtype == to
         torch.testing.assert_close(filled[f"in.{name}"], expected.to(to), rtol=0, atol=0, equal_nan=True)
@@ -122,8 +122,8 @@ def test_casts_are_those_of_to(tmp_path: Path, pool: ReadPool, stored: torch.dty
 def test_what_is_cast_does_not_need_the_stored_tensors_any_more(tmp_path: Path, pool: ReadPool) -> None:
     weights = saved(tmp_path, {"a": numbers(4), "b": numbers(4, seed=1)}, {"a": torch.bfloat16})
     assert not is_as_stored(weights)
-    stored = PartBuffer(part_nbytes(weights, stored=True)).read(weights, pool=pool)
-    filled = TypedBuffer(part_nbytes(weights, stored=False), CPU).fill(weights, stored)
+    stored = StoredWeightBuffer(buffer_nbytes(weights, stored=True)).read(weights, pool=pool)
+    filled = TypedWeightBuffer(buffer_nbytes(weights, stored=False), CPU).fill(weights, stored)
     for tensor in stored:
         tensor.zero_()
     assert torch.equal(filled["in.a"], numbers(4).bfloat16())
@@ -133,8 +133,8 @@ def test_what_is_cast_does_not_need_the_stored_tensors_any_more(tmp_path: Path, 
 def test_what_is_as_stored_is_not_copied_on_a_cpu(tmp_path: Path, pool: ReadPool) -> None:
     weights = saved(tmp_path, {"a": numbers(4), "b": numbers(4).half()})
     assert is_as_stored(weights)
-    stored = PartBuffer(part_nbytes(weights, stored=True)).read(weights, pool=pool)
-    filled = TypedBuffer(0, CPU).fill(weights, stored)
+    stored = StoredWeightBuffer(buffer_nbytes(weights, stored=True)).read(weights, pool=pool)
+    filled = TypedWeightBuffer(0, CPU).fill(weights, stored)
     assert [filled["in.a"].data_ptr(), filled["in.b"].data_ptr()] == [tensor.data_ptr() for tensor in stored]
 
 
@@ -145,7 +145,7 @@ def test_a_file_that_became_shorter(tmp_path: Path, pool: ReadPool) -> None:
     with pytest.raises(
         ModelError, match=r"model\.safetensors: expected 400 more bytes of a at byte \d+, found the end"
     ):
-        PartBuffer(4096).read(weights, pool=pool)
+        StoredWeightBuffer(4096).read(weights, pool=pool)
     assert pool.bytes_read == 0
 
 
@@ -153,7 +153,7 @@ def test_a_file_that_is_gone(tmp_path: Path, pool: ReadPool) -> None:
     weights = saved(tmp_path, {"a": numbers(10)})
     weights[0].stored.file.unlink()
     with pytest.raises(ModelError, match=r"model\.safetensors: weights cannot be opened \(No such file"):
-        PartBuffer(4096).read(weights, pool=pool)
+        StoredWeightBuffer(4096).read(weights, pool=pool)
 
 
 def test_a_disk_that_fails(tmp_path: Path, pool: ReadPool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_a_disk_that_fails(tmp_path: Path, pool: ReadPool, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(ModelError, match=r"model\.safetensors: [ab] cannot be read at byte \d+ \(Input/output error\)"):
-        PartBuffer(4096).read(weights, pool=pool)
+        StoredWeightBuffer(4096).read(weights, pool=pool)
 
 
 def test_after_a_failure_no_thread_writes_any_more(
@@ -184,7 +184,7 @@ def test_after_a_failure_no_thread_writes_any_more(
 
     monkeypatch.setattr(os, "preadv", slow_or_failing)
     with pytest.raises(ModelError, match="a cannot be read"):
-        PartBuffer(4096).read(weights, pool=pool)
+        StoredWeightBuffer(4096).read(weights, pool=pool)
     assert len(written) == 1
 
 
@@ -194,7 +194,7 @@ def test_a_system_that_gives_less_than_is_asked_for(
     weights = saved(tmp_path, {"a": numbers(50)})
     whole = os.preadv
     monkeypatch.setattr(os, "preadv", lambda fd, memory, place: whole(fd, [memory[0][:33]], place))
-    (found,) = PartBuffer(4096).read(weights, pool=pool)
+    (found,) = StoredWeightBuffer(4096).read(weights, pool=pool)
     assert torch.equal(found, numbers(50))
 
 
@@ -206,7 +206,7 @@ def test_files_are_opened_once_and_closed(tmp_path: Path) -> None:
 
     with ReadPool(2) as pool:
         for _ in range(3):
-            PartBuffer(4096).read(weights, pool=pool)
+            StoredWeightBuffer(4096).read(weights, pool=pool)
         assert links().count(weights[0].stored.file) == 1
     assert weights[0].stored.file not in links()
 
@@ -276,7 +276,7 @@ def test_casts_on_cuda_are_those_of_the_cpu(
     monkeypatch.setattr(module, "STAGING_BYTES", 1 << 10)
     content = {"a": numbers(100, 101), "b": numbers(3).half(), "c": torch.tensor([1e30, 65520.0, 1e-8])}
     weights = saved(tmp_path, content, dict.fromkeys(content, to))
-    found = PartBuffer(part_nbytes(weights, stored=True), pinned=True).read(weights, pool=pool)
-    filled = TypedBuffer(part_nbytes(weights, stored=False), torch.device("cuda")).fill(weights, found)
+    found = StoredWeightBuffer(buffer_nbytes(weights, stored=True), pinned=True).read(weights, pool=pool)
+    filled = TypedWeightBuffer(buffer_nbytes(weights, stored=False), torch.device("cuda")).fill(weights, found)
     for name, expected in content.items():
         assert torch.equal(filled[f"in.{name}"].cpu(), expected.to(to))

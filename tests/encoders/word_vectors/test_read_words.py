@@ -9,7 +9,7 @@ import pytest
 from tcf.common.errors import ModelError
 from tcf.encoders.word_vectors import read_words as module
 from tcf.encoders.word_vectors.read_words import WordFile, read_words
-from tcf.encoders.word_vectors.words_layout import Layout, read_layout
+from tcf.encoders.word_vectors.words_layout import WordFileLayout, read_layout
 
 
 def read(folder: Path, content: str | bytes, name: str = "w.txt", *, vectors: bool = True) -> WordFile:
@@ -46,16 +46,16 @@ def test_forms_of_one_content(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("a 1 2\nb 3 4\n", Layout(2, None, False)),
-        ("a 1 2 \nb 3 4 \n", Layout(2, None, True)),
-        ("7 3\na 1 2 3\n", Layout(3, 7, False)),
-        ("7 3\na 1 2 3 \n", Layout(3, 7, True)),
-        ("1 5 6\n2 7 8\n", Layout(2, None, False)),
-        (". . . 1 2\nb 3\nc 3 4\nd 5 6\n", Layout(2, None, False)),
-        ("1 2\n", Layout(2, 1, False)),
+        ("a 1 2\nb 3 4\n", WordFileLayout(2, None, False)),
+        ("a 1 2 \nb 3 4 \n", WordFileLayout(2, None, True)),
+        ("7 3\na 1 2 3\n", WordFileLayout(3, 7, False)),
+        ("7 3\na 1 2 3 \n", WordFileLayout(3, 7, True)),
+        ("1 5 6\n2 7 8\n", WordFileLayout(2, None, False)),
+        (". . . 1 2\nb 3\nc 3 4\nd 5 6\n", WordFileLayout(2, None, False)),
+        ("1 2\n", WordFileLayout(2, 1, False)),
     ],
 )
-def test_layouts_are_told_from_the_first_lines(tmp_path: Path, content: str, expected: Layout) -> None:
+def test_layouts_are_told_from_the_first_lines(tmp_path: Path, content: str, expected: WordFileLayout) -> None:
     (tmp_path / "w.txt").write_text(content)
     assert read_layout(tmp_path / "w.txt") == expected
 

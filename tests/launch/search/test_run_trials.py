@@ -11,10 +11,10 @@ from optuna.study import Study
 from small_searches import PretendedWorker, change, trained, workplace
 from tcf.common.errors import RunError
 from tcf.common.progress import Progress
-from tcf.launch.search.results import TABLE, best_of, rows_of
-from tcf.launch.search.run_trials import Course
+from tcf.launch.search.results import TABLE, best_row, trial_rows
+from tcf.launch.search.run_trials import TrialLoop
 from tcf.launch.search.search_file import SearchFile
-from tcf.launch.search.study import draw, open_study, take_up
+from tcf.launch.search.study import open_study, suggest, unfinished_trials
 
 Script = Sequence[dict[str, Any] | int]
 GRID = (("{low = 1e-4, high = 1e-1, log = true}", "[0.1, 0.2]"), ("trials = 7", 'trials = 7\nsampler = "grid"'))
@@ -33,27 +33,27 @@ def run(search: SearchFile, study: Study, *scripts: Script) -> list[PretendedWor
         PretendedWorker(place, search.out / "log", f"cpu:{place}" if len(scripts) > 1 else None, 1, script=script)
         for place, script in enumerate(scripts)
     ]
-    with Progress("search", search.most_trials, "trials") as progress:
-        Course(search, study, list(workers), progress, take_up(study)).run()
+    with Progress("search", search.n_trials, "trials") as progress:
+        TrialLoop(search, study, list(workers), progress, unfinished_trials(study)).run()
     assert not any(worker._left for worker in workers)
     return workers
 
 
 def states(study: Study) -> dict[int, str]:
-    return {row.number: row.state for row in rows_of(study)}
+    return {row.number: row.state for row in trial_rows(study)}
 
 
 def test_trials_go_to_whoever_is_free(tmp_path: Path) -> None:
     search, study = made(tmp_path, *GRID)
     short, long = trained(0.1), trained(0.4, epochs=4)
     first, second = run(search, study, [*short, *short, *trained(0.3)], long)
-    assert [task.out.name for task in first.tasks] == ["0000", "0002", "0003"]
-    assert [task.out.name for task in second.tasks] == ["0001"]
-    assert [task.config.devices for task in (*first.tasks, *second.tasks)] == ["cpu:0"] * 3 + ["cpu:1"]
-    assert second.answers == [True] * 4
-    rows = rows_of(study)
+    assert [job.out.name for job in first.jobs] == ["0000", "0002", "0003"]
+    assert [job.out.name for job in second.jobs] == ["0001"]
+    assert [job.config.devices for job in (*first.jobs, *second.jobs)] == ["cpu:0"] * 3 + ["cpu:1"]
+    assert second.decisions == [True] * 4
+    rows = trial_rows(study)
     assert [(row.number, row.value) for row in rows] == [(1, 0.4), (3, 0.3), (0, 0.1), (2, 0.1)]
-    assert {(task.config.learning_rate, task.config.width) for task in (*first.tasks, *second.tasks)} == {
+    assert {(job.config.learning_rate, job.config.width) for job in (*first.jobs, *second.jobs)} == {
         (rate, width) for rate in (0.1, 0.2) for width in (8, 16)
     }
 
@@ -66,8 +66,8 @@ def test_a_trial_below_the_median_is_told_to_end(tmp_path: Path, capsys: pytest.
         {"ended": "pruned"},
     ]
     [worker] = run(search, study, [*trained(0.5, 2), *trained(0.3, 2), *poor])
-    assert worker.answers == [True, True, True, True, True, False]
-    last = rows_of(study)[-1]
+    assert worker.decisions == [True, True, True, True, True, False]
+    last = trial_rows(study)[-1]
     assert (last.number, last.state, last.value, last.facts) == (2, "pruned", 0.2, {"epochs": 2})
     said = capsys.readouterr().err
     assert "trial 0: ndcg@10 0.5000 at epoch 1 of 2; best 0.5000 (trial 0)\n" in said
@@ -79,7 +79,7 @@ def test_a_failure_is_counted_and_the_search_goes_on(tmp_path: Path) -> None:
     search, study = made(tmp_path, ("trials = 7", "trials = 3"))
     failure: dict[str, Any] = {"ended": "failed", "reason": "loss, not finite"}
     run(search, study, [failure, *trained(0.2), *trained(0.1)])
-    rows = rows_of(study)
+    rows = trial_rows(study)
     assert [(row.number, row.state, row.value) for row in rows] == [
         (1, "trained", 0.2),
         (2, "trained", 0.1),
@@ -91,8 +91,8 @@ def test_a_failure_is_counted_and_the_search_goes_on(tmp_path: Path) -> None:
 def test_settings_that_contradict_one_another_are_a_failure(tmp_path: Path) -> None:
     search, study = made(tmp_path, *GRID, ("[8, 16]", "[9, 16]"))
     [worker] = run(search, study, [*trained(0.2), *trained(0.1)])
-    assert [task.config.width for task in worker.tasks] == [16, 16]
-    reasons = [row.reason for row in rows_of(study) if row.state == "failed"]
+    assert [job.config.width for job in worker.jobs] == [16, 16]
+    reasons = [row.reason for row in trial_rows(study) if row.state == "failed"]
     assert len(reasons) == 2
     assert all("--width: expected a multiple of --heads 2, found 9" in reason for reason in reasons)
 
@@ -107,9 +107,9 @@ def test_what_cannot_be_trained_at_all_ends_the_search(tmp_path: Path) -> None:
     study = open_study(search, {})
     drawn = study.trials[1].params
     [worker] = run(search, study, [*trained(0.6, 2)])  # it tells of its first epoch again
-    [task] = worker.tasks
-    assert task.out.name == "0001"
-    assert (task.config.learning_rate, task.config.width) == (drawn["learning_rate"], drawn["width"])
+    [job] = worker.jobs
+    assert job.out.name == "0001"
+    assert (job.config.learning_rate, job.config.width) == (drawn["learning_rate"], drawn["width"])
     assert study.trials[1].intermediate_values == {1: 0.5, 2: 0.6}
     assert states(study) == {0: "trained", 1: "trained"}
 
@@ -117,17 +117,17 @@ def test_what_cannot_be_trained_at_all_ends_the_search(tmp_path: Path) -> None:
 def test_a_killed_process_is_replaced_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search, study = made(tmp_path, ("trials = 7", "trials = 2"))
     [worker] = run(search, study, [KILLED, *trained(0.2), KILLED, KILLED])
-    assert [task.out.name for task in worker.tasks] == ["0000", "0000", "0001", "0001"]
+    assert [job.out.name for job in worker.jobs] == ["0000", "0000", "0001", "0001"]
     assert states(study) == {0: "trained", 1: "failed"}
     assert "trial 0: its process ended by SIGKILL; it goes on in a new one" in capsys.readouterr().err
-    assert rows_of(study)[1].reason == f"its process ended by SIGKILL (see {search.out / 'log'})"
+    assert trial_rows(study)[1].reason == f"its process ended by SIGKILL (see {search.out / 'log'})"
 
 
 def test_a_process_that_breaks_is_a_failure(tmp_path: Path) -> None:
     search, study = made(tmp_path, ("trials = 7", "trials = 2"))
     [worker] = run(search, study, [1, *trained(0.2)])
-    assert [task.out.name for task in worker.tasks] == ["0000", "0001"]
-    assert rows_of(study)[1].reason.startswith("something went wrong (see ")
+    assert [job.out.name for job in worker.jobs] == ["0000", "0001"]
+    assert trial_rows(study)[1].reason.startswith("something went wrong (see ")
 
 
 def test_a_process_that_is_asked_to_end_ends_the_search(tmp_path: Path) -> None:
@@ -141,19 +141,19 @@ def test_equal_settings_are_trained_once(tmp_path: Path) -> None:
     pairs = (("{low = 1e-4, high = 1e-1, log = true}", "[0.1, 0.2]"), ("[8, 16]", "[8]"), ("trials = 7", "trials = 12"))
     search, study = made(tmp_path, *pairs)
     [worker] = run(search, study, [*trained(0.2), *trained(0.4)])
-    first, second = (int(task.out.name) for task in worker.tasks)
+    first, second = (int(job.out.name) for job in worker.jobs)
     assert first == 0
-    assert {task.config.learning_rate for task in worker.tasks} == {0.1, 0.2}
-    rows = rows_of(study)
+    assert {job.config.learning_rate for job in worker.jobs} == {0.1, 0.2}
+    rows = trial_rows(study)
     assert len(rows) == 12
     assert {row.state for row in rows} == {"trained"}
     for row in rows:
         value, origin = (
-            (0.2, first) if row.drawn["learning_rate"] == worker.tasks[0].config.learning_rate else (0.4, second)
+            (0.2, first) if row.params["learning_rate"] == worker.jobs[0].config.learning_rate else (0.4, second)
         )
         assert row.value == row.facts["hr@10"] == value
         assert row.same_as == (None if row.number == origin else origin)
-    best = best_of(rows)
+    best = best_row(rows)
     assert best is not None and best.number == second
     runs = {line.split(",")[-2] for line in (search.out / TABLE).read_text().splitlines()[1:]}
     assert runs == {f"trials/{first:04d}", f"trials/{second:04d}"}
@@ -166,5 +166,5 @@ def test_more_trials_later(tmp_path: Path) -> None:
     more = change(search.path, ("trials = 1", "trials = 3"))
     study = open_study(more, {})
     [worker] = run(more, study, [*trained(0.2), *trained(0.1)])
-    assert [task.out.name for task in worker.tasks] == ["0001", "0002"]
-    assert draw(study.ask(), more.space) not in [trial.params for trial in study.trials[:3]]
+    assert [job.out.name for job in worker.jobs] == ["0001", "0002"]
+    assert suggest(study.ask(), more.space) not in [trial.params for trial in study.trials[:3]]

@@ -114,8 +114,8 @@ def test_two_workers_with_text_and_trials_that_fail(place: Path) -> None:
         ("[8, 16]", '[8]\nitems = ["text", "id"]'),
     )
     result = run_search(search)
-    assert {row.drawn["items"] for row in result.rows if row.state == "trained"} == {"text", "id"}
-    failed = [row for row in result.rows if row.drawn["learning_rate"] == 1e36]
+    assert {row.params["items"] for row in result.rows if row.state == "trained"} == {"text", "id"}
+    failed = [row for row in result.rows if row.params["learning_rate"] == 1e36]
     assert [row.state for row in failed] == ["failed", "failed"]
     assert all("learning" in row.reason for row in failed)
     logs = [(search.out / "logs" / f"worker-{number}.log").read_text() for number in (1, 2)]

@@ -24,7 +24,7 @@ def test_what_a_file_says(tmp_path: Path) -> None:
 def test_the_example_is_valid() -> None:
     search = read_search(Path(__file__).parents[3] / "examples" / "search.toml")
     assert search.config == SearchConfig(trials=20)
-    assert search.most_trials == 20
+    assert search.n_trials == 20
 
 
 def test_one_cache_or_several(tmp_path: Path) -> None:
@@ -39,8 +39,8 @@ def test_one_cache_or_several(tmp_path: Path) -> None:
 def test_a_grid_ends_with_its_combinations(tmp_path: Path) -> None:
     file = workplace(tmp_path)
     pairs = (("{low = 1e-4, high = 1e-1, log = true}", "[0.1, 0.2]"), ("trials = 7", 'trials = 7\nsampler = "grid"'))
-    assert change(file, *pairs).most_trials == 4
-    assert change(file, ("trials = 7", "trials = 3")).most_trials == 3
+    assert change(file, *pairs).n_trials == 4
+    assert change(file, ("trials = 7", "trials = 3")).n_trials == 3
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_grid_too_large_is_refused(tmp_path: Path) -> None:
     pairs = (("{low = 1e-4, high = 1e-1, log = true}", many), ("[8, 16]", f"[8, 16]\nweight_decay = {many}"))
     with pytest.raises(ConfigError, match="expected at most 100000 combinations"):
         change(workplace(tmp_path), *pairs, ("trials = 7", 'sampler = "grid"'))
-    assert change(tmp_path / "search.toml", ('sampler = "grid"', "")).most_trials == SearchConfig.trials
+    assert change(tmp_path / "search.toml", ('sampler = "grid"', "")).n_trials == SearchConfig.trials
 
 
 def test_only_some_combinations_need_to_be_trainable(tmp_path: Path) -> None:

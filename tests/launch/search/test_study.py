@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from small_searches import change, workplace
 from tcf.common.errors import RunError
 from tcf.launch.search.search_file import SearchFile, read_search
-from tcf.launch.search.study import JOURNAL, draw, open_study, take_up, twin
+from tcf.launch.search.study import JOURNAL, find_duplicate, open_study, suggest, unfinished_trials
 
 GRID = (("{low = 1e-4, high = 1e-1, log = true}", "[0.1, 0.2, 0.3]"), ("trials = 7", 'trials = 7\nsampler = "grid"'))
 
@@ -34,7 +34,7 @@ def run(
         if reopen:
             study = open_study(search, {})
         trial = study.ask()
-        study.tell(trial, value(draw(trial, search.space)))
+        study.tell(trial, value(suggest(trial, search.space)))
     return [trial.params for trial in study.get_trials()]
 
 
@@ -82,17 +82,17 @@ def test_what_was_running_is_taken_up_with_its_settings(tmp_path: Path) -> None:
     search = made(tmp_path)
     study = open_study(search, {})
     first, second = study.ask(), study.ask()
-    drawn = [draw(first, search.space), draw(second, search.space)]
+    drawn = [suggest(first, search.space), suggest(second, search.space)]
     first.report(0.25, 1)
     study.tell(study.ask(), 1.0)
     study = open_study(search, {})
-    again = take_up(study)
+    again = unfinished_trials(study)
     assert [trial.number for trial in again] == [0, 1]
-    assert [draw(trial, search.space) for trial in again] == drawn
+    assert [suggest(trial, search.space) for trial in again] == drawn
     again[0].report(0.5, 2)
     study.tell(again[0], 0.5)
     assert open_study(search, {}).trials[0].intermediate_values == {1: 0.25, 2: 0.5}
-    assert [trial.number for trial in take_up(open_study(search, {}))] == [1]
+    assert [trial.number for trial in unfinished_trials(open_study(search, {}))] == [1]
 
 
 def test_a_trial_that_ended_between_two_draws_gets_the_rest(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_a_trial_that_ended_between_two_draws_gets_the_rest(tmp_path: Path) -> N
     torn.mkdir()
     [expected] = run(made(whole), 1, False, good)
     search = made(torn)
-    draw(open_study(search, {}).ask(), {"learning_rate": search.space["learning_rate"]})
-    [trial] = take_up(open_study(search, {}))
-    assert draw(trial, search.space) == expected
+    suggest(open_study(search, {}).ask(), {"learning_rate": search.space["learning_rate"]})
+    [trial] = unfinished_trials(open_study(search, {}))
+    assert suggest(trial, search.space) == expected
 
 
 def test_a_torn_line_and_a_lock_left_behind_do_no_harm(tmp_path: Path) -> None:
@@ -181,12 +181,12 @@ def test_twins(tmp_path: Path) -> None:
     study = open_study(search, {})
     trials = [study.ask() for _ in range(9)]
     for trial in trials:
-        draw(trial, search.space)
+        suggest(trial, search.space)
     assert trials[6].params == trials[0].params  # the grid has six combinations
-    assert twin(study, trials[6]) is None  # the first is still running
+    assert find_duplicate(study, trials[6]) is None  # the first is still running
     study.tell(trials[0], 0.5)
-    found = twin(study, trials[6])
+    found = find_duplicate(study, trials[6])
     assert found is not None and found.number == 0
-    assert twin(study, trials[0]) is None
-    assert twin(study, trials[7]) is None
-    assert read_search(search.path).most_trials == 6
+    assert find_duplicate(study, trials[0]) is None
+    assert find_duplicate(study, trials[7]) is None
+    assert read_search(search.path).n_trials == 6

@@ -11,7 +11,7 @@ from tcf.data.split import leave_one_out
 from tcf.train.batch.batch import Batch, row_order
 from tcf.train.batch.candidates import AllItems, Candidates, Drawn, OwnItems, PerBatch, PerTarget
 from tcf.train.batch.feed import Feed
-from tcf.train.batch.rows import PairRows, Rows, UserRows
+from tcf.train.batch.rows import BatchRows, PairRows, UserRows
 from tcf.train.batch.training_data import TrainingData
 
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ CANDIDATES = [OwnItems(), AllItems(LARGER.items), PerBatch.build(np.arange(15), 
 @pytest.mark.parametrize("candidates", [*CANDIDATES, PerTarget(np.arange(16), 3)])
 @pytest.mark.parametrize("rows", [UserRows(LARGER), PairRows(LARGER, True), PairRows(LARGER, False)])
 @pytest.mark.parametrize("parts", [2, 3, 11])
-def test_parts_put_together_are_the_whole(rows: Rows, candidates: Candidates, parts: int) -> None:
+def test_parts_put_together_are_the_whole(rows: BatchRows, candidates: Candidates, parts: int) -> None:
     """The items drawn too: each device draws for the whole batch."""
     feed = Feed(rows, candidates, 6, 7, 3, None, CPU)
     (whole, *_), *others = ([fed.batch for fed in replace(feed, part=part).epoch(2)] for part in

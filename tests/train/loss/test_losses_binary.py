@@ -10,7 +10,7 @@ from torch import Tensor
 
 from small_losses import CPU, SEQUENCES, Floats, batch_of, check, some, training
 from tcf.config.train import TrainConfig
-from tcf.train.batch.rows import PairRows, Rows, UserRows
+from tcf.train.batch.rows import BatchRows, PairRows, UserRows
 from tcf.train.loss import logistic_kernel
 from tcf.train.loss.logistic_kernel import logistic_loss
 from tcf.train.loss.losses import BinaryCrossEntropy, build_loss
@@ -32,7 +32,7 @@ def definition(beta: float, places: npt.NDArray[np.int64], s: Floats, v: Floats)
     ("kind", "negatives", "t"), [("bce", 1, 0.0), ("bce", 5, 0.0), ("gbce", 3, 0.75), ("gbce", 3, 0.4)]
 )
 @pytest.mark.parametrize("rows", [UserRows(DATA), PairRows(DATA, reads_history=False)])
-def test_equals_its_definition_in_value_and_gradient(kind: str, negatives: int, t: float, rows: Rows) -> None:
+def test_equals_its_definition_in_value_and_gradient(kind: str, negatives: int, t: float, rows: BatchRows) -> None:
     config = TrainConfig(loss=kind, negatives=negatives)  # type: ignore[arg-type]
     loss = build_loss(replace(config, gbce_t=t) if kind == "gbce" else config, DATA, CPU)
     batch = batch_of(rows, loss, [0, 1, 2, 3, 4])

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from small_losses import CPU, SEQUENCES, Floats, batch_of, check, log_sum, some, training
-from tcf.train.batch.rows import PairRows, Rows, UserRows
+from tcf.train.batch.rows import BatchRows, PairRows, UserRows
 from tcf.train.loss.losses import FullSoftmax, SampledSoftmax
 
 DATA = training(SEQUENCES, 10)  # items 8 and 9 occur in no sequence
 TARGETS = [item for sequence in SEQUENCES for item in sequence[1:]]
 
 
-def rows_of(kind: str) -> tuple[Rows, list[int], list[int]]:
-    """Rows, some of them, and the items that are their targets."""
+def rows_of(kind: str) -> tuple[BatchRows, list[int], list[int]]:
+    """BatchRows, some of them, and the items that are their targets."""
     if kind == "users":
         return UserRows(DATA), list(range(len(SEQUENCES))), TARGETS
     return PairRows(DATA, reads_history=True), [1, 2, 3, 9, 14], [1, 2, 1, 1, 2]

@@ -9,7 +9,7 @@ from tcf.config.train import TrainConfig
 from tcf.data.split import leave_one_out
 from tcf.train.batch.batch import Batch
 from tcf.train.batch.candidates import Drawn
-from tcf.train.batch.packed_layout import Layout
+from tcf.train.batch.packed_layout import PackedLayout
 from tcf.train.batch.rows import PairRows
 from tcf.train.batch.training_data import TrainingData
 from tcf.train.model.build import build_model
@@ -19,8 +19,8 @@ CPU = torch.device("cpu")
 NOTHING = Drawn(np.zeros(0, np.int64))
 
 
-def layout_of(lengths: list[int], positions: int = 5) -> Layout:
-    return Layout.build(offsets_from(np.array(lengths)), positions, CPU)
+def layout_of(lengths: list[int], positions: int = 5) -> PackedLayout:
+    return PackedLayout.build(offsets_from(np.array(lengths)), positions, CPU)
 
 
 def test_the_mean_of_a_history_by_hand() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tcf.train.batch.packed_layout import Layout
+from tcf.train.batch.packed_layout import PackedLayout
 from tcf.train.model.sasrec import SASRec
 
 Floats = npt.NDArray[np.float64]
@@ -62,8 +62,8 @@ def build(blocks: int = 2, dropout: float = 0.0, norm: Literal["post", "pre"] = 
     return model
 
 
-def layout_of(lengths: list[int], positions: int = M) -> Layout:
-    return Layout.build(np.cumsum([0, *lengths]).astype(np.int64), positions, CPU)
+def layout_of(lengths: list[int], positions: int = M) -> PackedLayout:
+    return PackedLayout.build(np.cumsum([0, *lengths]).astype(np.int64), positions, CPU)
 
 
 def run(model: SASRec, vectors_PD: Tensor, lengths: list[int]) -> Any:

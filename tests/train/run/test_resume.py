@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from small_trainings import Killed, Train, epochs_of, interrupted_at, same
+from small_trainings import Killed, Train, epochs_of, interrupted_at, measured, same
 from tcf.common.errors import RunError
 from tcf.train import trainer
 from tcf.train.run import records
 from tcf.train.run.epoch_log import Epoch
-from tcf.train.validation import Metrics, Validation
+from tcf.train.validation import Validation
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_between_the_state_and_the_model(run_train: Train, monkeypatch: pytest.M
     script = {1: 0.5, 2: 0.7 if better else 0.1, 3: 0.6 if better else 0.2}
     calls: list[int] = []
 
-    def scripted(self: Validation, model: Any, device: str) -> Metrics:
+    def scripted(self: Validation, model: Any, device: str) -> dict[str, float]:
         calls.append(1)
-        return Metrics(script[min(3, len(calls))], 0.0)
+        return measured(script[min(3, len(calls))])
 
     def killed(self: records.FolderRecords, trainer: trainer.Trainer, epoch: int) -> None:
         raise Killed
@@ -63,13 +63,13 @@ def test_between_the_state_and_the_model(run_train: Train, monkeypatch: pytest.M
     undisturbed = run_train("undisturbed", epochs=3)
     calls.clear()
     with monkeypatch.context() as patch:
-        keep, kept = records.FolderRecords.keep, []
+        keep, kept = records.FolderRecords.keep_best, []
 
         def second(self: records.FolderRecords, trainer: trainer.Trainer, epoch: int) -> None:
             kept.append(1)
             (killed if len(kept) == 2 else keep)(self, trainer, epoch)
 
-        patch.setattr(records.FolderRecords, "keep", second)
+        patch.setattr(records.FolderRecords, "keep_best", second)
         if better:
             with pytest.raises(Killed):
                 run_train("killed", epochs=3)
@@ -97,9 +97,9 @@ def test_after_the_last_epoch(run_train: Train, monkeypatch: pytest.MonkeyPatch)
 def test_patience_counts_epochs_of_earlier_attempts(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def falling(self: Validation, model: Any, device: str) -> Metrics:
+    def falling(self: Validation, model: Any, device: str) -> dict[str, float]:
         calls.append(1)
-        return Metrics(1 / len(calls), 0.0)
+        return measured(1 / len(calls))
 
     def end(epoch: Epoch) -> None:
         raise Killed
@@ -171,7 +171,7 @@ def test_the_best_model_of_an_unfinished_run_must_be_whole(
     run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     """Epoch 1 is the best and the process ends in epoch 3: what was kept is what will be published."""
-    script = iter([Metrics(0.5, 0.0), Metrics(0.4, 0.0)])
+    script = iter([measured(0.5), measured(0.4)])
     monkeypatch.setattr(Validation, "measure", lambda self, model, device: next(script))
     with monkeypatch.context() as patch:
         interrupted_at(patch, 11)

@@ -80,6 +80,7 @@ def test_what_the_state_holds(run_train: Train, monkeypatch: pytest.MonkeyPatch)
         about = json.loads(state.metadata()["tcf"])
         names = {*state.keys()}
     assert [epoch["number"] for epoch in about["epochs"]] == [1]
+    assert list(about["epochs"][0]) == ["number", "loss", "hr", "ndcg", "examples_per_second"]
     assert about["pass"] is None
     assert {name.partition(".")[0] for name in names} == {"model", "optimizer"}
     model = {name.removeprefix("model.") for name in names if name.startswith("model.")}

@@ -18,13 +18,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tcf.data.raw.mind.line_blocks import BLOCK, LineBlock, blocks_of, in_order
+from tcf.common.threads import ordered_map
+from tcf.data.raw.mind.line_blocks import BLOCK, LineBlock, blocks_of
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import changed
-from tcf.data.tables.tsv_file import TextFile, TsvRows, divide, select_strings
+from tcf.data.tables.tsv_file import TextFile, TsvRows, divide, empty_strings, select_strings
 
 __all__ = ["Impressions", "look_up", "read_histories", "read_impressions"]
 
+_THREADS = 2
 _COLUMNS = 5
 _FORM = "an impression id, a user id, a time, a history and impressions, separated by tabs"
 _TIME_FORM = "a time such as 11/12/2019 2:14:46 PM"
@@ -107,7 +109,7 @@ def read_impressions(path: Path, bad: BadRows) -> Impressions:
         noted = _Noted()
         return _parse(path, block, noted), noted
 
-    for part, noted in in_order(parse, blocks_of(path, digest.update)):
+    for part, noted in ordered_map(parse, blocks_of(path, digest.update), _THREADS):
         parts.append(part)
         notes.append(noted)
     _refuse_all(path, notes, bad)
@@ -152,7 +154,7 @@ def read_histories(
         return _items_of(data, starts[rows] - first, stops[rows] - first, item_ids)
 
     slices = (slice(start, stop) for start, stop in itertools.pairwise(bounds))
-    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int32)), *in_order(read, slices)]
+    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int32)), *ordered_map(read, slices, _THREADS)]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
@@ -213,7 +215,7 @@ def _usable(rows: TsvRows, users: "pa.LargeStringArray", times: "pa.Int64Array",
     """Which rows can be used, (n_rows,); the others are refused, each for one reason."""
     use = np.ones(len(rows), bool)
     for reason, expected, flags, column in (
-        ("empty_id", "a user id", np.asarray(pc.equal(pc.binary_length(users), 0)), 1),
+        ("empty_id", "a user id", empty_strings(users), 1),
         ("bad_timestamp", _TIME_FORM, ~np.asarray(times.is_valid()), 2),
         ("bad_impression", _IMPRESSION_FORM, wrong, 4),
     ):

@@ -1,31 +1,25 @@
-"""A text file in blocks of whole lines, and work on several of them at once, in their order."""
+"""A text file in blocks of whole lines."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
-from tcf.data.tables.source_file import changed
+from tcf.common.file_stamp import FileStamp
+from tcf.data.tables.source_file import changed, unreadable
 
-__all__ = ["BLOCK", "LineBlock", "blocks_of", "in_order"]
+__all__ = ["BLOCK", "LineBlock", "blocks_of"]
 
 BLOCK = 1 << 22
 """Bytes read at once."""
 
-_THREADS = 2
 _BLANKS = b" \r\n"
 _BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
-
-_T = TypeVar("_T")
-_P = TypeVar("_P")
 
 
 @dataclass(frozen=True)
@@ -43,29 +37,17 @@ class LineBlock:
     line: int
 
 
-def in_order(work: Callable[[_P], _T], pieces: Iterable[_P]) -> Iterator[_T]:
-    """Results of the work on all pieces, in their order; a few are in hand at once."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        waiting: deque[Future[_T]] = deque()
-        for piece in pieces:
-            waiting.append(pool.submit(work, piece))
-            if len(waiting) > _THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
 def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[LineBlock]:
     """The file in blocks of whole lines; blank lines at its end are left out."""
     try:
         with path.open("rb") as stream:
             yield from _cut(path, stream, digest)
     except OSError as error:
-        raise DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder") from None
+        raise unreadable(path, error) from None
 
 
 def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Iterator[LineBlock]:
-    before = os.fstat(stream.fileno())
+    before = FileStamp.of(stream.fileno())
     position, line, kept = 0, 1, b""
     while read := stream.read(BLOCK):
         digest(read)
@@ -80,8 +62,7 @@ def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Ite
             yield LineBlock(np.frombuffer(kept, np.uint8, cut), position, line)
             line += kept.count(b"\n", 0, cut)
             position, kept = position + cut, kept[cut:]
-    after = os.fstat(stream.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if not FileStamp.of(stream.fileno()).same_content(before):
         raise changed(path)
     if not kept.strip(_BLANKS):
         raise DataError(f"{path}: expected rows, found an empty file; check where it came from")

@@ -49,13 +49,13 @@ import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
-from tcf.data.events.checked_items import Pairs, empty
+from tcf.data.events.checked_items import Pairs
 from tcf.data.raw.mind.impressions import Impressions, look_up, read_histories, read_impressions
 from tcf.data.raw.mind.merge_histories import Clicks, MergedHistories, Published, longest_rows, merge, places_in_time
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import changed, stamp_of
-from tcf.data.tables.tsv_file import read_rows, read_text_file, select_strings
+from tcf.data.tables.tsv_file import empty_strings, read_rows, read_text_file, select_strings
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["mind_files", "read_mind"]
@@ -175,8 +175,8 @@ def _read_news(raw: Path, files: Sequence[Path], template: Template, bad: BadRow
         table = read_rows(file, len(_COLUMNS), _NEWS_FORM, bad)
         texts = template.fill({name: table.column(_COLUMNS.index(name)) for name in template.columns})
         pairs = Pairs(path, table.lines, table.column(0), texts)
-        pairs = pairs.without(empty(pairs.ids), "empty_id", "an id of news", bad)
-        no_text = empty(pairs.values)
+        pairs = pairs.without(empty_strings(pairs.ids), "empty_id", "an id of news", bad)
+        no_text = empty_strings(pairs.values)
         without_text.append(select_strings(pairs.ids, no_text))
         rows.append(pairs.without(no_text, "empty_text", "news with a text", bad))
     ids, texts = _first_of_each([pairs.ids for pairs in rows], [pairs.values for pairs in rows], bad)

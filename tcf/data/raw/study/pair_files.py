@@ -20,10 +20,12 @@ from tcf.common.errors import DataError
 from tcf.data.events.checked_items import Items
 from tcf.data.events.event_log import EventLog, Grouped
 from tcf.data.events.timestamps import TimeReader
+from tcf.data.raw.ratings import add_events
 from tcf.data.raw.study.file_names import is_item_column, is_time_column, is_user_column
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.open_table import empty_strings, open_table
+from tcf.data.tables.open_table import open_table
 from tcf.data.tables.records import TextForm
+from tcf.data.tables.source_file import unreadable
 
 __all__ = ["read_pairs"]
 
@@ -72,13 +74,7 @@ def read_pairs(path: Path, items: Items, bad: BadRows) -> tuple[Grouped, str]:
     wanted = [names.user, names.item] + ([names.time] if names.time is not None else [])
     with EventLog(path, table.unit) as log:
         for block in table.blocks(wanted, bad):
-            no_id = empty_strings(block.columns[names.user]) | empty_strings(block.columns[names.item])
-            block = block.without(no_id, "empty_id", "a user id and an item id", bad)
-            times = None
-            if names.time is not None:
-                times, usable = clock.read(block.columns[names.time])
-                block, times = block.without(~usable, "bad_timestamp", clock.expected, bad), times[usable]
-            log.add(block.lines, block.columns[names.user], block.columns[names.item], times)
+            add_events(log, block, names.user, names.item, names.time, clock, bad)
         found = log.histories(items, bad)
     seconds = None if found.times is None else clock.seconds(found.times)
     return Grouped(found.user_ids, found.offsets, found.items, seconds), table.sha256
@@ -112,7 +108,7 @@ def _first_rows(path: Path) -> list[list[str]]:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             rows = [row for row in islice(csv.reader(stream), _LOOKED_AT) if row]
     except OSError as error:
-        raise DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder") from None
+        raise unreadable(path, error) from None
     except csv.Error as error:
         raise DataError(f"{path}: expected {_FORM}, found something else ({error}); check where it came from") from None
     if not rows:

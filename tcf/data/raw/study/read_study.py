@@ -27,13 +27,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tcf.data.events.checked_items import Items, Pairs, empty, find_items, offsets_of, repeated
+from tcf.data.events.checked_items import Items, Pairs, find_items, offsets_of, repeated
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.raw.study.file_names import RawFiles, find_files, is_item_column, is_user_column, tcf_files
 from tcf.data.raw.study.item_files import ItemRows, items_of, read_item_rows
 from tcf.data.raw.study.pair_files import read_pairs
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.tsv_file import read_rows, read_text_file, select_strings
+from tcf.data.tables.tsv_file import empty_strings, read_rows, read_text_file, select_strings
 from tcf.data.text_template import Template
 
 __all__ = ["read_tcf", "tcf_files"]
@@ -112,8 +112,8 @@ def _first_line_names(is_column: Callable[[str], bool], rows: Pairs) -> bool:
 
 
 def _check_users(users: Pairs, bad: BadRows) -> Pairs:
-    users = users.without(empty(users.ids), "empty_id", "a user id", bad)
-    users = users.without(empty(users.values), "empty_history", "a user with item ids", bad)
+    users = users.without(empty_strings(users.ids), "empty_id", "a user id", bad)
+    users = users.without(empty_strings(users.values), "empty_history", "a user with item ids", bad)
     return users.without(repeated(users.ids), "duplicate_user", "a user id that no earlier line has", bad)
 
 
@@ -122,7 +122,7 @@ def _find_events(users: Pairs, items: Items, bad: BadRows) -> tuple[npt.NDArray[
     split = pc.split_pattern(users.values, " ")
     events = split.flatten()
     owners = np.repeat(np.arange(len(users), dtype=np.int32), np.asarray(pc.list_value_length(split)))
-    filled = ~empty(events)
+    filled = ~empty_strings(events)
     if not filled.all():  # runs of spaces
         events, owners = select_strings(events, filled), owners[filled]
     found, known = find_items(events, items, users.path, lambda at: users.lines[owners[at]], bad)

@@ -1,6 +1,6 @@
 """A micro-batch's way through the blocks of a model, one by one.
 
-Legend: B texts, T tokens, D width.
+Shapes: B texts, T tokens, D width.
 """
 
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from tcf.encoders.split.block_calls import Call, Made, run_block
+from tcf.encoders.split.block_calls import BlockCall, BlockOutput, run_block
 
-__all__ = ["Course"]
+__all__ = ["BlockwiseForward"]
 
 
 @dataclass(eq=False)
-class Course:
+class BlockwiseForward:
     """What a micro-batch carries along beside its states.
 
     Attributes:
@@ -23,8 +23,8 @@ class Course:
         made: what blocks made for later ones; what no later one needs is let go.
     """
 
-    calls: tuple[Call, ...]
-    made: dict[Made, Tensor] = field(default_factory=dict)
+    calls: tuple[BlockCall, ...]
+    made: dict[BlockOutput, Tensor] = field(default_factory=dict)
 
     def run(self, block: nn.Module, number: int, states_BTD: Tensor) -> Tensor:
         """Run the next block, whose weights are in place.
@@ -49,6 +49,6 @@ class Course:
         self.made = {key: value.to(device, non_blocking=True) for key, value in self.made.items()}
 
     @cached_property
-    def _last_uses(self) -> dict[Made, int]:
+    def _last_uses(self) -> dict[BlockOutput, int]:
         """For all that blocks make for later ones, the last block that needs it; on every device the same."""
         return {made: number for number, call in enumerate(self.calls) for made in call.needs()}

@@ -1,4 +1,4 @@
-"""Processes beside this one, of small programs: how they are started, watched and ended."""
+"""Workers that share this process's work, of small programs: how they are started, watched and ended."""
 
 import json
 import re
@@ -11,11 +11,18 @@ from pathlib import Path
 import pytest
 
 from tcf.config.extract import ExtractConfig
-from tcf.launch import processes as module
-from tcf.launch.extract_process import Job
-from tcf.launch.processes import Crew
+from tcf.launch import launcher, processes
+from tcf.launch.independent_workers import IndependentWorkers
+from tcf.launch.jobs import ExtractionJob
+from tcf.launch.launcher import WorkerSpec
 
-JOB = Job(Path("d"), Path("m é"), Path("/c"), "a name", ExtractConfig(layers=(0, -1), shards="1/2"), threads=3)
+JOB = ExtractionJob(
+    Path("d"), Path("m é"), Path("/c"), "a name", ExtractConfig(layers=(0, -1), shards="1/2"), threads=3
+)
+
+
+def spec(name: str) -> WorkerSpec:
+    return WorkerSpec(name, "tcf.launch.extract_process", JOB, JOB.threads)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -26,16 +33,16 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def program(monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
-    monkeypatch.setattr(module, "_PROGRAM", lines)
+    monkeypatch.setattr(processes, "_BOOTSTRAP", lines)
 
 
 def test_a_job_there_and_back() -> None:
     line = JOB.as_line()
     assert line.count(b"\n") == 1 and line.endswith(b"\n")
-    assert Job.from_line(line) == JOB
+    assert ExtractionJob.from_line(line) == JOB
     # A name that is no UTF-8.
     odd = replace(JOB, model=Path("m\udcff"))
-    assert Job.from_line(odd.as_line()) == odd
+    assert ExtractionJob.from_line(odd.as_line()) == odd
 
 
 def test_a_process_gets_its_job_its_threads_and_our_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,13 +54,13 @@ os.rename({str(tmp_path / "new")!r}, {str(tmp_path / "told")!r})
 print("not for our output")
 """
     program(monkeypatch, lines)
-    with Crew() as crew:
-        crew.start("cpu", JOB)
+    with IndependentWorkers() as workers:
+        workers.start(spec("cpu"))
         wait_for((tmp_path / "told").exists)
     line, threads, path = json.loads((tmp_path / "told").read_text())
-    assert Job.from_line(line.encode()) == JOB
+    assert ExtractionJob.from_line(line.encode()) == JOB
     assert (threads, path) == ("3", sys.path)
-    assert crew.failed == []
+    assert workers.failed == []
 
 
 def test_a_process_finds_what_this_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,12 +74,12 @@ def main():
     os.kill(os.getpid(), signal.SIGINT)
     open({str(tmp_path / "there")!r}, "w")
 """
-    (tmp_path / "tcf" / "launch" / "beside.py").write_text(lines)
+    (tmp_path / "tcf" / "launch" / "extract_process.py").write_text(lines)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    with Crew() as crew:
-        crew.start("cpu", JOB)
-        wait_for(lambda: (tmp_path / "there").exists() or crew.failed)
-    assert crew.failed == []
+    with IndependentWorkers() as workers:
+        workers.start(spec("cpu"))
+        wait_for(lambda: (tmp_path / "there").exists() or workers.failed)
+    assert workers.failed == []
 
 
 @pytest.mark.parametrize(
@@ -89,12 +96,12 @@ def test_a_process_that_fails_is_told_of_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lines: str, reason: str
 ) -> None:
     program(monkeypatch, f"import sys; {lines}")
-    with Crew() as crew:
-        crew.start("cuda:1 (process 2 of 2)", JOB)
-        wait_for(lambda: crew.failed)
+    with IndependentWorkers() as workers:
+        workers.start(spec("cuda:1 (process 2 of 2)"))
+        wait_for(lambda: workers.failed)
         (line,) = capsys.readouterr().err.splitlines()
     assert line == f"tcf: warning: cuda:1 (process 2 of 2) failed: {reason}; the others go on with its work"
-    assert crew.failed == ["cuda:1 (process 2 of 2)"]
+    assert workers.failed == ["cuda:1 (process 2 of 2)"]
     assert capsys.readouterr().err == ""
 
 
@@ -102,9 +109,9 @@ def test_a_process_that_cannot_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
-    with Crew() as crew:
-        crew.start("cpu", JOB)
-    assert crew.failed == ["cpu"]
+    with IndependentWorkers() as workers:
+        workers.start(spec("cpu"))
+    assert workers.failed == ["cpu"]
     assert re.match("tcf: warning: cpu failed: .*No such file or directory.*gone", capsys.readouterr().err)
 
 
@@ -113,18 +120,19 @@ def test_those_still_there_are_ended_and_count_as_sound(
 ) -> None:
     """Of two, one does not end when it is asked to."""
     program(monkeypatch, f"import time; open({str(tmp_path / 'one')!r}, 'w'); time.sleep(300)")
-    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    monkeypatch.setattr(launcher, "_PATIENCE", 0.2)
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), Crew() as crew:
-        crew.start("one", JOB)
+    with pytest.raises(KeyboardInterrupt), IndependentWorkers() as workers:
+        workers.start(spec("one"))
         program(
             monkeypatch,
             "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
             f"open({str(tmp_path / 'two')!r}, 'w'); time.sleep(300)",
         )
-        crew.start("two", JOB)
+        workers.start(spec("two"))
         wait_for(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists())
         raise KeyboardInterrupt
     assert time.monotonic() - began < 60
-    assert [member.process.returncode for member in crew._members] == [-15, -9]
-    assert (crew.failed, capsys.readouterr().err) == ([], "")
+    outcomes = [worker.wait() for worker in workers._workers]
+    assert [outcome and outcome.status for outcome in outcomes] == [-15, -9]
+    assert (workers.failed, capsys.readouterr().err) == ([], "")

@@ -1,0 +1,69 @@
+"""The losses that a training can lower: what a user calls them, and which settings each reads.
+
+Their code is in `tcf.train.loss.losses`, since it needs torch.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+__all__ = ["LOSSES", "LossInfo", "LossName", "loss_info", "losses_help", "losses_reading"]
+
+LossName = Literal["in-batch", "full", "sampled", "bce", "gbce"]
+
+
+@dataclass(frozen=True)
+class LossInfo:
+    """A loss, for people.
+
+    Attributes:
+        name: what a user types.
+        help: what it is, in a sentence without its end.
+        negatives: how many items it draws unless told otherwise (the study's for bce, gSASRec's for gbce); None for a
+            loss that draws none.
+        options: fields of `TrainConfig`, beside `negatives`, that are read by this loss and not by all.
+        reads_catalogue: whether each step reads the vectors of all items.
+    """
+
+    name: LossName
+    help: str
+    negatives: int | None = None
+    options: tuple[str, ...] = ()
+    reads_catalogue: bool = False
+
+
+_BINARY = "binary cross-entropy against --negatives uniform ones for each target"
+LOSSES: tuple[LossInfo, ...] = (
+    LossInfo("in-batch", "softmax over the batch's items, corrected by their popularity"),
+    LossInfo("full", "softmax over all training items", reads_catalogue=True),
+    LossInfo(
+        "sampled",
+        "softmax over --negatives drawn items, corrected by how likely they are drawn",
+        negatives=8192,
+        options=("sampling",),
+    ),
+    LossInfo("bce", _BINARY, negatives=1),
+    LossInfo("gbce", _BINARY, negatives=256, options=("gbce_t",)),
+)
+
+
+def loss_info(name: LossName) -> LossInfo:
+    """The loss of this name."""
+    return next(loss for loss in LOSSES if loss.name == name)
+
+
+def losses_reading(option: str) -> tuple[LossName, ...]:
+    """The losses that alone read a setting.
+
+    >>> losses_reading("sampling"), losses_reading("negatives")
+    (('sampled',), ('sampled', 'bce', 'gbce'))
+    """
+    if option == "negatives":
+        return tuple(loss.name for loss in LOSSES if loss.negatives is not None)
+    return tuple(loss.name for loss in LOSSES if option in loss.options)
+
+
+def losses_help() -> str:
+    """What each loss is, for the command's help."""
+    alike = [(text, [loss.name for loss in group]) for text, group in groupby(LOSSES, lambda loss: loss.help)]
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in alike) + "."

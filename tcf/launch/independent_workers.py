@@ -1,0 +1,73 @@
+"""Workers that do the same work as this process, and of which any may fail: the others go on with its work."""
+
+import sys
+import threading
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers
+from tcf.launch.processes import LocalProcesses
+
+__all__ = ["IndependentWorkers"]
+
+
+@dataclass
+class IndependentWorkers:
+    """A context manager for workers that share this process's work, and end with it.
+
+    A worker that ends on its own with an error is announced at once, on standard error.
+
+    Attributes:
+        launcher: starts them.
+        failed: names of those that did.
+    """
+
+    launcher: Launcher = field(default_factory=LocalProcesses)
+    failed: list[str] = field(default_factory=list)
+    _workers: list[Worker] = field(default_factory=list)
+    _watches: list[threading.Thread] = field(default_factory=list)
+    _ending: bool = False
+
+    def start(self, spec: WorkerSpec) -> None:
+        """Start a worker; where that cannot be, it counts as one that failed."""
+        try:
+            worker = self.launcher.start(spec)
+        except OSError as error:
+            self._announce(spec.name, str(error))
+            return
+        self._workers.append(worker)
+        self._watches.append(threading.Thread(target=self._watch, args=(worker,), daemon=True))
+        self._watches[-1].start()
+
+    def __enter__(self) -> Self:
+        """Begin without workers."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End those that are still there; when this process has done its own work, nothing is left for them."""
+        self._ending = True
+        end_workers(self._workers)
+        for watch in self._watches:
+            watch.join()
+
+    def _watch(self, worker: Worker) -> None:
+        outcome = worker.wait()
+        if outcome is not None and outcome.status != 0 and not self._ending:
+            self._announce(worker.name, _reason(outcome))
+
+    def _announce(self, name: str, reason: str) -> None:
+        self.failed.append(name)
+        print(f"tcf: warning: {name} failed: {reason}; the others go on with its work", file=sys.stderr, flush=True)
+
+
+def _reason(outcome: Outcome) -> str:
+    """Why a worker ended: a signal, what it reported, or the last line on standard error that is not about progress."""
+    if outcome.ended_by is not None:
+        return f"ended by {outcome.ended_by.name}"
+    if outcome.report is not None:
+        return outcome.report.summary
+    lines = [line for line in outcome.stderr or () if line.strip() and not line.startswith("extract: ")]
+    return lines[-1].removeprefix("tcf: error: ") if lines else f"ended with status {outcome.status}"

@@ -1,0 +1,101 @@
+"""The jobs that workers are given, and how they travel: as JSON objects, one a line."""
+
+import dataclasses
+import json
+import os
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from tcf.config.extract import ExtractConfig
+from tcf.config.fields import from_mapping, to_mapping
+from tcf.config.train import TrainConfig
+
+__all__ = ["ExtractionJob", "Job", "TrainingJob"]
+
+
+class Job:
+    """Base of frozen dataclasses whose fields are paths, tuples of paths, a stage's settings, strings and numbers."""
+
+    def as_message(self) -> dict[str, Any]:
+        """The job as JSON values."""
+        entries = dataclasses.fields(typing.cast(Any, self))
+        return {entry.name: _encoded(getattr(self, entry.name)) for entry in entries}
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> Self:
+        """The job of such values."""
+        hints = typing.get_type_hints(cls)
+        return cls(**{name: _decoded(hints[name], value, name) for name, value in message.items()})
+
+    def as_line(self) -> bytes:
+        """The job as a line of JSON."""
+        return f"{json.dumps(self.as_message())}\n".encode()
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Self:
+        """The job of such a line."""
+        return cls.from_message(json.loads(line))
+
+
+@dataclass(frozen=True)
+class ExtractionJob(Job):
+    """An extraction on one device.
+
+    Attributes:
+        data: a dataset directory.
+        model: a local model folder, or a file of word vectors.
+        out: the cache, or the folder of several.
+        name: the model's name, for people.
+        config: settings, with one device.
+        threads: of torch.
+    """
+
+    data: Path
+    model: Path
+    out: Path
+    name: str
+    config: ExtractConfig
+    threads: int
+
+
+@dataclass(frozen=True)
+class TrainingJob(Job):
+    """A training: of a rank, whose number its environment holds, or of a search's trial.
+
+    Attributes:
+        data: a dataset directory.
+        caches: cache directories for items as text.
+        out: the run's directory.
+        config: settings; its devices are those of all ranks.
+        threads: of torch; 0 for as many as it takes by itself.
+    """
+
+    data: Path
+    caches: tuple[Path, ...]
+    out: Path
+    config: TrainConfig
+    threads: int
+
+
+def _encoded(value: Any) -> Any:
+    match value:
+        case Path():
+            return os.fspath(value)
+        case tuple():
+            return [_encoded(part) for part in value]
+        case _ if dataclasses.is_dataclass(value):
+            return to_mapping(value)
+        case _:
+            return value
+
+
+def _decoded(hint: Any, value: Any, name: str) -> Any:
+    if hint is Path:
+        return Path(value)
+    if typing.get_origin(hint) is tuple:
+        [kind, _] = typing.get_args(hint)  # tuple[kind, ...]
+        return tuple(_decoded(kind, part, name) for part in value)
+    return from_mapping(hint, value, name) if isinstance(value, dict) else value
