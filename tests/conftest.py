@@ -10,7 +10,7 @@ import pytest
 from tcf.common.files import home
 
 if TYPE_CHECKING:
-    from small_trainings import Train
+    from small.train.trainings import Train
     from tcf.data import Dataset
 
 # Tests compute little at a time: threads that wait for one another on a busy machine would take ten times as long.
@@ -28,15 +28,15 @@ def assets_home() -> Path:
 
 @pytest.fixture(scope="session")
 def opt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from small_models import save_opt
+    from small.encoders.models import save_opt
 
     return save_opt(tmp_path_factory.mktemp("opt") / "m")
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> "Dataset":
-    from small_extractions import TEXTS
-    from small_models import save_dataset
+    from small.encoders.models import save_dataset
+    from small.extract.extractions import TEXTS
 
     return save_dataset(tmp_path / "d", TEXTS)
 
@@ -44,7 +44,7 @@ def dataset(tmp_path: Path) -> "Dataset":
 @pytest.fixture
 def run_train(tmp_path: Path) -> "Train":
     """Train on a small dataset below `tmp_path`."""
-    from small_trainings import trainings
+    from small.train.trainings import trainings
 
     return trainings(tmp_path)
 
@@ -52,8 +52,8 @@ def run_train(tmp_path: Path) -> "Train":
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs, not to be changed."""
-    from small_evaluations import make_runs
-    from small_runs import walks
+    from small.train.evaluations import make_runs
+    from small.train.runs import walks
 
     folder = tmp_path_factory.mktemp("made")
     make_runs(folder, walks())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from small_sites import DATE, Site, serving
+from small.data.sites import DATE, Site, serving
 from tcf.assets.download import RetryPolicy, download, download_text
 from tcf.assets.partial_download import Partial, Served, held
 from tcf.assets.source import SourceError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from small_sites import Site, serving
+from small.data.sites import Site, serving
 from tcf.assets.download import RetryPolicy, download, download_text
 from tcf.assets.partial_download import Partial, Served
 from tcf.assets.source import SourceError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from small_sites import Site, serving
+from small.data.sites import Site, serving
 from tcf.assets.datasets import DATASETS
 from tcf.assets.resolve import DATASET_NAMES, fetch_dataset, raw_format
 from tcf.assets.store import Asset, Terms, obtain

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from small_extractions import TEXTS
-from small_models import save_dataset
-from small_plans import CPU_RATES, KEYS, opt_config
+from small.encoders.models import save_dataset
+from small.extract.extractions import TEXTS
+from small.extract.plans import CPU_RATES, KEYS, opt_config
 from tcf.cli import app
 from tcf.common.errors import ConfigError, DataError, ModelError
 from tcf.data import Dataset

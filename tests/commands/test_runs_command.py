@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from small_trainings import Killed, Train, interrupted_at
+from small.train.trainings import Killed, Train, interrupted_at
 from tcf.cli import app
 from tcf.train.run.list_runs import differing_settings, find_runs
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from small_logs import Events, asked, histories_left, log_of, trained_on
+from small.data.logs import Events, asked, histories_left, log_of, trained_on
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.filters import Selected, select

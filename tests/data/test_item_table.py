@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from small_models import save_dataset
+from small.encoders.models import save_dataset
 from tcf.common.errors import DataError
 from tcf.data import open_dataset
 from tcf.data.item_table import ItemTable

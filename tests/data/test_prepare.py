@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from small_raw import folder_of, histories_of, texts_of
+from small.data.raw import folder_of, histories_of, texts_of
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.manifest import read_manifest, verify_files
 from tcf.config.prepare import PrepareConfig

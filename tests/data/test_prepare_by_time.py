@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from small_logs import recbole_folder
-from small_raw import folder_of
+from small.data.logs import recbole_folder
+from small.data.raw import folder_of
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.files import MANIFEST
 from tcf.config.prepare import PrepareConfig

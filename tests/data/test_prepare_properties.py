@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from small_raw import folder_of, histories_of, texts_of
+from small.data.raw import folder_of, histories_of, texts_of
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from small_raw import HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of, write_files
+from small.data.raw import HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.manifest import read_manifest
 from tcf.config.fields import from_mapping, to_mapping

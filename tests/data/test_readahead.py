@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from small_runs import make_cache, make_dataset
+from small.train.runs import make_cache, make_dataset
 from tcf.common.errors import CacheError
 from tcf.data import npy_files
 from tcf.data.npy_files import map_array, request_rows

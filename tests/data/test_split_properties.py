@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from small_logs import Events, asked, histories_left, log_of, recbole_folder, trained_on
-from small_raw import histories_of, texts_of
+from small.data.logs import Events, asked, histories_left, log_of, recbole_folder, trained_on
+from small.data.raw import histories_of, texts_of
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset

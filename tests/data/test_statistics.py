@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from small_runs import csr
+from small.train.runs import csr
 from tcf.data.split import by_time, leave_one_out
 from tcf.data.statistics import statistics_of
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from small_families import save_family
+from small.encoders.families import save_family
 
 
 @pytest.fixture(scope="session")

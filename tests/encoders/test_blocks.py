@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from small_families import FAMILIES, hidden_states, own_model
-from small_models import save_opt
+from small.encoders.families import FAMILIES, hidden_states, own_model
+from small.encoders.models import save_opt
 from tcf.common.errors import ConfigError, ModelError
 from tcf.encoders.blocks import find_blocks, recorded_states
 from tcf.encoders.encoder import TransformersEncoder, check_layers, layer_width, load_encoder

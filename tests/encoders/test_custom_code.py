@@ -9,7 +9,7 @@ import torch
 import transformers.dynamic_module_utils
 from safetensors.torch import save_file
 
-from small_models import edit_json, save_bert
+from small.encoders.models import edit_json, save_bert
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.load_tokenizer import load_tokenizer

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import OPTConfig
 
-from small_families import FAMILIES, stored_weights
-from small_skeletons import contents
+from small.encoders.families import FAMILIES, stored_weights
+from small.encoders.skeletons import contents
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.loading import load_model
 from tcf.encoders.split.skeleton import empty_model, open_skeleton

@@ -15,7 +15,7 @@ from transformers import (
     OPTForSequenceClassification,
 )
 
-from small_models import TITLES, edit_json, edit_weights, save_bert, save_opt, token_ids, token_states
+from small.encoders.models import TITLES, edit_json, edit_weights, save_bert, save_opt, token_ids, token_states
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import Encoder, TransformersEncoder, load_encoder, resolve_dtype
 from tcf.encoders.folder.open_model_folder import open_model_folder

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from small_families import ENCODERS, FAMILIES, hidden_states, own_model
-from small_models import TITLES, made_up_texts, token_ids
+from small.encoders.families import ENCODERS, FAMILIES, hidden_states, own_model
+from small.encoders.models import TITLES, made_up_texts, token_ids
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from small_models import save_opt
+from small.encoders.models import save_opt
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.loading import bare_model

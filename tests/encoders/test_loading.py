@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from small_families import FAMILIES, store_weights, stored_weights
-from small_models import edit_json, save_opt
+from small.encoders.families import FAMILIES, store_weights, stored_weights
+from small.encoders.models import edit_json, save_opt
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder

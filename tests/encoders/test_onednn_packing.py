@@ -12,7 +12,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertIntermediate
 from transformers.pytorch_utils import Conv1D
 
-from small_families import FAMILIES
+from small.encoders.families import FAMILIES
 from tcf.common.torch_internals import has_onednn_type
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder

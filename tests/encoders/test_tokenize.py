@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import tcf.encoders.tokenize as module
-from small_models import TITLES, edit_json, made_up_texts, save_bert, save_opt, token_ids
+from small.encoders.models import TITLES, edit_json, made_up_texts, save_bert, save_opt, token_ids
 from tcf.common.errors import ConfigError, ModelError
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder

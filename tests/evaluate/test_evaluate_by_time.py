@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from small_evaluations import CPU, SMALL, TEXTS
-from small_logs import recbole_folder
-from small_runs import csr, make_dataset
+from small.data.logs import recbole_folder
+from small.train.evaluations import CPU, SMALL, TEXTS
+from small.train.runs import csr, make_dataset
 from tcf.common.errors import DataError
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.prepare import PrepareConfig

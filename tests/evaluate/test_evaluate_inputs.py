@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from small_evaluations import CPU, TEXTS, VECTORS
-from small_runs import make_cache, make_dataset, walks
+from small.train.evaluations import CPU, TEXTS, VECTORS
+from small.train.runs import make_cache, make_dataset, walks
 from tcf.common.errors import CacheError, ConfigError, DataError, RunError
 from tcf.config.evaluate import EvaluateConfig
 from tcf.evaluate.stage import evaluate_run

@@ -6,8 +6,8 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
-from small_evaluations import CPU, SMALL, TEXTS, VECTORS, Split
-from small_runs import csr, make_cache, make_dataset, walks
+from small.train.evaluations import CPU, SMALL, TEXTS, VECTORS, Split
+from small.train.runs import csr, make_cache, make_dataset, walks
 from tcf.common.errors import RunError
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.train import TrainConfig

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from small_runs import make_dataset
+from small.train.runs import make_dataset
 from tcf.common.errors import RunError
 from tcf.common.manifest import read_manifest, verify_files
 from tcf.config.evaluate import EvaluateConfig

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from small_runs import csr, make_cache, make_dataset, walks
+from small.train.runs import csr, make_cache, make_dataset, walks
 from tcf.cli import app
 from tcf.common.errors import DataError, RunError
 from tcf.config.train import TrainConfig

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from small_extractions import TEXTS
-from small_families import save_family
-from small_models import save_bert, vectors_one_by_one
+from small.encoders.families import save_family
+from small.encoders.models import save_bert, vectors_one_by_one
+from small.extract.extractions import TEXTS
 
 
 @pytest.fixture(scope="session")

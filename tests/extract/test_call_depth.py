@@ -8,7 +8,7 @@ import torch
 from transformers import OPTModel
 from typer.testing import CliRunner
 
-from small_stacks import OwnFunctions, functions_between, noting_stack
+from small.stacks import OwnFunctions, functions_between, noting_stack
 from tcf.cli import app
 from tcf.data import Dataset
 from tcf.launch.independent_workers import IndependentWorkers

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from small_caches import content
-from small_extractions import TEXTS, extracted, own_states, pooled, token_rows, vectors
-from small_models import save_dataset, save_opt, vectors_one_by_one
+from small.data.caches import content
+from small.encoders.models import save_dataset, save_opt, vectors_one_by_one
+from small.extract.extractions import TEXTS, extracted, own_states, pooled, token_rows, vectors
 from tcf.common.errors import ConfigError
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.cache.caches import TokenStates

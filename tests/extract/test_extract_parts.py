@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from small_caches import content, keys_of
-from small_extractions import TEXTS, extracted, no_model, token_rows, vectors
-from small_models import made_up_texts, save_dataset
+from small.data.caches import content, keys_of
+from small.encoders.models import made_up_texts, save_dataset
+from small.extract.extractions import TEXTS, extracted, no_model, token_rows, vectors
 from tcf.common.errors import CacheError
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.key_set import KeySet

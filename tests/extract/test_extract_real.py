@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from small_extractions import extracted, vectors
-from small_models import save_dataset
+from small.encoders.models import save_dataset
+from small.extract.extractions import extracted, vectors
 from tcf.assets.resolve import fetch_dataset, resolve_model
 from tcf.encoders.folder.local_model import local_model
 

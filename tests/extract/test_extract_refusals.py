@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from small_extractions import extracted, no_model
-from small_models import edit_json, edit_weights, save_opt
+from small.encoders.models import edit_json, edit_weights, save_opt
+from small.extract.extractions import extracted, no_model
 from tcf.common.errors import CacheError, ConfigError, ModelError
 from tcf.data import Dataset
 

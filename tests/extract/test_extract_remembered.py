@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from small_extractions import extracted, no_model
-from small_models import save_dataset
+from small.encoders.models import save_dataset
+from small.extract.extractions import extracted, no_model
 from tcf.data import Dataset
 from tcf.encoders.folder import checksums
 

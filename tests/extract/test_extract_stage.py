@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from small_extractions import TEXTS, extracted, no_model, vectors
-from small_models import save_bert, save_dataset, save_opt, vectors_one_by_one
+from small.encoders.models import save_bert, save_dataset, save_opt, vectors_one_by_one
+from small.extract.extractions import TEXTS, extracted, no_model, vectors
 from tcf.common.errors import CacheError, ConfigError
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.prune import prune

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from small_caches import content
-from small_extractions import TEXTS, extracted, token_rows, vectors
-from small_models import save_dataset, vectors_one_by_one
+from small.data.caches import content
+from small.encoders.models import save_dataset, vectors_one_by_one
+from small.extract.extractions import TEXTS, extracted, token_rows, vectors
 from tcf.cli import app
 from tcf.common.errors import CacheError, DataError, RunError
 from tcf.common.progress import Progress

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
-from small_caches import content
-from small_extractions import extracted, vectors
-from small_models import edit_weights, save_dataset, save_opt, token_ids
+from small.data.caches import content
+from small.encoders.models import edit_weights, save_dataset, save_opt, token_ids
+from small.extract.extractions import extracted, vectors
 from tcf.common.errors import ModelError
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.caches import TokenStates

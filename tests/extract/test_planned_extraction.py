@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tcf.extract.schedules.load_engine as engines
-from small_extractions import extracted, vectors
-from small_families import save_family
-from small_sweeps import engine, read, sequences_of
+from small.encoders.families import save_family
+from small.extract.extractions import extracted, vectors
+from small.extract.sweeps import engine, read, sequences_of
 from tcf.common.errors import ModelError
 from tcf.data import Dataset
 from tcf.encoders.failures import NotSeparableError, not_separable_error

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from small_models import save_dataset, token_ids
+from small.encoders.models import save_dataset, token_ids
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys, sequence_keys

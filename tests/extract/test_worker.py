@@ -17,10 +17,10 @@ import pytest
 import torch
 from transformers import OPTModel
 
-from small_caches import content
-from small_extractions import TEXTS, extracted, vectors
-from small_kills import run_program
-from small_models import save_dataset
+from small.data.caches import content
+from small.encoders.models import save_dataset
+from small.extract.extractions import TEXTS, extracted, vectors
+from small.launch.kills import run_program
 from tcf.common import lease_file
 from tcf.common.errors import ModelError
 from tcf.common.files import this_machine

@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 import tcf
-from small_models import made_up_texts, save_dataset, save_opt
+from small.encoders.models import made_up_texts, save_dataset, save_opt
 from tcf.common.files import is_published
 from tcf.data.cache.caches import open_cache
 

@@ -14,7 +14,7 @@ import torch
 from transformers import OPTConfig, OPTModel
 
 import tcf
-from small_models import made_up_texts, save_byte_pairs, save_dataset
+from small.encoders.models import made_up_texts, save_byte_pairs, save_dataset
 
 TEXTS = 300
 MIB = 2**20

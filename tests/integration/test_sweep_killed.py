@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from small_caches import content
-from small_kills import Ended, run_command
-from small_models import made_up_texts, save_dataset, save_opt
+from small.data.caches import content
+from small.encoders.models import made_up_texts, save_dataset, save_opt
+from small.launch.kills import Ended, run_command
 from tcf.common.files import is_published
 
 BLOCKS = 4

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from small_kills import run_command
-from small_runs import make_cache, make_dataset, walks
-from small_trainings import TEXTS, TRAINED
+from small.launch.kills import run_command
+from small.train.runs import make_cache, make_dataset, walks
+from small.train.trainings import TEXTS, TRAINED
 from tcf.common.files import is_published
 from tcf.common.manifest import read_manifest
 from tcf.train.run.file_names import RUN

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import tcf
-from small_models import made_up_texts, save_opt, vectors_one_by_one
+from small.encoders.models import made_up_texts, save_opt, vectors_one_by_one
 from tcf.cli import app
 from tcf.data import VectorCache, open_dataset
 

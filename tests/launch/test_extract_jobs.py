@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from small_devices import CONFIG, Work, made_work
+from small.extract.devices import CONFIG, Work, made_work
 from tcf.config.extract import ExtractConfig
 from tcf.launch.extract_on_devices import extract_on_devices
 from tcf.launch.independent_workers import IndependentWorkers

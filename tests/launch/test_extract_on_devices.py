@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import tcf
-from small_caches import content
-from small_devices import CONFIG, SHARDS, TEXTS, Work, made_work
+from small.data.caches import content
+from small.extract.devices import CONFIG, SHARDS, TEXTS, Work, made_work
 from tcf.extract.schedules.resident import ResidentEngine
 from tcf.launch import extract_on_devices as module
 from tcf.launch.extract_on_devices import extract_on_devices

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from small_workers import SmallJob
+from small.launch.workers import SmallJob
 from tcf.common.errors import CacheError
 from tcf.launch import launcher as module
 from tcf.launch import process_group
@@ -23,21 +23,21 @@ from tcf.launch.processes import LocalProcesses
 
 LAUNCHERS: tuple[type[Launcher], ...] = (LocalProcesses,)
 PATIENCE = 60.0
-CONVERSATION = WorkerSpec("echo", "small_conversations", converses=True)
+CONVERSATION = WorkerSpec("echo", "small.launch.conversations", converses=True)
 
 # Starts workers that do not end by themselves, and does not end either.
 STARTER = """
 import importlib, json, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 from pathlib import Path
-from small_workers import SmallJob
+from small.launch.workers import SmallJob
 from tcf.launch.launcher import WorkerSpec
 
 launcher = getattr(importlib.import_module(sys.argv[2]), sys.argv[3])()
 folder = Path(sys.argv[4])
 jobs = [SmallJob("sleep", folder, "0"), SmallJob("ignore SIGTERM", folder, "1")]
-workers = [launcher.start(WorkerSpec(job.name, "small_workers", job)) for job in jobs]
-echo = launcher.start(WorkerSpec("echo", "small_conversations", converses=True))
+workers = [launcher.start(WorkerSpec(job.name, "small.launch.workers", job)) for job in jobs]
+echo = launcher.start(WorkerSpec("echo", "small.launch.conversations", converses=True))
 echo.send({})
 print(json.dumps(echo.receive()), flush=True)
 time.sleep(300)
@@ -64,7 +64,7 @@ def started(launcher: Launcher, *specs: WorkerSpec) -> Iterator[list[Worker]]:
 
 def specs(folder: Path, *actions: str) -> list[WorkerSpec]:
     jobs = [SmallJob(action, folder, str(number)) for number, action in enumerate(actions)]
-    return [WorkerSpec(f"worker {job.name}", "small_workers", job, 3, {"SMALL": job.name}) for job in jobs]
+    return [WorkerSpec(f"worker {job.name}", "small.launch.workers", job, 3, {"SMALL": job.name}) for job in jobs]
 
 
 def notes(folder: Path, workers: int) -> list[dict[str, Any]]:
@@ -190,7 +190,7 @@ def test_what_a_worker_prints_goes_where_it_should(
     log.write_text("before\n")
     [job] = specs(tmp_path, "end")
     inherits = WorkerSpec(job.name, job.module, job.job, stderr="inherit")
-    logs = WorkerSpec("echo", "small_conversations", stderr=log, converses=True)
+    logs = WorkerSpec("echo", "small.launch.conversations", stderr=log, converses=True)
     with started(launcher, inherits, logs) as [inheriting, logging]:
         assert outcome_of(inheriting) == Outcome(0, None, None)
         logging.send({"print": "for people"})

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from small_pipelines import change, workplace
+from small.launch.pipelines import change, workplace
 from tcf.common.errors import CacheError, DataError, RunError, TcfError
 from tcf.launch import pipeline
 from tcf.launch.pipeline import read_pipeline, run_pipeline

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import tcf
-from small_pipelines import FILE, change
+from small.launch.pipelines import FILE, change
 from tcf.assets.models import MODEL_NAMES
 from tcf.assets.resolve import DATASET_NAMES
 from tcf.common.errors import ConfigError

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from small_groups import in_processes
-from small_runs import make_cache, make_dataset, walks
+from small.train.groups import in_processes
+from small.train.runs import make_cache, make_dataset, walks
 from tcf.cli import main
 from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import is_published

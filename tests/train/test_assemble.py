@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from small_runs import make_dataset
+from small.train.runs import make_dataset
 from tcf.config.train import TrainConfig
 from tcf.train.assemble import batch_rows, training_data
 from tcf.train.inputs import Inputs

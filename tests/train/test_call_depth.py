@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from small_stacks import OwnFunctions, functions_between, noting_stack
+from small.stacks import OwnFunctions, functions_between, noting_stack
 from tcf.cli import app
 from tcf.train.trainer import Trainer
 

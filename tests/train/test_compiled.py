@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch._dynamo.testing
 
-from small_trainings import TRAINED, Train
+from small.train.trainings import TRAINED, Train
 from tcf.config.train import TrainConfig
 from tcf.train.assemble import compile_parts
 from tcf.train.model.build import outline_model

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from small_trainings import SMALL, Train
+from small.train.trainings import SMALL, Train
 from tcf.cli import app
 from tcf.common.errors import CacheError, ConfigError
 from tcf.config.train import TrainConfig

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from small_groups import in_group
-from small_runs import make_cache, make_dataset, walks
+from small.train.groups import in_group
+from small.train.runs import make_cache, make_dataset, walks
 from tcf.config.train import TrainConfig
 from tcf.train.assemble import assemble, training_data
 from tcf.train.batch.batch import share

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small_runs import make_cache, make_dataset, walks
-from small_trainings import SMALL, TEXTS, Train
+from small.train.runs import make_cache, make_dataset, walks
+from small.train.trainings import SMALL, TEXTS, Train
 from tcf.common.errors import CacheError, ConfigError, DataError, RunError
 from tcf.config.train import TrainConfig
 from tcf.train.run.open_run import open_run

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from small_trainings import Train, epochs_of, measured
+from small.train.trainings import Train, epochs_of, measured
 from tcf.common.errors import RunError
 from tcf.common.files import is_published
 from tcf.common.manifest import sha256_file

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from small_runs import csr, walks
+from small.train.runs import csr, walks
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
 from tcf.data.split import leave_one_out

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from small_caches import add_text_map, flip_bit, new_cache, sequences_of, shard
-from small_models import edit_json, save_dataset
+from small.data.caches import add_text_map, flip_bit, new_cache, sequences_of, shard
+from small.encoders.models import edit_json, save_dataset
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
 from tcf.data import VectorCache

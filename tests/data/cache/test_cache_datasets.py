@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from small_caches import FACTS, IDENTITY, add_text_map, new_cache, shard
-from small_models import save_dataset
+from small.data.caches import FACTS, IDENTITY, add_text_map, new_cache, shard
+from small.encoders.models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
 from tcf.common.manifest import read_manifest

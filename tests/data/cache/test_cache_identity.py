@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from small_caches import IDENTITY, new_cache
-from small_models import save_dataset
+from small.data.caches import IDENTITY, new_cache
+from small.encoders.models import save_dataset
 from tcf.common.errors import CacheError, RunError
 from tcf.data import VectorCache
 from tcf.data.cache.writer import check_cache, create_cache

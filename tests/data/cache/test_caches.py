@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small_caches import add_text_map, new_cache, shard
-from small_models import save_dataset
+from small.data.caches import add_text_map, new_cache, shard
+from small.encoders.models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.data import VectorCache
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import tcf.data.cache.compare as module
-from small_caches import add_text_map, keys_of, new_cache, new_token_states, sequences_of
-from small_models import save_dataset
+from small.data.caches import add_text_map, keys_of, new_cache, new_token_states, sequences_of
+from small.encoders.models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.data.cache.compare import Comparison, Worst, compare
 from tcf.data.cache.writer import write_shard

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 import tcf.data.cache.export as module
-from small_caches import IDENTITY, new_token_states
-from small_models import save_dataset
+from small.data.caches import IDENTITY, new_token_states
+from small.encoders.models import save_dataset
 from tcf.cli import app
 from tcf.common.errors import CacheError
 from tcf.data import Dataset, VectorCache

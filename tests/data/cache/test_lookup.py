@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tcf.data.cache.lookup as module
-from small_caches import FACTS, add_text_map, new_cache, new_token_states, sequences_of, shard, token_shard
-from small_models import save_dataset
+from small.data.caches import FACTS, add_text_map, new_cache, new_token_states, sequences_of, shard, token_shard
+from small.encoders.models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS
 from tcf.data.cache.lookup import finished_metadata, stored_sequences

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small_caches import (
+from small.data.caches import (
     add_text_map,
     content,
     flip_bit,
@@ -17,8 +17,8 @@ from small_caches import (
     states_of,
     token_shard,
 )
-from small_kills import killed_at_rename
-from small_models import save_dataset
+from small.encoders.models import save_dataset
+from small.launch.kills import killed_at_rename
 from tcf.common.errors import CacheError, RunError
 from tcf.common.files import is_published
 from tcf.data import VectorCache

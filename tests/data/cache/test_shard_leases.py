@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from small_caches import new_cache, sequences_of
-from small_kills import run_program
+from small.data.caches import new_cache, sequences_of
+from small.launch.kills import run_program
 from tcf.common.errors import RunError
 from tcf.common.lease_file import heartbeat
 from tcf.data.cache.shard_leases import LEASE_SECONDS, is_leased, lease, release, remove_expired_leases

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small_caches import FACTS, add_text_map, content, keys_of, new_cache, sequences_of
-from small_models import save_dataset
+from small.data.caches import FACTS, add_text_map, content, keys_of, new_cache, sequences_of
+from small.encoders.models import save_dataset
 from tcf.common.errors import CacheError, RunError
 from tcf.common.files import is_published
 from tcf.data import Dataset, VectorCache

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from small_caches import (
+from small.data.caches import (
     FACTS,
     IDENTITY,
     add_text_map,
@@ -18,7 +18,7 @@ from small_caches import (
     states_of,
     token_shard,
 )
-from small_models import save_dataset
+from small.encoders.models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.common.manifest import read_manifest
 from tcf.data import VectorCache

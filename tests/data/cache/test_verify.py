@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 import tcf.data.cache.verify as module
-from small_caches import add_text_map, flip_bit, keys_of, new_cache, new_token_states, sequences_of, shard, token_shard
-from small_models import edit_json, save_dataset
+from small.data.caches import (
+    add_text_map,
+    flip_bit,
+    keys_of,
+    new_cache,
+    new_token_states,
+    sequences_of,
+    shard,
+    token_shard,
+)
+from small.encoders.models import edit_json, save_dataset
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
 from tcf.data import VectorCache

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner
 
-from small_caches import add_text_map, new_cache, sequences_of
-from small_raw import folder_of
+from small.data.caches import add_text_map, new_cache, sequences_of
+from small.data.raw import folder_of
 from tcf.cli import app
 from tcf.common.errors import CacheError, ConfigError, DataError
 from tcf.config.prepare import PrepareConfig

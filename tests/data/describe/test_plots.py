@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from typer.testing import CliRunner
 
-from small_raw import folder_of
+from small.data.raw import folder_of
 from tcf.cli import app
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.prepare import PrepareConfig

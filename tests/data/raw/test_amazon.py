@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from small_raw import Bad, histories_of, texts_of, write_files
+from small.data.raw import Bad, histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.raw.amazon import amazon_files, read_amazon
 from tcf.data.text_template import joined_columns, parse_template

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from small_damage import MODES, check, check_named, prepared, unsynced
-from small_formats import FORMS, LOG, Form, Log, histories_left, write_form
-from small_raw import histories_of
+from small.data.damage import MODES, check, check_named, prepared, unsynced
+from small.data.formats import FORMS, LOG, Form, Log, histories_left, write_form
+from small.data.raw import histories_of
 from tcf.common.errors import DataError
 from tcf.data.dataset import Dataset
 from tcf.data.tables.bad_rows import BadRows

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from small_damage import MODES, check, check_named, prepared, unsynced
-from small_formats import FORMS, LOG, Form, Log, histories_left, write_form
-from small_raw import histories_of, texts_of
+from small.data.damage import MODES, check, check_named, prepared, unsynced
+from small.data.formats import FORMS, LOG, Form, Log, histories_left, write_form
+from small.data.raw import histories_of, texts_of
 from tcf.common.errors import DataError
 from tcf.data.dataset import Dataset
 

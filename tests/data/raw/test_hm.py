@@ -9,7 +9,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from small_raw import histories_of, texts_of, write_files
+from small.data.raw import histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.prepare import prepare

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from small_raw import Bad, histories_of, texts_of, write_files
+from small.data.raw import Bad, histories_of, texts_of, write_files
 from tcf.assets.resolve import fetch_dataset
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.raw.movielens import movielens_files, read_movielens

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from small_raw import histories_of, texts_of, write_files
+from small.data.raw import histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.manifest import read_manifest, sha256_file
 from tcf.config.prepare import PrepareConfig

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from small_raw import TEXTS, Bad, histories_of, texts_of, write_files
+from small.data.raw import TEXTS, Bad, histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError, TcfError
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.raw.recbole import read_recbole

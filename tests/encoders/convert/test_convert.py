@@ -12,8 +12,8 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from small_gguf import SmallGguf, byte_pairs, small_gpt2, small_llama, write_gguf
-from small_models import TITLES
+from small.encoders.gguf import SmallGguf, byte_pairs, small_gpt2, small_llama, write_gguf
+from small.encoders.models import TITLES
 from tcf.common.errors import ModelError, RunError
 from tcf.common.manifest import read_manifest, sha256_file, verify_files
 from tcf.encoders.convert.convert import CONVERTED, convert

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from small_kills import run_program
-from small_raw_opt import metaseq_parts, save_metaseq, save_settings, small_opt
+from small.encoders.raw_opt import metaseq_parts, save_metaseq, save_settings, small_opt
+from small.launch.kills import run_program
 from tcf.common.errors import ModelError, RunError
 from tcf.common.manifest import read_manifest
 from tcf.encoders.convert import raw_model, write_shards

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from small_gguf import SmallGguf, byte_pairs, small_llama, write_gguf
-from small_models import edit_json
-from small_raw_opt import flat_shards, metaseq_parts, save_flexgen, save_metaseq, save_settings, small_opt
+from small.encoders.gguf import SmallGguf, byte_pairs, small_llama, write_gguf
+from small.encoders.models import edit_json
+from small.encoders.raw_opt import flat_shards, metaseq_parts, save_flexgen, save_metaseq, save_settings, small_opt
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.manifest import read_manifest
 from tcf.encoders.convert.convert import CONVERTED, convert

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import OPTForCausalLM
 
-from small_models import TITLES, save_byte_pairs, token_ids
-from small_raw_opt import (
+from small.encoders.models import TITLES, save_byte_pairs, token_ids
+from small.encoders.raw_opt import (
     flat_shards,
     metaseq_parts,
     metaseq_states,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from small_kills import run_program
-from small_models import save_opt
+from small.encoders.models import save_opt
+from small.launch.kills import run_program
 from tcf.common.errors import ModelError
 from tcf.encoders.folder import checksums as module
 from tcf.encoders.folder.checksums import remembered_checksums

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from small_gguf import SmallGguf, byte_pairs, small_llama, write_gguf
+from small.encoders.gguf import SmallGguf, byte_pairs, small_llama, write_gguf
 from tcf.assets import resolve
 from tcf.assets.store import Asset
 from tcf.assets.wheel import WheelSource

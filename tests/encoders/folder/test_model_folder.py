@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import OPTConfig, OPTModel
 
-from small_models import edit_json, save_bert, save_opt
+from small.encoders.models import edit_json, save_bert, save_opt
 from tcf.common.errors import ConfigError, ModelError
 from tcf.encoders.blocks import find_blocks
 from tcf.encoders.encoder import layer_width

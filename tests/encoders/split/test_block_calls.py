@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from small_families import FAMILIES, own_model, save_family
+from small.encoders.families import FAMILIES, own_model, save_family
 from tcf.common.errors import ModelError
 from tcf.encoders.split.block_calls import BlockCall, BlockOutput, finish, record, run_block
 from tcf.encoders.split.output_shapes import OutputShapes

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from small_families import FAMILIES, store_weights, stored_weights
-from small_models import save_opt
-from small_skeletons import assert_taken_apart_whole, filled
+from small.encoders.families import FAMILIES, store_weights, stored_weights
+from small.encoders.models import save_opt
+from small.encoders.skeletons import assert_taken_apart_whole, filled
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.split.skeleton import empty_model, open_skeleton

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import MixtralConfig, MixtralForCausalLM
 
-from small_families import FAMILIES, store_weights, stored_weights
-from small_models import draw_weights, edit_json
-from small_skeletons import assert_equal, filled
+from small.encoders.families import FAMILIES, store_weights, stored_weights
+from small.encoders.models import draw_weights, edit_json
+from small.encoders.skeletons import assert_equal, filled
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.torch_internals import storage_id
 from tcf.encoders.folder.open_model_folder import open_model_folder

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from small_families import store_weights, stored_weights
-from small_models import save_opt
+from small.encoders.families import store_weights, stored_weights
+from small.encoders.models import save_opt
 from tcf.common.errors import ModelError
 from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from small_plans import CPU_RATES, GIB, KEYS, MIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
+from small.extract.plans import CPU_RATES, GIB, KEYS, MIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
 from tcf.common.errors import ConfigError
 from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.plan import places_in_words, plan_text

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from small_families import FAMILIES
-from small_models import save_opt
-from small_plans import opt_config
+from small.encoders.families import FAMILIES
+from small.encoders.models import save_opt
+from small.extract.plans import opt_config
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder

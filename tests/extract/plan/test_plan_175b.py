@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from small_plans import GIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
+from small.extract.plans import GIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
 from tcf.common.errors import ConfigError
 from tcf.extract.plan.measured_rates import Rates
 

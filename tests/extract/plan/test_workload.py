@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from small_extractions import TEXTS
-from small_models import made_up_texts, save_dataset, token_ids
+from small.encoders.models import made_up_texts, save_dataset, token_ids
+from small.extract.extractions import TEXTS
 from tcf.common.errors import ConfigError
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet

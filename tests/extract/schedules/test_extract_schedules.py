@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from small_caches import content
-from small_extractions import TEXTS, extracted, no_model, token_rows, vectors
-from small_families import save_family, store_weights, stored_weights
-from small_models import save_dataset, save_opt
-from small_plans import CPU_RATES, TORCH
+from small.data.caches import content
+from small.encoders.families import save_family, store_weights, stored_weights
+from small.encoders.models import save_dataset, save_opt
+from small.extract.extractions import TEXTS, extracted, no_model, token_rows, vectors
+from small.extract.plans import CPU_RATES, TORCH
 from tcf.cli import app
 from tcf.common.errors import ConfigError
 from tcf.common.manifest import read_manifest

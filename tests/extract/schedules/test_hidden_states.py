@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from small_sweeps import CPU, engine, own_states, read, sequences_of
+from small.extract.sweeps import CPU, engine, own_states, read, sequences_of
 from tcf.extract.micro_batches import MicroBatch, micro_batches
 from tcf.extract.schedules.hidden_states import FileStates, KeptStates, read_file, write_file
 

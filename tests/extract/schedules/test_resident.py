@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from small_models import TITLES, made_up_texts, save_bert, save_opt, vectors_one_by_one
+from small.encoders.models import TITLES, made_up_texts, save_bert, save_opt, vectors_one_by_one
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import Encoder, load_encoder
 from tcf.encoders.folder.load_tokenizer import load_tokenizer

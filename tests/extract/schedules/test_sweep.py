@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from small_families import save_family, store_weights, stored_weights
-from small_sweeps import CPU, LAYERS, WITH_BLOCKS, engine, largest_file, own_states, read, sequences_of, silent
+from small.encoders.families import save_family, store_weights, stored_weights
+from small.extract.sweeps import CPU, LAYERS, WITH_BLOCKS, engine, largest_file, own_states, read, sequences_of, silent
 from tcf.common.errors import ModelError, RunError
 from tcf.extract.micro_batches import micro_batches
 from tcf.extract.schedules.engine import NotFinite

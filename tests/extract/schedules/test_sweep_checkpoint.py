@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from small_caches import content
-from small_families import save_family, store_weights, stored_weights
-from small_sweeps import CPU, engine, largest_file, own_states, read, sequences_of, silent
+from small.data.caches import content
+from small.encoders.families import save_family, store_weights, stored_weights
+from small.extract.sweeps import CPU, engine, largest_file, own_states, read, sequences_of, silent
 from tcf.common.errors import RunError
 from tcf.common.files import MANIFEST
 from tcf.extract.schedules.engine import halved

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from small_caches import content
-from small_extractions import extracted, vectors
-from small_families import save_family, store_weights, stored_weights
-from small_models import save_dataset, token_ids
-from small_plans import CPU_RATES
-from small_sweeps import largest_file
+from small.data.caches import content
+from small.encoders.families import save_family, store_weights, stored_weights
+from small.encoders.models import save_dataset, token_ids
+from small.extract.extractions import extracted, vectors
+from small.extract.plans import CPU_RATES
+from small.extract.sweeps import largest_file
 from tcf.common.errors import ModelError, RunError
 from tcf.data import Dataset, VectorCache
 from tcf.extract.plan import planner

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from small_families import stored_weights
-from small_sweeps import CPU
+from small.encoders.families import stored_weights
+from small.extract.sweeps import CPU
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.split.skeleton import Skeleton, open_skeleton
 from tcf.extract.schedules.weight_stream import BlockStream

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.study import Study
 
-from small_searches import PretendedWorker, change, trained, workplace
+from small.launch.searches import PretendedWorker, change, trained, workplace
 from tcf.common.errors import RunError
 from tcf.common.progress import Progress
 from tcf.launch.search.results import TABLE, best_row, trial_rows

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from small_kills import run_command
-from small_searches import change, workplace
+from small.launch.kills import run_command
+from small.launch.searches import change, workplace
 from tcf.common.errors import RunError, TcfError
 from tcf.common.files import is_published, this_machine
 from tcf.config.fields import read_toml

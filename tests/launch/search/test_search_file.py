@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from small_searches import change, workplace
+from small.launch.searches import change, workplace
 from tcf.common.errors import ConfigError
 from tcf.config.train import TrainConfig
 from tcf.launch.search.search_file import SearchConfig, read_search

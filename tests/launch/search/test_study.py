@@ -11,7 +11,7 @@ import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from small_searches import change, workplace
+from small.launch.searches import change, workplace
 from tcf.common.errors import RunError
 from tcf.launch.search.search_file import SearchFile, read_search
 from tcf.launch.search.study import JOURNAL, find_duplicate, open_study, suggest, unfinished_trials

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from small_runs import csr
+from small.train.runs import csr
 from tcf.data.split import leave_one_out
 from tcf.train.batch.batch import Batch, row_order
 from tcf.train.batch.candidates import AllItems, Candidates, Drawn, OwnItems, PerBatch, PerTarget

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from small_runs import csr
+from small.train.runs import csr
 from tcf.common.errors import DataError
 from tcf.data.dataset import Histories
 from tcf.data.split import leave_one_out

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from small_losses import CPU, SEQUENCES, Floats, batch_of, check, log_sum, some, training
+from small.train.losses import CPU, SEQUENCES, Floats, batch_of, check, log_sum, some, training
 from tcf.common.errors import DataError
 from tcf.config.train import TrainConfig
 from tcf.train.batch.rows import PairRows, UserRows

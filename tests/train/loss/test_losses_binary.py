@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from small_losses import CPU, SEQUENCES, Floats, batch_of, check, some, training
+from small.train.losses import CPU, SEQUENCES, Floats, batch_of, check, some, training
 from tcf.config.train import TrainConfig
 from tcf.train.batch.rows import BatchRows, PairRows, UserRows
 from tcf.train.loss import logistic_kernel

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from small_losses import CPU, SEQUENCES, Floats, batch_of, check, log_sum, some, training
+from small.train.losses import CPU, SEQUENCES, Floats, batch_of, check, log_sum, some, training
 from tcf.train.batch.rows import BatchRows, PairRows, UserRows
 from tcf.train.loss.losses import FullSoftmax, SampledSoftmax
 

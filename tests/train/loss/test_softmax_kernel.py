@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from small_losses import Floats, check, log_sum
+from small.train.losses import Floats, check, log_sum
 from tcf.train.loss.softmax_kernel import Columns, Masks, softmax_loss
 
 SIZES = [1, 7, 20, 90, 8 * 64, 1 << 22]

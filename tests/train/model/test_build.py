@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from small_runs import make_cache, make_dataset
+from small.train.runs import make_cache, make_dataset
 from tcf.common.errors import ConfigError
 from tcf.config.train import TrainConfig
 from tcf.train.model.build import build_model

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from small_runs import csr
+from small.train.runs import csr
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
 from tcf.config.train import TrainConfig

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from small_runs import make_cache, make_dataset
+from small.train.runs import make_cache, make_dataset
 from tcf.train.model import item_tower as items_module
 from tcf.train.model.item_tower import DTL, DeepItems, IdItems, SummedItems, TextItems
 from tcf.train.vectors.cache_rows import ItemSources

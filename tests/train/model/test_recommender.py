@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from small_runs import csr
+from small.train.runs import csr
 from tcf.common.errors import DataError
 from tcf.config.train import TrainConfig
 from tcf.train.model import recommender as model_module

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 from typer.testing import CliRunner
 
-from small_runs import make_cache, make_dataset, walks
+from small.train.runs import make_cache, make_dataset, walks
 from tcf.cli import app
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.train import TrainConfig

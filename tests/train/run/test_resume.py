@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from small_trainings import Killed, Train, epochs_of, interrupted_at, measured, same
+from small.train.trainings import Killed, Train, epochs_of, interrupted_at, measured, same
 from tcf.common.errors import RunError
 from tcf.train import trainer
 from tcf.train.run import records

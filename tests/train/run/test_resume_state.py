@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from small_runs import make_dataset, walks
-from small_trainings import SMALL, TEXTS, Train, same, stopped
+from small.train.runs import make_dataset, walks
+from small.train.trainings import SMALL, TEXTS, Train, same, stopped
 from tcf.common.errors import RunError
 from tcf.common.files import is_published
 from tcf.config.train import TrainConfig

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from small_runs import make_cache, make_dataset, walks
+from small.train.runs import make_cache, make_dataset, walks
 from tcf.common import memory as memory_module
 from tcf.common.errors import CacheError, ConfigError
 from tcf.config.train import TrainConfig

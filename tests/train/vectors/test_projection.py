@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from small_runs import make_cache, make_dataset
+from small.train.runs import make_cache, make_dataset
 from tcf.common.errors import CacheError, ConfigError, RunError
 from tcf.config.train import TrainConfig
 from tcf.train.run.tensor_files import write_tensors

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from small_raw import histories_of, write_files
+from small.data.raw import histories_of, write_files
 from tcf.data.raw.mind import impressions, line_blocks
 from tcf.data.raw.mind.read_mind import read_mind
 from tcf.data.raw.raw_log import RawLog

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from small_raw import histories_of, texts_of, write_files
+from small.data.raw import histories_of, texts_of, write_files
 from tcf.cli import app
 from tcf.common.errors import DataError
 from tcf.common.manifest import read_manifest

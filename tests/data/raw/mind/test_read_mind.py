@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from small_raw import histories_of, texts_of, write_files
+from small.data.raw import histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.raw.mind.impressions import read_histories
 from tcf.data.raw.mind.read_mind import mind_files, read_mind

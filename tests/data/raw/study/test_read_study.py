@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from small_raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of
+from small.data.raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of
 from tcf.common.errors import DataError
 from tcf.data.raw.study.read_study import read_tcf
 

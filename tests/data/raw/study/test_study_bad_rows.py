@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from small_raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, Bad, folder_with, histories_of, texts_of, write_files
+from small.data.raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, Bad, folder_with, histories_of, texts_of, write_files
 from tcf.common.errors import DataError
 from tcf.data.raw.study.read_study import read_tcf
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from small_raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, histories_of, texts_of, write_files
+from small.data.raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.raw.study.read_study import read_tcf, tcf_files
 from tcf.data.text_template import parse_template

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from small_models import made_up_texts, save_bert, save_opt
-from small_runs import walks
+from small.encoders.models import made_up_texts, save_bert, save_opt
+from small.train.runs import walks
 from tcf.launch.pipeline import PipelineConfig, read_pipeline
 
 __all__ = [

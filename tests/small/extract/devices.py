@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from small_caches import content
-from small_models import made_up_texts, save_dataset, save_opt
+from small.data.caches import content
+from small.encoders.models import made_up_texts, save_dataset, save_opt
 from tcf.config.extract import ExtractConfig
 from tcf.extract.stage import extract
 

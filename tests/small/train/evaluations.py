@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from small_runs import make_cache, make_dataset
+from small.train.runs import make_cache, make_dataset
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.train.stage import train

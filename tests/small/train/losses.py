@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from small_runs import csr
+from small.train.runs import csr
 from tcf.train.batch.batch import Batch
 from tcf.train.batch.rows import BatchRows
 from tcf.train.batch.training_data import TrainingData

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from small_runs import make_cache, make_dataset, walks
+from small.train.runs import make_cache, make_dataset, walks
 from tcf.launch.jobs import TrainingJob
 from tcf.launch.launcher import Outcome
 from tcf.launch.search.search_file import SearchFile, read_search

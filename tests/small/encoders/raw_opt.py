@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM
 
-from small_models import draw_weights, save_byte_pairs
+from small.encoders.models import draw_weights, save_byte_pairs
 
 __all__ = [
     "flat_shards",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from small_raw import write_files
+from small.data.raw import write_files
 from tcf.config.raw_formats import RawFormat
 
 __all__ = ["FORMS", "LOG", "MIN_HISTORY", "Form", "Log", "histories_left", "texts_left", "write_form"]

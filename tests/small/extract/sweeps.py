@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from small_families import FAMILIES, own_model
-from small_models import TITLES, made_up_texts
+from small.encoders.families import FAMILIES, own_model
+from small.encoders.models import TITLES, made_up_texts
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from small_runs import make_cache, make_dataset, walks
+from small.train.runs import make_cache, make_dataset, walks
 from tcf.config.train import TrainConfig
 from tcf.train import trainer
 from tcf.train.fit import Watch

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from small_families import FAMILIES, hidden_states, own_model
-from small_models import TITLES, made_up_texts, token_ids
+from small.encoders.families import FAMILIES, hidden_states, own_model
+from small.encoders.models import TITLES, made_up_texts, token_ids
 from tcf.config.extract import ExtractConfig
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.caches import TokenStates

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from small_models import TITLES, WORDS, draw_weights, save_byte_pairs, save_word_pieces
+from small.encoders.models import TITLES, WORDS, draw_weights, save_byte_pairs, save_word_pieces
 
 __all__ = [
     "ENCODERS",

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from small_raw import write_files
+from small.data.raw import write_files
 from tcf.data.filters import Selected
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.split import Part, held_out, training_histories

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from small_formats import MIN_HISTORY, Form, Log, histories_left, texts_left
-from small_raw import histories_of, texts_of
+from small.data.formats import MIN_HISTORY, Form, Log, histories_left, texts_left
+from small.data.raw import histories_of, texts_of
 from tcf.common.errors import DataError, TcfError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset

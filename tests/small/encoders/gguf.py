@@ -14,7 +14,7 @@ from gguf import GGMLQuantizationType, GGUFWriter, quants
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from small_models import TITLES
+from small.encoders.models import TITLES
 
 __all__ = ["SmallGguf", "byte_pairs", "small_gpt2", "small_llama", "write_gguf"]
 
