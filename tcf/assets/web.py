@@ -16,7 +16,7 @@ from tcf.assets.source import SourceError, check_sha256
 from tcf.common.files import writing
 from tcf.common.manifest import sha256_file
 
-__all__ = ["Checked", "WebFile", "WebSource", "ZipSource", "drop_downloads", "fetch_files"]
+__all__ = ["CheckedDownload", "WebFile", "WebSource", "ZipSource", "drop_downloads", "fetch_files"]
 
 _MD5 = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])")
 
@@ -78,7 +78,7 @@ class ZipSource:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedDownload:
     """A file that was downloaded.
 
     Attributes:
@@ -94,7 +94,7 @@ class Checked:
 
 def fetch_files(
     files: Sequence[WebFile], into: Path, downloads: Path, label: str, retry: RetryPolicy | None = None
-) -> list[Checked]:
+) -> list[CheckedDownload]:
     """Download files, or what is missing of them, check them, and unpack or copy what is wanted of them.
 
     Args:
@@ -124,13 +124,13 @@ def drop_downloads(files: Sequence[WebFile], downloads: Path) -> None:
         drop(downloads, file.url)
 
 
-def _downloaded(file: WebFile, partial: Partial, label: str, retry: RetryPolicy) -> Checked:
+def _downloaded(file: WebFile, partial: Partial, label: str, retry: RetryPolicy) -> CheckedDownload:
     # First, so that a site that publishes none is found out before gigabytes have come.
     published = _published_md5(file, retry)
     download(file.url, partial, f"{label} from {file.url}", retry)
     with _started_over_if_wrong(partial):
         against = _check(partial.body, file, published)
-    return Checked(file.name, sha256_file(partial.body), against)
+    return CheckedDownload(file.name, sha256_file(partial.body), against)
 
 
 @contextmanager

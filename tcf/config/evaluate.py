@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tcf.config.fields import Checked, option
+from tcf.config.fields import CheckedSettings, option
 
 __all__ = ["Baseline", "Device", "EvaluateConfig"]
 
@@ -12,7 +12,7 @@ Device = str
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(Checked):
+class EvaluateConfig(CheckedSettings):
     """How a run's rankings are judged."""
 
     split: Literal["test", "validation"] = option(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import Checked, option
+from tcf.config.fields import CheckedSettings, option
 
 __all__ = ["ExtractConfig", "Pooling"]
 
@@ -14,7 +14,7 @@ Pooling = Literal["mean", "first", "last"]
 
 
 @dataclass(frozen=True)
-class ExtractConfig(Checked):
+class ExtractConfig(CheckedSettings):
     """How a language model turns texts into vectors."""
 
     layers: tuple[int, ...] = option(

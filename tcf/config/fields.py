@@ -13,7 +13,16 @@ import tomli_w
 
 from tcf.common.errors import ConfigError, did_you_mean
 
-__all__ = ["Checked", "from_mapping", "from_value", "option", "option_name", "read_toml", "to_mapping", "write_toml"]
+__all__ = [
+    "CheckedSettings",
+    "from_mapping",
+    "from_value",
+    "option",
+    "option_name",
+    "read_toml",
+    "to_mapping",
+    "write_toml",
+]
 
 _LARGEST = 2**63 - 1  # what generators, tensors and files can hold
 _PLURALS = {str: "strings", int: "whole numbers"}
@@ -36,7 +45,7 @@ def option_name(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-class Checked:
+class CheckedSettings:
     """Refuses values out of range; to be inherited by the stages' dataclasses."""
 
     def __post_init__(self) -> None:

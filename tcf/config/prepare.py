@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import Checked, option
+from tcf.config.fields import CheckedSettings, option
 from tcf.config.raw_formats import only_for
 
 __all__ = ["PrepareConfig"]
 
 
 @dataclass(frozen=True)
-class PrepareConfig(Checked):
+class PrepareConfig(CheckedSettings):
     """How raw files become a dataset (study, section on datasets)."""
 
     min_history: int = option(5, "Drop users with fewer interactions than this.", minimum=3)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import Checked, option, option_name
+from tcf.config.fields import CheckedSettings, option, option_name
 from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help, losses_reading
 
 __all__ = ["TrainConfig"]
 
 
 @dataclass(frozen=True)
-class TrainConfig(Checked):
+class TrainConfig(CheckedSettings):
     """Training of a recommender; the defaults are the study's."""
 
     backbone: Literal["sasrec", "dssm"] = option(

@@ -59,7 +59,7 @@ class Selected:
 
 
 @dataclass(frozen=True)
-class _Events:
+class _EventSelection:
     """Events of some users.
 
     Attributes:
@@ -83,27 +83,27 @@ class _Events:
         """Events a user, (k,)."""
         return np.diff(self.offsets)
 
-    def where(self, kept: Mask) -> "_Events":
+    def where(self, kept: Mask) -> "_EventSelection":
         """The marked events, of the same users."""
         if kept.all():
             return self
         times = None if self.times is None else self.times[kept]
-        return _Events(self.users, offsets_from(per_user(kept, self.offsets)), self.items[kept], times)
+        return _EventSelection(self.users, offsets_from(per_user(kept, self.offsets)), self.items[kept], times)
 
-    def of(self, kept: Mask) -> "_Events":
+    def of(self, kept: Mask) -> "_EventSelection":
         """The marked users, with all their events."""
         if kept.all():
             return self
         events = np.repeat(kept, self.lengths)
         times = None if self.times is None else self.times[events]
-        return _Events(self.users[kept], offsets_from(self.lengths[kept]), self.items[events], times)
+        return _EventSelection(self.users[kept], offsets_from(self.lengths[kept]), self.items[events], times)
 
-    def first(self, most: npt.NDArray[np.int64]) -> "_Events":
+    def first(self, most: npt.NDArray[np.int64]) -> "_EventSelection":
         """So many events of each user at most, from the oldest on."""
         kept = np.minimum(self.lengths, most)
         return self.where(_runs(np.stack([kept, self.lengths - kept], 1), (True, False)))
 
-    def last(self, most: int) -> "_Events":
+    def last(self, most: int) -> "_EventSelection":
         """So many events of each user at most, up to the latest."""
         kept = np.minimum(self.lengths, most)
         return self.where(_runs(np.stack([self.lengths - kept, kept], 1), (False, True)))
@@ -122,7 +122,7 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
         DataError: nothing is left of it.
     """
     periods = _periods(log, config, raw)
-    everything = _Events(
+    everything = _EventSelection(
         np.arange(len(log.user_ids)), log.offsets, log.items, log.times if periods is not None else None
     )
     dropped: dict[str, int] = {}
@@ -154,7 +154,7 @@ def _periods(log: RawLog, config: PrepareConfig, raw: Path) -> Periods | None:
     return find_periods(log.times, config.test_from, config.validation_from)
 
 
-def _until_target(events: _Events, periods: Periods | None) -> _Events:
+def _until_target(events: _EventSelection, periods: Periods | None) -> _EventSelection:
     """Every user's events up to the first one of the test period; all of them without such a period."""
     if periods is None or events.times is None:
         return events
@@ -163,8 +163,8 @@ def _until_target(events: _Events, periods: Periods | None) -> _Events:
 
 
 def _of_eligible_users(
-    events: _Events, config: PrepareConfig, periods: Periods | None, dropped: dict[str, int]
-) -> _Events:
+    events: _EventSelection, config: PrepareConfig, periods: Periods | None, dropped: dict[str, int]
+) -> _EventSelection:
     """Without the users whose history, up to the test target, is too short or too long."""
     lengths = _until_target(events, periods).lengths
     short = lengths < config.min_history
@@ -176,7 +176,9 @@ def _of_eligible_users(
     return events.of(~(short | long))
 
 
-def _of_sampled_users(events: _Events, log: RawLog, config: PrepareConfig, dropped: dict[str, int]) -> _Events:
+def _of_sampled_users(
+    events: _EventSelection, log: RawLog, config: PrepareConfig, dropped: dict[str, int]
+) -> _EventSelection:
     """A sample of users, in their order; of two samples with one seed, the smaller lies within the larger.
 
     It is drawn from the sorted ids, so that the order of the file's rows has no part in it.
@@ -201,8 +203,8 @@ def _of_sampled_users(events: _Events, log: RawLog, config: PrepareConfig, dropp
 
 
 def _warm(
-    events: _Events, config: PrepareConfig, periods: Periods | None, n_items: int, dropped: dict[str, int]
-) -> _Events:
+    events: _EventSelection, config: PrepareConfig, periods: Periods | None, n_items: int, dropped: dict[str, int]
+) -> _EventSelection:
     """Without rare items and the users who are too short without these."""
     fewest, rare = config.min_item_count or 0, np.zeros(n_items, bool)
     left, short_users, short_events = events, 0, 0
@@ -223,7 +225,9 @@ def _warm(
     return left
 
 
-def _numbered(kept: _Events, log: RawLog, periods: Periods | None, dropped: dict[str, int], raw: Path) -> Selected:
+def _numbered(
+    kept: _EventSelection, log: RawLog, periods: Periods | None, dropped: dict[str, int], raw: Path
+) -> Selected:
     """Items that occur get their index, in the order of the log; the split is made."""
     seen = occurrences(kept.items, len(log.item_ids)) > 0
     index = np.cumsum(seen, dtype=np.int32) - np.int32(1)
@@ -270,7 +274,7 @@ def _nothing_left(log: RawLog, config: PrepareConfig, raw: Path) -> str:
     )
 
 
-def _nothing_warm(sampled: _Events, config: PrepareConfig, raw: Path) -> str:
+def _nothing_warm(sampled: _EventSelection, config: PrepareConfig, raw: Path) -> str:
     return (
         f"{raw}: expected users with at least {config.min_history} interactions with items that are kept "
         f"{config.min_item_count} times or more, found none among {len(sampled.users)} users; lower --min-item-count "

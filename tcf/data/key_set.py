@@ -19,7 +19,7 @@ Words = npt.NDArray[np.uint64]
 RowIndices = npt.NDArray[np.int64]
 
 
-class _Run(NamedTuple):
+class _SortedRun(NamedTuple):
     """Keys in the order of their first words; equal first words in any order.
 
     Attributes:
@@ -39,7 +39,7 @@ class KeySet:
     """
 
     def __init__(self, keys: Keys | None = None) -> None:
-        self._runs: list[_Run] = []
+        self._runs: list[_SortedRun] = []
         if keys is not None:
             self.add(keys)
 
@@ -61,7 +61,7 @@ class KeySet:
         """Rows of the keys that are neither in the set nor earlier in `keys`, rising; these keys are added."""
         rows = _distinct(keys)
         rows = rows[~self._contains(keys[rows])]
-        _insert(self._runs, _Run(keys[rows, 0], keys[rows, 1]))
+        _insert(self._runs, _SortedRun(keys[rows, 0], keys[rows, 1]))
         return np.sort(rows)
 
     def _contains(self, ordered: Keys) -> npt.NDArray[np.bool_]:
@@ -86,7 +86,7 @@ def _distinct(keys: Keys) -> RowIndices:
     return order[~repeated]
 
 
-def _places(run: _Run, ordered: Keys) -> RowIndices:
+def _places(run: _SortedRun, ordered: Keys) -> RowIndices:
     """Where each key stands in a run, (n,); -1 where it does not. Quickest for keys in order of first words."""
     found = np.full(len(ordered), -1, np.int64)
     looking = np.arange(len(ordered))
@@ -103,7 +103,7 @@ def _places(run: _Run, ordered: Keys) -> RowIndices:
     return found
 
 
-def _insert(runs: list[_Run], run: _Run) -> None:
+def _insert(runs: list[_SortedRun], run: _SortedRun) -> None:
     """Add a run of keys that are in none of the runs."""
     if not len(run.first):
         return
@@ -113,11 +113,11 @@ def _insert(runs: list[_Run], run: _Run) -> None:
         runs.append(_merged(first, second))
 
 
-def _merged(a: _Run, b: _Run) -> _Run:
+def _merged(a: _SortedRun, b: _SortedRun) -> _SortedRun:
     places = np.searchsorted(a.first, b.first, side="right") + np.arange(len(b.first))
     others = np.ones(len(a.first) + len(b.first), bool)
     others[places] = False
     first, second = np.empty(len(others), np.uint64), np.empty(len(others), np.uint64)
     first[places], first[others] = b.first, a.first
     second[places], second[others] = b.second, a.second
-    return _Run(first, second)
+    return _SortedRun(first, second)

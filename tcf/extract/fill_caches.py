@@ -15,7 +15,7 @@ from tcf.extract.leases import ShardJob, leased_jobs
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shards import Shard, Tally, cut_shards, one_part, read_texts
-from tcf.extract.worker import Worker
+from tcf.extract.worker import ShardWorker
 
 __all__ = ["CacheFiller"]
 
@@ -89,7 +89,7 @@ class CacheFiller:
             ModelError: the language model gives a number that cannot be stored.
             RunError: a cache cannot be written.
         """
-        worker = Worker(self.inputs, self.progress)
+        worker = ShardWorker(self.inputs, self.progress)
         if engine is not None and self.first is not None:
             self.progress.restart_clock()
             with closing(engine), BackgroundWorker() as saving:

@@ -20,13 +20,13 @@ from tcf.extract.non_finite import fault, not_finite
 from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, ProgressCallback, halved
 from tcf.extract.sinks import Sink
 
-__all__ = ["Worker"]
+__all__ = ["ShardWorker"]
 
 Indices = npt.NDArray[np.int64]
 
 
 @dataclass
-class Worker:
+class ShardWorker:
     """Brings shards into caches.
 
     Attributes:

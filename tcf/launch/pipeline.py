@@ -78,9 +78,9 @@ def read_pipeline(path: Path) -> PipelineConfig:
     unknown = sorted(set(values) - set(_TABLES))
     if unknown:
         raise ConfigError(f"{path}: unknown entry {unknown[0]} (known: {', '.join(_TABLES)})")
-    data = _Table(path, "data", values.get("data", {}))
-    text = _Table(path, "extract", values.get("extract", {}))
-    judged = _Table(path, "evaluate", values.get("evaluate", {}))
+    data = _PipelineSection(path, "data", values.get("data", {}))
+    text = _PipelineSection(path, "extract", values.get("extract", {}))
+    judged = _PipelineSection(path, "evaluate", values.get("evaluate", {}))
     download, raw = data.take("download", str), data.take("raw", str)
     format, preparation = data.choose("format", get_args(RawFormat)), data.rest(PrepareConfig)
     if (download is None) == (raw is None):
@@ -88,7 +88,7 @@ def read_pipeline(path: Path) -> PipelineConfig:
             f"{path}: [data] expected either download or raw, found {'neither' if raw is None else 'both'}"
         )
     config = PipelineConfig(
-        out=Path(_Table(path, "", values).take("out", str) or "out"),
+        out=Path(_PipelineSection(path, "", values).take("out", str) or "out"),
         download=download,
         raw=None if raw is None else Path(raw),
         format=format,
@@ -181,7 +181,7 @@ def _runs(path: Path, tables: Any) -> dict[str, TrainConfig]:
 
 
 @dataclass
-class _Table:
+class _PipelineSection:
     """A table of the file: entries are taken out of it, and what is left are a stage's settings.
 
     Attributes:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from tcf.common.errors import TcfError
 from tcf.launch.jobs import Job
 
-__all__ = ["REPORT_VARIABLE", "Channel", "run_conversation", "run_job"]
+__all__ = ["REPORT_VARIABLE", "MessageChannel", "run_conversation", "run_job"]
 
 REPORT_VARIABLE = "TCF_ERROR_REPORT"
 _PATIENCE = 5.0  # seconds for cleaning up, once the process that started this one has gone
@@ -30,7 +30,7 @@ _Job = TypeVar("_Job", bound=Job)
 
 
 @dataclass(frozen=True)
-class Channel:
+class MessageChannel:
     """The messages of a worker that converses.
 
     Attributes:
@@ -70,7 +70,7 @@ def run_job(kind: type[_Job], work: Callable[[_Job], None]) -> None:
         work: does it.
     """
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    channel = Channel(1)  # nothing is sent
+    channel = MessageChannel(1)  # nothing is sent
     channel.listen(_terminate_this_process)
     try:
         work(kind.from_message(channel.receive()))
@@ -82,14 +82,14 @@ def run_job(kind: type[_Job], work: Callable[[_Job], None]) -> None:
         raise SystemExit(1) from None
 
 
-def run_conversation(work: Callable[[Channel], None]) -> None:
+def run_conversation(work: Callable[[MessageChannel], None]) -> None:
     """Do what messages say, for as long as there may be any; this process ends at once when there cannot.
 
     Args:
         work: receives and sends messages, and can be cut off at any moment. What else is printed goes to standard
             error, as does the traceback of a defect, which is reported as well.
     """
-    channel = Channel(os.dup(1))
+    channel = MessageChannel(os.dup(1))
     os.dup2(2, 1)  # whatever else is printed does not get among the messages
     channel.listen(lambda: os._exit(0))
     try:

@@ -13,7 +13,7 @@ from tcf.train.run.resume_state import ResumePoint
 from tcf.train.trainer import Trainer
 from tcf.train.validation import Validation
 
-__all__ = ["EarlyStopping", "Outcome", "Watch", "fit", "measure"]
+__all__ = ["EarlyStopping", "TrainingOutcome", "Watch", "fit", "measure"]
 
 Watch = Callable[[Epoch], None]
 
@@ -49,14 +49,14 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """The best epoch, and how many epochs there were."""
 
     best_epoch: int
     epochs: int
 
 
-def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch | None = None) -> Outcome:
+def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch | None = None) -> TrainingOutcome:
     """Train until patience or epochs run out; the best epoch's parameters are kept then.
 
     An interrupted training goes on where its state was saved last, and ends as it would have without the interruption.
@@ -83,7 +83,7 @@ def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch
             meter = None
             if watch is not None:
                 watch(epoch)
-    return Outcome(loop.stopping.best_epoch, len(loop.epochs))
+    return TrainingOutcome(loop.stopping.best_epoch, len(loop.epochs))
 
 
 def measure(validation: Validation, trainer: Trainer, epoch: int) -> Mapping[str, float]:

@@ -16,7 +16,7 @@ from tcf.config.train import TrainConfig
 from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.determinism import deterministic_operations, isolated_generators
-from tcf.train.fit import Outcome, Watch, fit, measure
+from tcf.train.fit import TrainingOutcome, Watch, fit, measure
 from tcf.train.inputs import Inputs
 from tcf.train.parallel import Group
 from tcf.train.run.records import FolderRecords
@@ -60,7 +60,9 @@ class TrainResult:
         return {name: facts[name] for name in sorted(facts, key=_place)}
 
 
-def run_metadata(assembled: TrainingSetup, outcome: Outcome, best: Mapping[str, float]) -> dict[str, int | float | str]:
+def run_metadata(
+    assembled: TrainingSetup, outcome: TrainingOutcome, best: Mapping[str, float]
+) -> dict[str, int | float | str]:
     """The facts of a run's manifest.
 
     Args:

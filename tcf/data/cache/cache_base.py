@@ -27,7 +27,7 @@ from tcf.data.cache.cache_files import (
     read_cache_manifest,
     read_shard_manifest,
 )
-from tcf.data.cache.verify import Verified, verify_cache
+from tcf.data.cache.verify import VerifiedCache, verify_cache
 from tcf.data.dataset import Dataset
 from tcf.data.keys import Keys, first_occurrences, locate, text_keys
 
@@ -239,7 +239,7 @@ class CacheBase(ABC, Generic[Shard]):
     def _counts(self) -> dict[str, int]:
         """How much the cache holds, for `describe`."""
 
-    def verify(self) -> Verified:
+    def verify(self) -> VerifiedCache:
         """Compare every byte with the manifests and check that every stored number is finite.
 
         Raises:

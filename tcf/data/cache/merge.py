@@ -15,7 +15,7 @@ from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import CacheBase
 from tcf.data.cache.cache_files import TEXT_MAP, load_keys, published, read_shard_manifest
 from tcf.data.cache.caches import open_cache
-from tcf.data.cache.verify import verify_join, verify_shard
+from tcf.data.cache.verify import verify_shard, verify_text_map
 from tcf.data.cache.writer import computed_with, publish_shard, shard_path
 from tcf.data.key_set import KeySet
 
@@ -110,7 +110,7 @@ def _merge_shard(cache: CacheBase[Any], number: int, folder: Path, staging: Path
 def _merge_join(folder: Path, place: Path) -> None:
     if not place.exists():
         manifest = read_manifest(folder, TEXT_MAP)
-        verify_join(folder, manifest)
+        verify_text_map(folder, manifest)
         _copy(folder, manifest, place)
 
 

@@ -27,14 +27,14 @@ from tcf.data.cache.cache_files import (
 from tcf.data.cache.writer import shard_path
 from tcf.data.npy_files import map_array
 
-__all__ = ["Verified", "verify_cache", "verify_join", "verify_shard"]
+__all__ = ["VerifiedCache", "verify_cache", "verify_shard", "verify_text_map"]
 
 _LARGE = 2**29  # bytes from which on progress is shown: half a gigabyte takes some seconds
 _NUMBERS = 2**22  # numbers looked at together
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedCache:
     """What was found in order.
 
     Attributes:
@@ -50,7 +50,7 @@ class Verified:
     strays: tuple[Path, ...]
 
 
-def verify_cache(path: Path, kind: Kind) -> Verified:
+def verify_cache(path: Path, kind: Kind) -> VerifiedCache:
     """Compare every byte of a cache with its manifests and check that every stored number is finite.
 
     Raises:
@@ -66,13 +66,13 @@ def verify_cache(path: Path, kind: Kind) -> Verified:
     with ExitStack() as stack:
         large = stack.enter_context(Progress("verify", total / 1e6, "MB")) if total >= _LARGE else None
         for folder, manifest in text_maps:
-            verify_join(folder, manifest)
+            verify_text_map(folder, manifest)
         for folder, manifest in shards:
             verify_shard(folder, manifest, kind, path)
             if large:
                 large.advance(sizes[folder] / 1e6)
     named = {path / MANIFEST, *(f / name for f, m in [*text_maps, *shards] for name in (MANIFEST, *m.files))}
-    return Verified(
+    return VerifiedCache(
         shards=len(shards),
         rows=sum(int(manifest.facts["rows"]) for _, manifest in shards),
         bytes=total,
@@ -80,7 +80,7 @@ def verify_cache(path: Path, kind: Kind) -> Verified:
     )
 
 
-def verify_join(folder: Path, manifest: Manifest) -> None:
+def verify_text_map(folder: Path, manifest: Manifest) -> None:
     """Compare every byte of a text map with its manifest.
 
     Raises:

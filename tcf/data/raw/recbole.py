@@ -45,7 +45,7 @@ class _AtomicFile:
 
 
 @dataclass(frozen=True)
-class _Events:
+class _InterEvents:
     """Events in the order of their lines.
 
     Attributes:
@@ -112,7 +112,7 @@ def _read_items(file: TextFile, template: Template | None, bad: BadRows) -> Item
     return check_items(Pairs(file.path, table.rows.lines, table.column("item_id"), texts), bad)
 
 
-def _read_events(file: TextFile, bad: BadRows) -> _Events:
+def _read_events(file: TextFile, bad: BadRows) -> _InterEvents:
     table = _table(file, _columns(file, ("user_id", "item_id")), bad)
     times = _times(table)
     timed = np.ones(len(table.rows), bool) if times is None else _timed(table, times, bad)
@@ -120,11 +120,11 @@ def _read_events(file: TextFile, bad: BadRows) -> _Events:
     rows = Pairs(file.path, table.rows.lines[timed], users, items)
     no_id = empty_strings(users) | empty_strings(items)
     rows = rows.without(no_id, "empty_id", "a user id and an item id", bad)
-    return _Events(file.path, rows.lines, rows.ids, rows.values, None if times is None else times[timed][~no_id])
+    return _InterEvents(file.path, rows.lines, rows.ids, rows.values, None if times is None else times[timed][~no_id])
 
 
 def _by_user(
-    events: _Events, items: Items, bad: BadRows
+    events: _InterEvents, items: Items, bad: BadRows
 ) -> tuple["pa.LargeStringArray", npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64] | None]:
     """Users in the order of their first line; their events, in CSR form, oldest first, as item positions; times."""
     encoded = events.users.dictionary_encode()

@@ -79,7 +79,7 @@ class JsonTable:
     def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
         """The rows, a block at a time; see `TableFile`. A column that no object has is empty."""
 
-        def parse(raw: RawBlock) -> _Parsed:
+        def parse(raw: RawBlock) -> _ParsedLines:
             return _fast(raw.data, columns, self._types) or _slow(raw.data, columns)
 
         line, blank, found = 1, np.zeros(0, np.int64), False
@@ -96,7 +96,7 @@ class JsonTable:
             yield empty_block(self.path, "line", columns)
 
     def _refuse(
-        self, parsed: "_Parsed", line: int, blank: npt.NDArray[np.int64], bad: BadRows
+        self, parsed: "_ParsedLines", line: int, blank: npt.NDArray[np.int64], bad: BadRows
     ) -> npt.NDArray[np.int64]:
         """Refuse what is no row; returns the blank lines that may still turn out to end the file."""
         for reason, expected in (("bad_json", "one JSON object a line"), ("bad_utf8", "UTF-8"), ("nul_byte", "text")):
@@ -111,7 +111,7 @@ class JsonTable:
 
 
 @dataclass(frozen=True)
-class _Parsed:
+class _ParsedLines:
     """A block's rows.
 
     Attributes:
@@ -129,7 +129,7 @@ class _Parsed:
     n_filled: int
 
 
-def _fast(data: bytes | bytearray, columns: Sequence[str], known: "Mapping[str, pa.DataType]") -> _Parsed | None:
+def _fast(data: bytes | bytearray, columns: Sequence[str], known: "Mapping[str, pa.DataType]") -> _ParsedLines | None:
     """By Arrow; None where a line is not as it should be, or a value is of another type."""
     n_lines = data.count(b"\n")
     if not _all_objects(data) or b"\\u0000" in data or b"\0" in data:
@@ -142,7 +142,7 @@ def _fast(data: bytes | bytearray, columns: Sequence[str], known: "Mapping[str, 
         arrays = {name: _plain(table[name]) for name in columns}
     except pa.ArrowInvalid:
         return None
-    return _Parsed(arrays, np.arange(n_lines), (), n_lines, n_lines) if len(table) == n_lines else None
+    return _ParsedLines(arrays, np.arange(n_lines), (), n_lines, n_lines) if len(table) == n_lines else None
 
 
 def _all_objects(data: bytes | bytearray) -> bool:
@@ -160,7 +160,7 @@ def _plain(column: "pa.ChunkedArray") -> "pa.LargeStringArray":
     return pc.utf8_trim_whitespace(pc.fill_null(strings, ""))
 
 
-def _slow(data: bytes | bytearray, columns: Sequence[str]) -> _Parsed:
+def _slow(data: bytes | bytearray, columns: Sequence[str]) -> _ParsedLines:
     """Line by line, which tells what is wrong with each."""
     lines = bytes(data).split(b"\n")[:-1]
     values: dict[str, list[str]] = {name: [] for name in columns}
@@ -179,7 +179,7 @@ def _slow(data: bytes | bytearray, columns: Sequence[str]) -> _Parsed:
         for name, value in zip(columns, row, strict=True):
             values[name].append(value)
     arrays = {name: pa.array(strings, pa.large_string()) for name, strings in values.items()}
-    return _Parsed(arrays, np.array(kept, np.int64), wrong, len(lines), n_filled)
+    return _ParsedLines(arrays, np.array(kept, np.int64), wrong, len(lines), n_filled)
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ def settings_of(source: Path, weights: Mapping[str, ConcatenatedTensor]) -> dict
     Raises:
         ModelError: it is none of the nine sizes and there is no `config.json`, or that says otherwise.
     """
-    found = _told_by_shapes(source, weights)
+    found = _distinct_by_shapes(source, weights)
     file = (source if source.is_dir() else source.parent) / "config.json"
     if file.is_file():
         return _checked(file, found)
@@ -82,7 +82,7 @@ def check_tensors(source: Path, settings: Mapping[str, Any], weights: Mapping[st
     return {name: weights[name] for name in expected}
 
 
-def _told_by_shapes(source: Path, weights: Mapping[str, ConcatenatedTensor]) -> dict[str, int]:
+def _distinct_by_shapes(source: Path, weights: Mapping[str, ConcatenatedTensor]) -> dict[str, int]:
     vocabulary, embedding = _shape(source, weights, "decoder.embed_tokens.weight")
     positions, width = _shape(source, weights, "decoder.embed_positions.weight")
     hidden, _ = _shape(source, weights, "decoder.layers.0.fc1.weight")

@@ -26,7 +26,7 @@ from tcf.encoders.convert.opt_tensors import MergedWeights, merge_ranks
 from tcf.encoders.convert.opt_tokenizer import copy_tokenizer, tokenizer_digest, tokenizer_files
 from tcf.encoders.convert.raw_parts import read_raw_tensors
 from tcf.encoders.convert.recognise import CheckpointLayout
-from tcf.encoders.convert.write_shards import SHARD, Shard, check_space, in_shards, write_shards
+from tcf.encoders.convert.write_shards import SHARD, WeightShard, check_space, in_shards, write_shards
 from tcf.encoders.folder.checksums import remembered_checksums
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
@@ -169,7 +169,7 @@ def _completed(settings: Mapping[str, Any], weights: Mapping[str, ConcatenatedTe
     }
 
 
-def _remove_others(folder: Path, shards: list[Shard]) -> None:
+def _remove_others(folder: Path, shards: list[WeightShard]) -> None:
     """Remove all but finished files of weights: what an earlier attempt has left half made."""
     names = {shard.name for shard in shards}
     for file in folder.iterdir():

@@ -15,7 +15,7 @@ from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles
 from tcf.encoders.convert.opt_geometry import check_tensors
 from tcf.encoders.folder.weight_files import read_json, weight_files
 
-__all__ = ["Verified", "verify_converted"]
+__all__ = ["VerifiedConversion", "verify_converted"]
 
 _TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 _CHUNK = 2**22  # numbers that are looked at at once
@@ -23,7 +23,7 @@ _MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedConversion:
     """What has been found in order.
 
     Attributes:
@@ -37,7 +37,7 @@ class Verified:
     numbers: int
 
 
-def verify_converted(folder: Path) -> Verified:
+def verify_converted(folder: Path) -> VerifiedConversion:
     """Check a folder that `tcf convert` has made. A few megabytes are in memory at once.
 
     Raises:
@@ -57,7 +57,7 @@ def verify_converted(folder: Path) -> Verified:
         for name, tensor in tensors.items():
             _check_finite(name, tensor)
             bar.advance(tensor.count * tensor.dtype.itemsize / _MIB, name)
-    return Verified(len(manifest.files), len(tensors), sum(tensor.count for tensor in tensors.values()))
+    return VerifiedConversion(len(manifest.files), len(tensors), sum(tensor.count for tensor in tensors.values()))
 
 
 def _tensors(file: Path) -> dict[str, TensorInFiles]:

@@ -18,7 +18,7 @@ from tcf.common.files import publish_file, publishing_file
 from tcf.common.progress import Progress
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 
-__all__ = ["SHARD", "Shard", "check_space", "in_shards", "write_shards"]
+__all__ = ["SHARD", "WeightShard", "check_space", "in_shards", "write_shards"]
 
 SHARD = 4 * 2**30  # bytes of weights in a file at most, unless one tensor has more
 _NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
@@ -28,7 +28,7 @@ _MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Shard:
+class WeightShard:
     """A file of weights.
 
     Attributes:
@@ -45,7 +45,7 @@ class Shard:
         return sum(pieces.nbytes for pieces in self.weights.values())
 
 
-def in_shards(weights: Mapping[str, ConcatenatedTensor], largest: int) -> list[Shard]:
+def in_shards(weights: Mapping[str, ConcatenatedTensor], largest: int) -> list[WeightShard]:
     """Weights in files, in the order given.
 
     Args:
@@ -61,12 +61,14 @@ def in_shards(weights: Mapping[str, ConcatenatedTensor], largest: int) -> list[S
         groups[-1][name] = pieces
         size += pieces.nbytes
     if len(groups) == 1:
-        return [Shard("model.safetensors", groups[0])]
+        return [WeightShard("model.safetensors", groups[0])]
     n = len(groups)
-    return [Shard(f"model-{place:05d}-of-{n:05d}.safetensors", group) for place, group in enumerate(groups, start=1)]
+    return [
+        WeightShard(f"model-{place:05d}-of-{n:05d}.safetensors", group) for place, group in enumerate(groups, start=1)
+    ]
 
 
-def write_shards(shards: Sequence[Shard], into: Path) -> None:
+def write_shards(shards: Sequence[WeightShard], into: Path) -> None:
     """Write weights into a folder, those files that it lacks, and the index of them.
 
     A few rows of one tensor are in memory at a time.
@@ -106,7 +108,7 @@ def check_space(nbytes: int, place: Path) -> None:
         )
 
 
-def _write(shard: Shard, stream: BinaryIO, progress: Progress) -> None:
+def _write(shard: WeightShard, stream: BinaryIO, progress: Progress) -> None:
     """Write a file of weights: the length of a JSON header, the header, and the numbers."""
     stream.write(_header(shard))
     for name, pieces in shard.weights.items():
@@ -115,7 +117,7 @@ def _write(shard: Shard, stream: BinaryIO, progress: Progress) -> None:
             progress.advance(numbers.nbytes / _MIB, name)
 
 
-def _header(shard: Shard) -> bytes:
+def _header(shard: WeightShard) -> bytes:
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     start = 0
     for name, pieces in shard.weights.items():
@@ -127,7 +129,7 @@ def _header(shard: Shard) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _index(shards: Sequence[Shard]) -> bytes:
+def _index(shards: Sequence[WeightShard]) -> bytes:
     content = {
         "metadata": {"total_size": sum(shard.nbytes for shard in shards)},
         "weight_map": {name: shard.name for shard in shards for name in shard.weights},

@@ -17,11 +17,11 @@ from tcf.extract.plan.checkpoint_size import checkpoint_bytes, largest_file, sto
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Geometry", "Part", "read_geometry"]
+__all__ = ["Geometry", "ModelPart", "read_geometry"]
 
 
 @dataclass(frozen=True)
-class Part:
+class ModelPart:
     """A block, or all that is around the blocks.
 
     Attributes:
@@ -65,8 +65,8 @@ class Geometry:
     width: int
     last_width: int
     inner_width: int
-    around: Part
-    blocks: tuple[Part, ...]
+    around: ModelPart
+    blocks: tuple[ModelPart, ...]
     depth: int
     products: tuple[tuple[int, int], ...]
     checkpoint_bytes: int
@@ -170,7 +170,7 @@ def _words_geometry(folder: ModelFolder, dtype: torch.dtype) -> Geometry:
     from tcf.encoders.word_vectors.read_words import read_words
 
     numbers = len(read_words(folder.path, vectors=False).words) * folder.width
-    table = Part(numbers, numbers * dtype.itemsize, folder.path.stat().st_size, 0)
+    table = ModelPart(numbers, numbers * dtype.itemsize, folder.path.stat().st_size, 0)
     return Geometry(
         family="words",
         dtype=dtype,
@@ -205,23 +205,25 @@ def _part(
     folder: ModelFolder,
     stored: torch.dtype,
     model: nn.Module | None = None,
-) -> Part:
+) -> ModelPart:
     """Add up weights; a pooler of the model is there, but is computed once a text and not once a token."""
     found = list(weights)
     pooler = getattr(model, "pooler", None)
     once = set(pooler.modules()) if isinstance(pooler, nn.Module) else set()
     numbers = sum(weight.numel() for _, weight in found)
-    return Part(
+    return ModelPart(
         parameters=numbers,
         compute_bytes=sum(weight.numel() * weight.dtype.itemsize for _, weight in found),
         stored_bytes=numbers * stored.itemsize,
         matrices=sum(
-            _met(weight, folder.settings) for owner, weight in found if owner not in once and _is_matrix(owner, weight)
+            _multiplied_numbers(weight, folder.settings)
+            for owner, weight in found
+            if owner not in once and _is_matrix(owner, weight)
         ),
     )
 
 
-def _parameters(parts: Sequence[Part]) -> int:
+def _parameters(parts: Sequence[ModelPart]) -> int:
     return sum(part.parameters for part in parts)
 
 
@@ -230,7 +232,7 @@ def _is_matrix(owner: nn.Module, weight: nn.Parameter) -> bool:
     return weight.ndim >= 2 and not isinstance(owner, nn.Embedding)
 
 
-def _met(weight: nn.Parameter, settings: Mapping[str, Any]) -> int:
+def _multiplied_numbers(weight: nn.Parameter, settings: Mapping[str, Any]) -> int:
     """How many numbers of a matrix a token meets: of a stack of experts, those of the ones chosen for it.
 
     ALBERT has one block, or a few, through which a token passes again and again.

@@ -52,7 +52,7 @@ def sweep(inputs: PlanInputs) -> CandidatePlan:
     _put_states(inputs, parts, rows, place)
     blocks = _kept(inputs, parts) if inputs.macro_batches(rows) > 1 else ("disk",) * len(geometry.blocks)
     _put_kept(inputs, parts, blocks)
-    return _draft(inputs, micro, rows, place, blocks, parts, packs=packs)
+    return _candidate(inputs, micro, rows, place, blocks, parts, packs=packs)
 
 
 def _smaller_if_need_be(inputs: PlanInputs) -> tuple[int, bool, Parts]:
@@ -254,7 +254,7 @@ def _put_kept(inputs: PlanInputs, parts: Parts, blocks: tuple[str, ...]) -> None
                     parts[name]["weights"] += block.compute_bytes
 
 
-def _draft(
+def _candidate(
     inputs: PlanInputs, micro: int, rows: int, place: StatesPlace, blocks: tuple[str, ...], parts: Parts, *, packs: bool
 ) -> CandidatePlan:
     geometry, passes = inputs.geometry, inputs.macro_batches(rows)

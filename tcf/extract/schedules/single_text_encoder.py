@@ -19,7 +19,7 @@ from tcf.extract.sinks import Sink
 __all__ = ["SingleTextEncoder"]
 
 
-class _KeptStates:
+class _CollectedStates:
     """A sink that keeps the states of its only micro-batch as they are."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class SingleTextEncoder:
         """States of every layer, in the order of `layers`, each (B, T, D); see `Encoder.states`."""
         n, length = tokens_BT.shape
         tokens = tokens_BT.flatten().cpu().numpy().astype(np.int32)
-        sinks = {layer: _KeptStates() for layer in self.layers}
+        sinks = {layer: _CollectedStates() for layer in self.layers}
         self.encode(
             TokenSequences(tokens, np.arange(n + 1) * length, 0), {layer: [sink] for layer, sink in sinks.items()}
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import Checked, from_mapping, from_value, option, read_toml
+from tcf.config.fields import CheckedSettings, from_mapping, from_value, option, read_toml
 from tcf.config.train import TrainConfig
 from tcf.launch.search.space import Choices, Range, combinations, read_space
 
@@ -19,7 +19,7 @@ _MAX_GRID = 100_000
 
 
 @dataclass(frozen=True)
-class SearchConfig(Checked):
+class SearchConfig(CheckedSettings):
     """How to search."""
 
     trials: int = option(50, "Trials in all, those of earlier starts included.", minimum=1)

@@ -12,7 +12,7 @@ import torch
 
 from tcf.common.errors import ConfigError, DivergedError, TcfError
 from tcf.launch.jobs import TrainingJob
-from tcf.launch.worker_process import Channel, run_conversation
+from tcf.launch.worker_process import MessageChannel, run_conversation
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.stage import train
 
@@ -28,7 +28,7 @@ def main() -> None:
     run_conversation(_train_trials)
 
 
-def _train_trials(channel: Channel) -> None:
+def _train_trials(channel: MessageChannel) -> None:
     while True:
         channel.send(_train(TrainingJob.from_message(channel.receive()), channel))
         gc.collect()  # before the next run asks for memory
@@ -36,7 +36,7 @@ def _train_trials(channel: Channel) -> None:
             torch.cuda.empty_cache()
 
 
-def _train(job: TrainingJob, channel: Channel) -> dict[str, Any]:
+def _train(job: TrainingJob, channel: MessageChannel) -> dict[str, Any]:
     """Train a trial's run; returns how that ended."""
 
     def report(epoch: Epoch) -> None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Known", "with_known_gradients"]
+__all__ = ["KnownGradients", "with_known_gradients"]
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownGradients:
     """A loss, and its gradient.
 
     Attributes:
@@ -28,7 +28,7 @@ class Known:
     by_vector_UD: Tensor
 
 
-def with_known_gradients(states_PD: Tensor, vectors_UD: Tensor, known: Known) -> Tensor:
+def with_known_gradients(states_PD: Tensor, vectors_UD: Tensor, known: KnownGradients) -> Tensor:
     """The loss as a function of states and vectors, whose backward pass scales what is known.
 
     Args:
@@ -39,11 +39,13 @@ def with_known_gradients(states_PD: Tensor, vectors_UD: Tensor, known: Known) ->
     Returns:
         A scalar; its gradient reaches `states_PD` and `vectors_UD`, once.
     """
-    loss: Tensor = _Known.apply(states_PD, vectors_UD, known.loss, known.by_state_PD, known.by_vector_UD)  # type: ignore[no-untyped-call]
+    loss: Tensor = _KnownGradientsFunction.apply(
+        states_PD, vectors_UD, known.loss, known.by_state_PD, known.by_vector_UD
+    )  # type: ignore[no-untyped-call]
     return loss
 
 
-class _Known(torch.autograd.Function):
+class _KnownGradientsFunction(torch.autograd.Function):
     """Hands the loss on, and scales its gradient on the way back."""
 
     @staticmethod

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tcf.train.loss.known_gradients import Known, with_known_gradients
+from tcf.train.loss.known_gradients import KnownGradients, with_known_gradients
 
 __all__ = ["CHUNK_NUMBERS", "CHUNK_PAIRS", "logistic_loss"]
 
@@ -45,7 +45,7 @@ def logistic_loss(
 @torch.no_grad()
 def _loss_and_gradient(
     states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, beta: float, chunk_numbers: int
-) -> Known:
+) -> KnownGradients:
     """Score some targets, then add up both gradients as weighted sums of rows.
 
     No vectors are gathered for more than a chunk.
@@ -64,7 +64,7 @@ def _loss_and_gradient(
         total += losses_CE.sum()
         by_state_PD[part] = F.embedding_bag(places_CE, vectors_UD, per_sample_weights=residue_CE, mode="sum")
         by_vector_UD += _by_item(states_CD, places_CE, residue_CE, len(vectors_UD))
-    return Known(total, by_state_PD, by_vector_UD)
+    return KnownGradients(total, by_state_PD, by_vector_UD)
 
 
 def _scores(states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, chunk_numbers: int) -> Tensor:

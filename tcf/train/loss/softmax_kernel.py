@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tcf.train.loss.known_gradients import Known, with_known_gradients
+from tcf.train.loss.known_gradients import KnownGradients, with_known_gradients
 
 __all__ = ["CHUNK_SCORES", "Columns", "Masks", "softmax_loss"]
 
@@ -76,7 +76,7 @@ def softmax_loss(
 @torch.no_grad()
 def _loss_and_gradient(
     states_PD: Tensor, vectors_UD: Tensor, targets_P: Tensor, columns: Columns, chunk_scores: int
-) -> Known:
+) -> KnownGradients:
     """Go through the targets, a chunk at a time; no scores outlive their chunk."""
     rows, width = _shape(len(states_PD), len(vectors_UD), chunk_scores, masked=columns.masks is not None)
     scores = _Scores(vectors_UD, columns, states_PD.new_empty(rows * width), width)
@@ -88,7 +88,7 @@ def _loss_and_gradient(
         masked_CK = None if masks is None else masks.places_BK[masks.rows_P[part]]
         chunk = _Chunk.build(states_PD[part], targets_P[part, None], masked_CK, vectors_UD, columns)
         total += scores.add_gradient(chunk, by_state_PD[part], by_vector_UD) - chunk.numerator_C1.sum()
-    return Known(total, by_state_PD, by_vector_UD)
+    return KnownGradients(total, by_state_PD, by_vector_UD)
 
 
 def _shape(n_targets: int, n_items: int, chunk_scores: int, *, masked: bool) -> tuple[int, int]:

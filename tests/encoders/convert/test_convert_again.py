@@ -103,7 +103,7 @@ def test_an_interrupted_conversion_is_gone_on_with(raw: Path, monkeypatch: pytes
     monkeypatch.setattr(raw_model, "SHARD", 20_000)
     write, written = write_shards._write, []
 
-    def interrupted(shard: write_shards.Shard, *rest: Any) -> None:
+    def interrupted(shard: write_shards.WeightShard, *rest: Any) -> None:
         written.append(shard.name)
         if len(written) == 3:
             raise KeyboardInterrupt

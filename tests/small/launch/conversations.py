@@ -2,7 +2,7 @@
 
 import os
 
-from tcf.launch.worker_process import Channel, run_conversation
+from tcf.launch.worker_process import MessageChannel, run_conversation
 
 __all__ = ["main"]
 
@@ -12,7 +12,7 @@ def main() -> None:
     run_conversation(_echo)
 
 
-def _echo(channel: Channel) -> None:
+def _echo(channel: MessageChannel) -> None:
     while True:
         message = channel.receive()
         if "print" in message:

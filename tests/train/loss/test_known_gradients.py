@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from tcf.train.loss.known_gradients import Known, with_known_gradients
+from tcf.train.loss.known_gradients import KnownGradients, with_known_gradients
 
 
-def known() -> Known:
+def known() -> KnownGradients:
     """Any numbers: nothing is computed anew."""
-    return Known(torch.tensor(5.0), torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    return KnownGradients(torch.tensor(5.0), torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
 
 
 def test_the_known_gradient_is_scaled_and_handed_down() -> None:

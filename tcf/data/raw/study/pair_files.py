@@ -35,7 +35,7 @@ _FORM = "a user id, an item id and, if there are times, a time, separated by com
 
 
 @dataclass(frozen=True)
-class _Columns:
+class _PairColumns:
     """Names of the columns.
 
     Attributes:
@@ -80,7 +80,7 @@ def read_pairs(path: Path, items: Items, bad: BadRows) -> tuple[Grouped, str]:
     return Grouped(found.user_ids, found.offsets, found.items, seconds), table.sha256
 
 
-def _columns(path: Path, items: Items) -> _Columns:
+def _columns(path: Path, items: Items) -> _PairColumns:
     """Which column is which."""
     rows = _first_rows(path)
     header = _named(rows[0])
@@ -100,7 +100,7 @@ def _columns(path: Path, items: Items) -> _Columns:
         )
     timed = size == 3 and any(row[2].strip() for row in regular)
     user, item = ("first", "second") if shares[1] > shares[0] else ("second", "first")
-    return _Columns(("first", "second", "third")[:size], user, item, "third" if timed else None)
+    return _PairColumns(("first", "second", "third")[:size], user, item, "third" if timed else None)
 
 
 def _first_rows(path: Path) -> list[list[str]]:
@@ -116,14 +116,14 @@ def _first_rows(path: Path) -> list[list[str]]:
     return rows
 
 
-def _named(first: list[str]) -> _Columns | None:
+def _named(first: list[str]) -> _PairColumns | None:
     """What a header says; None if the first row is none."""
     users = [name.strip() for name in first if is_user_column(name)]
     items = [name.strip() for name in first if is_item_column(name)]
     times = [name.strip() for name in first if is_time_column(name)]
     if len(users) != 1 or len(items) != 1 or len(times) > 1:
         return None
-    return _Columns(None, users[0], items[0], times[0] if times else None)
+    return _PairColumns(None, users[0], items[0], times[0] if times else None)
 
 
 def _share(values: list[str], items: Items) -> float:
