@@ -103,6 +103,8 @@ def limit_onednn_caches() -> None:
 
 def has_onednn_type(dtype: torch.dtype) -> bool:
     """Whether oneDNN multiplies matrices of a type on this machine; `torch.backends.mkldnn` says nothing of types."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
     match dtype:
         case torch.float32:
             return True

@@ -1,7 +1,7 @@
 """Strings to whole numbers, a block at a time: equal strings get equal codes, in the order of first appearance.
 
 Codes are exact: strings are compared, not hashes alone. Strings of one length, as ids often are, go into a table of
-their own (`code_table`) as they come; others, and all from the first one of another length on, through Arrow. Memory
+their own (`id_hash_table`) as they come; others, and all from the first one of another length on, through Arrow. Memory
 is that of the distinct strings, of 4 bytes a string, and with Arrow of the strings that wait to be encoded: twice as
 many bytes as the distinct ones have, or 8 MiB.
 """
@@ -45,10 +45,10 @@ class IdEncoder:
         pending_bytes: strings to collect at least before they are encoded.
 
     Example:
-        >>> with IdEncoder() as coder:
-        ...     coder.add(pa.array(["b", "a"], pa.large_string()))
-        ...     coder.add(pa.array(["c", "b"], pa.large_string()))
-        ...     encoded = coder.finish()
+        >>> with IdEncoder() as encoder:
+        ...     encoder.add(pa.array(["b", "a"], pa.large_string()))
+        ...     encoder.add(pa.array(["c", "b"], pa.large_string()))
+        ...     encoded = encoder.finish()
         >>> encoded.values.to_pylist(), encoded.codes.tolist()
         (['b', 'a', 'c'], [0, 1, 2, 0])
     """

@@ -10,6 +10,7 @@ import torch
 
 from tcf.common.errors import ConfigError
 from tcf.common.memory import host_memory, resident_bytes
+from tcf.common.torch_internals import has_onednn_type
 
 __all__ = ["Machine", "Memory", "parse_max_memory", "read_machine"]
 
@@ -21,6 +22,7 @@ _UNITS = {"": 1, "b": 1} | {
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 # Unless a limit is given, this much of what is free is planned with: other programs want some too.
 _SHARE = 0.9
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Machine:
         base: bytes of RAM that this process has now.
         disk_free: bytes left where the output goes; None where no output was named.
         disk_limit: bytes that may be used of those.
+        onednn_types: in which the processor multiplies matrices through oneDNN, with weights laid out for it.
     """
 
     devices: tuple[str, ...]
@@ -55,6 +58,7 @@ class Machine:
     base: int
     disk_free: int | None = None
     disk_limit: int | None = None
+    onednn_types: frozenset[torch.dtype] = frozenset(_FLOATS)
 
     @property
     def on_cpu(self) -> bool:
@@ -81,7 +85,8 @@ def read_machine(devices: Sequence[torch.device], max_memory: str | None, out: P
     memory["cpu"] = _limited(total, free + base, asked.get("cpu"))
     disk = None if out is None else _disk_free(out)
     limit = disk if disk is None or "disk" not in asked else min(disk, asked["disk"])
-    return Machine(tuple(str(device) for device in devices), memory, base, disk, limit)
+    onednn_types = frozenset(dtype for dtype in _FLOATS if has_onednn_type(dtype))
+    return Machine(tuple(str(device) for device in devices), memory, base, disk, limit, onednn_types)
 
 
 def parse_max_memory(text: str | None, devices: Sequence[str]) -> dict[str, int]:

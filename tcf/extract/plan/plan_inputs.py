@@ -17,8 +17,8 @@ __all__ = ["MOST_ROWS", "PlanInputs"]
 
 MOST_ROWS = 2**20  # of a macro-batch: what is lost if the work is interrupted
 _MiB = 2**20
-# What torch, its threads and oneDNN take once they compute, beyond tensors (measured on 2 cores).
-_TORCH = 100 * _MiB
+# What torch and its threads take once they compute, beyond tensors, with oneDNN and without (measured on 2 cores).
+_TORCH, _TORCH_WITHOUT_ONEDNN = 100 * _MiB, 10 * _MiB
 _TOKEN_BYTES = 2**30  # of a shard of token states, at most
 _KEY = 16
 _CALIBRATION_SECONDS, _CALIBRATION_CALLS = 5.0, 3  # as of the calibration run for the micro-batch
@@ -61,9 +61,14 @@ class PlanInputs:
 
     @property
     def may_pack(self) -> bool:
-        """Whether a sweep may lay out a block's weights for its products: on one CPU, for families that are tested."""
+        """Whether a sweep may lay out a block's weights for oneDNN: on one CPU, for families that are tested."""
         known = self.geometry.family not in ("other", "words")
-        return self.on_cpu and self.n_devices == 1 and known
+        return self.uses_onednn and self.n_devices == 1 and known
+
+    @property
+    def uses_onednn(self) -> bool:
+        """Whether the processor computes, and oneDNN multiplies matrices of this type on it."""
+        return self.on_cpu and self.geometry.dtype in self.machine.onednn_types
 
     @property
     def ram(self) -> Memory:
@@ -78,7 +83,7 @@ class PlanInputs:
     @property
     def base(self) -> int:
         """Bytes of RAM for the program itself."""
-        return self.machine.base + _TORCH
+        return self.machine.base + (_TORCH if self.uses_onednn or not self.on_cpu else _TORCH_WITHOUT_ONEDNN)
 
     @cached_property
     def flops(self) -> int:

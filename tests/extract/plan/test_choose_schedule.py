@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ def test_processors_share_memory_and_speed(small: Path) -> None:
     laid = plan(small, cpu_machine(24 * GIB, n=2), 1000, schedule="pipeline")
     assert (laid.devices, laid.blocks) == (("cpu", "cpu"), ("cpu",) * 12)
     assert laid.memory_parts["cpu"]["base"] == TORCH
+
+
+def test_a_type_that_onednn_lacks_is_not_laid_out_for_it(small: Path) -> None:
+    """A block of 7.1 million parameters in 16 bits is 13.5 MiB; oneDNN itself takes 90 MiB less."""
+    machine = cpu_machine(24 * GIB)
+    with_it = plan(small, machine, 1000, schedule="sweep", dtype="bfloat16")
+    without = plan(small, replace(machine, onednn_types=frozenset()), 1000, schedule="sweep", dtype="bfloat16")
+    block = (12 * 768**2 + 13 * 768) * 2
+    assert (with_it.packs, without.packs) == (True, False)
+    assert with_it.memory_parts["cpu"]["slots"] - without.memory_parts["cpu"]["slots"] == block
+    assert without.memory_parts["cpu"]["base"] == TORCH - 90 * MIB
 
 
 def test_the_micro_batch_is_left_to_the_trial_where_that_fits(small: Path) -> None:

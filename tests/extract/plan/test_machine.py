@@ -73,3 +73,9 @@ def test_devices_say_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.memory["cuda:0"].total, found.memory["cuda:0"].free) == (80 * GIB, 70 * GIB)
     assert found.memory["cuda:0"].limit == 60 * GIB and not found.on_cpu
     assert read_machine([GPU], None, None).memory["cuda:0"].limit == 63 * GIB
+
+
+def test_what_onednn_multiplies_is_looked_up() -> None:
+    found = read_machine([CPU], None, None).onednn_types
+    assert torch.float32 in found
+    assert (torch.bfloat16 in found) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
