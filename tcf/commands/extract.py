@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["convert_command", "extract_command", "plan_command"]
 
+DataOption = Annotated[Path, typer.Option("--data", help="Dataset directory, made by `tcf data prepare`.")]
+
 
 @configured(ExtractConfig)
 def plan_command(
@@ -64,9 +66,6 @@ def _plan(
             raise ConfigError(
                 "expected either --data, or --items and with it, if wanted, --tokens-per-text; see `tcf plan --help`"
             )
-
-
-DataOption = Annotated[Path, typer.Option("--data", help="Dataset directory, made by `tcf data prepare`.")]
 
 
 @configured(ExtractConfig)
