@@ -23,7 +23,7 @@ from tcf.common.torch_internals import tree_leaves, tree_map
 from tcf.encoders.failures import not_separable_error
 from tcf.encoders.split.output_shapes import OutputShapes
 
-__all__ = ["BlockCall", "BlockOutput", "RecordedCalls", "finish", "record", "run_block"]
+__all__ = ["BlockCall", "BlockOutput", "RecordedCalls", "finish", "record"]
 
 
 @dataclass(frozen=True)
@@ -190,29 +190,6 @@ def _marked(values: Any, made: dict[int, BlockOutput], shapes: OutputShapes) -> 
         return leaf
 
     return tree_map(mark, values)
-
-
-def run_block(
-    block: nn.Module, number: int, states_BTD: Tensor, call: BlockCall, made: dict[BlockOutput, Tensor]
-) -> Tensor:
-    """Run one block, whose weights are in place, on the states of a micro-batch.
-
-    Args:
-        block: the block.
-        number: which one.
-        states_BTD: what leaves the block before; on the block's device.
-        call: what it is called with; there too.
-        made: what blocks before it made for this micro-batch; what this one makes is added.
-    """
-    arguments, named = call.filled(made)
-    found = block(states_BTD, *arguments, **named)
-    if isinstance(found, Tensor):
-        return found
-    made.update(
-        {BlockOutput(number, place): value for place, value in enumerate(found) if place and isinstance(value, Tensor)}
-    )
-    states: Tensor = found[0]
-    return states
 
 
 def finish(run: Callable[[], Tensor], blocks: nn.ModuleList, states_BTD: Tensor, shapes: OutputShapes) -> Tensor:

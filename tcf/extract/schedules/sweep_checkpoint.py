@@ -147,8 +147,8 @@ class SweepCheckpoint:
 
     def _made(self) -> Iterator[tuple[str, Tensor]]:
         for forward_pass in self.passes:
-            for batch, course in zip(forward_pass.batches, forward_pass.courses, strict=True):
-                for key, value in course.made.items():
+            for batch, forward in zip(forward_pass.batches, forward_pass.forwards, strict=True):
+                for key, value in forward.made.items():
                     yield f"{batch.tokens_before}.{key.block}.{key.place}", value.to("cpu").contiguous()
 
 
