@@ -15,9 +15,9 @@ from tcf.common.progress import Progress
 from tcf.common.threads import BackgroundWorker
 from tcf.data.cache.shard_leases import heartbeats
 from tcf.extract.inputs import ExtractionInputs
-from tcf.extract.leases import ShardJob
 from tcf.extract.non_finite import fault, not_finite
 from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, ProgressCallback, halved
+from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import Sink
 
 __all__ = ["ShardWorker"]
