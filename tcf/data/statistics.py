@@ -13,14 +13,14 @@ from tcf.data.histories import Histories
 from tcf.data.split import Split, held_out, training_counts
 from tcf.data.time_split import Periods
 
-__all__ = ["statistics_of"]
+__all__ = ["dataset_statistics"]
 
 _AT_ONCE = (
     1 << 19
 )  # interactions that are sorted at once; few, so that pairs mostly fit into 32 bits, which sort faster
 
 
-def statistics_of(
+def dataset_statistics(
     split: Split, texts: "pa.LargeStringArray", skipped: Mapping[str, int], periods: Periods | None = None
 ) -> dict[str, Any]:
     """Count what a dataset holds, as JSON values.

@@ -20,7 +20,7 @@ from tcf.data.histories import occurrences
 __all__ = ["Order", "order_by_user", "stable_order"]
 
 Positions = npt.NDArray[np.int64]
-Keys = npt.NDArray[np.int64] | npt.NDArray[np.int32]
+SortKeys = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -81,7 +81,7 @@ def order_by_user(
     return offsets_from(counts), order
 
 
-def stable_order(keys: Keys) -> Positions:
+def stable_order(keys: SortKeys) -> Positions:
     """The positions of keys in rising order, equal ones as they stand."""
     return _runs_in_order(keys).positions()
 
@@ -93,7 +93,7 @@ def _order(owners: npt.NDArray[np.int32], times: npt.NDArray[np.int64] | None) -
     return Order(by_time[stable_order(owners[by_time])])
 
 
-def _runs_in_order(keys: Keys) -> Order:
+def _runs_in_order(keys: SortKeys) -> Order:
     if len(keys) == 0:
         return Order(np.zeros(0, np.int64))
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
@@ -118,12 +118,12 @@ def _one_by_one(starts: Positions, lengths: Positions) -> Positions:
     return np.cumsum(steps, out=steps)
 
 
-def _sorted_positions(keys: Keys) -> Positions:
+def _sorted_positions(keys: SortKeys) -> Positions:
     found = _sorted_rows(keys, np.arange(len(keys)))
     return np.argsort(keys, kind="stable") if found is None else found[0]
 
 
-def _sorted_rows(keys: Keys, *others: Positions) -> list[Positions] | None:
+def _sorted_rows(keys: SortKeys, *others: Positions) -> list[Positions] | None:
     """The other columns of rows sorted by key, then by these columns, none negative; None if a row has over 63 bits."""
     least, bits = int(keys.min()), [int(column.max()).bit_length() for column in others]
     if (int(keys.max()) - least).bit_length() + sum(bits) > 63:

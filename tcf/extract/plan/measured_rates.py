@@ -64,7 +64,7 @@ class Rates:
         return self.products * self.block_share
 
     @property
-    def passing_flops(self) -> float:
+    def streamed_flops(self) -> float:
         """The same of blocks whose weights pass through."""
         return self.plain * self.block_share
 

@@ -136,7 +136,7 @@ def load_sweep(
     resident = [number for number in range(len(plan.blocks)) if number not in streamed]
     try:
         lanes = _lanes(skeletons, devices, stream, resident)
-        _try_apart(lanes[0])
+        _check_separable(lanes[0])
     except BaseException:
         stream.close()
         raise
@@ -176,7 +176,7 @@ def load_pipeline(
             for number in numbers:
                 attach(skeleton.blocks[number], weights.read_now(skeleton.within[number], device))
             stages.append(PipelineStage(Lane(skeleton, device, OutputShapes(folder.path)), numbers))
-    _try_apart(first)
+    _check_separable(first)
     tokens = _tokens(plan)
     return PipelineEngine(first, last, stages, tokens, _metadata("pipeline", tokens, devices))
 
@@ -225,7 +225,7 @@ def _tokens(plan: Plan) -> int:
     return tokens
 
 
-def _try_apart(lane: Lane) -> None:
+def _check_separable(lane: Lane) -> None:
     """Find out at once, and not after reading texts, whether the model can be run block by block."""
     with torch.inference_mode():
         lane.record(torch.zeros((1, 1), dtype=torch.int64, device=lane.device))

@@ -131,7 +131,7 @@ class SweepEngine:
             first = 0 if checkpoint is None else checkpoint.restore()
             progress.begin_at(first, sum(len(batch.rows) for batch in batches))
             barrier = Barrier(n, None if checkpoint is None else partial(self._save, checkpoint))
-            with self.stream.passing(first, self.depth) as channels:
+            with self.stream.load_blocks(first, self.depth) as channels:
                 runs = [
                     partial(
                         forward_pass.run,

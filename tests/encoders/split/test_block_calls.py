@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from small.encoders.families import FAMILIES, own_model, save_family
 from tcf.common.errors import ModelError
-from tcf.encoders.split.block_calls import BlockCall, BlockOutput, finish, record
+from tcf.encoders.split.block_calls import BlockCall, BlockOutput, finish_forward, record
 from tcf.encoders.split.blockwise_forward import BlockwiseForward
 from tcf.encoders.split.output_shapes import OutputShapes
 
@@ -39,7 +39,7 @@ def one_by_one(model: PreTrainedModel, blocks: nn.ModuleList, tokens_BT: Tensor,
     for number, block in enumerate(blocks):
         states.append(forward.run(block, number, states[-1]))
     assert [dict(block.named_parameters()).keys() for block in blocks] == [w.keys() for w in weights]
-    return [*states, finish(run, blocks, states[-1], shapes)]
+    return [*states, finish_forward(run, blocks, states[-1], shapes)]
 
 
 @pytest.mark.parametrize("name", WITH_BLOCKS)
@@ -128,7 +128,7 @@ def test_what_blocks_make_is_handed_on_by_place(between: str, tmp_path: Path) ->
         states = forward.run(block, number, states)
     # 2 * 2 * 2, or factors 1, 2 and 3.
     assert sorted(set(states.flatten().tolist())) == ([6.0] if between == "handed on" else [8.0])
-    assert torch.equal(finish(model, model.blocks, states, shapes), model())
+    assert torch.equal(finish_forward(model, model.blocks, states, shapes), model())
 
 
 def test_calls_are_alike_only_with_the_very_same_objects() -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tcf.common.ragged import offsets_from, spans
 from tcf.data.events.sort_events import stable_order
 
-__all__ = ["Clicks", "MergedHistories", "Published", "longest_rows", "merge", "places_in_time"]
+__all__ = ["Clicks", "MergedHistories", "Published", "longest_rows", "merge_histories", "places_in_time"]
 
 _Ints = npt.NDArray[np.int64]
 _Codes = npt.NDArray[np.int32]
@@ -81,7 +81,7 @@ def longest_rows(published: Published, places: _Ints, n_users: int) -> _Ints:
     return rows
 
 
-def merge(
+def merge_histories(
     published: Published, places: _Ints, longest: _Ints, counts: _Ints, items: _Codes, clicks: Clicks
 ) -> MergedHistories:
     """Put clicks behind histories.
