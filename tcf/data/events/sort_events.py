@@ -6,15 +6,15 @@ have equal keys, as in logs that are in the order of users within a day, runs of
 their lengths.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from
-from tcf.common.threads import in_parallel
+from tcf.common.threads import in_parallel, ordered_map
 from tcf.data.histories import occurrences
 
 __all__ = ["Order", "order_by_user", "stable_order"]
@@ -52,15 +52,15 @@ class Order:
         starts, lengths, taken = self.starts, self.lengths, np.empty_like(values)
         stops = np.cumsum(lengths)
         wanted = np.arange(_AT_ONCE, len(values), _AT_ONCE)
-        bounds = np.unique(np.concatenate([[0], np.searchsorted(stops, wanted), [len(starts)]])).tolist()
+        cuts = np.unique(np.concatenate([[0], np.searchsorted(stops, wanted), [len(starts)]])).tolist()
 
-        def take_part(first: int, stop: int) -> None:
+        def take_part(bounds: tuple[int, int]) -> None:
+            first, stop = bounds
             positions = _one_by_one(starts[first:stop], lengths[first:stop])
             end = int(stops[stop - 1])
             values.take(positions, out=taken[end - len(positions) : end], mode="clip")
 
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(take_part, bounds[:-1], bounds[1:]))
+        list(ordered_map(take_part, pairwise(cuts), threads=2, extra=2))
         return taken
 
 
