@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tcf.common import lease_file
 from tcf.common.files import writing
-from tcf.common.lease_file import LEASE_SECONDS, acquire, is_expired, is_held, is_own
+from tcf.common.lease_file import acquire, is_expired, is_held, is_own
 
-__all__ = ["LEASE_SECONDS", "is_leased", "lease", "release", "remove_expired_leases", "shard_heartbeats"]
+__all__ = ["is_leased", "lease", "release", "remove_expired_leases", "shard_heartbeats"]
 
 
 def lease(shard: Path) -> bool:

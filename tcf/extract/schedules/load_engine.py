@@ -28,7 +28,7 @@ from tcf.extract.schedules.resident import ResidentEngine
 from tcf.extract.schedules.sweep import SweepEngine
 from tcf.extract.schedules.weight_stream import BlockStream
 
-__all__ = ["load_dispatched", "load_engine", "load_pipeline", "load_resident", "load_sweep"]
+__all__ = ["load_engine", "load_resident", "load_sweep"]
 
 _ELSEWHERE = ("cpu", "disk")  # where blocks live that do not stay on a CUDA device
 
@@ -70,9 +70,9 @@ def _loaded(
         case "sweep":
             return load_sweep(folder, layers, config, settings, plan)
         case "pipeline":
-            return load_pipeline(folder, layers, config, settings, plan)
+            return _load_pipeline(folder, layers, config, settings, plan)
         case "dispatch":
-            return load_dispatched(folder, layers, config, settings, plan)
+            return _load_dispatched(folder, layers, config, settings, plan)
 
 
 def load_resident(
@@ -103,7 +103,7 @@ def load_resident(
     return ResidentEngine(encoder, tokens, _metadata("resident", tokens, [settings.device]))
 
 
-def load_dispatched(
+def _load_dispatched(
     folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings, plan: Plan
 ) -> ResidentEngine:
     """Load a model as accelerate lays it over devices, RAM and disk; its hooks bring weights in at every call.
@@ -152,7 +152,7 @@ def load_sweep(
     )
 
 
-def load_pipeline(
+def _load_pipeline(
     folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings, plan: Plan
 ) -> PipelineEngine:
     """Load a model over several devices, each with a range of its blocks.
