@@ -14,7 +14,7 @@ import typer
 from tcf.common.errors import ConfigError
 from tcf.config.fields import from_mapping, option_name, read_toml
 
-__all__ = ["JsonOption", "as_json_text", "as_lines", "configured", "inputs_of", "settings_of"]
+__all__ = ["JsonOption", "as_json_text", "as_lines", "configured", "inputs_of", "read_settings"]
 
 _INPUTS = "inputs"
 _NONE = "none"
@@ -43,7 +43,7 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
         @functools.wraps(command)
         def with_options(context: typer.Context, **values: Any) -> None:
             file = values.get("file")
-            base = kind() if file is None else from_mapping(kind, settings_of(file), str(file))
+            base = kind() if file is None else from_mapping(kind, read_settings(file), str(file))
             typed = {k: v for k, v in values.items() if k in names and _is_typed(context, k)}
             settings = {k: _setting(v, hints[k], k) for k, v in typed.items()}
             rest = {k: v for k, v in values.items() if k not in names}
@@ -57,7 +57,7 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
     return decorate
 
 
-def settings_of(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
     """A stage's settings in a configuration file, such as a run's `config.toml`; what else it holds is left out.
 
     Raises:

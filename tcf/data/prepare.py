@@ -16,7 +16,7 @@ from tcf.config.raw_formats import RawFormat
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
 from tcf.data.filters import select
 from tcf.data.raw.formats import check_options, files_of, read_raw, template_of
-from tcf.data.statistics import statistics_of
+from tcf.data.statistics import dataset_statistics
 from tcf.data.tables.source_file import changed, stamp_of
 
 __all__ = ["prepare"]
@@ -62,7 +62,7 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
         split=kept.split,
         inputs=log.files,
         config=settings,
-        statistics=statistics_of(kept.split, texts, {**log.skipped, **kept.dropped}, kept.periods),
+        statistics=dataset_statistics(kept.split, texts, {**log.skipped, **kept.dropped}, kept.periods),
     )
 
 

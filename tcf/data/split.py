@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
-from tcf.data.histories import Histories, latest, occurrences
+from tcf.data.histories import Histories, occurrences
 
 __all__ = [
     "Part",
@@ -25,7 +25,6 @@ __all__ = [
     "Split",
     "by_time",
     "held_out",
-    "latest",
     "leave_one_out",
     "per_user",
     "training_counts",

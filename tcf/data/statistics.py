@@ -1,7 +1,7 @@
 """What there is to count in a dataset, for its manifest and for `tcf data describe`."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,18 +9,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tcf.common.threads import ordered_map
 from tcf.data.histories import Histories
 from tcf.data.split import Split, held_out, training_counts
 from tcf.data.time_split import Periods
 
-__all__ = ["statistics_of"]
+__all__ = ["dataset_statistics"]
 
 _AT_ONCE = (
     1 << 19
 )  # interactions that are sorted at once; few, so that pairs mostly fit into 32 bits, which sort faster
 
 
-def statistics_of(
+def dataset_statistics(
     split: Split, texts: "pa.LargeStringArray", skipped: Mapping[str, int], periods: Periods | None = None
 ) -> dict[str, Any]:
     """Count what a dataset holds, as JSON values.
@@ -94,7 +95,8 @@ def _repeats(histories: Histories, n_items: int) -> int:
     ends = np.arange(_AT_ONCE, len(histories.items) + _AT_ONCE, _AT_ONCE)
     stops = np.unique(np.searchsorted(histories.offsets, ends, side="right") - 1)
 
-    def count(start: int, stop: int) -> int:
+    def count(bounds: tuple[int, int]) -> int:
+        start, stop = bounds
         kind = np.dtype(np.uint32 if (stop - start) * n_items < 1 << 32 else np.uint64)
         users = (np.arange(stop - start) * n_items).astype(kind)
         pairs = np.repeat(users, np.diff(histories.offsets[start : stop + 1]))
@@ -102,5 +104,5 @@ def _repeats(histories: Histories, n_items: int) -> int:
         pairs.sort()
         return int((pairs[1:] == pairs[:-1]).sum())
 
-    with ThreadPoolExecutor(2) as pool:
-        return sum(pool.map(count, [0, *stops.tolist()], [*stops.tolist(), len(histories)]))
+    bounds = pairwise([0, *stops.tolist(), len(histories)])
+    return sum(ordered_map(count, bounds, threads=2, extra=2))

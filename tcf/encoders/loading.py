@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = [
     "POOLER",
     "Dispatch",
-    "auto_class",
     "bare_model",
     "body_of",
     "build_buffers",
@@ -87,7 +86,7 @@ def bare_model(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bo
     config = read_configuration(folder.path, folder.settings, trust_remote_code=trust_remote_code)
     try:
         with on_meta_device():
-            model: PreTrainedModel = auto_class(folder).from_config(config, dtype=dtype, trust_remote_code=own_code)
+            model: PreTrainedModel = _auto_class(folder).from_config(config, dtype=dtype, trust_remote_code=own_code)
     except failures() as error:
         raise _cannot_build(folder, error) from None
     return model
@@ -156,7 +155,7 @@ def load_model(
     try:
         with LOADER_LOCK:
             # Shapes that differ are let through to the report, because the error would not say which they are.
-            model, report = auto_class(folder).from_pretrained(
+            model, report = _auto_class(folder).from_pretrained(
                 str(folder.path),
                 dtype=dtype,
                 local_files_only=True,
@@ -192,7 +191,7 @@ def _whole_map(folder: ModelFolder, dtype: torch.dtype, dispatch: Dispatch, *, o
     return {**places, **kept, **dict.fromkeys(top, "disk")}
 
 
-def auto_class(folder: ModelFolder) -> Any:
+def _auto_class(folder: ModelFolder) -> Any:
     """Which of transformers' classes picks the model without a head."""
     from transformers import AutoModel, AutoModelForTextEncoding
 

@@ -20,7 +20,7 @@ from tcf.common.torch_internals import (
 )
 from tcf.encoders.transformers_internals import fusible_pair, onednn_activation, weight_of_linear
 
-__all__ = ["Replaced", "pack", "packed", "unpack"]
+__all__ = ["Replaced", "pack", "packed", "restore"]
 
 Replaced = tuple[nn.Module, str, nn.Module]  # a module, the name of a part of it, and that part as it was
 
@@ -72,7 +72,7 @@ def pack(model: nn.Module, *, keep: bool) -> list[Replaced]:
         keep: whether to keep what is replaced, which takes the memory of its weights a second time.
 
     Returns:
-        What was replaced, for `unpack`; nothing unless it is kept, or where torch cannot pack on this machine.
+        What was replaced, for `restore`; nothing unless it is kept, or where torch cannot pack on this machine.
     """
     limit_onednn_caches()
     replaced: list[Replaced] | None = [] if keep else None
@@ -81,7 +81,7 @@ def pack(model: nn.Module, *, keep: bool) -> list[Replaced]:
     return replaced or []
 
 
-def unpack(replaced: list[Replaced]) -> None:
+def restore(replaced: list[Replaced]) -> None:
     """Put back what `pack` replaced."""
     for module, name, part in replaced:
         setattr(module, name, part)
@@ -94,7 +94,7 @@ def packed(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        unpack(replaced)
+        restore(replaced)
 
 
 def _pack_within(module: nn.Module, replaced: list[Replaced] | None) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import Encoder, TransformersEncoder
 from tcf.encoders.failures import failures
-from tcf.encoders.onednn_packing import pack, unpack
+from tcf.encoders.onednn_packing import pack, restore
 
 __all__ = ["make_fast"]
 
@@ -48,19 +48,19 @@ def _pack_if_equal(encoder: TransformersEncoder) -> None:
     """
     # Blocks of a family that is known are alike: if one can be packed, all can, and none is held twice for long.
     alike = encoder.blocks is not None and encoder.folder.family != "other"
-    trial: nn.Module = encoder.blocks[0] if alike and encoder.blocks is not None else encoder.model
+    checked: nn.Module = encoder.blocks[0] if alike and encoder.blocks is not None else encoder.model
     tokens_BT = torch.arange(6).view(2, 3) % (encoder.folder.vocabulary or 6)
     with torch.inference_mode():
         before = encoder.states(tokens_BT)
-        replaced = pack(trial, keep=True)
+        replaced = pack(checked, keep=True)
         try:
             after = encoder.states(tokens_BT)
         except failures():
-            unpack(replaced)
+            restore(replaced)
             return
     if not all(_near(a, b) for a, b in zip(before, after, strict=True)):
-        unpack(replaced)
-    elif trial is not encoder.model:
+        restore(replaced)
+    elif checked is not encoder.model:
         replaced.clear()
         pack(encoder.model, keep=False)
 

@@ -11,9 +11,9 @@ from tcf.data.cache.text_maps import TextMapWriter
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
 from tcf.extract.inputs import ExtractionInputs
-from tcf.extract.leases import ShardJob, leased_jobs
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
+from tcf.extract.shard_jobs import ShardJob, leased_jobs
 from tcf.extract.shards import Shard, Tally, cut_shards, one_part, read_texts
 from tcf.extract.worker import ShardWorker
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MicroBatch", "in_order", "micro_batches"]
+__all__ = ["Indices", "MicroBatch", "in_order", "micro_batches"]
 
 Indices = npt.NDArray[np.int64]
 

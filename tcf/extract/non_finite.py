@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,12 +14,11 @@ from tcf.common.errors import ModelError
 from tcf.data.item_table import ItemTable
 from tcf.encoders.blocks import LAST
 from tcf.encoders.encoder import Encoder, TransformersEncoder
+from tcf.extract.micro_batches import Indices
 from tcf.extract.outputs import Output
 from tcf.extract.shards import Shard
 
 __all__ = ["fault", "first_bad_layer", "not_finite"]
-
-Indices = npt.NDArray[np.int64]
 
 
 def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Output], suspects: Indices) -> ModelError:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -24,11 +23,10 @@ from tcf.data.keys import Keys
 from tcf.encoders.encoder import layer_width
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.pooling import pool
+from tcf.extract.micro_batches import Indices
 from tcf.extract.sinks import Sink, TokenSink, VectorSink
 
 __all__ = ["Output", "plan_outputs"]
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

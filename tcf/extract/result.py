@@ -13,7 +13,7 @@ from tcf.data.key_set import KeySet
 from tcf.extract.inputs import ExtractionInputs, stored_in
 from tcf.extract.outputs import Output
 
-__all__ = ["Extraction", "finish"]
+__all__ = ["Extraction", "finish_extraction"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Extraction:
         return "" if self.cut is None else f" ({100 * self.cut / max(1, self.texts):.1f} %)"
 
 
-def finish(inputs: ExtractionInputs, counts: Mapping[str, int], computed: int) -> Extraction:
+def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], computed: int) -> Extraction:
     """Write the Parquet files that are asked for, and sum up an extraction whose caches are filled.
 
     Args:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,12 +15,11 @@ from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys, sequence_keys, text_keys
 from tcf.encoders.tokenize import TextTokenizer, TokenSequences, tokenize
+from tcf.extract.micro_batches import Indices
 
 __all__ = ["Shard", "Tally", "cut_shards", "one_part", "read_texts"]
 
 _CHUNK = 16_384  # items read and tokenised at once
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,11 +18,9 @@ from torch import Tensor
 from tcf.common.ragged import offsets_from, spans
 from tcf.config.extract import Pooling
 from tcf.encoders.pooling import pool
-from tcf.extract.micro_batches import MicroBatch
+from tcf.extract.micro_batches import Indices, MicroBatch
 
 __all__ = ["Sink", "TokenSink", "VectorSink"]
-
-Indices = npt.NDArray[np.int64]
 
 
 class Sink(Protocol):

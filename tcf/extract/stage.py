@@ -19,7 +19,7 @@ from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.plan import Plan, plan_text
 from tcf.extract.plan.planner import plan_extraction
 from tcf.extract.plan.workload import Workload, workload
-from tcf.extract.result import Extraction, finish
+from tcf.extract.result import Extraction, finish_extraction
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.load_engine import load_engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
@@ -52,12 +52,12 @@ def extract(
     inputs = open_inputs(data=data, model=model, name=name, out=out, config=config)
     counts = inputs.finished_counts()
     if counts is not None:
-        return finish(inputs, counts, computed=0)
+        return finish_extraction(inputs, counts, computed=0)
     planned = plan_stage(inputs, rates)
     with CacheFiller.open(inputs, planned.plan.macro_batch_rows, planned.sweep_folder) as filler:
         engine = load_planned(planned) if filler.has_work else None
         counts, computed = filler.fill(engine)
-    return finish(inputs, counts, computed)
+    return finish_extraction(inputs, counts, computed)
 
 
 @dataclass(frozen=True)

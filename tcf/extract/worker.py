@@ -8,21 +8,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from tcf.common.progress import Progress
 from tcf.common.threads import BackgroundWorker
-from tcf.data.cache.shard_leases import heartbeats
+from tcf.data.cache.shard_leases import shard_heartbeats
 from tcf.extract.inputs import ExtractionInputs
-from tcf.extract.leases import ShardJob
+from tcf.extract.micro_batches import Indices
 from tcf.extract.non_finite import fault, not_finite
 from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, ProgressCallback, halved
+from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import Sink
 
 __all__ = ["ShardWorker"]
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -59,7 +57,7 @@ class ShardWorker:
         while True:
             sinks = [output.sink(lengths, engine.encoder.device) for output in self.inputs.outputs]
             try:
-                with heartbeats(job.places[0]):
+                with shard_heartbeats(job.places[0]):
                     order = engine.encode(
                         job.shard.sequences,
                         self._by_layer(engine, sinks),

@@ -17,7 +17,7 @@ from tcf.config.fields import from_mapping, to_mapping
 from tcf.data.item_table import ItemTable
 from tcf.extract.fill_caches import CacheFiller
 from tcf.extract.inputs import open_inputs
-from tcf.extract.result import Extraction, finish
+from tcf.extract.result import Extraction, finish_extraction
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.stage import PlannedExtraction, extract, load_planned, plan_stage
 from tcf.launch.independent_workers import IndependentWorkers
@@ -70,7 +70,7 @@ def _extract_beside_others(
     inputs = open_inputs(data=job.data, model=job.model, name=job.name, out=job.out, config=job.config)
     counts = inputs.finished_counts()
     if counts is not None:
-        return finish(inputs, counts, computed=0)
+        return finish_extraction(inputs, counts, computed=0)
     planned = plan_stage(inputs)
     with CacheFiller.open(inputs, planned.plan.macro_batch_rows, planned.sweep_folder) as filler:
         engine = None
@@ -82,7 +82,7 @@ def _extract_beside_others(
         elif filler.has_work:
             engine = load_planned(planned)  # one copy of the model, which this process spreads over the devices
         counts, computed = filler.fill(engine)
-    return finish(inputs, counts, computed)
+    return finish_extraction(inputs, counts, computed)
 
 
 def _used_devices(job: ExtractionJob, devices: Sequence[torch.device], shard_rows: int) -> Sequence[torch.device]:

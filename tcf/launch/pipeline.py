@@ -128,15 +128,15 @@ def run_pipeline(config: PipelineConfig) -> str:
     """
     out = config.out
     raw = config.raw or fetch_dataset(str(config.download))
-    _say(f"prepare: {raw} -> {out / 'dataset'}")
+    _print_step(f"prepare: {raw} -> {out / 'dataset'}")
     prepare(config.format, raw, out / "dataset", config.prepare)
     if config.model is not None:
-        _say(f"extract: {config.model} -> {out / 'cache'}")
+        _print_step(f"extract: {config.model} -> {out / 'cache'}")
         model = local_model(config.model)
         done = extract_on_devices(
             data=out / "dataset", model=model, name=config.model, out=out / "cache", config=config.extract
         )
-        _say(done.summary())
+        _print_step(done.summary())
     evaluations: dict[str, Evaluation] = {name: _baseline(config, name) for name in config.baselines}
     for name, settings in config.train.items():
         evaluations[name] = _run(config, name, settings)
@@ -149,7 +149,7 @@ def run_pipeline(config: PipelineConfig) -> str:
 
 
 def _baseline(config: PipelineConfig, name: Baseline) -> Evaluation:
-    _say(f"evaluate: {name}")
+    _print_step(f"evaluate: {name}")
     place = config.out / "evaluations" / name
     return evaluate_baseline(name, data=config.out / "dataset", out=place, config=config.evaluate)
 
@@ -157,9 +157,9 @@ def _baseline(config: PipelineConfig, name: Baseline) -> Evaluation:
 def _run(config: PipelineConfig, name: str, settings: TrainConfig) -> Evaluation:
     run = config.out / "runs" / name
     caches = (config.out / "cache",) if settings.reads_text else ()
-    _say(f"train: {name} -> {run}")
+    _print_step(f"train: {name} -> {run}")
     train_on_devices(data=config.out / "dataset", caches=caches, out=run, config=settings)
-    _say(f"evaluate: {name}")
+    _print_step(f"evaluate: {name}")
     evaluation = evaluate_run(run, out=config.out / "evaluations" / name, config=config.evaluate)
     if config.recommend:
         place = config.out / "recommendations" / f"{name}.parquet"
@@ -241,5 +241,5 @@ class _PipelineSection:
         return from_mapping(kind, rest, self.where)
 
 
-def _say(line: str) -> None:
+def _print_step(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -25,7 +25,7 @@ from tcf.launch.launcher import WorkerSpec
 from tcf.launch.process_group import run_process_group
 from tcf.launch.processes import LocalProcesses
 from tcf.launch.train_process import train_as_rank
-from tcf.train.run.run_folder import RUN
+from tcf.train.run.file_names import RUN
 from tcf.train.stage import TrainResult, train
 
 __all__ = ["train_on_devices"]

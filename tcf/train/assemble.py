@@ -90,7 +90,7 @@ def assemble(
     if config.compile:
         compile_parts(model)
     loss = build_loss(config, data, device)
-    feed = feed_of(config, data, vectors, loss, device, parallel.part)
+    feed = feed_of(config, data, vectors, loss, device, parallel.rank_and_size)
     validation = Validation.build(dataset.split, config.history)
     return TrainingSetup(data, Trainer(model, loss, feed, config, device, parallel), validation)
 
@@ -101,7 +101,7 @@ def feed_of(
     vectors: ItemVectors | None,
     loss: Loss,
     device: torch.device,
-    part: tuple[int, int] = (0, 1),
+    rank_and_size: tuple[int, int] = (0, 1),
 ) -> Feed:
     """The batches of a training.
 
@@ -111,7 +111,7 @@ def feed_of(
         vectors: the items' cached vectors; None for items as ids.
         loss: draws the items that it sets beside the targets.
         device: where batches are wanted.
-        part: i and n; the share of the i-th of n devices.
+        rank_and_size: i and n; the share of the i-th of n devices.
     """
     return Feed(
         rows=batch_rows(config, data),
@@ -121,7 +121,7 @@ def feed_of(
         seed=config.seed,
         vectors=None if vectors is None or vectors.on_device else vectors,
         device=device,
-        part=part,
+        rank_and_size=rank_and_size,
     )
 
 

@@ -49,7 +49,7 @@ class DistributedGroup:
     size: int
 
     @property
-    def part(self) -> tuple[int, int]:
+    def rank_and_size(self) -> tuple[int, int]:
         """Which process this is, and how many there are."""
         return self.rank, self.size
 
@@ -86,7 +86,7 @@ class DistributedGroup:
 
     def gather(self, own_SD: Tensor, count: int) -> Tensor:
         """All items' vectors, (U, D), of every process's share, (S, D); gradients go back to where they came from."""
-        gathered_UD: Tensor = _Gather.apply(own_SD, count, self.part)  # type: ignore[no-untyped-call]
+        gathered_UD: Tensor = _Gather.apply(own_SD, count, self.rank_and_size)  # type: ignore[no-untyped-call]
         return gathered_UD
 
     def _spread(self, task: EpochTask) -> EpochTask:
@@ -119,7 +119,7 @@ class _SharedItemsModel(nn.Module):
     def forward(self, batch: Batch, read_SV: Tensor | None) -> tuple[Tensor, Tensor]:
         """States of this process's targets, (P, D), and vectors of all items, (U, D)."""
         count = len(batch.items_U)
-        own_SD = self.model.items(batch.items_U[share(count, self.group.part)], read_SV)
+        own_SD = self.model.items(batch.items_U[share(count, self.group.rank_and_size)], read_SV)
         return self.model.over(batch, self.group.gather(own_SD, count))
 
 
@@ -127,13 +127,13 @@ class _Gather(torch.autograd.Function):
     """Joins the shares of all processes; the gradient of a share is the sum of what all processes found for it."""
 
     @staticmethod
-    def forward(ctx: Any, own_SD: Tensor, count: int, part: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, own_SD: Tensor, count: int, rank_and_size: tuple[int, int]) -> Tensor:
         """(S, D) to (U, D)."""
-        ctx.count, ctx.part = count, part
-        size = -(-count // part[1])
+        ctx.count, ctx.rank_and_size = count, rank_and_size
+        size = -(-count // rank_and_size[1])
         padded_CD = own_SD.new_zeros(size, own_SD.shape[1])
         padded_CD[: len(own_SD)] = own_SD
-        joined = own_SD.new_empty(size * part[1], own_SD.shape[1])
+        joined = own_SD.new_empty(size * rank_and_size[1], own_SD.shape[1])
         dist.all_gather(list(torch.split(joined, size)), padded_CD)
         return joined[:count]
 
@@ -141,9 +141,9 @@ class _Gather(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, by_UD: Tensor) -> tuple[Tensor | None, ...]:
         """(U, D) to (S, D)."""
-        own = share(ctx.count, ctx.part)
-        size = -(-ctx.count // ctx.part[1])
-        padded = by_UD.new_zeros(size * ctx.part[1], by_UD.shape[1])
+        own = share(ctx.count, ctx.rank_and_size)
+        size = -(-ctx.count // ctx.rank_and_size[1])
+        padded = by_UD.new_zeros(size * ctx.rank_and_size[1], by_UD.shape[1])
         padded[: ctx.count] = by_UD
         summed_CD = by_UD.new_empty(size, by_UD.shape[1])
         dist.reduce_scatter(summed_CD, list(torch.split(padded, size)))

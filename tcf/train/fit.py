@@ -74,7 +74,7 @@ def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch
     """
     resume_point = records.resume(trainer)
     loop = _TrainingLoop(trainer, validation, records, EarlyStopping(trainer.config.resolved_patience))
-    _tell_where(resume_point, trainer)
+    _print_resume_point(resume_point, trainer)
     loop.replay(resume_point, watch)
     with records.log(resume_point.epochs) as log:
         meter = resume_point.meter
@@ -152,7 +152,7 @@ class _TrainingLoop:
         self.records.save_if_due(self.trainer, ResumePoint(tuple(self.epochs), meter))
 
 
-def _tell_where(resume_point: ResumePoint, trainer: Trainer) -> None:
+def _print_resume_point(resume_point: ResumePoint, trainer: Trainer) -> None:
     if not resume_point.epochs and resume_point.meter is None:
         return
     step = 0 if resume_point.meter is None else resume_point.meter.steps

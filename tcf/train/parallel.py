@@ -39,7 +39,7 @@ class Parallel(Protocol):
     """The processes that train one model together, as one of them sees them."""
 
     @property
-    def part(self) -> tuple[int, int]:
+    def rank_and_size(self) -> tuple[int, int]:
         """Which process this is, counted from 0, and how many there are."""
 
     def announce(self, task: EpochTask) -> None:
@@ -83,7 +83,7 @@ class SingleProcess:
     """One process."""
 
     @property
-    def part(self) -> tuple[int, int]:
+    def rank_and_size(self) -> tuple[int, int]:
         """The first of one."""
         return 0, 1
 

@@ -23,7 +23,7 @@ from tcf.train.run.records import FolderRecords
 from tcf.train.run.run_folder import RunFolder
 from tcf.train.vectors.projection import Projection
 
-__all__ = ["TrainResult", "run_metadata", "train"]
+__all__ = ["TrainResult", "train"]
 
 # The order in which people read them; a manifest sorts them.
 _METADATA = (
@@ -60,7 +60,7 @@ class TrainResult:
         return {name: facts[name] for name in sorted(facts, key=_place)}
 
 
-def run_metadata(
+def _run_metadata(
     assembled: TrainingSetup, outcome: TrainingOutcome, best: Mapping[str, float]
 ) -> dict[str, int | float | str]:
     """The facts of a run's manifest.
@@ -158,4 +158,4 @@ def _train(
     folder.write_optimizer(trainer.optimizer.adamw, trainer.model)
     trainer.model.load_state_dict(folder.read_model(outcome.best_epoch))
     best = measure(validation, trainer, outcome.best_epoch)
-    return TrainResult(folder.path, folder.publish(run_metadata(assembled, outcome, best)), trained=True)
+    return TrainResult(folder.path, folder.publish(_run_metadata(assembled, outcome, best)), trained=True)

@@ -122,7 +122,7 @@ class Trainer:
     def _seed_dropout(self, number: int) -> None:
         """Make dropout follow from seed, step and device's part, so that no generator's state need be saved."""
         seed_default_generator(
-            self.device, derived_seed(RandomStream.DROPOUT, self.config.seed, number, self.feed.part[0])
+            self.device, derived_seed(RandomStream.DROPOUT, self.config.seed, number, self.feed.rank_and_size[0])
         )
 
 

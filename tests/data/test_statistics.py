@@ -6,7 +6,7 @@ import pytest
 
 from small.train.runs import csr
 from tcf.data.split import by_time, leave_one_out
-from tcf.data.statistics import statistics_of
+from tcf.data.statistics import dataset_statistics
 
 TEXTS = pa.array(["one", "two", "one", "three"], pa.large_string())
 
@@ -16,7 +16,7 @@ def test_repeats_are_counted_some_users_at_a_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("tcf.data.statistics._AT_ONCE", at_once)
     # Two repeats of user 0, none of the others, who have the same items.
     split = leave_one_out(csr([[0, 1, 0, 0, 2], [0, 1, 2], [], [2, 1, 0], [3]]))
-    assert statistics_of(split, TEXTS, {})["repeated_interactions"] == 2
+    assert dataset_statistics(split, TEXTS, {})["repeated_interactions"] == 2
 
 
 def test_repeats_of_many_users_and_items() -> None:
@@ -24,13 +24,13 @@ def test_repeats_of_many_users_and_items() -> None:
     n = (1 << 16) + 1
     split = leave_one_out(csr([[n - 1], *([item] for item in range(1, n - 1)), [0, n - 1, n - 1]]))
     texts = pa.array([str(item) for item in range(n)], pa.large_string())
-    assert statistics_of(split, texts, {})["repeated_interactions"] == 1
+    assert dataset_statistics(split, texts, {})["repeated_interactions"] == 1
 
 
 def test_parts_of_a_split_by_time() -> None:
     # Validation from 10, test from 20.
     split = by_time(csr([[0, 1, 2, 3], [1, 2], [0]]), np.array([1, 10, 11, 20, 10, 20, 5]), 10, 20)
-    found = statistics_of(split, TEXTS, {"reason": 1})
+    found = dataset_statistics(split, TEXTS, {"reason": 1})
     assert {**found["split"], "kind": "any"} == {
         "kind": "any",
         "training": 2,

@@ -16,7 +16,7 @@ from small.encoders.families import FAMILIES
 from tcf.common.torch_internals import has_onednn_type
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder
-from tcf.encoders.onednn_packing import pack, unpack
+from tcf.encoders.onednn_packing import pack, restore
 
 CPU = torch.device("cpu")
 TOKENS_BT = torch.tensor([[2, 7, 9, 30, 31], [2, 100, 9, 3, 7]])
@@ -61,7 +61,7 @@ def test_every_layer_is_packed_gives_the_same_and_comes_back(family_folder: Fold
     assert len(replaced) == n_linears + len(fused)
     packed = last(encoder)
     torch.testing.assert_close(packed, before, rtol=2e-5, atol=2e-5)
-    unpack(replaced)
+    restore(replaced)
     assert parts(encoder.model) == whole
     assert last(encoder).equal(before)
 

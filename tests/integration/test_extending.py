@@ -153,7 +153,7 @@ RAW_FORMAT = Extension(
         ("tcf/config/raw_formats.py", '    RawFormatInfo("recbole", ".inter, .item"),\n'): (
             '    RawFormatInfo("toy", "toy.txt"),\n'
         ),
-        ("tcf/data/raw/formats.py", "from tcf.data.raw.study.read_study import read_tcf, tcf_files\n"): (
+        ("tcf/data/raw/formats.py", "from tcf.data.raw.study.read_study import read_tcf\n"): (
             "from tcf.data.raw.toy import read_toy, toy_files\n"
         ),
         ("tcf/data/raw/formats.py", "    match format:\n"): (

@@ -76,7 +76,7 @@ def run_epochs(trainer: Trainer, epochs: Sequence[int] = (1, 2)) -> Curve:
             super().add(loss, targets)
 
     for number in epochs:
-        if trainer.parallel.part[0] > 0:
+        if trainer.parallel.rank_and_size[0] > 0:
             task = trainer.parallel.next_task()  # type: ignore[attr-defined]
             assert task == EpochTask(number, 0)
         trainer.run_epoch(number, Kept(number, 0.01))
@@ -127,7 +127,7 @@ def test_shares(count: int, parts: int, expected: list[tuple[int, int]]) -> None
 def gathered(group: DistributedGroup, count: int) -> tuple[Numbers, Numbers]:
     """What is gathered of rows that name their items; the gradient of a sum in which process r counts r + 1 times."""
     whole_UD = torch.arange(2 * count, dtype=torch.float32).view(count, 2)
-    own_SD = whole_UD[share(count, group.part)].requires_grad_()
+    own_SD = whole_UD[share(count, group.rank_and_size)].requires_grad_()
     joined_UD = group.gather(own_SD, count)
     (joined_UD * torch.arange(1, count + 1)[:, None] * (group.rank + 1)).sum().backward()  # type: ignore[no-untyped-call]
     assert own_SD.grad is not None
@@ -199,4 +199,4 @@ def test_one_process_is_a_group_of_one() -> None:
     alone.backward(2 * loss)
     total = alone.total(loss)
     assert loss.grad is not None
-    assert (alone.part, loss.grad.item(), total.item(), total.requires_grad) == ((0, 1), 2.0, 3.0, False)
+    assert (alone.rank_and_size, loss.grad.item(), total.item(), total.requires_grad) == ((0, 1), 2.0, 3.0, False)

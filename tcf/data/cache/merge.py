@@ -66,7 +66,7 @@ def merge(paths: Sequence[Path], out: Path) -> MergeResult:
                 _merge_shard(cache, number, folder, staging, stored)
                 progress.advance(int(np.diff(cache.starts)[number]))
             for folder in cache.joined:
-                _merge_join(folder, staging / "datasets" / folder.name)
+                _merge_text_map(folder, staging / "datasets" / folder.name)
         shutil.copyfile(paths[0] / MANIFEST, staging / MANIFEST)
         shards, datasets = (len(published(staging / name)) for name in ("shards", "datasets"))
     return MergeResult(caches[0].kind.words, len(stored), total - len(stored), shards, datasets)
@@ -107,7 +107,7 @@ def _merge_shard(cache: CacheBase[Any], number: int, folder: Path, staging: Path
     publish_shard(place, cache.kind, keys[new], arrays, metadata, encoder=cache.manifest.fingerprint)
 
 
-def _merge_join(folder: Path, place: Path) -> None:
+def _merge_text_map(folder: Path, place: Path) -> None:
     if not place.exists():
         manifest = read_manifest(folder, TEXT_MAP)
         verify_text_map(folder, manifest)

@@ -74,7 +74,7 @@ def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> PruneResult:
             publish_shard(shard_path(staging, keys), cache.kind, keys, cache.arrays(part), metadata)
             progress.advance(len(part))
         for dataset in datasets:
-            _write_join(cache, dataset, staging)
+            _write_text_map(cache, dataset, staging)
     return PruneResult(cache.kind.words, len(rows), cache.n_rows - len(rows), len(parts))
 
 
@@ -106,7 +106,7 @@ def _cut(cache: CacheBase[Any], rows: RowIndices) -> Iterator[RowIndices]:
             part, ends = part[size:], ends[size:] - ends[size - 1]
 
 
-def _write_join(cache: CacheBase[Any], dataset: Dataset, staging: Path) -> None:
+def _write_text_map(cache: CacheBase[Any], dataset: Dataset, staging: Path) -> None:
     texts = text_keys(dataset.texts)
     texts = texts[first_occurrences(texts)]
     sequences, _ = cache.sequences_of(texts)

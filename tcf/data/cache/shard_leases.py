@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tcf.common import lease_file
 from tcf.common.files import writing
-from tcf.common.lease_file import LEASE_SECONDS, acquire, is_expired, is_held, is_own
+from tcf.common.lease_file import acquire, is_expired, is_held, is_own
 
-__all__ = ["LEASE_SECONDS", "heartbeats", "is_leased", "lease", "release", "remove_expired_leases"]
+__all__ = ["is_leased", "lease", "release", "remove_expired_leases", "shard_heartbeats"]
 
 
 def lease(shard: Path) -> bool:
@@ -41,7 +41,7 @@ def lease(shard: Path) -> bool:
             return True
 
 
-def heartbeats(shard: Path) -> AbstractContextManager[None]:
+def shard_heartbeats(shard: Path) -> AbstractContextManager[None]:
     """Give signs of life within the block, however long a step of the computation takes."""
     return lease_file.heartbeats(*_files(shard))
 

@@ -6,21 +6,21 @@ have equal keys, as in logs that are in the order of users within a day, runs of
 their lengths.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from
-from tcf.common.threads import in_parallel
+from tcf.common.threads import in_parallel, ordered_map
 from tcf.data.histories import occurrences
 
 __all__ = ["Order", "order_by_user", "stable_order"]
 
 Positions = npt.NDArray[np.int64]
-Keys = npt.NDArray[np.int64] | npt.NDArray[np.int32]
+SortKeys = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -52,15 +52,15 @@ class Order:
         starts, lengths, taken = self.starts, self.lengths, np.empty_like(values)
         stops = np.cumsum(lengths)
         wanted = np.arange(_AT_ONCE, len(values), _AT_ONCE)
-        bounds = np.unique(np.concatenate([[0], np.searchsorted(stops, wanted), [len(starts)]])).tolist()
+        cuts = np.unique(np.concatenate([[0], np.searchsorted(stops, wanted), [len(starts)]])).tolist()
 
-        def take_part(first: int, stop: int) -> None:
+        def take_part(bounds: tuple[int, int]) -> None:
+            first, stop = bounds
             positions = _one_by_one(starts[first:stop], lengths[first:stop])
             end = int(stops[stop - 1])
             values.take(positions, out=taken[end - len(positions) : end], mode="clip")
 
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(take_part, bounds[:-1], bounds[1:]))
+        list(ordered_map(take_part, pairwise(cuts), threads=2, extra=2))
         return taken
 
 
@@ -81,7 +81,7 @@ def order_by_user(
     return offsets_from(counts), order
 
 
-def stable_order(keys: Keys) -> Positions:
+def stable_order(keys: SortKeys) -> Positions:
     """The positions of keys in rising order, equal ones as they stand."""
     return _runs_in_order(keys).positions()
 
@@ -93,7 +93,7 @@ def _order(owners: npt.NDArray[np.int32], times: npt.NDArray[np.int64] | None) -
     return Order(by_time[stable_order(owners[by_time])])
 
 
-def _runs_in_order(keys: Keys) -> Order:
+def _runs_in_order(keys: SortKeys) -> Order:
     if len(keys) == 0:
         return Order(np.zeros(0, np.int64))
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
@@ -118,12 +118,12 @@ def _one_by_one(starts: Positions, lengths: Positions) -> Positions:
     return np.cumsum(steps, out=steps)
 
 
-def _sorted_positions(keys: Keys) -> Positions:
+def _sorted_positions(keys: SortKeys) -> Positions:
     found = _sorted_rows(keys, np.arange(len(keys)))
     return np.argsort(keys, kind="stable") if found is None else found[0]
 
 
-def _sorted_rows(keys: Keys, *others: Positions) -> list[Positions] | None:
+def _sorted_rows(keys: SortKeys, *others: Positions) -> list[Positions] | None:
     """The other columns of rows sorted by key, then by these columns, none negative; None if a row has over 63 bits."""
     least, bits = int(keys.min()), [int(column.max()).bit_length() for column in others]
     if (int(keys.max()) - least).bit_length() + sum(bits) > 63:

@@ -31,7 +31,8 @@ from tcf.data.events.timestamps import TimeReader
 from tcf.data.raw.ratings import rated_at_least, timed, whole_table, with_ids
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.open_table import TableFile, open_table
+from tcf.data.tables.open_table import open_table
+from tcf.data.tables.table import TableFile
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["amazon_files", "read_amazon"]

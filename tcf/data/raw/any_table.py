@@ -22,8 +22,9 @@ from tcf.data.raw.any_table_options import Drop, TableOptions
 from tcf.data.raw.ratings import add_events
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.open_table import TableBlock, TableFile, open_table
+from tcf.data.tables.open_table import open_table
 from tcf.data.tables.records import TextForm
+from tcf.data.tables.table import TableBlock, TableFile
 from tcf.data.tables.tsv_file import empty_strings
 from tcf.data.text_template import Template
 

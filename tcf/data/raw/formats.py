@@ -19,7 +19,8 @@ from tcf.data.raw.mind.read_mind import mind_files, read_mind
 from tcf.data.raw.movielens import movielens_files, read_movielens
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.raw.recbole import read_recbole, recbole_files
-from tcf.data.raw.study.read_study import read_tcf, tcf_files
+from tcf.data.raw.study.file_names import tcf_files
+from tcf.data.raw.study.read_study import read_tcf
 from tcf.data.text_template import Template, joined_columns, parse_template
 
 __all__ = ["RawReader", "check_options", "files_of", "read_raw", "reader_of", "template_of"]

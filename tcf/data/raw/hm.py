@@ -15,7 +15,8 @@ from tcf.data.events.event_log import EventLog, Grouped
 from tcf.data.events.timestamps import TimeReader
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.open_table import TableFile, joined_blocks, open_table
+from tcf.data.tables.open_table import open_table
+from tcf.data.tables.table import TableFile, joined_blocks
 from tcf.data.tables.tsv_file import empty_strings
 from tcf.data.text_template import Template, joined_columns
 

@@ -25,9 +25,9 @@ from tcf.data.raw.ratings import rated_at_least, timed, whole_table, with_ids
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.csv_table import TextTable
-from tcf.data.tables.open_table import TableBlock, TableFile
 from tcf.data.tables.records import TextForm
 from tcf.data.tables.source_file import unreadable
+from tcf.data.tables.table import TableBlock, TableFile
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["movielens_files", "read_movielens"]

@@ -6,9 +6,9 @@ from tcf.data.tables.csv_table import TextTable
 from tcf.data.tables.json_table import JsonTable
 from tcf.data.tables.parquet_table import ParquetTable
 from tcf.data.tables.records import TextForm
-from tcf.data.tables.table import TableBlock, TableFile, Unit, joined_blocks
+from tcf.data.tables.table import TableFile
 
-__all__ = ["TableBlock", "TableFile", "Unit", "joined_blocks", "open_table"]
+__all__ = ["open_table"]
 
 _PARQUET, _JSON, _TABS = (".parquet", ".pq"), (".jsonl", ".ndjson", ".json"), (".tsv", ".tab")
 

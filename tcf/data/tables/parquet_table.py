@@ -17,7 +17,7 @@ from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import Source, stamp_of
 from tcf.data.tables.table import TableBlock, Unit
 
-__all__ = ["ParquetTable", "as_strings"]
+__all__ = ["ParquetTable"]
 
 _BATCH_ROWS = 1 << 18
 _HASH_BYTES = 1 << 22
@@ -55,7 +55,7 @@ class ParquetTable:
         self._check_columns(columns)
         first = 1
         for batch in self._batches(columns):
-            arrays = {name: as_strings(batch.column(name), name, self.path) for name in columns}
+            arrays = {name: _as_strings(batch.column(name), name, self.path) for name in columns}
             block = TableBlock(self.path, "row", np.arange(first, first + len(batch)), arrays)
             first += len(batch)
             yield _trimmed(self._screened(block, bad))
@@ -108,7 +108,7 @@ def _trimmed(block: TableBlock) -> TableBlock:
     return replace(block, columns={name: pc.utf8_trim_whitespace(values) for name, values in block.columns.items()})
 
 
-def as_strings(values: "pa.Array", name: str, path: Path) -> "pa.LargeStringArray":
+def _as_strings(values: "pa.Array", name: str, path: Path) -> "pa.LargeStringArray":
     """A column as strings: what is null or not a number is empty, whole numbers have no point, lists are joined.
 
     Null elements of lists are left out.
@@ -118,7 +118,7 @@ def as_strings(values: "pa.Array", name: str, path: Path) -> "pa.LargeStringArra
     """
     kind = values.type
     if pa.types.is_dictionary(kind):
-        return as_strings(values.dictionary_decode(), name, path)
+        return _as_strings(values.dictionary_decode(), name, path)
     if pa.types.is_floating(kind):
         return _numbers_as_strings(np.asarray(values.cast(pa.float64()).fill_null(float("nan"))))
     try:

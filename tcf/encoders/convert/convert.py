@@ -90,7 +90,7 @@ def _convert_raw(source: Path, layout: CheckpointLayout, out: Path, tokenizer: P
         return _converted(out, asked, made=False)
     with working(out, asked) as work:
         write_raw_model(model, work)
-        seal(work, CONVERTED, inputs=asked, config={"kind": layout.kind}, facts=model.facts)
+        seal(work, CONVERTED, inputs=asked, config={"kind": layout.kind}, facts=model.metadata)
         with publishing(out) as staging:
             staging.rmdir()
             work.rename(staging)

@@ -10,7 +10,7 @@ from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 from tcf.encoders.folder.opt_sizes import OPT_SIZES, OptSize
 from tcf.encoders.folder.weight_files import read_json
 
-__all__ = ["check_tensors", "settings_of"]
+__all__ = ["check_tensors", "opt_settings"]
 
 _OFFSET = 2  # position 0 is row 2: transformers 5.23, models/opt/modeling_opt.py, OPTLearnedPositionalEmbedding
 # The entries of config.json that shapes tell.
@@ -32,7 +32,7 @@ class _Shaped(Protocol):
 _Some = TypeVar("_Some", bound=_Shaped)
 
 
-def settings_of(source: Path, weights: Mapping[str, ConcatenatedTensor]) -> dict[str, Any]:
+def opt_settings(source: Path, weights: Mapping[str, ConcatenatedTensor]) -> dict[str, Any]:
     """The entries of `config.json`: of the published size that has these shapes, or of the source's own `config.json`.
 
     Args:

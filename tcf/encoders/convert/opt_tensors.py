@@ -80,7 +80,7 @@ def merge_ranks(raw: RawTensors) -> MergedWeights:
     named = [_renamed(part) for part in raw.ranks]
     _check_alike(named)
     weights: dict[str, ConcatenatedTensor] = {}
-    left_out = dict.fromkeys(raw.beside, "no part of the model")
+    left_out = dict.fromkeys(raw.other_tensors, "no part of the model")
     shared: dict[str, list[TensorInFiles]] = {}
     for name in named[0]:
         tensors = [part[name] for part in named]

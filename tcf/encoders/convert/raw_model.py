@@ -21,7 +21,7 @@ from tcf.common.files import home, publish_file, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.manifest import digest
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor
-from tcf.encoders.convert.opt_geometry import check_tensors, settings_of
+from tcf.encoders.convert.opt_geometry import check_tensors, opt_settings
 from tcf.encoders.convert.opt_tensors import MergedWeights, merge_ranks
 from tcf.encoders.convert.opt_tokenizer import copy_tokenizer, tokenizer_digest, tokenizer_files
 from tcf.encoders.convert.raw_parts import read_raw_tensors
@@ -58,8 +58,8 @@ class RawModel:
         return {f"model.{name}": pieces for name, pieces in self.merged.weights.items()}
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Facts for the manifest."""
+    def metadata(self) -> dict[str, Any]:
+        """What the manifest tells of them."""
         return {
             "dtype": self.settings["torch_dtype"],
             "parameters": sum(_count(pieces) for pieces in self.merged.weights.values()),
@@ -89,7 +89,7 @@ def open_raw(source: Path, layout: CheckpointLayout, tokenizer: Path | None) -> 
     """
     files = tokenizer_files(source, tokenizer)
     merged = merge_ranks(read_raw_tensors(layout))
-    settings = settings_of(source, merged.weights)
+    settings = opt_settings(source, merged.weights)
     merged = replace(merged, weights=check_tensors(source, settings, merged.weights))
     difference = merged.rank_difference
     if difference.tensors:

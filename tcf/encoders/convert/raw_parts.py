@@ -29,11 +29,11 @@ class RawTensors:
 
     Attributes:
         ranks: the tensors of each model-parallel rank; a form without ranks has one.
-        beside: names of tensors that lie in the files beside the model, such as those of an optimizer.
+        other_tensors: names of tensors that lie in the files beside the model, such as those of an optimizer.
     """
 
     ranks: tuple[RankTensors, ...]
-    beside: tuple[str, ...] = ()
+    other_tensors: tuple[str, ...] = ()
 
 
 def read_raw_tensors(layout: CheckpointLayout) -> RawTensors:
@@ -47,7 +47,7 @@ def read_raw_tensors(layout: CheckpointLayout) -> RawTensors:
     contents = [[(file, read_torch_file(file)) for file in files] for files in layout.ranks]
     ranks = tuple(_rank(files) for files in contents)
     return RawTensors(
-        ranks, tuple(dict.fromkeys(name for files in contents for _, it in files for name in _beside(it)))
+        ranks, tuple(dict.fromkeys(name for files in contents for _, it in files for name in _other_tensors(it)))
     )
 
 
@@ -73,7 +73,7 @@ def _merged(states: Sequence[tuple[Path, RankTensors]]) -> RankTensors:
     return merged
 
 
-def _beside(content: Any) -> Iterator[str]:
+def _other_tensors(content: Any) -> Iterator[str]:
     """Names of the tensors beside the model's, by their places in the file."""
     if isinstance(content, dict) and "model" in content:
         yield from (name for key, value in content.items() if key != "model" for name in _names(value, str(key)))

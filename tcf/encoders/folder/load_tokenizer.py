@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.tokenize import TextTokenizer
 
-__all__ = ["begins_with_class_token", "load_tokenizer", "read_tokenizer"]
+__all__ = ["begins_with_class_token", "load_tokenizer"]
 
 # The files that a vocabulary is read from; without one, transformers makes a tokenizer that knows no word.
 _VOCABULARIES = (
@@ -26,7 +26,7 @@ _VOCABULARIES = (
 )
 
 
-def read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
+def _read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
     """The tokenizer of a model folder, in the fast form.
 
     Args:
@@ -66,7 +66,7 @@ def _names_own_code(path: Path) -> bool:
 
 def begins_with_class_token(path: Path, *, trust_remote_code: bool) -> bool:
     """Whether a folder's tokenizer puts a class token before every text, as BERT's does."""
-    tokenizer = read_tokenizer(path, trust_remote_code=trust_remote_code)
+    tokenizer = _read_tokenizer(path, trust_remote_code=trust_remote_code)
     first = tokenizer.backend_tokenizer.encode("").ids[:1]
     return first == [tokenizer.cls_token_id]
 
@@ -85,7 +85,7 @@ def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> T
         from tcf.encoders.word_vectors.word_encoder import word_tokenizer
 
         return word_tokenizer(folder)
-    backend: Tokenizer = read_tokenizer(folder.path, trust_remote_code=trust_remote_code).backend_tokenizer
+    backend: Tokenizer = _read_tokenizer(folder.path, trust_remote_code=trust_remote_code).backend_tokenizer
     if folder.family == "opt" and backend.encode("").ids != [folder.bos_token_id]:
         raise ModelError(
             f"{folder.path}: OPT reads token {folder.bos_token_id} first, but this tokenizer does not add it; "

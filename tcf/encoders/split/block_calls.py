@@ -23,7 +23,7 @@ from tcf.common.torch_internals import tree_leaves, tree_map
 from tcf.encoders.failures import not_separable_error
 from tcf.encoders.split.output_shapes import OutputShapes
 
-__all__ = ["BlockCall", "BlockOutput", "RecordedCalls", "finish", "record", "run_block"]
+__all__ = ["BlockCall", "BlockOutput", "RecordedCalls", "finish_forward", "record"]
 
 
 @dataclass(frozen=True)
@@ -146,14 +146,14 @@ def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) 
             raise not_separable_error(
                 shapes.path, "the states are changed between its blocks, or these run in another order"
             )
-        beside = shapes.beside(blocks[number], states, rest, named)
+        are_tensors = shapes.other_outputs(blocks[number], states, rest, named)
         call = BlockCall(*_marked((rest, named), made, shapes))
         calls.append(calls[-1] if calls and call.same_as(calls[-1]) else call)
         if number == len(blocks) - 1:
             raise _Recorded
-        if beside is None:
+        if are_tensors is None:
             return states
-        others = _placeholders(beside)
+        others = _placeholders(are_tensors)
         kept.extend(other for other in others if other is not None)
         made.update(
             {id(other): BlockOutput(number, place) for place, other in enumerate(others, 1) if other is not None}
@@ -168,8 +168,8 @@ def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) 
     raise not_separable_error(shapes.path, f"it ran {len(calls)} of its {len(blocks)} blocks")
 
 
-def _placeholders(beside: tuple[bool, ...]) -> list[Tensor | None]:
-    return [torch.empty(0, device="meta") if is_tensor else None for is_tensor in beside]
+def _placeholders(are_tensors: tuple[bool, ...]) -> list[Tensor | None]:
+    return [torch.empty(0, device="meta") if is_tensor else None for is_tensor in are_tensors]
 
 
 def _states_first(arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:
@@ -192,30 +192,9 @@ def _marked(values: Any, made: dict[int, BlockOutput], shapes: OutputShapes) -> 
     return tree_map(mark, values)
 
 
-def run_block(
-    block: nn.Module, number: int, states_BTD: Tensor, call: BlockCall, made: dict[BlockOutput, Tensor]
+def finish_forward(
+    run: Callable[[], Tensor], blocks: nn.ModuleList, states_BTD: Tensor, shapes: OutputShapes
 ) -> Tensor:
-    """Run one block, whose weights are in place, on the states of a micro-batch.
-
-    Args:
-        block: the block.
-        number: which one.
-        states_BTD: what leaves the block before; on the block's device.
-        call: what it is called with; there too.
-        made: what blocks before it made for this micro-batch; what this one makes is added.
-    """
-    arguments, named = call.filled(made)
-    found = block(states_BTD, *arguments, **named)
-    if isinstance(found, Tensor):
-        return found
-    made.update(
-        {BlockOutput(number, place): value for place, value in enumerate(found) if place and isinstance(value, Tensor)}
-    )
-    states: Tensor = found[0]
-    return states
-
-
-def finish(run: Callable[[], Tensor], blocks: nn.ModuleList, states_BTD: Tensor, shapes: OutputShapes) -> Tensor:
     """What a model makes of the states that leave its last block, by its own forward.
 
     Args:
@@ -226,10 +205,10 @@ def finish(run: Callable[[], Tensor], blocks: nn.ModuleList, states_BTD: Tensor,
     """
 
     def hand_on(number: int, *arguments: Any, **named: Any) -> Any:
-        passing, rest, named = _states_first(arguments, named)
-        states = states_BTD if number == len(blocks) - 1 else passing
-        beside = shapes.beside(blocks[number], passing, rest, named)
-        return states if beside is None else (states, *_placeholders(beside))
+        entering, rest, named = _states_first(arguments, named)
+        states = states_BTD if number == len(blocks) - 1 else entering
+        are_tensors = shapes.other_outputs(blocks[number], entering, rest, named)
+        return states if are_tensors is None else (states, *_placeholders(are_tensors))
 
     with _replaced(blocks, hand_on):
         return run()

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from tcf.encoders.split.block_calls import BlockCall, BlockOutput, run_block
+from tcf.encoders.split.block_calls import BlockCall, BlockOutput
 
 __all__ = ["BlockwiseForward"]
 
@@ -37,9 +37,19 @@ class BlockwiseForward:
         Returns:
             What leaves this one, (B, T, D).
         """
-        leaving_BTD = run_block(block, number, states_BTD, self.calls[number], self.made)
+        arguments, named = self.calls[number].filled(self.made)
+        found = block(states_BTD, *arguments, **named)
+        values = (found,) if isinstance(found, Tensor) else found
+        self.made.update(
+            {
+                BlockOutput(number, place): value
+                for place, value in enumerate(values)
+                if place and isinstance(value, Tensor)
+            }
+        )
         if self.made:
             self.made = {key: value for key, value in self.made.items() if self._last_uses.get(key, -1) > number}
+        leaving_BTD: Tensor = values[0]
         return leaving_BTD
 
     def move(self, device: torch.device) -> None:

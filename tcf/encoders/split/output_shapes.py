@@ -29,7 +29,7 @@ class OutputShapes:
         self.dtype: torch.dtype | None = None
         self._known: dict[type[nn.Module], tuple[bool, ...] | None] = {}
 
-    def beside(
+    def other_outputs(
         self, block: nn.Module, states: Tensor, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[bool, ...] | None:
         """Of each value that a block gives beside the states, whether it is a tensor or else nothing.

@@ -12,14 +12,14 @@ from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, without_cach
 from tcf.encoders.encoder import check_layers, layer_width
 from tcf.encoders.failures import not_separable_error
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.loading import POOLER, body_of, check_report, empty_model
+from tcf.encoders.loading import POOLER, body_of, check_report
 from tcf.encoders.split.place_weights import PlacedWeights, place_weights
 from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Skeleton", "Weight", "empty_model", "open_skeleton"]
+__all__ = ["Skeleton", "Weight", "open_skeleton"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from tcf.encoders.split.stored_tensors import StoredTensor
 
 __all__ = [
     "STAGING_BYTES",
-    "ReadPool",
     "StoredWeightBuffer",
     "TypedWeightBuffer",
     "attach",

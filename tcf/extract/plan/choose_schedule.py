@@ -28,7 +28,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
 
 def _chosen(inputs: PlanInputs) -> tuple[CandidatePlan, str]:
     """A schedule that fits, and why this one."""
-    candidate, reason = _automatic(inputs) if inputs.config.schedule == "auto" else (_asked(inputs), "asked for")
+    candidate, reason = _automatic(inputs) if inputs.config.schedule == "auto" else (_requested(inputs), "asked for")
     lacking = shortfall(inputs, candidate)
     if lacking is not None:
         auto = "" if inputs.config.schedule == "auto" else "--schedule auto, "
@@ -39,7 +39,7 @@ def _chosen(inputs: PlanInputs) -> tuple[CandidatePlan, str]:
     return candidate, reason
 
 
-def _asked(inputs: PlanInputs) -> CandidatePlan:
+def _requested(inputs: PlanInputs) -> CandidatePlan:
     match inputs.config.schedule:
         case "pipeline":
             return pipeline(inputs)

@@ -127,7 +127,7 @@ def pipeline(inputs: PlanInputs) -> CandidatePlan:
         parts["cpu"] = {"base": inputs.base, "slots": loading, "outputs": outputs}
     micro_batches = max(1, inputs.workload.tokens // micro)
     slowest = n * max(stages.count(name) for name in names) / max(1, len(stages))
-    compute = inputs.compute_seconds(inputs.rates.passing_flops) * (1 if inputs.on_cpu else slowest)
+    compute = inputs.compute_seconds(inputs.rates.streamed_flops) * (1 if inputs.on_cpu else slowest)
     return CandidatePlan(
         schedule="pipeline",
         around=inputs.devices[0],
@@ -201,7 +201,7 @@ def dispatch(inputs: PlanInputs) -> CandidatePlan:
         parts=parts,
         weight_bytes_read=geometry.stored_bytes + from_disk * (passes - 1),
         start_seconds=(geometry.stored_bytes - from_disk) / inputs.rates.storage,
-        compute_seconds=inputs.flops / inputs.rates.passing_flops,
+        compute_seconds=inputs.flops / inputs.rates.streamed_flops,
         read_seconds=passes * (from_disk / inputs.rates.storage + copied),
         overlaps=False,
         dispatch_map=found,

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import nn
 
 from tcf.common.files import this_machine
 from tcf.common.manifest import library_versions
+from tcf.common.threads import ordered_map
 from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.onednn_packing import pack
 from tcf.extract.plan.calibration_memo import device_name, remembered_number
@@ -64,7 +64,7 @@ class Rates:
         return self.products * self.block_share
 
     @property
-    def passing_flops(self) -> float:
+    def streamed_flops(self) -> float:
         """The same of blocks whose weights pass through."""
         return self.plain * self.block_share
 
@@ -242,9 +242,11 @@ def _read_rate(path: Path) -> float:
         first = os.fstat(file.fileno()).st_size - length
         os.posix_fadvise(file.fileno(), first, length, os.POSIX_FADV_DONTNEED)
         began = time.perf_counter()
-        with ThreadPoolExecutor(_READERS) as pool:
-            starts = range(first, first + length, _CHUNK)
-            done = sum(pool.map(lambda start: len(os.pread(file.fileno(), _CHUNK, start)), starts))
+        starts = range(first, first + length, _CHUNK)
+        sizes = ordered_map(
+            lambda start: len(os.pread(file.fileno(), _CHUNK, start)), starts, _READERS, extra=len(starts)
+        )
+        done = sum(sizes)
         return max(1, done) / max(1e-9, time.perf_counter() - began)
 
 

@@ -126,13 +126,13 @@ class PlanInputs:
 
     @property
     def output_bytes(self) -> int:
-        """What the caches will grow by: rows with their keys, joins, and Parquet files."""
+        """What the caches will grow by: rows with their keys, text maps, and Parquet files."""
         caches = len(self.config.pooled_layers) + (self.config.token_states is not None)
         offsets = 8 * (self.config.token_states is not None)
         rows = self.workload.sequences * (self.output_row + _KEY * caches + offsets)
-        joins = self.workload.texts * 2 * _KEY * caches
+        text_maps = self.workload.texts * 2 * _KEY * caches
         parquet = self.workload.items * self.vector_row if self.config.parquet else 0
-        return round(rows) + joins + parquet
+        return round(rows) + text_maps + parquet
 
     def largest_batch_tokens(self, micro: int, rows: int) -> int:
         """Tokens of the largest micro-batch that there will be: texts of one length are no more.

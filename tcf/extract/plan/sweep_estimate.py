@@ -178,7 +178,7 @@ def _spilled(inputs: PlanInputs, room: _Room, wanted: int) -> int:
 def _balanced_rows(inputs: PlanInputs) -> float:
     """Texts for which computing takes as long as reading all blocks from storage."""
     read = sum(block.stored_bytes for block in inputs.geometry.blocks) / inputs.rates.storage
-    a_text = inputs.compute_seconds(inputs.rates.passing_flops) / max(1, inputs.workload.sequences)
+    a_text = inputs.compute_seconds(inputs.rates.streamed_flops) / max(1, inputs.workload.sequences)
     return read / a_text if a_text else 1.0
 
 
@@ -279,7 +279,7 @@ def _candidate(
         parts=parts,
         weight_bytes_read=once + passes * from_disk,
         start_seconds=once / inputs.rates.storage,
-        compute_seconds=inputs.compute_seconds(inputs.rates.flops if packs else inputs.rates.passing_flops),
+        compute_seconds=inputs.compute_seconds(inputs.rates.flops if packs else inputs.rates.streamed_flops),
         read_seconds=max(reading, copying),
         # Nothing computes while the first block of a macro-batch is read.
         slack_seconds=passes * geometry.largest_stored / inputs.rates.storage if from_disk else 0.0,

@@ -85,12 +85,9 @@ def run_threads(pieces: Sequence[Callable[[], None]], abort: Sequence[Callable[[
     """Do pieces of work at once, each in a thread of its own; the first error ends them all, and is raised.
 
     Args:
-        pieces: the work; a single one is done in the caller's thread.
+        pieces: the work.
         abort: what makes the other pieces end, by raising `Closed` or otherwise.
     """
-    if len(pieces) == 1:
-        pieces[0]()
-        return
     with ThreadPoolExecutor(len(pieces), thread_name_prefix="lane") as pool:
         futures = [pool.submit(piece) for piece in pieces]
         try:

@@ -17,7 +17,7 @@ from tcf.common.files import staging_place, writing
 from tcf.encoders.split.weight_buffers import bytes_of
 from tcf.extract.micro_batches import MicroBatch
 
-__all__ = ["FileStates", "HiddenStates", "KeptStates", "PinnedStates", "open_states", "read_file", "write_file"]
+__all__ = ["FileStates", "HiddenStates", "KeptStates", "open_states", "read_file", "write_file"]
 
 
 class HiddenStates(Protocol):
@@ -69,7 +69,7 @@ class KeptStates:
         self._kept.clear()
 
 
-class PinnedStates:
+class _PinnedStates:
     """In the machine's memory, for CUDA devices.
 
     They are copied on two streams beside the one that computes: those of the next micro-batch come, and those of the
@@ -265,6 +265,6 @@ def open_states(
         case "device":
             return KeptStates()
         case "memory":
-            return PinnedStates(n_tokens, width, dtype) if device.type == "cuda" else KeptStates()
+            return _PinnedStates(n_tokens, width, dtype) if device.type == "cuda" else KeptStates()
         case "disk":
             return FileStates(file, n_tokens, width, dtype)

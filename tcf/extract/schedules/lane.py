@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tcf.encoders.split.block_calls import RecordedCalls, finish, record
+from tcf.encoders.split.block_calls import RecordedCalls, finish_forward, record
 from tcf.encoders.split.output_shapes import OutputShapes
 from tcf.encoders.split.skeleton import Skeleton
 from tcf.encoders.split.weight_buffers import attach, move_buffers
@@ -59,7 +59,7 @@ class Lane:
 
     def finish(self, tokens_BT: Tensor, states_BTD: Tensor) -> Tensor:
         """The model's last states, (B, T, D), from those that leave its last block."""
-        return finish(lambda: self._last(tokens_BT), self.blocks, states_BTD, self.shapes)
+        return finish_forward(lambda: self._last(tokens_BT), self.blocks, states_BTD, self.shapes)
 
     def _last(self, tokens_BT: Tensor) -> Tensor:
         states: Tensor = self.skeleton.model(input_ids=tokens_BT, **self.skeleton.no_cache).last_hidden_state

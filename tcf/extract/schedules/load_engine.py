@@ -28,7 +28,7 @@ from tcf.extract.schedules.resident import ResidentEngine
 from tcf.extract.schedules.sweep import SweepEngine
 from tcf.extract.schedules.weight_stream import BlockStream
 
-__all__ = ["load_dispatched", "load_engine", "load_pipeline", "load_resident", "load_sweep"]
+__all__ = ["load_engine", "load_resident", "load_sweep"]
 
 _ELSEWHERE = ("cpu", "disk")  # where blocks live that do not stay on a CUDA device
 
@@ -70,9 +70,9 @@ def _loaded(
         case "sweep":
             return load_sweep(folder, layers, config, settings, plan)
         case "pipeline":
-            return load_pipeline(folder, layers, config, settings, plan)
+            return _load_pipeline(folder, layers, config, settings, plan)
         case "dispatch":
-            return load_dispatched(folder, layers, config, settings, plan)
+            return _load_dispatched(folder, layers, config, settings, plan)
 
 
 def load_resident(
@@ -103,7 +103,7 @@ def load_resident(
     return ResidentEngine(encoder, tokens, _metadata("resident", tokens, [settings.device]))
 
 
-def load_dispatched(
+def _load_dispatched(
     folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings, plan: Plan
 ) -> ResidentEngine:
     """Load a model as accelerate lays it over devices, RAM and disk; its hooks bring weights in at every call.
@@ -136,7 +136,7 @@ def load_sweep(
     resident = [number for number in range(len(plan.blocks)) if number not in streamed]
     try:
         lanes = _lanes(skeletons, devices, stream, resident)
-        _try_apart(lanes[0])
+        _check_separable(lanes[0])
     except BaseException:
         stream.close()
         raise
@@ -152,7 +152,7 @@ def load_sweep(
     )
 
 
-def load_pipeline(
+def _load_pipeline(
     folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings, plan: Plan
 ) -> PipelineEngine:
     """Load a model over several devices, each with a range of its blocks.
@@ -176,7 +176,7 @@ def load_pipeline(
             for number in numbers:
                 attach(skeleton.blocks[number], weights.read_now(skeleton.within[number], device))
             stages.append(PipelineStage(Lane(skeleton, device, OutputShapes(folder.path)), numbers))
-    _try_apart(first)
+    _check_separable(first)
     tokens = _tokens(plan)
     return PipelineEngine(first, last, stages, tokens, _metadata("pipeline", tokens, devices))
 
@@ -225,7 +225,7 @@ def _tokens(plan: Plan) -> int:
     return tokens
 
 
-def _try_apart(lane: Lane) -> None:
+def _check_separable(lane: Lane) -> None:
     """Find out at once, and not after reading texts, whether the model can be run block by block."""
     with torch.inference_mode():
         lane.record(torch.zeros((1, 1), dtype=torch.int64, device=lane.device))

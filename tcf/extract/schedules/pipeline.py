@@ -64,13 +64,13 @@ class _InFlight:
     batch: MicroBatch
     tokens: npt.NDArray[np.int64]
     states_BTD: Tensor
-    course: BlockwiseForward
+    forward: BlockwiseForward
     finite: list[Tensor] = field(default_factory=list)
 
     def move(self, device: torch.device) -> None:
         """Bring all that goes along to a device."""
         self.states_BTD = self.states_BTD.to(device, non_blocking=True)
-        self.course.move(device)
+        self.forward.move(device)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class PipelineEngine:
                 flowing.move(stage.lane.device)
                 states_BTD = flowing.states_BTD
                 for number in stage.numbers:
-                    states_BTD = flowing.course.run(stage.lane.blocks[number], number, states_BTD)
+                    states_BTD = flowing.forward.run(stage.lane.blocks[number], number, states_BTD)
                     _give(flowing, number + 1, states_BTD, sinks)
                 flowing.states_BTD = states_BTD
                 going.put(flowing)

@@ -7,7 +7,7 @@ device, in memory or in a file. Several devices share the micro-batches and the 
 Shapes: B texts, T tokens, D width.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tcf.common.threads import Channel
 from tcf.encoders.blocks import LAST
@@ -89,8 +89,14 @@ class SweepEngine:
             advance(len(batch.rows), 0)
         if read:
             try:
-                with torch.inference_mode():
-                    self._pass(sequences, read, sinks, scratch, advance)
+                with (
+                    torch.inference_mode(),
+                    self._passes(sequences, read, sinks, scratch, advance) as (passes, abort),
+                ):
+                    if len(passes) == 1:
+                        passes[0]()  # in this thread
+                    else:
+                        run_threads(passes, abort)
             except RuntimeError as error:
                 raise as_device_full(error, self.lanes[0].device, self.tokens_per_batch) from None
         return in_order(batches)
@@ -105,14 +111,16 @@ class SweepEngine:
         layers = self.lanes[0].skeleton.layers
         return len(self.lanes[0].blocks) if LAST in layers else max(layers)
 
-    def _pass(
+    @contextmanager
+    def _passes(
         self,
         sequences: TokenSequences,
         batches: Sequence[MicroBatch],
         sinks: Mapping[int, Sequence[Sink]],
         scratch: Path,
         advance: ProgressCallback,
-    ) -> None:
+    ) -> Iterator[tuple[Sequence[Callable[[], None]], Sequence[Callable[[], None]]]]:
+        """One forward pass a lane, ready to be run, and what makes all of them end early."""
         lane, n = self.lanes[0], len(self.lanes)
         entering = lane.record(on_device(sequences.block(batches[0].rows[:1]), lane.device)).states_BTD
         progress = ProgressCounter(advance, self.depth)
@@ -123,12 +131,17 @@ class SweepEngine:
             first = 0 if checkpoint is None else checkpoint.restore()
             progress.begin_at(first, sum(len(batch.rows) for batch in batches))
             barrier = Barrier(n, None if checkpoint is None else partial(self._save, checkpoint))
-            with self.stream.passing(first, self.depth) as channels:
+            with self.stream.load_blocks(first, self.depth) as channels:
                 runs = [
-                    partial(self._run, forward_pass, channel, first, barrier)
+                    partial(
+                        forward_pass.run,
+                        range(first, self.depth),
+                        partial(self._in_place, forward_pass.lane, loaded=channel),
+                        barrier.reach,
+                    )
                     for forward_pass, channel in zip(passes, channels, strict=True)
                 ]
-                run_threads(runs, [barrier.abort, progress.abort, *(channel.close for channel in channels)])
+                yield runs, [barrier.abort, progress.abort, *(channel.close for channel in channels)]
             self.stream.check_unchanged()
 
     def _states(self, sequences: TokenSequences, entering: Tensor, scratch: Path) -> HiddenStates:
@@ -158,26 +171,14 @@ class SweepEngine:
         engine = replace(self, tokens_per_batch=tokens, hidden_states="memory", checkpoint_layers=None)
         engine.encode(sequences, sinks, scratch=Path(), advance=ignore_progress)
 
-    def _run(self, forward_pass: ForwardPass, loaded: Channel[Loaded], first: int, barrier: Barrier) -> None:
-        """All blocks from `first` on, on the micro-batches of a lane."""
-        with torch.inference_mode():
-            forward_pass.enter()
-            for number in range(first, self.depth):
-                with self._in_place(forward_pass.lane, number, loaded):
-                    forward_pass.run(number)
-                barrier.reach(number + 1)
-            for batch in () if self.depth else forward_pass.batches:
-                forward_pass.progress.passed(batch, 0)
-            forward_pass.leave()
-
     @contextmanager
-    def _in_place(self, lane: Lane, number: int, loaded: Channel[Loaded]) -> Iterator[None]:
-        """Within it, a block has its weights."""
+    def _in_place(self, lane: Lane, number: int, loaded: Channel[Loaded]) -> Iterator[nn.Module]:
+        """A block, which has its weights within the context."""
         block = lane.blocks[number]
         if number not in self.streamed:
             if self.packs:
                 pack(block, keep=False)  # for good; nothing is left to do the next time
-            yield
+            yield block
             return
         weights = loaded.get()
         if weights.block != number:
@@ -185,7 +186,7 @@ class SweepEngine:
         attach(block, weights.tensors)
         try:
             with packed(block) if self.packs else nullcontext():
-                yield
+                yield block
         finally:
             detach(block, weights.tensors)
             weights.release()

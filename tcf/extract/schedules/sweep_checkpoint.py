@@ -28,9 +28,9 @@ from tcf.extract.schedules.hidden_states import read_file, write_file
 from tcf.extract.schedules.sweep_pass import ForwardPass
 from tcf.extract.sinks import Sink
 
-__all__ = ["CHECKPOINT", "SweepCheckpoint"]
+__all__ = ["SweepCheckpoint"]
 
-CHECKPOINT = Format(
+_CHECKPOINT = Format(
     name="tcf-sweep",
     version=1,
     error=CacheError,
@@ -75,7 +75,7 @@ class SweepCheckpoint:
             made = dict(self._made())
             _save_tensors(made, staging / "made.safetensors")
             facts = {"block": block, "dtype": dtype_name(self.passes[0].entering)}
-            seal(staging, CHECKPOINT, inputs={}, config=self._config(bool(made)), facts=facts)
+            seal(staging, _CHECKPOINT, inputs={}, config=self._config(bool(made)), facts=facts)
         for other in self._saved():
             if other != place:
                 shutil.rmtree(other, ignore_errors=True)
@@ -88,11 +88,11 @@ class SweepCheckpoint:
         remove_leftovers(self.folder)
         for place in sorted(self._saved(), key=lambda place: -int(place.name.removeprefix("block-"))):
             try:
-                manifest = read_manifest(place, CHECKPOINT)
+                manifest = read_manifest(place, _CHECKPOINT)
                 differing = differences(manifest.config, self._config("tokens_per_batch" in manifest.config))
                 if differing:
                     raise CacheError(f"{place}: saved with other settings: {differing}")
-                verify_files(place, manifest, CHECKPOINT, remedy="the blocks are computed anew")
+                verify_files(place, manifest, _CHECKPOINT, remedy="the blocks are computed anew")
             except TcfError as error:
                 print(f"sweep: unfinished work is not taken up, and removed: {error}", file=sys.stderr)
                 shutil.rmtree(place, ignore_errors=True)
@@ -147,8 +147,8 @@ class SweepCheckpoint:
 
     def _made(self) -> Iterator[tuple[str, Tensor]]:
         for forward_pass in self.passes:
-            for batch, course in zip(forward_pass.batches, forward_pass.courses, strict=True):
-                for key, value in course.made.items():
+            for batch, forward in zip(forward_pass.batches, forward_pass.forwards, strict=True):
+                for key, value in forward.made.items():
                     yield f"{batch.tokens_before}.{key.block}.{key.place}", value.to("cpu").contiguous()
 
 

@@ -3,11 +3,12 @@
 Shapes: B texts, T tokens, D width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tcf.encoders.blocks import LAST
 from tcf.encoders.split.block_calls import BlockOutput
@@ -36,7 +37,7 @@ class ForwardPass:
         progress: is told of every micro-batch that has passed a block.
         width: numbers a state.
         entering: type of the states that enter the next block.
-        courses: of each micro-batch, what it carries along.
+        forwards: of each micro-batch, its way through the blocks.
         restored: of each micro-batch, what blocks made for later ones, where their work is taken up.
     """
 
@@ -48,47 +49,61 @@ class ForwardPass:
     progress: ProgressCounter
     width: int
     entering: torch.dtype
-    courses: list[BlockwiseForward] = field(default_factory=list)
+    forwards: list[BlockwiseForward] = field(default_factory=list)
     restored: list[dict[BlockOutput, Tensor]] | None = None
 
-    def enter(self) -> None:
-        """Run the model up to its first block, and find out what its blocks are called with.
+    def run(
+        self,
+        blocks: range,
+        with_weights: Callable[[int], AbstractContextManager[nn.Module]],
+        block_done: Callable[[int], None],
+    ) -> None:
+        """Run the model on all micro-batches: up to its blocks, through one block after the other, and on from there.
 
-        Where work is taken up, later states are there already.
+        Args:
+            blocks: those to be run; where work is resumed, they do not begin with the first.
+            with_weights: gives a block, which has its weights within the context.
+            block_done: is told, after each block, how many of the model's blocks are done.
 
         Raises:
-            NotFinite: the states that enter the first block are not finite.
+            NotFinite: states that enter the first block, or leave a block, are not finite.
             ModelError: the model cannot be run block by block.
+        """
+        with torch.inference_mode():
+            self._enter()
+            for number in blocks:
+                leaving, flags = self.entering, list[Tensor]()
+                with with_weights(number) as block:
+                    for place, (batch, forward) in enumerate(zip(self.batches, self.forwards, strict=True)):
+                        self.states.expect(self.batches[place + 1 : place + 2], self.lane.device)
+                        states_BTD = forward.run(block, number, self._entering(batch))
+                        leaving = states_BTD.dtype
+                        flags.append(self._keep(number + 1, batch, states_BTD))
+                        self.progress.passed(batch, number)
+                    self.entering = leaving
+                    self._check(number + 1, flags)
+                block_done(number + 1)
+            for batch in () if blocks.stop else self.batches:  # layer 0 alone is wanted
+                self.progress.passed(batch, 0)
+            self._leave()
+
+    def _enter(self) -> None:
+        """Run the model up to its first block, and find out what its blocks are called with.
+
+        Where work is resumed, later states are there already.
         """
         flags = []
         for place, batch in enumerate(self.batches):
             script = self.lane.record(self._tokens(batch))
             if self.restored is not None:
-                self.courses.append(BlockwiseForward(script.calls, self.restored[place]))
+                self.forwards.append(BlockwiseForward(script.calls, self.restored[place]))
                 continue
-            self.courses.append(BlockwiseForward(script.calls))
+            self.forwards.append(BlockwiseForward(script.calls))
             self.entering = script.states_BTD.dtype
             flags.append(self._keep(0, batch, script.states_BTD))
         self._check(0, flags)
 
-    def run(self, number: int) -> None:
-        """Run a block, whose weights are in place, on all micro-batches.
-
-        Raises:
-            NotFinite: states that leave it are not finite.
-        """
-        leaving = self.entering
-        flags = []
-        for place, batch in enumerate(self.batches):
-            self.states.expect(self.batches[place + 1 : place + 2], self.lane.device)
-            states_BTD = self.courses[place].run(self.lane.blocks[number], number, self._entering(batch))
-            leaving = states_BTD.dtype
-            flags.append(self._keep(number + 1, batch, states_BTD))
-            self.progress.passed(batch, number)
-        self.entering = leaving
-        self._check(number + 1, flags)
-
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """Run the model from its last block on, if its last states are wanted."""
         if LAST not in self.sinks:
             return

@@ -24,7 +24,7 @@ __all__ = ["BlockStream", "Loaded"]
 
 _SLOTS = 2  # one is computed with, one is being filled
 
-Part = tuple[Weight, ...]
+Weights = tuple[Weight, ...]
 _T = TypeVar("_T")
 
 
@@ -65,7 +65,7 @@ class BlockStream:
 
     def __init__(
         self,
-        within: Sequence[Part],
+        within: Sequence[Weights],
         streamed: Sequence[int],
         held: Sequence[int],
         devices: Sequence[torch.device],
@@ -77,11 +77,11 @@ class BlockStream:
         self._pinned = any(device.type == "cuda" for device in devices)
         self._kept: dict[int, list[Tensor]] = {}
         self._pool = ReadPool(threads)
-        passing = [within[block] for block in streamed if block not in self._held]
-        size = _largest(passing, stored=True)
+        reread = [within[block] for block in streamed if block not in self._held]
+        size = _largest(reread, stored=True)
         # What a CPU casts is free again at once.
-        cast = not self._pinned and not any(is_as_stored(weights) for weights in passing)
-        n_buffers = (1 if cast else _SLOTS) if passing else 0
+        cast = not self._pinned and not any(is_as_stored(weights) for weights in reread)
+        n_buffers = (1 if cast else _SLOTS) if reread else 0
         self._buffers = [StoredWeightBuffer(size, pinned=self._pinned) for _ in range(n_buffers)]
         parts = [within[block] for block in streamed]
         self._typed = [[_typed(parts, device) for _ in range(_SLOTS)] for device in devices]
@@ -104,7 +104,7 @@ class BlockStream:
         """
         self._pool.check_unchanged()
 
-    def read_now(self, weights: Part, device: torch.device) -> dict[str, Tensor]:
+    def read_now(self, weights: Weights, device: torch.device) -> dict[str, Tensor]:
         """Read weights that stay on a device, into memory of their own."""
         stored = StoredWeightBuffer(buffer_nbytes(weights, stored=True)).read(weights, pool=self._pool)
         filled = TypedWeightBuffer(
@@ -116,7 +116,7 @@ class BlockStream:
         return tensors
 
     @contextmanager
-    def passing(self, first: int, stop: int) -> Iterator[list[Channel[Loaded]]]:
+    def load_blocks(self, first: int, stop: int) -> Iterator[list[Channel[Loaded]]]:
         """One pass through the streamed blocks from `first` up to, and without, `stop`: a channel for every device.
 
         An error in reading is raised where a channel is read.
@@ -200,17 +200,17 @@ def _give_back(free: Channel[_T], buffer: _T) -> None:
         free.put(buffer)
 
 
-def _used_as_read(weights: Part, device: torch.device) -> bool:
+def _used_as_read(weights: Weights, device: torch.device) -> bool:
     return device.type == "cpu" and is_as_stored(weights)
 
 
-def _typed(parts: Sequence[Part], device: torch.device) -> TypedWeightBuffer:
+def _typed(parts: Sequence[Weights], device: torch.device) -> TypedWeightBuffer:
     """Memory of a device for the largest of the parts that have to be copied there."""
     copied = [weights for weights in parts if not _used_as_read(weights, device)]
     return TypedWeightBuffer(_largest(copied, stored=False), device)
 
 
-def _largest(parts: Sequence[Part], *, stored: bool) -> int:
+def _largest(parts: Sequence[Weights], *, stored: bool) -> int:
     return max((buffer_nbytes(weights, stored=stored) for weights in parts), default=0)
 
 

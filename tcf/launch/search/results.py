@@ -37,7 +37,7 @@ class TrialRow:
         state: trained to its end, pruned on its way, failed, or not finished yet.
         value: NDCG@10 on validation: of the best epoch on all users or, of a pruned trial, of its last epoch on those
             that epochs are judged on; None where there is none.
-        facts: metadata of the run by name; of one that was not trained to its end, the epochs alone.
+        metadata: what the run found out, by name; of one that was not trained to its end, the epochs alone.
         params: its parameters, by name.
         same_as: the earlier trial with the same parameters that was trained instead; None if it was trained itself.
         reason: why it failed; empty if it did not.
@@ -46,7 +46,7 @@ class TrialRow:
     number: int
     state: Literal["trained", "pruned", "failed", "unfinished"]
     value: float | None
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     params: Mapping[str, Any]
     same_as: int | None
     reason: str
@@ -84,7 +84,7 @@ def render_table(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     names = list(search.space)
     lines = [["trial", "state", *_METRICS, "epoch", *names]]
     for row in rows[:_SHOWN]:
-        numbers = (row.value, *(row.facts.get(name) for name in (*_METRICS[1:], "best_epoch")))
+        numbers = (row.value, *(row.metadata.get(name) for name in (*_METRICS[1:], "best_epoch")))
         measures = [_shown(number) for number in numbers]
         lines.append([str(row.number), row.state, *measures, *(_shown(row.params.get(name)) for name in names)])
     more = f"\n... {len(rows) - _SHOWN} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
@@ -114,7 +114,7 @@ def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     table = csv.writer(stream, lineterminator="\n")
     table.writerow(["trial", "state", *_NUMBERS, *search.space, "run", "reason"])
     for row in rows:
-        numbers = [row.value, *(row.facts.get(name) for name in _NUMBERS[1:])]
+        numbers = [row.value, *(row.metadata.get(name) for name in _NUMBERS[1:])]
         run = trial_folder(search.out, row.number if row.same_as is None else row.same_as).relative_to(search.out)
         params = [row.params.get(name) for name in search.space]
         table.writerow([row.number, row.state, *numbers, *params, run, row.reason])
@@ -124,7 +124,7 @@ def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
 def _as_configuration(search: SearchFile, best: TrialRow) -> bytes:
     config = search.settings(best.params)
     inputs = Inputs.open(config.items, search.data, search.caches_for(config)).paths_from(search.out)
-    values = {SEARCH_METRIC.name: best.value, **{name: best.facts[name] for name in _METRICS[1:]}}
+    values = {SEARCH_METRIC.name: best.value, **{name: best.metadata[name] for name in _METRICS[1:]}}
     metrics = ", ".join(f"{name} {value:.6f}" for name, value in values.items())
     words = (
         f"# Trial {best.number} of a search: {metrics} on validation.\n"

@@ -55,7 +55,7 @@ class Batch:
 
     @staticmethod
     def build(
-        chosen: ChosenRows, drawn: Drawn, positions: int, device: torch.device, part: tuple[int, int] = (0, 1)
+        chosen: ChosenRows, drawn: Drawn, positions: int, device: torch.device, rank_and_size: tuple[int, int] = (0, 1)
     ) -> "Batch":
         """Make a batch.
 
@@ -64,12 +64,12 @@ class Batch:
             drawn: the items that the loss drew for it.
             positions: items of a history that the model reads.
             device: where the tensors are wanted.
-            part: i and n; the rows of the i-th of n devices. Items and counts are those of all rows.
+            rank_and_size: i and n; the rows of the i-th of n devices. Items and counts are those of all rows.
         """
         found_U, places_S, drawn_places = _distinct(chosen, drawn)
         items_U = found_U.astype(np.int64, copy=False)
         counts_U = np.bincount(places_S[chosen.candidate_S], minlength=len(items_U))
-        own = _DeviceRows.cut(chosen, places_S, drawn_places, part)
+        own = _DeviceRows.cut(chosen, places_S, drawn_places, rank_and_size)
         flat = (own.users_B, items_U, counts_U, own.inputs_I, own.targets_P, own.rows_P, own.masked_BK, own.drawn)
         users, items, counts, inputs, targets, rows, masked, extra = to_device(
             tuple(array.ravel() for array in flat), device
@@ -112,10 +112,10 @@ class _DeviceRows:
     lengths_B: Places
 
     @staticmethod
-    def cut(chosen: ChosenRows, places_S: Places, drawn: Places, part: tuple[int, int]) -> "_DeviceRows":
+    def cut(chosen: ChosenRows, places_S: Places, drawn: Places, rank_and_size: tuple[int, int]) -> "_DeviceRows":
         """The rows of the i-th of n devices, given the place of each item of all rows, and of each one drawn."""
         offsets, n_rows = chosen.sequences.offsets, len(chosen.sequences)
-        first, stop = (n_rows * (part[0] + side) // part[1] for side in (0, 1))
+        first, stop = (n_rows * (rank_and_size[0] + side) // rank_and_size[1] for side in (0, 1))
         inside = slice(offsets[first], offsets[stop])
         owners_S, places = chosen.owners_S[inside] - first, places_S[inside]
         target_S, read_S = chosen.target_S[inside], chosen.read_S[inside]
@@ -166,13 +166,13 @@ def _masked(
     return grid_BK
 
 
-def share(count: int, part: tuple[int, int]) -> slice:
+def share(count: int, rank_and_size: tuple[int, int]) -> slice:
     """The items of the i-th of n processes: equal shares in order, the last ones shorter or empty.
 
     Args:
         count: items to share.
-        part: i and n.
+        rank_and_size: i and n.
     """
-    index, parts = part
+    index, parts = rank_and_size
     size = -(-count // parts)
     return slice(min(index * size, count), min((index + 1) * size, count))

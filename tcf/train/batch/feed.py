@@ -40,7 +40,7 @@ class Feed:
         seed: of order and draws.
         vectors: the items' cached vectors, if they are to be read ahead.
         device: where batches are wanted.
-        part: i and n; the share of each batch that is the i-th of n devices'.
+        rank_and_size: i and n; the share of each batch that is the i-th of n devices'.
     """
 
     rows: BatchRows
@@ -50,7 +50,7 @@ class Feed:
     seed: int
     vectors: ItemVectors | None
     device: torch.device
-    part: tuple[int, int] = (0, 1)
+    rank_and_size: tuple[int, int] = (0, 1)
 
     @property
     def steps(self) -> int:
@@ -72,10 +72,10 @@ class Feed:
             chosen = self.rows.choose(order[step * self.batch_size : (step + 1) * self.batch_size])
             stream = generator(RandomStream.LOSS_SAMPLES, self.seed, number, step)
             drawn = self.candidates.draw(chosen.sequences, chosen.owners_S[chosen.target_S], stream)
-            batch = Batch.build(chosen, drawn, self.positions, self.device, self.part)
+            batch = Batch.build(chosen, drawn, self.positions, self.device, self.rank_and_size)
             yield FedBatch(batch, self._read(batch.host_items_U))
 
     def _read(self, items_U: npt.NDArray[np.int64]) -> Tensor | None:
         if self.vectors is None:
             return None
-        return self.vectors.read_items(items_U[share(len(items_U), self.part)])
+        return self.vectors.read_items(items_U[share(len(items_U), self.rank_and_size)])

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from tcf.train.loss.known_gradients import KnownGradients, with_known_gradients
 
-__all__ = ["CHUNK_NUMBERS", "CHUNK_PAIRS", "logistic_loss"]
+__all__ = ["CHUNK_PAIRS", "logistic_loss"]
 
 # About what a processor core's cache holds: twice as fast there as with larger ones.
-CHUNK_NUMBERS = 1 << 20
+_CHUNK_NUMBERS = 1 << 20
 # Targets with their others: what sorting them takes is some 48 bytes for each.
 CHUNK_PAIRS = 1 << 20
 
@@ -23,7 +23,7 @@ def logistic_loss(
     places_PE: Tensor,
     beta: float,
     n_targets: int,
-    chunk_numbers: int = CHUNK_NUMBERS,
+    chunk_numbers: int = _CHUNK_NUMBERS,
 ) -> Tensor:
     """Mean over E of -beta log sigmoid(own) and -log(1 - sigmoid(other)) scores, summed and divided by `n_targets`.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tcf.common.errors import DataError
 from tcf.data.dataset import Histories
-from tcf.data.split import latest
+from tcf.data.histories import latest
 from tcf.train.batch.batch import Batch
 from tcf.train.batch.packed_layout import PackedLayout, to_device
 from tcf.train.model.item_tower import ItemTower

@@ -24,7 +24,7 @@ from tcf.train.run.file_names import CONFIG, EPOCHS, EVENTS, INPUTS, LEASE, MODE
 from tcf.train.run.tensor_files import optimizer_tensors, read_best, write_best, write_tensors
 from tcf.train.vectors.projection import Projection, named_tensors, projections_from
 
-__all__ = ["CONFIG", "MODEL", "RUN", "RunFolder"]
+__all__ = ["RunFolder"]
 
 _OURS = {CONFIG, MODEL, OPTIMIZER, EPOCHS, EVENTS, INPUTS, STATE}
 _DECIDE_NOTHING = ("devices", "save_minutes")

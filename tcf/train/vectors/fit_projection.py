@@ -15,7 +15,7 @@ from tcf.config.train import TrainConfig
 from tcf.train.vectors.cache_rows import ItemSources, VectorSource
 from tcf.train.vectors.projection import Projection
 
-__all__ = ["Statistics", "fit_projections", "principal_axes", "statistics_of"]
+__all__ = ["Statistics", "fit_projections", "principal_axes", "vector_statistics"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def fit_projections(
     return [_fit(source, weights_R, config, device) for source in found.sources]
 
 
-def statistics_of(source: VectorSource, weights_R: npt.NDArray[np.int64], device: torch.device) -> Statistics:
+def vector_statistics(source: VectorSource, weights_R: npt.NDArray[np.int64], device: torch.device) -> Statistics:
     """Mean and covariance, in two passes over the cache's rows and in flat memory.
 
     Args:
@@ -110,7 +110,7 @@ def _fit(
     path, stored = source.cache.path, source.cache.width
     if wanted is None or wanted > stored:
         raise ConfigError(f"{name}: expected at most {stored}, the width of the vectors of {path}, found {wanted}")
-    statistics = statistics_of(source, weights_R, device)
+    statistics = vector_statistics(source, weights_R, device)
     variances_K, axes_VK = principal_axes(statistics)
     if wanted > len(variances_K):
         raise ConfigError(

@@ -12,8 +12,8 @@ import pytest
 from small.data.caches import new_cache, sequences_of
 from small.launch.kills import run_program
 from tcf.common.errors import RunError
-from tcf.common.lease_file import heartbeat
-from tcf.data.cache.shard_leases import LEASE_SECONDS, is_leased, lease, release, remove_expired_leases
+from tcf.common.lease_file import LEASE_SECONDS, heartbeat
+from tcf.data.cache.shard_leases import is_leased, lease, release, remove_expired_leases
 from tcf.data.cache.writer import shard_path
 
 HOLD = """

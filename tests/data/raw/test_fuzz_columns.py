@@ -13,7 +13,7 @@ from tcf.common.errors import DataError
 from tcf.data.dataset import Dataset
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.json_table import JsonTable
-from tcf.data.tables.open_table import joined_blocks
+from tcf.data.tables.table import joined_blocks
 
 TEXT_FORMS = tuple(form for form in FORMS if form.is_text)
 TIMED = tuple(form for form in FORMS if not form.per_user)

@@ -12,8 +12,9 @@ import pytest
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.json_table import JsonTable
-from tcf.data.tables.open_table import TableBlock, joined_blocks, open_table
+from tcf.data.tables.open_table import open_table
 from tcf.data.tables.records import TextForm
+from tcf.data.tables.table import TableBlock, joined_blocks
 
 
 def read(path: Path, *columns: str, bad: BadRows | None = None) -> TableBlock:

@@ -17,7 +17,7 @@ from tcf.common.errors import ConfigError, ModelError
 from tcf.common.manifest import read_manifest
 from tcf.encoders.convert.convert import CONVERTED, convert
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor, TensorInFiles
-from tcf.encoders.convert.opt_geometry import check_tensors, settings_of
+from tcf.encoders.convert.opt_geometry import check_tensors, opt_settings
 from tcf.encoders.folder.opt_sizes import OPT_SIZES, OptSize
 
 
@@ -194,7 +194,7 @@ def test_the_nine_sizes_are_found_from_shapes(tmp_path: Path, size: OptSize) -> 
     weights = {
         name: ConcatenatedTensor((TensorInFiles(torch.float16, shape, ()),)) for name, shape in shapes_of(size).items()
     }
-    settings = settings_of(tmp_path, weights)
+    settings = opt_settings(tmp_path, weights)
     assert (settings["num_attention_heads"], settings["num_hidden_layers"]) == (size.heads, size.blocks)
     assert next(iter(check_tensors(tmp_path, settings, weights))) == "decoder.embed_tokens.weight"
     del weights[f"decoder.layers.{size.blocks - 1}.fc2.weight"]
@@ -202,7 +202,7 @@ def test_the_nine_sizes_are_found_from_shapes(tmp_path: Path, size: OptSize) -> 
         check_tensors(tmp_path, settings, weights)
     fewer = {name: pieces for name, pieces in weights.items() if f"layers.{size.blocks - 1}." not in name}
     with pytest.raises(ModelError, match=rf"nine sizes.*\(opt-{size.name} has num_hidden_layers {size.blocks}\)"):
-        settings_of(tmp_path, fewer)
+        opt_settings(tmp_path, fewer)
 
 
 def test_numpy_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from small.encoders.families import FAMILIES, own_model, save_family
 from tcf.common.errors import ModelError
-from tcf.encoders.split.block_calls import BlockCall, BlockOutput, finish, record, run_block
+from tcf.encoders.split.block_calls import BlockCall, BlockOutput, finish_forward, record
+from tcf.encoders.split.blockwise_forward import BlockwiseForward
 from tcf.encoders.split.output_shapes import OutputShapes
 
 WITH_BLOCKS = [name for name, family in FAMILIES.items() if family.blocks]
@@ -31,14 +32,14 @@ def runs(model: PreTrainedModel, tokens_BT: Tensor) -> Any:
 
 def one_by_one(model: PreTrainedModel, blocks: nn.ModuleList, tokens_BT: Tensor, path: Path) -> list[Tensor]:
     """States of every layer and the last ones, every block's weights on meta while it is not run."""
-    shapes, run, made = OutputShapes(path), runs(model, tokens_BT), dict[BlockOutput, Tensor]()
+    shapes, run = OutputShapes(path), runs(model, tokens_BT)
     weights = [dict(block.named_parameters()) for block in blocks]
     script = record(run, blocks, shapes)
-    states = [script.states_BTD]
+    states, forward = [script.states_BTD], BlockwiseForward(script.calls)
     for number, block in enumerate(blocks):
-        states.append(run_block(block, number, states[-1], script.calls[number], made))
+        states.append(forward.run(block, number, states[-1]))
     assert [dict(block.named_parameters()).keys() for block in blocks] == [w.keys() for w in weights]
-    return [*states, finish(run, blocks, states[-1], shapes)]
+    return [*states, finish_forward(run, blocks, states[-1], shapes)]
 
 
 @pytest.mark.parametrize("name", WITH_BLOCKS)
@@ -120,14 +121,14 @@ def test_a_model_that_cannot_be_taken_apart_says_so(between: str, says: str, tmp
 @pytest.mark.parametrize("between", ["nothing", "handed on"])
 def test_what_blocks_make_is_handed_on_by_place(between: str, tmp_path: Path) -> None:
     model = Model(between)
-    shapes, made = OutputShapes(tmp_path), dict[BlockOutput, Tensor]()
+    shapes = OutputShapes(tmp_path)
     script = record(model, model.blocks, shapes)
-    states = script.states_BTD
+    states, forward = script.states_BTD, BlockwiseForward(script.calls)
     for number, block in enumerate(model.blocks):
-        states = run_block(block, number, states, script.calls[number], made)
+        states = forward.run(block, number, states)
     # 2 * 2 * 2, or factors 1, 2 and 3.
     assert sorted(set(states.flatten().tolist())) == ([6.0] if between == "handed on" else [8.0])
-    assert torch.equal(finish(model, model.blocks, states, shapes), model())
+    assert torch.equal(finish_forward(model, model.blocks, states, shapes), model())
 
 
 def test_calls_are_alike_only_with_the_very_same_objects() -> None:

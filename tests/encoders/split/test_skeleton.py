@@ -13,7 +13,8 @@ from small.encoders.models import save_opt
 from small.encoders.skeletons import assert_taken_apart_whole, filled
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder
-from tcf.encoders.split.skeleton import empty_model, open_skeleton
+from tcf.encoders.loading import empty_model
+from tcf.encoders.split.skeleton import open_skeleton
 
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -21,9 +21,9 @@ from small.encoders.skeletons import assert_equal, filled
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.torch_internals import storage_id
 from tcf.encoders.folder.open_model_folder import open_model_folder
-from tcf.encoders.loading import load_model
+from tcf.encoders.loading import empty_model, load_model
 from tcf.encoders.split.place_weights import PlacedWeights
-from tcf.encoders.split.skeleton import empty_model, open_skeleton
+from tcf.encoders.split.skeleton import open_skeleton
 from tcf.encoders.split.stored_tensors import StoredTensor
 from tcf.encoders.transformers_internals import Placeholder
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 import tcf.encoders.split.read_pool
 import tcf.encoders.split.weight_buffers as module
 from tcf.common.errors import ModelError
+from tcf.encoders.split.read_pool import ReadPool
 from tcf.encoders.split.skeleton import Weight
 from tcf.encoders.split.stored_tensors import stored_tensors
 from tcf.encoders.split.weight_buffers import (
-    ReadPool,
     StoredWeightBuffer,
     TypedWeightBuffer,
     attach,

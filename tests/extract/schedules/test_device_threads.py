@@ -23,12 +23,6 @@ def ended() -> None:
     raise Closed
 
 
-def test_a_single_piece_is_done_in_the_callers_thread() -> None:
-    seen: list[threading.Thread] = []
-    run_threads([lambda: seen.append(threading.current_thread())], [])
-    assert seen == [threading.current_thread()]
-
-
 def test_pieces_run_at_once_and_no_thread_is_left() -> None:
     before = threading.active_count()
     barrier = threading.Barrier(3)

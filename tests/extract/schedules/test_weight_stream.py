@@ -23,7 +23,7 @@ def skeleton(family: Callable[[str], Path]) -> Skeleton:
 
 def passed(stream: BlockStream, first: int = 0, stop: int = 3, device: int = 0) -> Iterator[int]:
     """The blocks of a pass, given back one after the other; each must have its own weights."""
-    with stream.passing(first, stop) as channels:
+    with stream.load_blocks(first, stop) as channels:
         for loaded in channels[device]:
             yield loaded.block
             loaded.release()
@@ -43,7 +43,7 @@ def test_blocks_come_in_order_with_their_own_weights(
     stream = BlockStream(skeleton.within, ALL, held, [CPU, CPU])
     for _ in range(2):
         seen = []
-        with stream.passing(0, 3) as channels:
+        with stream.load_blocks(0, 3) as channels:
             for here, there in zip(*channels, strict=True):
                 assert here.block == there.block
                 for loaded in (here, there):
@@ -76,7 +76,7 @@ def test_a_part_of_the_blocks_is_read_alone(first: int, stop: int, blocks: list[
 
 def test_one_block_is_read_while_another_is_in_use_and_a_third_waits_for_both_devices(skeleton: Skeleton) -> None:
     stream = BlockStream(skeleton.within, ALL, [], [CPU, CPU])
-    with stream.passing(0, 3) as (one, other):
+    with stream.load_blocks(0, 3) as (one, other):
         taken: list[int] = []
         second, all_three = threading.Event(), threading.Event()
 
@@ -101,12 +101,12 @@ def test_a_pass_that_is_given_up_leaves_no_thread_and_the_next_one_is_whole(skel
     before = set(threading.enumerate())
     stream = BlockStream(skeleton.within, ALL, [], [CPU, CPU])
     for taken in (0, 1, 2):
-        with pytest.raises(KeyboardInterrupt), stream.passing(0, 3) as channels:
+        with pytest.raises(KeyboardInterrupt), stream.load_blocks(0, 3) as channels:
             for _ in range(taken):
                 channels[0].get()
             raise KeyboardInterrupt
     blocks = []
-    with stream.passing(0, 3) as channels:
+    with stream.load_blocks(0, 3) as channels:
         for here, there in zip(*channels, strict=True):
             blocks.append(here.block)
             here.release()

@@ -68,7 +68,7 @@ def test_a_trial_below_the_median_is_told_to_end(tmp_path: Path, capsys: pytest.
     [worker] = run(search, study, [*trained(0.5, 2), *trained(0.3, 2), *poor])
     assert worker.decisions == [True, True, True, True, True, False]
     last = trial_rows(study)[-1]
-    assert (last.number, last.state, last.value, last.facts) == (2, "pruned", 0.2, {"epochs": 2})
+    assert (last.number, last.state, last.value, last.metadata) == (2, "pruned", 0.2, {"epochs": 2})
     said = capsys.readouterr().err
     assert "trial 0: ndcg@10 0.5000 at epoch 1 of 2; best 0.5000 (trial 0)\n" in said
     assert "trial 2: pruned after epoch 2; best 0.5000 (trial 0)\n" in said
@@ -151,7 +151,7 @@ def test_equal_settings_are_trained_once(tmp_path: Path) -> None:
         value, origin = (
             (0.2, first) if row.params["learning_rate"] == worker.jobs[0].config.learning_rate else (0.4, second)
         )
-        assert row.value == row.facts["hr@10"] == value
+        assert row.value == row.metadata["hr@10"] == value
         assert row.same_as == (None if row.number == origin else origin)
     best = best_row(rows)
     assert best is not None and best.number == second

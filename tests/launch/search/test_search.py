@@ -56,7 +56,7 @@ def test_a_pruned_trial_stops_early(done: SearchResult) -> None:
     assert pruned
     for row in pruned:
         epochs = (done.search.out / "trials" / f"{row.number:04d}" / "epochs.jsonl").read_text().splitlines()
-        assert len(epochs) == row.facts["epochs"] < 4
+        assert len(epochs) == row.metadata["epochs"] < 4
 
 
 def test_the_best_settings_give_the_best_value_again(done: SearchResult, tmp_path: Path) -> None:

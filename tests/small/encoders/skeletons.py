@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from tcf.encoders.encoder import load_encoder
 from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.split.read_pool import ReadPool
 from tcf.encoders.split.skeleton import Skeleton, Weight, open_skeleton
-from tcf.encoders.split.weight_buffers import ReadPool, StoredWeightBuffer, TypedWeightBuffer, attach, buffer_nbytes
+from tcf.encoders.split.weight_buffers import StoredWeightBuffer, TypedWeightBuffer, attach, buffer_nbytes
 
 __all__ = ["assert_equal", "assert_taken_apart_whole", "contents", "filled"]
 

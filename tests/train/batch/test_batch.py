@@ -83,7 +83,7 @@ CANDIDATES = [OwnItems(), AllItems(LARGER.items), PerBatch.build(np.arange(15), 
 def test_parts_put_together_are_the_whole(rows: BatchRows, candidates: Candidates, parts: int) -> None:
     """The items drawn too: each device draws for the whole batch."""
     feed = Feed(rows, candidates, 6, 7, 3, None, CPU)
-    (whole, *_), *others = ([fed.batch for fed in replace(feed, part=part).epoch(2)] for part in
+    (whole, *_), *others = ([fed.batch for fed in replace(feed, rank_and_size=part).epoch(2)] for part in
                             [(0, 1), *((i, parts) for i in range(parts))])  # fmt: skip
     split = [batches[0] for batches in others]
     for one in split:

@@ -14,7 +14,7 @@ from tcf.config.train import TrainConfig
 from tcf.train.run.tensor_files import write_tensors
 from tcf.train.vectors import cache_rows as sources_module
 from tcf.train.vectors.cache_rows import ItemSources
-from tcf.train.vectors.fit_projection import Statistics, fit_projections, principal_axes, statistics_of
+from tcf.train.vectors.fit_projection import Statistics, fit_projections, principal_axes, vector_statistics
 from tcf.train.vectors.projection import Projection, Transform, named_tensors, projections_from
 
 Floats = npt.NDArray[np.float64]
@@ -82,7 +82,7 @@ def test_many_items_in_parts_are_added_up_like_few(tmp_path: Path, monkeypatch: 
     found = ItemSources.find([make_cache(tmp_path, dataset, vectors)], dataset)
     monkeypatch.setattr(sources_module, "_NUMBERS_AT_ONCE", 1)
     weights = rng.integers(0, 3, 1000)
-    statistics = statistics_of(found.sources[0], weights, CPU)
+    statistics = vector_statistics(found.sources[0], weights, CPU)
     repeated = np.repeat(vectors[found.sources[0].items_R], weights, axis=0).astype(np.float64)
     np.testing.assert_allclose(statistics.mean_V, repeated.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(statistics.covariance_VV, np.cov(repeated, rowvar=False), rtol=1e-11)

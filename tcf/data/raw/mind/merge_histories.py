@@ -3,16 +3,16 @@
 Shapes: R rows of all `behaviors.tsv` together, C clicks, U users, H items of the users' longest histories.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from, spans
+from tcf.common.threads import in_parallel
 from tcf.data.events.sort_events import stable_order
 
-__all__ = ["Clicks", "MergedHistories", "Published", "longest_rows", "merge", "places_in_time"]
+__all__ = ["Clicks", "MergedHistories", "Published", "longest_rows", "merge_histories", "places_in_time"]
 
 _Ints = npt.NDArray[np.int64]
 _Codes = npt.NDArray[np.int32]
@@ -81,7 +81,7 @@ def longest_rows(published: Published, places: _Ints, n_users: int) -> _Ints:
     return rows
 
 
-def merge(
+def merge_histories(
     published: Published, places: _Ints, longest: _Ints, counts: _Ints, items: _Codes, clicks: Clicks
 ) -> MergedHistories:
     """Put clicks behind histories.
@@ -95,10 +95,11 @@ def merge(
         clicks: those of all rows.
     """
     owners = published.users[clicks.rows]
-    with ThreadPoolExecutor(1) as beside:  # sorting takes its time, and leaves a core to other threads
-        latest = beside.submit(_published_times, published, places)
-        found = _find_in_histories(owners, clicks, places, longest, counts, items)
-        history_times = _no_later(latest.result(), found, published.times[clicks.rows], counts)
+    found, latest = in_parallel(  # sorting takes its time, and leaves a core to other threads
+        lambda: _find_in_histories(owners, clicks, places, longest, counts, items),
+        lambda: _published_times(published, places),
+    )
+    history_times = _no_later(latest, found, published.times[clicks.rows], counts)
     known = found.held
     rows, owners, clicked = clicks.rows[~known], owners[~known], clicks.items[~known]
     order = _by_owner(owners, places[rows])  # within a row as in the file

@@ -51,7 +51,14 @@ from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
 from tcf.data.events.checked_items import Pairs
 from tcf.data.raw.mind.impressions import Impressions, look_up, read_histories, read_impressions
-from tcf.data.raw.mind.merge_histories import Clicks, MergedHistories, Published, longest_rows, merge, places_in_time
+from tcf.data.raw.mind.merge_histories import (
+    Clicks,
+    MergedHistories,
+    Published,
+    longest_rows,
+    merge_histories,
+    places_in_time,
+)
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import changed, stamp_of
@@ -219,7 +226,7 @@ def _merged(
     # The files hold them in the order of rows; users are in the order of their first rows.
     order = np.searchsorted(np.sort(longest), longest)
     lists = pa.LargeListArray.from_arrays(pa.array(offsets_from(counts)), pa.array(items)).take(pa.array(order))
-    return merge(published, places, longest, counts[order], lists.flatten().to_numpy(), clicks)
+    return merge_histories(published, places, longest, counts[order], lists.flatten().to_numpy(), clicks)
 
 
 def _rows_before(read: Sequence[Impressions]) -> npt.NDArray[np.int64]:

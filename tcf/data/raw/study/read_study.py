@@ -29,14 +29,14 @@ import pyarrow.compute as pc
 
 from tcf.data.events.checked_items import Items, Pairs, find_items, offsets_of, repeated
 from tcf.data.raw.raw_log import RawLog
-from tcf.data.raw.study.file_names import RawFiles, find_files, is_item_column, is_user_column, tcf_files
+from tcf.data.raw.study.file_names import RawFiles, find_files, is_item_column, is_user_column
 from tcf.data.raw.study.item_files import ItemRows, items_of, read_item_rows
 from tcf.data.raw.study.pair_files import read_pairs
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.tsv_file import empty_strings, read_rows, read_text_file, select_strings
 from tcf.data.text_template import Template
 
-__all__ = ["read_tcf", "tcf_files"]
+__all__ = ["read_tcf"]
 
 _USER_FORM = "a user id, a tab and item ids separated by spaces"
 

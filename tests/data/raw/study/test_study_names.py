@@ -7,7 +7,8 @@ import pytest
 
 from small.data.raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
-from tcf.data.raw.study.read_study import read_tcf, tcf_files
+from tcf.data.raw.study.file_names import tcf_files
+from tcf.data.raw.study.read_study import read_tcf
 from tcf.data.text_template import parse_template
 
 # As NineRec publishes them: no header, quotes around what has a comma.

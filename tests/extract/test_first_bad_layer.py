@@ -24,8 +24,8 @@ def loaded(path: Path, *layers: int) -> TransformersEncoder:
 
 @pytest.mark.parametrize("name", ["llama", "opt", "t5", "bert", "modernbert"])
 @pytest.mark.parametrize("spoilt", [1, 2, 3])
-def test_the_first_block_that_spoils_its_states(family_folder: Folders, name: str, spoilt: int) -> None:
-    encoder = loaded(family_folder(name), -1)
+def test_the_first_block_that_spoils_its_states(family: Folders, name: str, spoilt: int) -> None:
+    encoder = loaded(family(name), -1)
     assert first_bad_layer(encoder, TOKENS_BT) is None
     assert encoder.blocks is not None
     for weight in encoder.blocks[spoilt - 1].parameters():
@@ -33,8 +33,8 @@ def test_the_first_block_that_spoils_its_states(family_folder: Folders, name: st
     assert first_bad_layer(encoder, TOKENS_BT) == spoilt
 
 
-def test_an_embedding_and_a_final_norm(family_folder: Folders) -> None:
-    encoder = loaded(family_folder("llama"), -1, 1)
+def test_an_embedding_and_a_final_norm(family: Folders) -> None:
+    encoder = loaded(family("llama"), -1, 1)
     encoder.model.get_submodule("norm").get_parameter("weight").fill_(torch.inf)
     assert first_bad_layer(encoder, TOKENS_BT) == -1
     encoder.model.get_input_embeddings().get_parameter("weight")[9].fill_(torch.inf)
@@ -42,22 +42,22 @@ def test_an_embedding_and_a_final_norm(family_folder: Folders) -> None:
     assert first_bad_layer(encoder, TOKENS_BT[:, :2]) == -1
 
 
-def test_a_value_that_overflows_on_its_way(family_folder: Folders) -> None:
+def test_a_value_that_overflows_on_its_way(family: Folders) -> None:
     """In float16 a block whose weights are large gives infinity, which the type cannot hold."""
-    folder = open_model_folder(family_folder("llama"))
+    folder = open_model_folder(family("llama"))
     encoder = load_encoder(folder, torch.float16, CPU)
     assert isinstance(encoder, TransformersEncoder) and encoder.blocks is not None
     encoder.blocks[1].get_submodule("mlp.down_proj").get_parameter("weight").fill_(60_000)
     assert first_bad_layer(encoder, TOKENS_BT) == 2
 
 
-def test_no_more_is_looked_at_than_the_encoder_gives(family_folder: Folders) -> None:
-    encoder = loaded(family_folder("llama"), 0)
+def test_no_more_is_looked_at_than_the_encoder_gives(family: Folders) -> None:
+    encoder = loaded(family("llama"), 0)
     assert encoder.blocks is not None
     for weight in encoder.blocks[0].parameters():
         weight.fill_(torch.nan)
     assert first_bad_layer(encoder, TOKENS_BT) is None
-    assert first_bad_layer(loaded(family_folder("albert"), -1), TOKENS_BT) is None
+    assert first_bad_layer(loaded(family("albert"), -1), TOKENS_BT) is None
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Table:
         return tuple(torch.full((*tokens_BT.shape, 2), self.value) for _ in self.layers)
 
 
-def test_an_encoder_of_another_kind(family_folder: Folders) -> None:
-    folder = open_model_folder(family_folder("llama"))
+def test_an_encoder_of_another_kind(family: Folders) -> None:
+    folder = open_model_folder(family("llama"))
     assert first_bad_layer(Table(folder, CPU, (-1, 0), torch.nan), TOKENS_BT) == 0
     assert first_bad_layer(Table(folder, CPU, (-1,), torch.nan), TOKENS_BT) == -1
     assert first_bad_layer(Table(folder, CPU, (-1, 0), 1.0), TOKENS_BT) is None

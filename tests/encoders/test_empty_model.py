@@ -13,8 +13,8 @@ from transformers import OPTConfig
 from small.encoders.families import FAMILIES, stored_weights
 from small.encoders.skeletons import contents
 from tcf.encoders.folder.open_model_folder import open_model_folder
-from tcf.encoders.loading import load_model
-from tcf.encoders.split.skeleton import empty_model, open_skeleton
+from tcf.encoders.loading import empty_model, load_model
+from tcf.encoders.split.skeleton import open_skeleton
 from tcf.encoders.split.weight_buffers import buffer_nbytes
 
 Folders = Callable[[str], Path]

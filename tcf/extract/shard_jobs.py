@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from tcf.common.files import is_published
 from tcf.common.manifest import digest
@@ -17,6 +16,7 @@ from tcf.common.progress import Progress
 from tcf.data.cache.shard_leases import lease, release
 from tcf.data.cache.writer import shard_path
 from tcf.data.key_set import KeySet
+from tcf.extract.micro_batches import Indices
 from tcf.extract.outputs import Output
 from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shards import Shard
@@ -24,8 +24,6 @@ from tcf.extract.shards import Shard
 __all__ = ["ShardJob", "leased_jobs"]
 
 _POLL_SECONDS = 0.2  # between looks at what another worker is doing
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
