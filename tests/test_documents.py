@@ -1,8 +1,9 @@
-"""Modules and folders that the documents name are there."""
+"""Modules, folders, and members of classes that the documents name are there."""
 
+import ast
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,34 @@ def named_objects(text: str) -> Iterator[str]:
     yield from re.findall(r"`(tcf(?:\.\w+){2,})`", text)
 
 
+def named_members(text: str) -> Iterator[str]:
+    """Members of classes in backquotes, such as `Inputs.open`; names in capitals are those of files."""
+    yield from re.findall(r"`((?=\w*[a-z])[A-Z][A-Za-z0-9]*\.\w+)`", text)
+
+
+def members_of_classes(sources: Iterable[str]) -> dict[str, set[str]]:
+    """What the classes of some modules have, by the classes' names: methods, fields and attributes that are set."""
+    found: dict[str, set[str]] = {}
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, set()).update(_members(node))
+    return found
+
+
+def _members(kind: ast.ClassDef) -> Iterator[str]:
+    for node in kind.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+                yield name
+    for node in ast.walk(kind):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
+                yield name
+
+
 def is_there(name: str) -> bool:
     """Whether a dotted name is a module of tcf, or something in one."""
     module, _, attribute = name.rpartition(".")
@@ -41,6 +70,30 @@ def test_every_place_that_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_object_that_a_page_names_exists(page: Path) -> None:
     assert [name for name in named_objects(page.read_text(encoding="utf-8")) if not is_there(name)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_member_that_a_page_names_exists(page: Path) -> None:
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "tcf").rglob("*.py"))
+    members = members_of_classes(sources)
+    for name in named_members(page.read_text(encoding="utf-8")):
+        kind, _, member = name.partition(".")
+        assert member in members.get(kind, set()), name
+
+
+def test_members_are_recognised() -> None:
+    text = "`Inputs.open` and `CHANGELOG.md`, `Software.jsonl.gz`, `NAME.item`, `np.Generator`, `Batch`, `DTLx.forward`"
+    assert list(named_members(text)) == ["Inputs.open", "DTLx.forward"]
+    source = """
+class A(B):
+    field: int
+    OTHER = 1
+    def method(self):
+        self.set_there = self.read_here
+"""
+    assert members_of_classes([source, "class A:\n    async def more(self): ..."]) == {
+        "A": {"field", "OTHER", "method", "set_there", "more"}
+    }
 
 
 def test_names_are_recognised() -> None:

@@ -1,4 +1,7 @@
-"""State that nobody sees: none is kept in modules, none in defaults of arguments, and none is changed by an import."""
+"""State that nobody sees: none is kept in modules, none in defaults of arguments, and none is changed by an import.
+
+Random numbers come from a stream with a name, never from a global generator.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -24,6 +27,23 @@ CHANGES = {
     "setdefault",
     "update",
 }
+STREAMS = ROOT / "common" / "random_streams.py"
+# What makes or seeds a generator of NumPy, torch or Python's own module.
+SEEDED = {
+    "Generator",
+    "MT19937",
+    "PCG64",
+    "Philox",
+    "RandomState",
+    "SeedSequence",
+    "default_rng",
+    "manual_seed",
+    "manual_seed_all",
+    "seed",
+    "set_seed",
+}
+# What draws from torch's global generator unless it is handed another one.
+DRAWS = {"bernoulli", "multinomial", "normal", "rand", "randint", "randn", "randperm"}
 AT_IMPORT = ("os.environ", "os.putenv", "warnings.", "logging.", "random.seed", "np.random.seed", "torch.manual_seed")
 
 
@@ -56,6 +76,25 @@ def _of_functions(tree: ast.Module) -> Iterator[str]:
             for decorator in node.decorator_list:
                 if ast.unparse(decorator).partition("(")[0].rpartition(".")[2] in ("cache", "lru_cache"):
                     yield f"line {node.lineno}: {node.name} remembers its results for as long as the process lives"
+
+
+def unnamed_generators(source: str) -> Iterator[str]:
+    """Where a module makes or seeds a generator by itself, or draws from a global one, by line."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in SEEDED:
+                yield f"line {node.lineno}: {name}"
+            case ast.Import(names=names) if any(alias.name == "random" for alias in names):
+                yield f"line {node.lineno}: the module random"
+            case ast.ImportFrom(module="random" | "numpy.random"):
+                yield f"line {node.lineno}: the module {node.module}"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=name), keywords=keywords) if (
+                name in DRAWS
+            ):
+                if not any(keyword.arg == "generator" for keyword in keywords):
+                    yield f"line {node.lineno}: torch.{name} without a generator"
+            case ast.Call(func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="np"), attr="random"), attr=name)):
+                yield f"line {node.lineno}: np.random.{name}"
 
 
 def _run_at_import(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -109,6 +148,33 @@ def _of_module_state(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("module", modules(), ids=lambda module: str(module.relative_to(ROOT)))
 def test_no_hidden_state(module: Path) -> None:
     assert list(smells(module.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: str(module.relative_to(ROOT)))
+def test_generators_come_from_named_streams(module: Path) -> None:
+    if module != STREAMS and not module.stem.endswith("_internals"):
+        found = list(unnamed_generators(module.read_text(encoding="utf-8")))
+        assert found == [], "draw from a stream of tcf/common/random_streams.py"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("rng = np.random.default_rng(0)", 1),
+        ("from numpy.random import default_rng\nrng = default_rng(0)", 2),
+        ("words = np.random.SeedSequence(0)", 1),
+        ("rng = torch.Generator().manual_seed(0)", 2),
+        ("torch.manual_seed(0)\ntorch.cuda.manual_seed_all(0)", 2),
+        ("np.random.shuffle(x)", 1),
+        ("import random\nrandom.seed(0)", 2),
+        ("x = torch.randn(3)", 1),
+        ("x = torch.randn(3, generator=rng)\nx.normal_(generator=rng)", 0),
+        ("def f(rng: np.random.Generator, other: torch.Generator): ...", 0),
+        ("rng = generator(RandomStream.TRIAL, 0)\nwith torch.random.fork_rng(): ...", 0),
+    ],
+)
+def test_the_rule_of_generators(source: str, found: int) -> None:
+    assert len({*unnamed_generators(source)}) == found
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,6 @@ _TEXT_FILES = (
     "*.model",
 )
 _MARKS_OF_SENTENCE_ENCODERS = ("modules.json", "1_Pooling/config.json")
-_SAFETENSORS = ("model*.safetensors", "model.safetensors.index.json")
-_PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _OFFLINE = "HF_HUB_OFFLINE is set and the hub's local cache does not hold all of it; unset it, or pass a local folder"
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
 
@@ -71,7 +69,8 @@ def download_snapshot(repo_id: str) -> Path:
     except (OSError, ValueError, transport_error()) as error:
         raise SourceError(_advice(repo_id, error)) from None
     if folder is None:
-        lacking = "lacks config.json, a tokenizer, or whole weights (model*.safetensors or pytorch_model*.bin)"
+        weights = " or ".join(map(_one_or_several, WEIGHTS))
+        lacking = f"lacks config.json, a tokenizer, or whole weights ({weights})"
         raise SourceError(_OFFLINE if is_offline_mode() else lacking)
     _check_sums(folder)
     return folder
@@ -80,12 +79,18 @@ def download_snapshot(repo_id: str) -> Path:
 def _complete_snapshot(repo_id: str, *, local_only: bool) -> Path | None:
     from huggingface_hub import snapshot_download
 
-    for weights in (_SAFETENSORS, _PICKLED):
-        patterns = [*_TEXT_FILES, *_MARKS_OF_SENTENCE_ENCODERS, *weights]
+    for whole in WEIGHTS:
+        patterns = [*_TEXT_FILES, *_MARKS_OF_SENTENCE_ENCODERS, _one_or_several(whole), f"{whole}{INDEX}"]
         folder = Path(snapshot_download(repo_id, allow_patterns=patterns, local_files_only=local_only))
         if _holds_a_model(folder):
             return folder
     return None
+
+
+def _one_or_several(whole: str) -> str:
+    """A pattern of the files that weights are in, from the name that one file of them has."""
+    name = Path(whole)
+    return f"{name.stem}*{name.suffix}"
 
 
 def _check_sums(folder: Path) -> None:

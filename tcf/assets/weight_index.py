@@ -1,8 +1,11 @@
 """How a model's weights are named in its folder: in one file, or in several with an index that lists them."""
 
-__all__ = ["INDEX", "WEIGHTS", "indexed_names"]
+__all__ = ["INDEX", "SAFETENSORS", "WEIGHTS", "indexed_names"]
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+SAFETENSORS = "model.safetensors"
+"""Name of a model's one file of weights without pickles."""
+
+WEIGHTS = (SAFETENSORS, "pytorch_model.bin")
 """Names of a model's one file of weights, in order of preference."""
 
 INDEX = ".index.json"

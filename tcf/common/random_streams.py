@@ -1,15 +1,19 @@
 """Every stream of random numbers that tcf draws, in one place, so that it can be seen which of them share a seed.
 
 A stream is a function of a seed and of numbers that say where it is used (an epoch, a step, a trial), never of what was
-drawn before it. So an interrupted run needs no state of generators, and each process of several draws the same. One is
-not NumPy's and not here: a model's first weights are drawn by torch, from the training's seed as it is.
+drawn before it. So an interrupted run needs no state of generators, and each process of several draws the same. No
+other module makes or seeds a generator; `tests/test_smells.py` looks for that.
 """
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-__all__ = ["RandomStream", "derived_seed", "generator"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["RandomStream", "derived_seed", "generator", "torch_generator"]
 
 
 class RandomStream(IntEnum):
@@ -47,9 +51,14 @@ class RandomStream(IntEnum):
     """Factors of a hash by which equal vectors are found. The attempt, counted from 0."""
     HASH_OF_IDS = 12
     """Factors of a hash table of ids. Always the same seed."""
+    FIRST_WEIGHTS = 13
+    """A model's weights before its training. Seed of the training, drawn by torch."""
+    CALIBRATION = 14
+    """Numbers that are computed with to see how long that takes. Always the same seed, drawn by torch."""
 
 
 _NUMBERED = frozenset({RandomStream.LOSS_SAMPLES, RandomStream.VALIDATION_USERS, RandomStream.DROPOUT})
+_DRAWN_BY_TORCH = frozenset({RandomStream.FIRST_WEIGHTS, RandomStream.CALIBRATION})
 
 
 def generator(stream: RandomStream, seed: int, *place: int) -> np.random.Generator:
@@ -61,6 +70,23 @@ def generator(stream: RandomStream, seed: int, *place: int) -> np.random.Generat
         place: where they are used, as the stream says; each at least 0.
     """
     return np.random.default_rng(_words(stream, seed, place))
+
+
+def torch_generator(stream: RandomStream, seed: int, device: "torch.device | str" = "cpu") -> "torch.Generator":
+    """A generator of torch's at the beginning of a stream that is drawn by torch.
+
+    It is seeded by the seed as it is, which differs from what `generator` makes of it.
+
+    Args:
+        stream: what the numbers are for: `FIRST_WEIGHTS` or `CALIBRATION`.
+        seed: at least 0.
+        device: where tensors are filled.
+    """
+    import torch
+
+    if stream not in _DRAWN_BY_TORCH:
+        raise ValueError(f"{stream.name} is drawn by NumPy, or seeded by `derived_seed`")
+    return torch.Generator(device).manual_seed(seed)
 
 
 def derived_seed(stream: RandomStream, seed: int, *place: int, bits: int = 64) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-__all__ = ["LOSSES", "LossInfo", "LossName", "loss_info", "losses_help", "losses_reading"]
+__all__ = ["LOSSES", "LossInfo", "LossName", "loss_info", "losses_help", "losses_reading", "negatives_help"]
 
 LossName = Literal["in-batch", "full", "sampled", "bce", "gbce"]
 
@@ -21,25 +21,30 @@ class LossInfo:
         help: what it is, in a sentence without its end.
         negatives: how many items it draws unless told otherwise (the study's for bce, gSASRec's for gbce); None for a
             loss that draws none.
+        drawn_for: what it draws them for, the whole batch or each target.
         options: fields of `TrainConfig`, beside `negatives`, that are read by this loss and not by all.
         reads_catalogue: whether each step reads the vectors of all items.
+        instead: of such a loss, those to use where vectors are too many to be read in each step.
     """
 
     name: LossName
     help: str
     negatives: int | None = None
+    drawn_for: Literal["batch", "target"] = "target"
     options: tuple[str, ...] = ()
     reads_catalogue: bool = False
+    instead: tuple[LossName, ...] = ()
 
 
 _BINARY = "binary cross-entropy against --negatives uniform ones for each target"
 LOSSES: tuple[LossInfo, ...] = (
     LossInfo("in-batch", "softmax over the batch's items, corrected by their popularity"),
-    LossInfo("full", "softmax over all training items", reads_catalogue=True),
+    LossInfo("full", "softmax over all training items", reads_catalogue=True, instead=("in-batch", "sampled")),
     LossInfo(
         "sampled",
         "softmax over --negatives drawn items, corrected by how likely they are drawn",
         negatives=8192,
+        drawn_for="batch",
         options=("sampling",),
     ),
     LossInfo("bce", _BINARY, negatives=1),
@@ -49,7 +54,7 @@ LOSSES: tuple[LossInfo, ...] = (
 
 def loss_info(name: LossName) -> LossInfo:
     """The loss of this name."""
-    return next(loss for loss in LOSSES if loss.name == name)
+    return {loss.name: loss for loss in LOSSES}[name]
 
 
 def losses_reading(option: str) -> tuple[LossName, ...]:
@@ -67,3 +72,11 @@ def losses_help() -> str:
     """What each loss is, for the command's help."""
     alike = [(text, [loss.name for loss in group]) for text, group in groupby(LOSSES, lambda loss: loss.help)]
     return "; ".join(f"{', '.join(names)}: {text}" for text, names in alike) + "."
+
+
+def negatives_help() -> str:
+    """What each loss draws items for and how many unless told otherwise, for the command's help."""
+    drawn = [loss for loss in LOSSES if loss.negatives is not None]
+    for_batch = [f"{loss.name}, {loss.negatives} if not given" for loss in drawn if loss.drawn_for == "batch"]
+    for_target = [f"{loss.name} {loss.negatives}" for loss in drawn if loss.drawn_for == "target"]
+    return f"Items that are drawn: for a batch ({', '.join(for_batch)}), for a target ({', '.join(for_target)})."

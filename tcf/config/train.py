@@ -6,7 +6,7 @@ from typing import Literal
 
 from tcf.common.errors import ConfigError
 from tcf.config.fields import CheckedSettings, option, option_name
-from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help, losses_reading
+from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help, losses_reading, negatives_help
 
 __all__ = ["TrainConfig"]
 
@@ -56,14 +56,19 @@ class TrainConfig(CheckedSettings):
     loss: LossName = option("in-batch", losses_help())
     negatives: int | None = option(
         None,
-        "Items that are drawn: for a batch (sampled, 8192 if not given), for a target (bce 1, gbce 256).",
+        negatives_help(),
         minimum=1,
     )
     sampling: Literal["popularity", "uniform"] = option(
-        "popularity", "How the items of --loss sampled are drawn: as often as they occur in training, or all alike."
+        "popularity",
+        f"How the items of --loss {' or '.join(losses_reading('sampling'))} are drawn: as often as they occur in "
+        "training, or all alike.",
     )
     gbce_t: float = option(
-        0.75, "Calibration of gbce: 0 is plain binary cross-entropy, 1 the scores of a softmax.", minimum=0
+        0.75,
+        f"Calibration of {' and '.join(losses_reading('gbce_t'))}: 0 is plain binary cross-entropy, 1 the scores of a "
+        "softmax.",
+        minimum=0,
     )
 
     batch_size: int = option(
@@ -144,7 +149,7 @@ class TrainConfig(CheckedSettings):
         if self.loss_info.reads_catalogue and self.table == "cache":
             raise ConfigError(
                 f"--table cache: expected another loss, because --loss {self.loss} reads every vector in each step; "
-                "train with --loss in-batch or sampled, or leave --table out"
+                f"train with --loss {' or '.join(self.loss_info.instead)}, or leave --table out"
             )
         self._refuse_unused()
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ __all__ = [
     "open_evaluation",
 ]
 
+_COLUMN = 9  # letters of a column of numbers at least
 _ABOUT = {"users": int, "candidates": int, "seen": str, "split": str}
 EVALUATION = Format(
     name="tcf-evaluation",
@@ -176,10 +177,17 @@ def comparison(evaluations: Mapping[str, Evaluation]) -> str:
     Args:
         evaluations: finished evaluations by the name to show, in the order to show.
     """
-    columns = (*(metric.name for metric in METRICS), "users", "items")
-    rows = [["ranking", *(f"{name:>9}" for name in columns)]]
-    for name, evaluation in evaluations.items():
-        metrics = evaluation.metrics
-        means = [f"{metric.shown(metrics[metric.name]):>9}" for metric in METRICS]
-        rows.append([name, *means, f"{metrics['users']:>9}", f"{metrics['candidates']:>9}"])
-    return text_table(rows, gap=" ")
+    found = [evaluation.metrics for evaluation in evaluations.values()]
+    columns = [
+        ["ranking", *evaluations],
+        *(_aligned(metric.name, [metric.shown(means[metric.name]) for means in found]) for metric in METRICS),
+        _aligned("users", [str(means["users"]) for means in found]),
+        _aligned("items", [str(means["candidates"]) for means in found]),
+    ]
+    return text_table(list(zip(*columns, strict=True)), gap=" ")
+
+
+def _aligned(head: str, cells: Sequence[str]) -> list[str]:
+    """A column of numbers, aligned to the right."""
+    width = max(_COLUMN, *map(len, (head, *cells)))
+    return [cell.rjust(width) for cell in (head, *cells)]

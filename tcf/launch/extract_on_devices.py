@@ -22,12 +22,15 @@ from tcf.extract.schedules.engine import Engine
 from tcf.extract.stage import PlannedExtraction, extract, load_planned, plan_stage
 from tcf.launch.independent_workers import IndependentWorkers
 from tcf.launch.jobs import ExtractionJob
-from tcf.launch.launcher import WorkerSpec
+from tcf.launch.launcher import Launcher, WorkerSpec
+from tcf.launch.processes import DEFAULT_LAUNCHER
 
 __all__ = ["extract_on_devices"]
 
 
-def extract_on_devices(*, data: Path, model: Path, name: str, out: Path, config: ExtractConfig) -> Extraction:
+def extract_on_devices(
+    *, data: Path, model: Path, name: str, out: Path, config: ExtractConfig, launcher: Launcher = DEFAULT_LAUNCHER
+) -> Extraction:
     """Bring caches to hold what an encoder gives for every item text of a dataset, on every device that is asked for.
 
     A device that fails is named on standard error, and the others do its work. Whatever ends this process, by SIGKILL
@@ -39,6 +42,7 @@ def extract_on_devices(*, data: Path, model: Path, name: str, out: Path, config:
         name: the model's name, for people.
         out: the cache, or the folder of several.
         config: settings.
+        launcher: starts the workers, where there are several devices.
 
     Raises:
         TcfError: as `tcf.extract.stage.extract` does; the first device failed.
@@ -47,7 +51,7 @@ def extract_on_devices(*, data: Path, model: Path, name: str, out: Path, config:
     if len(devices) == 1 or config.schedule not in ("auto", "resident"):
         return extract(data=data, model=model, name=name, out=out, config=config)
     threads = torch.get_num_threads()
-    with IndependentWorkers() as workers:
+    with IndependentWorkers(launcher) as workers:
         try:
             done = _extract_beside_others(ExtractionJob(data, model, out, name, config, threads), devices, workers)
         finally:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers
-from tcf.launch.processes import LocalProcesses
+from tcf.launch.processes import DEFAULT_LAUNCHER
 
 __all__ = ["IndependentWorkers"]
 
@@ -23,7 +23,7 @@ class IndependentWorkers:
         failed: names of those that did.
     """
 
-    launcher: Launcher = field(default_factory=LocalProcesses)
+    launcher: Launcher = DEFAULT_LAUNCHER
     failed: list[str] = field(default_factory=list)
     _workers: list[Worker] = field(default_factory=list)
     _watches: list[threading.Thread] = field(default_factory=list)

@@ -13,7 +13,26 @@ from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, to_mapping
 from tcf.config.train import TrainConfig
 
-__all__ = ["ExtractionJob", "Job", "TrainingJob"]
+__all__ = ["ExtractionJob", "Job", "TrainingJob", "decode_message", "encode_message"]
+
+
+def encode_message(message: Mapping[str, Any]) -> bytes:
+    """A message as it is sent to another process: a JSON object on one line.
+
+    Args:
+        message: JSON values by name.
+    """
+    return f"{json.dumps(message)}\n".encode()
+
+
+def decode_message(line: bytes) -> dict[str, Any] | None:
+    """The message of such a line; None for an empty or unfinished one, which a process leaves that has ended.
+
+    Args:
+        line: all that was read up to the end of the line or of the stream.
+    """
+    message: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
+    return message
 
 
 class Job:
@@ -29,15 +48,6 @@ class Job:
         """The job of such values."""
         hints = typing.get_type_hints(cls)
         return cls(**{name: _decoded(hints[name], value, name) for name, value in message.items()})
-
-    def as_line(self) -> bytes:
-        """The job as a line of JSON."""
-        return f"{json.dumps(self.as_message())}\n".encode()
-
-    @classmethod
-    def from_line(cls, line: bytes) -> Self:
-        """The job of such a line."""
-        return cls.from_message(json.loads(line))
 
 
 @dataclass(frozen=True)

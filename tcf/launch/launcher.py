@@ -49,7 +49,8 @@ class ErrorReport:
     """Why a worker failed, in its own words.
 
     Attributes:
-        error: class in `tcf.common.errors`; None for a defect of tcf.
+        error: the error's class, or the nearest one above it, that `tcf.common.errors` defines; None for a defect of
+            tcf.
         text: the error's message, or the defect's traceback.
         at: seconds on the monotonic clock of its machine.
     """
@@ -67,9 +68,8 @@ class ErrorReport:
 
     def exception(self) -> TcfError:
         """The error that was reported; not for a defect."""
-        known = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
-        error: TcfError = known[self.error or ""](self.text)
-        return error
+        kind = getattr(errors, self.error or "", None)
+        return kind(self.text) if isinstance(kind, type) and issubclass(kind, TcfError) else TcfError(self.text)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from tcf.common.files import writing
-from tcf.launch.launcher import ErrorReport, Outcome, WorkerSpec
+from tcf.launch.jobs import decode_message, encode_message
+from tcf.launch.launcher import ErrorReport, Launcher, Outcome, WorkerSpec
 from tcf.launch.worker_process import REPORT_VARIABLE
 
-__all__ = ["LocalProcesses", "LocalWorker"]
+__all__ = ["DEFAULT_LAUNCHER", "LocalProcesses", "LocalWorker"]
 
 # An interruption typed at a terminal reaches both processes, and this one decides what it means. The other process
 # finds the modules that this one finds, wherever either was started.
@@ -54,12 +55,12 @@ class LocalWorker:
         """See `Worker`."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             with suppress(BrokenPipeError):  # it has ended, as its outcome will say
-                self._process.stdin.write(f"{json.dumps(message)}\n".encode())
+                self._process.stdin.write(encode_message(message))
 
     def receive(self) -> dict[str, Any] | None:
         """See `Worker`."""
         line = b"" if self._process.stdout is None else self._process.stdout.readline()
-        return json.loads(line) if line.endswith(b"\n") else None
+        return decode_message(line)
 
     def fileno(self) -> int:
         """See `Worker`."""
@@ -107,6 +108,10 @@ class LocalProcesses:
         if spec.job is not None:
             worker.send(spec.job.as_message())
         return worker
+
+
+DEFAULT_LAUNCHER: Launcher = LocalProcesses()
+"""What starts workers unless a caller of `extract_on_devices`, `train_on_devices` or `run_search` names another."""
 
 
 def _started(spec: WorkerSpec, report: IO[bytes], captured: IO[bytes] | None) -> "subprocess.Popen[bytes]":

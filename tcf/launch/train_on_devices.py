@@ -21,9 +21,9 @@ from tcf.common.manifest import read_manifest
 from tcf.common.torch_internals import USE_EXISTING_STORE, is_lost_partner
 from tcf.config.train import TrainConfig
 from tcf.launch.jobs import TrainingJob
-from tcf.launch.launcher import WorkerSpec
+from tcf.launch.launcher import Launcher, WorkerSpec
 from tcf.launch.process_group import run_process_group
-from tcf.launch.processes import LocalProcesses
+from tcf.launch.processes import DEFAULT_LAUNCHER
 from tcf.launch.train_process import train_as_rank
 from tcf.train.run.file_names import RUN
 from tcf.train.stage import TrainResult, train
@@ -33,7 +33,14 @@ __all__ = ["train_on_devices"]
 _LOCALHOST = "127.0.0.1"
 
 
-def train_on_devices(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainConfig) -> TrainResult | None:
+def train_on_devices(
+    *,
+    data: Path,
+    caches: Sequence[Path] = (),
+    out: Path,
+    config: TrainConfig,
+    launcher: Launcher = DEFAULT_LAUNCHER,
+) -> TrainResult | None:
     """Train a recommender on the devices that are asked for, and publish the run.
 
     On one device this is `tcf.train.stage.train`. When a process of several fails, all end; the same call takes the
@@ -44,6 +51,7 @@ def train_on_devices(*, data: Path, caches: Sequence[Path] = (), out: Path, conf
         caches: cache directories for items as text, whose vectors stand side by side; none for items as ids.
         out: the run's directory.
         config: settings.
+        launcher: starts the workers, where there are several devices.
 
     Returns:
         What became of it; None in all but the first of the processes that torchrun has started.
@@ -59,7 +67,7 @@ def train_on_devices(*, data: Path, caches: Sequence[Path] = (), out: Path, conf
     if len(devices) == 1 or is_published(out):
         config = dataclasses.replace(config, devices=str(devices[0]))
         return train(data=data, caches=caches, out=out, config=config)
-    _train_in_processes(job, devices)
+    _train_in_processes(job, devices, launcher)
     return TrainResult(out, read_manifest(out, RUN), trained=True)
 
 
@@ -68,7 +76,7 @@ def _devices(names: str) -> tuple[torch.device, ...]:
     return (resolve_device(names),) if names == "auto" else resolve_devices(names)
 
 
-def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device]) -> None:
+def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device], launcher: Launcher) -> None:
     on_cpu = devices[0].type == "cpu"
     threads = max(1, job.threads // len(devices)) if on_cpu else job.threads
     config = dataclasses.replace(job.config, devices=",".join(map(str, devices)))
@@ -85,7 +93,7 @@ def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device]) -> No
         )
         for rank, device in enumerate(devices)
     ]
-    run_process_group(LocalProcesses(), specs)
+    run_process_group(launcher, specs)
 
 
 def _environment(rank: int, devices: Sequence[torch.device], port: int) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 Standard input carries the messages to it, a JSON object a line, the first of which is its job; it is open for as long
 as the process that started the worker lives. The error report is a JSON object in the file that an environment variable
-names.
+names; where that cannot be written, the error goes to standard error.
 """
 
 import json
@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from tcf.common.errors import TcfError
-from tcf.launch.jobs import Job
+from tcf.launch.jobs import Job, decode_message, encode_message
 
 __all__ = ["REPORT_VARIABLE", "MessageChannel", "run_conversation", "run_job"]
 
@@ -46,7 +46,7 @@ class MessageChannel:
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a message."""
-        os.write(self.descriptor, f"{json.dumps(message)}\n".encode())
+        os.write(self.descriptor, encode_message(message))
 
     def listen(self, closed: Callable[[], None]) -> None:
         """Receive messages in a thread, which calls `closed` when nobody holds the other end of standard input."""
@@ -54,9 +54,8 @@ class MessageChannel:
 
     def _listen(self, closed: Callable[[], None]) -> None:
         with open(0, "rb", buffering=0, closefd=False) as stream:
-            # Whoever is killed may leave half a line.
-            while (line := stream.readline()).endswith(b"\n"):
-                self._received.put(json.loads(line))
+            while (message := decode_message(stream.readline())) is not None:
+                self._received.put(message)
         closed()
 
 
@@ -75,7 +74,7 @@ def run_job(kind: type[_Job], work: Callable[[_Job], None]) -> None:
     try:
         work(kind.from_message(channel.receive()))
     except TcfError as error:
-        _report(type(error).__name__, str(error))
+        _report(_known_class(error), str(error))
         raise SystemExit(2) from None
     except Exception:
         _report(None, traceback.format_exc())
@@ -102,10 +101,18 @@ def run_conversation(work: Callable[[MessageChannel], None]) -> None:
 def _report(error: str | None, text: str) -> None:
     report = json.dumps({"error": error, "text": text, "at": time.monotonic()})
     place = os.environ.get(REPORT_VARIABLE)
-    if place is None:
-        print(text, file=sys.stderr)  # started by hand
-    else:
-        Path(place).write_text(report, encoding="utf-8")
+    if place is not None:
+        try:
+            Path(place).write_text(report, encoding="utf-8")
+            return
+        except OSError:
+            pass  # no /proc is mounted, say; the error itself must not be lost with its report
+    print(text, file=sys.stderr)  # also if this process was started by hand
+
+
+def _known_class(error: TcfError) -> str:
+    """The nearest class of an error that the process which started this one knows: one of `tcf.common.errors`."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == TcfError.__module__)
 
 
 def _exit_on_signal(number: int, frame: FrameType | None) -> None:

@@ -140,10 +140,11 @@ class Inputs:
         """
         vectors = self.item_vectors(device, normalise=config.normalise, projections=projections, table=config.table)
         if config.loss_info.reads_catalogue and vectors is not None and not vectors.on_device:
+            others = " or ".join(config.loss_info.instead)
             raise ConfigError(
                 f"--loss {config.loss}: expected cached vectors that fit on {device}, because each step reads all of "
-                f"them, found {vectors.size // _MIB} MiB; use --loss in-batch or sampled, --whiten or --pca to fewer "
-                "dimensions, or --table device if you know that they fit"
+                f"them, found {vectors.size // _MIB} MiB; use --loss {others}, --whiten or --pca to fewer dimensions, "
+                "or --table device if you know that they fit"
             )
         return vectors
 

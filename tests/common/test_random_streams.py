@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
-from tcf.common.random_streams import RandomStream, derived_seed, generator
+from tcf.common.random_streams import RandomStream, derived_seed, generator, torch_generator
 
 SEEDS = (0, 1, 2**32 - 1, 2**32, 2**40 + 3)
 NUMBERED = {RandomStream.LOSS_SAMPLES: 1, RandomStream.VALIDATION_USERS: 2, RandomStream.DROPOUT: 3}
@@ -32,6 +33,20 @@ def test_streams_are_those_of_the_first_version(seed: int) -> None:
     for place in ((3,), (3, 0xFFFF_FFFF)):
         words = np.random.SeedSequence([seed, *place])
         assert derived_seed(RandomStream.TRIAL, seed, *place, bits=32) == int(words.generate_state(1)[0])
+
+
+@pytest.mark.parametrize("seed", [*SEEDS, 2**63 - 1])
+def test_first_weights_are_those_of_the_first_version(seed: int) -> None:
+    """Spelled out as they were in `tcf.train.model.build`; torch's global generator is left alone."""
+    before = torch.get_rng_state()
+    found = torch.randn(8, generator=torch_generator(RandomStream.FIRST_WEIGHTS, seed))
+    assert torch.equal(found, torch.randn(8, generator=torch.Generator().manual_seed(seed)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_torch_draws_no_stream_of_numpys() -> None:
+    with pytest.raises(ValueError, match="^ROW_ORDER is drawn by NumPy"):
+        torch_generator(RandomStream.ROW_ORDER, 0)
 
 
 def test_streams_of_a_training_differ_wherever_they_are_used() -> None:

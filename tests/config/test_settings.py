@@ -6,10 +6,11 @@ from typing import Any, get_args
 import pytest
 
 from tcf.common.errors import ConfigError
+from tcf.config import losses
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig, Pooling
 from tcf.config.fields import from_mapping, read_toml, to_mapping, write_toml
-from tcf.config.losses import LOSSES, LossName
+from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, negatives_help
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RAW_FORMATS, RawFormat
 from tcf.config.train import TrainConfig
@@ -182,6 +183,24 @@ def test_every_loss_and_raw_format_is_described_once() -> None:
     assert [loss.name for loss in LOSSES] == [*get_args(LossName)]
     assert [entry.name for entry in RAW_FORMATS] == [*get_args(RawFormat)]
     assert get_args(ExtractConfig.__annotations__["pooling"]) == ("auto", *get_args(Pooling))
+
+
+def test_losses_that_read_the_catalogue_name_some_that_do_not() -> None:
+    for loss in LOSSES:
+        assert bool(loss.instead) == loss.reads_catalogue
+        assert not any(loss_info(name).reads_catalogue for name in loss.instead)
+
+
+def test_a_loss_that_draws_items_is_in_the_help_by_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert negatives_help() == (
+        "Items that are drawn: for a batch (sampled, 8192 if not given), for a target (bce 1, gbce 256)."
+    )
+    more: Any = LossInfo("in-batch", "", negatives=5), LossInfo("full", "", negatives=6, drawn_for="batch")
+    monkeypatch.setattr(losses, "LOSSES", (*LOSSES[2:], *more))
+    assert negatives_help() == (
+        "Items that are drawn: for a batch (sampled, 8192 if not given, full, 6 if not given), for a target (bce 1, "
+        "gbce 256, in-batch 5)."
+    )
 
 
 def test_settings_named_for_losses_and_formats_are_there() -> None:

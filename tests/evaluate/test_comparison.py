@@ -1,8 +1,12 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tcf.common.manifest import Manifest
+from tcf.evaluate import evaluation as module
 from tcf.evaluate.evaluation import Evaluation, comparison
+from tcf.ranking.metrics import METRICS, Metric, reciprocal_rank
 
 
 def evaluation(hr: float, ndcg: float, mrr: float, users: int = 943, items: int = 1392) -> Evaluation:
@@ -23,3 +27,14 @@ def test_short_names_stand_in_line() -> None:
     lines = comparison({"id": evaluation(0.5, 0, 0)}).splitlines()
     assert lines[0].index("hr@10") + len("hr@10") == lines[1].index("50.00%") + len("50.00%")
     assert len(lines[0]) == len(lines[1])
+
+
+def test_a_metric_of_a_long_name_stands_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = Metric("a-long-name@10", "along", reciprocal_rank)
+    monkeypatch.setattr(module, "METRICS", (METRICS[0], long))
+    found = evaluation(0.5, 0, 0, users=1_234_567_890)
+    shown = comparison({"id": Evaluation(found.path, {**found.metrics, "a-long-name@10": 0.25}, found.manifest)})
+    assert shown.splitlines() == [
+        "ranking     hr@10 a-long-name@10      users     items",
+        "id         50.00%         25.00% 1234567890      1392",
+    ]

@@ -90,7 +90,7 @@ class Toy:
 LOSS = Extension(
     "a loss",
     {
-        ("tcf/config/losses.py", '    LossInfo("full", "softmax over all training items", reads_catalogue=True),\n'): (
+        ("tcf/config/losses.py", 'reads_catalogue=True, instead=("in-batch", "sampled")),\n'): (
             '    LossInfo("toy", "squared distance of scores from 1"),\n'
         ),
         ("tcf/train/loss/losses.py", "import Columns, Masks, softmax_loss\n"): "from tcf.train.loss.toy import Toy\n",

@@ -13,7 +13,7 @@ import pytest
 from tcf.config.extract import ExtractConfig
 from tcf.launch import launcher, processes
 from tcf.launch.independent_workers import IndependentWorkers
-from tcf.launch.jobs import ExtractionJob
+from tcf.launch.jobs import ExtractionJob, decode_message, encode_message
 from tcf.launch.launcher import WorkerSpec
 
 JOB = ExtractionJob(
@@ -36,13 +36,26 @@ def program(monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
     monkeypatch.setattr(processes, "_BOOTSTRAP", lines)
 
 
+def received(line: bytes) -> ExtractionJob:
+    message = decode_message(line)
+    assert message is not None
+    return ExtractionJob.from_message(message)
+
+
 def test_a_job_there_and_back() -> None:
-    line = JOB.as_line()
+    line = encode_message(JOB.as_message())
     assert line.count(b"\n") == 1 and line.endswith(b"\n")
-    assert ExtractionJob.from_line(line) == JOB
+    assert received(line) == JOB
     # A name that is no UTF-8.
     odd = replace(JOB, model=Path("m\udcff"))
-    assert ExtractionJob.from_line(odd.as_line()) == odd
+    assert received(encode_message(odd.as_message())) == odd
+
+
+def test_an_unfinished_line_is_no_message() -> None:
+    line = encode_message({"text": "é\n", "number": 0.1})
+    assert decode_message(line) == {"text": "é\n", "number": 0.1}
+    assert decode_message(line[:-1]) is None
+    assert decode_message(b"") is None
 
 
 def test_a_process_gets_its_job_its_threads_and_our_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +71,7 @@ print("not for our output")
         workers.start(spec("cpu"))
         wait_for((tmp_path / "told").exists)
     line, threads, path = json.loads((tmp_path / "told").read_text())
-    assert ExtractionJob.from_line(line.encode()) == JOB
+    assert received(line.encode()) == JOB
     assert (threads, path) == ("3", sys.path)
     assert workers.failed == []
 

@@ -109,6 +109,7 @@ def test_workers_get_their_jobs_threads_and_variables(launcher: Launcher, tmp_pa
     ("action", "status", "error", "summary"),
     [
         ("refuse", 2, "CacheError", "c: expected vectors, found none"),
+        ("refuse with an error of its own", 2, "CacheError", "c: expected vectors, found none"),
         ("defect", 1, None, "ZeroDivisionError: division by zero"),
         ("exit", 3, None, None),
         ("SIGKILL", -9, None, None),
@@ -204,12 +205,13 @@ def test_what_a_worker_prints_goes_where_it_should(
     assert (outcome.status, outcome.report and outcome.report.summary) == (1, "KeyError: 'gone'")
 
 
+@pytest.mark.parametrize("action", ["refuse", "refuse with an error of its own"])
 def test_a_group_ends_with_the_first_failure(
-    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     monkeypatch.setattr(process_group, "_GRACE", 0.5)
     with pytest.raises(CacheError, match="^c: expected vectors,\nfound none$"):
-        run_process_group(launcher, specs(tmp_path, "sleep", "refuse"))
+        run_process_group(launcher, specs(tmp_path, "sleep", action))
     assert all(is_gone(note["pid"]) for note in notes(tmp_path, 2))
     run_process_group(launcher, specs(tmp_path, "end", "end"))
 

@@ -22,7 +22,7 @@ from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import is_published
 from tcf.config.train import TrainConfig
 from tcf.launch import train_on_devices as module
-from tcf.launch.jobs import TrainingJob
+from tcf.launch.jobs import TrainingJob, decode_message, encode_message
 from tcf.launch.launcher import Launcher, WorkerSpec
 from tcf.launch.processes import LocalProcesses, LocalWorker
 from tcf.launch.train_on_devices import train_on_devices
@@ -190,9 +190,11 @@ def test_torchrun_says_which_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_a_job_there_and_back() -> None:
     job = TrainingJob(Path("d"), (Path("c é"), Path("/e\udcff")), Path("r"), CONFIG, threads=3)
-    line = job.as_line()
+    line = encode_message(job.as_message())
     assert line.count(b"\n") == 1 and line.endswith(b"\n")
-    assert TrainingJob.from_line(line) == job
+    message = decode_message(line)
+    assert message is not None
+    assert TrainingJob.from_message(message) == job
 
 
 @pytest.fixture

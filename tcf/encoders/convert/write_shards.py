@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from tcf.assets.weight_index import INDEX, SAFETENSORS
 from tcf.common.errors import RunError
 from tcf.common.files import publish_file, publishing_file
 from tcf.common.progress import Progress
@@ -61,10 +62,11 @@ def in_shards(weights: Mapping[str, ConcatenatedTensor], largest: int) -> list[W
         groups[-1][name] = pieces
         size += pieces.nbytes
     if len(groups) == 1:
-        return [WeightShard("model.safetensors", groups[0])]
-    n = len(groups)
+        return [WeightShard(SAFETENSORS, groups[0])]
+    whole, n = Path(SAFETENSORS), len(groups)
     return [
-        WeightShard(f"model-{place:05d}-of-{n:05d}.safetensors", group) for place, group in enumerate(groups, start=1)
+        WeightShard(f"{whole.stem}-{place:05d}-of-{n:05d}{whole.suffix}", group)
+        for place, group in enumerate(groups, start=1)
     ]
 
 
@@ -87,7 +89,7 @@ def write_shards(shards: Sequence[WeightShard], into: Path) -> None:
             with publishing_file(into / shard.name) as file, file.open("wb") as stream:
                 _write(shard, stream, progress)
     if len(shards) > 1:
-        publish_file(into / "model.safetensors.index.json", _index(shards))
+        publish_file(into / f"{SAFETENSORS}{INDEX}", _index(shards))
 
 
 def check_space(nbytes: int, place: Path) -> None:

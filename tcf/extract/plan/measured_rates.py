@@ -18,9 +18,11 @@ from torch import nn
 
 from tcf.common.files import this_machine
 from tcf.common.manifest import library_versions
+from tcf.common.random_streams import RandomStream, torch_generator
 from tcf.common.threads import ordered_map
 from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.onednn_packing import pack
+from tcf.encoders.transformers_internals import on_meta_device
 from tcf.extract.plan.calibration_memo import device_name, remembered_number
 
 __all__ = ["Rates", "measure_rates", "measure_storage"]
@@ -36,6 +38,7 @@ _WRITTEN = _READ // 4  # of a file that is made to be read; a smaller one would 
 _CHUNK = 16 * 2**20
 _READERS = 4
 _COPIED = 256 * 2**20
+_DEVIATION = 0.02  # of weights, as in a language model; denormal numbers, or constant ones on a GPU, take another time
 
 Products = Sequence[tuple[int, int]]
 
@@ -135,9 +138,9 @@ def _product_rate(shapes: Products, dtype: torch.dtype, device: torch.device, *,
     """
     operations, seconds = 0.0, 0.0
     for (k, n), times in Counter(shapes).items():
-        layer = nn.Sequential(nn.Linear(k, n, bias=False, dtype=dtype, device=device))
+        layer = nn.Sequential(_filled(nn.Linear(k, n, bias=False, device="meta"), dtype, device))
         if packed:
-            pack(layer.requires_grad_(False), keep=False)
+            pack(layer, keep=False)
         most = _FEW if device.type == "cpu" and not packed else None
         tokens, taken = _timed(partial(_run, layer, k, dtype, device), device, most)
         operations += 2.0 * k * n * times
@@ -146,8 +149,21 @@ def _product_rate(shapes: Products, dtype: torch.dtype, device: torch.device, *,
 
 
 def _run(layer: nn.Module, k: int, dtype: torch.dtype, device: torch.device, tokens: int) -> Callable[[], Any]:
-    x_MK = torch.randn((tokens, k), dtype=dtype, device=device)
+    x_MK = torch.randn((tokens, k), dtype=dtype, device=device, generator=_generator(device))
     return lambda: layer(x_MK)
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    return torch_generator(RandomStream.CALIBRATION, 0, device)
+
+
+def _filled(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """A module that was built on the meta device, with weights on another; torch's global generators draw nothing."""
+    filled = module.to(dtype).to_empty(device=device).requires_grad_(False).eval()
+    generator = _generator(device)
+    for parameter in filled.parameters():
+        parameter.normal_(std=_DEVIATION, generator=generator)
+    return filled
 
 
 def _block_share(width: int, dtype: torch.dtype, device: torch.device) -> float:
@@ -163,9 +179,9 @@ def _block_share(width: int, dtype: torch.dtype, device: torch.device) -> float:
         ffn_dim=4 * width,
         max_position_embeddings=64,
     )
-    with torch.random.fork_rng(devices=[]):
-        model: Any = OPTModel(config)
-    model = model.to(dtype=dtype, device=device).requires_grad_(False).eval()
+    with on_meta_device():
+        skeleton = OPTModel(config)
+    model: Any = _filled(skeleton, dtype, device)
     if device.type == "cpu":
         pack(model, keep=False)
 

@@ -13,6 +13,8 @@ from tcf.common.errors import RunError
 from tcf.common.files import check_destination, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.progress import Progress
+from tcf.launch.launcher import Launcher
+from tcf.launch.processes import DEFAULT_LAUNCHER
 from tcf.launch.search.results import BEST, TrialRow, best_row, render_table, trial_rows, write_results
 from tcf.launch.search.run_trials import TrialLoop
 from tcf.launch.search.search_file import SearchFile
@@ -54,13 +56,14 @@ class SearchResult:
         )
 
 
-def run_search(search: SearchFile) -> SearchResult:
+def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> SearchResult:
     """Train trials until there are as many as asked for; those of earlier starts count, and unfinished ones go on.
 
     With one worker, equal files and inputs give equal trials, however often the search was interrupted.
 
     Args:
         search: what is asked for.
+        launcher: starts the workers.
 
     Raises:
         ConfigError: a device is not there.
@@ -73,7 +76,7 @@ def run_search(search: SearchFile) -> SearchResult:
     fingerprints = Inputs.open("text" if search.caches else "id", search.data, search.caches).fingerprints
     with _locked(search.out):
         study = open_study(search, fingerprints)
-        _run_trials(search, study)
+        _run_trials(search, study, launcher)
         rows = trial_rows(study)
         write_results(search, rows)
     best = best_row(rows)
@@ -86,12 +89,12 @@ def run_search(search: SearchFile) -> SearchResult:
     return SearchResult(search, tuple(rows), best)
 
 
-def _run_trials(search: SearchFile, study: Study) -> None:
+def _run_trials(search: SearchFile, study: Study, launcher: Launcher) -> None:
     ended = len([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
-    config = search.config
+    config, threads = search.config, torch.get_num_threads()
     with (
         Progress("search", max(search.n_trials, ended), "trials", done=ended) as progress,
-        trial_workers(search.out / "logs", config.workers, config.devices, torch.get_num_threads()) as workers,
+        trial_workers(search.out / "logs", config.workers, config.devices, threads, launcher) as workers,
     ):
         TrialLoop(search, study, workers, progress, unfinished_trials(study)).run()
 

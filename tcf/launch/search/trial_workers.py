@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tcf.common.files import writing
 from tcf.launch.jobs import TrainingJob
 from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers
-from tcf.launch.processes import LocalProcesses
+from tcf.launch.processes import DEFAULT_LAUNCHER
 
 __all__ = ["TrialWorker", "trial_workers"]
 
@@ -33,7 +33,7 @@ class TrialWorker:
     log: Path
     device: str | None
     threads: int
-    launcher: Launcher = field(default_factory=LocalProcesses)
+    launcher: Launcher = DEFAULT_LAUNCHER
     worker: Worker | None = None
 
     def train(self, job: TrainingJob) -> None:
@@ -86,7 +86,7 @@ class TrialWorker:
 
 @contextmanager
 def trial_workers(
-    folder: Path, number: int, devices: Sequence[str], threads: int, launcher: Launcher | None = None
+    folder: Path, number: int, devices: Sequence[str], threads: int, launcher: Launcher = DEFAULT_LAUNCHER
 ) -> Iterator[list[TrialWorker]]:
     """Some workers, none of them started; those that were started are ended with the block.
 
@@ -95,7 +95,7 @@ def trial_workers(
         number: how many.
         devices: dealt out to them in turn; none for where the settings say.
         threads: for all together.
-        launcher: starts them; None for processes of this machine.
+        launcher: starts them.
     """
     share = 0 if number == 1 else max(1, threads // number)
     with writing(folder):
@@ -106,7 +106,7 @@ def trial_workers(
             folder / f"worker-{place + 1}.log",
             devices[place % len(devices)] if devices else None,
             share,
-            launcher or LocalProcesses(),
+            launcher,
         )
         for place in range(number)
     ]

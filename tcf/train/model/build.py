@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from tcf.common.errors import ConfigError
+from tcf.common.random_streams import RandomStream, torch_generator
 from tcf.config.train import TrainConfig
 from tcf.train.model.dssm import MeanOfHistory, UserIds
 from tcf.train.model.item_tower import DTL, DeepItems, IdItems, ItemTower, SummedItems, TextItems
@@ -31,7 +32,7 @@ def build_model(
     """
     # Built without memory first, so that torch's own initialisation draws nothing from the global generator.
     model = outline_model(config, n_items, n_users, vectors).to_empty(device="cpu")
-    _initialise(model, torch.Generator().manual_seed(config.seed))
+    _initialise(model, torch_generator(RandomStream.FIRST_WEIGHTS, config.seed))
     return model.to(device)
 
 

@@ -123,10 +123,13 @@ def test_the_rate_counts_each_product_as_often_as_it_is_there(monkeypatch: pytes
 
 
 def test_real_trials_find_plausible_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And draw nothing from torch's global generator."""
     monkeypatch.setattr(module, "_SECONDS", 0.02)
+    before = torch.get_rng_state()
     found = measure_rates([(256, 1024), (1024, 256)], torch.float32, CPU, None, tmp_path)
     assert 1e8 < found.products < 1e14 and 0.1 < found.block_share <= 1.0
     assert 1e6 < found.storage < 1e12 and found.copy is None
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_storage_is_read_to_the_end_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

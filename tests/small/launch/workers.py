@@ -30,6 +30,10 @@ class SmallJob(Job):
     name: str
 
 
+class _EmptyCacheError(CacheError):
+    """An error that the process which started this one has not heard of."""
+
+
 def main() -> None:
     """Do a small job."""
     run_job(SmallJob, _work)
@@ -61,6 +65,8 @@ def _act(action: str) -> None:
             time.sleep(300)
         case "refuse":
             raise CacheError("c: expected vectors,\nfound none")
+        case "refuse with an error of its own":
+            raise _EmptyCacheError("c: expected vectors,\nfound none")
         case "defect":
             print(1 / 0)
         case "exit":
