@@ -4,7 +4,7 @@ Shapes: B texts, T tokens, D width.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ from tcf.common.errors import ModelError
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.transformers_internals import block_class_names
 
-__all__ = ["LAST", "cut_blocks", "find_blocks", "leave_out_unused", "recorded_states", "without_cache"]
+__all__ = ["LAST", "cut_blocks", "find_blocks", "last_states", "leave_out_unused", "recorded_states", "without_cache"]
 
 LAST = -1  # the layer after the final norm: the model's own last states
 
@@ -26,6 +26,18 @@ def without_cache(model: nn.Module) -> dict[str, bool]:
     To be asked for once a model: to look at its signature takes time.
     """
     return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+
+
+def last_states(model: nn.Module, tokens_BT: Tensor, no_cache: Mapping[str, bool]) -> Tensor:
+    """A model's own last states, (B, T, D).
+
+    Args:
+        model: of transformers, without a head.
+        tokens_BT: ids of texts of equal length, (B, T) int64, on its device.
+        no_cache: what `without_cache` gives for it.
+    """
+    states: Tensor = model(input_ids=tokens_BT, **no_cache).last_hidden_state
+    return states
 
 
 def find_blocks(model: nn.Module, n_blocks: int) -> nn.ModuleList | None:

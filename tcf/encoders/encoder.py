@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.torch_internals import limit_onednn_caches
-from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, recorded_states, without_cache
+from tcf.encoders.blocks import LAST, cut_blocks, last_states, leave_out_unused, recorded_states, without_cache
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import Dispatch, load_model
@@ -83,7 +83,7 @@ class TransformersEncoder:
         """
         blocks = [] if self.blocks is None else list(self.blocks)
         with recorded_states(blocks, self.layers) as found:
-            found[LAST] = self.model(input_ids=tokens_BT, **self.no_cache).last_hidden_state
+            found[LAST] = last_states(self.model, tokens_BT, self.no_cache)
         return tuple(found[layer] for layer in self.layers)
 
 

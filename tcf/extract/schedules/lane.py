@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from tcf.encoders.blocks import last_states
 from tcf.encoders.split.block_calls import RecordedCalls, finish_forward, record
 from tcf.encoders.split.output_shapes import OutputShapes
 from tcf.encoders.split.skeleton import Skeleton
@@ -62,5 +63,4 @@ class Lane:
         return finish_forward(lambda: self._last(tokens_BT), self.blocks, states_BTD, self.shapes)
 
     def _last(self, tokens_BT: Tensor) -> Tensor:
-        states: Tensor = self.skeleton.model(input_ids=tokens_BT, **self.skeleton.no_cache).last_hidden_state
-        return states
+        return last_states(self.skeleton.model, tokens_BT, self.skeleton.no_cache)
