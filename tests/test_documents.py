@@ -46,8 +46,8 @@ def _members(kind: ast.ClassDef) -> Iterator[str]:
                 yield name
             case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
                 yield name
-    for node in ast.walk(kind):
-        match node:
+    for inner in ast.walk(kind):
+        match inner:
             case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
                 yield name
 

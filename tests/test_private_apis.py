@@ -77,11 +77,20 @@ DOCUMENTED = {
 KNOWN = {
     "check_cuda_p2p_ib_support",
     "default_generators",
+    "input_modalities",
     "initialize_weights",
     "meta_device_safe_creation_ops",
 }
 # Parts of messages and names of environment variables by which such things are known.
-KNOWN_WORDS = ("TORCHELASTIC_", "ACCELERATE_TORCH_DEVICE", "_CACHE_CAPACITY")
+KNOWN_WORDS = (
+    "TORCHELASTIC_",
+    "ACCELERATE_TORCH_DEVICE",
+    "_CACHE_CAPACITY",
+    "exp_avg",
+    "mismatched_keys",
+    "missing_keys",
+    "unexpected_keys",
+)
 
 
 def modules() -> list[Path]:
@@ -202,6 +211,9 @@ def test_a_next_major_version_is_kept_out_until_it_was_tried(library: str) -> No
         ("getattr(model, '_no_split_modules', None)", 1),
         ("torch.ops.mkldnn", 1),
         ("torch.cuda.default_generators[0]", 1),
+        ("reads = kind.input_modalities", 1),
+        ("lacking = report['missing_keys']", 1),
+        ("moment = state['exp_avg_sq']", 1),
         ('"can\'t allocate memory" in str(error)', 1),
         ("'gloo' in str(error).lower()", 1),
         ("PartialState(backend='gloo')", 0),

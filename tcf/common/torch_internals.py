@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 __all__ = [
+    "ADAMW_STATE",
     "USE_EXISTING_STORE",
+    "empty_adamw_state",
     "file_offset",
     "has_onednn_type",
     "is_lost_partner",
@@ -35,6 +37,9 @@ USE_EXISTING_STORE = MappingProxyType({"TORCHELASTIC_USE_AGENT_STORE": "True"})
 torchrun sets this variable for its own workers and does not document it. Without it, `env://` has rank 0 open the
 store, at a port that cannot be reserved beforehand.
 """
+
+ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""Names of what AdamW keeps of each parameter, which torch documents nowhere."""
 
 _ONEDNN_CACHES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
 _ONEDNN_CACHE_ENTRIES = "64"
@@ -165,6 +170,18 @@ def is_lost_partner(error: RuntimeError) -> bool:
     import torch.distributed as dist
 
     return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+
+
+def empty_adamw_state(quantity: str, parameter: Tensor) -> Tensor:
+    """What AdamW keeps of a parameter before the first step, on the parameter's device.
+
+    Args:
+        quantity: one of `ADAMW_STATE`; `step` is a number, the others are as large as the parameter.
+        parameter: of the model.
+    """
+    if quantity == "step":
+        return torch.zeros((), dtype=torch.float32, device=parameter.device)
+    return torch.zeros_like(parameter)
 
 
 def seed_default_generator(device: torch.device, seed: int) -> None:

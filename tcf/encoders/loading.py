@@ -23,6 +23,7 @@ from tcf.encoders.transformers_internals import (
     initialise_marked,
     mark_for_initialisation,
     on_meta_device,
+    read_loading_report,
 )
 
 if TYPE_CHECKING:
@@ -230,19 +231,18 @@ def check_report(report: Mapping[str, Any], model: "PreTrainedModel", path: Path
     Raises:
         ModelError: there are such weights.
     """
-    body = _body_names(model)
-    differing = sorted(entry for entry in report["mismatched_keys"] if not entry[0].startswith(f"{POOLER}."))
+    body, told = _body_names(model), read_loading_report(report)
+    differing = sorted(entry for entry in told.mismatched if not entry[0].startswith(f"{POOLER}."))
     if differing:
         name, stored, expected = differing[0]
         raise ModelError(
             f"{path}: expected weights of the shapes that config.json asks for, found {len(differing)} others, among "
-            f"them {name} of {tuple(stored)} instead of {tuple(expected)}; fetch the model anew"
+            f"them {name} of {stored} instead of {expected}; fetch the model anew"
         )
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(f"{POOLER}."))
+    missing = sorted(key for key in told.missing if not key.startswith(f"{POOLER}."))
     if missing:
         raise ModelError(f"{path}: the checkpoint lacks {len(missing)} weights, among them {missing[0]}; fetch it anew")
-    found = report["unexpected_keys"]
-    homeless = sorted(key for key in found if body.fullmatch(key) and not _NO_WEIGHTS.fullmatch(key))
+    homeless = sorted(key for key in told.unexpected if body.fullmatch(key) and not _NO_WEIGHTS.fullmatch(key))
     if homeless:
         raise ModelError(
             f"{path}: the checkpoint holds {len(homeless)} weights that config.json has no place for, among them "

@@ -6,7 +6,7 @@ names what broke.
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOADER_LOCK",
+    "LoadingReport",
     "Placeholder",
     "block_class_names",
     "cast_as_loaded",
     "fusible_pair",
     "initialise_marked",
+    "input_kinds",
     "load_placeholders",
     "mark_for_initialisation",
     "on_meta_device",
     "onednn_activation",
+    "read_loading_report",
     "weight_of_linear",
 ]
 
@@ -46,6 +49,39 @@ def block_class_names(model: nn.Module) -> frozenset[str]:
         model: any module; only transformers' models name such classes.
     """
     return frozenset(getattr(model, "_no_split_modules", None) or ())
+
+
+def input_kinds(kind: type["PreTrainedModel"]) -> tuple[tuple[str, ...], str]:
+    """What the models of a class read, such as `text` and `image`, and the name of their main input.
+
+    `input_modalities`, one word or several, is undocumented. Nothing public tells models of texts from others.
+
+    Raises:
+        Exception: whatever transformers raises where the class needs a library that is not installed.
+    """
+    reads: str | Sequence[str] = kind.input_modalities
+    return ((reads,) if isinstance(reads, str) else tuple(reads)), kind.main_input_name
+
+
+@dataclass(frozen=True)
+class LoadingReport:
+    """What became of the weights of a checkpoint.
+
+    Attributes:
+        missing: names of the model's weights that the checkpoint lacks.
+        unexpected: names in the checkpoint that the model has no place for.
+        mismatched: weights of another shape: name, shape in the checkpoint, shape in the model.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+
+def read_loading_report(report: Mapping[str, Any]) -> LoadingReport:
+    """What `from_pretrained` says with `output_loading_info`; that it does is documented, its entries are not."""
+    mismatched = [(name, tuple(stored), tuple(expected)) for name, stored, expected in report["mismatched_keys"]]
+    return LoadingReport(tuple(report["missing_keys"]), tuple(report["unexpected_keys"]), tuple(mismatched))
 
 
 def cast_as_loaded(model: "PreTrainedModel", dtype: torch.dtype) -> None:

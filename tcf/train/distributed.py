@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 
+from tcf.common.torch_internals import ADAMW_STATE, empty_adamw_state
 from tcf.train.batch.batch import Batch, share
 from tcf.train.model.recommender import Recommender
 from tcf.train.parallel import EpochTask, Forward
@@ -28,7 +29,6 @@ __all__ = ["DistributedGroup", "join_group"]
 # A process that dies closes its connections, or is noticed by who started it. This long, all wait for the first one
 # while it measures a large catalogue.
 _PATIENCE = datetime.timedelta(hours=2)
-_QUANTITIES = ("step", "exp_avg", "exp_avg_sq")
 _DONE = EpochTask(0, 0)  # epochs are counted from 1
 
 
@@ -103,9 +103,9 @@ class DistributedGroup:
             return
         for parameter in (parameter for group in adamw.param_groups for parameter in group["params"]):
             state = adamw.state[parameter]
-            for quantity in _QUANTITIES:
+            for quantity in ADAMW_STATE:
                 if quantity not in state:
-                    state[quantity] = _empty(quantity, parameter)
+                    state[quantity] = empty_adamw_state(quantity, parameter)
                 dist.broadcast(state[quantity], 0)
 
 
@@ -168,9 +168,3 @@ def join_group(*, cpu: bool, devices: str | None = None) -> Iterator[Distributed
     # Not after an error: the others may never come to this point.
     group.end()
     state.destroy_process_group()
-
-
-def _empty(quantity: str, parameter: Tensor) -> Tensor:
-    if quantity == "step":
-        return torch.zeros((), dtype=torch.float32, device=parameter.device)
-    return torch.zeros_like(parameter)

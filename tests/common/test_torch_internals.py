@@ -216,11 +216,15 @@ def test_the_generator_of_one_gpu() -> None:
 
 
 def test_the_state_of_adamw() -> None:
-    """`tcf.train.distributed` and the files of a run name its quantities."""
+    """`tcf.train.distributed` copies it between processes; the files of a run have these names too."""
     parameter = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.AdamW([parameter])
     parameter.sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    assert set(optimizer.state[parameter]) == {"step", "exp_avg", "exp_avg_sq"}, (
-        f"{TORCH}: AdamW's state has other names"
-    )
+    state = optimizer.state[parameter]
+    assert set(internals.ADAMW_STATE) == {"step", "exp_avg", "exp_avg_sq"}
+    assert set(state) == set(internals.ADAMW_STATE), f"{TORCH}: AdamW's state has other names"
+    for quantity, value in state.items():
+        empty = internals.empty_adamw_state(quantity, parameter)
+        assert (empty.shape, empty.dtype) == (value.shape, value.dtype), f"{TORCH}: AdamW's {quantity} has another form"
+        assert not empty.any()

@@ -22,7 +22,7 @@ from tcf.common.errors import ModelError
 from tcf.common.progress import Progress
 from tcf.encoders.convert.gguf_tokenizer import load_gguf_tokenizer
 from tcf.encoders.failures import failures, quiet, reason
-from tcf.encoders.transformers_internals import LOADER_LOCK
+from tcf.encoders.transformers_internals import LOADER_LOCK, read_loading_report
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -151,7 +151,7 @@ def _load(folder: Path) -> tuple[Any, Mapping[str, Any]]:
 
 def _check_whole(model: "PreTrainedModel", report: Mapping[str, Any], reader: "GGUFReader", file: Path) -> None:
     """Refuse a model that lacks weights, or to which not all numbers of the file went."""
-    lacking = sorted(report["missing_keys"])
+    lacking = sorted(read_loading_report(report).missing)
     if lacking:
         raise ModelError(f"{file}: lacks {len(lacking)} weights of its model, among them {lacking[0]}; {_FETCH}")
     placed = sum({weight.data_ptr(): weight.numel() for weight in model.state_dict().values()}.values())

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tcf.common.errors import ModelError
 from tcf.encoders.failures import failures, quiet, reason
+from tcf.encoders.transformers_internals import input_kinds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -93,11 +94,10 @@ def _check_reads_text(file: Path, config: "PreTrainedConfig") -> None:
     found = MODEL_MAPPING[type(config)]
     try:
         model: Any = found[0] if isinstance(found, tuple) else found
-        reads, main_input = model.input_modalities, model.main_input_name
+        inputs, main_input = input_kinds(model)
     except failures() as error:
         raise ModelError(f"{file}: {kind!r} cannot be loaded here ({reason(error)})") from None
-    inputs = [reads] if isinstance(reads, str) else list(reads)
-    if inputs != ["text"] or main_input != "input_ids":
+    if inputs != ("text",) or main_input != "input_ids":
         raise ModelError(
             f"{file}: expected a model that reads texts alone, found {kind!r}, which reads {', '.join(inputs)} "
             f"({main_input}); choose a text model, such as this one's language model saved by itself"
