@@ -254,3 +254,14 @@ def test_one_device_needs_no_process(
         assert processes
     assert [spec.threads for spec in specs] == [threads] * processes
     assert trained == ([] if processes else ["cpu"])
+
+
+def test_another_launcher_can_be_handed_in(tmp_path: Path) -> None:
+    """And a worker that it cannot start ends the training."""
+
+    class Refusing(LocalProcesses):
+        def start(self, spec: WorkerSpec) -> LocalWorker:
+            raise OSError(f"no place for {spec.name}")
+
+    with pytest.raises(OSError, match=r"^no place for cpu \(process 1 of 2\)$"):
+        train_on_devices(data=tmp_path, out=tmp_path / "run", config=CONFIG, launcher=Refusing())
