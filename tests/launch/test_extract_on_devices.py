@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 import tcf
 from small.data.caches import content
 from small.extract.devices import CONFIG, SHARDS, TEXTS, Work, made_work
+from small.launch.waiting import is_gone, wait_for
 from tcf.extract.schedules.resident import ResidentEngine
 from tcf.launch import extract_on_devices as module
 from tcf.launch.extract_on_devices import extract_on_devices
@@ -93,7 +93,7 @@ class Running:
 
     def in_the_middle(self) -> "Running":
         """When each has claimed a shard, and some are published."""
-        wait_for(lambda: self.process.poll() is not None or len(self.log.told("publish")) >= 6)
+        wait_for(lambda: self.process.poll() is not None or len(self.log.told("publish")) >= 6, patience=PATIENCE)
         assert self.process.poll() is None, self.process.communicate()
         return self
 
@@ -116,23 +116,8 @@ def start(work: Work, out: Path) -> Running:
     return Running(subprocess.Popen(command, env=variables, **pipes), Log(log))
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked for its status yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
-
-
 def wait_until_gone(pids: list[int]) -> None:
-    wait_for(lambda: all(map(is_gone, pids)))
+    wait_for(lambda: all(map(is_gone, pids)), patience=PATIENCE)
 
 
 def test_whoever_ends_the_first_process_ends_the_other_and_nothing_is_lost(work: Work, tmp_path: Path) -> None:
@@ -175,7 +160,7 @@ def test_three_devices_of_which_one_is_killed_make_the_bytes_of_one(
 
     def encoding(self: ResidentEngine, *arguments: Any, **named: Any) -> Any:
         if next(calls) == 1:
-            wait_for(lambda: len(others.told("publish")) >= 3)
+            wait_for(lambda: len(others.told("publish")) >= 3, patience=PATIENCE)
             os.kill(others.processes[0], signal.SIGKILL)
             wait_until_gone(others.processes[:1])
         return encode(self, *arguments, **named)

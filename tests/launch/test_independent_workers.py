@@ -4,12 +4,12 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from small.launch.waiting import wait_for
 from tcf.config.extract import ExtractConfig
 from tcf.launch import launcher, processes
 from tcf.launch.independent_workers import IndependentWorkers
@@ -23,13 +23,6 @@ JOB = ExtractionJob(
 
 def spec(name: str) -> WorkerSpec:
     return WorkerSpec(name, "tcf.launch.extract_process", JOB, JOB.threads)
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
 
 
 def program(monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
@@ -69,7 +62,7 @@ print("not for our output")
     program(monkeypatch, lines)
     with IndependentWorkers() as workers:
         workers.start(spec("cpu"))
-        wait_for((tmp_path / "told").exists)
+        wait_for((tmp_path / "told").exists, patience=60)
     line, threads, path = json.loads((tmp_path / "told").read_text())
     assert received(line.encode()) == JOB
     assert (threads, path) == ("3", sys.path)
@@ -91,7 +84,7 @@ def main():
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with IndependentWorkers() as workers:
         workers.start(spec("cpu"))
-        wait_for(lambda: (tmp_path / "there").exists() or workers.failed)
+        wait_for(lambda: (tmp_path / "there").exists() or workers.failed, patience=60)
     assert workers.failed == []
 
 
@@ -111,7 +104,7 @@ def test_a_process_that_fails_is_told_of_at_once(
     program(monkeypatch, f"import sys; {lines}")
     with IndependentWorkers() as workers:
         workers.start(spec("cuda:1 (process 2 of 2)"))
-        wait_for(lambda: workers.failed)
+        wait_for(lambda: workers.failed, patience=60)
         (line,) = capsys.readouterr().err.splitlines()
     assert line == f"tcf: warning: cuda:1 (process 2 of 2) failed: {reason}; the others go on with its work"
     assert workers.failed == ["cuda:1 (process 2 of 2)"]
@@ -143,7 +136,7 @@ def test_those_still_there_are_ended_and_count_as_sound(
             f"open({str(tmp_path / 'two')!r}, 'w'); time.sleep(300)",
         )
         workers.start(spec("two"))
-        wait_for(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists())
+        wait_for(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists(), patience=60)
         raise KeyboardInterrupt
     assert time.monotonic() - began < 60
     outcomes = [worker.wait() for worker in workers._workers]

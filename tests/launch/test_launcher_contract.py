@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from small.launch.waiting import is_gone, wait_for
 from small.launch.workers import SmallJob
 from tcf.common.errors import CacheError
 from tcf.launch import launcher as module
@@ -70,23 +71,8 @@ def specs(folder: Path, *actions: str) -> list[WorkerSpec]:
 def notes(folder: Path, workers: int) -> list[dict[str, Any]]:
     """What so many workers wrote about themselves; waits until all have."""
     paths = [folder / str(number) for number in range(workers)]
-    wait_for(lambda: all(path.exists() for path in paths))
+    wait_for(lambda: all(path.exists() for path in paths), patience=PATIENCE)
     return [json.loads(path.read_text()) for path in paths]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked for its status yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 def outcome_of(worker: Worker) -> Outcome:
@@ -165,7 +151,7 @@ def test_all_end_when_the_process_that_started_them_is_killed(launcher: Launcher
         pids.append(json.loads(starter.stdout.readline())["pid"])
         assert not any(is_gone(pid) for pid in pids)
         starter.kill()
-    wait_for(lambda: all(is_gone(pid) for pid in pids))
+    wait_for(lambda: all(is_gone(pid) for pid in pids), patience=PATIENCE)
     assert (tmp_path / "0.cleaned-up").exists()
 
 
@@ -223,7 +209,7 @@ def test_a_worker_that_fails_independently_is_announced(
         for spec in specs(tmp_path, "sleep", "refuse"):
             workers.start(spec)
         found = notes(tmp_path, 2)
-        wait_for(lambda: bool(workers.failed))
+        wait_for(lambda: bool(workers.failed), patience=PATIENCE)
         assert not is_gone(found[0]["pid"])
     assert is_gone(found[0]["pid"])
     assert workers.failed == ["worker 1"]
