@@ -7,7 +7,7 @@ import json
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -128,22 +128,49 @@ def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_fil
     name = option_name(entry.name)
     # What a file has switched on can be switched off.
     names = f"{name}/--no-{name[2:]}" if hint is bool and reads_file else name
+    metavar = entry.metadata["metavar"] or metavar_of(hint)
     if hint == tuple[int, ...]:
         hint, default = str | None, None
     elif typing.get_origin(hint) is tuple:
         hint, default = list[str], list(typing.cast(tuple[str, ...], default))
-    optional = {int | None: int, float | None: float}.get(hint) if reads_file else None
-    help, minimum = entry.metadata["help"], entry.metadata["minimum"]
-    option = (
-        typer.Option(names, help=help, min=minimum) if optional is None else _number(names, help, minimum, optional)
+    parser = None
+    if reads_file and hint in (int | None, float | None):
+        parser, metavar = _number_or_none(int if hint == int | None else float), f"{metavar}|{_NONE}"
+    # Ranges are the settings class's to check, for options and files alike.
+    option = typer.Option(
+        names, help=entry.metadata["help"], rich_help_panel=entry.metadata["group"], metavar=metavar, parser=parser
     )
     return inspect.Parameter(
         entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
     )
 
 
-def _number(names: str, help: str, minimum: float | None, kind: type[int] | type[float]) -> Any:
-    """An option for a number, or for the word `none` in place of what a file says."""
+def metavar_of(hint: Any) -> str | None:
+    """What the help calls a value of this type; None for a flag.
+
+    Example:
+        >>> metavar_of(int | None), metavar_of(Literal["mean", "last"]), metavar_of(bool)
+        ('INTEGER', '[mean|last]', None)
+    """
+    if typing.get_origin(hint) is Literal:
+        return f"[{'|'.join(typing.get_args(hint))}]"
+    inner = [kind for kind in typing.get_args(hint) if kind is not type(None)] or [hint]
+    return {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: None, Path: "PATH"}[inner[0]]
+
+
+def at_least(minimum: int) -> Callable[[int | None], int | None]:
+    """What refuses smaller values of an option; its `callback`."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value < minimum:
+            raise typer.BadParameter(f"expected at least {minimum}, found {value}")
+        return value
+
+    return check
+
+
+def _number_or_none(kind: type[int] | type[float]) -> Callable[[str], int | float | None]:
+    """What reads a number, or the word `none` in place of what a file says."""
 
     def parse(typed: str) -> int | float | None:
         if typed == _NONE:
@@ -151,7 +178,6 @@ def _number(names: str, help: str, minimum: float | None, kind: type[int] | type
         try:
             return kind(typed)
         except ValueError:
-            raise typer.BadParameter(f"{typed!r} is neither {_KINDS[kind]} nor {_NONE}") from None
+            raise typer.BadParameter(f"expected {_KINDS[kind]} or {_NONE}, found {typed!r}") from None
 
-    metavar = f"<{kind.__name__}|{_NONE}>" + ("" if minimum is None else f" [x>={minimum}]")
-    return typer.Option(names, help=help, parser=parse, metavar=metavar)
+    return parse

@@ -14,6 +14,7 @@ import tomli_w
 from tcf.common.errors import ConfigError, did_you_mean
 
 __all__ = [
+    "MAIN_OPTIONS",
     "CheckedSettings",
     "from_mapping",
     "from_value",
@@ -24,15 +25,28 @@ __all__ = [
     "write_toml",
 ]
 
+MAIN_OPTIONS = "Main options"
+"""Heading of the options that matter first; they come first in a command's help."""
 _LARGEST = 2**63 - 1  # what generators, tensors and files can hold
 _PLURALS = {str: "strings", int: "whole numbers"}
 _T = TypeVar("_T")
 _C = TypeVar("_C")
 
 
-def option(default: _T, help: str, *, minimum: float | None = None) -> _T:
-    """A dataclass field with its help text and, for numbers, the smallest value that makes sense."""
-    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum})
+def option(
+    default: _T, help: str, *, group: str = "Options", minimum: float | None = None, metavar: str | None = None
+) -> _T:
+    """A dataclass field that the command line offers as an option.
+
+    Args:
+        default: the field's default.
+        help: one or two sentences.
+        group: heading under which the command's help lists it.
+        minimum: of numbers, the smallest value that makes sense.
+        metavar: what the help calls the value, where the type says too little.
+    """
+    metadata = {"help": help, "group": group, "minimum": minimum, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def option_name(field: str) -> str:
