@@ -1,6 +1,6 @@
 """Everything in tcf that leans on private or undocumented parts of accelerate, gathered in one place.
 
-Checked with accelerate 1.15. `tests/common/test_accelerate_internals.py` has a test for each, which names what broke.
+Checked with accelerate 1.15. `tests/encoders/test_accelerate_internals.py` has a test for each, which names what broke.
 """
 
 import logging
