@@ -62,7 +62,9 @@ def _check_outputs() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)
         sys.stderr = os.fdopen(_STDERR, "w")
     if not _is_open(_STDOUT):
-        reason = "standard output: expected a terminal, file or pipe, found it closed; add `> /dev/null` to drop results"
+        reason = (
+            "standard output: expected a terminal, file or pipe, found it closed; add `> /dev/null` to drop results"
+        )
         raise SystemExit(_failed(reason))
 
 
@@ -79,9 +81,11 @@ def _unwritable_output(error: OSError) -> int:
     status = 1
     if not isinstance(error, BrokenPipeError):
         try:
-            sys.stdout.flush()
+            print(flush=True)  # where nothing is buffered, only another try tells whether it was this output
         except OSError:
-            status = _failed(f"standard output: cannot be written ({error.strerror}); free space there, or name another")
+            status = _failed(
+                f"standard output: cannot be written ({error.strerror}); free space there, or name another"
+            )
         else:
             raise error
     # What is still in the buffer has to go somewhere at the end of the process; a reader that has gone, such as `head`,

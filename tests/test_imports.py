@@ -25,6 +25,7 @@ LAYERS = (
     ("launch",),
     ("commands",),
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 HEAVY = (

@@ -11,7 +11,7 @@ from tcf.commands.evaluate import evaluate_command, recommend_command
 from tcf.commands.extract import convert_command, extract_command, plan_command
 from tcf.commands.pipeline import pipeline_command
 from tcf.commands.train import runs_command, search_command, train_command
-from tcf.commands.typer_internals import NoArgsIsHelpError, UsageError
+from tcf.commands.typer_internals import Context, NoArgsIsHelpError, UsageError
 from tcf.commands.usage_errors import usage_error_line
 from tcf.common.errors import ConfigError
 
@@ -20,9 +20,19 @@ __all__ = ["app", "run_commands"]
 _STEPS = "Steps, in this order"
 _ALL = "All steps, many runs"
 _TOOLS = "Tools"
+_ORDER = ("data", "extract", "train", "evaluate", "recommend", "pipeline", "search", "runs", "cache", "plan", "convert")
+
+
+class _Root(Group):
+    """All commands; typer alone would list groups of commands last."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """The names of the commands, in the order in which they are used."""
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
 
 app = typer.Typer(
-    cls=Group,
+    cls=_Root,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tcf.commands.command import Command, Group
 from tcf.commands.options import JsonOption, as_json_text, as_lines
 from tcf.common.errors import ConfigError
 
@@ -15,29 +16,48 @@ if TYPE_CHECKING:
 __all__ = ["CachesData", "cache_app"]
 
 cache_app = typer.Typer(
-    help="Look into caches of vectors and of token states: check, export, merge, prune and compare them.",
+    cls=Group,
+    help="""Describe, verify, export, merge, prune and compare caches.
+
+    A cache holds the vectors or the token states that `tcf extract` computed.
+
+    Examples:
+        tcf cache describe caches/minilm
+        tcf cache export caches/minilm --out vectors.npy
+    """,
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 CachesData = Annotated[
-    Path | None, typer.Option("--data", help="Dataset directory; may be left out if the cache knows only one.")
+    Path | None, typer.Option("--data", help="Dataset directory; default: the only dataset of the cache.")
 ]
-CacheArgument = Annotated[Path, typer.Argument(help="Cache of vectors or of token states.")]
-NewCache = Annotated[Path, typer.Option("--out", help="Cache to make; nothing may be there.")]
+CacheArgument = Annotated[Path, typer.Argument(help="Cache of vectors or token states.")]
+NewCache = Annotated[Path, typer.Option("--out", help="Cache to create; the path must not exist.")]
 
 
-@cache_app.command("describe")
+@cache_app.command("describe", cls=Command)
 def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
-    """Print which encoder a cache is of, how much it holds, and which datasets it knows."""
+    """Print the encoder, the size and the datasets of a cache.
+
+    Examples:
+        tcf cache describe caches/minilm
+    """
     from tcf.data.cache.caches import open_cache
 
     described = open_cache(cache).describe()
     print(as_json_text(described) if as_json else as_lines(described))
 
 
-@cache_app.command("verify")
+@cache_app.command("verify", cls=Command)
 def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
-    """Compare every byte of a cache with its manifests; look for numbers that are not finite and for stray files."""
+    """Check every byte of a cache against its manifests.
+
+    Also looks for numbers that are not finite, and for files that no manifest names.
+
+    Examples:
+        tcf cache verify caches/minilm
+    """
     from tcf.data.cache.caches import open_cache
 
     opened = open_cache(cache)
@@ -64,20 +84,24 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
     print(as_json_text(result) if as_json else "\n".join(lines))
 
 
-@cache_app.command("export")
+@cache_app.command("export", cls=Command)
 def cache_export(
     cache: Annotated[Path, typer.Argument(help="Cache of vectors.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write; replaced if it is there.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; an existing file is replaced.")],
     data: CachesData = None,
     format: Annotated[Literal["npy", "parquet"], typer.Option("--format", help="Format of the file.")] = "npy",
     type: Annotated[
         Literal["float16", "float32"] | None,
-        typer.Option("--type", help="Type of the numbers; as the cache has them if not given."),
+        typer.Option("--type", help="Type of the numbers; default: the type in the cache."),
     ] = None,
 ) -> None:
     """Write a dataset's vectors, in item order, to one file for other programs.
 
-    Parquet files are read by pyarrow, pandas, polars and DuckDB. DuckDB has no 16-bit type and reads float16 as FLOAT.
+    Parquet files can be read by pyarrow, pandas, polars and DuckDB. DuckDB has no 16-bit type and reads float16 as
+    FLOAT.
+
+    Examples:
+        tcf cache export caches/minilm --out vectors.npy
     """
     from tcf.data.cache.caches import VectorCache
     from tcf.data.cache.export import export
@@ -89,12 +113,18 @@ def cache_export(
     print(f"{out}: {dataset.n_items} vectors of width {opened.width}, {written}")
 
 
-@cache_app.command("merge")
+@cache_app.command("merge", cls=Command)
 def cache_merge(
-    caches: Annotated[list[Path], typer.Argument(help="Two or more caches of one encoder, with the same options.")],
+    caches: Annotated[
+        list[Path], typer.Argument(metavar="CACHE", help="Two or more caches, made with the same encoder and options.")
+    ],
     out: NewCache,
 ) -> None:
-    """Make one cache of several: every row once, and all datasets that one of them knows."""
+    """Merge several caches into a new one, each vector once.
+
+    Examples:
+        tcf cache merge caches/part1 caches/part2 --out caches/minilm
+    """
     from tcf.data.cache.merge import merge
 
     if len(caches) < 2:
@@ -106,13 +136,17 @@ def cache_merge(
     )
 
 
-@cache_app.command("prune")
+@cache_app.command("prune", cls=Command)
 def cache_prune(
     cache: CacheArgument,
-    data: Annotated[list[Path], typer.Option("--data", help="Dataset to keep; repeat for several.")],
+    data: Annotated[list[Path], typer.Option("--data", help="Dataset to keep vectors for; repeat for several.")],
     out: NewCache,
 ) -> None:
-    """Make a cache of only what some datasets need; the old one stays as it is."""
+    """Copy only what some datasets need into a new cache.
+
+    Examples:
+        tcf cache prune caches/minilm --data data/ml-100k --out caches/small
+    """
     from tcf.data.cache.prune import prune
     from tcf.data.dataset import open_dataset
 
@@ -120,16 +154,20 @@ def cache_prune(
     print(f"{out}: {done.kept} rows of {done.words} kept in {done.shards} shards, {done.dropped} dropped")
 
 
-@cache_app.command("compare")
+@cache_app.command("compare", cls=Command)
 def cache_compare(
     a: Annotated[Path, typer.Argument(help="Cache of vectors.")],
-    b: Annotated[Path, typer.Argument(help="Cache of vectors of the same width.")],
+    b: Annotated[Path, typer.Argument(help="Another cache of vectors of the same width.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Compare over this dataset's texts only, and name its items.")
+        Path | None, typer.Option("--data", help="Compare only the texts of this dataset, and name its items.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how far the vectors of two caches lie apart, over the texts that both know."""
+    """Measure how far the vectors of two caches differ, over the texts in both.
+
+    Examples:
+        tcf cache compare caches/float32 caches/bfloat16 --data data/ml-100k
+    """
     from tcf.data.cache.compare import compare
     from tcf.data.dataset import open_dataset
 

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 import typer.core
 import typer.main
 
-from tcf.commands.typer_internals import AnyCommand, Context, HelpFormatter, Parameter, UsageError
+from tcf.commands.typer_internals import AnyCommand, Context, HelpFormatter, Parameter, UsageError, value_name
 from tcf.common.logs import configure_logging
 from tcf.config.fields import MAIN_OPTIONS
 from tcf.config.toml_files import user_path
@@ -21,7 +22,8 @@ __all__ = ["GENERAL", "Command", "Group", "HeavyCommand"]
 GENERAL = "General"
 """Heading of the options that every command has; the last of a page."""
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+_NO_BREAK_SPACE, _NO_BREAK_HYPHEN = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN}"
 _ARGUMENTS = "Arguments"
 _LEVEL = "tcf.level"  # of the log, as the groups before a command were asked for it
 
@@ -40,7 +42,7 @@ def _general_options() -> list[Parameter]:
             typer.Option(
                 "--quiet",
                 "-q",
-                help="Show no progress and no notes; warnings, errors and results remain.",
+                help="Show only warnings, errors and results.",
                 rich_help_panel=GENERAL,
             ),
         ] = False,
@@ -55,24 +57,42 @@ _GENERAL_OPTIONS = tuple(_general_options())
 class _Page(AnyCommand):
     """The help of a command or a group of commands; mixed into typer's classes of both.
 
-    A page is made of plain text, because typer's boxes leave a few narrow columns to the words at 80 columns. The section
+    A page is plain text, because at 80 columns typer's boxes leave only a narrow column to the words. The section
     "Examples" of the command's docstring comes last.
     """
 
     def get_params(self, ctx: Context) -> list[Parameter]:
         """The parameters: those of the signature, the general ones, and --help."""
         *own, last = super().get_params(ctx)
-        last.rich_help_panel, last.help = GENERAL, "Show this page and stop."
+        for parameter in own:
+            if parameter.metavar is None:
+                parameter.metavar = _metavar(parameter)
         return [*own, *_GENERAL_OPTIONS, last]
+
+    def get_help_option(self, ctx: Context) -> typer.core.TyperOption | None:
+        """The option --help, among the general ones."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.rich_help_panel, option.help = GENERAL, "Show this page and stop."
+        return option
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse what was typed; a fault names the command whose it is."""
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         """The words after the command's name in the line of usage; the names of required arguments as they are."""
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+        return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
 
     def format_help_text(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write what the command does."""
         formatter.write_paragraph()
-        formatter.write_text(_parts(self.help)[0])
+        formatter.write_text(_unbroken(_parts(self.help)[0]))
+        _mend(formatter)
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write arguments and options, group by group."""
@@ -82,8 +102,9 @@ class _Page(AnyCommand):
             if record is not None:
                 rows.setdefault(_panel(parameter), []).append(_row(parameter, record))
         rows[GENERAL] = rows.pop(GENERAL)
+        few = set(rows) == {_ARGUMENTS, MAIN_OPTIONS, GENERAL}
         for panel, entries in rows.items():
-            _write_section(formatter, panel, entries)
+            _write_section(formatter, "Options" if few and panel == MAIN_OPTIONS else panel, entries)
 
     def format_epilog(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the examples."""
@@ -101,7 +122,7 @@ class Command(_Page, typer.core.TyperCommand):
         """Set the log's level, say what is going on if it takes time, and run the command."""
         configure_logging(_level(ctx))
         if self.loads_libraries:
-            _LOG.info("%s: loading libraries", ctx.command_path)
+            logger.info(f"{ctx.command_path}: loading libraries")
         ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
         return super().invoke(ctx)
 
@@ -123,6 +144,11 @@ class Group(_Page, typer.core.TyperGroup):
         """Hand the log's level on to the command."""
         ctx.meta[_LEVEL] = _level(ctx)
         return super().invoke(ctx)
+
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the commands with the first sentence of each, in the order in which they were added."""
@@ -155,6 +181,11 @@ def _expanded(value: Any) -> Any:
     return value
 
 
+def _metavar(parameter: Parameter) -> str | None:
+    """The name of an argument, or of an option's value."""
+    return parameter.name.upper() if parameter.param_type_name == "argument" else value_name(parameter)
+
+
 def _panel(parameter: Parameter) -> str:
     if parameter.param_type_name == "argument":
         return _ARGUMENTS
@@ -178,4 +209,18 @@ def _parts(text: str | None) -> tuple[str, str]:
 def _write_section(formatter: HelpFormatter, heading: str, rows: Sequence[tuple[str, str]]) -> None:
     if rows:
         with formatter.section(heading):
-            formatter.write_dl(rows)
+            formatter.write_dl([(name, _unbroken(words)) for name, words in rows])
+        _mend(formatter)
+
+
+def _unbroken(text: str) -> str:
+    """A text whose words with hyphens, and what stands in brackets at its end, stay on one line when it is wrapped."""
+    start, bracket, end = text.rpartition("  [")
+    text = start + bracket + end.replace(" ", _NO_BREAK_SPACE) if bracket else text
+    return text.replace("-", _NO_BREAK_HYPHEN)
+
+
+def _mend(formatter: HelpFormatter) -> None:
+    """Put spaces and hyphens back into what was written."""
+    table = str.maketrans({_NO_BREAK_SPACE: " ", _NO_BREAK_HYPHEN: "-"})
+    formatter.buffer = [text.translate(table) for text in formatter.buffer]

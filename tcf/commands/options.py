@@ -7,20 +7,23 @@ import json
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
+from tcf.commands.command import GENERAL
 from tcf.common.errors import ConfigError
 from tcf.config.fields import from_mapping, option_name, read_toml
+from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
 
-__all__ = ["JsonOption", "as_json_text", "as_lines", "configured", "inputs_of", "read_settings"]
+__all__ = ["JsonOption", "as_json_text", "as_lines", "at_least", "configured", "inputs_of", "read_settings"]
 
 _INPUTS = "inputs"
 _NONE = "none"
 _KINDS = {int: "a whole number", float: "a number"}
+_METAVARS = {int: "INTEGER", float: "NUMBER"}
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of plain lines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel=GENERAL)]
 
 
 def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -61,9 +64,11 @@ def read_settings(file: Path) -> dict[str, Any]:
     """A stage's settings in a configuration file, such as a run's `config.toml`; what else it holds is left out.
 
     Raises:
-        ConfigError: it is missing, unreadable or not TOML.
+        ConfigError: it is missing, unreadable, not TOML or another kind of file.
     """
-    return {key: value for key, value in read_toml(file).items() if key != _INPUTS}
+    values = read_toml(file)
+    check_kind(values, TRAINING_FILE, file)
+    return {key: value for key, value in values.items() if key != _INPUTS}
 
 
 def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
@@ -75,7 +80,7 @@ def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
     inputs = read_toml(file).get(_INPUTS, {})
     if not isinstance(inputs, dict) or not all(_is_input(key) and isinstance(inputs[key], str) for key in inputs):
         raise ConfigError(f"{file}: [{_INPUTS}] expected data, cache, cache.2, ... as folders, found {inputs}")
-    places = {key: file.parent / place for key, place in inputs.items()}
+    places = {key: file.parent / user_path(place) for key, place in inputs.items()}
     data = places.pop("data", None)
     return data, [places[key] for key in sorted(places, key=lambda key: int(key.partition(".")[2] or 1))]
 
@@ -128,34 +133,27 @@ def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_fil
     name = option_name(entry.name)
     # What a file has switched on can be switched off.
     names = f"{name}/--no-{name[2:]}" if hint is bool and reads_file else name
-    metavar = entry.metadata["metavar"] or metavar_of(hint)
+    metavar = entry.metadata["metavar"]
     if hint == tuple[int, ...]:
         hint, default = str | None, None
     elif typing.get_origin(hint) is tuple:
         hint, default = list[str], list(typing.cast(tuple[str, ...], default))
     parser = None
     if reads_file and hint in (int | None, float | None):
-        parser, metavar = _number_or_none(int if hint == int | None else float), f"{metavar}|{_NONE}"
+        kind: type[int] | type[float] = int if hint == int | None else float
+        parser, metavar = _number_or_none(kind), f"{_METAVARS[kind]}|{_NONE}"
     # Ranges are the settings class's to check, for options and files alike.
     option = typer.Option(
-        names, help=entry.metadata["help"], rich_help_panel=entry.metadata["group"], metavar=metavar, parser=parser
+        names,
+        help=entry.metadata["help"],
+        rich_help_panel=entry.metadata["group"],
+        metavar=metavar,
+        parser=parser,
+        show_default=hint is not bool,
     )
     return inspect.Parameter(
         entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
     )
-
-
-def metavar_of(hint: Any) -> str | None:
-    """What the help calls a value of this type; None for a flag.
-
-    Example:
-        >>> metavar_of(int | None), metavar_of(Literal["mean", "last"]), metavar_of(bool)
-        ('INTEGER', '[mean|last]', None)
-    """
-    if typing.get_origin(hint) is Literal:
-        return f"[{'|'.join(typing.get_args(hint))}]"
-    inner = [kind for kind in typing.get_args(hint) if kind is not type(None)] or [hint]
-    return {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: None, Path: "PATH"}[inner[0]]
 
 
 def at_least(minimum: int) -> Callable[[int | None], int | None]:

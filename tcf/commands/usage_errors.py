@@ -1,6 +1,9 @@
 """Mistakes on the command line as errors of one line: where, what was expected, what was found, what to do."""
 
 import re
+from collections.abc import Sequence
+
+import typer.core
 
 from tcf.commands.typer_internals import (
     BadOptionUsage,
@@ -11,6 +14,7 @@ from tcf.commands.typer_internals import (
     UsageError,
     choices_of,
     input_of,
+    value_name,
 )
 from tcf.common.errors import did_you_mean
 
@@ -39,9 +43,8 @@ def _fault(error: UsageError) -> str:
         case BadParameter(param=parameter):
             return f"{_name(parameter)}: {_wrong_value(error)}"
         case BadOptionUsage(option_name=name):
-            parameter = _parameter(error, name)
             if _NO_VALUE.search(error.message):
-                return f"{name}: expected {_expected(parameter)} after it, found nothing"
+                return f"{name}: expected {_expected(_parameter(error, name))} after it, found nothing"
             return f"{name}: expected no value after it, found one"
     return _other_fault(error)
 
@@ -51,13 +54,21 @@ def _other_fault(error: UsageError) -> str:
     if extra := _EXTRA.match(error.message):
         return f"expected no further argument, found {extra['found']}"
     if unknown := _NO_COMMAND.match(error.message):
-        known = getattr(error.ctx and error.ctx.command, "commands", {})
-        hint = did_you_mean(unknown["found"], list(known)) or f"; expected one of {', '.join(known)}"
-        return f"{unknown['found']}: unknown command{hint}"
+        known = _commands(error)
+        return f"{unknown['found']}: unknown command{did_you_mean(unknown['found'], known) or _one_of(known)}"
     if error.message == "Missing command.":
-        known = getattr(error.ctx and error.ctx.command, "commands", {})
-        return f"expected a command ({', '.join(known)}), found none"
+        return f"expected a command, found none{_one_of(_commands(error))}"
     return error.message.rstrip(".")
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return f"; name one of {', '.join(names)}"
+
+
+def _commands(error: UsageError) -> list[str]:
+    if error.ctx is None or not isinstance(error.ctx.command, typer.core.TyperGroup):
+        return []
+    return error.ctx.command.list_commands(error.ctx)
 
 
 def _wrong_value(error: BadParameter) -> str:
@@ -69,13 +80,15 @@ def _wrong_value(error: BadParameter) -> str:
 
 
 def _options(error: UsageError) -> list[str]:
-    parameters = [] if error.ctx is None else error.ctx.command.get_params(error.ctx)
-    return [name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts) if name[0] == "-"]
+    return [name for parameter in _parameters(error) for name in (*parameter.opts, *parameter.secondary_opts)]
 
 
 def _parameter(error: UsageError, name: str) -> Parameter | None:
-    parameters = [] if error.ctx is None else error.ctx.command.get_params(error.ctx)
-    return next((parameter for parameter in parameters if name in parameter.opts), None)
+    return next((parameter for parameter in _parameters(error) if name in parameter.opts), None)
+
+
+def _parameters(error: UsageError) -> list[Parameter]:
+    return [] if error.ctx is None else error.ctx.command.get_params(error.ctx)
 
 
 def _name(parameter: Parameter | None) -> str:
@@ -83,13 +96,15 @@ def _name(parameter: Parameter | None) -> str:
     if parameter is None:
         return "command line"
     if parameter.param_type_name == "argument":
-        return parameter.metavar or parameter.name or ""
+        return parameter.metavar or parameter.name
     return max(parameter.opts, key=len)
 
 
 def _expected(parameter: Parameter | None) -> str:
-    choices = choices_of(parameter)
-    if choices:
+    if parameter is None:
+        return "a value"
+    if choices := choices_of(parameter):
         return f"one of {', '.join(choices)}"
-    metavar = (parameter and parameter.metavar) or "a value"
-    return _KINDS.get(metavar, metavar if parameter and parameter.param_type_name == "option" else "a value")
+    kind = value_name(parameter) or "TEXT"
+    own = parameter.metavar if parameter.param_type_name == "option" and kind == "TEXT" else None
+    return _KINDS.get(own or kind, own or kind)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tcf.common.errors import ConfigError
 
-__all__ = ["PIPELINE_FILE", "SEARCH_FILE", "TRAINING_FILE", "FileKind", "check_kind", "user_path"]
+__all__ = ["PIPELINE_FILE", "SEARCH_FILE", "TRAINING_FILE", "FileKind", "check_kind", "expand_home", "user_path"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ def _kind(values: Mapping[str, Any]) -> FileKind | None:
 
 
 def user_path(path: str | Path) -> Path:
-    """A path as the user means it: `~` and `~name` at its start are home folders.
-
-    Example:
-        >>> user_path("runs/~x")
-        PosixPath('runs/~x')
-    """
+    """A path as the user means it: `~` and `~name` at its start are home folders."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
+
+
+def expand_home(name: str | None) -> str | None:
+    """The same for what may be a path or another name, such as a model's."""
+    return None if name is None else os.path.expanduser(name)  # noqa: PTH111 (it would drop a slash at the end)

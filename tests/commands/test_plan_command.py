@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from small.encoders.models import save_dataset
 from small.extract.extractions import TEXTS
 from small.extract.plans import CPU_RATES, KEYS, opt_config
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, ModelError
 from tcf.data import Dataset
 from tcf.extract.plan import machine, planner

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.trainings import Killed, Train, interrupted_at
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.train.run.list_runs import differing_settings, find_runs
 
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.runs import csr, make_cache, make_dataset, walks
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import DataError, RunError
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories

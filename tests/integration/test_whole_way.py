@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import tcf
 from small.encoders.models import made_up_texts, save_opt, vectors_one_by_one
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.data import VectorCache, open_dataset
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(tcf.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
@@ -29,7 +29,9 @@ EVALUATE = "evaluate runs/text --out evaluations/text --device cpu --json"
 EVALUATE_ID = "evaluate runs/id --out evaluations/id --device cpu --json"
 
 # Several commands in one process, because starting one takes seconds.
-IN_ONE = "import sys; from tcf.cli import app; [app(line.split(), standalone_mode=False) for line in sys.argv[1:]]"
+IN_ONE = (
+    "import sys; from tcf.commands.app import app; [app(line.split(), standalone_mode=False) for line in sys.argv[1:]]"
+)
 
 
 def histories() -> list[list[int]]:

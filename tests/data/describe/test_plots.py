@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from small.data.raw import folder_of
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
