@@ -84,7 +84,7 @@ def _unwritable_output(error: OSError) -> int:
             print(flush=True)  # where nothing is buffered, only another try tells whether it was this output
         except OSError:
             status = _failed(
-                f"standard output: cannot be written ({error.strerror}); free space there, or name another"
+                f"standard output: cannot be written ({error.strerror}); free space there, or write elsewhere"
             )
         else:
             raise error

@@ -78,7 +78,7 @@ def negatives_help() -> str:
     """What each loss draws items for and how many unless told otherwise, for the command's help."""
     drawn = [loss for loss in LOSSES if loss.negatives is not None]
     for_batch, for_target = (
-        ", ".join(f"{loss.name}, default: {loss.negatives}" for loss in drawn if loss.drawn_for == unit)
+        " or ".join(f"{loss.name} (default {loss.negatives})" for loss in drawn if loss.drawn_for == unit)
         for unit in ("batch", "target")
     )
-    return f"Number of negatives for each batch ({for_batch}) or each target ({for_target})."
+    return f"Number of negatives: for each batch with {for_batch}, for each target with {for_target}."

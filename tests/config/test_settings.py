@@ -193,13 +193,14 @@ def test_losses_that_read_the_catalogue_name_some_that_do_not() -> None:
 
 def test_a_loss_that_draws_items_is_in_the_help_by_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert negatives_help() == (
-        "Items that are drawn: for a batch (sampled, 8192 if not given), for a target (bce 1, gbce 256)."
+        "Number of negatives: for each batch with sampled (default 8192), for each target with bce (default 1) or gbce "
+        "(default 256)."
     )
     more: Any = LossInfo("in-batch", "", negatives=5), LossInfo("full", "", negatives=6, drawn_for="batch")
     monkeypatch.setattr(losses, "LOSSES", (*LOSSES[2:], *more))
     assert negatives_help() == (
-        "Items that are drawn: for a batch (sampled, 8192 if not given, full, 6 if not given), for a target (bce 1, "
-        "gbce 256, in-batch 5)."
+        "Number of negatives: for each batch with sampled (default 8192) or full (default 6), for each target with bce "
+        "(default 1) or gbce (default 256) or in-batch (default 5)."
     )
 
 
