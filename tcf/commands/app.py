@@ -7,6 +7,7 @@ import typer
 from tcf.commands.cache import cache_app
 from tcf.commands.command import Command, Group, HeavyCommand
 from tcf.commands.data import data_app
+from tcf.commands.doctor import doctor_command
 from tcf.commands.evaluate import evaluate_command, recommend_command
 from tcf.commands.extract import convert_command, extract_command, plan_command
 from tcf.commands.pipeline import pipeline_command
@@ -20,7 +21,20 @@ __all__ = ["app", "run_commands"]
 _STEPS = "Steps, in this order"
 _ALL = "All steps, many runs"
 _TOOLS = "Tools"
-_ORDER = ("data", "extract", "train", "evaluate", "recommend", "pipeline", "search", "runs", "cache", "plan", "convert")
+_ORDER = (
+    "data",
+    "extract",
+    "train",
+    "evaluate",
+    "recommend",
+    "pipeline",
+    "search",
+    "runs",
+    "cache",
+    "plan",
+    "convert",
+    "doctor",
+)
 
 
 class _Root(Group):
@@ -49,6 +63,7 @@ app.command("runs", cls=Command, rich_help_panel=_TOOLS)(runs_command)
 app.add_typer(cache_app, name="cache", rich_help_panel=_TOOLS)
 app.command("plan", cls=HeavyCommand, rich_help_panel=_TOOLS)(plan_command)
 app.command("convert", cls=HeavyCommand, rich_help_panel=_TOOLS)(convert_command)
+app.command("doctor", cls=HeavyCommand, rich_help_panel=_TOOLS)(doctor_command)
 
 
 def run_commands() -> int:

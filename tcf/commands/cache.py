@@ -1,14 +1,16 @@
 """The commands that look into caches, check them, and make other files or other caches of them."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tcf.commands.command import Command, Group
-from tcf.commands.options import JsonOption, as_json_text, as_lines
+from tcf.commands.options import JsonOption
+from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.files import format_by_suffix
+from tcf.common.units import as_bytes
 
 if TYPE_CHECKING:
     from tcf.data.cache.compare import Comparison
@@ -45,8 +47,7 @@ def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
     """
     from tcf.data.cache.caches import open_cache
 
-    described = open_cache(cache).describe()
-    print(as_json_text(described) if as_json else as_lines(described))
+    print_result(open_cache(cache).describe(), as_json=as_json)
 
 
 @cache_app.command("verify", cls=Command)
@@ -63,54 +64,59 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
     opened = open_cache(cache)
     verified = opened.verify()
     result = {
-        "path": str(cache),
+        "path": cache,
         "kind": opened.kind.words,
         "shards": verified.shards,
         "rows": verified.rows,
         "bytes": verified.bytes,
         "missing": opened.missing,
-        "strays": [str(file) for file in verified.strays],
+        "strays": verified.strays,
         "verified": True,
     }
     lines = [
-        f"{cache}: {verified.rows} rows of {opened.kind.words} in {verified.shards} shards, "
-        f"{verified.bytes} bytes, all as written"
+        f"{cache}: {verified.rows:,} rows of {opened.kind.words} in {verified.shards:,} shards, "
+        f"{as_bytes(verified.bytes)}, all as written"
     ]
     if opened.missing:
         lines.append(
-            f"{opened.missing} token sequences of known texts have no {opened.kind.words}: run `tcf extract` again"
+            f"{opened.missing:,} token sequences of known texts have no {opened.kind.words}: run `tcf extract` again"
         )
     lines += [f"{file}: no manifest names this file" for file in verified.strays]
-    print(as_json_text(result) if as_json else "\n".join(lines))
+    print_result(result, as_json=as_json, text="\n".join(lines))
 
 
 @cache_app.command("export", cls=Command)
 def cache_export(
     cache: Annotated[Path, typer.Argument(help="Cache of vectors.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write; an existing file is replaced.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write: .npy, .parquet or .csv; an existing file is replaced.")
+    ],
     data: CachesData = None,
-    format: Annotated[Literal["npy", "parquet"], typer.Option("--format", help="Format of the file.")] = "npy",
     type: Annotated[
         Literal["float16", "float32"] | None,
         typer.Option("--type", help="Type of the numbers; default: the type in the cache."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a dataset's vectors, in item order, to one file for other programs.
 
-    Parquet files can be read by pyarrow, pandas, polars and DuckDB. DuckDB has no 16-bit type and reads float16 as
-    FLOAT.
+    The suffix of --out chooses the format. Parquet files can be read by pyarrow, pandas, polars and DuckDB. DuckDB has
+    no 16-bit type and reads float16 as FLOAT.
 
     Examples:
         tcf cache export caches/minilm --out vectors.npy
     """
     from tcf.data.cache.caches import VectorCache
-    from tcf.data.cache.export import export
+    from tcf.data.cache.export import FORMATS, export
     from tcf.data.dataset import open_dataset
 
+    format = format_by_suffix(out, FORMATS)  # before anything is read
     opened = VectorCache.open(cache)
     dataset = open_dataset(data or opened.only_dataset())
-    written = export(opened, dataset, format=format, out=out, type=type)
-    print(f"{out}: {dataset.n_items} vectors of width {opened.width}, {written}")
+    written = str(export(opened, dataset, out=out, type=type))
+    result = {"out": out, "format": format, "vectors": dataset.n_items, "width": opened.width, "type": written}
+    text = f"{out}: {dataset.n_items:,} vectors of width {opened.width:,}, {written}"
+    print_result(result, as_json=as_json, text=text)
 
 
 @cache_app.command("merge", cls=Command)
@@ -119,6 +125,7 @@ def cache_merge(
         list[Path], typer.Argument(metavar="CACHE", help="Two or more caches, made with the same encoder and options.")
     ],
     out: NewCache,
+    as_json: JsonOption = False,
 ) -> None:
     """Merge several caches into a new one, each vector once.
 
@@ -130,10 +137,19 @@ def cache_merge(
     if len(caches) < 2:
         raise ConfigError(f"expected two caches or more to merge, found {len(caches)}; name another")
     done = merge(caches, out)
-    print(
-        f"{out}: {done.rows} rows of {done.words} in {done.shards} shards, {done.datasets} datasets "
-        f"({done.repeated} repeated rows left out)"
+    result = {
+        "out": out,
+        "kind": done.words,
+        "rows": done.rows,
+        "shards": done.shards,
+        "datasets": done.datasets,
+        "repeated": done.repeated,
+    }
+    text = (
+        f"{out}: {done.rows:,} rows of {done.words} in {done.shards:,} shards, {done.datasets:,} datasets "
+        f"({done.repeated:,} repeated rows left out)"
     )
+    print_result(result, as_json=as_json, text=text)
 
 
 @cache_app.command("prune", cls=Command)
@@ -141,6 +157,7 @@ def cache_prune(
     cache: CacheArgument,
     data: Annotated[list[Path], typer.Option("--data", help="Dataset to keep vectors for; repeat for several.")],
     out: NewCache,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy only what some datasets need into a new cache.
 
@@ -151,7 +168,9 @@ def cache_prune(
     from tcf.data.dataset import open_dataset
 
     done = prune(cache, [open_dataset(path) for path in data], out)
-    print(f"{out}: {done.kept} rows of {done.words} kept in {done.shards} shards, {done.dropped} dropped")
+    result = {"out": out, "kind": done.words, "kept": done.kept, "dropped": done.dropped, "shards": done.shards}
+    text = f"{out}: {done.kept:,} rows of {done.words} kept in {done.shards:,} shards, {done.dropped:,} dropped"
+    print_result(result, as_json=as_json, text=text)
 
 
 @cache_app.command("compare", cls=Command)
@@ -172,7 +191,7 @@ def cache_compare(
     from tcf.data.dataset import open_dataset
 
     found = compare(a, b, None if data is None else open_dataset(data))
-    print(as_json_text(asdict(found)) if as_json else as_lines(_shown(found)))
+    print_result(found if as_json else _shown(found), as_json=as_json)
 
 
 def _shown(found: "Comparison") -> dict[str, object]:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tcf.commands.options import JsonOption, as_json_text, as_lines, at_least, configured
+from tcf.commands.options import JsonOption, at_least, configured
+from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.config.evaluate import Baseline, EvaluateConfig
 
@@ -58,7 +59,7 @@ def evaluate_command(
             done = evaluate_baseline(baseline, data=data, out=out, config=config, seed=seed)
         case _:
             raise ConfigError("expected either a run directory, or --baseline with --data; see `tcf evaluate --help`")
-    print(as_json_text(dict(done.metrics)) if as_json else as_lines({"evaluation": str(out), **done.metrics}))
+    print_result(done.as_json(), as_json=as_json)
 
 
 def recommend_command(
@@ -66,7 +67,9 @@ def recommend_command(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", help="File to write; an existing file is replaced. Columns: user_id, place, item_id, score."
+            "--out",
+            help="File to write: .parquet or .csv; an existing file is replaced. Columns: user_id, place, item_id, "
+            "score.",
         ),
     ],
     k: Annotated[int, typer.Option("--k", help="Maximum number of items for each user.", callback=at_least(1))] = 10,
@@ -76,6 +79,7 @@ def recommend_command(
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
+    as_json: JsonOption = False,
 ) -> None:
     """Write each user's best items, leaving out those in the user's history.
 
@@ -85,4 +89,5 @@ def recommend_command(
     from tcf.evaluate.recommend import recommend
 
     n_users = recommend(run, out=out, k=k, users=users, data=data, caches=cache or (), device=device)
-    print(f"{out}: up to {k} items for each of {n_users} users")
+    text = f"{out}: up to {k:,} items for each of {n_users:,} users"
+    print_result({"out": out, "k": k, "users": n_users}, as_json=as_json, text=text)

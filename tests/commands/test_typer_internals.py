@@ -70,7 +70,7 @@ def test_kinds_of_errors() -> None:
 def test_words_by_which_errors_are_known() -> None:
     assert error_of("--count").message == "Option '--count' requires an argument."
     assert error_of("x", "y", "z").message == "Got unexpected extra argument(s) (y z)"
-    groups = typer.Typer(add_completion=False, no_args_is_help=True)
+    groups = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
     groups.command("a")(command)
     groups.command("b")(command)
     group = typer.main.get_command(groups)
