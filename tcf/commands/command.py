@@ -3,6 +3,7 @@
 import inspect
 import logging
 import re
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,7 +122,7 @@ class Command(_Page, typer.core.TyperCommand):
     def invoke(self, ctx: Context) -> Any:
         """Set the log's level, say what is going on if it takes time, and run the command."""
         configure_logging(_level(ctx))
-        if self.loads_libraries:
+        if self.loads_libraries and "torch" not in sys.modules:
             logger.info(f"{ctx.command_path}: loading libraries")
         ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
         return super().invoke(ctx)

@@ -1,6 +1,7 @@
 """What all commands have in common, seen on two small ones."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +58,8 @@ def test_the_last_word_says_how_much_is_logged(line: str, level: str) -> None:
     assert run(line)[0].split()[-1] == level
 
 
-def test_a_command_that_loads_much_says_so() -> None:
+def test_a_command_that_loads_much_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     assert run("show x")[1].endswith("show: loading libraries")
     assert run("show x -q")[1] == ""
     assert run("inner show x")[1] == ""
