@@ -56,12 +56,13 @@ def test_pages_fit_into_80_columns_and_leave_room_for_words(path: str) -> None:
 def test_every_option_has_a_group_words_and_a_readable_value(path: str) -> None:
     context = CONTEXTS[path]
     for parameter in context.command.get_params(context):
-        assert parameter.help and parameter.help.rstrip().endswith("."), parameter.name
+        words = getattr(parameter, "help", None)
+        assert words and words.endswith("."), parameter.name
         if parameter.param_type_name == "option":
-            assert parameter.rich_help_panel != "Options", f"{parameter.opts}: give it a group"
+            assert getattr(parameter, "rich_help_panel", None) != "Options", f"{parameter.opts}: give it a group"
             assert is_readable(parameter), parameter.metavar
         else:
-            assert parameter.metavar == parameter.metavar.upper()
+            assert parameter.metavar and parameter.metavar.isupper()
 
 
 def is_readable(parameter: Parameter) -> bool:
