@@ -208,7 +208,7 @@ def test_the_progress_ends_at_the_number_of_items(
     counted: list[float] = []
     monkeypatch.setattr(texts_module, "_CHUNK", 5)
 
-    def advance(self: Progress, n: float, note: str = "", *, extra: float = 0) -> None:
+    def advance(self: Progress, n: float, note: str = "", **effort: float) -> None:
         counted.append(n)
 
     monkeypatch.setattr(Progress, "advance", advance)

@@ -104,7 +104,7 @@ def computing(shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> Computing:
         spy.meanwhile(number)
         return ENCODE(encoder, sequences, *arguments, **named)
 
-    def advance(self: Progress, n: float, note: str = "", *, extra: float = 0) -> None:
+    def advance(self: Progress, n: float, note: str = "", **effort: float) -> None:
         spy.gone_through += n
 
     monkeypatch.setattr(ResidentEngine, "encode", encoding)

@@ -31,7 +31,7 @@ def loaded(path: Path, *, every: int | None = 1, **settings: Any) -> SweepEngine
 def interrupt(note: str) -> Any:
     """What is told how far a sweep is, and interrupts it as soon as the note says this."""
 
-    def advance(texts: float, tokens: float, said: str = "") -> None:
+    def advance(texts: float, tokens: float, said: str = "", *, resumed: bool = False) -> None:
         if said == note:
             raise KeyboardInterrupt
 
@@ -64,7 +64,7 @@ def test_it_goes_on_with_the_block_in_hand(
     notes: list[str] = []
     told = 0.0
 
-    def advance(texts: float, tokens: float, note: str = "") -> None:
+    def advance(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
         nonlocal told
         notes.extend([note] if note else [])
         told += texts
