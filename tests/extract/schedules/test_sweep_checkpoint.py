@@ -133,7 +133,7 @@ def test_damaged_work_is_done_anew_and_that_is_said(
     harm(tmp_path / "s" / "block-2")
     sequences, notes = sequences_of(family("opt")), list[str]()
     found = read(
-        loaded(family("opt")), sequences, tmp_path / "s", lambda *words, **named: notes.extend(filter(None, words[2:]))
+        loaded(family("opt")), sequences, tmp_path / "s", lambda *words, **_: notes.extend(filter(None, words[2:]))
     )
     assert notes[0] == "block 1/3"
     assert says in capfd.readouterr().err
@@ -149,7 +149,7 @@ def test_other_micro_batches_take_it_up_unless_blocks_made_something_for_them(
     interrupted(path, tmp_path / "s", "block 3/3")
     sequences, notes = sequences_of(path), list[str]()
     found = read(
-        halved(loaded(path)), sequences, tmp_path / "s", lambda *words, **named: notes.extend(filter(None, words[2:]))
+        halved(loaded(path)), sequences, tmp_path / "s", lambda *words, **_: notes.extend(filter(None, words[2:]))
     )
     assert next(note for note in notes if note.startswith("block")) == begins
     refused = "saved with other settings: tokens_per_batch: 64 there, 32 asked for" in capfd.readouterr().err
@@ -162,7 +162,7 @@ def test_work_on_other_layers_is_not_taken_up(family: Callable[[str], Path], tmp
     interrupted(family("opt"), tmp_path / "s", "block 3/3")
     sequences, notes = sequences_of(family("opt")), list[str]()
     other = loaded(family("opt"), layers=(1, -1))
-    read(other, sequences, tmp_path / "s", lambda *words, **named: notes.extend(filter(None, words[2:])))
+    read(other, sequences, tmp_path / "s", lambda *words, **_: notes.extend(filter(None, words[2:])))
     assert notes[0] == "block 1/3"
     assert "saved with other settings: layers" in capfd.readouterr().err
 
@@ -231,7 +231,7 @@ def test_a_full_disk_is_told_and_the_next_attempt_goes_on_from_what_was_saved_be
     assert content(scratch) == kept
     notes: list[str] = []
     found = read(
-        loaded(path, dtype=dtype), sequences, scratch, lambda *words, **named: notes.extend(filter(None, words[2:]))
+        loaded(path, dtype=dtype), sequences, scratch, lambda *words, **_: notes.extend(filter(None, words[2:]))
     )
     assert notes[0] == "going on with block 2/3"
     assert all(torch.equal(found[layer], expected[layer]) for layer in found)
@@ -245,7 +245,7 @@ def test_of_several_that_were_saved_the_newest_is_taken_up(family: Callable[[str
     # As a kill leaves them that comes before the older one is removed.
     shutil.copytree(tmp_path / "kept", scratch / "block-1")
     notes: list[str] = []
-    read(loaded(path), sequences_of(path), scratch, lambda *words, **named: notes.append(words[2]))
+    read(loaded(path), sequences_of(path), scratch, lambda *words, **_: notes.append(words[2]))
     assert notes[0] == "going on with block 3/3"
 
 
