@@ -8,7 +8,10 @@ from tcf.common.errors import ConfigError
 from tcf.config.fields import CheckedSettings, option, option_name
 from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help, losses_reading, negatives_help
 
-__all__ = ["TrainConfig"]
+__all__ = ["Monitor", "TrainConfig"]
+
+Monitor = Literal["hr@10", "ndcg@10"]
+"""Validation metrics that can choose the best epoch of a training and the best trial of a search."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,13 @@ class TrainConfig(CheckedSettings):
     )
     clip_norm: float | None = option(None, "Scale gradients down to this norm at most; not if not given.", minimum=0)
     epochs: int = option(200, "Epochs to train at most.", minimum=1)
+    monitor: Monitor = option(
+        "hr@10",
+        "Validation metric that chooses the best epoch and stops training early; in a search, also the best trial.",
+    )
     patience: int | None = option(
         None,
-        "Stop after this many epochs without a better validation HR@10; 5 for text, 10 for ids if not given.",
+        "Stop after this many epochs without a better value of --monitor; 5 for text, 10 for ids if not given.",
         minimum=1,
     )
     validation_users: int = option(

@@ -19,9 +19,7 @@ from tcf.common.errors import RunError
 from tcf.ranking.ranks import Ranks
 
 __all__ = [
-    "EARLY_STOPPING_METRIC",
     "METRICS",
-    "SEARCH_METRIC",
     "VALIDATION_DEPTH",
     "VALIDATION_METRICS",
     "Metric",
@@ -124,17 +122,9 @@ def metrics_at(k: int) -> tuple[Metric, ...]:
     )
 
 
-def _metric(name: str) -> Metric:
-    return next(metric for metric in METRICS if metric.name == name)
-
-
 METRICS = metrics_at(10)
 VALIDATION_METRICS = tuple(metric for metric in METRICS if metric.depth is not None)
 VALIDATION_DEPTH = max(metric.depth or 0 for metric in VALIDATION_METRICS)
-EARLY_STOPPING_METRIC = _metric("hr@10")
-"""Chooses the best epoch of a training."""
-SEARCH_METRIC = _metric("ndcg@10")
-"""Chooses the best trial of a search."""
 
 
 def summary(ranks: Ranks, k: int = 10) -> dict[str, float]:

@@ -21,7 +21,6 @@ from tcf.launch.search.results import best_row, trial_folder, trial_rows, write_
 from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import find_duplicate, suggest
 from tcf.launch.search.trial_workers import TrialWorker
-from tcf.ranking.metrics import SEARCH_METRIC
 
 __all__ = ["TrialLoop"]
 
@@ -102,7 +101,7 @@ class TrialLoop:
                 del self.running[worker]
             return
         match message:
-            case {"epoch": int(epoch), SEARCH_METRIC.key: float(value)}:
+            case {"epoch": int(epoch), "value": float(value)}:
                 self._report(trial, epoch, value)
                 worker.decide(not trial.should_prune())
             case {"ended": "refused", "reason": str(reason)}:
@@ -115,11 +114,11 @@ class TrialLoop:
         # A run that is resumed reports its earlier epochs again.
         if epoch not in self._stored(trial).intermediate_values:
             trial.report(value, epoch)
-        self.progress.advance(0, f"trial {trial.number}, epoch {epoch}: {SEARCH_METRIC.name} {value:.4f}")
+        self.progress.advance(0, f"trial {trial.number}, epoch {epoch}: {self.search.monitor} {value:.4f}")
 
     def _finish(self, trial: Trial, how: str, message: dict[str, Any]) -> None:
         if how == "trained":
-            facts, metric = message["facts"], SEARCH_METRIC.name
+            facts, metric = message["facts"], self.search.monitor
             trial.set_user_attr("facts", facts)
             self.study.tell(trial, facts[metric])
             self._announce(trial, f"{metric} {facts[metric]:.4f} at epoch {facts['best_epoch']} of {facts['epochs']}")

@@ -52,7 +52,8 @@ class SearchResult:
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         return (
             f"{render_table(self.search, self.rows)}\n{len(self.rows)} trials ({counts}) in {self.search.out}\n"
-            f"The best settings: {self.configuration} (tcf train --config {self.configuration} --out RUN)"
+            f"The best settings by {self.search.monitor}: {self.configuration} "
+            f"(tcf train --config {self.configuration} --out RUN)"
         )
 
 
