@@ -12,6 +12,7 @@ from tcf.commands.cache import CachesData
 from tcf.commands.options import JsonOption, as_json_text, as_lines, configured, inputs_of
 from tcf.common.errors import ConfigError
 from tcf.common.text_table import text_table
+from tcf.config.libraries import require_library
 from tcf.config.train import TrainConfig
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def search_command(
     the others, or the study's with paper = true. Trials are ordinary runs in OUT/trials. OUT/trials.csv lists them;
     OUT/best.toml holds the best settings, for `tcf train --config`.
     """
+    require_library("optuna", "tcf search")
     from tcf.launch.search.search import run_search
     from tcf.launch.search.search_file import read_search
 
@@ -132,6 +134,7 @@ def train_command(
     ] = False,
 ) -> None:
     """Train a recommender on cached vectors (TCF) or on learned ids (IDCF)."""
+    require_library("accelerate", "tcf train")
     from tcf.launch.train_on_devices import train_on_devices
 
     in_file = (None, []) if file is None else inputs_of(file)

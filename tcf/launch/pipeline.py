@@ -28,6 +28,7 @@ from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.launch.extract_on_devices import extract_on_devices
 from tcf.launch.train_on_devices import train_on_devices
+from tcf.ranking.faiss_search import load_faiss
 
 __all__ = ["PipelineConfig", "read_pipeline", "run_pipeline"]
 
@@ -126,6 +127,8 @@ def run_pipeline(config: PipelineConfig) -> str:
     Raises:
         TcfError: whatever a stage raises.
     """
+    if config.train:
+        load_faiss()
     out = config.out
     raw = config.raw or fetch_dataset(str(config.download))
     _print_step(f"prepare: {raw} -> {out / 'dataset'}")
