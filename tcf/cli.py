@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tcf import __version__
 from tcf.commands.cache import cache_app
 from tcf.commands.data import data_app
 from tcf.commands.evaluate import evaluate_command, recommend_command
@@ -42,9 +43,7 @@ app.command("pipeline")(pipeline_command)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     """Item text, read by a language model, for recommendation: how far does it take you on your data?"""
     if version:
-        from tcf.common.manifest import library_versions
-
-        print(f"tcf {library_versions().get('tcf', '(not installed)')}")
+        print(f"tcf {__version__}")
         raise typer.Exit
 
 
