@@ -197,7 +197,7 @@ def _at(place: str, plan: Plan) -> str:
 
 
 def _batches(plan: Plan) -> str:
-    micro = "as many tokens at once as a trial finds best"
+    micro = "as many tokens at once as a calibration run finds best"
     if plan.micro_batch_tokens is not None:
         micro = f"{plan.micro_batch_tokens:,} tokens at once"
     if plan.schedule == "sweep":
