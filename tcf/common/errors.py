@@ -5,6 +5,8 @@ exits with status 2; any other exception is a defect of tcf and keeps its traceb
 """
 
 import difflib
+import errno
+import os
 from collections.abc import Sequence
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "RunError",
     "TcfError",
     "did_you_mean",
+    "os_error_words",
 ]
 
 
@@ -58,3 +61,19 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     """
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def os_error_words(error: OSError) -> str:
+    """Return what the operating system refused, in plain words: without error number, path or line breaks.
+
+    Example:
+        >>> os_error_words(FileNotFoundError(2, "No such file or directory", "a.txt"))
+        'no such file or directory'
+    """
+    words, number = error.strerror or str(error), error.errno
+    if number is None and isinstance(error, FileNotFoundError):  # safetensors and fsspec give the path alone
+        words = os.strerror(errno.ENOENT)
+    elif number and "[errno" in words.lower():  # Arrow gives a sentence with number and path
+        words = os.strerror(number)
+    words = " ".join(words.split()) or "no reason given"
+    return words if words[1:2].isupper() else words[0].lower() + words[1:]
