@@ -1,4 +1,4 @@
-"""What tells whether a file is still what it was, without reading it again."""
+"""Detecting whether a file has changed without reading it."""
 
 import os
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ __all__ = ["FileStamp"]
 
 @dataclass(frozen=True)
 class FileStamp:
-    """A file as it was when it was looked at; equal to a later one if nothing was done to the file in between.
+    """Size, times and inode of a file; equal to a later stamp if the file has not changed in between.
 
     Attributes:
         size: in bytes.
-        mtime_ns: time of the last change of its content, in nanoseconds, as it says.
-        ctime_ns: time of the last change of any kind, in nanoseconds, which nobody can set.
-        inode: its number in the file system.
+        mtime_ns: time of the last change of the content, in nanoseconds; programs can set it.
+        ctime_ns: time of the last change of any kind, in nanoseconds; programs cannot set it.
+        inode: inode number in the file system.
     """
 
     size: int
@@ -26,17 +26,17 @@ class FileStamp:
 
     @classmethod
     def of(cls, file: Path | int) -> Self:
-        """The stamp of a file now.
+        """Return the current stamp of a file.
 
         Args:
-            file: its path, links followed, or an open descriptor.
+            file: its path (symbolic links are followed) or an open file descriptor.
 
         Raises:
-            OSError: there is no such file, or it cannot be asked.
+            OSError: the file does not exist or is not accessible.
         """
         found = os.stat(file)  # noqa: PTH116 - of a path or of a descriptor
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
     def same_content(self, other: "FileStamp") -> bool:
-        """Whether both are of one file with one content; permissions, names and links of it may have changed."""
+        """Whether both stamps are of the same file with the same content; its permissions or links may differ."""
         return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)
