@@ -13,12 +13,15 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from tcf.common.errors import RunError, os_error_words
 
 __all__ = [
     "MANIFEST",
+    "FileStamp",
     "check_destination",
     "home",
     "is_alive",
@@ -239,3 +242,37 @@ def _sync_directory(directory: Path) -> None:
 def home() -> Path:
     """Return the folder for downloads: `TCF_HOME`, or `~/.cache/tcf`."""
     return Path(os.environ.get("TCF_HOME") or "~/.cache/tcf").expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """Size, times and inode of a file; equal to a later stamp if the file has not changed in between.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: time of the last change of the content, in nanoseconds; programs can set it.
+        ctime_ns: time of the last change of any kind, in nanoseconds; programs cannot set it.
+        inode: inode number in the file system.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, file: Path | int) -> Self:
+        """Return the current stamp of a file.
+
+        Args:
+            file: its path (symbolic links are followed) or an open file descriptor.
+
+        Raises:
+            OSError: the file does not exist or is not accessible.
+        """
+        found = os.stat(file)  # noqa: PTH116 - of a path or of a descriptor
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+    def same_content(self, other: "FileStamp") -> bool:
+        """Whether both stamps are of the same file with the same content; its permissions or links may differ."""
+        return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)

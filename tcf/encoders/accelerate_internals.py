@@ -1,6 +1,6 @@
 """All code in tcf that relies on private or undocumented parts of accelerate.
 
-Checked with accelerate 1.15. `tests/common/test_accelerate_internals.py` has a test for each, which says what broke.
+Checked with accelerate 1.15. `tests/encoders/test_accelerate_internals.py` has a test for each, which says what broke.
 """
 
 import logging
