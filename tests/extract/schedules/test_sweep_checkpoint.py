@@ -221,7 +221,7 @@ def test_a_full_disk_is_told_and_the_next_attempt_goes_on_from_what_was_saved_be
     most = sizes[file] - 1
     assert [other for other in ("states.bin", "layer0-0.bin") if sizes[other] <= most] == smaller
     sweep = loaded(path, dtype=dtype, devices=devices)
-    with largest_file(most), pytest.raises(RunError, match=r"block-2: cannot be written \(.*File too large"):
+    with largest_file(most), pytest.raises(RunError, match=r"block-2: cannot be written \(.*file too large"):
         read(sweep, sequences, scratch)
     sweep.close()
     assert content(scratch) == kept
