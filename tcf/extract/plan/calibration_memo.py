@@ -15,10 +15,10 @@ number, as they should.
 """
 
 import json
+import logging
 import math
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ __all__ = ["conditions", "file_system_name", "remembered_number"]
 _TIMED = ("tcf", "torch", "transformers")
 # Entries of /proc/cpuinfo: x86 has the first three, ARM the last three. The name alone may be a whole family's.
 _PROCESSOR = ("model name", "cpu family", "model", "CPU implementer", "CPU part", "CPU variant")
+
+logger = logging.getLogger(__name__)
 
 
 def remembered_number(
@@ -66,7 +68,7 @@ def remembered_number(
     try:
         publish_file(file, json.dumps({**what, key: found}, indent=2).encode())
     except RunError as error:
-        print(f"the calibration run will be repeated next time{consequence}: {error}", file=sys.stderr)
+        logger.warning(f"the calibration run will be repeated next time{consequence}: {error}")
     return found
 
 

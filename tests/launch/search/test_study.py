@@ -152,7 +152,7 @@ def test_a_search_begun_before_there_was_a_monitor_is_refused(tmp_path: Path, mo
     study.set_user_attr(
         "made_from", {key: value for key, value in study.user_attrs["made_from"].items() if "monitor" not in key}
     )
-    with pytest.raises(RunError, match=f"monitor: ndcg@10 of the epoch with the best hr@10 there, {monitor} asked for"):
+    with pytest.raises(RunError, match=f"monitor: ndcg@10 of the epoch with the best hr@10 found, {monitor} requested"):
         open_study(search, {})
 
 

@@ -45,7 +45,7 @@ def test_a_run_saved_before_there_was_a_monitor_was_stopped_by_hits(tmp_path: Pa
     assert fingerprint(tmp_path / "a", 1.0, before, inputs) == fingerprint(tmp_path / "b", 1.0, now.settings, inputs)
     assert RunFolder(tmp_path / "a", before, {}, inputs).identity == now.identity != other.identity
     assert now.finished() is not None
-    with pytest.raises(RunError, match="monitor: hr@10 there, ndcg@10 asked for"):
+    with pytest.raises(RunError, match="monitor: hr@10 found, ndcg@10 requested"):
         other.finished()
 
 
