@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
+from tcf.common.units import as_percent
 from tcf.ranking.ranks import Ranks
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "hit_rate",
     "metrics_at",
     "ndcg",
-    "percent",
     "reciprocal_rank",
     "summary",
 ]
@@ -86,15 +86,6 @@ def reciprocal_rank(ranks: Ranks) -> npt.NDArray[np.float64]:
     return _expected(ranks, 1 / np.arange(1, _largest(ranks) + 1))
 
 
-def percent(value: float) -> str:
-    """A fraction as people read it.
-
-    >>> percent(0.0555)
-    '5.55%'
-    """
-    return f"{100 * value:.2f}%"
-
-
 @dataclass(frozen=True)
 class Metric:
     """A metric; its value for several users is the mean.
@@ -112,7 +103,17 @@ class Metric:
     key: str
     per_user: Callable[[Ranks], npt.NDArray[np.float64]]
     depth: int | None = None
-    shown: Callable[[float], str] = percent
+    shown: Callable[[float], str] = as_percent
+
+    @property
+    def validation_name(self) -> str:
+        """What its mean on validation is called for people, so that nobody takes it for a result of a test."""
+        return f"validation {self.name}"
+
+    @property
+    def validation_key(self) -> str:
+        """The same for programs."""
+        return f"validation_{self.name}"
 
 
 def metrics_at(k: int) -> tuple[Metric, ...]:

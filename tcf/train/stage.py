@@ -62,6 +62,12 @@ class TrainResult:
         facts = dict(self.manifest.facts)
         return {name: facts[name] for name in sorted(facts, key=_place)}
 
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values; metrics are named as those of validation, so that nobody takes them for a test's."""
+        names = {metric.name: metric.validation_key for metric in VALIDATION_METRICS}
+        metadata = {names.get(name, name): value for name, value in self.metadata.items()}
+        return {"run": str(self.path), **metadata, "trained": self.trained}
+
 
 def _run_metadata(
     assembled: TrainingSetup, outcome: TrainingOutcome, best: Mapping[str, float]

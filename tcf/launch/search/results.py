@@ -12,12 +12,23 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tcf.common.files import publish_file
 from tcf.common.text_table import text_table
+from tcf.common.units import as_percent
 from tcf.config.fields import to_mapping, write_toml
 from tcf.launch.search.search_file import SearchFile
 from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.inputs import Inputs
 
-__all__ = ["BEST", "TABLE", "TrialRow", "best_row", "render_table", "trial_folder", "trial_rows", "write_results"]
+__all__ = [
+    "BEST",
+    "TABLE",
+    "TrialRow",
+    "best_row",
+    "render_table",
+    "trial_folder",
+    "trial_rows",
+    "trial_values",
+    "write_results",
+]
 
 BEST = "best.toml"
 TABLE = "trials.csv"
@@ -79,14 +90,34 @@ def write_results(search: SearchFile, rows: Sequence[TrialRow]) -> None:
 
 def render_table(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     """The best trials as an aligned table, for people."""
-    names, metrics = list(search.space), _metrics(search)
-    lines = [["trial", "state", *metrics, "epoch", *names]]
+    names = list(search.space)
+    lines = [["trial", "state", *(f"validation {name}" for name in _metrics(search)), "epoch", *names]]
     for row in rows[:_SHOWN]:
-        numbers = (row.value, *(row.metadata.get(name) for name in (*metrics[1:], "best_epoch")))
-        measures = [_shown(number) for number in numbers]
-        lines.append([str(row.number), row.state, *measures, *(_shown(row.params.get(name)) for name in names)])
-    more = f"\n... {len(rows) - _SHOWN} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
+        means = ["-" if mean is None else as_percent(mean) for mean in _means(search, row).values()]
+        others = (row.metadata.get("best_epoch"), *(row.params.get(name) for name in names))
+        lines.append([str(row.number), row.state, *means, *map(_shown, others)])
+    more = f"\n... {len(rows) - _SHOWN:,} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
     return text_table(lines) + more
+
+
+def trial_values(search: SearchFile, row: TrialRow) -> dict[str, Any]:
+    """A trial as JSON values."""
+    run = trial_folder(search.out, row.number if row.same_as is None else row.same_as)
+    return {
+        "trial": row.number,
+        "state": row.state,
+        **{f"validation_{name}": mean for name, mean in _means(search, row).items()},
+        **{name: row.metadata.get(name) for name in _COUNTS},
+        "settings": dict(row.params),
+        "run": str(run),
+        "same_as": row.same_as,
+        "reason": row.reason,
+    }
+
+
+def _means(search: SearchFile, row: TrialRow) -> dict[str, float | None]:
+    """A trial's means on validation, by name."""
+    return {name: row.value if name == search.monitor else row.metadata.get(name) for name in _metrics(search)}
 
 
 def _metrics(search: SearchFile) -> list[str]:
@@ -113,11 +144,11 @@ def _state(trial: FrozenTrial, reason: str) -> Literal["trained", "pruned", "fai
 
 
 def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
-    stream, names = io.StringIO(), [*_metrics(search), *_COUNTS]
+    stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["trial", "state", *names, *search.space, "run", "reason"])
+    table.writerow(["trial", "state", *_metrics(search), *_COUNTS, *search.space, "run", "reason"])
     for row in rows:
-        numbers = [row.value, *(row.metadata.get(name) for name in names[1:])]
+        numbers = [*_means(search, row).values(), *(row.metadata.get(name) for name in _COUNTS)]
         run = trial_folder(search.out, row.number if row.same_as is None else row.same_as).relative_to(search.out)
         params = [row.params.get(name) for name in search.space]
         table.writerow([row.number, row.state, *numbers, *params, run, row.reason])
