@@ -13,7 +13,8 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
-from tcf.launch.pipeline import read_pipeline, run_pipeline
+from tcf.launch.pipeline import run_pipeline
+from tcf.launch.pipeline_file import read_pipeline
 from tcf.launch.search.search import run_search
 from tcf.launch.search.search_file import read_search
 from tcf.launch.train_on_devices import train_on_devices
