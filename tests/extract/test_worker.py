@@ -255,6 +255,7 @@ def limited(most: int, forward: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_with_too_little_memory_fewer_tokens_are_read_at_once(
     whole: Path, dataset: Dataset, opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:

@@ -67,6 +67,7 @@ def test_all_stages_of_a_tcf_folder(finished: Path) -> None:
     check_outputs(finished / "out", (finished / "shown.txt").read_text())
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_all_stages_of_a_recbole_folder(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,7 @@ def test_trials_go_to_whoever_is_free(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_trial_below_the_median_is_told_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search, study = made(tmp_path, ("trials = 7", "trials = 3"))
     poor: list[dict[str, Any]] = [
@@ -134,6 +135,7 @@ def test_what_cannot_be_trained_at_all_ends_the_search(tmp_path: Path) -> None:
     assert states(study) == {0: "trained", 1: "trained"}
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_killed_process_is_replaced_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search, study = made(tmp_path, ("trials = 7", "trials = 2"))
     [worker] = run(search, study, [KILLED, *trained(0.2), KILLED, KILLED])
