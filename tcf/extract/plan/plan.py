@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tcf.common.units import as_bytes, as_count, as_seconds
+from tcf.common.units import as_bytes, as_count, as_time
 
 __all__ = ["FlopCost", "Plan", "Schedule", "StatesPlace", "places_in_words", "plan_text"]
 
@@ -191,9 +191,9 @@ def plan_text(plan: Plan) -> str:
         f"{_about(plan)}{plan.tokens:,} tokens",
         "batches": _batches(plan),
         **{f"memory of {place}": _memory(plan, place) for place in plan.memory_parts},
-        "reading": f"{as_bytes(plan.weight_bytes_read)} of weights, {as_seconds(plan.read_seconds)}",
-        "computing": f"{plan.flops:.3g} FLOP, {as_seconds(plan.compute_seconds)}",
-        "time": f"about {as_seconds(plan.seconds)}, {_rate(plan.items_per_second)} items a second"
+        "reading": f"{as_bytes(plan.weight_bytes_read)} of weights, {as_time(plan.read_seconds)}",
+        "computing": f"{plan.flops:.3g} FLOP, {as_time(plan.compute_seconds)}",
+        "time": f"about {as_time(plan.seconds)}, {_rate(plan.items_per_second)} items a second"
         if plan.sequences
         else "none: everything is there",
         "output": _output(plan),
@@ -225,7 +225,7 @@ def _at(place: str, plan: Plan) -> str:
 
 
 def _batches(plan: Plan) -> str:
-    micro = "as many tokens at once as a trial finds best"
+    micro = "as many tokens at once as a calibration run finds best"
     if plan.micro_batch_tokens is not None:
         micro = f"{plan.micro_batch_tokens:,} tokens at once"
     if plan.schedule == "sweep":
