@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tcf import __version__
 from tcf.commands.cache import cache_app
 from tcf.commands.command import Command, Group, HeavyCommand
 from tcf.commands.data import data_app
@@ -84,9 +85,7 @@ def run_commands() -> int:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from tcf.common.manifest import library_versions
-
-        print(f"tcf {library_versions().get('tcf', '(not installed)')}")
+        print(f"tcf {__version__}")
         raise typer.Exit
 
 

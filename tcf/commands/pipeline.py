@@ -22,7 +22,8 @@ def pipeline_command(
     Examples:
         tcf pipeline examples/quickstart.toml
     """
-    from tcf.launch.pipeline import read_pipeline, run_pipeline
+    from tcf.launch.pipeline import run_pipeline
+    from tcf.launch.pipeline_file import read_pipeline
 
     done = run_pipeline(read_pipeline(file))
     print_result(done.as_json(), as_json=as_json, text=done.summary())

@@ -13,6 +13,7 @@ from tcf.commands.options import JsonOption, configured, inputs_of
 from tcf.commands.output import as_lines, print_result
 from tcf.common.errors import ConfigError
 from tcf.common.text_table import text_table
+from tcf.config.libraries import require_library
 from tcf.config.train import TrainConfig
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def search_command(
     """Search for the training settings with the best validation metric.
 
     The file names out, data and cache. Its table [search] holds the number of trials, workers, seed and pruning;
-    [train] the settings that all trials share; [space] the ranges of the others, or paper = true for the study's. An
-    interrupted search resumes when the same command is run again.
+    [train] the settings that all trials share, among them monitor, the metric; [space] the ranges of the others, or
+    paper = true for the study's. An interrupted search resumes when the same command is run again.
 
     Trials are ordinary runs in OUT/trials. OUT/trials.csv lists them, and OUT/best.toml holds the best settings, for
     `tcf train --config`.
@@ -119,6 +120,7 @@ def search_command(
     Examples:
         tcf search examples/search.toml
     """
+    require_library("optuna", "tcf search")
     from tcf.launch.search.search import run_search
     from tcf.launch.search.search_file import read_search
 
@@ -166,6 +168,7 @@ def train_command(
             --loss full --epochs 50 --devices cuda:0,cuda:1
         tcf train --config quickstart/search/best.toml --out runs/best
     """
+    require_library("accelerate", "tcf train")
     from tcf.launch.train_on_devices import train_on_devices
 
     in_file = (None, []) if file is None else inputs_of(file)

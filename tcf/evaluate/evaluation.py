@@ -109,7 +109,7 @@ def evaluate(
     queries = held_out_queries(dataset, config.split)
     if len(queries) < dataset.n_users:
         asked = f"{len(queries):,} of {dataset.n_users:,} users have a {config.split} target and an item before it"
-        logger.info(f"{asked}; the others are not asked about")
+        logger.info(f"{asked}; the others are not evaluated")
     ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen)
     metrics: dict[str, Any] = {
         **summary(ranks),

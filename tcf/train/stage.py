@@ -13,6 +13,7 @@ from tcf.common.devices import resolve_device
 from tcf.common.manifest import Manifest
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
+from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.determinism import deterministic_operations, isolated_generators
@@ -125,6 +126,7 @@ def train(
         CacheError: a cache is missing or damaged, or lacks items, or has vectors that are not finite.
         RunError: something else is at `out`, another process is at work there, what an interrupted attempt has left is
             damaged, or the loss is not finite.
+        TcfError: FAISS is not installed.
     """
     device = resolve_device(config.devices, option="--devices") if group is None else group.device
     devices = str(device) if group is None else group.devices
@@ -134,6 +136,7 @@ def train(
     finished = folder.finished()
     if finished is not None:
         return _there_already(out, finished)
+    load_faiss()  # validation ranks after the first epoch; without FAISS there is no sense in beginning
     with deterministic_operations(config.deterministic), isolated_generators(device):
         training = training_data(inputs, config)
         # Without a state, nothing tells whether a file there was fitted to these very inputs.

@@ -7,7 +7,7 @@ import pytest
 from tcf.commands.options import inputs_of, read_settings
 from tcf.common.errors import ConfigError
 from tcf.config.toml_files import expand_home, user_path
-from tcf.launch.pipeline import read_pipeline
+from tcf.launch.pipeline_file import read_pipeline
 from tcf.launch.search.search_file import read_search
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
