@@ -8,6 +8,7 @@ import typer
 from tcf.commands.options import JsonOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.units import counted
 from tcf.config.evaluate import Baseline, EvaluateConfig
 
 __all__ = ["evaluate_command", "recommend_command"]
@@ -89,5 +90,5 @@ def recommend_command(
     from tcf.evaluate.recommend import recommend
 
     n_users = recommend(run, out=out, k=k, users=users, data=data, caches=cache or (), device=device)
-    text = f"{out}: up to {k:,} items for each of {n_users:,} users"
+    text = f"{out}: up to {counted(k, 'item')} for each of {counted(n_users, 'user')}"
     print_result({"out": out, "k": k, "users": n_users}, as_json=as_json, text=text)

@@ -121,7 +121,7 @@ def test_no_command_lacks_it() -> None:
 
 
 def test_values_for_people() -> None:
-    values = {
+    values: dict[str, Any] = {
         "hr@10": 0.12344,
         "validation_mrr": 0.5,
         "item_share": 0.25,
