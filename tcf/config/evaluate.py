@@ -11,7 +11,7 @@ Baseline = Literal["popularity", "random", "co-occurrence"]
 Device = str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluateConfig(CheckedSettings):
     """How a run's rankings are judged."""
 

@@ -13,7 +13,7 @@ Pooling = Literal["mean", "first", "last"]
 """How the states of a text's tokens become one vector."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExtractConfig(CheckedSettings):
     """How a language model turns texts into vectors."""
 

@@ -10,7 +10,7 @@ from tcf.config.raw_formats import only_for
 __all__ = ["PrepareConfig"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PrepareConfig(CheckedSettings):
     """How raw files become a dataset (study, section on datasets)."""
 

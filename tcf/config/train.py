@@ -11,7 +11,7 @@ from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help
 __all__ = ["TrainConfig"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainConfig(CheckedSettings):
     """Training of a recommender; the defaults are the study's."""
 
