@@ -75,5 +75,5 @@ def recommend_command(
     """Write each user's best items that the user has not met yet."""
     from tcf.evaluate.recommend import recommend
 
-    n_users = recommend(run, out=out, k=k, users=users, data=data, caches=cache or (), device=device)
-    print(f"{out}: up to {k} items for each of {n_users} users")
+    done = recommend(run, out=out, k=k, users=users, data=data, caches=cache or (), device=device)
+    print(f"{out}: up to {k} items for each of {done.n_users} users")
