@@ -67,16 +67,17 @@ def _tuple_of(value: Any, kind: Any, where: str) -> tuple[Any, ...]:
 
 
 def _scalar(value: Any, kind: Any, where: str) -> Any:
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        if kind is bool:
+            return value
+    elif kind is int and isinstance(value, Integral):
         return int(value)
-    if kind is float and isinstance(value, Real) and not isinstance(value, bool):
+    elif kind is float and isinstance(value, Real):
         try:
             return float(value)
         except OverflowError:
             return math.inf
-    if kind is str and isinstance(value, str | os.PathLike):
+    elif kind is str and isinstance(value, str | os.PathLike):
         return str(os.fspath(value))
     raise ConfigError(f"{where}: expected {_KINDS[kind]}, found {_shown(value)}")
 
