@@ -13,7 +13,13 @@ Device = str
 
 @dataclass(frozen=True, repr=False)
 class EvaluateConfig(CheckedSettings):
-    """How a run's rankings are judged."""
+    """How a run's rankings are judged.
+
+    Example:
+        >>> import tcf
+        >>> tcf.EvaluateConfig(split='validation')
+        EvaluateConfig(split='validation')
+    """
 
     split: Literal["test", "validation"] = option(
         "test", "Which held-out item to rank: the test target or the validation target of the dataset's split."

@@ -15,7 +15,13 @@ Pooling = Literal["mean", "first", "last"]
 
 @dataclass(frozen=True, repr=False)
 class ExtractConfig(CheckedSettings):
-    """How a language model turns texts into vectors."""
+    """How a language model turns texts into vectors.
+
+    Example:
+        >>> import tcf
+        >>> tcf.ExtractConfig(layers=[0, -1], devices='cpu')
+        ExtractConfig(layers=(0, -1), devices='cpu')
+    """
 
     layers: tuple[int, ...] = option(
         (),

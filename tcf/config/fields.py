@@ -1,6 +1,7 @@
 """What the stages' settings are made of: fields with a help text and a smallest value; TOML and JSON in and out."""
 
 import dataclasses
+import inspect
 import math
 import tomllib
 import typing
@@ -49,6 +50,12 @@ class CheckedSettings:
 
     A value that also works, such as a list for a tuple, is converted to the field's type.
     """
+
+    def __init_subclass__(cls) -> None:
+        """Add the help texts of the settings to the class's docstring, for `help` and the API reference."""
+        entries = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+        lines = [f"    {name}: {entry.metadata['help']}" for name, entry in entries.items()]
+        cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *lines])
 
     def __post_init__(self) -> None:
         for entry in _fields(self):

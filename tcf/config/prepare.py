@@ -12,7 +12,13 @@ __all__ = ["PrepareConfig"]
 
 @dataclass(frozen=True, repr=False)
 class PrepareConfig(CheckedSettings):
-    """How raw files become a dataset (study, section on datasets)."""
+    """How raw files become a dataset (study, section on datasets).
+
+    Example:
+        >>> import tcf
+        >>> tcf.PrepareConfig(min_history=4, text_columns=['title', 'genre'])
+        PrepareConfig(min_history=4, text_columns=('title', 'genre'))
+    """
 
     min_history: int = option(5, "Drop users with fewer interactions than this.", minimum=3)
     max_history: int | None = option(

@@ -13,7 +13,16 @@ __all__ = ["TrainConfig"]
 
 @dataclass(frozen=True, repr=False)
 class TrainConfig(CheckedSettings):
-    """Training of a recommender; the defaults are the study's."""
+    """Training of a recommender; the defaults are the study's.
+
+    Example:
+        >>> import tcf
+        >>> tcf.TrainConfig(items="text", width=256, epochs=20)
+        TrainConfig(width=256, epochs=20)
+        >>> tcf.TrainConfig(backbone="sasrek")
+        Traceback (most recent call last):
+        tcf.common.errors.ConfigError: --backbone: expected one of sasrec, dssm, found 'sasrek'; did you mean sasrec?
+    """
 
     backbone: Literal["sasrec", "dssm"] = option(
         "sasrec", "sasrec: a transformer over the history; dssm: a tower for users and one for items."
