@@ -10,6 +10,7 @@ import typer
 
 from tcf.commands.cache import cache_app
 from tcf.commands.data import data_app
+from tcf.commands.doctor import doctor_command
 from tcf.commands.evaluate import evaluate_command, recommend_command
 from tcf.commands.extract import convert_command, extract_command, plan_command
 from tcf.commands.pipeline import pipeline_command
@@ -36,6 +37,7 @@ app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("recommend")(recommend_command)
 app.command("pipeline")(pipeline_command)
+app.command("doctor")(doctor_command)
 
 
 @app.callback(invoke_without_command=True)

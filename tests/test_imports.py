@@ -22,7 +22,7 @@ LAYERS = (
     ("ranking", "encoders"),
     ("train", "extract"),
     ("evaluate",),
-    ("launch",),
+    ("launch", "doctor"),
     ("api",),
     ("commands",),
     ("cli",),

@@ -7,16 +7,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tcf.common.errors import DataError
-from tcf.common.files import publishing_file
+from tcf.common.files import format_by_suffix, publishing_file
 from tcf.common.progress import Progress
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
@@ -28,9 +29,11 @@ from tcf.train.run.open_run import Run, open_run
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Recommendations", "examples", "recommend"]
+__all__ = ["FORMATS", "Recommendations", "examples", "recommend"]
 
+FORMATS = ("parquet", "csv")
 _USERS_AT_ONCE = 16_384
+_Writer: TypeAlias = pq.ParquetWriter | pyarrow.csv.CSVWriter
 _SCHEMA = pa.schema(
     [("user_id", pa.large_string()), ("place", pa.int32()), ("item_id", pa.large_string()), ("score", pa.float32())]
 )
@@ -43,7 +46,7 @@ class Recommendations:
     Attributes:
         n_users: users that they are for.
         k: items for each user at most.
-        path: the Parquet file that they are in; None if none was written.
+        path: the file that they are in; None if none was written.
         rows: the table, where there is no file.
     """
 
@@ -55,7 +58,12 @@ class Recommendations:
     @property
     def table(self) -> pa.Table:
         """The columns `user_id`, `place` (1 is the best), `item_id` and `score`; read from the file if there is one."""
-        return self.rows if self.path is None else pq.read_table(self.path)
+        if self.path is None:
+            return self.rows
+        if format_by_suffix(self.path, FORMATS) == "parquet":
+            return pq.read_table(self.path)
+        types = pyarrow.csv.ConvertOptions(column_types=_SCHEMA)
+        return pyarrow.csv.read_csv(self.path, convert_options=types)
 
     def to_pandas(self) -> "pd.DataFrame":
         """The same as a pandas frame.
@@ -83,12 +91,13 @@ def recommend(
 ) -> Recommendations:
     """Find each user's k best items that the user has not met, best first; the whole history is read and left out.
 
-    A file's metadata say which run, users and number of places it is of. An equal one is left as it is, any other
-    file is replaced.
+    The metadata of a Parquet file say which run, users and number of places it is of. An equal one is left as it is,
+    any other file is replaced.
 
     Args:
         run: a finished training run, or its directory.
-        out: Parquet file to write: `user_id`, `place` (1 is the best), `item_id`, `score`; None to keep them in memory.
+        out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`; None to keep them in
+            memory.
         k: places a user.
         users: outside user ids, each once, or a file with one a line; None for all users.
         data: the dataset, if it is no longer where the run found it.
@@ -96,19 +105,21 @@ def recommend(
         device: where to compute user states and, with a FAISS for GPUs, to search.
 
     Raises:
+        ConfigError: `out` has another suffix.
         RunError: the run is unfinished, or its dataset or caches have changed since; `out` is a directory; or k is
             less than 1.
         DataError: a user is named that the dataset does not have, or one user twice.
     """
+    format = None if out is None else format_by_suffix(out, FORMATS)
     opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=device)
     chosen = _chosen(opened.dataset, users)
     schema = _schema(opened, chosen, k)
     if out is not None and _is_there(out, schema):
         return Recommendations(len(chosen), k, out)
     tables = _tables(opened, chosen, min(k, opened.dataset.n_items), schema)
-    if out is None:
+    if out is None or format is None:
         return Recommendations(len(chosen), k, rows=pa.concat_tables([schema.empty_table(), *tables]))
-    with publishing_file(out) as staging, pq.ParquetWriter(staging, schema) as writer:
+    with publishing_file(out) as staging, _writer(staging, format, schema) as writer:
         for table in tables:
             writer.write_table(table)
     return Recommendations(len(chosen), k, out)
@@ -146,6 +157,10 @@ def _schema(run: Run, users: npt.NDArray[np.int64], k: int) -> pa.Schema:
     """The columns, with all that decides the rows beside them."""
     chosen = hashlib.sha256(users.astype("<i8").tobytes()).hexdigest()
     return _SCHEMA.with_metadata({"tcf.run": run.manifest.fingerprint, "tcf.users": chosen, "tcf.k": str(k)})
+
+
+def _writer(file: Path, format: str, schema: pa.Schema) -> _Writer:
+    return pq.ParquetWriter(file, schema) if format == "parquet" else pyarrow.csv.CSVWriter(file, schema)
 
 
 def _is_there(out: Path, schema: pa.Schema) -> bool:

@@ -26,10 +26,12 @@ from tcf.encoders.folder.local_model import local_model
 from tcf.evaluate.evaluation import Evaluation, comparison
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
+from tcf.extract.result import Extraction
 from tcf.launch.extract_on_devices import extract_on_devices
 from tcf.launch.train_on_devices import train_on_devices
+from tcf.train.stage import TrainResult
 
-__all__ = ["PipelineConfig", "read_pipeline", "run_pipeline"]
+__all__ = ["PipelineConfig", "PipelineResult", "read_pipeline", "run_pipeline"]
 
 _C = TypeVar("_C")
 _TABLES = ("out", "data", "extract", "train", "evaluate")
@@ -66,6 +68,42 @@ class PipelineConfig:
     baselines: tuple[Baseline, ...]
     recommend: int
     evaluate: EvaluateConfig
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What a pipeline has made, or found to be there.
+
+    Attributes:
+        dataset: the dataset's directory.
+        extraction: what was extracted; None where no run reads text.
+        runs: the runs, by name.
+        evaluations: evaluations of baselines and runs, by name.
+        recommendations: files of recommendations, by the run's name.
+        examples: some recommendations of the first run, for people; empty if none are asked for.
+    """
+
+    dataset: Path
+    extraction: Extraction | None
+    runs: Mapping[str, TrainResult]
+    evaluations: Mapping[str, Evaluation]
+    recommendations: Mapping[str, Path]
+    examples: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values, the examples left out."""
+        return {
+            "dataset": str(self.dataset),
+            "extraction": None if self.extraction is None else self.extraction.as_json(),
+            "runs": [{"name": name, **run.as_json()} for name, run in self.runs.items()],
+            "evaluations": [{"name": name, **found.as_json()} for name, found in self.evaluations.items()],
+            "recommendations": {name: str(file) for name, file in self.recommendations.items()},
+        }
+
+    def summary(self) -> str:
+        """The comparison of all evaluations, and the examples."""
+        shown = [comparison(self.evaluations)] if self.evaluations else []
+        return "\n\n".join([*shown, *([self.examples] if self.examples else [])])
 
 
 def read_pipeline(path: Path) -> PipelineConfig:
@@ -120,32 +158,33 @@ def _check_text(path: Path, config: PipelineConfig) -> None:
         )
 
 
-def run_pipeline(config: PipelineConfig) -> str:
-    """Run all stages that have not been run yet; returns the comparison, and some recommendations, to be printed.
+def run_pipeline(config: PipelineConfig) -> PipelineResult:
+    """Run all stages that have not been run yet.
 
     Raises:
         TcfError: whatever a stage raises.
     """
-    out = config.out
+    dataset, runs, recommendations = config.out / "dataset", dict[str, TrainResult](), dict[str, Path]()
     raw = config.raw or fetch_dataset(str(config.download))
-    _print_step(f"prepare: {raw} -> {out / 'dataset'}")
-    prepare(config.format, raw, out / "dataset", config.prepare)
-    if config.model is not None:
-        _print_step(f"extract: {config.model} -> {out / 'cache'}")
-        model = local_model(config.model)
-        done = extract_on_devices(
-            data=out / "dataset", model=model, name=config.model, out=out / "cache", config=config.extract
-        )
-        _print_step(done.summary())
+    _print_step(f"prepare: {raw} -> {dataset}")
+    prepare(config.format, raw, dataset, config.prepare)
+    extraction = None if config.model is None else _extract(config, config.model)
     evaluations: dict[str, Evaluation] = {name: _baseline(config, name) for name in config.baselines}
     for name, settings in config.train.items():
-        evaluations[name] = _run(config, name, settings)
-    shown = [comparison(evaluations)] if evaluations else []
-    if config.recommend and config.train:
-        first = next(iter(config.train))
-        some = examples(out / "runs" / first, users=3, k=3, device=config.evaluate.device)
-        shown.append(f"\nSome recommendations of {first}:\n{some}")
-    return "\n".join(shown)
+        run = _train(config, name, settings)
+        runs |= {} if run is None else {name: run}
+        evaluations[name] = _evaluate(config, name)
+        if config.recommend:
+            recommendations[name] = _recommend(config, name)
+    return PipelineResult(dataset, extraction, runs, evaluations, recommendations, _examples(config))
+
+
+def _extract(config: PipelineConfig, model: str) -> Extraction:
+    data, out = config.out / "dataset", config.out / "cache"
+    _print_step(f"extract: {model} -> {out}")
+    done = extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config.extract)
+    _print_step(done.summary())
+    return done
 
 
 def _baseline(config: PipelineConfig, name: Baseline) -> Evaluation:
@@ -154,17 +193,31 @@ def _baseline(config: PipelineConfig, name: Baseline) -> Evaluation:
     return evaluate_baseline(name, data=config.out / "dataset", out=place, config=config.evaluate)
 
 
-def _run(config: PipelineConfig, name: str, settings: TrainConfig) -> Evaluation:
+def _train(config: PipelineConfig, name: str, settings: TrainConfig) -> TrainResult | None:
     run = config.out / "runs" / name
     caches = (config.out / "cache",) if settings.reads_text else ()
     _print_step(f"train: {name} -> {run}")
-    train_on_devices(data=config.out / "dataset", caches=caches, out=run, config=settings)
+    return train_on_devices(data=config.out / "dataset", caches=caches, out=run, config=settings)
+
+
+def _evaluate(config: PipelineConfig, name: str) -> Evaluation:
     _print_step(f"evaluate: {name}")
-    evaluation = evaluate_run(run, out=config.out / "evaluations" / name, config=config.evaluate)
-    if config.recommend:
-        place = config.out / "recommendations" / f"{name}.parquet"
-        recommend(run, out=place, k=config.recommend, device=config.evaluate.device)
-    return evaluation
+    return evaluate_run(config.out / "runs" / name, out=config.out / "evaluations" / name, config=config.evaluate)
+
+
+def _recommend(config: PipelineConfig, name: str) -> Path:
+    place = config.out / "recommendations" / f"{name}.parquet"
+    recommend(config.out / "runs" / name, out=place, k=config.recommend, device=config.evaluate.device)
+    return place
+
+
+def _examples(config: PipelineConfig) -> str:
+    """Some recommendations of the first run, for people; empty if none are asked for."""
+    if not config.recommend or not config.train:
+        return ""
+    first = next(iter(config.train))
+    some = examples(config.out / "runs" / first, users=3, k=3, device=config.evaluate.device)
+    return f"Some recommendations of {first}:\n{some}"
 
 
 def _runs(path: Path, tables: Any) -> dict[str, TrainConfig]:

@@ -8,14 +8,16 @@ earn. A target that is no candidate earns nothing.
 the listing of runs and the results of a search follow from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
+from tcf.common.units import as_percent
 from tcf.ranking.ranks import Ranks
 
 __all__ = [
@@ -27,8 +29,8 @@ __all__ = [
     "Metric",
     "hit_rate",
     "metrics_at",
+    "named_as_validation",
     "ndcg",
-    "percent",
     "reciprocal_rank",
     "summary",
 ]
@@ -86,15 +88,6 @@ def reciprocal_rank(ranks: Ranks) -> npt.NDArray[np.float64]:
     return _expected(ranks, 1 / np.arange(1, _largest(ranks) + 1))
 
 
-def percent(value: float) -> str:
-    """A fraction as people read it.
-
-    >>> percent(0.0555)
-    '5.55%'
-    """
-    return f"{100 * value:.2f}%"
-
-
 @dataclass(frozen=True)
 class Metric:
     """A metric; its value for several users is the mean.
@@ -112,7 +105,17 @@ class Metric:
     key: str
     per_user: Callable[[Ranks], npt.NDArray[np.float64]]
     depth: int | None = None
-    shown: Callable[[float], str] = percent
+    shown: Callable[[float], str] = as_percent
+
+    @property
+    def validation_name(self) -> str:
+        """What its mean on validation is called for people, so that nobody takes it for a result of a test."""
+        return f"validation {self.name}"
+
+    @property
+    def validation_key(self) -> str:
+        """The same for programs."""
+        return f"validation_{self.name}"
 
 
 def metrics_at(k: int) -> tuple[Metric, ...]:
@@ -122,6 +125,16 @@ def metrics_at(k: int) -> tuple[Metric, ...]:
         Metric(f"ndcg@{k}", "ndcg", partial(ndcg, k=k), depth=k),
         Metric("mrr", "mrr", reciprocal_rank),
     )
+
+
+def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, those of metrics under their names for validation.
+
+    >>> named_as_validation({"epoch": 1, "hr@10": 0.5})
+    {'epoch': 1, 'validation_hr@10': 0.5}
+    """
+    keys = {metric.name: metric.validation_key for metric in VALIDATION_METRICS}
+    return {keys.get(name, name): value for name, value in values.items()}
 
 
 def _metric(name: str) -> Metric:

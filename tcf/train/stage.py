@@ -13,6 +13,7 @@ from tcf.common.devices import resolve_device
 from tcf.common.manifest import Manifest
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
+from tcf.ranking.metrics import named_as_validation
 from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.determinism import deterministic_operations, isolated_generators
 from tcf.train.fit import TrainingOutcome, Watch, fit, measure
@@ -44,6 +45,10 @@ class TrainResult:
     def metadata(self) -> dict[str, Any]:
         """The manifest's facts, for people: the best epoch and its metrics first."""
         return ordered_metadata(self.manifest.facts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values; metrics are named as those of validation, so that nobody takes them for a test's."""
+        return {"run": str(self.path), **named_as_validation(self.metadata), "trained": self.trained}
 
 
 def _run_metadata(

@@ -108,7 +108,8 @@ def test_vectors_as_a_frame(here: Path) -> None:
 def test_a_run_as_a_frame(here: Path) -> None:
     run = tcf.open_run(here / "run", device="cpu")
     lines = [json.loads(line) for line in (here / "run" / "epochs.jsonl").read_text().splitlines()]
-    assert run.to_pandas().to_dict("records") == lines
+    names = {"epoch": "epoch", "loss": "loss", "hr@10": "validation_hr@10", "ndcg@10": "validation_ndcg@10"}
+    assert run.to_pandas().to_dict("records") == [{names[key]: line[key] for key in names} for line in lines]
     assert "model" not in vars(run)  # loaded when it is needed
     assert run.item_vectors().shape == (30, 8)
     assert run.metadata["epochs"] == 2
@@ -152,6 +153,8 @@ def test_recommendations_in_memory_are_those_in_a_file(here: Path) -> None:
     in_file = tcf.recommend_items(run, k=3, out=here / "recommended.parquet").to_pandas()
     in_memory = tcf.recommend_items(run, k=3)
     pd.testing.assert_frame_equal(in_memory.to_pandas(), in_file)
+    in_csv = tcf.recommend_items(run, k=3, out=here / "recommended.csv").to_pandas()
+    pd.testing.assert_frame_equal(in_csv, in_file)
     assert in_memory.path is None
     user = in_file["user_id"].iloc[-1]
     for users in (user, [user], np.array([user])):
@@ -165,6 +168,7 @@ def test_recommendations_in_memory_are_those_in_a_file(here: Path) -> None:
     ("arguments", "message"),
     [
         ({"k": 0}, "^k: expected at least 1, found 0$"),
+        ({"out": "here.txt"}, "^--out: expected a file name that ends in .parquet or .csv"),
         ({"k": "3"}, "^k: expected a whole number, found '3'$"),
         ({"users": ["u0", "nobody"]}, r"^users\[1\]: expected a user of .*, found 'nobody', unknown \(1 wrong ids\); "),
         ({"users": ["u0", 7]}, r"^users\[1\]: expected a user id as a string, found 7$"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tcf.common.units import as_bytes, as_count, as_seconds
+from tcf.common.units import as_bytes, as_count, as_time
 
 __all__ = ["Plan", "Schedule", "StatesPlace", "places_in_words", "plan_text"]
 
@@ -167,9 +167,9 @@ def plan_text(plan: Plan) -> str:
         f"{_about(plan)}{plan.tokens:,} tokens",
         "batches": _batches(plan),
         **{f"memory of {place}": _memory(plan, place) for place in plan.memory_parts},
-        "reading": f"{as_bytes(plan.weight_bytes_read)} of weights, {as_seconds(plan.read_seconds)}",
-        "computing": f"{plan.flops:.3g} FLOP, {as_seconds(plan.compute_seconds)}",
-        "time": f"about {as_seconds(plan.seconds)}, {_rate(plan.items_per_second)} items a second"
+        "reading": f"{as_bytes(plan.weight_bytes_read)} of weights, {as_time(plan.read_seconds)}",
+        "computing": f"{plan.flops:.3g} FLOP, {as_time(plan.compute_seconds)}",
+        "time": f"about {as_time(plan.seconds)}, {_rate(plan.items_per_second)} items a second"
         if plan.sequences
         else "none: everything is there",
         "output": _output(plan),

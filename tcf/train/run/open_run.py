@@ -21,7 +21,7 @@ from tcf.config.fields import from_mapping, read_toml
 from tcf.config.train import TrainConfig
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset, Histories
-from tcf.ranking.metrics import VALIDATION_METRICS
+from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 from tcf.train.inputs import Inputs
 from tcf.train.model.build import build_model
 from tcf.train.model.recommender import Recommender
@@ -75,7 +75,7 @@ class Run:
     @property
     def metadata(self) -> dict[str, Any]:
         """The best epoch and its validation metrics as fractions, then counts and what it was trained on."""
-        return ordered_metadata(self.manifest.facts)
+        return named_as_validation(ordered_metadata(self.manifest.facts))
 
     @functools.cached_property
     def model(self) -> Recommender:
@@ -114,13 +114,14 @@ class Run:
             RunError: the log of epochs is missing or damaged.
         """
         verify_files(self.path, self.manifest, RUN, names=(EPOCHS,))
-        return data_frame(pa.Table.from_pylist(read_epochs(self.path / EPOCHS)))
+        epochs = map(named_as_validation, read_epochs(self.path / EPOCHS))
+        return data_frame(pa.Table.from_pylist([*epochs]))
 
     def __repr__(self) -> str:
         """What it is, in a line."""
         facts, config = self.manifest.facts, self.config
         measured = [metric for metric in VALIDATION_METRICS if metric.name in facts]
-        shown = ", ".join(f"validation {metric.name} {metric.shown(facts[metric.name])}" for metric in measured)
+        shown = ", ".join(f"{metric.validation_name} {metric.shown(facts[metric.name])}" for metric in measured)
         return f"Run({str(self.path)!r}: {config.backbone}, items as {config.items}, {shown})"
 
     @functools.cached_property

@@ -70,8 +70,8 @@ def test_a_trial_below_the_median_is_told_to_end(tmp_path: Path, capsys: pytest.
     last = trial_rows(study)[-1]
     assert (last.number, last.state, last.value, last.metadata) == (2, "pruned", 0.2, {"epochs": 2})
     said = capsys.readouterr().err
-    assert "trial 0: ndcg@10 0.5000 at epoch 1 of 2; best 0.5000 (trial 0)\n" in said
-    assert "trial 2: pruned after epoch 2; best 0.5000 (trial 0)\n" in said
+    assert "trial 0: validation ndcg@10 50.00% at epoch 1 of 2; best 50.00% (trial 0)\n" in said
+    assert "trial 2: pruned after epoch 2; best 50.00% (trial 0)\n" in said
     assert "search: 3/3 trials" in said
 
 
