@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         recommend_items,
     )
     from tcf.api.extraction import extract_vectors, plan_extraction
+    from tcf.api.pipeline import run_pipeline
     from tcf.api.training import open_run, train_recommender
     from tcf.common.errors import (
         CacheError,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from tcf.evaluate.recommend import Recommendations
     from tcf.extract.plan.plan import Plan
     from tcf.extract.result import Extraction
+    from tcf.launch.pipeline import PipelineResult
     from tcf.train.run.open_run import Run
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "ExtractConfig",
     "Extraction",
     "ModelError",
+    "PipelineResult",
     "Plan",
     "PrepareConfig",
     "Recommendations",
@@ -89,6 +92,7 @@ __all__ = [
     "plan_extraction",
     "prepare_dataset",
     "recommend_items",
+    "run_pipeline",
     "train_recommender",
 ]
 
@@ -102,6 +106,7 @@ _MODULES = (
         ("compare_evaluations", "evaluate_baseline", "evaluate_run", "open_evaluation", "recommend_items"),
     ),
     ("tcf.api.extraction", ("extract_vectors", "plan_extraction")),
+    ("tcf.api.pipeline", ("run_pipeline",)),
     ("tcf.api.training", ("open_run", "train_recommender")),
     (
         "tcf.common.errors",
@@ -117,6 +122,7 @@ _MODULES = (
     ("tcf.evaluate.recommend", ("Recommendations",)),
     ("tcf.extract.plan.plan", ("Plan",)),
     ("tcf.extract.result", ("Extraction",)),
+    ("tcf.launch.pipeline", ("PipelineResult",)),
     ("tcf.train.run.open_run", ("Run",)),
 )
 

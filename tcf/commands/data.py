@@ -57,10 +57,10 @@ def data_prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Turn raw files into a dataset: filtered, indexed, split into training, validation and test."""
+    from tcf.api.data import prepare_dataset
     from tcf.data.describe.summary import describe, render
-    from tcf.data.prepare import prepare
 
-    described = describe(prepare(format, raw, out, config))
+    described = describe(prepare_dataset(format, raw, out, config))
     print_result(described, as_json=as_json, text=render(described))
 
 

@@ -11,7 +11,7 @@ from tcf.common.errors import ConfigError
 from tcf.config.extract import ExtractConfig
 
 if TYPE_CHECKING:
-    from tcf.extract.plan.plan import Plan
+    pass
 
 __all__ = ["convert_command", "extract_command", "plan_command"]
 
@@ -44,26 +44,10 @@ def plan_command(
     as_json: JsonOption = False,
 ) -> None:
     """Say how `tcf extract` would run a model here: schedule, memory, bytes to read, time, disk. Nothing is loaded."""
-    from tcf.extract.plan.plan import plan_text
+    from tcf.api.extraction import plan_extraction
 
-    plan = _plan(model, data, items, tokens_per_text, out, config)
-    print_result(plan.as_json(), as_json=as_json, text=plan_text(plan))
-
-
-def _plan(
-    model: str, data: Path | None, items: int | None, tokens: int | None, out: Path | None, config: ExtractConfig
-) -> "Plan":
-    from tcf.extract.plan.planner import plan_for_data, plan_for_items
-
-    match data, items:
-        case Path(), None if tokens is None:
-            return plan_for_data(model, data, out, config)
-        case None, int():
-            return plan_for_items(model, items, tokens, out, config)
-        case _:
-            raise ConfigError(
-                "expected either --data, or --items and with it, if wanted, --tokens-per-text; see `tcf plan --help`"
-            )
+    plan = plan_extraction(model, data, items=items, tokens_per_text=tokens_per_text, out=out, config=config)
+    print_result(plan.as_json(), as_json=as_json, text=str(plan))
 
 
 @configured(ExtractConfig)
@@ -82,13 +66,9 @@ def extract_command(
     as_json: JsonOption = False,
 ) -> None:
     """Read every item text of a dataset with a language model, and cache the vectors."""
-    from tcf.common.manifest import read_manifest
-    from tcf.data.dataset import DATASET
-    from tcf.encoders.folder.local_model import local_model
-    from tcf.launch.extract_on_devices import extract_on_devices
+    from tcf.api.extraction import extract_vectors
 
-    read_manifest(data, DATASET)  # before a model of gigabytes is fetched
-    done = extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config)
+    done = extract_vectors(data, model, out, config)
     print_result(done.as_json(), as_json=as_json, text=done.summary())
 
 

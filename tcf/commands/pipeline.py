@@ -16,7 +16,7 @@ def pipeline_command(
     as_json: JsonOption = False,
 ) -> None:
     """Run all stages of a configuration file that have not been run yet, and compare the results."""
-    from tcf.launch.pipeline import read_pipeline, run_pipeline
+    from tcf.api.pipeline import run_pipeline
 
-    done = run_pipeline(read_pipeline(file))
+    done = run_pipeline(file)
     print_result(done.as_json(), as_json=as_json, text=done.summary())

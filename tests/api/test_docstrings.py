@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import tcf
-from small.encoders.models import save_opt
-from small.launch.pipelines import write_tcf
+from small.launch.pipelines import workplace
 
 FUNCTIONS = [name for name in tcf.__all__ if inspect.isfunction(getattr(tcf, name))]
 CLASSES = [name for name in tcf.__all__ if inspect.isclass(getattr(tcf, name))]
@@ -19,7 +18,7 @@ CLASSES = [name for name in tcf.__all__ if inspect.isclass(getattr(tcf, name))]
 WAY = (
     *("prepare_dataset", "open_dataset", "plan_extraction", "extract_vectors", "open_cache"),
     *("train_recommender", "open_run", "evaluate_run", "evaluate_baseline", "open_evaluation"),
-    *("compare_evaluations", "recommend_items"),
+    *("compare_evaluations", "recommend_items", "run_pipeline"),
 )
 NETWORK = ("download_dataset",)
 
@@ -105,8 +104,7 @@ def test_what_is_not_described_is_found() -> None:
 
 
 def test_the_examples_run_one_after_the_other(tmp_path: Path) -> None:
-    write_tcf(tmp_path / "raw")
-    save_opt(tmp_path / "model")
+    workplace(tmp_path).rename(tmp_path / "pipeline.toml")
     assert sorted((*WAY, *NETWORK)) == FUNCTIONS
     for name in (*WAY, *NETWORK):
         [example] = re.findall(r"```python\n(.*?)```", sections(getattr(tcf, name).__doc__)["Example"], re.DOTALL)
