@@ -1,7 +1,7 @@
 """The commands that plan an extraction, run it, and convert raw weights for it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -9,9 +9,6 @@ from tcf.commands.options import JsonOption, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.config.extract import ExtractConfig
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["convert_command", "extract_command", "plan_command"]
 
