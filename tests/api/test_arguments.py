@@ -52,7 +52,8 @@ def test_several_keep_their_order() -> None:
 
 def test_settings_of_another_stage_are_refused() -> None:
     wrong: Any = {"epochs": 3}
-    for config in (wrong, tcf.ExtractConfig()):
+    configs: tuple[Any, ...] = (wrong, tcf.ExtractConfig())
+    for config in configs:
         with pytest.raises(tcf.ConfigError, match=r"^config: expected tcf.TrainConfig\(...\), found (dict|Extract)"):
             tcf.train_recommender("d", "c", out="r", config=config)
     unknown: Any = "tfc"
