@@ -9,7 +9,7 @@ from tcf.commands.options import JsonOption
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.common.files import format_by_suffix
-from tcf.common.units import as_bytes
+from tcf.common.units import as_bytes, counted
 
 if TYPE_CHECKING:
     from tcf.data.cache.compare import Comparison
@@ -54,12 +54,13 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
         "verified": True,
     }
     lines = [
-        f"{cache}: {verified.rows:,} rows of {opened.kind.words} in {verified.shards:,} shards, "
+        f"{cache}: {counted(verified.rows, 'row')} of {opened.kind.words} in {counted(verified.shards, 'shard')}, "
         f"{as_bytes(verified.bytes)}, all as written"
     ]
     if opened.missing:
         lines.append(
-            f"{opened.missing:,} token sequences of known texts have no {opened.kind.words}: run `tcf extract` again"
+            f"missing {opened.kind.words} of known texts: {counted(opened.missing, 'token sequence')}; "
+            "run `tcf extract` again"
         )
     lines += [f"{file}: no manifest names this file" for file in verified.strays]
     print_result(result, as_json=as_json, text="\n".join(lines))
@@ -90,7 +91,7 @@ def cache_export(
     dataset = open_dataset(data or opened.only_dataset())
     written = str(export(opened, dataset, out=out, type=type))
     result = {"out": out, "format": format, "vectors": dataset.n_items, "width": opened.width, "type": written}
-    text = f"{out}: {dataset.n_items:,} vectors of width {opened.width:,}, {written}"
+    text = f"{out}: {counted(dataset.n_items, 'vector')} of width {opened.width:,}, {written}"
     print_result(result, as_json=as_json, text=text)
 
 
@@ -115,8 +116,8 @@ def cache_merge(
         "repeated": done.repeated,
     }
     text = (
-        f"{out}: {done.rows:,} rows of {done.words} in {done.shards:,} shards, {done.datasets:,} datasets "
-        f"({done.repeated:,} repeated rows left out)"
+        f"{out}: {counted(done.rows, 'row')} of {done.words} in {counted(done.shards, 'shard')}, "
+        f"{counted(done.datasets, 'dataset')} ({counted(done.repeated, 'repeated row')} left out)"
     )
     print_result(result, as_json=as_json, text=text)
 
@@ -134,7 +135,8 @@ def cache_prune(
 
     done = prune(cache, [open_dataset(path) for path in data], out)
     result = {"out": out, "kind": done.words, "kept": done.kept, "dropped": done.dropped, "shards": done.shards}
-    text = f"{out}: {done.kept:,} rows of {done.words} kept in {done.shards:,} shards, {done.dropped:,} dropped"
+    kept = f"{counted(done.kept, 'row')} of {done.words} kept in {counted(done.shards, 'shard')}"
+    text = f"{out}: {kept}, {done.dropped:,} dropped"
     print_result(result, as_json=as_json, text=text)
 
 

@@ -8,6 +8,7 @@ import typer
 from tcf.commands.options import JsonOption, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.units import counted
 from tcf.config.evaluate import Baseline, EvaluateConfig
 
 __all__ = ["evaluate_command", "recommend_command"]
@@ -80,5 +81,5 @@ def recommend_command(
     from tcf.api.evaluation import recommend_items
 
     done = recommend_items(run, k, users, out, data=data, caches=cache or (), device=device)
-    text = f"{out}: up to {k:,} items for each of {done.n_users:,} users"
+    text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
     print_result({"out": out, "k": k, "users": done.n_users}, as_json=as_json, text=text)

@@ -8,6 +8,7 @@ import typer
 from tcf.commands.options import JsonOption, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.units import counted
 from tcf.config.extract import ExtractConfig
 
 __all__ = ["convert_command", "extract_command", "plan_command"]
@@ -115,7 +116,8 @@ def _verify(folder: Path) -> tuple[dict[str, Any], list[str]]:
     found, vector = verify_converted(folder), sample_vector(folder)
     shown = " ".join(f"{number:.4f}" for number in vector[:6])
     lines = [
-        f"{found.files:,} files as written, {found.tensors:,} tensors, {found.numbers:,} finite numbers",
+        f"{counted(found.files, 'file')} as written, {counted(found.tensors, 'tensor')}, "
+        f"{found.numbers:,} numbers, all finite",
         f'the vector of "{SAMPLE}": {len(vector):,} numbers, {shown} ...',
     ]
     verified = {"files": found.files, "tensors": found.tensors, "numbers": found.numbers}

@@ -113,7 +113,7 @@ def render_entries(head: str, entries: Sequence[Entry]) -> str:
     sizes = [as_bytes(entry.bytes) for entry in entries]
     width = max(map(len, sizes))
     rows = [
-        [f"  {entry.kind}", size.rjust(width), str(entry.path), entry.state]
+        [f"  {size.rjust(width)}", entry.kind, entry.state, str(entry.path)]
         for entry, size in zip(entries, sizes, strict=True)
     ]
     return f"{head}: {total}\n{text_table(rows)}"

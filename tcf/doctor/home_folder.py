@@ -7,6 +7,7 @@ from typing import Any
 
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
+from tcf.common.units import counted
 from tcf.doctor.entries import Entry, Group
 from tcf.doctor.leftovers import LeftoverState, leftover_state, size_of
 
@@ -88,7 +89,7 @@ def _leftover(path: Path, kind: str, state: LeftoverState) -> Entry:
 def _remembered(folder: Path, kind: str) -> Iterator[Entry]:
     files = _entries(folder)
     if files:
-        yield Entry(folder, kind, size_of(folder), f"{len(files):,} files", "remembered")
+        yield Entry(folder, kind, size_of(folder), counted(len(files), "file"), "remembered")
 
 
 def _others(home: Path) -> Iterator[Entry]:

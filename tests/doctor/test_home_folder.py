@@ -82,7 +82,7 @@ def test_everything_is_listed_with_its_size_and_what_can_be_removed(home: Path) 
         ".0123-b.zip": ("stale", "partial"),
         ".0123-c.zip": ("in use", None),
         ".0123-d.zip": ("of another machine", None),
-        "trials": ("1 files", "remembered"),
+        "trials": ("1 file", "remembered"),
         "mine": ("not tcf's, kept", None),
     }
     sizes = {entry.path.name: entry.bytes for entry in entries}

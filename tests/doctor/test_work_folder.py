@@ -60,7 +60,7 @@ def test_what_is_found(folder: Path) -> None:
         "data": ("dataset", ""),
         "runs/broken-off": ("unfinished run", "goes on with the same `tcf train`"),
         "runs/whole": ("run", ""),
-        "search": ("search", "1 trials"),
+        "search": ("search", "1 trial"),
         "states": ("cache of token states", ""),
     }
     assert found["data"].bytes == sum(file.stat().st_size for file in (folder / "data").rglob("*") if file.is_file())
