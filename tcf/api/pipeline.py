@@ -1,8 +1,9 @@
 """The public function that runs all stages of a file."""
 
 from tcf.api.arguments import PathLike, as_path
-from tcf.launch.pipeline import PipelineResult, read_pipeline
+from tcf.launch.pipeline import PipelineResult
 from tcf.launch.pipeline import run_pipeline as run_stages
+from tcf.launch.pipeline_file import read_pipeline
 
 __all__ = ["run_pipeline"]
 

@@ -7,7 +7,7 @@ import typing
 from numbers import Integral, Real
 from typing import Any, Literal
 
-from tcf.common.errors import ConfigError, did_you_mean
+from tcf.common.errors import ConfigError, did_you_mean, value_words
 
 __all__ = ["typed"]
 
@@ -85,13 +85,13 @@ def _scalar(value: Any, kind: Any, where: str) -> Any:
 def _shown(value: Any) -> str:
     """A value that is not of the right type, for a message."""
     match value:
-        case None:
-            return "nothing"
-        case dict():
-            return "a table"
-        case bool() | int() | float() | str():
-            return repr(value)
+        case None | bool() | int() | float() | str():
+            return value_words(value)
+        case list() | tuple() if all(isinstance(entry, bool | int | float | str) for entry in value):
+            return value_words(value)
         case list() | tuple():
             return "a list"
+        case dict():
+            return "a table"
         case _:
             return "something else"

@@ -14,7 +14,7 @@ import tcf
 from small.encoders.models import save_opt
 from small.launch.pipelines import TITLES, write_tcf
 from small.train.runs import walks
-from tcf.cli import app
+from tcf.commands.app import app
 
 EXTRACT = tcf.ExtractConfig(devices="cpu", tokens_per_batch=512)
 TRAIN = tcf.TrainConfig(width=8, epochs=2, devices="cpu")
