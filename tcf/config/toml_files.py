@@ -1,6 +1,7 @@
 """The TOML files that a user hands to tcf: which kind each is, and paths in them."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +43,8 @@ def check_kind(values: Mapping[str, Any], expected: FileKind, path: Path) -> Non
     """
     found = _kind(values)
     if found is not None and found is not expected:
-        raise ConfigError(
-            f"{path}: expected {expected.words}, found {found.words}; run `{found.command.replace('FILE', str(path))}`"
-        )
+        command = found.command.replace("FILE", shlex.quote(str(path)))
+        raise ConfigError(f"{path}: expected {expected.words}, found {found.words}; run `{command}`")
 
 
 def _kind(values: Mapping[str, Any]) -> FileKind | None:
