@@ -63,7 +63,7 @@ def _plan(
             return plan_for_items(model, items, tokens, out, config)
         case _:
             raise ConfigError(
-                "expected either --data, or --items and with it, if wanted, --tokens-per-text; see `tcf plan --help`"
+                "expected either --data alone, or --items with or without --tokens-per-text; see `tcf plan --help`"
             )
 
 
