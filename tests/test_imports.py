@@ -25,6 +25,7 @@ LAYERS = (
     ("launch", "doctor"),
     ("commands",),
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 HEAVY = (
@@ -63,7 +64,7 @@ def parts_imported(source: str) -> Iterator[tuple[int, str]]:
             case _:
                 continue
         for name in found:
-            if name == "tcf" or name.startswith("tcf."):
+            if name != "tcf.__version__" and (name == "tcf" or name.startswith("tcf.")):
                 yield node.lineno, name.partition("tcf.")[2].split(".")[0]
 
 

@@ -10,16 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
+from tcf.commands.command import GENERAL
 from tcf.common.errors import ConfigError
 from tcf.config.fields import from_mapping, option_name, read_toml
+from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
 
-__all__ = ["JsonOption", "configured", "inputs_of", "read_settings"]
+__all__ = ["JsonOption", "at_least", "configured", "inputs_of", "read_settings"]
 
 _INPUTS = "inputs"
 _NONE = "none"
 _KINDS = {int: "a whole number", float: "a number"}
+_METAVARS = {int: "INTEGER", float: "NUMBER"}
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of plain lines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel=GENERAL)]
 
 
 def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -60,9 +63,11 @@ def read_settings(file: Path) -> dict[str, Any]:
     """A stage's settings in a configuration file, such as a run's `config.toml`; what else it holds is left out.
 
     Raises:
-        ConfigError: it is missing, unreadable or not TOML.
+        ConfigError: it is missing, unreadable, not TOML or another kind of file.
     """
-    return {key: value for key, value in read_toml(file).items() if key != _INPUTS}
+    values = read_toml(file)
+    check_kind(values, TRAINING_FILE, file)
+    return {key: value for key, value in values.items() if key != _INPUTS}
 
 
 def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
@@ -74,7 +79,7 @@ def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
     inputs = read_toml(file).get(_INPUTS, {})
     if not isinstance(inputs, dict) or not all(_is_input(key) and isinstance(inputs[key], str) for key in inputs):
         raise ConfigError(f"{file}: [{_INPUTS}] expected data, cache, cache.2, ... as folders, found {inputs}")
-    places = {key: file.parent / place for key, place in inputs.items()}
+    places = {key: file.parent / user_path(place) for key, place in inputs.items()}
     data = places.pop("data", None)
     return data, [places[key] for key in sorted(places, key=lambda key: int(key.partition(".")[2] or 1))]
 
@@ -107,22 +112,42 @@ def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_fil
     name = option_name(entry.name)
     # What a file has switched on can be switched off.
     names = f"{name}/--no-{name[2:]}" if hint is bool and reads_file else name
+    metavar = entry.metadata["metavar"]
     if hint == tuple[int, ...]:
         hint, default = str | None, None
     elif typing.get_origin(hint) is tuple:
         hint, default = list[str], list(typing.cast(tuple[str, ...], default))
-    optional = {int | None: int, float | None: float}.get(hint) if reads_file else None
-    help, minimum = entry.metadata["help"], entry.metadata["minimum"]
-    option = (
-        typer.Option(names, help=help, min=minimum) if optional is None else _number(names, help, minimum, optional)
+    parser = None
+    if reads_file and hint in (int | None, float | None):
+        kind: type[int] | type[float] = int if hint == int | None else float
+        parser, metavar = _number_or_none(kind), f"{_METAVARS[kind]}|{_NONE}"
+    # Ranges are the settings class's to check, for options and files alike.
+    option = typer.Option(
+        names,
+        help=entry.metadata["help"],
+        rich_help_panel=entry.metadata["group"],
+        metavar=metavar,
+        parser=parser,
+        show_default=hint is not bool,
     )
     return inspect.Parameter(
         entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
     )
 
 
-def _number(names: str, help: str, minimum: float | None, kind: type[int] | type[float]) -> Any:
-    """An option for a number, or for the word `none` in place of what a file says."""
+def at_least(minimum: int) -> Callable[[int | None], int | None]:
+    """What refuses smaller values of an option; its `callback`."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value < minimum:
+            raise typer.BadParameter(f"expected at least {minimum}, found {value}")
+        return value
+
+    return check
+
+
+def _number_or_none(kind: type[int] | type[float]) -> Callable[[str], int | float | None]:
+    """What reads a number, or the word `none` in place of what a file says."""
 
     def parse(typed: str) -> int | float | None:
         if typed == _NONE:
@@ -130,7 +155,6 @@ def _number(names: str, help: str, minimum: float | None, kind: type[int] | type
         try:
             return kind(typed)
         except ValueError:
-            raise typer.BadParameter(f"{typed!r} is neither {_KINDS[kind]} nor {_NONE}") from None
+            raise typer.BadParameter(f"expected {_KINDS[kind]} or {_NONE}, found {typed!r}") from None
 
-    metavar = f"<{kind.__name__}|{_NONE}>" + ("" if minimum is None else f" [x>={minimum}]")
-    return typer.Option(names, help=help, parser=parse, metavar=metavar)
+    return parse

@@ -1,16 +1,16 @@
-"""Bytes, counts, fractions and times as people read them; programs get the numbers themselves, as JSON."""
+"""Bytes, counts, fractions and durations in human-readable form; programs get the numbers themselves, as JSON."""
 
 __all__ = ["as_bytes", "as_count", "as_percent", "as_time", "counted"]
 
 
 def as_bytes(number: float) -> str:
-    """Bytes in binary units: `512 B`, `3.6 GiB`."""
+    """Format bytes in binary units: `512 B`, `3.6 GiB`."""
     scaled, unit = _scaled(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
     return f"{scaled:.0f} {unit}" if scaled >= 100 or unit == "B" else f"{scaled:.1f} {unit}"
 
 
 def as_count(number: float) -> str:
-    """A large number in short: `512`, `3.6 thousand`, `175 billion`."""
+    """Format a count in short form: `512`, `3.6 thousand`, `175 billion`."""
     scaled, unit = _scaled(number, 1000, ("", " thousand", " million", " billion", " trillion"))
     return f"{scaled:.0f}{unit}" if scaled >= 100 or not unit else f"{scaled:.1f}{unit}"
 
@@ -53,7 +53,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def _scaled(number: float, step: int, units: tuple[str, ...]) -> tuple[float, str]:
-    """The number in the largest unit of which it is at least one."""
+    """Scale a number to the largest unit in which it is at least 1."""
     power = 0
     while number >= step and power < len(units) - 1:
         number, power = number / step, power + 1

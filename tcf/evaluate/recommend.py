@@ -22,6 +22,7 @@ from tcf.common.progress import Progress
 from tcf.data.dataset import Dataset
 from tcf.data.tables.tsv_file import read_text_file
 from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.top_k import RankedLists, top_k
 from tcf.train.run.open_run import Run, open_run
 
@@ -66,7 +67,9 @@ def recommend(
         ConfigError: `out` has another suffix.
         RunError: the run is unfinished, or its dataset or caches have changed since; or `out` is a directory.
         DataError: the file names a user that the dataset does not have, or one user twice.
+        TcfError: FAISS is not installed.
     """
+    load_faiss()
     format = format_by_suffix(out, FORMATS)
     opened = open_run(run, data=data, caches=caches, device=device)
     chosen = _chosen(opened.dataset, users)
@@ -88,6 +91,7 @@ def recommend(
 
 def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
     """The latest items of a few users and what is recommended to them, by their texts, to be read by people."""
+    load_faiss()
     opened = open_run(run, device=device)
     chosen = np.linspace(0, opened.dataset.n_users - 1, min(users, opened.dataset.n_users)).astype(np.int64)
     histories = opened.dataset.histories.take(chosen)

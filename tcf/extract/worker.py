@@ -1,7 +1,7 @@
 """One worker on a shard after the other: computed, checked, and saved while the next one is computed."""
 
+import logging
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from tcf.common.progress import Progress
 from tcf.common.threads import BackgroundWorker
 from tcf.data.cache.shard_leases import shard_heartbeats
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.micro_batches import Indices
 from tcf.extract.non_finite import fault, not_finite
-from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, ProgressCallback, halved
+from tcf.extract.progress import ExtractionProgress
+from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved
 from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import Sink
 
 __all__ = ["ShardWorker"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -34,7 +36,7 @@ class ShardWorker:
     """
 
     inputs: ExtractionInputs
-    progress: Progress
+    progress: ExtractionProgress
     computed: int = 0
     _created: bool = False
 
@@ -62,7 +64,7 @@ class ShardWorker:
                         job.shard.sequences,
                         self._by_layer(engine, sinks),
                         scratch=job.scratch,
-                        advance=self._item_counter(job),
+                        advance=self.progress.of_shard(job.shard),
                     )
                 break
             except NotFinite as error:
@@ -89,18 +91,6 @@ class ShardWorker:
             for layer in engine.encoder.layers
         }
 
-    def _item_counter(self, job: ShardJob) -> ProgressCallback:
-        """Counts items gone through, in proportion to the texts computed."""
-        n, span = len(job.shard.keys), job.shard.span
-        done = 0.0
-
-        def advance(texts: float, tokens: float, note: str = "") -> None:
-            nonlocal done
-            before, done = done, done + texts
-            self.progress.advance(int(span * done / n + 1e-6) - int(span * before / n + 1e-6), note, extra=tokens)
-
-        return advance
-
     def _check(self, job: ShardJob, engine: Engine, sinks: Sequence[Sink], order: Indices) -> None:
         """Refuse a shard with a number that cannot be stored; this waits for the device."""
         suspects = np.unique(np.concatenate([sink.unstorable(order) for sink in sinks]))
@@ -122,5 +112,5 @@ def _with_fewer_tokens(engine: Engine, error: DeviceFull) -> Engine:
     half = halved(engine)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    print(f"extract: {error}; going on with {half.tokens_per_batch}", file=sys.stderr)
+    logger.warning(f"extract: {error}; going on with {half.tokens_per_batch}")
     return half

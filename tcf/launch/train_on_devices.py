@@ -13,18 +13,19 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from tcf.common.accelerate_internals import DEVICE_VARIABLE, can_reach_other_gpus
 from tcf.common.devices import resolve_device, resolve_devices
 from tcf.common.errors import ConfigError, RunError, TcfError
 from tcf.common.files import is_published
 from tcf.common.manifest import read_manifest
 from tcf.common.torch_internals import USE_EXISTING_STORE, is_lost_partner
 from tcf.config.train import TrainConfig
+from tcf.encoders.accelerate_internals import DEVICE_VARIABLE, can_reach_other_gpus
 from tcf.launch.jobs import TrainingJob
 from tcf.launch.launcher import Launcher, WorkerSpec
 from tcf.launch.process_group import run_process_group
 from tcf.launch.processes import DEFAULT_LAUNCHER
 from tcf.launch.train_process import train_as_rank
+from tcf.ranking.faiss_search import load_faiss
 from tcf.train.run.file_names import RUN
 from tcf.train.stage import TrainResult, train
 
@@ -67,6 +68,7 @@ def train_on_devices(
     if len(devices) == 1 or is_published(out):
         config = dataclasses.replace(config, devices=str(devices[0]))
         return train(data=data, caches=caches, out=out, config=config)
+    load_faiss()  # rather here than in each of the processes
     _train_in_processes(job, devices, launcher)
     return TrainResult(out, read_manifest(out, RUN), trained=True)
 

@@ -1,7 +1,7 @@
 """The epochs of a training: each is trained, measured, saved and told, until patience or epochs run out."""
 
 import dataclasses
-import sys
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +14,8 @@ from tcf.train.trainer import Trainer
 from tcf.train.validation import Validation
 
 __all__ = ["EarlyStopping", "TrainingOutcome", "Watch", "fit", "measure"]
+
+logger = logging.getLogger(__name__)
 
 Watch = Callable[[Epoch], None]
 
@@ -123,7 +125,7 @@ class _TrainingLoop:
         """Take in the epochs that an earlier attempt has done."""
         for epoch in resume_point.epochs:
             self.epochs.append(epoch)
-            self.stopping.update(epoch.number, epoch.stopping_value)
+            self.stopping.update(epoch.number, epoch.metrics[self.trainer.config.monitor])
             if watch is not None:
                 watch(epoch)
         best = self.stopping.best_epoch
@@ -140,7 +142,7 @@ class _TrainingLoop:
         metrics = measure(self.validation, self.trainer, number)
         epoch = Epoch(number, done.loss, metrics, done.measured / done.seconds)
         self.epochs.append(epoch)
-        is_best = self.stopping.update(number, epoch.stopping_value)
+        is_best = self.stopping.update(number, metrics[self.trainer.config.monitor])
         # The state comes first: the model can be kept from it, and the log written.
         self.records.save(self.trainer, ResumePoint(tuple(self.epochs)))
         if is_best:
@@ -157,4 +159,4 @@ def _print_resume_point(resume_point: ResumePoint, trainer: Trainer) -> None:
         return
     step = 0 if resume_point.meter is None else resume_point.meter.steps
     place = f"after epoch {len(resume_point.epochs)}" + (f" and {step} of {trainer.feed.steps} steps" if step else "")
-    print(f"an unfinished attempt at this run goes on {place}", file=sys.stderr, flush=True)
+    logger.info(f"an unfinished attempt at this run goes on {place}")

@@ -1,7 +1,7 @@
 """The training stage: a dataset, and caches for items as text, become a run."""
 
 import dataclasses
-import sys
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from tcf.common.devices import resolve_device
 from tcf.common.manifest import Manifest
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
+from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.determinism import deterministic_operations, isolated_generators
@@ -24,6 +25,8 @@ from tcf.train.run.run_folder import RunFolder
 from tcf.train.vectors.projection import Projection
 
 __all__ = ["TrainResult", "train"]
+
+logger = logging.getLogger(__name__)
 
 # The order in which people read them; a manifest sorts them.
 _METADATA = (
@@ -123,6 +126,7 @@ def train(
         CacheError: a cache is missing or damaged, or lacks items, or has vectors that are not finite.
         RunError: something else is at `out`, another process is at work there, what an interrupted attempt has left is
             damaged, or the loss is not finite.
+        TcfError: FAISS is not installed.
     """
     device = resolve_device(config.devices, option="--devices") if group is None else group.device
     devices = str(device) if group is None else group.devices
@@ -132,6 +136,7 @@ def train(
     finished = folder.finished()
     if finished is not None:
         return _there_already(out, finished)
+    load_faiss()  # validation ranks after the first epoch; without FAISS there is no sense in beginning
     with deterministic_operations(config.deterministic), isolated_generators(device):
         training = training_data(inputs, config)
         # Without a state, nothing tells whether a file there was fitted to these very inputs.
@@ -146,7 +151,7 @@ def train(
 
 
 def _there_already(out: Path, manifest: Manifest) -> TrainResult:
-    print(f"{out}: trained already with these settings and inputs; nothing to do", file=sys.stderr)
+    logger.info(f"{out}: trained already with these settings and inputs; nothing to do")
     return TrainResult(out, manifest, trained=False)
 
 
@@ -156,7 +161,7 @@ def _train(
     """Train in a folder that this process holds."""
     trainer, validation = assembled.trainer, assembled.validation
     if folder.start():
-        print(f"{folder.path}: removed an unfinished attempt at this run; training starts again", file=sys.stderr)
+        logger.warning(f"{folder.path}: removed an unfinished attempt at this run; training starts again")
     folder.write_projections(projections)
     records = FolderRecords(folder, trainer.config.save_minutes)
     some = validation.sample(trainer.config.validation_users, trainer.config.seed)

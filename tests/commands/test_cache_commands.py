@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from small.data.caches import FACTS, add_text_map, new_cache, new_token_states, sequences_of, shard, token_shard
 from small.encoders.models import save_dataset
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError
 from tcf.common.units import as_bytes
 from tcf.data import VectorCache

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from small.encoders.raw_opt import save_settings, small_opt
 from small.extract.plans import CPU_RATES
 from small.launch.pipelines import workplace
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.commands.output import as_lines, print_result
 from tcf.extract.plan import planner
 

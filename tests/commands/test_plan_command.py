@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from small.encoders.models import save_dataset
 from small.extract.extractions import TEXTS
 from small.extract.plans import CPU_RATES, KEYS, opt_config
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, ModelError
 from tcf.data import Dataset
 from tcf.extract.plan import machine, planner
@@ -159,6 +159,7 @@ def test_the_largest_size_on_a_processor_alone(monkeypatch: pytest.MonkeyPatch) 
         (["--max-memory", "cpu=1MiB"], "expected .* found 1.0 MiB"),
         (["--shards", "3/3"], "--shards: expected i/n"),
         (["--schedule", "pipeline", "--devices", "cpu"], "--schedule pipeline: expected several --devices"),
+        (["--checkpoint-layers", "0"], "--checkpoint-layers: expected at least 1, found 0"),
         (["--max-tokens", "4000"], "--max-tokens: expected at most 2048"),
     ],
 )
@@ -167,9 +168,7 @@ def test_options_without_sense_are_named(options: list[str], says: str) -> None:
         run("--model", "opt-125m", "--items", "9", *options)
 
 
-@pytest.mark.parametrize(
-    "options", [["--schedule", "best"], ["--checkpoint-layers", "0"], ["--items", "0"], ["--items", "many"], ["--what"]]
-)
+@pytest.mark.parametrize("options", [["--schedule", "best"], ["--items", "0"], ["--items", "many"], ["--what"]])
 def test_options_that_are_not_there_are_refused_with_status_2(options: list[str]) -> None:
     done = run("--model", "opt-125m", "--items", "9", *options)
     assert done.exit_code == 2

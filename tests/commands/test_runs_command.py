@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.trainings import Killed, Train, interrupted_at
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.units import as_percent
 from tcf.train.run.list_runs import differing_settings, find_runs
 
@@ -111,6 +111,20 @@ def test_a_line_that_is_being_written_does_not_count(runs: Path) -> None:
     with (runs / "third" / "epochs.jsonl").open("a") as log:
         log.write('{"epoch": 2, "lo')
     assert find_runs(runs / "third")[0].epochs == 1
+
+
+@pytest.mark.parametrize(("line", "best"), [("", 1), ('monitor = "hr@10"', 1), ('monitor = "ndcg@10"', 2)])
+def test_the_best_epoch_so_far_is_that_of_the_monitor(runs: Path, line: str, best: int) -> None:
+    """A run saved before the setting existed says nothing of it."""
+    third = runs / "third"
+    settings = (third / "config.toml").read_text()
+    assert 'monitor = "hr@10"\n' in settings
+    (third / "config.toml").write_text(settings.replace('monitor = "hr@10"', line))
+    epochs = ({"epoch": 1, "hr@10": 0.5, "ndcg@10": 0.1}, {"epoch": 2, "hr@10": 0.4, "ndcg@10": 0.2})
+    (third / "epochs.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
+    found = find_runs(runs)
+    assert found[2].best_epoch == best
+    assert ("monitor" in differing_settings(found)) == (best == 2)
 
 
 def test_other_things_are_no_runs(runs: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.files import publishing, staging_place, this_machine
 from tcf.common.manifest import Format, seal

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from small.data.caches import new_token_states
 from small.train.trainings import Killed, Train, interrupted_at
 from tcf.assets.models import MODELS
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError
 from tcf.common.files import this_machine
 from tcf.common.lease_file import acquire

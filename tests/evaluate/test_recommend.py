@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.runs import csr, make_cache, make_dataset, walks
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, RunError
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
@@ -183,7 +183,7 @@ def test_a_failure_leaves_what_was_there(
 def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="k: expected at least 1, found 0"):
         call(run, tmp_path / "r.parquet", 0)
-    with pytest.raises(RunError, match="expected a file or nothing, found a directory; name a file"):
+    with pytest.raises(RunError, match="expected a file or an unused path, found a directory; choose"):
         call(run, made_folder(tmp_path / "folder.csv"))
     with pytest.raises(ConfigError, match=r"--out: expected a file name that ends in .parquet or .csv, found .*r.npy"):
         call(run, tmp_path / "r.npy")

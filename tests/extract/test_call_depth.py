@@ -10,7 +10,7 @@ from transformers.models.opt.modeling_opt import OPTDecoderLayer
 from typer.testing import CliRunner
 
 from small.stacks import OwnFunctions, functions_between, noting_stack
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.data import Dataset
 from tcf.launch.independent_workers import IndependentWorkers
 

@@ -9,7 +9,8 @@ import pytest
 from small.launch.pipelines import change, workplace
 from tcf.common.errors import CacheError, DataError, RunError, TcfError
 from tcf.launch import pipeline
-from tcf.launch.pipeline import read_pipeline, run_pipeline
+from tcf.launch.pipeline import run_pipeline
+from tcf.launch.pipeline_file import read_pipeline
 
 RANKINGS = ["popularity", "random", "co-occurrence", "text", "id"]
 
@@ -66,6 +67,7 @@ def test_all_stages_of_a_tcf_folder(finished: Path) -> None:
     check_outputs(finished / "out", (finished / "shown.txt").read_text())
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_all_stages_of_a_recbole_folder(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,20 +131,25 @@ def test_what_is_missing_is_done(settled: Path) -> None:
             'format = "tcf"',
             'format = "tcf"\nmin_history = 6',
             DataError,
-            r"out/dataset: .*min_history: 5 there, 6 asked for",
+            r"out/dataset: .*min_history: 5 found, 6 requested; .* another folder with `out` in p\.toml$",
         ),
         (
             "[train.text]",
             "max_tokens = 9\n[train.text]",
             CacheError,
-            r"out/cache: .*max_tokens: 30 there, 9 asked for",
+            r"out/cache: .*max_tokens: 30 found, 9 requested; name another `out` in p\.toml, or",
         ),
-        ("width = 8", "width = 4", RunError, r"out/runs/text: .*width: 8 there, 4 asked for"),
+        (
+            "width = 8",
+            "width = 4",
+            RunError,
+            r"out/runs/text: .*width: 8 found, 4 requested; name another `out` in p\.toml",
+        ),
         (
             "[evaluate]",
             '[evaluate]\nseen = "mask"',
             RunError,
-            r"evaluations/popularity: .*seen: keep there, mask asked for",
+            r"evaluations/popularity: .*seen: keep found, mask requested.*; .* another `out` in p\.toml",
         ),
     ],
 )
@@ -150,8 +157,10 @@ def test_a_changed_setting_is_refused_by_name(
     settled: Path, old: str, new: str, kind: type[TcfError], message: str
 ) -> None:
     before = stamps(settled / "out")
-    with pytest.raises(kind, match=message):
-        run_pipeline(change(settled / "p.toml", old, new))
+    change(settled / "p.toml", old, new)
+    with pytest.raises(kind, match=message) as refused:
+        run_pipeline(read_pipeline(Path("p.toml")))
+    assert "--" not in str(refused.value)
     assert stamps(settled / "out") == before
 
 

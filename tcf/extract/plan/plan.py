@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tcf.common.units import as_bytes, as_count, as_time
 
-__all__ = ["Plan", "Schedule", "StatesPlace", "places_in_words", "plan_text"]
+__all__ = ["FlopCost", "Plan", "Schedule", "StatesPlace", "places_in_words", "plan_text"]
 
 Schedule = Literal["resident", "pipeline", "sweep", "dispatch"]
 StatesPlace = Literal["device", "memory", "disk"]
@@ -17,6 +17,32 @@ _DOES = {
     "sweep": "one block after the other, for many texts at once",
     "dispatch": "accelerate's own",
 }
+
+
+@dataclass(frozen=True)
+class FlopCost:
+    """Floating-point operations of a model.
+
+    Attributes:
+        per_token: two for each number of a matrix that a token meets.
+        per_pair: attention's products of scores and values, for each pair of tokens of a text.
+    """
+
+    per_token: float
+    per_pair: float
+
+    def of(self, tokens: float, squares: float) -> float:
+        """Of some texts.
+
+        Args:
+            tokens: of all texts.
+            squares: sum over the texts of the square of their tokens.
+
+        Example:
+            >>> FlopCost(per_token=10, per_pair=2).of(tokens=3 + 4, squares=9 + 16)
+            120
+        """
+        return self.per_token * tokens + self.per_pair * squares
 
 
 @dataclass(frozen=True)
@@ -49,6 +75,7 @@ class Plan:
         hidden_states: where the states of a macro-batch are kept between blocks.
         hidden_state_bytes: how much that is.
         flops: floating-point operations in the whole extraction.
+        cost: the same of any texts.
         compute_seconds: what they take.
         read_seconds: what reading and copying of weights, and of states kept elsewhere, takes.
         seconds: the whole extraction, in which both go on at once where the schedule can.
@@ -83,6 +110,7 @@ class Plan:
     hidden_states: StatesPlace
     hidden_state_bytes: int
     flops: int
+    cost: FlopCost
     compute_seconds: float
     read_seconds: float
     seconds: float
@@ -197,7 +225,7 @@ def _at(place: str, plan: Plan) -> str:
 
 
 def _batches(plan: Plan) -> str:
-    micro = "as many tokens at once as a trial finds best"
+    micro = "as many tokens at once as a calibration run finds best"
     if plan.micro_batch_tokens is not None:
         micro = f"{plan.micro_batch_tokens:,} tokens at once"
     if plan.schedule == "sweep":

@@ -15,7 +15,7 @@ from tcf.common.text_table import text_table
 from tcf.common.units import as_percent
 from tcf.config.fields import to_mapping, write_toml
 from tcf.launch.search.search_file import SearchFile
-from tcf.ranking.metrics import SEARCH_METRIC, VALIDATION_METRICS
+from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.inputs import Inputs
 
 __all__ = [
@@ -34,8 +34,6 @@ BEST = "best.toml"
 TABLE = "trials.csv"
 _SHOWN = 20
 _STATES = ("trained", "pruned", "failed", "unfinished")
-# The one that is searched by comes first.
-_METRICS = tuple(metric.name for metric in sorted(VALIDATION_METRICS, key=lambda metric: metric != SEARCH_METRIC))
 _COUNTS = ("best_epoch", "epochs", "parameters")
 
 
@@ -46,8 +44,8 @@ class TrialRow:
     Attributes:
         number: counted from 0.
         state: trained to its end, pruned on its way, failed, or not finished yet.
-        value: NDCG@10 on validation: of the best epoch on all users or, of a pruned trial, of its last epoch on those
-            that epochs are judged on; None where there is none.
+        value: the search's `monitor` on validation: of the best epoch on all users or, of a pruned trial, of its last
+            epoch on those that are evaluated after each epoch; None where there is none.
         metadata: what the run found out, by name; of one that was not trained to its end, the epochs alone.
         params: its parameters, by name.
         same_as: the earlier trial with the same parameters that was trained instead; None if it was trained itself.
@@ -93,9 +91,9 @@ def write_results(search: SearchFile, rows: Sequence[TrialRow]) -> None:
 def render_table(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     """The best trials as an aligned table, for people."""
     names = list(search.space)
-    lines = [["trial", "state", *(f"validation {name}" for name in _METRICS), "epoch", *names]]
+    lines = [["trial", "state", *(f"validation {name}" for name in _metrics(search)), "epoch", *names]]
     for row in rows[:_SHOWN]:
-        means = ["-" if mean is None else as_percent(mean) for mean in _means(row).values()]
+        means = ["-" if mean is None else as_percent(mean) for mean in _means(search, row).values()]
         others = (row.metadata.get("best_epoch"), *(row.params.get(name) for name in names))
         lines.append([str(row.number), row.state, *means, *map(_shown, others)])
     more = f"\n... {len(rows) - _SHOWN:,} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
@@ -108,7 +106,7 @@ def trial_values(search: SearchFile, row: TrialRow) -> dict[str, Any]:
     return {
         "trial": row.number,
         "state": row.state,
-        **{f"validation_{name}": mean for name, mean in _means(row).items()},
+        **{f"validation_{name}": mean for name, mean in _means(search, row).items()},
         **{name: row.metadata.get(name) for name in _COUNTS},
         "settings": dict(row.params),
         "run": str(run),
@@ -117,9 +115,14 @@ def trial_values(search: SearchFile, row: TrialRow) -> dict[str, Any]:
     }
 
 
-def _means(row: TrialRow) -> dict[str, float | None]:
-    """Means of a trial on validation, by name; the metric that is searched by comes first."""
-    return {_METRICS[0]: row.value, **{name: row.metadata.get(name) for name in _METRICS[1:]}}
+def _means(search: SearchFile, row: TrialRow) -> dict[str, float | None]:
+    """A trial's means on validation, by name."""
+    return {name: row.value if name == search.monitor else row.metadata.get(name) for name in _metrics(search)}
+
+
+def _metrics(search: SearchFile) -> list[str]:
+    """Names of the validation metrics; the one that the search maximises comes first."""
+    return sorted((metric.name for metric in VALIDATION_METRICS), key=lambda name: name != search.monitor)
 
 
 def _row(trial: FrozenTrial) -> TrialRow:
@@ -143,9 +146,9 @@ def _state(trial: FrozenTrial, reason: str) -> Literal["trained", "pruned", "fai
 def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["trial", "state", *_METRICS, *_COUNTS, *search.space, "run", "reason"])
+    table.writerow(["trial", "state", *_metrics(search), *_COUNTS, *search.space, "run", "reason"])
     for row in rows:
-        numbers = [*_means(row).values(), *(row.metadata.get(name) for name in _COUNTS)]
+        numbers = [*_means(search, row).values(), *(row.metadata.get(name) for name in _COUNTS)]
         run = trial_folder(search.out, row.number if row.same_as is None else row.same_as).relative_to(search.out)
         params = [row.params.get(name) for name in search.space]
         table.writerow([row.number, row.state, *numbers, *params, run, row.reason])
@@ -155,7 +158,7 @@ def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
 def _as_configuration(search: SearchFile, best: TrialRow) -> bytes:
     config = search.settings(best.params)
     inputs = Inputs.open(config.items, search.data, search.caches_for(config)).paths_from(search.out)
-    values = {SEARCH_METRIC.name: best.value, **{name: best.metadata[name] for name in _METRICS[1:]}}
+    values = {name: best.metadata[name] for name in _metrics(search)}
     metrics = ", ".join(f"{name} {value:.6f}" for name, value in values.items())
     words = (
         f"# Trial {best.number} of a search: {metrics} on validation.\n"

@@ -29,6 +29,7 @@ from tcf.launch.search.run_trials import TrialLoop
 from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import JOURNAL, open_study, unfinished_trials
 from tcf.launch.search.trial_workers import trial_workers
+from tcf.ranking.faiss_search import load_faiss
 from tcf.train.inputs import Inputs
 
 __all__ = ["SearchResult", "run_search"]
@@ -70,7 +71,8 @@ class SearchResult:
         counts = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
         return (
             f"{render_table(self.search, self.rows)}\n{len(self.rows):,} trials ({counts}) in {self.search.out}\n"
-            f"The best settings: {self.configuration} (tcf train --config {self.configuration} --out RUN)"
+            f"The best settings by {self.search.monitor}: {self.configuration} "
+            f"(tcf train --config {self.configuration} --out RUN)"
         )
 
 
@@ -88,7 +90,9 @@ def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> Sea
         DataError: the dataset is missing or damaged.
         CacheError: a cache is missing or damaged, or lacks vectors.
         RunError: something else is at `search.out`, another process is searching there, or no trial could be trained.
+        TcfError: FAISS is not installed.
     """
+    load_faiss()
     for device in (*search.config.devices, str(search.fixed.get("devices", "auto"))):
         resolve_device(device)
     fingerprints = Inputs.open("text" if search.caches else "id", search.data, search.caches).fingerprints

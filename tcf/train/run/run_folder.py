@@ -20,7 +20,7 @@ from tcf.common.files import check_destination, is_published, publish_file, writ
 from tcf.common.lease_file import acquire, heartbeats, is_expired, is_held, is_own
 from tcf.common.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.config.fields import read_toml, write_toml
-from tcf.train.run.file_names import CONFIG, EPOCHS, EVENTS, INPUTS, LEASE, MODEL, OPTIMIZER, RUN, STATE
+from tcf.train.run.file_names import CONFIG, EPOCHS, EVENTS, IMPLIED, INPUTS, LEASE, MODEL, OPTIMIZER, RUN, STATE
 from tcf.train.run.tensor_files import optimizer_tensors, read_best, write_best, write_tensors
 from tcf.train.vectors.projection import Projection, named_tensors, projections_from
 
@@ -54,7 +54,7 @@ class RunFolder:
     @property
     def identity(self) -> str:
         """A digest of all that decides the run: settings and inputs."""
-        return digest({"config": _deciding(self.settings), "inputs": dict(self.fingerprints)})
+        return digest({"config": _identifying(self.settings), "inputs": dict(self.fingerprints)})
 
     def finished(self) -> Manifest | None:
         """The manifest of this very run, if it is there already; None if it is to be trained.
@@ -156,7 +156,7 @@ class RunFolder:
     def publish(self, facts: Mapping[str, Any]) -> Manifest:
         """Declare the run finished; the state goes."""
         identity = {
-            "config": _deciding(self.settings),
+            "config": _identifying(self.settings),
             "inputs": dict(self.fingerprints),
             "model": sha256_file(self.path / MODEL),
         }
@@ -221,9 +221,14 @@ class RunFolder:
 
 def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide the result: of the devices, how many there are, where each draws its own dropout."""
-    found = {key: value for key, value in settings.items() if key not in _DECIDE_NOTHING}
+    found = {key: value for key, value in {**IMPLIED, **settings}.items() if key not in _DECIDE_NOTHING}
     devices = str(settings.get("devices", "")).count(",") + 1
     return found | ({"number of devices": devices} if devices > 1 and settings.get("dropout") else {})
+
+
+def _identifying(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without values that earlier runs imply, so that an equal run has the identity that it had then."""
+    return {key: value for key, value in _deciding(settings).items() if IMPLIED.get(key) != value}
 
 
 def _is_leftover(name: str) -> bool:

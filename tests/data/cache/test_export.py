@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import tcf.data.cache.export as module
 from small.data.caches import IDENTITY, new_token_states
 from small.encoders.models import save_dataset
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.export import export

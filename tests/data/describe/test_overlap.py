@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from small.data.caches import add_text_map, new_cache, sequences_of
 from small.data.raw import folder_of
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.cache.writer import write_shard

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from small.encoders.gguf import SmallGguf, byte_pairs, small_llama, write_gguf
 from small.encoders.models import vectors_one_by_one
 from small.encoders.raw_opt import metaseq_parts, save_metaseq, save_settings, small_opt
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.manifest import read_manifest, seal
 from tcf.encoders.convert import raw_model

@@ -125,7 +125,7 @@ def test_a_torn_line_and_a_lock_left_behind_do_no_harm(tmp_path: Path) -> None:
 def test_other_settings_or_inputs_are_refused(tmp_path: Path) -> None:
     search = made(tmp_path)
     open_study(search, {"dataset": "aaa"})
-    with pytest.raises(RunError, match="dataset: aaa there, bbb asked for; name another out"):
+    with pytest.raises(RunError, match="dataset: aaa found, bbb requested; name another out"):
         open_study(search, {"dataset": "bbb"})
     file = tmp_path / "search.toml"
     more = change(
@@ -133,14 +133,27 @@ def test_other_settings_or_inputs_are_refused(tmp_path: Path) -> None:
     )
     open_study(more, {"dataset": "aaa"})  # neither how many trials there are nor where they run decides anything
     for old, new, message in [
-        ("epochs = 4", "epochs = 5", r"\[train\] epochs: 4 there, 5 asked for"),
+        ("[train]", '[train]\nmonitor = "ndcg@10"', r"\[train\] monitor: hr@10 found, ndcg@10 requested"),
+        ("epochs = 4", "epochs = 5", r"\[train\] epochs: 4 found, 5 requested"),
         ("[8, 16]", "[8]", r"\[space\] width: "),
-        ("pruning_epochs = 1", "pruning_epochs = 2", "pruning_epochs: 1 there, 2 asked for"),
+        ("pruning_epochs = 1", "pruning_epochs = 2", "pruning_epochs: 1 found, 2 requested"),
     ]:
         text = file.read_text()
         with pytest.raises(RunError, match=message):
             open_study(change(file, (old, new)), {"dataset": "aaa"})
         file.write_text(text)
+
+
+@pytest.mark.parametrize("monitor", ["hr@10", "ndcg@10"])
+def test_a_search_begun_before_there_was_a_monitor_is_refused(tmp_path: Path, monitor: str) -> None:
+    """Its trials were compared by NDCG, and their epochs by hits."""
+    search = made(tmp_path, ("[train]", f'[train]\nmonitor = "{monitor}"'))
+    study = open_study(search, {})
+    study.set_user_attr(
+        "made_from", {key: value for key, value in study.user_attrs["made_from"].items() if "monitor" not in key}
+    )
+    with pytest.raises(RunError, match=f"monitor: ndcg@10 of the epoch with the best hr@10 found, {monitor} requested"):
+        open_study(search, {})
 
 
 def test_a_foreign_journal_is_refused(tmp_path: Path) -> None:
