@@ -92,7 +92,7 @@ def plan_extraction(
         return plan_for_data(name, as_path(data, "data"), place, settings)
     if data is None and items is not None:
         return plan_for_items(name, items, tokens_per_text, place, settings)
-    raise ConfigError("expected either --data, or --items and with it, if wanted, --tokens-per-text")
+    raise ConfigError("expected either --data alone, or --items with or without --tokens-per-text")
 
 
 def _model(model: PathLike) -> str:

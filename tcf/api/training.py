@@ -101,5 +101,5 @@ def dataset_of(data: Path | None, caches: Sequence[Path]) -> Path:
     if data is not None:
         return data
     if not caches:
-        raise ConfigError("expected --data, found neither it nor a --cache that knows a dataset")
+        raise ConfigError("expected --data, or a --cache made from one dataset; found neither")
     return VectorCache.open(caches[0]).only_dataset()

@@ -126,7 +126,7 @@ def describe_command(
     from tcf.data.describe.summary import describe, render
 
     if model is not None and plot is None:
-        raise ConfigError("--model: expected --plot beside it, because only the plot of text lengths needs tokens")
+        raise ConfigError("--model: expected --plot with it, because only the plot of text lengths needs tokens")
     opened = open_dataset(dataset)
     described, files = describe(opened), tuple[Path, ...]()
     if plot is not None:
@@ -171,7 +171,7 @@ def overlap_command(
     from tcf.data.describe.vector_overlap import vector_overlap
 
     if cache_b is not None and cache is None:
-        raise ConfigError("--cache-b: expected --cache beside it, with the vectors of A")
+        raise ConfigError("--cache-b: expected --cache with it, for the vectors of A")
     found = overlap(a, b)
     if cache is not None:
         found["vectors"] = vector_overlap(a, b, cache, cache_b or cache, sample=sample, seed=seed)

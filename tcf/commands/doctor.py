@@ -64,7 +64,7 @@ def _clean(folders: list[Path], clean: "Clean", yes: bool, as_json: bool) -> Non
     stored, found = list_entries(folders)
     chosen = selected([*stored, *(entry for entries in found.values() for entry in entries)], clean)
     if not as_json:
-        print(render_entries(f"{CLEAN[clean]}, to be removed", chosen))
+        print_result(chosen, as_json=False, text=render_entries(f"{CLEAN[clean]}, to be removed", chosen))
     agreed = yes or (bool(chosen) and not as_json and _agreed())
     in_use = open_files() if agreed and chosen else frozenset[str]()
     removed = [entry for entry in chosen if agreed and remove(entry, in_use)]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tcf.commands.command import GENERAL
-from tcf.common.errors import ConfigError
+from tcf.common.errors import ConfigError, value_words
 from tcf.config.fields import from_mapping, option_name, read_toml
 from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
 
@@ -78,7 +78,9 @@ def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
     """
     inputs = read_toml(file).get(_INPUTS, {})
     if not isinstance(inputs, dict) or not all(_is_input(key) and isinstance(inputs[key], str) for key in inputs):
-        raise ConfigError(f"{file}: [{_INPUTS}] expected data, cache, cache.2, ... as folders, found {inputs}")
+        raise ConfigError(
+            f"{file}: [{_INPUTS}] expected data, cache, cache.2, ... as folders, found {value_words(inputs)}"
+        )
     places = {key: file.parent / user_path(place) for key, place in inputs.items()}
     data = places.pop("data", None)
     return data, [places[key] for key in sorted(places, key=lambda key: int(key.partition(".")[2] or 1))]

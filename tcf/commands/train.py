@@ -39,7 +39,7 @@ def runs_command(
     if not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder with runs, found {'a file' if folder.exists() else 'nothing'}")
     runs = find_runs(folder)
-    lines = [_table(runs, differing_settings(runs), folder)] if runs else [f"{folder}: no runs here"]
+    lines = [_table(runs, differing_settings(runs), folder)] if runs else [f"{folder}: no runs found"]
     lines += [f"damaged: {run.problem}" for run in runs if run.problem]
     print_result([_run_values(run) for run in runs], as_json=as_json, text="\n".join(lines))
 

@@ -59,5 +59,5 @@ def test_settings_of_another_stage_are_refused() -> None:
     unknown: Any = "tfc"
     with pytest.raises(tcf.ConfigError, match="^format: expected one of tcf, .* found 'tfc'; did you mean tcf"):
         tcf.prepare_dataset(unknown, "raw", "out")
-    with pytest.raises(tcf.ConfigError, match="expected --data, found neither it nor a --cache"):
+    with pytest.raises(tcf.ConfigError, match="expected --data, or a --cache made from one dataset; found neither"):
         tcf.train_recommender(out="r")

@@ -1,6 +1,7 @@
 """With `--json`, every command prints one document on standard output, and nothing else there."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,14 @@ def test_values_for_people() -> None:
         "datasets:",
         "  path: e",
     ]
+
+
+def test_names_that_are_no_utf_8(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    path = Path(os.fsdecode(b"a\xff"))
+    print_result({"path": path}, as_json=True)
+    assert json.loads(capsysbinary.readouterr().out) == {"path": str(path)}
+    print_result({"path": path}, as_json=False)
+    assert capsysbinary.readouterr().out == b"path: a\\udcff\n"
 
 
 def test_numbers_that_json_does_not_know_are_null(capsys: pytest.CaptureFixture[str]) -> None:

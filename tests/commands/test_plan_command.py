@@ -114,7 +114,7 @@ def test_a_known_size_that_is_here_is_read_itself(opt: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("wrong", [[], ["--items", "9", "--data", "d"], ["--data", "d", "--tokens-per-text", "3"]])
 def test_either_a_dataset_or_a_size(wrong: list[str]) -> None:
-    with pytest.raises(ConfigError, match="expected either --data, or --items"):
+    with pytest.raises(ConfigError, match="expected either --data alone, or --items"):
         run("--model", "opt-125m", *wrong)
 
 

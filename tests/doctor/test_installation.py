@@ -62,10 +62,13 @@ def test_packages_that_are_missing_or_too_many(monkeypatch: pytest.MonkeyPatch, 
     missing: dict[str, str | None] = {"faiss-cpu": None, "gguf": None}
     assert problems_with(monkeypatch, missing, tmp_path) == [
         'gguf is not installed; run `pip install "text-cf[cpu]"`',
-        'FAISS is not installed, so runs cannot be trained or evaluated; run `pip install "text-cf[cpu]"`',
+        "FAISS is not installed, so runs cannot be trained or evaluated; "
+        'run `pip install "text-cf[cpu]"`, or on a machine with an NVIDIA GPU `pip install "text-cf[gpu]"`',
     ]
     [problem] = problems_with(monkeypatch, {"faiss-cpu": "1.0", "faiss-gpu": "1.0", "gguf": "1"}, tmp_path)
-    assert problem.startswith("faiss-cpu and faiss-gpu are both installed and overwrite one another; run `pip unins")
+    assert problem.startswith(
+        "faiss-cpu and faiss-gpu are installed together and overwrite one another; run `pip unins"
+    )
 
 
 @pytest.fixture

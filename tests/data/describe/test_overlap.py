@@ -208,4 +208,4 @@ def test_the_command(a: Dataset, b: Dataset, tmp_path: Path) -> None:
         assert printed["vectors"]["cosine_of_means"] == pytest.approx(1)
     wrong = CliRunner().invoke(app, [*words, "--cache-b", cache])
     assert isinstance(wrong.exception, ConfigError)
-    assert "--cache-b: expected --cache beside it" in str(wrong.exception)
+    assert "--cache-b: expected --cache with it" in str(wrong.exception)
