@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from tcf.common.errors import DataError
-from tcf.common.file_stamp import FileStamp
+from tcf.common.files import FileStamp
 
 __all__ = ["Source", "changed", "stamp_of", "unreadable"]
 
