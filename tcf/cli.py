@@ -15,6 +15,7 @@ from tcf.commands.extract import convert_command, extract_command, plan_command
 from tcf.commands.pipeline import pipeline_command
 from tcf.commands.train import runs_command, search_command, train_command
 from tcf.common.errors import TcfError
+from tcf.common.logs import configure_logging
 
 __all__ = ["app", "main"]
 
@@ -58,6 +59,7 @@ def main() -> None:
     """Run the command line; an error that the user can mend is one line and exit status 2."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
+    configure_logging()
     try:
         app()
     except TcfError as error:

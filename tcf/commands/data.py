@@ -1,7 +1,7 @@
 """The commands for datasets: fetching raw files, preparing, describing one, and comparing two."""
 
+import logging
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tcf.data.describe.text_lengths import TextLengths
 
 __all__ = ["data_app"]
+
+logger = logging.getLogger(__name__)
 
 data_app = typer.Typer(help="Fetch raw files, make datasets of them, and look at those.", no_args_is_help=True)
 
@@ -42,7 +44,7 @@ def data_download(
 
     folder = fetch_dataset(name, accept_licence=accept_licence)
     print(folder)
-    print(f"next: tcf data prepare {raw_format(name)} {shlex.quote(str(folder))} --out DATASET", file=sys.stderr)
+    logger.info(f"next: tcf data prepare {raw_format(name)} {shlex.quote(str(folder))} --out DATASET")
 
 
 @data_app.command("prepare")

@@ -1,7 +1,7 @@
 """The commands that train a recommender, search for its settings, and list runs."""
 
+import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tcf.train.run.list_runs import ListedRun
 
 __all__ = ["runs_command", "search_command", "train_command"]
+
+logger = logging.getLogger(__name__)
 
 
 def runs_command(
@@ -138,7 +140,7 @@ def train_command(
     caches = cache or in_file[1]
     dataset = _dataset(data or in_file[0], caches)
     if config.items == "id" and caches:
-        print(f"{caches[0]}: --items id needs no cache; its vectors are not read", file=sys.stderr)
+        logger.info(f"{caches[0]}: --items id needs no cache; its vectors are not read")
         caches = []
     if dry_run:
         from tcf.train.estimate import estimate

@@ -1,7 +1,7 @@
 """An evaluation: the rank of every held-out target, the metrics from those ranks alone, and their directory."""
 
 import json
-import sys
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ __all__ = [
     "held_out_queries",
     "open_evaluation",
 ]
+
+logger = logging.getLogger(__name__)
 
 _COLUMN = 9  # letters of a column of numbers at least
 _ABOUT = {"users": int, "candidates": int, "seen": str, "split": str}
@@ -103,7 +105,7 @@ def evaluate(
     queries = held_out_queries(dataset, config.split)
     if len(queries) < dataset.n_users:
         asked = f"{len(queries)} of {dataset.n_users} users have a {config.split} target and an item before it"
-        print(f"{asked}; the others are not asked about", file=sys.stderr)
+        logger.info(f"{asked}; the others are not asked about")
     ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen)
     metrics: dict[str, Any] = {
         **summary(ranks),

@@ -5,7 +5,7 @@ device, or on several where the schedule spreads one copy of the model over them
 the same steps, and starts a process for every other device before the last one.
 """
 
-import sys
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from tcf.extract.schedules.load_engine import load_engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
 
 __all__ = ["PlannedExtraction", "extract", "load_planned", "plan_stage"]
+
+logger = logging.getLogger(__name__)
 
 
 def extract(
@@ -101,7 +103,7 @@ def plan_stage(inputs: ExtractionInputs, rates: Rates | None = None) -> PlannedE
         plan = _plan(inputs, work, sweep_folder.with_remembered_cuts(config), rates)
         sweep_folder.remember(plan.macro_batch_rows, plan.micro_batch_tokens)
     _check_shards(config, plan)
-    print(plan_text(plan), file=sys.stderr)
+    logger.info(plan_text(plan))
     _print_unused(config, plan)
     return PlannedExtraction(inputs, work, plan, sweep_folder, rates)
 
@@ -123,9 +125,9 @@ def load_planned(planned: PlannedExtraction) -> Engine:
     except NotSeparableError as error:
         if config.schedule != "auto":
             raise
-        print(f"extract: {error}; going on with --schedule dispatch", file=sys.stderr)
+        logger.warning(f"extract: {error}; going on with --schedule dispatch")
     plan = _plan(inputs, planned.workload, replace(config, schedule="dispatch"), planned.rates)
-    print(plan_text(plan), file=sys.stderr)
+    logger.info(plan_text(plan))
     return load_engine(inputs.folder, inputs.layers, config, settings, plan)
 
 
@@ -145,10 +147,9 @@ def _print_other_sweeps(sweep_folder: SweepFolder) -> None:
     """Say what lies beside the cache that this extraction will not resume."""
     for folder in sweep_folder.of_others():
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        print(
+        logger.warning(
             f"extract: {folder} holds {as_bytes(size)} of unfinished work of another encoder or other options; remove "
-            "it unless somebody is going on with that",
-            file=sys.stderr,
+            "it unless somebody is going on with that"
         )
 
 
@@ -160,4 +161,4 @@ def _print_unused(config: ExtractConfig, plan: Plan) -> None:
     if config.compile and plan.schedule != "resident":
         unused.append("--compile, which is for the resident schedule")
     for option in unused:
-        print(f"extract: not used: {option}; the schedule is {plan.schedule}", file=sys.stderr)
+        logger.warning(f"extract: not used: {option}; the schedule is {plan.schedule}")

@@ -1,7 +1,7 @@
 """One worker on a shard after the other: computed, checked, and saved while the next one is computed."""
 
+import logging
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,8 @@ from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import Sink
 
 __all__ = ["ShardWorker"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -122,5 +124,5 @@ def _with_fewer_tokens(engine: Engine, error: DeviceFull) -> Engine:
     half = halved(engine)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    print(f"extract: {error}; going on with {half.tokens_per_batch}", file=sys.stderr)
+    logger.warning(f"extract: {error}; going on with {half.tokens_per_batch}")
     return half

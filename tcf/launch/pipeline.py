@@ -5,8 +5,8 @@ interruption or a change.
 """
 
 import dataclasses
+import logging
 import re
-import sys
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +30,8 @@ from tcf.launch.extract_on_devices import extract_on_devices
 from tcf.launch.train_on_devices import train_on_devices
 
 __all__ = ["PipelineConfig", "read_pipeline", "run_pipeline"]
+
+logger = logging.getLogger(__name__)
 
 _C = TypeVar("_C")
 _TABLES = ("out", "data", "extract", "train", "evaluate")
@@ -128,15 +130,15 @@ def run_pipeline(config: PipelineConfig) -> str:
     """
     out = config.out
     raw = config.raw or fetch_dataset(str(config.download))
-    _print_step(f"prepare: {raw} -> {out / 'dataset'}")
+    logger.info(f"prepare: {raw} -> {out / 'dataset'}")
     prepare(config.format, raw, out / "dataset", config.prepare)
     if config.model is not None:
-        _print_step(f"extract: {config.model} -> {out / 'cache'}")
+        logger.info(f"extract: {config.model} -> {out / 'cache'}")
         model = local_model(config.model)
         done = extract_on_devices(
             data=out / "dataset", model=model, name=config.model, out=out / "cache", config=config.extract
         )
-        _print_step(done.summary())
+        logger.info(done.summary())
     evaluations: dict[str, Evaluation] = {name: _baseline(config, name) for name in config.baselines}
     for name, settings in config.train.items():
         evaluations[name] = _run(config, name, settings)
@@ -149,7 +151,7 @@ def run_pipeline(config: PipelineConfig) -> str:
 
 
 def _baseline(config: PipelineConfig, name: Baseline) -> Evaluation:
-    _print_step(f"evaluate: {name}")
+    logger.info(f"evaluate: {name}")
     place = config.out / "evaluations" / name
     return evaluate_baseline(name, data=config.out / "dataset", out=place, config=config.evaluate)
 
@@ -157,9 +159,9 @@ def _baseline(config: PipelineConfig, name: Baseline) -> Evaluation:
 def _run(config: PipelineConfig, name: str, settings: TrainConfig) -> Evaluation:
     run = config.out / "runs" / name
     caches = (config.out / "cache",) if settings.reads_text else ()
-    _print_step(f"train: {name} -> {run}")
+    logger.info(f"train: {name} -> {run}")
     train_on_devices(data=config.out / "dataset", caches=caches, out=run, config=settings)
-    _print_step(f"evaluate: {name}")
+    logger.info(f"evaluate: {name}")
     evaluation = evaluate_run(run, out=config.out / "evaluations" / name, config=config.evaluate)
     if config.recommend:
         place = config.out / "recommendations" / f"{name}.parquet"
@@ -239,7 +241,3 @@ class _PipelineSection:
                 hint = did_you_mean(key, known)
                 raise ConfigError(f"{self.where} unknown setting {key}{hint} (known: {', '.join(known)})")
         return from_mapping(kind, rest, self.where)
-
-
-def _print_step(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """What is put together for training: data, model, loss, batches, and the questions that validation asks."""
 
-import sys
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +23,8 @@ from tcf.train.vectors.item_vectors import ItemVectors
 from tcf.train.vectors.projection import Projection
 
 __all__ = ["TrainingSetup", "assemble", "batch_rows", "compile_parts", "feed_of", "training_data"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
     data = TrainingData.build(dataset.split, dataset.n_items, config.history)
     if data.left_out:
         who = f"{data.left_out} of {dataset.n_users} users"
-        print(f"{who} have fewer than two training items: no target, left out of training", file=sys.stderr)
+        logger.info(f"{who} have fewer than two training items: no target, left out of training")
     return data
 
 

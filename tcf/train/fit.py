@@ -1,7 +1,7 @@
 """The epochs of a training: each is trained, measured, saved and told, until patience or epochs run out."""
 
 import dataclasses
-import sys
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +14,8 @@ from tcf.train.trainer import Trainer
 from tcf.train.validation import Validation
 
 __all__ = ["EarlyStopping", "TrainingOutcome", "Watch", "fit", "measure"]
+
+logger = logging.getLogger(__name__)
 
 Watch = Callable[[Epoch], None]
 
@@ -157,4 +159,4 @@ def _print_resume_point(resume_point: ResumePoint, trainer: Trainer) -> None:
         return
     step = 0 if resume_point.meter is None else resume_point.meter.steps
     place = f"after epoch {len(resume_point.epochs)}" + (f" and {step} of {trainer.feed.steps} steps" if step else "")
-    print(f"an unfinished attempt at this run goes on {place}", file=sys.stderr, flush=True)
+    logger.info(f"an unfinished attempt at this run goes on {place}")

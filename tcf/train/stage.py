@@ -1,7 +1,7 @@
 """The training stage: a dataset, and caches for items as text, become a run."""
 
 import dataclasses
-import sys
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from tcf.train.run.run_folder import RunFolder
 from tcf.train.vectors.projection import Projection
 
 __all__ = ["TrainResult", "train"]
+
+logger = logging.getLogger(__name__)
 
 # The order in which people read them; a manifest sorts them.
 _METADATA = (
@@ -140,7 +142,7 @@ def train(
 
 
 def _there_already(out: Path, manifest: Manifest) -> TrainResult:
-    print(f"{out}: trained already with these settings and inputs; nothing to do", file=sys.stderr)
+    logger.info(f"{out}: trained already with these settings and inputs; nothing to do")
     return TrainResult(out, manifest, trained=False)
 
 
@@ -150,7 +152,7 @@ def _train(
     """Train in a folder that this process holds."""
     trainer, validation = assembled.trainer, assembled.validation
     if folder.start():
-        print(f"{folder.path}: removed an unfinished attempt at this run; training starts again", file=sys.stderr)
+        logger.warning(f"{folder.path}: removed an unfinished attempt at this run; training starts again")
     folder.write_projections(projections)
     records = FolderRecords(folder, trainer.config.save_minutes)
     some = validation.sample(trainer.config.validation_users, trainer.config.seed)

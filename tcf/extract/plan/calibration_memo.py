@@ -1,8 +1,8 @@
 """What short calibration runs found out about this machine, remembered below `TCF_HOME` in a small JSON file each."""
 
 import json
+import logging
 import platform
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from tcf.common.files import publish_file
 from tcf.common.manifest import digest
 
 __all__ = ["device_name", "remembered_number"]
+
+logger = logging.getLogger(__name__)
 
 
 def remembered_number(
@@ -46,7 +48,7 @@ def remembered_number(
     try:
         publish_file(file, json.dumps({**what, key: found}, indent=2).encode())
     except RunError as error:
-        print(f"the trial will be repeated next time{consequence}: {error}", file=sys.stderr)
+        logger.warning(f"the trial will be repeated next time{consequence}: {error}")
     return found
 
 

@@ -6,7 +6,7 @@ with the same model and libraries takes the same size again.
 Shapes: B texts, T tokens.
 """
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +20,8 @@ from tcf.encoders.pooling import pool
 from tcf.extract.plan.calibration_memo import device_name, remembered_number
 
 __all__ = ["best_micro_batch", "calibrated_micro_batch"]
+
+logger = logging.getLogger(__name__)
 
 _TEXT_TOKENS = 12  # of its texts; a title has about as many
 _CALLS = 3  # of each size
@@ -47,7 +49,7 @@ def calibrated_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *
     }
 
     def calibrate() -> int:
-        print("extract: trying how many tokens to read at once; --tokens-per-batch says it instead", file=sys.stderr)
+        logger.info("extract: trying how many tokens to read at once; --tokens-per-batch says it instead")
         return best_micro_batch(lambda tokens: _seconds(encoder, tokens), _sizes(encoder.device))
 
     consequence = ", and may then find another size"

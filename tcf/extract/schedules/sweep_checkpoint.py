@@ -4,9 +4,9 @@ A directory `block-N` in the macro-batch's scratch directory holds all that is n
 from 0. It is published like every other directory, so it is complete or not there; the one before is then removed.
 """
 
+import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ from tcf.extract.schedules.sweep_pass import ForwardPass
 from tcf.extract.sinks import Sink
 
 __all__ = ["SweepCheckpoint"]
+
+logger = logging.getLogger(__name__)
 
 _CHECKPOINT = Format(
     name="tcf-sweep",
@@ -94,12 +96,12 @@ class SweepCheckpoint:
                     raise CacheError(f"{place}: saved with other settings: {differing}")
                 verify_files(place, manifest, _CHECKPOINT, remedy="the blocks are computed anew")
             except TcfError as error:
-                print(f"sweep: unfinished work is not taken up, and removed: {error}", file=sys.stderr)
+                logger.warning(f"sweep: unfinished work is not taken up, and removed: {error}")
                 shutil.rmtree(place, ignore_errors=True)
                 continue
             self._load(place, manifest)
             block = int(manifest.facts["block"])
-            print(f"sweep: going on with block {block + 1}: those before it are saved in {place}", file=sys.stderr)
+            logger.info(f"sweep: going on with block {block + 1}: those before it are saved in {place}")
             return block
         return 0
 

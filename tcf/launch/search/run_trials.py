@@ -4,8 +4,8 @@ This process alone holds the study. It asks it for trials, reports every epoch, 
 promising. Whatever ends it, the workers end too; started again, it goes on where it was.
 """
 
+import logging
 import signal
-import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ from tcf.launch.search.trial_workers import TrialWorker
 from tcf.ranking.metrics import SEARCH_METRIC
 
 __all__ = ["TrialLoop"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -162,7 +164,7 @@ class TrialLoop:
         reason = worker.failure(outcome) if ended_by is None else f"its process ended by {ended_by.name}"
         if ended_by is not None and trial.number not in self.killed:
             self.killed.add(trial.number)
-            print(f"tcf: warning: trial {trial.number}: {reason}; it goes on in a new one", file=sys.stderr, flush=True)
+            logger.warning(f"trial {trial.number}: {reason}; it goes on in a new one")
             worker.train(job)
             return True
         self._fail(trial, f"{reason} (see {worker.log})")
@@ -177,5 +179,5 @@ class TrialLoop:
         write_results(self.search, rows)
         best = best_row(rows)
         so_far = "" if best is None else f"; best {best.value or 0.0:.4f} (trial {best.number})"
-        print(f"trial {trial.number}: {words}{so_far}", file=sys.stderr, flush=True)
+        logger.info(f"trial {trial.number}: {words}{so_far}")
         self.progress.advance(1)
