@@ -210,9 +210,9 @@ def _at(place: str, plan: Plan) -> str:
 
 
 def _batches(plan: Plan) -> str:
-    micro = "micro-batches sized by a calibration run"
+    micro = "as many tokens at once as a calibration run finds best"
     if plan.micro_batch_tokens is not None:
-        micro = f"micro-batches of {plan.micro_batch_tokens:,} tokens"
+        micro = f"{plan.micro_batch_tokens:,} tokens at once"
     if plan.schedule == "sweep":
         states = f", hidden states {_STATES[plan.hidden_states]} ({as_bytes(plan.hidden_state_bytes)})"
     else:

@@ -106,7 +106,7 @@ def test_a_text_counts_as_one_when_it_has_passed_all_blocks() -> None:
     progress.begin_at(2, 4)
     progress.passed(BATCH, 2)
     progress.passed(BATCH, 3)
-    assert told == [(2.0, 0, "going on with block 3/4"), (1.0, 3.0, "block 3/4"), (1.0, 3.0, "block 4/4")]
+    assert told == [(2.0, 0, "resuming with block 3/4"), (1.0, 3.0, "block 3/4"), (1.0, 3.0, "block 4/4")]
 
 
 def test_an_aborted_pace_lets_nobody_go_on() -> None:
