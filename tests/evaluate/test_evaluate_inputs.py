@@ -26,7 +26,7 @@ def test_inputs_that_have_moved_are_named(runs: Path, tmp_path: Path, made: Path
 def test_inputs_that_have_changed_are_refused(runs: Path, tmp_path: Path) -> None:
     shutil.rmtree(runs / "data")
     dataset = make_dataset(runs, [*walks()[1:], [0, 1, 2, 3]], TEXTS)
-    with pytest.raises(RunError, match=r"data: expected the dataset that .*text was trained on .*, or train anew"):
+    with pytest.raises(RunError, match=r"data: expected the dataset that .*text was trained on .*, or train a new run"):
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
     shutil.rmtree(runs / "data")
     dataset = make_dataset(runs, walks(), TEXTS)

@@ -11,11 +11,11 @@ OPTIMIZER = "optimizer.safetensors"
 EPOCHS = "epochs.jsonl"
 EVENTS = "events"
 INPUTS = "inputs.safetensors"
-"""What was fitted to the caches; not there where nothing was."""
+"""The projections fitted to the caches; missing if there are none."""
 STATE = "state.safetensors"
-"""Where training goes on after an interruption; gone when the run is finished."""
+"""The state that an interrupted training resumes from; removed when the run is finished."""
 LEASE = ".training.claim"
-"""Names the process that trains; gone when it ends, unless it was killed."""
+"""Names the process that trains; removed when it ends, unless it is killed."""
 
 RUN = Format(
     name="tcf-run",
