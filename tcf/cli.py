@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from tcf import __version__
 from tcf.commands.cache import cache_app
 from tcf.commands.data import data_app
+from tcf.commands.doctor import doctor_command
 from tcf.commands.evaluate import evaluate_command, recommend_command
 from tcf.commands.extract import convert_command, extract_command, plan_command
 from tcf.commands.pipeline import pipeline_command
@@ -37,15 +39,14 @@ app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("recommend")(recommend_command)
 app.command("pipeline")(pipeline_command)
+app.command("doctor")(doctor_command)
 
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     """Item text, read by a language model, for recommendation: how far does it take you on your data?"""
     if version:
-        from tcf.common.manifest import library_versions
-
-        print(f"tcf {library_versions().get('tcf', '(not installed)')}")
+        print(f"tcf {__version__}")
         raise typer.Exit
 
 

@@ -1,4 +1,4 @@
-import importlib.metadata
+import configparser
 import os
 import resource
 import signal
@@ -60,11 +60,33 @@ def test_every_setting_is_an_option(command: list[str], kind: Any) -> None:
 
 def test_version() -> None:
     done = run("--version")
-    try:
-        expected = importlib.metadata.version("tcf")
-    except importlib.metadata.PackageNotFoundError:
-        expected = "(not installed)"
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"tcf {expected}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"tcf {tcf.__version__}\n", "")
+
+
+def test_the_version_is_that_of_the_code_and_of_no_other_distribution(tmp_path: Path) -> None:
+    """Neither of somebody else's tcf, nor of an earlier installation of this one."""
+    other = tmp_path / "tcf-9.9.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: tcf\nVersion: 9.9\n")
+    script = (
+        "import importlib.metadata, sys; from tcf.common.manifest import library_versions; "
+        "print(importlib.metadata.version('tcf'), library_versions()['tcf'], 'torch' in sys.modules)"
+    )
+    path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**ENVIRONMENT, "PYTHONPATH": path},
+    )
+    assert done.stdout.split() == ["9.9", tcf.__version__, "False"]
+
+
+def test_the_distribution_is_text_cf_with_the_version_of_the_code() -> None:
+    about = configparser.ConfigParser()
+    about.read(Path(tcf.__file__).parents[1] / "setup.cfg", encoding="utf-8")
+    assert (about["metadata"]["name"], about["metadata"]["version"]) == ("text-cf", "attr: tcf.__version__")
 
 
 def test_an_error_is_one_line_and_status_2(tmp_path: Path) -> None:
@@ -118,7 +140,7 @@ def test_a_dataset_is_prepared_with_texts_by_a_template(tmp_path: Path) -> None:
     assert open_dataset(tmp_path / "d").texts.to_pylist() == ["{Alpha}: fun", "{Beta"]
     refused = run(*words, "--template", "{genre}", "--text-columns", "title")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("tcf: error: --template: expected either this or --text-columns, found both")
+    assert refused.stderr.startswith("tcf: error: --template: expected either --template or --text-columns, found both")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -22,7 +22,7 @@ LAYERS = (
     ("ranking", "encoders"),
     ("train", "extract"),
     ("evaluate",),
-    ("launch",),
+    ("launch", "doctor"),
     ("commands",),
     ("cli",),
 )
@@ -63,7 +63,7 @@ def parts_imported(source: str) -> Iterator[tuple[int, str]]:
             case _:
                 continue
         for name in found:
-            if name == "tcf" or name.startswith("tcf."):
+            if name != "tcf.__version__" and (name == "tcf" or name.startswith("tcf.")):
                 yield node.lineno, name.partition("tcf.")[2].split(".")[0]
 
 

@@ -1,13 +1,15 @@
 """The commands that look into caches, check them, and make other files or other caches of them."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tcf.commands.options import JsonOption, as_json_text, as_lines
+from tcf.commands.options import JsonOption
+from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.files import format_by_suffix
+from tcf.common.units import as_bytes
 
 if TYPE_CHECKING:
     from tcf.data.cache.compare import Comparison
@@ -31,8 +33,7 @@ def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
     """Print which encoder a cache is of, how much it holds, and which datasets it knows."""
     from tcf.data.cache.caches import open_cache
 
-    described = open_cache(cache).describe()
-    print(as_json_text(described) if as_json else as_lines(described))
+    print_result(open_cache(cache).describe(), as_json=as_json)
 
 
 @cache_app.command("verify")
@@ -43,56 +44,61 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
     opened = open_cache(cache)
     verified = opened.verify()
     result = {
-        "path": str(cache),
+        "path": cache,
         "kind": opened.kind.words,
         "shards": verified.shards,
         "rows": verified.rows,
         "bytes": verified.bytes,
         "missing": opened.missing,
-        "strays": [str(file) for file in verified.strays],
+        "strays": verified.strays,
         "verified": True,
     }
     lines = [
-        f"{cache}: {verified.rows} rows of {opened.kind.words} in {verified.shards} shards, "
-        f"{verified.bytes} bytes, all as written"
+        f"{cache}: {verified.rows:,} rows of {opened.kind.words} in {verified.shards:,} shards, "
+        f"{as_bytes(verified.bytes)}, all as written"
     ]
     if opened.missing:
         lines.append(
-            f"{opened.missing} token sequences of known texts have no {opened.kind.words}: run `tcf extract` again"
+            f"{opened.missing:,} token sequences of known texts have no {opened.kind.words}: run `tcf extract` again"
         )
     lines += [f"{file}: no manifest names this file" for file in verified.strays]
-    print(as_json_text(result) if as_json else "\n".join(lines))
+    print_result(result, as_json=as_json, text="\n".join(lines))
 
 
 @cache_app.command("export")
 def cache_export(
     cache: Annotated[Path, typer.Argument(help="Cache of vectors.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write; replaced if it is there.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write, .npy, .parquet or .csv; replaced if it is there.")],
     data: CachesData = None,
-    format: Annotated[Literal["npy", "parquet"], typer.Option("--format", help="Format of the file.")] = "npy",
     type: Annotated[
         Literal["float16", "float32"] | None,
         typer.Option("--type", help="Type of the numbers; as the cache has them if not given."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a dataset's vectors, in item order, to one file for other programs.
 
-    Parquet files are read by pyarrow, pandas, polars and DuckDB. DuckDB has no 16-bit type and reads float16 as FLOAT.
+    The suffix of the file says its format. Parquet files are read by pyarrow, pandas, polars and DuckDB. DuckDB has no
+    16-bit type and reads float16 as FLOAT.
     """
     from tcf.data.cache.caches import VectorCache
-    from tcf.data.cache.export import export
+    from tcf.data.cache.export import FORMATS, export
     from tcf.data.dataset import open_dataset
 
+    format = format_by_suffix(out, FORMATS)  # before anything is read
     opened = VectorCache.open(cache)
     dataset = open_dataset(data or opened.only_dataset())
-    written = export(opened, dataset, format=format, out=out, type=type)
-    print(f"{out}: {dataset.n_items} vectors of width {opened.width}, {written}")
+    written = str(export(opened, dataset, out=out, type=type))
+    result = {"out": out, "format": format, "vectors": dataset.n_items, "width": opened.width, "type": written}
+    text = f"{out}: {dataset.n_items:,} vectors of width {opened.width:,}, {written}"
+    print_result(result, as_json=as_json, text=text)
 
 
 @cache_app.command("merge")
 def cache_merge(
     caches: Annotated[list[Path], typer.Argument(help="Two or more caches of one encoder, with the same options.")],
     out: NewCache,
+    as_json: JsonOption = False,
 ) -> None:
     """Make one cache of several: every row once, and all datasets that one of them knows."""
     from tcf.data.cache.merge import merge
@@ -100,10 +106,19 @@ def cache_merge(
     if len(caches) < 2:
         raise ConfigError(f"expected two caches or more to merge, found {len(caches)}; name another")
     done = merge(caches, out)
-    print(
-        f"{out}: {done.rows} rows of {done.words} in {done.shards} shards, {done.datasets} datasets "
-        f"({done.repeated} repeated rows left out)"
+    result = {
+        "out": out,
+        "kind": done.words,
+        "rows": done.rows,
+        "shards": done.shards,
+        "datasets": done.datasets,
+        "repeated": done.repeated,
+    }
+    text = (
+        f"{out}: {done.rows:,} rows of {done.words} in {done.shards:,} shards, {done.datasets:,} datasets "
+        f"({done.repeated:,} repeated rows left out)"
     )
+    print_result(result, as_json=as_json, text=text)
 
 
 @cache_app.command("prune")
@@ -111,13 +126,16 @@ def cache_prune(
     cache: CacheArgument,
     data: Annotated[list[Path], typer.Option("--data", help="Dataset to keep; repeat for several.")],
     out: NewCache,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a cache of only what some datasets need; the old one stays as it is."""
     from tcf.data.cache.prune import prune
     from tcf.data.dataset import open_dataset
 
     done = prune(cache, [open_dataset(path) for path in data], out)
-    print(f"{out}: {done.kept} rows of {done.words} kept in {done.shards} shards, {done.dropped} dropped")
+    result = {"out": out, "kind": done.words, "kept": done.kept, "dropped": done.dropped, "shards": done.shards}
+    text = f"{out}: {done.kept:,} rows of {done.words} kept in {done.shards:,} shards, {done.dropped:,} dropped"
+    print_result(result, as_json=as_json, text=text)
 
 
 @cache_app.command("compare")
@@ -134,7 +152,7 @@ def cache_compare(
     from tcf.data.dataset import open_dataset
 
     found = compare(a, b, None if data is None else open_dataset(data))
-    print(as_json_text(asdict(found)) if as_json else as_lines(_shown(found)))
+    print_result(found if as_json else _shown(found), as_json=as_json)
 
 
 def _shown(found: "Comparison") -> dict[str, object]:

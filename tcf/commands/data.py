@@ -3,11 +3,12 @@
 import logging
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tcf.commands.options import JsonOption, as_json_text, as_lines, configured
+from tcf.commands.options import JsonOption, configured
+from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat, formats_help
@@ -38,13 +39,14 @@ def data_download(
             help="Accept the dataset's terms of use; without this they are shown, where there are any.",
         ),
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch a named dataset's raw files and print the folder they are in; goes on where it was broken off."""
     from tcf.assets.resolve import fetch_dataset, raw_format
 
-    folder = fetch_dataset(name, accept_licence=accept_licence)
-    print(folder)
-    logger.info(f"next: tcf data prepare {raw_format(name)} {shlex.quote(str(folder))} --out DATASET")
+    folder, format = fetch_dataset(name, accept_licence=accept_licence), raw_format(name)
+    print_result({"name": name, "path": folder, "format": format}, as_json=as_json, text=str(folder))
+    logger.info(f"next: tcf data prepare {format} {shlex.quote(str(folder))} --out DATASET")
 
 
 @data_app.command("prepare")
@@ -54,12 +56,14 @@ def data_prepare(
     raw: Annotated[Path, typer.Argument(help="Folder with the raw files.")],
     out: Annotated[Path, typer.Option("--out", help="Dataset directory to make.")],
     config: PrepareConfig,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn raw files into a dataset: filtered, indexed, split into training, validation and test."""
     from tcf.data.describe.summary import describe, render
     from tcf.data.prepare import prepare
 
-    print(render(describe(prepare(format, raw, out, config))))
+    described = describe(prepare(format, raw, out, config))
+    print_result(described, as_json=as_json, text=render(described))
 
 
 @data_app.command("describe")
@@ -86,16 +90,14 @@ def describe_command(
     if model is not None and plot is None:
         raise ConfigError("--model: expected --plot beside it, because only the plot of text lengths needs tokens")
     opened = open_dataset(dataset)
-    described, files = describe(opened), []
+    described, files = describe(opened), tuple[Path, ...]()
     if plot is not None:
         from tcf.data.describe.plots import check_can_plot, draw_plots
 
         check_can_plot()
-        files = [str(file) for file in draw_plots(opened, _text_lengths(dataset, model), plot)]
-    if as_json:
-        print(as_json_text({**described, "plots": files} if files else described))
-    else:
-        print("\n".join([render(described), *([""] if files else []), *files]))
+        files = draw_plots(opened, _text_lengths(dataset, model), plot)
+    text = "\n".join([render(described), *([""] if files else []), *map(str, files)])
+    print_result({**described, "plots": files}, as_json=as_json, text=text)
 
 
 @data_app.command("overlap")
@@ -125,7 +127,7 @@ def overlap_command(
     found = overlap(a, b)
     if cache is not None:
         found["vectors"] = vector_overlap(a, b, cache, cache_b or cache, sample=sample, seed=seed)
-    print(as_json_text(found) if as_json else as_lines(_rounded(found)))
+    print_result(found, as_json=as_json)
 
 
 def _text_lengths(dataset: Path, model: str | None) -> "TextLengths":
@@ -139,15 +141,3 @@ def _text_lengths(dataset: Path, model: str | None) -> "TextLengths":
     from tcf.encoders.token_lengths import lengths_in_tokens
 
     return lengths_in_tokens(items, local_model(model), model)
-
-
-def _rounded(value: Any) -> Any:
-    """Numbers for people."""
-    match value:
-        case dict():
-            return {key.replace("_", " "): _rounded(entry) for key, entry in value.items()}
-        case float():
-            return f"{value:.4f}"
-        case int():
-            return f"{value:,}"
-    return value

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tcf.commands.options import JsonOption, as_json_text, as_lines, configured
+from tcf.commands.options import JsonOption, configured
+from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.config.evaluate import Baseline, EvaluateConfig
 
@@ -55,14 +56,16 @@ def evaluate_command(
             done = evaluate_baseline(baseline, data=data, out=out, config=config, seed=seed)
         case _:
             raise ConfigError("expected either a run directory, or --baseline with --data; see `tcf evaluate --help`")
-    print(as_json_text(dict(done.metrics)) if as_json else as_lines({"evaluation": str(out), **done.metrics}))
+    print_result(done.as_json(), as_json=as_json)
 
 
 def recommend_command(
     run: Annotated[Path, typer.Argument(help="Run directory, made by `tcf train`.")],
     out: Annotated[
         Path,
-        typer.Option("--out", help="Parquet file to write, replaced if it is there: user_id, place, item_id, score."),
+        typer.Option(
+            "--out", help="File to write, .parquet or .csv, replaced if it is there: user_id, place, item_id, score."
+        ),
     ],
     k: Annotated[int, typer.Option("--k", help="Items for each user at most.", min=1)] = 10,
     users: Annotated[
@@ -71,9 +74,11 @@ def recommend_command(
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
+    as_json: JsonOption = False,
 ) -> None:
     """Write each user's best items that the user has not met yet."""
     from tcf.evaluate.recommend import recommend
 
     n_users = recommend(run, out=out, k=k, users=users, data=data, caches=cache or (), device=device)
-    print(f"{out}: up to {k} items for each of {n_users} users")
+    text = f"{out}: up to {k:,} items for each of {n_users:,} users"
+    print_result({"out": out, "k": k, "users": n_users}, as_json=as_json, text=text)

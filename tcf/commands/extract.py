@@ -1,11 +1,12 @@
 """The commands that plan an extraction, run it, and convert raw weights for it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tcf.commands.options import JsonOption, as_json_text, configured
+from tcf.commands.options import JsonOption, configured
+from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.config.extract import ExtractConfig
 
@@ -43,13 +44,10 @@ def plan_command(
     as_json: JsonOption = False,
 ) -> None:
     """Say how `tcf extract` would run a model here: schedule, memory, bytes to read, time, disk. Nothing is loaded."""
-    plan = _plan(model, data, items, tokens_per_text, out, config)
-    if as_json:
-        print(as_json_text(plan.as_json()))
-        return
     from tcf.extract.plan.plan import plan_text
 
-    print(plan_text(plan))
+    plan = _plan(model, data, items, tokens_per_text, out, config)
+    print_result(plan.as_json(), as_json=as_json, text=plan_text(plan))
 
 
 def _plan(
@@ -81,6 +79,7 @@ def extract_command(
         Path, typer.Option("--out", help="Vector cache to make or to append to; the folder of several with --layers.")
     ],
     config: ExtractConfig,
+    as_json: JsonOption = False,
 ) -> None:
     """Read every item text of a dataset with a language model, and cache the vectors."""
     from tcf.common.manifest import read_manifest
@@ -89,7 +88,8 @@ def extract_command(
     from tcf.launch.extract_on_devices import extract_on_devices
 
     read_manifest(data, DATASET)  # before a model of gigabytes is fetched
-    print(extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config).summary())
+    done = extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config)
+    print_result(done.as_json(), as_json=as_json, text=done.summary())
 
 
 def convert_command(
@@ -108,25 +108,38 @@ def convert_command(
         bool,
         typer.Option("--verify", help="Check every byte and number of the folder made, and print one text's vector."),
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn a model's raw weights into a folder that `tcf extract --model` reads."""
+    if out is None and (not verify or tokenizer is not None):
+        raise ConfigError("--out: expected the model folder to make, found nothing; or pass --verify alone")
+    result, lines = ({"folder": source}, []) if out is None else _convert(source, out, tokenizer)
+    if verify:
+        verified, found = _verify(source if out is None else out)
+        result, lines = {**result, **verified}, lines + found
+    print_result(result, as_json=as_json, text="\n".join(lines))
+
+
+def _convert(source: Path, out: Path, tokenizer: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """Convert a model; returns what to report, for programs and for people."""
     from tcf.encoders.convert.convert import convert
 
-    if out is not None:
-        done = convert(source, out, tokenizer=tokenizer)
-        print(f"{done.folder}: {done.parameters} parameters, {done.dtype}{'' if done.made else ', there already'}")
-    elif not verify or tokenizer is not None:
-        raise ConfigError("--out: expected the model folder to make, found nothing; or pass --verify alone")
-    if verify:
-        _verify(source if out is None else out)
+    done = convert(source, out, tokenizer=tokenizer)
+    line = f"{done.folder}: {done.parameters:,} parameters, {done.dtype}{'' if done.made else ', there already'}"
+    result = {"folder": done.folder, "parameters": done.parameters, "dtype": done.dtype, "made": done.made}
+    return result, [line]
 
 
-def _verify(folder: Path) -> None:
+def _verify(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Check a converted model and run it on a text; returns what to report, for programs and for people."""
     from tcf.encoders.convert.verify import verify_converted
     from tcf.launch.sample_vector import SAMPLE, sample_vector
 
-    found = verify_converted(folder)
-    print(f"{found.files} files as written, {found.tensors} tensors, {found.numbers} finite numbers")
-    vector = sample_vector(folder)
+    found, vector = verify_converted(folder), sample_vector(folder)
     shown = " ".join(f"{number:.4f}" for number in vector[:6])
-    print(f"{SAMPLE!r}: {len(vector)} numbers, {shown} ...")
+    lines = [
+        f"{found.files:,} files as written, {found.tensors:,} tensors, {found.numbers:,} finite numbers",
+        f'the vector of "{SAMPLE}": {len(vector):,} numbers, {shown} ...',
+    ]
+    verified = {"files": found.files, "tensors": found.tensors, "numbers": found.numbers}
+    return {"verified": verified, "sample": {"text": SAMPLE, "vector": vector.tolist()}}, lines

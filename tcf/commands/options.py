@@ -1,9 +1,8 @@
-"""What the commands share: options from the stages' dataclasses, so that a setting is written once; printed results."""
+"""Options that commands share: those of the stages' dataclasses, so that a setting is written once, and `--json`."""
 
 import dataclasses
 import functools
 import inspect
-import json
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 from tcf.common.errors import ConfigError
 from tcf.config.fields import from_mapping, option_name, read_toml
 
-__all__ = ["JsonOption", "as_json_text", "as_lines", "configured", "inputs_of", "read_settings"]
+__all__ = ["JsonOption", "configured", "inputs_of", "read_settings"]
 
 _INPUTS = "inputs"
 _NONE = "none"
@@ -78,26 +77,6 @@ def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
     places = {key: file.parent / place for key, place in inputs.items()}
     data = places.pop("data", None)
     return data, [places[key] for key in sorted(places, key=lambda key: int(key.partition(".")[2] or 1))]
-
-
-def as_json_text(value: Any) -> str:
-    """A result as indented JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def as_lines(values: dict[str, Any], indent: str = "") -> str:
-    """A mapping as indented lines, `key: value`."""
-    lines = []
-    for key, value in values.items():
-        match value:
-            case dict():
-                lines += [f"{indent}{key}:", as_lines(value, indent + "  ")]
-            case [dict(), *_]:
-                for entry in value:
-                    lines += [f"{indent}{key}:", as_lines(entry, indent + "  ")]
-            case _:
-                lines.append(f"{indent}{key}: {value}")
-    return "\n".join(lines)
 
 
 def _is_input(key: str) -> bool:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tcf.commands.cache import CachesData
-from tcf.commands.options import JsonOption, as_json_text, as_lines, configured, inputs_of
+from tcf.commands.options import JsonOption, configured, inputs_of
+from tcf.commands.output import as_lines, print_result
 from tcf.common.errors import ConfigError
 from tcf.common.text_table import text_table
+from tcf.config.libraries import require_library
 from tcf.config.train import TrainConfig
 
 if TYPE_CHECKING:
@@ -27,50 +29,49 @@ def runs_command(
     as_json: JsonOption = False,
 ) -> None:
     """List runs, finished or not: state, best epoch, its metrics, and the settings in which they differ."""
-    from tcf.ranking.metrics import VALIDATION_METRICS
     from tcf.train.run.list_runs import differing_settings, find_runs
 
     if not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder with runs, found {'a file' if folder.exists() else 'nothing'}")
-    runs, metrics = find_runs(folder), [metric.name for metric in VALIDATION_METRICS]
-    if as_json:
-        print(as_json_text([_as_json(run, metrics) for run in runs]))
-    elif runs:
-        print(_table(runs, metrics, differing_settings(runs), folder))
-        for run in runs:
-            if run.problem:
-                print(f"damaged: {run.problem}")
-    else:
-        print(f"{folder}: no runs here")
+    runs = find_runs(folder)
+    lines = [_table(runs, differing_settings(runs), folder)] if runs else [f"{folder}: no runs here"]
+    lines += [f"damaged: {run.problem}" for run in runs if run.problem]
+    print_result([_run_values(run) for run in runs], as_json=as_json, text="\n".join(lines))
 
 
-def _as_json(run: "ListedRun", metrics: Sequence[str]) -> dict[str, Any]:
+def _run_values(run: "ListedRun") -> dict[str, Any]:
+    """A run, for programs."""
+    from tcf.ranking.metrics import VALIDATION_METRICS
+
     return {
-        "run": str(run.path),
+        "run": run.path,
         "state": run.state,
         "epochs": run.epochs,
         "best_epoch": run.best_epoch,
-        **{name: run.metrics.get(name) for name in metrics},
-        "settings": dict(run.settings),
+        **{metric.validation_key: run.metrics.get(metric.name) for metric in VALIDATION_METRICS},
+        "settings": run.settings,
         "problem": run.problem,
     }
 
 
-def _table(runs: Sequence["ListedRun"], metrics: Sequence[str], settings: Sequence[str], folder: Path) -> str:
-    heads = ["run", "state", "best", *metrics, *settings]
+def _table(runs: Sequence["ListedRun"], settings: Sequence[str], folder: Path) -> str:
+    from tcf.ranking.metrics import VALIDATION_METRICS
+
+    heads = ["run", "state", "best", *(metric.validation_name for metric in VALIDATION_METRICS), *settings]
     rows = (
-        [*_always_shown(run, metrics, folder), *(_shown(run.settings.get(name), folder) for name in settings)]
-        for run in runs
+        [*_always_shown(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)] for run in runs
     )
     return text_table([heads, *rows])
 
 
-def _always_shown(run: "ListedRun", metrics: Sequence[str], folder: Path) -> list[str]:
+def _always_shown(run: "ListedRun", folder: Path) -> list[str]:
     """What is told of every run."""
+    from tcf.ranking.metrics import VALIDATION_METRICS
+
     name = os.path.relpath(run.path, folder)
     best = "-" if run.best_epoch is None else f"epoch {run.best_epoch}"
-    values = [run.metrics.get(metric) for metric in metrics]
-    return [name, _state(run), best, *("-" if value is None else f"{value:.4f}" for value in values)]
+    values = [(metric, run.metrics.get(metric.name)) for metric in VALIDATION_METRICS]
+    return [name, _state(run), best, *("-" if value is None else metric.shown(value) for metric, value in values)]
 
 
 def _state(run: "ListedRun") -> str:
@@ -85,27 +86,36 @@ def _state(run: "ListedRun") -> str:
 
 def _shown(value: Any, folder: Path) -> str:
     """A setting; a path as seen from the folder."""
-    if isinstance(value, str) and value.startswith("/"):
-        return os.path.relpath(value, folder)
-    return "-" if value is None else str(value)
+    match value:
+        case str() if value.startswith("/"):
+            return os.path.relpath(value, folder)
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ",".join(map(str, value)) or "-"
+        case _:
+            return "-" if value is None else str(value)
 
 
 def search_command(
     file: Annotated[
         Path, typer.Argument(help="Search file, such as examples/search.toml, which says what it may hold.")
     ],
+    as_json: JsonOption = False,
 ) -> None:
-    """Search for the settings with the best validation NDCG@10, trial by trial; run it again and it goes on.
+    """Search for the settings with the best validation metric, trial by trial; run it again and it goes on.
 
     The file names out, data and cache. Its table search says how many trials, workers, seed and pruning; its table
-    train holds the settings that all trials share, and its table space the ranges of the others, or the study's with
-    paper = true. Trials are ordinary runs in OUT/trials. OUT/trials.csv lists them; OUT/best.toml holds the best
-    settings, for `tcf train --config`.
+    train holds the settings that all trials share, among them monitor, the metric; and its table space the ranges of
+    the others, or the study's with paper = true. Trials are ordinary runs in OUT/trials. OUT/trials.csv lists them;
+    OUT/best.toml holds the best settings, for `tcf train --config`.
     """
+    require_library("optuna", "tcf search")
     from tcf.launch.search.search import run_search
     from tcf.launch.search.search_file import read_search
 
-    print(run_search(read_search(file)).summary())
+    done = run_search(read_search(file))
+    print_result(done.as_json(), as_json=as_json, text=done.summary())
 
 
 @configured(TrainConfig)
@@ -132,8 +142,10 @@ def train_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print parameters, memory and steps, and stop; nothing is written.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a recommender on cached vectors (TCF) or on learned ids (IDCF)."""
+    require_library("accelerate", "tcf train")
     from tcf.launch.train_on_devices import train_on_devices
 
     in_file = (None, []) if file is None else inputs_of(file)
@@ -145,11 +157,12 @@ def train_command(
     if dry_run:
         from tcf.train.estimate import estimate
 
-        print(as_lines(estimate(data=dataset, caches=caches, config=config).for_people()))
+        estimated = estimate(data=dataset, caches=caches, config=config)
+        print_result(estimated.as_json(), as_json=as_json, text=as_lines(estimated.for_people()))
         return
     run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
     if run is not None:
-        print(as_lines({"run": str(run.path), **run.metadata}))
+        print_result(run.as_json(), as_json=as_json)
 
 
 def _dataset(data: Path | None, caches: list[Path]) -> Path:

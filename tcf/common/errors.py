@@ -8,6 +8,7 @@ import difflib
 import errno
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ __all__ = [
     "os_error_words",
     "value_words",
 ]
+
+_ERROR_NUMBER = re.compile(r"(?:\[errno|\(os error) (\d+)", re.IGNORECASE)
+"""In sentences of Arrow and of libraries in Rust, which hold a path or the step that failed as well."""
 
 
 class TcfError(Exception):
@@ -88,10 +92,10 @@ def os_error_words(error: OSError) -> str:
         >>> os_error_words(FileNotFoundError(2, "No such file or directory", "a.txt"))
         'no such file or directory'
     """
-    words, number = error.strerror or str(error), error.errno
-    if number is None and isinstance(error, FileNotFoundError):  # safetensors and fsspec give the path alone
+    words = error.strerror or str(error)
+    if error.errno is None and isinstance(error, FileNotFoundError):  # safetensors and fsspec give the path alone
         words = os.strerror(errno.ENOENT)
-    elif number and "[errno" in words.lower():  # Arrow gives a sentence with number and path
-        words = os.strerror(number)
+    elif number := _ERROR_NUMBER.search(words):
+        words = os.strerror(int(number[1]))
     words = " ".join(words.split()) or "no reason given"
     return words if words[1:2].isupper() else words[0].lower() + words[1:]

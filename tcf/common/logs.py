@@ -5,6 +5,7 @@ on standard error and drops notes until the caller configures `logging`, or call
 the command line shows. Progress is shown by `tcf.common.displays`, and follows the level of the logger `tcf` too.
 """
 
+import io
 import logging
 import os
 import sys
@@ -69,10 +70,20 @@ def write_text(text: str, stream: TextIO | None = None) -> None:
     if stream is None:  # closed before this process began
         return
     try:
-        stream.write(text)
-        stream.flush()
+        if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter):
+            _write_bytes(text.encode(stream.encoding, "backslashreplace"), stream.buffer)
+        else:
+            stream.write(text)
+            stream.flush()
     except (OSError, ValueError):
         pass
+
+
+def _write_bytes(data: bytes, buffer: io.BufferedWriter) -> None:
+    """Write at once: what a buffer still holds when this process ends, and cannot write, is an exit status of 120."""
+    buffer.flush()
+    while written := buffer.raw.write(data):
+        data = data[written:]
 
 
 class _StandardError(logging.Handler):

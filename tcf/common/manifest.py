@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tcf import __version__
 from tcf.common.errors import TcfError, os_error_words, value_words
 from tcf.common.files import MANIFEST, publish_file
 
@@ -97,9 +98,13 @@ def sha256_file(path: Path) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of tcf and of the installed libraries that can change a result."""
-    versions = {}
-    for name in ("tcf", *_KEY_LIBRARIES):
+    """Return the versions of tcf and of the installed libraries that can change a result.
+
+    That of tcf is a constant of the code that runs: it need not be installed, and another project's distribution is
+    called tcf.
+    """
+    versions = {"tcf": __version__}
+    for name in _KEY_LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

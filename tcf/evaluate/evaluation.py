@@ -61,6 +61,10 @@ class Evaluation:
     metrics: Mapping[str, Any]
     manifest: Manifest
 
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values, the manifest left out."""
+        return {"evaluation": str(self.path), **self.metrics}
+
 
 def held_out_queries(dataset: Dataset, part: Part) -> Queries:
     """What a part of the dataset's split asks.
@@ -104,8 +108,8 @@ def evaluate(
     """
     queries = held_out_queries(dataset, config.split)
     if len(queries) < dataset.n_users:
-        asked = f"{len(queries)} of {dataset.n_users} users have a {config.split} target and an item before it"
-        logger.info(f"{asked}; the others are not asked about")
+        asked = f"{len(queries):,} of {dataset.n_users:,} users have a {config.split} target and an item before it"
+        logger.info(f"{asked}; the others are not evaluated")
     ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen)
     metrics: dict[str, Any] = {
         **summary(ranks),
@@ -183,8 +187,8 @@ def comparison(evaluations: Mapping[str, Evaluation]) -> str:
     columns = [
         ["ranking", *evaluations],
         *(_aligned(metric.name, [metric.shown(means[metric.name]) for means in found]) for metric in METRICS),
-        _aligned("users", [str(means["users"]) for means in found]),
-        _aligned("items", [str(means["candidates"]) for means in found]),
+        _aligned("users", [f"{means['users']:,}" for means in found]),
+        _aligned("items", [f"{means['candidates']:,}" for means in found]),
     ]
     return text_table(list(zip(*columns, strict=True)), gap=" ")
 

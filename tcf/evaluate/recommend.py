@@ -6,27 +6,31 @@ Shapes: B users of a block, K places.
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tcf.common.devices import resolve_device
 from tcf.common.errors import DataError
-from tcf.common.files import publishing_file
+from tcf.common.files import format_by_suffix, publishing_file
 from tcf.common.progress import Progress
 from tcf.data.dataset import Dataset
 from tcf.data.tables.tsv_file import read_text_file
 from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.top_k import RankedLists, top_k
 from tcf.train.run.open_run import Run, open_run
 
-__all__ = ["examples", "recommend"]
+__all__ = ["FORMATS", "examples", "recommend"]
 
+FORMATS = ("parquet", "csv")
 _USERS_AT_ONCE = 16_384
+_Writer: TypeAlias = pq.ParquetWriter | pyarrow.csv.CSVWriter
 _SCHEMA = pa.schema(
     [("user_id", pa.large_string()), ("place", pa.int32()), ("item_id", pa.large_string()), ("score", pa.float32())]
 )
@@ -44,12 +48,12 @@ def recommend(
 ) -> int:
     """Write each user's k best items that the user has not met, best first; the whole history is read and left out.
 
-    The file's metadata say which run, users and number of places it is of. An equal one is left as it is, any other
-    file is replaced.
+    The metadata of a Parquet file say which run, users and number of places it is of. An equal one is left as it is,
+    any other file is replaced.
 
     Args:
         run: a finished training run.
-        out: Parquet file: `user_id`, `place` (1 is the best), `item_id`, `score`.
+        out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`.
         k: places a user.
         users: file of outside user ids, one a line, each once; None for all users.
         data: the dataset, if it is no longer where the run found it.
@@ -60,9 +64,13 @@ def recommend(
         The number of users.
 
     Raises:
+        ConfigError: `out` has another suffix.
         RunError: the run is unfinished, or its dataset or caches have changed since; or `out` is a directory.
         DataError: the file names a user that the dataset does not have, or one user twice.
+        TcfError: FAISS is not installed.
     """
+    load_faiss()
+    format = format_by_suffix(out, FORMATS)
     opened = open_run(run, data=data, caches=caches, device=device)
     chosen = _chosen(opened.dataset, users)
     schema = _schema(opened, chosen, k)
@@ -72,7 +80,7 @@ def recommend(
     blocks = _blocks(opened, chosen, min(k, opened.dataset.n_items), search_on)
     with (
         publishing_file(out) as staging,
-        pq.ParquetWriter(staging, schema) as writer,
+        _writer(staging, format, schema) as writer,
         Progress("recommend", len(chosen), "users") as progress,
     ):
         for block, lists in blocks:
@@ -83,6 +91,7 @@ def recommend(
 
 def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
     """The latest items of a few users and what is recommended to them, by their texts, to be read by people."""
+    load_faiss()
     opened = open_run(run, device=device)
     chosen = np.linspace(0, opened.dataset.n_users - 1, min(users, opened.dataset.n_users)).astype(np.int64)
     histories = opened.dataset.histories.take(chosen)
@@ -111,6 +120,10 @@ def _schema(run: Run, users: npt.NDArray[np.int64], k: int) -> pa.Schema:
     """The columns, with all that decides the rows beside them."""
     chosen = hashlib.sha256(users.astype("<i8").tobytes()).hexdigest()
     return _SCHEMA.with_metadata({"tcf.run": run.manifest.fingerprint, "tcf.users": chosen, "tcf.k": str(k)})
+
+
+def _writer(file: Path, format: str, schema: pa.Schema) -> _Writer:
+    return pq.ParquetWriter(file, schema) if format == "parquet" else pyarrow.csv.CSVWriter(file, schema)
 
 
 def _is_there(out: Path, schema: pa.Schema) -> bool:

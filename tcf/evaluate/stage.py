@@ -11,6 +11,7 @@ from tcf.data.dataset import open_dataset
 from tcf.evaluate.baselines import baseline
 from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation, held_out_queries
 from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.run.open_run import open_run
 
@@ -31,7 +32,9 @@ def evaluate_run(
 
     Raises:
         RunError: the run is unfinished, or its dataset or caches have changed since.
+        TcfError: FAISS is not installed.
     """
+    load_faiss()
     config = dataclasses.replace(config, device=str(resolve_device(config.device)))
     opened = open_run(run, data=data, caches=caches, device=config.device)
     inputs = {"run": opened.manifest.fingerprint, **opened.manifest.inputs}

@@ -11,6 +11,8 @@ from tcf.data.cache.text_maps import TextMapWriter
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
 from tcf.extract.inputs import ExtractionInputs
+from tcf.extract.plan.plan import Plan
+from tcf.extract.progress import ExtractionProgress
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shard_jobs import ShardJob, leased_jobs
@@ -40,20 +42,20 @@ class CacheFiller:
     sweep_folder: SweepFolder
     first: ShardJob | None
     rest: Iterator[ShardJob]
-    progress: Progress
+    progress: ExtractionProgress
     text_maps: Sequence[TextMapWriter]
     tally: Tally
 
     @classmethod
     @contextmanager
-    def open(cls, inputs: ExtractionInputs, shard_rows: int, sweep_folder: SweepFolder) -> Iterator["CacheFiller"]:
-        """Start reading texts, up to the first shard that has to be computed.
+    def open(cls, inputs: ExtractionInputs, plan: Plan, sweep_folder: SweepFolder) -> Iterator["CacheFiller"]:
+        """Begin to read texts, up to the first shard that has to be computed.
 
         Leaving the context discards whatever is not published, and releases every lease.
 
         Args:
-            inputs: the dataset, the model and the caches.
-            shard_rows: sequences in a shard.
+            inputs: what is read and filled.
+            plan: sequences in a shard, and what all of it costs.
             sweep_folder: where a sweep keeps unfinished work.
 
         Raises:
@@ -63,9 +65,10 @@ class CacheFiller:
         tally, items, outputs = Tally(), inputs.items, inputs.outputs
         with ExitStack() as stack:
             text_maps = [stack.enter_context(TextMapWriter(output.path, items)) for output in outputs]
-            progress = stack.enter_context(Progress("extract", items.n_items, "items", extra_unit="tokens"))
+            shown = Progress("extract", items.n_items, "items", extra_unit="tokens", work=plan.flops)
+            progress = ExtractionProgress(stack.enter_context(shown), plan.cost)
             shards = stack.enter_context(
-                closing(prefetch(_shards(inputs, shard_rows, tally, text_maps), _SHARDS_AHEAD))
+                closing(prefetch(_shards(inputs, plan.macro_batch_rows, tally, text_maps), _SHARDS_AHEAD))
             )
             jobs = leased_jobs(shards, outputs, inputs.stored, sweep_folder, progress)
             stack.enter_context(closing(jobs))
@@ -91,7 +94,7 @@ class CacheFiller:
         """
         worker = ShardWorker(self.inputs, self.progress)
         if engine is not None and self.first is not None:
-            self.progress.restart_clock()
+            self.progress.progress.restart_clock()
             with closing(engine), BackgroundWorker() as saving:
                 for job in chain([self.first], self.rest):
                     engine = worker.compute(job, engine, saving)

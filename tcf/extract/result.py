@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tcf.common.units import as_percent
 from tcf.data.cache.caches import VectorCache
 from tcf.data.cache.export import export
 from tcf.data.cache.lookup import lacking_sequences
@@ -49,25 +51,42 @@ class Extraction:
     part: str | None = None
     elsewhere: int = 0
 
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {
+            "caches": [str(path) for path in self.caches],
+            "parquet": [str(path) for path in self.parquet],
+            "items": self.items,
+            "texts": self.texts,
+            "sequences": self.sequences,
+            "computed": self.computed,
+            "texts_cut": self.cut,
+            "unknown_words": self.unknown_words,
+            "texts_without_tokens": self.without_tokens,
+            "max_tokens": self.max_tokens,
+            "shards": self.part,
+            "elsewhere": self.elsewhere,
+        }
+
     def summary(self) -> str:
         """The result as text, several lines."""
         lines = [
-            f"{self.items} items, {self.texts} distinct texts, {self.sequences} distinct token sequences, "
-            f"{self.computed} computed now",
-            f"{'an unknown number of' if self.cut is None else self.cut} texts{self._share_cut()} cut at "
-            f"{self.max_tokens} tokens",
+            f"{self.items:,} items, {self.texts:,} distinct texts, {self.sequences:,} distinct token sequences, "
+            f"{self.computed:,} computed now",
+            f"{'an unknown number of' if self.cut is None else f'{self.cut:,}'} texts{self._share_cut()} cut at "
+            f"{self.max_tokens:,} tokens",
         ]
         if self.unknown_words or self.without_tokens:
             lines.append(
-                f"{self.unknown_words} words without a vector left out; {self.without_tokens} texts, of which nothing "
-                "was left, have the zero vector"
+                f"{self.unknown_words or 0:,} words without a vector left out; {self.without_tokens or 0:,} texts, of "
+                "which nothing was left, have the zero vector"
             )
         if self.part is not None:
-            lines.append(f"shards {self.part}: done; sequences of other parts not here yet: {self.elsewhere}")
+            lines.append(f"shards {self.part}: done; sequences of other parts not here yet: {self.elsewhere:,}")
         return "\n".join([*lines, *(f"in: {path}" for path in (*self.caches, *self.parquet))])
 
     def _share_cut(self) -> str:
-        return "" if self.cut is None else f" ({100 * self.cut / max(1, self.texts):.1f} %)"
+        return "" if self.cut is None else f" ({as_percent(self.cut / max(1, self.texts))})"
 
 
 def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], computed: int) -> Extraction:
@@ -104,7 +123,7 @@ def _write_parquet(data: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:
     written = []
     for output in outputs:
         if output.pooling is not None:
-            export(VectorCache.open(output.path), dataset, format="parquet", out=output.parquet)
+            export(VectorCache.open(output.path), dataset, out=output.parquet)
             written.append(output.parquet)
     return tuple(written)
 

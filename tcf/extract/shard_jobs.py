@@ -12,12 +12,12 @@ import numpy as np
 
 from tcf.common.files import is_published
 from tcf.common.manifest import digest
-from tcf.common.progress import Progress
 from tcf.data.cache.shard_leases import lease, release
 from tcf.data.cache.writer import shard_path
 from tcf.data.key_set import KeySet
 from tcf.extract.micro_batches import Indices
 from tcf.extract.outputs import Output
+from tcf.extract.progress import ExtractionProgress
 from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shards import Shard
 
@@ -66,7 +66,7 @@ def leased_jobs(
     outputs: Sequence[Output],
     stored: Sequence[KeySet],
     sweep_folder: SweepFolder,
-    progress: Progress,
+    progress: ExtractionProgress,
 ) -> Generator[ShardJob, None, None]:
     """Yield the shards that this process has to compute, each with a lease; ends when all are done or handed out.
 
@@ -94,7 +94,7 @@ def leased_jobs(
     for job in postponed:
         # Until the other worker has finished it, has died, or has shown no sign of life for long.
         while not job.lease():
-            progress.advance(0, "waiting for another worker")
+            progress.wait()
             time.sleep(_POLL_SECONDS)
         yield from _unless_done(job, progress)
 
@@ -108,11 +108,11 @@ def _job(shard: Shard, outputs: Sequence[Output], stored: Sequence[KeySet], swee
     return ShardJob(shard, lacking, places, scratch)
 
 
-def _unless_done(job: ShardJob, progress: Progress) -> Iterator[ShardJob]:
+def _unless_done(job: ShardJob, progress: ExtractionProgress) -> Iterator[ShardJob]:
     """The job, unless all of it is published."""
     if job.is_done:
         job.release()
-        progress.advance(job.shard.span)
+        progress.pass_over(job.shard)
         return
     try:
         yield job
@@ -121,12 +121,12 @@ def _unless_done(job: ShardJob, progress: Progress) -> Iterator[ShardJob]:
         raise
 
 
-def _not_done(jobs: Sequence[ShardJob], progress: Progress) -> list[ShardJob]:
-    """The jobs that no other worker has published in the meantime; dropping the others keeps the list short."""
+def _not_done(jobs: Sequence[ShardJob], progress: ExtractionProgress) -> list[ShardJob]:
+    """Forget jobs that another worker has published in the meantime, so that few are kept."""
     waiting = []
     for job in jobs:
         if job.is_done:
-            progress.advance(job.shard.span)
+            progress.pass_over(job.shard)
         else:
             waiting.append(job)
     return waiting

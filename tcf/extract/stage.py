@@ -56,7 +56,7 @@ def extract(
     if counts is not None:
         return finish_extraction(inputs, counts, computed=0)
     planned = plan_stage(inputs, rates)
-    with CacheFiller.open(inputs, planned.plan.macro_batch_rows, planned.sweep_folder) as filler:
+    with CacheFiller.open(inputs, planned.plan, planned.sweep_folder) as filler:
         engine = load_planned(planned) if filler.has_work else None
         counts, computed = filler.fill(engine)
     return finish_extraction(inputs, counts, computed)

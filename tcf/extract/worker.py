@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tcf.common.progress import Progress
 from tcf.common.threads import BackgroundWorker
 from tcf.data.cache.shard_leases import shard_heartbeats
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.micro_batches import Indices
 from tcf.extract.non_finite import fault, not_finite
-from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, ProgressCallback, halved
+from tcf.extract.progress import ExtractionProgress
+from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved
 from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import Sink
 
@@ -36,7 +36,7 @@ class ShardWorker:
     """
 
     inputs: ExtractionInputs
-    progress: Progress
+    progress: ExtractionProgress
     computed: int = 0
     _created: bool = False
 
@@ -64,7 +64,7 @@ class ShardWorker:
                         job.shard.sequences,
                         self._by_layer(engine, sinks),
                         scratch=job.scratch,
-                        advance=self._item_counter(job),
+                        advance=self.progress.of_shard(job.shard),
                     )
                 break
             except NotFinite as error:
@@ -90,18 +90,6 @@ class ShardWorker:
             layer: [sink for output, sink in zip(self.inputs.outputs, sinks, strict=True) if output.layer == layer]
             for layer in engine.encoder.layers
         }
-
-    def _item_counter(self, job: ShardJob) -> ProgressCallback:
-        """A progress callback that counts items, in proportion to the texts computed."""
-        n, span = len(job.shard.keys), job.shard.span
-        done = 0.0
-
-        def advance(texts: float, tokens: float, note: str = "") -> None:
-            nonlocal done
-            before, done = done, done + texts
-            self.progress.advance(int(span * done / n + 1e-6) - int(span * before / n + 1e-6), note, extra=tokens)
-
-        return advance
 
     def _check(self, job: ShardJob, engine: Engine, sinks: Sequence[Sink], order: Indices) -> None:
         """Refuse a shard with a number that cannot be stored; this synchronises with the device."""

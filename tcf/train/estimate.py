@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.devices import resolve_devices
+from tcf.common.units import as_bytes
 from tcf.config.train import TrainConfig
 from tcf.train.assemble import feed_of, training_data
 from tcf.train.batch.batch import Batch
@@ -19,7 +20,6 @@ from tcf.train.vectors.item_vectors import ItemVectors
 
 __all__ = ["Estimate", "estimate"]
 
-_MIB = 2**20
 _FLOAT32 = 4
 _INT64, _PAIR = 8, 48
 _MOMENTS = 2  # that AdamW keeps for each parameter
@@ -57,20 +57,42 @@ class Estimate:
     batch_items: int
     memory: dict[str, int]
 
-    def for_people(self) -> dict[str, Any]:
-        """The same by names to print; memory in MiB."""
-        total = self.items_parameters + self.backbone_parameters
-        shown = {name: f"{size / _MIB:.1f} MiB" for name, size in self.memory.items()}
+    @property
+    def parameters(self) -> int:
+        """Numbers learned."""
+        return self.items_parameters + self.backbone_parameters
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
         return {
             "device": self.device,
             "users": self.users,
             "users_left_out": self.users_left_out,
             "rows": self.rows,
             "targets": self.targets,
-            "steps": f"{self.steps} an epoch, {self.epochs} epochs at most",
-            "first_batch": f"{self.batch_targets} targets, {self.batch_items} distinct items",
-            "parameters": f"{total} (item tower {self.items_parameters}, backbone {self.backbone_parameters})",
-            "memory": {**shown, "together": f"{sum(self.memory.values()) / _MIB:.1f} MiB, and activations"},
+            "steps_per_epoch": self.steps,
+            "epochs": self.epochs,
+            "first_batch": {"targets": self.batch_targets, "items": self.batch_items},
+            "parameters": self.parameters,
+            "item_tower_parameters": self.items_parameters,
+            "backbone_parameters": self.backbone_parameters,
+            "memory_bytes": dict(self.memory),
+        }
+
+    def for_people(self) -> dict[str, Any]:
+        """The same by names to print."""
+        parts = f"item tower {self.items_parameters:,}, backbone {self.backbone_parameters:,}"
+        memory = {name: as_bytes(size) for name, size in self.memory.items()}
+        return {
+            "device": self.device,
+            "users": self.users,
+            "users_left_out": self.users_left_out,
+            "rows": self.rows,
+            "targets": self.targets,
+            "steps": f"{self.steps:,} an epoch, {self.epochs:,} epochs at most",
+            "first_batch": f"{self.batch_targets:,} targets, {self.batch_items:,} distinct items",
+            "parameters": f"{self.parameters:,} ({parts})",
+            "memory": {**memory, "together": f"{as_bytes(sum(self.memory.values()))}, and activations"},
         }
 
 

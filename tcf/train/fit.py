@@ -125,7 +125,7 @@ class _TrainingLoop:
         """Replay the epochs that an earlier attempt finished."""
         for epoch in resume_point.epochs:
             self.epochs.append(epoch)
-            self.stopping.update(epoch.number, epoch.stopping_value)
+            self.stopping.update(epoch.number, epoch.metrics[self.trainer.config.monitor])
             if watch is not None:
                 watch(epoch)
         best = self.stopping.best_epoch
@@ -142,8 +142,8 @@ class _TrainingLoop:
         metrics = measure(self.validation, self.trainer, number)
         epoch = Epoch(number, done.loss, metrics, done.measured / done.seconds)
         self.epochs.append(epoch)
-        is_best = self.stopping.update(number, epoch.stopping_value)
-        # The state comes first: from it, the best model can be kept and the log written.
+        is_best = self.stopping.update(number, metrics[self.trainer.config.monitor])
+        # The state comes first: the model can be kept from it, and the log written.
         self.records.save(self.trainer, ResumePoint(tuple(self.epochs)))
         if is_best:
             self.records.keep_best(self.trainer, number)

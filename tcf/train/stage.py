@@ -13,6 +13,7 @@ from tcf.common.devices import resolve_device
 from tcf.common.manifest import Manifest
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
+from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.determinism import deterministic_operations, isolated_generators
@@ -60,6 +61,12 @@ class TrainResult:
         """The manifest's facts, for people: the best epoch and its metrics first."""
         facts = dict(self.manifest.facts)
         return {name: facts[name] for name in sorted(facts, key=_place)}
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values; metrics are named as those of validation, so that nobody takes them for a test's."""
+        names = {metric.name: metric.validation_key for metric in VALIDATION_METRICS}
+        metadata = {names.get(name, name): value for name, value in self.metadata.items()}
+        return {"run": str(self.path), **metadata, "trained": self.trained}
 
 
 def _run_metadata(
@@ -116,9 +123,10 @@ def train(
     Raises:
         ConfigError: settings contradict one another, or the device does not exist.
         DataError: the dataset is missing, damaged or too small.
-        CacheError: a cache is missing or damaged, lacks items, or has vectors that are not finite.
-        RunError: `out` holds something else, another process is training there, the files of an interrupted attempt
-            are damaged, or the loss is not finite.
+        CacheError: a cache is missing or damaged, or lacks items, or has vectors that are not finite.
+        RunError: something else is at `out`, another process is at work there, what an interrupted attempt has left is
+            damaged, or the loss is not finite.
+        TcfError: FAISS is not installed.
     """
     device = resolve_device(config.devices, option="--devices") if group is None else group.device
     devices = str(device) if group is None else group.devices
@@ -128,6 +136,7 @@ def train(
     finished = folder.finished()
     if finished is not None:
         return _there_already(out, finished)
+    load_faiss()  # validation ranks after the first epoch; without FAISS there is no sense in beginning
     with deterministic_operations(config.deterministic), isolated_generators(device):
         training = training_data(inputs, config)
         # Without a saved state, it is not known whether existing projections were fitted to these inputs.

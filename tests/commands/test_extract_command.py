@@ -36,6 +36,9 @@ def test_options_of_extract(monkeypatch: pytest.MonkeyPatch, words: list[str], s
         def summary(self) -> str:
             return "a summary"
 
+        def as_json(self) -> dict[str, Any]:
+            return {}
+
     def extract(**arguments: Any) -> Done:
         calls.append(arguments)
         return Done()

@@ -24,6 +24,7 @@ def test_a_refusal_of_the_system_is_told_without_number_and_path(tmp_path: Path)
         pa.OSFile(str(tmp_path / "missing"))
     assert os_error_words(missing.value) == "no such file or directory"
     assert os_error_words(arrow.value) == "no such file or directory"
+    assert os_error_words(OSError("I/O error: File too large (os error 27)")) == "file too large"
     assert os_error_words(FileNotFoundError(tmp_path / "missing")) == "no such file or directory"
     assert os_error_words(PermissionError(errno.EACCES, "Permission denied", "a")) == "permission denied"
     assert os_error_words(OSError(errno.ENOSPC, "No space left on device")) == "no space left on device"

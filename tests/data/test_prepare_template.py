@@ -105,7 +105,7 @@ def test_what_is_no_template_is_refused_before_anything_is_read(tmp_path: Path, 
 
 @pytest.mark.parametrize("template", ["{title}", ""])
 def test_two_ways_to_ask_for_a_text_are_refused(template: str) -> None:
-    with pytest.raises(ConfigError, match="^--template: expected either this or --text-columns, found both;"):
+    with pytest.raises(ConfigError, match="^--template: expected either --template or --text-columns, found both;"):
         PrepareConfig(text_columns=("title",), template=template)
     with pytest.raises(ConfigError, match=r"^p.toml: \[data\]: --template: expected either"):
         from_mapping(PrepareConfig, {"text_columns": ["title"], "template": template}, "p.toml: [data]")

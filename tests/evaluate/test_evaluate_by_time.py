@@ -64,6 +64,7 @@ def expected(part: Literal["test", "validation"]) -> dict[str, tuple[list[str], 
 
 
 @pytest.mark.parametrize("part", ["test", "validation"])
+@pytest.mark.usefixtures("shown_log")
 def test_only_users_with_a_question_are_ranked(
     made: tuple[Path, Dataset], tmp_path: Path, part: Literal["test", "validation"], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -217,7 +217,7 @@ def test_metrics_of_another_version_are_kept(tmp_path: Path) -> None:
     ("facts", "found"),
     [
         ({"recall@20": "high"}, r"facts\.recall@20, a number, found 'high'"),
-        ({"recall@20": True}, r"facts\.recall@20, a number, found true"),
+        ({"recall@20": True}, r"facts\.recall@20, a number, found True"),
         ({"mrr": None}, r"facts\.mrr, a number, found nothing"),
         ({"mrr": "high"}, r"facts\.mrr, a number, found 'high'"),
         ({"users": 0.5}, r"facts\.users, a whole number, found 0\.5"),

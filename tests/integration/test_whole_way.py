@@ -111,7 +111,7 @@ def check_extracted(here: Path) -> None:
     printed = real(here, EXTRACT)
     counts = f"{n_texts} distinct texts, {n_texts} distinct token sequences, {n_texts} computed now"
     assert printed == (
-        f"{dataset.n_items} items, {counts}\n0 texts (0.0 %) cut at 30 tokens\nin: cache\nin: cache.parquet\n"
+        f"{dataset.n_items} items, {counts}\n0 texts (0.00%) cut at 30 tokens\nin: cache\nin: cache.parquet\n"
     )
     assert json.loads(quick("cache verify cache --json"))["verified"] is True
     described = json.loads(quick("cache describe cache --json"))
@@ -122,7 +122,7 @@ def check_extracted(here: Path) -> None:
     vectors = np.load("vectors.npy")
     assert np.array_equal(vectors, VectorCache.open("cache").vectors_for(dataset))
     assert vectors == pytest.approx(vectors_one_by_one(here / "model", texts, pooling="mean"), rel=1e-3, abs=1e-3)
-    quick("cache export cache --data data --format parquet --out vectors.parquet")
+    quick("cache export cache --data data --out vectors.parquet")
     assert Path("vectors.parquet").read_bytes() == Path("cache.parquet").read_bytes()
     table = pq.read_table("vectors.parquet")
     assert table["item_id"].to_pylist() == dataset.item_ids.to_pylist()
@@ -136,6 +136,7 @@ def check_trained_and_evaluated(here: Path) -> None:
     quick("evaluate --baseline co-occurrence --data data --out evaluations/co-occurrence")
     for name, shown in (("text", real(here, EVALUATE)), ("id", quick(EVALUATE_ID))):
         metrics = json.loads(shown)
+        assert metrics.pop("evaluation") == f"evaluations/{name}"
         assert list(metrics) == KEYS
         assert metrics == json.loads(Path(f"evaluations/{name}/metrics.json").read_text())
         assert (metrics["users"], metrics["seen"], metrics["split"]) == (25, "keep", "test")

@@ -54,6 +54,7 @@ def numbers(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors", "epochs.jsonl")}
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_the_run_of_two_processes_is_the_run_of_one(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +76,7 @@ def test_the_run_of_two_processes_is_the_run_of_one(
     assert not again.trained and "already trained" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_one_process_is_killed_and_training_goes_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from tcf.train.run.open_run import open_run
 from tcf.train.stage import train
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     first = run_train()
     stamps = {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()}
@@ -36,6 +37,7 @@ def test_a_finished_run_of_other_settings_or_inputs_is_refused(run_train: Train,
         run_train(cache=encoder.path)
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_killed_run_is_no_run_and_starts_again(run_train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     undisturbed = run_train("undisturbed")
     killed = run_train("killed").path

@@ -125,6 +125,7 @@ def _plan(inputs: PlanInputs, candidate: CandidatePlan, reason: str) -> Plan:
         hidden_states=candidate.hidden_states,
         hidden_state_bytes=candidate.hidden_state_bytes,
         flops=inputs.flops,
+        cost=geometry.cost,
         compute_seconds=candidate.compute_seconds,
         read_seconds=0.0 if nothing else candidate.start_seconds + candidate.read_seconds,
         seconds=seconds,

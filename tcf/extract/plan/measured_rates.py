@@ -16,14 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tcf.common.files import this_machine
-from tcf.common.manifest import library_versions
 from tcf.common.random_streams import RandomStream, torch_generator
 from tcf.common.threads import ordered_map
 from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.onednn_packing import pack
 from tcf.encoders.transformers_internals import on_meta_device
-from tcf.extract.plan.calibration_memo import device_name, remembered_number
+from tcf.extract.plan.calibration_memo import conditions, file_system_name, remembered_number
 
 __all__ = ["Rates", "measure_rates", "measure_storage"]
 
@@ -86,12 +84,7 @@ def measure_rates(
         folder: directory of the remembered calibration runs.
     """
     limit_onednn_caches()
-    about = {
-        "dtype": str(dtype),
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "versions": library_versions(),
-    }
+    about = conditions(device, dtype)
     on_cpu = device.type == "cpu"
     shapes = _capped(products, device)
     width = _block_width(products, device)
@@ -109,7 +102,7 @@ def measure_rates(
         plain=products_with(False) if shapes else 1.0,
         block_share=block_share() if shapes else 1.0,
         storage=remembered(
-            {"trial": "storage", "machine": this_machine(), "disk": (checkpoint or _existing(folder)).stat().st_dev},
+            {"trial": "storage", "disk": file_system_name(checkpoint or _existing(folder))},
             lambda: measure_storage(checkpoint, folder),
         ),
         copy=remembered({"trial": "copy", **about}, lambda: _copy_rate(device)) if device.type == "cuda" else None,

@@ -13,6 +13,7 @@ from tcf.encoders.encoder import layer_width
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import empty_model
 from tcf.extract.plan.checkpoint_size import checkpoint_bytes, largest_file, stored_type
+from tcf.extract.plan.plan import FlopCost
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -105,15 +106,15 @@ class Geometry:
         """Whether weights are cast after they are read."""
         return self.largest_compute != self.largest_stored or self.dtype != self.stored_dtype
 
-    def flops(self, tokens: int, squares: float) -> int:
-        """Floating-point operations: two per matrix parameter and token, plus attention's scores and values.
-
-        Args:
-            tokens: tokens of all texts.
-            squares: sum over the texts of the squared number of tokens.
-        """
+    @property
+    def cost(self) -> FlopCost:
+        """Floating-point operations of its texts."""
         matrices = self.around.matrices + sum(block.matrices for block in self.blocks)
-        return int(2 * matrices * tokens + 4 * self.width * squares * self.depth)
+        return FlopCost(2 * matrices, 4 * self.width * self.depth)
+
+    def flops(self, tokens: int, squares: float) -> int:
+        """Floating-point operations of some texts; see `FlopCost.of`."""
+        return int(self.cost.of(tokens, squares))
 
 
 def read_geometry(

@@ -1,7 +1,7 @@
-"""How many tokens the device should run at once: found by a calibration run, and remembered.
+"""How many tokens a device should compute at once: found by a calibration run, and remembered.
 
-Which size was found is part of what decides the last bits of a vector, so it is kept below `TCF_HOME`: the same machine
-with the same model and libraries takes the same size again.
+The size that was found is one of the things that decide the last bits of a vector. It is stored below `TCF_HOME`, so
+that a machine of the same kind, with the same model and libraries, takes the same size again, in a new container too.
 
 Shapes: B texts, T tokens.
 """
@@ -13,11 +13,10 @@ from pathlib import Path
 
 import torch
 
-from tcf.common.manifest import library_versions
 from tcf.encoders.blocks import LAST
 from tcf.encoders.encoder import Encoder
 from tcf.encoders.pooling import pool
-from tcf.extract.plan.calibration_memo import device_name, remembered_number
+from tcf.extract.plan.calibration_memo import conditions, remembered_number
 
 __all__ = ["best_micro_batch", "calibrated_micro_batch"]
 
@@ -42,14 +41,11 @@ def calibrated_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *
         "architecture": encoder.folder.architecture,
         "blocks": -1 if LAST in encoder.layers else max(encoder.layers),
         "compiled": compiled,
-        "dtype": str(dtype),
-        "device": device_name(encoder.device),
-        "threads": torch.get_num_threads(),
-        "versions": library_versions(),
+        **conditions(encoder.device, dtype),
     }
 
     def calibrate() -> int:
-        logger.info("extract: trying how many tokens to read at once; --tokens-per-batch says it instead")
+        logger.info("extract: calibration run for the number of tokens at once; --tokens-per-batch sets it instead")
         return best_micro_batch(lambda tokens: _seconds(encoder, tokens), _sizes(encoder.device))
 
     consequence = ", and may then choose another size"

@@ -23,10 +23,12 @@ class ProgressCounter:
         self._advance, self._depth = advance, max(1, depth)
         self._lock, self._aborted = threading.Lock(), False
 
-    def begin_at(self, first: int, texts: int) -> None:
-        """Count the blocks before `first` as passed by all texts, because an earlier attempt passed them."""
-        if first:
-            self._advance(texts * first / self._depth, 0, f"resuming with block {first + 1}/{self._depth}")
+    def begin_at(self, first: int, batches: Sequence[MicroBatch]) -> None:
+        """An earlier attempt has passed so many blocks with all micro-batches."""
+        note = f"going on with block {first + 1}/{self._depth}"
+        share = first / self._depth
+        for batch in batches if first else ():
+            self._advance(len(batch.rows) * share, batch.n_tokens * share, note, resumed=True)
 
     def passed(self, batch: MicroBatch, number: int) -> None:
         """Count that a micro-batch has passed block `number`.

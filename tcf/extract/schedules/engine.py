@@ -69,12 +69,19 @@ def as_device_full(error: RuntimeError, device: torch.device, tokens_per_batch: 
 class ProgressCallback(Protocol):
     """Receives the progress on a shard."""
 
-    def __call__(self, texts: float, tokens: float, note: str = "") -> None:
-        """Add texts and tokens that are done; fractions of them if a pass visits each several times."""
+    def __call__(self, texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
+        """So many texts, equally long, and tokens more are done; parts of them where they are passed several times.
+
+        Args:
+            texts: how many.
+            tokens: of them together.
+            note: a few words for people.
+            resumed: whether an earlier attempt has done it.
+        """
 
 
-def ignore_progress(texts: float, tokens: float, note: str = "") -> None:
-    """A progress callback that does nothing."""
+def ignore_progress(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
+    """A callback for where nobody wants to know."""
 
 
 def finite_flag(states_BTD: Tensor) -> Tensor:

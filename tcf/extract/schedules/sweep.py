@@ -129,7 +129,7 @@ class SweepEngine:
             passes = [ForwardPass(lane, batches[number::n], *shared) for number, lane in enumerate(self.lanes)]
             checkpoint = None if self.checkpoint_layers is None else self._checkpoint(scratch, passes, sinks)
             first = 0 if checkpoint is None else checkpoint.restore()
-            progress.begin_at(first, sum(len(batch.rows) for batch in batches))
+            progress.begin_at(first, batches)
             barrier = Barrier(n, None if checkpoint is None else partial(self._save, checkpoint))
             with self.stream.load_blocks(first, self.depth) as channels:
                 runs = [

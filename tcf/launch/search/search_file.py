@@ -82,6 +82,11 @@ class SearchFile:
         given = {key: value for key, value in params.items() if value is not None}
         return from_mapping(TrainConfig, {**self.fixed, **given}, f"{self.path}: a trial")
 
+    @property
+    def monitor(self) -> str:
+        """The validation metric that a search maximises, and by which each trial chooses its best epoch."""
+        return str(self.fixed.get("monitor", TrainConfig.monitor))
+
     def caches_for(self, config: TrainConfig) -> tuple[Path, ...]:
         """The caches that a trial reads."""
         return self.caches if config.reads_text else ()

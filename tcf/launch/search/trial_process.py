@@ -42,7 +42,7 @@ def _train(job: TrainingJob, channel: MessageChannel) -> dict[str, Any]:
     """Train a trial's run; returns how that ended."""
 
     def report(epoch: Epoch) -> None:
-        channel.send({"epoch": epoch.number, **epoch.metrics_by_key})
+        channel.send({"epoch": epoch.number, "value": epoch.metrics[job.config.monitor]})
         if not channel.receive()["go_on"]:
             raise _TrialPrunedError
 

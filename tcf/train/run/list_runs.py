@@ -14,8 +14,8 @@ from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
 from tcf.config.fields import read_toml
-from tcf.ranking.metrics import EARLY_STOPPING_METRIC, VALIDATION_METRICS
-from tcf.train.run.file_names import CONFIG, EPOCHS, LEASE, RUN, STATE
+from tcf.ranking.metrics import VALIDATION_METRICS
+from tcf.train.run.file_names import CONFIG, EPOCHS, IMPLIED, LEASE, RUN, STATE
 
 __all__ = ["ListedRun", "differing_settings", "find_runs"]
 
@@ -29,11 +29,11 @@ class ListedRun:
 
     Attributes:
         path: its directory.
-        state: finished; being trained now; interrupted, so that the same command resumes from its saved state, or
-            starts again if there is none; or damaged.
-        epochs: number of finished epochs.
-        best_epoch: the best one so far by the metric that chooses it; None where there is none yet.
-        metrics: validation metrics of that epoch by name; in a finished run over all users. None for a metric that
+        state: finished; being trained now; interrupted, so that the same command goes on where its state was saved, or
+            starts again for want of one; or damaged.
+        epochs: how many are done.
+        best_epoch: the best one so far by its setting `monitor`; None where there is none yet.
+        metrics: means on validation of that one, by name; in a finished run over all users. None for a metric that
             this run has not measured.
         settings: settings and inputs.
         problem: why it is considered damaged.
@@ -115,28 +115,28 @@ def _finished(path: Path) -> ListedRun:
         found = (path / name).stat().st_size
         if found != entry["bytes"]:
             raise ValueError(f"{path / name}: expected {entry['bytes']} bytes, found {found}")
-    settings = {**manifest.config, **_inputs(path, read_toml(path / CONFIG))}
+    settings = {**IMPLIED, **manifest.config, **_inputs(path, read_toml(path / CONFIG))}
     facts = manifest.facts
-    return ListedRun(path, "finished", facts["epochs"], facts["best_epoch"], _metrics(facts), settings)
+    return ListedRun(path, "finished", facts["epochs"], facts["best_epoch"], _metrics(facts, settings), settings)
 
 
 def _unfinished(path: Path) -> ListedRun:
-    settings = read_toml(path / CONFIG)
+    settings = {**IMPLIED, **read_toml(path / CONFIG)}
     settings |= _inputs(path, settings)
     settings.pop("inputs", None)
     if (path / STATE).exists():
         _check_state(path / STATE)
     epochs = _epochs(path / EPOCHS)
-    best = max(epochs, key=lambda epoch: epoch[EARLY_STOPPING_METRIC.name], default=None)
+    best = max(epochs, key=lambda epoch: epoch[settings["monitor"]], default=None)
     if best is None:
         return ListedRun(path, _state(path), settings=settings)
-    return ListedRun(path, _state(path), len(epochs), best["epoch"], _metrics(best), settings)
+    return ListedRun(path, _state(path), len(epochs), best["epoch"], _metrics(best, settings), settings)
 
 
-def _metrics(measured: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics of an epoch or a run, which may have been trained before a metric was introduced."""
-    if EARLY_STOPPING_METRIC.name not in measured:
-        raise KeyError(EARLY_STOPPING_METRIC.name)
+def _metrics(measured: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, float | None]:
+    """The metrics of an epoch or a run, which may have been trained before a metric was there."""
+    if settings["monitor"] not in measured:
+        raise KeyError(settings["monitor"])
     return {metric.name: measured.get(metric.name) for metric in VALIDATION_METRICS}
 
 

@@ -68,7 +68,7 @@ class FolderRecords:
 
     def log(self, epochs: Sequence[Epoch]) -> EpochLog:
         """See `Records`."""
-        return EpochLog(self._folder.path, epochs)
+        return EpochLog(self._folder.path, self._folder.settings["monitor"], epochs)
 
     def save(self, trainer: Trainer, resume_point: ResumePoint) -> None:
         """See `Records`.

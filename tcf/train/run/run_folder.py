@@ -21,7 +21,7 @@ from tcf.common.files import check_destination, is_published, publish_file, writ
 from tcf.common.lease_file import acquire, heartbeats, is_expired, is_held, is_own
 from tcf.common.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.config.fields import read_toml, write_toml
-from tcf.train.run.file_names import CONFIG, EPOCHS, EVENTS, INPUTS, LEASE, MODEL, OPTIMIZER, RUN, STATE
+from tcf.train.run.file_names import CONFIG, EPOCHS, EVENTS, IMPLIED, INPUTS, LEASE, MODEL, OPTIMIZER, RUN, STATE
 from tcf.train.run.tensor_files import optimizer_tensors, read_best, write_best, write_tensors
 from tcf.train.vectors.projection import Projection, named_tensors, projections_from
 
@@ -54,8 +54,8 @@ class RunFolder:
 
     @property
     def identity(self) -> str:
-        """A digest of everything that the run depends on: settings and inputs."""
-        return digest({"config": _deciding(self.settings), "inputs": dict(self.fingerprints)})
+        """A digest of all that decides the run: settings and inputs."""
+        return digest({"config": _identifying(self.settings), "inputs": dict(self.fingerprints)})
 
     def finished(self) -> Manifest | None:
         """The manifest of this run if it is finished; None if it has to be trained.
@@ -157,7 +157,7 @@ class RunFolder:
     def publish(self, facts: Mapping[str, Any]) -> Manifest:
         """Write the manifest, which marks the run as finished, and remove the state."""
         identity = {
-            "config": _deciding(self.settings),
+            "config": _identifying(self.settings),
             "inputs": dict(self.fingerprints),
             "model": sha256_file(self.path / MODEL),
         }
@@ -237,10 +237,15 @@ class RunFolder:
 
 
 def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the result depends on; of the devices only their number, if each draws its own dropout."""
-    found = {key: value for key, value in settings.items() if key not in _DECIDE_NOTHING}
+    """The settings that decide the result: of the devices, how many there are, where each draws its own dropout."""
+    found = {key: value for key, value in {**IMPLIED, **settings}.items() if key not in _DECIDE_NOTHING}
     devices = str(settings.get("devices", "")).count(",") + 1
     return found | ({"number of devices": devices} if devices > 1 and settings.get("dropout") else {})
+
+
+def _identifying(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without values that earlier runs imply, so that an equal run has the identity that it had then."""
+    return {key: value for key, value in _deciding(settings).items() if IMPLIED.get(key) != value}
 
 
 def _is_leftover(name: str) -> bool:

@@ -150,8 +150,8 @@ def test_without_matplotlib_there_is_a_command_to_install_it(dataset: Dataset, t
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert "--plot: expected matplotlib" in done.stderr
-    assert "pip install matplotlib" in done.stderr
+    assert "--plot: expected the library matplotlib" in done.stderr
+    assert 'pip install "text-cf[plot]"' in done.stderr
     assert not (tmp_path / "plots").exists()
 
 

@@ -76,6 +76,7 @@ def test_all_schedules_give_the_same_vectors(
     assert left == {"d", "whole", *ways}
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_accelerate_reads_from_disk_what_does_not_fit(deep: Path, tmp_path: Path, dataset: Dataset, capfd: Any) -> None:
     extracted(dataset, deep, tmp_path / "whole", schedule="resident")
     capfd.readouterr()
@@ -222,6 +223,7 @@ def run(dataset: Dataset, model: Path, out: Path, *options: str) -> Any:
     return done
 
 
+@pytest.mark.usefixtures("shown_log")
 @pytest.mark.parametrize("schedule", ["resident", "sweep"])
 def test_the_plan_is_told_before_the_work_and_not_on_standard_output(
     schedule: str, family: Callable[[str], Path], tmp_path: Path, dataset: Dataset
@@ -238,6 +240,7 @@ def test_the_plan_is_told_before_the_work_and_not_on_standard_output(
     assert len(printed) == 3
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_with_nothing_to_compute_there_is_no_plan_and_no_weight_is_read(
     family: Callable[[str], Path], tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

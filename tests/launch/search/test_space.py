@@ -63,6 +63,7 @@ def test_combinations() -> None:
         ({}, "expected settings to search, found none"),
         ({"paper": False}, "expected settings to search, found none"),
         ({"paper": 1}, "paper: expected true or false, found 1"),
+        ({"monitor": ["hr@10", "ndcg@10"]}, r"monitor: expected it in \[train\], since all trials are compared"),
         ({"paper": True, "items": ["id"]}, r"expected items in \[train\]"),
         ({"widht": [1]}, r"s.toml: \[space\]: unknown setting widht; did you mean width\?"),
         ({"width": 64}, r"\[space\] width: expected a list of values, or a table"),

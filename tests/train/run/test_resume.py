@@ -29,6 +29,7 @@ from tcf.train.validation import Validation
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("shown_log")
 def test_in_the_middle_of_an_epoch(
     run_train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: dict[str, Any]
 ) -> None:
