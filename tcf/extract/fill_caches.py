@@ -49,13 +49,13 @@ class CacheFiller:
     @classmethod
     @contextmanager
     def open(cls, inputs: ExtractionInputs, plan: Plan, sweep_folder: SweepFolder) -> Iterator["CacheFiller"]:
-        """Begin to read texts, up to the first shard that has to be computed.
+        """Start reading texts, up to the first shard that has to be computed.
 
         Leaving the context discards whatever is not published, and releases every lease.
 
         Args:
-            inputs: what is read and filled.
-            plan: sequences in a shard, and what all of it costs.
+            inputs: the dataset, the model and the caches.
+            plan: the size of a shard, and the cost of the whole work.
             sweep_folder: where a sweep keeps unfinished work.
 
         Raises:

@@ -123,9 +123,9 @@ def train(
     Raises:
         ConfigError: settings contradict one another, or the device does not exist.
         DataError: the dataset is missing, damaged or too small.
-        CacheError: a cache is missing or damaged, or lacks items, or has vectors that are not finite.
-        RunError: something else is at `out`, another process is at work there, what an interrupted attempt has left is
-            damaged, or the loss is not finite.
+        CacheError: a cache is missing or damaged, lacks items, or has vectors that are not finite.
+        RunError: `out` holds something else, another process is training there, the files of an interrupted attempt
+            are damaged, or the loss is not finite.
         TcfError: FAISS is not installed.
     """
     device = resolve_device(config.devices, option="--devices") if group is None else group.device

@@ -108,12 +108,12 @@ class Geometry:
 
     @property
     def cost(self) -> FlopCost:
-        """Floating-point operations of its texts."""
+        """The cost of a text in floating-point operations."""
         matrices = self.around.matrices + sum(block.matrices for block in self.blocks)
         return FlopCost(2 * matrices, 4 * self.width * self.depth)
 
     def flops(self, tokens: int, squares: float) -> int:
-        """Floating-point operations of some texts; see `FlopCost.of`."""
+        """Floating-point operations of texts; see `FlopCost.of`."""
         return int(self.cost.of(tokens, squares))
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tcf.common.units import as_bytes, as_count, as_time
 
-__all__ = ["FlopCost", "Plan", "Schedule", "StatesPlace", "places_in_words", "plan_text"]
+__all__ = ["FlopCost", "Plan", "Schedule", "StatesPlace", "memory_in_words", "places_in_words", "plan_text"]
 
 Schedule = Literal["resident", "pipeline", "sweep", "dispatch"]
 StatesPlace = Literal["device", "memory", "disk"]
@@ -32,19 +32,19 @@ class FlopCost:
     """Floating-point operations of a model.
 
     Attributes:
-        per_token: two for each number of a matrix that a token meets.
-        per_pair: attention's products of scores and values, for each pair of tokens of a text.
+        per_token: two for each matrix parameter that a token is multiplied by.
+        per_pair: attention's scores and values, for each pair of tokens of a text.
     """
 
     per_token: float
     per_pair: float
 
     def of(self, tokens: float, squares: float) -> float:
-        """Of some texts.
+        """Floating-point operations of texts.
 
         Args:
-            tokens: of all texts.
-            squares: sum over the texts of the square of their tokens.
+            tokens: tokens of all texts.
+            squares: sum over the texts of the squared number of tokens.
 
         Example:
             >>> FlopCost(per_token=10, per_pair=2).of(tokens=3 + 4, squares=9 + 16)
@@ -76,20 +76,20 @@ class Plan:
         sequences: number of token sequences to compute.
         tokens: their number of tokens.
         exact: whether sequences and tokens were counted; otherwise they were estimated from a sample.
-        macro_batches: how many shards are computed one after the other; in a sweep the weights pass once for each.
-        macro_batch_rows: token sequences in one at most.
-        micro_batch_tokens: tokens that a device runs at once; None where a calibration run will find it.
-        packs: in a sweep, the weights of a block are laid out for its products when it is its turn.
-        hidden_states: where the states of a macro-batch are kept between blocks.
-        hidden_state_bytes: how much that is.
-        flops: floating-point operations in the whole extraction.
-        cost: the same of any texts.
-        compute_seconds: what they take.
-        read_seconds: what reading and copying of weights, and of states kept elsewhere, takes.
-        seconds: the whole extraction, in which both go on at once where the schedule can.
-        items_per_second: of the catalogue.
-        memory_parts: by place, bytes at most by what they are for. `cpu` is the whole process's memory that no file
-            backs.
+        macro_batches: number of shards, computed one after the other; a sweep streams the weights once for each.
+        macro_batch_rows: maximum number of token sequences in a shard.
+        micro_batch_tokens: tokens that a device runs at once; None if a calibration run will choose them.
+        packs: in a sweep, the weights of a block are packed for oneDNN before it runs.
+        hidden_states: where the hidden states of a macro-batch are kept between blocks.
+        hidden_state_bytes: their size.
+        flops: floating-point operations of the whole extraction.
+        cost: floating-point operations of any texts.
+        compute_seconds: time to compute all of them.
+        read_seconds: time to read and copy weights, and hidden states kept elsewhere.
+        seconds: time of the whole extraction; computing and reading overlap where the schedule allows.
+        items_per_second: items of the catalogue per second.
+        memory_parts: by place and purpose, the peak in bytes. `cpu` is all memory of the process that is not mapped
+            from a file.
         memory_limits: by place, bytes that may be used.
         output_bytes: bytes that the caches will grow by.
         spill_bytes: disk space needed temporarily, for hidden states.
@@ -205,8 +205,8 @@ def plan_text(plan: Plan) -> str:
         "batches": _batches(plan),
         **{f"memory of {place}": _memory(plan, place) for place in plan.memory_parts},
         "reading": f"{as_bytes(plan.weight_bytes_read)} of weights, {as_time(plan.read_seconds)}",
-        "computing": f"{plan.flops:.3g} FLOP, {as_time(plan.compute_seconds)}",
-        "time": f"about {as_time(plan.seconds)}, {_rate(plan.items_per_second)} items a second"
+        "computing": f"{plan.flops:.3g} FLOPs, {as_time(plan.compute_seconds)}",
+        "time": f"about {as_time(plan.seconds)}, {_rate(plan.items_per_second)} items per second"
         if plan.sequences
         else "none: everything is in the cache already",
         "output": _output(plan),

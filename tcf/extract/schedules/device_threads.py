@@ -24,8 +24,8 @@ class ProgressCounter:
         self._lock, self._aborted = threading.Lock(), False
 
     def begin_at(self, first: int, batches: Sequence[MicroBatch]) -> None:
-        """An earlier attempt has passed so many blocks with all micro-batches."""
-        note = f"going on with block {first + 1}/{self._depth}"
+        """Count the blocks before `first` as passed by all micro-batches, because an earlier attempt passed them."""
+        note = f"resuming with block {first + 1}/{self._depth}"
         share = first / self._depth
         for batch in batches if first else ():
             self._advance(len(batch.rows) * share, batch.n_tokens * share, note, resumed=True)

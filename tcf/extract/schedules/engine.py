@@ -70,18 +70,18 @@ class ProgressCallback(Protocol):
     """Receives the progress on a shard."""
 
     def __call__(self, texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
-        """So many texts, equally long, and tokens more are done; parts of them where they are passed several times.
+        """Add texts of equal length that are done, or fractions of them if a pass visits each several times.
 
         Args:
-            texts: how many.
-            tokens: of them together.
-            note: a few words for people.
-            resumed: whether an earlier attempt has done it.
+            texts: number of texts.
+            tokens: number of their tokens.
+            note: a short note to display.
+            resumed: whether an earlier attempt did this work.
         """
 
 
 def ignore_progress(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
-    """A callback for where nobody wants to know."""
+    """A progress callback that does nothing."""
 
 
 def finite_flag(states_BTD: Tensor) -> Tensor:

@@ -60,8 +60,8 @@ class EpochLog:
 
     Args:
         folder: the run's directory.
-        monitor: name of the metric that chooses the best epoch.
-        epochs: those that are behind; whatever an interrupted attempt has written of others does not count.
+        monitor: name of the metric that selects the best epoch.
+        epochs: the finished epochs; anything else that an interrupted attempt wrote is dropped.
     """
 
     def __init__(self, folder: Path, monitor: str, epochs: Sequence[Epoch] = ()) -> None:

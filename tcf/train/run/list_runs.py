@@ -29,11 +29,11 @@ class ListedRun:
 
     Attributes:
         path: its directory.
-        state: finished; being trained now; interrupted, so that the same command goes on where its state was saved, or
-            starts again for want of one; or damaged.
-        epochs: how many are done.
-        best_epoch: the best one so far by its setting `monitor`; None where there is none yet.
-        metrics: means on validation of that one, by name; in a finished run over all users. None for a metric that
+        state: finished; being trained now; interrupted, so that the same command resumes from its saved state, or
+            starts again if there is none; or damaged.
+        epochs: number of finished epochs.
+        best_epoch: the best epoch so far by the setting `monitor`; None if there is none yet.
+        metrics: validation metrics of that epoch by name; in a finished run over all users. None for a metric that
             this run has not measured.
         settings: settings and inputs.
         problem: why it is considered damaged.
@@ -134,7 +134,7 @@ def _unfinished(path: Path) -> ListedRun:
 
 
 def _metrics(measured: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics of an epoch or a run, which may have been trained before a metric was there."""
+    """The metrics of an epoch or a run, which may have been trained before a metric was introduced."""
     if settings["monitor"] not in measured:
         raise KeyError(settings["monitor"])
     return {metric.name: measured.get(metric.name) for metric in VALIDATION_METRICS}

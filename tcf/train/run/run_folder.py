@@ -54,7 +54,7 @@ class RunFolder:
 
     @property
     def identity(self) -> str:
-        """A digest of all that decides the run: settings and inputs."""
+        """A digest of everything that the run depends on: settings and inputs."""
         return digest({"config": _identifying(self.settings), "inputs": dict(self.fingerprints)})
 
     def finished(self) -> Manifest | None:
@@ -237,14 +237,14 @@ class RunFolder:
 
 
 def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide the result: of the devices, how many there are, where each draws its own dropout."""
+    """The settings that the result depends on; of the devices only their number, if each draws its own dropout."""
     found = {key: value for key, value in {**IMPLIED, **settings}.items() if key not in _DECIDE_NOTHING}
     devices = str(settings.get("devices", "")).count(",") + 1
     return found | ({"number of devices": devices} if devices > 1 and settings.get("dropout") else {})
 
 
 def _identifying(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without values that earlier runs imply, so that an equal run has the identity that it had then."""
+    """The same without values that earlier runs imply, so that equal runs keep the identity that they had."""
     return {key: value for key, value in _deciding(settings).items() if IMPLIED.get(key) != value}
 
 
