@@ -186,7 +186,7 @@ def test_nothing_left_says_why(tmp_path: Path) -> None:
         prepare("tcf", raw_tcf(tmp_path / "raw", ITEMS, users), tmp_path / "out", config)
     message = str(caught.value)
     assert "expected users with at least 7 interactions, found none among 5 (longest history: 6;" in message
-    assert "skipped: unknown_item 1); lower --min-history" in message
+    assert "skipped: 1 unknown_item); lower --min-history" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -253,6 +253,6 @@ def test_a_file_that_grows_after_it_was_read(
         return log
 
     monkeypatch.setattr("tcf.data.prepare.read_raw", then_grow)
-    with pytest.raises(DataError, match=rf"{growing.name}: expected a file that stays as it is"):
+    with pytest.raises(DataError, match=rf"{growing.name}: expected an unchanging file"):
         prepare(format, raw, tmp_path / "out", SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]

@@ -173,7 +173,7 @@ def _title_like(file: TextFile, columns: Sequence[str]) -> str:
 def _table(file: TextFile, columns: tuple[str, ...], bad: BadRows) -> _AtomicFile:
     body = file.without_first_line
     if len(body.ends) == 0:
-        raise DataError(f"{file.path}: expected rows after the header, found none; check where it came from")
+        raise DataError(f"{file.path}: expected rows after the header, found none; check its source")
     return _AtomicFile(columns, read_rows(body, len(columns), f"one for each of {', '.join(columns)}", bad))
 
 
@@ -188,7 +188,7 @@ def _timed(table: _AtomicFile, times: npt.NDArray[Any], bad: BadRows) -> npt.NDA
     written, wrong = table.column("timestamp"), np.flatnonzero(~usable)
     lines = table.rows.lines[wrong]
     expected = "a number in column timestamp"
-    bad.refuse("bad_timestamp", table.rows.path, lines, expected, lambda index: repr(written[wrong[index]].as_py()))
+    bad.reject("bad_timestamp", table.rows.path, lines, expected, lambda index: repr(written[wrong[index]].as_py()))
     return usable
 
 

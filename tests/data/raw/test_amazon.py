@@ -224,7 +224,9 @@ def test_a_truncated_gzip_file_is_one_line(tmp_path: Path) -> None:
     files = zipped(of_2018(lines(REVIEWS_2018) * 500))
     reviews = files[f"{REVIEWS}.gz"]
     write_files(tmp_path, {**files, f"{REVIEWS}.gz": reviews[: len(reviews) // 2]})
-    with pytest.raises(DataError, match=r"Video_Games_5.json.gz: expected a whole gzip file, found a damaged or trunc"):
+    with pytest.raises(
+        DataError, match=r"Video_Games_5.json.gz: expected a complete gzip file, found a damaged or trunc"
+    ):
         read_amazon(tmp_path, bad_rows="skip")
 
 

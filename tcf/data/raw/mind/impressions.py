@@ -22,7 +22,7 @@ from tcf.common.threads import ordered_map
 from tcf.data.raw.mind.line_blocks import BLOCK, LineBlock, blocks_of
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import changed
-from tcf.data.tables.tsv_file import TextFile, TsvRows, divide, empty_strings, select_strings
+from tcf.data.tables.tsv_file import TextFile, TsvRows, empty_strings, select_strings, split_fields
 
 __all__ = ["Impressions", "look_up", "read_histories", "read_impressions"]
 
@@ -73,7 +73,7 @@ class _Noted(BadRows):
         super().__init__("skip")
         self.notes: list[tuple[str, str, _Ints, str]] = []
 
-    def refuse(
+    def reject(
         self,
         reason: str,
         path: Path,
@@ -112,7 +112,7 @@ def read_impressions(path: Path, bad: BadRows) -> Impressions:
     for part, noted in ordered_map(parse, blocks_of(path, digest.update), _THREADS):
         parts.append(part)
         notes.append(noted)
-    _refuse_all(path, notes, bad)
+    _reject_all(path, notes, bad)
     rows_before = np.cumsum([0, *(len(part.times) for part in parts[:-1])])
     clicks = [part.click_rows + before for part, before in zip(parts, rows_before, strict=True)]
     return Impressions(
@@ -158,13 +158,13 @@ def read_histories(
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _refuse_all(path: Path, notes: list[_Noted], bad: BadRows) -> None:
+def _reject_all(path: Path, notes: list[_Noted], bad: BadRows) -> None:
     """Refuse what the blocks noted: all rows of one reason together, so that a message counts them all."""
     every = [note for noted in notes for note in noted.notes]
     for reason in dict.fromkeys(note[0] for note in every):
         alike = [note for note in every if note[0] == reason]
         _, expected, _, shown = alike[0]
-        bad.refuse(reason, path, np.concatenate([note[2] for note in alike]), expected, _always(shown))
+        bad.reject(reason, path, np.concatenate([note[2] for note in alike]), expected, _always(shown))
 
 
 def _always(text: str) -> Callable[[int], str]:
@@ -205,7 +205,7 @@ def _rows_of(path: Path, block: LineBlock, bad: BadRows) -> tuple[TsvRows, _Ints
         return TsvRows(path, np.arange(len(stops)) + block.line, data, stops), np.full(len(stops), block.start)
     ends = np.flatnonzero(data == _NEWLINE)
     file = TextFile(path, "", data, ends, block.line)
-    rows = divide(file, _COLUMNS, _FORM, bad)
+    rows = split_fields(file, _COLUMNS, _FORM, bad)
     there = file.starts[rows.lines - block.line]
     here = np.concatenate([np.zeros(1, np.int64), rows.stops[:-1, -1] + 1])[: len(rows)]
     return rows, there - here + block.start
@@ -222,7 +222,7 @@ def _usable(rows: TsvRows, users: "pa.LargeStringArray", times: "pa.Int64Array",
         found = np.flatnonzero(flags & use)
         if len(found):
             shown = repr(rows.column(column)[int(found[0])].as_py())
-            bad.refuse(reason, rows.path, rows.lines[found], expected, _always(shown))
+            bad.reject(reason, rows.path, rows.lines[found], expected, _always(shown))
         use &= ~flags
     return use
 

@@ -65,10 +65,10 @@ def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Ite
     if not FileStamp.of(stream.fileno()).same_content(before):
         raise changed(path)
     if not kept.strip(_BLANKS):
-        raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
+        raise DataError(f"{path}: expected rows, found an empty file; check its source")
     yield LineBlock(np.frombuffer(kept.rstrip(_BLANKS) + b"\n", np.uint8), position, line)
 
 
 def _refuse_utf16(path: Path, read: bytes) -> None:
     if read[:2] in _UTF16_BOMS:
-        raise DataError(f"{path}: expected UTF-8, found UTF-16; convert it, for instance with iconv")
+        raise DataError(f"{path}: expected UTF-8, found UTF-16; convert it, for example with iconv")

@@ -110,9 +110,9 @@ def _first_rows(path: Path) -> list[list[str]]:
     except OSError as error:
         raise unreadable(path, error) from None
     except csv.Error as error:
-        raise DataError(f"{path}: expected {_FORM}, found something else ({error}); check where it came from") from None
+        raise DataError(f"{path}: expected {_FORM}, found something else ({error}); check its source") from None
     if not rows:
-        raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
+        raise DataError(f"{path}: expected rows, found an empty file; check its source")
     return rows
 
 

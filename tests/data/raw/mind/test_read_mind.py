@@ -285,5 +285,5 @@ def test_a_file_that_changes_between_the_passes(tmp_path: Path, monkeypatch: pyt
         return read_histories(file, *rest)
 
     monkeypatch.setattr("tcf.data.raw.mind.read_mind.read_histories", later)
-    with pytest.raises(DataError, match=r"behaviors.tsv: expected a file that stays as it is, found one that changed"):
+    with pytest.raises(DataError, match=r"behaviors.tsv: expected an unchanging file, found one that changed"):
         read_mind(tmp_path, bad_rows="skip")
