@@ -163,5 +163,5 @@ def test_a_damaged_split_is_found(dataset: Dataset, name: str, array: "np.ndarra
     with pytest.raises(DataError, match=found):
         open_dataset(dataset.path)
     (dataset.path / f"history_{name}.npy").unlink()
-    with pytest.raises(DataError, match=rf"history_{name}\.npy: unreadable .*; make .* anew"):
+    with pytest.raises(DataError, match=rf"history_{name}\.npy: expected a readable .*; prepare .* again"):
         open_dataset(dataset.path)

@@ -133,7 +133,7 @@ class IdHashTable:
         begin, codes_N = self._count, np.full(len(words_NW), _FREE)
         left, new = np.arange(len(words_NW)), list[Places]()
         while len(left):
-            # The first string to claim a slot gets it; the others then search again.
+            # If several strings want a slot, the first one gets it; the others then search again.
             self._slots_S[slots_N[left[::-1]]] = left[::-1]
             new.append(left[self._slots_S[slots_N[left]] == left])
             codes = np.arange(self._count, self._count + len(new[-1]), dtype=np.int32)

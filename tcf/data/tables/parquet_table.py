@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tcf.common.errors import ConfigError, DataError, os_error_words
+from tcf.common.errors import ConfigError, DataError
 from tcf.common.ragged import offsets_from
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.source_file import Source, stamp_of
+from tcf.data.tables.source_file import Source, read_error_words, stamp_of
 from tcf.data.tables.table import TableBlock, Unit, lacks_column
 
 __all__ = ["ParquetTable"]
@@ -91,10 +91,9 @@ class ParquetTable:
             return source.finish()
 
     def _damaged(self, error: Exception) -> DataError:
-        reason = os_error_words(error) if isinstance(error, OSError) else " ".join(str(error).split())
         return DataError(
-            f"{self.path}: expected a complete Parquet file, found a damaged or truncated one ({reason[:200]}); "
-            "download it again"
+            f"{self.path}: expected a complete Parquet file, found a damaged or truncated one "
+            f"({read_error_words(error)[:200]}); download it again"
         )
 
     @staticmethod

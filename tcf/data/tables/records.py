@@ -130,7 +130,7 @@ def count_lines(data: bytes | bytearray) -> int:
 
 
 def _read_text(source: Source, form: TextForm, size: int, rest: bytes, first: bool) -> tuple[bytearray, bool]:
-    """Return `rest` and the next bytes, as UTF-8 with `\\n` line ends, and whether they reach the end of the file.
+    """Return `rest` and the next bytes, as UTF-8 with newlines as line ends, and whether they reach the file's end.
 
     Only the new bytes are converted; `rest` has been converted before.
     """

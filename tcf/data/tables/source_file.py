@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 from tcf.common.errors import DataError, os_error_words
 from tcf.common.file_stamp import FileStamp
 
-__all__ = ["Source", "changed", "stamp_of", "unreadable"]
+__all__ = ["Source", "changed", "read_error_words", "stamp_of", "unreadable"]
 
 _GZIP = b"\x1f\x8b"
 
@@ -42,6 +42,11 @@ def changed(path: Path) -> DataError:
 def unreadable(path: Path, error: OSError) -> DataError:
     """Return the error for a file that the operating system does not let us read."""
     return DataError(f"{path}: expected a readable file, found none ({os_error_words(error)}); check the path")
+
+
+def read_error_words(error: Exception) -> str:
+    """Return why a file could not be read, on one line: the words of the system, or of the library that parses it."""
+    return os_error_words(error) if isinstance(error, OSError) else " ".join(str(error).split())
 
 
 class Source:

@@ -18,14 +18,16 @@ def test_a_truncated_file_of_vectors(tmp_path: Path, keep: int) -> None:
     cache = new_cache(tmp_path / "c")
     file = shard(cache, ["a", "b"], 1) / "vectors.npy"
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(CacheError, match=rf"{file}: unreadable .* remove {file.parent} and run `tcf extract` again"):
+    with pytest.raises(
+        CacheError, match=rf"{file}: expected a readable .* remove {file.parent} and run `tcf extract` again"
+    ):
         VectorCache.open(cache)
 
 
 def test_a_missing_file_of_vectors(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     (shard(cache, ["a", "b"], 1) / "vectors.npy").unlink()
-    with pytest.raises(CacheError, match=r"vectors\.npy: unreadable"):
+    with pytest.raises(CacheError, match=r"vectors\.npy: expected a readable"):
         VectorCache.open(cache)
 
 
@@ -66,7 +68,7 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     for name in ("keys.npy", "vectors.npy"):
         original = (folder / name).read_bytes()
         np.save(folder / name, np.array([{"an": "object"}], dtype=object), allow_pickle=True)
-        with pytest.raises(CacheError, match=rf"{name}: unreadable"):
+        with pytest.raises(CacheError, match=rf"{name}: expected a readable"):
             _ = VectorCache.open(cache).keys
         (folder / name).write_bytes(original)
 

@@ -197,7 +197,7 @@ def test_verify_finds_numbers_that_are_not_finite(tmp_path: Path, storage: str, 
     states = states.copy()
     states[2, 1] = bad
     write_token_shard(cache, sequences_of(["abcd"]), states, np.array([0, 3]))
-    with pytest.raises(CacheError, match=r"states\.npy: holds a number that is not finite"):
+    with pytest.raises(CacheError, match=r"states\.npy: expected finite numbers, found one"):
         TokenStates.open(cache).verify()
 
 

@@ -52,9 +52,7 @@ def test_ratings_too_low_make_histories_shorter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["tcf", "recbole", "mind", "hm", "table"])
 def test_other_formats_have_no_ratings(tmp_path: Path, format: Any) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^--min-rating: expected only with format movielens or amazon, found it with "
-    ):
+    with pytest.raises(ConfigError, match=r"^--min-rating: expected only with format movielens or amazon, found with "):
         prepare(format, tmp_path, tmp_path / "out", PrepareConfig(min_rating=4.0))
 
 

@@ -253,7 +253,7 @@ def test_missing_and_mixed_folders(tmp_path: Path) -> None:
     ):
         mind_files(tmp_path)
     (tmp_path / "MINDsmall_train" / "news.tsv").unlink()
-    with pytest.raises(DataError, match=r"MINDsmall_train: expected news.tsv beside behaviors.tsv, found none"):
+    with pytest.raises(DataError, match=r"MINDsmall_train: expected news.tsv next to behaviors.tsv, found none"):
         mind_files(tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_utf16(tmp_path: Path) -> None:
 
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     folder(tmp_path, row("U1", "11/12/2019 1:00:00 PM", "X0 X1", "X1-1"))
-    with pytest.raises(DataError, match="found none among 3 events"):
+    with pytest.raises(DataError, match="found none in 3 events"):
         read_mind(tmp_path, bad_rows="skip")
 
 
