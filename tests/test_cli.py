@@ -118,7 +118,7 @@ def test_a_dataset_is_prepared_with_texts_by_a_template(tmp_path: Path) -> None:
     assert open_dataset(tmp_path / "d").texts.to_pylist() == ["{Alpha}: fun", "{Beta"]
     refused = run(*words, "--template", "{genre}", "--text-columns", "title")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("tcf: error: --template: expected either this or --text-columns, found both")
+    assert refused.stderr.startswith("tcf: error: --template: expected either --template or --text-columns, found both")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -1,1 +1,1 @@
-"""What every package uses: errors, files, manifests, memory, progress, threads."""
+"""Modules that every package uses: errors, files, manifests, memory, progress, threads."""

@@ -1,4 +1,4 @@
-"""Which devices to compute on, and what torch's types of numbers are called in files and messages."""
+"""Resolving device names, and the names of torch dtypes in files and messages."""
 
 import torch
 
@@ -8,11 +8,11 @@ __all__ = ["dtype_name", "resolve_device", "resolve_devices"]
 
 
 def resolve_device(name: str, *, option: str = "--device") -> torch.device:
-    """The device of a name: `auto` takes the first CUDA device where there is one, else the CPU.
+    """Return the device of a name; `auto` is the first CUDA device if there is one, otherwise the CPU.
 
     Args:
-        name: what is asked for.
-        option: where it was asked for, for messages.
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+        option: the option that the name comes from, for messages.
 
     Raises:
         ConfigError: the name is not a device, or this machine does not have it.
@@ -30,24 +30,25 @@ def resolve_device(name: str, *, option: str = "--device") -> torch.device:
             return device
         case "cuda":
             raise ConfigError(
-                f"{option}: {name} is not on this machine ({torch.cuda.device_count()} CUDA devices); use {option} cpu"
+                f"{option}: expected a device of this machine, which has {torch.cuda.device_count()} CUDA devices, "
+                f"found {name}; use {option} cpu"
             )
         case _:
             raise ConfigError(f"{option}: expected auto, cpu, cuda or cuda:N, found {name!r}")
 
 
 def resolve_devices(names: str, *, option: str = "--devices") -> tuple[torch.device, ...]:
-    """The devices of names with commas between them; `auto` takes every CUDA device of this machine, else the CPU.
+    """Return the devices of comma-separated names; `auto` is every CUDA device of this machine, otherwise the CPU.
 
-    CUDA devices come with their numbers, `cuda` as the current one. The CPU may be named several times, which
-    divides its threads; a CUDA device may not, and the two are not mixed.
+    CUDA devices have their index set; `cuda` is the current one. The CPU may be named several times, which divides
+    its threads; a CUDA device may be named only once, and CPU and CUDA devices cannot be mixed.
 
     Args:
-        names: what is asked for.
-        option: where it was asked for, for messages.
+        names: `auto`, or device names separated by commas.
+        option: the option that the names come from, for messages.
 
     Raises:
-        ConfigError: a name is not a device, this machine does not have it, or they do not go together.
+        ConfigError: a name is not a device, this machine does not have it, or the devices cannot be combined.
     """
     if names == "auto":
         count = torch.cuda.device_count()
@@ -57,19 +58,19 @@ def resolve_devices(names: str, *, option: str = "--devices") -> tuple[torch.dev
         raise ConfigError(f"{option}: expected auto alone, or devices by name, found {names!r}")
     devices = tuple(_numbered(resolve_device(name, option=option)) for name in given)
     if len({device.type for device in devices}) > 1:
-        raise ConfigError(f"{option}: expected CUDA devices or cpu, which do not share work, found {names!r}")
+        raise ConfigError(f"{option}: expected either CUDA devices or cpu, found both: {names!r}")
     if devices[0].type == "cuda" and len(set(devices)) < len(devices):
         raise ConfigError(f"{option}: expected each CUDA device once, found {names!r}")
     return devices
 
 
 def _numbered(device: torch.device) -> torch.device:
-    """The device with its number; there is one CPU, which has none."""
+    """Set the index of a CUDA device; the CPU has none."""
     if device.type == "cpu":
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """`float16` for `torch.float16`: the name under which torch, NumPy and safetensors know it."""
+    """Return the name that torch, NumPy and safetensors use for a dtype: `float16` for `torch.float16`."""
     return str(dtype).removeprefix("torch.")

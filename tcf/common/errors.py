@@ -1,13 +1,16 @@
-"""The errors that tcf raises for reasons a user can mend.
+"""The errors that tcf raises for problems a user can fix.
 
 A message says where, what was expected, what was found and what to do next. The command line prints it on one line and
-exits with status 2; any other exception is a defect of tcf and keeps its traceback.
+exits with status 2; any other exception is a bug in tcf and keeps its traceback.
 """
 
 import difflib
 import errno
+import json
 import os
+import re
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "CacheError",
@@ -19,39 +22,43 @@ __all__ = [
     "TcfError",
     "did_you_mean",
     "os_error_words",
+    "value_words",
 ]
+
+_ERROR_NUMBER = re.compile(r"(?:\[errno|\(os error) (\d+)", re.IGNORECASE)
+"""In sentences of Arrow and of libraries in Rust, which hold a path or the step that failed as well."""
 
 
 class TcfError(Exception):
-    """Something that a user can mend: input, configuration, files or the environment."""
+    """A problem that the user can fix: input, configuration, files or the environment."""
 
 
 class ConfigError(TcfError):
-    """A configuration or command line asks for something unknown, impossible or contradictory."""
+    """A configuration or command line contains something unknown, impossible or contradictory."""
 
 
 class DataError(TcfError):
-    """Raw files or a prepared dataset are missing, damaged or not of the expected form."""
+    """Raw files or a prepared dataset are missing, damaged or in an unexpected format."""
 
 
 class CacheError(TcfError):
-    """A vector cache is missing, damaged, of another encoder, or lacks vectors."""
+    """A vector cache is missing, damaged, incomplete, or was made by another encoder."""
 
 
 class ModelError(TcfError):
-    """A language model cannot be had, read or run."""
+    """A language model cannot be obtained, read or run."""
 
 
 class RunError(TcfError):
-    """A training run or an evaluation is missing, damaged, or cannot go on."""
+    """A training run or an evaluation is missing, damaged, or cannot continue."""
 
 
 class DivergedError(RunError):
-    """A training came to numbers that are not finite; other settings may go better."""
+    """Training produced non-finite numbers; other settings may work."""
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """What a message says after an unknown name: the known one that is spelled nearly so, or nothing.
+    """Return the hint that follows an unknown name in a message: the known name closest in spelling, or nothing.
 
     Example:
         >>> did_you_mean("max_token", ["min_tokens", "max_tokens"])
@@ -63,17 +70,32 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def value_words(value: Any) -> str:
+    """Format a value read from a file or an option for a message: as JSON and TOML write it, 60 characters at most.
+
+    Example:
+        >>> value_words([True, None, {"a": 0.5}])
+        '[true, null, {"a": 0.5}]'
+        >>> value_words(None)
+        'nothing'
+    """
+    if value is None:
+        return "nothing"
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def os_error_words(error: OSError) -> str:
-    """Return what the operating system refused, in plain words: without error number, path or line breaks.
+    """Describe an error of the operating system in plain words, without error number, path or line breaks.
 
     Example:
         >>> os_error_words(FileNotFoundError(2, "No such file or directory", "a.txt"))
         'no such file or directory'
     """
-    words, number = error.strerror or str(error), error.errno
-    if number is None and isinstance(error, FileNotFoundError):  # safetensors and fsspec give the path alone
+    words = error.strerror or str(error)
+    if error.errno is None and isinstance(error, FileNotFoundError):  # safetensors and fsspec give the path alone
         words = os.strerror(errno.ENOENT)
-    elif number and "[errno" in words.lower():  # Arrow gives a sentence with number and path
-        words = os.strerror(number)
+    elif number := _ERROR_NUMBER.search(words):
+        words = os.strerror(int(number[1]))
     words = " ".join(words.split()) or "no reason given"
     return words if words[1:2].isupper() else words[0].lower() + words[1:]

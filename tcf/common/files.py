@@ -1,8 +1,8 @@
-"""Directories and files that exist completely or not at all.
+"""Directories and files that are published completely or not at all.
 
 A stage writes into a hidden directory beside its destination, adds `manifest.json` last and renames the directory into
-place. What a kill leaves behind is never mistaken for a result, and is removed by the next stage that publishes there.
-Nothing here relies on file locks, so a network file system serves.
+place. What a killed process leaves behind is never mistaken for a result, and the next stage that publishes there
+removes it. Nothing here relies on file locks, so network file systems work too.
 """
 
 import glob
@@ -13,12 +13,15 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from tcf.common.errors import RunError
+from tcf.common.errors import RunError, os_error_words
 
 __all__ = [
     "MANIFEST",
+    "FileStamp",
     "check_destination",
     "home",
     "is_alive",
@@ -37,32 +40,31 @@ MANIFEST = "manifest.json"
 
 
 def is_published(path: Path) -> bool:
-    """Whether a complete directory, one with a manifest, is there."""
+    """Whether `path` is a complete directory, that is, one with a manifest."""
     return (path / MANIFEST).is_file()
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses inside the block into an error about `path`.
+    """Turn errors of the operating system inside the block into an error about `path`.
 
     Raises:
-        RunError: no space, no permission, a file where a directory is needed, and the like.
+        RunError: no space, no permission, a file in place of a directory, and the like.
     """
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
         raise RunError(
-            f"{path}: cannot be written ({reason}); what is not complete was not published: "
-            "free space or mend the permissions, or name another place, and run the same command again"
+            f"{path}: cannot be written ({os_error_words(error)}); nothing incomplete was published: "
+            "free space, fix the permissions or choose another path, and run the same command again"
         ) from error
 
 
 def check_destination(path: Path) -> None:
-    """Find out before the work whether something could be published at `path`.
+    """Check, before the work starts, that something can be published at `path`.
 
     Raises:
-        RunError: the path has no name of its own or is not UTF-8, or nothing can be made there.
+        RunError: the path lacks a name or is not UTF-8, or nothing can be created there.
     """
     _check_name(path)
     with writing(path):
@@ -74,16 +76,16 @@ def check_destination(path: Path) -> None:
 
 @contextmanager
 def publishing(path: Path, *, duplicate_is_harmless: bool = False) -> Iterator[Path]:
-    """Give a staging directory; on a clean exit it becomes `path`, otherwise it is removed.
+    """Yield a staging directory; on a clean exit it becomes `path`, otherwise it is removed.
 
     The caller seals the staging directory (`seal`) before it leaves the block.
 
     Args:
-        path: where the directory is to appear; it must not exist, or be empty.
-        duplicate_is_harmless: another worker may publish the same content first; then ours is discarded.
+        path: the destination; it must not exist, or be an empty directory.
+        duplicate_is_harmless: another worker may publish the same content first; ours is then discarded.
 
     Raises:
-        RunError: something is at `path` already, or it cannot be written.
+        RunError: `path` is occupied or cannot be written.
     """
     _check_name(path)
     with writing(path):
@@ -103,16 +105,16 @@ def publishing(path: Path, *, duplicate_is_harmless: bool = False) -> Iterator[P
 
 @contextmanager
 def publishing_file(path: Path) -> Iterator[Path]:
-    """Give a path to write a file at; on a clean exit it becomes `path`, replacing what was there, else it is removed.
+    """Yield a temporary path for a file; on a clean exit it replaces `path`, otherwise it is removed.
 
     Readers see all of the file or none of it.
 
     Raises:
-        RunError: a directory is at `path`, or it cannot be written.
+        RunError: `path` is a directory or cannot be written.
     """
     _check_name(path)
     if path.is_dir():
-        raise RunError(f"{path}: expected a file or nothing, found a directory; name a file")
+        raise RunError(f"{path}: expected a file or an unused path, found a directory; choose a file name")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent, path.name)
@@ -127,17 +129,17 @@ def publishing_file(path: Path) -> Iterator[Path]:
 
 
 def publish_file(path: Path, content: bytes) -> None:
-    """Write a small file so that readers see all of it or none."""
+    """Write a small file so that readers see all of it or none of it."""
     with publishing_file(path) as staging:
         staging.write_bytes(content)
 
 
 def remove_leftovers(parent: Path, name: str | None = None) -> int:
-    """Remove what killed processes of this machine left behind under `parent`; returns how many.
+    """Remove staging files and directories that killed processes of this machine left in `parent`; return how many.
 
     Args:
-        parent: the directory in which something was being published.
-        name: what was being published; None for anything.
+        parent: the directory in which they were publishing.
+        name: name of what was being published; None for any name.
     """
     removed = 0
     stem = "*" if name is None else glob.escape(name)
@@ -154,28 +156,29 @@ def remove_leftovers(parent: Path, name: str | None = None) -> int:
 
 
 def refuse_occupied(path: Path) -> None:
-    """Check that a directory can be published at `path`: nothing is there, or an empty directory.
+    """Check that a directory can be published at `path`: it does not exist, or is an empty directory.
 
     Raises:
-        RunError: something is there.
+        RunError: `path` is occupied.
     """
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists():
-        raise RunError(f"{path}: expected a path where nothing is yet, found something; remove it or name another")
+        found = "a directory with files" if path.is_dir() else "a file"
+        raise RunError(f"{path}: expected an unused path, found {found}; remove it or choose another path")
 
 
 def _check_name(path: Path) -> None:
     if path.name in ("", ".."):
-        raise RunError(f"{path}: expected the name of something to make, found a place that is there; add a name to it")
+        raise RunError(f"{path}: expected the name of a new file or folder, found an existing folder; add a name to it")
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError:
-        raise RunError(f"{str(path)!a}: expected a path in UTF-8, found other bytes; name another place") from None
+        raise RunError(f"{str(path)!a}: expected a path in UTF-8, found other bytes; choose another path") from None
 
 
 def staging_place(path: Path) -> Path:
-    """A hidden path beside `path` that no other process uses, and that tells whose it is; see `remove_leftovers`."""
+    """Return a hidden path beside `path`, unique to this process and naming it; see `remove_leftovers`."""
     return path.parent / f".{path.name}.partial-{this_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
@@ -191,7 +194,7 @@ def _rename_into_place(staging: Path, path: Path, duplicate_is_harmless: bool) -
 
 
 def this_machine() -> str:
-    """Names the set of process ids that ours belongs to: host and, on Linux, process namespace."""
+    """Return an identifier of the host and, on Linux, the process namespace, within which process ids are unique."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -200,7 +203,7 @@ def this_machine() -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is there; one that has ended and was not waited for is not."""
+    """Whether a process of this machine is alive; a zombie (ended, not yet waited for) is not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -208,7 +211,7 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     try:
-        # Linux: `PID (NAME) STATE ...`, the name being anything.
+        # Linux: `PID (NAME) STATE ...`, where the name may contain any character.
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return True
@@ -216,7 +219,7 @@ def is_alive(pid: int) -> bool:
 
 
 def _sync_tree(directory: Path) -> None:
-    """Put files and directories on the disk before a rename makes them visible."""
+    """Flush files and directories to disk before a rename makes them visible."""
     for folder, _, names in os.walk(directory):
         for name in names:
             _sync_file(Path(folder) / name)
@@ -237,5 +240,39 @@ def _sync_directory(directory: Path) -> None:
 
 
 def home() -> Path:
-    """The folder that keeps what was fetched: `TCF_HOME`, or `~/.cache/tcf`."""
+    """Return the folder for downloads: `TCF_HOME`, or `~/.cache/tcf`."""
     return Path(os.environ.get("TCF_HOME") or "~/.cache/tcf").expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """Size, times and inode of a file; equal to a later stamp if the file has not changed in between.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: time of the last change of the content, in nanoseconds; programs can set it.
+        ctime_ns: time of the last change of any kind, in nanoseconds; programs cannot set it.
+        inode: inode number in the file system.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, file: Path | int) -> Self:
+        """Return the current stamp of a file.
+
+        Args:
+            file: its path (symbolic links are followed) or an open file descriptor.
+
+        Raises:
+            OSError: the file does not exist or is not accessible.
+        """
+        found = os.stat(file)  # noqa: PTH116 - of a path or of a descriptor
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+    def same_content(self, other: "FileStamp") -> bool:
+        """Whether both stamps are of the same file with the same content; its permissions or links may differ."""
+        return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)

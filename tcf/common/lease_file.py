@@ -1,7 +1,7 @@
-"""A lease: a small file that names the process which is at work on something, and that counts while that one lives.
+"""A lease: a small file that names the process working on something. It is valid while that process lives.
 
-It stops counting when its process is dead, as far as this machine can tell, or when its process has given no sign of
-life for ten minutes. One that names nobody was left by a process that died while it made it, and soon stops counting.
+A lease expires when its process is dead, as far as this machine can tell, or when it has not been renewed for ten
+minutes. A lease without an owner was left by a process that died while creating it, and expires after a few seconds.
 """
 
 import json
@@ -17,16 +17,16 @@ from tcf.common.files import is_alive, this_machine
 
 __all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", "is_held", "is_own"]
 
-LEASE_SECONDS = 600.0  # seconds without a sign of life after which a lease no longer counts
-_HEARTBEAT = 30.0  # seconds between signs of life
-_NAMING = 10.0  # seconds after which a lease without a name gets none any more
+LEASE_SECONDS = 600.0  # seconds without a heartbeat after which a lease expires
+_HEARTBEAT = 30.0  # seconds between heartbeats
+_NAMING = 10.0  # seconds after which a lease without an owner expires
 
 
 def acquire(file: Path) -> bool:
-    """Make a lease in the name of this process, or take over a dead one; False where another process has it.
+    """Acquire a lease for this process, replacing an expired one; False if another process holds it.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     if _make(file):
         return True
@@ -37,8 +37,8 @@ def acquire(file: Path) -> bool:
 
 
 def heartbeat(file: Path) -> None:
-    """Give a sign of life, if the lease is this process' own."""
-    # Another process may take a lease for dead, and remove it, at any moment.
+    """Renew the lease if it belongs to this process."""
+    # Another process may consider the lease expired and remove it at any moment.
     with suppress(FileNotFoundError):
         if is_own(file):
             os.utime(file)
@@ -46,7 +46,7 @@ def heartbeat(file: Path) -> None:
 
 @contextmanager
 def heartbeats(*files: Path) -> Iterator[None]:
-    """Give signs of life within the block, however long a step of it takes; for those files that are own leases."""
+    """Renew those of the leases that belong to this process, regularly and in a thread, while the block runs."""
     ended = threading.Event()
 
     def signs() -> None:
@@ -64,17 +64,17 @@ def heartbeats(*files: Path) -> Iterator[None]:
 
 
 def is_held(file: Path) -> bool:
-    """Whether a process, this one included, has the lease and it counts."""
+    """Whether a process, possibly this one, holds an unexpired lease."""
     return file.exists() and not is_expired(file)
 
 
 def is_own(file: Path) -> bool:
-    """Whether the lease is this process' own."""
+    """Whether the lease belongs to this process."""
     return _owner(file) == {"machine": this_machine(), "pid": os.getpid()}
 
 
 def is_expired(file: Path) -> bool:
-    """Whether a lease is there that no longer counts."""
+    """Whether the lease exists but has expired."""
     try:
         # The clock of a network file system may be ahead of ours.
         silence = abs(time.time() - file.stat().st_mtime)
@@ -87,19 +87,19 @@ def is_expired(file: Path) -> bool:
 
 
 def _make(file: Path) -> bool:
-    """Make a lease in the name of this process; False where one is there."""
+    """Create a lease for this process; False if one exists."""
     try:
         descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return False
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump({"machine": this_machine(), "pid": os.getpid()}, stream)
-    # Another process removes a lease that has no name for long.
+    # Another process may have removed the file if it had no owner for too long.
     return is_own(file)
 
 
 def _owner(file: Path) -> dict[str, Any]:
-    """Machine and process of a lease; nothing where they are not written yet, or cannot be read."""
+    """Machine and process id of a lease; empty if they are not written yet or cannot be read."""
     try:
         owner = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Manifests: what a published directory is, what it was made from, with what, and every file with its checksum."""
+"""Manifests: the format, inputs, settings and library versions of a published directory, and checksums of its files."""
 
 import hashlib
 import importlib.metadata
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tcf.common.errors import TcfError
+from tcf.common.errors import TcfError, os_error_words, value_words
 from tcf.common.files import MANIFEST, publish_file
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _KEY_LIBRARIES = ("numpy", "pyarrow", "torch", "transformers", "accelerate", "tokenizers", "faiss-cpu", "faiss-gpu")
-_KINDS = {dict: "a mapping", str: "a text", int: "a whole number", float: "a number"}
+_KINDS = {dict: "a mapping", str: "a string", int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Format:
 
     Attributes:
         name: the name written into the manifest, such as `tcf-dataset`.
-        version: raised whenever an older reader would misread the files.
-        error: what a reader raises where such a directory is missing or damaged.
-        made_by: the command that makes one, for messages.
-        required: entries of the manifest's mappings that a reader relies on, such as `facts.width`, and their type.
+        version: incremented whenever an older reader would misread the files.
+        error: the error that readers raise if such a directory is missing or damaged.
+        made_by: the command that makes such a directory, for messages.
+        required: manifest entries that readers rely on, such as `facts.width`, and their types.
     """
 
     name: str
@@ -54,18 +54,18 @@ class Format:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a published directory is, what it was made from, with what, and its files.
+    """Format, inputs, settings, metadata, library versions and files of a published directory.
 
     Attributes:
         format: name of the directory's format.
         version: version of the format.
-        fingerprint: sha256 of all that decides the content.
-        inputs: fingerprints of what it was made from, by role.
+        fingerprint: sha256 of everything that determines the content.
+        inputs: fingerprints of the inputs, by role.
         config: the resolved configuration.
-        facts: what the stage found out, such as counts.
-        versions: tcf and the libraries that shape the result.
-        files: relative path to `{"bytes": ..., "sha256": ...}`.
-        checksum: digest of all of this, itself left out.
+        facts: metadata measured by the stage, such as counts.
+        versions: versions of tcf and of the libraries that affect the result.
+        files: `{"bytes": ..., "sha256": ...}` by relative path.
+        checksum: digest of all other entries.
     """
 
     format: str
@@ -80,24 +80,24 @@ class Manifest:
 
 
 def digest(value: Any) -> str:
-    """Sha256, in hexadecimal, of a JSON value in canonical form (sorted keys, no spaces)."""
+    """Return the sha256, in hexadecimal, of a JSON value in canonical form (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fingerprint_of(format: Format, identity: Any) -> str:
-    """Fingerprint of a directory of a format, from a JSON value that decides its content."""
+    """Return the fingerprint of a directory of a format, from a JSON value that determines its content."""
     return digest([format.name, format.version, identity])
 
 
 def sha256_file(path: Path) -> str:
-    """Sha256, in hexadecimal, of a file's bytes."""
+    """Return the sha256, in hexadecimal, of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of tcf and of the installed libraries that can change a result."""
+    """Return the versions of tcf and of the installed libraries that can change a result."""
     versions = {}
     for name in ("tcf", *_KEY_LIBRARIES):
         try:
@@ -120,13 +120,13 @@ def seal(
     """Write the manifest of a finished directory, with size and checksum of every file in it.
 
     Args:
-        directory: holds all the files already.
-        format: what the directory is.
-        inputs: fingerprints of what it was made from, by role.
+        directory: already contains all files.
+        format: format of the directory.
+        inputs: fingerprints of the inputs, by role.
         config: the resolved configuration, as JSON values.
-        facts: what the stage found out, as JSON values.
-        identity: a JSON value that decides the content; None takes the checksums of all files.
-        ignored: names of files that are there and will go, besides the manifest.
+        facts: metadata measured by the stage, as JSON values.
+        identity: a JSON value that determines the content; None uses the checksums of all files.
+        ignored: names of temporary files to leave out, besides the manifest.
     """
     others = {MANIFEST, *ignored}
     names = sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file() and p.name not in others)
@@ -148,11 +148,11 @@ def seal(
 
 
 def read_manifest(path: Path, format: Format) -> Manifest:
-    """Read the manifest of a published directory and check that it is of the expected format.
+    """Read the manifest of a published directory and check that it has the expected format.
 
     Raises:
-        TcfError: of the format's kind; nothing published there, unreadable, another format or version, or an entry
-            that is missing or of another type.
+        TcfError: the format's error; nothing is published there, or the manifest is unreadable, of another format or
+            version, or has a missing entry or one of another type.
     """
     expected = f"expected a directory of format {format.name} made by `{format.made_by}`"
     try:
@@ -160,19 +160,22 @@ def read_manifest(path: Path, format: Format) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         found = "an unfinished or foreign directory (no manifest.json)" if path.is_dir() else "nothing"
         raise format.error(f"{path}: {expected}, found {found}; run `{format.made_by}` first") from None
-    except (OSError, ValueError) as error:
-        raise format.error(f"{path / MANIFEST}: unreadable ({error}); make the directory anew") from None
+    except OSError as error:
+        raise format.error(f"{path / MANIFEST}: cannot be read ({os_error_words(error)}); fix that and retry") from None
+    except ValueError as error:
+        found = f"invalid JSON ({error})"
+        raise format.error(f"{path / MANIFEST}: {expected}, found {found}; {format.remedy(path)}") from None
     try:
         manifest = Manifest(**content)
     except TypeError:
-        raise format.error(f"{path / MANIFEST}: {expected}, found other keys; make the directory anew") from None
+        raise format.error(f"{path / MANIFEST}: {expected}, found other keys; {format.remedy(path)}") from None
     _check_types(path, manifest, format)
     if manifest.format != format.name:
         raise format.error(f"{path}: {expected}, found format {manifest.format}; name the right directory")
     if manifest.version != format.version:
         raise format.error(
             f"{path}: expected version {format.version} of {format.name}, found {manifest.version}; "
-            f"run `{format.made_by}` anew with this version of tcf"
+            f"run `{format.made_by}` again with this version of tcf"
         )
     for place, kind in format.required.items():
         section, _, key = place.partition(".")
@@ -181,7 +184,7 @@ def read_manifest(path: Path, format: Format) -> Manifest:
 
 
 def _check_types(path: Path, manifest: Manifest, format: Format) -> None:
-    """Check the types of all that is the same in every format."""
+    """Check the types of the entries that all formats have in common."""
     for name in ("inputs", "config", "facts", "versions", "files"):
         _expect(path, getattr(manifest, name), dict, name, format)
     for name in ("format", "fingerprint"):
@@ -202,14 +205,14 @@ def verify_manifest(path: Path, manifest: Manifest, format: Format, *, remedy: s
         path: the directory.
         manifest: its manifest, as it was read.
         format: its format.
-        remedy: what to do about damage, for messages; None: make the directory anew.
+        remedy: what to do about damage, for messages; None for making the directory again.
 
     Raises:
-        TcfError: of the format's kind.
+        TcfError: the format's error; the manifest has changed.
     """
     whole = manifest.checksum == _checksum(manifest)
     if not whole or (path / MANIFEST).read_bytes() != _rendered(manifest):
-        raise format.error(f"{path / MANIFEST}: differs from what was written; {remedy or f'make {path} anew'}")
+        raise format.error(f"{path / MANIFEST}: changed since it was written; {remedy or format.remedy(path)}")
 
 
 def _checksum(manifest: Manifest) -> str:
@@ -222,10 +225,10 @@ def _rendered(manifest: Manifest) -> bytes:
 
 
 def _expect(path: Path, value: Any, kind: type, place: str, format: Format) -> None:
-    """Refuse a value of another type; a whole number is a number too, true and false are none."""
+    """Refuse a value of another type; integers are also numbers, true and false are not."""
     if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
-        found = "nothing" if value is None else repr(value)[:60]
-        raise format.error(f"{path / MANIFEST}: expected {place}, {_KINDS[kind]}, found {found}; {format.remedy(path)}")
+        expected = f"expected {place}, {_KINDS[kind]}"
+        raise format.error(f"{path / MANIFEST}: {expected}, found {value_words(value)}; {format.remedy(path)}")
 
 
 def verify_files(path: Path, manifest: Manifest, format: Format, *, remedy: str | None = None) -> None:
@@ -235,36 +238,44 @@ def verify_files(path: Path, manifest: Manifest, format: Format, *, remedy: str 
         path: the directory.
         manifest: its manifest.
         format: its format.
-        remedy: what to do about damage, for messages; None: make the directory anew.
+        remedy: what to do about damage, for messages; None for making the directory again.
 
     Raises:
-        TcfError: of the format's kind, naming the first file that is missing or differs.
+        TcfError: the format's error, naming the first file that is missing or has changed.
     """
-    remedy = remedy or f"make {path} anew"
+    remedy = remedy or format.remedy(path)
     for name, entry in manifest.files.items():
         file = path / name
         if not file.is_file():
-            raise format.error(f"{file}: listed in {path / MANIFEST}, but missing; {remedy}")
+            raise format.error(f"{file}: expected a file, as {path / MANIFEST} lists it, found none; {remedy}")
         if file.stat().st_size != entry["bytes"]:
             raise format.error(f"{file}: expected {entry['bytes']} bytes, found {file.stat().st_size}; {remedy}")
         if sha256_file(file) != entry["sha256"]:
             raise format.error(f"{file}: its sha256 differs from {path / MANIFEST}; {remedy}")
 
 
-def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """What differs between the settings or inputs of something that exists and those asked for; empty if nothing does.
+def differences(found: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
+    """Describe how existing settings or inputs differ from the requested ones; empty if they are equal.
 
     >>> differences({"width": 16, "seed": 0}, {"width": 32, "seed": 0, "cache": "a"})
-    'cache: nothing there, a asked for; width: 16 there, 32 asked for'
+    'cache: nothing found, a requested; width: 16 found, 32 requested'
     """
     return "; ".join(
-        f"{key}: {_shown(there.get(key))} there, {_shown(asked.get(key))} asked for"
-        for key in sorted({*there, *asked})
-        if there.get(key) != asked.get(key)
+        f"{key}: {_shown(found.get(key))} found, {_shown(requested.get(key))} requested"
+        for key in sorted({*found, *requested})
+        if found.get(key) != requested.get(key)
     )
 
 
 def _shown(value: Any) -> str:
-    """A value for a message; digests are cut short."""
-    text = "nothing" if value is None or value == [] else repr(value) if value == "" else str(value)
+    """Format a setting for a message: lists as options have them, digests cut short."""
+    match value:
+        case None | [] | ():
+            return "nothing"
+        case list() | tuple():
+            text = ", ".join(map(str, value))
+        case str() if value:
+            text = value
+        case _:
+            text = value_words(value)
     return text if len(text) <= 60 else text[:12] + "..."

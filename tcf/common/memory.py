@@ -1,4 +1,4 @@
-"""Memory as this process may have it: of the machine, within the control groups that a container sets."""
+"""Memory available to this process: that of the machine, within the control groups that a container sets."""
 
 import os
 from pathlib import Path
@@ -7,29 +7,29 @@ __all__ = ["host_memory", "installed_memory", "resident_bytes"]
 
 
 def installed_memory() -> int:
-    """Bytes of memory that this process could ever have: the machine's, or its control groups' tightest limit."""
+    """Return the bytes of memory this process can ever have: the machine's, or its control groups' tightest limit."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(limit for limit, _ in _group_limits())])
 
 
 def host_memory() -> tuple[int, int]:
-    """Bytes of memory that this process could ever have, and how many more of them it could have now."""
+    """Return the bytes of memory this process can ever have, and how many more it can allocate now."""
     available = _fields(Path("/proc/meminfo"))["MemAvailable"]
     return installed_memory(), max(0, min([available, *(left for _, left in _group_limits())]))
 
 
 def resident_bytes() -> int:
-    """Memory of this process that no file backs: anonymous and shared."""
+    """Return the bytes of this process's memory that no file backs: anonymous and shared."""
     fields = _fields(Path("/proc/self/status"))
     return fields.get("RssAnon", 0) + fields.get("RssShmem", 0)
 
 
 def _group_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[tuple[int, int]]:
-    """Of the process's memory control groups, and the groups above them: the limit, and what is left of it.
+    """Return limit and remaining bytes of each memory control group of this process, and of their parent groups.
 
     Args:
-        root: where control groups are mounted.
-        own: says which ones are this process's.
+        root: mount point of the control groups.
+        own: the file that lists this process's groups.
     """
     try:
         lines = own.read_text().splitlines()
@@ -47,17 +47,17 @@ def _group_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
 
 
 def _limits(root: Path, path: str, limit: str, usage: str, prefix: str) -> list[tuple[int, int]]:
-    """The same for one hierarchy, from a group up to its root."""
+    """Return limit and remaining bytes for one hierarchy, from a group up to its root."""
     found = []
     folder = root / path.strip("/")
     while folder.is_relative_to(root):
         try:
             most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
             cached = _fields(folder / "memory.stat", unit=1)
-        except (OSError, ValueError):  # no such group in here, or one without a limit
+        except (OSError, ValueError):  # the group does not exist here, or has no limit
             folder = folder.parent
             continue
-        # Cached files are given up when memory is wanted.
+        # The kernel drops cached files when memory is needed.
         files = cached.get(f"{prefix}inactive_file", 0) + cached.get(f"{prefix}active_file", 0)
         found.append((most, most - max(0, used - files)))
         folder = folder.parent
@@ -65,7 +65,7 @@ def _limits(root: Path, path: str, limit: str, usage: str, prefix: str) -> list[
 
 
 def _fields(file: Path, unit: int = 1024) -> dict[str, int]:
-    """Lines of a name and a whole number, in bytes; others are passed over."""
+    """Parse lines of a name and an integer, in bytes; other lines are ignored."""
     found = {}
     for line in file.read_text().splitlines():
         words = line.replace(":", " ").split()

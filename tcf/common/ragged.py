@@ -1,4 +1,4 @@
-"""Arithmetic on ragged rows: values of all rows one after the other, and offsets that tell where each row begins.
+"""Arithmetic on ragged rows: the concatenated values of all rows, and the offset of each row.
 
 Shapes: n rows.
 """
@@ -12,7 +12,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def offsets_from(lengths: Counts) -> Counts:
-    """Where each row begins and the last one ends, (n + 1,).
+    """Return the start of each row, and the end of the last one, (n + 1,).
 
     >>> offsets_from(np.array([2, 0, 3])).tolist()
     [0, 2, 2, 5]
@@ -23,7 +23,7 @@ def offsets_from(lengths: Counts) -> Counts:
 
 
 def spans(starts: Counts, lengths: Counts) -> Counts:
-    """The positions starts[i], ..., starts[i] + lengths[i] - 1 of every i, one after the other.
+    """Return the positions starts[i], ..., starts[i] + lengths[i] - 1 of every i, concatenated.
 
     >>> spans(np.array([7, 0, 3]), np.array([2, 0, 3])).tolist()
     [7, 8, 3, 4, 5]

@@ -1,8 +1,8 @@
-"""Every stream of random numbers that tcf draws, in one place, so that it can be seen which of them share a seed.
+"""All streams of random numbers in tcf, in one place, so that it is visible which of them share a seed.
 
 A stream is a function of a seed and of numbers that say where it is used (an epoch, a step, a trial), never of what was
-drawn before it. So an interrupted run needs no state of generators, and each process of several draws the same. No
-other module makes or seeds a generator; `tests/test_smells.py` looks for that.
+drawn before. An interrupted run therefore needs no generator state, and several processes draw the same numbers. No
+other module makes or seeds a generator; `tests/test_smells.py` checks that.
 """
 
 from enum import IntEnum
@@ -17,44 +17,44 @@ __all__ = ["RandomStream", "derived_seed", "generator", "torch_generator"]
 
 
 class RandomStream(IntEnum):
-    """What random numbers are for.
+    """The purpose of random numbers.
 
-    The first four share the seed of a training, and their numbers are part of what seeds them, so these are fixed for
-    good; that of the order of rows is left out there, which NumPy takes for 0. The others have seeds of other settings,
-    and their numbers only name them. Those of a search share one: a grid has an order and no proposals, and a value of
-    a trial has one word more.
+    The first four share the training seed, and their enum values are part of the seed sequence, so these values are
+    fixed. `ROW_ORDER` is left out of the sequence, which NumPy treats as 0. The other streams use seeds of other
+    settings, and their values only identify them. The streams of a search share one seed: a grid has an order but no
+    proposals, and `TRIAL_PARAMETER` adds one word to the sequence.
     """
 
     ROW_ORDER = 0
-    """The order of the rows of an epoch. Seed of the training; the epoch, counted from 1."""
+    """Order of the rows in an epoch. Training seed; epoch, counted from 1."""
     LOSS_SAMPLES = 1
-    """The items that a loss draws for a batch. Seed of the training; epoch and step."""
+    """Items that a loss samples for a batch. Training seed; epoch and step."""
     VALIDATION_USERS = 2
-    """The users by whom an epoch is judged, if not all. Seed of the training; 0 and 0."""
+    """Users sampled for validation, if not all are used. Training seed; 0 and 0."""
     DROPOUT = 3
-    """What dropout leaves out in a step. Seed of the training; steps of the run so far and rank of the process."""
+    """Dropout masks of a step. Training seed; steps of the run so far and rank of the process."""
     SAMPLED_USERS = 4
-    """The users whom `--sample-users` keeps of a raw log. Seed of the preparation."""
+    """Users kept by `--sample-users`. Seed of `data prepare`."""
     SAMPLED_VECTORS = 5
-    """The items whose nearest neighbours are looked for between two datasets. Seed of that comparison."""
+    """Items whose nearest neighbours are searched in another dataset. Seed of the comparison."""
     RANDOM_BASELINE = 6
-    """The ranking by chance. Seed of the evaluation."""
+    """Scores of the random baseline. Seed of the evaluation."""
     GRID_ORDER = 7
-    """The order of a search's grid. Seed of the search."""
+    """Order of a search's grid. Search seed."""
     TRIAL = 8
-    """What is proposed for a trial of a search. Seed of the search; the trial's number."""
+    """Proposals for a trial of a search. Search seed; trial number."""
     TRIAL_PARAMETER = 9
-    """A trial's value of one parameter. Seed of the search; the trial's number and the checksum of the name."""
+    """A trial's value of one parameter. Search seed; trial number and checksum of the parameter's name."""
     WORKLOAD_SAMPLE = 10
-    """The texts by which the tokens of a large catalogue are estimated. Always the same seed."""
+    """Texts sampled to estimate the number of tokens of a large catalogue. Fixed seed."""
     HASH_OF_VECTORS = 11
-    """Factors of a hash by which equal vectors are found. The attempt, counted from 0."""
+    """Factors of a hash that finds equal vectors. Attempt, counted from 0."""
     HASH_OF_IDS = 12
-    """Factors of a hash table of ids. Always the same seed."""
+    """Factors of a hash table of ids. Fixed seed."""
     FIRST_WEIGHTS = 13
-    """A model's weights before its training. Seed of the training, drawn by torch."""
+    """Initial weights of a model. Training seed, drawn by torch."""
     CALIBRATION = 14
-    """Numbers that are computed with to see how long that takes. Always the same seed, drawn by torch."""
+    """Input of calibration runs. Fixed seed, drawn by torch."""
 
 
 _NUMBERED = frozenset({RandomStream.LOSS_SAMPLES, RandomStream.VALIDATION_USERS, RandomStream.DROPOUT})
@@ -62,25 +62,25 @@ _DRAWN_BY_TORCH = frozenset({RandomStream.FIRST_WEIGHTS, RandomStream.CALIBRATIO
 
 
 def generator(stream: RandomStream, seed: int, *place: int) -> np.random.Generator:
-    """A generator at the beginning of a stream.
+    """Return a NumPy generator at the beginning of a stream.
 
     Args:
-        stream: what the numbers are for.
+        stream: the purpose of the numbers.
         seed: at least 0.
-        place: where they are used, as the stream says; each at least 0.
+        place: where they are used, as documented for the stream; each at least 0.
     """
     return np.random.default_rng(_words(stream, seed, place))
 
 
 def torch_generator(stream: RandomStream, seed: int, device: "torch.device | str" = "cpu") -> "torch.Generator":
-    """A generator of torch's at the beginning of a stream that is drawn by torch.
+    """Return a torch generator at the beginning of a stream that is drawn by torch.
 
-    It is seeded by the seed as it is, which differs from what `generator` makes of it.
+    It uses the seed itself; `generator` derives its state from seed and place.
 
     Args:
-        stream: what the numbers are for: `FIRST_WEIGHTS` or `CALIBRATION`.
+        stream: the purpose of the numbers: `FIRST_WEIGHTS` or `CALIBRATION`.
         seed: at least 0.
-        device: where tensors are filled.
+        device: device of the tensors to fill.
     """
     import torch
 
@@ -90,13 +90,13 @@ def torch_generator(stream: RandomStream, seed: int, device: "torch.device | str
 
 
 def derived_seed(stream: RandomStream, seed: int, *place: int, bits: int = 64) -> int:
-    """A seed for a generator of another library, such as torch's or Optuna's.
+    """Derive a seed for a generator of another library, such as torch or Optuna.
 
     Args:
-        stream: what the numbers are for.
+        stream: the purpose of the numbers.
         seed: at least 0.
-        place: where they are used, as the stream says; each at least 0.
-        bits: of the seed, 32 or 64.
+        place: where they are used, as documented for the stream; each at least 0.
+        bits: size of the seed, 32 or 64.
     """
     kind = np.uint64 if bits == 64 else np.uint32
     return int(np.random.SeedSequence(_words(stream, seed, place)).generate_state(1, kind)[0])

@@ -6,11 +6,11 @@ __all__ = ["text_table"]
 
 
 def text_table(rows: Sequence[Sequence[str]], *, gap: str = "  ") -> str:
-    """Lines of cells, each column as wide as its widest cell; nothing follows the last letter of a line.
+    """Format a table in which each column is as wide as its widest cell; lines have no trailing spaces.
 
     Args:
-        rows: the head and the rows under it, each with one cell a column; pad a cell to align it to the right.
-        gap: what stands between columns.
+        rows: the header and the rows under it, one cell per column; pad a cell on the left to align it to the right.
+        gap: separator between columns.
 
     Example:
         >>> print(text_table([["name", "n"], ["a", "1"], ["longer", "20"]]))

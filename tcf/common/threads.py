@@ -1,6 +1,6 @@
-"""Work in threads: ahead of or behind the one that uses the device, side by side, or on many elements in their order.
+"""Work in threads: prefetching, background work, two tasks in parallel, and an ordered parallel map.
 
-A queue that either end can close keeps a thread from waiting for one that has gone.
+The queue between two threads can be closed from either end, so that no thread waits for one that has ended.
 """
 
 import threading
@@ -17,14 +17,14 @@ _U = TypeVar("_U")
 
 
 class Closed(Exception):
-    """The other end has gone, without an error of its own."""
+    """The other end was closed without an error."""
 
 
 class Channel(Generic[_T]):
-    """Elements in the order in which they were put.
+    """A bounded first-in, first-out queue between threads that either end can close.
 
     Args:
-        depth: elements waiting at most; putting one more waits.
+        depth: maximum number of waiting elements; `put` blocks while the channel is full.
     """
 
     def __init__(self, depth: int) -> None:
@@ -34,10 +34,10 @@ class Channel(Generic[_T]):
         self._error: BaseException | None = None
 
     def put(self, element: _T) -> None:
-        """Add an element, when there is room.
+        """Add an element; blocks until there is room.
 
         Raises:
-            Closed: nobody takes any more.
+            Closed: the channel was closed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._depth)
@@ -47,11 +47,11 @@ class Channel(Generic[_T]):
             self._changed.notify_all()
 
     def get(self) -> _T:
-        """Take the next element, when there is one.
+        """Take the next element; blocks until there is one.
 
         Raises:
-            Closed: the end was reached.
-            BaseException: what the channel was closed with, after the elements before.
+            Closed: the channel was closed and is empty.
+            BaseException: the error that the channel was closed with, once it is empty.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiting)
@@ -62,7 +62,7 @@ class Channel(Generic[_T]):
             return element
 
     def __iter__(self) -> Iterator[_T]:
-        """Elements until the end is reached."""
+        """Yield elements until the channel is closed and empty."""
         while True:
             try:
                 element = self.get()
@@ -71,7 +71,7 @@ class Channel(Generic[_T]):
             yield element
 
     def close(self, error: BaseException | None = None) -> None:
-        """End: elements that wait can still be taken, then comes the error, or the end.
+        """Close the channel. Waiting elements can still be taken; after them `get` raises the error or `Closed`.
 
         Args:
             error: what went wrong at this end.
@@ -82,14 +82,14 @@ class Channel(Generic[_T]):
 
 
 def prefetch(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
-    """Yield the elements while a thread of its own makes the next ones.
+    """Yield the elements while a background thread produces the next ones.
 
-    An error in making them is raised where they are used. Closing the iterator ends the thread after the element that
-    it is making.
+    An error in the background thread is raised in the consumer. Closing the iterator ends the thread after the element
+    that it is producing.
 
     Args:
-        elements: what to make.
-        depth: elements made and not yet used, at most.
+        elements: the iterable to consume in the background.
+        depth: maximum number of elements produced ahead.
     """
     made = Channel[_T](depth)
 
@@ -115,16 +115,16 @@ def prefetch(elements: Iterable[_T], depth: int) -> Generator[_T, None, None]:
 def ordered_map(
     work: Callable[[_T], _U], elements: Iterable[_T], threads: int, *, extra: int = 0
 ) -> Generator[_U, None, None]:
-    """Yield the results of some work on elements, in the elements' order.
+    """Apply a function to elements in several threads and yield the results in the elements' order.
 
-    An error of the work, or in making the elements, is raised where its result would come. Closing the iterator waits
-    for the elements that were handed to threads.
+    An error, of the function or of the iterable, is raised in place of the result. Closing the iterator waits for the
+    elements that were already submitted.
 
     Args:
-        work: what to do with an element; called by several threads at once.
-        elements: taken one by one in the caller's thread, a few before their results are asked for.
-        threads: elements that are worked on at once.
-        extra: further elements taken, which are done or wait for a thread, while a result is waited for.
+        work: the function; called by several threads at once.
+        elements: taken one by one in the caller's thread, a few ahead of the results.
+        threads: number of elements processed at once.
+        extra: number of further elements taken ahead, finished or queued.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="ordered") as pool:
         running: deque[Future[_U]] = deque()
@@ -137,9 +137,9 @@ def ordered_map(
 
 
 def in_parallel(first: Callable[[], _T], second: Callable[[], _U]) -> tuple[_T, _U]:
-    """What two pieces of work make, one in this thread and one in another.
+    """Run two functions, one in this thread and one in another, and return both results.
 
-    Both end before this returns; of two errors, this thread's is raised.
+    Both finish before this returns; if both fail, the error of `first` is raised.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="parallel") as pool:
         other = pool.submit(second)
@@ -147,9 +147,9 @@ def in_parallel(first: Callable[[], _T], second: Callable[[], _U]) -> tuple[_T, 
 
 
 class BackgroundWorker:
-    """A context manager that does one piece of work behind the caller, such as saving a shard while the next is made.
+    """A context manager that runs one task at a time in the background, such as saving a shard while the next is made.
 
-    Work is done in the order given. An error in it is raised at the next call, or on leaving the block.
+    Tasks run in the order given. Their errors are raised at the next call, or on leaving the block.
     """
 
     def __init__(self) -> None:
@@ -160,12 +160,12 @@ class BackgroundWorker:
         return self
 
     def do(self, work: Callable[[], None]) -> None:
-        """Wait for the piece of work before this one, then begin this one and return."""
+        """Wait for the previous task, then start this one and return."""
         self.wait()
         self._last = self._pool.submit(work)
 
     def wait(self) -> None:
-        """Wait until everything is done."""
+        """Wait until all tasks are done."""
         last, self._last = self._last, None
         if last is not None:
             last.result()
@@ -173,7 +173,7 @@ class BackgroundWorker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait; an error of the work does not hide the one that the block is left with."""
+        """Wait for the last task; its error does not hide an error raised in the block."""
         try:
             if kind is None:
                 self.wait()

@@ -1,6 +1,6 @@
-"""Everything in tcf that leans on private or undocumented parts of torch, gathered in one place.
+"""All code in tcf that relies on private or undocumented parts of torch.
 
-Checked with torch 2.13. `tests/common/test_torch_internals.py` has a test for each function, which names what broke.
+Checked with torch 2.13. `tests/common/test_torch_internals.py` has a test for each function, which says what broke.
 """
 
 import os
@@ -32,29 +32,29 @@ __all__ = [
 ]
 
 USE_EXISTING_STORE = MappingProxyType({"TORCHELASTIC_USE_AGENT_STORE": "True"})
-"""Environment of a process whose group meets at a store that another process keeps; rank 0 opens none then.
+"""Environment of a process group that uses a store kept by another process; rank 0 then opens none.
 
-torchrun sets this variable for its own workers and does not document it. Without it, `env://` has rank 0 open the
-store, at a port that cannot be reserved beforehand.
+torchrun sets this variable for its own workers and does not document it. Without it, `env://` makes rank 0 open the
+store, on a port that cannot be reserved beforehand.
 """
 
 ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
-"""Names of what AdamW keeps of each parameter, which torch documents nowhere."""
+"""Names of the state that AdamW keeps for each parameter; torch does not document them."""
 
 _ONEDNN_CACHES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
 _ONEDNN_CACHE_ENTRIES = "64"
 
 
 def tree_map(function: Callable[[Any], Any], tree: Any, *, is_leaf: Callable[[Any], bool] | None = None) -> Any:
-    """Nested tuples, lists and dictionaries with a function applied to every leaf, by `torch.utils._pytree`.
+    """Apply a function to every leaf of nested tuples, lists and dictionaries, by `torch.utils._pytree`.
 
-    Torch has no public name for it. Libraries register containers of theirs there, such as transformers' outputs of
-    models, which a function of our own would take for leaves.
+    Torch has no public name for it. Libraries register their own containers there, such as the model outputs of
+    transformers, which a function of our own would mistake for leaves.
 
     Args:
         function: applied to each leaf.
         tree: the nested containers.
-        is_leaf: what is not looked into although it is a container.
+        is_leaf: says which containers are treated as leaves.
     """
     return pytree.tree_map(function, tree, is_leaf=is_leaf)
 
@@ -65,7 +65,7 @@ def tree_leaves(tree: Any, *, is_leaf: Callable[[Any], bool] | None = None) -> l
 
 
 def storage_id(tensor: Tensor) -> int:
-    """What tells a tensor's storage from others, also on the meta device, while that storage lives.
+    """Return an id of a tensor's storage that is unique while the storage lives, also on the meta device.
 
     `UntypedStorage._cdata` is the address of the storage object. The public `data_ptr()` is 0 for every storage on the
     meta device.
@@ -74,20 +74,20 @@ def storage_id(tensor: Tensor) -> int:
 
 
 def file_offset(tensor: Tensor) -> int | None:
-    """Where the storage of a tensor begins in the file that `torch.load` described it from; None if torch cannot tell.
+    """Return the offset in bytes of a tensor's storage in the file read by `torch.load`; None if torch does not know.
 
     `UntypedStorage._checkpoint_offset` is set when a file is loaded with `map_location="meta"` or within
-    `tensors_without_data()`. No public function says where in a file of `torch.save` a tensor lies.
+    `tensors_without_data()`. No public function says where a tensor lies in a file of `torch.save`.
     """
     offset = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
     return None if offset is None else int(offset)
 
 
 def tensors_without_data() -> AbstractContextManager[Any]:
-    """Within it, `torch.load` gives tensors with a device, a type and a shape, and reads no number.
+    """Return a context within which `torch.load` creates tensors with device, type and shape but reads no data.
 
-    `torch._subclasses.fake_tensor.FakeTensorMode` has no public name; `torch.serialization.skip_data`, which has one,
-    takes the memory of all tensors.
+    `torch._subclasses.fake_tensor.FakeTensorMode` has no public name; the public `torch.serialization.skip_data`
+    allocates memory for all tensors.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -96,18 +96,18 @@ def tensors_without_data() -> AbstractContextManager[Any]:
 
 
 def limit_onednn_caches() -> None:
-    """Let oneDNN, and torch's layer above it, keep what they made for few shapes; values that are set stay.
+    """Limit the primitive caches of oneDNN, and of torch's layer above it, to a few shapes; values already set stay.
 
-    Both keep something for each number of rows multiplied, and that number varies with every micro-batch: a gigabyte
+    Both keep an entry for each number of rows multiplied, and that number varies with every micro-batch: a gigabyte
     after a thousand. `LRU_CACHE_CAPACITY` is undocumented, and no function sets either size. They are read when the
-    libraries are first used, so this is to be called before anything is computed with oneDNN in the process.
+    libraries are first used, so call this before anything is computed with oneDNN in the process.
     """
     for name in _ONEDNN_CACHES:
         os.environ.setdefault(name, _ONEDNN_CACHE_ENTRIES)
 
 
 def has_onednn_type(dtype: torch.dtype) -> bool:
-    """Whether oneDNN multiplies matrices of a type on this machine; `torch.backends.mkldnn` says nothing of types."""
+    """Whether oneDNN multiplies matrices of a dtype on this machine; `torch.backends.mkldnn` does not say which."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     match dtype:
@@ -122,28 +122,28 @@ def has_onednn_type(dtype: torch.dtype) -> bool:
 
 
 def reorder_linear_weight(weight_NK: Tensor, rows: int) -> Tensor:
-    """The weight of a linear layer laid out as oneDNN multiplies it, for `linear_with_activation` alone.
+    """Reorder the weight of a linear layer into oneDNN's layout, for `linear_with_activation` only.
 
-    The operators under `torch.ops.mkldnn` are what torch's own compiler emits; the public `torch.utils.mkldnn` lays
-    weights out anew in every call.
+    The operators under `torch.ops.mkldnn` are what torch's own compiler emits; the public `torch.utils.mkldnn`
+    reorders weights again in every call.
 
     Args:
         weight_NK: N outputs by K inputs, contiguous.
-        rows: the number of rows for which the layout is chosen; any number can be multiplied.
+        rows: number of rows for which the layout is optimised; any number of rows can be multiplied.
     """
     reordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight_NK, rows)
     return reordered
 
 
 def linear_with_activation(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, algorithm: str) -> Tensor:
-    """A linear layer and the activation after it, as one product of oneDNN.
+    """Compute a linear layer and the activation after it in one oneDNN operation.
 
     Args:
         x: (..., K).
         weight: from `reorder_linear_weight`.
         bias: (N,) or None.
         activation: `none`, `relu` or `gelu`.
-        algorithm: of gelu: `none` is the exact one, `tanh` the approximation; else empty.
+        algorithm: for gelu, `none` (exact) or `tanh` (approximation); otherwise empty.
 
     Returns:
         (..., N).
@@ -153,19 +153,18 @@ def linear_with_activation(x: Tensor, weight: Tensor, bias: Tensor | None, activ
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch says that memory has run out.
+    """Whether an error of torch means that memory has run out.
 
-    Of CUDA there is a class, `torch.OutOfMemoryError`; the allocator of the CPU raises a plain RuntimeError, which is
-    known by its words alone.
+    CUDA raises `torch.OutOfMemoryError`; the CPU allocator raises a plain RuntimeError, which only its text identifies.
     """
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def is_lost_partner(error: RuntimeError) -> bool:
-    """Whether an error says that another process of a group is gone or does not answer.
+    """Whether an error means that another process of a process group has ended or does not respond.
 
-    NCCL's errors have a class of their own, `torch.distributed.DistError`; gloo's are plain RuntimeErrors, which are
-    known by a path in their words alone.
+    NCCL's errors have a class of their own, `torch.distributed.DistError`; gloo's are plain RuntimeErrors, which only a
+    path in their text identifies.
     """
     import torch.distributed as dist
 
@@ -173,11 +172,11 @@ def is_lost_partner(error: RuntimeError) -> bool:
 
 
 def empty_adamw_state(quantity: str, parameter: Tensor) -> Tensor:
-    """What AdamW keeps of a parameter before the first step, on the parameter's device.
+    """Return the initial AdamW state of a parameter, on the parameter's device.
 
     Args:
-        quantity: one of `ADAMW_STATE`; `step` is a number, the others are as large as the parameter.
-        parameter: of the model.
+        quantity: one of `ADAMW_STATE`; `step` is a scalar, the others have the shape of the parameter.
+        parameter: a parameter of the model.
     """
     if quantity == "step":
         return torch.zeros((), dtype=torch.float32, device=parameter.device)
@@ -185,10 +184,10 @@ def empty_adamw_state(quantity: str, parameter: Tensor) -> Tensor:
 
 
 def seed_default_generator(device: torch.device, seed: int) -> None:
-    """Seed the generator that operations on one device draw from by default.
+    """Seed the default generator of one device.
 
-    `torch.cuda.default_generators` is undocumented; `torch.manual_seed` and `torch.cuda.manual_seed` also seed other
-    devices, or only the current one.
+    `torch.cuda.default_generators` is undocumented; the public `torch.manual_seed` also seeds other devices, and
+    `torch.cuda.manual_seed` only the current one.
     """
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index

@@ -1,22 +1,22 @@
-"""Bytes, counts and seconds as people read them."""
+"""Bytes, counts and durations in human-readable form."""
 
 __all__ = ["as_bytes", "as_count", "as_seconds"]
 
 
 def as_bytes(number: float) -> str:
-    """Bytes in binary units: `512 B`, `3.6 GiB`."""
+    """Format bytes in binary units: `512 B`, `3.6 GiB`."""
     scaled, unit = _scaled(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
     return f"{scaled:.0f} {unit}" if scaled >= 100 or unit == "B" else f"{scaled:.1f} {unit}"
 
 
 def as_count(number: float) -> str:
-    """A large number in short: `512`, `3.6 thousand`, `175 billion`."""
+    """Format a count in short form: `512`, `3.6 thousand`, `175 billion`."""
     scaled, unit = _scaled(number, 1000, ("", " thousand", " million", " billion", " trillion"))
     return f"{scaled:.0f}{unit}" if scaled >= 100 or not unit else f"{scaled:.1f}{unit}"
 
 
 def _scaled(number: float, step: int, units: tuple[str, ...]) -> tuple[float, str]:
-    """The number in the largest unit of which it is at least one."""
+    """Scale a number to the largest unit in which it is at least 1."""
     power = 0
     while number >= step and power < len(units) - 1:
         number, power = number / step, power + 1
@@ -24,7 +24,7 @@ def _scaled(number: float, step: int, units: tuple[str, ...]) -> tuple[float, st
 
 
 def as_seconds(number: float) -> str:
-    """A time: `12 s`, `3 min 20 s`, `5 h 12 min`, `3 d 4 h`."""
+    """Format a duration in seconds: `12 s`, `3 min 20 s`, `5 h 12 min`, `3 d 4 h`."""
     whole = round(number)
     match whole:
         case _ if whole < 60:

@@ -13,7 +13,7 @@ Device = str
 
 @dataclass(frozen=True)
 class EvaluateConfig(CheckedSettings):
-    """How a run's rankings are judged."""
+    """Settings of evaluating a run."""
 
     split: Literal["test", "validation"] = option(
         "test", "Which held-out item to rank: the test target or the validation target of the dataset's split."

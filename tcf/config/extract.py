@@ -10,12 +10,12 @@ from tcf.config.fields import CheckedSettings, option
 __all__ = ["ExtractConfig", "Pooling"]
 
 Pooling = Literal["mean", "first", "last"]
-"""How the states of a text's tokens become one vector."""
+"""How the states of a text's tokens are combined into one vector."""
 
 
 @dataclass(frozen=True)
 class ExtractConfig(CheckedSettings):
-    """How a language model turns texts into vectors."""
+    """Settings of encoding texts with a language model."""
 
     layers: tuple[int, ...] = option(
         (),
@@ -85,25 +85,25 @@ class ExtractConfig(CheckedSettings):
         """Check the settings that depend on one another.
 
         Raises:
-            ConfigError: a value is out of range, a layer is asked for twice, or what is asked for does not go together.
+            ConfigError: a value is out of range, a layer is given twice, or settings contradict one another.
         """
         super().__post_init__()
         if len(set(self.layers)) < len(self.layers):
             raise ConfigError(f"--layers: expected each layer once, found {','.join(map(str, self.layers))}")
         if self.parquet and not self.pooled_layers:
-            raise ConfigError("--parquet: expected --layers beside it, because token states have no vectors to write")
+            raise ConfigError("--parquet: expected --layers as well, because token states have no vectors to write")
         if self.shard_slice is not None and self.parquet:
             raise ConfigError(
-                "--parquet: expected without --shards, because one part alone has not all vectors to write; "
-                "run `tcf cache export` when all parts are done"
+                "--parquet: expected no --shards, because one part of the shards does not have all vectors; run "
+                "`tcf cache export` when all parts are done"
             )
 
     @property
     def shard_slice(self) -> tuple[int, int] | None:
-        """`shards` as two numbers, i and n; None for all of them.
+        """`shards` as two numbers, i and n; None for all shards.
 
         Raises:
-            ConfigError: it is something else.
+            ConfigError: `shards` has another form.
         """
         if self.shards is None:
             return None
@@ -115,5 +115,5 @@ class ExtractConfig(CheckedSettings):
 
     @property
     def pooled_layers(self) -> tuple[int, ...]:
-        """The layers to take vectors from: the last one if nothing else is asked for."""
+        """The layers to take vectors from: the last one if neither layers nor token states are given."""
         return self.layers or (() if self.token_states is not None else (-1,))

@@ -1,4 +1,4 @@
-"""What the stages' settings are made of: fields with a help text and a smallest value; TOML and JSON in and out."""
+"""Fields of the stages' settings, with a help text and a minimum, and conversion from and to TOML and JSON."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import tomli_w
 
-from tcf.common.errors import ConfigError, did_you_mean
+from tcf.common.errors import ConfigError, did_you_mean, os_error_words
 
 __all__ = [
     "CheckedSettings",
@@ -31,12 +31,12 @@ _C = TypeVar("_C")
 
 
 def option(default: _T, help: str, *, minimum: float | None = None) -> _T:
-    """A dataclass field with its help text and, for numbers, the smallest value that makes sense."""
+    """Return a dataclass field with its help text and, for numbers, the smallest valid value."""
     return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum})
 
 
 def option_name(field: str) -> str:
-    """How the command line spells a setting.
+    """Return the command-line option of a setting.
 
     Example:
         >>> option_name("batch_size")
@@ -63,23 +63,25 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        ConfigError: it is missing, unreadable or not TOML.
+        ConfigError: the file is missing, unreadable or not valid TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); name an existing TOML file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({os_error_words(error)}); name an existing TOML file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected text in UTF-8, found another encoding at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML ({error})") from None
+        raise ConfigError(f"{path}: expected valid TOML, found an error ({error}); fix the file") from None
 
 
 def write_toml(values: Mapping[str, Any]) -> bytes:
-    """The bytes of a TOML file with these values; None is left out."""
+    """Return the content of a TOML file with these values; None is left out."""
     return tomli_w.dumps({key: value for key, value in values.items() if value is not None}).encode()
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """A stage's settings as JSON and TOML values; what is None is left out."""
+    """Return a stage's settings as JSON and TOML values; None is left out."""
     values = dataclasses.asdict(config)
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 
@@ -103,12 +105,12 @@ def from_mapping(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:
 
 
 def from_value(kind: type[Any], key: str, value: Any, where: str) -> Any:
-    """One setting of a stage as the type that it has there; its range is not looked at.
+    """Convert one setting to the type of its field; the range is not checked.
 
     Args:
         kind: one of the settings classes of `tcf.config`.
-        key: the setting's name.
-        value: as TOML has it.
+        key: name of the setting.
+        value: a TOML value.
         where: file and table, for messages.
 
     Raises:

@@ -1,6 +1,6 @@
-"""The losses that a training can lower: what a user calls them, and which settings each reads.
+"""Names of the training losses, and the settings that each reads.
 
-Their code is in `tcf.train.loss.losses`, since it needs torch.
+Their code is in `tcf.train.loss.losses`, because it needs torch.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ LossName = Literal["in-batch", "full", "sampled", "bce", "gbce"]
 
 @dataclass(frozen=True)
 class LossInfo:
-    """A loss, for people.
+    """Name and description of a loss.
 
     Attributes:
-        name: what a user types.
-        help: what it is, in a sentence without its end.
-        negatives: how many items it draws unless told otherwise (the study's for bce, gSASRec's for gbce); None for a
-            loss that draws none.
-        drawn_for: what it draws them for, the whole batch or each target.
-        options: fields of `TrainConfig`, beside `negatives`, that are read by this loss and not by all.
+        name: name on the command line.
+        help: description, a sentence without its full stop.
+        negatives: default number of sampled items (the study's for bce, gSASRec's for gbce); None for a loss that
+            samples none.
+        drawn_for: what they are sampled for: the whole batch or each target.
+        options: fields of `TrainConfig`, besides `negatives`, that only this loss or some losses read.
         reads_catalogue: whether each step reads the vectors of all items.
-        instead: of such a loss, those to use where vectors are too many to be read in each step.
+        instead: for such a loss, alternatives for catalogues too large to be read in each step.
     """
 
     name: LossName
@@ -53,12 +53,12 @@ LOSSES: tuple[LossInfo, ...] = (
 
 
 def loss_info(name: LossName) -> LossInfo:
-    """The loss of this name."""
+    """Return the loss with this name."""
     return {loss.name: loss for loss in LOSSES}[name]
 
 
 def losses_reading(option: str) -> tuple[LossName, ...]:
-    """The losses that alone read a setting.
+    """Return the losses that read a setting which not all losses read.
 
     >>> losses_reading("sampling"), losses_reading("negatives")
     (('sampled',), ('sampled', 'bce', 'gbce'))
@@ -69,13 +69,13 @@ def losses_reading(option: str) -> tuple[LossName, ...]:
 
 
 def losses_help() -> str:
-    """What each loss is, for the command's help."""
+    """Describe each loss, for the help text."""
     alike = [(text, [loss.name for loss in group]) for text, group in groupby(LOSSES, lambda loss: loss.help)]
     return "; ".join(f"{', '.join(names)}: {text}" for text, names in alike) + "."
 
 
 def negatives_help() -> str:
-    """What each loss draws items for and how many unless told otherwise, for the command's help."""
+    """Describe what each loss samples items for and how many by default, for the help text."""
     drawn = [loss for loss in LOSSES if loss.negatives is not None]
     for_batch = [f"{loss.name}, {loss.negatives} if not given" for loss in drawn if loss.drawn_for == "batch"]
     for_target = [f"{loss.name} {loss.negatives}" for loss in drawn if loss.drawn_for == "target"]

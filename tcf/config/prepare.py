@@ -12,7 +12,7 @@ __all__ = ["PrepareConfig"]
 
 @dataclass(frozen=True)
 class PrepareConfig(CheckedSettings):
-    """How raw files become a dataset (study, section on datasets)."""
+    """Settings of preparing a dataset from raw files (study, section on datasets)."""
 
     min_history: int = option(5, "Drop users with fewer interactions than this.", minimum=3)
     max_history: int | None = option(
@@ -91,11 +91,11 @@ class PrepareConfig(CheckedSettings):
         """Check the settings that depend on one another.
 
         Raises:
-            ConfigError: a value is out of range, or the text is asked for in two ways.
+            ConfigError: a value is out of range, or settings contradict one another.
         """
         super().__post_init__()
         if self.text_columns and self.template is not None:
-            raise ConfigError("--template: expected either this or --text-columns, found both; leave one out")
+            raise ConfigError("--template: expected either --template or --text-columns, found both; leave one out")
         self._check_split()
         if self.max_history is not None and self.max_history < self.min_history:
             raise ConfigError(
@@ -104,7 +104,7 @@ class PrepareConfig(CheckedSettings):
 
     def _check_split(self) -> None:
         if self.split == "time" and self.test_from is None:
-            raise ConfigError("--split: expected --test-from beside time, found none; say where the test period begins")
+            raise ConfigError("--split time: expected --test-from as well, found none; say when the test period begins")
         for name, value in (("--test-from", self.test_from), ("--validation-from", self.validation_from)):
             if self.split != "time" and value is not None:
-                raise ConfigError(f"{name}: expected --split time beside it, found {self.split}; leave one of them out")
+                raise ConfigError(f"{name}: expected --split time, found --split {self.split}; leave {name} out")

@@ -1,6 +1,6 @@
-"""The formats that raw files come in: what a user calls them, and which settings each has a use for.
+"""Names of the raw formats, and the settings that only some of them use.
 
-Their readers are in `tcf.data.raw.formats`, since reading needs pyarrow.
+Their readers are in `tcf.data.raw.formats`, because reading needs pyarrow.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ RawFormat = Literal["tcf", "recbole", "mind", "hm", "movielens", "amazon", "tabl
 
 @dataclass(frozen=True)
 class RawFormatInfo:
-    """A raw format, for people.
+    """Name and description of a raw format.
 
     Attributes:
-        name: what a user types.
+        name: name on the command line.
         files: which files it reads, in a few words.
-        options: fields of `PrepareConfig` that this format has a use for and not all have.
+        options: fields of `PrepareConfig` that this format uses and others do not.
     """
 
     name: RawFormat
@@ -52,12 +52,12 @@ RAW_FORMATS: tuple[RawFormatInfo, ...] = (
 
 
 def formats_with(option: str) -> tuple[RawFormat, ...]:
-    """The formats that alone have a use for a setting; empty for a setting that all read."""
+    """Return the formats that use a setting; empty if all formats use it."""
     return tuple(entry.name for entry in RAW_FORMATS if option in entry.options)
 
 
 def only_for(option: str) -> str:
-    """The same, for the end of a help text.
+    """Return the formats that use a setting, for the end of its help text.
 
     >>> only_for("drop"), only_for("min_rating")
     ('(table only)', '(movielens and amazon)')
@@ -67,7 +67,7 @@ def only_for(option: str) -> str:
 
 
 def formats_help() -> str:
-    """All formats with their files, for the command's help."""
+    """Return all formats with their files, for the help text."""
     alike = [
         (files, [entry.name for entry in group]) for files, group in groupby(RAW_FORMATS, lambda entry: entry.files)
     ]

@@ -1,4 +1,4 @@
-"""The settings of training; their defaults are the study's, and their help texts serve the command line too."""
+"""Settings of `tcf train`; their defaults are the study's."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["TrainConfig"]
 
 @dataclass(frozen=True)
 class TrainConfig(CheckedSettings):
-    """Training of a recommender; the defaults are the study's."""
+    """Settings of training a recommender; the defaults are the study's."""
 
     backbone: Literal["sasrec", "dssm"] = option(
         "sasrec", "sasrec: a transformer over the history; dssm: a tower for users and one for items."
@@ -145,7 +145,7 @@ class TrainConfig(CheckedSettings):
             if getattr(self, name) == 0:
                 raise ConfigError(f"{option_name(name)}: expected more than 0, found 0; leave it out")
         if self.whiten is not None and self.pca is not None:
-            raise ConfigError("--pca: expected either this or --whiten, found both; leave one out")
+            raise ConfigError("--pca: expected either --pca or --whiten, found both; leave one out")
         if self.loss_info.reads_catalogue and self.table == "cache":
             raise ConfigError(
                 f"--table cache: expected another loss, because --loss {self.loss} reads every vector in each step; "
@@ -154,17 +154,17 @@ class TrainConfig(CheckedSettings):
         self._refuse_unused()
 
     def _refuse_unused(self) -> None:
-        """Refuse a setting that was given although nothing would read it."""
+        """Refuse a setting that differs from its default although nothing reads it."""
         for decider, values, names in _READ_WITH:
             found = getattr(self, decider)
             for name in () if found in values else names:
                 if getattr(self, name) != _DEFAULTS[name]:
                     raise ConfigError(
-                        f"{option_name(name)}: expected --{decider} {' or '.join(values)} beside it, found "
-                        f"--{decider} {found}; leave one out"
+                        f"{option_name(name)}: expected --{decider} {' or '.join(values)}, found --{decider} {found}; "
+                        f"leave {option_name(name)} out"
                     )
         if self.whiten is None and self.whiten_epsilon != _DEFAULTS["whiten_epsilon"]:
-            raise ConfigError("--whiten-epsilon: expected --whiten beside it, found none; leave it out")
+            raise ConfigError("--whiten-epsilon: expected --whiten as well, found none; leave --whiten-epsilon out")
 
     @property
     def resolved_patience(self) -> int:
@@ -175,25 +175,25 @@ class TrainConfig(CheckedSettings):
 
     @property
     def resolved_negatives(self) -> int:
-        """Items drawn a batch or a target; 0 for a loss that draws none."""
+        """Number of sampled items per batch or per target; 0 for a loss that samples none."""
         if self.negatives is not None:
             return self.negatives
         return self.loss_info.negatives or 0
 
     @property
     def loss_info(self) -> LossInfo:
-        """What is known of the loss."""
+        """Description of the loss."""
         return loss_info(self.loss)
 
     @property
     def reads_text(self) -> bool:
-        """Whether items have cached vectors."""
+        """Whether items use cached text vectors."""
         return self.items != "id"
 
 
 _DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConfig)}
 _OF_LOSSES = dict.fromkeys((*(name for loss in LOSSES for name in loss.options), "negatives"))
-# Settings that are read only where another one has one of some values.
+# Settings that are read only if another setting has one of these values.
 _READ_WITH = (
     ("backbone", ("dssm",), ("mlp_layers", "user_tower")),
     ("backbone", ("sasrec",), ("blocks", "heads", "norm")),

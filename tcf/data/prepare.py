@@ -7,8 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from tcf.common.errors import DataError
-from tcf.common.file_stamp import FileStamp
-from tcf.common.files import is_published
+from tcf.common.files import FileStamp, is_published
 from tcf.common.manifest import differences, read_manifest, sha256_file
 from tcf.config.fields import to_mapping
 from tcf.config.prepare import PrepareConfig

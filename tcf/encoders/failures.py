@@ -3,8 +3,8 @@
 import pickle
 from pathlib import Path
 
-from tcf.common.accelerate_internals import silence
 from tcf.common.errors import ModelError
+from tcf.encoders.accelerate_internals import silence
 
 __all__ = ["NotSeparableError", "failures", "not_separable_error", "quiet", "reason"]
 

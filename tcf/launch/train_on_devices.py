@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from tcf.common.accelerate_internals import DEVICE_VARIABLE, can_reach_other_gpus
 from tcf.common.devices import resolve_device, resolve_devices
 from tcf.common.errors import ConfigError, RunError, TcfError
 from tcf.common.files import is_published
 from tcf.common.manifest import read_manifest
 from tcf.common.torch_internals import USE_EXISTING_STORE, is_lost_partner
 from tcf.config.train import TrainConfig
+from tcf.encoders.accelerate_internals import DEVICE_VARIABLE, can_reach_other_gpus
 from tcf.launch.jobs import TrainingJob
 from tcf.launch.launcher import Launcher, WorkerSpec
 from tcf.launch.process_group import run_process_group

@@ -1,1 +1,1 @@
-"""Arrays in, lists and ranks out: search through FAISS, exact ranks, metrics."""
+"""Ranking over arrays: search with FAISS, ranked lists, exact ranks, metrics."""

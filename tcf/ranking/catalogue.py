@@ -1,8 +1,8 @@
-"""The catalogue to be ranked: item vectors, with items of equal vectors folded into one row.
+"""The catalogue to rank: item vectors, with items of equal vectors merged into one row.
 
-Distinct items may have one and the same vector, for instance two products with one title. A matrix product may give
-equal rows scores that differ in the last bit, depending on where the rows stand. So a vector is scored once, and all
-the items that share it get that one score: they tie exactly.
+Distinct items may have equal vectors, for instance two products with the same title. A matrix product may give equal
+rows scores that differ in the last bit, depending on their position. So each unique vector is scored once, and all
+items that share it get the same score: they tie exactly.
 
 Shapes: N items, R rows (unique vectors), D width.
 """
@@ -24,13 +24,13 @@ _BLOCK = 8192
 
 @dataclass(frozen=True)
 class ScoreRows:
-    """Which items share a row of scores; rows that stand for several items come first.
+    """Which items share a row of scores; rows shared by several items come first.
 
     Attributes:
         row_of_item: (N,) int64.
-        offsets: (R + 1,) int64; row r stands for items[offsets[r]:offsets[r + 1]].
+        offsets: (R + 1,) int64; row r has the items items[offsets[r]:offsets[r + 1]].
         items: (N,) int64 item indices by row, ascending within a row.
-        n_shared: rows 0..n_shared - 1 stand for several items each, the others for one.
+        n_shared: rows 0..n_shared - 1 have several items each, the others one.
     """
 
     row_of_item: npt.NDArray[np.int64]
@@ -40,15 +40,15 @@ class ScoreRows:
 
     @classmethod
     def one_each(cls, n_items: int) -> "ScoreRows":
-        """Every item has a row of its own, of the same number."""
+        """Give every item its own row, with the index of the item."""
         return cls.of(np.arange(n_items))
 
     @classmethod
     def of(cls, first_N: npt.NDArray[np.int64]) -> "ScoreRows":
-        """Group items by the first item that each one equals.
+        """Group equal items.
 
         Args:
-            first_N: (N,) the lowest index of an equal item, which may be the item itself.
+            first_N: (N,) for each item, the lowest index of an equal item, possibly its own.
         """
         _, group_N, sizes = np.unique(first_N, return_inverse=True, return_counts=True)
         order = np.argsort(sizes == 1, kind="stable")
@@ -70,7 +70,7 @@ class ScoreRows:
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """Items a row, (R,)."""
+        """Number of items per row, (R,)."""
         return np.diff(self.offsets)
 
 
@@ -80,7 +80,7 @@ class Catalogue:
 
     Attributes:
         vectors_RD: unique vectors, (R, D) float32, all finite.
-        rows: which items have which of them.
+        rows: which items have which vector.
     """
 
     vectors_RD: npt.NDArray[np.float32]
@@ -88,13 +88,13 @@ class Catalogue:
 
     @classmethod
     def build(cls, vectors_ND: npt.NDArray[np.float32]) -> "Catalogue":
-        """Check the vectors of all items and fold equal ones; 0.0 and -0.0 are equal.
+        """Check the vectors of all items and merge equal ones; 0.0 and -0.0 are equal.
 
         Args:
-            vectors_ND: one vector an item, (N, D) float32, N and D at least 1.
+            vectors_ND: one vector per item, (N, D) float32, N and D at least 1.
 
         Raises:
-            RunError: not such an array, or some value is not finite.
+            RunError: another type or shape, or some value is not finite.
         """
         check_matrix(vectors_ND, "item vectors")
         check_finite(vectors_ND, "item")
@@ -115,36 +115,37 @@ class Catalogue:
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` that cover 0..n - 1."""
+    """Return slices of at most `size` that cover 0..n - 1."""
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
 def check_matrix(values: npt.NDArray[np.float32], name: str) -> None:
-    """Refuse anything but a float32 matrix with columns and rows.
+    """Refuse anything but a float32 matrix with at least one row and one column.
 
     Raises:
-        RunError: naming what was found.
+        RunError: naming the type and shape found.
     """
     if values.ndim != 2 or values.dtype != np.float32 or 0 in values.shape:
+        shape = " x ".join(map(str, values.shape)) or "scalar"
         raise RunError(
-            f"{name}: expected a float32 matrix, one row or more, found {values.dtype} of shape {values.shape}; "
-            "convert them first"
+            f"{name}: expected a float32 matrix with at least one row and one column, found {values.dtype} of shape "
+            f"{shape}; convert them first"
         )
 
 
 def check_finite(values: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.float64]:
-    """Length of every row, (rows,) float64.
+    """Return the Euclidean length of every row, (rows,) float64, after checking that all values are finite.
 
     Args:
         values: float32 matrix.
         what: what a row belongs to, for the message.
 
     Raises:
-        RunError: some row has a value that is not finite; names the first such row and their number.
+        RunError: a value is not finite; names the first such row and how many there are.
     """
     squares = np.empty(len(values))
     for block in blocks(len(values), _BLOCK):
-        with np.errstate(invalid="ignore"):  # NaN is looked for below
+        with np.errstate(invalid="ignore"):  # NaN is checked below
             np.einsum("rd,rd->r", values[block], values[block], dtype=np.float64, out=squares[block])
     bad = np.flatnonzero(~np.isfinite(squares))
     if len(bad):
@@ -156,7 +157,7 @@ def check_finite(values: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.f
 
 
 def _first_equal(vectors_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """For every row the first row equal to it: found by hash, then checked value by value."""
+    """Return for every row the first row equal to it: found by hash, then checked value by value."""
     for seed in itertools.count():
         _, index, inverse = np.unique(_hashes(vectors_ND, seed), return_index=True, return_inverse=True)
         first_N = index[inverse].astype(np.int64)
@@ -166,7 +167,7 @@ def _first_equal(vectors_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
 
 def _hashes(vectors_ND: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of every row, (N,): the sum of its bits, each 32 times a random odd number, modulo 2^64."""
+    """Hash every row to 64 bits, (N,): the sum of its values' 32-bit words times random odd factors, modulo 2^64."""
     width = vectors_ND.shape[1]
     factors_D = generator(RandomStream.HASH_OF_VECTORS, seed).integers(0, 2**64, width, dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(vectors_ND), np.uint64)
@@ -177,7 +178,7 @@ def _hashes(vectors_ND: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.ui
 
 
 def _all_equal(vectors_ND: npt.NDArray[np.float32], first_N: npt.NDArray[np.int64]) -> bool:
-    """Whether every row equals the row that stands for it."""
+    """Whether every row equals the first row of its group."""
     later = np.flatnonzero(first_N != np.arange(len(first_N)))
     return all(
         np.array_equal(vectors_ND[later[block]], vectors_ND[first_N[later[block]]])

@@ -1,4 +1,4 @@
-"""Ranks counted over the scores of the whole catalogue, for any scorer.
+"""Counting ranks over the scores of the whole catalogue, for any scorer.
 
 Shapes: B users of a block, R rows of scores.
 """
@@ -18,12 +18,12 @@ _SCORES_AT_ONCE = 16 * 2**20
 
 
 def users_a_block(scorer: Scorer) -> int:
-    """How many users to score at once so that the scores take about 64 MB."""
+    """Return how many users to score at once so that the scores take about 64 MB."""
     return max(1, _SCORES_AT_ONCE // scorer.rows.n_rows)
 
 
 def block_scores(scorer: Scorer, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Scores of a block of users, (B, R).
+    """Return the scores of a block of users, (B, R).
 
     Raises:
         RunError: some score is not finite.
@@ -31,20 +31,23 @@ def block_scores(scorer: Scorer, users: npt.NDArray[np.int64]) -> npt.NDArray[np
     scores_BR = scorer.scores(users)
     if not np.isfinite(scores_BR).all():
         bad = np.flatnonzero(~np.isfinite(scores_BR).all(1))
-        raise RunError(f"user {users[bad[0]]}: expected finite scores, found NaN or infinity; train or score anew")
+        raise RunError(
+            f"user {users[bad[0]]}: expected finite scores, found NaN or infinity; train again with a smaller learning "
+            "rate, or check the scorer"
+        )
     return scores_BR
 
 
 def count_ranks(
     scorer: Scorer, excluded: Histories, targets: npt.NDArray[np.int64], users: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Count the candidates above some users' targets and those, other than the target, that equal it.
+    """Count the candidates that score above some users' targets, and the other candidates that score the same.
 
     Args:
         scorer: scores of all items for all users.
-        excluded: every user's items that are no candidates, each once; the targets are not among them.
+        excluded: every user's items that are not candidates, each once, without the targets.
         targets: every user's target.
-        users: whom to count for.
+        users: the users to count for.
 
     Returns:
         Two arrays, one count for each of `users`.
@@ -70,12 +73,12 @@ def _count_block(
     n_seen_from = np.bincount(users[seen_scores >= target_B[users]], minlength=len(targets_B))
     greater_B = _items(scores_BR > target_B[:, None], rows) - n_seen_above
     from_B = _items(scores_BR >= target_B[:, None], rows) - n_seen_from
-    return greater_B, from_B - greater_B - 1  # less the target itself
+    return greater_B, from_B - greater_B - 1  # without the target itself
 
 
 def _items(chosen_BR: npt.NDArray[np.bool_], rows: ScoreRows) -> npt.NDArray[np.int64]:
-    """Number of items that stand behind the chosen rows, (B,)."""
-    # Bits are counted several times faster than booleans are summed.
+    """Return the number of items that have the chosen rows, (B,)."""
+    # Counting bits is several times faster than summing booleans.
     items_B: npt.NDArray[np.int64] = np.bitwise_count(np.packbits(chosen_BR, axis=1)).sum(1, dtype=np.int64)
     further_B = chosen_BR[:, : rows.n_shared] @ (rows.sizes[: rows.n_shared] - 1).astype(np.float64)
     return items_B + further_B.astype(np.int64)

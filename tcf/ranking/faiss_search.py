@@ -1,6 +1,6 @@
-"""The best rows by inner product, exactly, through FAISS: every row is scored.
+"""Exact search for the best rows by inner product with FAISS: every row is scored.
 
-Shapes: B users, R rows, K rows listed, D width.
+Shapes: B users, R rows, K listed rows, D width.
 """
 
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from tcf.common.errors import RunError
 __all__ = ["LONGEST_LIST", "USERS_AT_ONCE", "Search", "exhaustive_search"]
 
 Search: TypeAlias = Callable[[npt.NDArray[np.float32], int], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
-"""states_BD and K to scores_BK, falling, and rows_BK; K is at most R."""
+"""Maps states_BD and K, at most R, to scores_BK in descending order and their rows_BK."""
 
 LONGEST_LIST = 1024
-"""Longer lists are slower than scoring everything, and FAISS on a GPU stops at 2048."""
+"""Longer lists are slower than scoring everything, and the limit of FAISS on a GPU is 2048."""
 
 USERS_AT_ONCE = 4096
-"""FAISS' own block of queries on the CPU."""
+"""The block size that FAISS uses for queries on the CPU."""
 
 
 def exhaustive_search(vectors_RD: npt.NDArray[np.float32], device: Literal["cpu", "cuda"]) -> Search:
-    """A flat search over these vectors.
+    """Return an exhaustive search over these vectors.
 
     Args:
         vectors_RD: (R, D) float32, finite.
-        device: `cuda` where FAISS is built for GPUs and sees one; otherwise the CPU searches.
+        device: `cuda` searches on a GPU if this FAISS supports GPUs and finds one; otherwise the CPU is used.
 
     Raises:
         RunError: FAISS is not installed.
@@ -38,7 +38,7 @@ def exhaustive_search(vectors_RD: npt.NDArray[np.float32], device: Literal["cpu"
         return _gpu_search(faiss, vectors_RD)
     vectors_RD = np.ascontiguousarray(vectors_RD)
 
-    # The same function as behind IndexFlatIP, without the index's copy of the vectors.
+    # The function that IndexFlatIP calls, without the index's copy of the vectors.
     def search(states_BD: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         scores_BK, rows_BK = faiss.knn(states_BD, vectors_RD, k, metric=faiss.METRIC_INNER_PRODUCT)
         return scores_BK, rows_BK

@@ -1,11 +1,11 @@
-"""Metrics of ranked targets, one target a user; ties count with their expected value.
+"""Metrics of ranked targets, one target per user; ties count with their expected value.
 
-A target with g candidates above it and e others that score the same takes each of the positions g + 1 to g + 1 + e with
-equal probability. Every metric is the mean of a value a position over these, so constant scores earn what random scores
-earn. A target that is no candidate earns nothing.
+A target with g candidates above it and e others with the same score takes each of the positions g + 1 to g + 1 + e with
+equal probability. Every metric is the mean over these positions, so constant scores get the same value as random ones.
+A target that is not a candidate counts 0.
 
-`METRICS` is the one list of what is measured: the files and tables of evaluations, the log and the manifest of a run,
-the listing of runs and the results of a search follow from it.
+`METRICS` is the single list of metrics: the files and tables of evaluations, the log and the manifest of a run, the
+listing of runs and the results of a search follow from it.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def hit_rate(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
-    """Probability that the target is among the first k, by user.
+    """Return the probability that the target is among the first k, by user.
 
     The second target below ties with three others for positions 2 to 5, of which two are within the first three:
 
@@ -52,7 +52,7 @@ def hit_rate(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
 
 
 def ndcg(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
-    """Expected normalised discounted cumulative gain within the first k, by user.
+    """Return the expected normalised discounted cumulative gain within the first k, by user.
 
     With one relevant item this is 1 / log2(1 + position) for a position of at most k, else 0. The first target below
     takes position 3, the second one of the positions 1 to 3: (1 + 1 / log2(3) + 1 / log2(4)) / 3.
@@ -70,7 +70,7 @@ def ndcg(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
 
 
 def reciprocal_rank(ranks: Ranks) -> npt.NDArray[np.float64]:
-    """Expected 1 / position of the target, by user.
+    """Return the expected value of 1 / position of the target, by user.
 
     The second target below takes position 2 or 3: (1/2 + 1/3) / 2.
 
@@ -82,7 +82,9 @@ def reciprocal_rank(ranks: Ranks) -> npt.NDArray[np.float64]:
         RunError: the ranks are not exact at all depths.
     """
     if ranks.depth is not None:
-        raise RunError(f"reciprocal ranks: expected exact ranks, found ranks to depth {ranks.depth}; rank in full")
+        raise RunError(
+            f"reciprocal ranks: expected exact ranks, found ranks to depth {ranks.depth}; rank without a depth"
+        )
     return _expected(ranks, 1 / np.arange(1, _largest(ranks) + 1))
 
 
@@ -116,7 +118,7 @@ class Metric:
 
 
 def metrics_at(k: int) -> tuple[Metric, ...]:
-    """All metrics, in the order in which they are written and shown, those with a depth to depth k."""
+    """Return all metrics in the order of files and tables; k is the depth of those that have one."""
     return (
         Metric(f"hr@{k}", "hr", partial(hit_rate, k=k), depth=k),
         Metric(f"ndcg@{k}", "ndcg", partial(ndcg, k=k), depth=k),
@@ -138,7 +140,7 @@ SEARCH_METRIC = _metric("ndcg@10")
 
 
 def summary(ranks: Ranks, k: int = 10) -> dict[str, float]:
-    """Means over the users, as fractions: `hr@k`, `ndcg@k` and, of exact ranks, `mrr`.
+    """Return means over the users, as fractions: `hr@k`, `ndcg@k` and, for exact ranks, `mrr`.
 
     >>> summary(Ranks(np.array([0, 7]), np.array([0, 0]), np.array([8, 8])), 5)
     {'hr@5': 0.5, 'ndcg@5': 0.5, 'mrr': 0.5625}
@@ -147,24 +149,24 @@ def summary(ranks: Ranks, k: int = 10) -> dict[str, float]:
         RunError: there are no users, or k is beyond the depth of the ranks.
     """
     if not len(ranks):
-        raise RunError("metrics: expected the ranks of one user or more, found none")
+        raise RunError("metrics: expected the ranks of at least one user, found none")
     measured = (metric for metric in metrics_at(k) if ranks.depth is None or metric.depth is not None)
     return {metric.name: float(metric.per_user(ranks).mean()) for metric in measured}
 
 
 def _expected(ranks: Ranks, gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean gain over the positions that the target may take; gains[p - 1] is that of position p, none beyond."""
+    """Return the mean gain over the target's possible positions; position p has gains[p - 1], or 0 beyond the end."""
     cumulative = np.concatenate([[0.0], np.cumsum(gains)])
     first = np.minimum(ranks.greater, len(gains))
     last = np.minimum(ranks.greater + ranks.equal + 1, len(gains))
-    # A single position is looked up, because a difference of two large sums would lose digits.
+    # A single position is looked up, because the difference of two large sums would lose precision.
     single = np.where(last > first, gains[np.minimum(first, len(gains) - 1)], 0.0)
     mean = np.where(ranks.equal == 0, single, (cumulative[last] - cumulative[first]) / (ranks.equal + 1))
     return np.where(ranks.is_candidate, mean, 0.0)
 
 
 def _largest(ranks: Ranks) -> int:
-    """The largest position that any target may take."""
+    """Return the largest position that any target may take."""
     return int((ranks.greater + ranks.equal).max(initial=0)) + 1
 
 

@@ -1,4 +1,4 @@
-"""What gives scores: anything that can score the whole catalogue for a block of users.
+"""Scorers: anything that can score the whole catalogue for a block of users.
 
 Shapes: U users in all, B users of a block, R rows of scores (one item each, or several with equal vectors), D width.
 """
@@ -28,17 +28,17 @@ class Scorer(Protocol):
         """Which items share a row of scores."""
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Scores of all rows for some users, (B, R) float32, finite; a user's scores must not depend on the block."""
+        """Return the scores of all rows for some users, (B, R) float32, finite, the same for any choice of block."""
 
 
 @dataclass(frozen=True)
 class InnerProduct:
-    """Scores of user states against a catalogue; the best ones can also be had as lists, through FAISS.
+    """Inner products of user states and item vectors, with a FAISS search for the best ones.
 
     Attributes:
         catalogue: the items.
-        states_UD: one state a user, (U, D) float32.
-        device: where FAISS searches; `cuda` needs a FAISS built for GPUs, otherwise the CPU searches.
+        states_UD: one state per user, (U, D) float32.
+        device: where FAISS searches; `cuda` needs a FAISS with GPU support, otherwise the CPU is used.
 
     Raises:
         RunError: widths differ, a state is not finite, or a score might not fit into float32.
@@ -66,20 +66,21 @@ class InnerProduct:
 
     @property
     def rows(self) -> ScoreRows:
-        """Which items have which vector."""
+        """Which items share a vector."""
         return self.catalogue.rows
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Scores of all unique vectors for some users, (B, R)."""
+        """Return the scores of all unique vectors for some users, (B, R)."""
         return np.asarray(self.states_UD[users] @ self.catalogue.vectors_RD.T)
 
     def _check_range(self) -> None:
-        """No score and no partial sum of one exceeds the product of the two vectors' lengths."""
+        # Neither a score nor a partial sum of it exceeds the product of the two vectors' lengths.
         lengths = check_finite(self.states_UD, "user")
         longest = check_finite(self.catalogue.vectors_RD, "item").max()
         large = np.flatnonzero(lengths * longest > np.finfo(np.float32).max)
         if len(large):
             raise RunError(
                 f"user {large[0]}: expected scores within float32, found a state of length {lengths[large[0]]:.3g} and "
-                f"an item vector of length {longest:.3g}, {len(large)} users in all; the model has diverged, train anew"
+                f"an item vector of length {longest:.3g}, {len(large)} users in all; the model has diverged, so train "
+                "again with a smaller learning rate"
             )

@@ -1,6 +1,6 @@
-"""Items that are no candidates, because the user has seen them.
+"""Items that are not candidates because the user has seen them.
 
-Shapes: U users in all, B users of a block, K rows listed.
+Shapes: U users in all, B users of a block, K listed rows.
 """
 
 import numpy as np
@@ -29,19 +29,19 @@ def check_seen(seen: Histories, n_users: int, n_items: int) -> None:
 
 
 def owners(histories: Histories) -> npt.NDArray[np.int64]:
-    """The user of every interaction, (nnz,)."""
+    """Return the user of every interaction, (nnz,)."""
     return np.repeat(np.arange(len(histories)), histories.lengths)
 
 
 def distinct(histories: Histories, n_items: int) -> Histories:
-    """Every user's items, each once, ascending."""
+    """Return every user's items without repeats, in ascending order."""
     keys = np.sort(owners(histories) * n_items + histories.items)
     users, items = np.divmod(keys[np.diff(keys, prepend=-1) > 0], n_items)
     return _from_pairs(users, items, len(histories))
 
 
 def without(histories: Histories, items_U: npt.NDArray[np.int64]) -> Histories:
-    """Every user's items less one, which the user need not have.
+    """Return every user's items without one item, whether or not the user has it.
 
     Args:
         histories: U users.
@@ -55,12 +55,12 @@ def without(histories: Histories, items_U: npt.NDArray[np.int64]) -> Histories:
 def counts_at(
     keys: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """The count that belongs to each wanted key, 0 where there is none.
+    """Look up the count of each wanted key, 0 for unknown keys.
 
     Args:
         keys: ascending and distinct.
-        counts: one a key.
-        wanted: keys in any shape.
+        counts: one per key.
+        wanted: keys, of any shape.
     """
     if not len(keys):
         return np.zeros(wanted.shape, np.int64)

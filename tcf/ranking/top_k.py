@@ -1,6 +1,6 @@
-"""The best candidates of every user, in order.
+"""Ranked lists of the best candidates of every user.
 
-Shapes: U users in all, B users of a block, N items, R rows of scores, K places in a list.
+Shapes: U users in all, B users of a block, N items, R rows of scores, K list length.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ _ENTRIES_AT_ONCE = 4 * 2**20
 
 @dataclass(frozen=True)
 class RankedLists:
-    """The best candidates of every user, best first; among equal scores by item index.
+    """The best candidates of every user, best first; equal scores are ordered by item index.
 
     Attributes:
-        items_UK: (U, K) int32 item indices, -1 where a user has fewer candidates than K.
-        scores_UK: (U, K) float32, -inf where there is no item.
+        items_UK: (U, K) int32 item indices, padded with -1 if a user has fewer than K candidates.
+        scores_UK: (U, K) float32, padded with -inf.
     """
 
     items_UK: npt.NDArray[np.int32]
@@ -37,7 +37,7 @@ class RankedLists:
 
     @classmethod
     def empty(cls, n_users: int, k: int) -> "RankedLists":
-        """Lists without an item."""
+        """Return lists without items."""
         return cls(np.full((n_users, k), -1, np.int32), np.full((n_users, k), -np.inf, np.float32))
 
 
@@ -64,17 +64,17 @@ def top_k(
     *,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> RankedLists:
-    """The k best items that each user has not seen, by inner product.
+    """Return the k best items by inner product that each user has not seen.
 
     Args:
         catalogue: the items.
-        states_UD: one state a user, (U, D) float32.
+        states_UD: one state per user, (U, D) float32.
         seen: the users' earlier items, which are left out; repeats allowed.
-        k: places in a list.
+        k: list length.
         device: where FAISS searches.
 
     Raises:
-        RunError: shapes do not fit together, a value is not finite, or k is less than 1.
+        RunError: shapes do not match, a value is not finite, or k is less than 1.
     """
     if k < 1:
         raise RunError(f"k: expected at least 1, found {k}")
@@ -89,13 +89,13 @@ def top_k(
 
 
 def _from_search(scorer: InnerProduct, seen: Histories, lists: RankedLists) -> npt.NDArray[np.int64]:
-    """Fill the lists that a search can fill; returns the users that are left."""
+    """Fill the lists for which a FAISS search is enough; return the other users."""
     k, sizes = lists.items_UK.shape[1], scorer.rows.sizes
     needed = k + seen.lengths + 1
     short = np.minimum(needed, scorer.rows.n_rows) <= LONGEST_LIST
     users, left = np.flatnonzero(short), [np.flatnonzero(~short)]
     most = int(needed[users].max(initial=1))
-    # No user needs more items of a row than these.
+    # No user needs more items of a row than `most`.
     entries_a_user = min(most, scorer.rows.n_rows) * min(most, int(sizes.max()))
     for block in blocks(len(users), max(1, min(USERS_AT_ONCE, _ENTRIES_AT_ONCE // entries_a_user))):
         settled = _search_block(scorer, seen, users[block], int(needed[users[block]].max()), lists)
@@ -106,7 +106,7 @@ def _from_search(scorer: InnerProduct, seen: Histories, lists: RankedLists) -> n
 def _search_block(
     scorer: InnerProduct, seen: Histories, users: npt.NDArray[np.int64], needed: int, lists: RankedLists
 ) -> npt.NDArray[np.bool_]:
-    """Fill lists from a search; returns which are certain: no row outside could tie with the last place."""
+    """Fill lists from a search; return which are final: no row outside could tie with the last item."""
     length = min(needed, scorer.rows.n_rows)
     scores_BK, rows_BK = scorer.search(scorer.states_UD[users], length)
     entries = _expand(scorer.rows, rows_BK, scores_BK, needed)
@@ -117,7 +117,7 @@ def _search_block(
 
 
 def _expand(rows: ScoreRows, rows_BK: npt.NDArray[np.int64], scores_BK: npt.NDArray[np.float32], most: int) -> _Entries:
-    """The items behind the listed rows, at most `most` of each row: its first ones."""
+    """Return the items of the listed rows, the first `most` of each row."""
     rows_E = rows_BK.ravel()
     counts_E = np.minimum(rows.sizes[rows_E], most)
     places = spans(rows.offsets[rows_E], counts_E)
@@ -126,7 +126,7 @@ def _expand(rows: ScoreRows, rows_BK: npt.NDArray[np.int64], scores_BK: npt.NDAr
 
 
 def _unseen(entries: _Entries, seen: Histories, n_items: int) -> _Entries:
-    """The entries less what the users of the block have seen."""
+    """Return the entries without the items that the users of the block have seen."""
     keys = owners(seen) * n_items + seen.items
     kept = counts_at(keys, np.ones(len(keys), np.int64), entries.users * n_items + entries.items) == 0
     return _Entries(entries.users[kept], entries.items[kept], entries.scores[kept])
@@ -143,7 +143,7 @@ def _from_all_scores(scorer: InnerProduct, seen: Histories, users: npt.NDArray[n
 
 
 def _best(scores_BN: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.bool_]:
-    """Marks the k highest finite scores of every row; of those that tie for the last place, the first."""
+    """Mark the k highest finite scores of every row; of those that tie for the last place, the first."""
     n_items = scores_BN.shape[1]
     last_B1 = np.partition(scores_BN, n_items - k, axis=1)[:, n_items - k, None]
     above_BN = scores_BN > last_B1

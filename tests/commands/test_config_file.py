@@ -84,7 +84,7 @@ def test_help_says_where_none_may_stand() -> None:
 
 
 def test_settings_of_file_and_options_are_checked_together(file: Path) -> None:
-    with pytest.raises(ConfigError, match="--pca: expected either this or --whiten"):
+    with pytest.raises(ConfigError, match="--pca: expected either --pca or --whiten"):
         config_of("--config", str(file), "--pca", "4")
 
 

@@ -48,8 +48,11 @@ def test_devices_of_a_machine_with_three_gpus(names: str, devices: tuple[torch.d
     [
         ("cuda:0,cuda:0", "expected each CUDA device once, found 'cuda:0,cuda:0'"),
         ("cuda:1,cuda", "expected each CUDA device once"),
-        ("cuda:0,cpu", "expected CUDA devices or cpu, which do not share work, found 'cuda:0,cpu'"),
-        ("cuda:0,cuda:3", r"cuda:3 is not on this machine \(3 CUDA devices\); use --devices cpu"),
+        ("cuda:0,cpu", "expected either CUDA devices or cpu, found both: 'cuda:0,cpu'"),
+        (
+            "cuda:0,cuda:3",
+            "expected a device of this machine, which has 3 CUDA devices, found cuda:3; use --devices cpu",
+        ),
         ("auto,cuda:0", "expected auto alone, or devices by name, found 'auto,cuda:0'"),
         ("cpu,", "expected auto, cpu, cuda or cuda:N, found ''"),
         ("cpu cpu", "expected auto, cpu, cuda or cuda:N, found 'cpu cpu'"),
@@ -67,7 +70,7 @@ def test_a_machine_without_a_gpu() -> None:
     assert resolve_devices("auto") == (CPU,)
     assert resolve_device("auto") == CPU
     for name in ("cuda", "cuda:0"):
-        with pytest.raises(ConfigError, match=rf"^--devices: {name} is not on this machine \(0 CUDA devices\)"):
+        with pytest.raises(ConfigError, match=f"^--devices: expected a device .* 0 CUDA devices, found {name}"):
             resolve_devices(f"cpu,{name}")
-        with pytest.raises(ConfigError, match=f"^--device: {name} is not on this machine .*; use --device cpu"):
+        with pytest.raises(ConfigError, match=f"^--device: expected a device .*, found {name}; use --device cpu"):
             resolve_device(name)

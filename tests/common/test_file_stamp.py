@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tcf.common.file_stamp import FileStamp
+from tcf.common.files import FileStamp
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_what_is_whole_is_read(folder: Path) -> None:
 @pytest.mark.parametrize("content", ["[]", "3", "null", "{}", '{"format": "toy"}', "{", '"text"'])
 def test_something_else_than_a_manifest(folder: Path, content: str) -> None:
     (folder / MANIFEST).write_text(content)
-    with pytest.raises(DataError, match=r"manifest\.json: .*make the directory anew"):
+    with pytest.raises(DataError, match=r"manifest\.json: expected a directory .*; restore it"):
         read_manifest(folder, TOY)
 
 
@@ -64,19 +64,19 @@ def test_every_mapping_must_be_one(folder: Path, name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("format",), 3, "expected format, a text, found 3"),
-        (("fingerprint",), [], r"expected fingerprint, a text, found \[\]"),
+        (("format",), 3, "expected format, a string, found 3"),
+        (("fingerprint",), [], r"expected fingerprint, a string, found \[\]"),
         (("version",), "1", "expected version, a whole number, found '1'"),
-        (("inputs", "raw"), 3, "expected inputs.raw, a text, found 3"),
+        (("inputs", "raw"), 3, "expected inputs.raw, a string, found 3"),
         (("files", "a.txt"), [], r"expected files.a.txt, a mapping, found \[\]"),
         (("files", "a.txt", "bytes"), None, "expected files.a.txt.bytes, a whole number, found nothing"),
-        (("files", "a.txt", "sha256"), 5, "expected files.a.txt.sha256, a text, found 5"),
+        (("files", "a.txt", "sha256"), 5, "expected files.a.txt.sha256, a string, found 5"),
         (("files", "a.txt"), None, "expected files.a.txt, a mapping, found nothing"),
         (("facts", "width"), None, "expected facts.width, a whole number, found nothing"),
         (("facts", "width"), "3", "expected facts.width, a whole number, found '3'"),
-        (("facts", "width"), True, "expected facts.width, a whole number, found True"),
+        (("facts", "width"), True, "expected facts.width, a whole number, found true"),
         (("facts", "share"), "1", "expected facts.share, a number, found '1'"),
-        (("config", "kind"), 1, "expected config.kind, a text, found 1"),
+        (("config", "kind"), 1, "expected config.kind, a string, found 1"),
     ],
 )
 def test_every_entry_that_is_relied_on_must_be_there(
@@ -96,12 +96,12 @@ def test_another_format_is_named_before_what_it_lacks(folder: Path) -> None:
 def test_what_to_do_about_a_damaged_file_can_be_said(folder: Path) -> None:
     manifest = read_manifest(folder, TOY)
     (folder / "a.txt").write_text("hellp")
-    with pytest.raises(DataError, match=rf"its sha256 differs .*; make {folder} anew"):
+    with pytest.raises(DataError, match=rf"its sha256 differs .*; restore it .* remove {folder} and run"):
         verify_files(folder, manifest, TOY)
     for content in ("hellp", "hell"):
         (folder / "a.txt").write_text(content)
         with pytest.raises(DataError, match="; ask for another$"):
             verify_files(folder, manifest, TOY, remedy="ask for another")
     (folder / "a.txt").unlink()
-    with pytest.raises(DataError, match="missing; ask for another$"):
+    with pytest.raises(DataError, match="found none; ask for another$"):
         verify_files(folder, manifest, TOY, remedy="ask for another")

@@ -119,7 +119,7 @@ def test_an_integer_serves_as_a_float() -> None:
         (ExtractConfig, {"checkpoint_layers": 0}, "c.toml: --checkpoint-layers: expected at least 1, found 0"),
         (ExtractConfig, {"max_memory": 60}, "c.toml: max_memory: expected str, found 60"),
         (ExtractConfig, {"shards": 3}, "c.toml: shards: expected str, found 3"),
-        (ExtractConfig, {"shards": "0/3", "parquet": True}, "c.toml: --parquet: expected without --shards"),
+        (ExtractConfig, {"shards": "0/3", "parquet": True}, "c.toml: --parquet: expected no --shards"),
         (ExtractConfig, {"layers": 3}, "c.toml: layers: expected a list of whole numbers, found 3"),
         (ExtractConfig, {"layers": "0,1"}, "c.toml: layers: expected a list of whole numbers, found '0,1'"),
         (ExtractConfig, {"layers": [0, "1"]}, "c.toml: layers: expected a list of whole numbers"),
@@ -142,7 +142,7 @@ def test_an_integer_serves_as_a_float() -> None:
         (TrainConfig, {"step_factor": 0.0}, "c.toml: --step-factor: expected more than 0, found 0; leave it out"),
         (TrainConfig, {"dropout": float("nan")}, "c.toml: --dropout: expected at least 0, found nan"),
         (TrainConfig, {"width": 5}, "c.toml: --width: expected a multiple of --heads 2, found 5"),
-        (TrainConfig, {"whiten": 3, "pca": 3}, "c.toml: --pca: expected either this or --whiten, found both"),
+        (TrainConfig, {"whiten": 3, "pca": 3}, "c.toml: --pca: expected either --pca or --whiten, found both"),
         (TrainConfig, {"loss": "gbce", "gbce_t": 1.5}, "c.toml: --gbce-t: expected at most 1, found 1.5"),
         (TrainConfig, {"save_minutes": -1}, "c.toml: --save-minutes: expected at least 0, found -1.0"),
         (TrainConfig, {"save_minutes": float("nan")}, "c.toml: --save-minutes: expected at least 0, found nan"),
@@ -160,9 +160,9 @@ def test_what_cannot_be_is_refused(kind: Any, values: dict[str, Any], message: s
     ("content", "message"),
     [
         (None, "cannot be read"),
-        (b"a = ", "not valid TOML"),
-        (b"\xff", "cannot be read"),
-        (b"a=1\na=2", "not valid TOML"),
+        (b"a = ", "expected valid TOML"),
+        (b"\xff", "expected text in UTF-8, found another encoding at byte 0"),
+        (b"a=1\na=2", "expected valid TOML"),
     ],
 )
 def test_files_that_are_not_toml(tmp_path: Path, content: bytes | None, message: str) -> None:

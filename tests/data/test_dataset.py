@@ -65,7 +65,7 @@ def test_the_fingerprint_follows_the_content_not_the_place(tmp_path: Path) -> No
 
 def test_a_place_that_is_taken_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "data")
-    with pytest.raises(RunError, match="expected a path where nothing is yet"):
+    with pytest.raises(RunError, match="expected an unused path"):
         write(tmp_path / "data")
 
 

@@ -215,14 +215,14 @@ def test_the_same_again_opens_what_is_there(tmp_path: Path, monkeypatch: pytest.
 def test_other_settings_or_files_are_refused_and_named(tmp_path: Path) -> None:
     raw = raw_tcf(tmp_path / "raw")
     prepare("tcf", raw, tmp_path / "out", SMALL)
-    with pytest.raises(DataError, match=r"made otherwise: min_history: 3 there, 4 asked for; .* another folder"):
+    with pytest.raises(DataError, match=r"made otherwise: min_history: 3 found, 4 requested; .* another folder"):
         prepare("tcf", raw, tmp_path / "out", PrepareConfig(min_history=4, keep_last=5))
-    with pytest.raises(DataError, match="made otherwise: sample_users: nothing there, 2 asked for; remove"):
+    with pytest.raises(DataError, match="made otherwise: sample_users: nothing found, 2 requested; remove"):
         prepare("tcf", raw, tmp_path / "out", PrepareConfig(min_history=3, keep_last=5, sample_users=2))
-    with pytest.raises(DataError, match=r"format: tcf there, recbole asked for; .*sha256 of x.inter: nothing there"):
+    with pytest.raises(DataError, match=r"format: tcf found, recbole requested; .*sha256 of x.inter: nothing found"):
         prepare("recbole", raw_recbole(tmp_path / "other"), tmp_path / "out", SMALL)
     raw_tcf(raw, {**ITEMS, "a": "Another title"})
-    with pytest.raises(DataError, match=r"made otherwise: sha256 of items.tsv: \w+\.\.\. there, \w+\.\.\. asked for; "):
+    with pytest.raises(DataError, match=r"made otherwise: sha256 of items.tsv: \w+\.\.\. found, \w+\.\.\. requested; "):
         prepare("tcf", raw, tmp_path / "out", SMALL)
 
 

@@ -106,7 +106,7 @@ def test_what_is_printed(dataset: Dataset) -> None:
 def test_the_split_is_a_setting_like_others(raw: Path, dataset: Dataset) -> None:
     assert prepare("recbole", raw, dataset.path, CONFIG).fingerprint == dataset.fingerprint
     other = PrepareConfig(min_history=3, keep_last=5, split="time", test_from="2020-09-15")
-    with pytest.raises(DataError, match="made otherwise: test_from: 2020-09-16 there, 2020-09-15 asked for"):
+    with pytest.raises(DataError, match="made otherwise: test_from: 2020-09-16 found, 2020-09-15 requested"):
         prepare("recbole", raw, dataset.path, other)
 
 
@@ -145,7 +145,7 @@ def test_times_are_handed_on_in_order_and_rounded_down(tmp_path: Path, written: 
 def test_a_dataset_of_an_older_version_is_refused(dataset: Dataset) -> None:
     file = dataset.path / MANIFEST
     file.write_text(json.dumps({**json.loads(file.read_text()), "version": 1}))
-    with pytest.raises(DataError, match=r"expected version 2 of tcf-dataset, found 1; run `tcf data prepare` anew"):
+    with pytest.raises(DataError, match=r"expected version 2 of tcf-dataset, found 1; run `tcf data prepare` again"):
         open_dataset(dataset.path)
 
 

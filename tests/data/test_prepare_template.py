@@ -79,7 +79,7 @@ def test_a_prepared_dataset_has_the_texts_and_names_the_template(tmp_path: Path)
     assert dataset.statistics["skipped"] == {"empty_text": 1, "event_of_skipped_item": 1}
     assert read_manifest(tmp_path / "out", DATASET).config["template"] == "{title}. {category}"
     assert prepare("recbole", raw, tmp_path / "out", config).fingerprint == dataset.fingerprint
-    with pytest.raises(DataError, match=r"otherwise: template: \{title\}. \{category\} there, \{title\} asked for;"):
+    with pytest.raises(DataError, match=r"otherwise: template: \{title\}. \{category\} found, \{title\} requested;"):
         prepare("recbole", raw, tmp_path / "out", config_of("{title}", bad_rows="skip"))
 
 
@@ -105,7 +105,7 @@ def test_what_is_no_template_is_refused_before_anything_is_read(tmp_path: Path, 
 
 @pytest.mark.parametrize("template", ["{title}", ""])
 def test_two_ways_to_ask_for_a_text_are_refused(template: str) -> None:
-    with pytest.raises(ConfigError, match="^--template: expected either this or --text-columns, found both;"):
+    with pytest.raises(ConfigError, match="^--template: expected either --template or --text-columns, found both;"):
         PrepareConfig(text_columns=("title",), template=template)
     with pytest.raises(ConfigError, match=r"^p.toml: \[data\]: --template: expected either"):
         from_mapping(PrepareConfig, {"text_columns": ["title"], "template": template}, "p.toml: [data]")

@@ -103,7 +103,7 @@ def test_a_second_call_returns_what_is_there(
     monkeypatch.setattr(stage, "evaluate", None)
     assert call() == first
     assert bytes_of(tmp_path / "e") == before
-    with pytest.raises(RunError, match=r"seen: keep there, mask asked for; split: test there, validation asked for"):
+    with pytest.raises(RunError, match=r"seen: keep found, mask requested; split: test found, validation requested"):
         call(seen="mask", split="validation")
     assert bytes_of(tmp_path / "e") == before
 
@@ -112,15 +112,15 @@ def test_another_ranking_is_not_taken_for_this_one(runs: Path, tmp_path: Path) -
     out = tmp_path / "e"
     evaluate_run(runs / "text", out=out, config=CPU)
     with pytest.raises(
-        RunError, match=r"cache: .{12}\.\.\. there, nothing asked for; ranking: .* as id asked for; run:"
+        RunError, match=r"cache: .{12}\.\.\. found, nothing requested; ranking: .* as id requested; run:"
     ):
         evaluate_run(runs / "id", out=out, config=CPU)
     random = tmp_path / "r"
     evaluate_baseline("random", data=runs / "data", out=random, config=CPU, seed=1)
-    with pytest.raises(RunError, match=r"ranking: random, seed 1 there, random, seed 2 asked for"):
+    with pytest.raises(RunError, match=r"ranking: random, seed 1 found, random, seed 2 requested"):
         evaluate_baseline("random", data=runs / "data", out=random, config=CPU, seed=2)
     other = make_dataset(tmp_path, walks()[1:], TEXTS, name="other")
-    with pytest.raises(RunError, match=r"\(dataset: .* there, .* asked for\)"):
+    with pytest.raises(RunError, match=r"\(dataset: .* found, .* requested\)"):
         evaluate_baseline("random", data=other.path, out=random, config=CPU, seed=1)
 
 
@@ -130,7 +130,7 @@ def test_an_occupied_place_is_refused_before_the_work(
     monkeypatch.setattr(stage, "evaluate", None)
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "letter").touch()
-    with pytest.raises(RunError, match="expected a path where nothing is yet"):
+    with pytest.raises(RunError, match="expected an unused path"):
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
 
 

@@ -156,12 +156,12 @@ def test_an_equal_evaluation_is_found(tmp_path: Path) -> None:
     [
         (
             {"split": "validation"},
-            r"holds another evaluation \(split: test there, validation asked for\); remove it or",
+            r"holds another evaluation \(split: test found, validation requested\); remove it or",
         ),
-        ({"seen": "mask"}, r"\(seen: keep there, mask asked for\)"),
-        ({"ranking": "other"}, r"\(ranking: table there, other asked for\)"),
-        ({"inputs": {"dataset": "e"}}, r"\(dataset: d there, e asked for\)"),
-        ({"inputs": {"dataset": "d", "run": "9" * 64}}, r"\(run: nothing there, 999999999999\.\.\. asked for\)"),
+        ({"seen": "mask"}, r"\(seen: keep found, mask requested\)"),
+        ({"ranking": "other"}, r"\(ranking: table found, other requested\)"),
+        ({"inputs": {"dataset": "e"}}, r"\(dataset: d found, e requested\)"),
+        ({"inputs": {"dataset": "d", "run": "9" * 64}}, r"\(run: nothing found, 999999999999\.\.\. requested\)"),
         ({"seen": "mask", "split": "validation"}, r"\(seen: .*; split: .*\)"),
     ],
 )
@@ -177,7 +177,7 @@ def test_nothing_else_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "folder" / "letter").touch()
     (tmp_path / "file").touch()
     for name in ("folder", "file"):
-        with pytest.raises(RunError, match="expected a path where nothing is yet"):
+        with pytest.raises(RunError, match="expected an unused path"):
             alike(tmp_path / name)
     dataset = make_dataset(tmp_path, [[0, 1, 2]], ["a", "b", "c"])
     with pytest.raises(RunError, match="expected a directory of format tcf-evaluation .*, found format tcf-dataset"):

@@ -182,7 +182,7 @@ def test_a_failure_leaves_what_was_there(
 def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="k: expected at least 1, found 0"):
         call(run, tmp_path / "r.parquet", 0)
-    with pytest.raises(RunError, match="expected a file or nothing, found a directory; name a file"):
+    with pytest.raises(RunError, match="expected a file or an unused path, found a directory; choose"):
         call(run, tmp_path)
     with pytest.raises(RunError, match="made by `tcf train`, found nothing"):
         call(tmp_path / "nowhere", tmp_path / "r.parquet")

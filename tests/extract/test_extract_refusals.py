@@ -12,12 +12,12 @@ from tcf.data import Dataset
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"pooling": "first"}, "pooling: mean there, first asked for"),
-        ({"max_tokens": 20}, "max_tokens: 30 there, 20 asked for"),
-        ({"dtype": "bfloat16"}, "compute: float32 there, bfloat16 asked for"),
-        ({"storage": "float16"}, "storage: float32 there, float16 asked for"),
-        ({"layers": (1,)}, "layer: -1 there, 1 asked for"),
-        ({"prefix": "query: "}, r"prefix: '' there, query:  asked for"),
+        ({"pooling": "first"}, "pooling: mean found, first requested"),
+        ({"max_tokens": 20}, "max_tokens: 30 found, 20 requested"),
+        ({"dtype": "bfloat16"}, "compute: float32 found, bfloat16 requested"),
+        ({"storage": "float16"}, "storage: float32 found, float16 requested"),
+        ({"layers": (1,)}, "layer: -1 found, 1 requested"),
+        ({"prefix": "query: "}, r"prefix: '' found, query:  requested"),
         ({"token_states": -1}, "expected a cache of token states, found one of vectors"),
     ],
 )
@@ -32,14 +32,14 @@ def test_other_options_are_refused_before_the_work(
 def test_other_weights_and_another_tokenizer_are_refused(tmp_path: Path, dataset: Dataset) -> None:
     model = save_opt(tmp_path / "m")
     extracted(dataset, model, tmp_path / "c")
-    with pytest.raises(CacheError, match="weights: .* there"):
+    with pytest.raises(CacheError, match="weights: .* found"):
         extracted(dataset, save_opt(tmp_path / "other", seed=1), tmp_path / "c")
     merges = (model / "merges.txt").read_text().splitlines()
     (model / "merges.txt").write_text("\n".join(merges[:-5]) + "\n")
-    with pytest.raises(CacheError, match="tokenizer: .* there") as caught:
+    with pytest.raises(CacheError, match="tokenizer: .* found") as caught:
         extracted(dataset, model, tmp_path / "c")
-    assert str(caught.value).count("asked for") == 1
-    with pytest.raises(CacheError, match="architecture: .* there"):
+    assert str(caught.value).count("requested") == 1
+    with pytest.raises(CacheError, match="architecture: .* found"):
         edit_json(model / "config.json", num_attention_heads=2)
         extracted(dataset, model, tmp_path / "c")
 

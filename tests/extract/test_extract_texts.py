@@ -41,7 +41,7 @@ def test_a_prefix_is_read_before_every_text(tmp_path: Path, dataset: Dataset, op
     extracted(written, opt, tmp_path / "plain")
     assert (vectors(tmp_path / "plain", written) == vectors(tmp_path / "c", dataset)).all()
     for other in ("", "query:", "passage: "):
-        with pytest.raises(CacheError, match=f"prefix: query:  there, {other or repr(other)} asked for"):
+        with pytest.raises(CacheError, match=f"prefix: query:  found, {other or repr(other)} requested"):
             extracted(dataset, opt, tmp_path / "c", prefix=other)
 
 

@@ -205,7 +205,7 @@ def test_a_device_that_fails_is_reported_and_the_work_is_done(
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tcf: ")]
     assert len(told) == 2
     assert told[0].startswith(
-        "tcf: warning: cuda:99 (process 2 of 2) failed: --devices: cuda:99 is not on this machine"
+        "tcf: warning: cuda:99 (process 2 of 2) failed: --devices: expected a device of this machine, which has"
     )
     assert told[1] == "tcf: warning: the others did the work of cuda:99 (process 2 of 2)"
     assert whole(tmp_path / "c") == work.expected

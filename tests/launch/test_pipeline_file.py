@@ -73,7 +73,7 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
         ('["popularity", ', '["popular", ', r"p\.toml: \[evaluate\] baselines: expected some of .*'popular'"),
         ('["popularity", ', "[3, ", r"p\.toml: \[evaluate\] baselines: expected some of .*found 3"),
         ('["popularity", "random", "co-occurrence"]', '"random"', r"baselines: expected a list, found 'random'"),
-        ("[evaluate]", "x = [", r"p\.toml: not valid TOML"),
+        ("[evaluate]", "x = [", r"p\.toml: expected valid TOML"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_by_name(tmp_path: Path, old: str, new: str, message: str) -> None:

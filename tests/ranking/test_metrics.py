@@ -107,13 +107,13 @@ def test_nothing_to_average_over_is_an_error() -> None:
 
 @pytest.mark.parametrize("counts", [(-1, 0, 5), (0, -1, 5), (3, 2, 5), (6, 0, 5)])
 def test_counts_that_cannot_be_are_refused(counts: tuple[int, int, int]) -> None:
-    with pytest.raises(RunError, match="do not fit together"):
+    with pytest.raises(RunError, match="ranks: expected counts of equal length"):
         ranks_of(counts)
 
 
 def test_counts_of_different_lengths_are_refused() -> None:
     zeros: npt.NDArray[np.int64] = np.zeros(3, np.int64)
-    with pytest.raises(RunError, match="do not fit together"):
+    with pytest.raises(RunError, match="ranks: expected counts of equal length"):
         Ranks(zeros, zeros[:2], zeros + 1)
 
 

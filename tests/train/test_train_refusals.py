@@ -26,13 +26,13 @@ def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.Ca
 
 def test_a_finished_run_of_other_settings_or_inputs_is_refused(run_train: Train, tmp_path: Path) -> None:
     run_train()
-    with pytest.raises(RunError, match=r"a finished run .*seed: 0 there, 4 asked for.*name another --out"):
+    with pytest.raises(RunError, match=r"a finished run .*seed: 0 found, 4 requested.*name another --out"):
         run_train(seed=4)
     other = make_dataset(tmp_path, walks()[:-1], TEXTS, name="other")
-    with pytest.raises(RunError, match="dataset: .* there, .* asked for"):
+    with pytest.raises(RunError, match="dataset: .* found, .* requested"):
         run_train(data=other.path)
     encoder = make_cache(tmp_path, other, np.ones((30, 4), np.float32), name="encoder", pooling="first")
-    with pytest.raises(RunError, match="cache: .* there, .* asked for"):
+    with pytest.raises(RunError, match="cache: .* found, .* requested"):
         run_train(cache=encoder.path)
 
 
@@ -58,7 +58,7 @@ def test_a_killed_run_of_other_settings_is_refused(run_train: Train) -> None:
     path = run_train().path
     (path / "manifest.json").unlink()
     before = sorted(p.name for p in path.iterdir())
-    with pytest.raises(RunError, match=r"an unfinished run .*width: 16 there, 32 asked for.*remove it"):
+    with pytest.raises(RunError, match=r"an unfinished run .*width: 16 found, 32 requested.*remove it"):
         run_train(width=32)
     assert sorted(p.name for p in path.iterdir()) == before
 
@@ -79,7 +79,7 @@ def test_a_foreign_config_or_file_is_refused(run_train: Train, tmp_path: Path) -
     with pytest.raises(RunError, match="name another --out"):
         run_train()
     (tmp_path / "run" / "config.toml").write_text('colour = "red"')
-    with pytest.raises(RunError, match="colour: red there, nothing asked for"):
+    with pytest.raises(RunError, match="colour: red found, nothing requested"):
         run_train()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match="found a file"):

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from tcf.common.errors import DataError, os_error_words
-from tcf.common.file_stamp import FileStamp
+from tcf.common.files import FileStamp
 
 __all__ = ["Source", "changed", "read_error_words", "stamp_of", "unreadable"]
 

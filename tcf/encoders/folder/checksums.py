@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.errors import ModelError, RunError
-from tcf.common.file_stamp import FileStamp
-from tcf.common.files import publish_file
+from tcf.common.files import FileStamp, publish_file
 from tcf.common.manifest import digest
 from tcf.common.progress import Progress
 

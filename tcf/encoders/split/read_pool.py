@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tcf.common.errors import ModelError
-from tcf.common.file_stamp import FileStamp
+from tcf.common.files import FileStamp
 from tcf.encoders.split.stored_tensors import StoredTensor
 
 __all__ = ["ReadPool"]

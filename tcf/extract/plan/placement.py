@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from tcf.common.accelerate_internals import infer_device_map
+from tcf.encoders.accelerate_internals import infer_device_map
 from tcf.encoders.transformers_internals import block_class_names
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ def test_verify_finds_a_shard_listed_but_gone(tmp_path: Path) -> None:
     folder = shard(cache, ["a"], 1)
     opened = VectorCache.open(cache)
     (folder / "keys.npy").unlink()
-    with pytest.raises(CacheError, match=r"keys\.npy: listed in .*, but missing"):
+    with pytest.raises(CacheError, match=r"keys\.npy: expected a file, as .* lists it, found none"):
         opened.verify()
 
 

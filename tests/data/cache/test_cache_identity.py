@@ -15,12 +15,12 @@ from tcf.data.cache.writer import check_cache, create_cache
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"weights": "c" * 64}, "weights: bbbbbbbbbbbb... there, cccccccccccc... asked for"),
-        ({"pooling": "first"}, "pooling: mean there, first asked for"),
-        ({"max_tokens": 20}, "max_tokens: 30 there, 20 asked for"),
-        ({"compute": "bfloat16"}, "compute: float32 there, bfloat16 asked for"),
-        ({"storage": "float32"}, "storage: float16 there, float32 asked for"),
-        ({"layer": "last"}, "layer: nothing there, last asked for"),
+        ({"weights": "c" * 64}, "weights: bbbbbbbbbbbb... found, cccccccccccc... requested"),
+        ({"pooling": "first"}, "pooling: mean found, first requested"),
+        ({"max_tokens": 20}, "max_tokens: 30 found, 20 requested"),
+        ({"compute": "bfloat16"}, "compute: float32 found, bfloat16 requested"),
+        ({"storage": "float32"}, "storage: float16 found, float32 requested"),
+        ({"layer": "last"}, "layer: nothing found, last requested"),
     ],
 )
 def test_another_encoder_or_option_is_refused_by_name(tmp_path: Path, change: dict[str, Any], words: str) -> None:
@@ -29,12 +29,12 @@ def test_another_encoder_or_option_is_refused_by_name(tmp_path: Path, change: di
         with pytest.raises(CacheError) as caught:
             call(cache, {**IDENTITY, **change})
         assert words in str(caught.value)
-        assert str(caught.value).count("asked for") == 1
+        assert str(caught.value).count("requested") == 1
 
 
 def test_two_differences_are_both_named(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
-    with pytest.raises(CacheError, match="max_tokens: 30 there, 8 asked for; pooling: mean there"):
+    with pytest.raises(CacheError, match="max_tokens: 30 found, 8 requested; pooling: mean found"):
         check_cache(cache, {**IDENTITY, "pooling": "last", "max_tokens": 8})
 
 
@@ -57,7 +57,7 @@ def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_a_cache(tmp_path: Path) -> None:
     (tmp_path / "c").write_text("x")
-    with pytest.raises(RunError, match="found something"):
+    with pytest.raises(RunError, match="expected an unused path, found a file"):
         new_cache(tmp_path / "c")
     with pytest.raises(CacheError):
         VectorCache.open(tmp_path / "c")

@@ -41,8 +41,8 @@ def part(cache: Path, name: str) -> Path:
         ("facts", "width", "3", "expected facts.width, a whole number, found '3'"),
         ("config", "storage", "foo", "expected config.storage float16 or float32, found 'foo'"),
         ("config", "storage", "int32", "expected config.storage float16 or float32, found 'int32'"),
-        ("config", "storage", None, "expected config.storage, a text, found nothing"),
-        ("config", "model", None, "expected config.model, a text, found nothing"),
+        ("config", "storage", None, "expected config.storage, a string, found nothing"),
+        ("config", "model", None, "expected config.model, a string, found nothing"),
         ("inputs", None, None, "expected inputs, a mapping, found nothing"),
     ],
 )
@@ -56,8 +56,8 @@ def test_a_damaged_manifest_of_a_cache(cache: Path, section: str, key: str | Non
     ("name", "section", "message"),
     [
         ("shards", "facts", "expected facts.rows, a whole number"),
-        ("datasets", "inputs", "expected inputs.dataset, a text"),
-        ("datasets", "config", "expected config.path, a text"),
+        ("datasets", "inputs", "expected inputs.dataset, a string"),
+        ("datasets", "config", "expected config.path, a string"),
     ],
 )
 def test_a_damaged_manifest_within_a_cache(cache: Path, name: str, section: str, message: str) -> None:

@@ -119,7 +119,7 @@ def test_another_encoder_or_kind_is_refused(tmp_path: Path, caches: Sequence[Pat
     with pytest.raises(CacheError) as caught:
         merge([*caches, other], tmp_path / "out")
     assert f"{other}: expected the encoder and the options of {caches[0]}, found others" in str(caught.value)
-    assert "(max_tokens: 20 there, 30 asked for; pooling: first there, mean asked for)" in str(caught.value)
+    assert "(max_tokens: 20 found, 30 requested; pooling: first found, mean requested)" in str(caught.value)
     states = new_token_states(tmp_path / "states")
     with pytest.raises(CacheError, match=f"{states}: expected a cache of vectors .* found one of token states"):
         merge([*caches, states], tmp_path / "out")
@@ -128,7 +128,7 @@ def test_another_encoder_or_kind_is_refused(tmp_path: Path, caches: Sequence[Pat
 
 def test_a_place_that_is_taken(tmp_path: Path, caches: Sequence[Path]) -> None:
     before = content(caches[0])
-    with pytest.raises(RunError, match="expected a path where nothing is yet"):
+    with pytest.raises(RunError, match="expected an unused path"):
         merge(caches, caches[0])
     assert content(caches[0]) == before
 

@@ -98,7 +98,7 @@ def test_what_is_missing_stops_it(tmp_path: Path, cache: Path, datasets: list[Da
     more = save_dataset(tmp_path / "more", ["a", "unknown"])
     with pytest.raises(CacheError, match="1 missing, the first is item i1"):
         prune(cache, [*datasets, more], tmp_path / "out")
-    with pytest.raises(RunError, match="expected a path where nothing is yet"):
+    with pytest.raises(RunError, match="expected an unused path"):
         prune(cache, datasets, cache)
     assert not (tmp_path / "out").exists()
 

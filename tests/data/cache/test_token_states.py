@@ -94,9 +94,9 @@ def test_the_other_kind_says_what_it_is(tmp_path: Path) -> None:
 def test_another_layer_is_refused(tmp_path: Path) -> None:
     cache = new_token_states(tmp_path / "c")
     identity = {key: value for key, value in IDENTITY.items() if key != "pooling"} | {"layer": 2}
-    with pytest.raises(CacheError, match="layer: 1 there, 2 asked for"):
+    with pytest.raises(CacheError, match="layer: 1 found, 2 requested"):
         check_cache(cache, identity, TOKEN_STATES)
-    with pytest.raises(CacheError, match="layer: 1 there, 2 asked for"):
+    with pytest.raises(CacheError, match="layer: 1 found, 2 requested"):
         create_cache(cache, identity=identity, model="toy", width=3, kind=TOKEN_STATES)
     assert not check_cache(tmp_path / "nowhere", identity, TOKEN_STATES)
 

@@ -70,7 +70,7 @@ def test_a_flipped_bit_anywhere_in_a_manifest(cache: Path, which: str) -> None:
 def test_an_edited_manifest(cache: Path, which: str, entries: dict[str, object]) -> None:
     file = sorted(cache.glob(which))[0]
     edit_json(file, **entries)
-    with pytest.raises(CacheError, match=rf"{file}: differs from what was written; "):
+    with pytest.raises(CacheError, match=rf"{file}: changed since it was written; "):
         open_cache(cache).verify()
 
 

@@ -144,7 +144,7 @@ def test_another_file_or_other_files_at_the_place_are_refused(
     convert(file, tmp_path / "out")
     other = write_gguf(tmp_path / "other.gguf", llama.but(kind="F16"))
     with pytest.raises(
-        ModelError, match=r"out: holds the model of another file \(source: \w+\.\.\. there, \w+\.\.\. as"
+        ModelError, match=r"out: holds the model of another file \(source: \w+\.\.\. found, \w+\.\.\. re"
     ):
         convert(other, tmp_path / "out")
     (tmp_path / "out" / "tokenizer.json").unlink()
@@ -152,7 +152,7 @@ def test_another_file_or_other_files_at_the_place_are_refused(
         convert(file, tmp_path / "out")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match=r"taken: expected a path where nothing is yet"):
+    with pytest.raises(RunError, match=r"taken: expected an unused path"):
         convert(file, tmp_path / "taken")
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["notes.txt"]
 

@@ -135,7 +135,7 @@ def test_an_interrupted_conversion_is_gone_on_with(raw: Path, monkeypatch: pytes
 def test_another_source_at_the_place(raw: Path, tmp_path: Path) -> None:
     convert(raw, tmp_path / "out")
     save_metaseq(raw, metaseq_parts(small_opt(seed=1), 2))
-    with pytest.raises(ModelError, match=r"out: holds the model of another file \(source: \w+\.\.\. there"):
+    with pytest.raises(ModelError, match=r"out: holds the model of another file \(source: \w+\.\.\. found"):
         convert(raw, tmp_path / "out")
 
 

@@ -148,7 +148,7 @@ def test_other_micro_batches_take_it_up_unless_blocks_made_something_for_them(
     sequences, notes = sequences_of(path), list[str]()
     found = read(halved(loaded(path)), sequences, tmp_path / "s", lambda *words: notes.extend(filter(None, words[2:])))
     assert next(note for note in notes if note.startswith("block")) == begins
-    refused = "saved with other settings: tokens_per_batch: 64 there, 32 asked for" in capfd.readouterr().err
+    refused = "saved with other settings: tokens_per_batch: 64 found, 32 requested" in capfd.readouterr().err
     assert refused == (name == "t5")
     for layer, states in own_states(name, path, sequences).items():
         torch.testing.assert_close(found[layer], states, rtol=0, atol=1e-5)
@@ -221,7 +221,7 @@ def test_a_full_disk_is_told_and_the_next_attempt_goes_on_from_what_was_saved_be
     most = sizes[file] - 1
     assert [other for other in ("states.bin", "layer0-0.bin") if sizes[other] <= most] == smaller
     sweep = loaded(path, dtype=dtype, devices=devices)
-    with largest_file(most), pytest.raises(RunError, match=r"block-2: cannot be written \(.*File too large"):
+    with largest_file(most), pytest.raises(RunError, match=r"block-2: cannot be written \(.*file too large"):
         read(sweep, sequences, scratch)
     sweep.close()
     assert content(scratch) == kept

@@ -248,7 +248,7 @@ def test_a_disk_that_is_full_within_a_sweep(
     place = "states.bin" if how == "spilled" else "block-1"
     extracted(save_dataset(tmp_path / "first", TEXTS[:1]), model, tmp_path / "c", **settings)
     before = content(tmp_path / "c" / "shards")
-    with largest_file(4000), pytest.raises(RunError, match=rf"{place}: cannot be written \(File too large\).*free"):
+    with largest_file(4000), pytest.raises(RunError, match=rf"{place}: cannot be written \(file too large\).*free"):
         extracted(dataset, model, tmp_path / "c", **settings)
     assert content(tmp_path / "c" / "shards") == before
     extracted(dataset, model, tmp_path / "c", **settings)

@@ -125,7 +125,7 @@ def test_a_torn_line_and_a_lock_left_behind_do_no_harm(tmp_path: Path) -> None:
 def test_other_settings_or_inputs_are_refused(tmp_path: Path) -> None:
     search = made(tmp_path)
     open_study(search, {"dataset": "aaa"})
-    with pytest.raises(RunError, match="dataset: aaa there, bbb asked for; name another out"):
+    with pytest.raises(RunError, match="dataset: aaa found, bbb requested; name another out"):
         open_study(search, {"dataset": "bbb"})
     file = tmp_path / "search.toml"
     more = change(
@@ -133,9 +133,9 @@ def test_other_settings_or_inputs_are_refused(tmp_path: Path) -> None:
     )
     open_study(more, {"dataset": "aaa"})  # neither how many trials there are nor where they run decides anything
     for old, new, message in [
-        ("epochs = 4", "epochs = 5", r"\[train\] epochs: 4 there, 5 asked for"),
+        ("epochs = 4", "epochs = 5", r"\[train\] epochs: 4 found, 5 requested"),
         ("[8, 16]", "[8]", r"\[space\] width: "),
-        ("pruning_epochs = 1", "pruning_epochs = 2", "pruning_epochs: 1 there, 2 asked for"),
+        ("pruning_epochs = 1", "pruning_epochs = 2", "pruning_epochs: 1 found, 2 requested"),
     ]:
         text = file.read_text()
         with pytest.raises(RunError, match=message):

@@ -98,7 +98,7 @@ def test_a_damaged_run_is_refused(run: Path) -> None:
     with pytest.raises(RunError, match="model.safetensors: its sha256 differs"):
         open_run(run)
     model.unlink()
-    with pytest.raises(RunError, match="model.safetensors: listed .* but missing"):
+    with pytest.raises(RunError, match="model.safetensors: expected a file, .*, found none"):
         open_run(run)
 
 
@@ -121,8 +121,8 @@ def test_an_id_run_needs_no_cache(dataset: Dataset, tmp_path: Path) -> None:
     ("section", "content", "message"),
     [
         ("files", {}, r"expected files\.config\.toml, a mapping, found nothing"),
-        ("inputs", {}, r"expected inputs\.dataset, a text, found nothing"),
-        ("config", {}, r"config differs from .*config\.toml: .*width: nothing there, 16 asked for"),
+        ("inputs", {}, r"expected inputs\.dataset, a string, found nothing"),
+        ("config", {}, r"config differs from .*config\.toml: .*width: nothing found, 16 requested"),
         ("config", [], r"expected config, a mapping, found \[\]"),
     ],
 )

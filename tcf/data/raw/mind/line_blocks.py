@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
-from tcf.common.file_stamp import FileStamp
+from tcf.common.files import FileStamp
 from tcf.data.tables.source_file import changed, unreadable
 
 __all__ = ["BLOCK", "LineBlock", "blocks_of"]

@@ -1,6 +1,6 @@
-"""Everything in tcf that leans on private or undocumented parts of accelerate, gathered in one place.
+"""All code in tcf that relies on private or undocumented parts of accelerate.
 
-Checked with accelerate 1.15. `tests/common/test_accelerate_internals.py` has a test for each, which names what broke.
+Checked with accelerate 1.15. `tests/encoders/test_accelerate_internals.py` has a test for each, which says what broke.
 """
 
 import logging
@@ -13,9 +13,9 @@ from torch import nn
 __all__ = ["DEVICE_VARIABLE", "can_reach_other_gpus", "infer_device_map", "silence"]
 
 DEVICE_VARIABLE = "ACCELERATE_TORCH_DEVICE"
-"""Environment variable of a process that names the device on which `PartialState` is to compute.
+"""Environment variable that names the device of `PartialState` in a process.
 
-It is undocumented. Without it a process computes on the CUDA device whose number is its local rank.
+It is undocumented. Without it a process uses the CUDA device whose index is its local rank.
 """
 
 _LOGGER = "accelerate"
@@ -25,15 +25,15 @@ _PLACEMENT_LOGGER = "accelerate.utils.modeling"
 def silence() -> None:
     """Keep accelerate from writing warnings to the terminal and to log files.
 
-    The name of its logger is that of the package, as usual but documented nowhere.
+    Its logger has the name of the package, which is usual but not documented.
     """
     logging.getLogger(_LOGGER).setLevel(logging.ERROR)
 
 
 def can_reach_other_gpus() -> bool:
-    """Whether the GPUs of this machine can talk to one another directly; NCCL has to be told where they cannot.
+    """Whether the GPUs of this machine can communicate directly; NCCL must be configured if they cannot.
 
-    `accelerate.utils.check_cuda_p2p_ib_support` is undocumented. It holds a list of such GPUs.
+    `accelerate.utils.check_cuda_p2p_ib_support` is undocumented. It has a list of GPUs that cannot.
     """
     from accelerate.utils import check_cuda_p2p_ib_support
 
@@ -43,19 +43,19 @@ def can_reach_other_gpus() -> bool:
 def infer_device_map(
     module: nn.Module, budget: Mapping[int | str, int], unsplit: frozenset[str]
 ) -> dict[str, int | str]:
-    """Where accelerate puts the modules of a model, without a warning of devices that this machine has not.
+    """Return accelerate's placement of a model's modules, without warnings about devices that this machine lacks.
 
-    `infer_auto_device_map` is public. What is not: it warns, through a logger of its own module, of devices that are
-    missing, although a plan may be for another machine; and it reserves the size of the largest module on the first
-    device and in RAM, which callers make up for.
+    `infer_auto_device_map` is public, but two things about it are not: it warns, through a logger of its own module,
+    about missing devices, although a plan may be for another machine; and it reserves the size of the largest module
+    on the first device and in RAM, which callers compensate for.
 
     Args:
         module: on the meta device.
-        budget: bytes by the number of a GPU, and of `cpu`; at least 1, because 0 means a GPU without limit.
-        unsplit: names of classes of modules that stay whole.
+        budget: bytes for each GPU index and for `cpu`; at least 1, because 0 means a GPU without limit.
+        unsplit: names of module classes that are not split.
 
     Returns:
-        The number of a GPU, `cpu` or `disk` for the names of modules; members of a list each have their own.
+        The GPU index, `cpu` or `disk` of each module name; members of a module list each have their own entry.
     """
     from accelerate import infer_auto_device_map
 

@@ -1,4 +1,4 @@
-"""What `tcf.common.accelerate_internals` leans on is there and behaves as tcf uses it."""
+"""What `tcf.encoders.accelerate_internals` leans on is there and behaves as tcf uses it."""
 
 import logging
 
@@ -8,10 +8,10 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
-from tcf.common import accelerate_internals as internals
+from tcf.encoders import accelerate_internals as internals
 
 ACCELERATE = f"accelerate {accelerate.__version__}"
-HERE = "tcf/common/accelerate_internals.py"
+HERE = "tcf/encoders/accelerate_internals.py"
 
 
 def blocks(n: int) -> nn.ModuleList:
