@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tcf.common.errors import DataError
 from tcf.data.histories import Histories, occurrences
+from tcf.data.npy_files import shape_words
 
 __all__ = [
     "Part",
@@ -166,5 +167,5 @@ def held_out(split: Split, part: Part) -> Queries:
 
 
 def _mismatch(expected: str, found: npt.NDArray[np.generic]) -> DataError:
-    shape = " x ".join(map(str, found.shape))
+    shape = shape_words(found.shape)
     return DataError(f"split: expected {expected}, found {found.dtype} of shape {shape}; prepare the dataset again")

@@ -97,9 +97,7 @@ def test_nulls_are_refused_where_they_are_read(dataset: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all" * 9])
 def test_a_file_that_is_not_parquet(dataset: Path, content: bytes) -> None:
     (dataset / "items.parquet").write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"d: expected a readable dataset, .*; prepare it again with `tcf data"
-    ):
+    with pytest.raises(DataError, match=r"d: expected a readable dataset, .*; prepare it again with `tcf data"):
         ItemTable.open(dataset)
 
 

@@ -13,10 +13,10 @@ from tcf.evaluate.stage import evaluate_run
 def test_inputs_that_have_moved_are_named(runs: Path, tmp_path: Path, made: Path) -> None:
     expected = evaluate_run(made / "text", out=tmp_path / "expected", config=CPU)
     shutil.move(runs / "data", tmp_path / "d")
-    with pytest.raises(RunError, match=r"text: expected its dataset at .*/data, .* found nothing there .* with --data$"):
+    with pytest.raises(RunError, match=r"expected its dataset at .*/data, .* found nothing there .* with --data$"):
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
     shutil.move(runs / "cache", tmp_path / "c")
-    with pytest.raises(RunError, match=r"text: expected its cache at .*/cache, .* found nothing there .* with --cache$"):
+    with pytest.raises(RunError, match=r"expected its cache at .*/cache, .* found nothing there .* with --cache$"):
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d")
     done = evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d", caches=[tmp_path / "c"])
     assert done.manifest == expected.manifest

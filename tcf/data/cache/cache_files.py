@@ -4,7 +4,6 @@ There are two kinds of cache: vectors and token states. Both consist of shards, 
 a dataset to its token sequence. They differ only in what a shard holds besides its keys.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from tcf.common.errors import CacheError, DataError
 from tcf.common.files import MANIFEST, is_published
-from tcf.common.manifest import Format, Manifest, read_manifest
+from tcf.common.manifest import Format, Manifest, read_manifest, stated_format
 from tcf.data.dataset import DATASET
 from tcf.data.npy_files import load_array, map_array, shape_words
 
@@ -141,7 +140,7 @@ def published(parent: Path) -> list[Path]:
 
 def kind_of(path: Path) -> Kind:
     """Return the kind of the cache at `path`; without a cache, vectors, so that opening it reports what is wrong."""
-    return next((kind for kind in KINDS if kind.cache.name == _format_at(path)), VECTORS)
+    return next((kind for kind in KINDS if kind.cache.name == stated_format(path)), VECTORS)
 
 
 def read_cache_manifest(path: Path, kind: Kind) -> Manifest:
@@ -150,7 +149,7 @@ def read_cache_manifest(path: Path, kind: Kind) -> Manifest:
     Raises:
         CacheError: there is no cache, it is of the other kind, or its manifest is damaged.
     """
-    other = next((other for other in KINDS if other.cache.name == _format_at(path)), kind)
+    other = next((other for other in KINDS if other.cache.name == stated_format(path)), kind)
     if other is not kind:
         raise CacheError(f"{path}: expected a cache of {kind.words}, found one of {other.words}; name another cache")
     manifest = read_manifest(path, kind.cache)
@@ -201,12 +200,3 @@ def known_dataset(folder: Path) -> KnownDataset:
 def remedy(folder: Path) -> str:
     """Return what to do about a damaged part of a cache, for messages."""
     return f"remove {folder} and run `tcf extract` again"
-
-
-def _format_at(path: Path) -> str | None:
-    """Return the format name in a manifest, whatever the state of the rest of it."""
-    try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content.get("format") if isinstance(content, dict) else None

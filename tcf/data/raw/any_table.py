@@ -41,9 +41,10 @@ def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
     for name in names:
         if not (raw / name).is_file():
             option = "--events" if name == options.events else "--items"
-            names = sorted(path.name for path in raw.iterdir()) if raw.is_dir() else []
-            there = f"it has {listed_columns(names)}" if names else "it is empty" if raw.is_dir() else "no such folder"
-            advice = did_you_mean(name, names) or "; check the name"
+            present = sorted(path.name for path in raw.iterdir()) if raw.is_dir() else []
+            empty = "it is empty" if raw.is_dir() else "no such folder"
+            there = f"it has {listed_columns(present)}" if present else empty
+            advice = did_you_mean(name, present) or "; check the name"
             raise DataError(f"{option}: expected a file {name} in {raw}, found none ({there}){advice}")
     return tuple(raw / name for name in names)
 

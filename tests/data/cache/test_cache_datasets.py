@@ -21,7 +21,7 @@ def extracted(cache: Path, dataset: Dataset) -> None:
 
 def test_the_only_dataset(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
-    with pytest.raises(CacheError, match=r"found 0 \(none\); name the dataset with --data"):
+    with pytest.raises(CacheError, match=r"found none; name the dataset with --data"):
         VectorCache.open(cache).only_dataset()
     first = save_dataset(tmp_path / "first", ["a"])
     add_text_map(cache, first)

@@ -247,12 +247,7 @@ def _word_starts(gaps: _Flags) -> _Ints:
 
 
 def _clicks(rows: TsvRows, gaps: _Flags, n_words: _Ints) -> tuple[_Ints, _Ints, _Flags]:
-    """Find the clicked impressions.
-
-    Args:
-        rows: the rows.
-        gaps: (n_bytes,) which bytes of their data are spaces or separators.
-        n_words: (n_rows,) impressions in each row.
+    """Find clicked impressions, given the bytes that are gaps, (n_bytes,), and the impressions in each row, (n_rows,).
 
     Returns:
         The position of each clicked impression's dash and its row, (n_clicks,) both, and which rows mix labelled and
