@@ -99,8 +99,8 @@ def _opened(path: Path) -> pq.ParquetFile:
     fields = opened.schema_arrow
     if fields.names[:2] != ["item_id", "text"] or not all(_is_text(field.type) for field in list(fields)[:2]):
         raise DataError(
-            f"{file}: expected the string columns item_id and text, found {', '.join(fields.names)}; "
-            f"{DATASET.remedy(path)}"
+            f"{file}: expected the string columns item_id and text, found "
+            f"{', '.join(f'{field.name} ({field.type})' for field in fields)}; {DATASET.remedy(path)}"
         )
     return opened
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import CacheError
+from tcf.common.manifest import differences
 from tcf.common.progress import Progress
 from tcf.common.random_streams import RandomStream, generator
 from tcf.data.cache.cache_base import RowIndices
@@ -66,9 +67,8 @@ def vector_overlap(a: Path, b: Path, cache_a: Path, cache_b: Path, *, sample: in
 def _check_same_encoder(a: VectorCache, b: VectorCache) -> None:
     if a.manifest.fingerprint != b.manifest.fingerprint:
         raise CacheError(
-            f"{b.path}: expected a cache with the encoder and options of {a.path}, found another "
-            f"({b.manifest.config.get('model')}, not {a.manifest.config.get('model')}); extract both datasets with the "
-            "same options"
+            f"{b.path}: expected the encoder and options of {a.path}, found others "
+            f"({differences(b.manifest.config, a.manifest.config)}); extract both datasets with the same options"
         )
 
 

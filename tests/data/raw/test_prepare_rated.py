@@ -46,7 +46,7 @@ def test_ratings_too_low_make_histories_shorter(tmp_path: Path) -> None:
     dataset = prepare("movielens", raw, tmp_path / "out", PrepareConfig(min_history=3, min_rating=3.0))
     assert histories_of(dataset) == {"5": ["1", "4", "3"], "6": ["2", "1", "3"]}
     assert dataset.statistics["skipped"] == {"below_min_rating": 1}
-    with pytest.raises(DataError, match=r"made otherwise: min_rating: 3.0 found, nothing requested"):
+    with pytest.raises(DataError, match=r"made with others: min_rating: 3.0 found, nothing requested"):
         prepare("movielens", raw, tmp_path / "out", PrepareConfig(min_history=3))
 
 
