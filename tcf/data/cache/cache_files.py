@@ -113,16 +113,10 @@ class KnownDataset:
 
     @property
     def found_there(self) -> str:
-        """What is at its path now, in words."""
+        """What is at its path instead of the dataset, in words."""
         if not self.path.exists():
             return "nothing"
-        match self._fingerprint_there():
-            case None:
-                return "no readable dataset"
-            case self.fingerprint:
-                return "the dataset"
-            case _:
-                return "another dataset"
+        return "no readable dataset" if self._fingerprint_there() is None else "another dataset"
 
     def _fingerprint_there(self) -> str | None:
         try:

@@ -42,9 +42,9 @@ def test_bytes_after_the_vectors_are_found_by_verify(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("vectors", "found"),
     [
-        (np.zeros((2, 3), np.float32), r"expected \(2, 3\) float16, found \(2, 3\) float32"),
-        (np.zeros((2, 4), np.float16), r"expected \(2, 3\) float16, found \(2, 4\) float16"),
-        (np.zeros((1, 3), np.float16), r"expected \(2, 3\) float16, found \(1, 3\) float16"),
+        (np.zeros((2, 3), np.float32), r"expected 2 x 3 float16, found 2 x 3 float32"),
+        (np.zeros((2, 4), np.float16), r"expected 2 x 3 float16, found 2 x 4 float16"),
+        (np.zeros((1, 3), np.float16), r"expected 2 x 3 float16, found 1 x 3 float16"),
     ],
 )
 def test_vectors_of_another_form(tmp_path: Path, vectors: np.ndarray[Any, Any], found: str) -> None:
@@ -58,7 +58,7 @@ def test_vectors_of_another_form(tmp_path: Path, vectors: np.ndarray[Any, Any], 
 def test_keys_of_another_form(tmp_path: Path, table: np.ndarray[Any, Any]) -> None:
     cache = new_cache(tmp_path / "c")
     np.save(shard(cache, ["a", "b"], 1) / "keys.npy", table)
-    with pytest.raises(CacheError, match=r"keys\.npy: expected \(2, 2\) uint64, found"):
+    with pytest.raises(CacheError, match=r"keys\.npy: expected 2 x 2 uint64, found"):
         _ = VectorCache.open(cache).keys
 
 

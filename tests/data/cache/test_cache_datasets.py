@@ -48,18 +48,18 @@ def test_a_dataset_that_has_moved_is_found_once_extracted_again(tmp_path: Path) 
     assert described == {"old": False, "new": True}
 
 
-def test_a_dataset_prepared_anew_in_its_place(tmp_path: Path) -> None:
+def test_a_dataset_prepared_again_in_its_place(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     extracted(cache, save_dataset(tmp_path / "d", ["a"]))
     shutil.rmtree(tmp_path / "d")
-    anew = save_dataset(tmp_path / "d", ["a", "b"])
+    replacement = save_dataset(tmp_path / "d", ["a", "b"])
     with pytest.raises(CacheError, match=r"found another dataset at .*/d;"):
         VectorCache.open(cache).only_dataset()
-    extracted(cache, anew)
+    extracted(cache, replacement)
     opened = VectorCache.open(cache)
-    assert opened.only_dataset() == anew.path
-    assert [known.path for known in opened.datasets] == [anew.path, anew.path]
-    assert len(opened.vectors_for(anew)) == 2
+    assert opened.only_dataset() == replacement.path
+    assert [known.path for known in opened.datasets] == [replacement.path, replacement.path]
+    assert len(opened.vectors_for(replacement)) == 2
 
 
 @pytest.mark.parametrize("manifest", [None, "{", '{"format": "other"}'])

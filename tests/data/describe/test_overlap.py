@@ -1,4 +1,4 @@
-"""What two datasets share: counts by hand on a few items, vectors beside NumPy in float64."""
+"""Overlap of two datasets: counts by hand on a few items, vectors compared with NumPy in float64."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tables of any origin, row by row; and the real invoices of an online shop, where they are at hand."""
+"""Tables of any origin, row by row; and the real invoices of an online shop, where available."""
 
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -236,7 +236,7 @@ def test_a_tab_can_be_typed() -> None:
 NO_PRODUCTS = ("POST", "DOT", "M", "C2", "PADS", "BANK CHARGES")
 
 
-@pytest.mark.skipif(not SHOP.is_dir(), reason="the Online Retail invoices are not at hand")
+@pytest.mark.skipif(not SHOP.is_dir(), reason="the Online Retail invoices are not available")
 def test_online_retail_without_cancellations_and_non_products() -> None:
     """Against a plain reading of the same rows, one at a time."""
     drops = tuple(parse_drop(written) for written in ("InvoiceNo=C*", *(f"StockCode={code}" for code in NO_PRODUCTS)))

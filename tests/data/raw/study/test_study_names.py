@@ -150,7 +150,7 @@ def test_four_columns_without_a_header_are_refused(tmp_path: Path) -> None:
         ("", "found an empty file"),
     ],
 )
-def test_pairs_that_cannot_be_told_apart(tmp_path: Path, pairs: str, found: str) -> None:
+def test_pairs_that_cannot_be_distinguished(tmp_path: Path, pairs: str, found: str) -> None:
     write_files(tmp_path, {"QB_item.csv": NINEREC_ITEMS, "QB_pair.csv": pairs})
     with pytest.raises(DataError, match=found):
         read_tcf(tmp_path, bad_rows="skip")
