@@ -33,7 +33,7 @@ DATASET = Format(name="tcf-dataset", version=2, error=DataError, made_by="tcf da
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared dataset.
+    """A prepared dataset, read back.
 
     Attributes:
         path: the directory it was read from.

@@ -1,4 +1,4 @@
-"""Export of a dataset's vectors for other programs, as one NumPy or Parquet file in item order."""
+"""Vectors of a dataset as one file for other programs: NumPy or Parquet, rows in item order."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,18 +29,18 @@ def export(
     out: Path,
     type: Literal["float16", "float32"] | None = None,
 ) -> np.dtype[Any]:
-    """Write every item's vector, in item order, with constant memory.
+    """Write every item's vector, in item order; memory stays flat.
 
     Args:
-        cache: has a vector for every item of the dataset.
-        dataset: determines the order, and for Parquet the ids.
+        cache: holds a vector for every item of the dataset.
+        dataset: gives the order, and for Parquet the ids.
         format: `npy`, an array (n_items, width); `parquet`, columns `item_id` and `vector`
             (FixedSizeList of width elements that are never null).
-        out: the file; replaced atomically if it exists.
-        type: type of the numbers; None keeps the cache's.
+        out: the file; replaced if it exists, complete or not there at all.
+        type: type of the numbers; None: as the cache has them.
 
     Returns:
-        The type of the written numbers.
+        The type that was written.
 
     Raises:
         CacheError: some items have no vector, or a number does not fit the type.
@@ -75,8 +75,8 @@ def _check_fit(vectors: Vectors, cache: VectorCache, dataset: Dataset, start: in
     if large.any():
         item = dataset.item_ids[start + int(large.argmax())].as_py()
         raise CacheError(
-            f"{cache.path}: expected numbers up to {limit:.0f}, the largest float16, found a larger one in the vector "
-            f"of item {item}; export with --type float32"
+            f"{cache.path}: expected numbers of at most {limit:.0f}, which float16 can hold, found a larger one in "
+            f"the vector of item {item}; export with --type float32"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tcf.common.devices import resolve_device
 from tcf.common.errors import RunError
-from tcf.common.files import MANIFEST, is_published
+from tcf.common.files import MANIFEST
 from tcf.common.manifest import Manifest, differences, read_manifest, verify_files
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.train import TrainConfig
@@ -83,7 +83,6 @@ def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (
     verify_files(path, replace(manifest, files={name: manifest.files[name] for name in needed}), RUN)
     config = from_mapping(TrainConfig, manifest.config, f"{path / 'manifest.json'}: config")
     where = _inputs_of(path, manifest)
-    _check_recorded(path, where, data=data, caches=caches)
     places = tuple(caches) or tuple(path / place for role, place in where.items() if role != "data")
     inputs = Inputs.open(config.items, path / where["data"] if data is None else data, places)
     _check_inputs(path, manifest, inputs)
@@ -103,19 +102,6 @@ def _inputs_of(path: Path, manifest: Manifest) -> Mapping[str, str]:
     if differing:
         raise RunError(f"{path / MANIFEST}: config differs from {path / CONFIG}: {differing}; {RUN.remedy(path)}")
     return where
-
-
-def _check_recorded(path: Path, where: Mapping[str, str], *, data: Path | None, caches: Sequence[Path]) -> None:
-    """Refuse inputs that are gone from where the run recorded them, unless their new paths are given."""
-    for role, recorded in where.items():
-        what, option, given = ("dataset", "--data", data) if role == "data" else ("cache", "--cache", caches)
-        place = (path / recorded).resolve()
-        if not given and not is_published(place):
-            found = f"a folder without {MANIFEST}" if place.is_dir() else "nothing"
-            raise RunError(
-                f"{path}: expected its {what} at {place}, where it was recorded, found {found} there now; if it was "
-                f"moved or renamed, name its new path with {option}"
-            )
 
 
 def _check_inputs(path: Path, manifest: Manifest, inputs: Inputs) -> None:

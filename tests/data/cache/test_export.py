@@ -161,9 +161,7 @@ def test_a_number_that_the_type_cannot_hold(tmp_path: Path) -> None:
     write_shard(tmp_path / "c", keys, np.array([[65504, 0], [0, -65536], [1e9, 0]], np.float32))
     write_text_map(tmp_path / "c", dataset, texts=keys, sequences=keys, metadata={})
     cache = VectorCache.open(tmp_path / "c")
-    with pytest.raises(
-        CacheError, match=r"up to 65504, the largest float16, .* of item i1; export with --type float32"
-    ):
+    with pytest.raises(CacheError, match=r"at most 65504, which float16 .* of item i1; export with --type float32"):
         export(cache, dataset, format="npy", out=tmp_path / "v.npy", type="float16")
     assert not (tmp_path / "v.npy").exists()
     export(cache, dataset, format="npy", out=tmp_path / "v.npy", type="float32")
