@@ -172,7 +172,7 @@ def test_other_files_beside_the_source_are_no_part_of_the_model(
 def test_a_truncated_file_is_an_error_and_nothing_is_published(tmp_path: Path, file: Path, keep: int) -> None:
     short = tmp_path / "short.gguf"
     short.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(ModelError, match=r"short\.gguf: expected .*GGUF.*; fetch it anew") as caught:
+    with pytest.raises(ModelError, match=r"short\.gguf: expected .*GGUF.*; download it again") as caught:
         convert(short, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["short.gguf"]

@@ -143,7 +143,7 @@ def test_a_source_that_has_become_shorter(tmp_path: Path) -> None:
     file = tmp_path / "part.pt"
     file.write_bytes(bytes(10))
     tensor = TensorInFiles(torch.float16, (8,), (FileRange(file, 4, 8),))
-    with pytest.raises(ModelError, match=r"part\.pt: expected 16 bytes from byte 4 on, found 6; fetch it anew"):
+    with pytest.raises(ModelError, match=r"part\.pt: expected 16 bytes from byte 4 on, found 6; download it again"):
         tensor.read()
 
 

@@ -45,7 +45,7 @@ def test_a_part_that_is_cut_short(raw: Path) -> None:
     content = file.read_bytes()
     for keep in (0, 3, 100, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:keep])
-        refused(raw, r"reshard-model_part-1\.pt: expected a whole file of torch\.save .*cut short.*fetch it anew")
+        refused(raw, r"reshard-model_part-1\.pt: expected a whole file of torch\.save .*cut short.*download it again")
 
 
 def test_a_part_that_is_missing(raw: Path) -> None:
@@ -213,7 +213,7 @@ def test_numpy_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file = folder / "decoder.layers.0.fc1.weight"
     content = file.read_bytes()
     file.write_bytes(content[:-2])
-    refused(folder, r"fc1\.weight: expected 4096 bytes of numbers for \(64, 32\), found 4094; fetch it anew")
+    refused(folder, r"fc1\.weight: expected 4096 bytes of numbers for \(64, 32\), found 4094; download it again")
     file.write_bytes(content[:20])
     refused(folder, r"fc1\.weight: expected a file of numpy\.save, found something else")
     with file.open("wb") as stream:
@@ -229,7 +229,9 @@ def test_no_tokenizer_or_another_models(raw: Path, tmp_path: Path) -> None:
     refused(raw, r"raw: expected a tokenizer \(gpt2-vocab\.json \+ gpt2-merges\.txt, .*; pass --tokenizer FOLDER")
     (tmp_path / "merges.txt").rename(raw / "gpt2-merges.txt")
     (raw / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer", "add_bos_token": false}')
-    with pytest.raises(ModelError, match=r"OPT reads token 2 first, but this tokenizer does not add it"):
+    with pytest.raises(
+        ModelError, match=r"expected a tokenizer that adds token 2 at the start, but this tokenizer does not add it"
+    ):
         convert(raw, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     file = write_gguf(tmp_path / "tiny.gguf", SmallGguf(small_llama(), byte_pairs()))
