@@ -49,7 +49,7 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
 
 
-class _Broken(Exception):
+class _AttemptFailed(Exception):
     """An attempt failed; a later one may succeed."""
 
     def __init__(self, reason: object, wait: float = 0.0) -> None:
@@ -75,7 +75,7 @@ def download(url: str, into: Partial, label: str, retry: RetryPolicy | None = No
     while not into.is_whole:
         try:
             _attempt(url, into, label, retry)
-        except _Broken as error:
+        except _AttemptFailed as error:
             failures = 1 if into.size > most else failures + 1
             most = max(most, into.size)
             _wait_or_give_up(error, failures, into.size, retry)
@@ -94,12 +94,12 @@ def download_text(url: str, retry: RetryPolicy | None = None) -> str | None:
                 return _short_text(answer)
         except _NotThere:
             return None
-        except _Broken as error:
+        except _AttemptFailed as error:
             failures += 1
             _wait_or_give_up(error, failures, 0, retry)
 
 
-class _TooMuch(Exception):
+class _TooManyBytes(Exception):
     """The server sent more bytes than expected."""
 
 
@@ -116,7 +116,7 @@ def _short_text(answer: http.client.HTTPResponse) -> str:
     return text.decode("utf-8", "replace")
 
 
-def _wait_or_give_up(error: _Broken, failures: int, kept: int, retry: RetryPolicy) -> None:
+def _wait_or_give_up(error: _AttemptFailed, failures: int, kept: int, retry: RetryPolicy) -> None:
     if failures >= retry.tries:
         rest = f"; {kept} bytes are kept, and the same command resumes from there" if kept else ""
         raise SourceError(f"cannot be downloaded ({error}; tried {failures} times{rest})") from None
@@ -132,7 +132,7 @@ def _attempt(url: str, into: Partial, label: str, retry: RetryPolicy) -> None:
     except urllib.error.HTTPError as error:  # 416: the file is shorter now than what is kept
         error.close()
         into.begin()
-        raise _Broken("the file has changed, so the download starts again") from None
+        raise _AttemptFailed("the file has changed, so the download starts again") from None
     with answer:
         if answer.status == http.client.PARTIAL_CONTENT:
             stop: int | None = _checked_range(answer, into, start)
@@ -141,7 +141,7 @@ def _attempt(url: str, into: Partial, label: str, retry: RetryPolicy) -> None:
             stop = into.served.total
         else:
             raise SourceError(f"cannot be downloaded (expected the file, found HTTP status {answer.status})")
-        _take(answer, into, label, stop, retry.unannounced)
+        _write_answer(answer, into, label, stop, retry.unannounced)
 
 
 def _headers(more: dict[str, str] | None = None) -> dict[str, str]:
@@ -162,15 +162,15 @@ def _answered(request: urllib.request.Request, timeout: float) -> http.client.HT
             raise
         if error.code in _TEMPORARY:
             after = error.headers.get("Retry-After", "")
-            raise _Broken(error, float(after) if after.isdecimal() else 0.0) from None
+            raise _AttemptFailed(error, float(after) if after.isdecimal() else 0.0) from None
         kind = _NotThere if error.code in (404, 410) else SourceError
         raise kind(f"cannot be downloaded ({error})") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, socket.gaierror) and error.reason.errno == socket.EAI_NONAME:
             raise SourceError(f"cannot be downloaded ({_words(error.reason)}: no such host, or no network)") from None
-        raise _Broken(_words(error.reason)) from None
+        raise _AttemptFailed(_words(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_words(error)) from None
+        raise _AttemptFailed(_words(error)) from None
     return answer
 
 
@@ -187,22 +187,24 @@ def _checked_range(answer: http.client.HTTPResponse, into: Partial, start: int) 
     same &= begun.total in (None, total) and answer.length in (None, last - first + 1)
     if not 0 < start == first <= last < total or not same:
         into.begin()
-        raise _Broken("the server sent another part of the file than requested, so the download starts again")
+        raise _AttemptFailed("the server sent another part of the file than requested, so the download starts again")
     into.note(replace(begun, total=total))
     return last + 1
 
 
-def _take(answer: http.client.HTTPResponse, into: Partial, label: str, stop: int | None, unannounced: int) -> None:
+def _write_answer(
+    answer: http.client.HTTPResponse, into: Partial, label: str, stop: int | None, unannounced: int
+) -> None:
     """Write the bytes of the answer; discard them all if there are more than expected."""
     try:
         _write(answer, into, label, unannounced if stop is None else stop)
-    except _TooMuch:
+    except _TooManyBytes:
         into.begin()
         if stop is None:
             raise SourceError(
                 f"cannot be downloaded (expected an announced size or at most {unannounced} bytes, found more bytes)"
             ) from None
-        raise _Broken(f"expected {stop} bytes, as announced, found more, so the download starts again") from None
+        raise _AttemptFailed(f"expected {stop} bytes, as announced, found more, so the download starts again") from None
     if stop is None:
         into.note(replace(into.served, total=into.size))
 
@@ -215,11 +217,11 @@ def _write(answer: http.client.HTTPResponse, into: Partial, label: str, stop: in
         while chunk := _read(answer, _CHUNK):
             size += len(chunk)
             if size > stop:
-                raise _TooMuch
+                raise _TooManyBytes
             stream.write(chunk)
             progress.advance(len(chunk) / _MB)
         if total is not None and size != total:
-            raise _Broken(f"the connection broke off after {size} of {total} bytes")
+            raise _AttemptFailed(f"the connection broke off after {size} of {total} bytes")
 
 
 def _read(answer: http.client.HTTPResponse, most: int) -> bytes:
@@ -227,7 +229,7 @@ def _read(answer: http.client.HTTPResponse, most: int) -> bytes:
     try:
         return answer.read1(most)
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_words(error)) from None
+        raise _AttemptFailed(_words(error)) from None
 
 
 def _words(reason: object) -> str:

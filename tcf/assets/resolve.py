@@ -59,9 +59,9 @@ def _dataset(name: str) -> Asset:
     raise DataError(f"{name}: unknown dataset{hint} (known: {_known_datasets(name)})")
 
 
-def _known_datasets(asked: str) -> str:
+def _known_datasets(requested: str) -> str:
     """Return the known names for a message; of the groups, only the requested one in full."""
-    named = [group for group in DATASET_GROUPS if asked.startswith(group)]
+    named = [group for group in DATASET_GROUPS if requested.startswith(group)]
     if named:
         return ", ".join(name for name in DATASET_NAMES if name.startswith(named[0]))
     single = [name for name in DATASET_NAMES if not name.startswith(DATASET_GROUPS)]

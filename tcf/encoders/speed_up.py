@@ -60,14 +60,14 @@ def _pack_if_equal(encoder: TransformersEncoder) -> None:
         except failures():
             restore(replaced)
             return
-    if not all(_near(a, b) for a, b in zip(before, after, strict=True)):
+    if not all(_nearly_equal(a, b) for a, b in zip(before, after, strict=True)):
         restore(replaced)
     elif checked is not encoder.model:
         replaced.clear()
         pack(encoder.model, keep=False)
 
 
-def _near(a_BTD: torch.Tensor, b_BTD: torch.Tensor) -> bool:
+def _nearly_equal(a_BTD: torch.Tensor, b_BTD: torch.Tensor) -> bool:
     """Whether both are finite and equal up to rounding, which accumulates over blocks."""
     a, b = a_BTD.float(), b_BTD.float()
     scale = a.abs().max().clamp_min(1e-6)

@@ -8,7 +8,7 @@ from tcf.common.files import check_destination, is_published, publishing, refuse
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, sha256_file
 from tcf.encoders.convert.gguf_model import write_gguf_model
 from tcf.encoders.convert.opt_tokenizer import tokenizer_files
-from tcf.encoders.convert.raw_model import check_room, open_raw, raw_digests, working, write_raw_model
+from tcf.encoders.convert.raw_model import check_room, open_raw, raw_digests, work_folder, write_raw_model
 from tcf.encoders.convert.recognise import CheckpointLayout, recognise
 
 __all__ = ["CONVERTED", "Converted", "convert"]
@@ -66,17 +66,17 @@ def convert(source: Path, out: Path, *, tokenizer: Path | None = None) -> Conver
 
 
 def _convert_gguf(file: Path, out: Path) -> Converted:
-    asked = {"source": sha256_file(file)}
+    inputs = {"source": sha256_file(file)}
     if is_published(out):
-        return _converted(out, asked, made=False)
+        return _converted(out, inputs, made=False)
     refuse_occupied(out)
     check_destination(out)
     remove_leftovers(out.parent, out.name)
     # Two processes may convert at once, at a model's first use: the later one uses the result of the other.
     with publishing(out, duplicate_is_harmless=True) as staging:
         facts = write_gguf_model(file, staging)
-        seal(staging, CONVERTED, inputs=asked, config={"kind": "gguf"}, facts=facts)
-    return _converted(out, asked, made=True)
+        seal(staging, CONVERTED, inputs=inputs, config={"kind": "gguf"}, facts=facts)
+    return _converted(out, inputs, made=True)
 
 
 def _convert_raw(source: Path, layout: CheckpointLayout, out: Path, tokenizer: Path | None) -> Converted:
@@ -88,22 +88,22 @@ def _convert_raw(source: Path, layout: CheckpointLayout, out: Path, tokenizer: P
         remove_leftovers(out.parent, out.name)
         model = open_raw(source, layout, tokenizer)  # checks the model before the checksums, which take long
         check_room(model, out)
-    asked = raw_digests(layout, tokenizer_files(source, tokenizer))
+    inputs = raw_digests(layout, tokenizer_files(source, tokenizer))
     if there:
-        return _converted(out, asked, made=False)
-    with working(out, asked) as work:
+        return _converted(out, inputs, made=False)
+    with work_folder(out, inputs) as work:
         write_raw_model(model, work)
-        seal(work, CONVERTED, inputs=asked, config={"kind": layout.kind}, facts=model.metadata)
+        seal(work, CONVERTED, inputs=inputs, config={"kind": layout.kind}, facts=model.metadata)
         with publishing(out) as staging:
             staging.rmdir()
             work.rename(staging)
-    return _converted(out, asked, made=True)
+    return _converted(out, inputs, made=True)
 
 
-def _converted(out: Path, asked: dict[str, str], *, made: bool) -> Converted:
+def _converted(out: Path, inputs: dict[str, str], *, made: bool) -> Converted:
     """Return the model at `out`, after checking that it was made from the requested source."""
     manifest = read_manifest(out, CONVERTED)
-    other = differences(manifest.inputs, asked)
+    other = differences(manifest.inputs, inputs)
     if other:
         raise ModelError(f"{out}: holds another converted model ({other}); choose another folder, or remove this one")
     _check_sizes(out, manifest)

@@ -68,7 +68,8 @@ def check_tensors(source: Path, settings: Mapping[str, Any], weights: Mapping[st
     lacking = [name for name in expected if name not in weights]
     if lacking:
         raise ModelError(
-            f"{source}: lacks {len(lacking)} of {len(expected)} tensors, such as {lacking[0]}; download it again"
+            f"{source}: lacks {len(lacking)} of {len(expected)} tensors, such as {lacking[0]}; download or convert "
+            "it again"
         )
     more = sorted(weights.keys() - expected.keys())
     if more:
@@ -80,7 +81,7 @@ def check_tensors(source: Path, settings: Mapping[str, Any], weights: Mapping[st
         if weights[name].shape != shape:
             raise ModelError(
                 f"{source}: expected {name} of shape {shape_words(shape)}, found {shape_words(weights[name].shape)}; "
-                "download it again"
+                "download or convert it again"
             )
     return {name: weights[name] for name in expected}
 

@@ -31,7 +31,7 @@ from tcf.encoders.folder.checksums import remembered_checksums
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 
-__all__ = ["RawModel", "check_room", "open_raw", "raw_digests", "working", "write_raw_model"]
+__all__ = ["RawModel", "check_room", "open_raw", "raw_digests", "work_folder", "write_raw_model"]
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,17 @@ def write_raw_model(model: RawModel, into: Path) -> None:
 
 
 @contextmanager
-def working(out: Path, asked: Mapping[str, str]) -> Iterator[Path]:
+def work_folder(out: Path, inputs: Mapping[str, str]) -> Iterator[Path]:
     """Yield a work folder beside `out`; it stays if the block fails, for the next attempt.
 
     Args:
         out: destination of the model folder.
-        asked: fingerprints of its inputs.
+        inputs: fingerprints of its inputs.
 
     Raises:
         RunError: another process is converting to `out`, or the folder cannot be written.
     """
-    place = out.with_name(f".{out.name}.{digest([dict(asked), SHARD])[:16]}.convert")
+    place = out.with_name(f".{out.name}.{digest([dict(inputs), SHARD])[:16]}.convert")
     mark = out.with_name(f".{out.name}.convert.claim")
     with writing(out):
         if not acquire(mark):

@@ -191,14 +191,14 @@ def _numpy_tensor(file: Path) -> TensorInFiles:
         with file.open("rb") as stream:
             version = np.lib.format.read_magic(stream)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, turned, dtype = read(stream)
+            shape, column_major, dtype = read(stream)
             start, size = stream.tell(), file.stat().st_size
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); fix it or download it again") from None
     except ValueError:
         raise ModelError(f"{file}: expected a file of numpy.save, found another format; {_FETCH}") from None
-    if dtype.str not in _NUMPY_TYPES or turned:
-        order = "column-major" if turned else "row-major"
+    if dtype.str not in _NUMPY_TYPES or column_major:
+        order = "column-major" if column_major else "row-major"
         raise ModelError(
             f"{file}: expected float16 or float32 in row-major order, found {dtype.name} in {order} order; convert it"
         )

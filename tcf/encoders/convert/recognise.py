@@ -94,7 +94,7 @@ def _one_file(file: Path) -> CheckpointLayout:
                 f"{file}: expected all parts of a checkpoint, found one; pass the folder that has them all"
             )
         case _:
-            found = "one of another format" if start else "an empty one"
+            found = f"one that begins with the bytes {start.hex(' ')}" if start else "an empty one"
             raise ModelError(
                 f"{file}: expected a GGUF file or one of torch.save (torch 1.6 or newer), found {found}; download it "
                 "again"

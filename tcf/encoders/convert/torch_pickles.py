@@ -42,7 +42,7 @@ _LOCAL_HEADER = 30  # bytes of a zip member's own header before its name
 _FETCH = "download it again"
 
 
-class _StandIn:
+class _SettingsPlaceholder:
     """Placeholder for a settings object, which ignores its arguments and its state."""
 
     def __init__(self, *_: object) -> None:
@@ -70,7 +70,7 @@ def read_torch_file(file: Path) -> Any:
         ModelError: the file is damaged or in the older format, or has objects that are neither tensors nor settings.
     """
     starts = _members(file)
-    with safe_globals(_stand_ins(file)):
+    with safe_globals(_placeholders(file)):
         try:
             content = torch.load(file, map_location="meta", weights_only=True)
         except (
@@ -86,7 +86,7 @@ def read_torch_file(file: Path) -> Any:
                 f"{file}: expected tensors and settings, found other objects or a damaged file; {_FETCH} from its "
                 "publisher"
             ) from None
-    return _placed(content, file, starts)
+    return _with_places(content, file, starts)
 
 
 def _members(file: Path) -> dict[int, int]:
@@ -124,7 +124,7 @@ def _start(member: zipfile.ZipInfo, stream: Any) -> int:
     )
 
 
-def _stand_ins(file: Path) -> list[Any]:
+def _placeholders(file: Path) -> list[Any]:
     """Return a placeholder for each settings class of a file."""
     try:
         names = get_unsafe_globals_in_checkpoint(file)
@@ -144,14 +144,17 @@ def _stand_ins(file: Path) -> list[Any]:
             f"{file}: expected tensors and settings, found {', '.join(refused[:3])}, which would be run on loading; "
             "nothing was run: do not load this file with other programs unless you trust its author"
         )
-    return [(_empty if name == _DEFAULTDICT else type("_StandIn", (_StandIn,), {}), name) for name in names]
+    return [
+        (_empty if name == _DEFAULTDICT else type("_SettingsPlaceholder", (_SettingsPlaceholder,), {}), name)
+        for name in names
+    ]
 
 
 def _is_settings(name: str) -> bool:
     return name in _PLAIN or name.split(".", 1)[0] in _SETTINGS
 
 
-def _placed(value: Any, file: Path, starts: Mapping[int, int], name: str = "") -> Any:
+def _with_places(value: Any, file: Path, starts: Mapping[int, int], name: str = "") -> Any:
     """Return a value in which tensors are replaced by their places in the file."""
     match value:
         case Tensor():
@@ -159,9 +162,9 @@ def _placed(value: Any, file: Path, starts: Mapping[int, int], name: str = "") -
         case torch.Size():
             return tuple(value)
         case dict():
-            return {key: _placed(entry, file, starts, str(key)) for key, entry in value.items()}
+            return {key: _with_places(entry, file, starts, str(key)) for key, entry in value.items()}
         case list() | tuple():
-            return type(value)(_placed(entry, file, starts, name) for entry in value)
+            return type(value)(_with_places(entry, file, starts, name) for entry in value)
         case _:
             return value
 
