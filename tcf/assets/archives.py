@@ -68,8 +68,8 @@ def check_gzip(file: Path) -> None:
         with gzip.open(file, "rb") as opened:
             while opened.read(_CHUNK):
                 pass
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SourceError(f"{file.name}: expected a complete gzip file, found a damaged one ({error})") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise SourceError(f"{file.name}: expected a complete gzip file, found a damaged or truncated one") from None
 
 
 def _unpack(archive: Path, into: Path, place: Callable[[str], str | None]) -> int:
@@ -82,8 +82,10 @@ def _unpack(archive: Path, into: Path, place: Callable[[str], str | None]) -> in
             wanted = [(info, where) for info in members if (where := place(info.filename)) is not None]
             for info, where in wanted:
                 _unpack_member(opened, info, into / where)
-    except (zipfile.BadZipFile, FileExistsError, EOFError, NotImplementedError, zlib.error) as error:
-        raise SourceError(f"{archive.name}: cannot be unpacked ({error})") from None
+    except FileExistsError:
+        raise SourceError(f"{archive.name}: cannot be unpacked (a file name occurs twice)") from None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+        raise SourceError(f"{archive.name}: cannot be unpacked ({str(error) or 'it is truncated'})") from None
     return len(wanted)
 
 

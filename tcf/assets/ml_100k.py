@@ -32,7 +32,9 @@ def convert_ml_100k(archive: Path, into: Path) -> None:
         with zipfile.ZipFile(archive) as opened:
             data, items, genres = (opened.read(f"ml-100k/{name}") for name in ("u.data", "u.item", "u.genre"))
     except (zipfile.BadZipFile, KeyError) as error:
-        raise SourceError(f"{archive.name}: expected GroupLens' ml-100k.zip, found another file ({error})") from None
+        raise SourceError(
+            f"{archive.name}: expected GroupLens' ml-100k.zip, found another file ({error.args[0]})"
+        ) from None
     _write(into / "ml-100k.inter", _INTERACTIONS_HEADER, _interactions(data))
     _write(into / "ml-100k.item", _ITEMS_HEADER, _items(items, _genre_names(genres)))
 

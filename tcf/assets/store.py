@@ -102,7 +102,7 @@ def obtain(asset: Asset, *, accept_terms: bool = False) -> Path:
         except SourceError as error:
             failures.append(f"{source}: {error}")
         except RunError as error:
-            raise asset.format.error(f"{error}; TCF_HOME names the folder for downloads") from None
+            raise asset.format.error(f"{error}; TCF_HOME sets the folder for downloads") from None
     raise asset.format.error(_nowhere(asset, failures))
 
 

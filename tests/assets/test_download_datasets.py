@@ -176,7 +176,7 @@ def test_a_home_that_cannot_be_written_is_said(site: Site, tmp_path: Path) -> No
     site.files = {"/ml-1m.zip": zipped(ML)}
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "downloads").write_text("a file")
-    with pytest.raises(DataError, match=r"home/downloads: cannot be written .*TCF_HOME names the folder"):
+    with pytest.raises(DataError, match=r"home/downloads: cannot be written .*TCF_HOME sets the folder"):
         obtain(asset_of(films_of(site)))
 
 

@@ -1,4 +1,4 @@
-"""Models that come with code of their own: run only if that is asked for."""
+"""Models that come with their own code, which runs only on request."""
 
 import json
 import sys

@@ -132,9 +132,9 @@ def _unflattened(shards: Shards) -> RankTensors:
                 found.update(_cut_up(whole, entry, owner["fsdp_path"], shards[0][0]))
         for owner in shards[0][2]["param_metadata"]:
             found.update({copy: found[original] for original, copy in owner.get("shared_param_info", ())})
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError):
         raise ModelError(
-            f"{shards[0][0]}: expected shard_metadata as fairscale writes it, found another form ({error}); {_FETCH}"
+            f"{shards[0][0]}: expected shard_metadata as fairscale writes it, found another structure; {_FETCH}"
         ) from None
     return {**_buffers(shards, used), **found}
 

@@ -28,4 +28,4 @@ def local_model(name_or_path: str) -> Path:
     try:
         return convert(path, path.with_name(f"{path.name}.converted")).folder
     except RunError as error:
-        raise ModelError(f"{error}; TCF_HOME names the folder for downloads") from None
+        raise ModelError(f"{error}; TCF_HOME sets the folder for downloads") from None

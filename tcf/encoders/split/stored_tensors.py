@@ -114,7 +114,7 @@ def _header(file: Path) -> tuple[dict[str, Any], int, int]:
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); check the disk and its mount") from None
     except ValueError as error:
-        raise _damaged(file, "a header in JSON", str(error)) from None
+        raise _damaged(file, "a header in JSON", f"invalid JSON ({error})") from None
     if not isinstance(header, dict):
         raise _damaged(file, "a JSON object as its header", value_words(header))
     return header, start, size
