@@ -13,7 +13,7 @@ TEXTS ?= ../shared/data/games/items.tsv
 # A folder with behaviors.tsv and items.tsv.
 RAW ?= ../shared/data/games
 
-.PHONY: help quickstart test check bench clean
+.PHONY: help quickstart test check bench gpu-check clean
 
 help:
 	@echo "make quickstart  the whole way on MovieLens 100K, with a table at the end"
@@ -21,6 +21,7 @@ help:
 	@echo "make check       ruff (style, docstrings, format), mypy and the direction of imports"
 	@echo "make bench       speed beside other programs, on the texts of TEXTS=FILE and the users of RAW=FOLDER;"
 	@echo "                 RECTOOLS=PYTHON, an environment with RecTools, adds its SASRec"
+	@echo "make gpu-check   everything that has to be right and fast on one GPU, in 9 minutes"
 	@echo "make clean       remove .venv and the caches of tools"
 
 quickstart: $(USE)
@@ -43,6 +44,9 @@ bench: $(BENCH)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/tcf data prepare tcf $(RAW) --out build/bench/dataset
 	$(BIN)/python benchmarks/train.py --data build/bench/dataset --seconds 30 $(if $(RECTOOLS),--rectools $(RECTOOLS))
+
+gpu-check: $(DEVELOP)
+	$(BIN)/python benchmarks/gpu_check.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
