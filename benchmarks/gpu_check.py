@@ -176,6 +176,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="tiny models and data, for a rehearsal")
     parser.add_argument("--parts", help=f"some of {', '.join(part.name for part in PARTS)}, with commas between them")
     parser.add_argument("--minutes", type=float, default=9.0, help="after which no further part is begun")
+    parser.add_argument("--patience", type=float, default=1.0, help="times the limit of each part, for a busy machine")
     parser.add_argument("--json", type=Path, default=Path("build/gpu-check.json"))
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
@@ -236,7 +237,7 @@ def _versions(device: Any) -> dict[str, str]:
             "device": f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB",
             "cuda": str(torch.version.cuda),
         }
-        found["cudnn"] = str(torch.backends.cudnn.version())
+        found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
     return found
 
 
@@ -282,7 +283,7 @@ def _attend(left: list[Part], options: argparse.Namespace, place: Path, report: 
             case {"versions": versions}:
                 report.versions = versions
             case {"begin": _}:
-                began, limit = time.monotonic(), left[0].seconds
+                began, limit = time.monotonic(), options.patience * left[0].seconds
             case {"finding": finding}:
                 _add(report, left[0].name, Finding(**finding))
             case {"end": name}:

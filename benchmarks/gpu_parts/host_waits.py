@@ -75,14 +75,14 @@ def no_host_waits(device: torch.device) -> Iterator[None]:
         torch.cuda.synchronize(device)
         torch.cuda.set_sync_debug_mode("error")
     try:
-        with _RefuseWaits():
+        with _RefuseWaits():  # type: ignore[no-untyped-call]
             yield
     finally:
         if device.type == "cuda":
             torch.cuda.set_sync_debug_mode("default")
 
 
-class _RefuseWaits(TorchDispatchMode):  # type: ignore[misc]
+class _RefuseWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, function: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

@@ -90,7 +90,7 @@ def _share(geometry: Geometry, done: Done, rate: float) -> float:
 
 @contextmanager
 def _cudnn_attention(enabled: bool) -> Iterator[None]:
-    before = torch.backends.cuda.cudnn_sdp_enabled()
+    before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     torch.backends.cuda.enable_cudnn_sdp(enabled)
     try:
         yield

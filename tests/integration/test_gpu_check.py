@@ -20,7 +20,9 @@ from gpu_parts.part import Finding, Setting  # noqa: E402
 
 from tcf.encoders.encoder import TransformersEncoder  # noqa: E402
 from tcf.extract import sinks  # noqa: E402
+from tcf.extract import stage as extract_stage  # noqa: E402
 from tcf.extract.schedules.hidden_states import FileStates  # noqa: E402
+from tcf.ranking import faiss_search  # noqa: E402
 from tcf.train.trainer import Trainer  # noqa: E402
 
 Check = Callable[[Setting], Iterator[Finding]]
@@ -35,8 +37,9 @@ def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
 
 def test_the_rehearsal_runs_every_part_and_misses_nothing(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    command = [sys.executable, ROOT / "benchmarks" / "gpu_check.py", "--device", "cpu", "--small", "--json", report]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_check.py"), "--device", "cpu", "--small"]
+    command += ["--patience", "5"]  # other tests run at the same time
+    ended = subprocess.run([*command, "--json", str(report)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     content = json.loads(report.read_text())
     assert {finding["part"] for finding in content["findings"]} == {part.name for part in gpu_check.PARTS}
@@ -71,10 +74,10 @@ def test_vectors_that_change_when_memory_runs_out_are_seen(setting: Setting, mon
 
 
 def test_a_plan_that_lies_is_seen(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan_stage = stage.plan_stage
+    plan = extract_stage.plan_stage
 
     def lying(*arguments: Any) -> Any:
-        planned = plan_stage(*arguments)
+        planned = plan(*arguments)
         parts = {place: _an_eighth(sizes) for place, sizes in planned.plan.memory_parts.items()}
         return dataclasses.replace(planned, plan=dataclasses.replace(planned.plan, memory_parts=parts))
 
@@ -95,7 +98,7 @@ def test_a_resumed_run_that_ends_elsewhere_is_seen(setting: Setting, monkeypatch
 
 
 def test_lists_in_another_order_are_seen(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    search = ranking.exhaustive_search
+    search = faiss_search.exhaustive_search
 
     def reversed_lists(*arguments: Any) -> Any:
         return lambda states_BD, k: [part[:, ::-1] for part in search(*arguments)(states_BD, k)]
@@ -117,7 +120,7 @@ def test_a_part_that_fails_or_hangs_is_missed_and_the_next_one_runs(broken: str,
         "gpu_check.__file__ = __file__\n"
         "gpu_check.main()\n"
     )
-    command = [sys.executable, program, "--device", "cpu", "--small", "--json", tmp_path / "report.json"]
+    command = [sys.executable, str(program), "--device", "cpu", "--small", "--json", str(tmp_path / "report.json")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1, ended.stderr
     content = json.loads((tmp_path / "report.json").read_text())
