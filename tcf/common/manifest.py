@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tcf import __version__
 from tcf.common.errors import TcfError, os_error_words, value_words
 from tcf.common.files import MANIFEST, publish_file
 
@@ -98,9 +99,13 @@ def sha256_file(path: Path) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of tcf and of the installed libraries that can change a result."""
-    versions = {}
-    for name in ("tcf", *_KEY_LIBRARIES):
+    """Return the versions of tcf and of the installed libraries that can change a result.
+
+    That of tcf is a constant of the code that runs: it need not be installed, and another project's distribution is
+    called tcf.
+    """
+    versions = {"tcf": __version__}
+    for name in _KEY_LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -175,7 +180,7 @@ def read_manifest(path: Path, format: Format) -> Manifest:
     if manifest.version != format.version:
         raise format.error(
             f"{path}: expected version {format.version} of {format.name}, found {manifest.version}; "
-            f"run `{format.made_by}` again with this version of tcf"
+            f"remove it and run `{format.made_by}` again with this version of tcf"
         )
     for place, kind in format.required.items():
         section, _, key = place.partition(".")
@@ -252,21 +257,26 @@ def _expect(path: Path, value: Any, kind: type, place: str, format: Format) -> N
         raise format.error(f"{path / MANIFEST}: {expected}, found {value_words(value)}; {format.remedy(path)}")
 
 
-def verify_files(path: Path, manifest: Manifest, format: Format, *, remedy: str | None = None) -> None:
-    """Compare every file of a published directory, byte for byte, with its manifest.
+def verify_files(
+    path: Path, manifest: Manifest, format: Format, *, names: Collection[str] | None = None, remedy: str | None = None
+) -> None:
+    """Compare files of a published directory, byte for byte, with its manifest.
 
     Args:
         path: the directory.
         manifest: its manifest.
         format: its format.
+        names: the files to compare; None for all.
         remedy: what to do about damage, for messages; None for making the directory again.
 
     Raises:
         TcfError: the format's error, naming the first file that is missing or has changed.
     """
     remedy = remedy or format.remedy(path)
-    for name, entry in manifest.files.items():
-        file = path / name
+    for name in manifest.files if names is None else names:
+        file, entry = path / name, manifest.files.get(name)
+        if entry is None:
+            raise format.error(f"{path / MANIFEST}: expected an entry for {name}, found none; {remedy}")
         if not file.is_file():
             raise format.error(f"{file}: expected a file, as {path / MANIFEST} lists it, found none; {remedy}")
         if file.stat().st_size != entry["bytes"]:

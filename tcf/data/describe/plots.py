@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.errors import ConfigError
 from tcf.common.files import publish_file
+from tcf.config.libraries import require_library
 from tcf.data.dataset import Dataset
 from tcf.data.describe.text_lengths import TextLengths
 
@@ -98,15 +98,9 @@ def check_can_plot() -> None:
     """Check before the work that matplotlib is installed.
 
     Raises:
-        ConfigError: matplotlib is not installed.
+        TcfError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as found
-    except ImportError:
-        raise ConfigError(
-            "--plot: expected matplotlib, found none in this environment; install it with `pip install matplotlib`"
-        ) from None
-    del found
+    require_library("matplotlib", "--plot")
 
 
 def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path, ...]:

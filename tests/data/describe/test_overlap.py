@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from small.data.caches import add_text_map, new_cache, sequences_of
 from small.data.raw import folder_of
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.cache.writer import write_shard
@@ -197,7 +197,7 @@ def test_the_command(a: Dataset, b: Dataset, tmp_path: Path) -> None:
     assert "vectors" not in printed
     lines = CliRunner().invoke(app, words).stdout.splitlines()
     assert lines[:4] == ["a:", f"  path: {a.path}", "  items: 4", "  interactions: 7"]
-    assert lines[-4:-1] == ["  shared: 4", "  jaccard: 0.5000", "  uses in a known in b: 0.8571"]
+    assert lines[-4:-1] == ["  shared: 4", "  jaccard: 0.5", "  uses in a known in b: 0.8571"]
     texts = list(dict.fromkeys([*A_TEXTS.values(), *B_TEXTS.values()]))
     cache = str(fill(new_cache(tmp_path / "one"), texts, np.ones((6, 3), np.float16), a, b))
     for more in ([], ["--cache-b", cache]):
@@ -208,4 +208,4 @@ def test_the_command(a: Dataset, b: Dataset, tmp_path: Path) -> None:
         assert printed["vectors"]["cosine_of_means"] == pytest.approx(1)
     wrong = CliRunner().invoke(app, [*words, "--cache-b", cache])
     assert isinstance(wrong.exception, ConfigError)
-    assert "--cache-b: expected --cache beside it" in str(wrong.exception)
+    assert "--cache-b: expected --cache with it" in str(wrong.exception)
