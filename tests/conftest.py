@@ -1,13 +1,16 @@
 """What tests of several packages share."""
 
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tcf.common.files import home
+from tcf.common.logs import configure_logging
 
 if TYPE_CHECKING:
     from small.train.trainings import Train
@@ -21,6 +24,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def assets_home() -> Path:
     """The user's ordinary folder of assets, so that real ones are fetched once a machine and not once a test run."""
     return home()
+
+
+@pytest.fixture(autouse=True)
+def unchanged_log() -> Iterator[None]:
+    """No test leaves the log of tcf configured for the next one."""
+    logger = logging.getLogger("tcf")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+
+
+@pytest.fixture
+def shown_log(unchanged_log: None) -> None:
+    """The log of tcf on standard error, as the command line shows it."""
+    configure_logging()
 
 
 # Imports stand inside the fixtures: most tests need neither torch nor transformers.

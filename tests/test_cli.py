@@ -1,4 +1,4 @@
-import importlib.metadata
+import configparser
 import os
 import resource
 import signal
@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 import tcf
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.config.extract import ExtractConfig
 from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import open_dataset
 
-COMMAND = [sys.executable, "-m", "tcf.cli"]
+COMMAND = [sys.executable, "-m", "tcf"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(Path(tcf.__file__).parents[1])}
 
 
@@ -29,8 +29,9 @@ def run(*words: str | Path) -> "subprocess.CompletedProcess[str]":
 
 def run_main(program: str) -> "subprocess.Popen[str]":
     """The command line with another program in the place of its commands."""
-    lines = f"import sys, time\nimport tcf.cli\nfrom tcf.common.errors import *\ndef app():\n    {program}\n"
-    command = [sys.executable, "-c", lines + "tcf.cli.app = app\ntcf.cli.main()"]
+    lines = "import sys, time\nimport tcf.cli, tcf.commands.app\nfrom tcf.common.errors import *\n"
+    replaced = f"def run_commands():\n    {program}\n    return 0\ntcf.commands.app.run_commands = run_commands\n"
+    command = [sys.executable, "-c", lines + replaced + "tcf.cli.main()"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
@@ -45,7 +46,8 @@ def test_help_is_quick() -> None:
 
 
 def test_no_arguments_are_a_call_for_help() -> None:
-    assert "Usage: " in run().stdout + run().stderr
+    done, help = run(), run("--help")
+    assert (done.returncode, done.stdout, done.stderr) == (2, help.stdout, "")
 
 
 @pytest.mark.parametrize(
@@ -60,11 +62,33 @@ def test_every_setting_is_an_option(command: list[str], kind: Any) -> None:
 
 def test_version() -> None:
     done = run("--version")
-    try:
-        expected = importlib.metadata.version("tcf")
-    except importlib.metadata.PackageNotFoundError:
-        expected = "(not installed)"
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"tcf {expected}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"tcf {tcf.__version__}\n", "")
+
+
+def test_the_version_is_that_of_the_code_and_of_no_other_distribution(tmp_path: Path) -> None:
+    """Neither of somebody else's tcf, nor of an earlier installation of this one."""
+    other = tmp_path / "tcf-9.9.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: tcf\nVersion: 9.9\n")
+    script = (
+        "import importlib.metadata, sys; from tcf.common.manifest import library_versions; "
+        "print(importlib.metadata.version('tcf'), library_versions()['tcf'], 'torch' in sys.modules)"
+    )
+    path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**ENVIRONMENT, "PYTHONPATH": path},
+    )
+    assert done.stdout.split() == ["9.9", tcf.__version__, "False"]
+
+
+def test_the_distribution_is_text_cf_with_the_version_of_the_code() -> None:
+    about = configparser.ConfigParser()
+    about.read(Path(tcf.__file__).parents[1] / "setup.cfg", encoding="utf-8")
+    assert (about["metadata"]["name"], about["metadata"]["version"]) == ("text-cf", "attr: tcf.__version__")
 
 
 def test_an_error_is_one_line_and_status_2(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tcf.assets.models import MODEL_NAMES, MODELS, OPT_175B
 from tcf.assets.source import SourceError
 from tcf.assets.store import Asset, find, obtain
 from tcf.common.errors import DataError, ModelError, did_you_mean
+from tcf.config.libraries import require_library
 
 __all__ = ["DATASET_NAMES", "describe_assets", "fetch_dataset", "find_model", "raw_format", "resolve_model"]
 
@@ -104,6 +105,8 @@ def resolve_model(name_or_path: str) -> Path:
     """
     for asset in MODELS:
         if asset.name == name_or_path:
+            if find(asset) is None and any(file.endswith(".gguf") for file in asset.needs):
+                require_library("gguf", asset.name)  # the download is followed by a conversion
             return obtain(asset)
     path = Path(name_or_path).expanduser()
     if path.is_dir():

@@ -1,6 +1,6 @@
 """Downloading and keeping an asset: a folder below `TCF_HOME` that is published completely or not at all."""
 
-import sys
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from tcf.common.manifest import Format, read_manifest, seal
 from tcf.config.raw_formats import RawFormat
 
 __all__ = ["Asset", "Source", "Terms", "find", "obtain"]
+
+logger = logging.getLogger(__name__)
 
 Source = WheelSource | ZipSource | WebSource | HubSource
 
@@ -154,7 +156,7 @@ def _show_terms(asset: Asset, terms: Terms, accepted: bool) -> None:
             f"{asset.name}: nothing was downloaded, because its terms have to be accepted first. {terms} - if you "
             f"accept them, run `{asset.format.made_by} --accept-licence`"
         )
-    print(f"{asset.name}: accepted with --accept-licence: {terms}", file=sys.stderr, flush=True)
+    logger.info(f"{asset.name}: accepted with --accept-licence: {terms}")
 
 
 def _fetch(asset: Asset, source: Source) -> Path:

@@ -11,18 +11,19 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tcf.common.errors import RunError, os_error_words
+from tcf.common.errors import ConfigError, RunError, os_error_words
 
 __all__ = [
     "MANIFEST",
     "FileStamp",
     "check_destination",
+    "format_by_suffix",
     "home",
     "is_alive",
     "is_published",
@@ -153,6 +154,23 @@ def remove_leftovers(parent: Path, name: str | None = None) -> int:
             leftover.unlink(missing_ok=True)
         removed += 1
     return removed
+
+
+def format_by_suffix(out: Path, known: Sequence[str]) -> str:
+    """The format of a file to write, by its suffix: `npy` for `vectors.npy`.
+
+    Args:
+        out: the file.
+        known: the formats that can be written.
+
+    Raises:
+        ConfigError: the suffix is none of these.
+    """
+    format = out.suffix.lower().removeprefix(".")
+    if format not in known:
+        suffixes = " or ".join(filter(None, (", ".join(f".{name}" for name in known[:-1]), f".{known[-1]}")))
+        raise ConfigError(f"--out: expected a file name that ends in {suffixes}, found {out}; add one of these to it")
+    return format
 
 
 def refuse_occupied(path: Path) -> None:

@@ -1,14 +1,14 @@
 """How far a long piece of work is: a live bar in a terminal, a plain line now and then elsewhere."""
 
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Self, TextIO
 
-__all__ = ["Progress"]
+from tcf.common.displays import Display, open_display
+
+__all__ = ["Progress", "clock_time"]
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -18,6 +18,7 @@ class Progress:
 
     In a terminal it draws one live bar. Elsewhere it writes plain lines: at the start, at the end, and at most one
     every ten seconds between them, such as `extract: 8192/16859 items, 512.3 items/s, 0:00:17 left, 9034 tokens/s`.
+    `tcf.common.displays` says where, and when not at all.
 
     Args:
         label: what is being done.
@@ -26,6 +27,7 @@ class Progress:
         stream: where to write; standard error if not given.
         done: how much an earlier attempt has done already; counted as done, not in the rate.
         extra_unit: a second thing to count, shown as a rate only.
+        work: how much effort it all takes, in any unit, where units differ in effort: the time left follows from that.
         clock: seconds on a clock that never goes back.
     """
 
@@ -38,122 +40,98 @@ class Progress:
         *,
         done: float = 0,
         extra_unit: str | None = None,
+        work: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._label, self._total, self._unit, self._extra_unit = label, total, unit, extra_unit
-        self._stream = sys.stderr if stream is None else stream
-        self._clock = clock
+        self._stream, self._clock = stream, clock
         self._start, self._done, self._extra, self._note = done, done, 0.0, ""
+        self._work, self._work_start, self._work_done = work, 0.0, 0.0
         self._began = self._rates_from = clock()
-        self._display: _Display = _Lines(self._stream, clock)
+        self._display: Display | None = None
 
     def __enter__(self) -> Self:
         """Start the clock and show the start."""
-        if self._stream.isatty():
-            self._display = _Bar(self._stream, self._label, self._total)
+        self._display = open_display(
+            self._label,
+            self._total,
+            stream=self._stream,
+            seconds_between_lines=_SECONDS_BETWEEN_LINES,
+            clock=self._clock,
+        )
         self._began = self._rates_from = self._clock()
-        self._display.show(self._state(), always=True)
+        self._show()
         return self
 
-    def advance(self, n: float, note: str = "", *, extra: float = 0) -> None:
+    def advance(self, n: float, note: str = "", *, extra: float = 0, work: float = 0, resumed: bool = False) -> None:
         """Count work that has just been done.
 
         Args:
             n: how much of `unit`.
             note: a few words to show from now on, until the next note.
             extra: how much of `extra_unit`.
+            work: how much of `work`.
+            resumed: whether an earlier attempt has done it, so that it does not count in rates.
         """
         self._done += n
         self._extra += extra
+        self._work_done += work
+        if resumed:
+            self._start += n
+            self._work_start += work
         self._note = note or self._note
-        self._display.show(self._state(), always=False)
+        if self._display is not None and self._display.is_due():
+            self._show()
 
     def restart_clock(self) -> None:
         """Let rates begin here: what came before was no work of the kind that is counted."""
         self._rates_from, self._start, self._extra = self._clock(), self._done, 0.0
+        self._work_start = self._work_done
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Show the end, or where the work stopped."""
-        ending = "in" if kind is None else "stopped after"
-        state = self._state(f"{ending} {_spell_seconds(self._clock() - self._began)}")
-        self._display.show(state, always=True)
-        self._display.close()
+        if self._display is not None:
+            ending = "in" if kind is None else "stopped after"
+            self._show(f"{ending} {clock_time(self._clock() - self._began)}")
+            self._display.close()
 
-    def _state(self, ending: str | None = None) -> "_State":
+    def _show(self, ending: str | None = None) -> None:
+        if self._display is not None:
+            self._display.show(self._bar_position(), self._words(ending))
+
+    def _bar_position(self) -> float:
+        """How much is done, in units, by the effort that it took."""
+        if self._total is None or not self._work or self._done >= self._total:
+            return self._done
+        return self._total * min(1.0, self._work_done / self._work)
+
+    def _words(self, ending: str | None) -> str:
         elapsed = self._clock() - self._rates_from
         rate = (self._done - self._start) / elapsed if elapsed > 0 else 0.0
         of = "" if self._total is None else f"/{self._total:.0f}"
         parts = [f"{self._done:.0f}{of} {self._unit}" + (f" {ending}" if ending else "")]
         if rate > 0:
             parts.append(f"{rate:.1f} {self._unit}/s")
-            if self._total is not None and ending is None:
-                parts.append(f"{_spell_seconds(max(self._total - self._done, 0) / rate)} left")
+        left = self._seconds_left(elapsed)
+        if ending is None and left is not None:
+            parts.append(f"{clock_time(left)} left")
         if self._extra_unit is not None and self._extra > 0 and elapsed > 0:
             parts.append(f"{self._extra / elapsed:.0f} {self._extra_unit}/s")
         note = f" ({self._note})" if self._note else ""
-        return _State(self._label, self._done, ", ".join(parts) + note)
+        return ", ".join(parts) + note
+
+    def _seconds_left(self, elapsed: float) -> float | None:
+        """None where nothing tells how long the rest takes."""
+        if self._total is None:
+            return None
+        left, done = self._total - self._done, self._done - self._start
+        if self._work and left > 0:
+            left, done = self._work - self._work_done, self._work_done - self._work_start
+        return max(left, 0) * elapsed / done if done > 0 and elapsed > 0 else None
 
 
-@dataclass(frozen=True)
-class _State:
-    """One moment of the work: its label, how much is done, and that in words."""
-
-    label: str
-    done: float
-    words: str
-
-
-class _Display(Protocol):
-    """Where progress is shown."""
-
-    def show(self, state: _State, *, always: bool) -> None:
-        """Show a moment of the work; unless `always`, it may be passed over."""
-
-    def close(self) -> None:
-        """Nothing more will be shown."""
-
-
-class _Lines:
-    """Plain lines for a file or a pipe, rarely enough to be kept."""
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
-        self._stream, self._clock = stream, clock
-        self._next = float("-inf")
-
-    def show(self, state: _State, *, always: bool) -> None:
-        if not always and self._clock() < self._next:
-            return
-        print(f"{state.label}: {state.words}", file=self._stream, flush=True)
-        self._next = self._clock() + _SECONDS_BETWEEN_LINES
-
-    def close(self) -> None:
-        """Lines need no end."""
-
-
-class _Bar:
-    """A live bar, drawn by rich."""
-
-    def __init__(self, stream: TextIO, label: str, total: float | None) -> None:
-        # Only where there is a terminal: rich takes a while to import.
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-
-        words = TextColumn("{task.fields[words]}", markup=False)
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=30), words)
-        self._bar = RichProgress(*columns, console=Console(file=stream))
-        self._task = self._bar.add_task(label, total=total, words="")
-        self._bar.start()
-
-    def show(self, state: _State, *, always: bool) -> None:
-        self._bar.update(self._task, completed=state.done, words=state.words, refresh=always)
-
-    def close(self) -> None:
-        self._bar.stop()
-
-
-def _spell_seconds(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds."""
+def clock_time(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds: `0:00:17`."""
     return str(timedelta(seconds=round(seconds)))

@@ -1,6 +1,6 @@
-"""Bytes, counts and durations in human-readable form."""
+"""Bytes, counts, fractions and durations in human-readable form; programs get the numbers themselves, as JSON."""
 
-__all__ = ["as_bytes", "as_count", "as_seconds"]
+__all__ = ["as_bytes", "as_count", "as_percent", "as_time", "counted"]
 
 
 def as_bytes(number: float) -> str:
@@ -15,23 +15,46 @@ def as_count(number: float) -> str:
     return f"{scaled:.0f}{unit}" if scaled >= 100 or not unit else f"{scaled:.1f}{unit}"
 
 
+def as_percent(fraction: float) -> str:
+    """A fraction in percent.
+
+    Example:
+        >>> as_percent(0.0555)
+        '5.55%'
+    """
+    return f"{100 * fraction:.2f}%"
+
+
+def as_time(seconds: float) -> str:
+    """A time in hours, minutes and seconds.
+
+    Example:
+        >>> as_time(83.4)
+        '0:01:23'
+        >>> as_time(100_000)
+        '27:46:40'
+        >>> as_time(0.2)
+        'under 1 s'
+    """
+    if 0 < seconds < 1:
+        return "under 1 s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "shard"), counted(1_200, "shard")
+        ('1 shard', '1,200 shards')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _scaled(number: float, step: int, units: tuple[str, ...]) -> tuple[float, str]:
     """Scale a number to the largest unit in which it is at least 1."""
     power = 0
     while number >= step and power < len(units) - 1:
         number, power = number / step, power + 1
     return number, units[power]
-
-
-def as_seconds(number: float) -> str:
-    """Format a duration in seconds: `12 s`, `3 min 20 s`, `5 h 12 min`, `3 d 4 h`."""
-    whole = round(number)
-    match whole:
-        case _ if whole < 60:
-            return f"{number:.1f} s" if number < 10 else f"{whole} s"
-        case _ if whole < 3600:
-            return f"{whole // 60} min {whole % 60} s"
-        case _ if whole < 86_400:
-            return f"{whole // 3600} h {whole % 3600 // 60} min"
-        case _:
-            return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

@@ -5,7 +5,7 @@ of a micro-batch is known to all, and the weights are in the page cache. All of 
 """
 
 import dataclasses
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from tcf.launch.launcher import Launcher, WorkerSpec
 from tcf.launch.processes import DEFAULT_LAUNCHER
 
 __all__ = ["extract_on_devices"]
+
+logger = logging.getLogger(__name__)
 
 
 def extract_on_devices(
@@ -57,7 +59,7 @@ def extract_on_devices(
         finally:
             torch.set_num_threads(threads)
     if workers.failed:
-        print(f"tcf: warning: the others did the work of {', '.join(workers.failed)}", file=sys.stderr)
+        logger.warning(f"the others did the work of {', '.join(workers.failed)}")
     return done
 
 
@@ -76,7 +78,7 @@ def _extract_beside_others(
     if counts is not None:
         return finish_extraction(inputs, counts, computed=0)
     planned = plan_stage(inputs)
-    with CacheFiller.open(inputs, planned.plan.macro_batch_rows, planned.sweep_folder) as filler:
+    with CacheFiller.open(inputs, planned.plan, planned.sweep_folder) as filler:
         engine = None
         if filler.has_work and planned.plan.schedule == "resident":
             used = _used_devices(job, devices, planned.plan.macro_batch_rows)
@@ -95,10 +97,9 @@ def _used_devices(job: ExtractionJob, devices: Sequence[torch.device], shard_row
     part, parts = job.config.shard_slice or (0, 1)
     used = devices[: max(1, len(range(part, shards, parts)))]
     if len(used) < len(devices):
-        print(
+        logger.info(
             f"extract: {len(used)} of {len(devices)} devices are used, since there are no more shards of "
-            f"{shard_rows}; --shard-rows makes them smaller",
-            file=sys.stderr,
+            f"{shard_rows}; --shard-rows makes them smaller"
         )
     return used
 

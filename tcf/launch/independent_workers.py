@@ -1,6 +1,6 @@
 """Workers that do the same work as this process, and of which any may fail: the others go on with its work."""
 
-import sys
+import logging
 import threading
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -10,6 +10,8 @@ from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_worke
 from tcf.launch.processes import DEFAULT_LAUNCHER
 
 __all__ = ["IndependentWorkers"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,7 +62,7 @@ class IndependentWorkers:
 
     def _announce(self, name: str, reason: str) -> None:
         self.failed.append(name)
-        print(f"tcf: warning: {name} failed: {reason}; the others go on with its work", file=sys.stderr, flush=True)
+        logger.warning(f"{name} failed: {reason}; the others go on with its work")
 
 
 def _reason(outcome: Outcome) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from tcf.common import errors
 from tcf.common.errors import TcfError
+from tcf.common.logs import LEVEL_VARIABLE, level_for_workers
 from tcf.launch.jobs import Job
 
 __all__ = ["ErrorReport", "Launcher", "Outcome", "Worker", "WorkerSpec", "end_workers", "ready"]
@@ -29,7 +30,7 @@ class WorkerSpec:
         module: its function `main` is called; it calls a function of `tcf.launch.worker_process`.
         job: the first message to it; None where the first one is sent later.
         threads: of OpenMP and BLAS, from the start of the process on; 0 for as many as the environment says.
-        environment: variables to add to ours.
+        environment: variables to add to ours; the level of our log is added to those given.
         stderr: `capture` keeps what it writes to standard error for its outcome; `inherit` writes it to ours; a path
             adds it to that file.
         converses: whether it answers with messages.
@@ -42,6 +43,11 @@ class WorkerSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     stderr: Path | Literal["capture", "inherit"] = "capture"
     converses: bool = False
+
+    def __post_init__(self) -> None:
+        """Let the worker log as this process does; here, so that no launcher has to know of it."""
+        level = {LEVEL_VARIABLE: str(level_for_workers())}
+        object.__setattr__(self, "environment", {**level, **self.environment})
 
 
 @dataclass(frozen=True)

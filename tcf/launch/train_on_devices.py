@@ -25,6 +25,7 @@ from tcf.launch.launcher import Launcher, WorkerSpec
 from tcf.launch.process_group import run_process_group
 from tcf.launch.processes import DEFAULT_LAUNCHER
 from tcf.launch.train_process import train_as_rank
+from tcf.ranking.faiss_search import load_faiss
 from tcf.train.run.file_names import RUN
 from tcf.train.stage import TrainResult, train
 
@@ -67,6 +68,7 @@ def train_on_devices(
     if len(devices) == 1 or is_published(out):
         config = dataclasses.replace(config, devices=str(devices[0]))
         return train(data=data, caches=caches, out=out, config=config)
+    load_faiss()  # rather here than in each of the processes
     _train_in_processes(job, devices, launcher)
     return TrainResult(out, read_manifest(out, RUN), trained=True)
 

@@ -9,7 +9,6 @@ import json
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -20,6 +19,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from tcf.common.errors import TcfError
+from tcf.common.logs import configure_as_parent, write_text
 from tcf.launch.jobs import Job, decode_message, encode_message
 
 __all__ = ["REPORT_VARIABLE", "MessageChannel", "run_conversation", "run_job"]
@@ -68,6 +68,7 @@ def run_job(kind: type[_Job], work: Callable[[_Job], None]) -> None:
         kind: of the job.
         work: does it.
     """
+    configure_as_parent()
     signal.signal(signal.SIGTERM, _exit_on_signal)
     channel = MessageChannel(1)  # nothing is sent
     channel.listen(_terminate_this_process)
@@ -88,6 +89,7 @@ def run_conversation(work: Callable[[MessageChannel], None]) -> None:
         work: receives and sends messages, and can be cut off at any moment. What else is printed goes to standard
             error, as does the traceback of a defect, which is reported as well.
     """
+    configure_as_parent()
     channel = MessageChannel(os.dup(1))
     os.dup2(2, 1)  # whatever else is printed does not get among the messages
     channel.listen(lambda: os._exit(0))
@@ -107,7 +109,7 @@ def _report(error: str | None, text: str) -> None:
             return
         except OSError:
             pass  # no /proc is mounted, say; the error itself must not be lost with its report
-    print(text, file=sys.stderr)  # also if this process was started by hand
+    write_text(f"{text}\n")  # also if this process was started by hand
 
 
 def _known_class(error: TcfError) -> str:

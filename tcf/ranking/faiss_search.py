@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.errors import RunError
+from tcf.common.errors import TcfError
+from tcf.config.libraries import install_command, require_library
 
-__all__ = ["LONGEST_LIST", "USERS_AT_ONCE", "Search", "exhaustive_search"]
+__all__ = ["LONGEST_LIST", "USERS_AT_ONCE", "Search", "exhaustive_search", "load_faiss"]
 
 Search: TypeAlias = Callable[[npt.NDArray[np.float32], int], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
 """Maps states_BD and K, at most R, to scores_BK in descending order and their rows_BK."""
@@ -31,9 +32,9 @@ def exhaustive_search(vectors_RD: npt.NDArray[np.float32], device: Literal["cpu"
         device: `cuda` searches on a GPU if this FAISS supports GPUs and finds one; otherwise the CPU is used.
 
     Raises:
-        RunError: FAISS is not installed.
+        TcfError: FAISS is not installed.
     """
-    faiss = _faiss()
+    faiss = load_faiss()
     if device == "cuda" and hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0:
         return _gpu_search(faiss, vectors_RD)
     vectors_RD = np.ascontiguousarray(vectors_RD)
@@ -58,10 +59,18 @@ def _gpu_search(faiss: Any, vectors_RD: npt.NDArray[np.float32]) -> Search:
     return search
 
 
-def _faiss() -> Any:
-    """FAISS is an extra, because it comes as one of two packages."""
+def load_faiss() -> Any:
+    """Import FAISS, which takes little time beside torch; called before any work that ranks in the end.
+
+    Raises:
+        TcfError: it is not installed, or cannot be imported.
+    """
+    require_library("faiss", "ranking")
     try:
         import faiss
-    except ModuleNotFoundError:
-        raise RunError("ranking needs FAISS, found none; install it with `pip install tcf[cpu]` or tcf[gpu]") from None
+    except (ImportError, OSError) as error:
+        raise TcfError(
+            f"ranking: expected a FAISS that can be imported, found one that cannot ({' '.join(str(error).split())}); "
+            f"uninstall it, and install it with {install_command('faiss')}"
+        ) from None
     return faiss

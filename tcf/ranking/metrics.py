@@ -8,27 +8,27 @@ A target that is not a candidate counts 0.
 listing of runs and the results of a search follow from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
+from tcf.common.units import as_percent
 from tcf.ranking.ranks import Ranks
 
 __all__ = [
-    "EARLY_STOPPING_METRIC",
     "METRICS",
-    "SEARCH_METRIC",
     "VALIDATION_DEPTH",
     "VALIDATION_METRICS",
     "Metric",
     "hit_rate",
     "metrics_at",
+    "named_as_validation",
     "ndcg",
-    "percent",
     "reciprocal_rank",
     "summary",
 ]
@@ -88,15 +88,6 @@ def reciprocal_rank(ranks: Ranks) -> npt.NDArray[np.float64]:
     return _expected(ranks, 1 / np.arange(1, _largest(ranks) + 1))
 
 
-def percent(value: float) -> str:
-    """A fraction as people read it.
-
-    >>> percent(0.0555)
-    '5.55%'
-    """
-    return f"{100 * value:.2f}%"
-
-
 @dataclass(frozen=True)
 class Metric:
     """A metric; its value for several users is the mean.
@@ -114,7 +105,17 @@ class Metric:
     key: str
     per_user: Callable[[Ranks], npt.NDArray[np.float64]]
     depth: int | None = None
-    shown: Callable[[float], str] = percent
+    shown: Callable[[float], str] = as_percent
+
+    @property
+    def validation_name(self) -> str:
+        """What its mean on validation is called for people, so that nobody takes it for a result of a test."""
+        return f"validation {self.name}"
+
+    @property
+    def validation_key(self) -> str:
+        """The same for programs."""
+        return f"validation_{self.name}"
 
 
 def metrics_at(k: int) -> tuple[Metric, ...]:
@@ -126,17 +127,19 @@ def metrics_at(k: int) -> tuple[Metric, ...]:
     )
 
 
-def _metric(name: str) -> Metric:
-    return next(metric for metric in METRICS if metric.name == name)
+def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, those of metrics under their names for validation.
+
+    >>> named_as_validation({"epoch": 1, "hr@10": 0.5})
+    {'epoch': 1, 'validation_hr@10': 0.5}
+    """
+    keys = {metric.name: metric.validation_key for metric in VALIDATION_METRICS}
+    return {keys.get(name, name): value for name, value in values.items()}
 
 
 METRICS = metrics_at(10)
 VALIDATION_METRICS = tuple(metric for metric in METRICS if metric.depth is not None)
 VALIDATION_DEPTH = max(metric.depth or 0 for metric in VALIDATION_METRICS)
-EARLY_STOPPING_METRIC = _metric("hr@10")
-"""Chooses the best epoch of a training."""
-SEARCH_METRIC = _metric("ndcg@10")
-"""Chooses the best trial of a search."""
 
 
 def summary(ranks: Ranks, k: int = 10) -> dict[str, float]:

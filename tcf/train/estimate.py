@@ -1,4 +1,4 @@
-"""What a training would take, without training: parameters, memory, steps."""
+"""Estimates what a training would take, without training: parameters, memory, steps."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.devices import resolve_devices
+from tcf.common.units import as_bytes
 from tcf.config.train import TrainConfig
 from tcf.train.assemble import feed_of, training_data
 from tcf.train.batch.batch import Batch
@@ -19,29 +20,28 @@ from tcf.train.vectors.item_vectors import ItemVectors
 
 __all__ = ["Estimate", "estimate"]
 
-_MIB = 2**20
 _FLOAT32 = 4
 _INT64, _PAIR = 8, 48
-_MOMENTS = 2  # what AdamW keeps of each parameter
+_MOMENTS = 2  # that AdamW keeps for each parameter
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training would take.
+    """The resources of a training.
 
     Attributes:
         device: where it would run.
-        users: users with a target.
-        users_left_out: users without one.
-        rows: rows of an epoch: users, or pairs of a user and an item.
-        targets: targets of an epoch.
-        steps: steps of an epoch.
-        epochs: epochs at most.
-        items_parameters: numbers learned in the item tower.
-        backbone_parameters: numbers learned in the backbone.
+        users: number of users with a target.
+        users_left_out: number of users without a target.
+        rows: rows per epoch: users, or pairs of a user and an item.
+        targets: targets per epoch.
+        steps: steps per epoch.
+        epochs: maximum number of epochs.
+        items_parameters: number of parameters of the item tower.
+        backbone_parameters: number of parameters of the backbone.
         batch_targets: targets of the first batch.
-        batch_items: distinct items of the first batch, drawn ones included.
-        memory: bytes by what they are for.
+        batch_items: distinct items of the first batch, including drawn ones.
+        memory: bytes by purpose.
     """
 
     device: str
@@ -57,28 +57,50 @@ class Estimate:
     batch_items: int
     memory: dict[str, int]
 
-    def for_people(self) -> dict[str, Any]:
-        """The same by names to print; memory in MiB."""
-        total = self.items_parameters + self.backbone_parameters
-        shown = {name: f"{size / _MIB:.1f} MiB" for name, size in self.memory.items()}
+    @property
+    def parameters(self) -> int:
+        """Numbers learned."""
+        return self.items_parameters + self.backbone_parameters
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
         return {
             "device": self.device,
             "users": self.users,
             "users_left_out": self.users_left_out,
             "rows": self.rows,
             "targets": self.targets,
-            "steps": f"{self.steps} an epoch, {self.epochs} epochs at most",
-            "first_batch": f"{self.batch_targets} targets, {self.batch_items} distinct items",
-            "parameters": f"{total} (item tower {self.items_parameters}, backbone {self.backbone_parameters})",
-            "memory": {**shown, "together": f"{sum(self.memory.values()) / _MIB:.1f} MiB, and activations"},
+            "steps_per_epoch": self.steps,
+            "epochs": self.epochs,
+            "first_batch": {"targets": self.batch_targets, "items": self.batch_items},
+            "parameters": self.parameters,
+            "item_tower_parameters": self.items_parameters,
+            "backbone_parameters": self.backbone_parameters,
+            "memory_bytes": dict(self.memory),
+        }
+
+    def for_people(self) -> dict[str, Any]:
+        """The same by names to print."""
+        parts = f"item tower {self.items_parameters:,}, backbone {self.backbone_parameters:,}"
+        memory = {name: as_bytes(size) for name, size in self.memory.items()}
+        return {
+            "device": self.device,
+            "users": self.users,
+            "users_left_out": self.users_left_out,
+            "rows": self.rows,
+            "targets": self.targets,
+            "steps": f"{self.steps:,} an epoch, {self.epochs:,} epochs at most",
+            "first_batch": f"{self.batch_targets:,} targets, {self.batch_items:,} distinct items",
+            "parameters": f"{self.parameters:,} ({parts})",
+            "memory": {**memory, "together": f"{as_bytes(sum(self.memory.values()))}, and activations"},
         }
 
 
 def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) -> Estimate:
-    """Find out what a training would take; nothing is trained or written.
+    """Estimate what a training would take; trains and writes nothing.
 
-    Of several devices, the first is told about. The inputs are read and checked as for training, projections fitted,
-    and the first batch is made.
+    Of several devices, the estimate is for the first. The inputs are read and checked as for training, projections are
+    fitted, and the first batch is built.
 
     Args:
         data: a dataset directory.
@@ -115,7 +137,7 @@ def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) ->
 def _memory(parameters: int, vectors: ItemVectors | None, batch: Batch) -> dict[str, int]:
     learned = parameters * _FLOAT32
     if batch.drawn.ndim == 2:
-        # Of items drawn for each target, only these are scored beside it; their places are whole, twice.
+        # Only items drawn for each target are scored with it; their positions are int64 and held twice.
         pairs = batch.n_targets * (1 + batch.drawn.shape[1])
         scores = _PAIR * min(CHUNK_PAIRS, pairs) + 2 * _INT64 * pairs
     else:

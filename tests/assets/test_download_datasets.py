@@ -157,6 +157,7 @@ def test_the_next_run_goes_on_in_the_middle(site: Site) -> None:
     assert site.ranges_asked() == ["", "bytes=100-"]
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_terms_are_shown_and_asked_for_once(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.files = {"/ml-1m.zip": zipped(ML)}
     asset = replace(asset_of(films_of(site)), terms=TERMS)

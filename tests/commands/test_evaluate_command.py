@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tcf.cli import app, main
+from tcf.cli import main
+from tcf.commands.app import app
 
 
 def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(runs / "id"), "--out", str(tmp_path / "e"), "--device", "cpu", "--split", "validation"]
     printed = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
-    assert list(printed) == ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
+    assert list(printed) == ["evaluation", "hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
+    assert printed.pop("evaluation") == str(tmp_path / "e")
     assert printed == json.loads((tmp_path / "e" / "metrics.json").read_text())
     # What early stopping has measured is the same number.
     facts = json.loads((runs / "id" / "manifest.json").read_text())["facts"]
@@ -21,7 +23,8 @@ def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:
     assert printed["ndcg@10"] == pytest.approx(facts["ndcg@10"], abs=1e-9)
     lines = CliRunner().invoke(app, words).stdout.splitlines()
     assert lines[0] == f"evaluation: {tmp_path / 'e'}"
-    assert lines[1:] == [f"{key}: {value}" for key, value in printed.items()]
+    metrics = [f"{name}: {100 * printed[name]:.2f}%" for name in ("hr@10", "ndcg@10", "mrr")]
+    assert lines[1:] == [*metrics, "users: 60", "candidates: 30", "seen: keep", "split: validation"]
 
 
 def test_the_command_evaluates_a_baseline(runs: Path, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.trainings import Killed, Train, interrupted_at
-from tcf.cli import app
+from tcf.commands.app import app
+from tcf.common.units import as_percent
 from tcf.train.run.list_runs import differing_settings, find_runs
 
 
@@ -32,11 +33,12 @@ def runs(run_train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
 def test_a_table_by_hand(runs: Path) -> None:
     lines = [line.split("  ") for line in listed(runs).splitlines()]
     head, *rows = ([cell.strip() for cell in line if cell.strip()] for line in lines)
-    assert head == ["run", "state", "best", "hr@10", "ndcg@10", "cache", "epochs", "items", "patience", "seed", "width"]
+    metrics = ["validation hr@10", "validation ndcg@10"]
+    assert head == ["run", "state", "best", *metrics, "cache", "epochs", "items", "patience", "seed", "width"]
     facts = [json.loads((runs / name / "manifest.json").read_text())["facts"] for name in ("b/second", "first")]
-    told = [[f"epoch {f['best_epoch']}", f"{f['hr@10']:.4f}", f"{f['ndcg@10']:.4f}"] for f in facts]
+    told = [[f"epoch {f['best_epoch']}", as_percent(f["hr@10"]), as_percent(f["ndcg@10"])] for f in facts]
     epoch = json.loads((runs / "third" / "epochs.jsonl").read_text())
-    numbers = [f"{epoch['hr@10']:.4f}", f"{epoch['ndcg@10']:.4f}"]
+    numbers = [as_percent(epoch["hr@10"]), as_percent(epoch["ndcg@10"])]
     assert rows == [
         ["b/second", "finished, 2 epochs", *told[0], "../cache", "2", "text", "5", "3", "32"],
         ["first", "finished, 2 epochs", *told[1], "../cache", "2", "text", "5", "0", "16"],
@@ -55,7 +57,8 @@ def test_as_json(runs: Path) -> None:
     assert told[0]["settings"]["width"] == 32
     assert told[0]["settings"]["data"] == str(runs.parent / "data")
     manifest = json.loads((runs / "first" / "manifest.json").read_text())
-    assert (told[1]["hr@10"], told[1]["best_epoch"]) == (manifest["facts"]["hr@10"], manifest["facts"]["best_epoch"])
+    facts = manifest["facts"]
+    assert (told[1]["validation_hr@10"], told[1]["best_epoch"]) == (facts["hr@10"], facts["best_epoch"])
 
 
 def test_a_run_in_training(runs: Path, run_train: Train) -> None:
@@ -76,7 +79,7 @@ def test_a_run_without_a_state_starts_again(runs: Path) -> None:
         ("manifest.json", b"{", "found invalid JSON"),
         ("manifest.json", b'{"format": "tcf-run"}', "other keys"),
         ("model.safetensors", b"cut", "expected .* bytes, found 3"),
-        ("model.safetensors", None, "No such file"),
+        ("model.safetensors", None, "no such file"),
         ("config.toml", b"a = ", "expected .* bytes, found 4"),
     ],
 )
@@ -110,6 +113,20 @@ def test_a_line_that_is_being_written_does_not_count(runs: Path) -> None:
     assert find_runs(runs / "third")[0].epochs == 1
 
 
+@pytest.mark.parametrize(("line", "best"), [("", 1), ('monitor = "hr@10"', 1), ('monitor = "ndcg@10"', 2)])
+def test_the_best_epoch_so_far_is_that_of_the_monitor(runs: Path, line: str, best: int) -> None:
+    """A run saved before the setting existed says nothing of it."""
+    third = runs / "third"
+    settings = (third / "config.toml").read_text()
+    assert 'monitor = "hr@10"\n' in settings
+    (third / "config.toml").write_text(settings.replace('monitor = "hr@10"', line))
+    epochs = ({"epoch": 1, "hr@10": 0.5, "ndcg@10": 0.1}, {"epoch": 2, "hr@10": 0.4, "ndcg@10": 0.2})
+    (third / "epochs.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
+    found = find_runs(runs)
+    assert found[2].best_epoch == best
+    assert ("monitor" in differing_settings(found)) == (best == 2)
+
+
 def test_other_things_are_no_runs(runs: Path, tmp_path: Path) -> None:
     """A dataset, a cache, a folder with somebody's config.toml, a hidden folder, a link to a run."""
     (runs / "mine").mkdir()
@@ -128,7 +145,7 @@ def test_settings_that_differ(runs: Path) -> None:
 
 
 def test_no_runs_and_no_folder(tmp_path: Path) -> None:
-    assert listed(tmp_path) == f"{tmp_path}: no runs here\n"
+    assert listed(tmp_path) == f"{tmp_path}: no runs found\n"
     assert json.loads(listed(tmp_path, "--json")) == []
     done = CliRunner().invoke(app, ["runs", str(tmp_path / "nowhere")])
     assert done.exit_code != 0

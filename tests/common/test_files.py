@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import tcf
 from tcf.common.errors import CacheError, DataError, RunError
 from tcf.common.files import (
     MANIFEST,
@@ -67,7 +68,8 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
 
 def test_versions_of_what_is_installed() -> None:
     versions = library_versions()
-    assert {"numpy", "pyarrow", "torch", "transformers"} <= set(versions)
+    assert {"tcf", "numpy", "pyarrow", "torch", "transformers"} <= set(versions)
+    assert versions["tcf"] == tcf.__version__
     assert all(version[0].isdigit() for version in versions.values())
 
 

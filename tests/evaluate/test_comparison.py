@@ -18,8 +18,8 @@ def test_metrics_in_percent_in_the_order_given() -> None:
     shown = comparison({"popularity": evaluation(0.0555, 0.02804, 0.02), "text": evaluation(0.1, 0.05, 1, 1_000_000)})
     assert shown.splitlines() == [
         "ranking        hr@10   ndcg@10       mrr     users     items",
-        "popularity     5.55%     2.80%     2.00%       943      1392",
-        "text          10.00%     5.00%   100.00%   1000000      1392",
+        "popularity     5.55%     2.80%     2.00%       943     1,392",
+        "text          10.00%     5.00%   100.00% 1,000,000     1,392",
     ]
 
 
@@ -35,6 +35,6 @@ def test_a_metric_of_a_long_name_stands_in_line(monkeypatch: pytest.MonkeyPatch)
     found = evaluation(0.5, 0, 0, users=1_234_567_890)
     shown = comparison({"id": Evaluation(found.path, {**found.metrics, "a-long-name@10": 0.25}, found.manifest)})
     assert shown.splitlines() == [
-        "ranking     hr@10 a-long-name@10      users     items",
-        "id         50.00%         25.00% 1234567890      1392",
+        "ranking     hr@10 a-long-name@10         users     items",
+        "id         50.00%         25.00% 1,234,567,890     1,392",
     ]

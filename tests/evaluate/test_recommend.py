@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from small.train.runs import csr, make_cache, make_dataset, walks
-from tcf.cli import app
-from tcf.common.errors import DataError, RunError
+from tcf.commands.app import app
+from tcf.common.errors import ConfigError, DataError, RunError
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
 from tcf.evaluate import recommend as module
@@ -144,9 +145,9 @@ def test_an_equal_file_is_left_and_any_other_replaced(run: Path, tmp_path: Path)
     def stamp() -> tuple[int, int]:
         return out.stat().st_mtime_ns, out.stat().st_ino
 
-    assert recommend(run, out=out, k=5, device="cpu") == 60
+    assert recommend(run, out=out, k=5, device="cpu").n_users == 60
     first, content = stamp(), out.read_bytes()
-    assert recommend(run, out=out, k=5, device="cpu") == 60
+    assert recommend(run, out=out, k=5, device="cpu").n_users == 60
     assert stamp() == first
     assert len(call(run, out, 6)) == 6 * 60
     users.write_text("u3\n")
@@ -183,10 +184,24 @@ def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="k: expected at least 1, found 0"):
         call(run, tmp_path / "r.parquet", 0)
     with pytest.raises(RunError, match="expected a file or an unused path, found a directory; choose"):
-        call(run, tmp_path)
+        call(run, made_folder(tmp_path / "folder.csv"))
+    with pytest.raises(ConfigError, match=r"--out: expected a file name that ends in .parquet or .csv, found .*r.npy"):
+        call(run, tmp_path / "r.npy")
     with pytest.raises(RunError, match="made by `tcf train`, found nothing"):
         call(tmp_path / "nowhere", tmp_path / "r.parquet")
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["folder.csv"]
+
+
+def made_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_a_csv_file_has_the_same_rows(run: Path, tmp_path: Path) -> None:
+    expected = call(run, tmp_path / "r.parquet").to_pandas()
+    recommend(run, out=tmp_path / "r.CSV", k=5, device="cpu")
+    read = pd.read_csv(tmp_path / "r.CSV", dtype={"place": np.int32, "score": np.float32})
+    pd.testing.assert_frame_equal(read, expected, check_exact=True)
 
 
 def test_inputs_that_have_moved_are_named(run: Path, tmp_path: Path) -> None:

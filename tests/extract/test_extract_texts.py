@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from small.data.caches import content
 from small.encoders.models import save_dataset, vectors_one_by_one
 from small.extract.extractions import TEXTS, extracted, token_rows, vectors
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, DataError, RunError
 from tcf.common.progress import Progress
 from tcf.data import Dataset, VectorCache
@@ -112,7 +112,7 @@ def test_the_command_on_a_file_of_words_tells_all_counts(
     unknown = 1 if content == WORDS else 2
     assert done.stdout == (
         f"3 items, 3 distinct texts, {4 - unknown} distinct token sequences, {4 - unknown} computed now\n"
-        "1 texts (33.3 %) cut at 30 tokens\n"
+        "1 texts (33.33%) cut at 30 tokens\n"
         f"{unknown} words without a vector left out; 0 texts, of which nothing was left, have the zero vector\n"
         f"in: {tmp_path / 'c'}\n"
     )
@@ -197,7 +197,7 @@ def test_no_items(tmp_path: Path, dataset: Dataset, opt: Path) -> None:
     pq.write_table(pq.read_table(dataset.path / "items.parquet").slice(0, 0), dataset.path / "items.parquet")
     done = extracted(dataset, opt, tmp_path / "c")
     assert (done.items, done.texts, done.computed) == (0, 0, 0)
-    assert "0 texts (0.0 %) cut" in done.summary()
+    assert "0 texts (0.00%) cut" in done.summary()
     assert VectorCache.open(tmp_path / "c").describe()["datasets"][0]["items"] == 0
 
 
@@ -208,7 +208,7 @@ def test_the_progress_ends_at_the_number_of_items(
     counted: list[float] = []
     monkeypatch.setattr(texts_module, "_CHUNK", 5)
 
-    def advance(self: Progress, n: float, note: str = "", *, extra: float = 0) -> None:
+    def advance(self: Progress, n: float, note: str = "", **effort: float) -> None:
         counted.append(n)
 
     monkeypatch.setattr(Progress, "advance", advance)

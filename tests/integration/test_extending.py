@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -171,7 +172,7 @@ import json
 from pathlib import Path
 import torch
 from typer.testing import CliRunner
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.pooling import pool
 from tcf.evaluate.evaluation import comparison, open_evaluation
@@ -251,12 +252,13 @@ def check_loss_and_log(here: Path, told: dict[str, Any]) -> None:
     assert [list(epoch) for epoch in epochs] == [["epoch", "loss", "hr@10", "ndcg@10", "first"]] * 2
     assert all(0 <= epoch["first"] <= epoch["hr@10"] for epoch in epochs)
     assert list(dict(line.split(": ") for line in told["trained"].splitlines()))[1:5] == [
-        "best_epoch",
-        "hr@10",
-        "ndcg@10",
-        "first",
+        "best epoch",
+        "validation hr@10",
+        "validation ndcg@10",
+        "validation first",
     ]
-    assert told["runs"].splitlines()[0].split()[:6] == ["run", "state", "best", "hr@10", "ndcg@10", "first"]
+    head = re.split("  +", told["runs"].splitlines()[0])
+    assert head[:6] == ["run", "state", "best", "validation hr@10", "validation ndcg@10", "validation first"]
 
 
 def check_metric(here: Path, told: dict[str, Any]) -> None:

@@ -83,6 +83,7 @@ def test_the_others_get_what_was_found_out(
         ({"shard_rows": 10, "devices": "cpu"}, 0, 0, None),
     ],
 )
+@pytest.mark.usefixtures("shown_log")
 def test_no_more_processes_than_shards(
     work: Work,
     tmp_path: Path,

@@ -148,6 +148,7 @@ def test_whoever_ends_the_first_process_ends_the_other_and_nothing_is_lost(work:
     assert whole(out) == work.expected
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_three_devices_of_which_one_is_killed_make_the_bytes_of_one(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +183,7 @@ def test_three_devices_of_which_one_is_killed_make_the_bytes_of_one(
     ]
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_device_that_fails_is_reported_and_the_work_is_done(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,6 +98,7 @@ def main():
         ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
     ],
 )
+@pytest.mark.usefixtures("shown_log")
 def test_a_process_that_fails_is_told_of_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lines: str, reason: str
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_process_that_fails_is_told_of_at_once(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_process_that_cannot_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_process_that_cannot_be_started(
     assert re.match("tcf: warning: cpu failed: .*No such file or directory.*gone", capsys.readouterr().err)
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_those_still_there_are_ended_and_count_as_sound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -202,6 +202,7 @@ def test_a_group_ends_with_the_first_failure(
     run_process_group(launcher, specs(tmp_path, "end", "end"))
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_worker_that_fails_independently_is_announced(
     launcher: Launcher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

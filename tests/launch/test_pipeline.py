@@ -9,7 +9,8 @@ import pytest
 from small.launch.pipelines import change, workplace
 from tcf.common.errors import CacheError, DataError, RunError, TcfError
 from tcf.launch import pipeline
-from tcf.launch.pipeline import read_pipeline, run_pipeline
+from tcf.launch.pipeline import run_pipeline
+from tcf.launch.pipeline_file import read_pipeline
 
 RANKINGS = ["popularity", "random", "co-occurrence", "text", "id"]
 
@@ -21,7 +22,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = workplace(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        (folder / "shown.txt").write_text(run_pipeline(read_pipeline(file)))
+        (folder / "shown.txt").write_text(run_pipeline(read_pipeline(file)).summary())
     return folder
 
 
@@ -66,6 +67,7 @@ def test_all_stages_of_a_tcf_folder(finished: Path) -> None:
     check_outputs(finished / "out", (finished / "shown.txt").read_text())
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_all_stages_of_a_recbole_folder(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +75,7 @@ def test_all_stages_of_a_recbole_folder(
         workplace(tmp_path, "recbole", "bert"), 'raw = "raw"', 'raw = "raw"\ntext_columns = ["movie_title"]'
     )
     monkeypatch.chdir(tmp_path)
-    check_outputs(tmp_path / "out", run_pipeline(config))
+    check_outputs(tmp_path / "out", run_pipeline(config).summary())
     said = [
         line for line in capsys.readouterr().err.splitlines() if re.match(r"(prepare|extract|train|evaluate): \D", line)
     ]
@@ -89,13 +91,13 @@ def test_all_stages_of_a_recbole_folder(
 
 def test_again_nothing_is_done(settled: Path) -> None:
     before = stamps(settled / "out")
-    assert run_pipeline(read_pipeline(settled / "p.toml")) == (settled / "shown.txt").read_text()
+    assert run_pipeline(read_pipeline(settled / "p.toml")).summary() == (settled / "shown.txt").read_text()
     assert stamps(settled / "out") == before
 
 
 def test_of_a_copy_only_the_place_of_its_dataset_is_new(copied: Path) -> None:
     before = {path for path in (copied / "out").rglob("*") if path.is_file()}
-    assert run_pipeline(read_pipeline(copied / "p.toml")) == (copied / "shown.txt").read_text()
+    assert run_pipeline(read_pipeline(copied / "p.toml")).summary() == (copied / "shown.txt").read_text()
     new = {path for path in (copied / "out").rglob("*") if path.is_file()} - before
     assert {path.parents[1] for path in new} == {copied / "out" / "cache" / "datasets"}
     assert sorted(path.name for path in new) == ["manifest.json", "texts.npy"]
@@ -110,7 +112,7 @@ def test_what_is_missing_is_done(settled: Path) -> None:
     )
     shutil.rmtree(settled / "out/evaluations/text")
     (settled / "out/recommendations/id.parquet").unlink()
-    shown = run_pipeline(config)
+    shown = run_pipeline(config).summary()
     assert [line.rsplit(maxsplit=5)[0] for line in shown.split("\n\n")[0].splitlines()[1:]] == [
         *RANKINGS[:4], "small id", "id",
     ]  # fmt: skip
@@ -129,20 +131,25 @@ def test_what_is_missing_is_done(settled: Path) -> None:
             'format = "tcf"',
             'format = "tcf"\nmin_history = 6',
             DataError,
-            r"out/dataset: .*min_history: 5 found, 6 requested",
+            r"out/dataset: .*min_history: 5 found, 6 requested; .* another folder with `out` in p\.toml$",
         ),
         (
             "[train.text]",
             "max_tokens = 9\n[train.text]",
             CacheError,
-            r"out/cache: .*max_tokens: 30 found, 9 requested",
+            r"out/cache: .*max_tokens: 30 found, 9 requested; name another `out` in p\.toml, or",
         ),
-        ("width = 8", "width = 4", RunError, r"out/runs/text: .*width: 8 found, 4 requested"),
+        (
+            "width = 8",
+            "width = 4",
+            RunError,
+            r"out/runs/text: .*width: 8 found, 4 requested; name another `out` in p\.toml",
+        ),
         (
             "[evaluate]",
             '[evaluate]\nseen = "mask"',
             RunError,
-            r"evaluations/popularity: .*seen: keep found, mask requested",
+            r"evaluations/popularity: .*seen: keep found, mask requested.*; .* another `out` in p\.toml",
         ),
     ],
 )
@@ -150,8 +157,10 @@ def test_a_changed_setting_is_refused_by_name(
     settled: Path, old: str, new: str, kind: type[TcfError], message: str
 ) -> None:
     before = stamps(settled / "out")
-    with pytest.raises(kind, match=message):
-        run_pipeline(change(settled / "p.toml", old, new))
+    change(settled / "p.toml", old, new)
+    with pytest.raises(kind, match=message) as refused:
+        run_pipeline(read_pipeline(Path("p.toml")))
+    assert "--" not in str(refused.value)
     assert stamps(settled / "out") == before
 
 
@@ -167,7 +176,7 @@ def test_other_numbers_of_recommendations_replace_them(copied: Path) -> None:
     before = pq.read_table(place / "id.parquet").num_rows
     run_pipeline(change(copied / "p.toml", "recommend = 4", "recommend = 2"))
     assert pq.read_table(place / "id.parquet").num_rows == before // 2
-    shown = run_pipeline(change(copied / "p.toml", "recommend = 2", "recommend = 0"))
+    shown = run_pipeline(change(copied / "p.toml", "recommend = 2", "recommend = 0")).summary()
     assert "recommendations" not in shown
     assert pq.read_table(place / "id.parquet").num_rows == before // 2
 
@@ -184,7 +193,7 @@ def test_a_named_dataset_and_no_language_model(copied: Path, monkeypatch: pytest
         'out = "other"\n[data]\ndownload = "a name"\nformat = "tcf"\n'
         '[train.ids]\nitems = "id"\nwidth = 4\nepochs = 1\ndevices = "cpu"'
     )
-    shown = run_pipeline(read_pipeline(copied / "q.toml"))
+    shown = run_pipeline(read_pipeline(copied / "q.toml")).summary()
     assert asked == ["a name"]
     assert [line.split()[0] for line in shown.splitlines()] == ["ranking", "ids"]
     assert sorted(p.name for p in (copied / "other").iterdir()) == ["dataset", "evaluations", "runs"]
@@ -192,7 +201,7 @@ def test_a_named_dataset_and_no_language_model(copied: Path, monkeypatch: pytest
 
 def test_nothing_to_compare(copied: Path) -> None:
     (copied / "q.toml").write_text('out = "out"\n[data]\nraw = "raw"\nformat = "tcf"')
-    assert run_pipeline(read_pipeline(copied / "q.toml")) == ""
+    assert run_pipeline(read_pipeline(copied / "q.toml")).summary() == ""
 
 
 def test_recommendations_use_the_evaluations_device(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
-from tcf.launch.pipeline import PipelineConfig, read_pipeline
+from tcf.launch.pipeline_file import PipelineConfig, read_pipeline
 
 
 def test_the_quickstart_says_what_its_comments_say() -> None:
@@ -37,41 +37,41 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
     [
         ("[evaluate]", "[judge]", r"p\.toml: unknown entry judge \(known: out, data, extract, train, evaluate\)"),
         ('out = "out"', 'outs = "out"', r"p\.toml: unknown entry outs"),
-        ('out = "out"', "out = 3", r"p\.toml: out: expected some text, found 3"),
-        ('out = "out"', 'out = ""', r"p\.toml: out: expected some text, found ''"),
+        ('out = "out"', "out = 3", r"p\.toml: out: expected a string, found 3"),
+        ('out = "out"', 'out = ""', r"p\.toml: out: expected a string, found ''"),
         ('raw = "raw"', "", r"p\.toml: \[data\] expected either download or raw, found neither"),
         ('raw = "raw"', 'raw = "raw"\ndownload = "x"', r"p\.toml: \[data\] expected either .*, found both"),
-        ('raw = "raw"', "raw = true", r"p\.toml: \[data\] raw: expected some text, found True"),
+        ('raw = "raw"', "raw = true", r"p\.toml: \[data\] raw: expected a string, found true"),
         ('raw = "raw"', 'row = "raw"', r"p\.toml: \[data\] unknown setting row; did you mean raw\? \(known: download"),
         ('format = "tcf"', "", r"p\.toml: \[data\] format: expected one of tcf, .*, found nothing"),
         ('format = "tcf"', 'format = "csv"', r"p\.toml: \[data\] format: expected one of tcf, .*, found 'csv'"),
-        ('format = "tcf"', 'format = ["tcf"]', r"p\.toml: \[data\] format: expected some text"),
-        ('format = "tcf"', 'format = "tcf"\nmin_history = "5"', r"p\.toml: \[data\]: min_history: expected int"),
-        ('format = "tcf"', 'format = "tcf"\nmin_history = 2', r"p\.toml: \[data\]: --min-history: expected at least 3"),
+        ('format = "tcf"', 'format = ["tcf"]', r"p\.toml: \[data\] format: expected a string"),
+        ('format = "tcf"', 'format = "tcf"\nmin_history = "5"', r"p\.toml: \[data\]: min_history: expected a whole"),
+        ('format = "tcf"', 'format = "tcf"\nmin_history = 2', r"p\.toml: \[data\]: min_history: expected at least 3"),
         ('model = "model"', "", r"p\.toml: \[extract\] expected a model, since a run reads text, found none"),
-        ('model = "model"', 'model = "model"\nlayers = [0, -1]', r"expected one of layers .*layers \[0, -1\]"),
-        ('model = "model"', 'model = "model"\ntoken_states = 0', r"\[extract\] expected .* found .*states 0$"),
+        ('model = "model"', 'model = "model"\nlayers = [0, -1]', r"expected one layer and .*found layers 0, -1 and token_states nothing; keep"),
+        ('model = "model"', 'model = "model"\ntoken_states = 0', r"\[extract\] expected .* found .*states 0; keep"),
         ('model = "model"', 'model = "model"\nlayers = 1', r"p\.toml: \[extract\]: layers: expected a list of whole"),
-        ('model = "model"', "model = 3", r"p\.toml: \[extract\] model: expected some text, found 3"),
+        ('model = "model"', "model = 3", r"p\.toml: \[extract\] model: expected a string, found 3"),
         ('model = "model"', 'modell = "model"', r"p\.toml: \[extract\] unknown setting modell; did you mean model\?"),
         ("[extract]", "[extract.x]", r"p\.toml: \[extract\] unknown setting x"),
         ("[train.text]", "[train.text]\nwidht = 3", r"p\.toml: \[train\.text\]: unknown setting widht; did you mean"),
-        ("width = 8", "width = 7", r"p\.toml: \[train\.text\]: --width: expected a multiple of --heads 2, found 7"),
-        ("[train.text]", "[train]\n", r"p\.toml: \[train\] expected one table a run, such as \[train\.text\], found"),
-        ("[train.text]", "[train.popularity]", r"p\.toml: \[train\.popularity\] expected a name for a folder"),
-        ("[train.text]", '[train."a/b"]', r"p\.toml: \[train\.a/b\] expected a name for a folder"),
-        ("[train.text]", '[train.".."]', r"p\.toml: \[train\.\.\.\] expected a name for a folder"),
-        ("[train.text]", '[train.""]', r"p\.toml: \[train\.\] expected a name for a folder.*found ''"),
-        ("[train.text]", '[train." "]', r"p\.toml: \[train\. \] expected a name for a folder"),
+        ("width = 8", "width = 7", r"p\.toml: \[train\.text\]: width: expected a multiple of heads 2, found 7"),
+        ("[train.text]", "[train]\n", r"p\.toml: \[train\] expected one table for each run, such as \[train\.text\], found"),
+        ("[train.text]", "[train.popularity]", r"p\.toml: \[train\.popularity\] expected a run name"),
+        ("[train.text]", '[train."a/b"]', r"p\.toml: \[train\.a/b\] expected a run name"),
+        ("[train.text]", '[train.".."]', r"p\.toml: \[train\.\.\.\] expected a run name"),
+        ("[train.text]", '[train.""]', r"p\.toml: \[train\.\] expected a run name.*found ''"),
+        ("[train.text]", '[train." "]', r"p\.toml: \[train\. \] expected a run name"),
         ("[train.text]", '[train."a\\u0000"]', r"found 'a\\x00'"),
-        ("[train.text]", f"[train.{'a' * 101}]", r"expected a name for a folder"),
+        ("[train.text]", f"[train.{'a' * 101}]", r"expected a run name"),
         ('model = "model"', 'model = "model"\nshards = "0/2"', r"\[extract\] expected no shards, .*found '0/2'"),
         ("recommend = 4", "recommend = -1", r"p\.toml: \[evaluate\] recommend: expected 0 or more, found -1"),
-        ("recommend = 4", "recommend = true", r"p\.toml: \[evaluate\] recommend: expected a whole number, found True"),
+        ("recommend = 4", "recommend = true", r"p\.toml: \[evaluate\] recommend: expected a whole number, found true"),
         ("recommend = 4", 'split = "training"', r"p\.toml: \[evaluate\]: split: expected one of test, validation"),
         ("baselines", "baseline", r"p\.toml: \[evaluate\] unknown setting baseline; did you mean baselines\?"),
-        ('["popularity", ', '["popular", ', r"p\.toml: \[evaluate\] baselines: expected some of .*'popular'"),
-        ('["popularity", ', "[3, ", r"p\.toml: \[evaluate\] baselines: expected some of .*found 3"),
+        ('["popularity", ', '["popular", ', r"p\.toml: \[evaluate\] baselines: expected any of .*'popular'"),
+        ('["popularity", ', "[3, ", r"p\.toml: \[evaluate\] baselines: expected any of .*found 3"),
         ('["popularity", "random", "co-occurrence"]', '"random"', r"baselines: expected a list, found 'random'"),
         ("[evaluate]", "x = [", r"p\.toml: expected valid TOML"),
     ],
@@ -108,6 +108,7 @@ def test_the_defaults_of_a_short_file(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('[data]\nraw = "r"\nformat = "tcf"')
     expected: dict[str, Any] = {"out": Path("out"), "raw": Path("r"), "download": None, "format": "tcf", "model": None}
     assert read_pipeline(tmp_path / "p.toml") == PipelineConfig(
+        path=tmp_path / "p.toml",
         **expected,
         prepare=PrepareConfig(),
         extract=ExtractConfig(),

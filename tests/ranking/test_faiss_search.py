@@ -1,12 +1,13 @@
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tcf.common.errors import RunError
+from tcf.common.errors import TcfError
 from tcf.ranking import faiss_search as search_module
-from tcf.ranking.faiss_search import exhaustive_search
+from tcf.ranking.faiss_search import exhaustive_search, load_faiss
 
 faiss = pytest.importorskip("faiss")
 
@@ -29,7 +30,7 @@ def test_cuda_builds_an_index_on_the_gpu_once(monkeypatch: pytest.MonkeyPatch) -
     fake = SimpleNamespace(
         StandardGpuResources=lambda: "resources", get_num_gpus=lambda: 1, GpuIndexFlatIP=index, knn=None
     )
-    monkeypatch.setattr(search_module, "_faiss", lambda: fake)
+    monkeypatch.setattr(search_module, "load_faiss", lambda: fake)
     search = exhaustive_search(np.eye(3, dtype=np.float32), "cuda")
     for _ in range(2):
         assert search(np.array([[0, 1, 0.5]], np.float32), 2)[1].tolist() == [[1, 2]]
@@ -38,11 +39,21 @@ def test_cuda_builds_an_index_on_the_gpu_once(monkeypatch: pytest.MonkeyPatch) -
 
 def test_without_a_gpu_the_cpu_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = SimpleNamespace(StandardGpuResources=None, get_num_gpus=lambda: 0, knn=faiss.knn, METRIC_INNER_PRODUCT=0)
-    monkeypatch.setattr(search_module, "_faiss", lambda: fake)
+    monkeypatch.setattr(search_module, "load_faiss", lambda: fake)
     assert exhaustive_search(np.eye(2, dtype=np.float32), "cuda")(np.array([[0, 1]], np.float32), 1)[1] == [[1]]
 
 
 def test_without_faiss_an_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(RunError, match=r"pip install tcf\[cpu\]"):
+    with pytest.raises(
+        TcfError, match=r'the library faiss, found none; install it with `pip install "text-cf\[cpu\]"`'
+    ):
         exhaustive_search(np.eye(2, dtype=np.float32), "cpu")
+
+
+def test_a_faiss_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "faiss.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "faiss")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TcfError, match=r"found one that cannot \(libcudart.so.12: cannot open .*; uninstall it"):
+        load_faiss()

@@ -1,17 +1,17 @@
 import doctest
 import math
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from tcf.common.errors import RunError
+from tcf.config.train import Monitor
 from tcf.ranking import metrics
 from tcf.ranking.metrics import (
-    EARLY_STOPPING_METRIC,
     METRICS,
-    SEARCH_METRIC,
     VALIDATION_DEPTH,
     VALIDATION_METRICS,
     hit_rate,
@@ -121,6 +121,5 @@ def test_what_is_measured_where() -> None:
     assert [metric.name for metric in METRICS] == ["hr@10", "ndcg@10", "mrr"]
     assert [(metric.name, metric.key) for metric in VALIDATION_METRICS] == [("hr@10", "hr"), ("ndcg@10", "ndcg")]
     assert len({metric.name for metric in METRICS}) == len({metric.key for metric in METRICS}) == len(METRICS)
-    assert EARLY_STOPPING_METRIC in VALIDATION_METRICS
-    assert SEARCH_METRIC in VALIDATION_METRICS
+    assert [*get_args(Monitor)] == [metric.name for metric in VALIDATION_METRICS]
     assert VALIDATION_DEPTH == 10

@@ -19,6 +19,7 @@ from tcf.train.inputs import Inputs
         ({"backbone": "dssm", "user_tower": "history"}, 5),
     ],
 )
+@pytest.mark.usefixtures("shown_log")
 def test_users_without_a_target_are_counted_and_said_for_every_backbone(
     settings: dict[str, Any], rows: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -29,10 +30,11 @@ def test_users_without_a_target_are_counted_and_said_for_every_backbone(
     data = training_data(Inputs.open("id", tmp_path / "data", ()), config)
     assert data.left_out == 2
     said = capsys.readouterr().err
-    assert said == "2 of 4 users have fewer than two training items: no target, left out of training\n"
+    assert said == "2 of 4 users have fewer than two training items and so no target; they are left out of training\n"
     assert len(batch_rows(config, data)) == rows
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_nothing_is_said_where_everybody_has_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_dataset(tmp_path, [[0, 1, 2, 3], [3, 2, 1, 0]], [f"text {i}" for i in range(4)])
     assert training_data(Inputs.open("id", tmp_path / "data", ()), TrainConfig(items="id")).left_out == 0

@@ -5,8 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.trainings import SMALL, Train
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError
+from tcf.common.units import as_bytes
 from tcf.config.train import TrainConfig
 from tcf.train.estimate import Estimate, estimate
 
@@ -86,7 +87,7 @@ def test_the_command_prints_and_writes_nothing(here: Path) -> None:
     assert sorted(here.rglob("*")) == before
     found = of(here, batch_size=64)
     parameters = found.items_parameters + found.backbone_parameters
-    split = f"(item tower {found.items_parameters}, backbone {found.backbone_parameters})"
-    assert f"parameters: {parameters} {split}" in done.output
+    split = f"(item tower {found.items_parameters:,}, backbone {found.backbone_parameters:,})"
+    assert f"parameters: {parameters:,} {split}" in done.output
     assert "steps: 1 an epoch, 200 epochs at most" in done.output
-    assert f"  optimiser: {8 * parameters / 2**20:.1f} MiB" in done.output
+    assert f"  optimiser: {as_bytes(8 * parameters)}\n" in done.output

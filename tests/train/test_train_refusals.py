@@ -11,6 +11,7 @@ from tcf.train.run.open_run import open_run
 from tcf.train.stage import train
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     first = run_train()
     stamps = {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()}
@@ -21,7 +22,7 @@ def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.Ca
     assert list(first.metadata)[:4] == ["best_epoch", "hr@10", "ndcg@10", "epochs"]
     assert first.metadata == first.manifest.facts
     assert {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()} == stamps
-    assert "trained already" in capsys.readouterr().err
+    assert "already trained" in capsys.readouterr().err
 
 
 def test_a_finished_run_of_other_settings_or_inputs_is_refused(run_train: Train, tmp_path: Path) -> None:
@@ -36,6 +37,7 @@ def test_a_finished_run_of_other_settings_or_inputs_is_refused(run_train: Train,
         run_train(cache=encoder.path)
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_killed_run_is_no_run_and_starts_again(run_train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     undisturbed = run_train("undisturbed")
     killed = run_train("killed").path
@@ -61,6 +63,17 @@ def test_a_killed_run_of_other_settings_is_refused(run_train: Train) -> None:
     with pytest.raises(RunError, match=r"an unfinished run .*width: 16 found, 32 requested.*remove it"):
         run_train(width=32)
     assert sorted(p.name for p in path.iterdir()) == before
+
+
+def test_an_unfinished_run_says_that_its_dataset_was_moved(run_train: Train, tmp_path: Path) -> None:
+    path = run_train().path
+    (path / "manifest.json").unlink()
+    settings = (path / "config.toml").read_text()
+    assert 'data = "../' in settings
+    (path / "config.toml").write_text(settings.replace('data = "../', 'data = "../old/'))
+    gone = rf"its dataset at {tmp_path}/old/\S+ is gone: move it back to resume it, name another --out, or remove it"
+    with pytest.raises(RunError, match=rf"data: ../old/\S+ found, ../\S+ requested; {gone}$"):
+        run_train()
 
 
 @pytest.mark.parametrize("names", [["thesis.doc"], ["config.toml", "thesis.doc"], ["model.safetensors"]])
@@ -90,7 +103,7 @@ def test_inputs_that_do_not_fit_the_items(run_train: Train, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="add --cache"):
         run_train(cache=None)
     config = TrainConfig(items="id", **SMALL)
-    with pytest.raises(ConfigError, match="drop --cache"):
+    with pytest.raises(ConfigError, match="leave out --cache"):
         train(data=tmp_path / "data", caches=[tmp_path / "cache"], out=tmp_path / "run", config=config)
     assert not (tmp_path / "run").exists()
 

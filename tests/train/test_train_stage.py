@@ -14,6 +14,7 @@ from tcf.common.errors import RunError
 from tcf.common.files import is_published
 from tcf.common.manifest import sha256_file
 from tcf.config.fields import read_toml
+from tcf.config.train import Monitor
 from tcf.train.model.sasrec import SASRec
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.open_run import open_run
@@ -34,7 +35,7 @@ def test_a_run_learns_and_says_so(run_train: Train, items: str, capsys: pytest.C
     first = epochs[0]
     words = f"epoch 1  loss {first['loss']:.4f}  hr@10 {first['hr@10']:.4f}  ndcg@10 {first['ndcg@10']:.4f}  "
     assert lines[0].startswith(words)
-    assert lines[0].endswith(f" examples/s  best {first['hr@10']:.4f} (epoch 1)")
+    assert lines[0].endswith(f" examples/s  best hr@10 {first['hr@10']:.4f} (epoch 1)")
 
 
 def test_what_a_run_holds(run_train: Train, tmp_path: Path) -> None:
@@ -107,6 +108,31 @@ def test_the_best_epoch_is_kept_and_measured_on_all(run_train: Train, monkeypatc
     assert np.array_equal(kept, vectors[1])
     assert np.array_equal(kept, vectors[4])
     assert not np.array_equal(kept, vectors[3])
+
+
+@pytest.mark.parametrize(("monitor", "best", "epochs"), [("hr@10", 2, 4), ("ndcg@10", 4, 6)])
+def test_the_monitor_chooses_the_best_epoch(
+    run_train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    monitor: Monitor,
+    best: int,
+    epochs: int,
+) -> None:
+    hits, gains = [0.1, 0.5, 0.4, 0.4, 0.3, 0.2, 0.9], [0.1, 0.2, 0.2, 0.3, 0.1, 0.3, 0.9]
+    script = [measured(hr, ndcg) for hr, ndcg in zip(hits, gains, strict=True)]
+    done: list[int] = []
+
+    def scripted(self: Validation, model: Any, device: str) -> dict[str, float]:
+        done.append(1)
+        return script[len(done) - 1]
+
+    monkeypatch.setattr(Validation, "measure", scripted)
+    result = run_train(epochs=7, patience=2, monitor=monitor)
+    assert (result.manifest.facts["best_epoch"], result.manifest.facts["epochs"]) == (best, epochs)
+    assert result.manifest.config["monitor"] == monitor
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"best {monitor} {script[best - 1][monitor]:.4f} (epoch {best})")
 
 
 def test_a_loss_that_is_not_finite_stops_training(

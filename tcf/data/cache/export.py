@@ -1,4 +1,4 @@
-"""Vectors of a dataset as one file for other programs: NumPy or Parquet, rows in item order."""
+"""Vectors of a dataset as one file for other programs: NumPy, Parquet or CSV, rows in item order."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,18 +6,20 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tcf.common.errors import CacheError
-from tcf.common.files import publishing_file
+from tcf.common.files import format_by_suffix, publishing_file
 from tcf.data.cache.cache_base import RowIndices
 from tcf.data.cache.cache_files import Vectors
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 from tcf.data.npy_files import ArrayFile
 
-__all__ = ["export"]
+__all__ = ["FORMATS", "export"]
 
+FORMATS = ("npy", "parquet", "csv")
 _CHUNK = 16_384
 
 
@@ -25,7 +27,6 @@ def export(
     cache: VectorCache,
     dataset: Dataset,
     *,
-    format: Literal["npy", "parquet"],
     out: Path,
     type: Literal["float16", "float32"] | None = None,
 ) -> np.dtype[Any]:
@@ -33,18 +34,20 @@ def export(
 
     Args:
         cache: holds a vector for every item of the dataset.
-        dataset: gives the order, and for Parquet the ids.
-        format: `npy`, an array (n_items, width); `parquet`, columns `item_id` and `vector`
-            (FixedSizeList of width elements that are never null).
-        out: the file; replaced if it exists, complete or not there at all.
+        dataset: gives the order and, for Parquet and CSV, the ids.
+        out: the file; replaced if it exists, complete or not there at all. Its suffix says the format: `.npy`, an
+            array (n_items, width); `.parquet`, columns `item_id` and `vector` (FixedSizeList of width elements that
+            are never null); `.csv`, columns `item_id`, `v0`, `v1`, ..., with a line of these names.
         type: type of the numbers; None: as the cache has them.
 
     Returns:
         The type that was written.
 
     Raises:
+        ConfigError: the suffix is none of these.
         CacheError: some items have no vector, or a number does not fit the type.
     """
+    format = format_by_suffix(out, FORMATS)
     rows = cache.rows_for(dataset)
     dtype = np.dtype(type or cache.dtype)
     with publishing_file(out) as staging:
@@ -53,13 +56,15 @@ def export(
                 _write_npy(cache, dataset, rows, dtype, staging)
             case "parquet":
                 _write_parquet(cache, dataset, rows, dtype, staging)
+            case _:
+                _write_csv(cache, dataset, rows, dtype, staging)
     return dtype
 
 
 def _chunks(
     cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype: "np.dtype[Any]"
 ) -> Iterator[tuple[slice, Vectors]]:
-    """Items, and their vectors in this type."""
+    """Yield slices of items, and their vectors in the given type."""
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)
         vectors = cache.gather(rows[part])
@@ -69,7 +74,7 @@ def _chunks(
 
 
 def _check_fit(vectors: Vectors, cache: VectorCache, dataset: Dataset, start: int) -> None:
-    """Check that float16 can hold the vectors of the items from `start` on."""
+    """Check that float16 can represent the vectors of the items from `start` on."""
     limit = float(np.finfo(np.float16).max)
     large = (np.abs(vectors) > limit).any(axis=1)
     if large.any():
@@ -96,3 +101,12 @@ def _write_parquet(cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype
         for part, vectors in _chunks(cache, dataset, rows, dtype):
             lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=vector)
             writer.write_table(pa.Table.from_arrays([dataset.item_ids[part], lists], schema=schema))
+
+
+def _write_csv(cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype: "np.dtype[Any]", file: Path) -> None:
+    names = [f"v{number}" for number in range(cache.width)]
+    schema = pa.schema([("item_id", pa.large_string()), *((name, pa.from_numpy_dtype(dtype)) for name in names)])
+    with pyarrow.csv.CSVWriter(file, schema) as writer:
+        for part, vectors in _chunks(cache, dataset, rows, dtype):
+            columns = [pa.array(np.ascontiguousarray(column)) for column in vectors.T]
+            writer.write_table(pa.Table.from_arrays([dataset.item_ids[part], *columns], schema=schema))

@@ -6,6 +6,7 @@ from pathlib import Path
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.files import check_destination, is_published, publishing, refuse_occupied, remove_leftovers
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, sha256_file
+from tcf.config.libraries import require_library
 from tcf.encoders.convert.gguf_model import write_gguf_model
 from tcf.encoders.convert.opt_tokenizer import tokenizer_files
 from tcf.encoders.convert.raw_model import check_room, open_raw, raw_digests, work_folder, write_raw_model
@@ -66,6 +67,8 @@ def convert(source: Path, out: Path, *, tokenizer: Path | None = None) -> Conver
 
 
 def _convert_gguf(file: Path, out: Path) -> Converted:
+    if not is_published(out):
+        require_library("gguf", f"{file}")
     inputs = {"source": sha256_file(file)}
     if is_published(out):
         return _converted(out, inputs, made=False)

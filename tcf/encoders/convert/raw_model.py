@@ -6,8 +6,8 @@ resumes from them. The digest is of source, tokenizer and layout, so no other co
 
 import glob
 import json
+import logging
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +32,8 @@ from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 
 __all__ = ["RawModel", "check_room", "open_raw", "raw_digests", "work_folder", "write_raw_model"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,9 @@ def open_raw(source: Path, layout: CheckpointLayout, tokenizer: Path | None) -> 
     merged = replace(merged, weights=check_tensors(source, settings, merged.weights))
     difference = merged.rank_difference
     if difference.tensors:
-        print(
+        logger.warning(
             f"{source}: {difference.tensors} tensors that all parts should share differ, most {difference.name}, "
-            f"by {difference.difference:g}; the first part's are taken",
-            file=sys.stderr,
+            f"by {difference.difference:g}; the first part's are taken"
         )
     return RawModel(source, layout, merged, _completed(settings, merged.weights), files)
 

@@ -6,7 +6,7 @@ kept checksums can be deleted at any time.
 
 import hashlib
 import json
-import sys
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ from tcf.common.manifest import digest
 from tcf.common.progress import Progress
 
 __all__ = ["remembered_checksums"]
+
+logger = logging.getLogger(__name__)
 
 _SMALL = 16 * 2**20  # bytes; a smaller file is read again, which takes no longer than the lookup
 _CHUNK = 2**20  # bytes read at once
@@ -113,7 +115,7 @@ class _Reading:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
         if self._refused:
-            print(f"the weights will be read again for their checksums next time: {self._refused[0]}", file=sys.stderr)
+            logger.warning(f"the weights will be read again for their checksums next time: {self._refused[0]}")
         return dict(zip(self._files, found, strict=True))
 
     def _checksum(self, number: int) -> str:

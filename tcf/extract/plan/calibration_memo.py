@@ -1,8 +1,24 @@
-"""What short calibration runs found out about this machine, remembered below `TCF_HOME` in a small JSON file each."""
+"""What short calibration runs measured, remembered below `TCF_HOME` in a small JSON file each.
+
+Numbers that are remembered decide how many texts are computed at once, and so the last bits of vectors. A file is found
+again by what its number depends on, and by nothing that differs from one container on a machine to the next:
+
+- the processor's model and vector instructions, or the GPU's model, instead of a host name;
+- the number of threads and the type of numbers;
+- the versions of tcf, torch and transformers, whose code is timed;
+- what is timed: the model's geometry, or the shapes of its matrix products;
+- of storage: the type and the size of its file system, instead of a device number.
+
+Host name, boot id and process namespace are new in every container: with them in the key, each would calibrate again,
+find slightly different numbers, and compute slightly different vectors. Two machines with the same processor share a
+number, as they should.
+"""
 
 import json
+import logging
+import math
+import os
 import platform
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +27,15 @@ import torch
 
 from tcf.common.errors import RunError
 from tcf.common.files import publish_file
-from tcf.common.manifest import digest
+from tcf.common.manifest import digest, library_versions
 
-__all__ = ["device_name", "remembered_number"]
+__all__ = ["conditions", "file_system_name", "remembered_number"]
+
+_TIMED = ("tcf", "torch", "transformers")
+# Entries of /proc/cpuinfo: x86 has the first three, ARM the last three. The name alone may be a whole family's.
+_PROCESSOR = ("model name", "cpu family", "model", "CPU implementer", "CPU part", "CPU variant")
+
+logger = logging.getLogger(__name__)
 
 
 def remembered_number(
@@ -25,15 +47,15 @@ def remembered_number(
     whole: bool = False,
     consequence: str = "",
 ) -> float:
-    """What an earlier calibration run found, else what one finds now.
+    """The number that an earlier calibration run found, or else one run now.
 
     Args:
-        folder: where calibration runs are remembered.
+        folder: where results of calibration runs are stored.
         what: all that the number depends on; part of the file, and its digest is the file's name.
-        calibrate: the calibration run; gives a number above 0.
+        calibrate: the calibration run; returns a number above 0.
         key: the number's name in the file.
-        whole: only a whole number will do.
-        consequence: what else to say, should the number not be remembered.
+        whole: whether only a whole number is valid.
+        consequence: what else to say if the number cannot be stored.
     """
     file = folder / f"{digest(dict(what))[:32]}.json"
     try:
@@ -46,21 +68,65 @@ def remembered_number(
     try:
         publish_file(file, json.dumps({**what, key: found}, indent=2).encode())
     except RunError as error:
-        print(f"the trial will be repeated next time{consequence}: {error}", file=sys.stderr)
+        logger.warning(f"the calibration run will be repeated next time{consequence}: {error}")
     return found
 
 
-def device_name(device: torch.device) -> str:
-    """What a device is, so that calibration runs of another one, on whatever machine, are not taken for its own."""
+def conditions(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What every measurement of a device depends on, as JSON values; see the module's docstring.
+
+    Args:
+        device: the device that computes.
+        dtype: the type it computes in.
+    """
+    versions = library_versions()
+    return {
+        "dtype": str(dtype),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "versions": {name: versions[name] for name in _TIMED if name in versions},
+    }
+
+
+def file_system_name(path: Path) -> str:
+    """The kind of file system that a path is on, such as `ext4 of about 2^40 bytes`.
+
+    Args:
+        path: an existing file or folder.
+    """
+    space = os.statvfs(path)
+    # Rounded, because some file systems count as their size what is used and what is left for them.
+    size = round(math.log2(max(1, space.f_blocks * space.f_frsize)))
+    return f"{_file_system_type(path.stat().st_dev)} of about 2^{size} bytes"
+
+
+def _file_system_type(device: int) -> str:
+    """The type of a mounted file system by its device number, from Linux' list of mounts; `unknown` elsewhere."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for fields in map(str.split, _lines("/proc/self/mountinfo")):
+        if fields[2:3] == [number] and "-" in fields:
+            return fields[fields.index("-") + 1]
+    return "unknown"
+
+
+def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.node()} {_processor()} {torch.backends.cpu.get_cpu_capability()}"
+    return f"{_processor()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _processor() -> str:
+    """The processor's model: that of the first core."""
+    found: dict[str, str] = {}
+    for line in _lines("/proc/cpuinfo"):
+        name, _, value = line.partition(":")
+        found.setdefault(name.strip(), value.strip())
+    names = [found[name] for name in _PROCESSOR if name in found]
+    return " ".join(names) or platform.processor() or platform.machine()
+
+
+def _lines(file: str) -> list[str]:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+        return []

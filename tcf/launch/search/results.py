@@ -12,20 +12,29 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tcf.common.files import publish_file
 from tcf.common.text_table import text_table
+from tcf.common.units import as_percent
 from tcf.config.fields import to_mapping, write_toml
 from tcf.launch.search.search_file import SearchFile
-from tcf.ranking.metrics import SEARCH_METRIC, VALIDATION_METRICS
+from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.inputs import Inputs
 
-__all__ = ["BEST", "TABLE", "TrialRow", "best_row", "render_table", "trial_folder", "trial_rows", "write_results"]
+__all__ = [
+    "BEST",
+    "TABLE",
+    "TrialRow",
+    "best_row",
+    "render_table",
+    "trial_folder",
+    "trial_rows",
+    "trial_values",
+    "write_results",
+]
 
 BEST = "best.toml"
 TABLE = "trials.csv"
 _SHOWN = 20
 _STATES = ("trained", "pruned", "failed", "unfinished")
-# The one that is searched by comes first.
-_METRICS = tuple(metric.name for metric in sorted(VALIDATION_METRICS, key=lambda metric: metric != SEARCH_METRIC))
-_NUMBERS = (*_METRICS, "best_epoch", "epochs", "parameters")
+_COUNTS = ("best_epoch", "epochs", "parameters")
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,8 @@ class TrialRow:
     Attributes:
         number: counted from 0.
         state: trained to its end, pruned on its way, failed, or not finished yet.
-        value: NDCG@10 on validation: of the best epoch on all users or, of a pruned trial, of its last epoch on those
-            that epochs are judged on; None where there is none.
+        value: the search's `monitor` on validation: of the best epoch on all users or, of a pruned trial, of its last
+            epoch on those that are evaluated after each epoch; None where there is none.
         metadata: what the run found out, by name; of one that was not trained to its end, the epochs alone.
         params: its parameters, by name.
         same_as: the earlier trial with the same parameters that was trained instead; None if it was trained itself.
@@ -82,13 +91,38 @@ def write_results(search: SearchFile, rows: Sequence[TrialRow]) -> None:
 def render_table(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     """The best trials as an aligned table, for people."""
     names = list(search.space)
-    lines = [["trial", "state", *_METRICS, "epoch", *names]]
+    lines = [["trial", "state", *(f"validation {name}" for name in _metrics(search)), "epoch", *names]]
     for row in rows[:_SHOWN]:
-        numbers = (row.value, *(row.metadata.get(name) for name in (*_METRICS[1:], "best_epoch")))
-        measures = [_shown(number) for number in numbers]
-        lines.append([str(row.number), row.state, *measures, *(_shown(row.params.get(name)) for name in names)])
-    more = f"\n... {len(rows) - _SHOWN} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
+        means = ["-" if mean is None else as_percent(mean) for mean in _means(search, row).values()]
+        others = (row.metadata.get("best_epoch"), *(row.params.get(name) for name in names))
+        lines.append([str(row.number), row.state, *means, *map(_shown, others)])
+    more = f"\n... {len(rows) - _SHOWN:,} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
     return text_table(lines) + more
+
+
+def trial_values(search: SearchFile, row: TrialRow) -> dict[str, Any]:
+    """A trial as JSON values."""
+    run = trial_folder(search.out, row.number if row.same_as is None else row.same_as)
+    return {
+        "trial": row.number,
+        "state": row.state,
+        **{f"validation_{name}": mean for name, mean in _means(search, row).items()},
+        **{name: row.metadata.get(name) for name in _COUNTS},
+        "settings": dict(row.params),
+        "run": str(run),
+        "same_as": row.same_as,
+        "reason": row.reason,
+    }
+
+
+def _means(search: SearchFile, row: TrialRow) -> dict[str, float | None]:
+    """A trial's means on validation, by name."""
+    return {name: row.value if name == search.monitor else row.metadata.get(name) for name in _metrics(search)}
+
+
+def _metrics(search: SearchFile) -> list[str]:
+    """Names of the validation metrics; the one that the search maximises comes first."""
+    return sorted((metric.name for metric in VALIDATION_METRICS), key=lambda name: name != search.monitor)
 
 
 def _row(trial: FrozenTrial) -> TrialRow:
@@ -112,9 +146,9 @@ def _state(trial: FrozenTrial, reason: str) -> Literal["trained", "pruned", "fai
 def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["trial", "state", *_NUMBERS, *search.space, "run", "reason"])
+    table.writerow(["trial", "state", *_metrics(search), *_COUNTS, *search.space, "run", "reason"])
     for row in rows:
-        numbers = [row.value, *(row.metadata.get(name) for name in _NUMBERS[1:])]
+        numbers = [*_means(search, row).values(), *(row.metadata.get(name) for name in _COUNTS)]
         run = trial_folder(search.out, row.number if row.same_as is None else row.same_as).relative_to(search.out)
         params = [row.params.get(name) for name in search.space]
         table.writerow([row.number, row.state, *numbers, *params, run, row.reason])
@@ -124,7 +158,7 @@ def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
 def _as_configuration(search: SearchFile, best: TrialRow) -> bytes:
     config = search.settings(best.params)
     inputs = Inputs.open(config.items, search.data, search.caches_for(config)).paths_from(search.out)
-    values = {SEARCH_METRIC.name: best.value, **{name: best.metadata[name] for name in _METRICS[1:]}}
+    values = {name: best.metadata[name] for name in _metrics(search)}
     metrics = ", ".join(f"{name} {value:.6f}" for name, value in values.items())
     words = (
         f"# Trial {best.number} of a search: {metrics} on validation.\n"
@@ -137,6 +171,8 @@ def _shown(value: Any) -> str:
     match value:
         case None:
             return "-"
+        case bool():
+            return "yes" if value else "no"
         case float():
             return f"{value:.4g}"
         case _:

@@ -4,8 +4,8 @@ This process alone holds the study. It asks it for trials, reports every epoch, 
 promising. Whatever ends it, the workers end too; started again, it goes on where it was.
 """
 
+import logging
 import signal
-import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tcf.common.errors import ConfigError, RunError
 from tcf.common.progress import Progress
+from tcf.common.units import as_percent
 from tcf.config.train import TrainConfig
 from tcf.launch.jobs import TrainingJob
 from tcf.launch.launcher import ready
@@ -21,9 +22,10 @@ from tcf.launch.search.results import best_row, trial_folder, trial_rows, write_
 from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import find_duplicate, suggest
 from tcf.launch.search.trial_workers import TrialWorker
-from tcf.ranking.metrics import SEARCH_METRIC
 
 __all__ = ["TrialLoop"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -102,7 +104,7 @@ class TrialLoop:
                 del self.running[worker]
             return
         match message:
-            case {"epoch": int(epoch), SEARCH_METRIC.key: float(value)}:
+            case {"epoch": int(epoch), "value": float(value)}:
                 self._report(trial, epoch, value)
                 worker.decide(not trial.should_prune())
             case {"ended": "refused", "reason": str(reason)}:
@@ -115,14 +117,14 @@ class TrialLoop:
         # A run that is resumed reports its earlier epochs again.
         if epoch not in self._stored(trial).intermediate_values:
             trial.report(value, epoch)
-        self.progress.advance(0, f"trial {trial.number}, epoch {epoch}: {SEARCH_METRIC.name} {value:.4f}")
+        self.progress.advance(0, f"trial {trial.number}, epoch {epoch}: {self._shown(value)}")
 
     def _finish(self, trial: Trial, how: str, message: dict[str, Any]) -> None:
         if how == "trained":
-            facts, metric = message["facts"], SEARCH_METRIC.name
+            facts, value = message["facts"], message["facts"][self.search.monitor]
             trial.set_user_attr("facts", facts)
-            self.study.tell(trial, facts[metric])
-            self._announce(trial, f"{metric} {facts[metric]:.4f} at epoch {facts['best_epoch']} of {facts['epochs']}")
+            self.study.tell(trial, value)
+            self._announce(trial, f"{self._shown(value)} at epoch {facts['best_epoch']} of {facts['epochs']}")
         elif how == "pruned":
             self.study.tell(trial, state=TrialState.PRUNED)
             self._announce(trial, f"pruned after epoch {self._stored(trial).last_step}")
@@ -162,7 +164,7 @@ class TrialLoop:
         reason = worker.failure(outcome) if ended_by is None else f"its process ended by {ended_by.name}"
         if ended_by is not None and trial.number not in self.killed:
             self.killed.add(trial.number)
-            print(f"tcf: warning: trial {trial.number}: {reason}; it goes on in a new one", file=sys.stderr, flush=True)
+            logger.warning(f"trial {trial.number}: {reason}; it goes on in a new one")
             worker.train(job)
             return True
         self._fail(trial, f"{reason} (see {worker.log})")
@@ -176,6 +178,10 @@ class TrialLoop:
         rows = trial_rows(self.study)
         write_results(self.search, rows)
         best = best_row(rows)
-        so_far = "" if best is None else f"; best {best.value or 0.0:.4f} (trial {best.number})"
-        print(f"trial {trial.number}: {words}{so_far}", file=sys.stderr, flush=True)
+        so_far = "" if best is None else f"; best {as_percent(best.value or 0.0)} (trial {best.number})"
+        logger.info(f"trial {trial.number}: {words}{so_far}")
         self.progress.advance(1)
+
+    def _shown(self, value: float) -> str:
+        """A mean on validation of the metric that the search maximises, for people."""
+        return f"validation {self.search.monitor} {as_percent(value)}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from optuna.study import Study
@@ -13,13 +14,23 @@ from tcf.common.errors import RunError
 from tcf.common.files import check_destination, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.progress import Progress
+from tcf.common.units import counted
 from tcf.launch.launcher import Launcher
 from tcf.launch.processes import DEFAULT_LAUNCHER
-from tcf.launch.search.results import BEST, TrialRow, best_row, render_table, trial_rows, write_results
+from tcf.launch.search.results import (
+    BEST,
+    TrialRow,
+    best_row,
+    render_table,
+    trial_rows,
+    trial_values,
+    write_results,
+)
 from tcf.launch.search.run_trials import TrialLoop
 from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import JOURNAL, open_study, unfinished_trials
 from tcf.launch.search.trial_workers import trial_workers
+from tcf.ranking.faiss_search import load_faiss
 from tcf.train.inputs import Inputs
 
 __all__ = ["SearchResult", "run_search"]
@@ -46,13 +57,24 @@ class SearchResult:
         """The file with the best settings, for `tcf train --config`."""
         return self.search.out / BEST
 
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {
+            "out": str(self.search.out),
+            "configuration": str(self.configuration),
+            "monitor": self.search.monitor,
+            "best": trial_values(self.search, self.best),
+            "trials": [trial_values(self.search, row) for row in self.rows],
+        }
+
     def summary(self) -> str:
         """The best trials, and where the others are."""
         states = [row.state for row in self.rows]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        counts = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
         return (
-            f"{render_table(self.search, self.rows)}\n{len(self.rows)} trials ({counts}) in {self.search.out}\n"
-            f"The best settings: {self.configuration} (tcf train --config {self.configuration} --out RUN)"
+            f"{render_table(self.search, self.rows)}\n{counted(len(self.rows), 'trial')} ({counts}) in "
+            f"{self.search.out}\nThe best settings by validation {self.search.monitor}: {self.configuration} "
+            f"(tcf train --config {self.configuration} --out RUN)"
         )
 
 
@@ -70,7 +92,9 @@ def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> Sea
         DataError: the dataset is missing or damaged.
         CacheError: a cache is missing or damaged, or lacks vectors.
         RunError: something else is at `search.out`, another process is searching there, or no trial could be trained.
+        TcfError: FAISS is not installed.
     """
+    load_faiss()
     for device in (*search.config.devices, str(search.fixed.get("devices", "auto"))):
         resolve_device(device)
     fingerprints = Inputs.open("text" if search.caches else "id", search.data, search.caches).fingerprints

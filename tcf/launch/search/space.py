@@ -77,6 +77,10 @@ def read_space(values: Mapping[str, Any], fixed: Mapping[str, Any], where: str) 
         ConfigError: a setting is unknown or fixed, a range is empty or has values that the setting cannot have.
     """
     named = {key: value for key, value in values.items() if key != "paper"}
+    if "monitor" in named:
+        raise ConfigError(
+            f"{where} monitor: expected it in [train], since all trials are compared by one metric; move it"
+        )
     both = sorted(set(named) & set(fixed))
     if both:
         raise ConfigError(f"{where} {both[0]}: expected a setting that [train] leaves open, found it in both; drop one")

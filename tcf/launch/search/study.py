@@ -27,6 +27,10 @@ __all__ = ["JOURNAL", "find_duplicate", "open_study", "suggest", "unfinished_tri
 JOURNAL = "study.jsonl"
 _NAME = "search"
 _MADE_FROM = "made_from"
+_MONITOR = "[train] monitor"
+# Searches begun before the setting existed compared trials by one metric and chose their epochs by the other, which no
+# setting does any more.
+_EARLIER_MONITOR = "ndcg@10 of the epoch with the best hr@10"
 
 
 def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
@@ -161,7 +165,7 @@ def _defining_settings(search: SearchFile) -> dict[str, Any]:
     fixed = {f"[train] {key}": value for key, value in search.fixed.items() if key not in ("devices", "save_minutes")}
     space = {f"[space] {key}": str(span) for key, span in search.space.items()}
     names = ("seed", "sampler", "random_trials", "pruning", "pruning_trials", "pruning_epochs")
-    return {**fixed, **space, **{name: getattr(config, name) for name in names}}
+    return {**fixed, _MONITOR: search.monitor, **space, **{name: getattr(config, name) for name in names}}
 
 
 def _check_unchanged(search: SearchFile, study: Study, asked: Mapping[str, Any]) -> None:
@@ -169,7 +173,7 @@ def _check_unchanged(search: SearchFile, study: Study, asked: Mapping[str, Any])
     if stored is None:
         study.set_user_attr(_MADE_FROM, dict(asked))
         return
-    differing = differences(stored, asked)
+    differing = differences({_MONITOR: _EARLIER_MONITOR, **stored}, asked)
     if differing:
         raise RunError(
             f"{search.out}: holds a search of other settings or inputs: {differing}; name another out, or remove it"

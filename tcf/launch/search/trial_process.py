@@ -5,7 +5,7 @@ epoch, or how the trial ended.
 """
 
 import gc
-import sys
+import logging
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from tcf.train.run.epoch_log import Epoch
 from tcf.train.stage import train
 
 __all__ = ["main"]
+
+logger = logging.getLogger(__name__)
 
 
 class _TrialPrunedError(Exception):
@@ -40,13 +42,13 @@ def _train(job: TrainingJob, channel: MessageChannel) -> dict[str, Any]:
     """Train a trial's run; returns how that ended."""
 
     def report(epoch: Epoch) -> None:
-        channel.send({"epoch": epoch.number, **epoch.metrics_by_key})
+        channel.send({"epoch": epoch.number, "value": epoch.metrics[job.config.monitor]})
         if not channel.receive()["go_on"]:
             raise _TrialPrunedError
 
     if job.threads:
         torch.set_num_threads(job.threads)
-    print(f"{job.out}", file=sys.stderr, flush=True)
+    logger.info(f"{job.out}")
     try:
         result = train(data=job.data, caches=job.caches, out=job.out, config=job.config, watch=report)
     except _TrialPrunedError:

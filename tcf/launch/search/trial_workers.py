@@ -1,5 +1,6 @@
 """The workers that train a search's trials, as the process that started them sees them."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.files import writing
+from tcf.common.logs import LEVEL_VARIABLE, level_for_workers
 from tcf.launch.jobs import TrainingJob
 from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers
 from tcf.launch.processes import DEFAULT_LAUNCHER
@@ -79,6 +81,8 @@ class TrialWorker:
             f"worker {self.number}",
             "tcf.launch.search.trial_process",
             threads=self.threads,
+            # Notes are kept in its file whatever is shown of this process: they are all that there is of a trial.
+            environment={LEVEL_VARIABLE: str(min(level_for_workers() or logging.INFO, logging.INFO))},
             stderr=self.log,
             converses=True,
         )

@@ -11,7 +11,7 @@ from typing import Any, Self
 from torch.utils.tensorboard import SummaryWriter
 
 from tcf.common.files import publish_file, writing
-from tcf.ranking.metrics import EARLY_STOPPING_METRIC, VALIDATION_METRICS
+from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.run.file_names import EPOCHS, EVENTS
 
 __all__ = ["Epoch", "EpochLog"]
@@ -19,13 +19,13 @@ __all__ = ["Epoch", "EpochLog"]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch came to.
+    """The result of an epoch.
 
     Attributes:
         number: counted from 1.
-        loss: mean training loss a target.
-        metrics: means on validation by name, as fractions.
-        examples_per_second: training targets a second, validation not counted.
+        loss: mean training loss per target.
+        metrics: validation metrics by name, as fractions.
+        examples_per_second: training targets per second, not counting validation.
     """
 
     number: int
@@ -33,28 +33,18 @@ class Epoch:
     metrics: Mapping[str, float]
     examples_per_second: float
 
-    @property
-    def stopping_value(self) -> float:
-        """What chooses the best epoch."""
-        return self.metrics[EARLY_STOPPING_METRIC.name]
-
-    @property
-    def metrics_by_key(self) -> dict[str, float]:
-        """The metrics by the plain words that states and messages call them."""
-        return {metric.key: self.metrics[metric.name] for metric in VALIDATION_METRICS}
-
     def as_state(self) -> dict[str, Any]:
         """The epoch as JSON values, for the state of an unfinished run."""
         return {
             "number": self.number,
             "loss": self.loss,
-            **self.metrics_by_key,
+            **{metric.key: self.metrics[metric.name] for metric in VALIDATION_METRICS},
             "examples_per_second": self.examples_per_second,
         }
 
     @staticmethod
     def from_state(values: Mapping[str, Any]) -> "Epoch":
-        """The epoch of such values.
+        """The epoch from the values of `as_state`.
 
         Raises:
             KeyError: a value is missing.
@@ -70,11 +60,12 @@ class EpochLog:
 
     Args:
         folder: the run's directory.
-        epochs: those that are behind; whatever an interrupted attempt has written of others does not count.
+        monitor: name of the metric that selects the best epoch.
+        epochs: the finished epochs; anything else that an interrupted attempt wrote is dropped.
     """
 
-    def __init__(self, folder: Path, epochs: Sequence[Epoch] = ()) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, monitor: str, epochs: Sequence[Epoch] = ()) -> None:
+        self._folder, self._monitor = folder, monitor
         with writing(folder):
             publish_file(folder / EPOCHS, "".join(_line(epoch) for epoch in epochs).encode())
             self._lines = (folder / EPOCHS).open("a", encoding="utf-8")
@@ -85,17 +76,17 @@ class EpochLog:
         return self
 
     def write(self, epoch: Epoch, best: float, best_epoch: int) -> None:
-        """Tell about an epoch.
+        """Report an epoch.
 
         Args:
-            epoch: the one that has just ended.
-            best: the best value so far of the metric that chooses the best epoch.
+            epoch: the epoch that has just ended.
+            best: the best value so far of the metric that selects the best epoch.
             best_epoch: its epoch.
         """
         metrics = "".join(f"{name} {value:.4f}  " for name, value in epoch.metrics.items())
         print(
             f"epoch {epoch.number}  loss {epoch.loss:.4f}  {metrics}"
-            f"{epoch.examples_per_second:.0f} examples/s  best {best:.4f} (epoch {best_epoch})",
+            f"{epoch.examples_per_second:.0f} examples/s  best {self._monitor} {best:.4f} (epoch {best_epoch})",
             file=sys.stderr,
             flush=True,
         )

@@ -1,9 +1,11 @@
-"""What the files of a run are called, and what its manifest must say."""
+"""What the files of a run are called, what its manifest must say, and what its settings leave unsaid."""
+
+from collections.abc import Mapping
 
 from tcf.common.errors import RunError
 from tcf.common.manifest import Format
 
-__all__ = ["CONFIG", "EPOCHS", "EVENTS", "INPUTS", "LEASE", "MODEL", "OPTIMIZER", "RUN", "STATE"]
+__all__ = ["CONFIG", "EPOCHS", "EVENTS", "IMPLIED", "INPUTS", "LEASE", "MODEL", "OPTIMIZER", "RUN", "STATE"]
 
 CONFIG = "config.toml"
 MODEL = "model.safetensors"
@@ -11,11 +13,14 @@ OPTIMIZER = "optimizer.safetensors"
 EPOCHS = "epochs.jsonl"
 EVENTS = "events"
 INPUTS = "inputs.safetensors"
-"""What was fitted to the caches; not there where nothing was."""
+"""The projections fitted to the caches; missing if there are none."""
 STATE = "state.safetensors"
-"""Where training goes on after an interruption; gone when the run is finished."""
+"""The state that an interrupted training resumes from; removed when the run is finished."""
 LEASE = ".training.claim"
-"""Names the process that trains; gone when it ends, unless it was killed."""
+"""Names the process that trains; removed when it ends, unless it is killed."""
+
+IMPLIED: Mapping[str, str] = {"monitor": "hr@10"}
+"""Values of settings that runs saved before these settings existed do not name."""
 
 RUN = Format(
     name="tcf-run",

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 import tcf.data.cache.export as module
 from small.data.caches import IDENTITY, new_token_states
 from small.encoders.models import save_dataset
-from tcf.cli import app
-from tcf.common.errors import CacheError
+from tcf.commands.app import app
+from tcf.common.errors import CacheError, ConfigError
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.export import export
 from tcf.data.cache.text_maps import write_text_map
@@ -57,7 +57,7 @@ def dataset(tmp_path: Path) -> Dataset:
 def test_npy(tmp_path: Path, dataset: Dataset, storage: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CHUNK", chunk)
     cache = cache_of(tmp_path / "c", dataset, storage)
-    export(cache, dataset, format="npy", out=tmp_path / "v.npy")
+    export(cache, dataset, out=tmp_path / "v.npy")
     for mode in (None, "r"):
         vectors = np.load(tmp_path / "v.npy", mmap_mode=mode, allow_pickle=False)
         assert vectors.dtype == storage
@@ -71,7 +71,7 @@ def test_parquet_read_by_pyarrow(
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK", chunk)
     cache = cache_of(tmp_path / "c", dataset, storage)
-    export(cache, dataset, format="parquet", out=tmp_path / "v.parquet")
+    export(cache, dataset, out=tmp_path / "v.parquet")
     table = pq.read_table(tmp_path / "v.parquet")
     kind = table.schema.field("vector").type
     assert pa.types.is_fixed_size_list(kind)
@@ -114,7 +114,7 @@ def extremes(tmp_path: Path, storage: Any) -> tuple[VectorCache, Dataset, np.nda
 def test_parquet_read_by_four_programs(tmp_path: Path, extremes: Any, storage: Any, type: Any) -> None:
     cache, dataset, vectors = extremes
     out = tmp_path / "v.parquet"
-    assert export(cache, dataset, format="parquet", out=out, type=type) == np.dtype(type or storage)
+    assert export(cache, dataset, out=out, type=type) == np.dtype(type or storage)
     written = np.dtype(type or storage)
     expected = vectors.astype(written)
     ids = [f"i{n}" for n in range(100)]
@@ -145,10 +145,37 @@ def test_parquet_read_by_four_programs(tmp_path: Path, extremes: Any, storage: A
     assert by_duckdb.tobytes() == expected.astype(np.float64).tobytes()
 
 
+def test_csv_read_by_three_programs(tmp_path: Path, extremes: Any, storage: Any) -> None:
+    cache, dataset, vectors = extremes
+    out, names = tmp_path / "v.csv", [f"v{n}" for n in range(WIDTH)]
+    assert export(cache, dataset, out=out) == storage
+    frame = pd.read_csv(out)
+    polars_frame = polars.read_csv(out)
+    rows = duckdb.connect().execute(f"SELECT * FROM '{out}'").fetchall()
+    assert [*frame.columns] == polars_frame.columns == ["item_id", *names]
+    ids = [f"i{n}" for n in range(100)]
+    assert frame["item_id"].to_list() == polars_frame["item_id"].to_list() == [row[0] for row in rows] == ids
+    by_duckdb = np.array([row[1:] for row in rows], np.float64)
+    for read in (frame[names].to_numpy(), polars_frame[names].to_numpy(), by_duckdb):
+        assert (read.astype(storage) == vectors).all()
+
+
+def test_the_suffix_says_the_format(tmp_path: Path, dataset: Dataset) -> None:
+    cache = cache_of(tmp_path / "c", dataset, "float16")
+    export(cache, dataset, out=tmp_path / "V.NPY")
+    assert np.load(tmp_path / "V.NPY").shape == (5, WIDTH)
+    for name in ("v", "v.npz", "npy", "v.csv.gz"):
+        with pytest.raises(
+            ConfigError, match=r"--out: expected a file name that ends in .npy, .parquet or .csv, found"
+        ):
+            export(cache, dataset, out=tmp_path / name)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["V.NPY", "c", "d"]
+
+
 def test_another_type(tmp_path: Path, dataset: Dataset, storage: Any) -> None:
     cache = cache_of(tmp_path / "c", dataset, storage)
     for type in ("float16", "float32"):
-        assert export(cache, dataset, format="npy", out=tmp_path / "v.npy", type=type) == type
+        assert export(cache, dataset, out=tmp_path / "v.npy", type=type) == type
         vectors = np.load(tmp_path / "v.npy")
         assert vectors.dtype == type
         assert (vectors == cache.vectors_for(dataset).astype(type)).all()
@@ -162,9 +189,9 @@ def test_a_number_that_the_type_cannot_hold(tmp_path: Path) -> None:
     write_text_map(tmp_path / "c", dataset, texts=keys, sequences=keys, metadata={})
     cache = VectorCache.open(tmp_path / "c")
     with pytest.raises(CacheError, match=r"at most 65504, which float16 .* of item i1; export with --type float32"):
-        export(cache, dataset, format="npy", out=tmp_path / "v.npy", type="float16")
+        export(cache, dataset, out=tmp_path / "v.npy", type="float16")
     assert not (tmp_path / "v.npy").exists()
-    export(cache, dataset, format="npy", out=tmp_path / "v.npy", type="float32")
+    export(cache, dataset, out=tmp_path / "v.npy", type="float32")
 
 
 def test_token_states_are_not_exported(tmp_path: Path, dataset: Dataset) -> None:
@@ -177,18 +204,18 @@ def test_token_states_are_not_exported(tmp_path: Path, dataset: Dataset) -> None
 def test_an_export_replaces_an_older_one(tmp_path: Path, dataset: Dataset) -> None:
     cache = cache_of(tmp_path / "c", dataset, "float16")
     out = tmp_path / "new folder" / "v.npy"
-    export(cache, dataset, format="parquet", out=out)
-    export(cache, dataset, format="npy", out=out)
+    export(cache, dataset, out=out)
+    export(cache, dataset, out=out)
     assert np.load(out).shape == (5, WIDTH)
     assert [file.name for file in out.parent.iterdir()] == ["v.npy"]
 
 
 def test_missing_vectors_leave_the_older_export(tmp_path: Path, dataset: Dataset) -> None:
     cache = cache_of(tmp_path / "c", dataset, "float16")
-    export(cache, dataset, format="npy", out=tmp_path / "v.npy")
+    export(cache, dataset, out=tmp_path / "v.npy")
     more = save_dataset(tmp_path / "more", [*TEXTS, "unknown"])
     with pytest.raises(CacheError, match="1 missing"):
-        export(cache, more, format="npy", out=tmp_path / "v.npy")
+        export(cache, more, out=tmp_path / "v.npy")
     assert np.load(tmp_path / "v.npy").shape == (5, WIDTH)
 
 
@@ -202,5 +229,5 @@ def test_a_killed_export_leaves_nothing_for_long(tmp_path: Path, dataset: Datase
     subprocess.run([sys.executable, "-c", killed, str(out)], check=False)
     assert not out.exists()
     assert len(list(out.parent.iterdir())) == 1
-    export(cache, dataset, format="npy", out=out)
+    export(cache, dataset, out=out)
     assert [file.name for file in out.parent.iterdir()] == ["v.npy"]

@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from small.data.raw import folder_of
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
@@ -113,7 +113,7 @@ def test_pictures_show_the_numbers(dataset: Dataset, tmp_path: Path, figures: li
     [line] = popularity.lines
     assert np.asarray(line.get_xydata()).tolist() == [[1, 6], [1, 6], [2, 2], [2, 2], [3, 1], [4, 1]]
     assert (popularity.get_xscale(), popularity.get_yscale()) == ("log", "log")
-    assert texts.get_xlabel() == "length of a text in words"
+    assert texts.get_xlabel() == "text length in words"
 
 
 def test_the_same_bytes_whatever_the_user_has_set(dataset: Dataset, tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_without_matplotlib_there_is_a_command_to_install_it(dataset: Dataset, t
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert "--plot: expected matplotlib" in done.stderr
-    assert "pip install matplotlib" in done.stderr
+    assert "--plot: expected the library matplotlib" in done.stderr
+    assert 'pip install "text-cf[plot]"' in done.stderr
     assert not (tmp_path / "plots").exists()
 
 

@@ -249,6 +249,7 @@ def test_several_checkpoints_and_single_parts(raw: Path) -> None:
     refused(raw, r"raw: expected one checkpoint, found several \(other-model_part-0\.pt and reshard-model_part-1\.pt\)")
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_what_parts_disagree_on_is_told_and_the_first_is_taken(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = metaseq_parts(small_opt(), 2)
     name = "decoder.layers.1.final_layer_norm.bias"

@@ -157,12 +157,13 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("shown_log")
 def test_where_nothing_can_be_kept_it_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "home").write_text("a file")
     files = [written(tmp_path / name, name.encode()) for name in "abc"]
     assert remembered_checksums(files, tmp_path / "home") == [sha256(name.encode()) for name in "abc"]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("the weights will be read again for their checksums next time: ")
+    assert line.startswith("tcf: warning: the weights will be read again for their checksums next time: ")
     assert str(tmp_path / "home") in line
 
 

@@ -80,10 +80,11 @@ def test_what_cannot_be_read_is_tried_again(tmp_path: Path, content: str) -> Non
     assert json.loads(file.read_text()) == {"trial": "x", "found": 7.0}
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_where_nothing_can_be_remembered_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert remembered_number(tmp_path / "file" / "trials", {}, lambda: 5.0) == 5.0
-    assert "the trial will be repeated next time" in capsys.readouterr().err
+    assert "the calibration run will be repeated next time" in capsys.readouterr().err
 
 
 def test_a_call_is_as_long_as_can_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

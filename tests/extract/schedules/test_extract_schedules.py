@@ -14,7 +14,7 @@ from small.encoders.families import save_family, store_weights, stored_weights
 from small.encoders.models import save_dataset, save_opt
 from small.extract.extractions import TEXTS, extracted, no_model, token_rows, vectors
 from small.extract.plans import CPU_RATES, TORCH
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError
 from tcf.common.manifest import read_manifest
 from tcf.data import Dataset, VectorCache
@@ -76,6 +76,7 @@ def test_all_schedules_give_the_same_vectors(
     assert left == {"d", "whole", *ways}
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_accelerate_reads_from_disk_what_does_not_fit(deep: Path, tmp_path: Path, dataset: Dataset, capfd: Any) -> None:
     extracted(dataset, deep, tmp_path / "whole", schedule="resident")
     capfd.readouterr()
@@ -222,6 +223,7 @@ def run(dataset: Dataset, model: Path, out: Path, *options: str) -> Any:
     return done
 
 
+@pytest.mark.usefixtures("shown_log")
 @pytest.mark.parametrize("schedule", ["resident", "sweep"])
 def test_the_plan_is_told_before_the_work_and_not_on_standard_output(
     schedule: str, family: Callable[[str], Path], tmp_path: Path, dataset: Dataset
@@ -238,6 +240,7 @@ def test_the_plan_is_told_before_the_work_and_not_on_standard_output(
     assert len(printed) == 3
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_with_nothing_to_compute_there_is_no_plan_and_no_weight_is_read(
     family: Callable[[str], Path], tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +249,7 @@ def test_with_nothing_to_compute_there_is_no_plan_and_no_weight_is_read(
     with no_model():
         # Of these texts nothing is missing, which only making tokens of them shows.
         part = run(save_dataset(tmp_path / "part", TEXTS[:9]), model, tmp_path / "c", "--schedule", "sweep")
-        assert "time: none: everything is there" in part.stderr.splitlines()
+        assert "time: none: everything is in the cache already" in part.stderr.splitlines()
 
         def refuse(*given: object) -> None:
             raise AssertionError("planned")

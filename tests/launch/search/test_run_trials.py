@@ -11,7 +11,7 @@ from optuna.study import Study
 from small.launch.searches import PretendedWorker, change, trained, workplace
 from tcf.common.errors import RunError
 from tcf.common.progress import Progress
-from tcf.launch.search.results import TABLE, best_row, trial_rows
+from tcf.launch.search.results import BEST, TABLE, best_row, trial_rows
 from tcf.launch.search.run_trials import TrialLoop
 from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import open_study, suggest, unfinished_trials
@@ -58,11 +58,12 @@ def test_trials_go_to_whoever_is_free(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_trial_below_the_median_is_told_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search, study = made(tmp_path, ("trials = 7", "trials = 3"))
     poor: list[dict[str, Any]] = [
-        {"epoch": 1, "hr": 0.0, "ndcg": 0.1},
-        {"epoch": 2, "hr": 0.0, "ndcg": 0.2},
+        {"epoch": 1, "value": 0.1},
+        {"epoch": 2, "value": 0.2},
         {"ended": "pruned"},
     ]
     [worker] = run(search, study, [*trained(0.5, 2), *trained(0.3, 2), *poor])
@@ -70,9 +71,29 @@ def test_a_trial_below_the_median_is_told_to_end(tmp_path: Path, capsys: pytest.
     last = trial_rows(study)[-1]
     assert (last.number, last.state, last.value, last.metadata) == (2, "pruned", 0.2, {"epochs": 2})
     said = capsys.readouterr().err
-    assert "trial 0: ndcg@10 0.5000 at epoch 1 of 2; best 0.5000 (trial 0)\n" in said
-    assert "trial 2: pruned after epoch 2; best 0.5000 (trial 0)\n" in said
+    assert "trial 0: validation hr@10 50.00% at epoch 1 of 2; best 50.00% (trial 0)\n" in said
+    assert "trial 2: pruned after epoch 2; best 50.00% (trial 0)\n" in said
     assert "search: 3/3 trials" in said
+
+
+@pytest.mark.parametrize(
+    ("monitor", "heads", "rows"),
+    [
+        ("hr@10", "hr@10,ndcg@10", [["0", "trained", "0.5", "0.2"], ["1", "trained", "0.4", "0.3"]]),
+        ("ndcg@10", "ndcg@10,hr@10", [["1", "trained", "0.3", "0.4"], ["0", "trained", "0.2", "0.5"]]),
+    ],
+)
+def test_the_monitor_chooses_the_best_trial(tmp_path: Path, monitor: str, heads: str, rows: list[list[str]]) -> None:
+    """Trial 0 has more hits, trial 1 has them higher up."""
+    search, study = made(tmp_path, ("trials = 7", "trials = 2"), ("[train]\n", f'[train]\nmonitor = "{monitor}"\n'))
+    [worker] = run(search, study, [*trained(0.5, ndcg=0.2), *trained(0.4, ndcg=0.3)])
+    assert [job.config.monitor for job in worker.jobs] == [monitor] * 2
+    head, *lines = (search.out / TABLE).read_text().splitlines()
+    assert head.startswith(f"trial,state,{heads},best_epoch,")
+    assert [line.split(",")[:4] for line in lines] == rows
+    best_file = (search.out / BEST).read_text()
+    assert f'monitor = "{monitor}"' in best_file
+    assert best_file.startswith(f"# Trial {rows[0][0]} of a search: {monitor} {rows[0][2]}00000, ")
 
 
 def test_a_failure_is_counted_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -114,6 +135,7 @@ def test_what_cannot_be_trained_at_all_ends_the_search(tmp_path: Path) -> None:
     assert states(study) == {0: "trained", 1: "trained"}
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_a_killed_process_is_replaced_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search, study = made(tmp_path, ("trials = 7", "trials = 2"))
     [worker] = run(search, study, [KILLED, *trained(0.2), KILLED, KILLED])

@@ -1,6 +1,7 @@
 """A search with real trainings in processes of their own."""
 
 import csv
+import json
 import os
 import random
 import signal
@@ -9,14 +10,21 @@ import time
 from pathlib import Path
 
 import pytest
+from optuna import load_study
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from typer.testing import CliRunner
 
 from small.launch.kills import run_command
 from small.launch.searches import change, workplace
+from tcf.commands.app import app
 from tcf.common.errors import RunError, TcfError
 from tcf.common.files import is_published, this_machine
+from tcf.common.units import as_percent
 from tcf.config.fields import read_toml
 from tcf.launch.search.search import SearchResult, run_search
 from tcf.launch.search.search_file import SearchFile, read_search
+from tcf.launch.search.study import JOURNAL
 from tcf.train.run.open_run import open_run
 
 
@@ -44,8 +52,8 @@ def test_all_trials_are_kept_and_listed(done: SearchResult) -> None:
         assert (str(settings["width"]), repr(settings["learning_rate"])) == (row["width"], row["learning_rate"])
         assert is_published(out / row["run"]) == (row["state"] == "trained")
         if row["state"] == "trained":
-            assert open_run(out / row["run"]).manifest.facts["ndcg@10"] == float(row["ndcg@10"])
-    values = [float(row["ndcg@10"]) for row in rows if row["state"] == "trained"]
+            assert open_run(out / row["run"]).manifest.facts["hr@10"] == float(row["hr@10"])
+    values = [float(row["hr@10"]) for row in rows if row["state"] == "trained"]
     assert values == sorted(values, reverse=True)
     assert values[0] == done.best.value
     assert f"7 trials ({len(values)} trained, {7 - len(values)} pruned) in {out}" in done.summary()
@@ -63,7 +71,7 @@ def test_the_best_settings_give_the_best_value_again(done: SearchResult, tmp_pat
     ended = run_command("train", "--config", done.configuration, "--out", tmp_path / "again", folder=tmp_path / "again")
     assert ended.status == 0, ended.said
     run = open_run(tmp_path / "again")
-    assert run.manifest.facts["ndcg@10"] == done.best.value
+    assert run.manifest.facts["hr@10"] == done.best.value
     original = open_run(done.search.out / "trials" / f"{done.best.number:04d}")
     assert run.manifest.fingerprint == original.manifest.fingerprint
 
@@ -84,6 +92,18 @@ def test_a_search_that_has_ended_is_left_as_it_is(done: SearchResult, capsys: py
     assert again.rows == done.rows
     assert {path: path.stat().st_mtime_ns for path in done.search.out.glob("trials/*/*")} == before
     assert "search: 7/7 trials" in capsys.readouterr().err
+
+
+def test_the_command_prints_the_trials(done: SearchResult) -> None:
+    printed = json.loads(CliRunner().invoke(app, ["search", str(done.search.path), "--json"]).stdout)
+    assert (printed["out"], printed["configuration"]) == (str(done.search.out), str(done.configuration))
+    assert printed["trials"][0] == printed["best"]
+    assert printed["monitor"] == "hr@10"
+    assert printed["best"]["validation_hr@10"] == done.best.value
+    assert [trial["state"] for trial in printed["trials"]] == [row.state for row in done.rows]
+    head, first = done.summary().splitlines()[:2]
+    assert head.split("  ")[0] == "trial" and head.index("validation hr@10") < head.index("validation ndcg@10")
+    assert as_percent(done.best.value or 0) in first
 
 
 def test_killed_and_started_again_it_ends_as_undisturbed(done: SearchResult, place: Path) -> None:
@@ -109,7 +129,7 @@ def test_two_workers_with_text_and_trials_that_fail(place: Path) -> None:
         file,
         ("trials = 7", 'sampler = "grid"\nworkers = 2'),
         ("[search]", f'cache = "{place}/cache"\n[search]'),
-        ('items = "id"\nepochs = 4', "epochs = 1"),
+        ('items = "id"\nepochs = 4', 'epochs = 1\nmonitor = "ndcg@10"'),
         ("{low = 1e-4, high = 1e-1, log = true}", "[0.01, 1e36]"),
         ("[8, 16]", '[8]\nitems = ["text", "id"]'),
     )
@@ -122,8 +142,13 @@ def test_two_workers_with_text_and_trials_that_fail(place: Path) -> None:
     trained = [{line for line in log.splitlines() if line.startswith(f"{search.out}/trials/")} for log in logs]
     assert all(trained)
     assert len(trained[0] | trained[1]) == len(trained[0]) + len(trained[1]) == 4
+    journal = JournalStorage(JournalFileBackend(str(search.out / JOURNAL)))
+    for trial in load_study(study_name=None, storage=journal).trials:
+        # The only epoch was the best one, and all users were asked: what the worker sent is what its run found.
+        found = trial.user_attrs.get("facts", {})
+        assert trial.intermediate_values == ({1: found["ndcg@10"]} if found else {})
     best = read_toml(result.configuration)
-    assert best["learning_rate"] == 0.01
+    assert (best["learning_rate"], best["monitor"]) == (0.01, "ndcg@10")
     assert best["inputs"]["data"] == "../data"
     assert best["inputs"].get("cache") == ("../cache" if best["items"] == "text" else None)
 

@@ -133,6 +133,7 @@ def test_other_settings_or_inputs_are_refused(tmp_path: Path) -> None:
     )
     open_study(more, {"dataset": "aaa"})  # neither how many trials there are nor where they run decides anything
     for old, new, message in [
+        ("[train]", '[train]\nmonitor = "ndcg@10"', r"\[train\] monitor: hr@10 found, ndcg@10 requested"),
         ("epochs = 4", "epochs = 5", r"\[train\] epochs: 4 found, 5 requested"),
         ("[8, 16]", "[8]", r"\[space\] width: "),
         ("pruning_epochs = 1", "pruning_epochs = 2", "pruning_epochs: 1 found, 2 requested"),
@@ -141,6 +142,18 @@ def test_other_settings_or_inputs_are_refused(tmp_path: Path) -> None:
         with pytest.raises(RunError, match=message):
             open_study(change(file, (old, new)), {"dataset": "aaa"})
         file.write_text(text)
+
+
+@pytest.mark.parametrize("monitor", ["hr@10", "ndcg@10"])
+def test_a_search_begun_before_there_was_a_monitor_is_refused(tmp_path: Path, monitor: str) -> None:
+    """Its trials were compared by NDCG, and their epochs by hits."""
+    search = made(tmp_path, ("[train]", f'[train]\nmonitor = "{monitor}"'))
+    study = open_study(search, {})
+    study.set_user_attr(
+        "made_from", {key: value for key, value in study.user_attrs["made_from"].items() if "monitor" not in key}
+    )
+    with pytest.raises(RunError, match=f"monitor: ndcg@10 of the epoch with the best hr@10 found, {monitor} requested"):
+        open_study(search, {})
 
 
 def test_a_foreign_journal_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from small.encoders.models import made_up_texts, save_bert, save_opt
 from small.train.runs import walks
-from tcf.launch.pipeline import PipelineConfig, read_pipeline
+from tcf.launch.pipeline_file import PipelineConfig, read_pipeline
 
 __all__ = [
     "FILE",

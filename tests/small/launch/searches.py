@@ -57,11 +57,11 @@ def change(file: Path, *pairs: tuple[str, str]) -> SearchFile:
     return read_search(file)
 
 
-def trained(ndcg: float, epochs: int = 1) -> list[dict[str, Any]]:
-    """What a worker says that trains a run of so many epochs, each as good as the last."""
-    facts = {"ndcg@10": ndcg, "hr@10": ndcg, "best_epoch": 1, "epochs": epochs, "parameters": 1}
-    told: list[dict[str, Any]] = [{"epoch": epoch, "hr": ndcg, "ndcg": ndcg} for epoch in range(1, epochs + 1)]
-    return [*told, {"ended": "trained", "facts": facts}]
+def trained(hr: float, epochs: int = 1, ndcg: float = 0.0) -> list[dict[str, Any]]:
+    """What a worker says that trains a run of so many epochs, each as good as the last by hr@10, its monitor."""
+    facts = {"hr@10": hr, "ndcg@10": ndcg, "best_epoch": 1, "epochs": epochs, "parameters": 1}
+    said: list[dict[str, Any]] = [{"epoch": epoch, "value": hr} for epoch in range(1, epochs + 1)]
+    return [*said, {"ended": "trained", "facts": facts}]
 
 
 @dataclass(eq=False)

@@ -38,6 +38,17 @@ def test_the_fingerprint_follows_from_settings_inputs_and_parameters(tmp_path: P
     assert len({fingerprint(tmp_path / f"g{n}", 1.0, some, {}) for n, some in enumerate(with_none)}) == 1
 
 
+def test_a_run_saved_before_there_was_a_monitor_was_stopped_by_hits(tmp_path: Path) -> None:
+    before, inputs = {"seed": 0, "devices": "cpu"}, {"dataset": "x"}
+    now = RunFolder(tmp_path / "a", {**before, "monitor": "hr@10"}, {}, inputs)
+    other = RunFolder(tmp_path / "a", {**before, "monitor": "ndcg@10"}, {}, inputs)
+    assert fingerprint(tmp_path / "a", 1.0, before, inputs) == fingerprint(tmp_path / "b", 1.0, now.settings, inputs)
+    assert RunFolder(tmp_path / "a", before, {}, inputs).identity == now.identity != other.identity
+    assert now.finished() is not None
+    with pytest.raises(RunError, match="monitor: hr@10 found, ndcg@10 requested"):
+        other.finished()
+
+
 def names(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir())
 
@@ -94,6 +105,6 @@ def test_a_folder_that_another_holds_is_left_alone(tmp_path: Path) -> None:
     claim = tmp_path / "run" / ".training.claim"
     claim.write_text('{"machine": "another", "pid": 1}')
     for attempt in (folder.finished, folder.held().__enter__):
-        with pytest.raises(RunError, match="found one at work on it"):
+        with pytest.raises(RunError, match="found one that is; wait"):
             attempt()
     assert claim.read_text() == '{"machine": "another", "pid": 1}'

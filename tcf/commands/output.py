@@ -1,0 +1,93 @@
+"""What a command prints on standard output: one JSON document for programs, or lines for people.
+
+In JSON, numbers are whole, paths are strings, and a number that is not finite is null. For people, labels have spaces
+for underscores, and the name of a value says how it is shown: metrics and shares in percent, sizes in units of bytes.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import PurePath
+from typing import Any
+
+from tcf.common.units import as_bytes, as_percent, as_time
+
+__all__ = ["as_lines", "print_result"]
+
+_VALIDATION = "validation_"
+
+
+def print_result(result: Any, *, as_json: bool, text: str | None = None) -> None:
+    """Print what a command has to report.
+
+    Args:
+        result: mappings, sequences, dataclasses, paths, texts and numbers.
+        as_json: whether to print JSON.
+        text: what to print for people; None: the result, which is a mapping, as lines.
+    """
+    if as_json:
+        printed = json.dumps(_json_value(result), indent=2, ensure_ascii=False, allow_nan=False)
+    else:
+        printed = as_lines(result) if text is None else text
+    # The name of a file may hold bytes that are no UTF-8; they are written as JSON writes them.
+    print(printed.encode(errors="backslashreplace").decode())
+
+
+def as_lines(values: Mapping[str, Any], indent: str = "") -> str:
+    """A mapping as indented lines, `label: value`."""
+    lines = []
+    for key, value in values.items():
+        label = f"{indent}{key.replace('_', ' ')}:"
+        match value:
+            case Mapping() if value:
+                lines += [label, as_lines(value, indent + "  ")]
+            case [Mapping(), *_]:
+                for entry in value:
+                    lines += [label, as_lines(entry, indent + "  ")]
+            case _:
+                lines.append(f"{label} {_shown(key, value)}")
+    return "\n".join(lines)
+
+
+def _shown(key: str, value: Any) -> str:
+    """A value that is no mapping, for people."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int() | float() if key.endswith("bytes"):
+            return as_bytes(value)
+        case int() | float() if key.endswith("seconds"):
+            return as_time(value)
+        case int():
+            return f"{value:,}"
+        case float():
+            return _shown_float(key, value)
+        case list() | tuple() if value:
+            return ", ".join(_shown(key, entry) for entry in value)
+        case None | [] | {} | "":
+            return "none"
+    return str(value)
+
+
+def _shown_float(key: str, value: float) -> str:
+    from tcf.ranking.metrics import METRICS
+
+    for metric in METRICS:
+        if key.removeprefix(_VALIDATION) == metric.name:
+            return metric.shown(value)
+    return as_percent(value) if key.endswith("share") else f"{value:.4g}"
+
+
+def _json_value(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    match value:
+        case Mapping():
+            return {str(key): _json_value(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_json_value(entry) for entry in value]
+        case PurePath():
+            return str(value)
+        case float() if not math.isfinite(value):
+            return None
+    return _json_value(asdict(value)) if is_dataclass(value) and not isinstance(value, type) else value

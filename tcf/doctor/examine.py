@@ -1,0 +1,152 @@
+"""All that `tcf doctor` tells, for programs and for people."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tcf.common.errors import ConfigError
+from tcf.common.files import home
+from tcf.common.text_table import text_table
+from tcf.common.units import as_bytes
+from tcf.doctor.entries import Entry
+from tcf.doctor.home_folder import DAMAGED, inspect_home
+from tcf.doctor.installation import FaissBuild, Installation, inspect_installation
+from tcf.doctor.machine import Machine, inspect_machine
+from tcf.doctor.work_folder import inspect_folder
+
+__all__ = ["Examination", "entry_values", "examine", "list_entries", "render_entries"]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found out.
+
+    Attributes:
+        installation: versions, GPUs and FAISS.
+        machine: processor, memory and disks.
+        home: the folder that keeps downloads.
+        stored: what is in it.
+        found: what is below other folders, by folder.
+    """
+
+    installation: Installation
+    machine: Machine
+    home: Path
+    stored: Sequence[Entry]
+    found: dict[Path, list[Entry]]
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, and what to do, a line each."""
+        damaged = [
+            f"{entry.path}: {entry.state}; run `tcf doctor --clean {entry.group}`; it is downloaded again when needed"
+            for entry in self.stored
+            if entry.state.startswith(DAMAGED)
+        ]
+        return [*self.installation.problems, *self.machine.problems, *damaged]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as values for JSON."""
+        installation, machine = asdict(self.installation), asdict(self.machine)
+        installation.pop("problems")
+        machine.pop("problems")
+        return {
+            **installation,
+            "machine": machine,
+            "home": self.home,
+            "stored": [entry_values(entry) for entry in self.stored],
+            "found": {str(folder): [entry_values(entry) for entry in found] for folder, found in self.found.items()},
+            "problems": self.problems,
+        }
+
+    def summary(self) -> str:
+        """The same for people; problems come last."""
+        versions = (f"  {name} {version or '(not installed)'}" for name, version in self.installation.versions.items())
+        parts = [
+            "\n".join(["versions", *versions]),
+            "\n".join(["devices", *_devices(self.installation, self.machine)]),
+            "\n".join(["memory and disk", *_room(self.machine)]),
+            render_entries(f"stored by tcf in {self.home} (TCF_HOME)", self.stored),
+            *(render_entries(f"found in {folder}", found) for folder, found in self.found.items()),
+            "\n".join([f"problem: {problem}" for problem in self.problems] or ["no problems found"]),
+        ]
+        return "\n\n".join(parts)
+
+
+def examine(folders: Sequence[Path]) -> Examination:
+    """Look at the installation, the machine, the folder of downloads, and other folders.
+
+    Args:
+        folders: where to look for datasets, caches and runs.
+
+    Raises:
+        ConfigError: one of them is not there.
+    """
+    stored, found = list_entries(folders)
+    return Examination(inspect_installation(), inspect_machine([home(), Path.cwd()]), home(), stored, found)
+
+
+def list_entries(folders: Sequence[Path]) -> tuple[list[Entry], dict[Path, list[Entry]]]:
+    """What is in the folder of downloads, and what is below other folders.
+
+    Raises:
+        ConfigError: one of them is not there.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: expected a folder, found {'a file' if folder.exists() else 'nothing'}")
+    return inspect_home(home()), {folder: inspect_folder(folder) for folder in folders}
+
+
+def entry_values(entry: Entry) -> dict[str, Any]:
+    """An entry as values for JSON."""
+    return {
+        "path": entry.path,
+        "kind": entry.kind,
+        "bytes": entry.bytes,
+        "state": entry.state,
+        "clean": entry.group,
+    }
+
+
+def render_entries(head: str, entries: Sequence[Entry]) -> str:
+    """Entries as a table under a line that says what they are and what they take together."""
+    total = as_bytes(sum(entry.bytes for entry in entries))
+    if not entries:
+        return f"{head}: nothing"
+    sizes = [as_bytes(entry.bytes) for entry in entries]
+    width = max(map(len, sizes))
+    rows = [
+        [f"  {size.rjust(width)}", entry.kind, entry.state, str(entry.path)]
+        for entry, size in zip(entries, sizes, strict=True)
+    ]
+    return f"{head}: {total}\n{text_table(rows)}"
+
+
+def _devices(installation: Installation, machine: Machine) -> list[str]:
+    lines = [f"  cpu: {machine.processor}, {machine.usable_cores:,} of {machine.cores:,} cores usable"]
+    for device in installation.cuda_devices:
+        lines.append(f"  {device.name}: {device.model}, {as_bytes(device.memory_bytes)}")
+    if not installation.cuda_devices:
+        lines.append("  no GPU that torch can use")
+    driver = installation.driver or "none"
+    lines.append(f"  NVIDIA driver: {driver}; torch is built for CUDA: {installation.torch_cuda or 'no'}")
+    return [*lines, f"  FAISS: {_faiss(installation.faiss)}"]
+
+
+def _faiss(build: FaissBuild | None) -> str:
+    if build is None:
+        return "none"
+    where = f"built for GPUs, of which it sees {build.gpus:,}" if build.gpu else "built for the CPU"
+    return f"{where}; compile options: {build.options or 'none'}"
+
+
+def _room(machine: Machine) -> list[str]:
+    limited = machine.memory_limit_bytes < machine.memory_bytes
+    limit = f"; limited to {as_bytes(machine.memory_limit_bytes)} by the container" if limited else ""
+    memory = f"{as_bytes(machine.memory_available_bytes)} of {as_bytes(machine.memory_bytes)} available{limit}"
+    disks = [
+        f"  {disk.path}: {as_bytes(disk.free_bytes)} of {as_bytes(disk.total_bytes)} free" for disk in machine.disks
+    ]
+    return [f"  memory: {memory}", *disks]

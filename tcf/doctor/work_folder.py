@@ -1,0 +1,113 @@
+"""What stages have made below a folder, with what it takes, and what is unfinished there."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tcf.common.files import MANIFEST
+from tcf.common.lease_file import is_held
+from tcf.common.units import counted
+from tcf.doctor.entries import Entry, Group
+from tcf.doctor.leftovers import leftover_state, size_of
+from tcf.train.run.file_names import CONFIG, EPOCHS, LEASE, STATE
+
+__all__ = ["KINDS", "inspect_folder"]
+
+KINDS = {
+    "tcf-dataset": "dataset",
+    "tcf-cache": "vector cache",
+    "tcf-token-states": "cache of token states",
+    "tcf-run": "run",
+    "tcf-evaluation": "evaluation",
+    "tcf-model": "converted model",
+    "tcf-asset": "download",
+}
+"""What directories are called, by the format in their manifest."""
+
+_CACHES = ("tcf-cache", "tcf-token-states")
+_JOURNAL, _SEARCH_LEASE = "study.jsonl", ".search.claim"
+_SWEEP = re.compile(r"\.(.+)\.[0-9a-f]{32}\.sweep")
+_CONVERSION = re.compile(r"\.(.+)\.[0-9a-f]{16}\.convert")
+
+
+def inspect_folder(folder: Path) -> list[Entry]:
+    """Datasets, caches, runs, evaluations, searches and unfinished work, at any depth; links are passed over."""
+    return list(_found(folder))
+
+
+def _found(folder: Path) -> Iterator[Entry]:
+    for place, folders, files in os.walk(folder):
+        path = Path(place)
+        yield from _half_written(path, [*folders, *files])
+        yield from (entry for name in folders if (entry := _unfinished_work(path / name)) is not None)
+        entry = _entry_at(path, {*files})
+        if entry is not None:
+            yield entry
+            yield from _half_written_within(path)
+        # What is found is whole, and hidden folders are nobody's results.
+        folders[:] = [] if entry is not None else sorted(name for name in folders if not name.startswith("."))
+
+
+def _entry_at(path: Path, files: set[str]) -> Entry | None:
+    """What the folder is itself; None where it is nothing of tcf's."""
+    if MANIFEST in files and (format := _format(path)) in KINDS:
+        state = "being filled" if format in _CACHES and _is_being_filled(path) else ""
+        return Entry(path, KINDS[format], size_of(path), state)
+    if _JOURNAL in files:
+        trials = sum(1 for _ in (path / "trials").glob("[0-9]*"))
+        state = counted(trials, "trial") + (", running" if is_held(path / _SEARCH_LEASE) else "")
+        return Entry(path, "search", size_of(path), state)
+    if CONFIG in files and not files.isdisjoint((EPOCHS, STATE, LEASE)):
+        return Entry(path, "unfinished run", size_of(path), _state_of_run(path))
+    return None
+
+
+def _format(path: Path) -> str:
+    try:
+        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(content.get("format")) if isinstance(content, dict) else ""
+
+
+def _state_of_run(path: Path) -> str:
+    if is_held(path / LEASE):
+        return "being trained"
+    return "goes on with the same `tcf train`" if (path / STATE).exists() else "starts again with the same `tcf train`"
+
+
+def _is_being_filled(cache: Path) -> bool:
+    within, beside = (cache / "shards").glob(".*.claim"), cache.parent.glob(f".{cache.name}.*.claim")
+    return any(map(is_held, [*within, *beside]))
+
+
+def _unfinished_work(path: Path) -> Entry | None:
+    """The folder of a sweep or of a conversion that has not come to its end."""
+    if named := _SWEEP.fullmatch(path.name):
+        busy = _is_being_filled(path.with_name(named[1]))
+        return Entry(path, "unfinished sweep", size_of(path), _resumed_by("extract", busy))
+    if named := _CONVERSION.fullmatch(path.name):
+        busy = is_held(path.with_name(f".{named[1]}.convert.claim"))
+        return Entry(path, "unfinished conversion", size_of(path), _resumed_by("convert", busy))
+    return None
+
+
+def _resumed_by(command: str, busy: bool) -> str:
+    return "in use" if busy else f"goes on with the same `tcf {command}`; else remove it"
+
+
+def _half_written(path: Path, names: list[str]) -> Iterator[Entry]:
+    for name in sorted(names):
+        state = leftover_state(path / name)
+        if state is not None:
+            group: Group | None = "partial" if state == "stale" else None
+            yield Entry(path / name, "half written", size_of(path / name), state, group)
+
+
+def _half_written_within(folder: Path) -> Iterator[Entry]:
+    """The same below a folder that is not looked into for anything else."""
+    for place, folders, files in os.walk(folder):
+        if Path(place) != folder:
+            yield from _half_written(Path(place), [*folders, *files])
