@@ -1,9 +1,10 @@
-"""The entry point of the command line: from the first moment on, whatever ends it early is told in one line.
+"""The entry point of the command line, which reports in one line whatever ends a command early.
 
-Signals, outputs that are full or closed, and errors that a user can mend are seen to here. Nothing but a few modules of
-the standard library is imported before that, since imports take time in which a user may press Ctrl-C.
+It handles signals, full or closed outputs, and errors that the user can fix. Only a few modules of the standard library
+are imported before the signal handlers are installed, because the other imports take long enough to press Ctrl-C.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ _STDOUT, _STDERR = 1, 2
 
 
 def main() -> None:
-    """Run the command line; an error that the user can mend is one line and exit status 2.
+    """Run the command line; an error that the user can fix is one line and exit status 2.
 
     Raises:
         SystemExit: always, with the exit status.
@@ -42,28 +43,29 @@ def _run() -> int:
 
 
 def _failed(reason: str) -> int:
-    """Say why the command ends; returns its exit status."""
-    print(f"tcf: error: {reason}", file=sys.stderr)
+    """Print why the command failed, and return its exit status."""
+    with contextlib.suppress(OSError):  # standard error may be full too
+        print(f"tcf: error: {reason}", file=sys.stderr)
     return 2
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    # Not print: the signal may have come in the middle of one, and buffered streams refuse a second.
+    # Not print: the signal may have interrupted one, and buffered streams are not reentrant.
     os.write(_STDERR, f"tcf: interrupted by {signal.Signals(number).name}; run the same command again\n".encode())
     raise SystemExit(128 + number)
 
 
 def _check_outputs() -> None:
-    """Refuse a closed standard output; messages to a closed standard error are dropped.
+    """Refuse a closed standard output, and discard messages to a closed standard error.
 
-    Otherwise the next file that is opened would take the place of the closed one, and what is printed would go there.
+    Otherwise the next file to be opened would get the descriptor of the closed output, and text would be printed to it.
     """
     if not _is_open(_STDERR):
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)
         sys.stderr = os.fdopen(_STDERR, "w")
     if not _is_open(_STDOUT):
         reason = (
-            "standard output: expected a terminal, file or pipe, found it closed; add `> /dev/null` to drop results"
+            "standard output: expected a terminal, file or pipe, found it closed; add `> /dev/null` to discard results"
         )
         raise SystemExit(_failed(reason))
 
@@ -77,19 +79,19 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _unwritable_output(error: OSError) -> int:
-    """The exit status if results could not be printed; any other error of the system is raised again."""
+    """Return the exit status after a failed write to standard output; raise an error from elsewhere again."""
     status = 1
     if not isinstance(error, BrokenPipeError):
         try:
-            print(flush=True)  # where nothing is buffered, only another try tells whether it was this output
+            print(flush=True)  # without buffering, only another attempt shows whether this output was the cause
         except OSError:
             status = _failed(
                 f"standard output: cannot be written ({error.strerror}); free space there, or write elsewhere"
             )
         else:
             raise error
-    # What is still in the buffer has to go somewhere at the end of the process; a reader that has gone, such as `head`,
-    # is told nothing.
+    # The buffer is flushed once more at exit, so the descriptor must accept it. A closed pipe, as after `head`, is no
+    # reason for a message.
     os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
     return status
 

@@ -59,7 +59,7 @@ def test_a_closed_output_is_an_error() -> None:
     done = shell("TCF --help >&-")
     assert done.returncode == 2
     assert done.stderr == (
-        "tcf: error: standard output: expected a terminal, file or pipe, found it closed; add `> /dev/null` to drop "
+        "tcf: error: standard output: expected a terminal, file or pipe, found it closed; add `> /dev/null` to discard "
         "results\n"
     )
 

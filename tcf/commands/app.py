@@ -1,4 +1,4 @@
-"""The command line, put together from the modules beside this one. Nothing heavy is imported before a command runs."""
+"""The command line, assembled from the modules of this package. Nothing heavy is imported before a command runs."""
 
 from typing import Annotated
 
@@ -39,10 +39,10 @@ _ORDER = (
 
 
 class _Root(Group):
-    """All commands; typer alone would list groups of commands last."""
+    """All commands in the order of `_ORDER`; typer alone would list groups last."""
 
     def list_commands(self, ctx: Context) -> list[str]:
-        """The names of the commands, in the order in which they are used."""
+        """Return the names of the commands in the order of use."""
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 
@@ -68,11 +68,11 @@ app.command("doctor", cls=HeavyCommand, rich_help_panel=_TOOLS)(doctor_command)
 
 
 def run_commands() -> int:
-    """Run what the command line asks for; returns the exit status.
+    """Run the command line and return its exit status.
 
     Raises:
-        ConfigError: the command line is not one of tcf.
-        TcfError: whatever the command raises.
+        ConfigError: the command line is wrong.
+        TcfError: any error of the command.
     """
     try:
         return int(app(prog_name="tcf", standalone_mode=False) or 0)

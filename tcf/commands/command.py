@@ -1,4 +1,4 @@
-"""What all commands have in common: pages of help in groups with examples, -h, -v and -q, and `~` in paths."""
+"""The classes of all commands: help in groups with examples, -h, -v and -q, and `~` in paths."""
 
 import inspect
 import logging
@@ -21,16 +21,16 @@ from tcf.config.toml_files import user_path
 __all__ = ["GENERAL", "Command", "Group", "HeavyCommand"]
 
 GENERAL = "General"
-"""Heading of the options that every command has; the last of a page."""
+"""Heading of the options that every command has; the last group of a help page."""
 
 logger = logging.getLogger(__name__)
 _NO_BREAK_SPACE, _NO_BREAK_HYPHEN = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN}"
 _ARGUMENTS = "Arguments"
-_LEVEL = "tcf.level"  # of the log, as the groups before a command were asked for it
+_LEVEL = "tcf.level"  # the log level chosen by -v or -q before the command
 
 
 def _general_options() -> list[Parameter]:
-    """The options that are not written into each command's signature."""
+    """Build the options that every command has without naming them in its signature."""
     app = typer.Typer(add_completion=False)
 
     @app.command()
@@ -56,14 +56,14 @@ _GENERAL_OPTIONS = tuple(_general_options())
 
 
 class _Page(AnyCommand):
-    """The help of a command or a group of commands; mixed into typer's classes of both.
+    """The help page of a command or command group.
 
-    A page is plain text, because at 80 columns typer's boxes leave only a narrow column to the words. The section
-    "Examples" of the command's docstring comes last.
+    A page is plain text, because in 80 columns typer's boxes leave only a narrow column for the text. It ends with the
+    section "Examples" of the command's docstring.
     """
 
     def get_params(self, ctx: Context) -> list[Parameter]:
-        """The parameters: those of the signature, the general ones, and --help."""
+        """Return the parameters of the signature, the general options and --help."""
         *own, last = super().get_params(ctx)
         for parameter in own:
             if parameter.metavar is None:
@@ -71,14 +71,14 @@ class _Page(AnyCommand):
         return [*own, *_GENERAL_OPTIONS, last]
 
     def get_help_option(self, ctx: Context) -> typer.core.TyperOption | None:
-        """The option --help, among the general ones."""
+        """Return the option --help, as a general option."""
         option = super().get_help_option(ctx)
         if option is not None:
             option.rich_help_panel, option.help = GENERAL, "Show this page and stop."
         return option
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Parse what was typed; a fault names the command whose it is."""
+        """Parse the arguments; errors refer to this command."""
         try:
             return super().parse_args(ctx, args)
         except UsageError as error:
@@ -86,14 +86,14 @@ class _Page(AnyCommand):
             raise
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
-        """The words after the command's name in the line of usage; the names of required arguments as they are."""
+        """Return the parts of the usage line, without the braces that typer puts around required arguments."""
         return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
 
     def format_help_text(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write what the command does."""
         formatter.write_paragraph()
         formatter.write_text(_unbroken(_parts(self.help)[0]))
-        _mend(formatter)
+        _restore(formatter)
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write arguments and options, group by group."""
@@ -115,12 +115,12 @@ class _Page(AnyCommand):
 
 
 class Command(_Page, typer.core.TyperCommand):
-    """A command; what is typed for a path may begin with `~`."""
+    """A command whose path arguments may begin with `~`."""
 
     loads_libraries = False
 
     def invoke(self, ctx: Context) -> Any:
-        """Set the log's level, say what is going on if it takes time, and run the command."""
+        """Configure the log and run the command; announce slow imports first."""
         configure_logging(_level(ctx))
         if self.loads_libraries and "torch" not in sys.modules:
             logger.info(f"{ctx.command_path}: loading libraries")
@@ -129,20 +129,20 @@ class Command(_Page, typer.core.TyperCommand):
 
 
 class HeavyCommand(Command):
-    """A command that loads torch, which takes seconds."""
+    """A command that imports torch, which takes seconds."""
 
     loads_libraries = True
 
 
 class Group(_Page, typer.core.TyperGroup):
-    """A group of commands; -v and -q may be given before the command too."""
+    """A group of commands, which also accepts -v and -q before the command."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.suggest_commands = False  # the line of the error says it in our form
+        self.suggest_commands = False  # usage_error_line does it
 
     def invoke(self, ctx: Context) -> Any:
-        """Hand the log's level on to the command."""
+        """Pass the log level on to the command."""
         ctx.meta[_LEVEL] = _level(ctx)
         return super().invoke(ctx)
 
@@ -152,7 +152,7 @@ class Group(_Page, typer.core.TyperGroup):
         super().format_options(ctx, formatter)
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
-        """Write the commands with the first sentence of each, in the order in which they were added."""
+        """Write each command with the first paragraph of its help."""
         rows: dict[str, list[tuple[str, str]]] = {}
         for name in self.list_commands(ctx):
             command = self.commands[name]
@@ -163,7 +163,7 @@ class Group(_Page, typer.core.TyperGroup):
 
 
 def _level(ctx: Context) -> int:
-    """The level of the log that a command line asks for; the last word has it."""
+    """Return the log level that -v or -q asks for here, or else before this command."""
     verbose, quiet = ctx.params.pop("verbose"), ctx.params.pop("quiet")
     if verbose and quiet:
         raise UsageError("--quiet: expected either this or --verbose, found both", ctx)
@@ -173,7 +173,7 @@ def _level(ctx: Context) -> int:
 
 
 def _expanded(value: Any) -> Any:
-    """A parameter's value, home folders in paths spelled out."""
+    """Replace `~` in a value that is a path or a list of paths."""
     match value:
         case Path():
             return user_path(value)
@@ -183,7 +183,7 @@ def _expanded(value: Any) -> Any:
 
 
 def _metavar(parameter: Parameter) -> str | None:
-    """The name of an argument, or of an option's value."""
+    """Return the placeholder of an argument or of an option's value."""
     return parameter.name.upper() if parameter.param_type_name == "argument" else value_name(parameter)
 
 
@@ -194,7 +194,7 @@ def _panel(parameter: Parameter) -> str:
 
 
 def _row(parameter: Parameter, record: tuple[str, str]) -> tuple[str, str]:
-    """A parameter's name with its value's, and its help."""
+    """Return a parameter's names with the placeholder of its value, and its help text."""
     names, words = record
     if parameter.param_type_name == "argument":
         names = (parameter.metavar or "") + ("..." if parameter.nargs != 1 else "")
@@ -202,7 +202,7 @@ def _row(parameter: Parameter, record: tuple[str, str]) -> tuple[str, str]:
 
 
 def _parts(text: str | None) -> tuple[str, str]:
-    """What a docstring says of a command, and its examples."""
+    """Split a docstring into description and examples."""
     words, _, examples = inspect.cleandoc(text or "").partition("\n\nExamples:\n")
     return words, textwrap.dedent(examples)
 
@@ -211,17 +211,17 @@ def _write_section(formatter: HelpFormatter, heading: str, rows: Sequence[tuple[
     if rows:
         with formatter.section(heading):
             formatter.write_dl([(name, _unbroken(words)) for name, words in rows])
-        _mend(formatter)
+        _restore(formatter)
 
 
 def _unbroken(text: str) -> str:
-    """A text whose words with hyphens, and what stands in brackets at its end, stay on one line when it is wrapped."""
+    """Keep hyphenated words, and a default in brackets at the end, on one line when the text is wrapped."""
     start, bracket, end = text.rpartition("  [")
     text = start + bracket + end.replace(" ", _NO_BREAK_SPACE) if bracket else text
     return text.replace("-", _NO_BREAK_HYPHEN)
 
 
-def _mend(formatter: HelpFormatter) -> None:
-    """Put spaces and hyphens back into what was written."""
+def _restore(formatter: HelpFormatter) -> None:
+    """Replace the characters of `_unbroken` by ordinary spaces and hyphens."""
     table = str.maketrans({_NO_BREAK_SPACE: " ", _NO_BREAK_HYPHEN: "-"})
     formatter.buffer = [text.translate(table) for text in formatter.buffer]

@@ -88,10 +88,10 @@ def data_prepare(
             --items products.csv --user-column customer --item-column product \
             --time-column date --template '{name}. {category}'
     """
+    from tcf.api.data import prepare_dataset
     from tcf.data.describe.summary import describe, render
-    from tcf.data.prepare import prepare
 
-    described = describe(prepare(format, raw, out, config))
+    described = describe(prepare_dataset(format, raw, out, config))
     print_result(described, as_json=as_json, text=render(described))
 
 

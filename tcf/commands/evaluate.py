@@ -51,13 +51,13 @@ def evaluate_command(
         tcf evaluate runs/text --out evaluations/text
         tcf evaluate --baseline popularity --data data/ml-100k --out evaluations/pop
     """
-    from tcf.evaluate.stage import evaluate_baseline, evaluate_run
+    from tcf.api.evaluation import evaluate_baseline, evaluate_run
 
     match run, baseline, data, cache or None:
         case Path(), None, _, _:
-            done = evaluate_run(run, out=out, config=config, data=data, caches=cache or ())
+            done = evaluate_run(run, out, config, data=data, caches=cache or ())
         case None, str(), Path(), None:
-            done = evaluate_baseline(baseline, data=data, out=out, config=config, seed=seed)
+            done = evaluate_baseline(baseline, data, out, config, seed=seed)
         case _:
             raise ConfigError("expected either a run directory, or --baseline with --data; see `tcf evaluate --help`")
     print_result(done.as_json(), as_json=as_json)
@@ -87,8 +87,8 @@ def recommend_command(
     Examples:
         tcf recommend runs/text --out recommendations.parquet --k 20
     """
-    from tcf.evaluate.recommend import recommend
+    from tcf.api.evaluation import recommend_items
 
-    n_users = recommend(run, out=out, k=k, users=users, data=data, caches=cache or (), device=device)
-    text = f"{out}: up to {counted(k, 'item')} for each of {counted(n_users, 'user')}"
-    print_result({"out": out, "k": k, "users": n_users}, as_json=as_json, text=text)
+    done = recommend_items(run, k, users, out, data=data, caches=cache or (), device=device)
+    text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
+    print_result({"out": out, "k": k, "users": done.n_users}, as_json=as_json, text=text)

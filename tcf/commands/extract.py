@@ -1,7 +1,7 @@
 """The commands that plan an extraction, run it, and convert raw weights for it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,6 @@ from tcf.common.errors import ConfigError
 from tcf.common.units import counted
 from tcf.config.extract import ExtractConfig
 from tcf.config.toml_files import expand_home
-
-if TYPE_CHECKING:
-    from tcf.extract.plan.plan import Plan
 
 __all__ = ["convert_command", "extract_command", "plan_command"]
 
@@ -54,26 +51,10 @@ def plan_command(
         tcf plan --model opt-66b --items 100000
         tcf plan --model minilm --data data/ml-100k --json
     """
-    from tcf.extract.plan.plan import plan_text
+    from tcf.api.extraction import plan_extraction
 
-    plan = _plan(model, data, items, tokens_per_text, out, config)
-    print_result(plan.as_json(), as_json=as_json, text=plan_text(plan))
-
-
-def _plan(
-    model: str, data: Path | None, items: int | None, tokens: int | None, out: Path | None, config: ExtractConfig
-) -> "Plan":
-    from tcf.extract.plan.planner import plan_for_data, plan_for_items
-
-    match data, items:
-        case Path(), None if tokens is None:
-            return plan_for_data(model, data, out, config)
-        case None, int():
-            return plan_for_items(model, items, tokens, out, config)
-        case _:
-            raise ConfigError(
-                "expected either --data alone, or --items with or without --tokens-per-text; see `tcf plan --help`"
-            )
+    plan = plan_extraction(model, data, items=items, tokens_per_text=tokens_per_text, out=out, config=config)
+    print_result(plan.as_json(), as_json=as_json, text=str(plan))
 
 
 @configured(ExtractConfig)
@@ -108,13 +89,9 @@ def extract_command(
         tcf extract --data data/ml-100k --model opt-66b --out caches/opt-66b \
             --max-memory gpu=60GiB,cpu=200GiB
     """
-    from tcf.common.manifest import read_manifest
-    from tcf.data.dataset import DATASET
-    from tcf.encoders.folder.local_model import local_model
-    from tcf.launch.extract_on_devices import extract_on_devices
+    from tcf.api.extraction import extract_vectors
 
-    read_manifest(data, DATASET)  # before a model of gigabytes is fetched
-    done = extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config)
+    done = extract_vectors(data, model, out, config)
     print_result(done.as_json(), as_json=as_json, text=done.summary())
 
 

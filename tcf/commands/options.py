@@ -1,4 +1,4 @@
-"""Options that commands share: those of the stages' dataclasses, so that a setting is written once, and `--json`."""
+"""Options that commands share: those of the settings dataclasses, which define each setting once, and `--json`."""
 
 import dataclasses
 import functools
@@ -26,10 +26,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON.
 
 
 def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Turn a command's parameter `config` into one option for every field of a configuration dataclass.
+    """Replace a command's parameter `config` by one option for each field of a settings dataclass.
 
-    A command with a parameter `file` takes its settings from that configuration file, if one is given; options given
-    on the command line override it, and the word `none` takes back a number that is not given by default.
+    If the command has a parameter `file`, it takes its settings from that file; options override them, and the word
+    `none` unsets a number that has no default.
 
     Args:
         kind: one of the settings classes of `tcf.config`.
@@ -60,7 +60,7 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """A stage's settings in a configuration file, such as a run's `config.toml`; what else it holds is left out.
+    """Read the settings in a configuration file, such as a run's `config.toml`, without its inputs.
 
     Raises:
         ConfigError: it is missing, unreadable, not TOML or another kind of file.
@@ -71,7 +71,7 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 
 def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
-    """Where a configuration file says that the dataset and the caches are; paths there start at its own folder.
+    """Read the paths of the dataset and the caches in a configuration file, which are relative to its folder.
 
     Raises:
         ConfigError: it is missing, unreadable or not TOML, or names something else.
@@ -92,13 +92,13 @@ def _is_input(key: str) -> bool:
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
-    """Whether an option was given on the command line."""
+    """Return whether an option was given on the command line."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def _setting(value: Any, hint: Any, name: str) -> Any:
-    """What was typed, as the field wants it."""
+    """Convert the value of an option to the type of its field."""
     if hint != tuple[int, ...]:
         return tuple(value) if isinstance(value, list) else value
     try:
@@ -112,7 +112,7 @@ def _setting(value: Any, hint: Any, name: str) -> Any:
 def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_file: bool) -> inspect.Parameter:
     hint, default = hints[entry.name], entry.default
     name = option_name(entry.name)
-    # What a file has switched on can be switched off.
+    # An option must be able to switch off what a file switches on.
     names = f"{name}/--no-{name[2:]}" if hint is bool and reads_file else name
     metavar = entry.metadata["metavar"]
     if hint == tuple[int, ...]:
@@ -123,7 +123,7 @@ def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_fil
     if reads_file and hint in (int | None, float | None):
         kind: type[int] | type[float] = int if hint == int | None else float
         parser, metavar = _number_or_none(kind), f"{_METAVARS[kind]}|{_NONE}"
-    # Ranges are the settings class's to check, for options and files alike.
+    # The settings class checks ranges, for options and files alike.
     option = typer.Option(
         names,
         help=entry.metadata["help"],
@@ -138,7 +138,7 @@ def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_fil
 
 
 def at_least(minimum: int) -> Callable[[int | None], int | None]:
-    """What refuses smaller values of an option; its `callback`."""
+    """Build a callback for an option that refuses smaller values."""
 
     def check(value: int | None) -> int | None:
         if value is not None and value < minimum:
@@ -149,7 +149,7 @@ def at_least(minimum: int) -> Callable[[int | None], int | None]:
 
 
 def _number_or_none(kind: type[int] | type[float]) -> Callable[[str], int | float | None]:
-    """What reads a number, or the word `none` in place of what a file says."""
+    """Build a parser for a number, or for the word `none`, which unsets a number of the file."""
 
     def parse(typed: str) -> int | float | None:
         if typed == _NONE:

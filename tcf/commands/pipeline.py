@@ -22,8 +22,7 @@ def pipeline_command(
     Examples:
         tcf pipeline examples/quickstart.toml
     """
-    from tcf.launch.pipeline import run_pipeline
-    from tcf.launch.pipeline_file import read_pipeline
+    from tcf.api.pipeline import run_pipeline
 
-    done = run_pipeline(read_pipeline(file))
+    done = run_pipeline(file)
     print_result(done.as_json(), as_json=as_json, text=done.summary())

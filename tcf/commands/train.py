@@ -169,11 +169,12 @@ def train_command(
         tcf train --config quickstart/search/best.toml --out runs/best
     """
     require_library("accelerate", "tcf train")
+    from tcf.api.training import dataset_of
     from tcf.launch.train_on_devices import train_on_devices
 
     in_file = (None, []) if file is None else inputs_of(file)
     caches = cache or in_file[1]
-    dataset = _dataset(data or in_file[0], caches)
+    dataset = dataset_of(data or in_file[0], caches)
     if config.items == "id" and caches:
         logger.info(f"{caches[0]}: --items id needs no cache; its vectors are not read")
         caches = []
@@ -186,14 +187,3 @@ def train_command(
     run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
     if run is not None:
         print_result(run.as_json(), as_json=as_json)
-
-
-def _dataset(data: Path | None, caches: list[Path]) -> Path:
-    """The dataset named, or the only one that the first cache knows."""
-    if data is not None:
-        return data
-    if not caches:
-        raise ConfigError("expected --data, or a --cache made from one dataset; found neither")
-    from tcf.data.cache.caches import VectorCache
-
-    return VectorCache.open(caches[0]).only_dataset()

@@ -1,6 +1,6 @@
-"""What the command line uses of typer beyond its documentation: its usage errors, and the choices of a parameter.
+"""The undocumented parts of typer that the command line uses: usage errors, contexts, and types of parameters.
 
-`tests/commands/test_typer_internals.py` names what broke when a new version has changed one of these.
+If a new version of typer changes one of them, `tests/commands/test_typer_internals.py` names it.
 """
 
 import typing
@@ -38,19 +38,19 @@ _NAMES = ((int, "INTEGER"), (float, "NUMBER"), (Path, "PATH"))
 
 
 def choices_of(parameter: Parameter | None) -> tuple[str, ...]:
-    """The values that a parameter takes if it takes only some; else nothing."""
+    """Return the values that a parameter accepts, or an empty tuple if they are not listed."""
     descriptor = getattr(parameter, "type_descriptor", None)
     return tuple(map(str, getattr(descriptor, "choices", None) or ()))
 
 
 def input_of(error: BadParameter) -> str | None:
-    """What was typed where a parameter's type did not fit; None if the error comes from a check of our own."""
+    """Return the value that could not be converted, or None if the error comes from one of our own checks."""
     errors: Any = getattr(error.__cause__, "errors", None)
     return None if errors is None else str(errors()[0]["input"])
 
 
 def value_name(parameter: Parameter) -> str | None:
-    """What the help calls an option's value, by its type: `INTEGER`, `PATH`, `[mean|last]`; None for a flag."""
+    """Return the placeholder for an option's value by its type: `INTEGER`, `[mean|last]`; None for a flag."""
     if getattr(parameter, "is_flag", False):
         return None
     if choices := choices_of(parameter):

@@ -1,4 +1,4 @@
-"""Mistakes on the command line as errors of one line: where, what was expected, what was found, what to do."""
+"""Turns usage errors into one line: where, what was expected, what was found, what to do."""
 
 import re
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from tcf.common.errors import did_you_mean
 __all__ = ["usage_error_line"]
 
 _KINDS = {"INTEGER": "a whole number", "NUMBER": "a number", "PATH": "a path", "FILE": "a file", "TEXT": "some text"}
-# Messages of the parser that name what was found but not in the form of ours.
+# Messages of typer that carry the value found only in their text.
 _EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((?P<found>.*)\)", re.DOTALL)
 _NO_COMMAND = re.compile(r"No such command '(?P<found>.*?)'\.", re.DOTALL)
 _NO_VALUE = re.compile(r"Option '.*?' requires an argument\.", re.DOTALL)
 
 
 def usage_error_line(error: UsageError) -> str:
-    """What is wrong with a command line, in one line that ends with what to do."""
+    """Describe a usage error in one line, which ends with what to do."""
     path = "tcf" if error.ctx is None else error.ctx.command_path
     fault = _fault(error)
     return f"{path}: {fault} See {path} --help" if fault.endswith("?") else f"{path}: {fault}; see {path} --help"
@@ -50,7 +50,7 @@ def _fault(error: UsageError) -> str:
 
 
 def _other_fault(error: UsageError) -> str:
-    """Faults that the parser tells apart by their words alone."""
+    """Describe an error that typer distinguishes only by its message."""
     if extra := _EXTRA.match(error.message):
         return f"expected no further argument, found {extra['found']}"
     if unknown := _NO_COMMAND.match(error.message):
@@ -92,7 +92,7 @@ def _parameters(error: UsageError) -> list[Parameter]:
 
 
 def _name(parameter: Parameter | None) -> str:
-    """How the help calls a parameter: `--out`, `RUN`."""
+    """Return the name of a parameter as the help shows it: `--out`, `RUN`."""
     if parameter is None:
         return "command line"
     if parameter.param_type_name == "argument":

@@ -236,21 +236,26 @@ def _expect(path: Path, value: Any, kind: type, place: str, format: Format) -> N
         raise format.error(f"{path / MANIFEST}: {expected}, found {value_words(value)}; {format.remedy(path)}")
 
 
-def verify_files(path: Path, manifest: Manifest, format: Format, *, remedy: str | None = None) -> None:
-    """Compare every file of a published directory, byte for byte, with its manifest.
+def verify_files(
+    path: Path, manifest: Manifest, format: Format, *, names: Collection[str] | None = None, remedy: str | None = None
+) -> None:
+    """Compare files of a published directory, byte for byte, with its manifest.
 
     Args:
         path: the directory.
         manifest: its manifest.
         format: its format.
+        names: the files to compare; None for all.
         remedy: what to do about damage, for messages; None for making the directory again.
 
     Raises:
         TcfError: the format's error, naming the first file that is missing or has changed.
     """
     remedy = remedy or format.remedy(path)
-    for name, entry in manifest.files.items():
-        file = path / name
+    for name in manifest.files if names is None else names:
+        file, entry = path / name, manifest.files.get(name)
+        if entry is None:
+            raise format.error(f"{path / MANIFEST}: expected an entry for {name}, found none; {remedy}")
         if not file.is_file():
             raise format.error(f"{file}: expected a file, as {path / MANIFEST} lists it, found none; {remedy}")
         if file.stat().st_size != entry["bytes"]:

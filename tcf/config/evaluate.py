@@ -11,9 +11,15 @@ Baseline = Literal["popularity", "random", "co-occurrence"]
 Device = str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluateConfig(CheckedSettings):
-    """Settings of evaluating a run."""
+    """Settings of evaluating a run.
+
+    Example:
+        >>> import tcf
+        >>> tcf.EvaluateConfig(split='validation')
+        EvaluateConfig(split='validation')
+    """
 
     split: Literal["test", "validation"] = option(
         "test", "Which held-out item of each user to rank.", group=MAIN_OPTIONS

@@ -16,9 +16,15 @@ Pooling = Literal["mean", "first", "last"]
 """How the states of a text's tokens are combined into one vector."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExtractConfig(CheckedSettings):
-    """Settings of encoding texts with a language model."""
+    """Settings of encoding texts with a language model.
+
+    Example:
+        >>> import tcf
+        >>> tcf.ExtractConfig(layers=[0, -1], devices='cpu')
+        ExtractConfig(layers=(0, -1), devices='cpu')
+    """
 
     layers: tuple[int, ...] = option(
         (),

@@ -14,9 +14,15 @@ _SPLIT = "With --split time"
 _TABLE = "Format table only"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PrepareConfig(CheckedSettings):
-    """Settings of preparing a dataset from raw files (study, section on datasets)."""
+    """Settings of preparing a dataset from raw files (study, section on datasets).
+
+    Example:
+        >>> import tcf
+        >>> tcf.PrepareConfig(min_history=4, text_columns=['title', 'genre'])
+        PrepareConfig(min_history=4, text_columns=('title', 'genre'))
+    """
 
     min_history: int = option(5, "Drop users with fewer interactions than this.", group=MAIN_OPTIONS, minimum=3)
     max_history: int | None = option(

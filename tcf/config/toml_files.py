@@ -1,6 +1,7 @@
-"""The TOML files that a user hands to tcf: which kind each is, and paths in them."""
+"""The kinds of TOML files that users write, and the paths in them."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ class FileKind:
     """A kind of TOML file.
 
     Attributes:
-        words: what a message calls it.
-        command: what to run with it; the file's name takes the place of FILE.
+        words: its name in messages.
+        command: the command that reads it; the file's name replaces FILE.
     """
 
     words: str
@@ -30,21 +31,20 @@ TRAINING_FILE = FileKind("a training configuration", "tcf train --config FILE")
 
 
 def check_kind(values: Mapping[str, Any], expected: FileKind, path: Path) -> None:
-    """Refuse a file that is evidently of another kind; what is of none is left to the reader's own messages.
+    """Refuse a file that is clearly of another kind; leave a file of no known kind to its reader.
 
     Args:
-        values: the file's contents.
-        expected: what the reader reads.
+        values: the content of the file.
+        expected: the kind that the reader accepts.
         path: the file, for the message.
 
     Raises:
-        ConfigError: it is of another kind.
+        ConfigError: the file is of another kind.
     """
     found = _kind(values)
     if found is not None and found is not expected:
-        raise ConfigError(
-            f"{path}: expected {expected.words}, found {found.words}; run `{found.command.replace('FILE', str(path))}`"
-        )
+        command = found.command.replace("FILE", shlex.quote(str(path)))
+        raise ConfigError(f"{path}: expected {expected.words}, found {found.words}; run `{command}`")
 
 
 def _kind(values: Mapping[str, Any]) -> FileKind | None:
@@ -54,7 +54,7 @@ def _kind(values: Mapping[str, Any]) -> FileKind | None:
         return SEARCH_FILE
     if tables & {"data", "extract", "evaluate"} or any(isinstance(value, dict) for value in train):
         return PIPELINE_FILE
-    # A run's config.toml has no table but this, and settings above it.
+    # A run's config.toml has settings, and [inputs] as its only table.
     others = set(values) - {"inputs"}
     if tables <= {"inputs"} and (tables or others) and not others & {"out", "data", "cache"}:
         return TRAINING_FILE
@@ -62,10 +62,10 @@ def _kind(values: Mapping[str, Any]) -> FileKind | None:
 
 
 def user_path(path: str | Path) -> Path:
-    """A path as the user means it: `~` and `~name` at its start are home folders."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
+    """Return a path in which `~` or `~name` at the start is replaced by the home folder."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises if there is no such user)
 
 
 def expand_home(name: str | None) -> str | None:
-    """The same for what may be a path or another name, such as a model's."""
-    return None if name is None else os.path.expanduser(name)  # noqa: PTH111 (it would drop a slash at the end)
+    """Return the same for a string that may also be another name, such as that of a model."""
+    return None if name is None else os.path.expanduser(name)  # noqa: PTH111 (Path would drop a trailing slash)

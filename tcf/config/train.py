@@ -21,9 +21,18 @@ _VALIDATION = "Validation and stopping"
 _RUNNING = "Running"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainConfig(CheckedSettings):
-    """Settings of training a recommender; the defaults are the study's."""
+    """Settings of training a recommender; the defaults are the study's.
+
+    Example:
+        >>> import tcf
+        >>> tcf.TrainConfig(items="text", width=256, epochs=20)
+        TrainConfig(width=256, epochs=20)
+        >>> tcf.TrainConfig(backbone="sasrek")
+        Traceback (most recent call last):
+        tcf.common.errors.ConfigError: --backbone: expected one of sasrec, dssm, found 'sasrek'; did you mean sasrec?
+    """
 
     backbone: Literal["sasrec", "dssm"] = option(
         "sasrec",

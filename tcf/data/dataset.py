@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +18,25 @@ from tcf.common.errors import DataError
 from tcf.common.files import publishing
 from tcf.common.manifest import Format, read_manifest, seal
 from tcf.common.threads import in_parallel
+from tcf.config.typed_values import typed
+from tcf.data.data_frames import data_frame
 from tcf.data.histories import Histories
 from tcf.data.npy_files import load_array
-from tcf.data.split import Split, training_counts
+from tcf.data.split import Part, Split, training_counts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["DATASET", "Dataset", "Histories", "open_dataset", "write_dataset"]
 
 _ROW_GROUP = 65_536  # items; what reads the table a few at a time holds one group
 _ITEMS = pa.schema([("item_id", pa.large_string()), ("text", pa.large_string()), ("training_interactions", pa.int32())])
 _USERS = pa.schema([("user_id", pa.large_string())])
+_PARTS = ("training", "validation", "test", "none")
 DATASET = Format(name="tcf-dataset", version=2, error=DataError, made_by="tcf data prepare")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A prepared dataset, read back.
 
@@ -68,6 +74,48 @@ class Dataset:
     def n_users(self) -> int:
         """Number of users."""
         return len(self.user_ids)
+
+    def to_pandas(self, table: Literal["items", "interactions"] = "items") -> "pd.DataFrame":
+        """The dataset as a pandas frame.
+
+        Args:
+            table: `items`: one row for each item, in the order of item indices, with `item_id`, `text` and
+                `training_interactions`. `interactions`: one row for each interaction, by user, oldest first, with
+                `user_id`, `item_id`, `position` in the user's history, from 0, and `part`: training, validation, test,
+                or none for what lies between the validation and the test target.
+
+        Raises:
+            ConfigError: the table is unknown, or pandas is not installed.
+        """
+        match typed(table, Literal["items", "interactions"], "table"):
+            case "items":
+                columns = [self.item_ids, self.texts, pa.array(self.training_interactions)]
+                return data_frame(pa.table(columns, schema=_ITEMS))
+            case _:
+                return data_frame(_interactions(self))
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        counts = f"{self.n_users} users, {self.n_items} items, {len(self.histories.items)} interactions"
+        return f"Dataset({str(self.path)!r}: {counts})"
+
+
+def _interactions(dataset: Dataset) -> pa.Table:
+    histories = dataset.histories
+    users = np.repeat(np.arange(len(histories)), histories.lengths)
+    positions = np.arange(len(users)) - np.repeat(histories.offsets[:-1], histories.lengths)
+    parts = np.where(positions < np.repeat(dataset.split.training, histories.lengths), 0, len(_PARTS) - 1)
+    for part in get_args(Part):
+        targets = dataset.split.target_positions(part)
+        parts[targets[targets >= 0]] = _PARTS.index(part)
+    return pa.table(
+        {
+            "user_id": dataset.user_ids.take(pa.array(users)),
+            "item_id": dataset.item_ids.take(pa.array(histories.items)),
+            "position": positions,
+            "part": pa.DictionaryArray.from_arrays(parts.astype(np.int8), pa.array(_PARTS)),
+        }
+    )
 
 
 def write_dataset(

@@ -116,5 +116,5 @@ def test_a_template_is_a_setting_of_files_too() -> None:
     assert config == PrepareConfig(template="{title}. {category}")
     assert from_mapping(PrepareConfig, to_mapping(config), "again") == config
     assert "template" not in to_mapping(PrepareConfig())
-    with pytest.raises(ConfigError, match="p.toml: template: expected str, found 1"):
+    with pytest.raises(ConfigError, match="p.toml: template: expected a string, found 1"):
         from_mapping(PrepareConfig, {"template": 1}, "p.toml")

@@ -37,7 +37,7 @@ RowIndices = npt.NDArray[np.int64]
 Shard = TypeVar("Shard")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CacheBase(ABC, Generic[Shard]):
     """A cache, read through memory maps; shards that appear later are seen by opening it again.
 
@@ -238,6 +238,12 @@ class CacheBase(ABC, Generic[Shard]):
     @abstractmethod
     def _counts(self) -> dict[str, int]:
         """How much the cache holds, for `describe`."""
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        model = self.manifest.config.get("model")
+        holds = f"{self.n_rows} rows of {self.kind.words}, width {self.width}, {self.storage}"
+        return f"{type(self).__name__}({str(self.path)!r}: {holds}, by {model})"
 
     def verify(self) -> VerifiedCache:
         """Compare every byte with the manifests and check that every stored number is finite.

@@ -10,10 +10,11 @@ Shapes: n token sequences, nnz tokens of all of them, width numbers a token.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tcf.common.errors import CacheError
 from tcf.common.manifest import Manifest
@@ -21,16 +22,20 @@ from tcf.common.ragged import offsets_from, spans
 from tcf.data.cache.cache_base import CacheBase, RowIndices
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS, Vectors, kind_of, map_part, remedy
 from tcf.data.cache.writer import publish_shard, shard_path
-from tcf.data.dataset import Dataset
+from tcf.data.data_frames import data_frame
+from tcf.data.dataset import Dataset, open_dataset
 from tcf.data.keys import Keys
 from tcf.data.npy_files import load_array, request_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["TokenShard", "TokenStates", "VectorCache", "open_cache", "stored_dtype", "write_token_shard"]
 
 States = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VectorCache(CacheBase[Vectors]):
     """A cache of vectors; each shard is a memory map, (rows, width)."""
 
@@ -86,6 +91,20 @@ class VectorCache(CacheBase[Vectors]):
         """
         return self.gather(self.rows_for(dataset))
 
+    def to_pandas(self, dataset: Dataset | None = None) -> "pd.DataFrame":
+        """The vectors of a dataset's items as a pandas frame: a row for each item, named by its id, a column a number.
+
+        Args:
+            dataset: the dataset; None for the only one that the cache knows.
+
+        Raises:
+            CacheError: items have no vector yet, or the cache does not know exactly one dataset.
+            ConfigError: pandas is not installed.
+        """
+        found = open_dataset(self.only_dataset()) if dataset is None else dataset
+        frame = data_frame(pa.table({"item_id": found.item_ids})).set_index("item_id")
+        return type(frame)(self.vectors_for(found), index=frame.index)
+
     def _counts(self) -> dict[str, int]:
         return {"vectors": self.n_rows, "bytes": self.n_rows * self.width * self.dtype.itemsize}
 
@@ -124,7 +143,7 @@ def write_token_shard(
     publish_shard(shard_path(path, keys), TOKEN_STATES, keys, arrays, metadata or {})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TokenStates(CacheBase[TokenShard]):
     """A cache of token states, read through memory maps."""
 
@@ -190,7 +209,7 @@ class TokenStates(CacheBase[TokenShard]):
         return {"sequences": self.n_rows, "tokens": self.n_tokens, "bytes": size}
 
 
-def open_cache(path: str | Path) -> CacheBase[Any]:
+def open_cache(path: str | Path) -> VectorCache | TokenStates:
     """Open a cache of vectors or of token states.
 
     Raises:

@@ -19,7 +19,7 @@ _MAX_TRIED = 2000  # combinations that are checked to find one that can be train
 _MAX_GRID = 100_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchConfig(CheckedSettings):
     """How to search."""
 
