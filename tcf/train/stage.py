@@ -14,12 +14,13 @@ from tcf.common.manifest import Manifest
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
 from tcf.ranking.faiss_search import load_faiss
-from tcf.ranking.metrics import VALIDATION_METRICS
+from tcf.ranking.metrics import named_as_validation
 from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.determinism import deterministic_operations, isolated_generators
 from tcf.train.fit import TrainingOutcome, Watch, fit, measure
 from tcf.train.inputs import Inputs
 from tcf.train.parallel import Group
+from tcf.train.run.open_run import ordered_metadata
 from tcf.train.run.records import FolderRecords
 from tcf.train.run.run_folder import RunFolder
 from tcf.train.vectors.projection import Projection
@@ -27,19 +28,6 @@ from tcf.train.vectors.projection import Projection
 __all__ = ["TrainResult", "train"]
 
 logger = logging.getLogger(__name__)
-
-# The order in which people read them; a manifest sorts them.
-_METADATA = (
-    "best_epoch",
-    *(metric.name for metric in VALIDATION_METRICS),
-    "epochs",
-    "parameters",
-    "users",
-    "users_left_out",
-    "targets",
-    "device",
-    "threads",
-)
 
 
 @dataclass(frozen=True)
@@ -59,14 +47,11 @@ class TrainResult:
     @property
     def metadata(self) -> dict[str, Any]:
         """The manifest's facts, for people: the best epoch and its metrics first."""
-        facts = dict(self.manifest.facts)
-        return {name: facts[name] for name in sorted(facts, key=_place)}
+        return ordered_metadata(self.manifest.facts)
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values; metrics are named as those of validation, so that nobody takes them for a test's."""
-        names = {metric.name: metric.validation_key for metric in VALIDATION_METRICS}
-        metadata = {names.get(name, name): value for name, value in self.metadata.items()}
-        return {"run": str(self.path), **metadata, "trained": self.trained}
+        return {"run": str(self.path), **named_as_validation(self.metadata), "trained": self.trained}
 
 
 def _run_metadata(
@@ -91,10 +76,6 @@ def _run_metadata(
         "users": len(assembled.data.sequences),
         "users_left_out": assembled.data.left_out,
     }
-
-
-def _place(fact: str) -> int:
-    return _METADATA.index(fact) if fact in _METADATA else len(_METADATA)
 
 
 def train(

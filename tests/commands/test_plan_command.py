@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from small.encoders.models import save_dataset
 from small.extract.extractions import TEXTS
 from small.extract.plans import CPU_RATES, KEYS, opt_config
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, ModelError
 from tcf.data import Dataset
 from tcf.extract.plan import machine, planner
@@ -108,7 +108,7 @@ def test_what_is_not_here_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pa
     for name in ("minilm", "someone/some-model-that-is-not-here"):
         with pytest.raises(ModelError, match=r"expected a model on this machine, .*downloads nothing"):
             run("--model", name, "--items", "9")
-    with pytest.raises(ModelError, match="neither a folder or file"):
+    with pytest.raises(ModelError, match="expected an existing folder or file"):
         run("--model", "opt-7b", "--items", "9")
     assert as_json("--model", "opt-1.3b", "--items", "9", *LIMIT)["parameters"] == 1_315_758_080
 
@@ -122,7 +122,7 @@ def test_a_known_size_that_is_here_is_read_itself(opt: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("wrong", [[], ["--items", "9", "--data", "d"], ["--data", "d", "--tokens-per-text", "3"]])
 def test_either_a_dataset_or_a_size(wrong: list[str]) -> None:
-    with pytest.raises(ConfigError, match="expected either --data, or --items"):
+    with pytest.raises(ConfigError, match="expected either --data alone, or --items"):
         run("--model", "opt-125m", *wrong)
 
 
@@ -167,6 +167,7 @@ def test_the_largest_size_on_a_processor_alone(monkeypatch: pytest.MonkeyPatch) 
         (["--max-memory", "cpu=1MiB"], "expected .* found 1.0 MiB"),
         (["--shards", "3/3"], "--shards: expected i/n"),
         (["--schedule", "pipeline", "--devices", "cpu"], "--schedule pipeline: expected several --devices"),
+        (["--checkpoint-layers", "0"], "--checkpoint-layers: expected at least 1, found 0"),
         (["--max-tokens", "4000"], "--max-tokens: expected at most 2048"),
     ],
 )
@@ -175,9 +176,7 @@ def test_options_without_sense_are_named(options: list[str], says: str) -> None:
         run("--model", "opt-125m", "--items", "9", *options)
 
 
-@pytest.mark.parametrize(
-    "options", [["--schedule", "best"], ["--checkpoint-layers", "0"], ["--items", "0"], ["--items", "many"], ["--what"]]
-)
+@pytest.mark.parametrize("options", [["--schedule", "best"], ["--items", "0"], ["--items", "many"], ["--what"]])
 def test_options_that_are_not_there_are_refused_with_status_2(options: list[str]) -> None:
     done = run("--model", "opt-125m", "--items", "9", *options)
     assert done.exit_code == 2

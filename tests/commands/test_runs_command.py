@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.trainings import Killed, Train, interrupted_at
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.units import as_percent
 from tcf.train.run.list_runs import differing_settings, find_runs
 
@@ -145,7 +145,7 @@ def test_settings_that_differ(runs: Path) -> None:
 
 
 def test_no_runs_and_no_folder(tmp_path: Path) -> None:
-    assert listed(tmp_path) == f"{tmp_path}: no runs here\n"
+    assert listed(tmp_path) == f"{tmp_path}: no runs found\n"
     assert json.loads(listed(tmp_path, "--json")) == []
     done = CliRunner().invoke(app, ["runs", str(tmp_path / "nowhere")])
     assert done.exit_code != 0

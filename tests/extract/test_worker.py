@@ -204,7 +204,7 @@ def test_a_shard_is_saved_while_the_next_is_computed(
 # what the other claims.
 PROGRAM = """
 import os, sys, time
-import tcf.cli, tcf.extract.stage
+import tcf.commands.app, tcf.extract.stage
 from tcf.extract.schedules.resident import ResidentEngine
 from transformers import AutoModel, AutoTokenizer, OPTModel
 encode = ResidentEngine.encode
@@ -215,7 +215,7 @@ ResidentEngine.encode = slow
 child = os.fork()
 sys.argv = ["tcf", "extract", "--data", sys.argv[1 if child else 2], *sys.argv[3:]]
 try:
-    tcf.cli.app(standalone_mode=False)
+    tcf.commands.app.app(standalone_mode=False)
 finally:
     sys.stdout.flush()
     if not child:

@@ -141,6 +141,10 @@ class Plan:
             return dict(self.dispatch_map)
         return {"around": self.around, **dict(places_in_words(self.blocks))}
 
+    def __str__(self) -> str:
+        """The plan, one line for each of its subjects."""
+        return plan_text(self)
+
     def as_json(self) -> dict[str, Any]:
         """The plan as JSON values."""
         return {

@@ -17,7 +17,7 @@ from tcf.config.fields import read_toml
 from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.run.file_names import CONFIG, EPOCHS, IMPLIED, LEASE, RUN, STATE
 
-__all__ = ["ListedRun", "differing_settings", "find_runs"]
+__all__ = ["ListedRun", "differing_settings", "find_runs", "read_epochs"]
 
 State = Literal["finished", "training", "resumable", "starts again", "damaged"]
 _LEFT_BY_TRAINING = (EPOCHS, STATE, LEASE)
@@ -126,7 +126,7 @@ def _unfinished(path: Path) -> ListedRun:
     settings.pop("inputs", None)
     if (path / STATE).exists():
         _check_state(path / STATE)
-    epochs = _epochs(path / EPOCHS)
+    epochs = read_epochs(path / EPOCHS)
     best = max(epochs, key=lambda epoch: epoch[settings["monitor"]], default=None)
     if best is None:
         return ListedRun(path, _state(path), settings=settings)
@@ -157,7 +157,7 @@ def _check_state(path: Path) -> None:
         raise ValueError(f"{path}: damaged, or not written by tcf; remove it to train from the beginning") from None
 
 
-def _epochs(path: Path) -> list[dict[str, Any]]:
+def read_epochs(path: Path) -> list[dict[str, Any]]:
     """The epochs of a log; a last line that is being written does not count."""
     if not path.exists():
         return []

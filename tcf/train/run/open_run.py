@@ -3,12 +3,15 @@
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from tcf.common.devices import resolve_device
@@ -17,33 +20,76 @@ from tcf.common.files import MANIFEST, is_published
 from tcf.common.manifest import Manifest, differences, read_manifest, verify_files
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.train import TrainConfig
+from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset, Histories
+from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 from tcf.train.inputs import Inputs
 from tcf.train.model.build import build_model
 from tcf.train.model.recommender import Recommender
-from tcf.train.run.file_names import CONFIG, INPUTS, MODEL, RUN
-from tcf.train.vectors.projection import projections_from
+from tcf.train.run.file_names import CONFIG, EPOCHS, INPUTS, MODEL, RUN
+from tcf.train.run.list_runs import read_epochs
+from tcf.train.vectors.projection import Projection, projections_from
 
-__all__ = ["Run", "open_run"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Run", "open_run", "ordered_metadata"]
+
+_METADATA = (
+    "best_epoch",
+    *(metric.name for metric in VALIDATION_METRICS),
+    "epochs",
+    "parameters",
+    "users",
+    "users_left_out",
+    "targets",
+    "device",
+    "threads",
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """A trained model together with the dataset that it was trained on.
+    """A finished training run; its model is loaded when it is first needed.
 
     Attributes:
         path: the run's directory.
         manifest: what it was made from, and its best epoch.
         config: the resolved settings.
-        dataset: users, items and histories.
-        model: the best epoch's model, on its device.
+        inputs: the dataset and the caches that it was trained on.
+        projections: what was fitted to the caches, by role.
+        device: where the model computes.
     """
 
     path: Path
     manifest: Manifest
     config: TrainConfig
-    dataset: Dataset
-    model: Recommender
+    inputs: Inputs
+    projections: Mapping[str, Projection]
+    device: torch.device
+
+    @property
+    def dataset(self) -> Dataset:
+        """Users, items and histories."""
+        return self.inputs.dataset
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The best epoch and its validation metrics as fractions, then counts and what it was trained on."""
+        return named_as_validation(ordered_metadata(self.manifest.facts))
+
+    @functools.cached_property
+    def model(self) -> Recommender:
+        """The best epoch's model, on its device.
+
+        Raises:
+            CacheError: an item has no vector, or one with a number that is not finite.
+        """
+        vectors = self.inputs.item_vectors(self.device, normalise=self.config.normalise, projections=self.projections)
+        dataset = self.dataset
+        model = build_model(self.config, dataset.n_items, dataset.n_users, vectors, self.device)
+        model.load_state_dict(safetensors.torch.load_file(self.path / MODEL, device=str(self.device)))
+        return model.eval()
 
     def item_vectors(self) -> npt.NDArray[np.float32]:
         """The vector of every item, (n_items, D); items of equal text have equal bits."""
@@ -60,6 +106,24 @@ class Run:
             DataError: a user has no item.
         """
         return self.model.user_states(users, histories, self._vectors_ND)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """One row for each epoch: `epoch`, training `loss` and the validation metrics, as fractions.
+
+        Raises:
+            ConfigError: pandas is not installed.
+            RunError: the log of epochs is missing or damaged.
+        """
+        verify_files(self.path, self.manifest, RUN, names=(EPOCHS,))
+        epochs = map(named_as_validation, read_epochs(self.path / EPOCHS))
+        return data_frame(pa.Table.from_pylist([*epochs]))
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        facts, config = self.manifest.facts, self.config
+        measured = [metric for metric in VALIDATION_METRICS if metric.name in facts]
+        shown = ", ".join(f"{metric.validation_name} {metric.shown(facts[metric.name])}" for metric in measured)
+        return f"Run({str(self.path)!r}: {config.backbone}, items as {config.items}, {shown})"
 
     @functools.cached_property
     def _vectors_ND(self) -> Tensor:
@@ -82,18 +146,20 @@ def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (
     """
     manifest = read_manifest(path, RUN)
     needed = (CONFIG, MODEL, *(name for name in (INPUTS,) if name in manifest.files))
-    verify_files(path, replace(manifest, files={name: manifest.files[name] for name in needed}), RUN)
+    verify_files(path, manifest, RUN, names=needed)
     config = from_mapping(TrainConfig, manifest.config, f"{path / 'manifest.json'}: config")
     where = _inputs_of(path, manifest)
     places = tuple(caches) or tuple(_recorded(path, role, where[role]) for role in where if role != "data")
     inputs = Inputs.open(config.items, _recorded(path, "data", where["data"]) if data is None else data, places)
     _check_inputs(path, manifest, inputs)
     projections = projections_from(path / INPUTS) if INPUTS in needed else {}
-    on = resolve_device(device)
-    vectors = inputs.item_vectors(on, normalise=config.normalise, projections=projections)
-    model = build_model(config, inputs.dataset.n_items, inputs.dataset.n_users, vectors, on)
-    model.load_state_dict(safetensors.torch.load_file(path / MODEL, device=str(on)))
-    return Run(path, manifest, config, inputs.dataset, model.eval())
+    return Run(path, manifest, config, inputs, projections, resolve_device(device))
+
+
+def ordered_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's metadata in the order in which people read it: the best epoch and its metrics first."""
+    known = [name for name in _METADATA if name in facts]
+    return {name: facts[name] for name in (*known, *sorted({*facts} - {*known}))}
 
 
 def _inputs_of(path: Path, manifest: Manifest) -> Mapping[str, str]:

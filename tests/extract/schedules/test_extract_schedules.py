@@ -14,7 +14,7 @@ from small.encoders.families import save_family, store_weights, stored_weights
 from small.encoders.models import save_dataset, save_opt
 from small.extract.extractions import TEXTS, extracted, no_model, token_rows, vectors
 from small.extract.plans import CPU_RATES, TORCH
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError
 from tcf.common.manifest import read_manifest
 from tcf.data import Dataset, VectorCache

@@ -12,7 +12,7 @@ import safetensors.numpy
 from typer.testing import CliRunner
 
 from small.train.runs import make_cache, make_dataset, walks
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.train import TrainConfig
 from tcf.data.cache.caches import VectorCache
