@@ -98,10 +98,11 @@ def test_the_command_prints_the_trials(done: SearchResult) -> None:
     printed = json.loads(CliRunner().invoke(app, ["search", str(done.search.path), "--json"]).stdout)
     assert (printed["out"], printed["configuration"]) == (str(done.search.out), str(done.configuration))
     assert printed["trials"][0] == printed["best"]
-    assert printed["best"]["validation_ndcg@10"] == done.best.value
+    assert printed["monitor"] == "hr@10"
+    assert printed["best"]["validation_hr@10"] == done.best.value
     assert [trial["state"] for trial in printed["trials"]] == [row.state for row in done.rows]
     head, first = done.summary().splitlines()[:2]
-    assert head.startswith("trial  state") and "validation ndcg@10" in head
+    assert head.split("  ")[0] == "trial" and head.index("validation hr@10") < head.index("validation ndcg@10")
     assert as_percent(done.best.value or 0) in first
 
 
