@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ from tcf.extract.fill_caches import CacheFiller
 from tcf.extract.inputs import open_inputs
 from tcf.extract.schedules.load_engine import load_resident
 from tcf.extract.schedules.sweep_folder import SweepFolder
+from tcf.extract.stage import plan_stage
 
 _BATCHES = (16, 32, 64, 128, 256, 512)
 _MAX_TOKENS = 30
@@ -139,10 +140,11 @@ def _tcf(folder: Path, dataset: Dataset, dtype: str, device: torch.device) -> tu
     loaded = load_resident(inputs.folder, (-1,), config, inputs.settings)
     limit = loaded.metadata["tokens_per_batch"]
     unfinished = SweepFolder(out.with_name("unfinished"))
+    plan = replace(plan_stage(inputs).plan, macro_batch_rows=_SHARD_ROWS)
 
     def run() -> Vectors:
         shutil.rmtree(out, ignore_errors=True)
-        with redirect_stderr(io.StringIO()), CacheFiller.open(inputs, _SHARD_ROWS, unfinished) as filler:
+        with redirect_stderr(io.StringIO()), CacheFiller.open(inputs, plan, unfinished) as filler:
             filler.fill(loaded)
         return np.asarray(VectorCache.open(out).vectors_for(dataset), np.float32)
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tcf.common.errors import DataError, RunError
 from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
+from tcf.common.progress import Progress
 from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import to_mapping
@@ -146,7 +147,8 @@ def evaluate(
     if len(queries) < dataset.n_users:
         asked = f"{len(queries):,} of {dataset.n_users:,} users have a {config.split} target and an item before it"
         logger.info(f"{asked}; the others are not evaluated")
-    ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen)
+    with Progress("evaluate: ranking", len(queries), "users") as progress:
+        ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen, advance=progress.advance)
     metrics: dict[str, Any] = {
         **summary(ranks),
         "users": len(ranks),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from tcf.common.progress import Progress
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.baselines import baseline
@@ -44,7 +45,9 @@ def evaluate_run(
     queries = held_out_queries(opened.dataset, config.split)
     catalogue = Catalogue.build(opened.item_vectors())
     search_on: Literal["cpu", "cuda"] = "cuda" if opened.device.type == "cuda" else "cpu"
-    scorer = InnerProduct(catalogue, opened.user_states(queries.users, queries.earlier), search_on)
+    with Progress("evaluate: states", len(queries), "users") as progress:
+        states_UD = opened.user_states(queries.users, queries.earlier, progress.advance)
+    scorer = InnerProduct(catalogue, states_UD, search_on)
     return evaluate(scorer, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
 
 

@@ -1,7 +1,7 @@
 """A finished run, opened for what comes after training: item vectors and user states."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,17 +94,20 @@ class Run:
         """The vector of every item, (n_items, D); items of equal text have equal bits."""
         return np.asarray(self._vectors_ND.cpu().numpy())
 
-    def user_states(self, users: npt.NDArray[np.int64], histories: Histories) -> npt.NDArray[np.float32]:
+    def user_states(
+        self, users: npt.NDArray[np.int64], histories: Histories, advance: Callable[[int], object] | None = None
+    ) -> npt.NDArray[np.float32]:
         """The state of some users after the last item, (n_users, D); its product with an item's vector is the score.
 
         Args:
             users: their index among all users of the dataset.
             histories: each user's items, oldest first, at least one; the latest are read, as many as the model knows.
+            advance: called with the number of users whose states have just been computed.
 
         Raises:
             DataError: a user has no item.
         """
-        return self.model.user_states(users, histories, self._vectors_ND)
+        return self.model.user_states(users, histories, self._vectors_ND, advance)
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row for each epoch: `epoch`, training `loss` and the validation metrics, as fractions.

@@ -119,7 +119,7 @@ def test_a_text_counts_as_one_when_it_has_passed_all_blocks() -> None:
 
 def test_an_aborted_pace_lets_nobody_go_on() -> None:
     told: list[object] = []
-    progress = ProgressCounter(lambda *words: told.append(words), 4)
+    progress = ProgressCounter(lambda *words, **_: told.append(words), 4)
     progress.abort()
     with pytest.raises(Closed):
         progress.passed(BATCH, 0)
@@ -128,5 +128,5 @@ def test_an_aborted_pace_lets_nobody_go_on() -> None:
 
 def test_a_model_of_no_blocks_to_pass() -> None:
     told: list[tuple[float, float, str]] = []
-    ProgressCounter(lambda *words: told.append(words), 0).passed(BATCH, 0)
+    ProgressCounter(lambda *words, **_: told.append(words), 0).passed(BATCH, 0)
     assert told == [(4.0, 12.0, "block 1/1")]
