@@ -1,4 +1,4 @@
-"""Datasets that are split by time, through training, evaluation and recommendation: only who has a target is asked."""
+"""Datasets split by time, in training, evaluation and recommendation: only users with a target are evaluated."""
 
 import json
 from pathlib import Path

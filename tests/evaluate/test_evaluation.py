@@ -99,7 +99,7 @@ def test_ranks_and_metrics_by_brute_force(tmp_path: Path, split: str, seen: str)
 
 
 def test_a_target_met_before_by_hand(tmp_path: Path) -> None:
-    # Item 1 is the target and was met before; of the others only item 3 was not.
+    # Item 1 is the target and was seen before; of the others only item 3 was not.
     histories, scores = [[0, 1, 2, 1]], [[4, 3, 2, 1]]
     kept, ranks = judge(tmp_path, histories, scores, "kept", seen="keep")
     assert ranks.to_pylist() == [{"user": 0, "target": 1, "rank": 1.0, "ties": 0, "candidates": 2}]

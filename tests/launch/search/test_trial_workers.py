@@ -108,7 +108,7 @@ def test_an_interruption_ends_the_processes(tmp_path: Path) -> None:
 def test_nothing_said(tmp_path: Path) -> None:
     with trial_workers(tmp_path, 1, [], threads=1) as [worker]:
         worker.log.write_text("\n\n")
-        assert worker.failure(Outcome(1)) == "nothing was said"
+        assert worker.failure(Outcome(1)) == "without a message"
 
 
 def test_what_a_worker_reported_goes_before_what_it_printed(tmp_path: Path) -> None:
