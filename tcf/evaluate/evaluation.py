@@ -142,7 +142,7 @@ def existing_evaluation(
     differing = differences(stored, {**to_mapping(config), "ranking": ranking, **inputs})
     if differing:
         raise RunError(
-            f"{out}: expected an evaluation of these inputs and settings, found another: {differing}; remove it, or "
+            f"{out}: expected an evaluation of these inputs and settings, found another ({differing}); remove it, or "
             "name another --out"
         )
     return found

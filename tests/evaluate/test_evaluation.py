@@ -156,7 +156,7 @@ def test_an_equal_evaluation_is_found(tmp_path: Path) -> None:
     [
         (
             {"split": "validation"},
-            r"holds another evaluation \(split: test found, validation requested\); remove it or",
+            r"settings, found another \(split: test found, validation requested\); remove it, or",
         ),
         ({"seen": "mask"}, r"\(seen: keep found, mask requested\)"),
         ({"ranking": "other"}, r"\(ranking: table found, other requested\)"),
@@ -217,7 +217,7 @@ def test_metrics_of_another_version_are_kept(tmp_path: Path) -> None:
     ("facts", "found"),
     [
         ({"recall@20": "high"}, r"facts\.recall@20, a number, found 'high'"),
-        ({"recall@20": True}, r"facts\.recall@20, a number, found True"),
+        ({"recall@20": True}, r"facts\.recall@20, a number, found true"),
         ({"mrr": None}, r"facts\.mrr, a number, found nothing"),
         ({"mrr": "high"}, r"facts\.mrr, a number, found 'high'"),
         ({"users": 0.5}, r"facts\.users, a whole number, found 0\.5"),
