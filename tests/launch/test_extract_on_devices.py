@@ -178,7 +178,7 @@ def test_three_devices_of_which_one_is_killed_make_the_bytes_of_one(
     said = capsys.readouterr().err
     name = "cpu (process 2 of 3)" if "process 2 of 3" in said else "cpu (process 3 of 3)"
     assert [line for line in said.splitlines() if line.startswith("tcf: ")] == [
-        f"tcf: warning: {name} failed: ended by SIGKILL; the others go on with its work",
+        f"tcf: warning: {name} failed: ended by SIGKILL; the others continue with its work",
         f"tcf: warning: the others did the work of {name}",
     ]
 
