@@ -1,6 +1,6 @@
-"""A prepared dataset: the item table, the users' histories with their split, and the directory that holds them.
+"""A prepared dataset: the item table, the users' histories with their split, and the dataset directory.
 
-Shapes: n_items items, n_users users, nnz interactions kept.
+Shapes: n_items items, n_users users, nnz interactions.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,14 @@ from tcf.data.data_frames import data_frame
 from tcf.data.histories import Histories
 from tcf.data.npy_files import load_array
 from tcf.data.split import Part, Split, training_counts
+from tcf.data.tables.source_file import read_error_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["DATASET", "Dataset", "Histories", "open_dataset", "write_dataset"]
 
-_ROW_GROUP = 65_536  # items; what reads the table a few at a time holds one group
+_ROW_GROUP = 65_536  # items; readers of a few items at a time hold one row group
 _ITEMS = pa.schema([("item_id", pa.large_string()), ("text", pa.large_string()), ("training_interactions", pa.int32())])
 _USERS = pa.schema([("user_id", pa.large_string())])
 _PARTS = ("training", "validation", "test", "none")
@@ -43,12 +44,12 @@ class Dataset:
     Attributes:
         path: the directory it was read from.
         fingerprint: sha256 of the content.
-        item_ids: outside item ids, (n_items,); the row is the item index.
+        item_ids: raw item ids, (n_items,); the row is the item index.
         texts: item texts, (n_items,).
-        training_interactions: (n_items,) int32, how often an item occurs in training; 0 for a cold one.
-        user_ids: outside user ids, (n_users,).
-        split: every user's items, oldest first, and which of them are for training, validation and test.
-        statistics: counts, among them `skipped`, as `tcf data describe` prints them.
+        training_interactions: (n_items,) int32, how often an item occurs in training; 0 for a cold item.
+        user_ids: raw user ids, (n_users,).
+        split: every user's items, oldest first, and their use for training, validation and test.
+        statistics: counts, including `skipped`, as printed by `tcf data describe`.
     """
 
     path: Path
@@ -62,7 +63,7 @@ class Dataset:
 
     @property
     def histories(self) -> Histories:
-        """Every user's items, oldest first, the held-out ones included."""
+        """Every user's items, oldest first, including the held-out ones."""
         return self.split.histories
 
     @property
@@ -132,27 +133,27 @@ def write_dataset(
     """Publish a dataset directory.
 
     Args:
-        path: where it is to appear; nothing may be there.
-        item_ids: outside ids, (n_items,).
+        path: the new directory; must not exist.
+        item_ids: raw ids, (n_items,).
         texts: (n_items,).
-        user_ids: outside ids, (n_users,).
-        split: item indices by user, oldest first, and what they are for.
+        user_ids: raw ids, (n_users,).
+        split: item indices by user, oldest first, and their use.
         inputs: sha256 of the raw files, by name.
         config: the resolved configuration of the preparation.
         statistics: counts for `tcf data describe`.
 
     Returns:
-        The dataset as `open_dataset` reads it, made of the arrays given.
+        The dataset as `open_dataset` would read it.
 
     Raises:
-        RunError: something is at `path` already.
+        RunError: `path` already exists.
     """
     with publishing(path) as staging:
         counts = training_counts(split, len(item_ids)).astype(np.int32)
         items = pa.table([item_ids, texts, counts], schema=_ITEMS)
         pq.write_table(items, staging / "items.parquet", row_group_size=_ROW_GROUP)
         users = pa.table([user_ids], schema=_USERS)
-        # Ids are distinct, so a dictionary of them saves nothing.
+        # Ids are distinct, so dictionary encoding saves nothing.
         save_users = partial(pq.write_table, users, staging / "users.parquet", use_dictionary=False)
         in_parallel(lambda: _save_split(split, staging), save_users)
         seal(staging, DATASET, inputs=inputs, config=config, facts=statistics)
@@ -171,7 +172,7 @@ def open_dataset(path: str | Path) -> Dataset:
     """Read a dataset directory.
 
     Raises:
-        DataError: no finished dataset is there, or its files do not fit together.
+        DataError: there is no complete dataset, or its files are inconsistent.
     """
     path = Path(path)
     manifest = read_manifest(path, DATASET)
@@ -179,7 +180,10 @@ def open_dataset(path: str | Path) -> Dataset:
         item_ids, texts, counts = _read_columns(path / "items.parquet", _ITEMS)
         [user_ids] = _read_columns(path / "users.parquet", _USERS)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{path}: damaged dataset ({error}); make it anew with `tcf data prepare`") from None
+        raise DataError(
+            f"{path}: expected a readable dataset, found a damaged one ({read_error_words(error)}); prepare it again "
+            "with `tcf data prepare`"
+        ) from None
     dataset = Dataset(
         path=path,
         fingerprint=manifest.fingerprint,
@@ -196,7 +200,7 @@ def open_dataset(path: str | Path) -> Dataset:
 
 def _read_split(path: Path) -> Split:
     names = ("offsets", "items", "training", "tested")
-    remedy = f"make {path} anew with `tcf data prepare`"
+    remedy = f"prepare {path} again with `tcf data prepare`"
     offsets, items, training, tested = (load_array(path / f"history_{name}.npy", DataError, remedy) for name in names)
     try:
         return Split(Histories(offsets, items), training, tested)
@@ -205,7 +209,7 @@ def _read_split(path: Path) -> Split:
 
 
 def _read_columns(file: Path, schema: pa.Schema) -> "list[pa.Array]":
-    """Whole columns, which must be there under these names and no others."""
+    """Read all columns, which must have exactly these names."""
     table = pq.read_table(file)
     if table.column_names != schema.names or any(column.null_count for column in table.columns):
         raise DataError(
@@ -220,12 +224,16 @@ def _check_consistent(dataset: Dataset) -> None:
     items = dataset.histories.items
     if len(dataset.histories) != dataset.n_users:
         raise DataError(
-            f"{dataset.path}: {dataset.n_users} users, but {len(dataset.histories)} histories; prepare it anew"
+            f"{dataset.path}: expected a history for each of its {dataset.n_users} users, found "
+            f"{len(dataset.histories)}; {DATASET.remedy(dataset.path)}"
         )
     if len(items) and not (items.min() >= 0 and items.max() < dataset.n_items):
-        raise DataError(f"{dataset.path}: histories name items outside 0..{dataset.n_items - 1}; prepare it anew")
+        raise DataError(
+            f"{dataset.path}: expected items 0..{dataset.n_items - 1} in the histories, found "
+            f"{items.min()}..{items.max()}; {DATASET.remedy(dataset.path)}"
+        )
     if (training_counts(dataset.split, dataset.n_items) != dataset.training_interactions).any():
         raise DataError(
-            f"{dataset.path / 'items.parquet'}: expected in training_interactions how often each item occurs in "
-            f"training, found other numbers; {DATASET.remedy(dataset.path)}"
+            f"{dataset.path / 'items.parquet'}: expected training_interactions to match the histories, found other "
+            f"numbers; {DATASET.remedy(dataset.path)}"
         )

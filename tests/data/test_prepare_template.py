@@ -79,7 +79,7 @@ def test_a_prepared_dataset_has_the_texts_and_names_the_template(tmp_path: Path)
     assert dataset.statistics["skipped"] == {"empty_text": 1, "event_of_skipped_item": 1}
     assert read_manifest(tmp_path / "out", DATASET).config["template"] == "{title}. {category}"
     assert prepare("recbole", raw, tmp_path / "out", config).fingerprint == dataset.fingerprint
-    with pytest.raises(DataError, match=r"otherwise: template: \{title\}. \{category\} found, \{title\} requested;"):
+    with pytest.raises(DataError, match=r"with others: template: \{title\}. \{category\} found, \{title\} requested;"):
         prepare("recbole", raw, tmp_path / "out", config_of("{title}", bad_rows="skip"))
 
 

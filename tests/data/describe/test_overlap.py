@@ -1,4 +1,4 @@
-"""What two datasets share: counts by hand on a few items, vectors beside NumPy in float64."""
+"""Overlap of two datasets: counts by hand on a few items, vectors compared with NumPy in float64."""
 
 import json
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_damaged_histories_are_named(a: Dataset, b: Dataset) -> None:
     with pytest.raises(DataError, match=r"history_items.npy: expected items below 4, found 0..9"):
         overlap(a.path, b.path)
     np.save(a.path / "history_items.npy", np.array([0.5]))
-    with pytest.raises(DataError, match=r"expected int32 items of one axis, found float64"):
+    with pytest.raises(DataError, match=r"expected int32 items with one axis, found float64"):
         overlap(a.path, b.path)
     with pytest.raises(DataError, match=r"expected a directory of format tcf-dataset"):
         overlap(b.path, a.path.parent)
@@ -177,7 +177,7 @@ def test_caches_that_do_not_fit_are_refused(a: Dataset, b: Dataset, tmp_path: Pa
     texts = ["Red shoe", "Blue  Hat", "tea"]
     cache = fill(new_cache(tmp_path / "one"), texts, np.ones((3, 3), np.float16), a)
     other = new_cache(tmp_path / "two", pooling="first")
-    with pytest.raises(CacheError, match=r"two: expected a cache of the encoder and the options of .*one, found"):
+    with pytest.raises(CacheError, match=r"two: expected the encoder and options of .*one, found others \(.*; extract"):
         vector_overlap(a.path, b.path, cache, other, sample=3, seed=0)
     with pytest.raises(CacheError, match=r"one: expected vectors for each of the 4 items of .*, found 1; run `tcf ext"):
         vector_overlap(a.path, b.path, cache, cache, sample=3, seed=0)
