@@ -180,7 +180,7 @@ def read_manifest(path: Path, format: Format) -> Manifest:
     if manifest.version != format.version:
         raise format.error(
             f"{path}: expected version {format.version} of {format.name}, found {manifest.version}; "
-            f"run `{format.made_by}` again with this version of tcf"
+            f"remove it and run `{format.made_by}` again with this version of tcf"
         )
     for place, kind in format.required.items():
         section, _, key = place.partition(".")

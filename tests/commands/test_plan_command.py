@@ -100,7 +100,7 @@ def test_what_is_not_here_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pa
     for name in ("minilm", "someone/some-model-that-is-not-here"):
         with pytest.raises(ModelError, match=r"expected a model on this machine, .*downloads nothing"):
             run("--model", name, "--items", "9")
-    with pytest.raises(ModelError, match="neither a folder or file"):
+    with pytest.raises(ModelError, match="expected an existing folder or file"):
         run("--model", "opt-7b", "--items", "9")
     assert as_json("--model", "opt-1.3b", "--items", "9", *LIMIT)["parameters"] == 1_315_758_080
 

@@ -145,7 +145,9 @@ def test_times_are_handed_on_in_order_and_rounded_down(tmp_path: Path, written: 
 def test_a_dataset_of_an_older_version_is_refused(dataset: Dataset) -> None:
     file = dataset.path / MANIFEST
     file.write_text(json.dumps({**json.loads(file.read_text()), "version": 1}))
-    with pytest.raises(DataError, match=r"expected version 2 of tcf-dataset, found 1; run `tcf data prepare` again"):
+    with pytest.raises(
+        DataError, match=r"expected version 2 of tcf-dataset, found 1; remove it and run `tcf data prepare`"
+    ):
         open_dataset(dataset.path)
 
 

@@ -39,7 +39,7 @@ def test_what_cannot_be_taken_apart_runs_under_accelerate(
     monkeypatch.setattr(engines, "open_skeleton", inseparable)
     extracted(dataset, opt, tmp_path / "c", schedule="auto")
     said = capfd.readouterr().err
-    assert f"extract: {opt}: this model cannot be taken apart into blocks (it is made so); pass --schedule" in said
+    assert f"extract: {opt}: this model cannot be run block by block (it is made so); pass --schedule" in said
     assert [line.split()[1] for line in said.splitlines() if line.startswith("schedule: ")] == ["sweep", "dispatch"]
     monkeypatch.undo()
     extracted(dataset, opt, tmp_path / "whole")

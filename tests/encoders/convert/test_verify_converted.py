@@ -64,7 +64,7 @@ def test_a_changed_byte_a_missing_tensor_and_a_number_that_is_none(folder: Path)
     del weights[name]
     save_file(weights, files[1])
     sealed_anew(folder)
-    with pytest.raises(ModelError, match=rf"lacks 1 of 36 tensors, among them {name.removeprefix('model.')}"):
+    with pytest.raises(ModelError, match=rf"lacks 1 of 36 tensors, such as {name.removeprefix('model.')}"):
         verify_converted(folder)
 
 
