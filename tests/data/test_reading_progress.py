@@ -1,5 +1,6 @@
-from pathlib import Path
+from pathlib import re
 
+import Path
 import pytest
 
 from tcf.data import reading_progress
