@@ -15,12 +15,13 @@ TEXTS ?= ../shared/data/games/items.tsv
 # A folder with behaviors.tsv and items.tsv.
 RAW ?= ../shared/data/games
 
-.PHONY: help quickstart test check bench clean
+.PHONY: help quickstart test check api bench clean
 
 help:
 	@echo "make quickstart  the whole way on MovieLens 100K, with a table at the end"
 	@echo "make test        the tests"
 	@echo "make check       ruff (style, docstrings, format), mypy and the direction of imports"
+	@echo "make api         the reference of the Python API, from its docstrings, in build/api"
 	@echo "make bench       speed beside other programs, on the texts of TEXTS=FILE and the users of RAW=FOLDER;"
 	@echo "                 RECTOOLS=PYTHON, an environment with RecTools, adds its SASRec"
 	@echo "make clean       remove .venv and the caches of tools"
@@ -38,6 +39,12 @@ check: $(DEVELOP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
+
+# The import of all public names puts them into the module, where pdoc looks for them.
+api: $(DEVELOP)
+	$(BIN)/python -c 'from pathlib import Path; from tcf import *; import pdoc; \
+	pdoc.render.configure(docformat="google", show_source=False, search=False); \
+	pdoc.pdoc("tcf", output_directory=Path("build/api"))'
 
 bench: $(BENCH)
 	$(BIN)/python benchmarks/extract.py --texts $(TEXTS)

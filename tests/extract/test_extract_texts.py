@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from small.data.caches import content
 from small.encoders.models import save_dataset, vectors_one_by_one
 from small.extract.extractions import TEXTS, extracted, token_rows, vectors
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, DataError, RunError
 from tcf.common.progress import Progress
 from tcf.data import Dataset, VectorCache

@@ -139,7 +139,12 @@ def test_what_is_missing_is_done(settled: Path) -> None:
             CacheError,
             r"out/cache: .*max_tokens: 30 found, 9 requested; name another `out` in p\.toml, or",
         ),
-        ("width = 8", "width = 4", RunError, r"out/runs/text: .*width: 8 found, 4 requested; name another `out` in p\.toml"),
+        (
+            "width = 8",
+            "width = 4",
+            RunError,
+            r"out/runs/text: .*width: 8 found, 4 requested; name another `out` in p\.toml",
+        ),
         (
             "[evaluate]",
             '[evaluate]\nseen = "mask"',
