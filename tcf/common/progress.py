@@ -123,10 +123,10 @@ class Progress:
         return ", ".join(parts) + note
 
     def _seconds_left(self, elapsed: float) -> float | None:
-        """None where nothing tells how long the rest takes."""
-        if self._total is None:
+        """None where nothing tells how long the rest takes, or all units are done."""
+        if self._total is None or self._done >= self._total:
             return None
         left, done = self._total - self._done, self._done - self._start
-        if self._work and left > 0:
+        if self._work:
             left, done = self._work - self._work_done, self._work_done - self._work_start
         return max(left, 0) * elapsed / done if done > 0 and elapsed > 0 else None

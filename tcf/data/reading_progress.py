@@ -50,6 +50,8 @@ class ReadingProgress:
     ) -> None:
         """Show the end, or where the work stopped."""
         self._stop_looking()
+        if kind is None:
+            self._show(self._total, "")
         self._opened.__exit__(kind, error, trace)
 
     def phase(self, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Filling caches: texts are tokenised ahead of the device, shards saved behind it, text maps published at the end."""
+"""Fills caches: texts are tokenised ahead of the device, shards saved in the background, text maps published last."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -26,15 +26,15 @@ _SHARDS_AHEAD = 2
 
 @dataclass(frozen=True)
 class CacheFiller:
-    """Brings whatever the caches lack of a dataset into them, while it is open.
+    """Adds to the caches whatever they lack of a dataset.
 
     Attributes:
-        inputs: what is read and filled.
+        inputs: the dataset, the model and the caches.
         sweep_folder: where a sweep keeps unfinished work.
         first: the first shard that this process has to compute, with a lease on it; None if there is none.
-        rest: those after it.
-        progress: counts the items gone through.
-        text_maps: of each cache, which token sequence each text became.
+        rest: the shards after it.
+        progress: counts the items done.
+        text_maps: for each cache, the token sequence of each text.
         tally: the dataset's counts.
     """
 
@@ -49,13 +49,13 @@ class CacheFiller:
     @classmethod
     @contextmanager
     def open(cls, inputs: ExtractionInputs, plan: Plan, sweep_folder: SweepFolder) -> Iterator["CacheFiller"]:
-        """Begin to read texts, up to the first shard that has to be computed.
+        """Start reading texts, up to the first shard that has to be computed.
 
-        Leaving the block gives up what is not published, and every lease.
+        Leaving the context discards whatever is not published, and releases every lease.
 
         Args:
-            inputs: what is read and filled.
-            plan: sequences in a shard, and what all of it costs.
+            inputs: the dataset, the model and the caches.
+            plan: the size of a shard, and the cost of the whole work.
             sweep_folder: where a sweep keeps unfinished work.
 
         Raises:
@@ -76,17 +76,17 @@ class CacheFiller:
 
     @property
     def has_work(self) -> bool:
-        """Whether there is a shard that this process has to compute, so that it needs the language model."""
+        """Whether this process has to compute a shard, and so needs the language model."""
         return self.first is not None
 
     def fill(self, engine: Engine | None) -> tuple[dict[str, int], int]:
-        """Compute and publish every shard that is not there, then the text maps.
+        """Compute and publish every missing shard, then the text maps.
 
         Args:
-            engine: the language model, closed at the end; None where there is no work for it.
+            engine: the language model, closed at the end; None if there is no work for it.
 
         Returns:
-            The dataset's counts, and how many sequences were computed.
+            The dataset's counts, and the number of sequences computed.
 
         Raises:
             ModelError: the language model gives a number that cannot be stored.
@@ -108,7 +108,7 @@ class CacheFiller:
 def _shards(
     inputs: ExtractionInputs, shard_rows: int, tally: Tally, text_maps: Sequence[TextMapWriter]
 ) -> Iterator[Shard]:
-    """What there is to compute: all that is missing, or one part of all shards, less what is stored of it."""
+    """The shards to compute: everything missing, or the missing sequences of one part of all shards."""
     part = inputs.config.shard_slice
 
     def add_to_maps(texts: Keys, sequences: Keys) -> None:

@@ -1,6 +1,6 @@
-"""The progress of an extraction: items are counted, and floating-point operations tell how long the rest takes.
+"""The progress of an extraction: items are counted, and the time left follows floating-point operations.
 
-Texts differ in length, and a shard's long texts are computed first; equally many items do not take equally long.
+Texts differ in length, and a shard's long texts are computed first, so the time per item is not constant.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class ExtractionProgress:
     """Counts items and floating-point operations.
 
     Attributes:
-        progress: shows them; its work is floating-point operations.
-        cost: what a token costs.
+        progress: displays them; its work is measured in floating-point operations.
+        cost: the cost of a text in floating-point operations.
     """
 
     progress: Progress
@@ -33,11 +33,11 @@ class ExtractionProgress:
         self.progress.advance(shard.span, work=self.cost.of(lengths.sum(), np.square(lengths).sum()))
 
     def wait(self) -> None:
-        """Say that another worker's shard is waited for."""
+        """Display that this process waits for another worker's shard."""
         self.progress.advance(0, "waiting for another worker")
 
     def of_shard(self, shard: Shard) -> ProgressCallback:
-        """A callback that counts a shard's items, in proportion to the texts computed."""
+        """A progress callback that counts a shard's items, in proportion to the texts computed."""
         n, span = len(shard.keys), shard.span
         done = 0.0
 

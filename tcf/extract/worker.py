@@ -1,4 +1,4 @@
-"""One worker on a shard after the other: computed, checked, and saved while the next one is computed."""
+"""A worker that computes and checks one shard after the other, and saves each while the next is computed."""
 
 import logging
 import shutil
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class ShardWorker:
-    """Brings shards into caches.
+    """Computes shards and saves them in the caches.
 
     Attributes:
-        inputs: what is read and filled.
-        progress: counts the items gone through.
-        computed: sequences computed by this worker.
+        inputs: the dataset, the model and the caches.
+        progress: counts the items done.
+        computed: number of sequences computed by this worker.
     """
 
     inputs: ExtractionInputs
@@ -41,19 +41,19 @@ class ShardWorker:
     _created: bool = False
 
     def compute(self, job: ShardJob, engine: Engine, saving: BackgroundWorker) -> Engine:
-        """Compute a shard, and have it saved; with half as many tokens at once while the device has too little memory.
+        """Compute a shard and hand it over to be saved; on out of memory, retry with half as many tokens at once.
 
         Args:
-            job: the shard, with a lease on it that is released when it is saved.
+            job: the shard, with a lease that is released once it is saved.
             engine: the language model.
-            saving: saves it behind the caller.
+            saving: saves the shard in the background.
 
         Returns:
             The language model, with as many tokens at once as fit.
 
         Raises:
-            ModelError: a text gives a number that cannot be stored, or has no room on the device.
-            RunError: the shard before could not be saved.
+            ModelError: a text gives a number that cannot be stored, or does not fit on the device.
+            RunError: the previous shard could not be saved.
         """
         lengths = job.shard.sequences.lengths
         while True:
@@ -79,7 +79,7 @@ class ShardWorker:
         return engine
 
     def create_caches(self) -> None:
-        """Make the caches that are not there yet."""
+        """Create the caches that do not exist yet."""
         if not self._created:
             for output in self.inputs.outputs:
                 output.create(self.inputs.name)
@@ -92,7 +92,7 @@ class ShardWorker:
         }
 
     def _check(self, job: ShardJob, engine: Engine, sinks: Sequence[Sink], order: Indices) -> None:
-        """Refuse a shard with a number that cannot be stored; this waits for the device."""
+        """Refuse a shard with a number that cannot be stored; this synchronises with the device."""
         suspects = np.unique(np.concatenate([sink.unstorable(order) for sink in sinks]))
         if len(suspects):
             raise fault(engine.encoder, self.inputs.items, job.shard, self.inputs.outputs, suspects)
@@ -112,5 +112,5 @@ def _with_fewer_tokens(engine: Engine, error: DeviceFull) -> Engine:
     half = halved(engine)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    logger.warning(f"extract: {error}; going on with {half.tokens_per_batch}")
+    logger.warning(f"extract: {error}; continuing with {half.tokens_per_batch}")
     return half

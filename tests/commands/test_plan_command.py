@@ -87,8 +87,16 @@ def test_word_vectors(tmp_path: Path, dataset: Dataset) -> None:
     found = as_json("--model", file, "--data", dataset.path, *LIMIT)
     assert (found["schedule"], found["parameters"], found["flops"]) == ("resident", 6, 0)
     assert found["micro_batch_tokens"] is None and found["exact"]
-    with pytest.raises(ConfigError, match="resident schedule of .*words.txt"):
+    with pytest.raises(ConfigError, match=r"words.txt \(--schedule auto, .*pass at least --max-memory cpu="):
         run("--model", file, "--data", dataset.path, "--devices", "cpu", "--max-memory", "cpu=1MiB")
+
+
+def test_the_memory_that_an_error_names_is_enough() -> None:
+    asked = ("--model", "opt-125m", "--items", "9", "--devices", "cpu")
+    with pytest.raises(ConfigError, match=r"^opt-125m \(--schedule auto, .* found 1.0 MiB to use; pass") as caught:
+        run(*asked, "--max-memory", "cpu=1MiB")
+    named = str(caught.value).split("--max-memory ")[1].split(" ")[0]
+    assert as_json(*asked, "--max-memory", named)["schedule"] == "sweep"
 
 
 def test_what_is_not_here_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -154,7 +162,7 @@ def test_the_largest_size_on_a_processor_alone(monkeypatch: pytest.MonkeyPatch) 
     [
         (["--devices", "gpu9"], "--devices"),
         (["--max-memory", "cpu"], "--max-memory: expected PLACE=SIZE"),
-        (["--max-memory", "ram=3GiB"], "--max-memory: expected PLACE=SIZE with a place of gpu, cpu, disk"),
+        (["--max-memory", "ram=3GiB"], "--max-memory: expected PLACE=SIZE with PLACE one of gpu, cpu, disk"),
         (["--max-memory", "cpu=much"], "--max-memory: expected a size such as 60GiB"),
         (["--max-memory", "cpu=1MiB"], "expected .* found 1.0 MiB"),
         (["--shards", "3/3"], "--shards: expected i/n"),

@@ -79,7 +79,7 @@ def test_a_run_without_a_state_starts_again(runs: Path) -> None:
         ("manifest.json", b"{", "unreadable"),
         ("manifest.json", b'{"format": "tcf-run"}', "other keys"),
         ("model.safetensors", b"cut", "expected .* bytes, found 3"),
-        ("model.safetensors", None, "No such file"),
+        ("model.safetensors", None, "no such file"),
         ("config.toml", b"a = ", "expected .* bytes, found 4"),
     ],
 )

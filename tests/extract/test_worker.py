@@ -263,10 +263,10 @@ def test_with_too_little_memory_fewer_tokens_are_read_at_once(
     extracted(dataset, opt, tmp_path / "c", tokens_per_batch=190)
     said = capfd.readouterr().err
     assert [line for line in said.splitlines() if "out of memory" in line and "tokens-per-batch" in line] == [
-        "tcf: warning: extract: cpu: out of memory with up to 190 tokens at once; lower --tokens-per-batch, or let "
-        "weights take less with a lower --max-memory; going on with 95",
-        "tcf: warning: extract: cpu: out of memory with up to 95 tokens at once; lower --tokens-per-batch, or let "
-        "weights take less with a lower --max-memory; going on with 47",
+        "tcf: warning: extract: cpu: out of memory with up to 190 tokens at once; lower --tokens-per-batch, or pass a "
+        "lower --max-memory so that weights take less; continuing with 95",
+        "tcf: warning: extract: cpu: out of memory with up to 95 tokens at once; lower --tokens-per-batch, or pass a "
+        "lower --max-memory so that weights take less; continuing with 47",
     ]
     [shard] = (tmp_path / "c" / "shards").iterdir()
     assert json.loads((shard / "manifest.json").read_text())["facts"]["tokens_per_batch"] == 47

@@ -18,13 +18,13 @@ __all__ = ["Epoch", "EpochLog"]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch came to.
+    """The result of an epoch.
 
     Attributes:
         number: counted from 1.
-        loss: mean training loss a target.
-        metrics: means on validation by name, as fractions.
-        examples_per_second: training targets a second, validation not counted.
+        loss: mean training loss per target.
+        metrics: validation metrics by name, as fractions.
+        examples_per_second: training targets per second, not counting validation.
     """
 
     number: int
@@ -43,7 +43,7 @@ class Epoch:
 
     @staticmethod
     def from_state(values: Mapping[str, Any]) -> "Epoch":
-        """The epoch of such values.
+        """The epoch from the values of `as_state`.
 
         Raises:
             KeyError: a value is missing.
@@ -59,7 +59,7 @@ class EpochLog:
 
     Args:
         folder: the run's directory.
-        epochs: those that are behind; whatever an interrupted attempt has written of others does not count.
+        epochs: the finished epochs; anything else that an interrupted attempt wrote is dropped.
     """
 
     def __init__(self, folder: Path, epochs: Sequence[Epoch] = ()) -> None:

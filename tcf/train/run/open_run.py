@@ -1,6 +1,7 @@
-"""A finished run, opened for what comes after training: item vectors and user states."""
+"""Opens a finished run for evaluation and recommendation: item vectors and user states."""
 
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from tcf.common.devices import resolve_device
 from tcf.common.errors import RunError
-from tcf.common.files import MANIFEST
+from tcf.common.files import MANIFEST, is_published
 from tcf.common.manifest import Manifest, differences, read_manifest, verify_files
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.train import TrainConfig
@@ -97,11 +98,11 @@ class Run:
     def user_states(
         self, users: npt.NDArray[np.int64], histories: Histories, advance: Callable[[int], object] | None = None
     ) -> npt.NDArray[np.float32]:
-        """The state of some users after the last item, (n_users, D); its product with an item's vector is the score.
+        """The states of users after their last item, (n_users, D); a score is the product with an item's vector.
 
         Args:
-            users: their index among all users of the dataset.
-            histories: each user's items, oldest first, at least one; the latest are read, as many as the model knows.
+            users: their indices among all users of the dataset.
+            histories: each user's items, oldest first, at least one; only as many of the latest as the model reads.
             advance: called with the number of users whose states have just been computed.
 
         Raises:
@@ -137,12 +138,13 @@ def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (
 
     Args:
         path: the run's directory.
-        data: where its dataset is now; None: where it was.
-        caches: where its caches are now, in the order of training; none: where they were.
+        data: where its dataset is now; the recorded place if None.
+        caches: where its caches are now, in the order of training; the recorded places if empty.
         device: where to compute.
 
     Raises:
-        RunError: no finished run is there, it is damaged, or dataset or caches are not those that it was trained on.
+        RunError: `path` is no finished run, it is damaged, an input is no longer at its recorded place, or dataset or
+            caches are not those that it was trained on.
         TcfError: the dataset or a cache is missing or damaged.
     """
     manifest = read_manifest(path, RUN)
@@ -150,8 +152,8 @@ def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (
     verify_files(path, manifest, RUN, names=needed)
     config = from_mapping(TrainConfig, manifest.config, f"{path / 'manifest.json'}: config")
     where = _inputs_of(path, manifest)
-    places = tuple(caches) or tuple(path / place for role, place in where.items() if role != "data")
-    inputs = Inputs.open(config.items, path / where["data"] if data is None else data, places)
+    places = tuple(caches) or tuple(_recorded(path, role, where[role]) for role in where if role != "data")
+    inputs = Inputs.open(config.items, _recorded(path, "data", where["data"]) if data is None else data, places)
     _check_inputs(path, manifest, inputs)
     projections = projections_from(path / INPUTS) if INPUTS in needed else {}
     return Run(path, manifest, config, inputs, projections, resolve_device(device))
@@ -164,13 +166,28 @@ def ordered_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inputs_of(path: Path, manifest: Manifest) -> Mapping[str, str]:
-    """Where the inputs were, from `config.toml`, which has been verified and must say what the manifest says."""
+    """Where the inputs were, from `config.toml`, which has been verified and must agree with the manifest."""
     settings = read_toml(path / CONFIG)
     where: Mapping[str, str] = settings.pop("inputs", {})
     differing = differences(manifest.config, settings)
     if differing:
         raise RunError(f"{path / MANIFEST}: config differs from {path / CONFIG}: {differing}; {RUN.remedy(path)}")
     return where
+
+
+def _recorded(path: Path, role: str, place: str) -> Path:
+    """The recorded path of an input; refuse one that was moved or removed since."""
+    found = path / place
+    if is_published(found):
+        return found
+    what, remedy = (
+        ("dataset", "--data") if role == "data" else ("cache", "--cache, for several in the order of training")
+    )
+    there = f"no {what}" if found.exists() else "nothing"
+    raise RunError(
+        f"{path}: expected the {what} that it was trained on at {os.path.normpath(found.absolute())}, as recorded in "
+        f"{CONFIG}, found {there} there; if it was moved, name its new place with {remedy}"
+    )
 
 
 def _check_inputs(path: Path, manifest: Manifest, inputs: Inputs) -> None:
@@ -181,7 +198,7 @@ def _check_inputs(path: Path, manifest: Manifest, inputs: Inputs) -> None:
             what, option = ("dataset", "--data") if role == "dataset" else ("cache", "--cache")
             raise RunError(
                 f"{inputs.paths[role]}: expected the {what} that {path} was trained on (fingerprint {expected[:12]}), "
-                f"found another ({found[:12]}); name the right one with {option}, or train anew"
+                f"found another ({found[:12]}); name the right one with {option}, or train a new run"
             )
     missing = len(manifest.inputs) - len(inputs.fingerprints)
     if missing > 0:

@@ -63,7 +63,7 @@ class TrainingProgress:
         self._began = self._epoch_began = self._last = self._clock()
         if self._epoch or self._step:
             step = f", step {self._step} of {self._steps}" if self._step else ""
-            self._display.note(f"train: going on at epoch {self._epoch + 1}{step}")
+            self._display.note(f"train: resuming at epoch {self._epoch + 1}{step}")
         else:
             self._display.note(f"train: at most {_epochs(self._epochs)} of {self._steps} steps")
         return self

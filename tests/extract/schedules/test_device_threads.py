@@ -111,7 +111,7 @@ def test_a_text_counts_as_one_when_it_has_passed_all_blocks() -> None:
     progress.passed(BATCH, 2)
     progress.passed(BATCH, 3)
     assert told == [
-        (2.0, 6.0, "going on with block 3/4", True),
+        (2.0, 6.0, "resuming with block 3/4", True),
         (1.0, 3.0, "block 3/4", False),
         (1.0, 3.0, "block 4/4", False),
     ]

@@ -249,7 +249,7 @@ def test_with_nothing_to_compute_there_is_no_plan_and_no_weight_is_read(
     with no_model():
         # Of these texts nothing is missing, which only making tokens of them shows.
         part = run(save_dataset(tmp_path / "part", TEXTS[:9]), model, tmp_path / "c", "--schedule", "sweep")
-        assert "time: none: everything is there" in part.stderr.splitlines()
+        assert "time: none: everything is in the cache already" in part.stderr.splitlines()
 
         def refuse(*given: object) -> None:
             raise AssertionError("planned")

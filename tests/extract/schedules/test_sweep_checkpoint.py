@@ -74,7 +74,7 @@ def test_it_goes_on_with_the_block_in_hand(
     sweep.close()
     expected = own_states(name, path, sequences)
     assert {layer: torch.equal(found[layer], expected[layer]) for layer in found} == dict.fromkeys(found, True)
-    assert list(dict.fromkeys(notes)) == ["going on with block 3/3", "block 3/3"]
+    assert list(dict.fromkeys(notes)) == ["resuming with block 3/3", "block 3/3"]
     assert told == pytest.approx(len(sequences))
 
 
@@ -233,7 +233,7 @@ def test_a_full_disk_is_told_and_the_next_attempt_goes_on_from_what_was_saved_be
     found = read(
         loaded(path, dtype=dtype), sequences, scratch, lambda *words, **_: notes.extend(filter(None, words[2:]))
     )
-    assert notes[0] == "going on with block 2/3"
+    assert notes[0] == "resuming with block 2/3"
     assert all(torch.equal(found[layer], expected[layer]) for layer in found)
 
 
@@ -246,7 +246,7 @@ def test_of_several_that_were_saved_the_newest_is_taken_up(family: Callable[[str
     shutil.copytree(tmp_path / "kept", scratch / "block-1")
     notes: list[str] = []
     read(loaded(path), sequences_of(path), scratch, lambda *words, **_: notes.append(words[2]))
-    assert notes[0] == "going on with block 3/3"
+    assert notes[0] == "resuming with block 3/3"
 
 
 @pytest.mark.parametrize("states", ["memory", "disk"])

@@ -43,7 +43,7 @@ def test_in_the_middle_of_an_epoch(
     capsys.readouterr()
     same(run_train("killed", epochs=4, **settings), undisturbed)
     said = capsys.readouterr().err
-    [line] = [line for line in said.splitlines() if line.startswith("train: going on at epoch ")]
+    [line] = [line for line in said.splitlines() if line.startswith("train: resuming at epoch ")]
     assert (", step " in line) == ("save_minutes" in settings)
 
 

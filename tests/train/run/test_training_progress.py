@@ -67,7 +67,7 @@ def test_within_a_long_epoch_there_is_a_line_a_minute() -> None:
 
 @pytest.mark.parametrize(
     ("epochs_done", "steps_done", "line"),
-    [(4, 120, "train: going on at epoch 5, step 120 of 400"), (4, 0, "train: going on at epoch 5")],
+    [(4, 120, "train: resuming at epoch 5, step 120 of 400"), (4, 0, "train: resuming at epoch 5")],
 )
 def test_what_an_earlier_attempt_has_done_is_not_left(epochs_done: int, steps_done: int, line: str) -> None:
     clock, stream = Clock(), io.StringIO()
