@@ -207,7 +207,7 @@ def test_a_csv_file_has_the_same_rows(run: Path, tmp_path: Path) -> None:
 def test_inputs_that_have_moved_are_named(run: Path, tmp_path: Path) -> None:
     expected = call(run, tmp_path / "expected.parquet")
     shutil.copytree(run, tmp_path / "run")
-    with pytest.raises(DataError, match="found nothing"):
+    with pytest.raises(RunError, match="found nothing there"):
         call(tmp_path / "run", tmp_path / "r.parquet")
     moved: dict[str, Any] = {"data": run.parent / "data", "caches": [run.parent / "cache"]}
     assert call(tmp_path / "run", tmp_path / "r.parquet", **moved).equals(expected)
