@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from types import TracebackType
 from typing import Self, TextIO
 
 from tcf.common.displays import Display, open_display
+from tcf.common.units import as_time
 
-__all__ = ["Progress", "clock_time"]
+__all__ = ["Progress"]
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -94,7 +94,7 @@ class Progress:
         """Show the end, or where the work stopped."""
         if self._display is not None:
             ending = "in" if kind is None else "stopped after"
-            self._show(f"{ending} {clock_time(self._clock() - self._began)}")
+            self._show(f"{ending} {as_time(self._clock() - self._began)}")
             self._display.close()
 
     def _show(self, ending: str | None = None) -> None:
@@ -116,22 +116,17 @@ class Progress:
             parts.append(f"{rate:.1f} {self._unit}/s")
         left = self._seconds_left(elapsed)
         if ending is None and left is not None:
-            parts.append(f"{clock_time(left)} left")
+            parts.append(f"{as_time(left)} left")
         if self._extra_unit is not None and self._extra > 0 and elapsed > 0:
             parts.append(f"{self._extra / elapsed:.0f} {self._extra_unit}/s")
         note = f" ({self._note})" if self._note else ""
         return ", ".join(parts) + note
 
     def _seconds_left(self, elapsed: float) -> float | None:
-        """None where nothing tells how long the rest takes."""
-        if self._total is None:
+        """None where nothing tells how long the rest takes, or all units are done."""
+        if self._total is None or self._done >= self._total:
             return None
         left, done = self._total - self._done, self._done - self._start
-        if self._work and left > 0:
+        if self._work:
             left, done = self._work - self._work_done, self._work_done - self._work_start
         return max(left, 0) * elapsed / done if done > 0 and elapsed > 0 else None
-
-
-def clock_time(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds: `0:00:17`."""
-    return str(timedelta(seconds=round(seconds)))

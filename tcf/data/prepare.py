@@ -13,8 +13,10 @@ from tcf.config.fields import to_mapping
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
-from tcf.data.filters import select
+from tcf.data.filters import Selected, select
 from tcf.data.raw.formats import check_options, files_of, read_raw, template_of
+from tcf.data.raw.raw_log import RawLog
+from tcf.data.reading_progress import ReadingProgress
 from tcf.data.statistics import dataset_statistics
 from tcf.data.tables.source_file import changed, stamp_of
 
@@ -50,11 +52,18 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
             f"{out}: expected a new or empty folder, found other files; remove them, or name another with --out"
         )
     stamps = {file: stamp_of(file) for file in files_of(format, raw, config)}
-    log = read_raw(format, raw, template, config)
-    kept = select(log, config, raw)
+    with ReadingProgress("prepare", stamps) as progress:
+        log = read_raw(format, raw, template, config)
+        progress.phase("filtering")
+        kept = select(log, config, raw)
+        _check_unchanged(stamps)
+        progress.phase("writing")
+        return _write(out, log, kept, settings)
+
+
+def _write(out: Path, log: RawLog, kept: Selected, settings: Mapping[str, Any]) -> Dataset:
     item_rows = pa.array(kept.items)
     texts = log.texts.take(item_rows)
-    _check_unchanged(stamps)
     return write_dataset(
         out,
         item_ids=log.item_ids.take(item_rows),
@@ -68,7 +77,9 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
 
 
 def _checksums(files: Iterable[Path], raw: Path) -> dict[str, str]:
-    return {file.relative_to(raw).as_posix(): sha256_file(file) for file in files}
+    files = tuple(files)
+    with ReadingProgress("prepare: checksums of the raw files", files):
+        return {file.relative_to(raw).as_posix(): sha256_file(file) for file in files}
 
 
 def _check_unchanged(stamps: Mapping[Path, FileStamp]) -> None:

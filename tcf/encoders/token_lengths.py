@@ -1,10 +1,12 @@
 """Lengths of a dataset's texts in a language model's tokens, without truncation."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tcf.common.progress import Progress
 from tcf.data.describe.text_lengths import TEXTS_AT_ONCE, TextLengths, tally
 from tcf.data.item_table import ItemTable
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
@@ -27,8 +29,14 @@ def lengths_in_tokens(items: ItemTable, model: Path, name: str) -> TextLengths:
         ModelError: the model has no tokenizer that can be read.
     """
     tokenizer = load_tokenizer(open_model_folder(model))
-    parts = (_lengths(tokenizer, texts.to_pylist()) for texts in items.texts(TEXTS_AT_ONCE))
-    return TextLengths(tally(parts), f"tokens of {name}")
+    return TextLengths(tally(_parts(tokenizer, items)), f"tokens of {name}")
+
+
+def _parts(tokenizer: TextTokenizer, items: ItemTable) -> Iterator[npt.NDArray[np.int64]]:
+    with Progress("tokens", items.n_items, "texts") as progress:
+        for texts in items.texts(TEXTS_AT_ONCE):
+            yield _lengths(tokenizer, texts.to_pylist())
+            progress.advance(len(texts))
 
 
 def _lengths(tokenizer: TextTokenizer, texts: list[str]) -> npt.NDArray[np.int64]:

@@ -1,1 +1,1 @@
-"""Runs and baselines to evaluations, recommendations and comparisons."""
+"""Turns runs and baselines into evaluations, recommendations and comparisons."""

@@ -1,8 +1,8 @@
-"""Rankings without a model, each a scorer for `tcf.ranking.ranks.rank_targets`: what a model has to beat.
+"""Rankings without a model, for a model to beat; each is a scorer for `tcf.ranking.ranks.rank_targets`.
 
 They learn from training interactions only, and score every item of the catalogue.
 
-Shapes: U users asked about, B users of a block, N items.
+Shapes: U evaluated users, B users of a block, N items.
 """
 
 import math
@@ -22,7 +22,7 @@ from tcf.ranking.scorers import Scorer
 __all__ = ["CoOccurrence", "Popularity", "Random", "baseline"]
 
 _WINDOW = 5
-# 1 / distance in whole numbers: sums of whole numbers do not depend on their order, so equal scores tie exactly.
+# 1 / distance as whole numbers, whose sums do not depend on their order, so that equal scores tie exactly.
 _WEIGHTS = math.lcm(*range(1, _WINDOW + 1)) // np.arange(1, _WINDOW + 1)
 
 
@@ -30,11 +30,11 @@ def baseline(name: Baseline, split: Split, queries: Queries, n_items: int, *, se
     """Build a baseline.
 
     Args:
-        name: which one.
-        split: all users' histories; only their training part is learned from.
-        queries: the users asked about, and what they have done before their targets.
+        name: the baseline.
+        split: all users' histories, of which only the training part is used.
+        queries: the evaluated users, and their items before the targets.
         n_items: size of the catalogue.
-        seed: of the random scores.
+        seed: seed of the random scores.
     """
     match name:
         case "popularity":
@@ -47,7 +47,7 @@ def baseline(name: Baseline, split: Split, queries: Queries, n_items: int, *, se
 
 @dataclass(frozen=True)
 class Popularity:
-    """Scores an item by its number of training interactions, alike for every user.
+    """Scores an item by its number of training interactions, the same for every user.
 
     Attributes:
         n_users: number of users.
@@ -59,12 +59,12 @@ class Popularity:
 
     @classmethod
     def learn(cls, split: Split, n_users: int, n_items: int) -> "Popularity":
-        """Count the training part of all histories, for so many users asked about."""
+        """Count items in the training part of all histories, to score for so many evaluated users."""
         return cls(n_users, training_counts(split, n_items))
 
     @property
     def rows(self) -> ScoreRows:
-        """Every item has a score of its own."""
+        """Every item has its own score."""
         return ScoreRows.one_each(len(self.counts))
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -74,12 +74,12 @@ class Popularity:
 
 @dataclass(frozen=True)
 class Random:
-    """Scores every item for every user by a draw that depends on user, item and seed alone.
+    """Scores every item for every user by a random number that depends only on user, item and seed.
 
     Attributes:
-        users: (U,) the index of each user asked about among all users.
+        users: (U,) the index of each evaluated user among all users.
         n_items: number of items.
-        seed: another seed, another ranking.
+        seed: seed of the ranking.
     """
 
     users: npt.NDArray[np.int64]
@@ -88,12 +88,12 @@ class Random:
 
     @property
     def n_users(self) -> int:
-        """Number of users asked about."""
+        """Number of evaluated users."""
         return len(self.users)
 
     @property
     def rows(self) -> ScoreRows:
-        """Every item has a score of its own."""
+        """Every item has its own score."""
         return ScoreRows.one_each(self.n_items)
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -107,16 +107,16 @@ class Random:
 
 @dataclass(frozen=True)
 class CoOccurrence:
-    """Scores an item by how near, and how often, it occurred to the user's latest items in training histories.
+    """Scores an item by how often, and how close, it occurred to the user's latest items in training histories.
 
-    Two items at most 5 positions apart in a training history count 1 / distance for one another. A user's score for an
-    item is its count with each of the user's last 5 items, times 1 / (that item's position from the end).
+    Two items at most 5 positions apart in a training history add 1 / distance to their count. A user's score for an
+    item is the sum of its counts with the user's last 5 items, each times 1 / (that item's position from the end).
 
     Attributes:
-        recent: the last items of the users asked about.
+        recent: the last items of the evaluated users.
         offsets: (N + 1,) int64; item i has counts with columns[offsets[i]:offsets[i + 1]].
         columns: item indices, ascending within an item.
-        counts: float64 whole numbers, in units of 1 / 60.
+        counts: float64, whole numbers in units of 1 / 60.
     """
 
     recent: Histories
@@ -126,7 +126,7 @@ class CoOccurrence:
 
     @classmethod
     def learn(cls, split: Split, earlier: Histories, n_items: int) -> "CoOccurrence":
-        """Count the training part of all histories, to score what follows the earlier items."""
+        """Count pairs in the training part of all histories, to score what follows the earlier items."""
         keys, weights = _pairs(training_histories(split), n_items)
         pairs, pair_of_key = np.unique(keys, return_inverse=True)
         counts = np.bincount(pair_of_key, weights, minlength=len(pairs)).astype(np.float64)
@@ -141,11 +141,11 @@ class CoOccurrence:
 
     @property
     def rows(self) -> ScoreRows:
-        """Every item has a score of its own."""
+        """Every item has its own score."""
         return ScoreRows.one_each(len(self.offsets) - 1)
 
     def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Scores of all items for some users, (B, N); in float64 until they are complete."""
+        """Scores of all items for some users, (B, N), summed in float64."""
         n_items, recent = len(self.offsets) - 1, self.recent.take(users)
         owners = np.repeat(np.arange(len(users)), recent.lengths)
         back = np.repeat(recent.offsets[1:], recent.lengths) - np.arange(len(recent.items))
@@ -171,7 +171,7 @@ def _pairs(histories: Histories, n_items: int) -> tuple[npt.NDArray[np.int64], n
 
 
 def _mixed(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Scrambles 32-bit integers, one to one: alternating shifts and odd factors, modulo 2^32."""
+    """Mix 32-bit integers one to one, by alternating shifts and multiplications with odd factors, modulo 2^32."""
     mixed = values.copy()
     for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
         mixed ^= mixed >> np.uint32(shift)

@@ -1,4 +1,4 @@
-"""An evaluation: the rank of every held-out target, the metrics from those ranks alone, and their directory."""
+"""An evaluation: the rank of every held-out target, metrics computed from the ranks, and the directory of both."""
 
 import json
 import logging
@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tcf.common.errors import DataError, RunError
+from tcf.common.errors import DataError, RunError, value_words
 from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
+from tcf.common.progress import Progress
 from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import to_mapping
@@ -41,7 +42,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_COLUMN = 9  # letters of a column of numbers at least
+_COLUMN = 9  # smallest width of a column of numbers, in characters
 _RANKS = "ranks.parquet"
 _ABOUT = {"users": int, "candidates": int, "seen": str, "split": str}
 EVALUATION = Format(
@@ -59,9 +60,9 @@ class Evaluation:
 
     Attributes:
         path: its directory.
-        metrics: the mean of each of `tcf.ranking.metrics.METRICS`, by name; `users` that were evaluated, `candidates`
-            (the whole catalogue), `seen` (the policy for a target met before), `split`.
-        manifest: what made it.
+        metrics: the mean of each of `tcf.ranking.metrics.METRICS`, by name; the number of evaluated `users`, the number
+            of `candidates` (the whole catalogue), `seen` (the policy for targets that the user has seen) and `split`.
+        manifest: its manifest.
     """
 
     path: Path
@@ -98,21 +99,21 @@ class Evaluation:
         return f"Evaluation({str(self.path)!r}: {self.ranking}, {self.metrics['split']} {shown})"
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON values, the manifest left out."""
+        """The evaluation as JSON values, without its manifest."""
         return {"evaluation": str(self.path), **self.metrics}
 
 
 def held_out_queries(dataset: Dataset, part: Part) -> Queries:
-    """What a part of the dataset's split asks.
+    """The queries of a part of the dataset's split.
 
     Raises:
-        DataError: nothing.
+        DataError: there are none.
     """
     queries = held_out(dataset.split, part)
     if not len(queries):
         raise DataError(
             f"{dataset.path}: expected users with a {part} target and an item before it, found none among "
-            f"{dataset.n_users} users; prepare a dataset that has some"
+            f"{dataset.n_users} users; prepare a dataset with longer histories"
         )
     return queries
 
@@ -126,27 +127,28 @@ def evaluate(
     ranking: str,
     config: EvaluateConfig,
 ) -> Evaluation:
-    """Rank every user's held-out item among the whole catalogue less the user's earlier items; publish the ranks.
+    """Rank every user's held-out item among the whole catalogue without the user's earlier items; publish the ranks.
 
-    Users without a held-out item, or without an item before it, are not asked about.
+    Users without a held-out item, or without an item before it, are not evaluated.
 
     Args:
-        scorer: scores of all items for each user of `held_out_queries`, in order, made without the held-out items.
-        dataset: gives the queries.
-        out: directory to make.
-        inputs: fingerprints of what the scores were made from, the dataset's among them.
-        ranking: what was ranked: the kind of the run, or the baseline's name.
+        scorer: scores of all items for each user of `held_out_queries`, in order, computed without the held-out items.
+        dataset: the dataset with the held-out items.
+        out: directory to create.
+        inputs: fingerprints of everything the scores depend on, including the dataset.
+        ranking: what ranks: the kind of the run, or the baseline's name.
         config: split and policy.
 
     Raises:
-        RunError: a score is not finite, or something is at `out` already.
-        DataError: there is no question.
+        RunError: a score is not finite, or `out` is occupied.
+        DataError: no user can be evaluated.
     """
     queries = held_out_queries(dataset, config.split)
     if len(queries) < dataset.n_users:
-        asked = f"{len(queries):,} of {dataset.n_users:,} users have a {config.split} target and an item before it"
-        logger.info(f"{asked}; the others are not evaluated")
-    ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen)
+        counted = f"{len(queries):,} of {dataset.n_users:,} users have a {config.split} target and an item before it"
+        logger.info(f"{counted}; the others are not evaluated")
+    with Progress("evaluate: ranking", len(queries), "users") as progress:
+        ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen, advance=progress.advance)
     metrics: dict[str, Any] = {
         **summary(ranks),
         "users": len(ranks),
@@ -165,29 +167,32 @@ def evaluate(
 def existing_evaluation(
     out: Path, *, inputs: Mapping[str, str], ranking: str, config: EvaluateConfig
 ) -> Evaluation | None:
-    """The finished evaluation at `out` if it is of these inputs and settings; None where nothing is there.
+    """Open the finished evaluation at `out`; None if there is nothing.
 
     Raises:
-        RunError: an evaluation of other inputs or settings is there, with the differences, or something else.
+        RunError: `out` holds an evaluation of other inputs or settings, which are named, or something else.
     """
     if not is_published(out):
         refuse_occupied(out)
         return None
     found = open_evaluation(out)
-    there = {**found.manifest.config, **found.manifest.inputs, "device": config.device}
-    differing = differences(there, {**to_mapping(config), "ranking": ranking, **inputs})
+    stored = {**found.manifest.config, **found.manifest.inputs, "device": config.device}
+    differing = differences(stored, {**to_mapping(config), "ranking": ranking, **inputs})
     if differing:
-        raise RunError(f"{out}: holds another evaluation ({differing}); remove it or name another --out")
+        raise RunError(
+            f"{out}: expected an evaluation of these inputs and settings, found another ({differing}); remove it, or "
+            "name another --out"
+        )
     return found
 
 
 def open_evaluation(path: Path) -> Evaluation:
-    """Read an evaluation's directory.
+    """Open an evaluation's directory.
 
-    Metrics that this version of tcf does not know are kept too, behind those that it knows.
+    Metrics unknown to this version of tcf follow the known ones.
 
     Raises:
-        RunError: no finished evaluation is there, or a metric is missing or no number.
+        RunError: there is no finished evaluation, or a metric is missing or not a number.
     """
     manifest = read_manifest(path, EVALUATION)
     facts, known = manifest.facts, [metric.name for metric in METRICS]
@@ -195,7 +200,8 @@ def open_evaluation(path: Path) -> Evaluation:
     for name in others:
         if not isinstance(facts[name], int | float) or isinstance(facts[name], bool):
             raise RunError(
-                f"{path / MANIFEST}: expected facts.{name}, a number, found {facts[name]!r}; {EVALUATION.remedy(path)}"
+                f"{path / MANIFEST}: expected facts.{name}, a number, found {value_words(facts[name])}; "
+                f"{EVALUATION.remedy(path)}"
             )
     return Evaluation(path, {name: facts[name] for name in (*known, *others, *_ABOUT)}, manifest)
 
@@ -240,10 +246,10 @@ class EvaluationTable:
 
 
 def comparison(evaluations: Mapping[str, Evaluation]) -> str:
-    """One line an evaluation, with its metrics as each is shown.
+    """Compare evaluations in a table, one line each.
 
     Args:
-        evaluations: finished evaluations by the name to show, in the order to show.
+        evaluations: finished evaluations by the name to show, in the order of the lines.
     """
     found = [evaluation.metrics for evaluation in evaluations.values()]
     columns = [
@@ -256,6 +262,6 @@ def comparison(evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def _aligned(head: str, cells: Sequence[str]) -> list[str]:
-    """A column of numbers, aligned to the right."""
+    """A right-aligned column of numbers."""
     width = max(_COLUMN, *map(len, (head, *cells)))
     return [cell.rjust(width) for cell in (head, *cells)]

@@ -1,4 +1,4 @@
-"""The best items for every user, under outside ids, for use elsewhere.
+"""The best items for every user, under the ids of the raw data, for use by other programs.
 
 Shapes: B users of a block, K places.
 """
@@ -90,26 +90,26 @@ def recommend(
     caches: Sequence[Path] = (),
     device: str = "auto",
 ) -> Recommendations:
-    """Find each user's k best items that the user has not met, best first; the whole history is read and left out.
+    """Find each user's k best items that the user has not seen, best first, given the user's whole history.
 
-    The metadata of a Parquet file say which run, users and number of places it is of. An equal one is left as it is,
-    any other file is replaced.
+    The metadata of a Parquet file identify the run, the users and k. A file with the same metadata is kept, any other
+    file is replaced.
 
     Args:
         run: a finished training run, or its directory.
         out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`; None to keep them in
             memory.
-        k: places a user.
-        users: outside user ids, each once, or a file with one a line; None for all users.
-        data: the dataset, if it is no longer where the run found it.
-        caches: the vector caches, likewise, in the order of training.
-        device: where to compute user states and, with a FAISS for GPUs, to search.
+        k: number of items for each user.
+        users: user ids of the raw data, without repeats, or a file with one per line; None for all users.
+        data: the dataset, if it has moved since the training.
+        caches: the vector caches, if they have moved, in the order of training.
+        device: device for user states and, if FAISS is built for GPUs, for the search; a run that is open stays on its
+            own.
 
     Raises:
         ConfigError: `out` has another suffix.
-        RunError: the run is unfinished, or its dataset or caches have changed since; `out` is a directory; or k is
-            less than 1.
-        DataError: a user is named that the dataset does not have, or one user twice.
+        RunError: the run is unfinished, its dataset or caches have changed, `out` is a directory, or k is less than 1.
+        DataError: `users` names an unknown user, or a user twice.
         TcfError: FAISS is not installed.
     """
     load_faiss()
@@ -129,7 +129,7 @@ def recommend(
 
 
 def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
-    """The latest items of a few users and what is recommended to them, by their texts, to be read by people."""
+    """The latest items of a few users and their recommendations, as texts for people to read."""
     load_faiss()
     opened = open_run(run, device=device)
     chosen = np.linspace(0, opened.dataset.n_users - 1, min(users, opened.dataset.n_users)).astype(np.int64)
@@ -139,7 +139,7 @@ def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
 
 
 def _tables(run: Run, users: npt.NDArray[np.int64], places: int, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The best items of some users at a time."""
+    """Iterate over blocks of users with their best items."""
     search_on: Literal["cpu", "cuda"] = "cuda" if run.device.type == "cuda" else "cpu"
     catalogue = Catalogue.build(run.item_vectors())
     with Progress("recommend", len(users), "users") as progress:
@@ -158,7 +158,7 @@ def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recomm
 
 
 def _schema(run: Run, users: npt.NDArray[np.int64], k: int) -> pa.Schema:
-    """The columns, with all that decides the rows beside them."""
+    """The columns, and as metadata all that decides the rows."""
     chosen = hashlib.sha256(users.astype("<i8").tobytes()).hexdigest()
     return _SCHEMA.with_metadata({"tcf.run": run.manifest.fingerprint, "tcf.users": chosen, "tcf.k": str(k)})
 
@@ -168,7 +168,7 @@ def _writer(file: Path, format: str, schema: pa.Schema) -> _Writer:
 
 
 def _is_there(out: Path, schema: pa.Schema) -> bool:
-    """Whether a file of this schema, metadata included, is there already; files appear complete or not at all."""
+    """Whether `out` is a file with this schema and metadata; files appear complete or not at all."""
     try:
         return out.is_file() and bool(pq.read_schema(out).equals(schema, check_metadata=True))
     except (OSError, pa.ArrowInvalid):
@@ -176,7 +176,7 @@ def _is_there(out: Path, schema: pa.Schema) -> bool:
 
 
 def _chosen(dataset: Dataset, users: Path | Sequence[str] | None) -> npt.NDArray[np.int64]:
-    """The users asked for, by index."""
+    """Indices of the requested users."""
     if users is None:
         return np.arange(dataset.n_users)
     wanted = _ids(users) if isinstance(users, Path) else users
@@ -188,19 +188,19 @@ def _chosen(dataset: Dataset, users: Path | Sequence[str] | None) -> npt.NDArray
         first = int(wrong[0])
         where, lines = (f"{users}:{first + 1}", "lines") if isinstance(users, Path) else (f"users[{first}]", "ids")
         raise DataError(
-            f"{where}: expected a user of {dataset.path}, each once, found {wanted[first]!r}, "
-            f"{'unknown' if chosen[first] < 0 else 'named before'} ({len(wrong)} wrong {lines}); correct the "
+            f"{where}: expected users of {dataset.path}, each only once, found {wanted[first]!r}, "
+            f"{'unknown' if chosen[first] < 0 else 'a repeat'} ({len(wrong)} wrong {lines}); correct the "
             f"{'file' if isinstance(users, Path) else 'list, or name a file of ids as a pathlib.Path'}"
         )
     return chosen
 
 
 def _ids(file: Path) -> list[str]:
-    """A file's lines without white space at their ends; blank lines at the end of the file are no lines."""
+    """The ids in a file, without surrounding white space; blank lines at the end of the file are ignored."""
     text = read_text_file(file)
     ids = [text.line(index).strip() for index in range(len(text.ends))]
     if ids == [""]:
-        raise DataError(f"{file}: expected user ids, one a line, found none; correct the file")
+        raise DataError(f"{file}: expected user ids, one per line, found none; correct the file")
     return ids
 
 

@@ -1,1 +1,1 @@
-"""The stages in a row, on this machine."""
+"""Runs stages: the whole pipeline, several devices, hyperparameter searches, worker processes."""

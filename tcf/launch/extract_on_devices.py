@@ -1,7 +1,7 @@
-"""Extraction on several devices that hold the whole model each: one process for every device but the first.
+"""Extraction on several devices, each of which holds the whole model: one worker for every device but the first.
 
-This process computes on the first device. The others start when its model is loaded, so that there is work, its size
-of a micro-batch is known to all, and the weights are in the page cache. All of them share the work through leases.
+This process computes on the first device. The workers start after its model is loaded: by then it is known that there
+is work, the micro-batch size is settled, and the weights are in the page cache. Leases share out the work.
 """
 
 import dataclasses
@@ -33,21 +33,21 @@ logger = logging.getLogger(__name__)
 def extract_on_devices(
     *, data: Path, model: Path, name: str, out: Path, config: ExtractConfig, launcher: Launcher = DEFAULT_LAUNCHER
 ) -> Extraction:
-    """Bring caches to hold what an encoder gives for every item text of a dataset, on every device that is asked for.
+    """Fill caches with what an encoder computes for every item text of a dataset, on every requested device.
 
-    A device that fails is named on standard error, and the others do its work. Whatever ends this process, by SIGKILL
-    even, ends the others.
+    If a device fails, a warning names it, and the others take over its work. Workers end with this process, even if it
+    is killed by SIGKILL.
 
     Args:
         data: a dataset directory.
         model: a local model folder, or a file of word vectors.
-        name: the model's name, for people.
+        name: the model's name, for messages.
         out: the cache, or the folder of several.
         config: settings.
-        launcher: starts the workers, where there are several devices.
+        launcher: starts the workers if there are several devices.
 
     Raises:
-        TcfError: as `tcf.extract.stage.extract` does; the first device failed.
+        TcfError: see `tcf.extract.stage.extract`; the first device failed.
     """
     devices = resolve_devices(config.devices)
     if len(devices) == 1 or config.schedule not in ("auto", "resident"):
@@ -55,23 +55,23 @@ def extract_on_devices(
     threads = torch.get_num_threads()
     with IndependentWorkers(launcher) as workers:
         try:
-            done = _extract_beside_others(ExtractionJob(data, model, out, name, config, threads), devices, workers)
+            done = _extract_with_workers(ExtractionJob(data, model, out, name, config, threads), devices, workers)
         finally:
             torch.set_num_threads(threads)
     if workers.failed:
-        logger.warning(f"the others did the work of {', '.join(workers.failed)}")
+        logger.warning(f"the other devices did the work of {', '.join(workers.failed)}")
     return done
 
 
-def _extract_beside_others(
+def _extract_with_workers(
     job: ExtractionJob, devices: Sequence[torch.device], workers: IndependentWorkers
 ) -> Extraction:
-    """The steps of `tcf.extract.stage.extract`, with processes for the other devices started once the model is loaded.
+    """The steps of `tcf.extract.stage.extract`, with workers for the other devices once the model is loaded.
 
     Args:
-        job: what is asked for.
-        devices: for this process and for the others.
-        workers: the other processes.
+        job: the whole extraction.
+        devices: the first is for this process, the others for workers.
+        workers: the group that started workers join.
     """
     inputs = open_inputs(data=job.data, model=job.model, name=job.name, out=job.out, config=job.config)
     counts = inputs.finished_counts()
@@ -84,28 +84,28 @@ def _extract_beside_others(
             used = _used_devices(job, devices, planned.plan.macro_batch_rows)
             threads = _share_threads(job, planned, len(used))
             engine = load_planned(planned)
-            _start_others(job, used, threads, planned, engine, workers)
+            _start_workers(job, used, threads, planned, engine, workers)
         elif filler.has_work:
-            engine = load_planned(planned)  # one copy of the model, which this process spreads over the devices
+            engine = load_planned(planned)  # a single copy of the model, which this process lays over the devices
         counts, computed = filler.fill(engine)
     return finish_extraction(inputs, counts, computed)
 
 
 def _used_devices(job: ExtractionJob, devices: Sequence[torch.device], shard_rows: int) -> Sequence[torch.device]:
-    """The devices that there is a shard for, one at least; says so where these are not all."""
+    """The devices for which there is a shard, at least one; logs a note if that is not all of them."""
     shards = -(-ItemTable.open(job.data).n_items // shard_rows)
     part, parts = job.config.shard_slice or (0, 1)
     used = devices[: max(1, len(range(part, shards, parts)))]
     if len(used) < len(devices):
         logger.info(
             f"extract: {len(used)} of {len(devices)} devices are used, since there are no more shards of "
-            f"{shard_rows}; --shard-rows makes them smaller"
+            f"{shard_rows} rows; set a lower --shard-rows to use more"
         )
     return used
 
 
 def _share_threads(job: ExtractionJob, planned: PlannedExtraction, n_devices: int) -> int:
-    """Take this process' share of the machine's processor; returns the threads of each process."""
+    """Limit this process to its share of the processor; returns the number of threads of each process."""
     device = planned.inputs.settings.device
     threads = max(1, job.threads // n_devices) if device.type == "cpu" else job.threads
     torch.set_num_threads(threads)
@@ -114,7 +114,7 @@ def _share_threads(job: ExtractionJob, planned: PlannedExtraction, n_devices: in
     return threads
 
 
-def _start_others(
+def _start_workers(
     job: ExtractionJob,
     used: Sequence[torch.device],
     threads: int,
@@ -122,20 +122,20 @@ def _start_others(
     engine: Engine,
     workers: IndependentWorkers,
 ) -> None:
-    """Start a process for every device but the first, with what this process has found out."""
+    """Start a worker for every device but the first, with everything that this process has already determined."""
     if engine.encoder.folder.family == "words":
-        return  # looked up in less time than a process takes to start
+        return  # looking words up takes less time than starting a process
     for number, device in enumerate(used[1:], start=2):
         config = _config_for(device, job.config, planned, engine)
-        others_job = dataclasses.replace(job, config=config, threads=threads)
+        worker_job = dataclasses.replace(job, config=config, threads=threads)
         worker = f"{device} (process {number} of {len(used)})"
-        workers.start(WorkerSpec(worker, "tcf.launch.extract_process", others_job, threads))
+        workers.start(WorkerSpec(worker, "tcf.launch.extract_process", worker_job, threads))
 
 
 def _config_for(
     device: torch.device, config: ExtractConfig, planned: PlannedExtraction, engine: Engine
 ) -> ExtractConfig:
-    """The settings of another process: what was left open is what this process found."""
+    """A worker's settings: those left open take the values that this process determined."""
     values = {
         **to_mapping(config),
         "devices": str(device),
@@ -145,5 +145,5 @@ def _config_for(
         "tokens_per_batch": engine.metadata["tokens_per_batch"],
         "parquet": False,
     }
-    values.pop("max_memory", None)  # the model fits, as this process has found
+    values.pop("max_memory", None)  # this process has found that the model fits
     return from_mapping(ExtractConfig, values, "extract")

@@ -1,4 +1,4 @@
-"""The worker that extracts on one device while the process that a user started does so on another."""
+"""A worker that extracts on one device while the main process uses another."""
 
 import torch
 
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Do the extraction that comes as the first message."""
+    """Run the extraction described by the first message."""
     run_job(ExtractionJob, _extract)
 
 
@@ -20,7 +20,7 @@ def _extract(job: ExtractionJob) -> None:
     torch.set_num_threads(job.threads)
     [device] = resolve_devices(job.config.devices)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # else each process would also take memory of the first device
-    # Measuring would be disturbed by the others, and nobody reads this process's plan.
+        torch.cuda.set_device(device)  # otherwise each process would also take memory on the first device
+    # A calibration run would be disturbed by the other processes, and nothing uses this process's plan.
     rates = Rates(products=1.0, plain=1.0, block_share=1.0, storage=1.0, copy=1.0)
     extract(data=job.data, model=job.model, name=job.name, out=job.out, config=job.config, rates=rates)

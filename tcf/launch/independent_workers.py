@@ -1,4 +1,4 @@
-"""Workers that do the same work as this process, and of which any may fail: the others go on with its work."""
+"""Workers that share the work of this process, and of which any may fail: the others continue with its work."""
 
 import logging
 import threading
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers
+from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers, start_failure
 from tcf.launch.processes import DEFAULT_LAUNCHER
 
 __all__ = ["IndependentWorkers"]
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 class IndependentWorkers:
     """A context manager for workers that share this process's work, and end with it.
 
-    A worker that ends on its own with an error is announced at once, on standard error.
+    A worker that fails is reported at once, as a warning.
 
     Attributes:
-        launcher: starts them.
-        failed: names of those that did.
+        launcher: starts the workers.
+        failed: names of the workers that failed.
     """
 
     launcher: Launcher = DEFAULT_LAUNCHER
@@ -32,11 +32,11 @@ class IndependentWorkers:
     _ending: bool = False
 
     def start(self, spec: WorkerSpec) -> None:
-        """Start a worker; where that cannot be, it counts as one that failed."""
+        """Start a worker; if it cannot be started, it counts as failed."""
         try:
             worker = self.launcher.start(spec)
         except OSError as error:
-            self._announce(spec.name, str(error))
+            self._report_failure(spec.name, start_failure(error))
             return
         self._workers.append(worker)
         self._watches.append(threading.Thread(target=self._watch, args=(worker,), daemon=True))
@@ -49,7 +49,7 @@ class IndependentWorkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End those that are still there; when this process has done its own work, nothing is left for them."""
+        """End the remaining workers; once this process has done its own work, nothing is left for them."""
         self._ending = True
         end_workers(self._workers)
         for watch in self._watches:
@@ -58,15 +58,15 @@ class IndependentWorkers:
     def _watch(self, worker: Worker) -> None:
         outcome = worker.wait()
         if outcome is not None and outcome.status != 0 and not self._ending:
-            self._announce(worker.name, _reason(outcome))
+            self._report_failure(worker.name, _reason(outcome))
 
-    def _announce(self, name: str, reason: str) -> None:
+    def _report_failure(self, name: str, reason: str) -> None:
         self.failed.append(name)
-        logger.warning(f"{name} failed: {reason}; the others go on with its work")
+        logger.warning(f"{name} failed: {reason}; the others continue with its work")
 
 
 def _reason(outcome: Outcome) -> str:
-    """Why a worker ended: a signal, what it reported, or the last line on standard error that is not about progress."""
+    """Why a worker failed: a signal, its error report, or its last line on standard error that is not progress."""
     if outcome.ended_by is not None:
         return f"ended by {outcome.ended_by.name}"
     if outcome.report is not None:

@@ -1,4 +1,4 @@
-"""The jobs that workers are given, and how they travel: as JSON objects, one a line."""
+"""Jobs of workers, and their encoding as messages: JSON objects, one per line."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ __all__ = ["ExtractionJob", "Job", "TrainingJob", "decode_message", "encode_mess
 
 
 def encode_message(message: Mapping[str, Any]) -> bytes:
-    """A message as it is sent to another process: a JSON object on one line.
+    """Encode a message to another process as a JSON object on one line.
 
     Args:
         message: JSON values by name.
@@ -26,10 +26,10 @@ def encode_message(message: Mapping[str, Any]) -> bytes:
 
 
 def decode_message(line: bytes) -> dict[str, Any] | None:
-    """The message of such a line; None for an empty or unfinished one, which a process leaves that has ended.
+    """Decode such a line; None if it is empty or incomplete, as it is when the sender has ended.
 
     Args:
-        line: all that was read up to the end of the line or of the stream.
+        line: the bytes read up to the end of the line or of the stream.
     """
     message: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
     return message
@@ -45,7 +45,7 @@ class Job:
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Self:
-        """The job of such values."""
+        """Build the job from such values."""
         hints = typing.get_type_hints(cls)
         return cls(**{name: _decoded(hints[name], value, name) for name, value in message.items()})
 
@@ -58,9 +58,9 @@ class ExtractionJob(Job):
         data: a dataset directory.
         model: a local model folder, or a file of word vectors.
         out: the cache, or the folder of several.
-        name: the model's name, for people.
+        name: the model's name, for messages.
         config: settings, with one device.
-        threads: of torch.
+        threads: number of torch threads.
     """
 
     data: Path
@@ -73,14 +73,14 @@ class ExtractionJob(Job):
 
 @dataclass(frozen=True)
 class TrainingJob(Job):
-    """A training: of a rank, whose number its environment holds, or of a search's trial.
+    """A training: one rank of several, whose number is in the environment, or a trial of a search.
 
     Attributes:
         data: a dataset directory.
         caches: cache directories for items as text.
         out: the run's directory.
-        config: settings; its devices are those of all ranks.
-        threads: of torch; 0 for as many as it takes by itself.
+        config: settings, with the devices of all ranks.
+        threads: number of torch threads; 0 for torch's default.
     """
 
     data: Path

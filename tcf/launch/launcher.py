@@ -1,7 +1,7 @@
-"""What a launcher provides: processes that work for this one, exchange messages with it, and end with it.
+"""The protocol of launchers: they start worker processes, which exchange messages with this one and end with it.
 
-`tcf.launch.processes.LocalProcesses` starts them on this machine. What runs inside of them is
-`tcf.launch.worker_process`, whoever starts them.
+`tcf.launch.processes.LocalProcesses` starts them on this machine. Whatever launcher starts them, they run
+`tcf.launch.worker_process`.
 """
 
 import signal
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from tcf.common import errors
-from tcf.common.errors import TcfError
+from tcf.common.errors import TcfError, os_error_words
 from tcf.common.logs import LEVEL_VARIABLE, level_for_workers
 from tcf.launch.jobs import Job
 
-__all__ = ["ErrorReport", "Launcher", "Outcome", "Worker", "WorkerSpec", "end_workers", "ready"]
+__all__ = ["ErrorReport", "Launcher", "Outcome", "Worker", "WorkerSpec", "end_workers", "ready", "start_failure"]
 
-_PATIENCE = 10.0  # seconds for a worker to end when it is asked to
+_PATIENCE = 10.0  # seconds that a worker has to end after SIGTERM
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class WorkerSpec:
     """A worker to start.
 
     Attributes:
-        name: for people.
-        module: its function `main` is called; it calls a function of `tcf.launch.worker_process`.
-        job: the first message to it; None where the first one is sent later.
-        threads: of OpenMP and BLAS, from the start of the process on; 0 for as many as the environment says.
-        environment: variables to add to ours; the level of our log is added to those given.
-        stderr: `capture` keeps what it writes to standard error for its outcome; `inherit` writes it to ours; a path
-            adds it to that file.
-        converses: whether it answers with messages.
+        name: the worker's name, for messages.
+        module: module whose function `main` is called, which calls a function of `tcf.launch.worker_process`.
+        job: the first message to the worker; None if it is sent later.
+        threads: OpenMP and BLAS threads, from the start of the process on; 0 for what the environment sets.
+        environment: variables to add to those of this process; the level of this process's log is among them.
+        stderr: where its standard error goes: `capture` keeps it for the outcome, `inherit` passes it to that of this
+            process, and a path appends it to that file.
+        converses: whether it sends messages back.
     """
 
     name: str
@@ -45,20 +45,20 @@ class WorkerSpec:
     converses: bool = False
 
     def __post_init__(self) -> None:
-        """Let the worker log as this process does; here, so that no launcher has to know of it."""
+        """Let the worker log as this process does; done here, so that launchers need not know about it."""
         level = {LEVEL_VARIABLE: str(level_for_workers())}
         object.__setattr__(self, "environment", {**level, **self.environment})
 
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """Why a worker failed, in its own words.
+    """Why a worker failed, as it reported itself.
 
     Attributes:
-        error: the error's class, or the nearest one above it, that `tcf.common.errors` defines; None for a defect of
-            tcf.
+        error: name of the error's class in `tcf.common.errors`, or of its nearest base class there; None for a defect
+            of tcf.
         text: the error's message, or the defect's traceback.
-        at: seconds on the monotonic clock of its machine.
+        at: time of the report, in seconds on the monotonic clock of the worker's machine.
     """
 
     error: str | None
@@ -67,13 +67,13 @@ class ErrorReport:
 
     @property
     def summary(self) -> str:
-        """The message on one line; of a defect, the last line of its traceback."""
+        """The message on one line; for a defect, the last line of its traceback."""
         if self.error is not None:
             return " ".join(self.text.split())
         return next((line for line in reversed(self.text.splitlines()) if line.strip()), "")
 
     def exception(self) -> TcfError:
-        """The error that was reported; not for a defect."""
+        """The reported error as an exception; only for errors of tcf, not for defects."""
         kind = getattr(errors, self.error or "", None)
         return kind(self.text) if isinstance(kind, type) and issubclass(kind, TcfError) else TcfError(self.text)
 
@@ -83,9 +83,9 @@ class Outcome:
     """How a worker ended.
 
     Attributes:
-        status: exit status; below zero for the signal that ended it.
-        report: the error that it reported; None where there is none.
-        stderr: lines of its standard error, if they were captured.
+        status: exit status; negative for the signal that ended it.
+        report: its error report; None if it wrote none.
+        stderr: lines of its standard error; None if they were not captured.
     """
 
     status: int
@@ -94,55 +94,55 @@ class Outcome:
 
     @property
     def ended_by(self) -> signal.Signals | None:
-        """The signal that ended it; None where it has exited."""
+        """The signal that ended it; None if it exited by itself."""
         return signal.Signals(-self.status) if self.status < 0 else None
 
 
 class Worker(Protocol):
-    """A worker that was started."""
+    """A started worker."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Its name, for messages."""
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send a message; to a worker that has ended, it is lost without an error."""
+        """Send a message; if the worker has ended, the message is lost without an error."""
 
     def receive(self) -> dict[str, Any] | None:
-        """Wait for the next message of a worker that converses; None when it has ended instead."""
+        """Wait for the next message of a worker that converses; None if it has ended instead."""
 
     def fileno(self) -> int:
-        """A descriptor that is readable when a worker that converses has sent a message or ended."""
+        """A descriptor that becomes readable when a worker that converses has sent a message or has ended."""
 
     def wait(self, timeout: float | None = None) -> Outcome | None:
-        """How it ended, which may be asked again and by several threads; None when it has not within the timeout.
+        """Wait for its end and return the outcome; None after the timeout. Repeatable, and safe in several threads.
 
         Args:
-            timeout: in seconds; None for any time.
+            timeout: in seconds; None to wait without limit.
         """
 
     def terminate(self) -> None:
-        """Ask it to end, as SIGTERM does; of no effect on one that has ended."""
+        """Ask it to end, as SIGTERM does; no effect if it has ended."""
 
     def kill(self) -> None:
-        """End it with force, as SIGKILL does; of no effect on one that has ended."""
+        """End it by force, as SIGKILL does; no effect if it has ended."""
 
     def close(self) -> None:
-        """Give back what belongs to a worker that has ended; its outcome stays."""
+        """Release the resources of a worker that has ended; its outcome stays available."""
 
 
 class Launcher(Protocol):
     """Starts workers, on this machine or elsewhere.
 
-    They end when this process ends, also by SIGKILL, and take no notice of SIGINT, which reaches them from a terminal
-    as well: this process decides what it means.
+    Workers end when this process ends, even by SIGKILL. They ignore SIGINT, which a terminal sends to them too: this
+    process decides what to do about it.
     """
 
     def start(self, spec: WorkerSpec) -> Worker:
         """Start a worker.
 
         Args:
-            spec: what to start.
+            spec: the worker to start.
 
         Raises:
             OSError: it cannot be started.
@@ -157,13 +157,23 @@ _Conversing = TypeVar("_Conversing", bound=_Readable)
 
 
 def ready(workers: Sequence[_Conversing]) -> list[_Conversing]:
-    """Those workers that have sent a message or ended; waits until there is one."""
+    """Wait until some workers have sent a message or ended, and return these."""
     readable = wait([worker.fileno() for worker in workers])
     return [worker for worker in workers if worker.fileno() in readable]
 
 
+def start_failure(error: OSError) -> str:
+    """Describe why a worker could not be started.
+
+    Args:
+        error: raised by a launcher.
+    """
+    file = "" if error.filename is None else f": {error.filename}"
+    return f"it cannot be started ({os_error_words(error)}{file})"
+
+
 def end_workers(workers: Sequence[Worker]) -> list[Outcome]:
-    """Ask workers to end and wait until they have ended, with force where that takes long; how each ended."""
+    """End workers, by force if they do not end in time, and return how each ended."""
     for worker in workers:
         worker.terminate()
     return [_ended(worker) for worker in workers]

@@ -1,4 +1,4 @@
-"""Workers that can only do their work together: when one of them fails, all are ended, and the reason is raised."""
+"""Workers that depend on one another: when one fails, all are ended, and its error is raised."""
 
 import dataclasses
 import signal
@@ -8,27 +8,26 @@ from contextlib import ExitStack
 from typing import Literal
 
 from tcf.common.errors import RunError
-from tcf.launch.launcher import ErrorReport, Launcher, Outcome, Worker, WorkerSpec, end_workers
+from tcf.launch.launcher import ErrorReport, Launcher, Outcome, Worker, WorkerSpec, end_workers, start_failure
 
 __all__ = ["run_process_group"]
 
 _POLL = 0.05  # seconds between two looks at the workers
-_GRACE = 3.0  # seconds in which the others may report why they failed too
+_GRACE = 3.0  # seconds in which other workers may still report their own failures
 _LINES = 20
 
 
 def run_process_group(launcher: Launcher, specs: Sequence[WorkerSpec]) -> None:
-    """Start workers and wait until all have done their work; whatever ends this process ends them.
+    """Start workers and wait until all have finished; they end with this process, however it ends.
 
-    What the first one writes to standard error goes to ours, what the others write is kept for the case that one fails.
+    Standard error of the first worker goes to that of this process; that of the others is kept in case one fails.
 
     Args:
-        launcher: starts them.
+        launcher: starts the workers.
         specs: the workers.
 
     Raises:
-        OSError: one cannot be started.
-        TcfError: what a worker reported for a reason that a user can mend; or it was ended from outside.
+        TcfError: a worker cannot be started, reported an error that the user can fix, or was ended from outside.
         RuntimeError: a worker failed for another reason.
     """
     workers: list[Worker] = []
@@ -37,15 +36,25 @@ def run_process_group(launcher: Launcher, specs: Sequence[WorkerSpec]) -> None:
         stack.callback(lambda: end_workers(workers))
         for spec in specs:
             stderr: Literal["capture", "inherit"] = "capture" if workers else "inherit"
-            workers.append(launcher.start(dataclasses.replace(spec, stderr=stderr)))
+            workers.append(_started(launcher, dataclasses.replace(spec, stderr=stderr)))
         failed = _wait_for_all(workers)
         if failed:
-            # The first to fail has failed by itself; of the others nobody knows.
+            # The first failure has its own cause; later ones may only follow from it.
             raise _reason(failed, workers)
 
 
+def _started(launcher: Launcher, spec: WorkerSpec) -> Worker:
+    try:
+        return launcher.start(spec)
+    except OSError as error:
+        raise RunError(
+            f"{spec.name}: expected a worker process, but {start_failure(error)}; free memory or processes, and run "
+            "the same command again"
+        ) from error
+
+
 def _wait_for_all(workers: Sequence[Worker]) -> dict[Worker, Outcome]:
-    """Wait until all have ended, or one has failed; those that failed, the first ones to end first."""
+    """Wait until all workers have ended or one has failed; returns the failed ones, in the order of their end."""
     ended: dict[Worker, Outcome] = {}
     deadline = float("inf")
     while len(ended) < len(workers) and time.monotonic() < deadline:
@@ -60,15 +69,17 @@ def _wait_for_all(workers: Sequence[Worker]) -> dict[Worker, Outcome]:
 
 
 def _reason(failed: Mapping[Worker, Outcome], workers: Sequence[Worker]) -> Exception:
-    """What ended a worker from outside; else what a user can mend; else what was reported first.
+    """The cause of a failure: a signal from outside, else an error the user can fix, else the earliest report.
 
-    A worker whose partner is gone fails as well, so not everything that was reported is a reason.
+    A worker also fails when its partner has gone, so not every report states the cause.
     """
     for worker, outcome in failed.items():
         number = -outcome.status if outcome.status < 0 else outcome.status - 128
         if number in set(signal.Signals):
             name = signal.Signals(number).name
-            return RunError(f"{worker.name} was ended by {name}, and so were the others; run the same command again")
+            return RunError(
+                f"{worker.name} was ended by {name}, and the others with it; run the same command again to continue"
+            )
     reports = [(worker.name, _report(failed[worker])) for worker in workers if worker in failed]
     for _, report in reports:
         if report.error is not None:
@@ -78,7 +89,7 @@ def _reason(failed: Mapping[Worker, Outcome], workers: Sequence[Worker]) -> Exce
 
 
 def _report(outcome: Outcome) -> ErrorReport:
-    """What a worker reported of its failure; the end of its standard error, if nothing."""
+    """A worker's error report; without one, the end of its standard error."""
     if outcome.report is not None:
         return outcome.report
     text = "see above" if outcome.stderr is None else "\n".join(outcome.stderr[-_LINES:])

@@ -19,8 +19,8 @@ from tcf.launch.worker_process import REPORT_VARIABLE
 
 __all__ = ["DEFAULT_LAUNCHER", "LocalProcesses", "LocalWorker"]
 
-# An interruption typed at a terminal reaches both processes, and this one decides what it means. The other process
-# finds the modules that this one finds, wherever either was started.
+# Ctrl-C at a terminal reaches both processes, and the parent decides what to do. The worker gets the parent's module
+# search path, so that it finds the same modules from any working directory.
 _BOOTSTRAP = """
 import importlib, json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -33,10 +33,10 @@ importlib.import_module(sys.argv[2]).main()
 class LocalWorker:
     """A process of this machine; see `tcf.launch.launcher.Worker`.
 
-    Its standard input is open for as long as it may live.
+    Its standard input stays open for as long as it may live.
 
     Attributes:
-        name: for people.
+        name: its name, for messages.
     """
 
     name: str
@@ -48,13 +48,13 @@ class LocalWorker:
 
     @property
     def pid(self) -> int:
-        """Its number on this machine."""
+        """Its process id on this machine."""
         return self._process.pid
 
     def send(self, message: Mapping[str, Any]) -> None:
         """See `Worker`."""
         if self._process.stdin is not None and not self._process.stdin.closed:
-            with suppress(BrokenPipeError):  # it has ended, as its outcome will say
+            with suppress(BrokenPipeError):  # it has ended; its outcome tells why
                 self._process.stdin.write(encode_message(message))
 
     def receive(self) -> dict[str, Any] | None:
@@ -103,7 +103,7 @@ class LocalProcesses:
             report = opened.enter_context(tempfile.TemporaryFile())
             captured = opened.enter_context(tempfile.TemporaryFile()) if spec.stderr == "capture" else None
             process = _started(spec, report, captured)
-            opened.pop_all()  # they belong to the worker
+            opened.pop_all()  # from now on the files belong to the worker
         worker = LocalWorker(spec.name, process, report, captured)
         if spec.job is not None:
             worker.send(spec.job.as_message())
@@ -111,19 +111,19 @@ class LocalProcesses:
 
 
 DEFAULT_LAUNCHER: Launcher = LocalProcesses()
-"""What starts workers unless a caller of `extract_on_devices`, `train_on_devices` or `run_search` names another."""
+"""Starts workers unless a caller of `extract_on_devices`, `train_on_devices` or `run_search` passes another."""
 
 
 def _started(spec: WorkerSpec, report: IO[bytes], captured: IO[bytes] | None) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), spec.module]
     threads = {"OMP_NUM_THREADS": str(spec.threads)} if spec.threads else {}
-    # Without a name on disk: nothing is left behind, whatever ends this process.
+    # The files have no name on disk, so nothing is left behind, however this process ends.
     variables = {**os.environ, **threads, **spec.environment, REPORT_VARIABLE: f"/dev/fd/{report.fileno()}"}
     with ExitStack() as opened:
         stderr = captured
         if isinstance(spec.stderr, Path):
-            opened.enter_context(writing(spec.stderr))
-            stderr = opened.enter_context(spec.stderr.open("ab"))
+            with writing(spec.stderr):
+                stderr = opened.enter_context(spec.stderr.open("ab"))
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -141,7 +141,7 @@ def _read(stream: IO[bytes]) -> str:
 
 
 def _report_in(text: str) -> ErrorReport | None:
-    """A worker's error report; None where it wrote none, or was killed on the way."""
+    """A worker's error report; None if it wrote none, or was killed while writing."""
     try:
         return ErrorReport(**json.loads(text))
     except ValueError:

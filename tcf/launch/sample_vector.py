@@ -1,4 +1,4 @@
-"""One text's vector from a model folder: does the model run at all, and what does it give."""
+"""The vector of one text from a model folder: checks that the model runs, and shows its output."""
 
 import tempfile
 from pathlib import Path
@@ -15,7 +15,7 @@ SAMPLE = "The Legend of Zelda: Ocarina of Time"
 
 
 def sample_vector(model: Path, text: str = SAMPLE) -> npt.NDArray[np.float32]:
-    """The vector of a text, (width,), as `tcf extract` gives it, larger than the memory or not.
+    """Compute the vector of a text, (width,), as `tcf extract` does, even with a model larger than memory.
 
     Args:
         model: a model folder.

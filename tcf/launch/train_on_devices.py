@@ -1,7 +1,7 @@
-"""Training on several devices: one worker for each, started by the process that a user started.
+"""Training on several devices: one worker for each, started by the main process.
 
-That one computes nothing: it can end the workers whatever they wait for. They find one another through variables that
-torchrun and `accelerate launch` set as well, so these can start the ranks instead.
+The main process computes nothing, so it can end the workers whatever they wait for. They find one another through the
+environment variables that torchrun and `accelerate launch` also set, so these can start the ranks instead.
 """
 
 import contextlib
@@ -42,24 +42,24 @@ def train_on_devices(
     config: TrainConfig,
     launcher: Launcher = DEFAULT_LAUNCHER,
 ) -> TrainResult | None:
-    """Train a recommender on the devices that are asked for, and publish the run.
+    """Train a recommender on the requested devices, and publish the run.
 
-    On one device this is `tcf.train.stage.train`. When a process of several fails, all end; the same call takes the
-    training up again.
+    On one device this is `tcf.train.stage.train`. If one of several processes fails, all end; the same call resumes
+    the training.
 
     Args:
         data: a dataset directory.
-        caches: cache directories for items as text, whose vectors stand side by side; none for items as ids.
+        caches: cache directories for items as text, whose vectors are concatenated; none for items as ids.
         out: the run's directory.
         config: settings.
-        launcher: starts the workers, where there are several devices.
+        launcher: starts the workers if there are several devices.
 
     Returns:
-        What became of it; None in all but the first of the processes that torchrun has started.
+        The result; None in all but the first of several processes started by torchrun.
 
     Raises:
-        TcfError: as `train` does; or a process was ended from outside.
-        RuntimeError: a process failed for a reason that a user cannot mend.
+        TcfError: see `train`; or a process was ended from outside.
+        RuntimeError: a process failed for a reason that the user cannot fix.
     """
     job = TrainingJob(data, tuple(caches), out, config, torch.get_num_threads())
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
@@ -68,13 +68,13 @@ def train_on_devices(
     if len(devices) == 1 or is_published(out):
         config = dataclasses.replace(config, devices=str(devices[0]))
         return train(data=data, caches=caches, out=out, config=config)
-    load_faiss()  # rather here than in each of the processes
+    load_faiss()  # checked here, before the workers start
     _train_in_processes(job, devices, launcher)
     return TrainResult(out, read_manifest(out, RUN), trained=True)
 
 
 def _devices(names: str) -> tuple[torch.device, ...]:
-    """The devices asked for; `auto` is one, because on several a run is another."""
+    """The requested devices; `auto` is a single one, because the number of devices changes a run's numbers."""
     return (resolve_device(names),) if names == "auto" else resolve_devices(names)
 
 
@@ -83,7 +83,7 @@ def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device], launc
     threads = max(1, job.threads // len(devices)) if on_cpu else job.threads
     config = dataclasses.replace(job.config, devices=",".join(map(str, devices)))
     job = dataclasses.replace(job, config=config, threads=threads)
-    # The workers find one another through this store; it lives as long as this process.
+    # The workers find one another through this store, which lives as long as this process.
     store = dist.TCPStore(_LOCALHOST, 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     specs = [
         WorkerSpec(
@@ -99,7 +99,7 @@ def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device], launc
 
 
 def _environment(rank: int, devices: Sequence[torch.device], port: int) -> Mapping[str, str]:
-    """The variables that torchrun sets for a rank, and the device on which it is to compute."""
+    """The variables that torchrun sets for a rank, and the rank's device."""
     variables = {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -111,7 +111,7 @@ def _environment(rank: int, devices: Sequence[torch.device], port: int) -> Mappi
     }
     if devices[rank].type == "cpu":
         return variables
-    # Some GPUs cannot talk to one another directly, and NCCL has to be told.
+    # Some GPUs cannot reach one another directly, which NCCL has to be told.
     no_peer_access = {} if can_reach_other_gpus() else {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
     return {**variables, **no_peer_access, DEVICE_VARIABLE: str(devices[rank])}
 
@@ -121,19 +121,19 @@ def _train_started_rank(job: TrainingJob) -> TrainResult | None:
     with _errors_name_rank(rank):
         if job.config.devices not in ("auto", "cpu", "cuda"):
             raise ConfigError(
-                f"--devices: expected auto, cpu or cuda, since the processes were started by torchrun or accelerate, "
-                f"which give each its device; found {job.config.devices}"
+                f"--devices: expected auto, cpu or cuda, since torchrun or accelerate, which started the processes, "
+                f"assigns their devices, found {job.config.devices}; leave it out"
             )
         if rank == "0":
             return train_as_rank(job)
-        # What it prints, the first one prints too; errors are its own, and leave this block.
+        # The first rank prints the same; errors are not printed here, but leave this block.
         with Path(os.devnull).open("w") as null, contextlib.redirect_stderr(null):
             return train_as_rank(job)
 
 
 @contextlib.contextmanager
 def _errors_name_rank(rank: str) -> Iterator[None]:
-    """Let an error name the rank that it comes from; that a partner has gone is one that a user can mend."""
+    """Add the rank to the message of an error; a lost partner becomes an error that the user can fix."""
     try:
         yield
     except TcfError as error:
@@ -142,6 +142,6 @@ def _errors_name_rank(rank: str) -> Iterator[None]:
         if not is_lost_partner(error):
             raise
         raise RunError(
-            f"rank {rank}: expected every process to go on, found one that has gone or does not answer ({error}); "
-            "what it said is the reason; when that is mended, run the same command again"
+            f"rank {rank}: expected every process to continue, found one that has ended or does not answer "
+            f"({' '.join(str(error).split())}); its output states the cause: fix that and run the same command again"
         ) from error

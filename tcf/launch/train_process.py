@@ -1,4 +1,4 @@
-"""The worker that is one rank of a training on several devices."""
+"""A worker that is one rank of a training on several devices."""
 
 import torch
 
@@ -12,19 +12,19 @@ __all__ = ["main", "train_as_rank"]
 
 
 def main() -> None:
-    """Do this rank's part of the training that comes as the first message."""
+    """Run this rank's part of the training described by the first message."""
     run_job(TrainingJob, _train)
 
 
 def train_as_rank(job: TrainingJob, devices: str | None = None) -> TrainResult | None:
-    """Be the rank that the environment names.
+    """Train as the rank that the environment names.
 
     Args:
-        job: what to do.
-        devices: those of all ranks, as settings name them; None: as many as there are ranks.
+        job: the training.
+        devices: the devices of all ranks, in the form of the setting; None if there are as many as ranks.
 
     Returns:
-        What became of the training, in the first rank; None in the others.
+        The result, in the first rank; None in the others.
     """
     cpu = job.config.devices.startswith("cpu") or not torch.cuda.is_available()
     with join_group(cpu=cpu, devices=devices) as group:

@@ -1,8 +1,8 @@
-"""The inside of a worker: its messages, its error report, and its end when the process that started it ends.
+"""The code inside a worker: messages, error report, and ending when the process that started it ends.
 
-Standard input carries the messages to it, a JSON object a line, the first of which is its job; it is open for as long
-as the process that started the worker lives. The error report is a JSON object in the file that an environment variable
-names; where that cannot be written, the error goes to standard error.
+Messages arrive on standard input, one JSON object per line, of which the first is the job. Standard input stays open
+for as long as the parent process lives. The error report is a JSON object in the file that an environment variable
+names; if that cannot be written, the error goes to standard error.
 """
 
 import json
@@ -25,16 +25,16 @@ from tcf.launch.jobs import Job, decode_message, encode_message
 __all__ = ["REPORT_VARIABLE", "MessageChannel", "run_conversation", "run_job"]
 
 REPORT_VARIABLE = "TCF_ERROR_REPORT"
-_PATIENCE = 5.0  # seconds for cleaning up, once the process that started this one has gone
+_PATIENCE = 5.0  # seconds to clean up after the parent process has gone
 _Job = TypeVar("_Job", bound=Job)
 
 
 @dataclass(frozen=True)
 class MessageChannel:
-    """The messages of a worker that converses.
+    """The messages of a worker to and from its parent process.
 
     Attributes:
-        descriptor: where its messages go.
+        descriptor: file descriptor for outgoing messages.
     """
 
     descriptor: int
@@ -49,7 +49,7 @@ class MessageChannel:
         os.write(self.descriptor, encode_message(message))
 
     def listen(self, closed: Callable[[], None]) -> None:
-        """Receive messages in a thread, which calls `closed` when nobody holds the other end of standard input."""
+        """Receive messages in a thread, which calls `closed` when the other end of standard input is closed."""
         threading.Thread(target=self._listen, args=(closed,), daemon=True).start()
 
     def _listen(self, closed: Callable[[], None]) -> None:
@@ -60,17 +60,17 @@ class MessageChannel:
 
 
 def run_job(kind: type[_Job], work: Callable[[_Job], None]) -> None:
-    """Do one job. Asked to end, or left alone, this process cleans up first.
+    """Run one job. On SIGTERM, or when its parent has gone, this process cleans up and ends.
 
-    An error is reported and not printed: standard error may be that of the command that a user typed.
+    An error is reported, not printed: standard error may be that of the user's command.
 
     Args:
-        kind: of the job.
-        work: does it.
+        kind: class of the job.
+        work: runs the job.
     """
     configure_as_parent()
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    channel = MessageChannel(1)  # nothing is sent
+    channel = MessageChannel(1)  # for receiving only
     channel.listen(_terminate_this_process)
     try:
         work(kind.from_message(channel.receive()))
@@ -83,15 +83,15 @@ def run_job(kind: type[_Job], work: Callable[[_Job], None]) -> None:
 
 
 def run_conversation(work: Callable[[MessageChannel], None]) -> None:
-    """Do what messages say, for as long as there may be any; this process ends at once when there cannot.
+    """Exchange messages with the parent process; when it has gone, this process ends at once.
 
     Args:
-        work: receives and sends messages, and can be cut off at any moment. What else is printed goes to standard
-            error, as does the traceback of a defect, which is reported as well.
+        work: receives and sends messages, and may be cut off at any moment. Anything printed goes to standard error,
+            as does the traceback of a defect, which is also reported.
     """
     configure_as_parent()
     channel = MessageChannel(os.dup(1))
-    os.dup2(2, 1)  # whatever else is printed does not get among the messages
+    os.dup2(2, 1)  # keeps anything printed out of the messages
     channel.listen(lambda: os._exit(0))
     try:
         work(channel)
@@ -108,12 +108,12 @@ def _report(error: str | None, text: str) -> None:
             Path(place).write_text(report, encoding="utf-8")
             return
         except OSError:
-            pass  # no /proc is mounted, say; the error itself must not be lost with its report
+            pass  # for example, /proc is not mounted; the error must not be lost with its report
     write_text(f"{text}\n")  # also if this process was started by hand
 
 
 def _known_class(error: TcfError) -> str:
-    """The nearest class of an error that the process which started this one knows: one of `tcf.common.errors`."""
+    """The nearest class of an error that the parent process knows: one of `tcf.common.errors`."""
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == TcfError.__module__)
 
 

@@ -3,6 +3,8 @@
 Shapes: B users of a block, R rows of scores.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -39,7 +41,11 @@ def block_scores(scorer: Scorer, users: npt.NDArray[np.int64]) -> npt.NDArray[np
 
 
 def count_ranks(
-    scorer: Scorer, excluded: Histories, targets: npt.NDArray[np.int64], users: npt.NDArray[np.int64]
+    scorer: Scorer,
+    excluded: Histories,
+    targets: npt.NDArray[np.int64],
+    users: npt.NDArray[np.int64],
+    advance: Callable[[int], object] | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Count the candidates that score above some users' targets, and the other candidates that score the same.
 
@@ -48,6 +54,7 @@ def count_ranks(
         excluded: every user's items that are not candidates, each once, without the targets.
         targets: every user's target.
         users: the users to count for.
+        advance: called with the number of users that have just been counted for.
 
     Returns:
         Two arrays, one count for each of `users`.
@@ -60,6 +67,8 @@ def count_ranks(
         chosen = users[block]
         scores_BR = block_scores(scorer, chosen)
         greater[block], equal[block] = _count_block(scores_BR, scorer.rows, excluded.take(chosen), targets[chosen])
+        if advance is not None:
+            advance(len(chosen))
     return greater, equal
 
 

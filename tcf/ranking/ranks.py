@@ -7,6 +7,7 @@ compared with.
 Shapes: U users in all, B users of a block, R rows of scores, K listed rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,6 +85,7 @@ class _RankingTask:
     targets: npt.NDArray[np.int64]
     excluded: Histories
     depth: int | None
+    advance: Callable[[int], object] | None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def rank_targets(
     *,
     policy: Policy = "keep",
     depth: int | None = None,
+    advance: Callable[[int], object] | None = None,
 ) -> Ranks:
     """Rank every user's target among the whole catalogue without the items that the user has seen.
 
@@ -112,6 +115,7 @@ def rank_targets(
             ranks behind all candidates.
         depth: None for exact ranks; otherwise ranks are exact up to this position only, which with an `InnerProduct`
             takes little more than one matrix product.
+        advance: called with the number of users that have just been ranked.
 
     Raises:
         RunError: users or items do not match, or a score is not finite.
@@ -124,11 +128,13 @@ def rank_targets(
     excluded, masked = _exclusions(distinct(seen, n_items), targets, policy)
     candidates = n_items - excluded.lengths
     counts = _Counts(np.zeros_like(candidates), np.zeros_like(candidates))
-    task = _RankingTask(targets, excluded, depth)
+    task = _RankingTask(targets, excluded, depth, advance)
     users = np.flatnonzero(~masked)
+    if advance is not None:
+        advance(int(masked.sum()))  # their ranks are known
     if isinstance(scorer, InnerProduct):
         users = _from_lists(scorer, task, users, counts)
-    counts.greater[users], counts.equal[users] = count_ranks(scorer, excluded, targets, users)
+    counts.greater[users], counts.equal[users] = count_ranks(scorer, excluded, targets, users, advance)
     if depth is not None:
         counts.equal[counts.greater >= depth] = 0
         np.minimum(counts.greater, depth, out=counts.greater)
@@ -161,6 +167,8 @@ def _from_lists(
     for block in blocks(len(users), USERS_AT_ONCE):
         settled = _read_lists(scorer, task, users[block], int(needed[block].max()), counts)
         left.append(users[block][~settled])
+        if task.advance is not None:
+            task.advance(int(settled.sum()))
     return np.concatenate(left)
 
 

@@ -1,21 +1,20 @@
 """The training loop: each epoch is trained, evaluated, saved and logged, until patience or epochs run out."""
 
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from tcf.common.errors import DivergedError, RunError
 from tcf.train.loss_meter import LossMeter
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.records import Log, Records
 from tcf.train.run.resume_state import ResumePoint
+from tcf.train.run.training_progress import TrainingProgress
 from tcf.train.trainer import Trainer
 from tcf.train.validation import Validation
 
 __all__ = ["EarlyStopping", "TrainingOutcome", "Watch", "fit", "measure"]
-
-logger = logging.getLogger(__name__)
 
 Watch = Callable[[Epoch], None]
 
@@ -76,12 +75,11 @@ def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch
     """
     resume_point = records.resume(trainer)
     loop = _TrainingLoop(trainer, validation, records, EarlyStopping(trainer.config.resolved_patience))
-    _print_resume_point(resume_point, trainer)
     loop.replay(resume_point, watch)
-    with records.log(resume_point.epochs) as log:
+    with records.log(resume_point.epochs) as log, _progress(resume_point, trainer) as progress:
         meter = resume_point.meter
         while len(loop.epochs) < trainer.config.epochs and not loop.stopping.should_stop:
-            epoch = loop.run(meter, log)
+            epoch = loop.run(meter, log, progress)
             meter = None
             if watch is not None:
                 watch(epoch)
@@ -135,10 +133,10 @@ class _TrainingLoop:
         elif self.epochs:
             self.records.check_best(best)
 
-    def run(self, meter: LossMeter | None, log: Log) -> Epoch:
+    def run(self, meter: LossMeter | None, log: Log, progress: TrainingProgress) -> Epoch:
         """Run one epoch, or the rest of an interrupted one."""
         number = len(self.epochs) + 1
-        done = self.trainer.run_epoch(number, meter, self._after_step)
+        done = self.trainer.run_epoch(number, meter, partial(self._after_step, progress))
         metrics = measure(self.validation, self.trainer, number)
         epoch = Epoch(number, done.loss, metrics, done.measured / done.seconds)
         self.epochs.append(epoch)
@@ -147,16 +145,21 @@ class _TrainingLoop:
         self.records.save(self.trainer, ResumePoint(tuple(self.epochs)))
         if is_best:
             self.records.keep_best(self.trainer, number)
-        log.write(epoch, self.stopping.best, self.stopping.best_epoch)
+        log.write(epoch)
+        progress.end_epoch(epoch, self.stopping.best, self.stopping.best_epoch)
         return epoch
 
-    def _after_step(self, meter: LossMeter) -> None:
+    def _after_step(self, progress: TrainingProgress, meter: LossMeter) -> None:
+        progress.step()
         self.records.save_if_due(self.trainer, ResumePoint(tuple(self.epochs), meter))
 
 
-def _print_resume_point(resume_point: ResumePoint, trainer: Trainer) -> None:
-    if not resume_point.epochs and resume_point.meter is None:
-        return
-    step = 0 if resume_point.meter is None else resume_point.meter.steps
-    place = f"after epoch {len(resume_point.epochs)}" + (f" and {step} of {trainer.feed.steps} steps" if step else "")
-    logger.info(f"resuming an unfinished attempt at this run {place}")
+def _progress(resume_point: ResumePoint, trainer: Trainer) -> TrainingProgress:
+    config, meter = trainer.config, resume_point.meter
+    return TrainingProgress(
+        config.epochs,
+        trainer.feed.steps,
+        config.monitor,
+        epochs_done=len(resume_point.epochs),
+        steps_done=0 if meter is None else meter.steps,
+    )

@@ -1,15 +1,13 @@
 """The training step, and one epoch of it."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tcf.common.progress import Progress
 from tcf.common.random_streams import RandomStream, derived_seed
 from tcf.common.torch_internals import seed_default_generator
 from tcf.config.train import TrainConfig
@@ -86,11 +84,9 @@ class Trainer:
         first, before = meter.steps, meter.targets
         self.parallel.announce(EpochTask(epoch, first))
         self.model.train()
-        with _progress(epoch, first, self.feed.steps) as progress, closing(self.feed.epoch(epoch, first)) as batches:
+        with closing(self.feed.epoch(epoch, first)) as batches:
             for step, fed in enumerate(batches, first):
                 meter.add(self.step(fed.batch, fed.read_UV, (epoch - 1) * self.feed.steps + step), fed.batch.n_targets)
-                if progress is not None:
-                    progress.advance(1)
                 if after is not None:
                     after(meter)
         loss = meter.mean()
@@ -124,13 +120,3 @@ class Trainer:
         seed_default_generator(
             self.device, derived_seed(RandomStream.DROPOUT, self.config.seed, number, self.feed.rank_and_size[0])
         )
-
-
-@contextmanager
-def _progress(epoch: int, first: int, steps: int) -> Iterator[Progress | None]:
-    """A live bar in a terminal; elsewhere the line at the epoch's end is enough."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with Progress(f"epoch {epoch}", steps, "steps", done=first) as progress:
-        yield progress

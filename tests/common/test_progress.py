@@ -30,7 +30,7 @@ def test_plain_lines_come_at_the_start_every_ten_seconds_and_at_the_end() -> Non
     assert stream.getvalue().splitlines() == [
         "extract: 0/100 items",
         "extract: 50/100 items, 5.0 items/s, 0:00:10 left",
-        "extract: 100/100 items, 5.0 items/s, 0:00:00 left",
+        "extract: 100/100 items, 5.0 items/s",
         "extract: 100/100 items in 0:00:20, 5.0 items/s",
     ]
 

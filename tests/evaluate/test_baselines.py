@@ -48,7 +48,7 @@ def test_co_occurrence_by_hand() -> None:
     def count(first: int, second: int) -> float:
         return near.get((min(first, second), max(first, second)), 0)
 
-    # User 0 met item 1 last and item 0 before it; the counts of item 0 weigh half. User 1 met item 2 last.
+    # User 0 saw item 1 last and item 0 before it; the counts of item 0 weigh half. User 1 saw item 2 last.
     expected = [[(count(1, i) + count(0, i) / 2) * 60 for i in range(5)], [count(2, i) * 60 for i in range(5)]]
     assert scores.tolist() == expected
 

@@ -1,4 +1,4 @@
-"""Datasets that are split by time, through training, evaluation and recommendation: only who has a target is asked."""
+"""Datasets split by time, in training, evaluation and recommendation: only users with a target are evaluated."""
 
 import json
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_only_users_with_a_question_are_ranked(
     ]
     assert done.metrics["users"] == len(asked)
     assert json.loads((tmp_path / "e" / "metrics.json").read_text())["users"] == len(asked)
-    message = f"{len(asked)} of {len(users)} users have a {part} target and an item before it; the others are not asked"
+    message = f"{len(asked)} of {len(users)} users have a {part} target and an item before it; the others are not eval"
     assert message in capsys.readouterr().err
 
 

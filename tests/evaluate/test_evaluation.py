@@ -99,7 +99,7 @@ def test_ranks_and_metrics_by_brute_force(tmp_path: Path, split: str, seen: str)
 
 
 def test_a_target_met_before_by_hand(tmp_path: Path) -> None:
-    # Item 1 is the target and was met before; of the others only item 3 was not.
+    # Item 1 is the target and was seen before; of the others only item 3 was not.
     histories, scores = [[0, 1, 2, 1]], [[4, 3, 2, 1]]
     kept, ranks = judge(tmp_path, histories, scores, "kept", seen="keep")
     assert ranks.to_pylist() == [{"user": 0, "target": 1, "rank": 1.0, "ties": 0, "candidates": 2}]
@@ -156,7 +156,7 @@ def test_an_equal_evaluation_is_found(tmp_path: Path) -> None:
     [
         (
             {"split": "validation"},
-            r"holds another evaluation \(split: test found, validation requested\); remove it or",
+            r"settings, found another \(split: test found, validation requested\); remove it, or",
         ),
         ({"seen": "mask"}, r"\(seen: keep found, mask requested\)"),
         ({"ranking": "other"}, r"\(ranking: table found, other requested\)"),
@@ -217,7 +217,7 @@ def test_metrics_of_another_version_are_kept(tmp_path: Path) -> None:
     ("facts", "found"),
     [
         ({"recall@20": "high"}, r"facts\.recall@20, a number, found 'high'"),
-        ({"recall@20": True}, r"facts\.recall@20, a number, found True"),
+        ({"recall@20": True}, r"facts\.recall@20, a number, found true"),
         ({"mrr": None}, r"facts\.mrr, a number, found nothing"),
         ({"mrr": "high"}, r"facts\.mrr, a number, found 'high'"),
         ({"users": 0.5}, r"facts\.users, a whole number, found 0\.5"),

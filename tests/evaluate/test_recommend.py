@@ -121,12 +121,12 @@ def test_users_of_a_file_in_its_order(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"u1\nu60\nu2\nx\n", r"users\.txt:2: expected a user of .*data, each once, found 'u60', unknown \(2 wrong"),
+        (b"u1\nu60\nu2\nx\n", r"users\.txt:2: expected users of .*, each only once, found 'u60', unknown \(2 wrong"),
         (b"u1\n\nu2\n", r"users\.txt:2: .* found '', unknown \(1 wrong lines\)"),
-        (b"u1\nu2\nu1\nu1\n", r"users\.txt:3: .* found 'u1', named before \(2 wrong lines\)"),
+        (b"u1\nu2\nu1\nu1\n", r"users\.txt:3: .* found 'u1', a repeat \(2 wrong lines\)"),
         (b"u1\n\xff\n", r"users\.txt:2: .*unknown"),
         (b"", r"users\.txt: expected rows, found an empty file"),
-        (b"\n\n", r"users\.txt: expected user ids, one a line, found none"),
+        (b"\n\n", r"users\.txt: expected user ids, one per line, found none"),
         (None, r"users\.txt: expected a readable file, found none"),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_csv_file_has_the_same_rows(run: Path, tmp_path: Path) -> None:
 def test_inputs_that_have_moved_are_named(run: Path, tmp_path: Path) -> None:
     expected = call(run, tmp_path / "expected.parquet")
     shutil.copytree(run, tmp_path / "run")
-    with pytest.raises(DataError, match="found nothing"):
+    with pytest.raises(RunError, match="found nothing there"):
         call(tmp_path / "run", tmp_path / "r.parquet")
     moved: dict[str, Any] = {"data": run.parent / "data", "caches": [run.parent / "cache"]}
     assert call(tmp_path / "run", tmp_path / "r.parquet", **moved).equals(expected)

@@ -107,7 +107,7 @@ def test_a_process_that_fails_is_told_of_at_once(
         workers.start(spec("cuda:1 (process 2 of 2)"))
         wait_for(lambda: workers.failed, patience=60)
         (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"tcf: warning: cuda:1 (process 2 of 2) failed: {reason}; the others go on with its work"
+    assert line == f"tcf: warning: cuda:1 (process 2 of 2) failed: {reason}; the others continue with its work"
     assert workers.failed == ["cuda:1 (process 2 of 2)"]
     assert capsys.readouterr().err == ""
 
@@ -120,7 +120,10 @@ def test_a_process_that_cannot_be_started(
     with IndependentWorkers() as workers:
         workers.start(spec("cpu"))
     assert workers.failed == ["cpu"]
-    assert re.match("tcf: warning: cpu failed: .*No such file or directory.*gone", capsys.readouterr().err)
+    assert re.match(
+        r"tcf: warning: cpu failed: it cannot be started \(no such file or directory: .*gone\); the others continue",
+        capsys.readouterr().err,
+    )
 
 
 @pytest.mark.usefixtures("shown_log")

@@ -214,5 +214,5 @@ def test_a_worker_that_fails_independently_is_announced(
         assert not is_gone(found[0]["pid"])
     assert is_gone(found[0]["pid"])
     assert workers.failed == ["worker 1"]
-    warning = "tcf: warning: worker 1 failed: c: expected vectors, found none; the others go on with its work\n"
+    warning = "tcf: warning: worker 1 failed: c: expected vectors, found none; the others continue with its work\n"
     assert capsys.readouterr().err == warning

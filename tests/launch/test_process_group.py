@@ -64,15 +64,15 @@ def test_all_do_their_work_with_their_own_variables(tmp_path: Path, capfd: pytes
     ("programs", "kind", "message"),
     [
         ([WAIT, reporting("CacheError", "c: no vectors")], CacheError, "c: no vectors"),
-        # What a user can mend goes before what follows from it, whoever says it first.
+        # An error the user can fix takes precedence over its consequences, whichever is reported first.
         ([reporting(None, "closed", 1.0), reporting("CacheError", "c: no", 2.0)], CacheError, "c: no"),
         ([reporting("RunError", "both", 2.0), reporting("CacheError", "both", 1.0)], RunError, "both"),
         (
             [WAIT, "os.kill(os.getpid(), signal.SIGKILL)", WAIT],
             RunError,
-            "cpu (2) was ended by SIGKILL, and so were the others; run the same command again",
+            "cpu (2) was ended by SIGKILL, and the others with it; run the same command again",
         ),
-        (["sys.exit(143)", WAIT], RunError, "cpu (1) was ended by SIGTERM, and so were the others; run the same com"),
+        (["sys.exit(143)", WAIT], RunError, "cpu (1) was ended by SIGTERM, and the others with it; run the same com"),
         ([reporting(None, "closed", 1.5), "os.kill(os.getpid(), 9)"], RunError, "cpu (2) was ended by SIGKILL"),
         (
             [reporting(None, "closed", 1.5), reporting(None, "a trace\nof it", 1.4)],
@@ -111,5 +111,7 @@ def test_whatever_ends_this_process_ends_them(tmp_path: Path, monkeypatch: pytes
 
 def test_one_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
-    with pytest.raises(FileNotFoundError, match="gone"):
+    with pytest.raises(
+        RunError, match=r"^cpu \(1\): .* cannot be started \(no such file or directory: .*gone\); free memory"
+    ):
         run(WAIT)

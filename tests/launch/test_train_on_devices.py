@@ -96,9 +96,9 @@ def test_one_process_is_killed_and_training_goes_on(
     assert [worker.wait(0) is not None for worker in started] == [True, True]
     assert not is_published(folder / "killed")
     # The first process said nothing of its partner's end.
-    assert {line.split()[0] for line in capfd.readouterr().err.splitlines()} == {"epoch"}
+    assert {line.split()[0] for line in capfd.readouterr().err.splitlines()} == {"train:"}
     assert call(folder, "killed").trained
-    assert "resuming an unfinished attempt at this run after epoch" in capfd.readouterr().err
+    assert "train: resuming at epoch" in capfd.readouterr().err
     assert numbers(folder / "killed") == numbers(folder / "two")
 
 

@@ -178,7 +178,7 @@ def test_hardly_any_user_needs_counting_for_ranks_to_a_depth(monkeypatch: pytest
     counted: list[int] = []
     real = count_ranks.count_ranks
 
-    def spy(scorer: Scorer, excluded: Histories, targets: I64, users: I64) -> tuple[I64, I64]:
+    def spy(scorer: Scorer, excluded: Histories, targets: I64, users: I64, advance: None) -> tuple[I64, I64]:
         counted.extend(users.tolist())
         return real(scorer, excluded, targets, users)
 
@@ -188,6 +188,19 @@ def test_hardly_any_user_needs_counting_for_ranks_to_a_depth(monkeypatch: pytest
     assert counted == []
     rank_targets(InnerProduct(Catalogue.build(vectors), states), seen, targets)
     assert 0 < len(counted) < 50
+
+
+@pytest.mark.parametrize("policy", ["keep", "mask"])
+@pytest.mark.parametrize("depth", [None, 10])
+def test_every_user_is_counted_once_as_ranked(policy: Policy, depth: int | None) -> None:
+    rng = np.random.default_rng(6)
+    vectors, states = (rng.standard_normal((n, 8), dtype=np.float32) for n in (500, 50))
+    seen, targets = random_seen(rng, 50, 500, 20), rng.integers(0, 500, 50)
+    targets[:5] = [seen.of(user)[0] if len(seen.of(user)) else 7 for user in range(5)]
+    told: list[int] = []
+    scorer = InnerProduct(Catalogue.build(vectors), states)
+    rank_targets(scorer, seen, targets, policy=policy, depth=depth, advance=told.append)
+    assert sum(told) == 50
 
 
 @settings(max_examples=200, deadline=None)

@@ -30,12 +30,11 @@ def test_a_run_learns_and_says_so(run_train: Train, items: str, capsys: pytest.C
     # By chance a target is among ten of about 27 candidates 0.37 of the time.
     assert result.manifest.facts["hr@10"] > 0.9
     assert result.manifest.facts["ndcg@10"] > 0.6
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train: epoch ")]
     assert len(lines) == len(epochs)
     first = epochs[0]
-    words = f"epoch 1  loss {first['loss']:.4f}  hr@10 {first['hr@10']:.4f}  ndcg@10 {first['ndcg@10']:.4f}  "
-    assert lines[0].startswith(words)
-    assert lines[0].endswith(f" examples/s  best hr@10 {first['hr@10']:.4f} (epoch 1)")
+    metrics = f"validation hr@10 {first['hr@10']:.2%}, ndcg@10 {first['ndcg@10']:.2%} (best so far), "
+    assert lines[0].startswith(f"train: epoch 1 of at most 12: loss {first['loss']:.4f}, {metrics}")
 
 
 def test_what_a_run_holds(run_train: Train, tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_the_monitor_chooses_the_best_epoch(
     assert (result.manifest.facts["best_epoch"], result.manifest.facts["epochs"]) == (best, epochs)
     assert result.manifest.config["monitor"] == monitor
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.endswith(f"best {monitor} {script[best - 1][monitor]:.4f} (epoch {best})")
+    assert last.endswith(f"; best validation {monitor} {script[best - 1][monitor]:.2%}, epoch {best}")
 
 
 def test_a_loss_that_is_not_finite_stops_training(
@@ -179,13 +178,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_shows_a_bar_within_the_epoch(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_a_bar_and_a_line_an_epoch(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     run_train(epochs=1)
     # Sixty users, sixteen a batch.
-    assert "4/4 steps" in terminal.getvalue()
-    assert "epoch 1  loss" in terminal.getvalue()
+    assert "train: at most 1 epoch of 4 steps\n" in terminal.getvalue()
+    assert "━" in terminal.getvalue()
+    assert "train: epoch 1 of at most 1: loss " in terminal.getvalue()
 
 
 def test_settings_reach_the_optimiser_and_the_model(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from tcf.common.errors import CacheError
 from tcf.common.files import format_by_suffix, publishing_file
+from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import RowIndices
 from tcf.data.cache.cache_files import Vectors
 from tcf.data.cache.caches import VectorCache
@@ -65,12 +66,14 @@ def _chunks(
     cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype: "np.dtype[Any]"
 ) -> Iterator[tuple[slice, Vectors]]:
     """Yield slices of items, and their vectors in the given type."""
-    for start in range(0, len(rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        vectors = cache.gather(rows[part])
-        if dtype.itemsize < vectors.itemsize:
-            _check_fit(vectors, cache, dataset, start)
-        yield part, vectors.astype(dtype)
+    with Progress("export", len(rows), "items") as progress:
+        for start in range(0, len(rows), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            vectors = cache.gather(rows[part])
+            if dtype.itemsize < vectors.itemsize:
+                _check_fit(vectors, cache, dataset, start)
+            yield part, vectors.astype(dtype)
+            progress.advance(len(vectors))
 
 
 def _check_fit(vectors: Vectors, cache: VectorCache, dataset: Dataset, start: int) -> None:

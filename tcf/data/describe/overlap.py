@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
+from tcf.common.progress import Progress
 from tcf.data.dataset import DATASET
 from tcf.data.describe.text_lengths import folded, word_counts
 from tcf.data.item_table import ItemTable
@@ -99,14 +100,16 @@ def overlap(a: Path, b: Path) -> dict[str, Any]:
         DataError: a dataset is missing or damaged.
     """
     first, second = _side(a), _side(b)
-    return {
-        "a": _described(first),
-        "b": _described(second),
-        "ids": _shared(first, second, "ids"),
-        "texts": _shared(first, second, "texts"),
-        "folded_texts": _shared(first, second, "folded_texts"),
-        "words": _shared_words(first, second),
-    }
+    passes = 4  # ids, texts, folded texts, words
+    with Progress("overlap", passes * (first.items.n_items + second.items.n_items), "texts read") as progress:
+        return {
+            "a": _described(first),
+            "b": _described(second),
+            "ids": _shared(first, second, "ids", progress),
+            "texts": _shared(first, second, "texts", progress),
+            "folded_texts": _shared(first, second, "folded_texts", progress),
+            "words": _shared_words(first, second, progress),
+        }
 
 
 def _side(path: Path) -> _Side:
@@ -135,8 +138,8 @@ def _described(side: _Side) -> dict[str, Any]:
     return {"path": str(side.items.path), "items": side.items.n_items, "interactions": interactions}
 
 
-def _shared(a: _Side, b: _Side, measure: Measure) -> dict[str, Any]:
-    keys_a, keys_b = _keys(a.items, measure), _keys(b.items, measure)
+def _shared(a: _Side, b: _Side, measure: Measure, progress: Progress) -> dict[str, Any]:
+    keys_a, keys_b = _keys(a.items, measure, progress), _keys(b.items, measure, progress)
     set_a, set_b = KeySet(keys_a), KeySet(keys_b)
     in_b = set_b.contains(keys_a)
     return {
@@ -146,7 +149,7 @@ def _shared(a: _Side, b: _Side, measure: Measure) -> dict[str, Any]:
     }
 
 
-def _keys(items: ItemTable, measure: Measure) -> Keys:
+def _keys(items: ItemTable, measure: Measure, progress: Progress) -> Keys:
     """Return a key for each item, (n_items, 2)."""
     parts: Iterable[Keys]
     match measure:
@@ -161,6 +164,7 @@ def _keys(items: ItemTable, measure: Measure) -> Keys:
     for part in parts:
         keys[start : start + len(part)] = part
         start += len(part)
+        progress.advance(len(part))
     return keys
 
 
@@ -175,8 +179,8 @@ def _covered(side: _Side, which: npt.NDArray[np.bool_]) -> dict[str, Any]:
     }
 
 
-def _shared_words(a: _Side, b: _Side) -> dict[str, Any]:
-    (words_a, uses_a), (words_b, uses_b) = _words(a.items), _words(b.items)
+def _shared_words(a: _Side, b: _Side, progress: Progress) -> dict[str, Any]:
+    (words_a, uses_a), (words_b, uses_b) = _words(a.items, progress), _words(b.items, progress)
     known_in_b, known_in_a = KeySet(words_b).contains(words_a), KeySet(words_a).contains(words_b)
     shared = int(known_in_b.sum())
     return {
@@ -189,12 +193,13 @@ def _shared_words(a: _Side, b: _Side) -> dict[str, Any]:
     }
 
 
-def _words(items: ItemTable) -> tuple[Keys, Counts]:
+def _words(items: ItemTable, progress: Progress) -> tuple[Keys, Counts]:
     """Return the keys of the distinct words in the texts, (n, 2), and how often each occurs, (n,)."""
     counted = KeyCounts()
     for texts in items.texts(_ITEMS_AT_ONCE):
         words, counts = word_counts(folded(texts))
         counted.add(text_keys(words), counts)
+        progress.advance(len(texts))
     return counted.table
 
 

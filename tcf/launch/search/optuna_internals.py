@@ -1,4 +1,4 @@
-"""Everything in tcf that leans on private or undocumented parts of Optuna, gathered in one place.
+"""All uses of private or undocumented parts of Optuna.
 
 Checked with Optuna 5.0. `tests/launch/search/test_optuna_internals.py` has a test for each function, which names what
 broke.
@@ -13,22 +13,22 @@ __all__ = ["repair_journal", "running_trial"]
 
 
 def running_trial(study: Study, trial: FrozenTrial) -> Trial:
-    """A trial that an earlier process left running, as one that can be reported to and drawn for.
+    """Return a trial that an earlier process left running in a form that accepts suggestions and reports.
 
-    `Study.ask` makes new trials only, and `Trial` takes the storage's own number of a trial, which a frozen trial has
-    as `_trial_id` alone.
+    `Study.ask` only creates new trials, and `Trial` needs the storage's own number of a trial, which a frozen trial
+    has only as `_trial_id`.
     """
     return Trial(study, trial._trial_id)
 
 
 def repair_journal(journal: Path) -> None:
-    """Make a journal fit to be written to, after a process that ended in the middle of a line or with its lock.
+    """Repair a journal after a process that ended in the middle of a line or while holding its lock.
 
-    How `JournalFileBackend` keeps a study is undocumented: one JSON object a line, and a file beside it, with `.lock`
-    after its name, while one writes. Optuna waits for a lock that nobody holds any more, and appends to half a line.
+    How `JournalFileBackend` stores a study is undocumented: one JSON object per line, and while a process writes, a
+    file of the same name with `.lock` appended. Optuna waits for a stale lock, and appends to an incomplete line.
 
     Args:
-        journal: the file, which no other process uses; it need not be there.
+        journal: the file, which no other process uses; it need not exist.
     """
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     content = journal.read_bytes() if journal.exists() else b""

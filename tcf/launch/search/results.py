@@ -1,4 +1,4 @@
-"""The results of a search: its trials as a table, and the best settings as a configuration."""
+"""The results of a search: a table of its trials, and a configuration file with the best settings."""
 
 import csv
 import io
@@ -42,13 +42,13 @@ class TrialRow:
     """A trial.
 
     Attributes:
-        number: counted from 0.
-        state: trained to its end, pruned on its way, failed, or not finished yet.
-        value: the search's `monitor` on validation: of the best epoch on all users or, of a pruned trial, of its last
-            epoch on those that are evaluated after each epoch; None where there is none.
-        metadata: what the run found out, by name; of one that was not trained to its end, the epochs alone.
+        number: its number, from 0.
+        state: trained to completion, pruned, failed, or not finished yet.
+        value: the search's `monitor` on validation: in the best epoch, over all users; for a pruned trial, in its last
+            epoch, over the users that are evaluated after each epoch. None if there is none.
+        metadata: metadata of the run, by name; for a trial not trained to completion, only the number of epochs.
         params: its parameters, by name.
-        same_as: the earlier trial with the same parameters that was trained instead; None if it was trained itself.
+        same_as: the earlier trial with the same parameters whose result it shares; None if it was trained itself.
         reason: why it failed; empty if it did not.
     """
 
@@ -71,17 +71,17 @@ def trial_rows(study: Study) -> list[TrialRow]:
 
 
 def best_row(rows: Sequence[TrialRow]) -> TrialRow | None:
-    """The best of sorted rows; None while no trial was trained to its end."""
+    """The best of sorted rows; None until a trial has been trained to completion."""
     return rows[0] if rows and rows[0].state == "trained" else None
 
 
 def trial_folder(out: Path, number: int) -> Path:
-    """Where a trial's run is."""
+    """The directory of a trial's run."""
     return out / "trials" / f"{number:04d}"
 
 
 def write_results(search: SearchFile, rows: Sequence[TrialRow]) -> None:
-    """Write the table of trials and the best settings, in place of earlier ones."""
+    """Write the table of trials and the best settings, replacing earlier ones."""
     publish_file(search.out / TABLE, _as_csv(search, rows).encode())
     best = best_row(rows)
     if best is not None:
@@ -162,7 +162,7 @@ def _as_configuration(search: SearchFile, best: TrialRow) -> bytes:
     metrics = ", ".join(f"{name} {value:.6f}" for name, value in values.items())
     words = (
         f"# Trial {best.number} of a search: {metrics} on validation.\n"
-        f"# To train it anew: tcf train --config {BEST} --out RUN\n\n"
+        f"# To train with them again: tcf train --config {BEST} --out RUN\n\n"
     )
     return words.encode() + write_toml({**to_mapping(config), "inputs": inputs})
 

@@ -1,7 +1,7 @@
 """Runs the trials of a search on its workers; Optuna suggests their parameters and decides which are pruned.
 
-This process alone holds the study. It asks it for trials, reports every epoch, and prunes trials that are not
-promising. Whatever ends it, the workers end too; started again, it goes on where it was.
+Only this process uses the study: it asks for trials, reports every epoch, and prunes trials that do badly. Workers end
+with this process. Started again, the search resumes where it was.
 """
 
 import logging
@@ -16,6 +16,7 @@ from tcf.common.errors import ConfigError, RunError
 from tcf.common.progress import Progress
 from tcf.common.units import as_percent
 from tcf.config.train import TrainConfig
+from tcf.launch.file_terms import in_file_terms, keys_of
 from tcf.launch.jobs import TrainingJob
 from tcf.launch.launcher import ready
 from tcf.launch.search.results import best_row, trial_folder, trial_rows, write_results
@@ -30,16 +31,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class TrialLoop:
-    """Runs the trials of a search until as many as asked for have ended.
+    """Runs the trials of a search until the requested number of them has ended.
 
     Attributes:
-        search: what is asked for.
-        study: the trials, which only this process changes.
-        workers: train the trials.
-        progress: shows every epoch, and counts the trials that have ended.
+        search: the search.
+        study: its trials, which only this process changes.
+        workers: the workers that train the trials.
+        progress: shows every epoch, and counts ended trials.
         unfinished: trials that an earlier process did not finish.
-        running: the trial that each worker trains.
-        killed: trials whose worker was killed once.
+        running: the trial that each busy worker trains.
+        killed: numbers of the trials whose worker has been killed once.
     """
 
     search: SearchFile
@@ -51,7 +52,7 @@ class TrialLoop:
     killed: set[int] = field(default_factory=set)
 
     def run(self) -> None:
-        """Start trials and handle the workers' messages until all have ended."""
+        """Start trials and handle messages of the workers until all trials have ended."""
         self._start_trials()
         while self.running:
             for worker in ready(list(self.running)):
@@ -69,7 +70,7 @@ class TrialLoop:
             self._start(worker, trial, config)
 
     def _next_trial(self) -> tuple[Trial, TrainConfig] | None:
-        """The next trial that has to be trained."""
+        """The next trial that needs training, with its settings; None if there is none."""
         while (trial := self._ask()) is not None:
             params = suggest(trial, self.search.space)
             other = find_duplicate(self.study, trial)
@@ -83,7 +84,7 @@ class TrialLoop:
         return None
 
     def _ask(self) -> Trial | None:
-        """An unfinished trial or a new one; None when there are as many as asked for."""
+        """An unfinished trial or a new one; None if there are as many as requested."""
         if self.unfinished:
             return self.unfinished.pop(0)
         existing = len(self.study.get_trials(deepcopy=False))
@@ -108,7 +109,8 @@ class TrialLoop:
                 self._report(trial, epoch, value)
                 worker.decide(not trial.should_prune())
             case {"ended": "refused", "reason": str(reason)}:
-                raise RunError(f"{reason}; mend this and run the same command again: the search goes on with {job.out}")
+                reason = in_file_terms(reason, self.search.path, "train", keys_of(TrainConfig))
+                raise RunError(f"{reason}; fix this and run the same command again: the search resumes with {job.out}")
             case {"ended": str(how)}:
                 self._finish(trial, how, message)
                 del self.running[worker]
@@ -132,13 +134,13 @@ class TrialLoop:
             self._fail(trial, message["reason"])
 
     def _fail(self, trial: Trial, reason: str) -> None:
-        """Tell the study of a trial that failed, as one that was pruned, so that the sampler avoids such parameters."""
+        """Record a failed trial as pruned in the study, so that the sampler avoids such parameters."""
         trial.set_user_attr("reason", reason)
         self.study.tell(trial, state=TrialState.PRUNED)
         self._announce(trial, f"failed: {reason}")
 
     def _copy_result(self, trial: Trial, other: FrozenTrial) -> None:
-        """Give a trial the result of an earlier one with the same parameters."""
+        """Copy the result of an earlier trial with the same parameters."""
         trial.set_user_attr("same_as", other.user_attrs.get("same_as", other.number))
         for name in ("facts", "reason"):
             if name in other.user_attrs:
@@ -149,29 +151,34 @@ class TrialLoop:
             if other.last_step is not None:
                 self._report(trial, other.last_step, other.intermediate_values[other.last_step])
             self.study.tell(trial, state=TrialState.PRUNED)
-        self._announce(trial, f"the settings of trial {other.number}, not trained again")
+        self._announce(trial, f"same settings as trial {other.number}, not trained again")
 
     def _retry(self, worker: TrialWorker, trial: Trial, job: TrainingJob) -> bool:
-        """Start a trial whose worker was killed once more; False where it has failed for good.
+        """Restart a trial whose worker has been killed for the first time; otherwise record its failure.
+
+        Returns:
+            Whether the trial was started again.
 
         Raises:
-            RunError: the worker was ended by a signal that asks for it.
+            RunError: the worker was asked to end, by a signal.
         """
         outcome = worker.wait()
         ended_by = outcome.ended_by
         if ended_by in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            raise RunError(f"{job.out}: its process was asked to end; run the same command again, and it goes on")
-        reason = worker.failure(outcome) if ended_by is None else f"its process ended by {ended_by.name}"
+            raise RunError(
+                f"{job.out}: its process was ended by {ended_by.name}; run the same command again to continue"
+            )
+        reason = worker.failure(outcome) if ended_by is None else f"its process was ended by {ended_by.name}"
         if ended_by is not None and trial.number not in self.killed:
             self.killed.add(trial.number)
-            logger.warning(f"trial {trial.number}: {reason}; it goes on in a new one")
+            logger.warning(f"trial {trial.number}: {reason}; it continues in a new process")
             worker.train(job)
             return True
         self._fail(trial, f"{reason} (see {worker.log})")
         return False
 
     def _stored(self, trial: Trial) -> FrozenTrial:
-        """The trial as the journal has it."""
+        """The trial as stored in the journal."""
         return self.study.get_trials(deepcopy=False)[trial.number]
 
     def _announce(self, trial: Trial, words: str) -> None:
@@ -183,5 +190,5 @@ class TrialLoop:
         self.progress.advance(1)
 
     def _shown(self, value: float) -> str:
-        """A mean on validation of the metric that the search maximises, for people."""
+        """A validation mean of the metric that the search maximises, formatted."""
         return f"validation {self.search.monitor} {as_percent(value)}"

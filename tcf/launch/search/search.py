@@ -1,4 +1,4 @@
-"""Hyperparameter search: a folder of trials, which are ordinary runs, and their results."""
+"""Hyperparameter search: a folder of trials, which are ordinary runs, and the results."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from tcf.common.files import check_destination, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.progress import Progress
 from tcf.common.units import counted
+from tcf.launch.file_terms import errors_in_file_terms
 from tcf.launch.launcher import Launcher
 from tcf.launch.processes import DEFAULT_LAUNCHER
 from tcf.launch.search.results import (
@@ -43,9 +44,9 @@ class SearchResult:
     """The result of a search.
 
     Attributes:
-        search: what was asked for.
-        rows: every trial, the best first.
-        best: the best of them.
+        search: the search.
+        rows: all trials, the best first.
+        best: the best trial.
     """
 
     search: SearchFile
@@ -58,7 +59,7 @@ class SearchResult:
         return self.search.out / BEST
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The result as JSON values."""
         return {
             "out": str(self.search.out),
             "configuration": str(self.configuration),
@@ -68,7 +69,7 @@ class SearchResult:
         }
 
     def summary(self) -> str:
-        """The best trials, and where the others are."""
+        """A table of the best trials, and where everything is stored."""
         states = [row.state for row in self.rows]
         counts = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
         return (
@@ -79,26 +80,27 @@ class SearchResult:
 
 
 def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> SearchResult:
-    """Train trials until there are as many as asked for; those of earlier starts count, and unfinished ones go on.
+    """Train the requested number of trials; those of earlier runs count, and unfinished ones are resumed.
 
     With one worker, equal files and inputs give equal trials, however often the search was interrupted.
 
     Args:
-        search: what is asked for.
+        search: the search.
         launcher: starts the workers.
 
     Raises:
-        ConfigError: a device is not there.
+        ConfigError: a device does not exist.
         DataError: the dataset is missing or damaged.
         CacheError: a cache is missing or damaged, or lacks vectors.
-        RunError: something else is at `search.out`, another process is searching there, or no trial could be trained.
+        RunError: `search.out` holds something else, another process is searching there, or no trial could be trained.
         TcfError: FAISS is not installed.
     """
     load_faiss()
     for device in (*search.config.devices, str(search.fixed.get("devices", "auto"))):
         resolve_device(device)
-    fingerprints = Inputs.open("text" if search.caches else "id", search.data, search.caches).fingerprints
-    with _locked(search.out):
+    with errors_in_file_terms(search.path, keys=("items", "cache", "data")):
+        fingerprints = Inputs.open("text" if search.caches else "id", search.data, search.caches).fingerprints
+    with _locked(search):
         study = open_study(search, fingerprints)
         _run_trials(search, study, launcher)
         rows = trial_rows(study)
@@ -107,8 +109,8 @@ def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> Sea
     if best is None:
         reasons = [row.reason for row in rows if row.reason]
         raise RunError(
-            f"{search.out}: expected a trial that can be trained, found {len(rows)} that failed; the last: "
-            f"{reasons[-1] if reasons else 'unknown'}; change [train] or [space], and name another out"
+            f"{search.out}: expected a trial that can be trained, found {len(rows)} that failed, the last because of: "
+            f"{reasons[-1] if reasons else 'unknown'}; change [train] or [space] in {search.path}, and its `out`"
         )
     return SearchResult(search, tuple(rows), best)
 
@@ -124,15 +126,18 @@ def _run_trials(search: SearchFile, study: Study, launcher: Launcher) -> None:
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Lock the folder of the search within the block; it is made where it does not exist."""
+def _locked(search: SearchFile) -> Iterator[None]:
+    """Lock the folder of the search within the block; it is created if it does not exist."""
+    out, remedy = search.out, f"name another `out` in {search.path}"
     check_destination(out)
     with writing(out):
         if out.exists() and not (out / JOURNAL).exists() and any(entry.name != _LEASE for entry in out.iterdir()):
-            raise RunError(f"{out}: expected a search or nothing, found other files; name another out")
+            raise RunError(f"{out}: expected a search or an unused path, found other files; {remedy}")
         out.mkdir(parents=True, exist_ok=True)
         if not acquire(out / _LEASE):
-            raise RunError(f"{out}: another process is searching there; wait for its end, or name another out")
+            raise RunError(
+                f"{out}: expected a search that no other process runs, found one at work; wait for it, or {remedy}"
+            )
     try:
         with heartbeats(out / _LEASE):
             yield

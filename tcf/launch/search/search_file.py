@@ -6,38 +6,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tcf.common.errors import ConfigError
+from tcf.common.errors import ConfigError, value_words
 from tcf.config.fields import CheckedSettings, from_mapping, from_value, option, read_toml
 from tcf.config.toml_files import SEARCH_FILE, check_kind, user_path
 from tcf.config.train import TrainConfig
+from tcf.launch.file_terms import errors_in_file_terms, keys_of, settings_from
 from tcf.launch.search.space import Choices, Range, combinations, read_space
 
 __all__ = ["SearchConfig", "SearchFile", "read_search"]
 
 _TABLES = ("search", "train", "space")
-_MAX_TRIED = 2000  # combinations that are checked to find one that can be trained
+_MAX_TRIED = 2000  # combinations checked in search of one that can be trained
 _MAX_GRID = 100_000
 
 
 @dataclass(frozen=True, repr=False)
 class SearchConfig(CheckedSettings):
-    """How to search."""
+    """Settings of the search itself."""
 
-    trials: int = option(50, "Trials in all, those of earlier starts included.", minimum=1)
-    workers: int = option(1, "Processes that train at the same time; each has its share of the threads.", minimum=1)
+    trials: int = option(50, "Total number of trials, those of earlier runs included.", minimum=1)
+    workers: int = option(1, "Processes that train at the same time; each gets its share of the threads.", minimum=1)
     devices: tuple[str, ...] = option(
-        (), "A device for each worker, from the first again where there are more workers; that of [train] if empty."
+        (), "A device for each worker, reused in turn if there are more workers; that of [train] if empty."
     )
-    seed: int = option(0, "Seed of what is drawn from the ranges.", minimum=0)
+    seed: int = option(0, "Seed of the sampler.", minimum=0)
     sampler: Literal["tpe", "random", "grid"] = option(
-        "tpe", "How settings are drawn: tpe learns from the trials that have ended; grid takes each combination once."
+        "tpe",
+        "How settings are chosen: tpe learns from ended trials, random does not, grid takes each combination once.",
     )
-    random_trials: int = option(10, "Trials drawn at random before tpe learns from them.", minimum=1)
+    random_trials: int = option(10, "Random trials before tpe starts to learn.", minimum=1)
     pruning: Literal["median", "none"] = option(
-        "median", "median: end a trial whose best epoch so far is below the median of the others at the same epoch."
+        "median", "median: stop a trial whose best epoch so far is below the median of the others at the same epoch."
     )
-    pruning_trials: int = option(5, "Trials that must have been trained to their end before any is pruned.", minimum=1)
-    pruning_epochs: int = option(5, "Epochs in which no trial is pruned.", minimum=0)
+    pruning_trials: int = option(5, "Trials that must have been trained to completion before any is pruned.", minimum=1)
+    pruning_epochs: int = option(5, "First epochs of a trial, in which it is not pruned.", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,16 @@ class _Paths:
 
 @dataclass(frozen=True)
 class SearchFile:
-    """A search, as its file describes it.
+    """The content of a search file.
 
     Attributes:
         path: the file.
         out: folder of the search.
         data: a dataset directory.
-        caches: vector caches for items as text, side by side.
-        config: how to search.
-        fixed: settings of every trial.
-        space: ranges of the others, by name.
+        caches: vector caches for items as text, whose vectors are concatenated.
+        config: settings of the search itself.
+        fixed: settings that all trials share.
+        space: ranges of the searched settings, by name.
     """
 
     path: Path
@@ -81,11 +83,12 @@ class SearchFile:
             ConfigError: they contradict one another.
         """
         given = {key: value for key, value in params.items() if value is not None}
-        return from_mapping(TrainConfig, {**self.fixed, **given}, f"{self.path}: a trial")
+        with errors_in_file_terms(self.path, keys=keys_of(TrainConfig)):
+            return from_mapping(TrainConfig, {**self.fixed, **given}, f"{self.path}: a trial")
 
     @property
     def monitor(self) -> str:
-        """The validation metric that a search maximises, and by which each trial chooses its best epoch."""
+        """The validation metric that the search maximises, and by which each trial chooses its best epoch."""
         return str(self.fixed.get("monitor", TrainConfig.monitor))
 
     def caches_for(self, config: TrainConfig) -> tuple[Path, ...]:
@@ -94,7 +97,7 @@ class SearchFile:
 
     @property
     def n_trials(self) -> int:
-        """Trials in all, which in a grid are at most its combinations."""
+        """Total number of trials; for a grid, at most the number of combinations."""
         if self.config.sampler != "grid":
             return self.config.trials
         return min(self.config.trials, sum(1 for _ in combinations(self.space)))
@@ -104,7 +107,7 @@ def read_search(path: Path) -> SearchFile:
     """Read a search file.
 
     Raises:
-        ConfigError: it is not TOML, a setting is unknown or of the wrong type, one that is needed is missing, or no
+        ConfigError: the file is not TOML, a setting is unknown or of the wrong type, a required one is missing, or no
             combination of settings can be trained.
     """
     values = read_toml(path)
@@ -117,7 +120,7 @@ def read_search(path: Path) -> SearchFile:
         out=user_path(paths.out),
         data=user_path(paths.data),
         caches=tuple(map(user_path, paths.cache)),
-        config=from_mapping(SearchConfig, tables["search"], f"{path}: [search]"),
+        config=settings_from(SearchConfig, tables["search"], path, "search"),
         fixed={key: from_value(TrainConfig, key, value, f"{path}: [train]") for key, value in fixed.items()},
         space=read_space(tables["space"], fixed, f"{path}: [space]"),
     )
@@ -131,7 +134,7 @@ def read_search(path: Path) -> SearchFile:
 def _table(values: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
     table = values.get(name, {})
     if not isinstance(table, dict):
-        raise ConfigError(f"{path}: [{name}] expected a table, found {table!r}")
+        raise ConfigError(f"{path}: [{name}] expected a table, found {value_words(table)}")
     return table
 
 
@@ -144,7 +147,7 @@ def _paths(values: dict[str, Any], path: Path) -> _Paths:
     paths = from_mapping(_Paths, {**values, "cache": [cache] if isinstance(cache, str) else cache}, f"{path}")
     for name in ("out", "data"):
         if not getattr(paths, name):
-            raise ConfigError(f'{path}: expected {name} = "FOLDER" above the tables, found none')
+            raise ConfigError(f'{path}: expected {name} = "FOLDER" above the tables, found none; add it')
     return paths
 
 
@@ -153,12 +156,14 @@ def _check_grid(search: SearchFile) -> None:
         return
     for key, span in search.space.items():
         if not isinstance(span, Choices):
-            raise ConfigError(f"{search.path}: [space] {key}: expected a list of values for a grid, found a range")
+            raise ConfigError(
+                f"{search.path}: [space] {key}: expected a list of values for a grid, found a range; list some values"
+            )
     size = sum(1 for _ in itertools.islice(combinations(search.space), _MAX_GRID + 1))
     if size > _MAX_GRID:
         raise ConfigError(
-            f"{search.path}: [space] expected at most {_MAX_GRID} combinations for a grid, found more; name fewer "
-            'values, or sampler = "tpe"'
+            f"{search.path}: [space] expected at most {_MAX_GRID} combinations for a grid, found more; list fewer "
+            'values, or set sampler = "tpe"'
         )
 
 
@@ -166,8 +171,8 @@ def _check_devices(search: SearchFile) -> None:
     for device in (*search.config.devices, str(search.fixed.get("devices", ""))):
         if "," in device:
             raise ConfigError(
-                f"{search.path}: expected one device a trial, found {device!r}; name several as [search] devices, with "
-                "as many workers"
+                f"{search.path}: expected one device for each trial, found {value_words(device)}; list several "
+                "as [search] devices, and set as many workers"
             )
 
 
@@ -175,13 +180,17 @@ def _check_caches(search: SearchFile) -> None:
     span = search.space.get("items")
     kinds = span.values if isinstance(span, Choices) else (search.fixed.get("items", TrainConfig.items),)
     if kinds != ("id",) and not search.caches:
-        raise ConfigError(f'{search.path}: expected cache = "FOLDER" for items as text, found none')
+        raise ConfigError(
+            f'{search.path}: expected cache = "FOLDER" for items as text, found none; add it above the tables'
+        )
     if kinds == ("id",) and search.caches:
-        raise ConfigError(f"{search.path}: expected no cache, because ids need none, found {search.caches[0]}; drop it")
+        raise ConfigError(
+            f"{search.path}: expected no cache, because ids need none, found {search.caches[0]}; remove it"
+        )
 
 
 def _check_settings(search: SearchFile) -> None:
-    """Refuse a search in which no combination of choices and ends of ranges can be trained."""
+    """Refuse a search in which no combination of choices and limits of ranges can be trained."""
     refusal: ConfigError | None = None
     for params in itertools.islice(combinations(search.space, ends=True), _MAX_TRIED):
         try:

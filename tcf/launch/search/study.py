@@ -1,4 +1,4 @@
-"""A search's study in Optuna: the journal on disk, the sampler, the pruner."""
+"""A search's Optuna study: the journal on disk, the sampler, the pruner."""
 
 import zlib
 from collections.abc import Mapping
@@ -37,11 +37,11 @@ def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
     """Open the study of a search, or create it; no other process may have it open.
 
     Args:
-        search: what is asked for.
-        fingerprints: of dataset and caches, by role.
+        search: the search.
+        fingerprints: fingerprints of dataset and caches, by role.
 
     Raises:
-        RunError: the study is of other settings or inputs, or its journal is damaged.
+        RunError: the study was begun with other settings or inputs, or its journal is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = search.out / JOURNAL
@@ -61,7 +61,7 @@ def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
 
 
 def suggest(trial: Trial, space: Mapping[str, Range]) -> dict[str, Any]:
-    """A trial's parameters; those that were suggested before stay."""
+    """A trial's parameters; those already suggested stay as they are."""
     return {name: _suggest(trial, name, span) for name, span in space.items()}
 
 
@@ -71,7 +71,7 @@ def unfinished_trials(study: Study) -> list[Trial]:
 
 
 def find_duplicate(study: Study, trial: Trial) -> FrozenTrial | None:
-    """An earlier trial with the same parameters that has ended by itself; it would end so again."""
+    """An earlier ended trial with the same parameters, whose result would be the same; None if there is none."""
     for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
         if other.params == trial.params and other.number != trial.number:
             return other
@@ -79,9 +79,9 @@ def find_duplicate(study: Study, trial: Trial) -> FrozenTrial | None:
 
 
 class _Sampler(BaseSampler):
-    """Samples each trial's parameters from the search's seed, the trial's number and the trials that have ended.
+    """Samples each trial's parameters from the search's seed, the trial's number and the ended trials.
 
-    It remembers nothing, so a search that goes on after an interruption samples what it would have sampled without.
+    It has no state, so a search that is resumed samples what it would have sampled without the interruption.
     """
 
     def __init__(self, config: SearchConfig, space: Mapping[str, Range]) -> None:
@@ -93,19 +93,19 @@ class _Sampler(BaseSampler):
             self._grid = [every[place] for place in order]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The ranges that are sampled together: all, once a trial has ended."""
+        """The ranges that TPE samples jointly: all of them, once a trial has ended."""
         return self._tpe(trial).infer_relative_search_space(study, trial) if self._config.sampler == "tpe" else {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """What TPE proposes; nothing while too few trials have ended."""
+        """The values that TPE proposes; none while too few trials have ended."""
         return self._tpe(trial).sample_relative(study, trial, search_space) if search_space else {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """A value from the grid, or by chance."""
+        """A value from the grid, or a random one."""
         if self._config.sampler == "grid":
             return self._grid[trial.number % len(self._grid)][param_name]
         name = zlib.crc32(param_name.encode())
@@ -123,7 +123,7 @@ class _Sampler(BaseSampler):
 def _pruner(config: SearchConfig) -> BasePruner:
     match config.pruning:
         case "median":
-            # Optuna's steps are our epochs, which are counted from 1.
+            # Optuna's steps are epochs, which are numbered from 1.
             return MedianPruner(n_startup_trials=config.pruning_trials, n_warmup_steps=config.pruning_epochs + 1)
         case "none":
             return NopPruner()
@@ -154,13 +154,13 @@ def _storage(journal: Path) -> JournalStorage:
         return JournalStorage(JournalFileBackend(str(journal)))
     except (ValueError, KeyError) as error:
         raise RunError(
-            f"{journal}: expected the journal of a search, found something else ({error}); remove {journal.parent}, "
-            "or name another out"
+            f"{journal}: expected the journal of a search, found something else ({' '.join(str(error).split())}); "
+            f"remove {journal.parent}, or name another `out` in the search file"
         ) from None
 
 
 def _defining_settings(search: SearchFile) -> dict[str, Any]:
-    """The settings that results depend on, as JSON values; not how many trials there are or where they run."""
+    """The settings that the trials depend on, as JSON values; not their number, nor where they run."""
     config = search.config
     fixed = {f"[train] {key}": value for key, value in search.fixed.items() if key not in ("devices", "save_minutes")}
     space = {f"[space] {key}": str(span) for key, span in search.space.items()}
@@ -168,13 +168,14 @@ def _defining_settings(search: SearchFile) -> dict[str, Any]:
     return {**fixed, _MONITOR: search.monitor, **space, **{name: getattr(config, name) for name in names}}
 
 
-def _check_unchanged(search: SearchFile, study: Study, asked: Mapping[str, Any]) -> None:
+def _check_unchanged(search: SearchFile, study: Study, requested: Mapping[str, Any]) -> None:
     stored = study.user_attrs.get(_MADE_FROM)
     if stored is None:
-        study.set_user_attr(_MADE_FROM, dict(asked))
+        study.set_user_attr(_MADE_FROM, dict(requested))
         return
-    differing = differences({_MONITOR: _EARLIER_MONITOR, **stored}, asked)
+    differing = differences({_MONITOR: _EARLIER_MONITOR, **stored}, requested)
     if differing:
         raise RunError(
-            f"{search.out}: holds a search of other settings or inputs: {differing}; name another out, or remove it"
+            f"{search.out}: expected the search of {search.path}, found one of other settings or inputs: {differing}; "
+            f"name another `out` in {search.path}, or remove this one"
         )

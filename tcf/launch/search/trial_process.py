@@ -1,7 +1,7 @@
-"""The worker that trains a search's trials, one after the other, as the process that started it asks.
+"""A worker that trains trials of a search one after the other, as its parent process requests.
 
-A message to it is a `TrainingJob` or, while one is trained, whether to go on after an epoch. A message from it is an
-epoch, or how the trial ended.
+The parent sends a `TrainingJob` and then, after each epoch, whether to continue. The worker sends each epoch, and how
+the trial ended.
 """
 
 import gc
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 class _TrialPrunedError(Exception):
-    """The process that started this one has pruned the trial."""
+    """The parent process has pruned the trial."""
 
 
 def main() -> None:
-    """Train the trials that come as messages."""
+    """Train the trials that arrive as messages."""
     run_conversation(_train_trials)
 
 
@@ -39,7 +39,7 @@ def _train_trials(channel: MessageChannel) -> None:
 
 
 def _train(job: TrainingJob, channel: MessageChannel) -> dict[str, Any]:
-    """Train a trial's run; returns how that ended."""
+    """Train a trial's run; returns the final message."""
 
     def report(epoch: Epoch) -> None:
         channel.send({"epoch": epoch.number, "value": epoch.metrics[job.config.monitor]})

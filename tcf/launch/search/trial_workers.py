@@ -1,4 +1,4 @@
-"""The workers that train a search's trials, as the process that started them sees them."""
+"""The workers that train trials of a search, seen from their parent process."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -7,26 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tcf.common.errors import RunError
 from tcf.common.files import writing
 from tcf.common.logs import LEVEL_VARIABLE, level_for_workers
 from tcf.launch.jobs import TrainingJob
-from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers
+from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers, start_failure
 from tcf.launch.processes import DEFAULT_LAUNCHER
 
 __all__ = ["TrialWorker", "trial_workers"]
 
-_PATIENCE = 10.0  # seconds for a worker that sends no more messages to end
+_PATIENCE = 10.0  # seconds that a worker has to end after its last message
 
 
 @dataclass(eq=False)
 class TrialWorker:
-    """A place where one trial after the other is trained; its worker is started when there is something to do.
+    """A slot in which trials are trained one after the other; its worker is started on demand.
 
     Attributes:
-        number: counted from 1.
-        log: file that everything it prints is added to.
-        device: where it trains; None for where the settings say.
-        threads: of torch; 0 for as many as it takes by itself.
+        number: its number, from 1.
+        log: file to which the worker's output is appended.
+        device: device to train on; None for that of the settings.
+        threads: number of torch threads; 0 for torch's default.
         launcher: starts the worker.
         worker: the worker; None while there is none.
     """
@@ -39,25 +40,35 @@ class TrialWorker:
     worker: Worker | None = None
 
     def train(self, job: TrainingJob) -> None:
-        """Let it train a trial."""
+        """Start to train a trial.
+
+        Raises:
+            RunError: the worker cannot be started.
+        """
         if self.worker is None:
-            self.worker = self.launcher.start(self._spec())
+            try:
+                self.worker = self.launcher.start(self._spec())
+            except OSError as error:
+                raise RunError(
+                    f"worker {self.number}: expected a worker process, but {start_failure(error)}; free memory or "
+                    "processes, and run the same command again: the search resumes"
+                ) from error
         self.worker.send(job.as_message())
 
     def decide(self, go_on: bool) -> None:
-        """Tell it whether to go on after an epoch."""
+        """Send whether to continue after an epoch."""
         self._started().send({"go_on": go_on})
 
     def receive(self) -> dict[str, Any] | None:
-        """Wait for its next message; None when the worker has ended instead."""
+        """Wait for the next message; None if the worker has ended instead."""
         return self._started().receive()
 
     def fileno(self) -> int:
-        """A descriptor that is readable when it has sent a message, or ended."""
+        """A descriptor that becomes readable when the worker has sent a message or has ended."""
         return self._started().fileno()
 
     def wait(self) -> Outcome:
-        """How a worker ended that sends no more messages; the next trial starts another one."""
+        """The outcome of a worker that sends no more messages; the next trial starts a new one."""
         worker, self.worker = self._started(), None
         if worker.wait(_PATIENCE) is None:
             worker.kill()
@@ -65,11 +76,11 @@ class TrialWorker:
         return outcome
 
     def failure(self, outcome: Outcome) -> str:
-        """Why a worker has exited: what it reported, or the last line that it printed."""
+        """Why a worker has exited: its error report, or the last line of its log."""
         if outcome.report is not None:
             return outcome.report.summary.strip()
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "without a message")
 
     def _started(self) -> Worker:
         if self.worker is None:
@@ -92,14 +103,14 @@ class TrialWorker:
 def trial_workers(
     folder: Path, number: int, devices: Sequence[str], threads: int, launcher: Launcher = DEFAULT_LAUNCHER
 ) -> Iterator[list[TrialWorker]]:
-    """Some workers, none of them started; those that were started are ended with the block.
+    """Create workers, none of them started yet; those that were started are ended with the block.
 
     Args:
-        folder: where their logs go.
-        number: how many.
-        devices: dealt out to them in turn; none for where the settings say.
-        threads: for all together.
-        launcher: starts them.
+        folder: folder for their logs.
+        number: number of workers.
+        devices: devices assigned to them in turn; empty for those of the settings.
+        threads: number of threads for all workers together.
+        launcher: starts the workers.
     """
     share = 0 if number == 1 else max(1, threads // number)
     with writing(folder):

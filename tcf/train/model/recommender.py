@@ -3,7 +3,7 @@
 Shapes: N items, U distinct items, P targets and I items read of a batch, B users, D width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -90,7 +90,11 @@ class Recommender(nn.Module):
 
     @torch.inference_mode()
     def user_states(
-        self, users: npt.NDArray[np.int64], histories: Histories, vectors_ND: Tensor
+        self,
+        users: npt.NDArray[np.int64],
+        histories: Histories,
+        vectors_ND: Tensor,
+        advance: Callable[[int], object] | None = None,
     ) -> npt.NDArray[np.float32]:
         """The states of users after their last item, without dropout.
 
@@ -98,6 +102,7 @@ class Recommender(nn.Module):
             users: (n_users,) their indices among all users of the dataset.
             histories: each user's items, oldest first, at least one; only as many of the latest as the model reads.
             vectors_ND: the result of `item_vectors`.
+            advance: called with the number of users whose states have just been computed.
 
         Returns:
             (n_users, D) float32.
@@ -122,6 +127,8 @@ class Recommender(nn.Module):
             for start in range(0, len(inputs), _USERS_AT_ONCE):
                 part = np.arange(start, min(start + _USERS_AT_ONCE, len(inputs)))
                 states[part] = self._states_of(users[part], inputs.take(part), vectors_ND).float().cpu().numpy()
+                if advance is not None:
+                    advance(len(part))
         return states
 
     def _states_of(self, users: npt.NDArray[np.int64], inputs: Histories, vectors_ND: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
-"""What a run tells while it trains: a line an epoch, a file for programs, events for TensorBoard."""
+"""What a run writes of every epoch while it trains: a file for programs, and events for TensorBoard."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,18 +53,17 @@ class Epoch:
 
 
 class EpochLog:
-    """A context manager that writes every epoch to standard error, `epochs.jsonl` and `events/`.
+    """A context manager that writes every epoch to `epochs.jsonl` and `events/`.
 
     `epochs.jsonl` holds no times, so that equal runs write equal bytes.
 
     Args:
         folder: the run's directory.
-        monitor: name of the metric that selects the best epoch.
         epochs: the finished epochs; anything else that an interrupted attempt wrote is dropped.
     """
 
-    def __init__(self, folder: Path, monitor: str, epochs: Sequence[Epoch] = ()) -> None:
-        self._folder, self._monitor = folder, monitor
+    def __init__(self, folder: Path, epochs: Sequence[Epoch] = ()) -> None:
+        self._folder = folder
         with writing(folder):
             publish_file(folder / EPOCHS, "".join(_line(epoch) for epoch in epochs).encode())
             self._lines = (folder / EPOCHS).open("a", encoding="utf-8")
@@ -75,21 +73,8 @@ class EpochLog:
         """Nothing more to open."""
         return self
 
-    def write(self, epoch: Epoch, best: float, best_epoch: int) -> None:
-        """Report an epoch.
-
-        Args:
-            epoch: the epoch that has just ended.
-            best: the best value so far of the metric that selects the best epoch.
-            best_epoch: its epoch.
-        """
-        metrics = "".join(f"{name} {value:.4f}  " for name, value in epoch.metrics.items())
-        print(
-            f"epoch {epoch.number}  loss {epoch.loss:.4f}  {metrics}"
-            f"{epoch.examples_per_second:.0f} examples/s  best {self._monitor} {best:.4f} (epoch {best_epoch})",
-            file=sys.stderr,
-            flush=True,
-        )
+    def write(self, epoch: Epoch) -> None:
+        """Write an epoch that has just ended."""
         with writing(self._folder):
             self._lines.write(_line(epoch))
             self._lines.flush()

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,17 +95,20 @@ class Run:
         """The vector of every item, (n_items, D); items of equal text have equal bits."""
         return np.asarray(self._vectors_ND.cpu().numpy())
 
-    def user_states(self, users: npt.NDArray[np.int64], histories: Histories) -> npt.NDArray[np.float32]:
+    def user_states(
+        self, users: npt.NDArray[np.int64], histories: Histories, advance: Callable[[int], object] | None = None
+    ) -> npt.NDArray[np.float32]:
         """The states of users after their last item, (n_users, D); a score is the product with an item's vector.
 
         Args:
             users: their indices among all users of the dataset.
             histories: each user's items, oldest first, at least one; only as many of the latest as the model reads.
+            advance: called with the number of users whose states have just been computed.
 
         Raises:
             DataError: a user has no item.
         """
-        return self.model.user_states(users, histories, self._vectors_ND)
+        return self.model.user_states(users, histories, self._vectors_ND, advance)
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row for each epoch: `epoch`, training `loss` and the validation metrics, as fractions.

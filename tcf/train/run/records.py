@@ -16,10 +16,10 @@ _SECONDS = 60
 
 
 class Log(Protocol):
-    """Reports the results of epochs."""
+    """Keeps the results of epochs."""
 
-    def write(self, epoch: Epoch, best: float, best_epoch: int) -> None:
-        """Tell about an epoch, the best value so far of the metric that chooses the best epoch, and its epoch."""
+    def write(self, epoch: Epoch) -> None:
+        """Write an epoch that has just ended."""
 
 
 class Records(Protocol):
@@ -68,7 +68,7 @@ class FolderRecords:
 
     def log(self, epochs: Sequence[Epoch]) -> EpochLog:
         """See `Records`."""
-        return EpochLog(self._folder.path, self._folder.settings["monitor"], epochs)
+        return EpochLog(self._folder.path, epochs)
 
     def save(self, trainer: Trainer, resume_point: ResumePoint) -> None:
         """See `Records`.

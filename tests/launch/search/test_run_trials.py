@@ -115,14 +115,14 @@ def test_settings_that_contradict_one_another_are_a_failure(tmp_path: Path) -> N
     assert [job.config.width for job in worker.jobs] == [16, 16]
     reasons = [row.reason for row in trial_rows(study) if row.state == "failed"]
     assert len(reasons) == 2
-    assert all("--width: expected a multiple of --heads 2, found 9" in reason for reason in reasons)
+    assert all("width: expected a multiple of heads 2, found 9" in reason for reason in reasons)
 
 
 @pytest.mark.filterwarnings("error")
 def test_what_cannot_be_trained_at_all_ends_the_search(tmp_path: Path) -> None:
     search, study = made(tmp_path, ("trials = 7", "trials = 2"))
     told = trained(0.5, 2)
-    with pytest.raises(RunError, match=r"no space left; mend this and run the same command again: .*0001"):
+    with pytest.raises(RunError, match=r"no space left; fix this and run the same command again: .*0001"):
         run(search, study, [*told, told[0], {"ended": "refused", "reason": "no space left"}])
     assert states(study) == {0: "trained", 1: "unfinished"}
     study = open_study(search, {})
@@ -141,8 +141,8 @@ def test_a_killed_process_is_replaced_once(tmp_path: Path, capsys: pytest.Captur
     [worker] = run(search, study, [KILLED, *trained(0.2), KILLED, KILLED])
     assert [job.out.name for job in worker.jobs] == ["0000", "0000", "0001", "0001"]
     assert states(study) == {0: "trained", 1: "failed"}
-    assert "trial 0: its process ended by SIGKILL; it goes on in a new one" in capsys.readouterr().err
-    assert trial_rows(study)[1].reason == f"its process ended by SIGKILL (see {search.out / 'log'})"
+    assert "trial 0: its process was ended by SIGKILL; it continues in a new process" in capsys.readouterr().err
+    assert trial_rows(study)[1].reason == f"its process was ended by SIGKILL (see {search.out / 'log'})"
 
 
 def test_a_process_that_breaks_is_a_failure(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_process_that_breaks_is_a_failure(tmp_path: Path) -> None:
 
 def test_a_process_that_is_asked_to_end_ends_the_search(tmp_path: Path) -> None:
     search, study = made(tmp_path)
-    with pytest.raises(RunError, match="0000: its process was asked to end; run the same command again"):
+    with pytest.raises(RunError, match="0000: its process was ended by SIGTERM; run the same command again"):
         run(search, study, [ASKED])
     assert states(study) == {0: "unfinished"}
 

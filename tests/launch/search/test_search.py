@@ -156,7 +156,7 @@ def test_two_workers_with_text_and_trials_that_fail(place: Path) -> None:
 def test_a_search_in_which_everything_fails_is_an_error(tmp_path: Path) -> None:
     odd = (("trials = 7", "trials = 1"), ("[8, 16]", "{low = 4, high = 99999}"), ("epochs = 4", "heads = 4"))
     with pytest.raises(
-        RunError, match=r"expected a trial that can be trained, found 1 that failed; the last: .*--heads 4"
+        RunError, match=r"expected a trial that can be trained, found 1 that failed, the last because of: .*of heads 4"
     ):
         run_search(change(workplace(tmp_path), *odd))
 
@@ -165,7 +165,7 @@ def test_a_folder_that_is_no_search_is_refused(tmp_path: Path) -> None:
     search = read_search(workplace(tmp_path))
     search.out.mkdir()
     (search.out / "notes.txt").write_text("")
-    with pytest.raises(RunError, match="expected a search or nothing, found other files"):
+    with pytest.raises(RunError, match="expected a search or an unused path, found other files"):
         run_search(search)
 
 
@@ -174,7 +174,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     search.out.mkdir()
     with subprocess.Popen(["sleep", "30"]) as other:
         (search.out / ".search.claim").write_text(f'{{"machine": "{this_machine()}", "pid": {other.pid}}}')
-        with pytest.raises(RunError, match="another process is searching there"):
+        with pytest.raises(RunError, match="expected a search that no other process runs"):
             run_search(search)
         other.kill()
 

@@ -51,17 +51,17 @@ def test_a_grid_ends_with_its_combinations(tmp_path: Path) -> None:
         ("[train]", "[trian]", "unknown entry trian"),
         ("[search]", "cache = 3\n[search]", "cache: expected a list of strings"),
         ("trials = 7", "trails = 7", r"\[search\]: unknown setting trails; did you mean trials\?"),
-        ("trials = 7", "trials = 0", r"\[search\]: --trials: expected at least 1, found 0"),
+        ("trials = 7", "trials = 0", r"\[search\]: trials: expected at least 1, found 0"),
         ("trials = 7", 'pruning = "mean"', "expected one of median, none"),
         ("epochs = 4", "epoch = 4", r"\[train\]: unknown setting epoch; did you mean epochs\?"),
         ("epochs = 4", "epochs = 4.5", r"\[train\]: epochs: expected a whole number"),
-        ("epochs = 4", "epochs = 0", "--epochs: expected at least 1, found 0"),
+        ("epochs = 4", "epochs = 0", ": epochs: expected at least 1, found 0"),
         ("epochs = 4", "width = 8", "width: expected a setting that"),
         ('items = "id"', 'items = "text"', 'expected cache = "FOLDER" for items as text, found none'),
         ("[search]", 'cache = "a"\n[search]', "expected no cache, because ids need none, found a"),
-        ("[8, 16]", "[9, 15]", r"a trial: --width: expected a multiple of --heads 2, found 9"),
-        ('"cpu"', '"cpu,cpu"', "expected one device a trial, found 'cpu,cpu'"),
-        ("trials = 7", 'devices = ["cuda:0,cuda:1"]', "expected one device a trial"),
+        ("[8, 16]", "[9, 15]", r"a trial: width: expected a multiple of heads 2, found 9"),
+        ('"cpu"', '"cpu,cpu"', "expected one device for each trial, found 'cpu,cpu'"),
+        ("trials = 7", 'devices = ["cuda:0,cuda:1"]', "expected one device for each trial"),
         ("trials = 7", 'sampler = "grid"', "learning_rate: expected a list of values for a grid, found a range"),
     ],
 )
@@ -80,5 +80,5 @@ def test_a_grid_too_large_is_refused(tmp_path: Path) -> None:
 
 def test_only_some_combinations_need_to_be_trainable(tmp_path: Path) -> None:
     search = change(workplace(tmp_path), ("[8, 16]", "[9, 16]"))
-    with pytest.raises(ConfigError, match="multiple of --heads"):
+    with pytest.raises(ConfigError, match="multiple of heads"):
         search.settings({"width": 9})

@@ -125,7 +125,7 @@ def test_a_torn_line_and_a_lock_left_behind_do_no_harm(tmp_path: Path) -> None:
 def test_other_settings_or_inputs_are_refused(tmp_path: Path) -> None:
     search = made(tmp_path)
     open_study(search, {"dataset": "aaa"})
-    with pytest.raises(RunError, match="dataset: aaa found, bbb requested; name another out"):
+    with pytest.raises(RunError, match="dataset: aaa found, bbb requested; name another `out` in .*search.toml"):
         open_study(search, {"dataset": "bbb"})
     file = tmp_path / "search.toml"
     more = change(

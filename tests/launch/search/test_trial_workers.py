@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tcf.common.errors import RunError
 from tcf.common.files import is_alive
 from tcf.config.train import TrainConfig
 from tcf.launch import processes
@@ -44,6 +46,14 @@ def begun(worker: TrialWorker, folder: Path) -> int:
 
 def test_a_task_there_and_back(tmp_path: Path) -> None:
     assert TrainingJob.from_message(job(tmp_path).as_message()) == job(tmp_path)
+
+
+def test_a_process_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    with trial_workers(tmp_path / "logs", 1, [], threads=1) as [worker]:
+        match = r"^worker 1: .* cannot be started \(no such file or directory: .*gone\); .*: the search resumes$"
+        with pytest.raises(RunError, match=match):
+            worker.train(job(tmp_path))
 
 
 def test_a_process_for_one_task_after_the_other(tmp_path: Path) -> None:
@@ -108,7 +118,7 @@ def test_an_interruption_ends_the_processes(tmp_path: Path) -> None:
 def test_nothing_said(tmp_path: Path) -> None:
     with trial_workers(tmp_path, 1, [], threads=1) as [worker]:
         worker.log.write_text("\n\n")
-        assert worker.failure(Outcome(1)) == "nothing was said"
+        assert worker.failure(Outcome(1)) == "without a message"
 
 
 def test_what_a_worker_reported_goes_before_what_it_printed(tmp_path: Path) -> None:

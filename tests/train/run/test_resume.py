@@ -43,8 +43,8 @@ def test_in_the_middle_of_an_epoch(
     capsys.readouterr()
     same(run_train("killed", epochs=4, **settings), undisturbed)
     said = capsys.readouterr().err
-    assert "resuming an unfinished attempt at this run after epoch " in said
-    assert (" steps\n" in said.partition("resuming")[2].partition("epoch")[2]) == ("save_minutes" in settings)
+    [line] = [line for line in said.splitlines() if line.startswith("train: resuming at epoch ")]
+    assert (", step " in line) == ("save_minutes" in settings)
 
 
 @pytest.mark.parametrize("better", [True, False])

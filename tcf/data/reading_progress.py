@@ -1,0 +1,108 @@
+"""How much of some files this process has read, whoever reads them: the system knows the position in an open file."""
+
+import threading
+from collections.abc import Collection
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tcf.common.progress import Progress
+
+__all__ = ["ReadingProgress", "read_positions"]
+
+_MB = 1e6
+_LARGE = 2**26  # bytes from which on progress is shown: smaller files are read in about a second
+_SECONDS_BETWEEN_LOOKS = 0.5
+_DESCRIPTORS = Path("/proc/self/fd")  # on Linux; elsewhere the parts of the work are shown, and not the bytes read
+
+
+class ReadingProgress:
+    """A context manager that shows how much of some files has been read, and then what else is being done.
+
+    Nothing is shown of small files. Reading itself is not touched: a thread looks at the open files now and then.
+
+    Args:
+        label: what is being done.
+        files: what will be read.
+    """
+
+    def __init__(self, label: str, files: Collection[Path]) -> None:
+        self._sizes = {file.resolve(): file.stat().st_size for file in files if file.is_file()}
+        self._furthest = dict.fromkeys(self._sizes, 0)
+        self._total = sum(self._sizes.values())
+        self._progress = Progress(label, self._total / _MB, "MB")
+        self._shown = 0.0
+        self._finished = threading.Event()
+        self._watch = threading.Thread(target=self._look_repeatedly, name="reading progress", daemon=True)
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Begin to look at the files."""
+        if self._total >= _LARGE:
+            self._opened.enter_context(self._progress)
+            self._progress.advance(0, "reading")
+            self._watch.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Show the end, or where the work stopped."""
+        self._stop_looking()
+        if kind is None:
+            self._show(self._total, "")
+        self._opened.__exit__(kind, error, trace)
+
+    def phase(self, words: str) -> None:
+        """All files have been read, and something else begins.
+
+        Args:
+            words: what it is.
+        """
+        self._stop_looking()
+        self._show(self._total, words)
+
+    def look(self) -> None:
+        """Show how much has been read by now."""
+        for file, position in read_positions(self._sizes).items():
+            # A file may be read more than once.
+            self._furthest[file] = max(self._furthest[file], min(position, self._sizes[file]))
+        read = sum(self._furthest.values())
+        self._show(read, "sorting" if read == self._total else "reading")
+
+    def _show(self, read: float, words: str) -> None:
+        if self._total >= _LARGE:
+            before, self._shown = self._shown, read / _MB
+            self._progress.advance(self._shown - before, words)
+
+    def _look_repeatedly(self) -> None:
+        while not self._finished.wait(_SECONDS_BETWEEN_LOOKS):
+            self.look()
+
+    def _stop_looking(self) -> None:
+        self._finished.set()
+        if self._watch.is_alive():
+            self._watch.join()
+
+
+def read_positions(files: Collection[Path]) -> dict[Path, int]:
+    """The position in each of these files that this process has open, in bytes; none where the system does not tell.
+
+    Args:
+        files: their resolved paths.
+    """
+    found: dict[Path, int] = {}
+    try:
+        descriptors = list(_DESCRIPTORS.iterdir())
+    except OSError:
+        return found
+    for descriptor in descriptors:
+        try:
+            file = descriptor.readlink()
+            if file in files:
+                position = int((_DESCRIPTORS.with_name("fdinfo") / descriptor.name).read_text().split()[1])
+                found[file] = max(found.get(file, 0), position)
+        except (OSError, ValueError, IndexError):
+            continue  # closed in the meantime
+    return found
