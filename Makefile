@@ -15,14 +15,16 @@ TEXTS ?= ../shared/data/games/items.tsv
 # A folder with behaviors.tsv and items.tsv.
 RAW ?= ../shared/data/games
 
-.PHONY: help quickstart test check bench clean
+.PHONY: help quickstart test check api bench gpu-check clean
 
 help:
-	@echo "make quickstart  the whole way on MovieLens 100K, with a table at the end"
+	@echo "make quickstart  the whole pipeline on MovieLens 100K, with a table at the end"
 	@echo "make test        the tests"
 	@echo "make check       ruff (style, docstrings, format), mypy and the direction of imports"
-	@echo "make bench       speed beside other programs, on the texts of TEXTS=FILE and the users of RAW=FOLDER;"
+	@echo "make api         the reference of the Python API, from its docstrings, in build/api"
+	@echo "make bench       speed compared with other programs, on the texts of TEXTS=FILE and the users of RAW=FOLDER;"
 	@echo "                 RECTOOLS=PYTHON, an environment with RecTools, adds its SASRec"
+	@echo "make gpu-check   everything that has to be right and fast on one GPU, in 9 minutes"
 	@echo "make clean       remove .venv and the caches of tools"
 
 quickstart: $(USE)
@@ -39,12 +41,21 @@ check: $(DEVELOP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
+# The import of all public names puts them into the module, where pdoc looks for them.
+api: $(DEVELOP)
+	$(BIN)/python -c 'from pathlib import Path; from tcf import *; import pdoc; \
+	pdoc.render.configure(docformat="google", show_source=False, search=False); \
+	pdoc.pdoc("tcf", output_directory=Path("build/api"))'
+
 bench: $(BENCH)
 	$(BIN)/python benchmarks/extract.py --texts $(TEXTS)
 	$(BIN)/python benchmarks/packing.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/tcf data prepare tcf $(RAW) --out build/bench/dataset
 	$(BIN)/python benchmarks/train.py --data build/bench/dataset --seconds 30 $(if $(RECTOOLS),--rectools $(RECTOOLS))
+
+gpu-check: $(DEVELOP)
+	$(BIN)/python benchmarks/gpu_check.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

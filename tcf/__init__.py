@@ -1,4 +1,140 @@
-"""Item text, read by a language model, for recommendation: extract vectors once, train, rank, report."""
+"""Item text, read by a language model, for recommendation: extract vectors once, train, rank, report.
+
+The public API is what `tcf.__all__` names: a function for each stage, the settings that these take, the results that
+they return, and the errors that they raise. It follows semantic versioning. All else, every module below `tcf`
+included, is private and may change in any version.
+
+Example:
+    ```python
+    import tcf
+
+    dataset = tcf.prepare_dataset("movielens", tcf.download_dataset("ml-100k"), "dataset")
+    extraction = tcf.extract_vectors(dataset, "minilm", "cache")
+    run = tcf.train_recommender(dataset, extraction, out="run", config=tcf.TrainConfig(epochs=20))
+    evaluation = tcf.evaluate_run(run, "evaluation")
+    print(evaluation.metrics["hr@10"])
+    print(tcf.recommend_items(run, k=5).to_pandas())
+    ```
+
+Whatever stands for a directory is a string, a `pathlib.Path`, or the result that was opened or made there; `~` is
+expanded. Names are imported when they are first used, so that `import tcf` takes no time.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tcf.api.data import download_dataset, open_cache, open_dataset, prepare_dataset
+    from tcf.api.evaluation import (
+        compare_evaluations,
+        evaluate_baseline,
+        evaluate_run,
+        open_evaluation,
+        recommend_items,
+    )
+    from tcf.api.extraction import extract_vectors, plan_extraction
+    from tcf.api.pipeline import run_pipeline
+    from tcf.api.training import open_run, train_recommender
+    from tcf.common.errors import (
+        CacheError,
+        ConfigError,
+        DataError,
+        DivergedError,
+        ModelError,
+        RunError,
+        TcfError,
+    )
+    from tcf.config.evaluate import EvaluateConfig
+    from tcf.config.extract import ExtractConfig
+    from tcf.config.prepare import PrepareConfig
+    from tcf.config.train import TrainConfig
+    from tcf.data.cache.caches import TokenStates, VectorCache
+    from tcf.data.dataset import Dataset
+    from tcf.evaluate.evaluation import Evaluation, EvaluationTable
+    from tcf.evaluate.recommend import Recommendations
+    from tcf.extract.plan.plan import Plan
+    from tcf.extract.result import Extraction
+    from tcf.launch.pipeline import PipelineResult
+    from tcf.train.run.open_run import Run
+
+__all__ = [
+    "CacheError",
+    "ConfigError",
+    "DataError",
+    "Dataset",
+    "DivergedError",
+    "EvaluateConfig",
+    "Evaluation",
+    "EvaluationTable",
+    "ExtractConfig",
+    "Extraction",
+    "ModelError",
+    "PipelineResult",
+    "Plan",
+    "PrepareConfig",
+    "Recommendations",
+    "Run",
+    "RunError",
+    "TcfError",
+    "TokenStates",
+    "TrainConfig",
+    "VectorCache",
+    "__version__",
+    "compare_evaluations",
+    "download_dataset",
+    "evaluate_baseline",
+    "evaluate_run",
+    "extract_vectors",
+    "open_cache",
+    "open_dataset",
+    "open_evaluation",
+    "open_run",
+    "plan_extraction",
+    "prepare_dataset",
+    "recommend_items",
+    "run_pipeline",
+    "train_recommender",
+]
 
 __version__ = "0.1.0"
-"""The version of tcf; `setup.cfg` reads it from here."""
+
+# Where each name is defined; the imports above say the same to type checkers.
+_MODULES = (
+    ("tcf.api.data", ("download_dataset", "open_cache", "open_dataset", "prepare_dataset")),
+    (
+        "tcf.api.evaluation",
+        ("compare_evaluations", "evaluate_baseline", "evaluate_run", "open_evaluation", "recommend_items"),
+    ),
+    ("tcf.api.extraction", ("extract_vectors", "plan_extraction")),
+    ("tcf.api.pipeline", ("run_pipeline",)),
+    ("tcf.api.training", ("open_run", "train_recommender")),
+    (
+        "tcf.common.errors",
+        ("CacheError", "ConfigError", "DataError", "DivergedError", "ModelError", "RunError", "TcfError"),
+    ),
+    ("tcf.config.evaluate", ("EvaluateConfig",)),
+    ("tcf.config.extract", ("ExtractConfig",)),
+    ("tcf.config.prepare", ("PrepareConfig",)),
+    ("tcf.config.train", ("TrainConfig",)),
+    ("tcf.data.cache.caches", ("TokenStates", "VectorCache")),
+    ("tcf.data.dataset", ("Dataset",)),
+    ("tcf.evaluate.evaluation", ("Evaluation", "EvaluationTable")),
+    ("tcf.evaluate.recommend", ("Recommendations",)),
+    ("tcf.extract.plan.plan", ("Plan",)),
+    ("tcf.extract.result", ("Extraction",)),
+    ("tcf.launch.pipeline", ("PipelineResult",)),
+    ("tcf.train.run.open_run", ("Run",)),
+)
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _MODULES:
+        if name in names:
+            value = getattr(importlib.import_module(module), name)
+            globals()[name] = value  # the next time, Python finds it without this function
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

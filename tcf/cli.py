@@ -1,75 +1,99 @@
-"""The command line, put together from `tcf.commands`. Nothing heavy is imported before a command runs."""
+"""The entry point of the command line, which reports in one line whatever ends a command early.
 
+It handles signals, full or closed outputs, and errors that the user can fix. Only a few modules of the standard library
+are imported before the signal handlers are installed, because the other imports take long enough to press Ctrl-C.
+"""
+
+import contextlib
 import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
 
-import typer
+__all__ = ["main"]
 
-from tcf import __version__
-from tcf.commands.cache import cache_app
-from tcf.commands.data import data_app
-from tcf.commands.doctor import doctor_command
-from tcf.commands.evaluate import evaluate_command, recommend_command
-from tcf.commands.extract import convert_command, extract_command, plan_command
-from tcf.commands.pipeline import pipeline_command
-from tcf.commands.train import runs_command, search_command, train_command
-from tcf.common.errors import TcfError
-from tcf.common.logs import configure_logging
-
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    help="Item text, read by a language model, for recommendation: how far does it take you on your data?",
-    epilog="In order: data prepare, extract, train, evaluate, recommend. `tcf pipeline FILE` runs them all.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(data_app, name="data")
-app.add_typer(cache_app, name="cache")
-app.command("plan")(plan_command)
-app.command("runs")(runs_command)
-app.command("search")(search_command)
-app.command("extract")(extract_command)
-app.command("convert")(convert_command)
-app.command("train")(train_command)
-app.command("evaluate")(evaluate_command)
-app.command("recommend")(recommend_command)
-app.command("pipeline")(pipeline_command)
-app.command("doctor")(doctor_command)
-
-
-@app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
-    """Item text, read by a language model, for recommendation: how far does it take you on your data?"""
-    if version:
-        print(f"tcf {__version__}")
-        raise typer.Exit
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    # Not print: the signal may have come in the middle of one, and buffered streams refuse a second.
-    os.write(2, f"tcf: interrupted by {signal.Signals(number).name}; run the same command again\n".encode())
-    raise SystemExit(128 + number)
+_STDOUT, _STDERR = 1, 2
 
 
 def main() -> None:
-    """Run the command line; an error that the user can mend is one line and exit status 2."""
+    """Run the command line; an error that the user can fix is one line and exit status 2.
+
+    Raises:
+        SystemExit: always, with the exit status.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
-    configure_logging()
+    _check_outputs()
     try:
-        app()
+        status = _run()
+        sys.stdout.flush()
+    except OSError as error:
+        status = _unwritable_output(error)
+    raise SystemExit(status)
+
+
+def _run() -> int:
+    from tcf.commands.app import run_commands
+    from tcf.common.errors import TcfError
+
+    try:
+        return run_commands()
     except TcfError as error:
-        print(f"tcf: error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has gone; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+        return _failed(" ".join(str(error).split()))
+
+
+def _failed(reason: str) -> int:
+    """Print why the command failed, and return its exit status."""
+    with contextlib.suppress(OSError):  # standard error may be full too
+        print(f"tcf: error: {reason}", file=sys.stderr)
+    return 2
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    # Not print: the signal may have interrupted one, and buffered streams are not reentrant.
+    os.write(_STDERR, f"tcf: interrupted by {signal.Signals(number).name}; run the same command again\n".encode())
+    raise SystemExit(128 + number)
+
+
+def _check_outputs() -> None:
+    """Refuse a closed standard output, and discard messages to a closed standard error.
+
+    Otherwise the next file to be opened would get the descriptor of the closed output, and text would be printed to it.
+    """
+    if not _is_open(_STDERR):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)
+        sys.stderr = os.fdopen(_STDERR, "w")
+    if not _is_open(_STDOUT):
+        reason = (
+            "standard output: expected a terminal, file or pipe, found it closed; add `> /dev/null` to discard results"
+        )
+        raise SystemExit(_failed(reason))
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _unwritable_output(error: OSError) -> int:
+    """Return the exit status after a failed write to standard output; raise an error from elsewhere again."""
+    status = 1
+    if not isinstance(error, BrokenPipeError):
+        try:
+            print(flush=True)  # without buffering, only another attempt shows whether this output was the cause
+        except OSError:
+            status = _failed(
+                f"standard output: cannot be written ({error.strerror}); free space there, or write elsewhere"
+            )
+        else:
+            raise error
+    # The buffer is flushed once more at exit, so the descriptor must accept it. A closed pipe, as after `head`, is no
+    # reason for a message.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+    return status
 
 
 if __name__ == "__main__":

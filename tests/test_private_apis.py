@@ -36,6 +36,7 @@ BOUNDED = (
     "tokenizers",
     "torch",
     "transformers",
+    "typer",
 )
 # Modules of these libraries whose documentation is for users; `from transformers import X` is a matter of its own.
 DOCUMENTED = {
@@ -72,6 +73,8 @@ DOCUMENTED = {
     "transformers",
     "transformers.utils",
     "typer",
+    "typer.core",
+    "typer.main",
 }
 # Undocumented although their names do not begin with an underscore.
 KNOWN = {

@@ -1,4 +1,4 @@
-"""Files out of archives that others packed: nothing is written outside the folder, nothing twice, nothing damaged."""
+"""Safe unpacking of archives: nothing is written outside the folder, nothing is overwritten, damage is refused."""
 
 import gzip
 import shutil
@@ -20,13 +20,13 @@ def unpack(archive: Path, prefix: str, into: Path, suffixes: tuple[str, ...] = (
 
     Args:
         archive: the zip file.
-        prefix: folder inside it; what is below it comes to lie below `into`.
+        prefix: folder inside the archive; its content is unpacked into `into`.
         into: an existing folder.
-        suffixes: ends of the file names to take; empty for every file.
+        suffixes: suffixes of the file names to unpack; empty for all files.
 
     Raises:
-        SourceError: a name would lead outside, an entry is a link or comes twice, the file is damaged, or nothing is
-            there.
+        SourceError: an entry's path leads outside, an entry is a link or a duplicate, the archive is damaged, or it has
+            no such file.
     """
 
     def place(name: str) -> str | None:
@@ -38,15 +38,15 @@ def unpack(archive: Path, prefix: str, into: Path, suffixes: tuple[str, ...] = (
 
 
 def unpack_named(archive: Path, names: Sequence[str], into: Path) -> None:
-    """Unpack files of these names, whichever folder of a zip file they are in.
+    """Unpack the files with these names from any folder of a zip file.
 
     Args:
         archive: the zip file.
-        names: names without a folder.
-        into: where the files come to lie; made if need be.
+        names: file names without a folder.
+        into: destination folder; created if missing.
 
     Raises:
-        SourceError: as `unpack`; or a name is in two folders.
+        SourceError: as `unpack`, or a name occurs in two folders.
     """
     into.mkdir(parents=True, exist_ok=True)
 
@@ -55,25 +55,25 @@ def unpack_named(archive: Path, names: Sequence[str], into: Path) -> None:
         return base if base in names else None
 
     if not _unpack(archive, into, place):
-        raise SourceError(f"{archive.name}: expected {', '.join(names)} in it, found none of them")
+        raise SourceError(f"{archive.name}: expected an archive with {', '.join(names)}, found none of them")
 
 
 def check_gzip(file: Path) -> None:
     """Read a gzip file to its end, which checks its CRC.
 
     Raises:
-        SourceError: it is damaged, cut short, or no gzip file.
+        SourceError: the file is damaged, truncated or not a gzip file.
     """
     try:
         with gzip.open(file, "rb") as opened:
             while opened.read(_CHUNK):
                 pass
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SourceError(f"{file.name}: not a whole gzip file ({error})") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise SourceError(f"{file.name}: expected a complete gzip file, found a damaged or truncated one") from None
 
 
 def _unpack(archive: Path, into: Path, place: Callable[[str], str | None]) -> int:
-    """Unpack the entries that have a place below `into`; returns how many."""
+    """Unpack the entries for which `place` returns a path below `into`; return how many."""
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [info for info in opened.infolist() if not info.is_dir()]
@@ -82,24 +82,26 @@ def _unpack(archive: Path, into: Path, place: Callable[[str], str | None]) -> in
             wanted = [(info, where) for info in members if (where := place(info.filename)) is not None]
             for info, where in wanted:
                 _unpack_member(opened, info, into / where)
-    except (zipfile.BadZipFile, FileExistsError, EOFError, NotImplementedError, zlib.error) as error:
-        raise SourceError(f"{archive.name}: cannot be unpacked ({error})") from None
+    except FileExistsError:
+        raise SourceError(f"{archive.name}: cannot be unpacked (a file name occurs twice)") from None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+        raise SourceError(f"{archive.name}: cannot be unpacked ({str(error) or 'it is truncated'})") from None
     return len(wanted)
 
 
 def _refuse_unsafe(info: zipfile.ZipInfo) -> None:
-    """Refuse what could be written outside the folder; an honest archive has no use for such entries."""
+    """Refuse entries that could be written outside the folder; no legitimate archive has them."""
     name = info.filename
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or "\\" in name or ":" in name.split("/")[0]:
-        raise SourceError(f"the entry {name!r} would lead outside the folder; nothing was unpacked")
+        raise SourceError(f"the entry {name!r} would be written outside the folder; nothing was unpacked")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         raise SourceError(f"the entry {name!r} is a link or another special file; nothing was unpacked")
 
 
 def _unpack_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
-    """Write one file, which must not be there yet; zipfile checks its CRC."""
+    """Write one file, which must not exist yet; zipfile checks its CRC."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with opened.open(info) as packed, target.open("xb") as stream:
         shutil.copyfileobj(packed, stream, _CHUNK)

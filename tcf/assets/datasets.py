@@ -1,11 +1,12 @@
-"""The datasets that tcf knows by name: what is published where, under which terms.
+"""The datasets that tcf knows by name: where they are published and under which terms.
 
 - MovieLens: GroupLens publishes a zip for each size, and its md5 beside it. MovieLens 100K is also in RecBole's wheel.
-- MIND: a zip for each part at the Hugging Face hub (`Recommenders/MIND`), and a copy elsewhere by the same people.
-  The first address, a store at Azure, is closed to the public. No checksums. The test part has no clicks: left out.
+- MIND: a zip for each part on the Hugging Face hub (`Recommenders/MIND`), and a copy elsewhere by the same publishers.
+  The original address, a store on Azure, is no longer public. No checksums. The test part has no clicks and is left
+  out.
 - Amazon: McAuley Lab publishes a file of reviews and one of metadata for each category, gzipped JSON lines, at several
-  addresses. Of 2018 those are taken whose users and items have five reviews or more ("5-core"). No checksums.
-- H&M: at Kaggle alone, for people with an account there.
+  addresses. For 2018, tcf uses the "5-core" files, in which users and items have at least five reviews. No checksums.
+- H&M: on Kaggle only, which requires an account.
 """
 
 from tcf.assets.store import Asset, Terms
@@ -71,11 +72,10 @@ _HM = Asset(
     needs=("articles.csv", "transactions_train.csv"),
     sources=(),
     otherwise=(
-        "H&M's files are at Kaggle, which hands them out to people with an account. Join the competition at "
-        f"https://www.kaggle.com/c/{_KAGGLE}/rules, which is to accept its rules; put an API token of your account at "
-        "~/.kaggle/kaggle.json; `pip install kaggle`; run "
-        f"`kaggle competitions download -c {_KAGGLE} -f articles.csv` and the same with transactions_train.csv "
-        "(without -f come 30 GB of pictures too); unzip both"
+        "H&M's files are on Kaggle only, which requires an account. Accept the competition's rules at "
+        f"https://www.kaggle.com/c/{_KAGGLE}/rules; save an API token of your account as ~/.kaggle/kaggle.json; "
+        f"`pip install kaggle`; run `kaggle competitions download -c {_KAGGLE} -f articles.csv` and the same with "
+        "transactions_train.csv (without -f it also downloads 30 GB of images); unzip both"
     ),
     raw="hm",
 )
@@ -92,9 +92,9 @@ def _movielens(size: str, summary: str, files: tuple[str, ...]) -> Asset:
         needs=files[:2],
         sources=(WebSource((WebFile(url, take=files, md5_url=f"{url}.md5"),)),),
         terms=Terms(
-            "GroupLens lends MovieLens for research: say in publications that you used it, claim no endorsement by the "
-            "University of Minnesota or GroupLens, ask them before any commercial or revenue-bearing use, and heed "
-            "what they say about passing it on.",
+            "GroupLens provides MovieLens for research: acknowledge its use in publications, claim no endorsement by "
+            "the University of Minnesota or GroupLens, get permission before any commercial or revenue-bearing use, "
+            "and follow the conditions for redistribution.",
             f"https://files.grouplens.org/datasets/movielens/{name}-README.{'txt' if size == '1m' else 'html'}",
         ),
         raw="movielens",
@@ -115,7 +115,7 @@ def _mind(size: str, summary: str) -> Asset:
             for site in _MIND
         ),
         terms=Terms(
-            "Microsoft lends MIND for research, under the Microsoft Research License Terms, which exclude commercial "
+            "Microsoft provides MIND for research under the Microsoft Research License Terms, which exclude commercial "
             "use.",
             "https://github.com/msnews/MIND/blob/master/MSR%20License_Data.pdf",
         ),
@@ -124,7 +124,7 @@ def _mind(size: str, summary: str) -> Asset:
 
 
 def _amazon(year: int, category: str, reviews: str, metadata: str, sites: tuple[str, ...], about: str) -> Asset:
-    """Reviews and metadata of one category, at any of the sites."""
+    """Return the asset of one category's reviews and metadata; each site is a source."""
     return Asset(
         name=f"amazon-{year}-{category.lower().replace('_', '-')}",
         kind="dataset",
@@ -166,5 +166,5 @@ DATASETS = (
     *map(_amazon_2023, sorted(_CATEGORIES_2023, key=str.lower)),
 )
 
-# What a list of all names would be too long for.
+# Datasets that messages list as a group, because there are too many names.
 DATASET_GROUPS = ("amazon-2018-", "amazon-2023-")

@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub, through its own client and its own local cache."""
+"""Models from the Hugging Face hub, with its client and its local cache."""
 
 import hashlib
 import json
@@ -9,11 +9,12 @@ from pathlib import Path
 from tcf.assets.hub_internals import stated_checksum, transport_error
 from tcf.assets.source import SourceError
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
+from tcf.common.errors import os_error_words
 from tcf.common.manifest import sha256_file
 
 __all__ = ["HubSource", "cached_snapshot", "download_snapshot"]
 
-# Patterns are matched against whole paths, so these stay on the top level: no copies for ONNX or OpenVINO.
+# Patterns are matched against whole paths, so these match the top level only: no copies for ONNX or OpenVINO.
 _TEXT_FILES = (
     "config.json",
     "tokenizer*",
@@ -24,7 +25,7 @@ _TEXT_FILES = (
     "*.model",
 )
 _MARKS_OF_SENTENCE_ENCODERS = ("modules.json", "1_Pooling/config.json")
-_OFFLINE = "HF_HUB_OFFLINE is set and the hub's local cache does not hold all of it; unset it, or pass a local folder"
+_OFFLINE = "HF_HUB_OFFLINE is set and the model is not complete in the hub's local cache; unset it or pass a folder"
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
 
 
@@ -39,12 +40,12 @@ class HubSource:
     repo_id: str
 
     def __str__(self) -> str:
-        """The source in words."""
+        """Name of the source for messages."""
         return f"hub {self.repo_id}"
 
 
 def cached_snapshot(repo_id: str) -> Path | None:
-    """The model's folder if the hub's local cache holds all of it; no network is used."""
+    """Return the model's folder if it is complete in the hub's local cache, else None; no network is used."""
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
@@ -54,13 +55,13 @@ def cached_snapshot(repo_id: str) -> Path | None:
 
 
 def download_snapshot(repo_id: str) -> Path:
-    """The model's folder in the hub's local cache, downloaded as far as it is not there.
+    """Download the missing files of a model and return its folder in the hub's local cache.
 
-    Safetensors are preferred; pickled weights are downloaded only where a repository has nothing else.
+    Safetensors are preferred; pickled weights are downloaded only if a repository has nothing else.
 
     Raises:
-        SourceError: the hub cannot be reached or has no such model, HF_HUB_OFFLINE forbids to ask, or the repository
-            lacks a part of a language model.
+        SourceError: the hub cannot be reached or has no such model, HF_HUB_OFFLINE is set, or the repository lacks a
+            part of a language model.
     """
     from huggingface_hub import is_offline_mode
 
@@ -70,7 +71,7 @@ def download_snapshot(repo_id: str) -> Path:
         raise SourceError(_advice(repo_id, error)) from None
     if folder is None:
         weights = " or ".join(map(_one_or_several, WEIGHTS))
-        lacking = f"lacks config.json, a tokenizer, or whole weights ({weights})"
+        lacking = f"the repository lacks config.json, a tokenizer, or complete weights ({weights})"
         raise SourceError(_OFFLINE if is_offline_mode() else lacking)
     _check_sums(folder)
     return folder
@@ -88,7 +89,7 @@ def _complete_snapshot(repo_id: str, *, local_only: bool) -> Path | None:
 
 
 def _one_or_several(whole: str) -> str:
-    """A pattern of the files that weights are in, from the name that one file of them has."""
+    """Return a pattern that matches a single weight file and the files of split weights."""
     name = Path(whole)
     return f"{name.stem}*{name.suffix}"
 
@@ -97,17 +98,17 @@ def _check_sums(folder: Path) -> None:
     """Compare every file with the checksum that the hub states for it.
 
     Raises:
-        SourceError: a file differs; it is removed, so that the next attempt fetches it anew.
+        SourceError: a file differs; it is removed, so that the next attempt downloads it again.
     """
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         stated = stated_checksum(file)
         if stated is not None and _checksum(file, len(stated)) != stated:
             file.resolve().unlink()
-            raise SourceError(f"{file.name} arrived damaged (its checksum differs from the hub's); run again")
+            raise SourceError(f"{file.name} was damaged in transfer (its checksum differs from the hub's); run again")
 
 
 def _checksum(file: Path, digits: int) -> str:
-    """The checksum of a file that has so many digits."""
+    """Return the checksum of a file of the kind that has this many digits."""
     if digits == 64:
         return sha256_file(file)
     content = file.read_bytes()
@@ -115,13 +116,13 @@ def _checksum(file: Path, digits: int) -> str:
 
 
 def _holds_a_model(folder: Path) -> bool:
-    """Whether a folder has a configuration, a tokenizer and every file of the weights."""
+    """Whether a folder has a configuration, a tokenizer and all weight files."""
     tokenizer = any(True for pattern in _TOKENIZER_FILES for _ in folder.glob(pattern))
     return (folder / "config.json").is_file() and tokenizer and any(map(_all_there, _weights(folder)))
 
 
 def _weights(folder: Path) -> Iterator[list[Path]]:
-    """The files of the weights, once for each form in which they are there."""
+    """Yield the weight files of each format in the folder."""
     for whole in WEIGHTS:
         yield [folder / whole]
         index = folder / f"{whole}{INDEX}"
@@ -130,7 +131,7 @@ def _weights(folder: Path) -> Iterator[list[Path]]:
 
 
 def _indexed(index: Path) -> list[str]:
-    """The files that an index of weights lists; none if it is damaged."""
+    """Return the files that an index of weights lists; none if it is damaged."""
     try:
         return indexed_names(json.loads(index.read_text(encoding="utf-8"))) or []
     except ValueError:
@@ -142,7 +143,7 @@ def _all_there(files: list[Path]) -> bool:
 
 
 def _advice(repo_id: str, error: BaseException) -> str:
-    """One line: what went wrong and what to do."""
+    """Say on one line what went wrong and what to do."""
     from huggingface_hub import errors, is_offline_mode
 
     match error:
@@ -151,10 +152,12 @@ def _advice(repo_id: str, error: BaseException) -> str:
         case errors.RepositoryNotFoundError():
             return "no such repository, or a private one; check the name, or log in with `hf auth login`"
         case errors.HFValidationError():
-            return "not a valid hub id (owner/name)"
+            return "expected a hub id (owner/name), found another form"
         case errors.LocalEntryNotFoundError() if is_offline_mode():
             return _OFFLINE
         case errors.LocalEntryNotFoundError():
             return "the hub cannot be reached; check the connection, the proxy or HF_ENDPOINT, or pass a local folder"
+        case OSError():
+            return f"the download failed ({os_error_words(error)[:300]}); run again, or pass a local folder"
         case _:
-            return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return f"the download failed ({' '.join(str(error).split())[:300]}); run again, or pass a local folder"

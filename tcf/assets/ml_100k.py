@@ -1,4 +1,4 @@
-"""MovieLens 100K as GroupLens publishes it, rewritten as the two atomic files of RecBole's own copy."""
+"""Converting GroupLens' MovieLens 100K to the two atomic files of RecBole's copy."""
 
 import zipfile
 from collections.abc import Iterator
@@ -11,28 +11,30 @@ __all__ = ["convert_ml_100k"]
 _INTERACTIONS_HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 _ITEMS_HEADER = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"
 _COLUMNS_BEFORE_GENRES = 5
-# RecBole's copy spells the title and the year of the one film without either so; both copies are to be the same.
+# RecBole's spelling for the title and year of the one film without them; both copies must be the same.
 _NO_TITLE = "unkonwn"
 
 
 def convert_ml_100k(archive: Path, into: Path) -> None:
     """Write `ml-100k.inter` and `ml-100k.item` from GroupLens' `ml-100k.zip`.
 
-    The result is what RecBole's copy of the data set holds: interactions in the order of `u.data`, titles without the
-    year in parentheses that ends them, genres by name.
+    The result equals RecBole's copy of the dataset: interactions in the order of `u.data`, titles without the year in
+    parentheses at the end, genres by name.
 
     Args:
         archive: the zip, with `ml-100k/u.data`, `u.item` and `u.genre`.
         into: an existing folder.
 
     Raises:
-        SourceError: the zip is damaged, lacks a file, or a line is not as expected.
+        SourceError: the zip is damaged or lacks a file, or a line has another form.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
             data, items, genres = (opened.read(f"ml-100k/{name}") for name in ("u.data", "u.item", "u.genre"))
     except (zipfile.BadZipFile, KeyError) as error:
-        raise SourceError(f"{archive.name}: not GroupLens' ml-100k.zip ({error})") from None
+        raise SourceError(
+            f"{archive.name}: expected GroupLens' ml-100k.zip, found another file ({error.args[0]})"
+        ) from None
     _write(into / "ml-100k.inter", _INTERACTIONS_HEADER, _interactions(data))
     _write(into / "ml-100k.item", _ITEMS_HEADER, _items(items, _genre_names(genres)))
 
@@ -42,7 +44,7 @@ def _write(path: Path, header: str, lines: Iterator[str]) -> None:
 
 
 def _rows(content: bytes, separator: str, columns: int, name: str) -> Iterator[list[str]]:
-    """The rows of a file, which GroupLens writes in Latin-1; some end with an empty line."""
+    """Yield the rows of a file, which GroupLens writes in Latin-1; some files end with an empty line."""
     for number, line in enumerate(content.decode("latin-1").split("\n"), start=1):
         if not line.strip():
             continue
@@ -58,7 +60,7 @@ def _interactions(content: bytes) -> Iterator[str]:
 
 
 def _genre_names(content: bytes) -> list[str]:
-    """Genres in the order of the columns that mark them."""
+    """Return the genres in the order of their columns."""
     rows = [(int(number), name) for name, number in _rows(content, "|", 2, "u.genre")]
     return [name for _, name in sorted(rows)]
 

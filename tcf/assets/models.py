@@ -1,4 +1,4 @@
-"""The models that tcf knows by name: where they come from, their checksums, their licences."""
+"""The models that tcf knows by name: sources, checksums and licences."""
 
 from tcf.assets.hub import HubSource
 from tcf.assets.store import Asset
@@ -62,9 +62,9 @@ MODELS = (
         needs=("config.json",),
         sources=(),
         otherwise=(
-            "its weights are on no hub; ask Meta for them with the request form of the metaseq repository "
-            "(github.com/facebookresearch/metaseq, projects/OPT) and convert the raw shards that you are given to "
-            "Hugging Face layout"
+            "its weights are not on the hub; request them from Meta with the form in the metaseq repository "
+            "(github.com/facebookresearch/metaseq, projects/OPT) and convert the raw shards to Hugging Face layout "
+            "with `tcf convert`"
         ),
     ),
 )

@@ -1,7 +1,7 @@
-"""Where an unfinished download lies between runs: a folder with the bytes so far and what the server said of them.
+"""An unfinished download between runs: a folder with the bytes so far and the server's metadata of the file.
 
-While a process works on it, the folder has a name that tells whose it is; another process starts one of its own. When
-that process ends, in whichever way, the next one takes the folder up.
+While a process works on it, the folder's name contains the process id; another process starts a folder of its own.
+After that process has ended, in whichever way, the next one resumes the download.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ __all__ = ["Partial", "Served", "drop", "held"]
 
 @dataclass(frozen=True)
 class Served:
-    """What a server said about a file.
+    """Metadata that a server sent about a file.
 
     Attributes:
-        etag: its entity tag; empty if there is none.
-        last_modified: when it changed last, as the server writes dates; empty if that is not said.
-        total: its size in bytes; None if that is not said.
+        etag: entity tag; empty if there is none.
+        last_modified: date of the last change, as sent by the server; empty if not sent.
+        total: size in bytes; None if not sent.
     """
 
     etag: str = ""
@@ -38,18 +38,18 @@ class Served:
 
     @property
     def validator(self) -> str:
-        """What `If-Range` takes: a strong entity tag or a date; empty if there is neither."""
+        """Value for `If-Range`: a strong entity tag or a date; empty if there is neither."""
         weak = self.etag.startswith("W/") or not self.etag
         return self.last_modified if weak else self.etag
 
 
 @dataclass(frozen=True)
 class Partial:
-    """A download in hand.
+    """An unfinished download.
 
     Attributes:
-        folder: holds the bytes and what is known of the file.
-        name: the file's own name.
+        folder: folder with the bytes and the metadata of the file.
+        name: file name.
     """
 
     folder: Path
@@ -67,7 +67,7 @@ class Partial:
 
     @property
     def served(self) -> Served:
-        """What the server said of the file that the bytes are of; nothing, where that cannot be read."""
+        """The server's metadata of the file; empty if it cannot be read."""
         try:
             return Served(**json.loads(self._state.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, TypeError):
@@ -75,20 +75,20 @@ class Partial:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all bytes of the file are there."""
+        """Whether the download is complete."""
         return self.served.total is not None and self.size == self.served.total
 
     def begin(self, served: Served | None = None) -> None:
-        """Forget the bytes and start on another file, or on the same one from its first byte."""
+        """Discard the bytes and start a download from the first byte, possibly of a changed file."""
         self.body.unlink(missing_ok=True)
         self.note(served or Served())
 
     def note(self, served: Served) -> None:
-        """Write down what the server says of the file that the bytes are of."""
+        """Save the server's metadata of the file."""
         publish_file(self._state, json.dumps(asdict(served)).encode())
 
     def append(self) -> IO[bytes]:
-        """The file of bytes, to be written on."""
+        """Open the file of bytes for appending."""
         return self.body.open("ab")
 
     @property
@@ -98,7 +98,7 @@ class Partial:
 
 @contextmanager
 def held(downloads: Path, url: str) -> Iterator[Partial]:
-    """Take up the unfinished download of an address, or begin one; it is kept when the block ends.
+    """Yield the unfinished download of an address, or a new one; it is kept when the block ends.
 
     Args:
         downloads: folder of all unfinished downloads.
@@ -112,25 +112,25 @@ def held(downloads: Path, url: str) -> Iterator[Partial]:
     try:
         yield Partial(ours, PurePosixPath(urlsplit(url).path).name)
     finally:
-        if not _renamed(ours, kept):  # another process has put its own there meanwhile
+        if not _renamed(ours, kept):  # another process has put its download there in the meantime
             shutil.rmtree(ours, ignore_errors=True)
 
 
 def drop(downloads: Path, url: str) -> None:
-    """Remove what is kept of an address; nobody holds it."""
+    """Remove the kept download of an address, which no process is using."""
     shutil.rmtree(_place(downloads, url), ignore_errors=True)
     with contextlib.suppress(OSError):
         downloads.rmdir()  # only if nothing else is in it
 
 
 def _place(downloads: Path, url: str) -> Path:
-    """One folder for each address, with the file's name for people to read."""
+    """Return the folder of an address; it includes the file name for readability."""
     name = PurePosixPath(urlsplit(url).path).name
     return downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
 
 
 def _left_behind(kept: Path) -> Iterator[Path]:
-    """What killed processes of this machine held."""
+    """Yield the downloads that killed processes of this machine left behind."""
     for place in kept.parent.glob(f".{glob.escape(kept.name)}.partial-{this_machine()}-*"):
         pid = int(place.name.rsplit("-", 2)[1])
         if pid != os.getpid() and not is_alive(pid):
@@ -138,7 +138,7 @@ def _left_behind(kept: Path) -> Iterator[Path]:
 
 
 def _renamed(old: Path, new: Path) -> bool:
-    """Rename a folder; False if it is gone or another one with something in it is in the way."""
+    """Rename a folder; False if it is gone or the new name belongs to a folder that is not empty."""
     try:
         old.rename(new)
     except OSError:

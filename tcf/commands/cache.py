@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tcf.commands.command import Command, Group
 from tcf.commands.options import JsonOption
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.common.files import format_by_suffix
-from tcf.common.units import as_bytes
+from tcf.common.units import as_bytes, counted
 
 if TYPE_CHECKING:
     from tcf.data.cache.compare import Comparison
@@ -17,28 +18,47 @@ if TYPE_CHECKING:
 __all__ = ["CachesData", "cache_app"]
 
 cache_app = typer.Typer(
-    help="Look into caches of vectors and of token states: check, export, merge, prune and compare them.",
+    cls=Group,
+    help="""Describe, verify, export, merge, prune and compare caches.
+
+    A cache holds the vectors or the token states that `tcf extract` computed.
+
+    Examples:
+        tcf cache describe caches/minilm
+        tcf cache export caches/minilm --out vectors.npy
+    """,
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 CachesData = Annotated[
-    Path | None, typer.Option("--data", help="Dataset directory; may be left out if the cache knows only one.")
+    Path | None, typer.Option("--data", help="Dataset directory; default: the only dataset of the cache.")
 ]
-CacheArgument = Annotated[Path, typer.Argument(help="Cache of vectors or of token states.")]
-NewCache = Annotated[Path, typer.Option("--out", help="Cache to make; nothing may be there.")]
+CacheArgument = Annotated[Path, typer.Argument(help="Cache of vectors or token states.")]
+NewCache = Annotated[Path, typer.Option("--out", help="Cache to create; the path must not exist.")]
 
 
-@cache_app.command("describe")
+@cache_app.command("describe", cls=Command)
 def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
-    """Print which encoder a cache is of, how much it holds, and which datasets it knows."""
+    """Print the encoder, the size and the datasets of a cache.
+
+    Examples:
+        tcf cache describe caches/minilm
+    """
     from tcf.data.cache.caches import open_cache
 
     print_result(open_cache(cache).describe(), as_json=as_json)
 
 
-@cache_app.command("verify")
+@cache_app.command("verify", cls=Command)
 def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
-    """Compare every byte of a cache with its manifests; look for numbers that are not finite and for stray files."""
+    """Check every byte of a cache against its manifests.
+
+    Also looks for numbers that are not finite, and for files that no manifest names.
+
+    Examples:
+        tcf cache verify caches/minilm
+    """
     from tcf.data.cache.caches import open_cache
 
     opened = open_cache(cache)
@@ -54,32 +74,38 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
         "verified": True,
     }
     lines = [
-        f"{cache}: {verified.rows:,} rows of {opened.kind.words} in {verified.shards:,} shards, "
+        f"{cache}: {counted(verified.rows, 'row')} of {opened.kind.words} in {counted(verified.shards, 'shard')}, "
         f"{as_bytes(verified.bytes)}, all as written"
     ]
     if opened.missing:
         lines.append(
-            f"{opened.missing:,} token sequences of known texts have no {opened.kind.words}: run `tcf extract` again"
+            f"missing {opened.kind.words} of known texts: {counted(opened.missing, 'token sequence')}; "
+            "run `tcf extract` again"
         )
     lines += [f"{file}: no manifest names this file" for file in verified.strays]
     print_result(result, as_json=as_json, text="\n".join(lines))
 
 
-@cache_app.command("export")
+@cache_app.command("export", cls=Command)
 def cache_export(
     cache: Annotated[Path, typer.Argument(help="Cache of vectors.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write, .npy, .parquet or .csv; replaced if it is there.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write: .npy, .parquet or .csv; an existing file is replaced.")
+    ],
     data: CachesData = None,
     type: Annotated[
         Literal["float16", "float32"] | None,
-        typer.Option("--type", help="Type of the numbers; as the cache has them if not given."),
+        typer.Option("--type", help="Type of the numbers; default: the type in the cache."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a dataset's vectors, in item order, to one file for other programs.
 
-    The suffix of the file says its format. Parquet files are read by pyarrow, pandas, polars and DuckDB. DuckDB has no
-    16-bit type and reads float16 as FLOAT.
+    The suffix of --out chooses the format. Parquet files can be read by pyarrow, pandas, polars and DuckDB. DuckDB has
+    no 16-bit type and reads float16 as FLOAT.
+
+    Examples:
+        tcf cache export caches/minilm --out vectors.npy
     """
     from tcf.data.cache.caches import VectorCache
     from tcf.data.cache.export import FORMATS, export
@@ -90,17 +116,23 @@ def cache_export(
     dataset = open_dataset(data or opened.only_dataset())
     written = str(export(opened, dataset, out=out, type=type))
     result = {"out": out, "format": format, "vectors": dataset.n_items, "width": opened.width, "type": written}
-    text = f"{out}: {dataset.n_items:,} vectors of width {opened.width:,}, {written}"
+    text = f"{out}: {counted(dataset.n_items, 'vector')} of width {opened.width:,}, {written}"
     print_result(result, as_json=as_json, text=text)
 
 
-@cache_app.command("merge")
+@cache_app.command("merge", cls=Command)
 def cache_merge(
-    caches: Annotated[list[Path], typer.Argument(help="Two or more caches of one encoder, with the same options.")],
+    caches: Annotated[
+        list[Path], typer.Argument(metavar="CACHE", help="Two or more caches, made with the same encoder and options.")
+    ],
     out: NewCache,
     as_json: JsonOption = False,
 ) -> None:
-    """Make one cache of several: every row once, and all datasets that one of them knows."""
+    """Merge several caches into a new one, each vector once.
+
+    Examples:
+        tcf cache merge caches/part1 caches/part2 --out caches/minilm
+    """
     from tcf.data.cache.merge import merge
 
     if len(caches) < 2:
@@ -115,39 +147,48 @@ def cache_merge(
         "repeated": done.repeated,
     }
     text = (
-        f"{out}: {done.rows:,} rows of {done.words} in {done.shards:,} shards, {done.datasets:,} datasets "
-        f"({done.repeated:,} repeated rows left out)"
+        f"{out}: {counted(done.rows, 'row')} of {done.words} in {counted(done.shards, 'shard')}, "
+        f"{counted(done.datasets, 'dataset')} ({counted(done.repeated, 'repeated row')} left out)"
     )
     print_result(result, as_json=as_json, text=text)
 
 
-@cache_app.command("prune")
+@cache_app.command("prune", cls=Command)
 def cache_prune(
     cache: CacheArgument,
-    data: Annotated[list[Path], typer.Option("--data", help="Dataset to keep; repeat for several.")],
+    data: Annotated[list[Path], typer.Option("--data", help="Dataset to keep vectors for; repeat for several.")],
     out: NewCache,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a cache of only what some datasets need; the old one stays as it is."""
+    """Copy only what some datasets need into a new cache.
+
+    Examples:
+        tcf cache prune caches/minilm --data data/ml-100k --out caches/small
+    """
     from tcf.data.cache.prune import prune
     from tcf.data.dataset import open_dataset
 
     done = prune(cache, [open_dataset(path) for path in data], out)
     result = {"out": out, "kind": done.words, "kept": done.kept, "dropped": done.dropped, "shards": done.shards}
-    text = f"{out}: {done.kept:,} rows of {done.words} kept in {done.shards:,} shards, {done.dropped:,} dropped"
+    kept = f"{counted(done.kept, 'row')} of {done.words} kept in {counted(done.shards, 'shard')}"
+    text = f"{out}: {kept}, {done.dropped:,} dropped"
     print_result(result, as_json=as_json, text=text)
 
 
-@cache_app.command("compare")
+@cache_app.command("compare", cls=Command)
 def cache_compare(
     a: Annotated[Path, typer.Argument(help="Cache of vectors.")],
-    b: Annotated[Path, typer.Argument(help="Cache of vectors of the same width.")],
+    b: Annotated[Path, typer.Argument(help="Another cache of vectors of the same width.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Compare over this dataset's texts only, and name its items.")
+        Path | None, typer.Option("--data", help="Compare only the texts of this dataset, and name its items.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how far the vectors of two caches lie apart, over the texts that both know."""
+    """Measure how far the vectors of two caches differ, over the texts in both.
+
+    Examples:
+        tcf cache compare caches/float32 caches/bfloat16 --data data/ml-100k
+    """
     from tcf.data.cache.compare import compare
     from tcf.data.dataset import open_dataset
 

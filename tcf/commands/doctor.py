@@ -18,25 +18,28 @@ __all__ = ["doctor_command"]
 def doctor_command(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[FOLDER]...", help="Also list datasets, caches, runs and unfinished work below these folders."
-        ),
+        typer.Argument(metavar="FOLDER", help="Also list datasets, caches, runs and unfinished work in these folders."),
     ] = None,
     clean: Annotated[
         Literal["partial", "models", "datasets", "remembered", "all"] | None,
         typer.Option(
             "--clean",
-            help="Remove what can be downloaded or made again: partial (unfinished downloads, and half-written files "
-            "of killed processes), models, datasets, remembered (calibration runs and checksums), or all.",
+            help="Remove what can be downloaded or computed again: unfinished downloads and half-written files "
+            "(partial), models, datasets, results of calibration runs and checksums (remembered), or all.",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="With --clean: remove without asking.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show versions, devices, memory, disk space and what tcf stores, and say what is wrong.
+    """Show versions, devices, memory, disk space and stored files, and report problems.
 
-    The exit status is 1 if a problem was found. With --clean, what would be removed is listed, and removed after a
-    question or with --yes; nothing in use is removed, and nothing that tcf did not download or make itself.
+    The exit status is 1 if there is a problem. --clean lists what it would remove, and asks before it removes anything
+    unless --yes is given. It removes nothing that is in use, and only files that tcf has downloaded or written.
+
+    Examples:
+        tcf doctor
+        tcf doctor runs caches --json
+        tcf doctor --clean partial
     """
     from tcf.doctor.examine import examine
 
@@ -61,7 +64,7 @@ def _clean(folders: list[Path], clean: "Clean", yes: bool, as_json: bool) -> Non
     stored, found = list_entries(folders)
     chosen = selected([*stored, *(entry for entries in found.values() for entry in entries)], clean)
     if not as_json:
-        print(render_entries(f"{CLEAN[clean]}, to be removed", chosen))
+        print_result(chosen, as_json=False, text=render_entries(f"{CLEAN[clean]}, to be removed", chosen))
     agreed = yes or (bool(chosen) and not as_json and _agreed())
     in_use = open_files() if agreed and chosen else frozenset[str]()
     removed = [entry for entry in chosen if agreed and remove(entry, in_use)]

@@ -5,80 +5,90 @@ from typing import Annotated
 
 import typer
 
-from tcf.commands.options import JsonOption, configured
+from tcf.commands.options import JsonOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.units import counted
 from tcf.config.evaluate import Baseline, EvaluateConfig
 
 __all__ = ["evaluate_command", "recommend_command"]
 
-RunsData = Annotated[
-    Path | None, typer.Option("--data", help="The run's dataset, if it is no longer where the run found it.")
-]
+RunsData = Annotated[Path | None, typer.Option("--data", help="The run's dataset, if it has moved since training.")]
 RunsCaches = Annotated[
     list[Path] | None,
     typer.Option(
         "--cache",
-        help="The run's vector cache, if it is no longer where the run found it; each of several, in the order of "
-        "training.",
+        help="The run's vector cache, if it has moved since training; repeat for several, in the order of training.",
     ),
 ]
 StatesDevice = Annotated[
-    str, typer.Option("--device", help="Device to compute user states on: auto, cpu, cuda, cuda:1, ...")
+    str,
+    typer.Option("--device", help="Device to compute user states on: auto, cpu, cuda, cuda:1, ...", metavar="DEVICE"),
 ]
 
 
 @configured(EvaluateConfig)
 def evaluate_command(
-    out: Annotated[Path, typer.Option("--out", help="Evaluation directory to make.")],
+    out: Annotated[Path, typer.Option("--out", help="Evaluation directory to create.")],
     config: EvaluateConfig,
     run: Annotated[
-        Path | None, typer.Argument(help="Run directory, made by `tcf train`; none with --baseline.")
+        Path | None, typer.Argument(help="Run directory from `tcf train`; left out with --baseline.")
     ] = None,
     baseline: Annotated[
-        Baseline | None, typer.Option("--baseline", help="Rank by this instead of by a run; needs --data.")
+        Baseline | None, typer.Option("--baseline", help="Evaluate this baseline instead of a run; needs --data.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of --baseline random.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of --baseline random.", callback=at_least(0))] = 0,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Dataset for --baseline; or the run's, if it is no longer where the run found it."),
+        typer.Option("--data", help="Dataset of --baseline; or the run's, if it has moved since training."),
     ] = None,
     cache: RunsCaches = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank the whole catalogue for every user, and measure where the held-out item stands."""
-    from tcf.evaluate.stage import evaluate_baseline, evaluate_run
+    """Rank the whole catalogue for every user, and compute HR@10, NDCG@10 and MRR.
+
+    Examples:
+        tcf evaluate runs/text --out evaluations/text
+        tcf evaluate --baseline popularity --data data/ml-100k --out evaluations/pop
+    """
+    from tcf.api.evaluation import evaluate_baseline, evaluate_run
 
     match run, baseline, data, cache or None:
         case Path(), None, _, _:
-            done = evaluate_run(run, out=out, config=config, data=data, caches=cache or ())
+            done = evaluate_run(run, out, config, data=data, caches=cache or ())
         case None, str(), Path(), None:
-            done = evaluate_baseline(baseline, data=data, out=out, config=config, seed=seed)
+            done = evaluate_baseline(baseline, data, out, config, seed=seed)
         case _:
             raise ConfigError("expected either a run directory, or --baseline with --data; see `tcf evaluate --help`")
     print_result(done.as_json(), as_json=as_json)
 
 
 def recommend_command(
-    run: Annotated[Path, typer.Argument(help="Run directory, made by `tcf train`.")],
+    run: Annotated[Path, typer.Argument(help="Run directory from `tcf train`.")],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", help="File to write, .parquet or .csv, replaced if it is there: user_id, place, item_id, score."
+            "--out",
+            help="File to write: .parquet or .csv; an existing file is replaced. Columns: user_id, place, item_id, "
+            "score.",
         ),
     ],
-    k: Annotated[int, typer.Option("--k", help="Items for each user at most.", min=1)] = 10,
+    k: Annotated[int, typer.Option("--k", help="Maximum number of items for each user.", callback=at_least(1))] = 10,
     users: Annotated[
-        Path | None, typer.Option("--users", help="File of user ids, one a line; all if not given.")
+        Path | None, typer.Option("--users", help="File of user ids, one on each line; default: all users.")
     ] = None,
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Write each user's best items that the user has not met yet."""
-    from tcf.evaluate.recommend import recommend
+    """Write each user's best items, leaving out those in the user's history.
 
-    n_users = recommend(run, out=out, k=k, users=users, data=data, caches=cache or (), device=device)
-    text = f"{out}: up to {k:,} items for each of {n_users:,} users"
-    print_result({"out": out, "k": k, "users": n_users}, as_json=as_json, text=text)
+    Examples:
+        tcf recommend runs/text --out recommendations.parquet --k 20
+    """
+    from tcf.api.evaluation import recommend_items
+
+    done = recommend_items(run, k, users, out, data=data, caches=cache or (), device=device)
+    text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
+    print_result({"out": out, "k": k, "users": done.n_users}, as_json=as_json, text=text)

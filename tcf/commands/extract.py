@@ -1,21 +1,20 @@
 """The commands that plan an extraction, run it, and convert raw weights for it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from tcf.commands.options import JsonOption, configured
+from tcf.commands.options import JsonOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.units import counted
 from tcf.config.extract import ExtractConfig
-
-if TYPE_CHECKING:
-    from tcf.extract.plan.plan import Plan
+from tcf.config.toml_files import expand_home
 
 __all__ = ["convert_command", "extract_command", "plan_command"]
 
-DataOption = Annotated[Path, typer.Option("--data", help="Dataset directory, made by `tcf data prepare`.")]
+DataOption = Annotated[Path, typer.Option("--data", help="Dataset directory from `tcf data prepare`.")]
 
 
 @configured(ExtractConfig)
@@ -24,46 +23,38 @@ def plan_command(
         str,
         typer.Option(
             "--model",
-            help="As for `tcf extract`; nothing is downloaded. Of a published OPT size the name is enough, else a "
-            "folder with config.json, and the index of its weights if it has one.",
+            help="Model as for `tcf extract`; nothing is downloaded. A name such as opt-66b is enough for the "
+            "published OPT sizes; other models need a folder with config.json and, if there is one, the index of the "
+            "weights.",
+            callback=expand_home,
         ),
     ],
     config: ExtractConfig,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Dataset directory; --items takes its place where there is none yet.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Dataset directory; or give --items.")] = None,
     items: Annotated[
-        int | None, typer.Option("--items", help="Size of a catalogue of different texts, instead of --data.", min=1)
+        int | None, typer.Option("--items", help="Number of distinct texts, instead of --data.", callback=at_least(1))
     ] = None,
     tokens_per_text: Annotated[
-        int | None, typer.Option("--tokens-per-text", help="With --items: tokens of a text; 14 if not given.", min=1)
+        int | None,
+        typer.Option("--tokens-per-text", help="With --items: tokens per text; default: 14.", callback=at_least(1)),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where the cache would go, to see whether its disk has room.")
+        Path | None, typer.Option("--out", help="Where the cache would be written, to check free disk space.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how `tcf extract` would run a model here: schedule, memory, bytes to read, time, disk. Nothing is loaded."""
-    from tcf.extract.plan.plan import plan_text
+    """Predict how `tcf extract` would run: schedule, memory, reads, time, disk.
 
-    plan = _plan(model, data, items, tokens_per_text, out, config)
-    print_result(plan.as_json(), as_json=as_json, text=plan_text(plan))
+    The model is not loaded. The options are those of `tcf extract`.
 
+    Examples:
+        tcf plan --model opt-66b --items 100000
+        tcf plan --model minilm --data data/ml-100k --json
+    """
+    from tcf.api.extraction import plan_extraction
 
-def _plan(
-    model: str, data: Path | None, items: int | None, tokens: int | None, out: Path | None, config: ExtractConfig
-) -> "Plan":
-    from tcf.extract.plan.planner import plan_for_data, plan_for_items
-
-    match data, items:
-        case Path(), None if tokens is None:
-            return plan_for_data(model, data, out, config)
-        case None, int():
-            return plan_for_items(model, items, tokens, out, config)
-        case _:
-            raise ConfigError(
-                "expected either --data, or --items and with it, if wanted, --tokens-per-text; see `tcf plan --help`"
-            )
+    plan = plan_extraction(model, data, items=items, tokens_per_text=tokens_per_text, out=out, config=config)
+    print_result(plan.as_json(), as_json=as_json, text=str(plan))
 
 
 @configured(ExtractConfig)
@@ -72,23 +63,35 @@ def extract_command(
     model: Annotated[
         str,
         typer.Option(
-            "--model", help="Named model (minilm, opt-125m, ...), hub id, folder, or text file of word vectors."
+            "--model",
+            help="Model name (minilm, opt-125m, ...), Hugging Face id, folder, or text file of word vectors.",
+            callback=expand_home,
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="Vector cache to make or to append to; the folder of several with --layers.")
+        Path,
+        typer.Option(
+            "--out", help="Vector cache to create or extend; with several --layers, the folder of their caches."
+        ),
     ],
     config: ExtractConfig,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every item text of a dataset with a language model, and cache the vectors."""
-    from tcf.common.manifest import read_manifest
-    from tcf.data.dataset import DATASET
-    from tcf.encoders.folder.local_model import local_model
-    from tcf.launch.extract_on_devices import extract_on_devices
+    r"""Compute a vector of every item text with a language model, and cache it.
 
-    read_manifest(data, DATASET)  # before a model of gigabytes is fetched
-    done = extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config)
+    An interrupted extraction resumes when the same command is run again. For models larger than memory, `tcf plan`
+    predicts the schedule and the time.
+
+    Examples:
+        tcf extract --data data/ml-100k --model minilm --out caches/minilm
+        tcf extract --data data/ml-100k --model opt-125m --out caches/opt \
+            --layers 6,-1
+        tcf extract --data data/ml-100k --model opt-66b --out caches/opt-66b \
+            --max-memory gpu=60GiB,cpu=200GiB
+    """
+    from tcf.api.extraction import extract_vectors
+
+    done = extract_vectors(data, model, out, config)
     print_result(done.as_json(), as_json=as_json, text=done.summary())
 
 
@@ -96,21 +99,28 @@ def convert_command(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A .gguf file, or raw weights of OPT: a folder with metaseq's *-model_part-N.pt, with a NumPy file "
-            "for each tensor, or with pytorch_model*.bin; or a .pt file. With --verify alone: a folder made before."
+            help="A .gguf file, a .pt file, or a folder of raw OPT weights (see above); with --verify alone, a "
+            "converted folder."
         ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="Model folder to make, in Hugging Face layout.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Model folder to create, in Hugging Face layout.")] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", help="Folder with OPT's tokenizer, if it is not beside raw weights.")
+        Path | None, typer.Option("--tokenizer", help="Folder of OPT's tokenizer, if it is not beside the raw weights.")
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Check every byte and number of the folder made, and print one text's vector."),
+        typer.Option("--verify", help="Check every byte and number of the result, and compute one text's vector."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a model's raw weights into a folder that `tcf extract --model` reads."""
+    """Convert raw weights into a folder that `tcf extract --model` can read.
+
+    Raw OPT weights may be metaseq's *-model_part-N.pt, one NumPy file for each tensor, or pytorch_model*.bin.
+
+    Examples:
+        tcf convert raw/opt-175b --tokenizer raw/opt-tokenizer --out models/opt-175b
+        tcf convert models/llama.gguf --out models/llama --verify
+    """
     if out is None and (not verify or tokenizer is not None):
         raise ConfigError("--out: expected the model folder to make, found nothing; or pass --verify alone")
     result, lines = ({"folder": source}, []) if out is None else _convert(source, out, tokenizer)
@@ -138,7 +148,8 @@ def _verify(folder: Path) -> tuple[dict[str, Any], list[str]]:
     found, vector = verify_converted(folder), sample_vector(folder)
     shown = " ".join(f"{number:.4f}" for number in vector[:6])
     lines = [
-        f"{found.files:,} files as written, {found.tensors:,} tensors, {found.numbers:,} finite numbers",
+        f"{counted(found.files, 'file')} as written, {counted(found.tensors, 'tensor')}, "
+        f"{found.numbers:,} numbers, all finite",
         f'the vector of "{SAMPLE}": {len(vector):,} numbers, {shown} ...',
     ]
     verified = {"files": found.files, "tensors": found.tensors, "numbers": found.numbers}

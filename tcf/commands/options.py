@@ -1,4 +1,4 @@
-"""Options that commands share: those of the stages' dataclasses, so that a setting is written once, and `--json`."""
+"""Options that commands share: those of the settings dataclasses, which define each setting once, and `--json`."""
 
 import dataclasses
 import functools
@@ -10,23 +10,26 @@ from typing import Annotated, Any
 
 import typer
 
-from tcf.common.errors import ConfigError
+from tcf.commands.command import GENERAL
+from tcf.common.errors import ConfigError, value_words
 from tcf.config.fields import from_mapping, option_name, read_toml
+from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
 
-__all__ = ["JsonOption", "configured", "inputs_of", "read_settings"]
+__all__ = ["JsonOption", "at_least", "configured", "inputs_of", "read_settings"]
 
 _INPUTS = "inputs"
 _NONE = "none"
 _KINDS = {int: "a whole number", float: "a number"}
+_METAVARS = {int: "INTEGER", float: "NUMBER"}
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of plain lines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel=GENERAL)]
 
 
 def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Turn a command's parameter `config` into one option for every field of a configuration dataclass.
+    """Replace a command's parameter `config` by one option for each field of a settings dataclass.
 
-    A command with a parameter `file` takes its settings from that configuration file, if one is given; options given
-    on the command line override it, and the word `none` takes back a number that is not given by default.
+    If the command has a parameter `file`, it takes its settings from that file; options override them, and the word
+    `none` unsets a number that has no default.
 
     Args:
         kind: one of the settings classes of `tcf.config`.
@@ -57,24 +60,28 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """A stage's settings in a configuration file, such as a run's `config.toml`; what else it holds is left out.
+    """Read the settings in a configuration file, such as a run's `config.toml`, without its inputs.
 
     Raises:
-        ConfigError: it is missing, unreadable or not TOML.
+        ConfigError: it is missing, unreadable, not TOML or another kind of file.
     """
-    return {key: value for key, value in read_toml(file).items() if key != _INPUTS}
+    values = read_toml(file)
+    check_kind(values, TRAINING_FILE, file)
+    return {key: value for key, value in values.items() if key != _INPUTS}
 
 
 def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
-    """Where a configuration file says that the dataset and the caches are; paths there start at its own folder.
+    """Read the paths of the dataset and the caches in a configuration file, which are relative to its folder.
 
     Raises:
         ConfigError: it is missing, unreadable or not TOML, or names something else.
     """
     inputs = read_toml(file).get(_INPUTS, {})
     if not isinstance(inputs, dict) or not all(_is_input(key) and isinstance(inputs[key], str) for key in inputs):
-        raise ConfigError(f"{file}: [{_INPUTS}] expected data, cache, cache.2, ... as folders, found {inputs}")
-    places = {key: file.parent / place for key, place in inputs.items()}
+        raise ConfigError(
+            f"{file}: [{_INPUTS}] expected data, cache, cache.2, ... as folders, found {value_words(inputs)}"
+        )
+    places = {key: file.parent / user_path(place) for key, place in inputs.items()}
     data = places.pop("data", None)
     return data, [places[key] for key in sorted(places, key=lambda key: int(key.partition(".")[2] or 1))]
 
@@ -85,13 +92,13 @@ def _is_input(key: str) -> bool:
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
-    """Whether an option was given on the command line."""
+    """Return whether an option was given on the command line."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def _setting(value: Any, hint: Any, name: str) -> Any:
-    """What was typed, as the field wants it."""
+    """Convert the value of an option to the type of its field."""
     if hint != tuple[int, ...]:
         return tuple(value) if isinstance(value, list) else value
     try:
@@ -105,24 +112,44 @@ def _setting(value: Any, hint: Any, name: str) -> Any:
 def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_file: bool) -> inspect.Parameter:
     hint, default = hints[entry.name], entry.default
     name = option_name(entry.name)
-    # What a file has switched on can be switched off.
+    # An option must be able to switch off what a file switches on.
     names = f"{name}/--no-{name[2:]}" if hint is bool and reads_file else name
+    metavar = entry.metadata["metavar"]
     if hint == tuple[int, ...]:
         hint, default = str | None, None
     elif typing.get_origin(hint) is tuple:
         hint, default = list[str], list(typing.cast(tuple[str, ...], default))
-    optional = {int | None: int, float | None: float}.get(hint) if reads_file else None
-    help, minimum = entry.metadata["help"], entry.metadata["minimum"]
-    option = (
-        typer.Option(names, help=help, min=minimum) if optional is None else _number(names, help, minimum, optional)
+    parser = None
+    if reads_file and hint in (int | None, float | None):
+        kind: type[int] | type[float] = int if hint == int | None else float
+        parser, metavar = _number_or_none(kind), f"{_METAVARS[kind]}|{_NONE}"
+    # The settings class checks ranges, for options and files alike.
+    option = typer.Option(
+        names,
+        help=entry.metadata["help"],
+        rich_help_panel=entry.metadata["group"],
+        metavar=metavar,
+        parser=parser,
+        show_default=hint is not bool,
     )
     return inspect.Parameter(
         entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
     )
 
 
-def _number(names: str, help: str, minimum: float | None, kind: type[int] | type[float]) -> Any:
-    """An option for a number, or for the word `none` in place of what a file says."""
+def at_least(minimum: int) -> Callable[[int | None], int | None]:
+    """Build a callback for an option that refuses smaller values."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value < minimum:
+            raise typer.BadParameter(f"expected at least {minimum}, found {value}")
+        return value
+
+    return check
+
+
+def _number_or_none(kind: type[int] | type[float]) -> Callable[[str], int | float | None]:
+    """Build a parser for a number, or for the word `none`, which unsets a number of the file."""
 
     def parse(typed: str) -> int | float | None:
         if typed == _NONE:
@@ -130,7 +157,6 @@ def _number(names: str, help: str, minimum: float | None, kind: type[int] | type
         try:
             return kind(typed)
         except ValueError:
-            raise typer.BadParameter(f"{typed!r} is neither {_KINDS[kind]} nor {_NONE}") from None
+            raise typer.BadParameter(f"expected {_KINDS[kind]} or {_NONE}, found {typed!r}") from None
 
-    metavar = f"<{kind.__name__}|{_NONE}>" + ("" if minimum is None else f" [x>={minimum}]")
-    return typer.Option(names, help=help, parser=parse, metavar=metavar)
+    return parse

@@ -27,9 +27,11 @@ def print_result(result: Any, *, as_json: bool, text: str | None = None) -> None
         text: what to print for people; None: the result, which is a mapping, as lines.
     """
     if as_json:
-        print(json.dumps(_json_value(result), indent=2, ensure_ascii=False, allow_nan=False))
+        printed = json.dumps(_json_value(result), indent=2, ensure_ascii=False, allow_nan=False)
     else:
-        print(as_lines(result) if text is None else text)
+        printed = as_lines(result) if text is None else text
+    # The name of a file may hold bytes that are no UTF-8; they are written as JSON writes them.
+    print(printed.encode(errors="backslashreplace").decode())
 
 
 def as_lines(values: Mapping[str, Any], indent: str = "") -> str:

@@ -12,12 +12,17 @@ __all__ = ["pipeline_command"]
 
 
 def pipeline_command(
-    file: Annotated[Path, typer.Argument(help="Configuration file, such as examples/quickstart.toml.")],
+    file: Annotated[Path, typer.Argument(help="Pipeline file, such as examples/quickstart.toml.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Run all stages of a configuration file that have not been run yet, and compare the results."""
-    from tcf.launch.pipeline import run_pipeline
-    from tcf.launch.pipeline_file import read_pipeline
+    """Run all steps of a pipeline file, and compare the results.
 
-    done = run_pipeline(read_pipeline(file))
+    Steps that have already been run are skipped, so that the same command resumes an interrupted pipeline.
+
+    Examples:
+        tcf pipeline examples/quickstart.toml
+    """
+    from tcf.api.pipeline import run_pipeline
+
+    done = run_pipeline(file)
     print_result(done.as_json(), as_json=as_json, text=done.summary())

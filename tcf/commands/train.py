@@ -25,16 +25,21 @@ logger = logging.getLogger(__name__)
 
 
 def runs_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with runs, at any depth.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder to look for runs in, at any depth.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, finished or not: state, best epoch, its metrics, and the settings in which they differ."""
+    """List training runs: state, best epoch, validation metrics, differing settings.
+
+    Examples:
+        tcf runs
+        tcf runs runs --json
+    """
     from tcf.train.run.list_runs import differing_settings, find_runs
 
     if not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder with runs, found {'a file' if folder.exists() else 'nothing'}")
     runs = find_runs(folder)
-    lines = [_table(runs, differing_settings(runs), folder)] if runs else [f"{folder}: no runs here"]
+    lines = [_table(runs, differing_settings(runs), folder)] if runs else [f"{folder}: no runs found"]
     lines += [f"damaged: {run.problem}" for run in runs if run.problem]
     print_result([_run_values(run) for run in runs], as_json=as_json, text="\n".join(lines))
 
@@ -99,16 +104,21 @@ def _shown(value: Any, folder: Path) -> str:
 
 def search_command(
     file: Annotated[
-        Path, typer.Argument(help="Search file, such as examples/search.toml, which says what it may hold.")
+        Path, typer.Argument(help="Search file, such as examples/search.toml, which explains all entries.")
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Search for the settings with the best validation metric, trial by trial; run it again and it goes on.
+    """Search for the training settings with the best validation metric.
 
-    The file names out, data and cache. Its table search says how many trials, workers, seed and pruning; its table
-    train holds the settings that all trials share, among them monitor, the metric; and its table space the ranges of
-    the others, or the study's with paper = true. Trials are ordinary runs in OUT/trials. OUT/trials.csv lists them;
-    OUT/best.toml holds the best settings, for `tcf train --config`.
+    The file names out, data and cache. Its table [search] holds the number of trials, workers, seed and pruning;
+    [train] the settings that all trials share, among them monitor, the metric; [space] the ranges of the others, or
+    paper = true for the study's. An interrupted search resumes when the same command is run again.
+
+    Trials are ordinary runs in OUT/trials. OUT/trials.csv lists them, and OUT/best.toml holds the best settings, for
+    `tcf train --config`.
+
+    Examples:
+        tcf search examples/search.toml
     """
     require_library("optuna", "tcf search")
     from tcf.launch.search.search import run_search
@@ -120,14 +130,15 @@ def search_command(
 
 @configured(TrainConfig)
 def train_command(
-    out: Annotated[Path, typer.Option("--out", help="Run directory to make.")],
+    out: Annotated[Path, typer.Option("--out", help="Run directory to create.")],
     config: TrainConfig,
     file: Annotated[
         Path | None,
         typer.Option(
             "--config",
-            help="Settings, dataset and caches as in this file: a run's config.toml, or a search's best.toml. Options "
-            "given here override it; the word none unsets a number, as in --whiten none.",
+            help="Take settings, dataset and caches from a run's config.toml or a search's best.toml; options override "
+            "them.",
+            metavar="FILE",
         ),
     ] = None,
     data: CachesData = None,
@@ -135,22 +146,35 @@ def train_command(
         list[Path] | None,
         typer.Option(
             "--cache",
-            help="Vector cache, made by `tcf extract`; repeat for several, whose vectors stand side by side. Not "
-            "needed for --items id.",
+            help="Vector cache from `tcf extract`; repeat to concatenate the vectors of several. Not needed with "
+            "--items id.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print parameters, memory and steps, and stop; nothing is written.")
+        bool,
+        typer.Option("--dry-run", help="Print the number of parameters, memory and steps, without training."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a recommender on cached vectors (TCF) or on learned ids (IDCF)."""
+    r"""Train a recommender on cached text vectors (TCF) or on learned ids (IDCF).
+
+    With --config, the word none unsets a number of the file, as in --whiten none. An interrupted run resumes when the
+    same command is run again.
+
+    Examples:
+        tcf train --data data/ml-100k --cache caches/minilm --out runs/text
+        tcf train --data data/ml-100k --items id --out runs/id
+        tcf train --data data/ml-100k --cache caches/minilm --out runs/full \
+            --loss full --epochs 50 --devices cuda:0,cuda:1
+        tcf train --config quickstart/search/best.toml --out runs/best
+    """
     require_library("accelerate", "tcf train")
+    from tcf.api.training import dataset_of
     from tcf.launch.train_on_devices import train_on_devices
 
     in_file = (None, []) if file is None else inputs_of(file)
     caches = cache or in_file[1]
-    dataset = _dataset(data or in_file[0], caches)
+    dataset = dataset_of(data or in_file[0], caches)
     if config.items == "id" and caches:
         logger.info(f"{caches[0]}: --items id needs no cache; its vectors are not read")
         caches = []
@@ -163,14 +187,3 @@ def train_command(
     run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
     if run is not None:
         print_result(run.as_json(), as_json=as_json)
-
-
-def _dataset(data: Path | None, caches: list[Path]) -> Path:
-    """The dataset named, or the only one that the first cache knows."""
-    if data is not None:
-        return data
-    if not caches:
-        raise ConfigError("expected --data, found neither it nor a --cache that knows a dataset")
-    from tcf.data.cache.caches import VectorCache
-
-    return VectorCache.open(caches[0]).only_dataset()

@@ -22,6 +22,7 @@ __all__ = [
     "TcfError",
     "did_you_mean",
     "os_error_words",
+    "shape_words",
     "value_words",
 ]
 
@@ -83,6 +84,16 @@ def value_words(value: Any) -> str:
         return "nothing"
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def shape_words(shape: Sequence[int]) -> str:
+    """Format the shape of an array or tensor for a message.
+
+    Example:
+        >>> shape_words((3, 4)), shape_words((5,)), shape_words(())
+        ('3 x 4', '5', 'scalar')
+    """
+    return " x ".join(map(str, shape)) or "scalar"
 
 
 def os_error_words(error: OSError) -> str:

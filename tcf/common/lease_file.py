@@ -19,7 +19,7 @@ __all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", 
 
 LEASE_SECONDS = 600.0  # seconds without a heartbeat after which a lease expires
 _HEARTBEAT = 30.0  # seconds between heartbeats
-_NAMING = 10.0  # seconds after which a lease without an owner expires
+_OWNERLESS_SECONDS = 10.0  # seconds after which a lease without an owner expires
 
 
 def acquire(file: Path) -> bool:
@@ -83,7 +83,7 @@ def is_expired(file: Path) -> bool:
     owner = _owner(file)
     pid = owner.get("pid")
     dead = owner.get("machine") == this_machine() and isinstance(pid, int) and not is_alive(pid)
-    return dead or silence > (LEASE_SECONDS if owner else _NAMING)
+    return dead or silence > (LEASE_SECONDS if owner else _OWNERLESS_SECONDS)
 
 
 def _make(file: Path) -> bool:

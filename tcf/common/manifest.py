@@ -22,6 +22,7 @@ __all__ = [
     "read_manifest",
     "seal",
     "sha256_file",
+    "stated_format",
     "verify_files",
     "verify_manifest",
 ]
@@ -163,8 +164,7 @@ def read_manifest(path: Path, format: Format) -> Manifest:
     try:
         content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        found = "an unfinished or foreign directory (no manifest.json)" if path.is_dir() else "nothing"
-        raise format.error(f"{path}: {expected}, found {found}; run `{format.made_by}` first") from None
+        raise format.error(f"{path}: {expected}, found {_without_manifest(path, format)}") from None
     except OSError as error:
         raise format.error(f"{path / MANIFEST}: cannot be read ({os_error_words(error)}); fix that and retry") from None
     except ValueError as error:
@@ -180,12 +180,33 @@ def read_manifest(path: Path, format: Format) -> Manifest:
     if manifest.version != format.version:
         raise format.error(
             f"{path}: expected version {format.version} of {format.name}, found {manifest.version}; "
-            f"run `{format.made_by}` again with this version of tcf"
+            f"remove it and run `{format.made_by}` again with this version of tcf"
         )
     for place, kind in format.required.items():
         section, _, key = place.partition(".")
         _expect(path, getattr(manifest, section).get(key), kind, place, format)
     return manifest
+
+
+def _without_manifest(path: Path, format: Format) -> str:
+    """Describe a path without a manifest, and what to do: a folder may hold published directories, one level down."""
+    if not path.is_dir():
+        return "a file; name its folder" if path.is_file() else f"nothing; run `{format.made_by}` first"
+    formats = {child: name for child in sorted(path.iterdir()) if (name := stated_format(child)) is not None}
+    if same := [str(child) for child, name in formats.items() if name == format.name]:
+        return f"a folder that holds {len(same)} of them; name one of {', '.join(same[:8])}"
+    if formats:
+        others = ", ".join([f"{child.name} ({name})" for child, name in formats.items()][:8])
+        return f"a folder that holds directories of other formats: {others}; name the right directory"
+    return f"an unfinished or foreign directory (no {MANIFEST}); run `{format.made_by}` first"
+
+
+def stated_format(path: Path) -> str | None:
+    """Return the format name in the manifest of a directory; None if there is no readable one."""
+    try:
+        return str(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _check_types(path: Path, manifest: Manifest, format: Format) -> None:
@@ -236,21 +257,26 @@ def _expect(path: Path, value: Any, kind: type, place: str, format: Format) -> N
         raise format.error(f"{path / MANIFEST}: {expected}, found {value_words(value)}; {format.remedy(path)}")
 
 
-def verify_files(path: Path, manifest: Manifest, format: Format, *, remedy: str | None = None) -> None:
-    """Compare every file of a published directory, byte for byte, with its manifest.
+def verify_files(
+    path: Path, manifest: Manifest, format: Format, *, names: Collection[str] | None = None, remedy: str | None = None
+) -> None:
+    """Compare files of a published directory, byte for byte, with its manifest.
 
     Args:
         path: the directory.
         manifest: its manifest.
         format: its format.
+        names: the files to compare; None for all.
         remedy: what to do about damage, for messages; None for making the directory again.
 
     Raises:
         TcfError: the format's error, naming the first file that is missing or has changed.
     """
     remedy = remedy or format.remedy(path)
-    for name, entry in manifest.files.items():
-        file = path / name
+    for name in manifest.files if names is None else names:
+        file, entry = path / name, manifest.files.get(name)
+        if entry is None:
+            raise format.error(f"{path / MANIFEST}: expected an entry for {name}, found none; {remedy}")
         if not file.is_file():
             raise format.error(f"{file}: expected a file, as {path / MANIFEST} lists it, found none; {remedy}")
         if file.stat().st_size != entry["bytes"]:

@@ -27,6 +27,7 @@ class Progress:
         stream: where to write; standard error if not given.
         done: how much an earlier attempt has done already; counted as done, not in the rate.
         extra_unit: a second thing to count, shown as a rate only.
+        work: how much effort it all takes, in any unit, where units differ in effort: the time left follows from that.
         clock: seconds on a clock that never goes back.
     """
 
@@ -39,11 +40,13 @@ class Progress:
         *,
         done: float = 0,
         extra_unit: str | None = None,
+        work: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._label, self._total, self._unit, self._extra_unit = label, total, unit, extra_unit
         self._stream, self._clock = stream, clock
         self._start, self._done, self._extra, self._note = done, done, 0.0, ""
+        self._work, self._work_start, self._work_done = work, 0.0, 0.0
         self._began = self._rates_from = clock()
         self._display: Display | None = None
 
@@ -57,26 +60,33 @@ class Progress:
             clock=self._clock,
         )
         self._began = self._rates_from = self._clock()
-        self._display.show(self._done, self._words())
+        self._show()
         return self
 
-    def advance(self, n: float, note: str = "", *, extra: float = 0) -> None:
+    def advance(self, n: float, note: str = "", *, extra: float = 0, work: float = 0, resumed: bool = False) -> None:
         """Count work that has just been done.
 
         Args:
             n: how much of `unit`.
             note: a few words to show from now on, until the next note.
             extra: how much of `extra_unit`.
+            work: how much of `work`.
+            resumed: whether an earlier attempt has done it, so that it does not count in rates.
         """
         self._done += n
         self._extra += extra
+        self._work_done += work
+        if resumed:
+            self._start += n
+            self._work_start += work
         self._note = note or self._note
         if self._display is not None and self._display.is_due():
-            self._display.show(self._done, self._words())
+            self._show()
 
     def restart_clock(self) -> None:
         """Let rates begin here: what came before was no work of the kind that is counted."""
         self._rates_from, self._start, self._extra = self._clock(), self._done, 0.0
+        self._work_start = self._work_done
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -84,22 +94,42 @@ class Progress:
         """Show the end, or where the work stopped."""
         if self._display is not None:
             ending = "in" if kind is None else "stopped after"
-            self._display.show(self._done, self._words(f"{ending} {clock_time(self._clock() - self._began)}"))
+            self._show(f"{ending} {clock_time(self._clock() - self._began)}")
             self._display.close()
 
-    def _words(self, ending: str | None = None) -> str:
+    def _show(self, ending: str | None = None) -> None:
+        if self._display is not None:
+            self._display.show(self._bar_position(), self._words(ending))
+
+    def _bar_position(self) -> float:
+        """How much is done, in units, by the effort that it took."""
+        if self._total is None or not self._work or self._done >= self._total:
+            return self._done
+        return self._total * min(1.0, self._work_done / self._work)
+
+    def _words(self, ending: str | None) -> str:
         elapsed = self._clock() - self._rates_from
         rate = (self._done - self._start) / elapsed if elapsed > 0 else 0.0
         of = "" if self._total is None else f"/{self._total:.0f}"
         parts = [f"{self._done:.0f}{of} {self._unit}" + (f" {ending}" if ending else "")]
         if rate > 0:
             parts.append(f"{rate:.1f} {self._unit}/s")
-            if self._total is not None and ending is None:
-                parts.append(f"{clock_time(max(self._total - self._done, 0) / rate)} left")
+        left = self._seconds_left(elapsed)
+        if ending is None and left is not None:
+            parts.append(f"{clock_time(left)} left")
         if self._extra_unit is not None and self._extra > 0 and elapsed > 0:
             parts.append(f"{self._extra / elapsed:.0f} {self._extra_unit}/s")
         note = f" ({self._note})" if self._note else ""
         return ", ".join(parts) + note
+
+    def _seconds_left(self, elapsed: float) -> float | None:
+        """None where nothing tells how long the rest takes."""
+        if self._total is None:
+            return None
+        left, done = self._total - self._done, self._done - self._start
+        if self._work and left > 0:
+            left, done = self._work - self._work_done, self._work_done - self._work_start
+        return max(left, 0) * elapsed / done if done > 0 and elapsed > 0 else None
 
 
 def clock_time(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """Bytes, counts, fractions and durations in human-readable form; programs get the numbers themselves, as JSON."""
 
-__all__ = ["as_bytes", "as_count", "as_percent", "as_time"]
+__all__ = ["as_bytes", "as_count", "as_percent", "as_time", "counted"]
 
 
 def as_bytes(number: float) -> str:
@@ -40,6 +40,16 @@ def as_time(seconds: float) -> str:
         return "under 1 s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "shard"), counted(1_200, "shard")
+        ('1 shard', '1,200 shards')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _scaled(number: float, step: int, units: tuple[str, ...]) -> tuple[float, str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tcf.config.fields import CheckedSettings, option
+from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
 
 __all__ = ["Baseline", "Device", "EvaluateConfig"]
 
@@ -11,15 +11,25 @@ Baseline = Literal["popularity", "random", "co-occurrence"]
 Device = str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluateConfig(CheckedSettings):
-    """Settings of evaluating a run."""
+    """Settings of evaluating a run.
+
+    Example:
+        >>> import tcf
+        >>> tcf.EvaluateConfig(split='validation')
+        EvaluateConfig(split='validation')
+    """
 
     split: Literal["test", "validation"] = option(
-        "test", "Which held-out item to rank: the test target or the validation target of the dataset's split."
+        "test", "Which held-out item of each user to rank.", group=MAIN_OPTIONS
     )
     seen: Literal["keep", "mask"] = option(
         "keep",
-        "A held-out item that the user has met before: keep it as a candidate, or mask it as the study's code did.",
+        "Whether a held-out item that the user has already interacted with stays a candidate (keep), or is excluded as "
+        "in the study's code (mask).",
+        group=MAIN_OPTIONS,
     )
-    device: Device = option("auto", "Device to compute user states on: auto, cpu, cuda, ...")
+    device: Device = option(
+        "auto", "Device to compute user states on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
+    )

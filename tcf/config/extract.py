@@ -5,80 +5,126 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import CheckedSettings, option
+from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
 
 __all__ = ["ExtractConfig", "Pooling"]
 
+_TEXTS = "Texts and vectors"
+_MEMORY = "Models larger than memory"
+_RUNNING = "Running"
 Pooling = Literal["mean", "first", "last"]
 """How the states of a text's tokens are combined into one vector."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExtractConfig(CheckedSettings):
-    """Settings of encoding texts with a language model."""
+    """Settings of encoding texts with a language model.
+
+    Example:
+        >>> import tcf
+        >>> tcf.ExtractConfig(layers=[0, -1], devices='cpu')
+        ExtractConfig(layers=(0, -1), devices='cpu')
+    """
 
     layers: tuple[int, ...] = option(
         (),
-        "Layers to take vectors from, with commas between them: 0 what enters the first block, i what leaves block i, "
-        "-1 after the final norm. Several make a cache each, in folders below --out. -1 if not given.",
+        "Layers to take vectors from, separated by commas: 0 is the input of the first block, i the output of block i, "
+        "-1 the output of the final norm. Several make one cache each, in subfolders of --out. Default: -1.",
+        group=MAIN_OPTIONS,
+        metavar="LAYERS",
     )
     token_states: int | None = option(
         None,
-        "Keep the states of every token at this layer, for tuning those above; beside vectors if --layers is given.",
+        "Store the states of all tokens at this layer, for tuning the layers above it; vectors are stored too only if "
+        "--layers is given.",
+        group=_TEXTS,
+        metavar="LAYER",
     )
     pooling: Literal["auto", Pooling] = option(
         "auto",
-        "How a text's token states become one vector; auto: mean for decoders and sentence encoders, first for BERT.",
+        "How token states become one vector. auto: mean for decoders and sentence encoders, first for BERT.",
+        group=MAIN_OPTIONS,
     )
     prefix: str = option(
-        "", "Text to put before every item's, such as an instruction that the encoder was trained with."
+        "",
+        "Text to put before each item's text, such as an instruction that the encoder was trained with.",
+        group=_TEXTS,
     )
     max_tokens: int = option(
-        30, "Tokens of a text to read at most, special tokens included; the rest is cut off.", minimum=2
+        30,
+        "Maximum number of tokens of a text, special tokens included; the rest is cut off.",
+        group=MAIN_OPTIONS,
+        minimum=2,
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
-        "auto", "Type to compute in; auto: float32 on CPU, on CUDA the checkpoint's 16-bit type or bfloat16."
+        "auto",
+        "Type to compute in. auto: float32 on the CPU; on CUDA the checkpoint's 16-bit type, or bfloat16.",
+        group=MAIN_OPTIONS,
     )
-    storage: Literal["float16", "float32"] = option("float16", "Type to store vectors in.")
-    token_storage: Literal["float16", "bfloat16", "float32"] = option("float16", "Type to store token states in.")
-    project_out: bool = option(False, "Take the last layer of OPT-350M after its projection from width 1024 to 512.")
+    storage: Literal["float16", "float32"] = option("float16", "Type to store vectors in.", group=_TEXTS)
+    token_storage: Literal["float16", "bfloat16", "float32"] = option(
+        "float16", "Type to store token states in.", group=_TEXTS
+    )
+    project_out: bool = option(
+        False,
+        "Take the last layer of OPT-350M after its projection from width 1024 to 512.",
+        group=_TEXTS,
+    )
     parquet: bool = option(
-        False, "Also write the dataset's vectors to CACHE.parquet beside each cache, replaced if it is there."
+        False,
+        "Also write the dataset's vectors to CACHE.parquet beside each cache, replacing an existing file.",
+        group=_TEXTS,
     )
     shard_rows: int | None = option(
         None,
-        "Vectors in a shard; shards are saved one by one, so an interruption loses two at most. 8192 on CPU, 65536 on "
-        "CUDA if not given.",
+        "Vectors in a shard. Shards are saved one by one, and an interruption loses two at most. Default: 8192 on the "
+        "CPU, 65536 on CUDA.",
+        group=_RUNNING,
         minimum=1,
     )
     tokens_per_batch: int | None = option(
-        None, "Tokens in one call of the model; found by a short trial if not given.", minimum=1
+        None,
+        "Tokens in one call of the model; default: found by a short calibration run.",
+        group=_RUNNING,
+        minimum=1,
     )
-    compile: bool = option(False, "Compile the model's blocks with torch.compile; meant for long runs on CUDA.")
-    trust_remote_code: bool = option(False, "Run the Python code that comes with the model's folder.")
+    compile: bool = option(
+        False, "Compile the model's blocks with torch.compile; for long runs on CUDA.", group=_RUNNING
+    )
+    trust_remote_code: bool = option(False, "Run the Python code that comes with the model.", group=_RUNNING)
     devices: str = option(
         "auto",
-        "Devices to compute on, with commas between them: cpu, cuda, cuda:0,cuda:1, ... auto: every CUDA device of "
-        "this machine, else cpu.",
+        "Devices to compute on, separated by commas: cpu, cuda, cuda:0,cuda:1, ... auto: all CUDA devices, or the CPU "
+        "if there are none.",
+        group=MAIN_OPTIONS,
+        metavar="DEVICES",
     )
     schedule: Literal["auto", "resident", "pipeline", "sweep", "dispatch"] = option(
         "auto",
-        "resident: the whole model on each device; pipeline: layer ranges laid over the devices; sweep: one layer "
-        "after the other, read once for many texts; dispatch: accelerate's own. auto: the first of the first three "
-        "that fits.",
+        "Placement of the weights: the whole model on each device (resident), its layers distributed over the devices "
+        "(pipeline), one layer after the other for many texts (sweep), or accelerate's offloading (dispatch). auto: "
+        "the first of the first three that fits.",
+        group=_MEMORY,
     )
     max_memory: str | None = option(
         None,
-        "Most memory to use, such as gpu=60GiB,cpu=200GiB: by gpu, cpu, disk or the name of a device; cpu is what the "
-        "whole process takes.",
+        "Memory limits, such as gpu=60GiB,cpu=200GiB: by gpu, cpu, disk or the name of a device. cpu limits the whole "
+        "process.",
+        group=_MEMORY,
+        metavar="LIMITS",
     )
     checkpoint_layers: int | None = option(
-        None, "Within a sweep, save hidden states every so many blocks, so that a restart goes on there.", minimum=1
+        None,
+        "Save hidden states every so many blocks of a sweep, from which an interrupted one resumes.",
+        group=_MEMORY,
+        minimum=1,
     )
     shards: str | None = option(
         None,
-        "Compute one part of the shards alone, i/n with 0 <= i < n: every n-th from the i-th on. For jobs of an "
-        "outside scheduler, which fill one cache together.",
+        "Compute only the i-th of n parts of the shards, 0 <= i < n, for jobs of a cluster scheduler that fill one "
+        "cache together.",
+        group=_RUNNING,
+        metavar="I/N",
     )
 
     def __post_init__(self) -> None:

@@ -1,19 +1,21 @@
 """Fields of the stages' settings, with a help text and a minimum, and conversion from and to TOML and JSON."""
 
 import dataclasses
+import inspect
 import math
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import tomli_w
 
 from tcf.common.errors import ConfigError, did_you_mean, os_error_words
+from tcf.config.typed_values import typed
 
 __all__ = [
+    "MAIN_OPTIONS",
     "CheckedSettings",
     "from_mapping",
     "from_value",
@@ -24,15 +26,27 @@ __all__ = [
     "write_toml",
 ]
 
+MAIN_OPTIONS = "Main options"
+"""Heading of the options that matter first; they come first in a command's help."""
 _LARGEST = 2**63 - 1  # what generators, tensors and files can hold
-_PLURALS = {str: "strings", int: "whole numbers"}
 _T = TypeVar("_T")
 _C = TypeVar("_C")
 
 
-def option(default: _T, help: str, *, minimum: float | None = None) -> _T:
-    """Return a dataclass field with its help text and, for numbers, the smallest valid value."""
-    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum})
+def option(
+    default: _T, help: str, *, group: str = "Options", minimum: float | None = None, metavar: str | None = None
+) -> _T:
+    """Return a dataclass field that the command line offers as an option.
+
+    Args:
+        default: the field's default.
+        help: one or two sentences.
+        group: heading under which the command's help lists it.
+        minimum: of numbers, the smallest value that makes sense.
+        metavar: what the help calls the value, where the type says too little.
+    """
+    metadata = {"help": help, "group": group, "minimum": minimum, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def option_name(field: str) -> str:
@@ -46,17 +60,43 @@ def option_name(field: str) -> str:
 
 
 class CheckedSettings:
-    """Refuses values out of range; to be inherited by the stages' dataclasses."""
+    """Refuses values of the wrong type, unknown choices and numbers out of range; the stages' dataclasses inherit it.
+
+    A value that also works, such as a list for a tuple, is converted to the field's type.
+    """
+
+    def __init_subclass__(cls) -> None:
+        """Add the help texts of the settings to the class's docstring, for `help` and the API reference."""
+        entries = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+        lines = [f"    {name}: {entry.metadata['help']}" for name, entry in entries.items()]
+        cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *lines])
 
     def __post_init__(self) -> None:
-        for entry in dataclasses.fields(typing.cast(Any, self)):
-            minimum, value = entry.metadata.get("minimum"), getattr(self, entry.name)
-            if minimum is not None and value is not None and not value >= minimum:
-                raise ConfigError(f"{option_name(entry.name)}: expected at least {minimum}, found {value}")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{option_name(entry.name)}: expected a finite number, found {value}")
-            if isinstance(value, int) and value > _LARGEST:
-                raise ConfigError(f"{option_name(entry.name)}: expected at most {_LARGEST}, found {value}")
+        for entry in _fields(self):
+            name, given = option_name(entry.name), getattr(self, entry.name)
+            value = typed(given, entry.type, name)
+            if value is not given:
+                object.__setattr__(self, entry.name, value)
+            _check_range(value, entry.metadata.get("minimum"), name)
+
+    def __repr__(self) -> str:
+        """The settings that differ from their defaults, as Python code."""
+        given = ((entry, getattr(self, entry.name)) for entry in _fields(self))
+        shown = ", ".join(f"{entry.name}={value!r}" for entry, value in given if value != entry.default)
+        return f"{type(self).__name__}({shown})"
+
+
+def _fields(settings: object) -> "tuple[dataclasses.Field[Any], ...]":
+    return dataclasses.fields(typing.cast(Any, settings))
+
+
+def _check_range(value: Any, minimum: float | None, name: str) -> None:
+    if minimum is not None and value is not None and not value >= minimum:
+        raise ConfigError(f"{name}: expected at least {minimum}, found {value}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name}: expected a finite number, found {value}")
+    if isinstance(value, int) and value > _LARGEST:
+        raise ConfigError(f"{name}: expected at most {_LARGEST}, found {value}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -116,29 +156,8 @@ def from_value(kind: type[Any], key: str, value: Any, where: str) -> Any:
     Raises:
         ConfigError: the key is unknown, or the value has the wrong type.
     """
-    names = [entry.name for entry in dataclasses.fields(kind)]
-    if key not in names:
-        hint = did_you_mean(key, names)
-        raise ConfigError(f"{where}: unknown setting {key}{hint} (known: {', '.join(names)})")
-    return _typed(value, typing.get_type_hints(kind)[key], f"{where}: {key}")
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """The value as the hinted type; TOML's integers serve as floats and its arrays as tuples."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise ConfigError(f"{where}: expected one of {', '.join(arguments)}, found {value!r}")
-    if origin is types.UnionType or origin is typing.Union:
-        (inner,) = (a for a in arguments if a is not type(None))
-        return _typed(value, inner, where)
-    if origin is tuple:
-        if isinstance(value, list | tuple) and all(type(v) is arguments[0] for v in value):
-            return tuple(value)
-        raise ConfigError(f"{where}: expected a list of {_PLURALS[arguments[0]]}, found {value!r}")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
-        return value
-    raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
+    hints = {entry.name: entry.type for entry in dataclasses.fields(kind)}
+    if key not in hints:
+        hint = did_you_mean(key, [*hints])
+        raise ConfigError(f"{where}: unknown setting {key}{hint} (known: {', '.join(hints)})")
+    return typed(value, hints[key], f"{where}: {key}")

@@ -36,13 +36,13 @@ class LossInfo:
     instead: tuple[LossName, ...] = ()
 
 
-_BINARY = "binary cross-entropy against --negatives uniform ones for each target"
+_BINARY = "binary cross-entropy with uniform negatives"
 LOSSES: tuple[LossInfo, ...] = (
-    LossInfo("in-batch", "softmax over the batch's items, corrected by their popularity"),
+    LossInfo("in-batch", "softmax over the items of the batch, corrected for popularity"),
     LossInfo("full", "softmax over all training items", reads_catalogue=True, instead=("in-batch", "sampled")),
     LossInfo(
         "sampled",
-        "softmax over --negatives drawn items, corrected by how likely they are drawn",
+        "softmax over sampled negatives, corrected for their probability",
         negatives=8192,
         drawn_for="batch",
         options=("sampling",),
@@ -77,6 +77,8 @@ def losses_help() -> str:
 def negatives_help() -> str:
     """Describe what each loss samples items for and how many by default, for the help text."""
     drawn = [loss for loss in LOSSES if loss.negatives is not None]
-    for_batch = [f"{loss.name}, {loss.negatives} if not given" for loss in drawn if loss.drawn_for == "batch"]
-    for_target = [f"{loss.name} {loss.negatives}" for loss in drawn if loss.drawn_for == "target"]
-    return f"Items that are drawn: for a batch ({', '.join(for_batch)}), for a target ({', '.join(for_target)})."
+    for_batch, for_target = (
+        " or ".join(f"{loss.name} (default {loss.negatives})" for loss in drawn if loss.drawn_for == unit)
+        for unit in ("batch", "target")
+    )
+    return f"Number of negatives: for each batch with {for_batch}, for each target with {for_target}."

@@ -4,87 +4,121 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import CheckedSettings, option
+from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
 from tcf.config.raw_formats import only_for
 
 __all__ = ["PrepareConfig"]
 
+_FILTERS = "Filtering"
+_SPLIT = "With --split time"
+_TABLE = "Format table only"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class PrepareConfig(CheckedSettings):
-    """Settings of preparing a dataset from raw files (study, section on datasets)."""
+    """Settings of preparing a dataset from raw files (study, section on datasets).
 
-    min_history: int = option(5, "Drop users with fewer interactions than this.", minimum=3)
+    Example:
+        >>> import tcf
+        >>> tcf.PrepareConfig(min_history=4, text_columns=['title', 'genre'])
+        PrepareConfig(min_history=4, text_columns=('title', 'genre'))
+    """
+
+    min_history: int = option(5, "Drop users with fewer interactions than this.", group=MAIN_OPTIONS, minimum=3)
     max_history: int | None = option(
-        None, "Drop users with more interactions than this; none are dropped if not given.", minimum=3
+        None,
+        "Drop users with more interactions than this; default: no limit.",
+        group=_FILTERS,
+        minimum=3,
     )
     min_item_count: int | None = option(
         None,
-        "Warm subset: remove items with fewer interactions than this, with the users whose history is then too short, "
-        "until there are none; counted on what is kept in the end.",
+        "Drop items with fewer interactions than this, then users whose history has become too short, and so on until "
+        "all remaining items and users have enough (the study's warm subsets).",
+        group=_FILTERS,
         minimum=1,
     )
-    keep_last: int = option(23, "Keep this many of a user's latest interactions.", minimum=3)
-    sample_users: int | None = option(None, "Keep a random sample of this many users; all if not given.", minimum=1)
-    seed: int = option(0, "Seed of the sample of users.", minimum=0)
+    keep_last: int = option(23, "Keep this many of each user's latest interactions.", group=MAIN_OPTIONS, minimum=3)
+    sample_users: int | None = option(
+        None, "Keep a random sample of this many users; default: all users.", group=_FILTERS, minimum=1
+    )
+    seed: int = option(0, "Seed of --sample-users.", group=_FILTERS, minimum=0)
     split: Literal["leave-one-out", "time"] = option(
         "leave-one-out",
-        "leave-one-out: each user's last item is the test target, the one before it the validation target. time: what "
-        "is before the validation period is for training, and a user's first item in a period is the target.",
+        "How to choose the held-out items. leave-one-out: each user's last item for test, the one before it for "
+        "validation. time: each user's first item in the test period and in the validation period.",
+        group=MAIN_OPTIONS,
     )
     test_from: str | None = option(
         None,
-        "With --split time, where the test period begins: a date such as 2020-09-16 (UTC), a fraction of all "
-        "interactions such as 0.9, or a whole number in the unit of the log's times.",
+        "Start of the test period: a date such as 2020-09-16 (UTC), a fraction of all interactions such as 0.9, or a "
+        "whole number in the unit of the log's times.",
+        group=_SPLIT,
+        metavar="TIME",
     )
     validation_from: str | None = option(
         None,
-        "With --split time, where the validation period begins, likewise; if not given, as long a period before the "
-        "test period, or as large a fraction.",
+        "Start of the validation period, in the same form; default: as long before the test period as that lasts, or "
+        "as large a fraction.",
+        group=_SPLIT,
+        metavar="TIME",
     )
     text_columns: tuple[str, ...] = option(
-        (), "Columns of the item file that make up the text, joined by a space; repeat for several."
+        (),
+        "Column of the item file to use as the text; repeat to join several by a space.",
+        group=MAIN_OPTIONS,
+        metavar="COLUMN",
     )
     template: str | None = option(
         None,
-        "How columns of the item file make up the text, for instance '{title}. {category}'; what a row lacks is left "
-        "out with the text after it. Not with --text-columns.",
+        "Text made of several columns, such as '{title}. {category}'. If an item has no value for a column, the column "
+        "is left out with the text after it. Not with --text-columns.",
+        group=MAIN_OPTIONS,
     )
     min_rating: float | None = option(
-        None, f"Leave out ratings below this; all count if not given {only_for('min_rating')}."
+        None, f"Drop ratings below this; default: keep all {only_for('min_rating')}.", group=_FILTERS
     )
     collapse_repeats: bool = option(
         False,
         f"Keep one event where a customer bought an article several times on one day {only_for('collapse_repeats')}.",
+        group=_FILTERS,
     )
     events: str | None = option(
-        None, f"File of the events, below RAW: CSV or other text, Parquet or JSON lines {only_for('events')}."
+        None,
+        "File of events in RAW: CSV or other delimited text, Parquet or JSON lines.",
+        group=_TABLE,
+        metavar="FILE",
     )
-    items: str | None = option(
-        None, f"File of the items, below RAW; the file of the events if not given {only_for('items')}."
-    )
-    user_column: str | None = option(None, f"Column of the events with user ids {only_for('user_column')}.")
-    item_column: str | None = option(None, f"Column of the events with item ids {only_for('item_column')}.")
+    items: str | None = option(None, "File of items in RAW; default: the file of events.", group=_TABLE, metavar="FILE")
+    user_column: str | None = option(None, "Column of user ids in the file of events.", group=_TABLE, metavar="COLUMN")
+    item_column: str | None = option(None, "Column of item ids in the file of events.", group=_TABLE, metavar="COLUMN")
     time_column: str | None = option(
         None,
-        "Column of the events with numbers or dates to order by; the file's order if not given "
-        f"{only_for('time_column')}.",
+        "Column of times in the file of events, numbers or dates; default: the file is in order of time.",
+        group=_TABLE,
+        metavar="COLUMN",
     )
     item_id_column: str | None = option(
-        None, f"Column of the items with their ids; named as --item-column if not given {only_for('item_id_column')}."
+        None,
+        "Column of item ids in the file of items; default: named as --item-column.",
+        group=_TABLE,
+        metavar="COLUMN",
     )
     delimiter: str | None = option(
         None,
-        "What stands between the fields of text files: a comma, or a tab in .tsv, if not given "
-        f"{only_for('delimiter')}.",
+        "Separator of fields in text files; default: a tab in .tsv, else a comma.",
+        group=_TABLE,
+        metavar="CHARACTER",
     )
     drop: tuple[str, ...] = option(
         (),
-        "Leave rows out by the value of a column, such as 'InvoiceNo=C*' (* is anything, ? one character); repeat for "
-        f"several {only_for('drop')}.",
+        "Drop rows by the value of a column, such as 'InvoiceNo=C*' (* matches any text, ? one character); repeat for "
+        "several.",
+        group=_TABLE,
+        metavar="COLUMN=PATTERN",
     )
     bad_rows: Literal["error", "skip"] = option(
-        "error", "What to do with a row that cannot be used: stop and name its line, or skip and count it."
+        "error", "What to do with an unusable row: stop and name its line, or skip and count it.", group=_FILTERS
     )
 
     def __post_init__(self) -> None:

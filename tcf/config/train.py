@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.config.fields import CheckedSettings, option, option_name
+from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option, option_name
 from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help, losses_reading, negatives_help
 
 __all__ = ["Monitor", "TrainConfig"]
@@ -13,125 +13,164 @@ __all__ = ["Monitor", "TrainConfig"]
 Monitor = Literal["hr@10", "ndcg@10"]
 """Validation metrics that can choose the best epoch of a training and the best trial of a search."""
 
+_MODEL = "Model"
+_VECTORS = "Item vectors (with --items text or text+id)"
+_LOSS = "Loss"
+_OPTIMISER = "Optimiser"
+_VALIDATION = "Validation and stopping"
+_RUNNING = "Running"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class TrainConfig(CheckedSettings):
-    """Settings of training a recommender; the defaults are the study's."""
+    """Settings of training a recommender; the defaults are the study's.
+
+    Example:
+        >>> import tcf
+        >>> tcf.TrainConfig(items="text", width=256, epochs=20)
+        TrainConfig(width=256, epochs=20)
+        >>> tcf.TrainConfig(backbone="sasrek")
+        Traceback (most recent call last):
+        tcf.common.errors.ConfigError: --backbone: expected one of sasrec, dssm, found 'sasrek'; did you mean sasrec?
+    """
 
     backbone: Literal["sasrec", "dssm"] = option(
-        "sasrec", "sasrec: a transformer over the history; dssm: a tower for users and one for items."
+        "sasrec",
+        "Architecture: a transformer over the history (sasrec), or a user tower and an item tower (dssm).",
+        group=MAIN_OPTIONS,
     )
     items: Literal["text", "id", "text+id"] = option(
-        "text", "Items as cached text vectors (TCF), as learned ids (IDCF), or as the sum of both."
+        "text", "Item representation: cached text vectors, learned ids, or the sum of both.", group=MAIN_OPTIONS
     )
-    width: int = option(512, "Width of item vectors and user states inside the model.", minimum=1)
+    width: int = option(512, "Width of item vectors and user states inside the model.", group=_MODEL, minimum=1)
     dtl_layers: int = option(
-        2, "Layers (linear, then GELU) from the cached vector's width to the model's; items as text only.", minimum=1
+        2,
+        "Dense transformation layers (linear, GELU) from the cached vectors to --width.",
+        group=_VECTORS,
+        minimum=1,
     )
-    mlp_layers: int = option(0, "Layers (linear, then GELU) above the item vectors; dssm only.", minimum=0)
+    mlp_layers: int = option(0, "Layers (linear, GELU) on top of the item vectors; dssm only.", group=_MODEL, minimum=0)
     user_tower: Literal["id", "history"] = option(
         "id",
-        "Users as learned ids, or as the mean of their history's item vectors, which also serves users and items that "
-        "were not trained on; dssm only.",
+        "Users as learned ids, or as the mean of the item vectors in their history, which also works for users and "
+        "items unseen in training; dssm only.",
+        group=_MODEL,
     )
-    blocks: int = option(2, "Transformer blocks of SASRec.", minimum=1)
-    heads: int = option(2, "Attention heads in each block.", minimum=1)
+    blocks: int = option(2, "Transformer blocks; sasrec only.", group=_MODEL, minimum=1)
+    heads: int = option(2, "Attention heads in each block; sasrec only.", group=_MODEL, minimum=1)
     norm: Literal["post", "pre"] = option(
-        "post", "Layer norms after each part of a block, as in the study, or before it and at the end; sasrec only."
+        "post",
+        "Layer norm after each sublayer (post, as in the study), or before it and at the end (pre); sasrec only.",
+        group=_MODEL,
     )
-    history: int = option(20, "Latest items of a user's history that the model reads.", minimum=1)
-    dropout: float = option(0.1, "Dropout rate in the DTL and in SASRec.", minimum=0)
-
+    history: int = option(20, "Number of a user's latest items that the model reads.", group=_MODEL, minimum=1)
+    dropout: float = option(0.1, "Dropout rate in SASRec and in the DTL layers.", group=_MODEL, minimum=0)
     whiten: int | None = option(
-        None, "Whiten the cached vectors to this many dimensions, by statistics of the training items.", minimum=1
+        None,
+        "Whiten the cached vectors to this many dimensions, with statistics of the training items.",
+        group=_VECTORS,
+        minimum=1,
     )
     whiten_epsilon: float = option(
         1e-5,
-        "What --whiten adds to the variance of each dimension before it divides by its root, as a share of the mean "
-        "variance.",
+        "Regularisation of --whiten: added to the variance of each dimension, as a fraction of the mean variance.",
+        group=_VECTORS,
         minimum=0,
     )
     pca: int | None = option(
-        None, "Project the cached vectors to this many principal components of the training items.", minimum=1
-    )
-    normalise: bool = option(False, "Scale each cached vector to length 1, after --whiten or --pca.")
-
-    loss: LossName = option("in-batch", losses_help())
-    negatives: int | None = option(
         None,
-        negatives_help(),
+        "Project the cached vectors to this many principal components of the training items.",
+        group=_VECTORS,
         minimum=1,
     )
+    normalise: bool = option(False, "Scale each cached vector to unit length, after --whiten or --pca.", group=_VECTORS)
+    loss: LossName = option("in-batch", losses_help(), group=MAIN_OPTIONS)
+    negatives: int | None = option(None, negatives_help(), group=_LOSS, minimum=1)
     sampling: Literal["popularity", "uniform"] = option(
         "popularity",
-        f"How the items of --loss {' or '.join(losses_reading('sampling'))} are drawn: as often as they occur in "
-        "training, or all alike.",
+        f"Distribution of the negatives of --loss {' or '.join(losses_reading('sampling'))}: by frequency in training, "
+        "or uniform.",
+        group=_LOSS,
     )
     gbce_t: float = option(
         0.75,
-        f"Calibration of {' and '.join(losses_reading('gbce_t'))}: 0 is plain binary cross-entropy, 1 the scores of a "
-        "softmax.",
+        f"Calibration of {' and '.join(losses_reading('gbce_t'))}: 0 is plain binary cross-entropy, 1 gives the scores "
+        "of a softmax.",
+        group=_LOSS,
         minimum=0,
     )
-
     batch_size: int = option(
-        64, "Users (sasrec) or pairs of user and item (dssm) in each training step, of all devices together.", minimum=2
+        64,
+        "Users (sasrec) or user-item pairs (dssm) in each training step, over all devices together.",
+        group=MAIN_OPTIONS,
+        minimum=2,
     )
-    learning_rate: float = option(1e-3, "Learning rate of AdamW.", minimum=0)
-    weight_decay: float = option(0.1, "Decoupled weight decay of AdamW.", minimum=0)
+    learning_rate: float = option(1e-3, "Learning rate of AdamW.", group=MAIN_OPTIONS, minimum=0)
+    weight_decay: float = option(0.1, "Decoupled weight decay of AdamW.", group=_OPTIMISER, minimum=0)
     item_learning_rate: float | None = option(
-        None, "Learning rate of the item tower; --learning-rate if not given.", minimum=0
+        None, "Learning rate of the item tower; default: --learning-rate.", group=_OPTIMISER, minimum=0
     )
     item_weight_decay: float | None = option(
-        None, "Weight decay of the item tower; --weight-decay if not given.", minimum=0
+        None, "Weight decay of the item tower; default: --weight-decay.", group=_OPTIMISER, minimum=0
     )
     schedule: Literal["step", "cosine"] = option(
         "step",
-        "Learning rate over time, after --warmup-steps: step multiplies it by --step-factor every --step-epochs; "
-        "cosine lowers it to zero at the last of --epochs.",
+        "Learning rate after the warm-up: multiplied by --step-factor every --step-epochs (step), or lowered to zero "
+        "at the last of --epochs (cosine).",
+        group=_OPTIMISER,
     )
-    warmup_steps: int = option(0, "Steps in which the learning rate rises from zero.", minimum=0)
-    step_epochs: int = option(1, "Epochs between two changes of --schedule step.", minimum=1)
+    warmup_steps: int = option(0, "Steps over which the learning rate rises from zero.", group=_OPTIMISER, minimum=0)
+    step_epochs: int = option(1, "Epochs between two changes of --schedule step.", group=_OPTIMISER, minimum=1)
     step_factor: float = option(
-        1.0, "What --schedule step multiplies the learning rate by; 1 keeps it constant.", minimum=0
+        1.0, "Factor of --schedule step; 1 keeps the learning rate constant.", group=_OPTIMISER, minimum=0
     )
-    clip_norm: float | None = option(None, "Scale gradients down to this norm at most; not if not given.", minimum=0)
-    epochs: int = option(200, "Epochs to train at most.", minimum=1)
+    clip_norm: float | None = option(
+        None, "Clip gradients to this norm; default: no clipping.", group=_OPTIMISER, minimum=0
+    )
+    epochs: int = option(200, "Maximum number of epochs.", group=MAIN_OPTIONS, minimum=1)
     monitor: Monitor = option(
         "hr@10",
         "Validation metric that chooses the best epoch and stops training early; in a search, also the best trial.",
+        group=_VALIDATION,
     )
     patience: int | None = option(
         None,
-        "Stop after this many epochs without a better value of --monitor; 5 for text, 10 for ids if not given.",
+        "Stop after this many epochs without a better value of --monitor; default: 5 with text, 10 with ids only.",
+        group=_VALIDATION,
         minimum=1,
     )
     validation_users: int = option(
         10_000,
-        "Users, drawn by --seed, on whom each epoch is judged; all where there are fewer. The best epoch is measured "
-        "on all in the end.",
+        "Evaluate each epoch on a random sample of this many users; the best epoch is evaluated on all users in the "
+        "end.",
+        group=_VALIDATION,
         minimum=1,
     )
-    seed: int = option(0, "Seed of initialisation, batch order, draws and dropout.", minimum=0)
-
+    seed: int = option(0, "Seed of initialisation, batch order, sampling and dropout.", group=MAIN_OPTIONS, minimum=0)
     precision: Literal["auto", "float32", "bfloat16"] = option(
-        "auto", "Type of the model's matrix products; auto: bfloat16 on CUDA, float32 on CPU."
+        "auto", "Type of matrix products. auto: bfloat16 on CUDA, float32 on the CPU.", group=_RUNNING
     )
     table: Literal["auto", "device", "cache"] = option(
         "auto",
-        "Where cached vectors are during training: on the device, or read from the cache's files ahead of each step; "
-        "auto: on the device where they take at most a quarter of its memory (cpu: of what a container is allowed).",
+        "Where cached vectors are kept during training: on the device, or in the cache's files, read ahead of each "
+        "step. auto: on the device if they take at most a quarter of its memory.",
+        group=_VECTORS,
     )
-    compile: bool = option(False, "Compile the model with torch.compile; meant for long runs on CUDA.")
-    deterministic: bool = option(False, "Use only operations that give the same bytes each time; slower on CUDA.")
+    compile: bool = option(False, "Compile the model with torch.compile; for long runs on CUDA.", group=_RUNNING)
+    deterministic: bool = option(
+        False, "Use only operations with reproducible results; slower on CUDA.", group=_RUNNING
+    )
     devices: str = option(
         "auto",
-        "Devices to train on, with commas between them: cpu, cuda, cuda:0,cuda:1, ... auto: the first CUDA device of "
-        "this machine, else cpu. A batch is shared by all.",
+        "Devices to train on, separated by commas: cpu, cuda, cuda:0,cuda:1, ... They share each batch. auto: the "
+        "first CUDA device, or the CPU if there is none.",
+        group=MAIN_OPTIONS,
+        metavar="DEVICES",
     )
     save_minutes: float = option(
         10.0,
-        "Minutes between two states of training that are saved within an epoch, so that a restart goes on there.",
+        "Minutes between checkpoints within an epoch, from which an interrupted run resumes.",
+        group=_RUNNING,
         minimum=0,
     )
 

@@ -1,13 +1,13 @@
-"""A prepared dataset: the item table, the users' histories with their split, and the directory that holds them.
+"""A prepared dataset: the item table, the users' histories with their split, and the dataset directory.
 
-Shapes: n_items items, n_users users, nnz interactions kept.
+Shapes: n_items items, n_users users, nnz interactions.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,31 +18,38 @@ from tcf.common.errors import DataError
 from tcf.common.files import publishing
 from tcf.common.manifest import Format, read_manifest, seal
 from tcf.common.threads import in_parallel
+from tcf.config.typed_values import typed
+from tcf.data.data_frames import data_frame
 from tcf.data.histories import Histories
 from tcf.data.npy_files import load_array
-from tcf.data.split import Split, training_counts
+from tcf.data.split import Part, Split, training_counts
+from tcf.data.tables.source_file import read_error_words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["DATASET", "Dataset", "Histories", "open_dataset", "write_dataset"]
 
-_ROW_GROUP = 65_536  # items; what reads the table a few at a time holds one group
+_ROW_GROUP = 65_536  # items; readers of a few items at a time hold one row group
 _ITEMS = pa.schema([("item_id", pa.large_string()), ("text", pa.large_string()), ("training_interactions", pa.int32())])
 _USERS = pa.schema([("user_id", pa.large_string())])
+_PARTS = ("training", "validation", "test", "none")
 DATASET = Format(name="tcf-dataset", version=2, error=DataError, made_by="tcf data prepare")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A prepared dataset, read back.
 
     Attributes:
         path: the directory it was read from.
         fingerprint: sha256 of the content.
-        item_ids: outside item ids, (n_items,); the row is the item index.
+        item_ids: raw item ids, (n_items,); the row is the item index.
         texts: item texts, (n_items,).
-        training_interactions: (n_items,) int32, how often an item occurs in training; 0 for a cold one.
-        user_ids: outside user ids, (n_users,).
-        split: every user's items, oldest first, and which of them are for training, validation and test.
-        statistics: counts, among them `skipped`, as `tcf data describe` prints them.
+        training_interactions: (n_items,) int32, how often an item occurs in training; 0 for a cold item.
+        user_ids: raw user ids, (n_users,).
+        split: every user's items, oldest first, and their use for training, validation and test.
+        statistics: counts, including `skipped`, as printed by `tcf data describe`.
     """
 
     path: Path
@@ -56,7 +63,7 @@ class Dataset:
 
     @property
     def histories(self) -> Histories:
-        """Every user's items, oldest first, the held-out ones included."""
+        """Every user's items, oldest first, including the held-out ones."""
         return self.split.histories
 
     @property
@@ -68,6 +75,48 @@ class Dataset:
     def n_users(self) -> int:
         """Number of users."""
         return len(self.user_ids)
+
+    def to_pandas(self, table: Literal["items", "interactions"] = "items") -> "pd.DataFrame":
+        """The dataset as a pandas frame.
+
+        Args:
+            table: `items`: one row for each item, in the order of item indices, with `item_id`, `text` and
+                `training_interactions`. `interactions`: one row for each interaction, by user, oldest first, with
+                `user_id`, `item_id`, `position` in the user's history, from 0, and `part`: training, validation, test,
+                or none for what lies between the validation and the test target.
+
+        Raises:
+            ConfigError: the table is unknown, or pandas is not installed.
+        """
+        match typed(table, Literal["items", "interactions"], "table"):
+            case "items":
+                columns = [self.item_ids, self.texts, pa.array(self.training_interactions)]
+                return data_frame(pa.table(columns, schema=_ITEMS))
+            case _:
+                return data_frame(_interactions(self))
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        counts = f"{self.n_users} users, {self.n_items} items, {len(self.histories.items)} interactions"
+        return f"Dataset({str(self.path)!r}: {counts})"
+
+
+def _interactions(dataset: Dataset) -> pa.Table:
+    histories = dataset.histories
+    users = np.repeat(np.arange(len(histories)), histories.lengths)
+    positions = np.arange(len(users)) - np.repeat(histories.offsets[:-1], histories.lengths)
+    parts = np.where(positions < np.repeat(dataset.split.training, histories.lengths), 0, len(_PARTS) - 1)
+    for part in get_args(Part):
+        targets = dataset.split.target_positions(part)
+        parts[targets[targets >= 0]] = _PARTS.index(part)
+    return pa.table(
+        {
+            "user_id": dataset.user_ids.take(pa.array(users)),
+            "item_id": dataset.item_ids.take(pa.array(histories.items)),
+            "position": positions,
+            "part": pa.DictionaryArray.from_arrays(parts.astype(np.int8), pa.array(_PARTS)),
+        }
+    )
 
 
 def write_dataset(
@@ -84,27 +133,27 @@ def write_dataset(
     """Publish a dataset directory.
 
     Args:
-        path: where it is to appear; nothing may be there.
-        item_ids: outside ids, (n_items,).
+        path: the new directory; must not exist.
+        item_ids: raw ids, (n_items,).
         texts: (n_items,).
-        user_ids: outside ids, (n_users,).
-        split: item indices by user, oldest first, and what they are for.
+        user_ids: raw ids, (n_users,).
+        split: item indices by user, oldest first, and their use.
         inputs: sha256 of the raw files, by name.
         config: the resolved configuration of the preparation.
         statistics: counts for `tcf data describe`.
 
     Returns:
-        The dataset as `open_dataset` reads it, made of the arrays given.
+        The dataset as `open_dataset` would read it.
 
     Raises:
-        RunError: something is at `path` already.
+        RunError: `path` already exists.
     """
     with publishing(path) as staging:
         counts = training_counts(split, len(item_ids)).astype(np.int32)
         items = pa.table([item_ids, texts, counts], schema=_ITEMS)
         pq.write_table(items, staging / "items.parquet", row_group_size=_ROW_GROUP)
         users = pa.table([user_ids], schema=_USERS)
-        # Ids are distinct, so a dictionary of them saves nothing.
+        # Ids are distinct, so dictionary encoding saves nothing.
         save_users = partial(pq.write_table, users, staging / "users.parquet", use_dictionary=False)
         in_parallel(lambda: _save_split(split, staging), save_users)
         seal(staging, DATASET, inputs=inputs, config=config, facts=statistics)
@@ -123,7 +172,7 @@ def open_dataset(path: str | Path) -> Dataset:
     """Read a dataset directory.
 
     Raises:
-        DataError: no finished dataset is there, or its files do not fit together.
+        DataError: there is no complete dataset, or its files are inconsistent.
     """
     path = Path(path)
     manifest = read_manifest(path, DATASET)
@@ -131,7 +180,10 @@ def open_dataset(path: str | Path) -> Dataset:
         item_ids, texts, counts = _read_columns(path / "items.parquet", _ITEMS)
         [user_ids] = _read_columns(path / "users.parquet", _USERS)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{path}: damaged dataset ({error}); make it anew with `tcf data prepare`") from None
+        raise DataError(
+            f"{path}: expected a readable dataset, found a damaged one ({read_error_words(error)}); prepare it again "
+            "with `tcf data prepare`"
+        ) from None
     dataset = Dataset(
         path=path,
         fingerprint=manifest.fingerprint,
@@ -148,7 +200,7 @@ def open_dataset(path: str | Path) -> Dataset:
 
 def _read_split(path: Path) -> Split:
     names = ("offsets", "items", "training", "tested")
-    remedy = f"make {path} anew with `tcf data prepare`"
+    remedy = f"prepare {path} again with `tcf data prepare`"
     offsets, items, training, tested = (load_array(path / f"history_{name}.npy", DataError, remedy) for name in names)
     try:
         return Split(Histories(offsets, items), training, tested)
@@ -157,7 +209,7 @@ def _read_split(path: Path) -> Split:
 
 
 def _read_columns(file: Path, schema: pa.Schema) -> "list[pa.Array]":
-    """Whole columns, which must be there under these names and no others."""
+    """Read all columns, which must have exactly these names."""
     table = pq.read_table(file)
     if table.column_names != schema.names or any(column.null_count for column in table.columns):
         raise DataError(
@@ -172,12 +224,16 @@ def _check_consistent(dataset: Dataset) -> None:
     items = dataset.histories.items
     if len(dataset.histories) != dataset.n_users:
         raise DataError(
-            f"{dataset.path}: {dataset.n_users} users, but {len(dataset.histories)} histories; prepare it anew"
+            f"{dataset.path}: expected a history for each of its {dataset.n_users} users, found "
+            f"{len(dataset.histories)}; {DATASET.remedy(dataset.path)}"
         )
     if len(items) and not (items.min() >= 0 and items.max() < dataset.n_items):
-        raise DataError(f"{dataset.path}: histories name items outside 0..{dataset.n_items - 1}; prepare it anew")
+        raise DataError(
+            f"{dataset.path}: expected items 0..{dataset.n_items - 1} in the histories, found "
+            f"{items.min()}..{items.max()}; {DATASET.remedy(dataset.path)}"
+        )
     if (training_counts(dataset.split, dataset.n_items) != dataset.training_interactions).any():
         raise DataError(
-            f"{dataset.path / 'items.parquet'}: expected in training_interactions how often each item occurs in "
-            f"training, found other numbers; {DATASET.remedy(dataset.path)}"
+            f"{dataset.path / 'items.parquet'}: expected training_interactions to match the histories, found other "
+            f"numbers; {DATASET.remedy(dataset.path)}"
         )

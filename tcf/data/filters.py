@@ -1,19 +1,19 @@
-"""What a dataset keeps of a raw log: whole users, items and interactions are left out by rule, and all of them counted.
+"""Filters from a raw log to a dataset: users, items and interactions are left out by rule, and all of them are counted.
 
-The order, and why:
+The steps, in this order:
 
-1. With a split by time, the two times are found on the whole log, so that every sample and every subset of one log is
-   cut on the same days. A user's history ends with the test target; what follows is as if it had not happened yet.
-2. Users whose history is too short or too long are dropped, and of the others a sample is drawn.
-3. Rare items are removed, after the sample (as in the study, whose warm subsets are subsets of its samples): with
-   `min_item_count`, every item that is kept fewer times, and every user who is then too short, until there are none.
-   Histories are cut anew each time, as if the removed items had never been in the log: the first item left in the test
-   period is the test target, and the latest ones left are kept. What counts is what is kept in the end, so the subset
-   is really warm.
-4. Each user keeps the latest interactions of the history, which ends with the test target; items in none of them are
-   dropped.
+1. For a split by time, the two times are determined on the whole log, so that every sample and subset of a log is split
+   at the same dates. A user's history ends with the test target; later interactions are treated as future.
+2. Users whose history is too short or too long are dropped, and a sample of the others is drawn.
+3. Rare items are removed after sampling (as in the study, whose warm subsets are subsets of its samples): with
+   `min_item_count`, every item that is kept fewer times and every user whose history is then too short, repeatedly
+   until there are none. Each time histories are cut as if the removed items had never been in the log: the first
+   remaining item in the test period is the test target, and the latest remaining items are kept. The interactions kept
+   in the end are counted, so the subset is really warm.
+4. Each user keeps the latest interactions of the history, which ends with the test target; items that then occur
+   nowhere are dropped.
 
-Shapes: n_users users, n_items items and nnz interactions of the raw log; k users left.
+Shapes: n_users users, n_items items and nnz interactions of the raw log; k remaining users.
 """
 
 from collections.abc import Mapping
@@ -32,6 +32,7 @@ from tcf.config.prepare import PrepareConfig
 from tcf.data.histories import Histories, occurrences, taken
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.split import Split, by_time, held_out, leave_one_out, per_user
+from tcf.data.tables.bad_rows import skipped_words
 from tcf.data.time_split import Periods, find_periods
 
 __all__ = ["Selected", "select"]
@@ -41,14 +42,14 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Selected:
-    """What is kept.
+    """The part of a log that is kept.
 
     Attributes:
         users: (k,) int64, positions among the raw users, rising.
         items: positions among the raw items, rising; their order is the item index.
-        split: item indices by user, oldest first, and what they are for.
-        periods: where the log was cut; None if the split is not by time.
-        dropped: reason to the number of users, interactions or items left out.
+        split: item indices by user, oldest first, and their use.
+        periods: the periods of a split by time; otherwise None.
+        dropped: number of users, interactions or items left out, by reason.
     """
 
     users: npt.NDArray[np.int64]
@@ -60,13 +61,13 @@ class Selected:
 
 @dataclass(frozen=True)
 class _EventSelection:
-    """Events of some users.
+    """Events of a subset of the users.
 
     Attributes:
         users: (k,) positions among the raw users, rising.
-        offsets: (k + 1,), where each one's events begin.
+        offsets: (k + 1,) where each user's events begin.
         items: positions among the raw items, oldest first within a user.
-        times: parallel to `items`; None if the split needs none.
+        times: parallel to `items`; None if the split does not use times.
     """
 
     users: npt.NDArray[np.int64]
@@ -80,18 +81,18 @@ class _EventSelection:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Events a user, (k,)."""
+        """Number of events of each user, (k,)."""
         return np.diff(self.offsets)
 
     def where(self, kept: Mask) -> "_EventSelection":
-        """The marked events, of the same users."""
+        """Return the marked events, of the same users."""
         if kept.all():
             return self
         times = None if self.times is None else self.times[kept]
         return _EventSelection(self.users, offsets_from(per_user(kept, self.offsets)), self.items[kept], times)
 
     def of(self, kept: Mask) -> "_EventSelection":
-        """The marked users, with all their events."""
+        """Return the marked users, with all their events."""
         if kept.all():
             return self
         events = np.repeat(kept, self.lengths)
@@ -99,12 +100,12 @@ class _EventSelection:
         return _EventSelection(self.users[kept], offsets_from(self.lengths[kept]), self.items[events], times)
 
     def first(self, most: npt.NDArray[np.int64]) -> "_EventSelection":
-        """So many events of each user at most, from the oldest on."""
+        """Return each user's oldest events, at most the given number."""
         kept = np.minimum(self.lengths, most)
         return self.where(_runs(np.stack([kept, self.lengths - kept], 1), (True, False)))
 
     def last(self, most: int) -> "_EventSelection":
-        """So many events of each user at most, up to the latest."""
+        """Return each user's latest events, at most the given number."""
         kept = np.minimum(self.lengths, most)
         return self.where(_runs(np.stack([self.lengths - kept, kept], 1), (False, True)))
 
@@ -113,13 +114,13 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
     """Filter, sample and split a log.
 
     Args:
-        log: as it was read.
+        log: the raw log.
         config: filters, sample and split.
-        raw: the folder that it was read from, for messages.
+        raw: the folder of the raw files, for messages.
 
     Raises:
-        ConfigError: a setting does not suit the log.
-        DataError: nothing is left of it.
+        ConfigError: a setting does not fit the log.
+        DataError: nothing is left of the log.
     """
     periods = _periods(log, config, raw)
     everything = _EventSelection(
@@ -147,7 +148,8 @@ def _periods(log: RawLog, config: PrepareConfig, raw: Path) -> Periods | None:
         return None
     if log.times is None:
         raise ConfigError(
-            f"--split: {raw} has no times to split by; use leave-one-out, or files that say when each interaction was"
+            f"--split: expected times in {raw} to split by, found none; use leave-one-out, or files with the time of "
+            "each interaction"
         )
     if not len(log.times):
         raise DataError(f"{raw}: expected interactions to split by time, found none that can be used; check the files")
@@ -155,7 +157,7 @@ def _periods(log: RawLog, config: PrepareConfig, raw: Path) -> Periods | None:
 
 
 def _until_target(events: _EventSelection, periods: Periods | None) -> _EventSelection:
-    """Every user's events up to the first one of the test period; all of them without such a period."""
+    """Return every user's events up to the first one in the test period; all events without such a period."""
     if periods is None or events.times is None:
         return events
     late = per_user(events.times >= periods.test_from, events.offsets)
@@ -165,7 +167,7 @@ def _until_target(events: _EventSelection, periods: Periods | None) -> _EventSel
 def _of_eligible_users(
     events: _EventSelection, config: PrepareConfig, periods: Periods | None, dropped: dict[str, int]
 ) -> _EventSelection:
-    """Without the users whose history, up to the test target, is too short or too long."""
+    """Drop the users whose history, up to the test target, is too short or too long."""
     lengths = _until_target(events, periods).lengths
     short = lengths < config.min_history
     long = np.zeros(len(lengths), bool) if config.max_history is None else lengths > config.max_history
@@ -179,9 +181,9 @@ def _of_eligible_users(
 def _of_sampled_users(
     events: _EventSelection, log: RawLog, config: PrepareConfig, dropped: dict[str, int]
 ) -> _EventSelection:
-    """A sample of users, in their order; of two samples with one seed, the smaller lies within the larger.
+    """Draw a sample of users, kept in their order; of two samples with one seed, the larger contains the smaller.
 
-    It is drawn from the sorted ids, so that the order of the file's rows has no part in it.
+    It is drawn from the sorted ids, so that it does not depend on the order of rows in the files.
     """
     if config.sample_users is None:
         return events
@@ -189,8 +191,8 @@ def _of_sampled_users(
     if config.sample_users > n_users:
         most = "" if config.max_history is None else f" and at most {config.max_history}"
         raise ConfigError(
-            f"--sample-users: expected at most {n_users}, the users with {config.min_history} interactions or more"
-            f"{most}, found {config.sample_users}; leave the option out to keep all"
+            f"--sample-users: expected at most {n_users}, the number of users with at least {config.min_history}{most} "
+            f"interactions, found {config.sample_users}; leave the option out to keep all"
         )
     by_id = np.asarray(pc.array_sort_indices(log.user_ids.take(pa.array(events.users))))
     draws = generator(RandomStream.SAMPLED_USERS, config.seed).random(n_users)
@@ -205,7 +207,7 @@ def _of_sampled_users(
 def _warm(
     events: _EventSelection, config: PrepareConfig, periods: Periods | None, n_items: int, dropped: dict[str, int]
 ) -> _EventSelection:
-    """Without rare items and the users who are too short without these."""
+    """Remove rare items and the users whose histories are too short without them."""
     fewest, rare = config.min_item_count or 0, np.zeros(n_items, bool)
     left, short_users, short_events = events, 0, 0
     while True:
@@ -228,7 +230,7 @@ def _warm(
 def _numbered(
     kept: _EventSelection, log: RawLog, periods: Periods | None, dropped: dict[str, int], raw: Path
 ) -> Selected:
-    """Items that occur get their index, in the order of the log; the split is made."""
+    """Number the items that occur, in the order of the log, and make the split."""
     seen = occurrences(kept.items, len(log.item_ids)) > 0
     index = np.cumsum(seen, dtype=np.int32) - np.int32(1)
     dropped["items_never_seen"] = int((~seen).sum()) - dropped.get("items_below_min_item_count", 0)
@@ -243,7 +245,7 @@ def _numbered(
 
 
 def _check_parts(split: Split, periods: Periods, raw: Path) -> None:
-    """Every part must have something in it."""
+    """Check that no part of the split is empty."""
     training, validation, test = (
         int(split.training.sum()),
         len(held_out(split, "validation")),
@@ -251,25 +253,26 @@ def _check_parts(split: Split, periods: Periods, raw: Path) -> None:
     )
     if not (training and validation and test):
         raise DataError(
-            f"{raw}: expected interactions before {periods.shown(periods.validation_from)}, and users to be asked "
-            f"about from then and from {periods.shown(periods.test_from)} on, found {training} interactions, "
-            f"{validation} and {test} users; give other times with --test-from and --validation-from, or filter less"
+            f"{raw}: expected interactions before {periods.shown(periods.validation_from)} for training, users with a "
+            f"validation target from then on, and users with a test target from {periods.shown(periods.test_from)} on, "
+            f"found {training} interactions, {validation} and {test} users; choose other times with --test-from and "
+            "--validation-from, or filter less"
         )
 
 
 def _runs(lengths: npt.NDArray[np.int64], kept: tuple[bool, bool]) -> Mask:
-    """A mask over events, of two runs a user: (k, 2) lengths, and whether each is kept."""
+    """Return a mask over events from two runs for each user: (k, 2) lengths, and which of the runs are kept."""
     return np.repeat(np.tile(np.array(kept), len(lengths)), lengths.ravel())
 
 
 def _nothing_left(log: RawLog, config: PrepareConfig, raw: Path) -> str:
     longest = int(np.diff(log.offsets).max(initial=0))
-    skipped = ", ".join(f"{reason} {number}" for reason, number in log.skipped.items()) or "none"
+    skipped = skipped_words(log.skipped)
     most = "" if config.max_history is None else f" and at most {config.max_history}"
     raising = "" if config.max_history is None else ", raise --max-history"
     return (
         f"{raw}: expected users with at least {config.min_history}{most} interactions, found none among "
-        f"{len(log.user_ids)} (longest history: {longest}; rows and events skipped: {skipped}); lower "
+        f"{len(log.user_ids)} users (longest history: {longest}; rows and events skipped: {skipped}); lower "
         f"--min-history{raising} or check the files"
     )
 

@@ -1,6 +1,6 @@
-"""Every user's items in one array: what a dataset holds of its users, and how parts of it are cut out.
+"""Every user's items in one array, and functions that extract parts of it.
 
-Shapes: n_users users, nnz items of all histories, k histories cut out.
+Shapes: n_users users, nnz items of all histories, k extracted histories.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tcf.common.ragged import offsets_from, spans
 __all__ = ["Histories", "latest", "occurrences", "taken"]
 
 _AT_ONCE = 1 << 22  # items that are widened to 8 bytes at once
-_CACHED = 1 << 17  # rows that a processor's cache holds in 8 bytes
+_CACHED = 1 << 17  # rows of 8 bytes that fit in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Histories:
     """Every user's items, oldest first, in CSR form: user u has items[offsets[u]:offsets[u + 1]].
 
     Attributes:
-        offsets: (n_users + 1,) int64, starts at 0, never falls.
+        offsets: (n_users + 1,) int64, starting at 0, never falling.
         items: (nnz,) int32 item indices.
     """
 
@@ -33,17 +33,20 @@ class Histories:
         """Check the CSR form.
 
         Raises:
-            DataError: types, order or length do not fit.
+            DataError: types, order or length are wrong.
         """
         types_fit = self.offsets.dtype == np.int64 and self.items.dtype == np.int32
         if not types_fit or (self.offsets.ndim, self.items.ndim) != (1, 1):
             raise DataError(
-                f"histories: expected int64 offsets and int32 items of one axis, found {self.offsets.dtype} "
-                f"{self.offsets.shape}, {self.items.dtype} {self.items.shape}; prepare the dataset anew"
+                f"histories: expected int64 offsets and int32 items with one axis, found {self.offsets.dtype} with "
+                f"{self.offsets.ndim} and {self.items.dtype} with {self.items.ndim}; prepare the dataset again"
             )
         falls = bool((np.diff(self.offsets) < 0).any())
         if not len(self.offsets) or self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or falls:
-            raise DataError("histories: offsets do not divide the items; prepare the dataset anew")
+            raise DataError(
+                f"histories: expected offsets rising from 0 to {len(self.items)}, the number of items, found other "
+                "numbers; prepare the dataset again"
+            )
 
     def __len__(self) -> int:
         """Number of users."""
@@ -51,35 +54,35 @@ class Histories:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Items a user, (n_users,)."""
+        """Number of items of each user, (n_users,)."""
         return np.diff(self.offsets)
 
     def of(self, user: int) -> npt.NDArray[np.int32]:
-        """One user's items, oldest first."""
+        """Return the items of one user, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def slice(self, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> "Histories":
-        """The histories made of items[starts[u]:stops[u]], for any number of users.
+        """Return the histories items[starts[u]:stops[u]], for any number of users.
 
         Args:
-            starts: (k,) first position of each, into `items`.
-            stops: (k,) one past the last position of each.
+            starts: (k,) first position of each history in `items`.
+            stops: (k,) one past the last position of each history.
         """
         lengths = stops - starts
         return Histories(offsets_from(lengths), self.items[spans(starts, lengths)])
 
     def take(self, users: npt.NDArray[np.int64]) -> "Histories":
-        """The histories of these users, in the order given."""
+        """Return the histories of these users, in the given order."""
         return self.slice(self.offsets[users], self.offsets[users + 1])
 
 
 def latest(histories: Histories, most: int) -> Histories:
-    """Every user's last `most` items."""
+    """Return every user's last `most` items."""
     return histories.slice(np.maximum(histories.offsets[:-1], histories.offsets[1:] - most), histories.offsets[1:])
 
 
 def occurrences(items: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.int64]:
-    """How often each item occurs, (n_items,), without a copy of all items in 8 bytes."""
+    """Return how often each item occurs, (n_items,), without a copy of all items in 8 bytes."""
     counts = np.zeros(n_items, np.int64)
     for start in range(0, len(items), _AT_ONCE):
         counts += np.bincount(items[start : start + _AT_ONCE], minlength=n_items)
@@ -87,7 +90,7 @@ def occurrences(items: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.in
 
 
 def taken(values: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """The values of these rows, (nnz,), without a copy of all rows in 8 bytes."""
+    """Return the values of these rows, (nnz,), without a copy of all rows in 8 bytes."""
     found = np.empty(len(rows), np.int32)
     for start in range(0, len(rows), _CACHED):
         part = slice(start, start + _CACHED)

@@ -1,6 +1,6 @@
-"""A dataset's item table, read a few items at a time, for what goes over all texts once and keeps none of them.
+"""The item table of a dataset, read a few items at a time, for work that passes over all texts once.
 
-Shapes: n texts a chunk.
+Shapes: n texts in a chunk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from tcf.common.errors import DataError
 from tcf.common.manifest import read_manifest
 from tcf.data.dataset import DATASET
+from tcf.data.tables.source_file import read_error_words
 
 __all__ = ["ItemTable"]
 
@@ -21,10 +22,10 @@ _EACH = {"item_id": "an id", "text": "a text"}
 
 @dataclass(frozen=True)
 class ItemTable:
-    """The items of a dataset, left on disk.
+    """The items of a dataset, read from disk when requested.
 
     Attributes:
-        path: the dataset's directory.
+        path: the dataset directory.
         fingerprint: sha256 of the dataset's content.
         n_items: size of the catalogue.
     """
@@ -35,24 +36,24 @@ class ItemTable:
 
     @staticmethod
     def open(path: Path) -> "ItemTable":
-        """Find a dataset's item table.
+        """Open a dataset's item table.
 
         Raises:
-            DataError: no finished dataset is there, or its items cannot be read.
+            DataError: there is no complete dataset, or its items cannot be read.
         """
         manifest = read_manifest(path, DATASET)
         return ItemTable(path, manifest.fingerprint, _opened(path).metadata.num_rows)
 
     def groups(self) -> int:
-        """In how many groups of rows the table is stored; all but the last are equally large."""
+        """Return the number of row groups in the table; all but the last have equal size."""
         return int(_opened(self.path).num_row_groups)
 
     def texts(self, rows: int, groups: Sequence[int] | None = None) -> "Iterator[pa.LargeStringArray]":
-        """The texts of all items, in item order, at most `rows` of them at a time.
+        """Yield the texts of all items, in item order, at most `rows` at a time, (n,) each.
 
         Args:
-            rows: how many at most.
-            groups: numbers of the groups of rows to read; all if not given.
+            rows: greatest number of texts in a chunk.
+            groups: indices of the row groups to read; by default all.
 
         Raises:
             DataError: the file is damaged, or an item has no text.
@@ -60,10 +61,10 @@ class ItemTable:
         return self._column("text", rows, groups)
 
     def ids(self, rows: int) -> "Iterator[pa.LargeStringArray]":
-        """The outside ids of all items, in item order, at most `rows` of them at a time.
+        """Yield the raw ids of all items, in item order, at most `rows` at a time, (n,) each.
 
         Args:
-            rows: how many at most.
+            rows: greatest number of ids in a chunk.
 
         Raises:
             DataError: the file is damaged, or an item has no id.
@@ -83,7 +84,7 @@ class ItemTable:
             raise _damaged(self.path, error) from None
 
     def item(self, index: int) -> tuple[str, str]:
-        """Id and text of one item."""
+        """Return id and text of one item."""
         table = pq.read_table(self.path / "items.parquet", columns=["item_id", "text"]).slice(index, 1)
         return table["item_id"][0].as_py(), table["text"][0].as_py()
 
@@ -91,15 +92,15 @@ class ItemTable:
 def _opened(path: Path) -> pq.ParquetFile:
     file = path / "items.parquet"
     try:
-        # Buffered, so that a group of rows is not in memory as a whole.
+        # Buffered, so that a row group is never in memory as a whole.
         opened = pq.ParquetFile(file, buffer_size=1 << 20)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from None
     fields = opened.schema_arrow
     if fields.names[:2] != ["item_id", "text"] or not all(_is_text(field.type) for field in list(fields)[:2]):
         raise DataError(
-            f"{file}: expected the columns item_id, text, of strings, found {', '.join(fields.names)}; "
-            f"{DATASET.remedy(path)}"
+            f"{file}: expected the string columns item_id and text, found "
+            f"{', '.join(f'{field.name} ({field.type})' for field in fields)}; {DATASET.remedy(path)}"
         )
     return opened
 
@@ -109,4 +110,7 @@ def _is_text(kind: "pa.DataType") -> bool:
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: damaged dataset ({error}); make it anew with `tcf data prepare`")
+    return DataError(
+        f"{path}: expected a readable dataset, found a damaged one ({read_error_words(error)}); prepare it again with "
+        "`tcf data prepare`"
+    )

@@ -1,7 +1,8 @@
-"""A set of keys that grows, at little more than its own bytes a key.
+"""A growing set of keys that takes little more memory than the keys themselves.
 
-Keys are kept in runs sorted by their first word. A new run is merged into the one before it while that is less than
-twice as long, so there are few runs, and a key is moved about log2(n) times. All work is done by NumPy on whole arrays.
+Keys are kept in runs sorted by their first word. A new run is merged into the previous one while that is less than
+twice as long, so there are few runs, and a key is copied about log2(n) times. All work is done by NumPy on whole
+arrays.
 
 Shapes: n keys are (n, 2) uint64.
 """
@@ -24,7 +25,7 @@ class _SortedRun(NamedTuple):
 
     Attributes:
         first: (n,) first words, rising.
-        second: (n,) the second words that belong to them.
+        second: (n,) the corresponding second words.
     """
 
     first: Words
@@ -32,10 +33,10 @@ class _SortedRun(NamedTuple):
 
 
 class KeySet:
-    """A growing set of keys: 16 bytes a key, twice that for a moment while runs are merged.
+    """A growing set of keys: 16 bytes for each key, briefly twice that while runs are merged.
 
     Args:
-        keys: what is in it from the start.
+        keys: the initial keys.
     """
 
     def __init__(self, keys: Keys | None = None) -> None:
@@ -47,25 +48,25 @@ class KeySet:
         return sum(len(run.first) for run in self._runs)
 
     def add(self, keys: Keys) -> None:
-        """Put keys into the set."""
+        """Add keys to the set."""
         self.new(keys)
 
     def contains(self, keys: Keys) -> npt.NDArray[np.bool_]:
-        """Which of these keys are in the set, (n,)."""
+        """Return which of these keys are in the set, (n,)."""
         order = np.argsort(keys[:, 0])
         found = np.zeros(len(keys), bool)
         found[order] = self._contains(keys[order])
         return found
 
     def new(self, keys: Keys) -> RowIndices:
-        """Rows of the keys that are neither in the set nor earlier in `keys`, rising; these keys are added."""
+        """Add keys, and return the rows, rising, of those that were neither in the set nor earlier in `keys`."""
         rows = _distinct(keys)
         rows = rows[~self._contains(keys[rows])]
         _insert(self._runs, _SortedRun(keys[rows, 0], keys[rows, 1]))
         return np.sort(rows)
 
     def _contains(self, ordered: Keys) -> npt.NDArray[np.bool_]:
-        """The same for keys in the order of their first words."""
+        """Return which keys are in the set, (n,); the keys must be sorted by their first words."""
         found = np.zeros(len(ordered), bool)
         for run in self._runs:
             found |= _places(run, ordered) >= 0
@@ -73,12 +74,12 @@ class KeySet:
 
 
 def _distinct(keys: Keys) -> RowIndices:
-    """The first row of every distinct key, in the order of the keys."""
+    """Return the first row of every distinct key, in the order of the first words."""
     order = np.argsort(keys[:, 0], kind="stable")
     ordered = keys[order]
     equal_first = ordered[1:, 0] == ordered[:-1, 0]
     if (equal_first & (ordered[1:, 1] < ordered[:-1, 1])).any():
-        # Different keys with equal first words: rare for hashes, so both words are sorted only then.
+        # Different keys with equal first words are rare for hashes, so only then is the sort by both words.
         order = np.lexsort((keys[:, 1], keys[:, 0]))
         ordered = keys[order]
     repeated = np.zeros(len(keys), bool)
@@ -87,11 +88,11 @@ def _distinct(keys: Keys) -> RowIndices:
 
 
 def _places(run: _SortedRun, ordered: Keys) -> RowIndices:
-    """Where each key stands in a run, (n,); -1 where it does not. Quickest for keys in order of first words."""
+    """Return the position of each key in a run, (n,); -1 if absent. Fastest for keys sorted by their first words."""
     found = np.full(len(ordered), -1, np.int64)
     looking = np.arange(len(ordered))
     at = np.searchsorted(run.first, ordered[:, 0])
-    # One turn for nearly all keys; more only where several keys of the run have equal first words.
+    # One iteration for nearly all keys; more only if several keys of the run have equal first words.
     while len(looking):
         there = at < len(run.first)
         looking, at = looking[there], at[there]
@@ -104,7 +105,7 @@ def _places(run: _SortedRun, ordered: Keys) -> RowIndices:
 
 
 def _insert(runs: list[_SortedRun], run: _SortedRun) -> None:
-    """Add a run of keys that are in none of the runs."""
+    """Add a run of keys that are not in any of the runs."""
     if not len(run.first):
         return
     runs.append(run)

@@ -1,6 +1,6 @@
-"""Names for texts and token sequences: 128-bit hashes, so that equal content is found again without storing it.
+"""Keys of texts and token sequences: 128-bit hashes, so that equal content is recognised without storing it.
 
-Among 10^8 keys two different contents share a key with a probability of about 10^-23.
+Among 10^8 different contents, two share a key with a probability of about 10^-23.
 
 Shapes: n keys are (n, 2) uint64.
 """
@@ -19,19 +19,19 @@ __all__ = ["Keys", "first_occurrences", "locate", "sequence_keys", "text_keys"]
 
 Keys = npt.NDArray[np.uint64]
 _BYTES = 16
-# Between two of these blocks, which take about a millisecond each, other threads may have the interpreter.
+# Texts hashed at once. A block takes about a millisecond; between blocks other threads may run.
 _BLOCK = 2048
 _hash = partial(blake2b, digest_size=_BYTES)
 _digest = methodcaller("digest")
 
 
 def text_keys(texts: "pa.LargeStringArray") -> Keys:
-    """The key of every text, (n, 2): a hash of its UTF-8 bytes as written."""
+    """Return the key of every text, (n, 2): a hash of its UTF-8 bytes."""
     return _hashed(texts.cast(pa.large_binary()))
 
 
 def sequence_keys(tokens: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> Keys:
-    """The key of every token sequence, (n, 2): a hash of its token ids.
+    """Return the key of every token sequence, (n, 2): a hash of its token ids.
 
     Args:
         tokens: (nnz,) token ids of all sequences.
@@ -44,7 +44,7 @@ def sequence_keys(tokens: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64])
 
 
 def locate(wanted: Keys, among: Keys) -> npt.NDArray[np.int64]:
-    """The first row of `among` that holds each wanted key, (n,); -1 where there is none."""
+    """Return the first row of `among` that equals each wanted key, (n,); -1 if there is none."""
     if not len(wanted) or not len(among):
         return np.full(len(wanted), -1, np.int64)
     found = pc.index_in(_arrow(wanted), value_set=_arrow(among))
@@ -52,13 +52,13 @@ def locate(wanted: Keys, among: Keys) -> npt.NDArray[np.int64]:
 
 
 def first_occurrences(keys: Keys) -> npt.NDArray[np.int64]:
-    """Rows at which a key appears for the first time, rising, (m,)."""
+    """Return the rows where a key occurs for the first time, rising, (m,) for m distinct keys."""
     rows = locate(keys, keys)
     return np.flatnonzero(rows == np.arange(len(keys)))
 
 
 def _hashed(contents: "pa.LargeBinaryArray") -> Keys:
-    """One hash for each value; the loops inside a block are the interpreter's own, not written out in Python."""
+    """Hash each value; within a block, `map` loops instead of Python code."""
     joined = b"".join(_digests(contents))
     return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
 

@@ -1,7 +1,7 @@
-"""NumPy files: read whole or mapped, grown by rows, and read ahead where a map is larger than memory. Never a pickle.
+"""NumPy files: read whole or memory-mapped, written row by row, and read ahead if a map exceeds memory. No pickles.
 
-A row of a map that is not in memory is read when it is touched: one request to the disk after another, each for far
-more than the row. Named beforehand, all rows are requested at once, and nothing else is.
+A row of a map that is not in memory is read when it is accessed: one disk request after another, each for far more than
+the row. If the rows are announced in advance, all of them, and nothing else, are requested at once.
 """
 
 import ctypes
@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.common.errors import TcfError
+from tcf.common.errors import TcfError, os_error_words
 from tcf.data.numpy_internals import is_about_pickles
 
-__all__ = ["ArrayFile", "load_array", "map_array", "request_rows"]
+__all__ = ["ArrayFile", "load_array", "map_array", "request_rows", "shape_words"]
 
-# What NumPy raises on damaged headers and short files.
+# The errors that NumPy raises for damaged headers and truncated files.
 _UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError)
 _PAGE = mmap.PAGESIZE
 
@@ -31,43 +31,55 @@ def load_array(file: Path, kind: type[TcfError], remedy: str) -> npt.NDArray[Any
 
     Args:
         file: the file.
-        kind: what to raise where it is missing or damaged.
-        remedy: what to do then.
+        kind: the error to raise if it is missing or damaged.
+        remedy: what to do then, for the message.
     """
     try:
         array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
     except _UNREADABLE as error:
-        raise kind(f"{file}: unreadable ({_reason(error)}); {remedy}") from None
+        raise kind(f"{file}: expected a readable .npy file, found none ({_reason(error)}); {remedy}") from None
     return array
 
 
 def map_array(file: Path, kind: type[TcfError], remedy: str) -> npt.NDArray[Any]:
-    """Map a `.npy` file, read-only, in C order; the map keeps no file descriptor, so any number can be open.
+    """Memory-map a `.npy` file in C order, read-only; the map keeps no file descriptor, so any number can be open.
 
     Args:
         file: the file.
-        kind: what to raise where it is missing or damaged.
-        remedy: what to do then.
+        kind: the error to raise if it is missing or damaged.
+        remedy: what to do then, for the message.
     """
     try:
         header = np.load(file, mmap_mode="r", allow_pickle=False)
         with pa.memory_map(str(file)) as source:
             buffer = source.read_buffer()
     except _UNREADABLE as error:
-        raise kind(f"{file}: unreadable ({_reason(error)}); {remedy}") from None
+        raise kind(f"{file}: expected a readable .npy file, found none ({_reason(error)}); {remedy}") from None
     return np.frombuffer(buffer, dtype=header.dtype, count=header.size, offset=header.offset).reshape(header.shape)
 
 
 def _reason(error: BaseException) -> str:
-    """What is wrong, without NumPy's advice to unpickle whatever is no file of its own."""
-    return "not a whole .npy file of numbers" if is_about_pickles(error) else " ".join(str(error).split())
+    """Return what is wrong, without NumPy's advice to unpickle any file that is not in its own format."""
+    if isinstance(error, OSError):
+        return os_error_words(error)
+    return "not a complete .npy file of numbers" if is_about_pickles(error) else " ".join(str(error).split())
+
+
+def shape_words(shape: tuple[int, ...]) -> str:
+    """Return the shape of an array for messages.
+
+    Example:
+        >>> shape_words((8192, 2))
+        '8192 x 2'
+    """
+    return " x ".join(map(str, shape)) or "single"
 
 
 class ArrayFile:
-    """Writes an array a few rows at a time, also as a context manager; the file is the one that `np.save` would write.
+    """Writes an array a few rows at a time, also as a context manager; the file equals the one from `np.save`.
 
     Args:
-        file: where; replaced if it is there. The shape is in it once it is closed.
+        file: the file; replaced if it exists. It contains the shape once it is closed.
         row: shape of a row.
         dtype: type of the numbers.
     """
@@ -82,7 +94,7 @@ class ArrayFile:
         return self
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Write rows, (n, *row), after those that are there.
+        """Append rows, (n, *row).
 
         Raises:
             ValueError: they have another shape or type.
@@ -93,11 +105,11 @@ class ArrayFile:
         self._rows += len(rows)
 
     def close(self) -> None:
-        """Write the shape and close the file; once is enough."""
+        """Write the shape and close the file; further calls do nothing."""
         if self._stream.closed:
             return
         with self._stream:
-            # NumPy leaves room in every header for the first dimension to grow, so the new one is as long as the old.
+            # NumPy pads every header so that the first dimension can grow: the new header is as long as the old one.
             self._stream.seek(0)
             self._write_header()
 
@@ -115,14 +127,14 @@ class ArrayFile:
 
 
 def request_rows(table: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> int:
-    """Ask the system to bring rows of a memory map into memory, and return without waiting for them.
+    """Ask the operating system to load rows of a memory map, and return without waiting for them.
 
     Args:
         table: the map, in C order.
-        rows: which rows, rising.
+        rows: the rows, rising.
 
     Returns:
-        How many ranges of the file were asked for: neighbours are one. 0 where the system takes no such requests.
+        The number of requested file ranges; neighbouring rows are one range. 0 if the system has no such requests.
     """
     if not len(rows) or not hasattr(mmap, "MADV_WILLNEED"):
         return 0
@@ -132,7 +144,7 @@ def request_rows(table: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> int:
     lasts = np.concatenate([begins[1:], [True]])
     madvise = _madvise()
     for start, end in zip(starts[begins].tolist(), ends[lasts].tolist(), strict=True):
-        # Its result does not matter: without it rows are read when they are touched.
+        # The result does not matter: rows that were not loaded in advance are read when they are accessed.
         madvise(start, end - start, mmap.MADV_WILLNEED)
     return int(begins.sum())
 

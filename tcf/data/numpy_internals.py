@@ -1,4 +1,4 @@
-"""Everything in tcf that leans on undocumented behaviour of NumPy.
+"""Everything in tcf that relies on undocumented behaviour of NumPy.
 
 Checked with NumPy 2.4. `tests/data/test_numpy_internals.py` has a test for each function, which names what broke.
 """
@@ -7,9 +7,9 @@ __all__ = ["is_about_pickles"]
 
 
 def is_about_pickles(error: BaseException) -> bool:
-    """Whether `np.load` refused a file because it would have to be unpickled.
+    """Return whether `np.load` refused a file because it would have to be unpickled.
 
-    NumPy takes whatever does not begin as its own files do for a pickle, and advises to load it. The error is a plain
-    ValueError, which is known by a word alone.
+    NumPy treats any file without its own header as a pickle, and advises loading it as such. The error is a plain
+    ValueError, recognised only by a word in its message.
     """
     return "pickle" in str(error)

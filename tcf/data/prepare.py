@@ -1,4 +1,4 @@
-"""Raw files to a dataset: read, select, count, publish (study, section on datasets)."""
+"""Preparation of a dataset from raw files: read, select, count, publish (study, section on datasets)."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,23 +22,23 @@ __all__ = ["prepare"]
 
 
 def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> Dataset:
-    """Turn raw files into a dataset directory.
+    """Prepare a dataset directory from raw files.
 
-    Users with too few or too many interactions are dropped; of the others `sample_users` are drawn; rare items are
-    removed; each user keeps the last `keep_last` interactions; items that then occur nowhere are dropped (`select` says
-    in which order, and why). Users and items keep the raw files' order; repeated interactions are kept. A dataset that
-    is there already, made from the same files in the same way, is opened and returned.
+    Users with too few or too many interactions are dropped; `sample_users` of the others are drawn; rare items are
+    removed; each user keeps the last `keep_last` interactions; items that then occur nowhere are dropped (`filters`
+    documents the order and the reasons). Users and items keep the order of the raw files; repeated interactions are
+    kept. An existing dataset made from the same files with the same settings is opened and returned.
 
     Args:
-        format: the raw files' format.
+        format: format of the raw files.
         raw: folder of the raw files.
-        out: where the dataset is to appear.
-        config: filters, sample, split, texts and what to do with bad rows.
+        out: the dataset directory.
+        config: filters, sample, split, texts and treatment of bad rows.
 
     Raises:
-        ConfigError: a setting does not suit the format or the data.
-        DataError: the raw files cannot be used or change meanwhile, nothing is left of them, or `out` holds something
-            else.
+        ConfigError: a setting does not fit the format or the data.
+        DataError: the raw files are unusable or change while they are read, nothing is left of them, or `out` holds
+            something else.
     """
     check_options(format, config)
     template = template_of(config)
@@ -46,7 +46,9 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
     if is_published(out):
         return _open_same(out, settings, _checksums(files_of(format, raw, config), raw))
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(f"{out}: expected a path where nothing is yet, found something; remove it or name another")
+        raise DataError(
+            f"{out}: expected a new or empty folder, found other files; remove them, or name another with --out"
+        )
     stamps = {file: stamp_of(file) for file in files_of(format, raw, config)}
     log = read_raw(format, raw, template, config)
     kept = select(log, config, raw)
@@ -70,21 +72,21 @@ def _checksums(files: Iterable[Path], raw: Path) -> dict[str, str]:
 
 
 def _check_unchanged(stamps: Mapping[Path, FileStamp]) -> None:
-    """A small file is read at once; that it is still being written is seen at the end alone."""
+    """Check at the end, because a small file is read in one piece: only now can a change be noticed."""
     for file, stamp in stamps.items():
         if not stamp_of(file).same_content(stamp):
             raise changed(file)
 
 
 def _open_same(out: Path, settings: Mapping[str, Any], checksums: Mapping[str, str]) -> Dataset:
-    """The dataset that is there, if it was made from these files with these settings."""
+    """Open the existing dataset if it was made from these files with these settings."""
     manifest = read_manifest(out, DATASET)
     sums = {f"sha256 of {name}": checksum for name, checksum in checksums.items()}
     there = {f"sha256 of {name}": checksum for name, checksum in manifest.inputs.items()}
     differing = differences({**manifest.config, **there}, {**settings, **sums})
     if differing:
         raise DataError(
-            f"{out}: expected a dataset made as asked for, found one made otherwise: {differing}; "
-            "remove it, or name another folder with --out"
+            f"{out}: expected a dataset made with these settings, found one made with others: {differing}; remove it, "
+            "or name another folder with --out"
         )
     return open_dataset(out)

@@ -1,13 +1,13 @@
-"""Which items of a history are for training, and which are asked for in validation and test.
+"""Splits of histories into training items, validation targets and test targets.
 
-Two kinds of split have one form. The first items of a history are for training; the next one, if it is not the test
-target, is the validation target; the last one is the test target, if the user has one. What lies between the validation
-target and the test target is read for the test query and never trained on.
+Both kinds of split have the same form. The first items of a history are for training; the next one, unless it is the
+test target, is the validation target; the last one is the test target, if the user has one. Items between the
+validation target and the test target are input of the test query and never trained on.
 
 - Leave-one-out (study, section on evaluation): the last item is the test target, the one before it the validation
   target.
-- By time: what lies before the validation period is for training; a user's first item within it is the validation
-  target, and the first one in the test period, with which the history ends, the test target.
+- By time: items before the validation period are for training; a user's first item in that period is the validation
+  target; the first item in the test period, which ends the history, is the test target.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tcf.common.errors import DataError
 from tcf.data.histories import Histories, occurrences
+from tcf.data.npy_files import shape_words
 
 __all__ = [
     "Part",
@@ -36,11 +37,11 @@ Part = Literal["test", "validation"]
 
 @dataclass(frozen=True)
 class Split:
-    """Histories, and what each of their items is for.
+    """Histories, and the use of each of their items.
 
     Attributes:
         histories: every user's items, oldest first.
-        training: (n_users,) int32, how many of a user's items, the first ones, are for training.
+        training: (n_users,) int32, number of each user's first items that are for training.
         tested: (n_users,) bool, whether a user's last item is a test target.
     """
 
@@ -49,38 +50,38 @@ class Split:
     tested: npt.NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        """Check that the parts are parts of the histories.
+        """Check that the parts match the histories.
 
         Raises:
-            DataError: types, shapes or numbers do not fit.
+            DataError: types, shapes or numbers are wrong.
         """
         n_users = len(self.histories)
         if self.training.dtype != np.int32 or self.training.shape != (n_users,):
-            raise _misfit(f"{n_users} numbers of training items in int32", self.training)
+            raise _mismatch(f"int32 numbers of training items for {n_users} users", self.training)
         if self.tested.dtype != np.bool_ or self.tested.shape != (n_users,):
-            raise _misfit(f"{n_users} marks of test targets in bool", self.tested)
+            raise _mismatch(f"bool marks of test targets for {n_users} users", self.tested)
         beyond = (self.training < 0) | (self.training + self.tested > self.histories.lengths)
         if beyond.any():
             user = int(np.argmax(beyond))
             raise DataError(
                 f"split: expected at most the {self.histories.lengths[user]} items of user {user} (counted from 0), "
                 f"found {self.training[user]} for training and {int(self.tested[user])} for test; prepare the dataset "
-                "anew"
+                "again"
             )
 
     @property
     def starts(self) -> npt.NDArray[np.int64]:
-        """Where each history begins in `histories.items`, (n_users,)."""
+        """Start of each history in `histories.items`, (n_users,)."""
         return self.histories.offsets[:-1]
 
     @property
     def training_stops(self) -> npt.NDArray[np.int64]:
-        """Where the training part of each history ends in `histories.items`, (n_users,)."""
+        """End of the training part of each history in `histories.items`, (n_users,)."""
         stops: npt.NDArray[np.int64] = self.starts + self.training
         return stops
 
     def target_positions(self, part: Part) -> npt.NDArray[np.int64]:
-        """Where the targets of a part are in `histories.items`, (n_users,); -1 for a user without one."""
+        """Return the positions of the targets of a part in `histories.items`, (n_users,); -1 for users without one."""
         if part == "test":
             return np.where(self.tested, self.histories.offsets[1:] - 1, -1)
         there = self.training + self.tested < self.histories.lengths
@@ -89,12 +90,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Queries:
-    """What a recommender is asked: given the earlier items, rank the target.
+    """Evaluation queries: rank the target, given the user's earlier items.
 
     Attributes:
-        users: (n,) int64, the index of each user who is asked about, rising.
-        earlier: each one's items before the target, oldest first: the input, and what the user has seen; never none.
-        targets: (n,) int64, the held-out item of each.
+        users: (n,) int64, index of each evaluated user, rising.
+        earlier: each user's items before the target, oldest first, at least one: the input, and what the user has seen.
+        targets: (n,) int64, each user's held-out item.
     """
 
     users: npt.NDArray[np.int64]
@@ -102,24 +103,24 @@ class Queries:
     targets: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
-        """Number of users asked about."""
+        """Number of evaluated users."""
         return len(self.users)
 
 
 def leave_one_out(histories: Histories) -> Split:
-    """The split whose test target is each user's last item, and whose validation target is the one before it."""
+    """Split so that each user's last item is the test target and the one before it the validation target."""
     lengths = histories.lengths
     return Split(histories, np.maximum(lengths - 2, 0).astype(np.int32), lengths >= 2)
 
 
 def by_time(histories: Histories, times: npt.NDArray[np.int64], validation_from: int, test_from: int) -> Split:
-    """The split at two times, for histories that end with their first event at or after `test_from`, if they have one.
+    """Split at two times; a history must end with its first event at or after `test_from`, if it has one.
 
     Args:
         histories: every user's items, oldest first.
-        times: (nnz,), when each of them was, never falling within a user.
-        validation_from: what is earlier is for training; the first event of a user from here on, and before
-            `test_from`, is the validation target.
+        times: (nnz,) time of each item, never falling within a user.
+        validation_from: earlier events are for training; a user's first event from here on, but before `test_from`, is
+            the validation target.
         test_from: an event from here on is a test target.
 
     Raises:
@@ -134,11 +135,11 @@ def by_time(histories: Histories, times: npt.NDArray[np.int64], validation_from:
 
 
 def per_user(marked: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """How many events of each user are marked, (n_users,).
+    """Return the number of marked events of each user, (n_users,).
 
     Args:
-        marked: (nnz,).
-        offsets: (n_users + 1,), where each user's events begin.
+        marked: (nnz,) which events are marked.
+        offsets: (n_users + 1,) where each user's events begin.
     """
     counts = np.zeros(len(offsets) - 1, np.int64)
     filled = np.flatnonzero(np.diff(offsets))
@@ -148,22 +149,23 @@ def per_user(marked: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> n
 
 
 def training_histories(split: Split) -> Histories:
-    """The training part of every history."""
+    """Return the training part of every history."""
     return split.histories.slice(split.starts, split.training_stops)
 
 
 def training_counts(split: Split, n_items: int) -> npt.NDArray[np.int64]:
-    """How often each item occurs in training, (n_items,)."""
+    """Return how often each item occurs in training, (n_items,)."""
     return occurrences(training_histories(split).items, n_items)
 
 
 def held_out(split: Split, part: Part) -> Queries:
-    """The queries of a part: of all users who have a target in it, and an item before that."""
+    """Return the queries of a part, for all users with a target in it and an item before the target."""
     targets = split.target_positions(part)
     users = np.flatnonzero(targets > split.starts)
     earlier = split.histories.slice(split.starts[users], targets[users])
     return Queries(users, earlier, split.histories.items[targets[users]].astype(np.int64))
 
 
-def _misfit(expected: str, found: npt.NDArray[np.generic]) -> DataError:
-    return DataError(f"split: expected {expected}, found {found.dtype} {found.shape}; prepare the dataset anew")
+def _mismatch(expected: str, found: npt.NDArray[np.generic]) -> DataError:
+    shape = shape_words(found.shape)
+    return DataError(f"split: expected {expected}, found {found.dtype} of shape {shape}; prepare the dataset again")

@@ -1,4 +1,4 @@
-"""What there is to count in a dataset, for its manifest and for `tcf data describe`."""
+"""Statistics of a dataset, for its manifest and for `tcf data describe`."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -16,27 +16,25 @@ from tcf.data.time_split import Periods
 
 __all__ = ["dataset_statistics"]
 
-_AT_ONCE = (
-    1 << 19
-)  # interactions that are sorted at once; few, so that pairs mostly fit into 32 bits, which sort faster
+_AT_ONCE = 1 << 19  # interactions sorted at once; few enough that most pairs fit in 32 bits, which sort faster
 
 
 def dataset_statistics(
     split: Split, texts: "pa.LargeStringArray", skipped: Mapping[str, int], periods: Periods | None = None
 ) -> dict[str, Any]:
-    """Count what a dataset holds, as JSON values.
+    """Compute the statistics of a dataset, as JSON values.
 
     Args:
-        split: item indices by user, and what they are for.
+        split: item indices by user, and their use.
         texts: (n_items,).
-        skipped: reason to the number of rows, events, users or items left out.
-        periods: where the log was cut, if the split is by time.
+        skipped: number of rows, events, users or items left out, by reason.
+        periods: the periods of a split by time.
 
     Returns:
-        `users`, `items`, `interactions`; `history_lengths` in items and `text_lengths` in characters, each min, median,
-        mean and max; `repeated_interactions`, with an item that the same user had before; `items_without_training`,
-        which occur outside the training part only (cold items); `duplicate_texts`, items whose text an earlier one has;
-        `split`: its kind, the interactions and users of each part, and the dates; `skipped`.
+        `users`, `items`, `interactions`; `history_lengths` in items and `text_lengths` in characters, each with min,
+        median, mean and max; `repeated_interactions`, whose item the user had before; `items_without_training`, which
+        occur only outside the training part (cold items); `duplicate_texts`, items whose text an earlier item has;
+        `split`, with its kind, the interactions and users of each part, and the dates; `skipped`.
     """
     histories, n_items = split.histories, len(texts)
     return {
@@ -54,18 +52,18 @@ def dataset_statistics(
 
 
 def _parts(split: Split) -> dict[str, int]:
-    """Interactions of each part, of which validation and test have one a user; and those that are in none."""
+    """Count the interactions of each part, of which validation and test have one for each user, and those in none."""
     targets = [split.target_positions(part) for part in ("validation", "test")]
-    asked = [len(held_out(split, part)) for part in ("validation", "test")]
+    queries = [len(held_out(split, part)) for part in ("validation", "test")]
     held = sum(int((positions >= 0).sum()) for positions in targets)
     training = int(split.training.sum(dtype=np.int64))
     return {
         "training": training,
         "training_users": int((split.training > 0).sum()),
-        "validation": asked[0],
-        "test": asked[1],
+        "validation": queries[0],
+        "test": queries[1],
         "between": len(split.histories.items) - training - held,
-        "targets_without_earlier_items": held - sum(asked),
+        "targets_without_earlier_items": held - sum(queries),
     }
 
 
@@ -91,7 +89,7 @@ def _summary(lengths: npt.NDArray[Any]) -> dict[str, float]:
 
 
 def _repeats(histories: Histories, n_items: int) -> int:
-    """Interactions whose item the user had before, counted some users at a time."""
+    """Count the interactions whose item the user had before, a few users at a time."""
     ends = np.arange(_AT_ONCE, len(histories.items) + _AT_ONCE, _AT_ONCE)
     stops = np.unique(np.searchsorted(histories.offsets, ends, side="right") - 1)
 

@@ -1,9 +1,9 @@
-"""Item texts made from several columns: a template such as `{title}. {category}`, filled in for all rows at once.
+"""Item texts made from several columns by a template such as `{title}. {category}`, filled for all rows at once.
 
-A field is a column's name in braces; `{{` and `}}` are braces of the text itself. A field that a row lacks is left out
-together with the text up to the next field; so is the text between the last field that the row has and the next one of
-the template. The text before the first field and after the last one stays. A row that has none of the fields has an
-empty text.
+A field is a column name in braces; `{{` and `}}` are literal braces. If a field of a row is empty, it is left out
+together with the text up to the next field; the text after the row's last non-empty field is left out too, up to the
+next field of the template. The text before the first field and after the last one stays. A row without any of the
+fields has an empty text.
 """
 
 import re
@@ -15,22 +15,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.errors import ConfigError
+from tcf.data.tables.table import lacks_column
 
 __all__ = ["Template", "joined_columns", "parse_template"]
 
-# In this order: a doubled brace, a field, a brace without its fellow, text.
+# In this order: a doubled brace, a field, an unpaired brace, text.
 _TOKEN = re.compile(r"(?P<doubled>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<lone>[{}])|[^{}]+")
 _NEVER_IN_NAMES = re.compile(r"[:!.\[\]]")
 
 
 @dataclass(frozen=True)
 class Template:
-    """How an item's text is put together.
+    """A template for the text of an item.
 
     Attributes:
-        columns: the fields, at least one; columns of the item file, without their types.
-        texts: what stands before the first field, between the fields and after the last one; one more than columns.
-        option: the setting that this was made from, for messages.
+        columns: the fields, at least one; columns of the items file, without their types.
+        texts: the literal texts before the first field, between fields and after the last one; one more than columns.
+        option: the option that the template comes from, for messages.
     """
 
     columns: tuple[str, ...]
@@ -38,29 +39,29 @@ class Template:
     option: str = "--template"
 
     def check(self, there: Sequence[str], path: Path) -> None:
-        """Refuse a field that names no column.
+        """Refuse a field that is not a column.
 
         Args:
-            there: the columns that can be named.
-            path: the item file, for the message.
+            there: the available columns.
+            path: the items file, for the message.
 
         Raises:
-            ConfigError: a field names another column.
+            ConfigError: a field is not one of the columns.
         """
         unknown = [name for name in self.columns if name not in there]
         if unknown:
-            raise ConfigError(f"{self.option}: {path} has no column {unknown[0]}; it has {', '.join(there)}")
+            raise ConfigError(f"{self.option}: {lacks_column(path, unknown[0], there)}")
 
     def fill(self, columns: Mapping[str, "pa.LargeStringArray"]) -> "pa.LargeStringArray":
-        """The texts of all rows, (n_rows,); a text is empty where all its fields are.
+        """Return the texts of all rows, (n_rows,); a text is empty if all its fields are.
 
         Args:
-            columns: the fields' values by column, (n_rows,) each, no nulls; what is empty counts as missing.
+            columns: the values of the fields by column, (n_rows,) each, without nulls; empty values count as missing.
         """
         values = [columns[name] for name in self.columns]
         filled = [pc.greater(pc.binary_length(value), 0) for value in values]
         pieces, later = [values[-1]], filled[-1]
-        # From the right, so that `later` says whether a field follows: only then the text between is needed.
+        # From right to left, so that `later` shows whether a non-empty field follows: only then the text is used.
         for at in range(len(values) - 2, -1, -1):
             between = pc.if_else(pc.and_(filled[at], later), _scalar(self.texts[at + 1]), _scalar(""))
             pieces[:0] = [values[at], between]
@@ -70,11 +71,11 @@ class Template:
 
 
 def parse_template(written: str) -> Template:
-    """Read a template as a user writes it.
+    """Parse a template as written by the user.
 
     Raises:
-        ConfigError: a brace has no fellow, a field is more than a column's name, there is no field, or the text is not
-            Unicode.
+        ConfigError: a brace is unpaired, a field is more than a column name, there is no field, or the text is not
+            valid Unicode.
 
     Example:
         >>> parse_template("{title} by {brand}.")
@@ -87,7 +88,7 @@ def parse_template(written: str) -> Template:
         if token["lone"]:
             raise ConfigError(
                 f"--template: expected braces in pairs, found {token[0]!r} alone at character {token.start() + 1} of "
-                f"{written!r}; write {{{{ or }}}} for a brace of the text itself"
+                f"{written!r}; write {{{{ or }}}} for a literal brace"
             )
         if token["field"] is not None:
             columns.append(_checked_name(token["field"]))
@@ -96,14 +97,14 @@ def parse_template(written: str) -> Template:
             texts[-1] += token[0][0] if token["doubled"] else token[0]
     if not columns:
         raise ConfigError(
-            f"--template: expected a column's name in braces, found none in {written!r}; "
-            'write for instance "{title}. {category}"'
+            f"--template: expected a column name in braces, found none in {written!r}; "
+            'write for example "{title}. {category}"'
         )
     return Template(tuple(columns), tuple(texts))
 
 
 def joined_columns(columns: Sequence[str]) -> Template:
-    """The template of `--text-columns`: the columns in their order, at least one, with a space in between."""
+    """Return the template for `--text-columns`: the columns, at least one, in order, separated by a space."""
     return Template(tuple(columns), ("", *[" "] * (len(columns) - 1), ""), option="--text-columns")
 
 
@@ -111,18 +112,18 @@ def _checked_name(name: str) -> str:
     if name.strip() and not _NEVER_IN_NAMES.search(name):
         return name
     raise ConfigError(
-        f"--template: expected a column's name alone in braces, without type, format, conversion, attribute or index, "
-        f"found {{{name}}}; leave all but the name out"
+        f"--template: expected only a column name in braces, without type, format, conversion, attribute or index, "
+        f"found {{{name}}}; write only the name"
     )
 
 
 def _refuse_surrogates(written: str) -> None:
-    """A command line that is not UTF-8 gives strings that no file can hold."""
+    """Refuse strings that are not valid Unicode, which a command line that is not UTF-8 produces."""
     try:
         written.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"--template: expected UTF-8, found another byte at character {error.start + 1} of {written!r}; "
+            f"--template: expected UTF-8, found an invalid byte at character {error.start + 1} of {written!r}; "
             "write the template in UTF-8"
         ) from None
 

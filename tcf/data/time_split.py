@@ -1,8 +1,9 @@
-"""The two times at which a log is cut for a split by time, from what a user writes: a date, a number or a fraction.
+"""The two times of a split by time, from what the user writes: a date, a number or a fraction.
 
-A log's times are whole numbers since 1970 in a unit that nobody states. It is told from their median, which lies
-between 1973 and 5138 in one unit only: 1e8 to 1e11 are seconds, 1000 times as much are milliseconds, and so on to
-nanoseconds. Smaller times, such as numbers of days or steps, are no dates; they can be cut at a number or a fraction.
+The times of a log are whole numbers since 1970 in an unstated unit. It is inferred from their median, which lies
+between the years 1973 and 5138 in only one unit: 1e8 to 1e11 are seconds, 1000 times as much milliseconds, and so on to
+nanoseconds. Smaller times, such as numbers of days or steps, are not dates; they can be split at a number or a
+fraction.
 """
 
 import re
@@ -19,8 +20,8 @@ __all__ = ["Periods", "find_periods"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400  # seconds
-_FIRST_DATE = 1e8  # seconds since 1970; smaller numbers are taken for no dates
-_TICKS = (1, 10**3, 10**6, 10**9)  # in a second
+_FIRST_DATE = 1e8  # seconds since 1970; smaller numbers are not taken for dates
+_TICKS = (1, 10**3, 10**6, 10**9)  # per second
 _FORMS = "a date such as 2020-09-16 (UTC), a fraction between 0 and 1, or a whole number in the unit of the log's times"
 _TEST, _VALIDATION = "--test-from", "--validation-from"
 
@@ -30,14 +31,14 @@ Times = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Periods:
-    """Where a log is cut.
+    """The periods of a split by time; times are in the unit of the log.
 
     Attributes:
-        validation_from: the first time of the validation period, in the log's unit; what is earlier is for training.
-        test_from: the first time of the test period, with which the validation period ends.
-        first: the log's first time.
-        last: the log's last time.
-        ticks: units of these times in a second; None where they are no dates.
+        validation_from: first time of the validation period; earlier events are for training.
+        test_from: first time of the test period, and end of the validation period.
+        first: first time in the log.
+        last: last time in the log.
+        ticks: units of time per second; None if times are not dates.
     """
 
     validation_from: int
@@ -47,25 +48,26 @@ class Periods:
     ticks: int | None
 
     def shown(self, time: int) -> str:
-        """A time for people: the date, with the time of day unless that is midnight (UTC); or the number."""
+        """Return a time for display: the date, with the time of day unless that is midnight (UTC); or the number."""
         return _shown(time, self.ticks)
 
 
 def find_periods(times: Times, test_from: str, validation_from: str | None) -> Periods:
-    """Find the times at which to cut.
+    """Determine the periods of a split.
 
-    A fraction f is the first time before which no more than f of all interactions lie; those of one time stay together.
-    Without `validation_from` the validation period is as long as the test period, which ends with the log's last event;
-    dates without a time of day count whole days. After a fraction f it is 2 f - 1.
+    A fraction f means the time of the event at position f of all events sorted by time; events of one time stay
+    together. Without `validation_from`, the validation period is as long as the test period, which ends with the log's
+    last event; if `test_from` is a date without a time of day, whole days are counted, and if it is a fraction f,
+    `validation_from` is 2 f - 1.
 
     Args:
-        times: (nnz,) when each event of the log was, in any order; at least one.
+        times: (nnz,) time of each event of the log, in any order; at least one.
         test_from: a date, a date with a time of day, a fraction or a whole number.
         validation_from: likewise.
 
     Raises:
-        ConfigError: a point is none of these, or does not suit the log: a date where times are no dates, or a period
-            without an event.
+        ConfigError: a value is none of these or does not fit the log: a date although times are not dates, or a period
+            without events.
     """
     first, last, ticks = int(times.min()), int(times.max()), _ticks(times)
     test_point = _parse(test_from, _TEST)
@@ -80,7 +82,7 @@ def find_periods(times: Times, test_from: str, validation_from: str | None) -> P
 
 
 def _parse(text: str, option: str) -> Point:
-    """What a user wrote."""
+    """Parse what the user wrote."""
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
             return date.fromisoformat(text)
@@ -92,12 +94,12 @@ def _parse(text: str, option: str) -> Point:
         if re.fullmatch(r"0?\.\d{1,19}", text) and Fraction(text):
             return Fraction(text)
     except ValueError as error:
-        raise ConfigError(f"{option}: expected {_FORMS}, found {text!r} ({error})") from None
-    raise ConfigError(f"{option}: expected {_FORMS}, found {text!r}")
+        raise ConfigError(f"{option}: expected {_FORMS}, found {text!r} ({error}); write one of these") from None
+    raise ConfigError(f"{option}: expected {_FORMS}, found {text!r}; write one of these")
 
 
 def _ticks(times: Times) -> int | None:
-    """Units in a second; None where the times are no dates."""
+    """Return the units per second; None if the times are not dates."""
     half = len(times) // 2
     median = abs(int(np.partition(times, half)[half]))
     fitting = [ticks for ticks in _TICKS if median >= _FIRST_DATE * ticks]
@@ -105,7 +107,7 @@ def _ticks(times: Times) -> int | None:
 
 
 def _time_of(point: Point, times: Times, ticks: int | None, option: str) -> int:
-    """A point as a time of the log."""
+    """Convert a point to a time in the unit of the log."""
     match point:
         case Fraction():
             place = int(point * len(times))
@@ -114,8 +116,8 @@ def _time_of(point: Point, times: Times, ticks: int | None, option: str) -> int:
             return point
         case _ if ticks is None:
             raise ConfigError(
-                f"{option}: expected a whole number or a fraction, because this log's times ({times.min()} to "
-                f"{times.max()}) are no seconds since 1970, found the date {point}; give one of those"
+                f"{option}: expected a whole number or a fraction, because the times of this log ({times.min()} to "
+                f"{times.max()}) are not dates, found the date {point}; write one of those"
             )
         case datetime():
             return _ticks_since_1970(point, ticks)
@@ -124,17 +126,17 @@ def _time_of(point: Point, times: Times, ticks: int | None, option: str) -> int:
 
 
 def _ticks_since_1970(moment: datetime, ticks: int) -> int:
-    """In whole numbers, as floats would merge microseconds."""
+    """Convert a moment to ticks in integer arithmetic, because floats would merge microseconds."""
     return (moment - _EPOCH) // timedelta(microseconds=1) * ticks // 10**6
 
 
 def _as_long_before(point: Point, test: int, times: Times, last: int, ticks: int | None) -> int:
-    """Where the validation period begins, if it is to be as long as the test period."""
+    """Return the start of a validation period as long as the test period."""
     match point:
         case Fraction():
             if point <= Fraction(1, 2):
                 raise ConfigError(
-                    f"{_TEST}: expected more than 0.5, so that as large a part can be left for validation before it, "
+                    f"{_TEST}: expected more than 0.5, so that an equally large part before it is left for validation, "
                     f"found {float(point)}; give {_VALIDATION} too"
                 )
             return _time_of(2 * point - 1, times, ticks, _VALIDATION)
@@ -146,20 +148,20 @@ def _as_long_before(point: Point, test: int, times: Times, last: int, ticks: int
 
 
 def _check(periods: Periods) -> None:
-    """Every period must have room, and there must be events before and after."""
+    """Check that no period is empty and that the log has events before and after."""
     first, validation, test, last = map(
         periods.shown, (periods.first, periods.validation_from, periods.test_from, periods.last)
     )
     if periods.test_from > periods.last:
         raise ConfigError(
-            f"{_TEST}: expected a time up to the log's last one, {last}, found {test}; give an earlier one"
+            f"{_TEST}: expected a time up to the last one in the log, {last}, found {test}; give an earlier one"
         )
     if not periods.validation_from < periods.test_from:
         raise ConfigError(f"{_VALIDATION}: expected a time before {_TEST} ({test}), found {validation}; give another")
     if periods.validation_from <= periods.first:
         raise ConfigError(
-            f"{_VALIDATION}: expected a time after the log's first one, {first}, found {validation} (as long before "
-            f"{_TEST} as the test period, unless given); give a later one"
+            f"{_VALIDATION}: expected a time after the first one in the log, {first}, found {validation} (by default, "
+            f"the validation period is as long as the test period); give a later one"
         )
 
 

@@ -17,7 +17,7 @@ CLEAN: Mapping[Clean, str] = {
     "models": "downloaded models",
     "datasets": "downloaded datasets",
     "remembered": "calibration runs and checksums of weights",
-    "all": "all of these",
+    "all": "all that can be downloaded or made again",
 }
 
 

@@ -10,7 +10,7 @@ from tcf.common.files import home
 from tcf.common.text_table import text_table
 from tcf.common.units import as_bytes
 from tcf.doctor.entries import Entry
-from tcf.doctor.home_folder import inspect_home
+from tcf.doctor.home_folder import DAMAGED, inspect_home
 from tcf.doctor.installation import FaissBuild, Installation, inspect_installation
 from tcf.doctor.machine import Machine, inspect_machine
 from tcf.doctor.work_folder import inspect_folder
@@ -39,7 +39,12 @@ class Examination:
     @property
     def problems(self) -> list[str]:
         """What is wrong, and what to do, a line each."""
-        return [*self.installation.problems, *self.machine.problems]
+        damaged = [
+            f"{entry.path}: {entry.state}; run `tcf doctor --clean {entry.group}`; it is downloaded again when needed"
+            for entry in self.stored
+            if entry.state.startswith(DAMAGED)
+        ]
+        return [*self.installation.problems, *self.machine.problems, *damaged]
 
     def as_json(self) -> dict[str, Any]:
         """The same as values for JSON."""
@@ -113,7 +118,7 @@ def render_entries(head: str, entries: Sequence[Entry]) -> str:
     sizes = [as_bytes(entry.bytes) for entry in entries]
     width = max(map(len, sizes))
     rows = [
-        [f"  {entry.kind}", size.rjust(width), str(entry.path), entry.state]
+        [f"  {size.rjust(width)}", entry.kind, entry.state, str(entry.path)]
         for entry, size in zip(entries, sizes, strict=True)
     ]
     return f"{head}: {total}\n{text_table(rows)}"

@@ -1,16 +1,20 @@
 """What tcf keeps below `TCF_HOME`: downloads, whole and unfinished, calibration runs and checksums."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
+from tcf.common.units import counted
 from tcf.doctor.entries import Entry, Group
 from tcf.doctor.leftovers import LeftoverState, leftover_state, size_of
 
-__all__ = ["inspect_home"]
+__all__ = ["DAMAGED", "inspect_home"]
+
+DAMAGED = "damaged"
 
 _DOWNLOADED = ("tcf-asset", "tcf-model")  # formats of what tcf has fetched, and of what it has converted from that
 _REMEMBERED = (("trials", "remembered calibration runs"), ("digests", "remembered checksums of weights"))
@@ -42,7 +46,7 @@ def _assets(folder: Path, kind: str, group: Group) -> Iterator[Entry]:
             continue
         else:
             why = _why_kept(path)
-            yield Entry(path, kind, size_of(path), why, None if why else group)
+            yield Entry(path, kind, size_of(path), why or _damage(path), None if why else group)
 
 
 def _conversion(path: Path, group: Group) -> Entry:
@@ -60,8 +64,18 @@ def _why_kept(path: Path) -> str:
     if manifest.get("format") not in _DOWNLOADED or not isinstance(manifest.get("files"), dict):
         return "not downloaded by tcf, kept"
     known = {MANIFEST, *manifest["files"]}
-    others = [file for file in path.rglob("*") if not file.is_dir() and str(file.relative_to(path)) not in known]
-    return f"holds other files ({others[0].name}), kept" if others else ""
+    found = (os.path.relpath(Path(folder, name), path) for folder, _, names in os.walk(path) for name in names)
+    others = [name for name in found if name not in known]
+    return f"holds other files ({others[0]}), kept" if others else ""
+
+
+def _damage(path: Path) -> str:
+    """Which file of an asset has not the size that it was published with; empty if all have it."""
+    for name, entry in _manifest(path).get("files", {}).items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+            return f"{DAMAGED} ({name})"
+    return ""
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -88,7 +102,7 @@ def _leftover(path: Path, kind: str, state: LeftoverState) -> Entry:
 def _remembered(folder: Path, kind: str) -> Iterator[Entry]:
     files = _entries(folder)
     if files:
-        yield Entry(folder, kind, size_of(folder), f"{len(files):,} files", "remembered")
+        yield Entry(folder, kind, size_of(folder), counted(len(files), "file"), "remembered")
 
 
 def _others(home: Path) -> Iterator[Entry]:

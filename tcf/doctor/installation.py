@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from tcf.common.manifest import library_versions
+from tcf.config.libraries import install_command
 
 __all__ = ["FAISS", "REQUIRED", "CudaDevice", "FaissBuild", "Installation", "inspect_installation"]
 
@@ -33,7 +34,6 @@ REQUIRED = (
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
 _COMPILED = ("numpy", "pyarrow", "safetensors", "tokenizers", "torch", "faiss")  # what can be installed and yet broken
 _INSTALL = 'run `pip install "text-cf[cpu]"`'
-_INSTALL_GPU = 'run `pip install "text-cf[gpu]"`'
 _DRIVER = Path("/proc/driver/nvidia")
 _YES = ("1", "on", "true", "yes")
 
@@ -99,7 +99,7 @@ def inspect_installation(driver_folder: Path = _DRIVER) -> Installation:
     driver = _driver_version(driver_folder)
     modules, broken = _import_compiled()
     torch, faiss = modules.get("torch"), modules.get("faiss")
-    problems = [*_missing(versions, driver), *broken, *_gpu_problems(torch, driver), *_environment_problems()]
+    problems = [*_missing(versions), *broken, *_gpu_problems(torch, driver), *_environment_problems()]
     return Installation(
         versions=versions,
         cuda_devices=() if torch is None else _cuda_devices(torch),
@@ -123,18 +123,19 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _missing(versions: dict[str, str | None], driver: str | None) -> list[str]:
+def _missing(versions: dict[str, str | None]) -> list[str]:
     """Libraries that are not there, and packages that exclude one another."""
     problems = [f"{name} is not installed; {_INSTALL}" for name in REQUIRED if versions[name] is None]
     found = [name for name in FAISS if versions.get(name) is not None]
     if not found:
-        gpu = "" if driver is None else f", or for the GPU {_INSTALL_GPU}"
-        problems.append(f"FAISS is not installed, so runs cannot be trained or evaluated; {_INSTALL}{gpu}")
+        problems.append(
+            f"FAISS is not installed, so runs cannot be trained or evaluated; run {install_command('faiss')}"
+        )
     if len(found) > 1:
         names = " and ".join(found)
         problems.append(
-            f"{names} are both installed and overwrite one another; run `pip uninstall {' '.join(found)}`, then "
-            f"{_INSTALL}{'' if driver is None else f' or, for the GPU, {_INSTALL_GPU}'}"
+            f"{names} are installed together and overwrite one another; run `pip uninstall {' '.join(found)}`, then "
+            f"{install_command('faiss')}"
         )
     return problems
 

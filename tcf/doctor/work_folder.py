@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
+from tcf.common.units import counted
 from tcf.doctor.entries import Entry, Group
 from tcf.doctor.leftovers import leftover_state, size_of
 from tcf.train.run.file_names import CONFIG, EPOCHS, LEASE, STATE
@@ -56,7 +57,7 @@ def _entry_at(path: Path, files: set[str]) -> Entry | None:
         return Entry(path, KINDS[format], size_of(path), state)
     if _JOURNAL in files:
         trials = sum(1 for _ in (path / "trials").glob("[0-9]*"))
-        state = f"{trials:,} trials" + (", running" if is_held(path / _SEARCH_LEASE) else "")
+        state = counted(trials, "trial") + (", running" if is_held(path / _SEARCH_LEASE) else "")
         return Entry(path, "search", size_of(path), state)
     if CONFIG in files and not files.isdisjoint((EPOCHS, STATE, LEASE)):
         return Entry(path, "unfinished run", size_of(path), _state_of_run(path))

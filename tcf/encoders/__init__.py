@@ -1,1 +1,1 @@
-"""Language models: their folders, tokens, token states and pooling."""
+"""Language models: model folders, tokenization, token states and pooling."""

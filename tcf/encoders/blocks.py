@@ -1,4 +1,4 @@
-"""A model's stack of transformer blocks: finding it, cutting it, and reading the states between its blocks.
+"""A model's list of transformer blocks: finding it, truncating it, and recording the states between blocks.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -21,34 +21,34 @@ LAST = -1  # the layer after the final norm: the model's own last states
 
 
 def without_cache(model: nn.Module) -> dict[str, bool]:
-    """Arguments that keep a model's `forward` from building a key-value cache; none for a model that builds none.
+    """Return the arguments that keep a model's `forward` from building a key-value cache; empty if it builds none.
 
-    To be asked for once a model: to look at its signature takes time.
+    Call it once per model, because inspecting the signature takes time.
     """
     return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
 
 
 def last_states(model: nn.Module, tokens_BT: Tensor, no_cache: Mapping[str, bool]) -> Tensor:
-    """A model's own last states, (B, T, D).
+    """Return a model's last hidden states, (B, T, D).
 
     Args:
-        model: of transformers, without a head.
-        tokens_BT: ids of texts of equal length, (B, T) int64, on its device.
-        no_cache: what `without_cache` gives for it.
+        model: a model of transformers, without a head.
+        tokens_BT: token ids of texts of equal length, (B, T) int64, on the model's device.
+        no_cache: the result of `without_cache` for this model.
     """
     states: Tensor = model(input_ids=tokens_BT, **no_cache).last_hidden_state
     return states
 
 
 def find_blocks(model: nn.Module, n_blocks: int) -> nn.ModuleList | None:
-    """The list that holds a model's transformer blocks, in the order in which they run; None if that is not certain.
+    """Return the list of a model's transformer blocks, in the order in which they run; None if it is not certain.
 
-    It is a list as long as the model has blocks. Where several are, the one whose members are of a class that the model
-    names as not to be split over devices, which is transformers' name for its blocks.
+    Its length is the number of blocks. If there are several such lists, it is the one whose modules have a class that
+    the model declares not to be split over devices, which is how transformers marks blocks.
 
     Args:
         model: a model without its head.
-        n_blocks: how many blocks it has.
+        n_blocks: number of its blocks.
     """
     named = block_class_names(model)
     lists = [blocks for blocks in _outermost_lists(model) if len(blocks) == n_blocks > 0]
@@ -62,7 +62,7 @@ def find_blocks(model: nn.Module, n_blocks: int) -> nn.ModuleList | None:
 
 
 def _outermost_lists(module: nn.Module) -> Iterator[nn.ModuleList]:
-    """The lists of modules that are in no other list."""
+    """Yield the module lists that are not inside another list."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield child
@@ -71,25 +71,25 @@ def _outermost_lists(module: nn.Module) -> Iterator[nn.ModuleList]:
 
 
 class _Reached(Exception):
-    """The highest layer that is asked for has been computed."""
+    """The highest requested layer has been computed."""
 
 
 @contextmanager
 def recorded_states(blocks: Sequence[nn.Module], layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
-    """Record the states of several layers, each (B, T, D), while a model is run once within the block.
+    """Record the states of several layers, each (B, T, D), while a model runs once inside the `with` block.
 
-    What lies above the highest layer is not computed: the run then ends the block early. Afterwards no hook is left
-    behind. The hooks are around the blocks' `forward`, which may be replaced.
+    Layers above the highest requested one are not computed: the `with` block ends early. All hooks are removed
+    afterwards. They are around the blocks' `forward`, which may be replaced.
 
     Args:
         blocks: the model's transformer blocks, in order.
-        layers: 0 for what enters the first block, i for what leaves block i, -1 for the last states.
+        layers: 0 for the input of the first block, i for the output of block i, -1 for the last states.
 
     Yields:
-        The states by layer, filled as the model is run; whoever runs it puts the last states there.
+        The states by layer, filled while the model runs; the caller adds the last states.
 
     Raises:
-        RuntimeError: a block was not run, or not on states.
+        RuntimeError: a block was not run, or its input or output is not a tensor.
     """
     found: dict[int, Tensor] = {}
     highest = LAST if LAST in layers else max(layers)
@@ -99,16 +99,17 @@ def recorded_states(blocks: Sequence[nn.Module], layers: Sequence[int]) -> Itera
         with suppress(_Reached):
             yield found
     if not found.keys() >= set(layers):
-        raise RuntimeError(f"layers {sorted(set(layers) - found.keys())} were not run as the model lists its blocks")
+        missing = ", ".join(map(str, sorted(set(layers) - found.keys())))
+        raise RuntimeError(f"expected its blocks to run in their order, found layers that did not run: {missing}")
 
 
 def _hook(blocks: Sequence[nn.Module], layer: int, found: dict[int, Tensor], *, is_highest: bool) -> RemovableHandle:
-    """Note a layer's states in `found` when they are there, and end the pass if nothing above is asked for."""
+    """Record a layer's states in `found`, and end the forward pass after the highest layer."""
 
     def keep(value: Any) -> None:
         states = value[0] if isinstance(value, tuple) else value
         if not isinstance(states, Tensor):
-            raise RuntimeError(f"layer {layer}: expected states, found {type(states).__name__}")
+            raise RuntimeError(f"layer {layer}: expected a tensor of states, found something else")
         found[layer] = states
         if is_highest:
             raise _Reached
@@ -122,7 +123,7 @@ def _hook(blocks: Sequence[nn.Module], layer: int, found: dict[int, Tensor], *, 
 
 
 def leave_out_unused(model: Any, folder: ModelFolder, *, project_out: bool) -> None:
-    """Drop what comes after the states that we pool."""
+    """Drop the modules after the states that are pooled."""
     match folder.family:
         case "opt" if not project_out:
             model.decoder.project_out = None
@@ -133,21 +134,21 @@ def leave_out_unused(model: Any, folder: ModelFolder, *, project_out: bool) -> N
 
 
 def cut_blocks(model: nn.Module, folder: ModelFolder, layers: Sequence[int]) -> nn.ModuleList | None:
-    """The model's blocks up to the highest layer that is asked for; those above are dropped from the model.
+    """Remove the blocks above the highest requested layer from a model, and return the others.
 
     Returns:
-        The blocks; None if they cannot be told, and only the last layer is asked for.
+        The blocks; None if they cannot be identified and only the last layer is requested.
 
     Raises:
-        ModelError: a layer inside the model is asked for, but its blocks cannot be told.
+        ModelError: an inner layer is requested, but the model's blocks cannot be identified.
     """
     blocks = find_blocks(model, folder.n_blocks)
     if blocks is None and any(layer != LAST for layer in layers):
         raise ModelError(
-            f"{folder.path}: the blocks of {type(model).__name__} cannot be told, so only its last layer can be had; "
-            "pass --layers -1"
+            f"{folder.path}: the model's blocks cannot be identified, so only its last layer is available; pass "
+            "--layers -1"
         )
     if blocks is not None and LAST not in layers:
-        # The first one stays to mark where layer 0 is; it is not run for that.
+        # The first block stays to mark the place of layer 0, but is not run for it.
         del blocks[max(1, *layers) :]
     return blocks

@@ -1,4 +1,4 @@
-"""A language model with its weights, ready to read token ids.
+"""A loaded language model that computes token states.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from tcf.common.errors import ConfigError, ModelError
+from tcf.common.errors import ConfigError, ModelError, shape_words
 from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.blocks import LAST, cut_blocks, last_states, leave_out_unused, recorded_states, without_cache
 from tcf.encoders.failures import failures, reason
@@ -31,25 +31,25 @@ __all__ = [
 
 
 class Encoder(Protocol):
-    """What reads token ids and gives the states of the layers that it was loaded for."""
+    """A model that computes the states of the layers that it was loaded for."""
 
     @property
     def folder(self) -> ModelFolder:
-        """Where it comes from."""
+        """The model folder."""
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of its weights."""
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers that are asked for: 0 is what enters the first block, i leaves block i, -1 the final norm."""
+        """The requested layers: 0 is the input of the first block, i the output of block i, -1 of the last norm."""
 
     def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
-        """States of every asked layer, in the order of `layers`, each (B, T, D).
+        """Return the states of every requested layer, in the order of `layers`, each (B, T, D).
 
         Args:
-            tokens_BT: ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
+            tokens_BT: token ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
         """
 
 
@@ -60,11 +60,11 @@ class TransformersEncoder:
     All texts of a call have the same length, so there is neither padding nor a mask; no key-value cache is built.
 
     Attributes:
-        folder: where it comes from.
-        model: transformers' own model, without a head and without blocks above the highest layer.
-        device: where its weights are.
-        layers: the layers that it gives.
-        blocks: its transformer blocks; None if they are not known.
+        folder: the model folder.
+        model: a model of transformers, without a head and without blocks above the highest layer.
+        device: device of its weights.
+        layers: the requested layers.
+        blocks: its transformer blocks; None if they cannot be identified.
         no_cache: arguments that keep its `forward` from building a key-value cache.
     """
 
@@ -76,10 +76,10 @@ class TransformersEncoder:
     no_cache: Mapping[str, bool]
 
     def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
-        """States of every asked layer, in the order of `layers`, each (B, T, D).
+        """Return the states of every requested layer, in the order of `layers`, each (B, T, D).
 
         Args:
-            tokens_BT: ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
+            tokens_BT: token ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
         """
         blocks = [] if self.blocks is None else list(self.blocks)
         with recorded_states(blocks, self.layers) as found:
@@ -90,9 +90,9 @@ class TransformersEncoder:
 def resolve_dtype(
     name: Literal["auto", "float32", "bfloat16", "float16"], folder: ModelFolder, device: torch.device
 ) -> torch.dtype:
-    """The type to compute in; `auto` is float32 on CPU, on CUDA the checkpoint's own 16-bit type, else bfloat16.
+    """Return the dtype to compute in; `auto` is float32 on CPU, on CUDA float16 for float16 checkpoints, else bfloat16.
 
-    Of word vectors it is float32 everywhere: there is nothing to compute.
+    For word vectors `auto` is always float32, because there is nothing to compute.
     """
     match name:
         case "float32":
@@ -109,55 +109,55 @@ def resolve_dtype(
 
 
 def check_layers(folder: ModelFolder, layers: Sequence[int], *, option: str = "--layers") -> None:
-    """Refuse layers that a model does not have; its weights are not needed for that.
+    """Refuse layers that a model does not have; its weights are not needed.
 
     Args:
         folder: the model folder.
-        layers: what is asked for.
-        option: where it was asked for, for messages.
+        layers: the requested layers.
+        option: the option that they come from, for messages.
 
     Raises:
-        ConfigError: no layer is asked for, one that is not there, or one twice.
+        ConfigError: no layer is requested, a layer does not exist, or a layer is requested twice.
     """
     n = folder.n_blocks
     match folder.family:
         case "words":
             there = f"-1 or 0, which are the same for the word vectors of {folder.path}"
         case _:
-            there = f"-1 or 0 to {n}, the blocks of {folder.path}" if n else f"-1 alone for {folder.path}"
+            there = f"-1 or 0 to {n}, the blocks of {folder.path}" if n else f"only -1 for {folder.path}"
     if not layers:
         raise ConfigError(f"{option}: expected {there}, found none")
     for layer in layers:
         if layer != LAST and not ((n or folder.family == "words") and 0 <= layer <= n):
             raise ConfigError(f"{option}: expected {there}, found {layer}")
         if list(layers).count(layer) > 1:
-            raise ConfigError(f"{option}: expected every layer once, found {layer} more than once")
+            raise ConfigError(f"{option}: expected each layer once, found {layer} more than once")
 
 
 def layer_width(folder: ModelFolder, layer: int, *, project_out: bool) -> int:
-    """Numbers a token state of a layer.
+    """Return the width of a layer's token states.
 
     Args:
         folder: the model folder.
-        layer: one that the model has.
-        project_out: the last layer is taken after OPT's projection to the width of its embeddings.
+        layer: a layer of the model.
+        project_out: take the last layer after OPT's projection to the width of its embeddings.
 
     Raises:
-        ConfigError: `project_out` is asked of a model that has no such projection.
+        ConfigError: `project_out` is set for a model without such a projection.
     """
     if not project_out:
         return folder.width
     width = _projected_width(folder)
     if width is None:
         raise ConfigError(
-            f"--project-out: expected a model with a projection after its last layer, as OPT-350M's, found "
-            f"{folder.path} without one; leave the option out"
+            f"--project-out: expected a model with a projection after its last layer, such as OPT-350M, found "
+            f"{folder.path} without one; leave --project-out out"
         )
     return width if layer == LAST else folder.width
 
 
 def _projected_width(folder: ModelFolder) -> int | None:
-    """Width after OPT's projection; None for models that have none."""
+    """Return the width after OPT's projection; None for models without one."""
     width = folder.settings.get("word_embed_proj_dim")
     if folder.family != "opt" or width is None or width == folder.width:
         return None
@@ -174,22 +174,22 @@ def load_encoder(
     trust_remote_code: bool = False,
     dispatch: Dispatch | None = None,
 ) -> Encoder:
-    """Load a model's weights; every weight must come from the checkpoint, and every one of its body must have a place.
+    """Load a model; the checkpoint must have every weight of its body, and no other weights that belong to the body.
 
     Args:
         folder: the model folder.
         dtype: type to compute in.
-        device: where to.
-        layers: whose states are wanted; blocks above the highest are dropped.
-        project_out: give the last layer after OPT's projection to the width of its embeddings.
-        trust_remote_code: run code of the folder where transformers has none for this model.
-        dispatch: lay it over devices, RAM and disk by accelerate's hooks; `device` is where tokens are put.
+        device: device of the weights.
+        layers: the requested layers; blocks above the highest one are dropped.
+        project_out: take the last layer after OPT's projection to the width of its embeddings.
+        trust_remote_code: run code of the folder if transformers has none for this model.
+        dispatch: place the model on devices, RAM and disk with accelerate's hooks; `device` is then that of the tokens.
 
     Raises:
         ConfigError: the model has no such layers or no such projection.
-        ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for; the
-            model does not read texts or its blocks cannot be told; the device is too small; or code of the folder would
-            have to be run without being trusted.
+        ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` describes; the model
+            does not read texts or its blocks cannot be identified; the device is too small; or the folder's own code
+            is needed but not trusted.
     """
     limit_onednn_caches()
     check_layers(folder, layers)
@@ -220,10 +220,10 @@ def _move(model: nn.Module, device: torch.device, folder: ModelFolder) -> None:
 
 
 def _check_reads(encoder: TransformersEncoder) -> None:
-    """Let a model of a family that we do not know read three tokens: does it give states, and of which layers?
+    """Run a model of an unknown family on three tokens, to check that it returns states of the requested layers.
 
     Raises:
-        ModelError: it does not.
+        ModelError: it fails, or the states have another shape.
     """
     tokens_BT = torch.zeros((1, 3), dtype=torch.int64, device=encoder.device)
     expected = (1, 3, encoder.folder.width)
@@ -232,12 +232,12 @@ def _check_reads(encoder: TransformersEncoder) -> None:
             shapes = [tuple(states.shape) for states in encoder.states(tokens_BT)]
     except failures() as error:
         raise ModelError(
-            f"{encoder.folder.path}: {type(encoder.model).__name__} does not read plain token ids ({reason(error)}); "
+            f"{encoder.folder.path}: expected a model that reads token ids alone, found another ({reason(error)}); "
             "choose a language model"
         ) from None
     for layer, shape in zip(encoder.layers, shapes, strict=True):
         if shape != expected:
             raise ModelError(
-                f"{encoder.folder.path}: expected states of shape {expected} from three tokens, found {shape} at layer "
-                f"{layer} of {type(encoder.model).__name__}; choose another layer or model"
+                f"{encoder.folder.path}: expected states of shape {shape_words(expected)} for three tokens, found "
+                f"{shape_words(shape)} at layer {layer}; choose another layer or model"
             )

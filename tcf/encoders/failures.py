@@ -1,16 +1,16 @@
-"""What goes wrong when transformers reads a model folder, in words that a user can act on."""
+"""Errors that occur when transformers reads a model folder, in words that a user can act on."""
 
 import pickle
 from pathlib import Path
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, os_error_words
 from tcf.encoders.accelerate_internals import silence
 
 __all__ = ["NotSeparableError", "failures", "not_separable_error", "quiet", "reason"]
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What transformers and the libraries below it raise on such folders: each has its own way to say no."""
+    """Return the errors that transformers and the libraries below it raise on such folders."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
@@ -20,20 +20,22 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, on one line."""
+    """Say what went wrong, on one line."""
     match error:
         case KeyError():
-            return f"it asks for {error}, which transformers does not know"
+            return f"it needs {error}, which transformers does not know"
         case pickle.UnpicklingError():
-            # Torch's own text advises to run whatever the file holds.
-            return "a file is damaged or holds more than tensors, and nothing else is read from it"
+            # Torch's own message advises to run any code in the file.
+            return "a file is damaged or contains other objects than tensors, which are not read"
+        case OSError():
+            text = os_error_words(error)
         case _:
             text = " ".join(str(error).split())
-            return text if len(text) <= 300 else text[:300] + "..."
+    return text if len(text) <= 300 else text[:300] + "..."
 
 
 def quiet() -> None:
-    """Keep transformers and accelerate from writing to the terminal and to log files: it is checked instead."""
+    """Keep transformers and accelerate from writing to the terminal and to log files; tcf checks what they report."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -42,16 +44,16 @@ def quiet() -> None:
 
 
 class NotSeparableError(ModelError):
-    """A model that cannot be run block by block; as a whole it may run."""
+    """A model that cannot be run block by block, but possibly as a whole."""
 
 
 def not_separable_error(path: Path, why: str) -> NotSeparableError:
-    """The error for a model.
+    """Return the error for a model that cannot be run block by block.
 
     Args:
         path: the model folder.
-        why: what stands against it.
+        why: the reason, for the message.
     """
     return NotSeparableError(
-        f"{path}: this model cannot be taken apart into blocks ({why}); pass --schedule dispatch or --schedule resident"
+        f"{path}: this model cannot be run block by block ({why}); pass --schedule dispatch or --schedule resident"
     )

@@ -1,6 +1,6 @@
-"""A model from its folder: on the meta device without its weights, or with all of them.
+"""Building a model from its folder: on the meta device without weights, or with all of them.
 
-Every weight of the body is there, and everything there has a place.
+Loading checks that the checkpoint has every weight of the body and no other weights that belong to the body.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, shape_words
 from tcf.common.torch_internals import storage_id
 from tcf.encoders.failures import failures, quiet, reason
 from tcf.encoders.folder.model_config import may_run_code, read_configuration
@@ -40,11 +40,11 @@ __all__ = [
     "load_model",
 ]
 
-# Part of transformers' models, but of no use for token states: it may be missing.
+# Part of transformers' models, but not used for token states: it may be missing.
 POOLER = "pooler"
 
-# What older versions saved within a body although it is not learned, beside what transformers itself knows of that, and
-# the head of OPT's first files.
+# Buffers that older versions saved within a body, in addition to those that transformers ignores itself, and the head
+# in OPT's first files.
 _NO_WEIGHTS = re.compile(
     r".*\.(position_ids|token_type_ids|masked_bias)|(.*\.)?decoder\.(version|output_projection\.weight)"
 )
@@ -53,18 +53,16 @@ _NO_WEIGHTS = re.compile(
 def empty_model(
     folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bool = False, buffers: bool = True
 ) -> "PreTrainedModel":
-    """The part of a model that makes token states, without weights; `config.json` alone is needed.
+    """Build the part of a model that computes token states, without weights; only `config.json` is needed.
 
     Args:
         folder: the model folder.
-        dtype: type of the weights; parameters have the types that transformers would load them in.
-        trust_remote_code: run code of the folder where transformers has none for this model.
-        buffers: build what the model computes when it is made, such as rotary frequencies; otherwise these too are on
-            the meta device.
+        dtype: type of the weights; parameters have the types in which transformers would load them.
+        trust_remote_code: run code of the folder if transformers has none for this model.
+        buffers: compute the model's buffers, such as rotary frequencies; otherwise these are on the meta device too.
 
     Raises:
-        ModelError: transformers cannot build the model, or code of the folder would have to be run without being
-            trusted.
+        ModelError: transformers cannot build the model, or the folder's own code is needed but not trusted.
     """
     model = bare_model(folder, dtype, trust_remote_code=trust_remote_code)
     cast_as_loaded(model, dtype)
@@ -77,10 +75,10 @@ def empty_model(
 
 
 def bare_model(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bool) -> "PreTrainedModel":
-    """Transformers' model without a head, wholly on the meta device; of an encoder-decoder with its decoder.
+    """Build transformers' model without a head, on the meta device; an encoder-decoder includes its decoder.
 
     Raises:
-        ModelError: transformers cannot build it, or code of the folder would have to be run without being trusted.
+        ModelError: transformers cannot build it, or the folder's own code is needed but not trusted.
     """
     quiet()
     own_code = may_run_code(folder.path, folder.settings, trust_remote_code=trust_remote_code)
@@ -94,12 +92,12 @@ def bare_model(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bo
 
 
 def build_buffers(model: "PreTrainedModel", folder: ModelFolder, stored: Container[int] = ()) -> None:
-    """Build a model's buffers on the CPU, as transformers does after loading: by the model's own initialisation.
+    """Compute a model's buffers on the CPU, as transformers does after loading: by the model's own initialisation.
 
     Args:
         model: a model on the meta device.
-        folder: where it comes from, for messages.
-        stored: storages (`storage_id`) of those that come from the checkpoint; they stay on the meta device.
+        folder: the model folder, for messages.
+        stored: storages (`storage_id`) of the buffers in the checkpoint; they stay on the meta device.
 
     Raises:
         ModelError: the model's own initialisation fails.
@@ -118,17 +116,17 @@ def build_buffers(model: "PreTrainedModel", folder: ModelFolder, stored: Contain
 def _cannot_build(folder: ModelFolder, error: Exception) -> ModelError:
     return ModelError(
         f"{folder.path / 'config.json'}: transformers cannot build this model without its weights ({reason(error)}); "
-        "fetch the model anew, or pass --schedule resident"
+        "download the model again, or pass --schedule resident"
     )
 
 
 @dataclass(frozen=True)
 class Dispatch:
-    """How accelerate is to lay a model over devices, RAM and disk.
+    """Placement of a model on devices, RAM and disk by accelerate.
 
     Attributes:
-        places: from names of modules of the part that makes token states to a device, `cpu` or `disk`.
-        folder: for weights that cannot be left where they are.
+        places: a device, `cpu` or `disk` for each module name of the part that computes token states.
+        folder: folder for offloaded weights that cannot be read from the checkpoint directly.
     """
 
     places: Mapping[str, str]
@@ -138,24 +136,24 @@ class Dispatch:
 def load_model(
     folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bool = False, dispatch: Dispatch | None = None
 ) -> "PreTrainedModel":
-    """The part of a model that makes token states; of an encoder-decoder that is the encoder.
+    """Load the part of a model that computes token states; for an encoder-decoder this is the encoder.
 
     Args:
         folder: the model folder.
         dtype: type of the weights; a family may keep some in float32.
-        trust_remote_code: run code of the folder where transformers has none for this model.
-        dispatch: where its modules are to lie; None for all of it on the CPU.
+        trust_remote_code: run code of the folder if transformers has none for this model.
+        dispatch: placement of its modules; None for the CPU.
 
     Raises:
-        ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for; or
-            code of the folder would have to be run without being trusted.
+        ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` describes; or the
+            folder's own code is needed but not trusted.
     """
     quiet()
     own_code = may_run_code(folder.path, folder.settings, trust_remote_code=trust_remote_code)
     weight_files(folder.path)
     try:
         with LOADER_LOCK:
-            # Shapes that differ are let through to the report, because the error would not say which they are.
+            # Mismatched shapes are left to the report, because the error would not name them.
             model, report = _auto_class(folder).from_pretrained(
                 str(folder.path),
                 dtype=dtype,
@@ -168,7 +166,7 @@ def load_model(
             )
     except failures() as error:
         raise ModelError(
-            f"{folder.path}: config.json and weights cannot be loaded ({reason(error)}); fetch the model anew"
+            f"{folder.path}: config.json and weights cannot be loaded ({reason(error)}); download the model again"
         ) from None
     check_report(report, model, folder.path)
     body = body_of(model)
@@ -178,7 +176,7 @@ def load_model(
 
 
 def _whole_map(folder: ModelFolder, dtype: torch.dtype, dispatch: Dispatch, *, own_code: bool) -> dict[str, str]:
-    """Places for the whole model that transformers loads: what is no part of the one that is run is left on disk."""
+    """Return the placement of the whole model that transformers loads; modules that are not run stay on disk."""
     model = bare_model(folder, dtype, trust_remote_code=own_code)
     body = body_of(model)
     prefix = next(f"{name}." if name else "" for name, module in model.named_modules() if module is body)
@@ -187,13 +185,13 @@ def _whole_map(folder: ModelFolder, dtype: torch.dtype, dispatch: Dispatch, *, o
         name for name, module in model.named_modules() if module is not body and not prefix.startswith(f"{name}.")
     ]
     top = [name for name in others if prefix and "." not in name]
-    # A pooler that the checkpoint lacks has no file to be fetched from.
+    # A pooler that the checkpoint lacks has no file to be loaded from.
     kept = {name: "cpu" for name in places if POOLER in name.split(".")}
     return {**places, **kept, **dict.fromkeys(top, "disk")}
 
 
 def _auto_class(folder: ModelFolder) -> Any:
-    """Which of transformers' classes picks the model without a head."""
+    """Return the auto class of transformers that builds the model without a head."""
     from transformers import AutoModel, AutoModelForTextEncoding
 
     match folder.settings.get("model_type"):
@@ -204,15 +202,15 @@ def _auto_class(folder: ModelFolder) -> Any:
 
 
 def body_of(model: "PreTrainedModel") -> "PreTrainedModel":
-    """The part of a model without a head that makes token states: of an encoder-decoder the encoder."""
+    """Return the part of a model that computes token states; for an encoder-decoder this is the encoder."""
     body: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
     return body
 
 
 def _body_names(model: "PreTrainedModel") -> re.Pattern[str]:
-    """Names of weights in the part of a model that we read, with or without the prefix that models with a head add.
+    """Return a pattern of the body's weight names, with or without the prefix that models with a head add.
 
-    Whatever else a checkpoint holds belongs to a head, be it of language modelling, of classification or another.
+    All other weights of a checkpoint belong to a head, for language modelling, classification or another task.
     """
     children = {name for name, _ in model.named_children()} - {POOLER}
     own = {name for name, _ in model.named_parameters(recurse=False)}
@@ -221,30 +219,32 @@ def _body_names(model: "PreTrainedModel") -> re.Pattern[str]:
 
 
 def check_report(report: Mapping[str, Any], model: "PreTrainedModel", path: Path) -> None:
-    """Refuse weights that differ in shape from the configuration's, are missing, or have no place in the model.
+    """Refuse weights that are missing, have a shape other than the configuration's, or do not belong to the model.
 
     Args:
-        report: transformers' own, of loading them.
-        model: what they were loaded into.
+        report: transformers' loading report.
+        model: the loaded model.
         path: the model folder, for messages.
 
     Raises:
         ModelError: there are such weights.
     """
-    body, told = _body_names(model), read_loading_report(report)
-    differing = sorted(entry for entry in told.mismatched if not entry[0].startswith(f"{POOLER}."))
+    body, loading = _body_names(model), read_loading_report(report)
+    differing = sorted(entry for entry in loading.mismatched if not entry[0].startswith(f"{POOLER}."))
     if differing:
         name, stored, expected = differing[0]
         raise ModelError(
-            f"{path}: expected weights of the shapes that config.json asks for, found {len(differing)} others, among "
-            f"them {name} of {stored} instead of {expected}; fetch the model anew"
+            f"{path}: expected weights with the shapes of config.json, found {len(differing)} others, such as {name} "
+            f"with shape {shape_words(stored)} instead of {shape_words(expected)}; download the model again"
         )
-    missing = sorted(key for key in told.missing if not key.startswith(f"{POOLER}."))
+    missing = sorted(key for key in loading.missing if not key.startswith(f"{POOLER}."))
     if missing:
-        raise ModelError(f"{path}: the checkpoint lacks {len(missing)} weights, among them {missing[0]}; fetch it anew")
-    homeless = sorted(key for key in told.unexpected if body.fullmatch(key) and not _NO_WEIGHTS.fullmatch(key))
-    if homeless:
         raise ModelError(
-            f"{path}: the checkpoint holds {len(homeless)} weights that config.json has no place for, among them "
-            f"{homeless[0]}; fetch the model anew, or give it the config.json that it was saved with"
+            f"{path}: the checkpoint lacks {len(missing)} weights, such as {missing[0]}; download the model again"
+        )
+    unplaced = sorted(key for key in loading.unexpected if body.fullmatch(key) and not _NO_WEIGHTS.fullmatch(key))
+    if unplaced:
+        raise ModelError(
+            f"{path}: the checkpoint has {len(unplaced)} weights that do not belong to the model of config.json, such "
+            f"as {unplaced[0]}; download the model again, or use the config.json that it was saved with"
         )

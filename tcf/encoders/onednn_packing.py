@@ -1,6 +1,6 @@
-"""A loaded model made faster on a CPU: weights laid out once as oneDNN multiplies them, activations fused into them.
+"""Packing a loaded model for a CPU: weights are reordered once for oneDNN, and activations are fused with them.
 
-The function computed is the same. Sums run in another order, so float32 results differ in their last bits.
+The computed function is the same. Sums are taken in another order, so float32 results differ in their last bits.
 
 Shapes: M rows, K inputs, N outputs.
 """
@@ -22,57 +22,57 @@ from tcf.encoders.transformers_internals import fusible_pair, onednn_activation,
 
 __all__ = ["Replaced", "pack", "packed", "restore"]
 
-Replaced = tuple[nn.Module, str, nn.Module]  # a module, the name of a part of it, and that part as it was
+Replaced = tuple[nn.Module, str, nn.Module]  # a module, the name of a child module, and the original child
 
-# For how many rows the layout is chosen; any number of rows can be multiplied.
+# Number of rows for which the layout is optimised; any number of rows can be multiplied.
 _ROWS = 2048
 
 
 class _NoWeight(Tensor):
-    """Stands for a weight that was packed: tells its type and shape, and refuses to be computed with.
+    """Placeholder for a packed weight: it has the dtype and shape, and raises an error in any computation.
 
-    A tensor without storage alone would not do: on a CPU, torch multiplies with it and gives whatever is in memory.
+    A plain tensor on the meta device is not enough: on a CPU, torch multiplies with it and returns arbitrary memory.
     """
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Let attributes through, and nothing else."""
+        """Allow attribute access only."""
         if func.__name__ == "__get__":
             return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
-        raise RuntimeError(f"{func.__name__}: this weight was packed and cannot be computed with")
+        raise RuntimeError(f"{func.__name__}: this weight is packed and cannot be used in other computations")
 
 
 class _PackedLinear(nn.Module):
-    """A linear layer, and the activation after it, as one product of oneDNN.
+    """A linear layer and the activation after it as one oneDNN operation.
 
     Args:
         weight_NK: (N, K).
         bias: (N,) or None.
         activation: `none`, `relu` or `gelu`.
-        algorithm: of gelu: `none` is the exact one, `tanh` the approximation.
+        algorithm: for gelu, `none` (exact) or `tanh` (approximation).
     """
 
     def __init__(self, weight_NK: Tensor, bias: Tensor | None, activation: str, algorithm: str) -> None:
         super().__init__()
         self._packed = reorder_linear_weight(weight_NK.contiguous(), _ROWS)
-        # Some models ask for the type of a weight.
+        # Some models read the dtype of a weight.
         self.weight = weight_NK.new_empty(weight_NK.shape, device="meta").as_subclass(_NoWeight)
         self.bias, self._activation, self._algorithm = bias, activation, algorithm
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., K) to (..., N)."""
+        """Map (..., K) to (..., N)."""
         return linear_with_activation(x, self._packed, self.bias, self._activation, self._algorithm)
 
 
 def pack(model: nn.Module, *, keep: bool) -> list[Replaced]:
-    """Pack every linear layer of a model on a CPU, in place; the model can only be run afterwards.
+    """Pack every linear layer of a model on a CPU, in place; afterwards the model can only be run.
 
     Args:
         model: in evaluation mode, without gradients.
-        keep: whether to keep what is replaced, which takes the memory of its weights a second time.
+        keep: whether to keep the replaced modules, which doubles the memory of the weights.
 
     Returns:
-        What was replaced, for `restore`; nothing unless it is kept, or where torch cannot pack on this machine.
+        The replaced modules, for `restore`; empty unless `keep`, or if torch cannot pack on this machine.
     """
     limit_onednn_caches()
     replaced: list[Replaced] | None = [] if keep else None
@@ -82,14 +82,14 @@ def pack(model: nn.Module, *, keep: bool) -> list[Replaced]:
 
 
 def restore(replaced: list[Replaced]) -> None:
-    """Put back what `pack` replaced."""
+    """Restore the modules that `pack` replaced."""
     for module, name, part in replaced:
         setattr(module, name, part)
 
 
 @contextmanager
 def packed(model: nn.Module) -> Iterator[None]:
-    """Within it, the linear layers of a model on a CPU are packed; they take their memory a second time."""
+    """Pack the linear layers of a model on a CPU within the block; their weights are in memory twice meanwhile."""
     replaced = pack(model, keep=True)
     try:
         yield
@@ -114,7 +114,7 @@ def _replace(module: nn.Module, name: str, part: nn.Module, replaced: list[Repla
 
 
 def _fuse_activation(module: nn.Module, replaced: list[Replaced] | None) -> None:
-    """Pack the layer of a module that is followed by an activation, together with that."""
+    """Pack the linear layer of a module together with the activation that follows it, if there is one."""
     pair = fusible_pair(module)
     if pair is None:
         return
@@ -127,7 +127,7 @@ def _fuse_activation(module: nn.Module, replaced: list[Replaced] | None) -> None
 
 
 def _weight(layer: Any) -> Tensor | None:
-    """The weight of a linear layer that can be packed, (N, K); None for anything else."""
+    """Return the weight of a linear layer that can be packed, (N, K); None for any other module."""
     weight = weight_of_linear(layer)
     return weight if weight is not None and has_onednn_type(weight.dtype) else None
 

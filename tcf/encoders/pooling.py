@@ -1,4 +1,4 @@
-"""How an encoder's token states become one vector a text: which way its folder asks for, and doing it.
+"""Pooling an encoder's token states into one vector per text, and choosing the pooling of a model folder.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -21,14 +21,14 @@ __all__ = ["pool", "pooling_of"]
 
 
 def pool(states_BTD: Tensor, pooling: Pooling) -> Tensor:
-    """One vector a text (study, section on text encoders).
+    """Pool token states into one vector per text (study, section on text encoders).
 
     Args:
-        states_BTD: last hidden states of real tokens only, (B, T, D), any float type.
-        pooling: `mean` over all tokens, special ones included; `first` or `last` token.
+        states_BTD: last hidden states, without padding, (B, T, D), any float type.
+        pooling: `mean` over all tokens, special tokens included; `first` or `last` token.
 
     Returns:
-        (B, D) float32; the mean is summed in float32 even for 16-bit states.
+        (B, D) float32; the mean is computed in float32 even for 16-bit states.
     """
     match pooling:
         case "mean":
@@ -42,7 +42,7 @@ def pool(states_BTD: Tensor, pooling: Pooling) -> Tensor:
 
 
 def pooling_of(path: Path, config: "PreTrainedConfig", family: Family, *, trust_remote_code: bool) -> Pooling | None:
-    """How to pool: as a sentence encoder's folder says, the class token of BERT and its like, else the mean."""
+    """Choose the pooling: a sentence encoder's own, the class token for BERT-like models, otherwise the mean."""
     file = path / "1_Pooling" / "config.json"
     if file.is_file():
         return _sentence_pooling(read_json(file))
@@ -56,7 +56,7 @@ def pooling_of(path: Path, config: "PreTrainedConfig", family: Family, *, trust_
 
 
 def _sentence_pooling(settings: dict[str, Any]) -> Pooling | None:
-    """How a sentence encoder was trained to pool: one name, or one flag of several that is on."""
+    """Return the pooling of a sentence encoder, given by name or by the one flag that is set; None if unsupported."""
     flags = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value]
     match settings.get("pooling_mode", flags):
         case "mean" | ["pooling_mode_mean_tokens"]:

@@ -1,4 +1,4 @@
-"""Making a loaded encoder run faster, without changing what it computes beyond rounding.
+"""Making a loaded encoder faster; its results change by rounding only.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -15,14 +15,14 @@ __all__ = ["make_fast"]
 
 
 def make_fast(encoder: Encoder, *, compile: bool) -> None:
-    """Compile the blocks of an encoder, or pack its weights where it computes on a CPU.
+    """Compile the blocks of an encoder, or pack its weights if it is on a CPU.
 
     Args:
         encoder: changed in place.
-        compile: use torch.compile, which takes the place of packing.
+        compile: use torch.compile instead of packing.
 
     Raises:
-        ModelError: there are no blocks to compile.
+        ModelError: the encoder has no blocks to compile, or they cannot be identified.
     """
     if compile:
         _compile(encoder)
@@ -35,18 +35,20 @@ def make_fast(encoder: Encoder, *, compile: bool) -> None:
 def _compile(encoder: Encoder) -> None:
     blocks = encoder.blocks if isinstance(encoder, TransformersEncoder) else None
     if blocks is None:
-        raise ModelError(f"{encoder.folder.path}: has no blocks that can be told and compiled; leave --compile out")
+        raise ModelError(
+            f"{encoder.folder.path}: --compile expected a model with identifiable blocks, found none; leave it out"
+        )
     for block in blocks:
         block.forward = torch.compile(block.forward, dynamic=True)
 
 
 def _pack_if_equal(encoder: TransformersEncoder) -> None:
-    """Pack, and take it back should the model not give what it gave before.
+    """Pack, and undo it if the model's results change beyond rounding.
 
-    A model whose code takes hold of the weights of its layers cannot be run with packed ones. One that gives values
-    that are not finite is left as it is, because oneDNN's ReLU makes zeros of them, and nobody would notice.
+    A model whose code accesses the weights of its layers cannot be run with packed ones. A model with non-finite values
+    is left unchanged, because oneDNN's ReLU turns them into zeros and would hide them.
     """
-    # Blocks of a family that is known are alike: if one can be packed, all can, and none is held twice for long.
+    # The blocks of a known family are alike: if one can be packed, all can, and none is in memory twice for long.
     alike = encoder.blocks is not None and encoder.folder.family != "other"
     checked: nn.Module = encoder.blocks[0] if alike and encoder.blocks is not None else encoder.model
     tokens_BT = torch.arange(6).view(2, 3) % (encoder.folder.vocabulary or 6)
@@ -58,15 +60,15 @@ def _pack_if_equal(encoder: TransformersEncoder) -> None:
         except failures():
             restore(replaced)
             return
-    if not all(_near(a, b) for a, b in zip(before, after, strict=True)):
+    if not all(_nearly_equal(a, b) for a, b in zip(before, after, strict=True)):
         restore(replaced)
     elif checked is not encoder.model:
         replaced.clear()
         pack(encoder.model, keep=False)
 
 
-def _near(a_BTD: torch.Tensor, b_BTD: torch.Tensor) -> bool:
-    """Equal but for rounding, which adds up over blocks, and finite."""
+def _nearly_equal(a_BTD: torch.Tensor, b_BTD: torch.Tensor) -> bool:
+    """Whether both are finite and equal up to rounding, which accumulates over blocks."""
     a, b = a_BTD.float(), b_BTD.float()
     scale = a.abs().max().clamp_min(1e-6)
     return bool(((a - b).abs().max() / scale) < torch.finfo(a_BTD.dtype).eps ** 0.5)

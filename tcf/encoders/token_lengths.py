@@ -1,4 +1,4 @@
-"""How long a dataset's texts are for a language model: in tokens, nothing cut off."""
+"""Lengths of a dataset's texts in a language model's tokens, without truncation."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ __all__ = ["lengths_in_tokens"]
 
 
 def lengths_in_tokens(items: ItemTable, model: Path, name: str) -> TextLengths:
-    """The lengths of all texts in a model's tokens, special tokens included, unknown words of word vectors not.
+    """Return the lengths of all texts in tokens, with special tokens and without words that word vectors lack.
 
     Args:
         items: the item table.
         model: the model's folder, or a file of word vectors; only its configuration and its tokenizer are read.
-        name: what the model is called, for people.
+        name: name of the model for tables and plots.
 
     Raises:
         DataError: the item table is damaged.

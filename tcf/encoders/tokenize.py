@@ -1,4 +1,4 @@
-"""Texts to token ids, without padding: one array of tokens and one of offsets."""
+"""Tokenizing texts without padding: one array of token ids and one of offsets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from tcf.encoders.folder.model_folder import ModelFolder
 __all__ = ["TextTokenizer", "TokenSequences", "check_max_tokens", "tokenize"]
 
 _CHUNK = 16_384
-_PROBE = "a 1."  # a text that every tokenizer makes some token of
+_PROBE = "a 1."  # a text for which every tokenizer returns at least one token
 Tokens = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]
 
@@ -30,8 +30,8 @@ class TokenSequences:
     Attributes:
         tokens: (nnz,) int32.
         offsets: (n + 1,) int64.
-        cut: how many texts were longer than the limit.
-        unknown: how many tokens were left out because the model has no vector for them.
+        cut: number of texts that were truncated.
+        unknown: number of tokens left out because the model has no vector for them.
     """
 
     tokens: Tokens
@@ -45,23 +45,23 @@ class TokenSequences:
 
     @property
     def lengths(self) -> Counts:
-        """Tokens a text, (n,)."""
+        """Tokens per text, (n,)."""
         return np.diff(self.offsets)
 
     def block(self, rows: Counts) -> npt.NDArray[np.int64]:
-        """Texts of one and the same length as a matrix of token ids, (len(rows), length)."""
+        """Return texts of equal length as a matrix of token ids, (len(rows), length)."""
         length = int(self.offsets[rows[0] + 1] - self.offsets[rows[0]])
         positions = self.offsets[rows][:, None] + np.arange(length)
         return np.asarray(self.tokens[positions], dtype=np.int64)
 
     def take(self, rows: Counts) -> "TokenSequences":
-        """These sequences, in the order given; nothing is said of how many were cut."""
+        """Return these sequences in the given order; `cut` and `unknown` are 0."""
         lengths = self.lengths[rows]
         return TokenSequences(self.tokens[spans(self.offsets[rows], lengths)], offsets_from(lengths), 0)
 
     @staticmethod
     def concatenate(parts: Sequence["TokenSequences"]) -> "TokenSequences":
-        """All sequences of the parts, in order."""
+        """Return all sequences of the parts, in order."""
         tokens = np.concatenate([np.zeros(0, np.int32), *(part.tokens for part in parts)])
         offsets = offsets_from(np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)]))
         return TokenSequences(tokens, offsets, sum(part.cut for part in parts), sum(part.unknown for part in parts))
@@ -69,13 +69,12 @@ class TokenSequences:
 
 @dataclass(frozen=True)
 class TextTokenizer:
-    """What makes token ids of texts; nothing in it changes, so threads may share it.
+    """A model's tokenizer; it is immutable, so threads may share it.
 
     Attributes:
         backend: the tokenizer, without truncation or padding.
         folder: the model that it belongs to.
-        unknown: the id of words that the model has no vector for: dropped from sequences and counted. None where every
-            id has one.
+        unknown: id of words without a vector, which are dropped from sequences and counted; None if every id has one.
     """
 
     backend: Tokenizer
@@ -84,33 +83,33 @@ class TextTokenizer:
 
     @property
     def digest(self) -> str:
-        """Digest of all that decides which token ids a text becomes, however the tokenizer was saved."""
+        """Digest of everything that determines the token ids of a text, independent of how the tokenizer was saved."""
         return digest(self.backend.to_str())
 
 
 def check_max_tokens(folder: ModelFolder, max_tokens: int) -> None:
-    """Refuse a limit beyond what a model can read.
+    """Refuse a limit that exceeds the model's maximum sequence length.
 
     Raises:
-        ConfigError: `max_tokens` is more than the model's positions.
+        ConfigError: `max_tokens` exceeds the number of the model's positions.
     """
     if folder.max_positions is not None and max_tokens > folder.max_positions:
         raise ConfigError(
-            f"--max-tokens: expected at most {folder.max_positions}, which {folder.path} can read, found {max_tokens}"
+            f"--max-tokens: expected at most {folder.max_positions}, the positions of {folder.path}, found {max_tokens}"
         )
 
 
 def tokenize(tokenizer: TextTokenizer, texts: Sequence[str], *, max_tokens: int) -> TokenSequences:
-    """Token ids of every text, special tokens included; a text that is too long keeps its front.
+    """Return the token ids of every text, special tokens included; the end of a text that is too long is cut off.
 
     Args:
-        tokenizer: the model's; it is not changed.
-        texts: n texts, as written.
-        max_tokens: longest sequence, special tokens included; unknown words do not count.
+        tokenizer: the model's tokenizer.
+        texts: n raw texts.
+        max_tokens: maximum length, special tokens included; unknown words do not count.
 
     Raises:
-        ConfigError: `max_tokens` is more than the model can read, or too few for the special tokens alone.
-        ModelError: the tokenizer knows tokens that the model does not.
+        ConfigError: `max_tokens` exceeds the model's positions, or is too small for the special tokens.
+        ModelError: the tokenizer has token ids beyond the model's vocabulary.
     """
     check_max_tokens(tokenizer.folder, max_tokens)
     last = _last_tokens(tokenizer, max_tokens)
@@ -124,16 +123,16 @@ def tokenize(tokenizer: TextTokenizer, texts: Sequence[str], *, max_tokens: int)
 
 
 def _last_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:
-    """The special tokens that end every text, and so also one that is cut.
+    """Return the special tokens at the end of every text, which a truncated text also has.
 
     Raises:
-        ConfigError: the special tokens are more than `max_tokens`.
+        ConfigError: there are more special tokens than `max_tokens`.
     """
     encoded = tokenizer.backend.encode(_PROBE)
     special = np.asarray(encoded.special_tokens_mask, bool)
     if np.count_nonzero(special) > max_tokens:
         raise ConfigError(
-            f"--max-tokens: expected at least {np.count_nonzero(special)}, the special tokens that "
+            f"--max-tokens: expected at least {np.count_nonzero(special)}, the number of special tokens that "
             f"{tokenizer.folder.path} adds to a text, found {max_tokens}"
         )
     end = len(special) - int(np.argmin(special[::-1])) if len(special) else 0
@@ -141,12 +140,12 @@ def _last_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:
 
 
 def _tokenized(tokenizer: TextTokenizer, texts: list[str], max_tokens: int, last: Tokens) -> TokenSequences:
-    """Token ids of a chunk of texts. Nothing here runs in Python once a text."""
+    """Tokenize a chunk of texts, without a Python loop over the texts."""
     encoded = tokenizer.backend.encode_batch_fast(texts, add_special_tokens=True)
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     ids: Any = map(attrgetter("ids"), encoded)
     if tokenizer.unknown is None:
-        # What will be cut off is not even looked at.
+        # Tokens that will be cut off are not copied.
         tokens = _flat(map(itemgetter(slice(max_tokens)), ids), np.minimum(lengths, max_tokens))
         unknown = 0
     else:
@@ -167,13 +166,13 @@ def _flat(rows: Any, lengths: Counts) -> Tokens:
 
 
 def _sums(flags: npt.NDArray[np.bool_], lengths: Counts) -> Counts:
-    """How many flags of each text are on, (n,)."""
+    """Return the number of flags of each text that are set, (n,)."""
     return np.diff(offsets_from(flags.astype(np.int64))[offsets_from(lengths)])
 
 
 def _check_known(tokens: Tokens, folder: ModelFolder) -> None:
     if folder.vocabulary is not None and tokens.max(initial=0) >= folder.vocabulary:
         raise ModelError(
-            f"{folder.path}: expected tokens below {folder.vocabulary}, the model's vocabulary, found {tokens.max()}; "
-            "add the tokenizer that belongs to the model"
+            f"{folder.path}: expected token ids below {folder.vocabulary}, the size of the model's vocabulary, found "
+            f"{tokens.max()}; add the tokenizer that belongs to the model"
         )

@@ -1,7 +1,7 @@
-"""Everything in tcf that leans on private or undocumented parts of transformers, gathered in one place.
+"""All code in tcf that relies on private or undocumented parts of transformers.
 
 Checked with transformers 5.23. `tests/encoders/test_transformers_internals.py` has a test for each function, which
-names what broke.
+says what broke.
 """
 
 import re
@@ -34,30 +34,30 @@ __all__ = [
     "weight_of_linear",
 ]
 
-# While they run, transformers' loaders exchange functions of modules and classes (`initialization.no_tie_weights`,
-# `guard_torch_init_functions`) and torch's default type, for the whole process. Two threads within them at once can put
-# the other's exchange back for good: no weights are tied from then on, for instance.
+# While they run, transformers' loaders replace functions of modules and classes (`initialization.no_tie_weights`,
+# `guard_torch_init_functions`) and torch's default dtype for the whole process. With two threads in them at once, one
+# may restore the other's replacement for good: for instance, no weights are tied from then on.
 LOADER_LOCK = threading.RLock()
 
 
 def block_class_names(model: nn.Module) -> frozenset[str]:
-    """Names of the classes that a model does not let be split over devices, which are those of its blocks.
+    """Return the names of the classes that must not be split over devices, which are those of the model's blocks.
 
-    `_no_split_modules` is what transformers itself hands to accelerate. Nothing public says which modules are blocks.
+    `_no_split_modules` is what transformers itself passes to accelerate. Nothing public says which modules are blocks.
 
     Args:
-        model: any module; only transformers' models name such classes.
+        model: any module; only transformers' models have such names.
     """
     return frozenset(getattr(model, "_no_split_modules", None) or ())
 
 
 def input_kinds(kind: type["PreTrainedModel"]) -> tuple[tuple[str, ...], str]:
-    """What the models of a class read, such as `text` and `image`, and the name of their main input.
+    """Return the input modalities of a model class, such as `text` and `image`, and the name of its main input.
 
-    `input_modalities`, one word or several, is undocumented. Nothing public tells models of texts from others.
+    `input_modalities`, one word or several, is undocumented. Nothing public distinguishes text models from others.
 
     Raises:
-        Exception: whatever transformers raises where the class needs a library that is not installed.
+        Exception: the error of transformers if the class needs a library that is not installed.
     """
     reads: str | Sequence[str] = kind.input_modalities
     return ((reads,) if isinstance(reads, str) else tuple(reads)), kind.main_input_name
@@ -65,11 +65,11 @@ def input_kinds(kind: type["PreTrainedModel"]) -> tuple[tuple[str, ...], str]:
 
 @dataclass(frozen=True)
 class LoadingReport:
-    """What became of the weights of a checkpoint.
+    """Differences between a checkpoint and a model.
 
     Attributes:
         missing: names of the model's weights that the checkpoint lacks.
-        unexpected: names in the checkpoint that the model has no place for.
+        unexpected: names in the checkpoint that the model does not have.
         mismatched: weights of another shape: name, shape in the checkpoint, shape in the model.
     """
 
@@ -79,16 +79,16 @@ class LoadingReport:
 
 
 def read_loading_report(report: Mapping[str, Any]) -> LoadingReport:
-    """What `from_pretrained` says with `output_loading_info`; that it does is documented, its entries are not."""
+    """Parse what `from_pretrained` returns with `output_loading_info`, an option whose entries are undocumented."""
     mismatched = [(name, tuple(stored), tuple(expected)) for name, stored, expected in report["mismatched_keys"]]
     return LoadingReport(tuple(report["missing_keys"]), tuple(report["unexpected_keys"]), tuple(mismatched))
 
 
 def cast_as_loaded(model: "PreTrainedModel", dtype: torch.dtype) -> None:
-    """Give the parameters that transformers keeps in float32 that type, as `from_pretrained` does.
+    """Cast the parameters that transformers keeps in float32, as `from_pretrained` does.
 
-    `_get_dtype_plan` has the patterns of their names. A model that is made from its configuration alone does not
-    follow them, and they are public nowhere.
+    `_get_dtype_plan` has the patterns of their names. A model that is built from its configuration alone does not
+    follow them, and they are not public.
     """
     for pattern, kept in model._get_dtype_plan(dtype).items():
         place = re.compile(pattern.replace("*", ".*"))
@@ -99,10 +99,10 @@ def cast_as_loaded(model: "PreTrainedModel", dtype: torch.dtype) -> None:
 
 @contextmanager
 def on_meta_device() -> Iterator[None]:
-    """Within it, a model is made on the meta device as `from_pretrained` makes it, by one thread at a time.
+    """Build models on the meta device within the block, as `from_pretrained` does, in one thread at a time.
 
-    `transformers.initialization` is undocumented. Its `meta_device_safe_creation_ops` keeps on the CPU what code of a
-    model folder computes numbers with in its constructor.
+    `transformers.initialization` is undocumented. Its `meta_device_safe_creation_ops` keeps tensors on the CPU with
+    which the constructor of a model folder's own code computes.
     """
     from transformers.initialization import meta_device_safe_creation_ops
 
@@ -111,18 +111,18 @@ def on_meta_device() -> Iterator[None]:
 
 
 def mark_for_initialisation(module: nn.Module) -> None:
-    """Let `initialise_marked` initialise a module of a model that was made on the meta device.
+    """Mark a module of a model on the meta device for `initialise_marked`.
 
-    `_is_hf_initialized` is the flag by which transformers' loader leaves alone what the checkpoint has filled.
+    `_is_hf_initialized` is the flag with which transformers' loader skips modules filled from the checkpoint.
     """
     module._is_hf_initialized = False  # type: ignore[assignment]
 
 
 def initialise_marked(model: "PreTrainedModel") -> None:
-    """Initialise the modules of a model that are marked for it; parameters on the meta device take no numbers.
+    """Initialise the marked modules of a model; parameters on the meta device get no values.
 
-    `initialize_weights` is undocumented; `from_pretrained` ends with it, which is how buffers such as rotary
-    frequencies get their numbers.
+    `initialize_weights` is undocumented; `from_pretrained` ends with it, which gives buffers such as rotary
+    frequencies their values.
     """
     with LOADER_LOCK:
         model.initialize_weights()  # type: ignore[no-untyped-call]
@@ -130,12 +130,12 @@ def initialise_marked(model: "PreTrainedModel") -> None:
 
 @dataclass(frozen=True, eq=False)
 class Placeholder:
-    """Stands for a tensor of a checkpoint while the loader gives it a place, as a slice of a file would.
+    """Placeholder for a checkpoint's tensor, which the loader treats like a slice of a file.
 
     Attributes:
-        shape: of the tensor.
-        dtype: the type that it is stored in.
-        made: the tensors that the loader made of it.
+        shape: shape of the tensor.
+        dtype: stored dtype.
+        made: the tensors that the loader made from it.
     """
 
     shape: tuple[int, ...]
@@ -146,7 +146,7 @@ class Placeholder:
         return self
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
-        """What the loader takes for the tensor in the type to compute in; it has no numbers."""
+        """Return a tensor without data, which the loader takes for the tensor in the dtype to compute in."""
         tensor = torch.empty(self.shape, dtype=dtype or self.dtype, device="meta")
         self.made.append(tensor)
         return tensor
@@ -155,19 +155,19 @@ class Placeholder:
 def load_placeholders(
     kind: Any, config: "PreTrainedConfig", placeholders: Mapping[str, Placeholder], dtype: torch.dtype
 ) -> tuple["PreTrainedModel", Mapping[str, Any]]:
-    """Let `from_pretrained` load a checkpoint of placeholders, so that only headers of files are read.
+    """Load a checkpoint of placeholders with `from_pretrained`, so that only the headers of files are read.
 
-    The loader takes whatever has `[...]` and `.to(device=, dtype=)` for a tensor, because slices of safetensors files
-    have no more. That is documented nowhere; nor is there another way to ask which weight a tensor becomes.
+    The loader accepts anything with `[...]` and `.to(device=, dtype=)` as a tensor, because slices of safetensors files
+    have no more. This is undocumented, but there is no other way to find out which weight a tensor becomes.
 
     Args:
-        kind: the model's class.
+        kind: class of the model.
         config: its configuration.
-        placeholders: by the tensors' names in the checkpoint.
-        dtype: the type to compute in.
+        placeholders: placeholders by the tensors' names in the checkpoint.
+        dtype: type to compute in.
 
     Returns:
-        The model, on the meta device, and the loader's account of what is missing, unexpected or of another shape.
+        The model, on the meta device, and the loader's report of missing, unexpected and mismatched weights.
     """
     with LOADER_LOCK:
         model, report = kind.from_pretrained(
@@ -175,7 +175,7 @@ def load_placeholders(
             config=config,
             state_dict=dict(placeholders),
             dtype=dtype,
-            device_map={"": "meta"},  # what is missing takes no memory either
+            device_map={"": "meta"},  # missing weights take no memory either
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -184,7 +184,7 @@ def load_placeholders(
 
 
 def weight_of_linear(layer: Any) -> Tensor | None:
-    """The weight of a linear layer, (N, K): N outputs, K inputs; None for anything else, subclasses among it.
+    """Return the weight of a linear layer, (N, K): N outputs, K inputs; None for other modules, including subclasses.
 
     `transformers.pytorch_utils.Conv1D` is GPT-2's linear layer, whose weight is (K, N).
     """
@@ -197,10 +197,10 @@ def weight_of_linear(layer: Any) -> Tensor | None:
 
 
 def fusible_pair(module: nn.Module) -> tuple[str, str] | None:
-    """Names of a module's linear layer and of the activation that follows it and nothing else; None if not known.
+    """Return the names of a module's linear layer and of the activation applied to it alone; None if unknown.
 
-    The names of modules inside a model are no interface of transformers; those of a class that is renamed are left
-    unfused.
+    The names of modules inside a model are not a public interface; if transformers renames a class, its layers are not
+    fused.
     """
     match type(module).__name__:
         case "OPTDecoderLayer":
@@ -218,7 +218,7 @@ def fusible_pair(module: nn.Module) -> tuple[str, str] | None:
 
 
 def onednn_activation(activation: Any) -> tuple[str, str] | None:
-    """Name and algorithm of an activation that oneDNN computes, by the name of its class; None for others."""
+    """Return name and algorithm of an activation that oneDNN supports, by the name of its class; None for others."""
     match type(activation).__name__:
         case "ReLU":
             return "relu", ""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,19 +13,25 @@ import pyarrow.parquet as pq
 
 from tcf.common.errors import DataError, RunError, value_words
 from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
-from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal
+from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
 from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import to_mapping
+from tcf.config.typed_values import typed
+from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.split import Part, Queries, held_out
 from tcf.ranking.metrics import METRICS, summary
 from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = [
     "EVALUATION",
     "Evaluation",
+    "EvaluationTable",
     "comparison",
     "evaluate",
     "existing_evaluation",
@@ -36,6 +42,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _COLUMN = 9  # smallest width of a column of numbers, in characters
+_RANKS = "ranks.parquet"
 _ABOUT = {"users": int, "candidates": int, "seen": str, "split": str}
 EVALUATION = Format(
     name="tcf-evaluation",
@@ -46,7 +53,7 @@ EVALUATION = Format(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """A finished evaluation.
 
@@ -60,6 +67,35 @@ class Evaluation:
     path: Path
     metrics: Mapping[str, Any]
     manifest: Manifest
+
+    @property
+    def ranking(self) -> str:
+        """What was ranked: the kind of the run, or the baseline's name."""
+        return str(self.manifest.config.get("ranking"))
+
+    def to_pandas(self, table: Literal["metrics", "ranks"] = "metrics") -> "pd.DataFrame":
+        """The evaluation as a pandas frame.
+
+        Args:
+            table: `metrics`: one row with all that `metrics` holds, and the `ranking`. `ranks`: one row for each
+                evaluated user, with the indices `user` and `target` (an item) in the dataset, `rank`, `ties` and
+                `candidates`.
+
+        Raises:
+            ConfigError: the table is unknown, or pandas is not installed.
+            RunError: the file of ranks is missing or damaged.
+        """
+        match typed(table, Literal["metrics", "ranks"], "table"):
+            case "metrics":
+                return data_frame(pa.Table.from_pylist([{"ranking": self.ranking, **self.metrics}]))
+            case _:
+                verify_files(self.path, self.manifest, EVALUATION, names=(_RANKS,))
+                return data_frame(pq.read_table(self.path / _RANKS))
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        shown = ", ".join(f"{metric.name} {metric.shown(self.metrics[metric.name])}" for metric in METRICS)
+        return f"Evaluation({str(self.path)!r}: {self.ranking}, {self.metrics['split']} {shown})"
 
     def as_json(self) -> dict[str, Any]:
         """The evaluation as JSON values, without its manifest."""
@@ -120,7 +156,7 @@ def evaluate(
     }
     settings = {**to_mapping(config), "ranking": ranking}
     with publishing(out) as staging:
-        _write_ranks(ranks, queries, staging / "ranks.parquet")
+        _write_ranks(ranks, queries, staging / _RANKS)
         publish_file(staging / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
         manifest = seal(staging, EVALUATION, inputs=inputs, config=settings, facts=metrics)
     return Evaluation(out, metrics, manifest)
@@ -179,6 +215,32 @@ def _write_ranks(ranks: Ranks, queries: Queries, file: Path) -> None:
         }
     )
     pq.write_table(table, file)
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluationTable:
+    """Evaluations side by side.
+
+    Attributes:
+        evaluations: finished evaluations by the name to show, in the order to show.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """One row for each evaluation, named as it is shown, a column for each metric and for what was evaluated.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        found = {name: evaluation.metrics for name, evaluation in self.evaluations.items()}
+        columns = dict.fromkeys(column for metrics in found.values() for column in metrics)
+        rows = [{"name": name, **{c: metrics.get(c) for c in columns}} for name, metrics in found.items()]
+        return data_frame(pa.Table.from_pylist(rows)).set_index("name")
+
+    def __repr__(self) -> str:
+        """One line for each evaluation, with its metrics as each is shown."""
+        return comparison(self.evaluations)
 
 
 def comparison(evaluations: Mapping[str, Evaluation]) -> str:

@@ -5,8 +5,9 @@ Shapes: B users of a block, K places.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tcf.common.devices import resolve_device
 from tcf.common.errors import DataError
 from tcf.common.files import format_by_suffix, publishing_file
 from tcf.common.progress import Progress
+from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.tables.tsv_file import read_text_file
 from tcf.ranking.catalogue import Catalogue
@@ -26,7 +27,10 @@ from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.top_k import RankedLists, top_k
 from tcf.train.run.open_run import Run, open_run
 
-__all__ = ["FORMATS", "examples", "recommend"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMATS", "Recommendations", "examples", "recommend"]
 
 FORMATS = ("parquet", "csv")
 _USERS_AT_ONCE = 16_384
@@ -36,57 +40,92 @@ _SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True, repr=False)
+class Recommendations:
+    """Each user's best items, best first.
+
+    Attributes:
+        n_users: users that they are for.
+        k: items for each user at most.
+        path: the file that they are in; None if none was written.
+        rows: the table, where there is no file.
+    """
+
+    n_users: int
+    k: int
+    path: Path | None = None
+    rows: pa.Table | None = None
+
+    @property
+    def table(self) -> pa.Table:
+        """The columns `user_id`, `place` (1 is the best), `item_id` and `score`; read from the file if there is one."""
+        if self.path is None:
+            return self.rows
+        if format_by_suffix(self.path, FORMATS) == "parquet":
+            return pq.read_table(self.path)
+        types = pyarrow.csv.ConvertOptions(column_types=_SCHEMA)
+        return pyarrow.csv.read_csv(self.path, convert_options=types)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The same as a pandas frame.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        return data_frame(self.table)
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        where = "" if self.path is None else f"{str(self.path)!r}: "
+        return f"Recommendations({where}up to {self.k} items for each of {self.n_users} users)"
+
+
 def recommend(
-    run: Path,
+    run: Path | Run,
     *,
-    out: Path,
+    out: Path | None,
     k: int,
-    users: Path | None = None,
+    users: Path | Sequence[str] | None = None,
     data: Path | None = None,
     caches: Sequence[Path] = (),
     device: str = "auto",
-) -> int:
-    """Write each user's k best items that the user has not seen, best first, given the user's whole history.
+) -> Recommendations:
+    """Find each user's k best items that the user has not seen, best first, given the whole history.
 
     The metadata of a Parquet file identify the run, the users and k. A file with the same metadata is kept, any other
     file is replaced.
 
     Args:
-        run: a finished training run.
-        out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`.
+        run: a finished training run, or its directory.
+        out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`; None to keep them in
+            memory.
         k: number of items for each user.
-        users: file of user ids of the raw data, one per line, without repeats; None for all users.
+        users: user ids of the raw data without repeats, or a file with one per line; None for all users.
         data: the dataset, if it has moved since the training.
         caches: the vector caches, if they have moved, in the order of training.
         device: device for user states and, if FAISS is built for GPUs, for the search.
 
-    Returns:
-        The number of users.
-
     Raises:
         ConfigError: `out` has another suffix.
-        RunError: the run is unfinished, its dataset or caches have changed, or `out` is a directory.
+        RunError: the run is unfinished, or its dataset or caches have changed; `out` is a directory; or k is
+            less than 1.
         DataError: `users` names an unknown user, or a user twice.
         TcfError: FAISS is not installed.
     """
     load_faiss()
-    format = format_by_suffix(out, FORMATS)
-    opened = open_run(run, data=data, caches=caches, device=device)
+    format = None if out is None else format_by_suffix(out, FORMATS)
+    opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=device)
     chosen = _chosen(opened.dataset, users)
     schema = _schema(opened, chosen, k)
-    if _is_there(out, schema):
-        return len(chosen)
-    search_on: Literal["cpu", "cuda"] = "cuda" if resolve_device(device).type == "cuda" else "cpu"
-    blocks = _blocks(opened, chosen, min(k, opened.dataset.n_items), search_on)
-    with (
-        publishing_file(out) as staging,
-        _writer(staging, format, schema) as writer,
-        Progress("recommend", len(chosen), "users") as progress,
-    ):
-        for block, lists in blocks:
-            writer.write_table(_table(opened.dataset, block, lists).cast(schema))
-            progress.advance(len(block))
-    return len(chosen)
+    if out is not None and _is_there(out, schema):
+        return Recommendations(len(chosen), k, out)
+    tables = _tables(opened, chosen, min(k, opened.dataset.n_items), schema)
+    if out is None or format is None:
+        return Recommendations(len(chosen), k, rows=pa.concat_tables([schema.empty_table(), *tables]))
+    with publishing_file(out) as staging, _writer(staging, format, schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return Recommendations(len(chosen), k, out)
 
 
 def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
@@ -99,15 +138,17 @@ def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
     return "\n".join(_example(opened.dataset, int(u), histories.of(i), lists.items_UK[i]) for i, u in enumerate(chosen))
 
 
-def _blocks(
-    run: Run, users: npt.NDArray[np.int64], places: int, search_on: Literal["cpu", "cuda"]
-) -> Iterator[tuple[npt.NDArray[np.int64], RankedLists]]:
-    """Iterate over blocks of users with their best items."""
+def _tables(run: Run, users: npt.NDArray[np.int64], places: int, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The best items of some users at a time."""
+    search_on: Literal["cpu", "cuda"] = "cuda" if run.device.type == "cuda" else "cpu"
     catalogue = Catalogue.build(run.item_vectors())
-    for start in range(0, len(users), _USERS_AT_ONCE):
-        block = users[start : start + _USERS_AT_ONCE]
-        histories = run.dataset.histories.take(block)
-        yield block, top_k(catalogue, run.user_states(block, histories), histories, places, device=search_on)
+    with Progress("recommend", len(users), "users") as progress:
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            block = users[start : start + _USERS_AT_ONCE]
+            histories = run.dataset.histories.take(block)
+            lists = top_k(catalogue, run.user_states(block, histories), histories, places, device=search_on)
+            yield _table(run.dataset, block, lists).cast(schema)
+            progress.advance(len(block))
 
 
 def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recommended: npt.NDArray[np.int32]) -> str:
@@ -134,19 +175,22 @@ def _is_there(out: Path, schema: pa.Schema) -> bool:
         return False
 
 
-def _chosen(dataset: Dataset, users: Path | None) -> npt.NDArray[np.int64]:
-    """Indices of the requested users."""
+def _chosen(dataset: Dataset, users: Path | Sequence[str] | None) -> npt.NDArray[np.int64]:
+    """The users asked for, by index."""
     if users is None:
         return np.arange(dataset.n_users)
-    wanted = _ids(users)
+    wanted = _ids(users) if isinstance(users, Path) else users
     found = pc.index_in(pa.array(wanted, pa.large_string()), value_set=dataset.user_ids).fill_null(-1)
     chosen = np.asarray(found, np.int64)
     first_places = np.unique(chosen, return_index=True)[1]
     wrong = np.flatnonzero((chosen < 0) | ~np.isin(np.arange(len(chosen)), first_places))
     if len(wrong):
+        first = int(wrong[0])
+        where, lines = (f"{users}:{first + 1}", "lines") if isinstance(users, Path) else (f"users[{first}]", "ids")
         raise DataError(
-            f"{users}:{wrong[0] + 1}: expected users of {dataset.path}, each only once, found {wanted[wrong[0]]!r}, "
-            f"{'unknown' if chosen[wrong[0]] < 0 else 'a repeat'} ({len(wrong)} wrong lines); correct the file"
+            f"{where}: expected a user of {dataset.path}, each once, found {wanted[first]!r}, "
+            f"{'unknown' if chosen[first] < 0 else 'named before'} ({len(wrong)} wrong {lines}); correct the "
+            f"{'file' if isinstance(users, Path) else 'list, or name a file of ids as a pathlib.Path'}"
         )
     return chosen
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tcf.common.devices import resolve_device
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.baselines import baseline
@@ -13,20 +12,20 @@ from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation, h
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.scorers import InnerProduct
-from tcf.train.run.open_run import open_run
+from tcf.train.run.open_run import Run, open_run
 
 __all__ = ["evaluate_baseline", "evaluate_run"]
 
 
 def evaluate_run(
-    run: Path, *, out: Path, config: EvaluateConfig, data: Path | None = None, caches: Sequence[Path] = ()
+    run: Path | Run, *, out: Path, config: EvaluateConfig, data: Path | None = None, caches: Sequence[Path] = ()
 ) -> Evaluation:
     """Evaluate a finished training run; if `out` already holds this evaluation, it is returned as it is.
 
     Args:
-        run: the run's directory.
+        run: the run, or its directory.
         out: directory to create.
-        config: settings.
+        config: settings; a run that is open computes where it is.
         data: the dataset, if it has moved since the training.
         caches: the vector caches, if they have moved, in the order of training.
 
@@ -35,8 +34,8 @@ def evaluate_run(
         TcfError: FAISS is not installed.
     """
     load_faiss()
-    config = dataclasses.replace(config, device=str(resolve_device(config.device)))
-    opened = open_run(run, data=data, caches=caches, device=config.device)
+    opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=config.device)
+    config = dataclasses.replace(config, device=str(opened.device))
     inputs = {"run": opened.manifest.fingerprint, **opened.manifest.inputs}
     ranking = f"{opened.config.backbone}, items as {opened.config.items}"
     existing = existing_evaluation(out, inputs=inputs, ranking=ranking, config=config)
@@ -44,7 +43,7 @@ def evaluate_run(
         return existing
     queries = held_out_queries(opened.dataset, config.split)
     catalogue = Catalogue.build(opened.item_vectors())
-    search_on: Literal["cpu", "cuda"] = "cuda" if config.device.startswith("cuda") else "cpu"
+    search_on: Literal["cpu", "cuda"] = "cuda" if opened.device.type == "cuda" else "cpu"
     scorer = InnerProduct(catalogue, opened.user_states(queries.users, queries.earlier), search_on)
     return evaluate(scorer, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
 

@@ -1,1 +1,1 @@
-"""Stage one: a language model reads every item text, and its vectors go into a cache."""
+"""Stage one: a language model encodes every item text once, and the vectors are stored in a cache."""

@@ -1,4 +1,4 @@
-"""Filling caches: texts are tokenised ahead of the device, shards saved behind it, text maps published at the end."""
+"""Fills caches: texts are tokenised ahead of the device, shards saved in the background, text maps published last."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -11,6 +11,8 @@ from tcf.data.cache.text_maps import TextMapWriter
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
 from tcf.extract.inputs import ExtractionInputs
+from tcf.extract.plan.plan import Plan
+from tcf.extract.progress import ExtractionProgress
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shard_jobs import ShardJob, leased_jobs
@@ -24,15 +26,15 @@ _SHARDS_AHEAD = 2
 
 @dataclass(frozen=True)
 class CacheFiller:
-    """Brings whatever the caches lack of a dataset into them, while it is open.
+    """Adds to the caches whatever they lack of a dataset.
 
     Attributes:
-        inputs: what is read and filled.
+        inputs: the dataset, the model and the caches.
         sweep_folder: where a sweep keeps unfinished work.
         first: the first shard that this process has to compute, with a lease on it; None if there is none.
-        rest: those after it.
-        progress: counts the items gone through.
-        text_maps: of each cache, which token sequence each text became.
+        rest: the shards after it.
+        progress: counts the items done.
+        text_maps: for each cache, the token sequence of each text.
         tally: the dataset's counts.
     """
 
@@ -40,20 +42,20 @@ class CacheFiller:
     sweep_folder: SweepFolder
     first: ShardJob | None
     rest: Iterator[ShardJob]
-    progress: Progress
+    progress: ExtractionProgress
     text_maps: Sequence[TextMapWriter]
     tally: Tally
 
     @classmethod
     @contextmanager
-    def open(cls, inputs: ExtractionInputs, shard_rows: int, sweep_folder: SweepFolder) -> Iterator["CacheFiller"]:
-        """Begin to read texts, up to the first shard that has to be computed.
+    def open(cls, inputs: ExtractionInputs, plan: Plan, sweep_folder: SweepFolder) -> Iterator["CacheFiller"]:
+        """Start reading texts, up to the first shard that has to be computed.
 
-        Leaving the block gives up what is not published, and every lease.
+        Leaving the context discards whatever is not published, and releases every lease.
 
         Args:
-            inputs: what is read and filled.
-            shard_rows: sequences in a shard.
+            inputs: the dataset, the model and the caches.
+            plan: the size of a shard, and the cost of the whole work.
             sweep_folder: where a sweep keeps unfinished work.
 
         Raises:
@@ -63,9 +65,10 @@ class CacheFiller:
         tally, items, outputs = Tally(), inputs.items, inputs.outputs
         with ExitStack() as stack:
             text_maps = [stack.enter_context(TextMapWriter(output.path, items)) for output in outputs]
-            progress = stack.enter_context(Progress("extract", items.n_items, "items", extra_unit="tokens"))
+            shown = Progress("extract", items.n_items, "items", extra_unit="tokens", work=plan.flops)
+            progress = ExtractionProgress(stack.enter_context(shown), plan.cost)
             shards = stack.enter_context(
-                closing(prefetch(_shards(inputs, shard_rows, tally, text_maps), _SHARDS_AHEAD))
+                closing(prefetch(_shards(inputs, plan.macro_batch_rows, tally, text_maps), _SHARDS_AHEAD))
             )
             jobs = leased_jobs(shards, outputs, inputs.stored, sweep_folder, progress)
             stack.enter_context(closing(jobs))
@@ -73,17 +76,17 @@ class CacheFiller:
 
     @property
     def has_work(self) -> bool:
-        """Whether there is a shard that this process has to compute, so that it needs the language model."""
+        """Whether this process has to compute a shard, and so needs the language model."""
         return self.first is not None
 
     def fill(self, engine: Engine | None) -> tuple[dict[str, int], int]:
-        """Compute and publish every shard that is not there, then the text maps.
+        """Compute and publish every missing shard, then the text maps.
 
         Args:
-            engine: the language model, closed at the end; None where there is no work for it.
+            engine: the language model, closed at the end; None if there is no work for it.
 
         Returns:
-            The dataset's counts, and how many sequences were computed.
+            The dataset's counts, and the number of sequences computed.
 
         Raises:
             ModelError: the language model gives a number that cannot be stored.
@@ -91,7 +94,7 @@ class CacheFiller:
         """
         worker = ShardWorker(self.inputs, self.progress)
         if engine is not None and self.first is not None:
-            self.progress.restart_clock()
+            self.progress.progress.restart_clock()
             with closing(engine), BackgroundWorker() as saving:
                 for job in chain([self.first], self.rest):
                     engine = worker.compute(job, engine, saving)
@@ -105,7 +108,7 @@ class CacheFiller:
 def _shards(
     inputs: ExtractionInputs, shard_rows: int, tally: Tally, text_maps: Sequence[TextMapWriter]
 ) -> Iterator[Shard]:
-    """What there is to compute: all that is missing, or one part of all shards, less what is stored of it."""
+    """The shards to compute: everything missing, or the missing sequences of one part of all shards."""
     part = inputs.config.shard_slice
 
     def add_to_maps(texts: Keys, sequences: Keys) -> None:

@@ -1,4 +1,4 @@
-"""What an extraction reads and fills, opened and checked: dataset, model, caches, and settings with `auto` resolved."""
+"""Opens and checks the inputs of an extraction: dataset, model, caches, and settings with `auto` resolved."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,19 +25,19 @@ __all__ = ["ExtractionInputs", "open_inputs", "stored_in"]
 
 @dataclass(frozen=True)
 class ExtractionInputs:
-    """What an extraction reads and fills.
+    """The dataset, the model and the caches of an extraction.
 
     Attributes:
         data: the dataset directory.
         items: its item table.
         folder: the model.
-        tokenizer: the encoder's.
+        tokenizer: the encoder's tokenizer.
         outputs: the caches.
-        stored: of each cache, the sequences that it had when it was opened.
-        settings: what depends on the model and this machine.
-        config: settings as asked for.
-        name: the model's name, for people.
-        out: the cache, or the folder of several.
+        stored: for each cache, the sequences that it had when it was opened.
+        settings: settings resolved for the model and this machine.
+        config: settings as requested.
+        name: the model's name, for messages.
+        out: the cache, or the folder of several caches.
     """
 
     data: Path
@@ -57,7 +57,7 @@ class ExtractionInputs:
         return tuple(dict.fromkeys(output.layer for output in self.outputs))
 
     def finished_counts(self) -> Mapping[str, int] | None:
-        """The dataset's counts as the first cache has them, if nothing is missing in any cache; else None."""
+        """The dataset's counts as stored in the first cache; None if any cache lacks anything."""
         counts = [
             finished_metadata(output.path, self.items, keys)
             for output, keys in zip(self.outputs, self.stored, strict=True)
@@ -65,7 +65,7 @@ class ExtractionInputs:
         return counts[0] if all(counts) else None
 
     def check_destinations(self) -> None:
-        """Find out before the work whether its results can be written.
+        """Check before the work that its results can be written.
 
         Raises:
             RunError: a cache cannot be written.
@@ -75,20 +75,20 @@ class ExtractionInputs:
 
 
 def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: ExtractConfig) -> ExtractionInputs:
-    """Open what an extraction reads and fills; nothing is written, and no weights are loaded.
+    """Open the inputs of an extraction; writes nothing and loads no weights.
 
     Args:
         data: a dataset directory.
         model: a local model folder, or a file of word vectors.
-        name: the model's name, for people.
-        out: the cache, or the folder of several.
+        name: the model's name, for messages.
+        out: the cache, or the folder of several caches.
         config: settings.
 
     Raises:
-        DataError: no dataset is there.
-        ConfigError: a setting does not fit the model or this machine.
+        DataError: `data` is no dataset.
+        ConfigError: a setting does not suit the model or this machine.
         ModelError: the folder holds no model.
-        CacheError: a cache is of another encoder or has other options.
+        CacheError: a cache was made by another encoder or with other options.
         RunError: a Parquet file cannot be written.
     """
     items = ItemTable.open(data)
@@ -103,10 +103,10 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
 
 
 def stored_in(output: Output) -> KeySet:
-    """The sequences that a cache has.
+    """The sequences stored in a cache.
 
     Raises:
-        CacheError: something else is there, or another encoder's cache.
+        CacheError: its path holds something else, or another encoder's cache.
     """
     check_cache(output.path, output.identity, output.kind)
     return stored_sequences(output.path, output.kind)
@@ -115,7 +115,7 @@ def stored_in(output: Output) -> KeySet:
 def _identity(
     folder: ModelFolder, tokenizer: TextTokenizer, config: ExtractConfig, settings: Settings
 ) -> dict[str, Any]:
-    """All that decides a number, given its text; layer, pooling and storage come with each cache."""
+    """Everything that a number depends on besides its text; layer, pooling and storage type are added per cache."""
     return {
         "architecture": folder.architecture,
         "family": folder.family,

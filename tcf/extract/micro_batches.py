@@ -1,6 +1,6 @@
-"""What the device runs at once: a shard's texts in micro-batches of equal length.
+"""Micro-batches: texts of a shard with equal length, which the device runs at once.
 
-A pure function of the shard, so that a shard has the same bytes whoever computes it, and when.
+They are a pure function of the shard, so that its bytes do not depend on who computes it, or when.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class MicroBatch:
-    """Texts of a shard that have equally many tokens and are read at once.
+    """Texts of a shard that have equally many tokens and are computed at once.
 
     Attributes:
         rows: the texts, as rows of the shard.
-        length: tokens of each.
-        texts_before: texts in the micro-batches before this one.
-        tokens_before: tokens in those.
+        length: tokens of each text.
+        texts_before: number of texts in the micro-batches before this one.
+        tokens_before: number of tokens in the micro-batches before this one.
     """
 
     rows: Indices
@@ -31,26 +31,26 @@ class MicroBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all its texts."""
+        """Number of tokens of all its texts."""
         return len(self.rows) * self.length
 
     @property
     def texts(self) -> slice:
-        """Its texts among those of all micro-batches, one after the other."""
+        """Its range among the texts of all micro-batches in order."""
         return slice(self.texts_before, self.texts_before + len(self.rows))
 
     @property
     def tokens(self) -> slice:
-        """Its tokens among those of all micro-batches, one after the other."""
+        """Its range among the tokens of all micro-batches in order."""
         return slice(self.tokens_before, self.tokens_before + self.n_tokens)
 
 
 def micro_batches(lengths: npt.NDArray[np.int64], tokens: int) -> list[MicroBatch]:
-    """Group the texts of a shard by exact length, then cut every group evenly, into parts of at most `tokens` tokens.
+    """Group the texts of a shard by exact length, then cut every group evenly into parts of at most `tokens` tokens.
 
     Args:
         lengths: tokens of each text, (n,).
-        tokens: most tokens a micro-batch; a longer text is one alone.
+        tokens: maximum number of tokens of a micro-batch; a longer text is a micro-batch of its own.
 
     Returns:
         Each text in exactly one micro-batch; long texts first, so that memory runs out at once or never.
@@ -61,7 +61,7 @@ def micro_batches(lengths: npt.NDArray[np.int64], tokens: int) -> list[MicroBatc
     for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1) if len(order) else []:
         length = int(lengths[group[0]])
         size = max(1, tokens // max(1, length))
-        # Evenly, because a small rest would keep the device no busier than a small group does.
+        # Evenly, because a small remainder would not keep the device busy.
         for rows in np.array_split(group, -(-len(group) // size)):
             batches.append(MicroBatch(rows, length, texts_before, tokens_before))
             texts_before, tokens_before = batches[-1].texts.stop, batches[-1].tokens.stop

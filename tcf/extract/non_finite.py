@@ -1,4 +1,4 @@
-"""What to say when a computed number cannot be stored: which item, text and layer, and what to pass instead.
+"""Errors for computed numbers that cannot be stored: which item, text and layer, and what to pass instead.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -22,32 +22,32 @@ __all__ = ["fault", "first_bad_layer", "not_finite"]
 
 
 def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Output], suspects: Indices) -> ModelError:
-    """Find the first text of a shard that gives a number which cannot be stored, by reading the suspects one by one.
+    """The error for the first text of a shard with a number that cannot be stored, found one by one.
 
     Args:
         encoder: the language model.
         items: the item table.
-        shard: where the texts are.
-        outputs: what is stored.
-        suspects: rows of the shard with some number that was not finite after it was rounded to its storage type.
+        shard: the shard with the texts.
+        outputs: the caches.
+        suspects: rows of the shard with a number that was not finite after rounding to its storage type.
     """
     for row in suspects.tolist():
-        found = _first_bad(encoder, shard, np.array([row]), outputs)
+        found = _first_unstorable(encoder, shard, np.array([row]), outputs)
         if found is not None:
-            return ModelError(f"{_named(items, shard, row)}: {_what(encoder, *found)}")
+            return ModelError(f"{_named(items, shard, row)}: {_unstorable(encoder, *found)}")
     return ModelError(
-        f"{items.path}: a number that is not finite came of a micro-batch, but of none of its texts alone; "
-        "run the same command again with a lower --tokens-per-batch, and --dtype float32 if it stays"
+        f"{items.path}: a micro-batch gives a number that is not finite, but none of its texts does alone; run the "
+        "same command again with a lower --tokens-per-batch, and if that does not help with --dtype float32"
     )
 
 
 def not_finite(items: ItemTable, shard: Shard, row: int, layer: int) -> ModelError:
-    """What to say of a text whose states are not finite.
+    """The error for a text whose hidden states are not finite.
 
     Args:
         items: the item table.
-        shard: where the text is.
-        row: which of the shard's.
+        shard: the shard with the text.
+        row: the text's row in the shard.
         layer: the first layer with such states.
     """
     return ModelError(f"{_named(items, shard, row)}: {_not_finite(layer)}")
@@ -58,10 +58,10 @@ def _named(items: ItemTable, shard: Shard, row: int) -> str:
     return f"{items.path}: item {item_id} ({text[:60]!r})"
 
 
-def _first_bad(
+def _first_unstorable(
     encoder: Encoder, shard: Shard, rows: Indices, outputs: Sequence[Output]
 ) -> tuple[Output, Tensor, Tensor] | None:
-    """The first output that cannot store what texts of one length give, their tokens, and the numbers."""
+    """The first cache that cannot store the numbers of texts of one length, with their tokens and the numbers."""
     tokens_BT = torch.from_numpy(shard.sequences.block(rows)).to(encoder.device)
     with torch.inference_mode():
         states = dict(zip(encoder.layers, encoder.states(tokens_BT), strict=True))
@@ -72,11 +72,11 @@ def _first_bad(
     return None
 
 
-def _what(encoder: Encoder, output: Output, tokens_BT: Tensor, numbers: Tensor) -> str:
+def _unstorable(encoder: Encoder, output: Output, tokens_BT: Tensor, numbers: Tensor) -> str:
     if bool(torch.isfinite(numbers).all()):
         limit = torch.finfo(output.storage).max
         return (
-            f"layer {output.layer} gives {float(numbers.abs().max()):.3g}, which does not fit "
+            f"layer {output.layer} gives {float(numbers.abs().max()):.3g}, too large for "
             f"{str(output.storage).removeprefix('torch.')} (at most {limit:.3g}); {output.remedy} and a new --out"
         )
     first = first_bad_layer(encoder, tokens_BT)
@@ -86,29 +86,29 @@ def _what(encoder: Encoder, output: Output, tokens_BT: Tensor, numbers: Tensor) 
 def _not_finite(layer: int) -> str:
     return (
         f"the states of layer {layer} are not finite; "
-        "pass --dtype float32 or bfloat16 and a new --out, or, with these already, fetch the model anew"
+        "pass --dtype float32 or bfloat16 and a new --out; if that is set already, download the model again"
     )
 
 
 def first_bad_layer(encoder: Encoder, tokens_BT: Tensor) -> int | None:
-    """The first layer whose states are not all finite, in the order of computing: 0, 1, ..., then -1.
+    """The first layer whose states are not all finite, in the order of computation: 0, 1, ..., then -1.
 
-    Where the model's blocks are known, all of them are looked at, up to the highest layer that the encoder gives; else
-    its own layers alone.
+    If the model's blocks are recognised, all layers up to the highest one of the encoder are checked; otherwise only
+    the encoder's own layers.
 
     Args:
         encoder: the language model.
-        tokens_BT: the text, or several of one length, (B, T) int64, on the encoder's device.
+        tokens_BT: one text, or several of one length, (B, T) int64, on the encoder's device.
 
     Returns:
         The layer, or None if every state is finite.
     """
-    looked_at = _with_every_layer(encoder)
+    checked = _with_every_layer(encoder)
     with torch.inference_mode():
-        states = looked_at.states(tokens_BT)
+        states = checked.states(tokens_BT)
     bad = [
         layer
-        for layer, layer_BTD in zip(looked_at.layers, states, strict=True)
+        for layer, layer_BTD in zip(checked.layers, states, strict=True)
         if not bool(torch.isfinite(layer_BTD).all())
     ]
     return min(bad, key=_order, default=None)

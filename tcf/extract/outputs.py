@@ -1,4 +1,4 @@
-"""The caches that one extraction fills: one for the vectors of each layer, and one for token states.
+"""The caches that an extraction fills: one for the vectors of each layer, and one for token states.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -35,11 +35,11 @@ class Output:
 
     Attributes:
         path: its directory.
-        layer: the layer it is of.
-        width: numbers a vector, or a token.
-        pooling: how a text's states become a vector; None keeps the states of every token.
-        storage: type to store.
-        identity: all that decides its numbers.
+        layer: the layer whose states it stores.
+        width: width of a vector, or of a token state.
+        pooling: how a text's states become a vector; None to store the states of every token.
+        storage: storage type.
+        identity: everything that its numbers depend on.
     """
 
     path: Path
@@ -51,29 +51,29 @@ class Output:
 
     @property
     def kind(self) -> Kind:
-        """What the cache is of."""
+        """Whether it stores vectors or token states."""
         return TOKEN_STATES if self.pooling is None else VECTORS
 
     @property
     def parquet(self) -> Path:
-        """The file of a dataset's vectors that `--parquet` writes beside the cache."""
+        """The file with the dataset's vectors that `--parquet` writes beside the cache."""
         return self.path.with_name(f"{self.path.name}.parquet")
 
     @property
     def remedy(self) -> str:
-        """What to pass where a number is too large for the storage type."""
+        """What to pass if a number is too large for the storage type."""
         return "pass --token-storage bfloat16" if self.pooling is None else "pass --storage float32"
 
     def create(self, model: str) -> None:
-        """Make the cache, unless it is there."""
+        """Create the cache, unless it exists."""
         create_cache(self.path, identity=self.identity, model=model, width=self.width, kind=self.kind)
 
     def numbers(self, states_BTD: Tensor) -> Tensor:
-        """What is stored of these states, before it is rounded to the storage type."""
+        """The numbers stored for these states, before rounding to the storage type."""
         return states_BTD if self.pooling is None else pool(states_BTD, self.pooling)
 
     def sink(self, lengths: Indices, device: torch.device) -> VectorSink | TokenSink:
-        """What takes the states of a shard whose texts have so many tokens."""
+        """A sink for the states of a shard whose texts have these lengths in tokens."""
         if self.pooling is None:
             return TokenSink(lengths, self.width, self.storage, device)
         return VectorSink(len(lengths), self.width, self.storage, self.pooling, device)
@@ -82,10 +82,10 @@ class Output:
         """Publish a shard.
 
         Args:
-            keys: (n, 2) the sequences that were computed.
-            sink: has their states.
-            order: (n,) the sequences in the order in which the sink got them.
-            rows: those that this cache lacks.
+            keys: (n, 2) keys of the sequences that were computed.
+            sink: holds their states.
+            order: (n,) the sequences in the order in which the sink received them.
+            rows: the sequences that this cache lacks.
             metadata: how they were computed.
         """
         match sink:
@@ -103,22 +103,22 @@ class Output:
 def plan_outputs(
     out: Path, config: ExtractConfig, folder: ModelFolder, pooling: Pooling, identity: Mapping[str, Any]
 ) -> list[Output]:
-    """The caches that a configuration asks for: at `out` if it is one, else in folders below it.
+    """The caches that the settings request: `out` itself if it is a single one, else folders below it.
 
     Args:
-        out: where.
+        out: path of the cache, or of the folder of several caches.
         config: layers, token states, storage types.
         folder: the model.
-        pooling: for the vectors.
-        identity: what all of them have in common.
+        pooling: pooling of the vectors.
+        identity: the part of the identity that all caches share.
 
     Raises:
-        ConfigError: a layer or projection is not there, or `out` is a cache and not a folder of several.
+        ConfigError: the model has no such layer or projection, or several caches are requested and `out` is a cache.
     """
     several = len(config.pooled_layers) + (config.token_states is not None) > 1
     if several and is_published(out):
         raise ConfigError(
-            f"--out: expected a folder for several caches, found {out}, which is one; name another folder"
+            f"--out: expected a folder for several caches, found {out}, which is a cache itself; name another folder"
         )
 
     def output(layer: int, name: str, pooling: Pooling | None, storage: str) -> Output:

@@ -17,10 +17,10 @@ __all__ = ["Settings", "check_settings", "resolve"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What depends on the model and on this machine.
+    """Settings that depend on the model and this machine.
 
     Attributes:
-        pooling: how states become a vector.
+        pooling: how a text's states become a vector.
         dtype: type to compute in.
         device: where to compute.
     """
@@ -31,7 +31,7 @@ class Settings:
 
 
 def check_settings(config: ExtractConfig, folder: ModelFolder) -> None:
-    """Refuse tokens and layers that the model has not.
+    """Refuse a text length or layers that the model does not have.
 
     Raises:
         ConfigError: naming the option.
@@ -44,7 +44,7 @@ def check_settings(config: ExtractConfig, folder: ModelFolder) -> None:
 
 
 def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
-    """Resolve what was left open, and refuse what the model or this machine cannot do.
+    """Resolve every `auto`, and refuse what the model or this machine cannot do.
 
     Raises:
         ConfigError: naming the option.
@@ -55,11 +55,11 @@ def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
     if pooling is None and config.pooled_layers:
         *first, last = get_args(Pooling)
         raise ConfigError(
-            f"--pooling: expected {', '.join(first)} or {last}, because {folder.path / '1_Pooling'} asks for one "
-            "that is not supported; found auto"
+            f"--pooling: expected {', '.join(first)} or {last}, because {folder.path / '1_Pooling'} names a pooling "
+            "that is not supported, found auto; pass one of them"
         )
     return Settings(
-        pooling=pooling or "mean",  # where nothing is pooled
+        pooling=pooling or "mean",  # not used: nothing is pooled
         dtype=resolve_dtype(config.dtype, folder, device),
         device=device,
     )

@@ -1,4 +1,4 @@
-"""What an extraction did, and the Parquet files that it writes beside the caches."""
+"""The result of an extraction, and the Parquet files that it writes beside the caches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ __all__ = ["Extraction", "finish_extraction"]
 
 @dataclass(frozen=True)
 class Extraction:
-    """What an extraction did.
+    """The result of an extraction.
 
     Attributes:
         caches: the caches that it filled.
         parquet: the Parquet files that it wrote.
-        items: items of the dataset.
-        texts: distinct texts among them.
-        sequences: distinct token sequences among those.
-        computed: token sequences computed by this call; the others were in the caches.
-        cut: distinct texts longer than the token limit; None, like the next two, where the cache was pruned to this
-            dataset and does not know.
-        unknown_words: words of distinct texts that the encoder has no vector for.
-        without_tokens: distinct texts of which no token was left; their vectors are zero.
+        items: number of items of the dataset.
+        texts: number of distinct texts.
+        sequences: number of distinct token sequences.
+        computed: number of token sequences computed by this call; the others were in the caches.
+        cut: number of distinct texts longer than the token limit; this and the next two are None if the cache was
+            pruned to this dataset, which loses these counts.
+        unknown_words: number of words of distinct texts that the encoder has no vector for.
+        without_tokens: number of distinct texts without any token; their vectors are zero.
         max_tokens: the token limit.
-        part: which part of the shards was to be computed, as `i/n`; None for all.
-        elsewhere: distinct token sequences that are left to other parts and not in the caches yet.
+        part: the part of the shards that was requested, as `i/n`; None for all.
+        elsewhere: number of distinct token sequences of other parts that are not in the caches yet.
     """
 
     caches: tuple[Path, ...]
@@ -69,7 +69,7 @@ class Extraction:
         }
 
     def summary(self) -> str:
-        """What was done, in lines for people."""
+        """The result as text, several lines."""
         lines = [
             f"{self.items:,} items, {self.texts:,} distinct texts, {self.sequences:,} distinct token sequences, "
             f"{self.computed:,} computed now",
@@ -90,12 +90,12 @@ class Extraction:
 
 
 def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], computed: int) -> Extraction:
-    """Write the Parquet files that are asked for, and sum up an extraction whose caches are filled.
+    """Write the requested Parquet files, and summarise an extraction whose caches are filled.
 
     Args:
-        inputs: what was extracted.
-        counts: the dataset's; a cache that was pruned to it does not know them all.
-        computed: token sequences computed by this call.
+        inputs: the dataset, the model and the caches.
+        counts: the dataset's counts; some are missing if a cache was pruned to this dataset.
+        computed: number of token sequences computed by this call.
 
     Raises:
         RunError: a Parquet file cannot be written.
@@ -118,7 +118,7 @@ def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], compu
 
 
 def _write_parquet(data: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:
-    """The dataset's vectors of every cache, in a file beside it."""
+    """Write the dataset's vectors of every cache into a file beside it."""
     dataset = open_dataset(data)
     written = []
     for output in outputs:
@@ -129,7 +129,7 @@ def _write_parquet(data: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:
 
 
 def _n_missing(items: ItemTable, outputs: Sequence[Output]) -> int:
-    """Distinct token sequences of the dataset that a cache lacks by now."""
+    """The number of distinct token sequences of the dataset that some cache still lacks."""
     missing = KeySet()
     for output in outputs:
         for keys in lacking_sequences(output.path, items, stored_in(output)):

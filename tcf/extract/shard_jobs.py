@@ -1,6 +1,6 @@
 """Shards that this process may compute: it takes a lease on each, so that several workers on one cache share the work.
 
-A shard on which another worker has a lease is put off, and computed at the end should that worker have died over it.
+A shard leased by another worker is postponed, and computed at the end if that worker has died.
 """
 
 import time
@@ -12,29 +12,29 @@ import numpy as np
 
 from tcf.common.files import is_published
 from tcf.common.manifest import digest
-from tcf.common.progress import Progress
 from tcf.data.cache.shard_leases import lease, release
 from tcf.data.cache.writer import shard_path
 from tcf.data.key_set import KeySet
 from tcf.extract.micro_batches import Indices
 from tcf.extract.outputs import Output
+from tcf.extract.progress import ExtractionProgress
 from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shards import Shard
 
 __all__ = ["ShardJob", "leased_jobs"]
 
-_POLL_SECONDS = 0.2  # between looks at what another worker is doing
+_POLL_SECONDS = 0.2  # between checks of another worker's lease
 
 
 @dataclass(frozen=True, eq=False)
 class ShardJob:
-    """A shard, and what the caches lack of it.
+    """A shard, and which of its rows the caches lack.
 
     Attributes:
         shard: the token sequences.
-        lacking: of each cache, the rows of the shard that it lacked at the start.
-        places: where those are published, for the caches that lack any.
-        scratch: where unfinished work on the shard may be kept.
+        lacking: for each cache, the rows of the shard that it lacked at the start.
+        places: where these rows are published, for the caches that lack any.
+        scratch: directory for unfinished work on the shard.
     """
 
     shard: Shard
@@ -44,11 +44,11 @@ class ShardJob:
 
     @property
     def is_done(self) -> bool:
-        """Whether all of it is published, by whichever worker."""
+        """Whether all of it is published, by any worker."""
         return all(is_published(place) for place in self.places)
 
     def lease(self) -> bool:
-        """Whether this process may compute the shard; it may, where nobody has to.
+        """Take a lease; returns whether this process has one now, or needs none because the shard is done.
 
         Raises:
             RunError: the cache cannot be written.
@@ -56,7 +56,7 @@ class ShardJob:
         return self.is_done or lease(self.places[0])
 
     def release(self) -> None:
-        """Give up this process' lease."""
+        """Release this process's lease."""
         for place in self.places[:1]:
             release(place)
 
@@ -66,35 +66,35 @@ def leased_jobs(
     outputs: Sequence[Output],
     stored: Sequence[KeySet],
     sweep_folder: SweepFolder,
-    progress: Progress,
+    progress: ExtractionProgress,
 ) -> Generator[ShardJob, None, None]:
-    """Yield what this process has to compute, each with its lease; ends when all shards are done or handed out.
+    """Yield the shards that this process has to compute, each with a lease; ends when all are done or handed out.
 
-    Whoever takes a job releases it when it is published. Closing the iterator releases the one that was taken last, as
-    its work was given up.
+    The caller releases a job once it is published. Closing the iterator releases the job taken last, whose work was
+    aborted.
 
     Args:
-        shards: all shards, those with nothing to compute among them.
+        shards: all shards, including those with nothing to compute.
         outputs: the caches.
-        stored: of each cache, the sequences that it had at the start.
+        stored: for each cache, the sequences that it had at the start.
         sweep_folder: where unfinished work is kept.
         progress: counts the items of shards that nobody has to compute any more.
 
     Raises:
         RunError: the cache cannot be written.
     """
-    put_off: list[ShardJob] = []
+    postponed: list[ShardJob] = []
     for shard in shards:
-        put_off = _not_done(put_off, progress)
+        postponed = _not_done(postponed, progress)
         job = _job(shard, outputs, stored, sweep_folder)
         if job.lease():
             yield from _unless_done(job, progress)
         else:
-            put_off.append(job)
-    for job in put_off:
-        # Until the other worker has it done, or is dead or silent for long.
+            postponed.append(job)
+    for job in postponed:
+        # Until the other worker has finished it, has died, or has shown no sign of life for long.
         while not job.lease():
-            progress.advance(0, "waiting for another worker")
+            progress.wait()
             time.sleep(_POLL_SECONDS)
         yield from _unless_done(job, progress)
 
@@ -108,11 +108,11 @@ def _job(shard: Shard, outputs: Sequence[Output], stored: Sequence[KeySet], swee
     return ShardJob(shard, lacking, places, scratch)
 
 
-def _unless_done(job: ShardJob, progress: Progress) -> Iterator[ShardJob]:
+def _unless_done(job: ShardJob, progress: ExtractionProgress) -> Iterator[ShardJob]:
     """The job, unless all of it is published."""
     if job.is_done:
         job.release()
-        progress.advance(job.shard.span)
+        progress.pass_over(job.shard)
         return
     try:
         yield job
@@ -121,12 +121,12 @@ def _unless_done(job: ShardJob, progress: Progress) -> Iterator[ShardJob]:
         raise
 
 
-def _not_done(jobs: Sequence[ShardJob], progress: Progress) -> list[ShardJob]:
+def _not_done(jobs: Sequence[ShardJob], progress: ExtractionProgress) -> list[ShardJob]:
     """Forget jobs that another worker has published in the meantime, so that few are kept."""
     waiting = []
     for job in jobs:
         if job.is_done:
-            progress.advance(job.shard.span)
+            progress.pass_over(job.shard)
         else:
             waiting.append(job)
     return waiting

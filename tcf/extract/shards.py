@@ -1,7 +1,6 @@
-"""From item texts to shards of token sequences that still have to be computed; all of it ahead of the device.
+"""From item texts to shards of token sequences that have to be computed; runs ahead of the device.
 
-Nothing here grows with the number of items but the keys of what has been seen: 16 bytes a distinct text, and as much a
-distinct token sequence.
+Only the keys seen so far grow with the number of items: 16 bytes per distinct text, and 16 per distinct token sequence.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,9 +27,9 @@ class Shard:
 
     Attributes:
         keys: (n, 2) their keys.
-        sequences: n of them.
-        items: (n,) an item that each is the text of, for messages.
-        span: items gone through since the shard before, for the progress.
+        sequences: n token sequences.
+        items: (n,) for each sequence, an item with that text, for messages.
+        span: number of items read since the previous shard, for the progress.
     """
 
     keys: Keys
@@ -41,15 +40,15 @@ class Shard:
 
 @dataclass
 class Tally:
-    """What has been seen so far, in counts.
+    """Counts of what has been read so far.
 
     Attributes:
         texts: distinct texts.
         sequences: distinct token sequences.
         cut: distinct texts longer than the limit.
         unknown: words left out of distinct texts because the encoder has no vector for them.
-        empty: distinct texts of which nothing was left.
-        passed: items gone through.
+        empty: distinct texts without any token.
+        passed: items read.
     """
 
     texts: int = 0
@@ -73,13 +72,13 @@ class Tally:
         }
 
     def new_texts(self, keys: Keys) -> Indices:
-        """Which of these texts have not been seen before."""
+        """Count texts; returns the rows of those that have not been seen before."""
         rows = self._texts.new(keys)
         self.texts += len(rows)
         return rows
 
     def new_sequences(self, keys: Keys, sequences: TokenSequences) -> Indices:
-        """Which of these token sequences have not been seen before."""
+        """Count token sequences; returns the rows of those that have not been seen before."""
         rows = self._sequences.new(keys)
         self.sequences += len(rows)
         self.cut += sequences.cut
@@ -98,16 +97,16 @@ def read_texts(
     add_to_maps: Callable[[Keys, Keys], None],
     stored: Sequence[KeySet],
 ) -> Iterator[Shard]:
-    """Tokenise every distinct text once; yields, a chunk of items at a time, the sequences not stored everywhere.
+    """Tokenise every distinct text once; yields, for each chunk of items, the sequences that some cache lacks.
 
     Args:
         items: the item table.
-        tokenizer: the encoder's.
-        prefix: goes before every text.
-        max_tokens: longest sequence.
-        tally: counts what is seen.
+        tokenizer: the encoder's tokenizer.
+        prefix: put before every text.
+        max_tokens: maximum length of a sequence in tokens.
+        tally: counts what is read.
         add_to_maps: called with the keys of new texts and of their token sequences.
-        stored: of every cache, the sequences that it has.
+        stored: for every cache, the sequences that it has.
     """
     for texts in items.texts(_CHUNK):
         keys = text_keys(texts)
@@ -129,7 +128,7 @@ def _text(value: str) -> "pa.LargeStringScalar":
 def cut_shards(chunks: Iterator[Shard], shard_rows: int) -> Iterator[Shard]:
     """Regroup sequences into shards of `shard_rows`, in order; only the last has fewer, and may have none.
 
-    What an interrupted extraction leaves missing is whole shards, so going on cuts at the same places.
+    An interrupted extraction leaves whole shards missing, so a resumed one cuts at the same places.
     """
     waiting: list[Shard] = []
     for chunk in chunks:
@@ -145,14 +144,14 @@ def cut_shards(chunks: Iterator[Shard], shard_rows: int) -> Iterator[Shard]:
 
 
 def one_part(shards: Iterator[Shard], part: int, parts: int, stored: Sequence[KeySet]) -> Iterator[Shard]:
-    """Every n-th shard, less what is stored everywhere; the others come with their span and no sequences.
+    """Keep every n-th shard, without the sequences that all caches have; the others keep only their span.
 
     Args:
-        shards: cut over all distinct sequences, the stored ones included, so that their numbers depend on the dataset
-            alone and all parts together have every sequence, whatever was stored when each of them began.
+        shards: cut over all distinct sequences, including stored ones, so that their numbers depend only on the dataset
+            and all parts together cover every sequence, whatever was stored when each part began.
         part: number of the first shard to keep.
         parts: n.
-        stored: of every cache, the sequences that it has.
+        stored: for every cache, the sequences that it has.
     """
     for number, shard in enumerate(shards):
         if number % parts == part:
@@ -162,7 +161,7 @@ def one_part(shards: Iterator[Shard], part: int, parts: int, stored: Sequence[Ke
 
 
 def _missing(keys: Keys, stored: Sequence[KeySet]) -> Indices:
-    """Indices of the keys that not every cache has."""
+    """Indices of the keys that some cache lacks."""
     return np.flatnonzero(~np.logical_and.reduce([cache.contains(keys) for cache in stored]))
 
 

@@ -1,8 +1,8 @@
-"""What becomes of the states of a micro-batch: pooled to one vector a text, or kept for every token.
+"""Sinks collect the states of micro-batches: pooled to one vector per text, or kept for every token.
 
-States arrive by micro-batch, texts of equal length together, in any order and from any thread; a shard leaves in its
-own order. Numbers are rounded to the storage type once, on the device, and copied to pinned memory without waiting
-where there is CUDA.
+States arrive by micro-batch, texts of equal length together, in any order and from any thread; a shard is returned in
+its own order. Numbers are rounded to the storage type once, on the device, and with CUDA copied asynchronously to
+pinned memory.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -28,16 +28,16 @@ class Sink(Protocol):
 
     @property
     def rows(self) -> Tensor:
-        """What has been stored so far, in the order of the micro-batches, on the host."""
+        """The numbers stored so far, in the order of the micro-batches, on the host."""
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
-        """Take the states of a micro-batch; of texts without tokens, (B, 0, D)."""
+        """Store the states of a micro-batch; (B, 0, D) for texts without tokens."""
 
     def mark_restored(self) -> None:
-        """`rows` have been filled with all that an earlier attempt had stored: look at those numbers too."""
+        """Note that `rows` were filled from an earlier attempt, so that these numbers are checked too."""
 
     def unstorable(self, order: Indices) -> Indices:
-        """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device.
+        """Texts with a number that could not be stored, as sorted rows of the shard; synchronises with the device.
 
         Args:
             order: (n,) the texts in the order of the micro-batches.
@@ -50,7 +50,7 @@ class _Buffer:
 
     Attributes:
         rows: (n, D) in the storage type.
-        finite: one flag on a device for each piece.
+        finite: for each piece, a flag on its device.
     """
 
     rows: Tensor
@@ -69,7 +69,7 @@ class _Buffer:
         self.finite.append(torch.isfinite(self.rows).all())
 
     def bad(self) -> Indices:
-        """Rows with a number that is not finite; all of them are looked at only if there are some."""
+        """Rows with a number that is not finite; rows are checked one by one only if there are any."""
         if all(bool(torch.stack(flags).all()) for flags in _by_device(self.finite)):
             return np.zeros(0, np.int64)
         return torch.isfinite(self.rows).all(dim=1).logical_not().nonzero()[:, 0].numpy()
@@ -85,12 +85,12 @@ def _by_device(flags: list[Tensor]) -> list[list[Tensor]]:
 
 
 class VectorSink:
-    """One vector a text.
+    """Stores one vector per text.
 
     Args:
-        n: texts of the shard.
-        width: numbers a vector.
-        storage: type to store.
+        n: number of texts of the shard.
+        width: width of a vector.
+        storage: storage type.
         pooling: how a text's states become a vector.
         device: where the states are.
     """
@@ -105,18 +105,18 @@ class VectorSink:
         return self._buffer.rows
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
-        """Pool the states of a micro-batch; texts without tokens have the zero vector."""
+        """Pool the states of a micro-batch; texts without tokens get the zero vector."""
         if batch.length:
             self._buffer.fill(batch.texts, pool(states_BTD, self._pooling))
         else:
             self._buffer.rows[batch.texts] = 0
 
     def mark_restored(self) -> None:
-        """Look at the numbers that an earlier attempt had stored."""
+        """Check the numbers restored from an earlier attempt."""
         self._buffer.mark_restored()
 
     def unstorable(self, order: Indices) -> Indices:
-        """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device."""
+        """Texts with a number that could not be stored, as sorted rows of the shard; synchronises with the device."""
         return np.sort(order[self._buffer.bad()])
 
     def vectors(self, order: Indices) -> npt.NDArray[Any]:
@@ -129,12 +129,12 @@ class VectorSink:
 
 
 class TokenSink:
-    """The states of every token.
+    """Stores the states of every token.
 
     Args:
         lengths: tokens of each text of the shard, (n,).
-        width: numbers a token.
-        storage: type to store.
+        width: width of a token state.
+        storage: storage type.
         device: where the states are.
     """
 
@@ -148,16 +148,16 @@ class TokenSink:
         return self._buffer.rows
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
-        """Keep the states of a micro-batch."""
+        """Store the states of a micro-batch."""
         if batch.length:
             self._buffer.fill(batch.tokens, states_BTD.flatten(0, 1))
 
     def mark_restored(self) -> None:
-        """Look at the numbers that an earlier attempt had stored."""
+        """Check the numbers restored from an earlier attempt."""
         self._buffer.mark_restored()
 
     def unstorable(self, order: Indices) -> Indices:
-        """Texts with a number that could not be stored, as rows of the shard, sorted; waits for the device."""
+        """Texts with a number that could not be stored, as sorted rows of the shard; synchronises with the device."""
         ends = np.cumsum(self._lengths[order])
         return np.unique(order[np.searchsorted(ends, self._buffer.bad(), side="right")])
 

@@ -1,8 +1,8 @@
-"""Stage one: a vector, or the states of every token, for every text of a dataset that the caches do not have yet.
+"""Stage one: computes vectors, or the states of every token, for the texts of a dataset that the caches lack.
 
-The stage in four steps: open the inputs, plan, load the language model, fill the caches. `extract` takes them on one
-device, or on several where the schedule spreads one copy of the model over them; `tcf.launch.extract_on_devices` takes
-the same steps, and starts a process for every other device before the last one.
+The stage has four steps: open the inputs, plan, load the language model, fill the caches. `extract` runs them on one
+device, or on several if the schedule splits one copy of the model over them; `tcf.launch.extract_on_devices` runs the
+same steps, and starts a process for every other device before the last step.
 """
 
 import logging
@@ -32,31 +32,31 @@ logger = logging.getLogger(__name__)
 def extract(
     *, data: Path, model: Path, name: str, out: Path, config: ExtractConfig, rates: Rates | None = None
 ) -> Extraction:
-    """Bring caches to hold what an encoder gives for every item text of a dataset.
+    """Fill caches with an encoder's vectors, or token states, for every item text of a dataset.
 
-    Shards are published one by one; an interrupted extraction goes on where it was when it is started again. A new
-    cache appears with its first shard, so that a model or a setting that does not work leaves none behind.
+    Shards are published one by one; an interrupted extraction resumes when it is started again. A new cache appears
+    with its first shard, so that a model or a setting that does not work leaves none behind.
 
     Args:
         data: a dataset directory.
         model: a local model folder, or a file of word vectors.
-        name: the model's name, for people.
-        out: the cache, or the folder of several; made, or appended to if they are of the same encoder.
+        name: the model's name, for messages.
+        out: the cache, or the folder of several caches; created, or appended to if made by the same encoder.
         config: settings.
-        rates: how fast this machine is, for the plan; measured, or remembered, if not given.
+        rates: speed of this machine, for the plan; measured, or remembered from earlier runs, if not given.
 
     Raises:
-        DataError: no dataset is there.
-        ConfigError: a setting does not fit the model or this machine.
-        ModelError: the model cannot be loaded, or gives a value that cannot be stored.
-        CacheError: a cache is of another encoder or has other options.
+        DataError: `data` is no dataset.
+        ConfigError: a setting does not suit the model or this machine.
+        ModelError: the model cannot be loaded, or gives a number that cannot be stored.
+        CacheError: a cache was made by another encoder or with other options.
     """
     inputs = open_inputs(data=data, model=model, name=name, out=out, config=config)
     counts = inputs.finished_counts()
     if counts is not None:
         return finish_extraction(inputs, counts, computed=0)
     planned = plan_stage(inputs, rates)
-    with CacheFiller.open(inputs, planned.plan.macro_batch_rows, planned.sweep_folder) as filler:
+    with CacheFiller.open(inputs, planned.plan, planned.sweep_folder) as filler:
         engine = load_planned(planned) if filler.has_work else None
         counts, computed = filler.fill(engine)
     return finish_extraction(inputs, counts, computed)
@@ -64,14 +64,14 @@ def extract(
 
 @dataclass(frozen=True)
 class PlannedExtraction:
-    """An extraction of which something is missing, and how that will be computed.
+    """An extraction with something left to compute, and its plan.
 
     Attributes:
-        inputs: what it reads and fills.
-        workload: what there is to compute.
-        plan: how, as it was printed.
+        inputs: the dataset, the model and the caches.
+        workload: what is to be computed.
+        plan: how it will be computed, as printed.
         sweep_folder: where a sweep keeps unfinished work.
-        rates: how fast this machine is, should it have to be planned anew; measured, or remembered, if None.
+        rates: speed of this machine, in case it must be planned again; measured, or remembered, if None.
     """
 
     inputs: ExtractionInputs
@@ -82,14 +82,14 @@ class PlannedExtraction:
 
 
 def plan_stage(inputs: ExtractionInputs, rates: Rates | None = None) -> PlannedExtraction:
-    """Plan what is missing, and print the plan on standard error; nothing is loaded.
+    """Plan what is missing, and log the plan; nothing is loaded.
 
     Args:
-        inputs: what is read and filled.
-        rates: how fast this machine is; measured, or remembered, if not given.
+        inputs: the dataset, the model and the caches.
+        rates: speed of this machine; measured, or remembered from earlier runs, if not given.
 
     Raises:
-        ConfigError: it cannot be done on this machine.
+        ConfigError: this machine is too small.
         RunError: a cache cannot be written.
     """
     inputs.check_destinations()
@@ -99,7 +99,7 @@ def plan_stage(inputs: ExtractionInputs, rates: Rates | None = None) -> PlannedE
     work = workload(inputs.items, inputs.tokenizer, config.prefix, config.max_tokens, inputs.stored)
     plan = _plan(inputs, work, config, rates)
     if plan.schedule == "sweep" and config.checkpoint_layers is not None:
-        # Shards of a sweep that can be resumed are cut as before.
+        # A resumed sweep must cut the same shards as before.
         plan = _plan(inputs, work, sweep_folder.with_remembered_cuts(config), rates)
         sweep_folder.remember(plan.macro_batch_rows, plan.micro_batch_tokens)
     _check_shards(config, plan)
@@ -111,11 +111,11 @@ def plan_stage(inputs: ExtractionInputs, rates: Rates | None = None) -> PlannedE
 def load_planned(planned: PlannedExtraction) -> Engine:
     """Load the language model as planned.
 
-    A model that turns out not to run block by block is loaded as accelerate lays it out, unless a schedule was asked
-    for by name; shards are cut as planned all the same.
+    A model that turns out not to run block by block is loaded with the dispatch schedule, unless a schedule was
+    requested by name; shards are cut as planned in any case.
 
     Raises:
-        NotSeparableError: the model cannot be run block by block, as the schedule that was asked for needs.
+        NotSeparableError: the model cannot be run block by block, which the requested schedule requires.
         ModelError: it cannot be loaded.
     """
     inputs, plan = planned.inputs, planned.plan
@@ -125,7 +125,7 @@ def load_planned(planned: PlannedExtraction) -> Engine:
     except NotSeparableError as error:
         if config.schedule != "auto":
             raise
-        logger.warning(f"extract: {error}; going on with --schedule dispatch")
+        logger.warning(f"extract: {error}; continuing with --schedule dispatch")
     plan = _plan(inputs, planned.workload, replace(config, schedule="dispatch"), planned.rates)
     logger.info(plan_text(plan))
     return load_engine(inputs.folder, inputs.layers, config, settings, plan)
@@ -138,27 +138,27 @@ def _plan(inputs: ExtractionInputs, work: Workload, config: ExtractConfig, rates
 def _check_shards(config: ExtractConfig, plan: Plan) -> None:
     if config.shards is not None and plan.schedule == "sweep" and config.shard_rows is None:
         raise ConfigError(
-            "--shards: expected --shard-rows beside it, because in a sweep the size of shards follows from the "
-            f"free memory, and all jobs have to cut the same ones; this machine would take {plan.macro_batch_rows}"
+            "--shards: expected --shard-rows as well, because the size of a sweep's shards depends on free memory and "
+            f"all jobs must cut the same shards; this machine would use --shard-rows {plan.macro_batch_rows}"
         )
 
 
 def _print_other_sweeps(sweep_folder: SweepFolder) -> None:
-    """Say what lies beside the cache that this extraction will not resume."""
+    """Log unfinished work beside the cache that this extraction will not resume."""
     for folder in sweep_folder.of_others():
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         logger.warning(
-            f"extract: {folder} holds {as_bytes(size)} of unfinished work of another encoder or other options; remove "
-            "it unless somebody is going on with that"
+            f"extract: {folder} holds {as_bytes(size)} of unfinished work of another encoder or with other options; "
+            "remove it unless you want to resume that work"
         )
 
 
 def _print_unused(config: ExtractConfig, plan: Plan) -> None:
-    """Say which settings have no effect with this schedule."""
+    """Log which settings have no effect with this schedule."""
     unused = []
     if config.checkpoint_layers is not None and plan.schedule != "sweep":
-        unused.append("--checkpoint-layers, which is for a sweep")
+        unused.append("--checkpoint-layers, which needs the sweep schedule")
     if config.compile and plan.schedule != "resident":
-        unused.append("--compile, which is for the resident schedule")
+        unused.append("--compile, which needs the resident schedule")
     for option in unused:
         logger.warning(f"extract: not used: {option}; the schedule is {plan.schedule}")

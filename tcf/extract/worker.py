@@ -1,4 +1,4 @@
-"""One worker on a shard after the other: computed, checked, and saved while the next one is computed."""
+"""A worker that computes and checks one shard after the other, and saves each while the next is computed."""
 
 import logging
 import shutil
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tcf.common.progress import Progress
 from tcf.common.threads import BackgroundWorker
 from tcf.data.cache.shard_leases import shard_heartbeats
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.micro_batches import Indices
 from tcf.extract.non_finite import fault, not_finite
-from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, ProgressCallback, halved
+from tcf.extract.progress import ExtractionProgress
+from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved
 from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import Sink
 
@@ -27,33 +27,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class ShardWorker:
-    """Brings shards into caches.
+    """Computes shards and saves them in the caches.
 
     Attributes:
-        inputs: what is read and filled.
-        progress: counts the items gone through.
-        computed: sequences computed by this worker.
+        inputs: the dataset, the model and the caches.
+        progress: counts the items done.
+        computed: number of sequences computed by this worker.
     """
 
     inputs: ExtractionInputs
-    progress: Progress
+    progress: ExtractionProgress
     computed: int = 0
     _created: bool = False
 
     def compute(self, job: ShardJob, engine: Engine, saving: BackgroundWorker) -> Engine:
-        """Compute a shard, and have it saved; with half as many tokens at once while the device has too little memory.
+        """Compute a shard and hand it over to be saved; on out of memory, retry with half as many tokens at once.
 
         Args:
-            job: the shard, with a lease on it that is released when it is saved.
+            job: the shard, with a lease that is released once it is saved.
             engine: the language model.
-            saving: saves it behind the caller.
+            saving: saves the shard in the background.
 
         Returns:
             The language model, with as many tokens at once as fit.
 
         Raises:
-            ModelError: a text gives a number that cannot be stored, or has no room on the device.
-            RunError: the shard before could not be saved.
+            ModelError: a text gives a number that cannot be stored, or does not fit on the device.
+            RunError: the previous shard could not be saved.
         """
         lengths = job.shard.sequences.lengths
         while True:
@@ -64,7 +64,7 @@ class ShardWorker:
                         job.shard.sequences,
                         self._by_layer(engine, sinks),
                         scratch=job.scratch,
-                        advance=self._item_counter(job),
+                        advance=self.progress.of_shard(job.shard),
                     )
                 break
             except NotFinite as error:
@@ -79,7 +79,7 @@ class ShardWorker:
         return engine
 
     def create_caches(self) -> None:
-        """Make the caches that are not there yet."""
+        """Create the caches that do not exist yet."""
         if not self._created:
             for output in self.inputs.outputs:
                 output.create(self.inputs.name)
@@ -91,20 +91,8 @@ class ShardWorker:
             for layer in engine.encoder.layers
         }
 
-    def _item_counter(self, job: ShardJob) -> ProgressCallback:
-        """Counts items gone through, in proportion to the texts computed."""
-        n, span = len(job.shard.keys), job.shard.span
-        done = 0.0
-
-        def advance(texts: float, tokens: float, note: str = "") -> None:
-            nonlocal done
-            before, done = done, done + texts
-            self.progress.advance(int(span * done / n + 1e-6) - int(span * before / n + 1e-6), note, extra=tokens)
-
-        return advance
-
     def _check(self, job: ShardJob, engine: Engine, sinks: Sequence[Sink], order: Indices) -> None:
-        """Refuse a shard with a number that cannot be stored; this waits for the device."""
+        """Refuse a shard with a number that cannot be stored; this synchronises with the device."""
         suspects = np.unique(np.concatenate([sink.unstorable(order) for sink in sinks]))
         if len(suspects):
             raise fault(engine.encoder, self.inputs.items, job.shard, self.inputs.outputs, suspects)
@@ -124,5 +112,5 @@ def _with_fewer_tokens(engine: Engine, error: DeviceFull) -> Engine:
     half = halved(engine)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    logger.warning(f"extract: {error}; going on with {half.tokens_per_batch}")
+    logger.warning(f"extract: {error}; continuing with {half.tokens_per_batch}")
     return half

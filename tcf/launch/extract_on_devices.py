@@ -78,7 +78,7 @@ def _extract_with_workers(
     if counts is not None:
         return finish_extraction(inputs, counts, computed=0)
     planned = plan_stage(inputs)
-    with CacheFiller.open(inputs, planned.plan.macro_batch_rows, planned.sweep_folder) as filler:
+    with CacheFiller.open(inputs, planned.plan, planned.sweep_folder) as filler:
         engine = None
         if filler.has_work and planned.plan.schedule == "resident":
             used = _used_devices(job, devices, planned.plan.macro_batch_rows)

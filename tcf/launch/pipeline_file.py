@@ -14,6 +14,7 @@ from tcf.config.extract import ExtractConfig
 from tcf.config.fields import read_toml
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat
+from tcf.config.toml_files import PIPELINE_FILE, check_kind, expand_home, user_path
 from tcf.config.train import TrainConfig
 from tcf.launch.file_terms import settings_from
 
@@ -65,6 +66,7 @@ def read_pipeline(path: Path) -> PipelineConfig:
         ConfigError: the file is not TOML, a setting is unknown or of the wrong type, or a required one is missing.
     """
     values = read_toml(path)
+    check_kind(values, PIPELINE_FILE, path)
     unknown = sorted(set(values) - set(_TABLES))
     if unknown:
         raise ConfigError(f"{path}: unknown entry {unknown[0]} (known: {', '.join(_TABLES)})")
@@ -79,11 +81,11 @@ def read_pipeline(path: Path) -> PipelineConfig:
         )
     config = PipelineConfig(
         path=path,
-        out=Path(_PipelineSection(path, "", values).take("out", str) or "out"),
+        out=user_path(_PipelineSection(path, "", values).take("out", str) or "out"),
         download=download,
-        raw=None if raw is None else Path(raw),
+        raw=None if raw is None else user_path(raw),
         format=format,
-        model=text.take("model", str),
+        model=expand_home(text.take("model", str)),
         train=_runs(path, values.get("train", {})),
         baselines=evaluation.choices("baselines", get_args(Baseline)),
         recommend=evaluation.count("recommend"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.errors import RunError
+from tcf.common.errors import RunError, shape_words
 from tcf.common.random_streams import RandomStream, generator
 
 __all__ = ["Catalogue", "ScoreRows", "blocks"]
@@ -126,10 +126,9 @@ def check_matrix(values: npt.NDArray[np.float32], name: str) -> None:
         RunError: naming the type and shape found.
     """
     if values.ndim != 2 or values.dtype != np.float32 or 0 in values.shape:
-        shape = " x ".join(map(str, values.shape)) or "scalar"
         raise RunError(
             f"{name}: expected a float32 matrix with at least one row and one column, found {values.dtype} of shape "
-            f"{shape}; convert them first"
+            f"{shape_words(values.shape)}; convert them first"
         )
 
 

@@ -8,9 +8,10 @@ A target that is not a candidate counts 0.
 listing of runs and the results of a search follow from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ __all__ = [
     "Metric",
     "hit_rate",
     "metrics_at",
+    "named_as_validation",
     "ndcg",
     "reciprocal_rank",
     "summary",
@@ -123,6 +125,16 @@ def metrics_at(k: int) -> tuple[Metric, ...]:
         Metric(f"ndcg@{k}", "ndcg", partial(ndcg, k=k), depth=k),
         Metric("mrr", "mrr", reciprocal_rank),
     )
+
+
+def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, those of metrics under their names for validation.
+
+    >>> named_as_validation({"epoch": 1, "hr@10": 0.5})
+    {'epoch': 1, 'validation_hr@10': 0.5}
+    """
+    keys = {metric.name: metric.validation_key for metric in VALIDATION_METRICS}
+    return {keys.get(name, name): value for name, value in values.items()}
 
 
 METRICS = metrics_at(10)

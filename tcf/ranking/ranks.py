@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.errors import RunError
+from tcf.common.errors import RunError, shape_words
 from tcf.data.dataset import Histories
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.count_ranks import count_ranks
@@ -204,7 +204,7 @@ def _excluded_counts(
 
 def _check_targets(targets: npt.NDArray[np.int64], n_users: int, n_items: int) -> None:
     if targets.shape != (n_users,) or not np.issubdtype(targets.dtype, np.integer):
-        found = f"{targets.dtype} of shape {' x '.join(map(str, targets.shape)) or 'scalar'}"
+        found = f"{targets.dtype} of shape {shape_words(targets.shape)}"
         raise RunError(f"targets: expected one item index for each of {n_users} users, found {found}")
     if n_users and not (targets.min() >= 0 and targets.max() < n_items):
         raise RunError(f"targets: expected items 0..{n_items - 1}, found {targets.min()}..{targets.max()}")

@@ -1,1 +1,1 @@
-"""Recommenders over cached item vectors or learned ids: training them, and opening what was trained."""
+"""Training of recommenders over cached item vectors or learned ids, and opening of trained runs."""

@@ -1,4 +1,4 @@
-"""What is put together for training: data, model, loss, batches, and the questions that validation asks."""
+"""Assembles what a training needs: data, model, loss, batches and validation queries."""
 
 import logging
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """All that trains.
+    """Everything that a training needs.
 
     Attributes:
-        data: what training sees of the dataset.
+        data: the training part of the dataset.
         trainer: model, loss, optimiser and batches.
-        validation: the questions about all users.
+        validation: the validation queries of all users.
     """
 
     data: TrainingData
@@ -43,7 +43,7 @@ class TrainingSetup:
 
 
 def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
-    """The training part of the dataset; who has none is told on standard error.
+    """The training part of the dataset; logs how many users have none.
 
     Raises:
         DataError: no user has a target.
@@ -52,12 +52,12 @@ def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
     data = TrainingData.build(dataset.split, dataset.n_items, config.history)
     if data.left_out:
         who = f"{data.left_out} of {dataset.n_users} users"
-        logger.info(f"{who} have fewer than two training items: no target, left out of training")
+        logger.info(f"{who} have fewer than two training items and so no target; they are left out of training")
     return data
 
 
 def batch_rows(config: TrainConfig, data: TrainingData) -> BatchRows:
-    """What a batch of the backbone consists of."""
+    """The kind of batch rows that the backbone needs."""
     match config.backbone:
         case "sasrec":
             return UserRows(data)
@@ -73,18 +73,18 @@ def assemble(
     device: torch.device,
     parallel: Parallel | None = None,
 ) -> TrainingSetup:
-    """Put a training together; nothing is written.
+    """Assemble a training; writes nothing.
 
     Args:
         inputs: dataset and caches.
         data: the dataset's training part.
-        projections: what was fitted to the caches, by role.
+        projections: the projections fitted to the caches, by role.
         config: settings.
         device: where to compute.
-        parallel: the processes that train together; of None, this one alone.
+        parallel: the processes that train together; this process alone if None.
 
     Raises:
-        TcfError: the settings do not go with the inputs, or these cannot be used.
+        TcfError: the settings do not suit the inputs, or these cannot be used.
     """
     dataset, parallel = inputs.dataset, SingleProcess() if parallel is None else parallel
     vectors = inputs.training_vectors(config, projections, device)
@@ -111,9 +111,9 @@ def feed_of(
         config: settings.
         data: the dataset's training part.
         vectors: the items' cached vectors; None for items as ids.
-        loss: draws the items that it sets beside the targets.
-        device: where batches are wanted.
-        rank_and_size: i and n; the share of the i-th of n devices.
+        loss: draws the items that it needs besides the targets.
+        device: device of the batches.
+        rank_and_size: i and n: build the share of the i-th of n devices.
     """
     return Feed(
         rows=batch_rows(config, data),
@@ -128,10 +128,10 @@ def feed_of(
 
 
 def compile_parts(model: nn.Module) -> None:
-    """Compile a model's DTLs and SASRec blocks in place; they are compiled when they are first used.
+    """Compile a model's DTLs and SASRec blocks in place; compilation happens at their first use.
 
-    They are parts that depend on tensors alone, of which every batch has another number of rows; what chooses the rows
-    stays as it is. Names of parameters do not change.
+    These parts depend on tensors alone, whose number of rows differs from batch to batch; the code that selects rows is
+    not compiled. Names of parameters do not change.
     """
     for module in list(model.modules()):
         match module:

@@ -1,4 +1,4 @@
-"""Torch's settings that a training changes and puts back: generators, and which operations are allowed."""
+"""Global settings of torch that a training changes and restores: generators and deterministic operations."""
 
 import os
 from collections.abc import Iterator
@@ -9,26 +9,27 @@ import torch
 __all__ = ["deterministic_operations", "isolated_generators"]
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-_FIXED = ":4096:8"  # of the two values with which cuBLAS gives the same bytes each time, the faster one
+_FIXED = ":4096:8"  # the faster of the two values with which cuBLAS is deterministic
 
 
 @contextmanager
 def isolated_generators(device: torch.device) -> Iterator[None]:
-    """Torch's global generators go on after the block as if it had drawn nothing."""
+    """Restore torch's global generators after the context."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
 @contextmanager
-def deterministic_operations(asked: bool) -> Iterator[None]:
-    """Within the block, if asked for, only operations that give the same bytes each time.
+def deterministic_operations(enabled: bool) -> Iterator[None]:
+    """Allow only deterministic operations within the context.
 
-    What has no such form raises an error. cuBLAS reads its part of this when it is first used in a process.
+    An operation without a deterministic implementation raises an error. cuBLAS reads its setting when it is first used
+    in a process.
 
     Args:
-        asked: False changes nothing.
+        enabled: if False, nothing changes.
     """
-    if not asked:
+    if not enabled:
         yield
         return
     before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

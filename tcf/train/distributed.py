@@ -1,7 +1,7 @@
-"""One of several processes that train a model together, through torch's process group and DistributedDataParallel.
+"""A process group that trains one model together, with torch's DistributedDataParallel.
 
-The group is accelerate's: its state knows the variables that torchrun, `accelerate launch` and `tcf train --devices`
-set. The first process decides; the others do what it says until it says that it is done.
+The group is created by accelerate, which reads the environment variables that torchrun, `accelerate launch` and
+`tcf train --devices` set. The first process broadcasts what to do next; the others follow until it announces the end.
 
 Shapes: U items of a batch, S items of a process's share, C items of the largest share, D width.
 """
@@ -26,8 +26,8 @@ from tcf.train.parallel import EpochTask, Forward
 
 __all__ = ["DistributedGroup", "join_group"]
 
-# A process that dies closes its connections, or is noticed by who started it. This long, all wait for the first one
-# while it measures a large catalogue.
+# A process that dies closes its connections, or is noticed by the process that started it. The others wait up to this
+# long while the first one evaluates a large catalogue.
 _PATIENCE = datetime.timedelta(hours=2)
 _DONE = EpochTask(0, 0)  # epochs are counted from 1
 
@@ -38,9 +38,9 @@ class DistributedGroup:
 
     Attributes:
         device: where it computes.
-        devices: those of all processes, as settings name them.
-        rank: which process it is, counted from 0.
-        size: how many there are.
+        devices: the devices of all processes, as in the settings.
+        rank: rank of this process, counted from 0.
+        size: number of processes.
     """
 
     device: torch.device
@@ -50,32 +50,32 @@ class DistributedGroup:
 
     @property
     def rank_and_size(self) -> tuple[int, int]:
-        """Which process this is, and how many there are."""
+        """Rank of this process and number of processes."""
         return self.rank, self.size
 
     def announce(self, task: EpochTask) -> None:
-        """Say, as the first process, what all do next; of no effect in the others."""
+        """Broadcast the next task from the first process; no effect in the others."""
         if self.rank == 0:
-            self._spread(task)
+            self._broadcast(task)
 
     def end(self) -> None:
-        """Say, as the first process, that all is done."""
+        """Announce from the first process that the work is done."""
         self.announce(_DONE)
 
     def next_task(self) -> EpochTask | None:
-        """Hear, as another process, what the first one lets all do next; None when all is done."""
-        task = self._spread(_DONE)
+        """Receive the next task in a process other than the first; None when the work is done."""
+        task = self._broadcast(_DONE)
         return None if task == _DONE else task
 
     def prepare(self, model: Recommender, adamw: torch.optim.Optimizer) -> Forward:
         """See `Parallel`."""
-        # Its constructor copies the parameters of the first process to the others.
+        # The constructor copies the first process's parameters to the others.
         parallel = DistributedDataParallel(_SharedItemsModel(model, self), gradient_as_bucket_view=True)
         self._copy_state(adamw)
         return parallel
 
     def backward(self, loss: Tensor) -> None:
-        """See `Parallel`; the mean that DistributedDataParallel takes is made a sum."""
+        """See `Parallel`; DistributedDataParallel's mean is turned into a sum."""
         (loss * self.size).backward()  # type: ignore[no-untyped-call]
 
     def total(self, loss: Tensor) -> Tensor:
@@ -85,18 +85,18 @@ class DistributedGroup:
         return summed
 
     def gather(self, own_SD: Tensor, count: int) -> Tensor:
-        """All items' vectors, (U, D), of every process's share, (S, D); gradients go back to where they came from."""
+        """All items' vectors, (U, D), from every process's share, (S, D); gradients flow back to each share."""
         gathered_UD: Tensor = _Gather.apply(own_SD, count, self.rank_and_size)  # type: ignore[no-untyped-call]
         return gathered_UD
 
-    def _spread(self, task: EpochTask) -> EpochTask:
-        told = torch.tensor([task.epoch, task.step], device=self.device)
-        dist.broadcast(told, 0)
-        epoch, step = told.tolist()
+    def _broadcast(self, task: EpochTask) -> EpochTask:
+        message = torch.tensor([task.epoch, task.step], device=self.device)
+        dist.broadcast(message, 0)
+        epoch, step = message.tolist()
         return EpochTask(epoch, step)
 
     def _copy_state(self, adamw: torch.optim.Optimizer) -> None:
-        """Give the optimiser the state that it has in the first process, none or that of a run taken up."""
+        """Copy the optimiser's state from the first process: none, or that of a resumed run."""
         parameters_with_state = torch.tensor(len(adamw.state), device=self.device)
         dist.broadcast(parameters_with_state, 0)
         if not parameters_with_state.item():
@@ -110,7 +110,7 @@ class DistributedGroup:
 
 
 class _SharedItemsModel(nn.Module):
-    """A recommender whose items are shared by the processes."""
+    """A recommender whose items are divided among the processes."""
 
     def __init__(self, model: Recommender, group: DistributedGroup) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class _SharedItemsModel(nn.Module):
 
 
 class _Gather(torch.autograd.Function):
-    """Joins the shares of all processes; the gradient of a share is the sum of what all processes found for it."""
+    """Concatenates the shares of all processes; a share's gradient is the sum of all processes' gradients for it."""
 
     @staticmethod
     def forward(ctx: Any, own_SD: Tensor, count: int, rank_and_size: tuple[int, int]) -> Tensor:
@@ -152,11 +152,11 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def join_group(*, cpu: bool, devices: str | None = None) -> Iterator[DistributedGroup]:
-    """Be one of the processes that this one's environment speaks of, inside the block.
+    """Join the process group described by the environment variables; leave it at the end of the context.
 
     Args:
-        cpu: whether all compute on the CPU, also where there are GPUs.
-        devices: all processes' devices, as settings name them; None: as many as there are processes.
+        cpu: all processes compute on the CPU, even if there are GPUs.
+        devices: the devices of all processes, as in the settings; if None, the device type once per process.
     """
     state = PartialState(cpu=True, backend="gloo", timeout=_PATIENCE) if cpu else PartialState(timeout=_PATIENCE)
     device = torch.device("cpu") if cpu else state.device
@@ -165,6 +165,6 @@ def join_group(*, cpu: bool, devices: str | None = None) -> Iterator[Distributed
     size = state.num_processes
     group = DistributedGroup(device, devices or ",".join([device.type] * size), state.process_index, size)
     yield group
-    # Not after an error: the others may never come to this point.
+    # Not after an error: the others may never reach this point.
     group.end()
     state.destroy_process_group()

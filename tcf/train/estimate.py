@@ -1,4 +1,4 @@
-"""What a training would take, without training: parameters, memory, steps."""
+"""Estimates what a training would take, without training: parameters, memory, steps."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,26 +22,26 @@ __all__ = ["Estimate", "estimate"]
 
 _FLOAT32 = 4
 _INT64, _PAIR = 8, 48
-_MOMENTS = 2  # what AdamW keeps of each parameter
+_MOMENTS = 2  # that AdamW keeps for each parameter
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training would take.
+    """The resources of a training.
 
     Attributes:
         device: where it would run.
-        users: users with a target.
-        users_left_out: users without one.
-        rows: rows of an epoch: users, or pairs of a user and an item.
-        targets: targets of an epoch.
-        steps: steps of an epoch.
-        epochs: epochs at most.
-        items_parameters: numbers learned in the item tower.
-        backbone_parameters: numbers learned in the backbone.
+        users: number of users with a target.
+        users_left_out: number of users without a target.
+        rows: rows per epoch: users, or pairs of a user and an item.
+        targets: targets per epoch.
+        steps: steps per epoch.
+        epochs: maximum number of epochs.
+        items_parameters: number of parameters of the item tower.
+        backbone_parameters: number of parameters of the backbone.
         batch_targets: targets of the first batch.
-        batch_items: distinct items of the first batch, drawn ones included.
-        memory: bytes by what they are for.
+        batch_items: distinct items of the first batch, including drawn ones.
+        memory: bytes by purpose.
     """
 
     device: str
@@ -97,10 +97,10 @@ class Estimate:
 
 
 def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) -> Estimate:
-    """Find out what a training would take; nothing is trained or written.
+    """Estimate what a training would take; trains and writes nothing.
 
-    Of several devices, the first is told about. The inputs are read and checked as for training, projections fitted,
-    and the first batch is made.
+    Of several devices, the estimate is for the first. The inputs are read and checked as for training, projections are
+    fitted, and the first batch is built.
 
     Args:
         data: a dataset directory.
@@ -137,7 +137,7 @@ def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) ->
 def _memory(parameters: int, vectors: ItemVectors | None, batch: Batch) -> dict[str, int]:
     learned = parameters * _FLOAT32
     if batch.drawn.ndim == 2:
-        # Of items drawn for each target, only these are scored beside it; their places are whole, twice.
+        # Only items drawn for each target are scored with it; their positions are int64 and held twice.
         pairs = batch.n_targets * (1 + batch.drawn.shape[1])
         scores = _PAIR * min(CHUNK_PAIRS, pairs) + 2 * _INT64 * pairs
     else:

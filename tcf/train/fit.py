@@ -1,4 +1,4 @@
-"""The epochs of a training: each is trained, measured, saved and told, until patience or epochs run out."""
+"""The training loop: each epoch is trained, evaluated, saved and logged, until patience or epochs run out."""
 
 import dataclasses
 import logging
@@ -37,7 +37,7 @@ class EarlyStopping:
     waited: int = 0
 
     def update(self, epoch: int, value: float) -> bool:
-        """Take in an epoch's value; returns whether it is the best so far."""
+        """Record an epoch's value; returns whether it is the best so far."""
         if value > self.best:
             self.best, self.best_epoch, self.waited = value, epoch, 0
             return True
@@ -52,23 +52,23 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """The best epoch, and how many epochs there were."""
+    """The best epoch and the number of epochs."""
 
     best_epoch: int
     epochs: int
 
 
 def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch | None = None) -> TrainingOutcome:
-    """Train until patience or epochs run out; the best epoch's parameters are kept then.
+    """Train until patience or epochs run out, keeping the best epoch's parameters.
 
-    An interrupted training goes on where its state was saved last, and ends as it would have without the interruption.
+    An interrupted training resumes from its last saved state, and ends as it would have without the interruption.
 
     Args:
-        trainer: new.
-        validation: the questions that choose the best epoch.
-        records: where the training is saved and told.
-        watch: called with each epoch; of a training that is taken up, with those that are done first. An error that it
-            raises ends the training, which can be taken up again.
+        trainer: a new trainer.
+        validation: the queries that select the best epoch.
+        records: where progress is saved and logged.
+        watch: called with each epoch; for a resumed training, first with the finished epochs. An error that it raises
+            ends the training, which can be resumed.
 
     Raises:
         DivergedError: a loss, a vector or a state is not finite.
@@ -89,7 +89,7 @@ def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch
 
 
 def measure(validation: Validation, trainer: Trainer, epoch: int) -> Mapping[str, float]:
-    """Measure the model as it is.
+    """Evaluate the current model on validation queries.
 
     Raises:
         DivergedError: a vector or a state is not finite; the message says what to do.
@@ -105,14 +105,14 @@ def measure(validation: Validation, trainer: Trainer, epoch: int) -> Mapping[str
 
 @dataclass
 class _TrainingLoop:
-    """The epochs behind a training, and how the next one is run.
+    """The finished epochs of a training, and how the next one is run.
 
     Attributes:
-        trainer: what is trained.
-        validation: the questions that choose the best epoch.
-        records: where it is saved.
+        trainer: trains the model.
+        validation: the queries that select the best epoch.
+        records: where progress is saved.
         stopping: the best epoch so far.
-        epochs: those done.
+        epochs: the finished epochs.
     """
 
     trainer: Trainer
@@ -122,7 +122,7 @@ class _TrainingLoop:
     epochs: list[Epoch] = dataclasses.field(default_factory=list)
 
     def replay(self, resume_point: ResumePoint, watch: Watch | None) -> None:
-        """Take in the epochs that an earlier attempt has done."""
+        """Replay the epochs that an earlier attempt finished."""
         for epoch in resume_point.epochs:
             self.epochs.append(epoch)
             self.stopping.update(epoch.number, epoch.metrics[self.trainer.config.monitor])
@@ -130,13 +130,13 @@ class _TrainingLoop:
                 watch(epoch)
         best = self.stopping.best_epoch
         if self.epochs and resume_point.meter is None and best == len(self.epochs):
-            # The attempt may have ended between saving this state and keeping its model.
+            # The attempt may have ended after saving this state and before keeping its model.
             self.records.keep_best(self.trainer, best)
         elif self.epochs:
             self.records.check_best(best)
 
     def run(self, meter: LossMeter | None, log: Log) -> Epoch:
-        """Run one epoch, or the rest of one."""
+        """Run one epoch, or the rest of an interrupted one."""
         number = len(self.epochs) + 1
         done = self.trainer.run_epoch(number, meter, self._after_step)
         metrics = measure(self.validation, self.trainer, number)
@@ -159,4 +159,4 @@ def _print_resume_point(resume_point: ResumePoint, trainer: Trainer) -> None:
         return
     step = 0 if resume_point.meter is None else resume_point.meter.steps
     place = f"after epoch {len(resume_point.epochs)}" + (f" and {step} of {trainer.feed.steps} steps" if step else "")
-    logger.info(f"an unfinished attempt at this run goes on {place}")
+    logger.info(f"resuming an unfinished attempt at this run {place}")

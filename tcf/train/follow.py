@@ -1,4 +1,4 @@
-"""What a process does that trains together with a first one: the same steps; it measures and writes nothing."""
+"""A process that trains together with the first one: it runs the same steps, but evaluates and writes nothing."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ __all__ = ["follow"]
 
 
 def follow(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainConfig, group: Group) -> None:
-    """Do what the first process says, until it says that all is done.
+    """Follow the first process until it announces that the work is done.
 
-    Nothing is opened before the first process has a training to do: it refuses what cannot be done, and what it has
-    fitted to the caches is in the run's folder by then.
+    Nothing is opened before the first process has a training to run: it checks the settings and inputs, and by then the
+    projections that it fitted are in the run's folder.
 
     Args:
         data: a dataset directory.
         caches: cache directories for items as text.
         out: the run's directory, which belongs to the first process.
         config: settings.
-        group: the processes that train together; this is another than the first.
+        group: the processes that train together; this one is not the first.
 
     Raises:
         TcfError: as `tcf.train.stage.train` does.

@@ -1,4 +1,4 @@
-"""What a run is made from: a dataset and, for items as text, one vector cache or several."""
+"""The inputs of a run: a dataset and, for items as text, one or more vector caches."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Inputs:
 
     Attributes:
         dataset: users, items and histories.
-        caches: the items' vectors, which stand side by side; none for items as ids.
+        caches: the items' vectors, concatenated in this order; empty for items as ids.
     """
 
     dataset: Dataset
@@ -39,15 +39,15 @@ class Inputs:
 
     @staticmethod
     def open(items: Literal["text", "id", "text+id"], data: Path, caches: Sequence[Path]) -> "Inputs":
-        """Open them.
+        """Open the inputs.
 
         Args:
-            items: how the model sees items.
+            items: how the model represents items.
             data: a dataset directory.
             caches: cache directories; at least one for text, none for ids.
 
         Raises:
-            ConfigError: a cache is missing or named twice, or is given although ids need none.
+            ConfigError: no cache is given, a cache is given twice, or one is given for items as ids.
             TcfError: the dataset or a cache is missing or damaged.
         """
         match items:
@@ -55,7 +55,7 @@ class Inputs:
                 raise ConfigError(f"--items {items}: expected a vector cache, found none; add --cache")
             case "id" if caches:
                 raise ConfigError(
-                    f"--items id: expected no cache, because ids need none, found {caches[0]}; drop --cache"
+                    f"--items id: expected no cache, because ids need none, found {caches[0]}; leave out --cache"
                 )
         dataset, opened = open_dataset(data), tuple(VectorCache.open(path) for path in caches)
         _refuse_repeated(opened)
@@ -63,40 +63,40 @@ class Inputs:
 
     @property
     def cache_roles(self) -> list[str]:
-        """What the caches are called in files: cache, cache.2, cache.3, ..."""
+        """Names of the caches in files: cache, cache.2, cache.3, ..."""
         return ["cache" if place == 0 else f"cache.{place + 1}" for place in range(len(self.caches))]
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """The inputs' fingerprints by role; a cache's names its encoder."""
+        """The inputs' fingerprints by role; a cache's fingerprint identifies its encoder."""
         of_caches = (cache.manifest.fingerprint for cache in self.caches)
         return {"dataset": self.dataset.fingerprint, **dict(zip(self.cache_roles, of_caches, strict=True))}
 
     @property
     def paths(self) -> dict[str, Path]:
-        """Where the inputs lie, by role."""
+        """The inputs' paths, by role."""
         of_caches = (cache.path for cache in self.caches)
         return {"dataset": self.dataset.path, **dict(zip(self.cache_roles, of_caches, strict=True))}
 
     def paths_from(self, folder: Path) -> dict[str, str]:
-        """Where the inputs lie, as seen from a folder; the dataset as data, caches by role."""
+        """The inputs' paths relative to a folder: the dataset as `data`, caches by role."""
         found = {"data" if role == "dataset" else role: path for role, path in self.paths.items()}
         return {role: os.path.relpath(path.resolve(), folder.resolve()) for role, path in found.items()}
 
     def fit(self, config: TrainConfig, items: npt.NDArray[np.int64], device: torch.device) -> Mapping[str, Projection]:
-        """Fit the projections of the cached vectors that the settings ask for.
+        """Fit the requested projections of the cached vectors.
 
         Args:
             config: `whiten`, `pca`.
-            items: those that occur in training.
-            device: where to add up.
+            items: the items that occur in training.
+            device: where to compute the sums.
 
         Returns:
-            One a cache, by role; empty where none is asked for.
+            One projection per cache, by role; empty if none is requested.
 
         Raises:
             CacheError: an item has no vector, or one with a number that is not finite.
-            ConfigError: more dimensions are asked for than there are.
+            ConfigError: more dimensions are requested than exist.
         """
         if not self.caches:
             return {}
@@ -111,17 +111,17 @@ class Inputs:
         projections: Mapping[str, Projection] | None = None,
         table: Literal["auto", "device", "cache"] = "auto",
     ) -> ItemVectors | None:
-        """The items' cached vectors as a model reads them; None for items as ids.
+        """The items' cached vectors as model input; None for items as ids.
 
         Args:
             device: where the model computes.
-            normalise: whether to scale each cache's vectors to length 1.
-            projections: what was fitted to the caches, by role.
-            table: where the vectors are to be.
+            normalise: scale each cache's vectors to length 1.
+            projections: the projections fitted to the caches, by role.
+            table: where to keep the vectors.
 
         Raises:
             CacheError: an item has no vector, or one with a number that is not finite.
-            ConfigError: they are to be on the device, and are larger than its memory.
+            ConfigError: `table` is device, and they are larger than its memory.
         """
         if not self.caches:
             return None
@@ -132,7 +132,7 @@ class Inputs:
     def training_vectors(
         self, config: TrainConfig, projections: Mapping[str, Projection], device: torch.device
     ) -> ItemVectors | None:
-        """The same for training, where the settings say.
+        """The items' cached vectors for training, placed as the settings say.
 
         Raises:
             CacheError: see `item_vectors`.
@@ -154,12 +154,12 @@ class Inputs:
 
 
 def _refuse_repeated(caches: Sequence[VectorCache]) -> None:
-    """One encoder's vectors beside themselves tell a model nothing new."""
+    """Refuse the same encoder's vectors twice, which add no information."""
     first: dict[str, Path] = {}
     for cache in caches:
         other = first.setdefault(cache.manifest.fingerprint, cache.path)
         if other is not cache.path:
             raise ConfigError(
-                f"--cache: expected caches of different encoders or layers, found {other} and {cache.path} of the "
-                "same; leave one out"
+                f"--cache: expected caches of different encoders or layers, found {other} and {cache.path}, which hold "
+                "the same vectors; leave one out"
             )

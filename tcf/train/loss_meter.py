@@ -1,4 +1,4 @@
-"""The mean loss of an epoch, added up without waiting for the device in every step."""
+"""The mean loss of an epoch, accumulated without synchronising with the device in every step."""
 
 from dataclasses import dataclass, field
 
@@ -14,14 +14,14 @@ _STEPS_BETWEEN_CHECKS = 32
 
 @dataclass
 class LossMeter:
-    """Adds up losses; looks at them now and then, because looking makes a GPU wait.
+    """Accumulates losses; reads them only every few steps, because reading synchronises with a GPU.
 
     Attributes:
         epoch: for messages.
         learning_rate: for messages.
-        total: sum of the losses looked at, each times its targets.
-        targets: how many these were.
-        steps: steps looked at.
+        total: sum of the losses read so far, each times its number of targets.
+        targets: their number of targets.
+        steps: number of steps read so far.
     """
 
     epoch: int
@@ -32,18 +32,18 @@ class LossMeter:
     _waiting: list[tuple[Tensor, int]] = field(default_factory=list)
 
     def add(self, loss: Tensor, targets: int) -> None:
-        """Take in a step's mean loss over so many targets."""
+        """Add a step's mean loss over this number of targets."""
         self._waiting.append((loss, targets))
         if len(self._waiting) >= _STEPS_BETWEEN_CHECKS:
             self.look()
 
     def mean(self) -> float:
-        """Mean loss a target."""
+        """Mean loss per target."""
         self.look()
         return self.total / self.targets
 
     def look(self) -> None:
-        """Add up what waits, one step after the other: when it is looked at changes no bit of the sum.
+        """Read the pending losses, and add them one by one, so that the sum does not depend on when they are read.
 
         Raises:
             DivergedError: a loss is not finite.

@@ -1,4 +1,4 @@
-"""AdamW with a group of parameters for the item tower and one for the rest, and the learning rate over time."""
+"""AdamW with separate parameter groups for the item tower and the rest, and the learning-rate schedule."""
 
 import math
 from typing import Any
@@ -13,24 +13,25 @@ __all__ = ["Optimizer", "rate_factor"]
 
 
 class Optimizer:
-    """The optimiser of a run; the learning rate is a function of the step alone, so it needs no state.
+    """The optimiser of a run; the learning rate is a function of the step alone, so the schedule needs no state.
 
-    AdamW decays every parameter, norms, biases and embeddings too, as the study did.
+    Weight decay applies to every parameter, including norms, biases and embeddings, as in the study.
 
     Args:
-        model: what to train, on its device.
+        model: the model to train, on its device.
         config: rates, decay, schedule, clipping.
-        steps_per_epoch: steps of an epoch.
+        steps_per_epoch: steps per epoch.
 
     Raises:
-        ConfigError: the learning rate would not be reached.
+        ConfigError: the warm-up takes longer than the training.
     """
 
     def __init__(self, model: Recommender, config: TrainConfig, steps_per_epoch: int) -> None:
         if config.warmup_steps >= config.epochs * steps_per_epoch:
             raise ConfigError(
                 f"--warmup-steps: expected fewer than the {config.epochs * steps_per_epoch} steps of --epochs "
-                f"{config.epochs}, found {config.warmup_steps}; the learning rate would never be reached"
+                f"{config.epochs}, found {config.warmup_steps}; pass fewer, or more --epochs: the learning rate would "
+                "never be reached"
             )
         self.config, self.steps_per_epoch = config, steps_per_epoch
         groups = _groups(model, config)
@@ -39,10 +40,10 @@ class Optimizer:
         self.adamw = torch.optim.AdamW(groups, fused=True)
 
     def step(self, number: int) -> None:
-        """Change the parameters by their gradients.
+        """Update the parameters.
 
         Args:
-            number: steps of this run before this one.
+            number: number of steps of this run before this one.
         """
         factor = rate_factor(self.config, number, self.steps_per_epoch)
         for group, rate in zip(self.adamw.param_groups, self._rates, strict=True):
@@ -54,10 +55,10 @@ class Optimizer:
 
 
 def rate_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """What the learning rates are multiplied by in a step, counted from 0.
+    """The factor on the learning rates in a step, counted from 0.
 
-    It rises by equal amounts over `warmup_steps`. From there on the study's schedule takes one more factor
-    `step_factor` every `step_epochs`; cosine falls to 0 at the end of `epochs`.
+    It rises linearly over `warmup_steps`. After that, the study's schedule multiplies it by `step_factor` every
+    `step_epochs`; the cosine schedule lets it fall to 0 at the end of `epochs`.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
@@ -71,7 +72,7 @@ def rate_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
 
 
 def _groups(model: Recommender, config: TrainConfig) -> list[dict[str, Any]]:
-    """The item tower's parameters, and the others; those without a parameter left out."""
+    """Parameter groups of the item tower and of everything else, without empty ones."""
     item_rate, item_decay = config.item_learning_rate, config.item_weight_decay
     towers = [
         (

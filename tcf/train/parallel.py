@@ -1,10 +1,11 @@
-"""What training on several devices asks of the others: one process a device, each with its part of every batch.
+"""The interface between training and data parallelism: one process per device, each with a share of every batch.
 
-Batches are functions of seed, epoch and step, so every process knows the whole batch. It reads its part of the rows and
-of the items; the vectors of all items are gathered, so that every target meets the candidates of all devices. A loss is
-a sum over the targets at hand divided by those of the whole batch, so losses and gradients are summed.
+Batches are functions of seed, epoch and step, so every process knows the whole batch. It computes its share of the rows
+and of the items; the vectors of all items are gathered, so that every target is scored against the candidates of all
+devices. A loss is a sum over a process's targets divided by the number of targets of the whole batch, so losses and
+gradients are summed.
 
-Shapes: U items of a batch, P targets at hand, D width.
+Shapes: U items of a batch, P targets of a process, D width.
 """
 
 from collections.abc import Callable
@@ -24,11 +25,11 @@ Forward = Callable[[Batch, Tensor | None], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class EpochTask:
-    """What the first process lets the others do next.
+    """The next task that the first process announces.
 
     Attributes:
         epoch: counted from 1.
-        step: the first step of it, counted from 0.
+        step: its first step, counted from 0.
     """
 
     epoch: int
@@ -36,35 +37,36 @@ class EpochTask:
 
 
 class Parallel(Protocol):
-    """The processes that train one model together, as one of them sees them."""
+    """The processes that train one model together, from the perspective of one of them."""
 
     @property
     def rank_and_size(self) -> tuple[int, int]:
-        """Which process this is, counted from 0, and how many there are."""
+        """Rank of this process, counted from 0, and number of processes."""
 
     def announce(self, task: EpochTask) -> None:
-        """Say, as the first process, what all do next; of no effect in the others."""
+        """Broadcast the next task from the first process; no effect in the others."""
 
     def prepare(self, model: Recommender, adamw: torch.optim.Optimizer) -> Forward:
-        """Bring model and optimiser to what they are in the first process.
+        """Copy the state of model and optimiser from the first process.
 
         Args:
-            model: what is trained.
+            model: the model to train.
             adamw: its optimiser, AdamW.
 
         Returns:
-            The model's forward for a part of a batch. It takes the cached vectors of this process's share of the items.
+            The model's forward function for this process's share of a batch; it takes the cached vectors of the
+            process's share of the items.
         """
 
     def backward(self, loss: Tensor) -> None:
-        """Leave the gradient of the sum of all processes' losses in the parameters."""
+        """Compute the gradient of the sum of all processes' losses."""
 
     def total(self, loss: Tensor) -> Tensor:
         """The sum of all processes' losses."""
 
 
 class Group(Parallel, Protocol):
-    """Several processes, as one of them sees them."""
+    """Several processes, from the perspective of one of them."""
 
     @property
     def device(self) -> torch.device:
@@ -72,30 +74,30 @@ class Group(Parallel, Protocol):
 
     @property
     def devices(self) -> str:
-        """The devices of all processes, with commas between them."""
+        """The devices of all processes, separated by commas."""
 
     def next_task(self) -> EpochTask | None:
-        """Hear, as one of the others, what the first process lets all do next; None when all is done."""
+        """Receive the next task in a process other than the first; None when the work is done."""
 
 
 @dataclass(frozen=True)
 class SingleProcess:
-    """One process."""
+    """Training in a single process."""
 
     @property
     def rank_and_size(self) -> tuple[int, int]:
-        """The first of one."""
+        """Rank 0 of 1 process."""
         return 0, 1
 
     def announce(self, task: EpochTask) -> None:
-        """Nobody listens."""
+        """Do nothing: there is no other process."""
 
     def prepare(self, model: Recommender, adamw: torch.optim.Optimizer) -> Forward:
-        """The model as it is."""
+        """The model itself."""
         return model
 
     def backward(self, loss: Tensor) -> None:
-        """The loss's own gradient."""
+        """Compute the gradient of the loss."""
         loss.backward()  # type: ignore[no-untyped-call]
 
     def total(self, loss: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training stage: a dataset, and caches for items as text, become a run."""
+"""The training stage: from a dataset, and caches for items as text, to a run."""
 
 import dataclasses
 import logging
@@ -14,12 +14,13 @@ from tcf.common.manifest import Manifest
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
 from tcf.ranking.faiss_search import load_faiss
-from tcf.ranking.metrics import VALIDATION_METRICS
+from tcf.ranking.metrics import named_as_validation
 from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.determinism import deterministic_operations, isolated_generators
 from tcf.train.fit import TrainingOutcome, Watch, fit, measure
 from tcf.train.inputs import Inputs
 from tcf.train.parallel import Group
+from tcf.train.run.open_run import ordered_metadata
 from tcf.train.run.records import FolderRecords
 from tcf.train.run.run_folder import RunFolder
 from tcf.train.vectors.projection import Projection
@@ -28,28 +29,15 @@ __all__ = ["TrainResult", "train"]
 
 logger = logging.getLogger(__name__)
 
-# The order in which people read them; a manifest sorts them.
-_METADATA = (
-    "best_epoch",
-    *(metric.name for metric in VALIDATION_METRICS),
-    "epochs",
-    "parameters",
-    "users",
-    "users_left_out",
-    "targets",
-    "device",
-    "threads",
-)
-
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What became of a training.
+    """The result of a training.
 
     Attributes:
         path: the run's directory.
         manifest: its manifest; `facts` holds the best epoch and its metrics.
-        trained: False if the run was there already.
+        trained: False if the run was already finished.
     """
 
     path: Path
@@ -59,14 +47,11 @@ class TrainResult:
     @property
     def metadata(self) -> dict[str, Any]:
         """The manifest's facts, for people: the best epoch and its metrics first."""
-        facts = dict(self.manifest.facts)
-        return {name: facts[name] for name in sorted(facts, key=_place)}
+        return ordered_metadata(self.manifest.facts)
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values; metrics are named as those of validation, so that nobody takes them for a test's."""
-        names = {metric.name: metric.validation_key for metric in VALIDATION_METRICS}
-        metadata = {names.get(name, name): value for name, value in self.metadata.items()}
-        return {"run": str(self.path), **metadata, "trained": self.trained}
+        return {"run": str(self.path), **named_as_validation(self.metadata), "trained": self.trained}
 
 
 def _run_metadata(
@@ -93,10 +78,6 @@ def _run_metadata(
     }
 
 
-def _place(fact: str) -> int:
-    return _METADATA.index(fact) if fact in _METADATA else len(_METADATA)
-
-
 def train(
     *,
     data: Path,
@@ -106,26 +87,26 @@ def train(
     watch: Watch | None = None,
     group: Group | None = None,
 ) -> TrainResult:
-    """Train a recommender and publish the run; a finished run of the same settings and inputs is left as it is.
+    """Train a recommender and publish the run; a finished run with the same settings and inputs is left unchanged.
 
-    Equal settings, inputs, device and threads give equal bytes of the model, also where an attempt was interrupted and
-    is taken up by this one. Torch's global generators and settings are put back afterwards.
+    Equal settings, inputs, device and threads give equal bytes of the model, even if an attempt was interrupted and
+    resumed. Torch's global generators and settings are restored afterwards.
 
     Args:
         data: a dataset directory.
-        caches: cache directories for items as text, whose vectors stand side by side; none for items as ids.
+        caches: cache directories for items as text, whose vectors are concatenated; empty for items as ids.
         out: the run's directory.
         config: settings.
-        watch: called with each epoch when it is over; of a training that is taken up, with those that are done first.
-            An error that it raises ends the training, which the same call takes up again.
-        group: the processes that train together, of which this is the first; None: this one, on one device.
+        watch: called with each epoch when it ends; for a resumed training, first with the finished epochs. An error
+            that it raises ends the training, which the same call resumes.
+        group: the processes that train together, of which this is the first; None for one process on one device.
 
     Raises:
-        ConfigError: settings contradict one another, or the device is not there.
+        ConfigError: settings contradict one another, or the device does not exist.
         DataError: the dataset is missing, damaged or too small.
-        CacheError: a cache is missing or damaged, or lacks items, or has vectors that are not finite.
-        RunError: something else is at `out`, another process is at work there, what an interrupted attempt has left is
-            damaged, or the loss is not finite.
+        CacheError: a cache is missing or damaged, lacks items, or has vectors that are not finite.
+        RunError: `out` holds something else, another process is training there, the files of an interrupted attempt
+            are damaged, or the loss is not finite.
         TcfError: FAISS is not installed.
     """
     device = resolve_device(config.devices, option="--devices") if group is None else group.device
@@ -139,7 +120,7 @@ def train(
     load_faiss()  # validation ranks after the first epoch; without FAISS there is no sense in beginning
     with deterministic_operations(config.deterministic), isolated_generators(device):
         training = training_data(inputs, config)
-        # Without a state, nothing tells whether a file there was fitted to these very inputs.
+        # Without a saved state, it is not known whether existing projections were fitted to these inputs.
         fitted = folder.read_projections() if folder.state.exists() else {}
         projections = fitted or inputs.fit(config, training.items, device)
         assembled = assemble(inputs, training, projections, config, device, group)
@@ -151,7 +132,7 @@ def train(
 
 
 def _there_already(out: Path, manifest: Manifest) -> TrainResult:
-    logger.info(f"{out}: trained already with these settings and inputs; nothing to do")
+    logger.info(f"{out}: already trained with these settings and inputs; nothing to do")
     return TrainResult(out, manifest, trained=False)
 
 

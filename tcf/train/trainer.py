@@ -26,13 +26,13 @@ __all__ = ["EpochResult", "Trainer"]
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one pass over the training data came to.
+    """The result of one epoch.
 
     Attributes:
         loss: mean over the targets.
-        targets: how many there were.
-        seconds: how long it took; of a pass that was taken up in the middle, the rest.
-        measured: targets in that time.
+        targets: number of targets.
+        seconds: duration; of a resumed epoch, that of the rest.
+        measured: number of targets in that time.
     """
 
     loss: float
@@ -42,15 +42,15 @@ class EpochResult:
 
 
 class Trainer:
-    """A model with its loss, its optimiser and its batches.
+    """Trains a model, given its loss and its batches.
 
     Args:
-        model: what to train, on its device.
-        loss: what to lower.
+        model: the model to train, on its device.
+        loss: the loss to minimise.
         feed: the batches.
         config: rates, precision.
         device: the model's device.
-        parallel: the processes that train the model together; of None, this one alone.
+        parallel: the processes that train the model together; this process alone if None.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Trainer:
         """Train on every row once.
 
         Args:
-            epoch: counted from 1; decides the order of rows.
-            meter: where an interrupted pass stood; None at its beginning.
-            after: called after each step, with where the pass stands.
+            epoch: counted from 1; determines the order of rows.
+            meter: the position of an interrupted epoch; None to start from its beginning.
+            after: called after each step with the position in the epoch.
 
         Raises:
             RunError: the loss is not finite.
@@ -100,9 +100,9 @@ class Trainer:
         """Train on one batch; returns its loss, a scalar on the device.
 
         Args:
-            batch: some rows.
-            read_UV: the cached vectors of its items, or of this process's share of them, where these were read ahead.
-            number: steps of this run before this one.
+            batch: the batch.
+            read_UV: the cached vectors of its items, or of this process's share of them, if they were prefetched.
+            number: number of steps of this run before this one.
         """
         forward = self._prepared()
         self._seed_dropout(number)
@@ -114,13 +114,13 @@ class Trainer:
         return self.parallel.total(loss)
 
     def _prepared(self) -> Forward:
-        """The model's forward, for as many processes as there are; these meet here before their first step."""
+        """The model's forward function for all processes, which synchronise here before their first step."""
         if self._forward is None:
             self._forward = self.parallel.prepare(self.model, self.optimizer.adamw)
         return self._forward
 
     def _seed_dropout(self, number: int) -> None:
-        """Make dropout follow from seed, step and device's part, so that no generator's state need be saved."""
+        """Derive dropout from seed, step and rank, so that no generator's state has to be saved."""
         seed_default_generator(
             self.device, derived_seed(RandomStream.DROPOUT, self.config.seed, number, self.feed.rank_and_size[0])
         )

@@ -1,4 +1,4 @@
-"""The metrics that choose the best epoch: the whole catalogue is ranked for every validation target."""
+"""The validation metrics, one of which selects the best epoch; every target is ranked against the whole catalogue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ __all__ = ["Validation"]
 
 @dataclass(frozen=True)
 class Validation:
-    """The validation questions of a dataset.
+    """The validation queries of a dataset.
 
     Attributes:
-        users: index of each user who is asked about.
-        inputs: the items that the model reads, by user.
-        seen: all items of a user before the target; they are no candidates.
-        targets: the validation target of each user asked about.
+        users: index of each evaluated user.
+        inputs: the items that the model reads, by evaluated user.
+        seen: all items of an evaluated user before the target; they are not candidates.
+        targets: the validation target of each evaluated user.
     """
 
     users: npt.NDArray[np.int64]
@@ -38,11 +38,11 @@ class Validation:
 
     @staticmethod
     def build(split: Split, positions: int) -> "Validation":
-        """Cut the questions out of the whole histories.
+        """Extract the queries from the whole histories.
 
         Args:
             split: every user's items, and which of them are targets.
-            positions: items of a history that the model reads.
+            positions: maximum number of items of a history that the model reads.
 
         Raises:
             DataError: no user has a validation target and an item before it.
@@ -51,12 +51,12 @@ class Validation:
         if not len(queries):
             raise DataError(
                 f"expected users with a validation target and an item before it, found none among {len(split.tested)} "
-                "users, so no epoch can be judged; prepare a larger dataset"
+                "users, so no best epoch can be selected; prepare the dataset from more interactions"
             )
         return Validation(queries.users, latest(queries.earlier, positions), queries.earlier, queries.targets)
 
     def sample(self, most: int, seed: int) -> "Validation":
-        """The questions of so many users at most, drawn by a seed, in the order of all."""
+        """The queries of at most this many users, drawn at random by a seed, in the original order."""
         if len(self.users) <= most:
             return self
         chosen = np.sort(
@@ -65,10 +65,10 @@ class Validation:
         return Validation(self.users[chosen], self.inputs.take(chosen), self.seen.take(chosen), self.targets[chosen])
 
     def measure(self, model: Recommender, device: Literal["cpu", "cuda"]) -> Mapping[str, float]:
-        """Rank all targets and take the means.
+        """Rank all targets, and average the metrics.
 
         Args:
-            model: what to measure.
+            model: the model to evaluate.
             device: where FAISS searches.
 
         Returns:

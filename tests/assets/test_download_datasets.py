@@ -75,7 +75,7 @@ def test_another_md5_is_refused_and_the_file_is_fetched_anew_next_time(site: Sit
     site.files = {"/ml-1m.zip": content[:-1] + b"x", "/ml-1m.zip.md5": md5_of(content).encode()}
     asset = asset_of(films_of(site))
     with pytest.raises(
-        DataError, match=rf"expected md5 {md5_of(content)}, found [0-9a-f]+; .* starts it over\..*tcf data"
+        DataError, match=rf"expected md5 {md5_of(content)}, found [0-9a-f]+; .* starts it again\..*tcf data"
     ):
         obtain(asset)
     assert not asset.folder.exists()
@@ -86,7 +86,7 @@ def test_another_md5_is_refused_and_the_file_is_fetched_anew_next_time(site: Sit
 
 def test_what_is_no_md5_stops_before_the_file_is_fetched(site: Site) -> None:
     site.files = {"/ml-1m.zip": zipped(ML), "/ml-1m.zip.md5": b"<html>moved</html>"}
-    with pytest.raises(DataError, match=r"ml-1m\.zip\.md5: expected an md5, found '<html>moved</html>'"):
+    with pytest.raises(DataError, match=r"ml-1m\.zip\.md5: expected an md5 checksum, found '<html>moved</html>'"):
         obtain(asset_of(films_of(site)))
     assert len(site.headers) == 1
 
@@ -100,7 +100,7 @@ def test_an_md5_that_is_not_published_any_more_is_done_without(site: Site) -> No
 
 def test_a_zip_that_lacks_what_is_needed_is_not_kept(site: Site, tmp_path: Path) -> None:
     site.files = {"/ml-1m.zip": zipped({"ml-1m/ratings.dat": b"1"})}
-    with pytest.raises(DataError, match=r"expected movies\.dat in it, found nothing of that name"):
+    with pytest.raises(DataError, match=r"expected movies\.dat in it, found no file of that name"):
         obtain(asset_of(films_of(site)))
     assert list((tmp_path / "home").rglob("*.zip")) == []
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_wanted_as_it_is_and_the_second_site(site: Site) -> None:
         for at in ("one", "two")
     ]
     asset = asset_of(*sites, needs=("a.json.gz", "meta_a.json.gz"))
-    with pytest.raises(DataError, match=r"one/a\.json\.gz .*a\.json\.gz: not a whole gzip file"):
+    with pytest.raises(DataError, match=r"one/a\.json\.gz .*a\.json\.gz: expected a complete gzip file"):
         obtain(replace(asset, sources=(sites[0],)))
     folder = obtain(asset)
     assert [(folder / name).read_bytes() for name in asset.needs] == [reviews, metadata]
@@ -163,11 +163,13 @@ def test_terms_are_shown_and_asked_for_once(site: Site, capsys: pytest.CaptureFi
     asset = replace(asset_of(films_of(site)), terms=TERMS)
     with pytest.raises(DataError) as caught:
         obtain(asset)
-    assert "Be kind. In full: https://example.org/terms" in str(caught.value)
+    assert "Be kind. Full text: https://example.org/terms" in str(caught.value)
     assert "`tcf data download tiny --accept-licence`" in str(caught.value)
     assert site.headers == [] and not asset.folder.exists()
     folder = obtain(asset, accept_terms=True)
-    assert capsys.readouterr().err.startswith("tiny: accepted with --accept-licence: Be kind. In full: https://example")
+    assert capsys.readouterr().err.startswith(
+        "tiny: accepted with --accept-licence: Be kind. Full text: https://example"
+    )
     assert obtain(asset) == folder
 
 
@@ -175,7 +177,7 @@ def test_a_home_that_cannot_be_written_is_said(site: Site, tmp_path: Path) -> No
     site.files = {"/ml-1m.zip": zipped(ML)}
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "downloads").write_text("a file")
-    with pytest.raises(DataError, match=r"home/downloads: cannot be written .*TCF_HOME names the folder"):
+    with pytest.raises(DataError, match=r"home/downloads: cannot be written .*TCF_HOME sets the folder"):
         obtain(asset_of(films_of(site)))
 
 

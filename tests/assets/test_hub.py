@@ -190,7 +190,9 @@ def test_offline_uses_what_is_cached_and_sends_no_request(hub: Hub) -> None:
 
 def test_a_repository_without_weights_is_refused(hub: Hub) -> None:
     hub.repositories["owner/name"] = {**TEXT_FILES, "model.onnx": b"o"}
-    assert hub.error("owner/name").startswith("owner/name: no such folder, and from the hub: lacks config.json")
+    assert hub.error("owner/name").startswith(
+        "owner/name: no such folder, and the hub's model cannot be used: the repository lacks config.json"
+    )
 
 
 def test_a_missing_and_a_gated_repository_say_what_to_do(hub: Hub) -> None:
@@ -204,14 +206,14 @@ def test_an_unreachable_hub_or_proxy_is_a_model_error(hub: Hub) -> None:
     nobody = "http://127.0.0.1:9"
     assert "the hub cannot be reached" in hub.error("owner/name", HF_ENDPOINT=nobody)
     through_proxy = hub.error("owner/name", HF_ENDPOINT="https://hub.invalid", HTTPS_PROXY=nobody)
-    assert through_proxy.startswith("owner/name: no such folder, and from the hub: ")
-    assert "opt-30b: cannot be fetched. hub facebook/opt-30b: " in hub.error("opt-30b", HF_ENDPOINT=nobody)
+    assert through_proxy.startswith("owner/name: no such folder, and the hub's model cannot be used: ")
+    assert "opt-30b: cannot be downloaded. hub facebook/opt-30b: " in hub.error("opt-30b", HF_ENDPOINT=nobody)
 
 
 @pytest.mark.parametrize("index", ["[]", '{"weight_map": ["a"]}', '{"weight_map": {"a": [1]}}', "{}", "{"])
 def test_a_damaged_index_of_weights_is_a_model_error(hub: Hub, index: str) -> None:
     hub.repositories["owner/name"] = {**SHARDED, "model.safetensors.index.json": index.encode()}
-    assert "lacks config.json, a tokenizer, or whole weights" in hub.error("owner/name")
+    assert "lacks config.json, a tokenizer, or complete weights" in hub.error("owner/name")
     assert "HF_HUB_OFFLINE is set" in hub.error("owner/name", HF_HUB_OFFLINE="1")
 
 
@@ -219,6 +221,6 @@ def test_a_damaged_index_of_weights_is_a_model_error(hub: Hub, index: str) -> No
 def test_a_file_that_arrived_damaged_is_refused_and_fetched_again(hub: Hub, content: bytes) -> None:
     hub.repositories["owner/name"] = {**TEXT_FILES, "model.safetensors": content}
     hub.damages = True
-    assert "model.safetensors arrived damaged" in hub.error("owner/name")
+    assert "model.safetensors was damaged in transfer" in hub.error("owner/name")
     hub.damages = False
     assert (hub.folder("owner/name") / "model.safetensors").read_bytes() == content

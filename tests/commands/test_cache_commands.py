@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from small.data.caches import FACTS, add_text_map, new_cache, new_token_states, sequences_of, shard, token_shard
 from small.encoders.models import save_dataset
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError
 from tcf.common.units import as_bytes
 from tcf.data import VectorCache
@@ -54,7 +54,7 @@ def test_a_cache_is_verified(cache: Path, states: Path) -> None:
     assert said("verify", cache) == f"{cache}: 4 rows of vectors in 2 shards, {as_bytes(size)}, all as written\n"
     expected = {"path": str(cache), "kind": "vectors", "shards": 2, "rows": 4, "bytes": size, "missing": 0}
     assert json.loads(said("verify", cache, "--json")) == {**expected, "strays": [], "verified": True}
-    assert "2 rows of token states in 1 shards" in said("verify", states)
+    assert "2 rows of token states in 1 shard," in said("verify", states)
 
 
 def test_verifying_tells_what_is_missing_and_what_does_not_belong_there(cache: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_verifying_tells_what_is_missing_and_what_does_not_belong_there(cache: P
     (cache / "notes.txt").touch()
     lines = said("verify", cache).splitlines()
     assert lines[1:] == [
-        "2 token sequences of known texts have no vectors: run `tcf extract` again",
+        "missing vectors of known texts: 2 token sequences; run `tcf extract` again",
         f"{cache / 'notes.txt'}: no manifest names this file",
     ]
     result = json.loads(said("verify", cache, "--json"))
@@ -93,7 +93,7 @@ def test_caches_are_merged(cache: Path, tmp_path: Path) -> None:
     shard(new_cache(tmp_path / "other"), ["d", "e"], 9)
     out = tmp_path / "out"
     assert said("merge", cache, tmp_path / "other", "--out", out) == (
-        f"{out}: 5 rows of vectors in 3 shards, 1 datasets (1 repeated rows left out)\n"
+        f"{out}: 5 rows of vectors in 3 shards, 1 dataset (1 repeated row left out)\n"
     )
     assert VectorCache.open(out).n_rows == 5
     alone = run("merge", cache, "--out", tmp_path / "alone")
@@ -104,7 +104,7 @@ def test_a_cache_is_pruned(cache: Path, tmp_path: Path) -> None:
     out, more = tmp_path / "out", save_dataset(tmp_path / "more", ["A", "b"])
     add_text_map(cache, more)
     assert said("prune", cache, "--data", tmp_path / "d", "--data", more.path, "--out", out) == (
-        f"{out}: 3 rows of vectors kept in 1 shards, 1 dropped\n"
+        f"{out}: 3 rows of vectors kept in 1 shard, 1 dropped\n"
     )
     assert (VectorCache.open(out).keys == sequences_of(["b", "a", "c"])).all()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tcf.cli import app, main
+from tcf.cli import main
+from tcf.commands.app import app
 
 
 def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is typed after `tcf extract`, and what the stage is called with."""
+"""What is typed after `tcf extract`, and what the public function is called with."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.extract import ExtractConfig
 
@@ -29,8 +29,8 @@ EXTRACT = ["extract", "--data", "d", "--model", "m", "--out", "c"]
     ],
 )
 def test_options_of_extract(monkeypatch: pytest.MonkeyPatch, words: list[str], settings: dict[str, Any]) -> None:
-    """What is typed is what the stage is called with."""
-    calls: list[dict[str, Any]] = []
+    """What is typed is what the public function is called with."""
+    calls: list[tuple[Any, ...]] = []
 
     class Done:
         def summary(self) -> str:
@@ -39,17 +39,14 @@ def test_options_of_extract(monkeypatch: pytest.MonkeyPatch, words: list[str], s
         def as_json(self) -> dict[str, Any]:
             return {}
 
-    def extract(**arguments: Any) -> Done:
+    def extract(*arguments: Any) -> Done:
         calls.append(arguments)
         return Done()
 
-    monkeypatch.setattr("tcf.launch.extract_on_devices.extract_on_devices", extract)
-    monkeypatch.setattr("tcf.common.manifest.read_manifest", lambda *arguments: None)
-    monkeypatch.setattr("tcf.encoders.folder.local_model.local_model", Path)
+    monkeypatch.setattr("tcf.api.extraction.extract_vectors", extract)
     done = CliRunner().invoke(app, [*EXTRACT, *words])
     assert (done.exit_code, done.stdout) == (0, "a summary\n"), done.output
-    expected = {"data": Path("d"), "model": Path("m"), "name": "m", "out": Path("c")}
-    assert calls == [{**expected, "config": ExtractConfig(**settings)}]
+    assert calls == [(Path("d"), "m", Path("c"), ExtractConfig(**settings))]
 
 
 @pytest.mark.parametrize("typed", ["", ",", "0,,1", "0,x", "1.5", "[0]", "0 1"])
@@ -69,6 +66,6 @@ def test_extract_on_no_dataset_fetches_no_model(tmp_path: Path, monkeypatch: pyt
     def refuse(*arguments: object) -> None:
         raise AssertionError("the model was fetched")
 
-    monkeypatch.setattr("tcf.encoders.folder.local_model.local_model", refuse)
+    monkeypatch.setattr("tcf.api.extraction.local_model", refuse)
     done = CliRunner().invoke(app, ["extract", "--data", str(tmp_path), "--model", "m", "--out", "c"])
     assert isinstance(done.exception, DataError)

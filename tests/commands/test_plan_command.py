@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from small.encoders.models import save_dataset
 from small.extract.extractions import TEXTS
 from small.extract.plans import CPU_RATES, KEYS, opt_config
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, ModelError
 from tcf.data import Dataset
 from tcf.extract.plan import machine, planner
@@ -87,8 +87,16 @@ def test_word_vectors(tmp_path: Path, dataset: Dataset) -> None:
     found = as_json("--model", file, "--data", dataset.path, *LIMIT)
     assert (found["schedule"], found["parameters"], found["flops"]) == ("resident", 6, 0)
     assert found["micro_batch_tokens"] is None and found["exact"]
-    with pytest.raises(ConfigError, match="resident schedule of .*words.txt"):
+    with pytest.raises(ConfigError, match=r"words.txt \(--schedule auto, .*pass at least --max-memory cpu="):
         run("--model", file, "--data", dataset.path, "--devices", "cpu", "--max-memory", "cpu=1MiB")
+
+
+def test_the_memory_that_an_error_names_is_enough() -> None:
+    asked = ("--model", "opt-125m", "--items", "9", "--devices", "cpu")
+    with pytest.raises(ConfigError, match=r"^opt-125m \(--schedule auto, .* found 1.0 MiB to use; pass") as caught:
+        run(*asked, "--max-memory", "cpu=1MiB")
+    named = str(caught.value).split("--max-memory ")[1].split(" ")[0]
+    assert as_json(*asked, "--max-memory", named)["schedule"] == "sweep"
 
 
 def test_what_is_not_here_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -100,7 +108,7 @@ def test_what_is_not_here_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pa
     for name in ("minilm", "someone/some-model-that-is-not-here"):
         with pytest.raises(ModelError, match=r"expected a model on this machine, .*downloads nothing"):
             run("--model", name, "--items", "9")
-    with pytest.raises(ModelError, match="neither a folder or file"):
+    with pytest.raises(ModelError, match="expected an existing folder or file"):
         run("--model", "opt-7b", "--items", "9")
     assert as_json("--model", "opt-1.3b", "--items", "9", *LIMIT)["parameters"] == 1_315_758_080
 
@@ -114,7 +122,7 @@ def test_a_known_size_that_is_here_is_read_itself(opt: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("wrong", [[], ["--items", "9", "--data", "d"], ["--data", "d", "--tokens-per-text", "3"]])
 def test_either_a_dataset_or_a_size(wrong: list[str]) -> None:
-    with pytest.raises(ConfigError, match="expected either --data, or --items"):
+    with pytest.raises(ConfigError, match="expected either --data alone, or --items"):
         run("--model", "opt-125m", *wrong)
 
 
@@ -154,11 +162,12 @@ def test_the_largest_size_on_a_processor_alone(monkeypatch: pytest.MonkeyPatch) 
     [
         (["--devices", "gpu9"], "--devices"),
         (["--max-memory", "cpu"], "--max-memory: expected PLACE=SIZE"),
-        (["--max-memory", "ram=3GiB"], "--max-memory: expected PLACE=SIZE with a place of gpu, cpu, disk"),
+        (["--max-memory", "ram=3GiB"], "--max-memory: expected PLACE=SIZE with PLACE one of gpu, cpu, disk"),
         (["--max-memory", "cpu=much"], "--max-memory: expected a size such as 60GiB"),
         (["--max-memory", "cpu=1MiB"], "expected .* found 1.0 MiB"),
         (["--shards", "3/3"], "--shards: expected i/n"),
         (["--schedule", "pipeline", "--devices", "cpu"], "--schedule pipeline: expected several --devices"),
+        (["--checkpoint-layers", "0"], "--checkpoint-layers: expected at least 1, found 0"),
         (["--max-tokens", "4000"], "--max-tokens: expected at most 2048"),
     ],
 )
@@ -167,9 +176,7 @@ def test_options_without_sense_are_named(options: list[str], says: str) -> None:
         run("--model", "opt-125m", "--items", "9", *options)
 
 
-@pytest.mark.parametrize(
-    "options", [["--schedule", "best"], ["--checkpoint-layers", "0"], ["--items", "0"], ["--items", "many"], ["--what"]]
-)
+@pytest.mark.parametrize("options", [["--schedule", "best"], ["--items", "0"], ["--items", "many"], ["--what"]])
 def test_options_that_are_not_there_are_refused_with_status_2(options: list[str]) -> None:
     done = run("--model", "opt-125m", "--items", "9", *options)
     assert done.exit_code == 2

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.trainings import Killed, Train, interrupted_at
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.units import as_percent
 from tcf.train.run.list_runs import differing_settings, find_runs
 
@@ -79,7 +79,7 @@ def test_a_run_without_a_state_starts_again(runs: Path) -> None:
         ("manifest.json", b"{", "unreadable"),
         ("manifest.json", b'{"format": "tcf-run"}', "other keys"),
         ("model.safetensors", b"cut", "expected .* bytes, found 3"),
-        ("model.safetensors", None, "No such file"),
+        ("model.safetensors", None, "no such file"),
         ("config.toml", b"a = ", "expected .* bytes, found 4"),
     ],
 )
@@ -145,7 +145,7 @@ def test_settings_that_differ(runs: Path) -> None:
 
 
 def test_no_runs_and_no_folder(tmp_path: Path) -> None:
-    assert listed(tmp_path) == f"{tmp_path}: no runs here\n"
+    assert listed(tmp_path) == f"{tmp_path}: no runs found\n"
     assert json.loads(listed(tmp_path, "--json")) == []
     done = CliRunner().invoke(app, ["runs", str(tmp_path / "nowhere")])
     assert done.exit_code != 0

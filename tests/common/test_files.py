@@ -239,7 +239,7 @@ def test_another_format_and_another_version(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="expected a directory of format other .*, found format toy"):
         read_manifest(tmp_path / "d", OTHER)
     newer = Format(name="toy", version=4, error=DataError, made_by="tcf toy")
-    with pytest.raises(DataError, match="expected version 4 of toy, found 3; run `tcf toy` again"):
+    with pytest.raises(DataError, match="expected version 4 of toy, found 3; remove it and run `tcf toy` again"):
         read_manifest(tmp_path / "d", newer)
 
 

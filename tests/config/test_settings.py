@@ -103,13 +103,13 @@ def test_an_integer_serves_as_a_float() -> None:
         (ExtractConfig, {"zzz": 3}, r"c.toml: unknown setting zzz \(known: layers, token_states, pooling, prefix"),
         (ExtractConfig, {"pooling": "max"}, "c.toml: pooling: expected one of auto, mean, first, last, found 'max'"),
         (ExtractConfig, {"pooling": ["mean"]}, "c.toml: pooling: expected one of"),
-        (ExtractConfig, {"max_tokens": "30"}, "c.toml: max_tokens: expected int, found '30'"),
-        (ExtractConfig, {"max_tokens": 30.0}, "c.toml: max_tokens: expected int, found 30.0"),
-        (ExtractConfig, {"max_tokens": True}, "c.toml: max_tokens: expected int, found True"),
-        (ExtractConfig, {"tokens_per_batch": "x"}, "c.toml: tokens_per_batch: expected int, found 'x'"),
+        (ExtractConfig, {"max_tokens": "30"}, "c.toml: max_tokens: expected a whole number, found '30'"),
+        (ExtractConfig, {"max_tokens": 30.0}, "c.toml: max_tokens: expected a whole number, found 30.0"),
+        (ExtractConfig, {"max_tokens": True}, "c.toml: max_tokens: expected a whole number, found true"),
+        (ExtractConfig, {"tokens_per_batch": "x"}, "c.toml: tokens_per_batch: expected a whole number, found 'x'"),
         (ExtractConfig, {"max_tokens": 1}, "c.toml: --max-tokens: expected at least 2, found 1"),
         (ExtractConfig, {"tokens_per_batch": 0}, "c.toml: --tokens-per-batch: expected at least 1, found 0"),
-        (ExtractConfig, {"devices": 0}, "c.toml: devices: expected str, found 0"),
+        (ExtractConfig, {"devices": 0}, "c.toml: devices: expected a string, found 0"),
         (ExtractConfig, {"device": "cpu"}, "c.toml: unknown setting device; did you mean devices?"),
         (
             ExtractConfig,
@@ -117,8 +117,8 @@ def test_an_integer_serves_as_a_float() -> None:
             "c.toml: schedule: expected one of auto, resident, pipeline, sweep, dis",
         ),
         (ExtractConfig, {"checkpoint_layers": 0}, "c.toml: --checkpoint-layers: expected at least 1, found 0"),
-        (ExtractConfig, {"max_memory": 60}, "c.toml: max_memory: expected str, found 60"),
-        (ExtractConfig, {"shards": 3}, "c.toml: shards: expected str, found 3"),
+        (ExtractConfig, {"max_memory": 60}, "c.toml: max_memory: expected a string, found 60"),
+        (ExtractConfig, {"shards": 3}, "c.toml: shards: expected a string, found 3"),
         (ExtractConfig, {"shards": "0/3", "parquet": True}, "c.toml: --parquet: expected no --shards"),
         (ExtractConfig, {"layers": 3}, "c.toml: layers: expected a list of whole numbers, found 3"),
         (ExtractConfig, {"layers": "0,1"}, "c.toml: layers: expected a list of whole numbers, found '0,1'"),
@@ -126,16 +126,16 @@ def test_an_integer_serves_as_a_float() -> None:
         (ExtractConfig, {"layers": [0, True]}, "c.toml: layers: expected a list of whole numbers"),
         (ExtractConfig, {"layers": [0, 1.0]}, "c.toml: layers: expected a list of whole numbers"),
         (ExtractConfig, {"layers": [-1, 2, -1]}, "c.toml: --layers: expected each layer once, found -1,2,-1"),
-        (ExtractConfig, {"token_states": [1]}, r"c.toml: token_states: expected int, found \[1\]"),
-        (ExtractConfig, {"token_states": True}, "c.toml: token_states: expected int, found True"),
-        (ExtractConfig, {"prefix": 1}, "c.toml: prefix: expected str, found 1"),
+        (ExtractConfig, {"token_states": [1]}, r"c.toml: token_states: expected a whole number, found \[1\]"),
+        (ExtractConfig, {"token_states": True}, "c.toml: token_states: expected a whole number, found true"),
+        (ExtractConfig, {"prefix": 1}, "c.toml: prefix: expected a string, found 1"),
         (ExtractConfig, {"storage": "bfloat16"}, "c.toml: storage: expected one of float16, float32, found 'bfloat16'"),
         (ExtractConfig, {"token_storage": "int8"}, "c.toml: token_storage: expected one of float16, bfloat16, float32"),
-        (ExtractConfig, {"parquet": 1}, "c.toml: parquet: expected bool, found 1"),
+        (ExtractConfig, {"parquet": 1}, "c.toml: parquet: expected true or false, found 1"),
         (ExtractConfig, {"shard_rows": 0}, "c.toml: --shard-rows: expected at least 1, found 0"),
         (PrepareConfig, {"text_columns": "title"}, "c.toml: text_columns: expected a list of strings, found 'title'"),
         (PrepareConfig, {"text_columns": [1]}, "c.toml: text_columns: expected a list of strings"),
-        (TrainConfig, {"dropout": True}, "c.toml: dropout: expected float, found True"),
+        (TrainConfig, {"dropout": True}, "c.toml: dropout: expected a number, found true"),
         (TrainConfig, {"dropout": 1}, "c.toml: --dropout: expected less than 1, found 1.0"),
         (TrainConfig, {"save_minutes": math.inf}, "c.toml: --save-minutes: expected a finite number, found inf"),
         (TrainConfig, {"clip_norm": 0.0}, "c.toml: --clip-norm: expected more than 0, found 0; leave it out"),
@@ -193,13 +193,14 @@ def test_losses_that_read_the_catalogue_name_some_that_do_not() -> None:
 
 def test_a_loss_that_draws_items_is_in_the_help_by_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert negatives_help() == (
-        "Items that are drawn: for a batch (sampled, 8192 if not given), for a target (bce 1, gbce 256)."
+        "Number of negatives: for each batch with sampled (default 8192), for each target with bce (default 1) or gbce "
+        "(default 256)."
     )
     more: Any = LossInfo("in-batch", "", negatives=5), LossInfo("full", "", negatives=6, drawn_for="batch")
     monkeypatch.setattr(losses, "LOSSES", (*LOSSES[2:], *more))
     assert negatives_help() == (
-        "Items that are drawn: for a batch (sampled, 8192 if not given, full, 6 if not given), for a target (bce 1, "
-        "gbce 256, in-batch 5)."
+        "Number of negatives: for each batch with sampled (default 8192) or full (default 6), for each target with bce "
+        "(default 1) or gbce (default 256) or in-batch (default 5)."
     )
 
 

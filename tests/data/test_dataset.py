@@ -73,7 +73,7 @@ def test_a_place_that_is_taken_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_an_error(tmp_path: Path, name: str) -> None:
     write(tmp_path / "data")
     (tmp_path / "data" / name).unlink()
-    with pytest.raises(DataError, match=r"tcf data prepare|prepare it anew"):
+    with pytest.raises(DataError, match=r"tcf data prepare|prepare the dataset again"):
         open_dataset(tmp_path / "data")
 
 
@@ -82,14 +82,14 @@ def test_a_torn_file_is_an_error(tmp_path: Path, name: str) -> None:
     write(tmp_path / "data")
     file = tmp_path / "data" / name
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(DataError, match="damaged dataset|unreadable"):
+    with pytest.raises(DataError, match="readable"):
         open_dataset(tmp_path / "data")
 
 
 def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
     write(tmp_path / "data")
     np.save(tmp_path / "data" / "history_items.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(DataError, match="damaged dataset|unreadable"):
+    with pytest.raises(DataError, match="readable"):
         open_dataset(tmp_path / "data")
 
 
@@ -97,14 +97,14 @@ def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
 def test_items_outside_the_table_are_an_error(tmp_path: Path, item: int) -> None:
     write(tmp_path / "data")
     np.save(tmp_path / "data" / "history_items.npy", np.where(ITEMS == 1, item, ITEMS).astype(np.int32))
-    with pytest.raises(DataError, match=r"items outside 0\.\.2"):
+    with pytest.raises(DataError, match=r"expected items 0\.\.2 in the histories, found"):
         open_dataset(tmp_path / "data")
 
 
 def test_users_and_histories_must_be_as_many(tmp_path: Path) -> None:
     write(tmp_path / "data")
     pq.write_table(pa.table({"user_id": ["u"]}), tmp_path / "data" / "users.parquet")
-    with pytest.raises(DataError, match="1 users, but 3 histories"):
+    with pytest.raises(DataError, match="a history for each of its 1 users, found 3;"):
         open_dataset(tmp_path / "data")
 
 
@@ -120,7 +120,7 @@ def test_users_and_histories_must_be_as_many(tmp_path: Path) -> None:
     ids=["falling", "late start", "early end", "offsets of int32", "items of int64"],
 )
 def test_histories_of_another_form_are_refused(offsets: "np.ndarray", items: "np.ndarray") -> None:
-    with pytest.raises(DataError, match="prepare the dataset anew"):
+    with pytest.raises(DataError, match="prepare the dataset again"):
         Histories(offsets, items)
 
 
@@ -167,7 +167,7 @@ def test_a_cut_array_is_an_error_without_advice_on_pickles(tmp_path: Path, size:
     write(tmp_path / "data")
     file = tmp_path / "data" / "history_items.npy"
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(DataError, match=r"history_items\.npy: unreadable \(.*\); make .* anew") as caught:
+    with pytest.raises(DataError, match=r"history_items\.npy: expected a readable .*; prepare .* again") as caught:
         open_dataset(tmp_path / "data")
     assert "pickle" not in str(caught.value)
 
@@ -175,5 +175,5 @@ def test_a_cut_array_is_an_error_without_advice_on_pickles(tmp_path: Path, size:
 def test_an_array_of_two_axes_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "data")
     np.save(tmp_path / "data" / "history_offsets.npy", OFFSETS[:, None])
-    with pytest.raises(DataError, match="of one axis"):
+    with pytest.raises(DataError, match="with one axis"):
         open_dataset(tmp_path / "data")

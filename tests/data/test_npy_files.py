@@ -79,5 +79,5 @@ def test_a_real_request_changes_nothing_but_speed(tmp_path: Path) -> None:
             assert np.array_equal(found, vectors[rows])
             assert found.dtype == np.float16 and found.flags.owndata
     for wrong in ([-1], [50], [0, 50], [7, -1]):
-        with pytest.raises(IndexError, match=r"asked for, rows 0\.\.49 there"):
+        with pytest.raises(IndexError, match=r"expected rows 0\.\.49, found"):
             cache.gather(np.array(wrong))

@@ -174,7 +174,7 @@ def test_every_user_is_as_likely_to_be_drawn(tmp_path: Path) -> None:
 
 def test_a_sample_of_more_users_than_there_are_is_refused(tmp_path: Path) -> None:
     config = PrepareConfig(min_history=3, sample_users=4)
-    with pytest.raises(ConfigError, match="--sample-users: expected at most 3, .* 3 interactions or more, found 4"):
+    with pytest.raises(ConfigError, match="--sample-users: expected at most 3, .* at least 3 interactions, found 4"):
         prepare("tcf", raw_tcf(tmp_path / "raw"), tmp_path / "out", config)
     assert not (tmp_path / "out").exists()
 
@@ -185,8 +185,8 @@ def test_nothing_left_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         prepare("tcf", raw_tcf(tmp_path / "raw", ITEMS, users), tmp_path / "out", config)
     message = str(caught.value)
-    assert "expected users with at least 7 interactions, found none among 5 (longest history: 6;" in message
-    assert "skipped: unknown_item 1); lower --min-history" in message
+    assert "expected users with at least 7 interactions, found none among 5 users (longest history: 6;" in message
+    assert "skipped: 1 unknown_item); lower --min-history" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -215,20 +215,22 @@ def test_the_same_again_opens_what_is_there(tmp_path: Path, monkeypatch: pytest.
 def test_other_settings_or_files_are_refused_and_named(tmp_path: Path) -> None:
     raw = raw_tcf(tmp_path / "raw")
     prepare("tcf", raw, tmp_path / "out", SMALL)
-    with pytest.raises(DataError, match=r"made otherwise: min_history: 3 found, 4 requested; .* another folder"):
+    with pytest.raises(DataError, match=r"made with others: min_history: 3 found, 4 requested; .* another folder"):
         prepare("tcf", raw, tmp_path / "out", PrepareConfig(min_history=4, keep_last=5))
-    with pytest.raises(DataError, match="made otherwise: sample_users: nothing found, 2 requested; remove"):
+    with pytest.raises(DataError, match="made with others: sample_users: nothing found, 2 requested; remove"):
         prepare("tcf", raw, tmp_path / "out", PrepareConfig(min_history=3, keep_last=5, sample_users=2))
     with pytest.raises(DataError, match=r"format: tcf found, recbole requested; .*sha256 of x.inter: nothing found"):
         prepare("recbole", raw_recbole(tmp_path / "other"), tmp_path / "out", SMALL)
     raw_tcf(raw, {**ITEMS, "a": "Another title"})
-    with pytest.raises(DataError, match=r"made otherwise: sha256 of items.tsv: \w+\.\.\. found, \w+\.\.\. requested; "):
+    with pytest.raises(
+        DataError, match=r"made with others: sha256 of items.tsv: \w+\.\.\. found, \w+\.\.\. requested; "
+    ):
         prepare("tcf", raw, tmp_path / "out", SMALL)
 
 
 def test_something_else_in_the_way_is_left_alone(tmp_path: Path) -> None:
     raw = raw_tcf(tmp_path / "raw")
-    with pytest.raises(DataError, match="expected a path where nothing is yet"):
+    with pytest.raises(DataError, match="expected a new or empty folder"):
         prepare("tcf", raw, raw, SMALL)
     assert sorted(path.name for path in raw.iterdir()) == ["behaviors.tsv", "items.tsv"]
 
@@ -253,6 +255,6 @@ def test_a_file_that_grows_after_it_was_read(
         return log
 
     monkeypatch.setattr("tcf.data.prepare.read_raw", then_grow)
-    with pytest.raises(DataError, match=rf"{growing.name}: expected a file that stays as it is"):
+    with pytest.raises(DataError, match=rf"{growing.name}: expected an unchanging file"):
         prepare(format, raw, tmp_path / "out", SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]

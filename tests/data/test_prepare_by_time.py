@@ -96,29 +96,29 @@ def test_what_is_printed(dataset: Dataset) -> None:
     start = next(place for place, line in enumerate(lines) if line.startswith("split"))
     assert lines[start].split(maxsplit=1)[1] == "time: 4 training, 1 validation, 2 test"
     assert lines[start + 1 : start + 5] == [
-        "training from 2020-09-01T12:00:00Z, before 2020-09-09, of 2 users",
+        "training from 2020-09-01T12:00:00Z until 2020-09-09, 2 users",
         "validation from 2020-09-09, test from 2020-09-16 to 2020-09-22T12:00:00Z",
-        "3 in no part: read for the test, not trained on",
-        "1 targets without an earlier item: not asked about",
+        "3 in no part: input of test queries, not trained on",
+        "1 targets without an earlier item: not evaluated",
     ]
 
 
 def test_the_split_is_a_setting_like_others(raw: Path, dataset: Dataset) -> None:
     assert prepare("recbole", raw, dataset.path, CONFIG).fingerprint == dataset.fingerprint
     other = PrepareConfig(min_history=3, keep_last=5, split="time", test_from="2020-09-15")
-    with pytest.raises(DataError, match="made otherwise: test_from: 2020-09-16 found, 2020-09-15 requested"):
+    with pytest.raises(DataError, match="made with others: test_from: 2020-09-16 found, 2020-09-15 requested"):
         prepare("recbole", raw, dataset.path, other)
 
 
 def test_files_without_times_cannot_be_split_by_time(tmp_path: Path) -> None:
     raw = folder_of(tmp_path / "raw", {"a": "A", "b": "B", "c": "C"}, {"u": "a b c"})
-    with pytest.raises(ConfigError, match="--split: .*raw has no times to split by; use leave-one-out"):
+    with pytest.raises(ConfigError, match="--split: expected times in .*raw to split by, found none; use"):
         prepare("tcf", raw, tmp_path / "out", CONFIG)
     (tmp_path / "untimed").mkdir()
     (tmp_path / "untimed" / "x.item").write_text("item_id:token\ttitle:token\na\tA\n")
     (tmp_path / "untimed" / "x.inter").write_text("user_id:token\titem_id:token\nu\ta\nu\ta\nu\ta\n")
     assert read_recbole(tmp_path / "untimed", bad_rows="error").times is None
-    with pytest.raises(ConfigError, match="--split: .*untimed has no times to split by; use leave-one-out"):
+    with pytest.raises(ConfigError, match="--split: expected times in .*untimed to split by, found none; use"):
         prepare("recbole", tmp_path / "untimed", tmp_path / "out", CONFIG)
     assert not (tmp_path / "out").exists()
 
@@ -145,17 +145,23 @@ def test_times_are_handed_on_in_order_and_rounded_down(tmp_path: Path, written: 
 def test_a_dataset_of_an_older_version_is_refused(dataset: Dataset) -> None:
     file = dataset.path / MANIFEST
     file.write_text(json.dumps({**json.loads(file.read_text()), "version": 1}))
-    with pytest.raises(DataError, match=r"expected version 2 of tcf-dataset, found 1; run `tcf data prepare` again"):
+    with pytest.raises(
+        DataError, match=r"expected version 2 of tcf-dataset, found 1; remove it and run `tcf data prepare`"
+    ):
         open_dataset(dataset.path)
 
 
 @pytest.mark.parametrize(
     ("name", "array", "found"),
     [
-        ("training", np.array([0, 2, 3], np.int32), "items.parquet: expected in training_interactions how often"),
+        ("training", np.array([0, 2, 3], np.int32), "items.parquet: expected training_interactions to match"),
         ("training", np.array([0, 2, 6], np.int32), r"out: split: expected at most the 5 items of user 2 .*, found 6"),
-        ("tested", np.array([False, True]), r"out: split: expected 3 marks of test targets in bool, found bool \(2,\)"),
-        ("tested", np.array([0, 1, 1]), "out: split: expected 3 marks of test targets in bool, found int64"),
+        (
+            "tested",
+            np.array([False, True]),
+            "out: split: expected bool marks .* for 3 users, found bool of shape 2",
+        ),
+        ("tested", np.array([0, 1, 1]), "out: split: expected bool marks of test targets for 3 users, found int64"),
     ],
 )
 def test_a_damaged_split_is_found(dataset: Dataset, name: str, array: "np.ndarray", found: str) -> None:
@@ -163,5 +169,5 @@ def test_a_damaged_split_is_found(dataset: Dataset, name: str, array: "np.ndarra
     with pytest.raises(DataError, match=found):
         open_dataset(dataset.path)
     (dataset.path / f"history_{name}.npy").unlink()
-    with pytest.raises(DataError, match=rf"history_{name}\.npy: unreadable .*; make .* anew"):
+    with pytest.raises(DataError, match=rf"history_{name}\.npy: expected a readable .*; prepare .* again"):
         open_dataset(dataset.path)

@@ -79,7 +79,7 @@ def test_a_prepared_dataset_has_the_texts_and_names_the_template(tmp_path: Path)
     assert dataset.statistics["skipped"] == {"empty_text": 1, "event_of_skipped_item": 1}
     assert read_manifest(tmp_path / "out", DATASET).config["template"] == "{title}. {category}"
     assert prepare("recbole", raw, tmp_path / "out", config).fingerprint == dataset.fingerprint
-    with pytest.raises(DataError, match=r"otherwise: template: \{title\}. \{category\} found, \{title\} requested;"):
+    with pytest.raises(DataError, match=r"with others: template: \{title\}. \{category\} found, \{title\} requested;"):
         prepare("recbole", raw, tmp_path / "out", config_of("{title}", bad_rows="skip"))
 
 
@@ -116,5 +116,5 @@ def test_a_template_is_a_setting_of_files_too() -> None:
     assert config == PrepareConfig(template="{title}. {category}")
     assert from_mapping(PrepareConfig, to_mapping(config), "again") == config
     assert "template" not in to_mapping(PrepareConfig())
-    with pytest.raises(ConfigError, match="p.toml: template: expected str, found 1"):
+    with pytest.raises(ConfigError, match="p.toml: template: expected a string, found 1"):
         from_mapping(PrepareConfig, {"template": 1}, "p.toml")

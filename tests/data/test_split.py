@@ -96,7 +96,7 @@ def test_a_split_by_time_by_hand() -> None:
     # What lies between the targets is read and was not trained on.
     assert lists_of(test.earlier) == [[0, 1, 2, 3], [5, 6], [2, 3]]
     assert (len(validation), len(test)) == (2, 3)
-    # The third of its validation targets and the last of its test targets are not asked about.
+    # The third of its validation targets and the last of its test targets are not evaluated.
     assert split.target_positions("validation").tolist() == [2, -1, 9, 10, -1, -1, -1]
     assert split.target_positions("test").tolist() == [4, 7, -1, 12, -1, 15, -1]
 
@@ -117,10 +117,10 @@ def test_marked_events_a_user() -> None:
     [
         ([3, 1], [True, True], "at most the 3 items of user 0 .*, found 3 for training and 1 for test"),
         ([0, -1], [True, True], "user 1 .*, found -1 for training"),
-        ([1], [True, True], r"2 numbers of training items in int32, found int32 \(1,\)"),
-        ([1, 1], [True], r"2 marks of test targets in bool, found bool \(1,\)"),
-        ([1, 1], [1, 0], r"2 marks of test targets in bool, found int64 \(2,\)"),
-        ([1.0, 1.0], [True, True], r"2 numbers of training items in int32, found float64"),
+        ([1], [True, True], "int32 numbers of training items for 2 users, found int32 of shape 1;"),
+        ([1, 1], [True], "bool marks of test targets for 2 users, found bool of shape 1;"),
+        ([1, 1], [1, 0], "bool marks of test targets for 2 users, found int64 of shape 2;"),
+        ([1.0, 1.0], [True, True], "int32 numbers of training items for 2 users, found float64"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(training: list[float], tested: list[bool], found: str) -> None:

@@ -80,7 +80,7 @@ def test_numbers_in_the_logs_own_unit() -> None:
 )
 def test_what_is_no_point_is_refused(text: str) -> None:
     if text == "0":
-        with pytest.raises(ConfigError, match=r"--validation-from: expected a time after the log's first one"):
+        with pytest.raises(ConfigError, match=r"--validation-from: expected a time after the first one in the log"):
             find_periods(np.arange(10), text, None)
         return
     with pytest.raises(ConfigError, match=r"--test-from: expected a date such as .*, a fraction .*, found"):
@@ -92,10 +92,18 @@ def test_what_is_no_point_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("test_from", "validation_from", "message"),
     [
-        ("2020-09-23", None, r"--test-from: expected a time up to the log's last one, 2020-09-22, found 2020-09-23"),
+        (
+            "2020-09-23",
+            None,
+            r"--test-from: .* up to the last one in the log, 2020-09-22, found 2020-09-23",
+        ),
         ("2020-09-16", "2020-09-16", r"--validation-from: expected a time before --test-from \(2020-09-16\), found"),
-        ("2020-09-11", None, r"--validation-from: .* after the log's first one, 2020-09-01, found 2020-08-30"),
-        ("2020-09-16", "2020-09-01", r"--validation-from: .* after the log's first one, 2020-09-01, found 2020-09-01"),
+        ("2020-09-11", None, r"--validation-from: .* after the first one in the log, 2020-09-01, found 2020-08-30"),
+        (
+            "2020-09-16",
+            "2020-09-01",
+            r"--validation-from: .* after the first one in the log, 2020-09-01, found 2020-09-01",
+        ),
         ("0.5", None, r"--test-from: expected more than 0.5, .*, found 0.5; give --validation-from too"),
     ],
 )
@@ -105,6 +113,6 @@ def test_periods_without_an_event_are_refused(test_from: str, validation_from: s
 
 
 def test_dates_of_times_that_are_none_are_refused() -> None:
-    message = r"--test-from: expected a whole number or a fraction, .* times \(0 to 99\) .*, found the date 2020-09-16"
+    message = r"--test-from: expected a whole number or a fraction, .* log \(0 to 99\) .*, found the date 2020-09-16"
     with pytest.raises(ConfigError, match=message):
         find_periods(np.arange(100), "2020-09-16", None)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from small.data.caches import new_token_states
 from small.train.trainings import Killed, Train, interrupted_at
 from tcf.assets.models import MODELS
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError
 from tcf.common.files import this_machine
 from tcf.common.lease_file import acquire
@@ -60,7 +60,7 @@ def test_what_is_found(folder: Path) -> None:
         "data": ("dataset", ""),
         "runs/broken-off": ("unfinished run", "goes on with the same `tcf train`"),
         "runs/whole": ("run", ""),
-        "search": ("search", "1 trials"),
+        "search": ("search", "1 trial"),
         "states": ("cache of token states", ""),
     }
     assert found["data"].bytes == sum(file.stat().st_size for file in (folder / "data").rglob("*") if file.is_file())

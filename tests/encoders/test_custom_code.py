@@ -1,4 +1,4 @@
-"""Models that come with code of their own: run only if that is asked for."""
+"""Models that come with their own code, which runs only on request."""
 
 import json
 import sys
@@ -69,7 +69,7 @@ def ran(path: Path) -> bool:
 
 
 def test_code_is_not_run_unasked(own: Path) -> None:
-    with pytest.raises(ModelError, match=r"config\.json: this model comes with code of its own.*--trust-remote-code"):
+    with pytest.raises(ModelError, match=r"config\.json: this model comes with its own code.*--trust-remote-code"):
         open_model_folder(own)
     assert not ran(own)
 
@@ -122,6 +122,6 @@ def test_a_tokenizer_with_code_of_its_own(own: Path) -> None:
     settings = {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": ["own_code.OwnTokenizer", None]}}
     (path / "tokenizer_config.json").write_text(json.dumps(settings))
     (path / "own_code.py").write_text((own / "own_code.py").read_text())
-    with pytest.raises(ModelError, match="this tokenizer comes with code of its own.*--trust-remote-code"):
+    with pytest.raises(ModelError, match="this tokenizer comes with its own code.*--trust-remote-code"):
         load_tokenizer(open_model_folder(path))
     assert not ran(own)

@@ -119,7 +119,7 @@ def test_a_pooler_may_be_missing(tmp_path: Path) -> None:
 def test_any_other_weight_must_be_there(tmp_path: Path, kind: str, lost: str) -> None:
     path = KINDS[kind](tmp_path / "m")
     edit_weights(path, {lost: None})
-    with pytest.raises(ModelError, match=rf"lacks 1 weights, among them {lost}"):
+    with pytest.raises(ModelError, match=rf"lacks 1 weights, such as {lost}"):
         loaded(path)
 
 
@@ -133,7 +133,7 @@ def test_a_final_norm_that_is_missing_is_noticed(tmp_path: Path) -> None:
 def test_weights_of_another_shape(tmp_path: Path) -> None:
     path = save_opt(tmp_path / "m")
     edit_weights(path, {"decoder.layers.0.fc1.bias": torch.zeros(3)})
-    message = r"found 1 others, among them decoder.layers.0.fc1.bias of \(3,\) instead of \(64,\); fetch"
+    message = r"found 1 others, such as decoder.layers.0.fc1.bias with shape 3 instead of 64; download"
     with pytest.raises(ModelError, match=message):
         loaded(path)
 
@@ -141,16 +141,16 @@ def test_weights_of_another_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("opt", {"hidden_size": 64}, r"decoder\.\S+ of \(66, 32\) instead of \(66, 64\)"),
-        ("bert", {"hidden_size": 64}, r"embeddings\.LayerNorm\.bias of \(32,\) instead of \(64,\)"),
-        ("opt", {"max_position_embeddings": 32}, r"embed_positions\.weight of \(66, 32\) instead of \(34, 32\)"),
+        ("opt", {"hidden_size": 64}, r"decoder\.\S+ with shape 66 x 32 instead of 66 x 64"),
+        ("bert", {"hidden_size": 64}, r"embeddings\.LayerNorm\.bias with shape 32 instead of 64"),
+        ("opt", {"max_position_embeddings": 32}, r"embed_positions\.weight with shape 66 x 32 instead of 34 x 32"),
         ("bert", {"hidden_size": 33}, "weights cannot be loaded"),
-        ("opt", {"activation_function": "nope"}, "it asks for 'nope', which transformers does not know"),
-        ("bert", {"hidden_act": "nope"}, "it asks for 'nope', which transformers does not know"),
+        ("opt", {"activation_function": "nope"}, "it needs 'nope', which transformers does not know"),
+        ("bert", {"hidden_act": "nope"}, "it needs 'nope', which transformers does not know"),
         ("bert", {"num_attention_heads": 0}, "weights cannot be loaded"),
         ("opt", {"pad_token_id": 4000}, "weights cannot be loaded"),
         ("opt", {"num_hidden_layers": "two"}, "'num_hidden_layers'"),
-        ("opt", {"num_hidden_layers": 3}, "lacks 16 weights, among them decoder.layers.2"),
+        ("opt", {"num_hidden_layers": 3}, "lacks 16 weights, such as decoder.layers.2"),
     ],
 )
 def test_a_configuration_that_does_not_fit(tmp_path: Path, kind: str, settings: dict[str, Any], message: str) -> None:
@@ -165,13 +165,13 @@ def test_a_configuration_that_does_not_fit(tmp_path: Path, kind: str, settings: 
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("opt", {"num_hidden_layers": 1}, r"holds 16 weights .* has no place for, among them decoder\.layers\.1\."),
-        ("opt-with-head", {"num_hidden_layers": 1}, r"holds 16 weights .* among them model\.decoder\.layers\.1\."),
-        ("opt-in-shards", {"num_hidden_layers": 1}, "holds 16 weights"),
-        ("opt", {"enable_bias": False}, "holds 12 weights"),
-        ("opt", {"do_layer_norm_before": False}, r"holds 2 weights .* decoder\.final_layer_norm\.bias"),
-        ("bert", {"num_hidden_layers": 1}, r"holds 16 weights .* among them encoder\.layer\.1\."),
-        ("bert-with-head-in-shards", {"num_hidden_layers": 1}, r"16 weights .* among them bert\.encoder\.layer\.1\."),
+        ("opt", {"num_hidden_layers": 1}, r"has 16 weights that do not belong .*, such as decoder\.layers\.1\."),
+        ("opt-with-head", {"num_hidden_layers": 1}, r"has 16 weights .* such as model\.decoder\.layers\.1\."),
+        ("opt-in-shards", {"num_hidden_layers": 1}, "has 16 weights"),
+        ("opt", {"enable_bias": False}, "has 12 weights"),
+        ("opt", {"do_layer_norm_before": False}, r"has 2 weights .* decoder\.final_layer_norm\.bias"),
+        ("bert", {"num_hidden_layers": 1}, r"has 16 weights .* such as encoder\.layer\.1\."),
+        ("bert-with-head-in-shards", {"num_hidden_layers": 1}, r"16 weights .* such as bert\.encoder\.layer\.1\."),
     ],
 )
 def test_weights_that_the_configuration_leaves_out(

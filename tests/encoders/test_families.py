@@ -23,7 +23,7 @@ Folders = Callable[[str], Path]
 
 
 def layers_of(name: str) -> tuple[int, ...]:
-    """Asked in an order of their own; where the blocks cannot be told, the last alone."""
+    """Layers in no particular order; only the last one if the blocks cannot be identified."""
     return (1, -1, 0, 3) if FAMILIES[name].blocks else (-1,)
 
 

@@ -55,7 +55,7 @@ def test_every_weight_of_the_body_must_be_there(copied: Folders, name: str) -> N
     weights = stored_weights(path)
     lost = of_last_block(name, weights)
     store_weights(path, {key: weight for key, weight in weights.items() if key != lost})
-    with pytest.raises(ModelError, match=r"lacks \d weights?\w*, among them \S*2\."):
+    with pytest.raises(ModelError, match=r"lacks \d weights?\w*, such as \S*2\."):
         last_states(path)
 
 
@@ -65,7 +65,9 @@ def test_every_weight_of_the_body_must_have_a_place(copied: Folders, name: str) 
     weights = stored_weights(path)
     of_a_fourth = of_last_block(name, weights).replace(".2.", ".3.", 1)
     store_weights(path, {**weights, of_a_fourth: torch.zeros(2, 2)})
-    with pytest.raises(ModelError, match=r"holds 1 weights that config\.json has no place for, among them \S*\.3\."):
+    with pytest.raises(
+        ModelError, match=r"has 1 weights that do not belong to the model of config\.json, such as \S*\.3\."
+    ):
         last_states(path)
 
 
@@ -74,7 +76,9 @@ def test_every_weight_must_have_its_shape(copied: Folders, name: str) -> None:
     path = copied(name)
     weights = stored_weights(path)
     store_weights(path, {**weights, of_last_block(name, weights): torch.zeros(3, 5)})
-    with pytest.raises(ModelError, match=r"found \d+ others, among them .* of \(.*\) instead of \(") as caught:
+    with pytest.raises(
+        ModelError, match=r"found \d+ others, such as \S+ with shape [\dx ]+ instead of [\dx ]+; "
+    ) as caught:
         last_states(path)
     assert "ignore_mismatched_sizes" not in str(caught.value)
 
@@ -172,7 +176,9 @@ def test_a_pickle_with_code_in_it_is_not_run(copied: Folders, tmp_path: Path, fi
     store_weights(path, stored_weights(path), kind="bin", files=files)
     victim = weight_files(path)[-1]
     torch.save({**torch.load(victim), "x": Poison(tmp_path / "ran")}, victim)
-    with pytest.raises(ModelError, match=r"cannot be loaded \(a file is damaged or holds more than tensors") as caught:
+    with pytest.raises(
+        ModelError, match=r"cannot be loaded \(a file is damaged or contains other objects than tensors"
+    ) as caught:
         last_states(path)
     assert not (tmp_path / "ran").exists()
     assert "weights_only" not in str(caught.value)
@@ -202,7 +208,7 @@ def test_a_truncated_file_of_weights(tmp_path: Path, keep: int) -> None:
 def test_weights_that_transformers_would_read_instead(copied: Folders, name: str) -> None:
     path = copied("opt")
     (path / name).write_text("{}")
-    with pytest.raises(ModelError, match=f"{name}: expected one plain set of weights"):
+    with pytest.raises(ModelError, match=f"{name}: expected a plain set of weights"):
         last_states(path)
 
 

@@ -162,7 +162,7 @@ def test_a_packed_weight_tells_its_type_and_cannot_be_computed_with() -> None:
         lambda: torch.ones(2, 3) * weight,
         lambda: weight.float(),
     ):
-        with pytest.raises(RuntimeError, match="this weight was packed"):
+        with pytest.raises(RuntimeError, match="this weight is packed"):
             use()
 
 

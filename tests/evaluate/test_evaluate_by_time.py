@@ -133,7 +133,7 @@ def test_users_known_by_their_ids_are_ranked_by_their_own_states(made: tuple[Pat
 
 def test_everyone_gets_recommendations(made: tuple[Path, Dataset], tmp_path: Path) -> None:
     folder, dataset = made
-    n_users = recommend(folder / "run", out=tmp_path / "r.parquet", k=3, device="cpu")
+    n_users = recommend(folder / "run", out=tmp_path / "r.parquet", k=3, device="cpu").n_users
     assert n_users == dataset.n_users
     assert pq.read_table(tmp_path / "r.parquet")["user_id"].to_pylist()[::3] == dataset.user_ids.to_pylist()
 

@@ -5,7 +5,7 @@ import pytest
 
 from small.train.evaluations import CPU, TEXTS, VECTORS
 from small.train.runs import make_cache, make_dataset, walks
-from tcf.common.errors import CacheError, ConfigError, DataError, RunError
+from tcf.common.errors import ConfigError, RunError
 from tcf.config.evaluate import EvaluateConfig
 from tcf.evaluate.stage import evaluate_run
 
@@ -13,10 +13,10 @@ from tcf.evaluate.stage import evaluate_run
 def test_inputs_that_have_moved_are_named(runs: Path, tmp_path: Path, made: Path) -> None:
     expected = evaluate_run(made / "text", out=tmp_path / "expected", config=CPU)
     shutil.move(runs / "data", tmp_path / "d")
-    with pytest.raises(DataError, match=r"data: expected a directory of format tcf-dataset .*, found nothing"):
+    with pytest.raises(RunError, match=r"expected the dataset that .* at \S+data, .* found nothing there; .*--data"):
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
     shutil.move(runs / "cache", tmp_path / "c")
-    with pytest.raises(CacheError, match=r"cache: expected a directory of format tcf-cache .*, found nothing"):
+    with pytest.raises(RunError, match=r"expected the cache that .* at \S+cache, .* found nothing there; .*--cache"):
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d")
     done = evaluate_run(runs / "text", out=tmp_path / "e", config=CPU, data=tmp_path / "d", caches=[tmp_path / "c"])
     assert done.manifest == expected.manifest
@@ -26,7 +26,7 @@ def test_inputs_that_have_moved_are_named(runs: Path, tmp_path: Path, made: Path
 def test_inputs_that_have_changed_are_refused(runs: Path, tmp_path: Path) -> None:
     shutil.rmtree(runs / "data")
     dataset = make_dataset(runs, [*walks()[1:], [0, 1, 2, 3]], TEXTS)
-    with pytest.raises(RunError, match=r"data: expected the dataset that .*text was trained on .*, or train anew"):
+    with pytest.raises(RunError, match=r"data: expected the dataset that .*text was trained on .*, or train a new run"):
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
     shutil.rmtree(runs / "data")
     dataset = make_dataset(runs, walks(), TEXTS)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.runs import csr, make_cache, make_dataset, walks
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, RunError
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
@@ -145,9 +145,9 @@ def test_an_equal_file_is_left_and_any_other_replaced(run: Path, tmp_path: Path)
     def stamp() -> tuple[int, int]:
         return out.stat().st_mtime_ns, out.stat().st_ino
 
-    assert recommend(run, out=out, k=5, device="cpu") == 60
+    assert recommend(run, out=out, k=5, device="cpu").n_users == 60
     first, content = stamp(), out.read_bytes()
-    assert recommend(run, out=out, k=5, device="cpu") == 60
+    assert recommend(run, out=out, k=5, device="cpu").n_users == 60
     assert stamp() == first
     assert len(call(run, out, 6)) == 6 * 60
     users.write_text("u3\n")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from small.data.caches import content
 from small.encoders.models import save_dataset, vectors_one_by_one
 from small.extract.extractions import TEXTS, extracted, token_rows, vectors
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, DataError, RunError
 from tcf.common.progress import Progress
 from tcf.data import Dataset, VectorCache
@@ -208,7 +208,7 @@ def test_the_progress_ends_at_the_number_of_items(
     counted: list[float] = []
     monkeypatch.setattr(texts_module, "_CHUNK", 5)
 
-    def advance(self: Progress, n: float, note: str = "", *, extra: float = 0) -> None:
+    def advance(self: Progress, n: float, note: str = "", **effort: float) -> None:
         counted.append(n)
 
     monkeypatch.setattr(Progress, "advance", advance)

@@ -63,9 +63,7 @@ def test_what_does_not_fit_names_item_text_layer_and_the_way_out(
     tmp_path: Path, some: Dataset, model: Path, settings: dict[str, Any], largest: str, remedy: str
 ) -> None:
     with_letter(model, 1e6)
-    said = (
-        rf"layer 0 gives {largest}e\+0[56], which does not fit float16 \(at most 6\.55e\+04\); pass {remedy} and a new"
-    )
+    said = rf"layer 0 gives {largest}e\+0[56], too large for float16 \(at most 6\.55e\+04\); pass {remedy} and a new"
     with pytest.raises(ModelError, match=ITEM + said):
         extracted(some, model, tmp_path / "c", **settings)
     assert not list((tmp_path / "c").iterdir())
@@ -161,8 +159,7 @@ def test_only_the_cache_whose_type_is_too_narrow_is_named(tmp_path: Path, opt: P
     outputs = [output(torch.float32, 1), output(torch.bfloat16, 1, None), output(torch.float16, -1, None)]
     said = str(fault(encoder, items, shard, outputs, np.array([0])))
     assert said.endswith(
-        "layer -1 gives 7e+04, which does not fit float16 (at most 6.55e+04); "
-        "pass --token-storage bfloat16 and a new --out"
+        "layer -1 gives 7e+04, too large for float16 (at most 6.55e+04); pass --token-storage bfloat16 and a new --out"
     )
 
 
@@ -170,7 +167,7 @@ def test_a_fault_that_no_text_alone_shows(tmp_path: Path, opt: Path) -> None:
     items, shard = made(tmp_path, [2, 2])
     encoder = Readings(open_model_folder(opt), CPU, (-1,), alone=1.0, together=torch.nan)
     said = str(fault(encoder, items, shard, [output(torch.float32)], np.array([0, 1])))
-    assert said.startswith(f"{tmp_path / 'd'}: a number that is not finite came of a micro-batch, but of none")
+    assert said.startswith(f"{tmp_path / 'd'}: a micro-batch gives a number that is not finite, but none")
     assert "--tokens-per-batch" in said
 
 

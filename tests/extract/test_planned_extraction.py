@@ -39,7 +39,7 @@ def test_what_cannot_be_taken_apart_runs_under_accelerate(
     monkeypatch.setattr(engines, "open_skeleton", inseparable)
     extracted(dataset, opt, tmp_path / "c", schedule="auto")
     said = capfd.readouterr().err
-    assert f"extract: {opt}: this model cannot be taken apart into blocks (it is made so); pass --schedule" in said
+    assert f"extract: {opt}: this model cannot be run block by block (it is made so); pass --schedule" in said
     assert [line.split()[1] for line in said.splitlines() if line.startswith("schedule: ")] == ["sweep", "dispatch"]
     monkeypatch.undo()
     extracted(dataset, opt, tmp_path / "whole")
@@ -66,7 +66,7 @@ def test_shards_are_cut_as_before_when_less_memory_is_left(
     assert sorted(path.name for path in kept.rglob("block-*")) == ["block-1"]
     monkeypatch.setattr("tcf.extract.plan.sweep_estimate._rows", lambda inputs, room: _few(inputs))
     extracted(dataset, opt, tmp_path / "c", **settings)
-    assert "sweep: going on with block 2" in capfd.readouterr().err
+    assert "sweep: resuming with block 2" in capfd.readouterr().err
     assert len(list((tmp_path / "c" / "shards").iterdir())) == 1
     assert not kept.exists()
 
@@ -92,7 +92,7 @@ def test_unfinished_work_of_other_options_is_named(dataset: Dataset, opt: Path, 
 
 def test_settings_that_are_of_no_use_are_named(dataset: Dataset, opt: Path, tmp_path: Path, capfd: Any) -> None:
     extracted(dataset, opt, tmp_path / "c", checkpoint_layers=2)
-    assert "extract: not used: --checkpoint-layers, which is for a sweep; the schedule is resident" in (
+    assert "extract: not used: --checkpoint-layers, which needs the sweep schedule; the schedule is resident" in (
         capfd.readouterr().err
     )
 
@@ -123,5 +123,5 @@ def test_memory_that_runs_out_while_loading_is_told(
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: ...")
 
     monkeypatch.setattr("tcf.extract.schedules.weight_stream.StoredWeightBuffer", none_left)
-    with pytest.raises(ModelError, match="memory ran out while weights were loaded .*DefaultCPUAllocator"):
+    with pytest.raises(ModelError, match="out of memory while loading weights .*DefaultCPUAllocator"):
         extracted(dataset, opt, tmp_path / "c", schedule="sweep")

@@ -104,7 +104,7 @@ def computing(shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> Computing:
         spy.meanwhile(number)
         return ENCODE(encoder, sequences, *arguments, **named)
 
-    def advance(self: Progress, n: float, note: str = "", *, extra: float = 0) -> None:
+    def advance(self: Progress, n: float, note: str = "", **effort: float) -> None:
         spy.gone_through += n
 
     monkeypatch.setattr(ResidentEngine, "encode", encoding)
@@ -204,7 +204,7 @@ def test_a_shard_is_saved_while_the_next_is_computed(
 # what the other claims.
 PROGRAM = """
 import os, sys, time
-import tcf.cli, tcf.extract.stage
+import tcf.commands.app, tcf.extract.stage
 from tcf.extract.schedules.resident import ResidentEngine
 from transformers import AutoModel, AutoTokenizer, OPTModel
 encode = ResidentEngine.encode
@@ -215,7 +215,7 @@ ResidentEngine.encode = slow
 child = os.fork()
 sys.argv = ["tcf", "extract", "--data", sys.argv[1 if child else 2], *sys.argv[3:]]
 try:
-    tcf.cli.app(standalone_mode=False)
+    tcf.commands.app.app(standalone_mode=False)
 finally:
     sys.stdout.flush()
     if not child:
@@ -263,10 +263,10 @@ def test_with_too_little_memory_fewer_tokens_are_read_at_once(
     extracted(dataset, opt, tmp_path / "c", tokens_per_batch=190)
     said = capfd.readouterr().err
     assert [line for line in said.splitlines() if "out of memory" in line and "tokens-per-batch" in line] == [
-        "extract: cpu: out of memory with up to 190 tokens at once; lower --tokens-per-batch, or let weights take less "
-        "with a lower --max-memory; going on with 95",
-        "extract: cpu: out of memory with up to 95 tokens at once; lower --tokens-per-batch, or let weights take less "
-        "with a lower --max-memory; going on with 47",
+        "tcf: warning: extract: cpu: out of memory with up to 190 tokens at once; lower --tokens-per-batch, or pass a "
+        "lower --max-memory so that weights take less; continuing with 95",
+        "tcf: warning: extract: cpu: out of memory with up to 95 tokens at once; lower --tokens-per-batch, or pass a "
+        "lower --max-memory so that weights take less; continuing with 47",
     ]
     [shard] = (tmp_path / "c" / "shards").iterdir()
     assert json.loads((shard / "manifest.json").read_text())["facts"]["tokens_per_batch"] == 47

@@ -172,7 +172,7 @@ import json
 from pathlib import Path
 import torch
 from typer.testing import CliRunner
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.pooling import pool
 from tcf.evaluate.evaluation import comparison, open_evaluation

@@ -46,7 +46,7 @@ def undisturbed(folder: Path, name: str, options: tuple[str, ...]) -> Work:
     out.mkdir()
     done = run(folder, options, out)
     assert done.status == 0, done.said
-    assert "going on with block" not in done.said
+    assert "resuming with block" not in done.said
     [renames] = re.findall(r"^renames: (\d+)$", done.said, re.MULTILINE)
     assert not list(out.rglob("*.sweep")) and not list(out.rglob("*.claim"))
     return Work(folder, options, int(renames), content(out))
@@ -73,14 +73,14 @@ def killed_often(work: Work, name: str, hits: list[int]) -> None:
         before = saved_blocks(out)
         killed = run(work.folder, work.options, out, hit)
         assert killed.status == -signal.SIGKILL, killed.said
-        told = re.findall(r"going on with block (\d+)", killed.said)
+        told = re.findall(r"resuming with block (\d+)", killed.said)
         # Of what was saved, the newest is taken up: blocks are counted from 1 there.
         assert told[:1] == [str(before[-1] + 1)] if before else told == []
         assert len(saved_blocks(out)) <= 2
     before = saved_blocks(out)
     done = run(work.folder, work.options, out)
     assert done.status == 0, done.said
-    assert ("going on with block" in done.said) == bool(before)
+    assert ("resuming with block" in done.said) == bool(before)
     assert content(out) == work.expected
     assert not list(out.rglob("*.sweep")) and not list(out.rglob("*.claim"))
 
@@ -119,6 +119,6 @@ def test_interrupted_by_a_signal_it_says_so_on_one_line_and_goes_on(one: Work) -
         assert saved_blocks(out) and not list(out.rglob("*.claim"))
     done = run(one.folder, (), out)
     assert done.status == 0, done.said
-    assert "going on with block" in done.said
+    assert "resuming with block" in done.said
     assert content(out) == one.expected
     assert [path.name for path in out.iterdir()] == ["c"]

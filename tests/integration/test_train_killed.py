@@ -181,4 +181,4 @@ def test_interrupted_by_a_signal_it_says_so_and_goes_on(
     assert not list(out.glob(".*"))
     again = run_command(*work.words(out), folder=out)
     assert again.status == 0
-    assert "an unfinished attempt at this run goes on after epoch " in again.said
+    assert "resuming an unfinished attempt at this run after epoch " in again.said

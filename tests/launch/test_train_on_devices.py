@@ -73,7 +73,7 @@ def test_the_run_of_two_processes_is_the_run_of_one(
     # It is there for one device too.
     capsys.readouterr()
     again = call(folder, "two", dataclasses.replace(CONFIG, devices="cpu"))
-    assert not again.trained and "trained already" in capsys.readouterr().err
+    assert not again.trained and "already trained" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("shown_log")
@@ -98,7 +98,7 @@ def test_one_process_is_killed_and_training_goes_on(
     # The first process said nothing of its partner's end.
     assert {line.split()[0] for line in capfd.readouterr().err.splitlines()} == {"epoch"}
     assert call(folder, "killed").trained
-    assert "an unfinished attempt at this run goes on after epoch" in capfd.readouterr().err
+    assert "resuming an unfinished attempt at this run after epoch" in capfd.readouterr().err
     assert numbers(folder / "killed") == numbers(folder / "two")
 
 
@@ -143,7 +143,7 @@ def test_processes_that_torchrun_started(folder: Path, tmp_path: Path) -> None:
     assert numbers(tmp_path / "run") == numbers(folder / "two")
     assert open_run(tmp_path / "run", device="cpu").config.devices == "cpu,cpu"
     first, second = in_processes(typed, ["train", *inputs, "--devices", "cpu", *words])
-    assert "trained already" in first[2] and second == (0, "", "")
+    assert "already trained" in first[2] and second == (0, "", "")
 
 
 def typed_with_own_data(words: list[str], places: list[str]) -> tuple[int, str, str]:

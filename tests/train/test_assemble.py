@@ -30,7 +30,7 @@ def test_users_without_a_target_are_counted_and_said_for_every_backbone(
     data = training_data(Inputs.open("id", tmp_path / "data", ()), config)
     assert data.left_out == 2
     said = capsys.readouterr().err
-    assert said == "2 of 4 users have fewer than two training items: no target, left out of training\n"
+    assert said == "2 of 4 users have fewer than two training items and so no target; they are left out of training\n"
     assert len(batch_rows(config, data)) == rows
 
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.stacks import OwnFunctions, functions_between, noting_stack
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.train.trainer import Trainer
 
 MOST = 8

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.train.trainings import SMALL, Train
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError
 from tcf.common.units import as_bytes
 from tcf.config.train import TrainConfig

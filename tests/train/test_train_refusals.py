@@ -22,7 +22,7 @@ def test_a_finished_run_is_returned_as_it_is(run_train: Train, capsys: pytest.Ca
     assert list(first.metadata)[:4] == ["best_epoch", "hr@10", "ndcg@10", "epochs"]
     assert first.metadata == first.manifest.facts
     assert {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()} == stamps
-    assert "trained already" in capsys.readouterr().err
+    assert "already trained" in capsys.readouterr().err
 
 
 def test_a_finished_run_of_other_settings_or_inputs_is_refused(run_train: Train, tmp_path: Path) -> None:
@@ -65,6 +65,17 @@ def test_a_killed_run_of_other_settings_is_refused(run_train: Train) -> None:
     assert sorted(p.name for p in path.iterdir()) == before
 
 
+def test_an_unfinished_run_says_that_its_dataset_was_moved(run_train: Train, tmp_path: Path) -> None:
+    path = run_train().path
+    (path / "manifest.json").unlink()
+    settings = (path / "config.toml").read_text()
+    assert 'data = "../' in settings
+    (path / "config.toml").write_text(settings.replace('data = "../', 'data = "../old/'))
+    gone = rf"its dataset at {tmp_path}/old/\S+ is gone: move it back to resume it, name another --out, or remove it"
+    with pytest.raises(RunError, match=rf"data: ../old/\S+ found, ../\S+ requested; {gone}$"):
+        run_train()
+
+
 @pytest.mark.parametrize("names", [["thesis.doc"], ["config.toml", "thesis.doc"], ["model.safetensors"]])
 def test_foreign_files_are_refused_and_stay(run_train: Train, tmp_path: Path, names: list[str]) -> None:
     (tmp_path / "run").mkdir()
@@ -92,7 +103,7 @@ def test_inputs_that_do_not_fit_the_items(run_train: Train, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="add --cache"):
         run_train(cache=None)
     config = TrainConfig(items="id", **SMALL)
-    with pytest.raises(ConfigError, match="drop --cache"):
+    with pytest.raises(ConfigError, match="leave out --cache"):
         train(data=tmp_path / "data", caches=[tmp_path / "cache"], out=tmp_path / "run", config=config)
     assert not (tmp_path / "run").exists()
 

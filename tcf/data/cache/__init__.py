@@ -1,1 +1,1 @@
-"""The vector cache: its files, reader, writer, and the operations on whole caches."""
+"""The vector cache: files, reader, writer, and operations on whole caches."""

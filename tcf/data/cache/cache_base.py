@@ -1,7 +1,7 @@
-"""What both kinds of cache have in common: shards and text maps, and how the rows of texts are found.
+"""The base of both kinds of cache: shards, text maps, and the lookup of a text's row.
 
-A row belongs to a unique token sequence. A dataset joins the cache through its texts: `datasets/` says which token
-sequence each known text became, `shards/` which row each token sequence has. Nothing needs the language model.
+A row belongs to a unique token sequence. Datasets find their rows through their texts: `datasets/` maps each known text
+to its token sequence, `shards/` each token sequence to its row. The language model is not needed for this.
 """
 
 import shlex
@@ -37,19 +37,19 @@ RowIndices = npt.NDArray[np.int64]
 Shard = TypeVar("Shard")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CacheBase(ABC, Generic[Shard]):
-    """A cache, read through memory maps; shards that appear later are seen by opening it again.
+    """A cache, read through memory maps; shards published later are seen after opening it again.
 
     Attributes:
-        kind: which kind of cache it is.
-        path: the cache's directory.
-        manifest: the cache's own manifest; its fingerprint names the encoder and its options.
-        folders: the shards' directories, in the order of their names.
-        shards: their content, mapped.
+        kind: the kind of cache.
+        path: the cache directory.
+        manifest: the manifest of the cache; its fingerprint identifies the encoder and its options.
+        folders: the directories of the shards, in the order of their names.
+        shards: the memory-mapped content of the shards.
         starts: (n_shards + 1,) first row of each shard.
-        joined: the directories that tell what the known datasets' texts became.
-        datasets: the datasets known to the cache.
+        text_map_folders: the directories of the text maps, in the order of their names.
+        datasets: the dataset of each text map.
     """
 
     kind: ClassVar[Kind]
@@ -58,7 +58,7 @@ class CacheBase(ABC, Generic[Shard]):
     folders: Sequence[Path]
     shards: Sequence[Shard]
     starts: RowIndices
-    joined: Sequence[Path]
+    text_map_folders: Sequence[Path]
     datasets: Sequence[KnownDataset]
 
     @classmethod
@@ -66,35 +66,35 @@ class CacheBase(ABC, Generic[Shard]):
         """Open a cache directory.
 
         Raises:
-            CacheError: no cache of this kind is there, or a shard does not have the size that its manifest states.
+            CacheError: there is no cache of this kind, or a shard does not have the size in its manifest.
         """
         path = Path(path)
         manifest = read_cache_manifest(path, cls.kind)
         folders = published(path / "shards")
         manifests = [read_shard_manifest(folder, cls.kind, manifest) for folder in folders]
-        joined = published(path / "datasets")
+        text_map_folders = published(path / "datasets")
         return cls(
             path=path,
             manifest=manifest,
             folders=folders,
             shards=[cls._map(folder, own, manifest) for folder, own in zip(folders, manifests, strict=True)],
             starts=np.cumsum([0, *(int(own.facts["rows"]) for own in manifests)], dtype=np.int64),
-            joined=joined,
-            datasets=[known_dataset(folder) for folder in joined],
+            text_map_folders=text_map_folders,
+            datasets=[known_dataset(folder) for folder in text_map_folders],
         )
 
     @staticmethod
     @abstractmethod
     def _map(folder: Path, shard: Manifest, cache: Manifest) -> Shard:
-        """Map the content of a shard and check its size."""
+        """Memory-map the content of a shard and check its size."""
 
     @abstractmethod
     def row_bytes(self, rows: RowIndices) -> RowIndices:
-        """Bytes that each of these rows takes, (n,)."""
+        """Return the size of each row in bytes, (n,)."""
 
     @abstractmethod
     def arrays(self, rows: RowIndices) -> Mapping[str, npt.NDArray[Any]]:
-        """The content of a shard made of these rows, by file name, its keys left out."""
+        """Return the content of a shard made of these rows, by file name, without its keys."""
 
     @cached_property
     def keys(self) -> Keys:
@@ -105,36 +105,36 @@ class CacheBase(ABC, Generic[Shard]):
 
     @cached_property
     def text_maps(self) -> npt.NDArray[np.uint64]:
-        """Text key and sequence key of every known text, once a dataset, (n_texts, 4)."""
-        # A dataset known from several places has the same texts in each.
-        texts = {known.fingerprint: folder for known, folder in zip(self.datasets, self.joined, strict=True)}
+        """Text key and sequence key of every known text, once for each dataset, (n_texts, 4)."""
+        # A dataset recorded at several paths has the same texts at each.
+        texts = {known.fingerprint: folder for known, folder in zip(self.datasets, self.text_map_folders, strict=True)}
         tables = [load_keys(folder / "texts.npy", 4) for folder in texts.values()]
         return np.concatenate([np.zeros((0, 4), np.uint64), *tables])
 
     @property
     def width(self) -> int:
-        """Numbers a vector."""
+        """Numbers in a vector."""
         return int(self.manifest.facts["width"])
 
     @property
     def storage(self) -> str:
-        """Name of the type that numbers are stored in."""
+        """Name of the storage type of the numbers."""
         return str(self.manifest.config["storage"])
 
     @property
     def n_rows(self) -> int:
-        """Token sequences in the cache."""
+        """Number of rows, which is the number of token sequences in the cache."""
         return int(self.starts[-1])
 
     @property
     def missing(self) -> int:
-        """Token sequences of known texts that have no row yet; `tcf extract` brings them."""
+        """Number of token sequences of known texts that have no row yet; `tcf extract` adds them."""
         sequences = self.text_maps[:, 2:]
         without = sequences[locate(sequences, self.keys) < 0]
         return len(first_occurrences(without))
 
     def sequences_of(self, texts: Keys) -> tuple[Keys, npt.NDArray[np.bool_]]:
-        """The token sequence that each text became, (n, 2), zeros where unknown; and whether it is known, (n,)."""
+        """Return the token sequence of each text, (n, 2), zeros if unknown; and whether it is known, (n,)."""
         places = locate(texts, self.text_maps[:, :2])
         known = places >= 0
         sequences = np.zeros((len(texts), 2), np.uint64)
@@ -142,21 +142,21 @@ class CacheBase(ABC, Generic[Shard]):
         return sequences, known
 
     def locate_keys(self, texts: Keys) -> RowIndices:
-        """The row of each text, given by its key, (n,); -1 where the cache has none for it."""
+        """Return the row of each text, given by its key, (n,); -1 if the cache has none."""
         sequences, known = self.sequences_of(texts)
         rows = np.full(len(texts), -1, np.int64)
         rows[known] = locate(sequences[known], self.keys)
         return rows
 
     def locate_texts(self, texts: "pa.LargeStringArray") -> RowIndices:
-        """The row of each text, (n,); -1 where the cache has none for it."""
+        """Return the row of each text, (n,); -1 if the cache has none."""
         return self.locate_keys(text_keys(texts))
 
     def rows_for(self, dataset: Dataset) -> RowIndices:
-        """The row of each item's text, (n_items,).
+        """Return the row of each item's text, (n_items,).
 
         Raises:
-            CacheError: some items' texts have no row yet; says how many, and what to run.
+            CacheError: the texts of some items have no row yet; states how many, and the command to run.
         """
         rows = self.locate_texts(dataset.texts)
         missing = np.flatnonzero(rows < 0)
@@ -170,7 +170,7 @@ class CacheBase(ABC, Generic[Shard]):
         return rows
 
     def _command(self, dataset: Dataset) -> str:
-        """The command that brings a dataset into this cache, with the options that it was made with."""
+        """Return the command that extracts a dataset into this cache, with the options of the cache."""
         config = self.manifest.config
         words = ["tcf", "extract", "--data", dataset.path, "--model", config["model"], "--out", self.path]
         for key, option in self.kind.options.items():
@@ -184,19 +184,19 @@ class CacheBase(ABC, Generic[Shard]):
         return shlex.join(map(str, words))
 
     def by_shard(self, rows: RowIndices) -> Iterator[tuple[Shard, RowIndices, RowIndices]]:
-        """Go through rows a shard at a time.
+        """Iterate over rows one shard at a time.
 
         Args:
             rows: rows of the cache, (n,), in any order.
 
         Yields:
-            A shard, rows within it, and where in `rows` these stand.
+            A shard, rows within it, and their positions in `rows`.
 
         Raises:
             IndexError: a row is not in the cache.
         """
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.n_rows):
-            raise IndexError(f"{self.path}: rows {rows.min()}..{rows.max()} asked for, rows 0..{self.n_rows - 1} there")
+            raise IndexError(f"{self.path}: expected rows 0..{self.n_rows - 1}, found {rows.min()}..{rows.max()}")
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
         bounds = np.searchsorted(ordered, self.starts)
@@ -205,7 +205,7 @@ class CacheBase(ABC, Generic[Shard]):
             yield self.shards[shard], ordered[part] - self.starts[shard], order[part]
 
     def only_dataset(self) -> Path:
-        """Where the one dataset is that the cache knows and that is still as it was.
+        """Return the path of the only dataset that the cache knows and that is still where it was recorded.
 
         Raises:
             CacheError: there is none, or there are several.
@@ -213,15 +213,18 @@ class CacheBase(ABC, Generic[Shard]):
         there = sorted({known.path for known in self.datasets if known.is_there})
         if len(there) == 1:
             return there[0]
-        recorded = sorted({known.path for known in self.datasets})
-        if there or not recorded:
-            found = f"{len(there)} ({_listed(there)})"
-        else:
-            found = f"none where it was (moved or changed: {_listed(recorded)})"
-        raise CacheError(f"{self.path}: expected one known dataset, found {found}; name the dataset with --data")
+        if there or not self.datasets:
+            found = f"{len(there)} ({_listed(there)})" if there else "none"
+            raise CacheError(f"{self.path}: expected one known dataset, found {found}; name the dataset with --data")
+        now = {known.path: known.found_there for known in self.datasets}
+        raise CacheError(
+            f"{self.path}: expected its dataset where it was recorded, found "
+            f"{', '.join(f'{found} at {path}' for path, found in sorted(now.items()))}; if the dataset was moved or "
+            "renamed, name its new path with --data"
+        )
 
     def describe(self) -> dict[str, Any]:
-        """What the cache holds, as JSON values."""
+        """Return what the cache holds, as JSON values."""
         return {
             "path": str(self.path),
             "kind": self.kind.words,
@@ -237,13 +240,19 @@ class CacheBase(ABC, Generic[Shard]):
 
     @abstractmethod
     def _counts(self) -> dict[str, int]:
-        """How much the cache holds, for `describe`."""
+        """Return the size of the content, for `describe`."""
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        model = self.manifest.config.get("model")
+        holds = f"{self.n_rows} rows of {self.kind.words}, width {self.width}, {self.storage}"
+        return f"{type(self).__name__}({str(self.path)!r}: {holds}, by {model})"
 
     def verify(self) -> VerifiedCache:
         """Compare every byte with the manifests and check that every stored number is finite.
 
         Raises:
-            CacheError: naming the first file that differs, or the shard with a number that is not finite.
+            CacheError: a file differs, or a shard has a number that is not finite; names the first one.
         """
         return verify_cache(self.path, self.kind)
 
@@ -253,4 +262,4 @@ def _described(known: KnownDataset) -> dict[str, Any]:
 
 
 def _listed(paths: Sequence[Path]) -> str:
-    return ", ".join(map(str, paths)) or "none"
+    return ", ".join(map(str, paths))

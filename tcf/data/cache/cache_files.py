@@ -1,10 +1,9 @@
-"""The files of a cache: what lies where, and how each is opened and checked.
+"""The files of a cache: their layout, and functions that open and check them.
 
-There are two kinds of cache, of vectors and of token states. Both consist of shards and of text maps, which say what
-token sequence each text of a dataset became; what a shard holds beside its keys is the whole difference.
+There are two kinds of cache: vectors and token states. Both consist of shards, and of text maps, which map each text of
+a dataset to its token sequence. They differ only in what a shard holds besides its keys.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ import numpy.typing as npt
 
 from tcf.common.errors import CacheError, DataError
 from tcf.common.files import MANIFEST, is_published
-from tcf.common.manifest import Format, Manifest, read_manifest
+from tcf.common.manifest import Format, Manifest, read_manifest, stated_format
 from tcf.data.dataset import DATASET
-from tcf.data.npy_files import load_array, map_array
+from tcf.data.npy_files import load_array, map_array, shape_words
 
 __all__ = [
     "CACHE",
@@ -59,11 +58,11 @@ class Kind:
     """A kind of cache.
 
     Attributes:
-        words: what it is of, for people.
+        words: what it holds, in words.
         cache: format of the cache.
         shard: format of its shards.
-        storages: types that its numbers may be stored in.
-        options: options of `tcf extract` by the entries of the cache's config that record them.
+        storages: permitted storage types of its numbers.
+        options: options of `tcf extract`, by the entries of the cache's config that record them.
     """
 
     words: str
@@ -95,12 +94,12 @@ KINDS = (VECTORS, TOKEN_STATES)
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """A dataset whose texts were once extracted into a cache; one that has moved since is known from both places.
+    """A dataset whose texts were extracted into a cache; if it was moved since, the cache may know both paths.
 
     Attributes:
-        fingerprint: the dataset's.
-        path: where it was at that time.
-        metadata: items, unique texts, unique token sequences, texts cut at the token limit.
+        fingerprint: fingerprint of the dataset.
+        path: its path at that time.
+        metadata: counts of items, unique texts, unique token sequences and texts cut at the token limit.
     """
 
     fingerprint: str
@@ -109,34 +108,44 @@ class KnownDataset:
 
     @property
     def is_there(self) -> bool:
-        """Whether this very dataset is still at its path."""
+        """Whether the same dataset is still at its path."""
+        return self._fingerprint_there() == self.fingerprint
+
+    @property
+    def found_there(self) -> str:
+        """What is at its path instead of the dataset, in words."""
+        if not self.path.exists():
+            return "nothing"
+        return "no readable dataset" if self._fingerprint_there() is None else "another dataset"
+
+    def _fingerprint_there(self) -> str | None:
         try:
-            return read_manifest(self.path, DATASET).fingerprint == self.fingerprint
+            return read_manifest(self.path, DATASET).fingerprint
         except DataError:
-            return False
+            return None
 
 
 def published(parent: Path) -> list[Path]:
-    """The complete directories below `parent`, by name."""
+    """Return the published directories in `parent`, in the order of their names."""
     if not parent.is_dir():
         return []
     return sorted(p for p in parent.iterdir() if not p.name.startswith(".") and is_published(p))
 
 
 def kind_of(path: Path) -> Kind:
-    """Which kind of cache is at `path`; of vectors where none is, so that reading it then says what is wrong."""
-    return next((kind for kind in KINDS if kind.cache.name == _format_at(path)), VECTORS)
+    """Return the kind of the cache at `path`; without a cache, vectors, so that opening it reports what is wrong."""
+    return next((kind for kind in KINDS if kind.cache.name == stated_format(path)), VECTORS)
 
 
 def read_cache_manifest(path: Path, kind: Kind) -> Manifest:
     """Read the manifest of a cache and check that it is of this kind.
 
     Raises:
-        CacheError: no cache is there, it is of the other kind, or its manifest is damaged.
+        CacheError: there is no cache, it is of the other kind, or its manifest is damaged.
     """
-    other = next((other for other in KINDS if other.cache.name == _format_at(path)), kind)
+    other = next((other for other in KINDS if other.cache.name == stated_format(path)), kind)
     if other is not kind:
-        raise CacheError(f"{path}: expected a cache of {kind.words}, found one of {other.words}; name another")
+        raise CacheError(f"{path}: expected a cache of {kind.words}, found one of {other.words}; name another cache")
     manifest = read_manifest(path, kind.cache)
     storage = manifest.config["storage"]
     if storage not in kind.storages:
@@ -156,39 +165,32 @@ def read_shard_manifest(folder: Path, kind: Kind, cache: Manifest) -> Manifest:
 
 
 def map_part(file: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> npt.NDArray[Any]:
-    """Map an array of a shard; the map keeps no file descriptor, so that the number of shards has no limit there."""
+    """Memory-map an array of a shard; the map keeps no file descriptor, which would limit the number of shards."""
     array = map_array(file, CacheError, remedy(file.parent))
     if array.shape != shape or array.dtype != dtype:
-        raise CacheError(f"{file}: expected {shape} {dtype}, found {array.shape} {array.dtype}; {remedy(file.parent)}")
+        found = f"{shape_words(array.shape)} {array.dtype}"
+        raise CacheError(f"{file}: expected {shape_words(shape)} {dtype}, found {found}; {remedy(file.parent)}")
     return array
 
 
 def load_keys(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[np.uint64]:
-    """A table of keys, (rows, columns) uint64; any number of rows if None."""
+    """Read a table of keys, (rows, columns) uint64; None accepts any number of rows."""
     table = load_array(file, CacheError, remedy(file.parent))
     expected = (len(table) if rows is None else rows, columns)
     if table.dtype != np.uint64 or table.shape != expected:
         raise CacheError(
-            f"{file}: expected {expected} uint64, found {table.shape} {table.dtype}; {remedy(file.parent)}"
+            f"{file}: expected {shape_words(expected)} uint64, found {shape_words(table.shape)} {table.dtype}; "
+            f"{remedy(file.parent)}"
         )
     return table
 
 
 def known_dataset(folder: Path) -> KnownDataset:
-    """The dataset that a text map was made for."""
+    """Return the dataset that a text map was made for."""
     manifest = read_manifest(folder, TEXT_MAP)
     return KnownDataset(manifest.inputs["dataset"], Path(manifest.config["path"]), manifest.facts)
 
 
 def remedy(folder: Path) -> str:
-    """What to do about a damaged part of a cache."""
+    """Return what to do about a damaged part of a cache, for messages."""
     return f"remove {folder} and run `tcf extract` again"
-
-
-def _format_at(path: Path) -> str | None:
-    """The name of the format that a manifest states, whatever state the rest of it is in."""
-    try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content.get("format") if isinstance(content, dict) else None

@@ -1,19 +1,20 @@
 """The two kinds of vector cache: one vector for each text, or the states of all its tokens.
 
-A cache holds what one encoder made of all texts, found by what was read, whichever dataset asked first. Token states
-are what one block of a language model gives for every token; they serve to tune the layers above that block without
-computing those below it again.
+A cache holds the output of one encoder for all texts, found by token sequence, whichever dataset a text came from.
+Token states are the output of one block of a language model for every token; they allow tuning the layers above that
+block without recomputing the layers below.
 
-Shapes: n token sequences, nnz tokens of all of them, width numbers a token.
+Shapes: n token sequences, nnz tokens of all of them, width numbers for each vector or token.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tcf.common.errors import CacheError
 from tcf.common.manifest import Manifest
@@ -21,16 +22,20 @@ from tcf.common.ragged import offsets_from, spans
 from tcf.data.cache.cache_base import CacheBase, RowIndices
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS, Vectors, kind_of, map_part, remedy
 from tcf.data.cache.writer import publish_shard, shard_path
-from tcf.data.dataset import Dataset
+from tcf.data.data_frames import data_frame
+from tcf.data.dataset import Dataset, open_dataset
 from tcf.data.keys import Keys
 from tcf.data.npy_files import load_array, request_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["TokenShard", "TokenStates", "VectorCache", "open_cache", "stored_dtype", "write_token_shard"]
 
 States = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VectorCache(CacheBase[Vectors]):
     """A cache of vectors; each shard is a memory map, (rows, width)."""
 
@@ -43,23 +48,23 @@ class VectorCache(CacheBase[Vectors]):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type that vectors are stored in."""
+        """Storage type of the vectors."""
         return np.dtype(self.storage)
 
     def row_bytes(self, rows: RowIndices) -> RowIndices:
-        """Bytes that each of these rows takes, (n,)."""
+        """Return the size of each row in bytes, (n,)."""
         return np.full(len(rows), self.width * self.dtype.itemsize, np.int64)
 
     def arrays(self, rows: RowIndices) -> Mapping[str, npt.NDArray[Any]]:
-        """The content of a shard made of these rows, by file name, its keys left out."""
+        """Return the content of a shard made of these rows, by file name, without its keys."""
         return {"vectors.npy": self.gather(rows)}
 
     def gather(self, rows: RowIndices, *, request: bool = False) -> Vectors:
-        """Copy rows out of the memory maps, (n, width), in the order asked for; other threads run meanwhile.
+        """Copy rows out of the memory maps, (n, width), in the given order; other threads run meanwhile.
 
         Args:
             rows: rows of the cache.
-            request: whether to ask the system for all of them first; faster where they are not in memory.
+            request: whether to request all of them from the system first; faster if they are not in memory.
 
         Raises:
             IndexError: a row is not in the cache.
@@ -74,17 +79,31 @@ class VectorCache(CacheBase[Vectors]):
             for shard, within, _ in parts:
                 request_rows(shard, within)
         for shard, within, places in parts:
-            # Rows were checked; "clip" lets NumPy write in place.
+            # The rows have been checked; "clip" lets NumPy write in place.
             np.take(shard, within, axis=0, out=out[places[0] : places[-1] + 1], mode="clip")
         return out
 
     def vectors_for(self, dataset: Dataset) -> Vectors:
-        """Every item's vector, in item order, (n_items, width), in the stored type.
+        """Return every item's vector, in item order, (n_items, width), in the storage type.
 
         Raises:
-            CacheError: some items' texts have no vector yet; says how many, and what to run.
+            CacheError: the texts of some items have no vector yet; states how many, and the command to run.
         """
         return self.gather(self.rows_for(dataset))
+
+    def to_pandas(self, dataset: Dataset | None = None) -> "pd.DataFrame":
+        """The vectors of a dataset's items as a pandas frame: a row for each item, named by its id, a column a number.
+
+        Args:
+            dataset: the dataset; None for the only one that the cache knows.
+
+        Raises:
+            CacheError: items have no vector yet, or the cache does not know exactly one dataset.
+            ConfigError: pandas is not installed.
+        """
+        found = open_dataset(self.only_dataset()) if dataset is None else dataset
+        frame = data_frame(pa.table({"item_id": found.item_ids})).set_index("item_id")
+        return type(frame)(self.vectors_for(found), index=frame.index)
 
     def _counts(self) -> dict[str, int]:
         return {"vectors": self.n_rows, "bytes": self.n_rows * self.width * self.dtype.itemsize}
@@ -92,11 +111,11 @@ class VectorCache(CacheBase[Vectors]):
 
 @dataclass(frozen=True)
 class TokenShard:
-    """The mapped content of a shard.
+    """The memory-mapped content of a shard.
 
     Attributes:
-        offsets: (rows + 1,) the tokens of row i are offsets[i]:offsets[i + 1].
-        states: (nnz, width) as stored.
+        offsets: (rows + 1,) row i has states[offsets[i]:offsets[i + 1]].
+        states: (nnz, width) in the storage type.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -104,27 +123,27 @@ class TokenShard:
 
 
 def stored_dtype(storage: str) -> np.dtype[Any]:
-    """NumPy's type for a storage type; bfloat16, which NumPy lacks, is held as its bits in uint16."""
+    """Return the NumPy type for a storage type; bfloat16, which NumPy lacks, is stored as its bits in uint16."""
     return np.dtype("uint16" if storage == "bfloat16" else storage)
 
 
 def write_token_shard(
     path: Path, keys: Keys, states: States, offsets: npt.NDArray[np.int64], metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Publish one shard; if another worker has published the same one, ours is discarded.
+    """Publish a shard; if another worker has published the same one, this one is discarded.
 
     Args:
-        path: the cache's directory.
+        path: the cache directory.
         keys: (rows, 2) the token sequence of each row.
-        states: (nnz, width) in the cache's storage type; bfloat16 as its bits in uint16.
-        offsets: (rows + 1,) the tokens of row i are offsets[i]:offsets[i + 1].
-        metadata: how they were computed, for the shard's manifest.
+        states: (nnz, width) in the storage type of the cache; bfloat16 as its bits in uint16.
+        offsets: (rows + 1,) row i has states[offsets[i]:offsets[i + 1]].
+        metadata: how the states were computed, for the shard's manifest.
     """
     arrays = {"offsets.npy": offsets.astype(np.int64), "states.npy": states}
     publish_shard(shard_path(path, keys), TOKEN_STATES, keys, arrays, metadata or {})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TokenStates(CacheBase[TokenShard]):
     """A cache of token states, read through memory maps."""
 
@@ -137,7 +156,7 @@ class TokenStates(CacheBase[TokenShard]):
         whole = offsets.dtype == np.int64 and offsets.shape == (rows + 1,) and offsets[0] == 0
         if not whole or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
             raise CacheError(
-                f"{folder / 'offsets.npy'}: expected {rows + 1} int64 that rise from 0 to {tokens}, found others; "
+                f"{folder / 'offsets.npy'}: expected {rows + 1} int64 rising from 0 to {tokens}, found other numbers; "
                 f"{remedy(folder)}"
             )
         dtype = stored_dtype(str(cache.config["storage"]))
@@ -145,35 +164,35 @@ class TokenStates(CacheBase[TokenShard]):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """NumPy's type of the stored numbers: uint16, their bits, for bfloat16."""
+        """NumPy type of the stored numbers; for bfloat16 uint16, their bits."""
         return stored_dtype(self.storage)
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all rows."""
+        """Number of tokens of all rows."""
         return sum(len(shard.states) for shard in self.shards)
 
     def lengths(self, rows: RowIndices) -> RowIndices:
-        """Tokens of each of these rows, (n,)."""
+        """Return the number of tokens of each row, (n,)."""
         out = np.empty(len(rows), np.int64)
         for shard, within, places in self.by_shard(rows):
             out[places] = shard.offsets[within + 1] - shard.offsets[within]
         return out
 
     def row_bytes(self, rows: RowIndices) -> RowIndices:
-        """Bytes that each of these rows takes, (n,)."""
+        """Return the size of each row in bytes, (n,)."""
         return self.lengths(rows) * self.width * self.dtype.itemsize
 
     def arrays(self, rows: RowIndices) -> Mapping[str, npt.NDArray[Any]]:
-        """The content of a shard made of these rows, by file name, its keys left out."""
+        """Return the content of a shard made of these rows, by file name, without its keys."""
         states, offsets = self.gather(rows)
         return {"offsets.npy": offsets, "states.npy": states}
 
     def gather(self, rows: RowIndices) -> tuple[States, npt.NDArray[np.int64]]:
-        """Copy the states of rows out of the memory maps, in the order asked for.
+        """Copy the states of rows out of the memory maps, in the given order.
 
         Returns:
-            (nnz, width) states as stored, and (n + 1,) offsets: row i has states[offsets[i]:offsets[i + 1]].
+            (nnz, width) states in the storage type, and (n + 1,) offsets: row i has states[offsets[i]:offsets[i + 1]].
 
         Raises:
             IndexError: a row is not in the cache.
@@ -190,11 +209,11 @@ class TokenStates(CacheBase[TokenShard]):
         return {"sequences": self.n_rows, "tokens": self.n_tokens, "bytes": size}
 
 
-def open_cache(path: str | Path) -> CacheBase[Any]:
+def open_cache(path: str | Path) -> VectorCache | TokenStates:
     """Open a cache of vectors or of token states.
 
     Raises:
-        CacheError: no cache is there, or it is damaged.
+        CacheError: there is no cache, or it is damaged.
     """
     if kind_of(Path(path)) is TOKEN_STATES:
         return TokenStates.open(path)

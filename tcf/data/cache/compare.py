@@ -1,4 +1,4 @@
-"""How far the vectors of two caches lie apart, text by text; all sums in float64.
+"""Comparison of the vectors of two caches, text by text; all sums are computed in float64.
 
 Shapes: n texts that both caches have a vector for.
 """
@@ -18,7 +18,7 @@ from tcf.data.keys import Keys, first_occurrences, locate, text_keys
 
 __all__ = ["Comparison", "Worst", "compare"]
 
-_NUMBERS = 2**21  # numbers of each cache held at once
+_NUMBERS = 2**21  # numbers of each cache held in memory at once
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Worst:
 
     Attributes:
         text_key: key of the text, in hexadecimal.
-        item: the first item that has it; None where no dataset was given.
+        item: the first item that has the text; None without a dataset.
     """
 
     text_key: str
@@ -36,19 +36,19 @@ class Worst:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two caches differ over the texts that both have vectors for; the measures are None where there are none.
+    """Differences of two caches over the texts with a vector in both; the measures are None if there are none.
 
     Attributes:
         compared: texts with a vector in both.
-        only_a: texts with a vector in the first one only.
-        only_b: texts with a vector in the second one only.
-        in_neither: texts of the dataset without any; 0 where no dataset was given.
+        only_a: texts with a vector only in the first cache.
+        only_b: texts with a vector only in the second cache.
+        in_neither: texts of the dataset without a vector; 0 without a dataset.
         largest_difference: largest absolute difference of two numbers.
         mean_difference: mean absolute difference of two numbers.
-        mean_cosine: mean over texts; of a zero vector 1 to another one and 0 to the rest.
-        lowest_cosine: lowest of all texts.
-        farthest: the text of the largest difference.
-        least_similar: the text of the lowest cosine.
+        mean_cosine: mean cosine over texts; two zero vectors have a cosine of 1, a zero and another vector one of 0.
+        lowest_cosine: lowest cosine of all texts.
+        farthest: the text with the largest difference.
+        least_similar: the text with the lowest cosine.
     """
 
     compared: int
@@ -66,12 +66,12 @@ class Comparison:
 def compare(a: Path, b: Path, dataset: Dataset | None = None) -> Comparison:
     """Compare the vectors of two caches over the texts that both know.
 
-    Memory holds some thousand vectors, and about 150 bytes a text.
+    Memory holds a few thousand vectors, and about 150 bytes for each text.
 
     Args:
         a: a vector cache.
-        b: another one, of vectors of the same width; of any encoder, options or storage type.
-        dataset: compare over its texts only, and name its items.
+        b: another vector cache of the same width; encoder, options and storage type may differ.
+        dataset: if given, compare only its texts, and name its items.
 
     Raises:
         CacheError: the widths differ, or a cache cannot be read.
@@ -93,7 +93,7 @@ def compare(a: Path, b: Path, dataset: Dataset | None = None) -> Comparison:
     )
     if not len(both):
         return counts
-    both = both[np.argsort(rows_a[both], kind="stable")]  # the first cache is read from its beginning to its end
+    both = both[np.argsort(rows_a[both], kind="stable")]  # so that the first cache is read sequentially
     largest, mean, cosine = _measured(first, rows_a[both], second, rows_b[both])
     farthest, least = int(np.argmax(largest)), int(np.argmin(cosine))
     return replace(
@@ -108,7 +108,7 @@ def compare(a: Path, b: Path, dataset: Dataset | None = None) -> Comparison:
 
 
 def _texts(first: VectorCache, second: VectorCache, dataset: Dataset | None) -> Keys:
-    """The distinct texts to look for: of the dataset, or of both caches."""
+    """Return the distinct texts to compare: those of the dataset, or of both caches."""
     if dataset is not None:
         keys = text_keys(dataset.texts)
     else:
@@ -119,7 +119,7 @@ def _texts(first: VectorCache, second: VectorCache, dataset: Dataset | None) -> 
 def _measured(
     first: VectorCache, rows_a: RowIndices, second: VectorCache, rows_b: RowIndices
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Largest and mean absolute difference, and cosine, of each pair of rows, (n,) each."""
+    """Return largest and mean absolute difference, and cosine, of each pair of rows, (n,) each."""
     n = len(rows_a)
     largest, mean, cosine = np.empty(n), np.empty(n), np.empty(n)
     size = max(1, _NUMBERS // max(1, first.width))
@@ -137,7 +137,7 @@ def _measured(
 
 def _cosines(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     lengths_x, lengths_y = np.linalg.norm(x, axis=1), np.linalg.norm(y, axis=1)
-    # Two zero vectors are equal; for one of them beside another vector the product below is 0.
+    # Two zero vectors are equal, so their cosine is 1; a zero vector and another one have a cosine of 0.
     nonzero = (lengths_x > 0) & (lengths_y > 0)
     cosines: npt.NDArray[np.float64] = ((lengths_x == 0) & (lengths_y == 0)).astype(np.float64)
     x_unit = x[nonzero] / lengths_x[nonzero, None]

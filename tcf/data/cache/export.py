@@ -64,7 +64,7 @@ def export(
 def _chunks(
     cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype: "np.dtype[Any]"
 ) -> Iterator[tuple[slice, Vectors]]:
-    """Items, and their vectors in this type."""
+    """Yield slices of items, and their vectors in the given type."""
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)
         vectors = cache.gather(rows[part])
@@ -74,7 +74,7 @@ def _chunks(
 
 
 def _check_fit(vectors: Vectors, cache: VectorCache, dataset: Dataset, start: int) -> None:
-    """Check that float16 can hold the vectors of the items from `start` on."""
+    """Check that float16 can represent the vectors of the items from `start` on."""
     limit = float(np.finfo(np.float16).max)
     large = (np.abs(vectors) > limit).any(axis=1)
     if large.any():

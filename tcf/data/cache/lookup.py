@@ -1,4 +1,4 @@
-"""What a cache has, asked without opening all of it: its token sequences, and whether a dataset is in it whole."""
+"""Queries that do not open a whole cache: its token sequences, and whether it covers a dataset completely."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +24,14 @@ from tcf.data.keys import Keys
 
 __all__ = ["finished_metadata", "lacking_sequences", "stored_sequences"]
 
-_AT_ONCE = 2**20  # keys sorted, or looked up, at once
+_AT_ONCE = 2**20  # keys sorted or looked up at once
 
 
 def stored_sequences(path: Path, kind: Kind) -> KeySet:
-    """The token sequences that have a row; none where no cache is yet.
+    """Return the token sequences that have a row; none if there is no cache yet.
 
     Raises:
-        CacheError: something else is there, or a part of the cache is damaged.
+        CacheError: the path holds something else, or a part of the cache is damaged.
     """
     stored = KeySet()
     if not is_published(path):
@@ -50,7 +50,7 @@ def stored_sequences(path: Path, kind: Kind) -> KeySet:
 
 
 def _check_sizes(folder: Path, shard: Manifest) -> None:
-    """Notice, without reading it, a shard whose files are not as long as they were."""
+    """Check the file sizes of a shard against its manifest, without reading the files."""
     for name, recorded in shard.files.items():
         file = folder / name
         size = file.stat().st_size if file.is_file() else None
@@ -60,11 +60,11 @@ def _check_sizes(folder: Path, shard: Manifest) -> None:
 
 
 def finished_metadata(path: Path, dataset: DatasetIdentity, stored: KeySet) -> dict[str, Any] | None:
-    """The counts recorded for a dataset, if a cache has a row for each of its texts; else None.
+    """Return the counts recorded for a dataset if a cache has a row for each of its texts; else None.
 
     Args:
-        path: the cache's directory.
-        dataset: whose texts they are.
+        path: the cache directory.
+        dataset: the dataset of the texts.
         stored: the token sequences that have a row.
     """
     place = text_map_path(path, dataset)
@@ -74,11 +74,11 @@ def finished_metadata(path: Path, dataset: DatasetIdentity, stored: KeySet) -> d
 
 
 def lacking_sequences(path: Path, dataset: DatasetIdentity, stored: KeySet) -> Iterator[Keys]:
-    """The token sequences of a dataset's texts that have no row, (n, 2) some at a time; one may come several times.
+    """Yield the token sequences of a dataset's texts that have no row, in parts, (n, 2) each; some may be repeated.
 
     Args:
-        path: the cache's directory, which knows the dataset.
-        dataset: whose texts they are.
+        path: the cache directory; it must have a text map of the dataset.
+        dataset: the dataset of the texts.
         stored: the token sequences that have a row.
     """
     table = load_keys(text_map_path(path, dataset) / "texts.npy", 4)

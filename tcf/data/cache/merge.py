@@ -1,4 +1,4 @@
-"""Several caches of one encoder made into one: every row once, all text maps."""
+"""Merging caches of one encoder: every row once, and all text maps."""
 
 import shutil
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ __all__ = ["MergeResult", "merge"]
 
 @dataclass(frozen=True)
 class MergeResult:
-    """What a merged cache holds.
+    """The content of a merged cache.
 
     Attributes:
-        words: what the caches are of.
+        words: what the caches hold, in words.
         rows: rows of the new cache.
-        repeated: rows of the old ones that were left out because the new one has them already.
+        repeated: rows of the old caches that were left out as repetitions.
         shards: shards of the new cache.
-        datasets: datasets that it knows.
+        datasets: datasets that the new cache knows.
     """
 
     words: str
@@ -42,17 +42,17 @@ class MergeResult:
 
 
 def merge(paths: Sequence[Path], out: Path) -> MergeResult:
-    """Make one cache of several; memory holds one shard, and 16 bytes a row.
+    """Merge caches into a new one; memory holds one shard, and 16 bytes for each row.
 
-    A shard that has nothing but new rows is copied as it is. Everything that is read is compared with its manifest.
+    A shard with only new rows is copied unchanged. Everything that is read is compared with its manifest.
 
     Args:
         paths: caches of one kind, encoder and set of options.
-        out: the new cache; nothing may be there.
+        out: the new cache; must not exist.
 
     Raises:
-        CacheError: the caches differ in what they are of, or one is damaged.
-        RunError: something is at `out`, or it cannot be written.
+        CacheError: the caches differ in kind, encoder or options, or one is damaged.
+        RunError: `out` exists or cannot be written.
     """
     caches = [open_cache(path) for path in paths]
     _check_alike(caches)
@@ -65,7 +65,7 @@ def merge(paths: Sequence[Path], out: Path) -> MergeResult:
             for number, folder in enumerate(cache.folders):
                 _merge_shard(cache, number, folder, staging, stored)
                 progress.advance(int(np.diff(cache.starts)[number]))
-            for folder in cache.joined:
+            for folder in cache.text_map_folders:
                 _merge_text_map(folder, staging / "datasets" / folder.name)
         shutil.copyfile(paths[0] / MANIFEST, staging / MANIFEST)
         shards, datasets = (len(published(staging / name)) for name in ("shards", "datasets"))
@@ -77,7 +77,7 @@ def _check_alike(caches: Sequence[CacheBase[Any]]) -> None:
     for other in caches[1:]:
         if other.kind is not first.kind:
             raise CacheError(
-                f"{other.path}: expected a cache of {first.kind.words} as {first.path} is, found one of "
+                f"{other.path}: expected a cache of {first.kind.words} like {first.path}, found one of "
                 f"{other.kind.words}; merge caches of one kind"
             )
         if other.manifest.fingerprint != first.manifest.fingerprint:

@@ -1,4 +1,4 @@
-"""A cache cut down to what some datasets need."""
+"""Reducing a cache to what some datasets need."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -28,12 +28,12 @@ _SHARD_BYTES = 2**28
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What became of the rows of a cache.
+    """The result of pruning a cache.
 
     Attributes:
-        words: what the cache is of.
+        words: what the cache holds, in words.
         kept: rows in the new cache.
-        dropped: rows that only the old one has.
+        dropped: rows that only the old cache has.
         shards: shards of the new cache.
     """
 
@@ -44,30 +44,30 @@ class PruneResult:
 
 
 def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> PruneResult:
-    """Make a cache of only what these datasets need, in the order of their items; the old one stays as it is.
+    """Make a new cache with only the rows that these datasets need, in item order; the old cache is not changed.
 
-    Memory holds one shard, and some 100 bytes a row. Everything that is read is compared with its manifest.
+    Memory holds one shard, and about 100 bytes for each row. Everything that is read is compared with its manifest.
 
     Args:
         path: the cache.
-        datasets: each of their items must have its row in the cache.
-        out: the new cache; nothing may be there.
+        datasets: each of their items must have a row in the cache.
+        out: the new cache; must not exist.
 
     Raises:
         CacheError: an item has no row, or the cache is damaged.
-        RunError: something is at `out`, or it cannot be written.
+        RunError: `out` exists or cannot be written.
     """
     cache = open_cache(path)
     needed = [_distinct(cache, dataset) for dataset in datasets]
     rows = np.concatenate(needed)
-    # A token sequence that has several rows, in shards of different cuts, is kept once.
+    # A token sequence may have rows in several shards of different sizes; one is kept.
     rows = rows[KeySet().new(cache.keys[rows])]
     metadata = {"computed_with": _verified(cache, rows)}
     parts = list(_cut(cache, rows))
     with publishing(out) as staging, Progress("prune", len(rows), cache.kind.words) as progress:
         for name in ("shards", "datasets"):
             (staging / name).mkdir()
-        # The whole directory appears at once, so its manifest need not come last.
+        # The whole directory is published at once, so its manifest need not be written last.
         shutil.copyfile(path / MANIFEST, staging / MANIFEST)
         for part in parts:
             keys = cache.keys[part]
@@ -79,13 +79,13 @@ def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> PruneResult:
 
 
 def _distinct(cache: CacheBase[Any], dataset: Dataset) -> RowIndices:
-    """The rows that a dataset needs, each once, in the order of its items."""
+    """Return the rows that a dataset needs, each once, in item order."""
     rows = cache.rows_for(dataset)
     return rows[np.sort(np.unique(rows, return_index=True)[1])]
 
 
 def _verified(cache: CacheBase[Any], rows: RowIndices) -> list[dict[str, str]]:
-    """Check the shards that hold these rows, and tell with what they were computed."""
+    """Verify the shards of these rows, and return the versions that computed them."""
     numbers = np.unique(np.searchsorted(cache.starts, rows, side="right") - 1).tolist()
     manifests = [read_shard_manifest(cache.folders[number], cache.kind, cache.manifest) for number in numbers]
     with Progress("verify", len(numbers), "shards") as progress:
@@ -96,7 +96,7 @@ def _verified(cache: CacheBase[Any], rows: RowIndices) -> list[dict[str, str]]:
 
 
 def _cut(cache: CacheBase[Any], rows: RowIndices) -> Iterator[RowIndices]:
-    """Rows a shard: at most 8192, and a quarter of a gigabyte, or one row."""
+    """Yield the rows of each new shard: at most 8192 rows and a quarter of a gigabyte, but at least one row."""
     for start in range(0, len(rows), _SHARD_ROWS):
         part = rows[start : start + _SHARD_ROWS]
         ends = np.cumsum(cache.row_bytes(part))

@@ -1,10 +1,10 @@
-"""Leases: which shards workers are computing right now, so that several workers on one cache share the work.
+"""Leases on the shards that workers are computing, so that several workers share the work on one cache.
 
-A lease is a hint. Nothing relies on it: a shard that two workers compute is published by one of them, and a lease that
-is lost or ignored costs time only. A lease is a file `.NAME.claim` beside the place of the shard or, as long as there
-is no cache, `.CACHE.NAME.claim` beside the place of the cache; its worker makes and removes it. It stops counting when
-its process is dead, when its worker has given no sign of life for ten minutes, or ten seconds after it was made where
-its worker was killed before it had written its name there.
+A lease is only a hint: if two workers compute a shard, one of them publishes it, and a lost or ignored lease costs only
+time. A lease is a file `.NAME.claim` next to the path of the shard or, as long as there is no cache,
+`.CACHE.NAME.claim` next to the path of the cache; its worker creates and removes it. It expires when its process is
+dead, when its worker has sent no heartbeat for ten minutes, or, if its worker was killed before it wrote its name into
+the file, ten seconds after it was created.
 """
 
 import glob
@@ -22,11 +22,11 @@ def lease(shard: Path) -> bool:
     """Try to lease a shard for this process.
 
     Args:
-        shard: the place where the shard will be published.
+        shard: the path where the shard will be published.
 
     Returns:
-        False where another worker has leased it; True where this process has it, now or already, and where no folder
-        for it is there yet.
+        False if another worker has leased it; True if this process has the lease, new or already held, or if there is
+        no folder for the lease yet.
 
     Raises:
         RunError: the cache cannot be written.
@@ -42,33 +42,33 @@ def lease(shard: Path) -> bool:
 
 
 def shard_heartbeats(shard: Path) -> AbstractContextManager[None]:
-    """Give signs of life within the block, however long a step of the computation takes."""
+    """Send heartbeats within the block, however long a step of the computation takes."""
     return lease_file.heartbeats(*_files(shard))
 
 
 def release(shard: Path) -> None:
-    """Give up this process' lease to a shard; a lease of another worker stays."""
+    """Release this process's lease on a shard; a lease of another worker is kept."""
     for file in _files(shard):
         if is_own(file):
             file.unlink(missing_ok=True)
 
 
 def is_leased(shard: Path) -> bool:
-    """Whether a worker, this one included, has a lease to the shard that counts."""
+    """Return whether any worker, including this one, holds a valid lease on the shard."""
     return any(is_held(file) for file in _files(shard))
 
 
 def remove_expired_leases(shards: Path) -> int:
-    """Remove the leases to a cache's shards that no longer count; returns how many."""
+    """Remove the expired leases on a cache's shards; return their number."""
     cache = shards.parent
     files = [*shards.glob(".*.claim"), *cache.parent.glob(f".{glob.escape(cache.name)}.*.claim")]
-    dead = [file for file in files if is_expired(file)]
-    for file in dead:
+    expired = [file for file in files if is_expired(file)]
+    for file in expired:
         file.unlink(missing_ok=True)
-    return len(dead)
+    return len(expired)
 
 
 def _files(shard: Path) -> tuple[Path, Path]:
-    """Where a lease lies: within the cache, or beside it while there is none."""
+    """Return the two possible files of a lease: within the cache, and next to it while there is no cache."""
     cache = shard.parents[1]
     return shard.parent / f".{shard.name}.claim", cache.parent / f".{cache.name}.{shard.name}.claim"

@@ -1,4 +1,4 @@
-"""Writing what a dataset's texts became: a text map is streamed to a hidden file and published when it is complete."""
+"""Writing text maps: a text map is streamed to a hidden file and published once it is complete."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,31 +19,31 @@ __all__ = ["DatasetIdentity", "TextMapWriter", "text_map_path", "write_text_map"
 
 
 class DatasetIdentity(Protocol):
-    """A dataset as far as text maps are concerned: read whole, or its item table alone."""
+    """What a text map needs to know of a dataset: a `Dataset` or an `ItemTable`."""
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """The dataset directory."""
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 of its content."""
+        """Sha256 of the dataset's content."""
 
 
 def text_map_path(path: Path, dataset: DatasetIdentity) -> Path:
-    """Where a dataset's text map is published; its name is a digest of the dataset and of the place where it is."""
+    """Return where a dataset's text map is published; its name is a digest of the dataset's fingerprint and path."""
     return path / "datasets" / digest([dataset.fingerprint, str(dataset.path.resolve())])[:32]
 
 
 class TextMapWriter:
-    """A context manager that publishes which token sequence each of a dataset's texts became, a few texts at a time.
+    """A context manager that writes and publishes a dataset's text map, a few texts at a time.
 
-    A dataset that has moved is published again, so that it is found where it is now. The cache need not exist before
-    `publish`. Leaving the block without having called that discards everything.
+    The map of a dataset that was moved is published again, so that the cache knows its new path. The cache need not
+    exist before `publish`. Leaving the block without calling `publish` discards everything.
 
     Args:
-        path: the cache's directory.
-        dataset: whose texts they are.
+        path: the cache directory.
+        dataset: the dataset of the texts.
     """
 
     def __init__(self, path: Path, dataset: DatasetIdentity) -> None:
@@ -54,11 +54,11 @@ class TextMapWriter:
 
     @property
     def there(self) -> bool:
-        """Whether the cache has this text map already; then nothing is written."""
+        """Whether the cache already has this text map; then nothing is written."""
         return is_published(self._place)
 
     def __enter__(self) -> Self:
-        """Begin the file: inside the cache, or beside its place as long as there is none."""
+        """Start the file: inside the cache, or next to its path as long as there is no cache."""
         if self.there:
             return self
         scratch = staging_place(self._place if is_published(self._path) else self._path)
@@ -71,7 +71,7 @@ class TextMapWriter:
         return self
 
     def add(self, texts: Keys, sequences: Keys) -> None:
-        """Append texts; each distinct text of the dataset must come once.
+        """Append texts; each distinct text of the dataset must be added once.
 
         Args:
             texts: (n, 2) keys of texts.
@@ -82,18 +82,18 @@ class TextMapWriter:
                 self._rows.append(np.concatenate([texts, sequences], axis=1))
 
     def publish(self, metadata: Mapping[str, Any]) -> None:
-        """Make what was appended part of the cache.
+        """Publish the text map in the cache.
 
         Args:
             metadata: counts, for `tcf cache describe`.
 
         Raises:
-            CacheError: no cache is there.
+            CacheError: there is no cache.
         """
         if self._rows is None:
             return
         if not is_published(self._path):
-            raise CacheError(f"{self._path}: expected a cache to write into, found none; make it first")
+            raise CacheError(f"{self._path}: expected a cache to write into, found none; run `tcf extract` first")
         inputs, config = {"dataset": self._dataset.fingerprint}, {"path": str(self._dataset.path.resolve())}
         with publishing(self._place, duplicate_is_harmless=True) as staging:
             self._rows.close()
@@ -104,7 +104,7 @@ class TextMapWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the file, unless it was published."""
+        """Remove the file unless it was published."""
         with writing(self._place):
             self._stack.close()
 
@@ -112,11 +112,11 @@ class TextMapWriter:
 def write_text_map(
     path: Path, dataset: DatasetIdentity, *, texts: Keys, sequences: Keys, metadata: Mapping[str, Any]
 ) -> None:
-    """Publish which token sequence each of a dataset's texts became, all at once.
+    """Publish a dataset's text map, all texts at once.
 
     Args:
-        path: the cache's directory.
-        dataset: whose texts they are.
+        path: the cache directory.
+        dataset: the dataset of the texts.
         texts: (n, 2) keys of its unique texts.
         sequences: (n, 2) keys of their token sequences.
         metadata: counts, for `tcf cache describe`.

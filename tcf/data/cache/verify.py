@@ -1,4 +1,4 @@
-"""Checking a cache: every byte of every file, every number, and files that do not belong there."""
+"""Verification of a cache: every byte of every file, every number, and files that do not belong there."""
 
 import os
 from collections.abc import Iterator
@@ -29,19 +29,19 @@ from tcf.data.npy_files import map_array
 
 __all__ = ["VerifiedCache", "verify_cache", "verify_shard", "verify_text_map"]
 
-_LARGE = 2**29  # bytes from which on progress is shown: half a gigabyte takes some seconds
-_NUMBERS = 2**22  # numbers looked at together
+_LARGE = 2**29  # bytes; larger caches show progress, as half a gigabyte takes some seconds
+_NUMBERS = 2**22  # numbers checked at once
 
 
 @dataclass(frozen=True)
 class VerifiedCache:
-    """What was found in order.
+    """The content of a verified cache.
 
     Attributes:
         shards: number of shards.
-        rows: rows in all of them, a token sequence in several shards counted for each.
-        bytes: size of all files that manifests name.
-        strays: files that no manifest names; what workers are writing right now is not among them.
+        rows: rows in all shards; a token sequence in several shards is counted for each.
+        bytes: size of all files listed in manifests.
+        strays: files not listed in any manifest, except files that workers are writing now.
     """
 
     shards: int
@@ -54,10 +54,10 @@ def verify_cache(path: Path, kind: Kind) -> VerifiedCache:
     """Compare every byte of a cache with its manifests and check that every stored number is finite.
 
     Raises:
-        CacheError: naming the first file that differs, or the shard with a number that is not finite.
+        CacheError: a file differs, or a shard has a number that is not finite; names the first one.
     """
     cache = _verify_identity(path, kind)
-    # Before the listing, so that what workers publish in the meantime is in neither.
+    # Listed before the manifests, so that what workers publish meanwhile does not count as a stray.
     files = set(_files(path))
     text_maps = [(folder, read_manifest(folder, TEXT_MAP)) for folder in published(path / "datasets")]
     shards = [(folder, read_shard_manifest(folder, kind, cache)) for folder in published(path / "shards")]
@@ -84,35 +84,40 @@ def verify_text_map(folder: Path, manifest: Manifest) -> None:
     """Compare every byte of a text map with its manifest.
 
     Raises:
-        CacheError: naming the file that differs.
+        CacheError: a file differs; names it.
     """
     _verify_part(folder, manifest, TEXT_MAP)
 
 
 def verify_shard(folder: Path, manifest: Manifest, kind: Kind, path: Path) -> None:
-    """Compare every byte of a shard with its manifest, and check its name and its numbers.
+    """Compare every byte of a shard with its manifest, and check its name and numbers.
 
     Raises:
-        CacheError: naming the file that differs.
+        CacheError: a file differs; names it.
     """
     _verify_part(folder, manifest, kind.shard)
     keys = load_keys(folder / "keys.npy", 2, int(manifest.facts["rows"]))
     if folder.name != shard_path(path, keys).name:
-        raise CacheError(f"{folder}: expected the name {shard_path(path, keys).name}, of its keys; {remedy(folder)}")
+        raise CacheError(
+            f"{folder}: expected the folder name {shard_path(path, keys).name}, the digest of its keys, found "
+            f"{folder.name}; {remedy(folder)}"
+        )
     name = "states.npy" if kind is TOKEN_STATES else "vectors.npy"
     numbers = map_array(folder / name, CacheError, remedy(folder)).reshape(-1)
     for start in range(0, len(numbers), _NUMBERS):
         if not _are_finite(numbers[start : start + _NUMBERS]):
-            raise CacheError(f"{folder / name}: holds a number that is not finite; {remedy(folder)}")
+            raise CacheError(
+                f"{folder / name}: expected finite numbers, found one that is not finite; {remedy(folder)}"
+            )
 
 
 def _verify_identity(path: Path, kind: Kind) -> Manifest:
     manifest = read_cache_manifest(path, kind)
-    anew = "what these numbers are is not known; run `tcf extract` with another --out"
+    advice = "the origin of its numbers is unknown; run `tcf extract` with another --out"
     settings = {key: value for key, value in manifest.config.items() if key != "model"}
     if manifest.fingerprint != fingerprint_of(kind.cache, settings):
-        raise CacheError(f"{path / MANIFEST}: its config does not match its fingerprint, so {anew}")
-    verify_manifest(path, manifest, kind.cache, remedy=anew)
+        raise CacheError(f"{path / MANIFEST}: its config does not match its fingerprint, so {advice}")
+    verify_manifest(path, manifest, kind.cache, remedy=advice)
     return manifest
 
 
@@ -122,7 +127,7 @@ def _verify_part(folder: Path, manifest: Manifest, format: Format) -> None:
 
 
 def _are_finite(numbers: npt.NDArray[Any]) -> bool:
-    """Whether all numbers are; of bfloat16, held as bits, those are not whose exponent is all ones."""
+    """Return whether all numbers are finite; a bfloat16, stored as bits, is not if its exponent is all ones."""
     if numbers.dtype == np.uint16:
         return not ((numbers & np.uint16(0x7F80)) == 0x7F80).any()
     return bool(np.isfinite(numbers).all())
@@ -133,11 +138,11 @@ def _size(manifest: Manifest) -> int:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """All files of a cache but those that workers are writing: half-made directories and files, and leases."""
+    """Yield all files of a cache except those of running workers: unfinished directories and files, and leases."""
     for parent, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not _is_at_work(name)]
-        yield from (Path(parent) / name for name in names if not _is_at_work(name))
+        folders[:] = [name for name in folders if not _is_temporary(name)]
+        yield from (Path(parent) / name for name in names if not _is_temporary(name))
 
 
-def _is_at_work(name: str) -> bool:
+def _is_temporary(name: str) -> bool:
     return name.startswith(".") and (".partial-" in name or name.endswith(".claim"))

@@ -1,4 +1,4 @@
-"""Writing a cache: created once for an encoder, then only appended to, one published directory at a time."""
+"""Writing a cache: it is created once for an encoder, then only appended to, one published directory at a time."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -27,17 +27,17 @@ __all__ = [
 
 
 def create_cache(path: Path, *, identity: Mapping[str, Any], model: str, width: int, kind: Kind = VECTORS) -> None:
-    """Make an empty cache for an encoder, or check that the one at `path` is of the same encoder.
+    """Create an empty cache for an encoder, or check that the one at `path` is of the same encoder.
 
     Args:
-        path: the cache's directory.
-        identity: all that decides the numbers: weights, tokenizer, limit, layer, pooling, types.
-        model: the encoder's name, for people.
-        width: numbers a vector, or a token.
-        kind: what the cache is of.
+        path: the cache directory.
+        identity: everything that determines the numbers: weights, tokenizer, token limit, layer, pooling, types.
+        model: the encoder's name, for display.
+        width: numbers in a vector, or for a token.
+        kind: the kind of cache.
 
     Raises:
-        CacheError: the cache there is of another encoder, other options or another kind; names the differences.
+        CacheError: the existing cache has another encoder, other options or another kind; names the differences.
     """
     remove_leftovers(path.parent, path.name)
     if not check_cache(path, identity, kind):
@@ -54,32 +54,32 @@ def create_cache(path: Path, *, identity: Mapping[str, Any], model: str, width: 
 
 
 def check_cache(path: Path, identity: Mapping[str, Any], kind: Kind = VECTORS) -> bool:
-    """Whether a cache is at `path`; if not, one can be made there.
+    """Return whether there is a cache at `path`; if not, one can be created there.
 
     Raises:
-        CacheError: the cache there is of another encoder, other options or another kind, or other files are there.
+        CacheError: the existing cache has another encoder, other options or another kind, or `path` has other files.
     """
     if is_published(path):
         check_identity(path, identity, kind)
         return True
     if path.is_dir() and any(path.iterdir()):
-        raise CacheError(f"{path}: expected a cache or nothing, found other files; name another folder")
+        raise CacheError(f"{path}: expected a cache or an empty folder, found other files; name another folder")
     return False
 
 
 def shard_path(path: Path, keys: Keys) -> Path:
-    """Where the shard with these rows is published: its name is a digest of its keys."""
+    """Return where the shard with these rows is published; its name is a digest of its keys."""
     return path / "shards" / sha256(keys.astype("<u8").tobytes()).hexdigest()[:32]
 
 
 def write_shard(path: Path, keys: Keys, vectors: Vectors, metadata: Mapping[str, Any] | None = None) -> None:
-    """Publish one shard of vectors; if another worker has published the same one, ours is discarded.
+    """Publish a shard of vectors; if another worker has published the same one, this one is discarded.
 
     Args:
-        path: the cache's directory.
+        path: the cache directory.
         keys: (rows, 2) the token sequence of each row.
-        vectors: (rows, width) in the cache's storage type.
-        metadata: how they were computed, for the shard's manifest.
+        vectors: (rows, width) in the storage type of the cache.
+        metadata: how the vectors were computed, for the shard's manifest.
     """
     publish_shard(shard_path(path, keys), VECTORS, keys, {"vectors.npy": vectors}, metadata or {})
 
@@ -93,14 +93,14 @@ def publish_shard(
     *,
     encoder: str | None = None,
 ) -> None:
-    """Publish one shard of either kind.
+    """Publish a shard of either kind.
 
     Args:
-        place: where, as `shard_path` says.
-        kind: what the cache is of.
+        place: the path from `shard_path`.
+        kind: the kind of cache.
         keys: (rows, 2) the token sequence of each row.
-        arrays: the other files, by name.
-        metadata: how they were computed.
+        arrays: the other arrays, by file name.
+        metadata: how the numbers were computed.
         encoder: fingerprint of the cache; None reads it from the cache.
     """
     inputs = {"cache": encoder or read_cache_manifest(place.parents[1], kind).fingerprint}
@@ -115,7 +115,7 @@ def publish_shard(
 
 
 def computed_with(shards: Iterable[Manifest]) -> list[dict[str, str]]:
-    """The versions of tcf and libraries that computed these shards, for the facts of a shard made of their rows."""
+    """Return the versions of tcf and libraries that computed these shards, for the metadata of a shard made of them."""
     found: list[dict[str, str]] = []
     for manifest in shards:
         for versions in manifest.facts.get("computed_with", [dict(manifest.versions)]):
@@ -128,12 +128,12 @@ def check_identity(path: Path, identity: Mapping[str, Any], kind: Kind = VECTORS
     """Check that the cache at `path` is of this kind and has this identity.
 
     Raises:
-        CacheError: it has another; names the differences.
+        CacheError: it differs; names the differences.
     """
     found = {key: value for key, value in read_cache_manifest(path, kind).config.items() if key != "model"}
     differing = differences(found, identity)
     if differing:
         raise CacheError(
-            f"{path}: a cache holds one encoder with one set of options, but {differing}; "
-            "name another --out, or use the options of the cache"
+            f"{path}: expected the encoder and options of this cache, found others: {differing}; name another --out, "
+            "or use the options of the cache"
         )

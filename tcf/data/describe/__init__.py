@@ -1,1 +1,1 @@
-"""Datasets in numbers and plots, alone and compared."""
+"""Statistics and plots of one dataset, and comparisons of two."""

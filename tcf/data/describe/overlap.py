@@ -1,7 +1,7 @@
-"""How much two datasets have in common: item ids, item texts, and the words of the texts.
+"""Overlap of two datasets: item ids, item texts, and the words of the texts.
 
-Item tables are streamed, and contents are compared by their 16-byte keys, so memory grows by some 50 bytes an item of
-each dataset for one measure at a time, and by as much for each distinct word.
+Item tables are streamed, and contents are compared by their 16-byte keys, so memory takes about 50 bytes for each item
+of both datasets for one measure at a time, and as much for each distinct word.
 
 Shapes: n_items items of a dataset, n keys are (n, 2) uint64.
 """
@@ -24,7 +24,7 @@ from tcf.data.npy_files import map_array
 
 __all__ = ["KeyCounts", "overlap"]
 
-_WAITING = 2**20  # keys that may wait to be counted, at least
+_WAITING = 2**20  # keys to collect, at least, before they are counted
 Counts = npt.NDArray[np.int64]
 _ITEMS_AT_ONCE = 16_384
 _EVENTS_AT_ONCE = 2**22
@@ -41,17 +41,17 @@ class KeyCounts:
         self._waiting = 0
 
     def add(self, keys: Keys, counts: Counts) -> None:
-        """Add to the counts of keys, (n, 2) and (n,); a key may come any number of times."""
+        """Add keys, (n, 2), and their counts, (n,); keys may be repeated."""
         self._keys.append(keys)
         self._counts.append(counts)
         self._waiting += len(keys)
-        # Waiting until there are as many again makes sorting cheap a key.
+        # Waiting until there are as many new keys as counted ones keeps the sorting cost per key low.
         if self._waiting > max(_WAITING, self._counted):
             self._sum()
 
     @property
     def table(self) -> tuple[Keys, Counts]:
-        """The distinct keys, (n, 2), in an order of their own, and their counts, (n,)."""
+        """The distinct keys, sorted, (n, 2), and their counts, (n,)."""
         self._sum()
         return self._keys[0], self._counts[0]
 
@@ -73,7 +73,7 @@ class _Side:
 
     Attributes:
         items: its item table.
-        popularity: (n_items,) interactions of each item, held-out ones included.
+        popularity: (n_items,) interactions of each item, including held-out ones.
     """
 
     items: ItemTable
@@ -81,18 +81,19 @@ class _Side:
 
 
 def overlap(a: Path, b: Path) -> dict[str, Any]:
-    """Measure what two datasets share.
+    """Measure the overlap of two datasets.
 
     Args:
         a: a dataset directory.
-        b: another one.
+        b: another dataset directory.
 
     Returns:
         JSON values. `a` and `b`: `path`, `items`, `interactions`. `ids`, `texts` (as written) and `folded_texts`
-        (without differences of case and white space), each with `shared`, the distinct ones in both, and for `a` and
-        `b` the `items` that have a shared one, their `interactions`, and the shares of these in all of them. `words`
-        of the folded texts: distinct ones of `a`, of `b`, `shared`, `jaccard` (shared by all of both), and
-        `uses_in_a_known_in_b` and `uses_in_b_known_in_a`, shares of all occurrences; None where there is no word.
+        (ignoring case and white space), each with `shared`, the number of distinct values in both, and for `a` and `b`
+        the `items` with a shared value, their `interactions`, and the shares of both in the totals. `words` of the
+        folded texts: the number of distinct words in `a`, in `b` and `shared`, `jaccard` (shared words divided by words
+        in either), and `uses_in_a_known_in_b` and `uses_in_b_known_in_a`, shares of all occurrences; None if there are
+        no words.
 
     Raises:
         DataError: a dataset is missing or damaged.
@@ -113,7 +114,10 @@ def _side(path: Path) -> _Side:
     file = path / "history_items.npy"
     events = map_array(file, DataError, DATASET.remedy(path))
     if events.dtype != np.int32 or events.ndim != 1:
-        raise DataError(f"{file}: expected int32 items of one axis, found {events.dtype} {events.shape}")
+        raise DataError(
+            f"{file}: expected int32 items with one axis, found {events.dtype} with {events.ndim}; "
+            f"{DATASET.remedy(path)}"
+        )
     popularity = np.zeros(items.n_items, np.int64)
     for start in range(0, len(events), _EVENTS_AT_ONCE):
         part = events[start : start + _EVENTS_AT_ONCE]
@@ -143,7 +147,7 @@ def _shared(a: _Side, b: _Side, measure: Measure) -> dict[str, Any]:
 
 
 def _keys(items: ItemTable, measure: Measure) -> Keys:
-    """A key of each item, (n_items, 2)."""
+    """Return a key for each item, (n_items, 2)."""
     parts: Iterable[Keys]
     match measure:
         case "ids":
@@ -161,7 +165,7 @@ def _keys(items: ItemTable, measure: Measure) -> Keys:
 
 
 def _covered(side: _Side, which: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """How many items, and interactions, these items are."""
+    """Return the number of these items and of their interactions, and the shares of both."""
     items, interactions = int(which.sum()), int(side.popularity[which].sum())
     return {
         "items": items,
@@ -186,7 +190,7 @@ def _shared_words(a: _Side, b: _Side) -> dict[str, Any]:
 
 
 def _words(items: ItemTable) -> tuple[Keys, Counts]:
-    """The distinct words of the texts, by their keys, (n, 2), and how often each occurs, (n,)."""
+    """Return the keys of the distinct words in the texts, (n, 2), and how often each occurs, (n,)."""
     counted = KeyCounts()
     for texts in items.texts(_ITEMS_AT_ONCE):
         words, counts = word_counts(folded(texts))

@@ -1,4 +1,4 @@
-"""A dataset's histograms as PNG files, of the same bytes whenever they are drawn with the same versions."""
+"""Histograms of a dataset as PNG files, byte-identical when drawn with the same library versions."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,15 +24,15 @@ _MOST_BARS = 60
 Counts = npt.NDArray[np.int64]
 FILES = ("history_lengths.png", "item_popularity.png", "text_lengths.png")
 _INCHES = (6.4, 4.0)
-_DOTS = 150  # an inch
+_DOTS = 150  # per inch
 
 
 class Bars(NamedTuple):
     """A histogram of whole numbers.
 
     Attributes:
-        edges: (n_bars + 1,) int64, rising; bar i is over edges[i] ... edges[i + 1] - 1.
-        sums: (n_bars,) int64, how often the numbers of each bar occur together.
+        edges: (n_bars + 1,) int64, rising; bar i covers edges[i] ... edges[i + 1] - 1.
+        sums: (n_bars,) int64, total count of the numbers in each bar.
     """
 
     edges: Counts
@@ -40,23 +40,23 @@ class Bars(NamedTuple):
 
     @property
     def heights(self) -> npt.NDArray[np.float64]:
-        """How often a number of each bar occurs, on average over the bar, (n_bars,); wide bars are then no higher."""
+        """Mean count of the numbers in each bar, (n_bars,), so that wide bars are not higher."""
         return self.sums / np.diff(self.edges)
 
     @property
     def single(self) -> bool:
-        """Whether every bar stands for one number."""
+        """Whether every bar covers one number."""
         return bool((np.diff(self.edges) == 1).all())
 
 
 class RankCurve(NamedTuple):
-    """Items from the most popular on; those of equal popularity are one level stretch.
+    """Items sorted by falling popularity; items of equal popularity form one level.
 
     Attributes:
         first: (n_levels,) int64, rank of the first item of each level, from 1.
-        last: (n_levels,) int64, rank of its last item.
-        interactions: (n_levels,) int64, of each of its items, falling, none 0.
-        without: items without an interaction, which have no place on a logarithmic axis.
+        last: (n_levels,) int64, rank of the last item of each level.
+        interactions: (n_levels,) int64, interactions of each item of the level, falling, none 0.
+        without: number of items without interactions, which cannot be drawn on a logarithmic axis.
     """
 
     first: Counts
@@ -66,17 +66,17 @@ class RankCurve(NamedTuple):
 
 
 def bars(counts: Counts) -> Bars:
-    """A bar for each number if they are few; else bars whose widths grow with the numbers.
+    """Return one bar for each number if there are few; otherwise bars whose widths grow with the numbers.
 
     Args:
-        counts: (largest + 1,) how often each number occurs; one of them does.
+        counts: (largest + 1,) how often each number occurs; at least one does.
     """
     there = np.flatnonzero(counts)
     smallest, largest = int(there[0]), int(there[-1])
     if largest - smallest < _MOST_BARS:
         edges = np.arange(smallest, largest + 2)
     else:
-        # By ratio from 1 on; widths below 1 fall together, and the last edge is exact.
+        # Geometric spacing from 1 on; widths below 1 are merged, and the last edge is exact.
         spread = np.geomspace(max(smallest, 1), largest + 1, _MOST_BARS + 1)
         inner = np.unique(np.rint(spread).astype(np.int64))
         edges = np.unique(np.append(inner, [smallest, largest + 1]))
@@ -84,7 +84,7 @@ def bars(counts: Counts) -> Bars:
 
 
 def rank_curve(popularity: Counts) -> RankCurve:
-    """Rank and popularity of items.
+    """Return the rank curve of items.
 
     Args:
         popularity: (n_items,) interactions of each item.
@@ -95,22 +95,22 @@ def rank_curve(popularity: Counts) -> RankCurve:
 
 
 def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path, ...]:
-    """Draw history lengths, item popularity and text lengths into `FILES` below a folder; files there are replaced.
+    """Draw history lengths, item popularity and text lengths into the `FILES` of a folder; existing ones are replaced.
 
     Args:
-        dataset: what to draw; every interaction counts, held-out ones included.
-        lengths: of its texts.
-        out: the folder; made if it is not there.
+        dataset: the dataset; all interactions count, including held-out ones.
+        lengths: lengths of its texts.
+        out: the folder; created if necessary.
 
     Returns:
-        The files, each whole.
+        The files.
 
     Raises:
         TcfError: matplotlib is not installed.
         RunError: a file cannot be written.
     """
     require_library("matplotlib", "--plot")
-    with _own_look():
+    with _default_style():
         pictures = [_drawn(_history_lengths(dataset)), _drawn(_popularity(dataset)), _drawn(_text_lengths(lengths))]
     files = tuple(out / name for name in FILES)
     for file, picture in zip(files, pictures, strict=True):
@@ -119,8 +119,8 @@ def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path,
 
 
 @contextmanager
-def _own_look() -> Iterator[None]:
-    """Matplotlib's own defaults for a while, whatever the user's matplotlibrc says."""
+def _default_style() -> Iterator[None]:
+    """Use Matplotlib's built-in defaults within the block, whatever the user's matplotlibrc says."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -144,7 +144,7 @@ def _figure(draw: "Callable[[Axes], None]") -> "Figure":
 
 
 def _png(figure: "Figure") -> bytes:
-    """A picture without the time and the program that made it."""
+    """Return the figure as PNG, without the time and the program that made it."""
     stream = BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
@@ -162,7 +162,7 @@ def _history_lengths(dataset: Dataset) -> "Callable[[Axes], None]":
 
 def _popularity(dataset: Dataset) -> "Callable[[Axes], None]":
     curve = rank_curve(np.bincount(dataset.histories.items, minlength=dataset.n_items))
-    left_out = f", {curve.without:,} without an interaction not drawn" if curve.without else ""
+    left_out = f" ({curve.without:,} without interactions not drawn)" if curve.without else ""
 
     def draw(axes: "Axes") -> None:
         ranks = np.stack([curve.first, curve.last], axis=1).ravel()
@@ -184,7 +184,7 @@ def _text_lengths(lengths: TextLengths) -> "Callable[[Axes], None]":
     def draw(axes: "Axes") -> None:
         _draw_bars(axes, found, "items")
         axes.set(
-            xlabel=f"length of a text in {lengths.unit}",
+            xlabel=f"text length in {lengths.unit}",
             title=f"Text length: {lengths.counts.sum():,} items",
         )
 
@@ -192,7 +192,7 @@ def _text_lengths(lengths: TextLengths) -> "Callable[[Axes], None]":
 
 
 def _draw_bars(axes: "Axes", found: Bars, counted: str) -> None:
-    """Bars of one number each are centred on it; wider ones stand on a logarithmic axis."""
+    """Draw bars of one number each centred on it; wider ones on a logarithmic axis."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     if found.single:
@@ -203,7 +203,7 @@ def _draw_bars(axes: "Axes", found: Bars, counted: str) -> None:
     axes.bar(
         found.edges[:-1], found.heights, width=np.diff(found.edges), align="edge", edgecolor="white", linewidth=0.3
     )
-    # Linear below 1, so that a length of 0 has its place.
+    # Linear below 1, so that a length of 0 can be shown.
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.set_ylabel(f"{counted} of a length, mean over each bar")
+    axes.set_ylabel(f"{counted} per length, mean over each bar")

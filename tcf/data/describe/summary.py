@@ -1,4 +1,4 @@
-"""A dataset in a page: its counts and a few of its users, as JSON values and as text for a terminal."""
+"""A one-page description of a dataset: its counts and a few of its users, as JSON values and as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,10 +25,10 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
     Returns:
         The statistics of the dataset, and `format`, `path`, `fingerprint` and `examples`: the first users, each with
-        the ids and texts of its last items, oldest first.
+        the ids and texts of their last items, oldest first.
 
     Raises:
-        DataError: the manifest's statistics are not complete.
+        DataError: the statistics in the manifest are incomplete.
     """
     _check_complete(dataset)
     return {
@@ -41,7 +41,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def render(description: Mapping[str, Any]) -> str:
-    """A description as lines for a terminal."""
+    """Render a description as text for a terminal."""
     split = description["split"]
     lines = [
         _line("dataset", description["path"]),
@@ -59,7 +59,7 @@ def render(description: Mapping[str, Any]) -> str:
 
 
 def _check_complete(dataset: Dataset) -> None:
-    """Every statistic must be there with its type, as the dataset's manifest is a file that anything may befall."""
+    """Check that every statistic is present and has its type, because the manifest may have been edited or damaged."""
     parts: dict[str, Mapping[str, Any]] = {"facts": dataset.statistics}
     for name in (*_SUMMARIES, "split", "skipped"):
         found = dataset.statistics.get(name)
@@ -109,15 +109,15 @@ def _skipped(skipped: Mapping[str, int]) -> list[str]:
 
 
 def _split(split: Mapping[str, Any]) -> list[str]:
-    """Kind, dates and interactions of the parts; users and targets where they do not follow from these."""
+    """Render kind, dates and interactions of the parts; for a split by time also its users and targets."""
     lines = [_line("split", f"{split['kind']}: " + ", ".join(f"{split[part]:,} {part}" for part in _PARTS))]
     if split["kind"] != "time":
         return lines
     periods = (
-        f"training from {split['first']}, before {split['validation_from']}, of {split['training_users']:,} users",
+        f"training from {split['first']} until {split['validation_from']}, {split['training_users']:,} users",
         f"validation from {split['validation_from']}, test from {split['test_from']} to {split['last']}",
-        f"{split['between']:,} in no part: read for the test, not trained on",
-        f"{split['targets_without_earlier_items']:,} targets without an earlier item: not asked about",
+        f"{split['between']:,} in no part: input of test queries, not trained on",
+        f"{split['targets_without_earlier_items']:,} targets without an earlier item: not evaluated",
     )
     return lines + [_line("", period) for period in periods]
 

@@ -1,6 +1,6 @@
-"""How long a dataset's texts are: a count for each length, in words here and in tokens where a tokenizer is at hand.
+"""Lengths of a dataset's texts: a count for each length, in words here, and in tokens if a tokenizer is available.
 
-Words are those of texts as people compare them, without a language model: folded to one form, and divided.
+Words are found without a language model: texts are folded to one case and split.
 """
 
 from collections.abc import Iterable
@@ -15,48 +15,48 @@ from tcf.data.item_table import ItemTable
 
 __all__ = ["TEXTS_AT_ONCE", "TextLengths", "folded", "lengths_in_words", "tally", "word_counts", "word_lengths"]
 
-# Scripts that are written without spaces: each of their characters counts as a word.
+# Scripts written without spaces: each of their characters counts as a word.
 _UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 _NOT_OF_WORDS = r"[^\p{L}\p{M}\p{N}_]+"
 TEXTS_AT_ONCE = 16_384
 
 
 def folded(texts: "pa.LargeStringArray") -> "pa.LargeStringArray":
-    """Texts without differences of case, and with a single space for every run of white space, (n,)."""
+    """Return texts with case folded and every run of white space replaced by one space, (n,)."""
     return pa.array([" ".join(text.casefold().split()) for text in texts.to_pylist()], pa.large_string())
 
 
 def word_lengths(texts: "pa.LargeStringArray") -> npt.NDArray[np.int64]:
-    """Words of every text, (n,).
+    """Return the number of words in every text, (n,).
 
     A word is a run of letters, digits and underscores; in scripts written without spaces it is a character.
     """
     spaced = _spaced(texts)
     lengths = np.asarray(pc.list_value_length(pc.split_pattern(spaced, " ")), np.int64)
-    # A text without words is divided into one empty one.
+    # A text without words is split into one empty word.
     return np.where(np.asarray(pc.equal(spaced, "")), 0, lengths)
 
 
 def word_counts(texts: "pa.LargeStringArray") -> "tuple[pa.LargeStringArray, npt.NDArray[np.int64]]":
-    """The distinct words of some texts, (n_words,), and how often each occurs in them, (n_words,)."""
+    """Return the distinct words of some texts, (n_words,), and how often each occurs, (n_words,)."""
     words = pc.list_flatten(pc.split_pattern(_spaced(texts), " "))
     counted = pc.value_counts(words.filter(pc.not_equal(words, "")))
     return counted.field("values").cast(pa.large_string()), np.asarray(counted.field("counts"), np.int64)
 
 
 def _spaced(texts: "pa.LargeStringArray") -> "pa.LargeStringArray":
-    """The words of every text with one space between them."""
+    """Return the words of every text, separated by single spaces."""
     apart = pc.replace_substring_regex(texts, _UNSPACED, r" \1 ")
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(apart, _NOT_OF_WORDS, " "))
 
 
 @dataclass(frozen=True)
 class TextLengths:
-    """How many items have a text of each length.
+    """The number of items with a text of each length.
 
     Attributes:
         counts: (longest + 1,) int64; counts[k] items have a text of k units.
-        unit: what is counted, in words, for the axis of a plot.
+        unit: name of the unit, for the axis of a plot.
     """
 
     counts: npt.NDArray[np.int64]
@@ -64,7 +64,7 @@ class TextLengths:
 
 
 def lengths_in_words(items: ItemTable) -> TextLengths:
-    """The lengths of all texts in words, as `tcf.data.describe.text_lengths` divides them.
+    """Return the lengths of all texts in words.
 
     Raises:
         DataError: the item table is damaged.
@@ -73,7 +73,7 @@ def lengths_in_words(items: ItemTable) -> TextLengths:
 
 
 def tally(parts: Iterable[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """How often each number occurs in all parts together, (largest + 1,)."""
+    """Return how often each number occurs in all parts together, (largest + 1,)."""
     counts = np.zeros(1, np.int64)
     for part in parts:
         found = np.bincount(part, minlength=len(counts))

@@ -1,4 +1,4 @@
-"""How near the vectors of two datasets lie, read from caches of one encoder a few at a time.
+"""Similarity of the vectors of two datasets, read from caches of one encoder a few at a time.
 
 Shape suffixes: N distinct vectors of a chunk, S sampled items, D width.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import CacheError
+from tcf.common.manifest import differences
 from tcf.common.progress import Progress
 from tcf.common.random_streams import RandomStream, generator
 from tcf.data.cache.cache_base import RowIndices
@@ -21,27 +22,27 @@ from tcf.data.keys import text_keys
 __all__ = ["vector_overlap"]
 
 _ITEMS_AT_ONCE = 16_384
-_NUMBERS = 2**22  # numbers held at once of vectors, and of their cosines
+_NUMBERS = 2**22  # numbers held in memory at once, of vectors and of their cosines
 
 Vectors64 = npt.NDArray[np.float64]
 Vectors32 = npt.NDArray[np.float32]
 
 
 def vector_overlap(a: Path, b: Path, cache_a: Path, cache_b: Path, *, sample: int, seed: int) -> dict[str, Any]:
-    """Compare the vectors of two datasets' items; an item counts once, however often its text occurs.
+    """Compare the vectors of the items of two datasets; items count once each, also those of equal text.
 
     Args:
         a: a dataset directory.
-        b: another one.
+        b: another dataset directory.
         cache_a: vector cache with all texts of `a`.
-        cache_b: vector cache with all texts of `b`, of the same encoder and options; it may be the same one.
-        sample: items of `b` to look for in `a`, at most.
-        seed: of that sample.
+        cache_b: vector cache with all texts of `b`, of the same encoder and options; may be the same cache.
+        sample: greatest number of items of `b` to look up in `a`.
+        seed: seed of that sample.
 
     Returns:
-        JSON values: `cosine_of_means` and `distance_of_means` (Euclidean) of the two mean vectors, summed in float64;
-        `nearest_cosine`, the mean over the sampled items of `b` of the highest cosine to an item of `a`; `sampled` and
-        `seed`. A zero vector has a cosine of 0 to every vector.
+        JSON values: `cosine_of_means` and `distance_of_means` (Euclidean) of the two mean vectors, computed in float64;
+        `nearest_cosine`, the mean, over the sampled items of `b`, of the highest cosine with an item of `a`; `sampled`
+        and `seed`. A zero vector has a cosine of 0 with every vector.
 
     Raises:
         CacheError: the caches are of different encoders or options, or one lacks a text.
@@ -66,13 +67,13 @@ def vector_overlap(a: Path, b: Path, cache_a: Path, cache_b: Path, *, sample: in
 def _check_same_encoder(a: VectorCache, b: VectorCache) -> None:
     if a.manifest.fingerprint != b.manifest.fingerprint:
         raise CacheError(
-            f"{b.path}: expected a cache of the encoder and the options of {a.path}, found another "
-            f"({b.manifest.config.get('model')} beside {a.manifest.config.get('model')}); extract both datasets alike"
+            f"{b.path}: expected the encoder and options of {a.path}, found others "
+            f"({differences(b.manifest.config, a.manifest.config)}); extract both datasets with the same options"
         )
 
 
 def _rows(cache: VectorCache, items: ItemTable) -> RowIndices:
-    """The row of each item's text, (n_items,)."""
+    """Return the row of each item's text, (n_items,)."""
     keys = [text_keys(texts) for texts in items.texts(_ITEMS_AT_ONCE)]
     rows = cache.locate_keys(np.concatenate([np.zeros((0, 2), np.uint64), *keys]))
     missing = int((rows < 0).sum())
@@ -80,13 +81,13 @@ def _rows(cache: VectorCache, items: ItemTable) -> RowIndices:
         raise CacheError(
             f"{cache.path}: expected vectors for each of the {items.n_items} items of {items.path}, found "
             f"{items.n_items - missing}; run `tcf extract --data {items.path} --out {cache.path} ...` with the options "
-            "that the cache was made with"
+            "of the cache"
         )
     return rows
 
 
 def _mean(cache: VectorCache, rows: RowIndices) -> Vectors64:
-    """The mean vector of the items, (D,)."""
+    """Return the mean vector of the items, (D,)."""
     distinct, counts = np.unique(rows, return_counts=True)
     total_D = np.zeros(cache.width)
     for part in _parts(len(distinct), cache.width):
@@ -95,7 +96,7 @@ def _mean(cache: VectorCache, rows: RowIndices) -> Vectors64:
 
 
 def _highest_cosines(cache: VectorCache, rows: RowIndices, wanted_SD: Vectors32) -> Vectors32:
-    """Of each wanted vector the highest cosine to a vector of the cache, (S,)."""
+    """Return the highest cosine of each wanted vector with a vector of the items, (S,)."""
     distinct = np.unique(rows)
     highest_S = np.full(len(wanted_SD), -np.inf, np.float32)
     with Progress("nearest", len(distinct), "vectors") as progress:
@@ -103,7 +104,7 @@ def _highest_cosines(cache: VectorCache, rows: RowIndices, wanted_SD: Vectors32)
             found_ND = _unit(cache.gather(distinct[part]).astype(np.float32))
             np.maximum(highest_S, (found_ND @ wanted_SD.T).max(axis=0), out=highest_S)
             progress.advance(len(found_ND))
-    return np.minimum(highest_S, 1)  # rounding may go beyond
+    return np.minimum(highest_S, 1)  # rounding may exceed 1
 
 
 def _parts(n: int, width: int) -> Iterator[slice]:
@@ -112,6 +113,6 @@ def _parts(n: int, width: int) -> Iterator[slice]:
 
 
 def _unit(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Vectors divided by their lengths; zero vectors stay."""
+    """Divide vectors by their lengths; zero vectors are unchanged."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(lengths > 0, lengths, 1)

@@ -1,4 +1,4 @@
-"""Checks that the raw formats share: of rows with an id and a value, of items, and of the items that events name."""
+"""Checks shared by the raw formats: rows of an id and a value, items, and the items that events name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
-from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.bad_rows import BadRows, skipped_words
 from tcf.data.tables.tsv_file import empty_strings, select_strings
 
 __all__ = ["Items", "Pairs", "check_items", "find_items", "offsets_of", "repeated"]
@@ -20,14 +20,14 @@ __all__ = ["Items", "Pairs", "check_items", "find_items", "offsets_of", "repeate
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows of an id and a value, with where they stand.
+    """Rows of an id and a value, with their line numbers.
 
     Attributes:
         path: the file.
         lines: (n_rows,) int64, line numbers from 1.
         ids: (n_rows,).
         values: (n_rows,).
-        unit: what rows are numbered by: lines of a text file, rows of another one.
+        unit: what `lines` counts: lines of a text file, or rows of another format.
     """
 
     path: Path
@@ -41,24 +41,24 @@ class Pairs:
         return len(self.lines)
 
     def from_row(self, start: int) -> "Pairs":
-        """The rows from this one on."""
+        """Return the rows from this one on."""
         return replace(self, lines=self.lines[start:], ids=self.ids[start:], values=self.values[start:])
 
     def without(self, wrong: npt.NDArray[np.bool_], reason: str, expected: str, bad: BadRows) -> "Pairs":
-        """The rows that are not wrong; the others are refused.
+        """Return the rows that are not wrong; the others are rejected.
 
         Args:
-            wrong: (n_rows,).
-            reason: what the wrong rows are counted under.
-            expected: what should have been there, for messages.
-            bad: stops at, or counts, the wrong rows.
+            wrong: (n_rows,), the rows to reject.
+            reason: the key that they are counted under.
+            expected: what was expected instead, for messages.
+            bad: raises an error for rejected rows, or counts them.
 
         Raises:
             DataError: a row is wrong and `bad` does not skip.
         """
         rows = np.flatnonzero(wrong)
         found = self.lines[rows]
-        bad.refuse(reason, self.path, found, expected, lambda index: self._shown(int(rows[index])), self.unit)
+        bad.reject(reason, self.path, found, expected, lambda index: self._shown(int(rows[index])), self.unit)
         ids, values = select_strings(self.ids, ~wrong), select_strings(self.values, ~wrong)
         return replace(self, lines=self.lines[~wrong], ids=ids, values=values)
 
@@ -68,13 +68,13 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Items:
-    """The items of a raw format that can be used.
+    """The usable items of a raw format.
 
     Attributes:
         path: the item file.
-        ids: outside item ids, (n_items,), distinct; the file's order.
+        ids: raw item ids, (n_items,), distinct, in file order.
         texts: (n_items,), none empty.
-        skipped_ids: ids of items left out for want of a text.
+        skipped_ids: ids of items left out because they have no text.
     """
 
     path: Path
@@ -84,14 +84,14 @@ class Items:
 
 
 def check_items(rows: Pairs, bad: BadRows) -> Items:
-    """Refuse items without id or text (`empty_id`, `empty_text`) and later rows of one id (`duplicate_item`).
+    """Reject items without id or text (`empty_id`, `empty_text`) and repeated ids (`duplicate_item`).
 
     Args:
         rows: item ids and texts.
-        bad: stops at, or counts, rows that cannot be used.
+        bad: raises an error for unusable rows, or counts them.
 
     Raises:
-        DataError: a row cannot be used and `bad` does not skip, or none is left.
+        DataError: a row is unusable and `bad` does not skip, or no row is left.
     """
     rows = rows.without(empty_strings(rows.ids), "empty_id", "an item id", bad)
     no_text = empty_strings(rows.values)
@@ -99,7 +99,10 @@ def check_items(rows: Pairs, bad: BadRows) -> Items:
     rows = rows.without(no_text, "empty_text", "an item with a text", bad)
     rows = rows.without(repeated(rows.ids), "duplicate_item", f"an item id that no earlier {rows.unit} has", bad)
     if len(rows) == 0:
-        raise DataError(f"{rows.path}: expected items, found none that can be used (skipped: {bad.skipped or 'none'})")
+        raise DataError(
+            f"{rows.path}: expected items, found none that can be used (skipped: {skipped_words(bad.skipped)}); check "
+            "the file"
+        )
     return Items(rows.path, rows.ids, rows.values, skipped_ids)
 
 
@@ -110,20 +113,23 @@ def find_items(
     lines_of: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
     bad: BadRows,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-    """Look events' items up (`unknown_item`; `event_of_skipped_item` where the item was left out for want of a text).
+    """Look up the items of events.
+
+    Events of unknown items are rejected (`unknown_item`); events of items left out because they have no text are
+    counted (`event_of_skipped_item`).
 
     Args:
         events: item ids, (nnz,).
-        items: the items that can be used.
+        items: the usable items.
         path: the file of the events.
-        lines_of: line numbers of the events at given positions.
-        bad: stops at, or counts, events of unknown items.
+        lines_of: returns the line numbers of the events at given positions.
+        bad: raises an error for events of unknown items, or counts them.
 
     Returns:
         Positions in `items`, (nnz,) int32, and which events have one, (nnz,).
 
     Raises:
-        DataError: an event names no item and `bad` does not skip, or none of them does.
+        DataError: an event names an unknown item and `bad` does not skip, or all of them do.
     """
     found = pc.index_in(events, value_set=items.ids)
     known = np.asarray(found.is_valid())
@@ -139,12 +145,12 @@ def find_items(
     bad.count("event_of_skipped_item", int(of_skipped.sum()))
     unknown = missing[~of_skipped]
     expected = f"an item id of {items.path}"
-    bad.refuse("unknown_item", path, lines_of(unknown), expected, lambda index: repr(events[unknown[index]].as_py()))
+    bad.reject("unknown_item", path, lines_of(unknown), expected, lambda index: repr(events[unknown[index]].as_py()))
     return np.asarray(found.fill_null(0)), known
 
 
 def repeated(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
-    """Which strings have occurred before, (n,)."""
+    """Return which strings have occurred before, (n,)."""
     encoded = strings.dictionary_encode()
     if len(encoded.dictionary) == len(strings):
         return np.zeros(len(strings), bool)
@@ -154,5 +160,5 @@ def repeated(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
 
 
 def offsets_of(owners: npt.NDArray[np.int32], n_owners: int) -> npt.NDArray[np.int64]:
-    """Where each owner's events begin, (n_owners + 1,), for events in the order of their owners."""
+    """Return where each owner's events begin, (n_owners + 1,), for events sorted by owner."""
     return offsets_from(np.bincount(owners, minlength=n_owners))

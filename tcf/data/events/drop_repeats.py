@@ -1,4 +1,4 @@
-"""An item that a user takes several times at one time, as several pieces in one purchase: all but the first left out.
+"""Removal of repeated events with the same user, item and time, such as several pieces in one purchase.
 
 Shapes: nnz events.
 """
@@ -17,14 +17,14 @@ Positions = npt.NDArray[np.int64]
 
 
 def without_repeats(log: Grouped, n_items: int) -> tuple[Grouped, int]:
-    """Keep one event, the first, of those with the same user, item and time.
+    """Keep only the first of the events with the same user, item and time.
 
     Args:
         log: histories with times.
         n_items: items are 0 ... n_items - 1.
 
     Returns:
-        The histories, and how many events were left out.
+        The histories, and the number of events left out.
     """
     if log.times is None:
         raise ValueError("expected events with times")
@@ -39,7 +39,7 @@ def without_repeats(log: Grouped, n_items: int) -> tuple[Grouped, int]:
 
 
 def _run_starts(offsets: Positions, times: Positions) -> Positions:
-    """Where events of another user or time begin, rising."""
+    """Return the positions where user or time changes, rising."""
     begins = np.ones(len(times), bool)
     begins[1:] = times[1:] != times[:-1]
     begins[offsets[:-1][offsets[:-1] < len(times)]] = True
@@ -47,7 +47,7 @@ def _run_starts(offsets: Positions, times: Positions) -> Positions:
 
 
 def _repeats(starts: Positions, items: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.bool_]:
-    """Which events have an item that an earlier one of the same run has, (nnz,)."""
+    """Return which events have the item of an earlier event in the same run, (nnz,)."""
     lengths = np.diff(np.append(starts, len(items)))
     runs = np.repeat(np.arange(len(starts)), lengths)
     within = np.arange(len(items)) - np.repeat(starts, lengths)
@@ -57,7 +57,7 @@ def _repeats(starts: Positions, items: npt.NDArray[np.int32], n_items: int) -> n
         same = (items[order[1:]] == items[order[:-1]]) & (runs[order[1:]] == runs[order[:-1]])
         positions = order[1:][same]
     else:
-        # Run, item and place within the run in one number: distinct numbers, which NumPy sorts fastest.
+        # Run, item and position within the run packed into one number: NumPy sorts plain distinct numbers fastest.
         packed = (runs * n_items + items) << bits | within
         packed.sort()
         again = packed[1:][packed[1:] >> bits == packed[:-1] >> bits]

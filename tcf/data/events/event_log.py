@@ -1,11 +1,11 @@
-"""Events collected block by block, and the histories made of them: each user's items by time, ties in file order.
+"""Events collected block by block and grouped into histories: each user's items by time, ties in file order.
 
     with EventLog(path, "line") as log:
         for block in table.blocks(("user", "item", "day"), bad):
             log.add(block.lines, block.columns["user"], block.columns["item"], times)
         histories = log.histories(items, bad)
 
-Memory is that of the distinct ids and of a few whole numbers an event. Shapes: nnz events.
+Memory holds the distinct ids and a few whole numbers for each event. Shapes: nnz events.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from tcf.data.events.checked_items import Items
 from tcf.data.events.id_encoder import Encoded, IdEncoder
 from tcf.data.events.sort_events import order_by_user
 from tcf.data.histories import taken
-from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.bad_rows import BadRows, skipped_words
 from tcf.data.tables.table import Unit
 
 __all__ = ["EventLog", "Grouped", "LineNumbers"]
@@ -40,7 +40,7 @@ class LineNumbers:
         self._blocks: list[Lines | int] = []
 
     def add(self, lines: Lines) -> None:
-        """Take the lines of the next events, (n,), rising."""
+        """Add the lines of the next events, (n,), rising."""
         if len(lines) == 0:
             return
         without_gaps = int(lines[-1]) - int(lines[0]) == len(lines) - 1
@@ -48,7 +48,7 @@ class LineNumbers:
         self._starts.append(self._starts[-1] + len(lines))
 
     def at(self, events: Lines) -> Lines:
-        """The lines of the events with these numbers, from 0, rising; (n,)."""
+        """Return the lines of the events with these indices, from 0, rising; (n,)."""
         bounds = np.searchsorted(events, self._starts)
         parts = [
             self._within(block, events[bounds[at] : bounds[at + 1]] - self._starts[at])
@@ -67,10 +67,10 @@ class Grouped:
     """Histories in CSR form.
 
     Attributes:
-        user_ids: distinct, (n_users,), in the order of first appearance; a user may have no events left.
+        user_ids: distinct, (n_users,), in the order of first appearance; a user may have no events.
         offsets: (n_users + 1,) int64; user u has items[offsets[u]:offsets[u + 1]], oldest first.
         items: (nnz,) int32 rows of the items.
-        times: (nnz,) int64; None where the events had none, or they were not asked for.
+        times: (nnz,) int64; None if the events have no times or these were not requested.
     """
 
     user_ids: "pa.LargeStringArray"
@@ -84,7 +84,7 @@ class EventLog:
 
     Args:
         path: the file of the events, for messages.
-        unit: what its rows are numbered by.
+        unit: what the row numbers count.
     """
 
     def __init__(self, path: Path, unit: Unit) -> None:
@@ -117,13 +117,13 @@ class EventLog:
         items: "pa.LargeStringArray",
         times: npt.NDArray[np.int64] | None,
     ) -> None:
-        """Take the next events of the file.
+        """Add the next events of the file.
 
         Args:
-            lines: (n,) where they stand, rising.
-            users: (n,) outside ids, none empty.
-            items: (n,) outside ids, none empty.
-            times: (n,) in any unit that sorts; None for events without times, here and in every other call.
+            lines: (n,) their line numbers, rising.
+            users: (n,) raw ids, none empty.
+            items: (n,) raw ids, none empty.
+            times: (n,) in any sortable unit; None for events without times, in all calls or in none.
         """
         if self._timed not in (None, times is not None):
             raise ValueError("expected times with all events or with none")
@@ -138,16 +138,16 @@ class EventLog:
             self._latest = int(times[-1])
 
     def histories(self, items: Items, bad: BadRows, *, keep_times: bool = True) -> Grouped:
-        """Group what was collected by user; nothing can be added afterwards.
+        """Group the collected events by user; nothing can be added afterwards.
 
         Args:
-            items: the items that can be used.
-            bad: stops at, or counts, events of other items: `unknown_item`, or `event_of_skipped_item` where the item
-                was left out for want of a text.
-            keep_times: whether the times are needed afterwards; without them less memory and time.
+            items: the usable items.
+            bad: raises an error for events of unknown items (`unknown_item`), or counts them; counts events of items
+                left out because they have no text (`event_of_skipped_item`).
+            keep_times: whether to return the times; False saves memory and time.
 
         Raises:
-            DataError: an event names no item and `bad` does not skip, or none of them does.
+            DataError: an event names an unknown item and `bad` does not skip, or all of them do.
         """
         events, users = in_parallel(self._items.finish, self._users.finish)
         rows, known = self._find_items(events, items, bad)
@@ -169,9 +169,12 @@ class EventLog:
     def _find_items(
         self, events: Encoded, items: Items, bad: BadRows
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_] | None]:
-        """The item of each distinct id of the events, and which events have one; None for all."""
+        """Return the item of each distinct id of the events, and which events have one (None: all)."""
         if len(events.codes) == 0:
-            raise DataError(f"{self._path}: expected events, found none that can be used (skipped: {bad.skipped})")
+            raise DataError(
+                f"{self._path}: expected events, found none that can be used (skipped: {skipped_words(bad.skipped)}); "
+                "check the file"
+            )
         rows = pc.index_in(events.values, value_set=items.ids)
         if rows.null_count == 0:
             return np.asarray(rows), None
@@ -181,14 +184,14 @@ class EventLog:
                 "event names an item of that file; check that the files belong together, and the columns of the ids"
             )
         usable = np.asarray(rows.is_valid())
-        self._refuse_unknown(events, usable, items, bad)
+        self._reject_unknown(events, usable, items, bad)
         return np.asarray(rows.fill_null(0)), usable[events.codes]
 
-    def _refuse_unknown(self, events: Encoded, usable: npt.NDArray[np.bool_], items: Items, bad: BadRows) -> None:
+    def _reject_unknown(self, events: Encoded, usable: npt.NDArray[np.bool_], items: Items, bad: BadRows) -> None:
         of_skipped = np.asarray(pc.is_in(events.values, value_set=items.skipped_ids)) & ~usable
         bad.count("event_of_skipped_item", int(of_skipped[events.codes].sum()))
         unknown = np.flatnonzero((~usable & ~of_skipped)[events.codes])
-        bad.refuse(
+        bad.reject(
             "unknown_item",
             self._path,
             self._lines.at(unknown),

@@ -1,9 +1,9 @@
-"""Strings to whole numbers, a block at a time: equal strings get equal codes, in the order of first appearance.
+"""Strings encoded as whole numbers, block by block: equal strings get equal codes, in order of first appearance.
 
-Codes are exact: strings are compared, not hashes alone. Strings of one length, as ids often are, go into a table of
-their own (`id_hash_table`) as they come; others, and all from the first one of another length on, through Arrow. Memory
-is that of the distinct strings, of 4 bytes a string, and with Arrow of the strings that wait to be encoded: twice as
-many bytes as the distinct ones have, or 8 MiB.
+Codes are exact: strings are compared, not only their hashes. As long as all strings have one length, as ids often do,
+they go into a hash table (`id_hash_table`); from the first string of another length on, Arrow encodes them. Memory
+holds the distinct strings, 4 bytes for each string and, with Arrow, the strings waiting to be encoded: twice the bytes
+of the distinct ones, or 8 MiB.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from tcf.data.events.id_hash_table import IdHashTable, words_of
 __all__ = ["Encoded", "IdEncoder"]
 
 _PENDING_BYTES = 8 << 20
-_PENDING_SHARE = 2  # bytes that wait for each of the distinct strings, which are hashed anew each time
-_FEW_RUNS = 0.8  # runs a string; with more, repeating the codes costs what it saves
+_PENDING_SHARE = 2  # pending bytes per byte of the distinct strings, which are hashed again each time
+_FEW_RUNS = 0.8  # runs per string; with more, repeating the codes costs what it saves
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Encoded:
     """Strings as codes.
 
     Attributes:
-        values: the distinct strings, in the order of their first appearance.
+        values: the distinct strings, in order of first appearance.
         codes: (n,) int32 rows of `values`, one for each string that was added.
     """
 
@@ -39,10 +39,10 @@ class Encoded:
 
 
 class IdEncoder:
-    """A context manager that encodes strings as they come, on a thread of its own.
+    """A context manager that encodes strings on a background thread as they arrive.
 
     Args:
-        pending_bytes: strings to collect at least before they are encoded.
+        pending_bytes: least number of bytes to collect before encoding.
 
     Example:
         >>> with IdEncoder() as encoder:
@@ -74,15 +74,15 @@ class IdEncoder:
         self._worker.__exit__(kind, error, trace)
 
     def add(self, strings: "pa.LargeStringArray") -> None:
-        """Take more strings, without nulls."""
+        """Add more strings, without nulls."""
         self._pending.append(strings)
         self._size += strings.nbytes
-        # Arrow hashes the distinct strings anew each time, so that many must have come meanwhile.
+        # Arrow hashes the distinct strings again each time, so many new ones must have accumulated.
         if self._size >= max(self._least, _PENDING_SHARE * self._values.nbytes):
             self.flush()
 
     def finish(self) -> Encoded:
-        """The codes of everything that was added; nothing can be added afterwards."""
+        """Return the codes of all added strings; nothing can be added afterwards."""
         self.flush()
         self._worker.wait()
         codes, self._codes = self._codes, []
@@ -90,7 +90,7 @@ class IdEncoder:
         return Encoded(values, np.concatenate([np.zeros(0, np.int32), *codes]))
 
     def flush(self) -> None:
-        """Begin to encode what waits, on the thread."""
+        """Start encoding the pending strings on the thread."""
         pending, self._pending, self._size = self._pending, [], 0
         if pending:
             self._worker.do(lambda: self._encode(pending))
@@ -103,7 +103,7 @@ class IdEncoder:
             self._encode_by_arrow(pending[done:])
 
     def _encode_by_table(self, strings: "pa.LargeStringArray") -> bool:
-        """Encode strings of the table's length; where there are others, the table is given up."""
+        """Encode strings of the table's length; if another length occurs, abandon the table and return False."""
         if len(strings) == 0:
             return True
         found = words_of(strings)
@@ -119,7 +119,7 @@ class IdEncoder:
         return True
 
     def _encode_by_arrow(self, pending: "list[pa.LargeStringArray]") -> None:
-        """The known values come first, so they keep their codes and new ones follow."""
+        """Encode strings by Arrow; the known values come first, so they keep their codes and new ones follow."""
         runs = [_without_runs(strings) for strings in pending]
         encoded = pc.dictionary_encode(pa.chunked_array([self._values, *(strings for strings, _ in runs)]))
         if len(encoded) == 0:
@@ -136,9 +136,9 @@ class IdEncoder:
 def _without_runs(
     strings: "pa.LargeStringArray",
 ) -> "tuple[pa.LargeStringArray, npt.NDArray[np.int32] | None]":
-    """The strings with equal neighbours as one, and how many each stands for; None for one each.
+    """Collapse equal neighbours; return the strings and how many each stands for (None: one each).
 
-    Logs are often in the order of users, at least within a day; comparing neighbours is far cheaper than hashing.
+    Logs are often sorted by user, at least within a day, and comparing neighbours is far cheaper than hashing.
     """
     runs = pc.run_end_encode(strings, run_end_type=pa.int32())
     if len(runs.values) > _FEW_RUNS * len(strings):

@@ -1,12 +1,12 @@
-"""Strings of one length to codes: a hash table made of NumPy arrays, which looks thousands of strings up at once.
+"""A hash table from strings of one length to codes, made of NumPy arrays, which looks up thousands of strings at once.
 
-A table that takes strings one by one waits for memory at each of them; here the reads of many overlap. Strings are
-compared whole, so codes are exact whatever the hash does. It is linear in its inputs' words (multiply and add, upper
-bits; Dietzfelbinger et al., A reliable randomized algorithm for the closest-pair problem, 1997, section 2), and the
-place after a taken one is tried next (linear probing).
+A table that looks up strings one by one waits for memory at each of them; here the reads of many overlap. Strings are
+compared in full, so codes are exact whatever the hash does. The hash is linear in the words of a string (multiply and
+add, upper bits; Dietzfelbinger et al., A reliable randomized algorithm for the closest-pair problem, 1997, section 2);
+collisions are resolved by linear probing.
 
-Shapes: N strings at once, W words of 8 bytes a string, K distinct strings so far, S slots,
-R strings at most that are looked up at once.
+Shapes: N strings at once, W words of 8 bytes in a string, K distinct strings so far, S slots,
+R strings looked up at once at most.
 """
 
 import numpy as np
@@ -21,20 +21,20 @@ Words = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 
-_ROWS = 1 << 15  # looked up at once: their words stay in a processor core's cache
-_LONGEST = 64  # bytes of a string
+_ROWS = 1 << 15  # strings looked up at once: their words stay in a processor core's cache
+_LONGEST = 64  # bytes in a string
 _FREE = np.int32(-1)
 
 
 def words_of(strings: "pa.LargeStringArray") -> tuple[int, Words] | None:
-    """The bytes of strings as words, if all strings have one length between 1 and 64 bytes.
+    """Return the bytes of strings as words, if all strings have one length between 1 and 64 bytes.
 
     Args:
         strings: (N,), without nulls.
 
     Returns:
-        The length in bytes, and (N, W) words padded with zeros, W being 1, 2, 4 or 8; None for strings of other
-        lengths.
+        The length in bytes, and (N, W) words padded with zeros, where W is 1, 2, 4 or 8; None for strings of other or
+        unequal lengths.
     """
     n_strings = len(strings)
     if n_strings == 0:
@@ -53,10 +53,10 @@ def words_of(strings: "pa.LargeStringArray") -> tuple[int, Words] | None:
 
 
 class IdHashTable:
-    """Codes of strings of one length, in the order of first appearance.
+    """Assigns codes to strings of one length, in order of first appearance.
 
     Args:
-        length: bytes of each string.
+        length: bytes in each string.
     """
 
     def __init__(self, length: int) -> None:
@@ -67,7 +67,7 @@ class IdHashTable:
         self._known_KW: Words = np.zeros((_ROWS, width), np.uint64)
         self._slots_S: Codes = np.full(4 * _ROWS, _FREE)
         self._count = 0
-        # Used for each lookup again: the system clears new memory, which costs as much as the lookup.
+        # Reused for each lookup: the system clears new memory, which costs as much as the lookup.
         self._wanted_RW: Words = np.empty((_ROWS, width), np.uint64)
         self._found_RW: Words = np.empty((_ROWS, width), np.uint64)
 
@@ -76,7 +76,7 @@ class IdHashTable:
         return self._count
 
     def encode(self, words_NW: Words) -> Codes:
-        """The code of each string; those that were not known get the next codes."""
+        """Return the code of each string; new strings get the next codes."""
         codes_N = np.empty(len(words_NW), np.int32)
         for start in range(0, len(words_NW), _ROWS):
             part = slice(start, start + _ROWS)
@@ -84,13 +84,13 @@ class IdHashTable:
         return codes_N
 
     def values(self) -> "pa.LargeStringArray":
-        """The distinct strings, (K,), in the order of their codes."""
+        """Return the distinct strings, (K,), in the order of their codes."""
         text = np.ascontiguousarray(self._known_KW[: self._count].view(np.uint8)[:, : self.length])
         offsets = np.arange(self._count + 1, dtype=np.int64) * self.length
         return pa.LargeStringArray.from_buffers(self._count, pa.py_buffer(offsets), pa.py_buffer(text))
 
     def _encode_runs(self, words_NW: Words) -> Codes:
-        """Equal neighbours are looked up once: logs are often in the order of users, at least within a day."""
+        """Look up equal neighbours once: logs are often sorted by user, at least within a day."""
         begins = np.ones(len(words_NW), bool)
         np.logical_not(_equal_rows(words_NW[1:], words_NW[:-1]), out=begins[1:])
         if 4 * np.count_nonzero(begins) > 3 * len(begins):
@@ -109,12 +109,12 @@ class IdHashTable:
         return codes_N
 
     def _first_slots(self, words_NW: Words) -> Places:
-        """Where each string is looked for first."""
+        """Return the slot where the search for each string starts."""
         bits = np.uint64(64 - (len(self._slots_S).bit_length() - 1))
         return ((words_NW @ self._factors_W) >> bits).astype(np.int64)
 
     def _look_up(self, words_NW: Words, slots_N: Places) -> Codes:
-        """The codes of strings, -1 for those that are not known; their slots are moved on to where the search ended."""
+        """Return the codes of strings, -1 if unknown, and advance their slots to where the search ended."""
         codes_N = self._slots_S[slots_N]
         others = np.flatnonzero((codes_N >= 0) & ~self._are(codes_N, words_NW))
         while len(others):
@@ -124,16 +124,16 @@ class IdHashTable:
         return codes_N
 
     def _are(self, codes_N: Codes, words_NW: Words) -> npt.NDArray[np.bool_]:
-        """Whether these are the strings of these codes; of no meaning where a code is -1."""
+        """Return whether these are the strings of these codes; meaningless where a code is -1."""
         known = self._known_KW.take(codes_N, axis=0, out=self._found_RW[: len(codes_N)], mode="clip")
         return _equal_rows(known, words_NW)
 
     def _insert(self, words_NW: Words, slots_N: Places) -> Codes:
-        """Codes for strings that are not known, some of them perhaps equal, whose slots are free."""
+        """Assign codes to unknown strings, which may be equal to each other and whose slots are free."""
         begin, codes_N = self._count, np.full(len(words_NW), _FREE)
         left, new = np.arange(len(words_NW)), list[Places]()
         while len(left):
-            # Of all that want a slot the first one gets it; then the others look again.
+            # If several strings want a slot, the first one gets it; the others then search again.
             self._slots_S[slots_N[left[::-1]]] = left[::-1]
             new.append(left[self._slots_S[slots_N[left]] == left])
             codes = np.arange(self._count, self._count + len(new[-1]), dtype=np.int32)
@@ -144,7 +144,7 @@ class IdHashTable:
             codes_N[left] = found = self._look_up(words_NW[left], slots)
             slots_N[left] = slots
             left = left[found < 0]
-        # Codes were given slot by slot; now they are put in the order of appearance.
+        # Codes were assigned slot by slot; now renumber them in order of appearance.
         order = np.argsort(np.concatenate(new))
         rank = np.empty(len(order), np.int32)
         rank[order] = np.arange(begin, self._count, dtype=np.int32)
@@ -155,7 +155,7 @@ class IdHashTable:
         return codes_N
 
     def _make_room(self, n_strings: int) -> None:
-        """Room for so many more distinct strings, with half of the slots left free."""
+        """Make room for this many more distinct strings, with half of the slots left free."""
         wanted = self._count + n_strings
         if wanted > len(self._known_KW):
             known = np.zeros((2 * max(wanted, len(self._known_KW)), self._known_KW.shape[1]), np.uint64)
@@ -166,7 +166,7 @@ class IdHashTable:
             self._place_known()
 
     def _place_known(self) -> None:
-        """Give every known string a slot among free ones."""
+        """Assign a free slot to every known string."""
         for start in range(0, self._count, _ROWS):
             codes = np.arange(start, min(start + _ROWS, self._count), dtype=np.int32)
             slots = self._first_slots(self._known_KW[codes])
@@ -178,14 +178,14 @@ class IdHashTable:
 
 
 def _width(length: int) -> int:
-    """Words of a string of so many bytes."""
+    """Return the number of words in a string of this many bytes."""
     return 1 << (-(-length // 8) - 1).bit_length()
 
 
 def _equal_rows(left_NW: Words, right_NW: Words) -> npt.NDArray[np.bool_]:
-    """Which rows are the same, (N,)."""
+    """Return which rows are equal, (N,)."""
     same = left_NW == right_NW
-    # A row of truth values is read as one number: NumPy takes many times longer to reduce an axis as short as this.
+    # A row of booleans is read as one number: NumPy takes many times longer to reduce an axis as short as this.
     width = same.shape[1]
     rows: npt.NDArray[np.bool_] = same.view(f"u{width}")[:, 0] == int.from_bytes(b"\1" * width, "little")
     return rows

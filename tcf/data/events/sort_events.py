@@ -1,9 +1,8 @@
-"""The order that groups events by user and sorts each user's by time, ties in file order.
+"""Sorting events by user, then time, ties in file order.
 
-Sorting 64-bit numbers is many times faster in NumPy than sorting positions by several keys, so a key and the position
-are packed into one number where they fit: the numbers are distinct, and any sort of them is stable. Where neighbours
-have equal keys, as in logs that are in the order of users within a day, runs of them are sorted instead, packed with
-their lengths.
+NumPy sorts 64-bit numbers many times faster than positions by several keys. So key and position are packed into one
+number if they fit: the numbers are distinct, which makes any sort of them stable. Where neighbours have equal keys, as
+in logs that are sorted by user within a day, runs of equal keys are sorted instead, packed with their lengths.
 """
 
 from dataclasses import dataclass
@@ -24,29 +23,29 @@ SortKeys = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-_AT_ONCE = 1 << 19  # positions that are known at one time: they stay in a processor's cache
-_SAMPLE = 1 << 16  # keys of which the middle one halves all
-_FEW_RUNS = 0.6  # runs a key; with more, taking them apart again costs what sorting fewer saves
+_AT_ONCE = 1 << 19  # positions held at once: they stay in the processor's cache
+_SAMPLE = 1 << 16  # keys sampled to estimate the median
+_FEW_RUNS = 0.6  # runs per key; with more, expanding the runs costs what sorting fewer keys saves
 
 
 @dataclass(frozen=True)
 class Order:
-    """An order of events, as runs of events that are neighbours before and after.
+    """An order of events, stored as runs of events that are neighbours before and after sorting.
 
     Attributes:
         starts: (n_runs,) position of the first event of each run.
-        lengths: (n_runs,) events of each run, at least one; None where all are single.
+        lengths: (n_runs,) events in each run, at least one; None if all runs have one event.
     """
 
     starts: Positions
     lengths: Positions | None = None
 
     def positions(self) -> Positions:
-        """The positions of the events in this order, (nnz,)."""
+        """Return the positions of the events in this order, (nnz,)."""
         return self.starts if self.lengths is None else _one_by_one(self.starts, self.lengths)
 
     def take(self, values: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
-        """The values, (nnz,), of the events in this order; some positions at a time are worked out, in two threads."""
+        """Return the events' values, (nnz,), in this order; two threads compute the positions in parts."""
         if self.lengths is None:
             return values.take(self.starts)
         starts, lengths, taken = self.starts, self.lengths, np.empty_like(values)
@@ -70,19 +69,19 @@ def order_by_user(
     """Group events by user.
 
     Args:
-        owners: (nnz,) each event's user.
+        owners: (nnz,) the user of each event.
         n_users: users are 0 ... n_users - 1.
-        times: (nnz,); None for the order as it is.
+        times: (nnz,); None keeps the given order.
 
     Returns:
-        (n_users + 1,) where each user's events begin, and the events by user, then time, then position.
+        (n_users + 1,) where each user's events begin, and the order by user, then time, then position.
     """
     order, counts = in_parallel(lambda: _order(owners, times), lambda: occurrences(owners, n_users))
     return offsets_from(counts), order
 
 
 def stable_order(keys: SortKeys) -> Positions:
-    """The positions of keys in rising order, equal ones as they stand."""
+    """Return the positions that sort the keys in rising order; equal keys keep their order."""
     return _runs_in_order(keys).positions()
 
 
@@ -108,7 +107,7 @@ def _runs_in_order(keys: SortKeys) -> Order:
 
 
 def _one_by_one(starts: Positions, lengths: Positions) -> Positions:
-    """The positions in runs, none empty, one run after the other: a running sum of the steps from each to the next."""
+    """Expand non-empty runs to positions: a cumulative sum of the steps from each position to the next."""
     steps = np.ones(int(lengths.sum()), np.int64)
     steps[0] = starts[0]
     jumps = np.diff(starts)
@@ -124,7 +123,7 @@ def _sorted_positions(keys: SortKeys) -> Positions:
 
 
 def _sorted_rows(keys: SortKeys, *others: Positions) -> list[Positions] | None:
-    """The other columns of rows sorted by key, then by these columns, none negative; None if a row has over 63 bits."""
+    """Sort rows by key, then by the other columns, none negative; return these, or None if a row exceeds 63 bits."""
     least, bits = int(keys.min()), [int(column.max()).bit_length() for column in others]
     if (int(keys.max()) - least).bit_length() + sum(bits) > 63:
         return None
@@ -143,7 +142,7 @@ def _sorted_rows(keys: SortKeys, *others: Positions) -> list[Positions] | None:
 
 
 def _halves(numbers: Positions) -> tuple[Positions, Positions]:
-    """Put the lower numbers before the upper ones, about as many of each, and return both parts."""
+    """Partition the numbers in place into a lower and an upper part of about equal size, and return both."""
     pivot = np.median(numbers[:: max(1, len(numbers) // _SAMPLE)])
     lower = numbers < pivot
     n_lower = int(np.count_nonzero(lower))

@@ -1,8 +1,8 @@
-"""Times as raw files have them, a block at a time: numbers, or dates of ISO 8601, as whole numbers that sort.
+"""Times of raw files, numbers or ISO 8601 dates, read in blocks as sortable whole numbers.
 
-The first value of a file decides whether its times are numbers or dates, and what a number counts: below 10^11 seconds
-since 1970 with up to six decimal places, below 10^14 milliseconds, below 10^17 microseconds, else nanoseconds. A date
-may have a time of day and an offset from UTC; without one it is in UTC.
+The first value of a file that is a number or a date decides which of the two its times are, and the unit of numbers:
+below 10^11 seconds since 1970 with up to six decimal places, below 10^14 milliseconds, below 10^17 microseconds, else
+nanoseconds. A date may have a time of day and an offset from UTC; without an offset it is in UTC.
 """
 
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ __all__ = ["TimeReader"]
 _MILLION = 10**6
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _LARGEST = 2**62
-_FEW_RUNS = 0.1  # runs of equal values a value; reading a value costs about as much as hashing ten
+_FEW_RUNS = 0.1  # runs of equal values per value; parsing a value costs about as much as hashing ten
 
 Times = npt.NDArray[np.int64]
 
@@ -26,8 +26,8 @@ class TimeReader:
     """Reads the times of one file.
 
     Attributes:
-        per_second: what the whole numbers count: so many of them are a second.
-        expected: the form of a time in words, for messages.
+        per_second: units of the whole numbers in a second.
+        expected: the format of a time in words, for messages.
     """
 
     def __init__(self) -> None:
@@ -37,17 +37,17 @@ class TimeReader:
         self._scale = _MILLION
 
     def read(self, written: "pa.LargeStringArray") -> tuple[Times, npt.NDArray[np.bool_]]:
-        """The times of a block.
+        """Read the times of a block.
 
         Args:
-            written: (n,).
+            written: (n,) times as strings.
 
         Returns:
             (n,) times, and (n,) which of them could be read; the others are 0.
         """
         if self._dates is None and len(written):
             self._decide(written)
-        # Files are often in the order of time, so that few neighbours are different; or few values at all.
+        # Files are often sorted by time, so that few neighbours differ, or have few distinct values.
         runs = pc.run_end_encode(written, run_end_type=pa.int64())
         if len(runs.values) < _FEW_RUNS * len(written):
             times, usable = self._times_of(runs.values)
@@ -59,7 +59,7 @@ class TimeReader:
         return times[indices], usable[indices]
 
     def seconds(self, times: Times) -> Times:
-        """Whole seconds since 1970 of times that were read, (n,); never in another order."""
+        """Convert times that were read to whole seconds since 1970, (n,); the order is kept."""
         return times if self.per_second == 1 else times // self.per_second
 
     def _times_of(self, written: "pa.LargeStringArray") -> tuple[Times, npt.NDArray[np.bool_]]:
@@ -76,11 +76,11 @@ class TimeReader:
         if self._dates:
             self.expected = "a date such as 2019-11-12 or 2019-11-12 14:14:46"
             return
-        self.expected = "a number in the column of times"
+        self.expected = "a number in the time column"
         self._set_unit(abs(float(written[first_number].as_py())))
 
     def _set_unit(self, size: float) -> None:
-        """Times are stored as millionths of a second, or as they are where those do not fit."""
+        """Choose the unit from the size of a time: seconds are stored as microseconds, other units unchanged."""
         thousands = sum(size >= bound for bound in (1e11, 1e14, 1e17))
         self._scale = _MILLION if thousands == 0 else 1
         self.per_second = _MILLION if thousands == 0 else 1000**thousands
@@ -90,7 +90,7 @@ class TimeReader:
             whole = np.asarray(pc.cast(written, pa.int64()))
         except pa.ArrowInvalid:
             return self._decimals(written)
-        if pc.any(pc.match_substring(written, "x", ignore_case=True)).as_py():  # what a cast takes for hexadecimal
+        if pc.any(pc.match_substring(written, "x", ignore_case=True)).as_py():  # a cast would read hexadecimal
             return self._decimals(written)
         limit = _LARGEST // self._scale
         usable = (whole > -limit) & (whole < limit)
@@ -118,7 +118,7 @@ def _dates_at_all(written: "pa.LargeStringArray") -> "pa.BooleanArray":
 
 
 def _microseconds(text: str) -> int | None:
-    """Microseconds since 1970 of a date; None for what is none."""
+    """Return a date as microseconds since 1970; None if the text is not a date."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

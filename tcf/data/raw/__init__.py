@@ -1,1 +1,1 @@
-"""Readers of raw formats: each gives item texts and users' events under the ids of the files."""
+"""Readers of raw formats: each returns item texts and users' events, with the ids of the files."""

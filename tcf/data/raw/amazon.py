@@ -1,16 +1,16 @@
-"""Amazon reviews as McAuley Lab publishes them: a folder with a category's file of reviews and its file of metadata.
+"""Amazon reviews as published by McAuley Lab: a folder with the reviews file and the metadata file of one category.
 
-Both are JSON lines, plain or gzip (`.json`, `.jsonl`, with or without `.gz`); the name of the metadata begins with
-`meta_`. The keys of the first review tell the year:
+Both are JSON lines, plain or gzip (`.json`, `.jsonl`, with or without `.gz`); the name of the metadata file begins with
+`meta_`. The keys of the first review show the edition:
 
 - 2018: `reviewerID`, `asin`, `unixReviewTime` in seconds, `overall`; items have `asin`, `title`, `brand` ...
 - 2023: `user_id`, `parent_asin`, `timestamp` in milliseconds, `rating`; items have `parent_asin`, `title` ...
 
-A review is an event; its item is the product, in 2023 the parent that stands for all sizes and colours. The text of an
-item is its title as it is published, unless a template says otherwise; lists such as `category` are joined by spaces.
+A review is an event; its item is the product, in 2023 the parent product of all sizes and colours. The text of an item
+is its title as published, unless a template is given; lists such as `category` are joined by spaces.
 
-The published files repeat items and reviews, have items without a title, or with a script of the page in its place
-(2018), and reviews of items without metadata. These are left out and counted whatever is to be done with bad rows:
+The published files repeat items and reviews, and have items without a title, items with a page script in its place
+(2018), and reviews of items without metadata. These are always left out and counted, whatever the setting for bad rows:
 `duplicate_item`, `duplicate_event` (same user, item and time), `title_is_script` (the title counts as missing),
 `empty_text`, `event_of_skipped_item`, `unknown_item`.
 """
@@ -32,26 +32,26 @@ from tcf.data.raw.ratings import rated_at_least, timed, whole_table, with_ids
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.open_table import open_table
-from tcf.data.tables.table import TableFile
+from tcf.data.tables.table import TableFile, listed_columns
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["amazon_files", "read_amazon"]
 
 _SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _METADATA = "meta_"
-_OWN = "manifest.json"  # of a folder that `tcf data download` made
-_SCRIPT = "getTime"  # in what 2018 has for a title where the page was misread
+_OWN = "manifest.json"  # in a folder made by `tcf data download`
+_SCRIPT = "getTime"  # occurs in the titles of 2018 that are page scripts
 
 
 @dataclass(frozen=True)
 class _Edition:
-    """The keys of one year's files.
+    """The keys in the files of one edition.
 
     Attributes:
-        user: of reviews.
-        item: of reviews and of metadata.
-        time: of reviews.
-        rating: of reviews.
+        user: user id in reviews.
+        item: item id in reviews and metadata.
+        time: time in reviews.
+        rating: rating in reviews.
         metadata: all keys that metadata may have.
     """
 
@@ -87,14 +87,14 @@ _EDITIONS = (
 
 
 def amazon_files(folder: Path) -> tuple[Path, Path]:
-    """The files of the format in a folder: reviews, then metadata.
+    """Find the files of the format in a folder: reviews, then metadata.
 
     Raises:
-        DataError: one is missing, or there are several.
+        DataError: a file is missing, or there are several of a kind.
     """
-    expected = "expected one file of reviews and one of metadata, such as Software_5.json.gz and meta_Software.json.gz"
+    expected = "expected one reviews file and one metadata file, such as Software_5.json.gz and meta_Software.json.gz"
     if not folder.is_dir():
-        raise DataError(f"{folder}: {expected} in a folder, found no folder; check the path")
+        raise DataError(f"{folder}: {expected}, in a folder, found no folder; check the path")
     found = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIXES) and path.name != _OWN)
     metadata = [path for path in found if path.name.startswith(_METADATA)]
     reviews = [path for path in found if path not in metadata]
@@ -114,16 +114,16 @@ def read_amazon(
     """Read a category of Amazon reviews.
 
     Args:
-        folder: holds the two files.
-        bad_rows: stop at the first kind of row that cannot be used, or skip and count such rows: `bad_json`,
-            `bad_utf8`, `nul_byte`, `empty_id`, `bad_timestamp`, `bad_rating`. What the published files are known for is
-            counted in either case.
-        template: how keys of the metadata make up the text; None takes the title.
+        folder: the folder of the two files.
+        bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `bad_json`,
+            `bad_utf8`, `nul_byte`, `empty_id`, `bad_timestamp`, `bad_rating`. The known flaws of the published files
+            are counted in either case.
+        template: the text of an item, made from keys of the metadata; None takes the title.
         min_rating: leave out reviews with a lower rating, and count them (`below_min_rating`); None keeps all.
 
     Raises:
-        ConfigError: `template` names a key that metadata does not have.
-        DataError: a file is missing, empty or of another form, or a row cannot be used and is not to be skipped.
+        ConfigError: `template` names a key that the metadata lack.
+        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     reviews_path, metadata_path = amazon_files(folder)
     reviews, edition = _opened_reviews(reviews_path)
@@ -139,7 +139,7 @@ def read_amazon(
 
 
 def _opened_reviews(path: Path) -> tuple[TableFile, _Edition]:
-    """A file of reviews, and which keys it has."""
+    """Open a reviews file, and find its edition."""
     table = open_table(path)
     for edition in _EDITIONS:
         if {edition.user, edition.item, edition.time} <= set(table.columns):
@@ -147,8 +147,8 @@ def _opened_reviews(path: Path) -> tuple[TableFile, _Edition]:
             return open_table(path, numbers=numbers, decimals=decimals), edition
     wanted = " or ".join(", ".join((edition.user, edition.item, edition.time)) for edition in _EDITIONS)
     raise DataError(
-        f"{path}:1: expected a review with {wanted}, found {', '.join(table.columns)[:200]}; check that it is the file "
-        "of reviews"
+        f"{path}:1: expected a review with the keys {wanted}, found {listed_columns(table.columns)}; check that it is "
+        "the reviews file"
     )
 
 

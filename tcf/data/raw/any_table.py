@@ -1,8 +1,8 @@
-"""Event logs of any origin: one file of events and one of items, CSV, other delimited text, Parquet or JSON lines.
+"""Event logs from any source: an events file and an items file, as CSV, other delimited text, Parquet or JSON lines.
 
-The columns are named by options. Each user's events are in the order of their times, those of one time, and those of a
-file without times, in the order of the file. The items may stand in the events' own file. Rows can be left out by the
-values of a column.
+Options name the columns. Each user's events are sorted by time; events of one time, and all events of a file without
+times, keep the order of the file. The events file may also hold the items. Rows can be left out by the values of a
+column.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pyarrow.compute as pc
 
-from tcf.common.errors import ConfigError, DataError
+from tcf.common.errors import ConfigError, DataError, did_you_mean
 from tcf.data.events.checked_items import Items, check_items
 from tcf.data.events.event_log import EventLog, Grouped
 from tcf.data.events.timestamps import TimeReader
@@ -24,7 +24,7 @@ from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.open_table import open_table
 from tcf.data.tables.records import TextForm
-from tcf.data.tables.table import TableBlock, TableFile
+from tcf.data.tables.table import TableBlock, TableFile, lacks_column, listed_columns
 from tcf.data.tables.tsv_file import empty_strings
 from tcf.data.text_template import Template
 
@@ -32,16 +32,20 @@ __all__ = ["read_table", "table_files"]
 
 
 def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
-    """The files that the options name: events, then items if they have a file of their own.
+    """Return the files that the options name: events, then items if they have their own file.
 
     Raises:
-        DataError: one is not there.
+        DataError: a file does not exist.
     """
     names = dict.fromkeys((options.events, options.items or options.events))
     for name in names:
         if not (raw / name).is_file():
-            there = ", ".join(sorted(path.name for path in raw.iterdir())[:8]) if raw.is_dir() else "no such folder"
-            raise DataError(f"{raw / name}: expected a file, found none ({there or 'an empty folder'}); check the name")
+            option = "--events" if name == options.events else "--items"
+            present = sorted(path.name for path in raw.iterdir()) if raw.is_dir() else []
+            empty = "it is empty" if raw.is_dir() else "no such folder"
+            there = f"it has {listed_columns(present)}" if present else empty
+            advice = did_you_mean(name, present) or "; check the name"
+            raise DataError(f"{option}: expected a file {name} in {raw}, found none ({there}){advice}")
     return tuple(raw / name for name in names)
 
 
@@ -56,18 +60,18 @@ def read_table(
     """Read tables of events and items.
 
     Args:
-        raw: folder of the files.
-        bad_rows: stop at the first kind of row that cannot be used, or skip and count such rows: `nul_byte`,
+        raw: the folder of the files.
+        bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes`, `bad_json`, `empty_id`, `empty_text`, `bad_timestamp`,
-            `unknown_item`, `event_of_skipped_item`. Counted alone are further rows of an item: `other_item_text` and,
-            in a file of items, `duplicate_item`.
-        template: how columns of the items make up the text.
-        options: files, columns, and rows to leave out, each counted as `drop COLUMN=GLOB`.
-        keep_times: whether the log is to have times, if the file has some.
+            `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
+            `other_item_text` and, in an items file, `duplicate_item`.
+        template: the text of an item, made from columns of the items.
+        options: files, columns, and rows to leave out, which are counted as `drop COLUMN=GLOB`.
+        keep_times: whether to return times, if the file has them.
 
     Raises:
-        ConfigError: there is no template, or a column is named that is not there.
-        DataError: a file is missing, empty or of another form, or a row cannot be used and is not to be skipped.
+        ConfigError: there is no template, or a file lacks a named column.
+        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     paths = table_files(raw, options)
     bad, clock = BadRows(bad_rows), TimeReader()
@@ -85,15 +89,15 @@ def read_table(
 
 @dataclass(frozen=True)
 class _Needed:
-    """What is read of the files.
+    """The columns to read.
 
     Attributes:
-        user: column of the events.
-        item: column of the events.
-        time: column of the events.
-        item_id: column of the items.
-        template: over columns of the items.
-        drops: of each file that has the column.
+        user: column of user ids in the events.
+        item: column of item ids in the events.
+        time: column of times in the events, if any.
+        item_id: column of item ids in the items.
+        template: the text, made from columns of the items.
+        drops: rows to leave out, in each file that has the column.
     """
 
     user: str
@@ -122,8 +126,8 @@ def _needed(tables: Sequence[TableFile], template: Template | None, options: Tab
     events, items = tables[0], tables[-1]
     if template is None:
         raise ConfigError(
-            f"--text-columns: expected the columns of {items.path} that make up an item's text, or a --template, found "
-            f"neither; the columns are {', '.join(items.columns)[:300]}"
+            f"--text-columns: expected the columns of {items.path} that make up the text of an item, or a --template, "
+            f"found neither; name some of {listed_columns(items.columns)}"
         )
     template.check(items.columns, items.path)
     item_id = options.item_id_column or options.item_column
@@ -132,18 +136,24 @@ def _needed(tables: Sequence[TableFile], template: Template | None, options: Tab
     named += [("--item-id-column", item_id, items)]
     for option, column, table in named:
         if column not in table.columns:
-            raise ConfigError(f"{option}: {table.path} has no column {column}; it has {', '.join(table.columns)[:300]}")
-    for drop in options.drops:
-        if not any(drop.column in table.columns for table in tables):
-            files = " nor ".join(str(table.path) for table in tables)
-            raise ConfigError(f"--drop: expected a column of {files}, found {drop.column}")
+            raise ConfigError(f"{option}: {lacks_column(table.path, column, table.columns)}")
+    _check_drops(options.drops, tables)
     return _Needed(options.user_column, options.item_column, options.time_column, item_id, template, options.drops)
+
+
+def _check_drops(drops: Sequence[Drop], tables: Sequence[TableFile]) -> None:
+    known = [column for table in tables for column in table.columns]
+    for drop in drops:
+        if drop.column not in known:
+            there = "; ".join(f"{table.path} has {listed_columns(table.columns)}" for table in tables)
+            advice = did_you_mean(drop.column, known) or "; name one of these"
+            raise ConfigError(f"--drop: no file has a column {drop.column}: {there}{advice}")
 
 
 def _read_both(
     table: TableFile, needed: _Needed, clock: TimeReader, bad: BadRows, keep_times: bool
 ) -> tuple[Items, Grouped]:
-    """Items and events of one file, read once."""
+    """Read items and events from one file, in one pass."""
     columns = dict.fromkeys((*needed.of_items(table.columns), *needed.of_events(table.columns)))
     with ItemTexts(table.path, table.unit) as texts, EventLog(table.path, table.unit) as log:
         for block in table.blocks(tuple(columns), bad):
@@ -178,7 +188,7 @@ def _add_items(texts: ItemTexts, block: TableBlock, needed: _Needed) -> None:
 
 
 def _dropped(block: TableBlock, drops: Sequence[Drop], bad: BadRows) -> TableBlock:
-    """Without the rows that are to be left out; a row that several options name is counted under the first."""
+    """Leave out the rows that `--drop` names; a row that several options name is counted under the first."""
     for drop in drops:
         if drop.column in block.columns:
             named = np.asarray(pc.match_substring_regex(block.columns[drop.column], drop.pattern))

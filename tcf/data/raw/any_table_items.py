@@ -1,8 +1,8 @@
-"""Item texts from rows that may name an item many times, with several spellings of its text.
+"""Item texts from rows that may name an item many times, with different texts.
 
-The commonest text of an item is taken; of equally common ones the first. In a log of sales, whose rows repeat the text
-of their item, the rare text is a slip of the pen or a note ("damaged", "?"), and may well come first. In a catalogue
-with two rows of one id the first one stands.
+The most frequent text of an item is taken; of equally frequent ones, the first. In a sales log, whose rows repeat the
+text of their item, a rare text is a typing error or a note ("damaged", "?"), and may well come first. In a catalogue
+with two rows for one id, the first one is taken.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ class ItemTexts:
 
     Args:
         path: the file.
-        unit: what its rows are numbered by.
+        unit: what the row numbers count.
     """
 
     def __init__(self, path: Path, unit: Unit) -> None:
@@ -50,35 +50,35 @@ class ItemTexts:
             self._texts.__exit__(kind, error, trace)
 
     def add(self, lines: npt.NDArray[np.int64], ids: "pa.LargeStringArray", texts: "pa.LargeStringArray") -> None:
-        """Take the next rows of the file, (n,) each; a text may be empty."""
+        """Add the next rows of the file, (n,) each; a text may be empty."""
         self._lines.add(lines)
         self._ids.add(ids)
         self._texts.add(texts)
 
     def rows(self, bad: BadRows, *, count_duplicates: bool) -> Pairs:
-        """One row for each item, in the order of first appearance, with the line that it appeared in first.
+        """Return one row for each item, in order of first appearance, with the line where it first appeared.
 
         Args:
-            bad: counts the rows with another text than the one taken (`other_item_text`).
-            count_duplicates: whether to count further rows of an item without another text, too (`duplicate_item`).
+            bad: counts rows whose text differs from the one taken (`other_item_text`).
+            count_duplicates: whether to count the other further rows of an item too (`duplicate_item`).
         """
         ids, texts = self._ids.finish(), self._texts.finish()
         n_items, filled = len(ids.values), ~empty_strings(texts.values)
         written = filled[texts.codes]
-        chosen, counts = _commonest(ids.codes[written], texts.codes[written], n_items)
+        chosen, counts = _most_frequent(ids.codes[written], texts.codes[written], n_items)
         others = int(written.sum() - counts.sum())
         bad.count("other_item_text", others)
         if count_duplicates:
             bad.count("duplicate_item", len(ids.codes) - n_items - others)
-        # A null where an item has no text.
+        # Items without a text become null here.
         taken = texts.values.take(pa.array(chosen, mask=chosen < 0)).fill_null("")
         return Pairs(self._path, self._lines.at(_first_places(ids.codes, n_items)), ids.values, taken, self._unit)
 
 
-def _commonest(
+def _most_frequent(
     items: npt.NDArray[np.int32], texts: npt.NDArray[np.int32], n_items: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Each item's commonest text, -1 if it has none, and how often it has it, (n_items,) both."""
+    """Return each item's most frequent text, -1 if it has none, and how often it occurs, (n_items,) both."""
     pairs = items.astype(np.int64) << 32 | texts
     distinct, first, counts = np.unique(pairs, return_index=True, return_counts=True)
     order = np.lexsort((first, -counts, distinct >> 32))
@@ -92,6 +92,6 @@ def _commonest(
 
 
 def _first_places(codes: npt.NDArray[np.int32], n_codes: int) -> npt.NDArray[np.int64]:
-    """Where each code occurs first, (n_codes,); codes are numbered in the order of first appearance, so these rise."""
+    """Return where each code first occurs, (n_codes,); codes follow the order of first appearance, so these rise."""
     so_far = np.maximum.accumulate(codes) if len(codes) else codes
     return np.searchsorted(so_far, np.arange(n_codes)).astype(np.int64)

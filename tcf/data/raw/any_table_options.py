@@ -1,4 +1,4 @@
-"""What a user says about tables of their own: which files and columns, and which rows to leave out."""
+"""Options of format `table`: files, columns, and rows to leave out."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ __all__ = ["Drop", "TableOptions", "parse_drop", "table_options"]
 
 @dataclass(frozen=True)
 class Drop:
-    """Rows to leave out: those whose value of a column fits a pattern as a whole.
+    """Rows to leave out: those whose value in a column matches a pattern entirely.
 
     Attributes:
-        written: as the user wrote it, `COLUMN=GLOB`.
+        written: the option as the user wrote it, `COLUMN=GLOB`.
         column: the column.
         pattern: a regular expression.
     """
@@ -25,7 +25,7 @@ class Drop:
 
     @property
     def reason(self) -> str:
-        """What the rows are counted under."""
+        """The key that the rows are counted under."""
         return f"drop {self.written}"
 
 
@@ -34,14 +34,14 @@ class TableOptions:
     """Files and columns of the tables.
 
     Attributes:
-        events: the file of events, below the raw folder.
-        user_column: their users' ids.
-        item_column: their items' ids.
-        time_column: their times; None for the order of the file.
-        items: the file of items, below the raw folder; None if the events' rows describe their items.
-        item_id_column: the items' ids in that file; None if the column has the name that it has with the events.
-        delimiter: between fields of text; None for a comma, or a tab in files that end in `.tsv`.
-        drops: rows to leave out of each file that has the column.
+        events: the events file, relative to the raw folder.
+        user_column: column of user ids in the events file.
+        item_column: column of item ids in the events file.
+        time_column: column of times in the events file; None for file order.
+        items: the items file, relative to the raw folder; None if the rows of the events describe their items.
+        item_id_column: column of item ids in the items file; None if it has the same name as in the events file.
+        delimiter: field separator; None for a comma, or a tab in files that end in `.tsv`.
+        drops: rows to leave out, in each file that has the column.
     """
 
     events: str
@@ -55,7 +55,7 @@ class TableOptions:
 
 
 def parse_drop(written: str) -> Drop:
-    """Read `COLUMN=GLOB`, where `*` stands for anything, `?` for one character, and all else for itself.
+    """Parse `COLUMN=GLOB`, where `*` matches any text, `?` any one character, and everything else itself.
 
     Raises:
         ConfigError: there is no `=`, or no column before it.
@@ -67,23 +67,23 @@ def parse_drop(written: str) -> Drop:
     column, equals, glob = written.partition("=")
     if not column or not equals:
         raise ConfigError(
-            f"--drop: expected COLUMN=GLOB, found {written!r}; write for instance 'InvoiceNo=C*', in single quotes"
+            f"--drop: expected COLUMN=GLOB, found {written!r}; write for example 'InvoiceNo=C*', in single quotes"
         )
     pieces = (".*" if mark == "*" else "." if mark == "?" else re.escape(mark) for mark in glob)
     return Drop(written, column, f"(?s)^(?:{''.join(pieces)})$")
 
 
 def table_options(config: PrepareConfig) -> TableOptions:
-    """What the settings of a preparation say about tables.
+    """Return the table options in the settings of a preparation.
 
     Raises:
-        ConfigError: a file or column that is needed is not named, or an option cannot be read.
+        ConfigError: a required file or column is not named, or an option is malformed.
     """
     delimiter = None if config.delimiter is None else _delimiter(config.delimiter)
     return TableOptions(
-        events=_needed(config.events, "--events", "the file of events, below RAW"),
-        user_column=_needed(config.user_column, "--user-column", "the column of user ids"),
-        item_column=_needed(config.item_column, "--item-column", "the column of item ids"),
+        events=_required(config.events, "--events", "the events file, relative to RAW"),
+        user_column=_required(config.user_column, "--user-column", "the column of user ids"),
+        item_column=_required(config.item_column, "--item-column", "the column of item ids"),
         time_column=config.time_column,
         items=config.items,
         item_id_column=config.item_id_column,
@@ -92,15 +92,18 @@ def table_options(config: PrepareConfig) -> TableOptions:
     )
 
 
-def _needed(value: str | None, option: str, what: str) -> str:
+def _required(value: str | None, option: str, what: str) -> str:
     if value is None:
-        raise ConfigError(f"{option}: expected {what} with format table, found none; name it")
+        raise ConfigError(f"{option}: expected {what}, which format table requires, found none; name it")
     return value
 
 
 def _delimiter(written: str) -> str:
-    r"""The delimiter; `\t`, which is easier to type, for a tab."""
+    r"""Return the delimiter; `\t`, which is easier to type, stands for a tab."""
     delimiter = written.replace("\\t", "\t")
     if not delimiter or not delimiter.isascii() or any(mark in delimiter for mark in '\n\r\0"'):
-        raise ConfigError(f"--delimiter: expected one or several ASCII characters, found {written!r}")
+        raise ConfigError(
+            f"--delimiter: expected ASCII characters other than quotes and line ends, found {written!r}; name another "
+            "delimiter"
+        )
     return delimiter

@@ -1,4 +1,4 @@
-"""How each raw format is read; `tcf.config.raw_formats` says what they are, and which settings each has a use for."""
+"""The reader of each raw format; `tcf.config.raw_formats` lists the formats and the settings that each one uses."""
 
 import dataclasses
 from collections.abc import Callable
@@ -30,15 +30,15 @@ class ReadsRaw(Protocol):
     """Reads the files of a raw folder."""
 
     def __call__(self, *, template: Template | None) -> RawLog:
-        """Items and histories; the texts by a template, or as the format has them."""
+        """Read items and histories; texts are made by the template, or are the format's default."""
 
 
 @dataclass(frozen=True)
 class RawReader:
-    """A raw format, for a folder and settings.
+    """The reader of a raw format, for one folder and settings.
 
     Attributes:
-        files: finds the files that are read.
+        files: finds the files.
         read: reads them.
     """
 
@@ -47,10 +47,10 @@ class RawReader:
 
 
 def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
-    """How a raw folder is read.
+    """Return the reader of a raw folder.
 
     Raises:
-        ConfigError: a setting that the format needs is missing.
+        ConfigError: a setting that the format requires is missing.
     """
     bad_rows = config.bad_rows
     keep_times = config.split == "time"  # tens of millions of times take memory and time
@@ -80,32 +80,32 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
 
 
 def check_options(format: RawFormat, config: PrepareConfig) -> None:
-    """Refuse settings that a format has no use for.
+    """Refuse settings that a format does not use.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: such a setting differs from its default.
     """
     for entry in dataclasses.fields(config):
         formats = formats_with(entry.name)
         if formats and format not in formats and getattr(config, entry.name) != entry.default:
             raise ConfigError(
-                f"{option_name(entry.name)}: expected only with format {' or '.join(formats)}, found it with "
-                f"format {format}; leave it out"
+                f"{option_name(entry.name)}: expected only with format {' or '.join(formats)}, found with format "
+                f"{format}; leave it out"
             )
 
 
 def template_of(config: PrepareConfig) -> Template | None:
-    """How the settings say that texts are made; None if they leave it to the format."""
+    """Return the text template in the settings; None for the format's default."""
     if config.template is not None:
         return parse_template(config.template)
     return joined_columns(config.text_columns) if config.text_columns else None
 
 
 def files_of(format: RawFormat, raw: Path, config: PrepareConfig) -> tuple[Path, ...]:
-    """The files of a format that are read, below the raw folder.
+    """Return the raw files of a format, below the raw folder.
 
     Raises:
-        ConfigError: a setting that the format needs is missing.
+        ConfigError: a setting that the format requires is missing.
         DataError: a file is missing.
     """
     return reader_of(format, raw, config).files()
@@ -115,7 +115,7 @@ def read_raw(format: RawFormat, raw: Path, template: Template | None, config: Pr
     """Read raw files.
 
     Raises:
-        ConfigError: a setting does not suit the format or the files.
+        ConfigError: a setting does not match the format or the files.
         DataError: the files cannot be used.
     """
     return reader_of(format, raw, config).read(template=template)

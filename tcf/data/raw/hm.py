@@ -1,8 +1,8 @@
-"""H&M's purchases as Kaggle gives them: `transactions_train.csv` and `articles.csv`, either of them also as Parquet.
+"""H&M purchases as published on Kaggle: `transactions_train.csv` and `articles.csv`, either of them also as Parquet.
 
-Transactions need the columns `t_dat` (the day), `customer_id` and `article_id`; each customer's events are in the order
-of their days, those of one day in the file's order. Article ids are strings: their leading zeros matter. The text of an
-article is made from columns of `articles.csv`, `prod_name` if nothing else is said.
+Transactions need the columns `t_dat` (the day), `customer_id` and `article_id`. Each customer's events are sorted by
+day; events of one day keep the order of the file. Article ids are strings: their leading zeros matter. The text of an
+article is made from columns of `articles.csv`, by default `prod_name`.
 """
 
 from pathlib import Path
@@ -28,10 +28,10 @@ _TEXT = joined_columns(("prod_name",))
 
 
 def hm_files(folder: Path) -> tuple[Path, Path]:
-    """The files of the format in a folder: transactions, then articles.
+    """Find the files of the format in a folder: transactions, then articles.
 
     Raises:
-        DataError: one is missing, or there in several forms.
+        DataError: a file is missing, or exists in several formats.
     """
     return _the_file(folder, "transactions_train"), _the_file(folder, "articles")
 
@@ -47,18 +47,18 @@ def read_hm(
     """Read H&M's transactions and articles.
 
     Args:
-        folder: holds the two files.
-        bad_rows: stop at the first kind of row that cannot be used, or skip and count such rows: `nul_byte`,
+        folder: the folder of the two files.
+        bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`,
             `unknown_item`, `event_of_skipped_item`.
-        template: how columns of the articles make up the text; None takes `prod_name`.
-        collapse_repeats: keep one event of those with the same customer, article and day; the others are counted as
+        template: the text of an item, made from columns of the articles; None takes `prod_name`.
+        collapse_repeats: keep one of the events with the same customer, article and day; the others are counted as
             `repeats_within_day`.
-        keep_times: whether the log is to have times.
+        keep_times: whether to return times.
 
     Raises:
-        ConfigError: `template` does not fit the articles.
-        DataError: a file is missing, empty or of another form, or a row cannot be used and is not to be skipped.
+        ConfigError: `template` names a column that the articles lack.
+        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     events_path, items_path = hm_files(folder)
     bad = BadRows(bad_rows)
@@ -81,7 +81,7 @@ def _the_file(folder: Path, stem: str) -> Path:
     names = ", ".join(path.name for path in found) if found else "none of them"
     raise DataError(
         f"{folder}: expected exactly one of {', '.join(stem + suffix for suffix in _SUFFIXES)}, found {names}; name "
-        "the folder with the competition's files, unpacked"
+        "the folder with the unpacked files of the competition"
     )
 
 

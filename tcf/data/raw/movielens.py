@@ -1,13 +1,13 @@
-"""MovieLens as GroupLens publishes it: a folder with one of three pairs of files.
+"""MovieLens as published by GroupLens: a folder with one of three pairs of files.
 
-- 100K: `u.data` (user, film, rating, time; tabs) and `u.item` (`|` between columns, Latin-1, a column of 0 or 1 for
-  each genre).
-- 1M and 10M: `ratings.dat` and `movies.dat` (`::` between columns, no header; Latin-1 or UTF-8).
-- 20M, 25M, 32M and the like: `ratings.csv` and `movies.csv` (quoted, with a header, UTF-8).
+- 100K: `u.data` (user, film, rating, time; tab-separated) and `u.item` (separated by `|`, Latin-1, a column of 0 or 1
+  for each genre).
+- 1M and 10M: `ratings.dat` and `movies.dat` (separated by `::`, no header; Latin-1 or UTF-8).
+- 20M, 25M, 32M and similar: `ratings.csv` and `movies.csv` (quoted, with a header, UTF-8).
 
 An item has the columns `item_id`, `title`, `year` and `genres`. GroupLens writes the year after the title, as in
-`Heat (1995)`: it is taken off, so that the text of an item is its title alone unless a template says otherwise. Genres
-stand with a comma and a space between them; what GroupLens calls `unknown` or `(no genres listed)` is none.
+`Heat (1995)`: it is removed, so the text of an item is its title alone unless a template is given. Genres are separated
+by a comma and a space; `unknown` and `(no genres listed)` count as no genre.
 """
 
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ _PAIRS = (("u.data", "u.item"), ("ratings.dat", "movies.dat"), ("ratings.csv", "
 _COLUMNS = ("item_id", "title", "year", "genres")
 _RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
 _FILM_COLUMNS = ("movieId", "title", "genres")
-# Of u.item, in this order; its file u.genre says the same.
+# The genre columns of u.item, in this order, as u.genre lists them.
 _GENRES_100K = tuple(
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
     "Mystery Romance Sci-Fi Thriller War Western".split()
@@ -44,7 +44,7 @@ _GENRES_100K = tuple(
 _FILM_COLUMNS_100K = ("movieId", "title", "released", "released on video", "url", *_GENRES_100K)
 _COMMA = ", "
 _NO_GENRES = ("unknown", "(no genres listed)")
-# A title, and the year or years after it; of films made for video 100K says so with a (V) at the end.
+# A title, and the year or years after it; 100K marks films made for video with a (V) at the end.
 _TITLE_AND_YEAR = r"^(?P<title>.*\S)\s*\((?P<year>[0-9]{4})(?:\s?[-–]\s?[0-9]{0,4})?\)(?:\s*\(V\))?$"
 
 
@@ -53,8 +53,8 @@ class _Opened:
     """The two files of a folder.
 
     Attributes:
-        ratings: user, film, rating, time, under the names of the CSV files.
-        films: ids, titles and genres, under the names of the CSV files.
+        ratings: user, film, rating and time; columns are named as in the CSV files.
+        films: ids, titles and genres; columns are named as in the CSV files.
     """
 
     ratings: TableFile
@@ -62,19 +62,19 @@ class _Opened:
 
 
 def movielens_files(folder: Path) -> tuple[Path, Path]:
-    """The files of the format in a folder: ratings, then films.
+    """Find the files of the format in a folder: ratings, then films.
 
     Raises:
         DataError: there is no pair of files, or there are several.
     """
     expected = f"expected one of {', '.join(' and '.join(pair) for pair in _PAIRS)}"
     if not folder.is_dir():
-        raise DataError(f"{folder}: {expected} in a folder, found no folder; check the path")
+        raise DataError(f"{folder}: {expected}, in a folder, found no folder; check the path")
     there = [pair for pair in _PAIRS if all((folder / name).is_file() for name in pair)]
     if len(there) != 1:
         known = [name for pair in _PAIRS for name in pair]
         found = ", ".join(name for name in known if (folder / name).is_file()) or "none of these files"
-        raise DataError(f"{folder}: {expected}, found {found}; name a folder with one of GroupLens' data sets")
+        raise DataError(f"{folder}: {expected}, found {found}; name a folder with one of the GroupLens datasets")
     return folder / there[0][0], folder / there[0][1]
 
 
@@ -88,16 +88,16 @@ def read_movielens(
     """Read MovieLens.
 
     Args:
-        folder: holds the two files.
-        bad_rows: stop at the first kind of row that cannot be used, or skip and count such rows: `nul_byte`,
+        folder: the folder of the two files.
+        bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`,
             `bad_rating`, `unknown_item`, `event_of_skipped_item`.
-        template: how `item_id`, `title`, `year` and `genres` make up the text; None takes the title.
+        template: the text of an item, made from `item_id`, `title`, `year` and `genres`; None takes the title.
         min_rating: leave out events with a lower rating, and count them (`below_min_rating`); None keeps all.
 
     Raises:
         ConfigError: `template` names another column.
-        DataError: a file is missing, empty or of another form, or a row cannot be used and is not to be skipped.
+        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     ratings_path, films_path = movielens_files(folder)
     template = template or joined_columns(["title"])
@@ -123,7 +123,7 @@ def _open(ratings: Path, films: Path) -> _Opened:
 
 
 def _encoding(films: Path) -> Literal["utf-8", "latin-1"]:
-    """How a `movies.dat` is written: 10M in UTF-8, which the letters of 1M are not."""
+    """Return the encoding of a `movies.dat`: that of 10M is UTF-8, that of 1M is not."""
     try:
         films.read_bytes().decode()
     except UnicodeDecodeError:
@@ -145,26 +145,26 @@ def _read_items(table: TableFile, template: Template, bad: BadRows) -> Items:
 
 
 def _titles_and_years(written: "pa.LargeStringArray") -> "tuple[pa.LargeStringArray, pa.LargeStringArray]":
-    """Titles as they are without the year, and the years; no year is empty."""
+    """Split titles from years; a missing year is empty."""
     found = pc.extract_regex(written, _TITLE_AND_YEAR)
     titles = pc.coalesce(pc.struct_field(found, "title"), written)
     return titles, pc.coalesce(pc.struct_field(found, "year"), _text(""))
 
 
 def _named_genres(written: "pa.LargeStringArray") -> "pa.LargeStringArray":
-    """`Crime|Drama` as `Crime, Drama`."""
+    """Convert `Crime|Drama` to `Crime, Drama`."""
     none = pc.is_in(written, value_set=pa.array(_NO_GENRES, pa.large_string()))
     return pc.replace_substring(pc.if_else(none, _text(""), written), "|", _COMMA)
 
 
 def _marked_genres(rows: TableBlock) -> "pa.LargeStringArray":
-    """The names of the columns that are 1, `unknown` aside."""
+    """Join the names of the genre columns that are 1, except `unknown`."""
     marked = [
         pc.if_else(pc.equal(rows.columns[name], _text("1")), _text(name), pa.scalar(None, pa.large_string()))
         for name in _GENRES_100K
         if name not in _NO_GENRES
     ]
-    # The empty text begins each row: pyarrow leaves rows of nulls alone out, and so makes the column too short.
+    # Each row begins with an empty text: pyarrow omits rows that are all null, which makes the column too short.
     joined = pc.binary_join_element_wise(_text(""), *marked, _text(_COMMA), null_handling="skip")
     return pc.utf8_slice_codeunits(joined, len(_COMMA))
 

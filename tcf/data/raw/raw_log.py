@@ -1,4 +1,4 @@
-"""What every reader of a raw format hands on: texts and histories under outside ids, with what was skipped."""
+"""The result of every raw format reader: texts and histories with raw ids, and counts of what was skipped."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ class RawLog:
     """Items and histories of a raw format, checked, before any filter.
 
     Attributes:
-        item_ids: outside item ids, (n_items,), distinct; the order of the item file.
-        texts: one text an item, (n_items,), none empty.
-        user_ids: outside user ids, (n_users,), distinct; the order of first appearance.
+        item_ids: raw item ids, (n_items,), distinct, in the order of the items file.
+        texts: one text for each item, (n_items,), none empty.
+        user_ids: raw user ids, (n_users,), distinct, in order of first appearance.
         offsets: (n_users + 1,) int64; user u's events are items[offsets[u]:offsets[u + 1]], oldest first.
         items: (nnz,) int32, rows of `item_ids`; repeats are kept, in order.
-        skipped: reason to the number of rows or events left out.
-        files: the raw files read, by name, with their sha256.
-        times: (nnz,) int64, when each event of `items` was, never falling within a user; any unit that sorts, seconds
-            since 1970 preferred. None where the format has none.
+        skipped: number of rows or events left out, by reason.
+        files: sha256 of the raw files read, by name.
+        times: (nnz,) int64, time of each event in `items`, never falling within a user; any sortable unit, preferably
+            seconds since 1970. None if the format has none.
     """
 
     item_ids: "pa.LargeStringArray"

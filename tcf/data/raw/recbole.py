@@ -1,12 +1,12 @@
 """RecBole's atomic files: one `NAME.inter` and one `NAME.item` in a folder, tab-separated, with typed headers.
 
-`NAME.inter` needs the columns `user_id` and `item_id`. With a column `timestamp` each user's events are put in its
-order, those of one time staying in the file's order; without it the file's order stands. `NAME.item` needs `item_id`
-and at least one column of text. Other columns and other files are left alone.
+`NAME.inter` needs the columns `user_id` and `item_id`. If it has a column `timestamp`, each user's events are sorted by
+it, and events of one time keep the order of the file; otherwise all events do. `NAME.item` needs `item_id` and at least
+one text column. Other columns and files are ignored.
 
-The text of an item is made from columns of any type by a template, which names them without their types. Without one,
-the text is the one column whose name holds `title` or `name`; where there are several such columns, or none, naming is
-left to the user.
+A template makes the text of an item from columns of any type, named without their types. Without a template, the text
+is the one column whose name contains `title` or `name`; if there are several such columns, or none, the user must name
+the columns.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from tcf.common.errors import ConfigError, DataError
 from tcf.data.events.checked_items import Items, Pairs, check_items, find_items, offsets_of
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.table import listed_columns
 from tcf.data.tables.tsv_file import TextFile, TsvRows, empty_strings, read_rows, read_text_file, select_strings
 from tcf.data.text_template import Template, joined_columns
 
@@ -46,14 +47,14 @@ class _AtomicFile:
 
 @dataclass(frozen=True)
 class _InterEvents:
-    """Events in the order of their lines.
+    """Events in file order.
 
     Attributes:
         path: the file.
         lines: (nnz,) int64, line numbers from 1.
-        users: (nnz,) outside ids.
-        items: (nnz,) outside ids.
-        times: (nnz,) int64 or float64; None where the file has none.
+        users: (nnz,) raw ids.
+        items: (nnz,) raw ids.
+        times: (nnz,) int64 or float64; None if the file has none.
     """
 
     path: Path
@@ -64,14 +65,14 @@ class _InterEvents:
 
 
 def recbole_files(folder: Path) -> tuple[Path, Path]:
-    """The files of the format in a folder: interactions, then items.
+    """Find the files of the format in a folder: interactions, then items.
 
     Raises:
-        DataError: one is missing, or there are several.
+        DataError: a file is missing, or there are several of a kind.
     """
     expected = "expected exactly one NAME.inter and one NAME.item of the same NAME"
     if not folder.is_dir():
-        raise DataError(f"{folder}: {expected} in a folder, found no folder; check the path")
+        raise DataError(f"{folder}: {expected}, in a folder, found no folder; check the path")
     interactions, items = (sorted(folder.glob(f"*{suffix}")) for suffix in (".inter", ".item"))
     if len(interactions) != 1 or len(items) != 1 or interactions[0].stem != items[0].stem:
         found = ", ".join(path.name for path in (*interactions, *items)) or "neither"
@@ -83,15 +84,15 @@ def read_recbole(folder: Path, *, bad_rows: Literal["error", "skip"], template: 
     """Read RecBole's atomic files.
 
     Args:
-        folder: holds the two files.
-        bad_rows: stop at the first kind of row that cannot be used, or skip and count such rows: `nul_byte`,
+        folder: the folder of the two files.
+        bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`, `unknown_item`,
             `event_of_skipped_item`.
-        template: how columns of the item file make up the text; None takes the one title-like column.
+        template: the text of an item, made from columns of the item file; None takes the one title-like column.
 
     Raises:
-        ConfigError: `template` does not fit the item file, or is needed.
-        DataError: a file is missing, empty or of another form, or a row cannot be used and is not to be skipped.
+        ConfigError: `template` names a column that the item file lacks, or a template is required.
+        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     interactions_path, items_path = recbole_files(folder)
     bad = BadRows(bad_rows)
@@ -126,7 +127,7 @@ def _read_events(file: TextFile, bad: BadRows) -> _InterEvents:
 def _by_user(
     events: _InterEvents, items: Items, bad: BadRows
 ) -> tuple["pa.LargeStringArray", npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64] | None]:
-    """Users in the order of their first line; their events, in CSR form, oldest first, as item positions; times."""
+    """Group events by user: users by first line; offsets and item positions in CSR form, oldest first; times."""
     encoded = events.users.dictionary_encode()
     found, known = find_items(events.items, items, events.path, lambda at: events.lines[at], bad)
     owners = np.asarray(encoded.indices)[known]
@@ -137,35 +138,39 @@ def _by_user(
 
 
 def _columns(file: TextFile, needed: Sequence[str]) -> tuple[str, ...]:
-    """Column names of a typed header."""
+    """Return the column names of a typed header."""
     where = f"{file.path}:1"
     fields = [field.strip() for field in file.first_line.split("\t")]
     if len(fields) == 1:
-        raise DataError(f"{where}: expected columns separated by tabs, found {fields[0][:80]!r}; convert the file")
+        raise DataError(f"{where}: expected tab-separated columns, found {fields[0][:80]!r}; convert the file")
     for field in fields:
         if field.rpartition(":")[0] == "" or field.rpartition(":")[2] not in _TYPES:
             raise DataError(
                 f"{where}: expected a header of NAME:TYPE fields (types: {', '.join(_TYPES)}), found {field[:80]!r}; "
-                "add or mend the header"
+                "add or correct the header"
             )
     names = tuple(field.rpartition(":")[0] for field in fields)
     missing = [name for name in needed if name not in names]
     if missing:
-        raise DataError(f"{where}: expected a column {missing[0]}, found {', '.join(names)}; rename the right one")
+        raise DataError(
+            f"{where}: expected a column {missing[0]}, found {listed_columns(names)}; rename the column that holds it"
+        )
     if len(set(names)) != len(names):
-        raise DataError(f"{where}: expected columns of different names, found {', '.join(names)}; rename one")
+        raise DataError(
+            f"{where}: expected columns with different names, found {listed_columns(names)}; rename the duplicates"
+        )
     return names
 
 
 def _title_like(file: TextFile, columns: Sequence[str]) -> str:
-    """The only column whose name is like that of a title."""
+    """Return the one column with a title-like name."""
     others = [name for name in columns if name != "item_id"]
     like = [name for name in others if any(word in name.casefold() for word in _TITLE_LIKE)]
     if len(like) != 1:
         found = f"{len(like)} title-like columns ({', '.join(like)})" if like else "no title-like column"
         raise ConfigError(
-            f"--text-columns: {file.path} has {found}; name the columns that make up the text, of {', '.join(others)}, "
-            "or give a --template"
+            f"--text-columns: expected one title-like column in {file.path}, found {found}; name the columns that make "
+            f"up the text, from {listed_columns(others)}, or give a --template"
         )
     return like[0]
 
@@ -173,37 +178,37 @@ def _title_like(file: TextFile, columns: Sequence[str]) -> str:
 def _table(file: TextFile, columns: tuple[str, ...], bad: BadRows) -> _AtomicFile:
     body = file.without_first_line
     if len(body.ends) == 0:
-        raise DataError(f"{file.path}: expected rows after the header, found none; check where it came from")
+        raise DataError(f"{file.path}: expected rows after the header, found none; check its source")
     return _AtomicFile(columns, read_rows(body, len(columns), f"one for each of {', '.join(columns)}", bad))
 
 
 def _times(table: _AtomicFile) -> npt.NDArray[Any] | None:
-    """Timestamps, (n_rows,), NaN or infinite where they are no numbers; None where there is no such column."""
+    """Return the timestamps, (n_rows,), NaN or infinite where they are not numbers; None without such a column."""
     return _numbers(table.column("timestamp")) if "timestamp" in table.columns else None
 
 
 def _timed(table: _AtomicFile, times: npt.NDArray[Any], bad: BadRows) -> npt.NDArray[np.bool_]:
-    """Which rows have a finite time, (n_rows,); the others are refused."""
+    """Return which rows have a finite time, (n_rows,); the others are rejected."""
     usable: npt.NDArray[np.bool_] = np.isfinite(times)
     written, wrong = table.column("timestamp"), np.flatnonzero(~usable)
     lines = table.rows.lines[wrong]
     expected = "a number in column timestamp"
-    bad.refuse("bad_timestamp", table.rows.path, lines, expected, lambda index: repr(written[wrong[index]].as_py()))
+    bad.reject("bad_timestamp", table.rows.path, lines, expected, lambda index: repr(written[wrong[index]].as_py()))
     return usable
 
 
 def _whole(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Times without their fractions, rounded down, so that they still never fall within a user."""
+    """Round times down to whole numbers, so that they still never fall within a user."""
     if times.dtype == np.int64:
         return np.asarray(times, np.int64)
-    # The largest float64 below 2^63; what lies beyond has no place in int64.
+    # The largest float64 below 2^63; larger values do not fit in int64.
     largest = np.nextafter(2.0**63, 0)
     return np.asarray(np.clip(np.floor(times), -(2.0**63), largest), np.int64)
 
 
 def _numbers(written: "pa.LargeStringArray") -> npt.NDArray[Any]:
-    """Numbers as int64 where all are whole, since float64 would merge times in nanoseconds; NaN for what is none."""
-    if not pc.any(pc.match_substring(written, "x", ignore_case=True)).as_py():  # which a cast takes for hexadecimal
+    """Convert strings to numbers: int64 if all are whole, as float64 would merge nanoseconds; NaN for non-numbers."""
+    if not pc.any(pc.match_substring(written, "x", ignore_case=True)).as_py():  # a cast would read hexadecimal
         for kind in (pa.int64(), pa.float64()):
             try:
                 return np.asarray(pc.cast(written, kind))

@@ -1,1 +1,1 @@
-"""Large text and Parquet tables read in blocks of rows."""
+"""Readers of large text and Parquet tables, in blocks of rows."""

@@ -1,6 +1,6 @@
-"""What happens to rows of raw files that cannot be used: an error that names their lines, or a count by reason."""
+"""Handling of unusable rows in raw files: an error that names their lines, or a count by reason."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 from tcf.common.errors import DataError
 
-__all__ = ["BadRows"]
+__all__ = ["BadRows", "skipped_words"]
 
 _LINES_NAMED = 5
 _FOUND_SHOWN = 80
 
 
 class BadRows:
-    """Collects the rows that readers of raw files cannot use.
+    """Rejects unusable rows of raw files: raises an error, or counts them.
 
     Attributes:
-        skipped: reason to the number of rows, or of events within rows, left out so far.
+        skipped: number of rows, or of events within rows, left out so far, by reason.
     """
 
     skipped: dict[str, int]
@@ -28,7 +28,7 @@ class BadRows:
         self.skipped = {}
         self._mode = mode
 
-    def refuse(
+    def reject(
         self,
         reason: str,
         path: Path,
@@ -39,19 +39,19 @@ class BadRows:
         *,
         so_far: bool = False,
     ) -> None:
-        """Stop at bad rows, or count them; does nothing if there are none.
+        """Raise an error for bad rows, or count them; do nothing if there are none.
 
         Args:
-            reason: the key they are counted under.
+            reason: the key that they are counted under.
             path: the file.
-            lines: line numbers, from 1, rising; one for every bad row or event.
-            expected: what should have been there.
-            found: describes the i-th of them.
-            unit: what `lines` counts: lines of a text file, or rows of one that has no lines.
-            so_far: whether more of the file is still to be read, where more such rows may be.
+            lines: line numbers, from 1, rising; one for each bad row or event.
+            expected: what was expected instead.
+            found: returns a description of the i-th bad row.
+            unit: what `lines` counts: lines of a text file, or rows of another format.
+            so_far: whether a part of the file is still unread and may have more such rows.
 
         Raises:
-            DataError: there is one and the mode is "error".
+            DataError: there are bad rows and the mode is "error".
         """
         if len(lines) == 0:
             return
@@ -60,14 +60,19 @@ class BadRows:
             many = _how_many(reason, lines, unit, "so far" if so_far else "in all")
             raise DataError(
                 f"{where}: expected {expected}, found {_shortened(found(0))}; {many}; "
-                "mend the file, or skip and count such rows with --bad-rows skip"
+                "correct the file, or skip and count such rows with --bad-rows skip"
             )
         self.count(reason, len(lines))
 
     def count(self, reason: str, number: int) -> None:
-        """Count what was left out for a reason that is no fault of a row."""
+        """Count rows or events left out for a reason that is never an error."""
         if number:
             self.skipped[reason] = self.skipped.get(reason, 0) + number
+
+
+def skipped_words(skipped: Mapping[str, int]) -> str:
+    """Return counts by reason, for messages: `12 empty_id, 3 empty_text`, or `none`."""
+    return ", ".join(f"{number} {reason}" for reason, number in skipped.items()) or "none"
 
 
 def _how_many(reason: str, lines: npt.NDArray[np.int64], unit: str, extent: str) -> str:

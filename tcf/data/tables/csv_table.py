@@ -1,4 +1,4 @@
-"""Delimited text (CSV, TSV, `a::b`, ...), plain or gzip, as blocks of columns; several threads parse, in order."""
+"""Delimited text (CSV, TSV, `a::b`, ...), plain or gzip, as blocks of columns, parsed by several threads in order."""
 
 import csv
 from collections import Counter
@@ -12,30 +12,30 @@ import numpy.typing as npt
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.threads import prefetch
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.parse_records import Parsed, Refused, parse_block
+from tcf.data.tables.parse_records import Parsed, Rejected, parse_block
 from tcf.data.tables.records import BLOCK_BYTES, RawBlock, TextForm, parsed_blocks, raw_blocks
 from tcf.data.tables.source_file import Source, stamp_of
-from tcf.data.tables.table import TableBlock, Unit, empty_block
+from tcf.data.tables.table import TableBlock, Unit, empty_block, lacks_column
 
 __all__ = ["TextTable"]
 
 _HEADER_BYTES = 1 << 20
-_AHEAD = 4  # blocks read before they are asked for: what uses them does not do so evenly
+_AHEAD = 4  # blocks read in advance, because the consumer's speed varies
 
 
 class TextTable:
-    """A text file with one record a row.
+    """A text file whose records are rows.
 
-    Rows that cannot be used are refused as `nul_byte`, `bad_utf8`, `wrong_columns` or `torn_quotes` (something follows
-    a closing quote). Blank lines at the end of the file are no rows; a blank line elsewhere is of `wrong_columns`.
+    Unusable rows are rejected as `nul_byte`, `bad_utf8`, `wrong_columns` or `torn_quotes` (text after a closing quote).
+    Blank lines at the end of the file are ignored; a blank line elsewhere is rejected as `wrong_columns`.
 
     Args:
         path: the file.
-        form: how it is written.
-        block_bytes: text to parse at once.
+        form: its format.
+        block_bytes: bytes to parse at once.
 
     Raises:
-        DataError: the file cannot be read, is empty or UTF-16, or its header is not one.
+        DataError: the file cannot be read, is empty or UTF-16, or has no usable header.
     """
 
     unit: Unit = "line"
@@ -52,13 +52,13 @@ class TextTable:
 
     @property
     def sha256(self) -> str:
-        """Checksum of the file on the disk, in hexadecimal, once all blocks have been read."""
+        """Sha256 of the file on disk, in hexadecimal, available once all blocks have been read."""
         if self._sha256 is None:
-            raise ValueError(f"{self.path}: the checksum is known once all blocks have been read")
+            raise ValueError(f"{self.path}: the checksum is available once all blocks have been read")
         return self._sha256
 
     def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
-        """The rows, a block at a time; see `TableFile`."""
+        """Yield the rows in blocks; see `TableFile`."""
         self._check_columns(columns)
 
         def parse(raw: RawBlock) -> Parsed:
@@ -74,12 +74,12 @@ class TextTable:
                     found = True
             self._sha256 = source.finish()
         if rows.is_empty:
-            raise DataError(f"{self.path}: expected rows after the header, found none; check where it came from")
+            raise DataError(f"{self.path}: expected rows after the header, found none; check its source")
         if not found:
             yield empty_block(self.path, "line", columns)
 
     def _raw_blocks(self, source: Source) -> Iterator[RawBlock]:
-        """The file's blocks without the header."""
+        """Yield the file's blocks without the header."""
         begin = self._header_bytes
         for raw in raw_blocks(source, self._form, self._block_bytes):
             if begin:
@@ -92,13 +92,13 @@ class TextTable:
         counts = Counter(self.columns)
         for name in columns:
             if counts[name] == 0:
-                raise ConfigError(f"{self.path} has no column {name}; it has {', '.join(self.columns)[:300]}")
+                raise ConfigError(lacks_column(self.path, name, self.columns))
             if counts[name] > 1:
                 raise DataError(f"{self.path}:1: expected one column {name}, found {counts[name]}; rename one")
 
 
 class _Numbered:
-    """Gives the rows of one block after the other their line numbers, and refuses those that cannot be used."""
+    """Numbers the rows of successive blocks by line, and rejects the unusable ones."""
 
     def __init__(self, path: Path, first_line: int, bad: BadRows, n_columns: int) -> None:
         self._path, self._line, self._bad, self._n_columns = path, first_line, bad, n_columns
@@ -108,25 +108,25 @@ class _Numbered:
     def next_block(self, parsed: Parsed) -> TableBlock:
         if parsed.unclosed is not None:
             raise _unclosed(self._path, self._line, parsed.unclosed)
-        self._refuse_blank(parsed)
-        for refused in parsed.refused:
-            self._refuse(refused)
+        self._reject_blank(parsed)
+        for rejected in parsed.rejected:
+            self._reject(rejected)
         block = TableBlock(self._path, "line", parsed.lines + self._line, parsed.columns)
         self._line += parsed.n_lines
         return block
 
-    def _refuse(self, refused: Refused) -> None:
-        self._bad.refuse(
-            refused.reason,
+    def _reject(self, rejected: Rejected) -> None:
+        self._bad.reject(
+            rejected.reason,
             self._path,
-            refused.lines + self._line,
-            refused.expected,
-            lambda at: refused.found[at],
+            rejected.lines + self._line,
+            rejected.expected,
+            lambda at: rejected.found[at],
             so_far=True,
         )
 
-    def _refuse_blank(self, parsed: Parsed) -> None:
-        """Blank lines are refused as soon as a row comes after them."""
+    def _reject_blank(self, parsed: Parsed) -> None:
+        """Reject blank lines once a row follows them."""
         blank = np.append(self._blank, parsed.blank + self._line)
         if parsed.last_line < 0:
             self._blank = blank
@@ -134,12 +134,12 @@ class _Numbered:
         self.is_empty = False
         before = blank < parsed.last_line + self._line
         expected = f"{self._n_columns} columns"
-        self._bad.refuse("wrong_columns", self._path, blank[before], expected, lambda at: "a blank line", so_far=True)
+        self._bad.reject("wrong_columns", self._path, blank[before], expected, lambda at: "a blank line", so_far=True)
         self._blank = blank[~before]
 
 
 def _header_record(source: Source, form: TextForm) -> bytes:
-    """The first record with its newline."""
+    """Return the first record with its newline."""
     begin = next(raw_blocks(source, form, _HEADER_BYTES))
     if begin.unclosed is not None:
         raise _unclosed(source.path, 1, begin.unclosed)
@@ -149,8 +149,7 @@ def _header_record(source: Source, form: TextForm) -> bytes:
 
 def _unclosed(path: Path, line: int, where: str) -> DataError:
     return DataError(
-        f"{path}:{line}: expected a record with its quotes closed, found none from this line to {where}; close "
-        "the quote"
+        f"{path}:{line}: expected a record with closed quotes, found a quote that is still open at {where}; close it"
     )
 
 
@@ -163,5 +162,5 @@ def _names(header: bytes, form: TextForm, path: Path) -> tuple[str, ...]:
     fields = next(csv.reader([text], delimiter=separator), []) if form.quoting else text.split(separator)
     names = tuple(field.strip() for field in fields)
     if not any(names) or "\0" in text:
-        raise DataError(f"{path}:1: expected a header with the names of columns, found {text[:80]!r}; add it")
+        raise DataError(f"{path}:1: expected a header with the names of columns, found {text[:80]!r}; add a header")
     return names

@@ -1,4 +1,4 @@
-"""JSON lines, one object a line, plain or gzip, as blocks of columns of strings; several threads parse, in order."""
+"""JSON lines, plain or gzip, as blocks of columns of strings, parsed by several threads in order."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,22 +29,23 @@ _BRACE = ord("{")
 
 
 class JsonTable:
-    """A file of JSON objects.
+    """A file with one JSON object on each line.
 
-    Numbers are written as in the file or, whole ones, without a point; lists of strings are joined by a space; what is
-    missing, null or an object is empty. Lines that cannot be used are refused as `bad_json`, `bad_utf8` or `nul_byte`.
+    Numbers become strings as in the file; whole numbers have no decimal point. Lists of strings are joined by a space.
+    Missing values, nulls and objects become empty strings. Unusable lines are rejected as `bad_json`, `bad_utf8` or
+    `nul_byte`.
 
     Args:
         path: the file.
-        numbers: columns that hold whole numbers; others are read fast if they hold strings.
+        numbers: columns that hold whole numbers; other columns are read fast if they hold strings.
         decimals: columns that hold numbers with decimal places.
-        block_bytes: text to parse at once.
+        block_bytes: bytes to parse at once.
 
     Attributes:
-        columns: the keys of the first object; others can be asked for.
+        columns: the keys of the first object; other keys can be requested too.
 
     Raises:
-        DataError: the file cannot be read or is empty, or its first line is no JSON object.
+        DataError: the file cannot be read or is empty, or its first line is not a JSON object.
     """
 
     unit: Unit = "line"
@@ -71,22 +72,22 @@ class JsonTable:
 
     @property
     def sha256(self) -> str:
-        """Checksum of the file on the disk, in hexadecimal, once all blocks have been read."""
+        """Sha256 of the file on disk, in hexadecimal, available once all blocks have been read."""
         if self._sha256 is None:
-            raise ValueError(f"{self.path}: the checksum is known once all blocks have been read")
+            raise ValueError(f"{self.path}: the checksum is available once all blocks have been read")
         return self._sha256
 
     def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
-        """The rows, a block at a time; see `TableFile`. A column that no object has is empty."""
+        """Yield the rows in blocks; see `TableFile`. A column that no object has is empty."""
 
         def parse(raw: RawBlock) -> _ParsedLines:
-            return _fast(raw.data, columns, self._types) or _slow(raw.data, columns)
+            return _parse_by_arrow(raw.data, columns, self._types) or _parse_by_line(raw.data, columns)
 
         line, blank, found = 1, np.zeros(0, np.int64), False
         with Source(self.path, self._stamp) as source:
             with closing(prefetch(raw_blocks(source, _FORM, self._block_bytes), 1)) as raw:
                 for parsed in parsed_blocks(parse, raw):
-                    blank = self._refuse(parsed, line, blank, bad)
+                    blank = self._reject(parsed, line, blank, bad)
                     if len(parsed.lines):
                         yield TableBlock(self.path, "line", parsed.lines + line, parsed.columns)
                         found = True
@@ -95,30 +96,30 @@ class JsonTable:
         if not found:
             yield empty_block(self.path, "line", columns)
 
-    def _refuse(
+    def _reject(
         self, parsed: "_ParsedLines", line: int, blank: npt.NDArray[np.int64], bad: BadRows
     ) -> npt.NDArray[np.int64]:
-        """Refuse what is no row; returns the blank lines that may still turn out to end the file."""
+        """Reject unusable lines; return the blank lines that may still prove to be at the end of the file."""
         for reason, expected in (("bad_json", "one JSON object a line"), ("bad_utf8", "UTF-8"), ("nul_byte", "text")):
             wrong = [(at + line, text) for at, kind, text in parsed.wrong if kind == reason]
             if reason == "bad_json" and parsed.n_filled:
                 wrong = [(int(at), "a blank line") for at in blank] + wrong
             lines = np.array([at for at, _ in wrong], np.int64)
             texts = [text for _, text in wrong]
-            bad.refuse(reason, self.path, lines, expected, lambda at, texts=texts: texts[at], so_far=True)  # type: ignore[misc]
+            bad.reject(reason, self.path, lines, expected, lambda at, texts=texts: texts[at], so_far=True)  # type: ignore[misc]
         trailing = np.arange(parsed.n_filled, parsed.n_lines) + line
         return trailing if parsed.n_filled else np.append(blank, trailing)
 
 
 @dataclass(frozen=True)
 class _ParsedLines:
-    """A block's rows.
+    """The rows of a block.
 
     Attributes:
         columns: (n_rows,) each.
-        lines: (n_rows,) lines before each in the block.
-        wrong: lines before each line that is no row, the reason, and what it is.
-        n_lines: lines of the block.
+        lines: (n_rows,) number of lines before each row in the block.
+        wrong: for each unusable line, the number of lines before it, the reason and the line as shown in messages.
+        n_lines: lines in the block.
         n_filled: lines up to the last one that is not blank.
     """
 
@@ -129,8 +130,10 @@ class _ParsedLines:
     n_filled: int
 
 
-def _fast(data: bytes | bytearray, columns: Sequence[str], known: "Mapping[str, pa.DataType]") -> _ParsedLines | None:
-    """By Arrow; None where a line is not as it should be, or a value is of another type."""
+def _parse_by_arrow(
+    data: bytes | bytearray, columns: Sequence[str], known: "Mapping[str, pa.DataType]"
+) -> _ParsedLines | None:
+    """Parse a block with Arrow; return None if a line is unusable or a value has an unexpected type."""
     n_lines = data.count(b"\n")
     if not _all_objects(data) or b"\\u0000" in data or b"\0" in data:
         return None
@@ -146,7 +149,7 @@ def _fast(data: bytes | bytearray, columns: Sequence[str], known: "Mapping[str, 
 
 
 def _all_objects(data: bytes | bytearray) -> bool:
-    """Whether every line begins as an object does; Arrow takes `null` for one, and crashes where it comes first."""
+    """Return whether every line begins with `{`; Arrow accepts `null` as an object, and crashes if it comes first."""
     if not data:
         return False
     content = np.frombuffer(data, np.uint8)
@@ -160,8 +163,8 @@ def _plain(column: "pa.ChunkedArray") -> "pa.LargeStringArray":
     return pc.utf8_trim_whitespace(pc.fill_null(strings, ""))
 
 
-def _slow(data: bytes | bytearray, columns: Sequence[str]) -> _ParsedLines:
-    """Line by line, which tells what is wrong with each."""
+def _parse_by_line(data: bytes | bytearray, columns: Sequence[str]) -> _ParsedLines:
+    """Parse a block line by line, which shows what is wrong with each line."""
     lines = bytes(data).split(b"\n")[:-1]
     values: dict[str, list[str]] = {name: [] for name in columns}
     kept, wrong, n_filled = list[int](), list[tuple[int, str, str]](), 0
@@ -169,8 +172,8 @@ def _slow(data: bytes | bytearray, columns: Sequence[str]) -> _ParsedLines:
     n_filled = filled[-1] + 1 if filled else 0
     for at, line in enumerate(lines[:n_filled]):
         found = _object(line)
-        row = None if found is None else [_spelled(found.get(name)) for name in columns]
-        reason = _what_is_wrong(line, row)
+        row = None if found is None else [_as_text(found.get(name)) for name in columns]
+        reason = _reason_to_reject(line, row)
         if row is None or reason is not None:
             shown = line[:_SHOWN].decode("utf-8", "backslashreplace")
             wrong.append((at, reason or "bad_json", repr(shown) if line.strip() else "a blank line"))
@@ -190,7 +193,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _what_is_wrong(line: bytes, row: Sequence[str] | None) -> str | None:
+def _reason_to_reject(line: bytes, row: Sequence[str] | None) -> str | None:
     try:
         line.decode()
         "".join(row or ()).encode()
@@ -201,7 +204,7 @@ def _what_is_wrong(line: bytes, row: Sequence[str] | None) -> str | None:
     return "nul_byte" if any("\0" in value for value in row) else None
 
 
-def _spelled(value: Any) -> str:
+def _as_text(value: Any) -> str:
     match value:
         case str():
             return value.strip()
@@ -212,4 +215,4 @@ def _spelled(value: Any) -> str:
         case int() | float():
             return str(value)
         case _:
-            return " ".join(spelled for spelled in map(_spelled, value) if spelled)
+            return " ".join(text for text in map(_as_text, value) if text)

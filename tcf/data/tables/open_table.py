@@ -1,4 +1,4 @@
-"""Raw files with named columns, whatever they are written in: delimited text, Parquet or JSON lines."""
+"""Raw files with named columns, opened by format: delimited text, Parquet or JSON lines."""
 
 from pathlib import Path
 
@@ -20,11 +20,11 @@ def open_table(
     *,
     decimals: frozenset[str] = frozenset(),
 ) -> TableFile:
-    """Open a raw file; its name says what it is: Parquet, JSON lines, or else delimited text.
+    """Open a raw file; its suffix gives the format: Parquet, JSON lines, or else delimited text.
 
     Args:
-        path: the file; text and JSON lines may be gzip, with or without `.gz` at the end.
-        form: how text is written; if not given, CSV with quotes, or tabs with quotes for `.tsv`.
+        path: the file; text and JSON lines may be gzip, with or without the suffix `.gz`.
+        form: format of the text; by default CSV with quotes, or tab-separated with quotes for `.tsv`.
         numbers: columns of JSON lines that hold whole numbers.
         decimals: columns of JSON lines that hold numbers with decimal places.
 

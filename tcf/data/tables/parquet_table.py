@@ -1,4 +1,4 @@
-"""Parquet as blocks of columns of strings: numbers and dates as they would stand in a text file."""
+"""Parquet as blocks of columns of strings: numbers and dates as a text file would have them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.ragged import offsets_from
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.source_file import Source, stamp_of
-from tcf.data.tables.table import TableBlock, Unit
+from tcf.data.tables.source_file import Source, read_error_words, stamp_of
+from tcf.data.tables.table import TableBlock, Unit, lacks_column
 
 __all__ = ["ParquetTable"]
 
@@ -25,7 +25,7 @@ _EXACT = 2.0**53  # whole numbers below it are exact in float64
 
 
 class ParquetTable:
-    """A Parquet file. Rows that cannot be used are refused as `nul_byte` or `bad_utf8`.
+    """A Parquet file. Unusable rows are rejected as `nul_byte` or `bad_utf8`.
 
     Args:
         path: the file.
@@ -45,13 +45,13 @@ class ParquetTable:
 
     @property
     def sha256(self) -> str:
-        """Checksum of the file on the disk, in hexadecimal, once all blocks have been read."""
+        """Sha256 of the file on disk, in hexadecimal, available once all blocks have been read."""
         if self._sha256 is None:
-            raise ValueError(f"{self.path}: the checksum is known once all blocks have been read")
+            raise ValueError(f"{self.path}: the checksum is available once all blocks have been read")
         return self._sha256
 
     def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
-        """The rows, a block at a time; see `TableFile`."""
+        """Yield the rows in blocks; see `TableFile`."""
         self._check_columns(columns)
         first = 1
         for batch in self._batches(columns):
@@ -60,19 +60,19 @@ class ParquetTable:
             first += len(batch)
             yield _trimmed(self._screened(block, bad))
         if first == 1:
-            raise DataError(f"{self.path}: expected rows, found none; check where it came from")
+            raise DataError(f"{self.path}: expected rows, found none; check its source")
         self._sha256 = self._checksum()
 
     def _check_columns(self, columns: Sequence[str]) -> None:
         for name in columns:
             if self.columns.count(name) == 0:
-                raise ConfigError(f"{self.path} has no column {name}; it has {', '.join(self.columns)[:300]}")
+                raise ConfigError(lacks_column(self.path, name, self.columns))
             if self.columns.count(name) > 1:
                 raise DataError(f"{self.path}: expected one column {name}, found several; rename one")
 
     def _opened(self) -> pq.ParquetFile:
         try:
-            # Buffered, so that a group of rows is not in memory as a whole.
+            # Buffered, so that a row group is never in memory as a whole.
             return pq.ParquetFile(self.path, buffer_size=1 << 20)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(error) from None
@@ -92,8 +92,8 @@ class ParquetTable:
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(
-            f"{self.path}: expected a whole Parquet file, found a damaged or truncated one "
-            f"({' '.join(str(error).split())[:200]}); get it again"
+            f"{self.path}: expected a complete Parquet file, found a damaged or truncated one "
+            f"({read_error_words(error)[:200]}); download it again"
         )
 
     @staticmethod
@@ -101,7 +101,7 @@ class ParquetTable:
         if all(_is_clean(values) for values in block.columns.values()):
             return block
         block = block.without(_rows_with(block.columns, _has_nul), "nul_byte", "text", bad)
-        return block.without(_rows_with(block.columns, _is_no_utf8), "bad_utf8", "UTF-8", bad)
+        return block.without(_rows_with(block.columns, _is_not_utf8), "bad_utf8", "UTF-8", bad)
 
 
 def _trimmed(block: TableBlock) -> TableBlock:
@@ -109,12 +109,12 @@ def _trimmed(block: TableBlock) -> TableBlock:
 
 
 def _as_strings(values: "pa.Array", name: str, path: Path) -> "pa.LargeStringArray":
-    """A column as strings: what is null or not a number is empty, whole numbers have no point, lists are joined.
+    """Convert a column to strings: nulls and NaN become empty, whole numbers have no decimal point, lists are joined.
 
     Null elements of lists are left out.
 
     Raises:
-        DataError: it is of a type that has no such form, as structures have not.
+        DataError: its type, such as a structure, cannot be converted to strings.
     """
     kind = values.type
     if pa.types.is_dictionary(kind):
@@ -170,7 +170,7 @@ def _has_nul(value: bytes) -> bool:
     return b"\0" in value
 
 
-def _is_no_utf8(value: bytes) -> bool:
+def _is_not_utf8(value: bytes) -> bool:
     try:
         value.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""A block of records as columns: rows that cannot be used are set apart, the others parsed by Arrow."""
+"""Blocks of records parsed into columns: unusable rows are set apart, the others are parsed by Arrow."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ import pyarrow.csv as pc_csv
 from tcf.common.errors import DataError
 from tcf.data.tables.records import RawBlock, TextForm, count_lines, newlines
 
-__all__ = ["Parsed", "Refused", "parse_block"]
+__all__ = ["Parsed", "Rejected", "parse_block"]
 
 Positions = npt.NDArray[np.int64]
 _SHOWN = 80
@@ -21,14 +21,14 @@ _SPACES = (b" ", b"\t", b"\x0b", b"\x0c")
 
 
 @dataclass(frozen=True)
-class Refused:
-    """Records that cannot be used for one reason.
+class Rejected:
+    """Records rejected for one reason.
 
     Attributes:
-        reason: what they are counted under.
-        lines: (n,) lines before each in the block, rising.
-        expected: what should have been there.
-        found: what was there, in the same order.
+        reason: the key that they are counted under.
+        lines: (n,) number of lines before each record in the block, rising.
+        expected: what was expected instead.
+        found: the records as shown in messages, in the same order.
     """
 
     reason: str
@@ -39,21 +39,21 @@ class Refused:
 
 @dataclass(frozen=True)
 class Parsed:
-    """A block's rows.
+    """The rows of a block.
 
     Attributes:
-        columns: (n_rows,) each, without nulls and without white space at the ends.
-        lines: (n_rows,) lines before each row in the block.
-        refused: records that are no rows.
-        blank: lines before each blank line.
-        n_lines: lines of the block.
-        last_line: lines before the last record that is not blank; -1 if there is none.
-        unclosed: as in the block.
+        columns: (n_rows,) each, without nulls and without white space at either end.
+        lines: (n_rows,) number of lines before each row in the block.
+        rejected: the unusable records.
+        blank: number of lines before each blank line.
+        n_lines: lines in the block.
+        last_line: number of lines before the last record that is not blank; -1 if there is none.
+        unclosed: see `RawBlock`.
     """
 
     columns: Mapping[str, "pa.LargeStringArray"]
     lines: Positions
-    refused: Sequence[Refused]
+    rejected: Sequence[Rejected]
     blank: Positions
     n_lines: int
     last_line: int
@@ -65,13 +65,13 @@ def parse_block(raw: RawBlock, form: TextForm, names: Sequence[str], columns: Se
 
     Args:
         raw: the records.
-        form: how they are written.
-        names: of all columns.
-        columns: those that are wanted, at least one.
+        form: the file's format.
+        names: names of all columns.
+        columns: the columns to return, at least one.
         path: the file, for messages.
 
     Raises:
-        DataError: Arrow cannot parse what is left; not expected for any file.
+        DataError: Arrow cannot parse the remaining records; not expected for any file.
     """
     none = np.zeros(0, np.int64)
     if raw.unclosed is not None:
@@ -79,7 +79,7 @@ def parse_block(raw: RawBlock, form: TextForm, names: Sequence[str], columns: Se
     n_lines = count_lines(raw.data)
     if not len(raw.torn) and b"\0" not in raw.data and _is_utf8(raw.data):
         arrays, wrong = _arrow_columns(raw.data, form, names, columns, path)
-        # Arrow passes over blank lines, so that records are missing where there are some.
+        # Arrow skips blank lines, so records are missing if there are any.
         n_records = len(arrays[columns[0]]) + len(wrong)
         if n_records == (n_lines if raw.ends is None else len(raw.ends)):
             lines = np.arange(n_lines) if raw.ends is None else _lines_of(raw.data, raw.ends)
@@ -87,7 +87,10 @@ def parse_block(raw: RawBlock, form: TextForm, names: Sequence[str], columns: Se
     data, screened = _screen(raw, form)
     arrays, wrong = _arrow_columns(data, form, names, columns, path)
     if len(arrays[columns[0]]) + len(wrong) != len(screened.lines):
-        raise DataError(f"{path}: expected {len(screened.lines)} records in a block, found others; report this file")
+        raise DataError(
+            f"{path}: expected {len(screened.lines)} records in a block, found "
+            f"{len(arrays[columns[0]]) + len(wrong)}; report this file as a defect of tcf"
+        )
     return _with_wrong(arrays, wrong, screened.lines, names, screened)
 
 
@@ -98,35 +101,35 @@ def _with_wrong(
     names: Sequence[str],
     parsed: Parsed,
 ) -> Parsed:
-    """The same with columns, and without the records that have another number of fields."""
+    """Add the columns, and reject the records with a wrong number of fields."""
     if not wrong:
         return replace(parsed, columns=arrays)
     numbers = np.array([number for number, _ in wrong], np.int64)
     found = [repr(text[:_SHOWN]) for _, text in wrong]
-    refused = Refused("wrong_columns", lines[numbers], f"{len(names)} columns, {', '.join(names)[:200]}", found)
-    return replace(parsed, columns=arrays, lines=np.delete(lines, numbers), refused=[*parsed.refused, refused])
+    rejected = Rejected("wrong_columns", lines[numbers], f"{len(names)} columns, {', '.join(names)[:200]}", found)
+    return replace(parsed, columns=arrays, lines=np.delete(lines, numbers), rejected=[*parsed.rejected, rejected])
 
 
 def _screen(raw: RawBlock, form: TextForm) -> tuple[bytes, Parsed]:
-    """The records that Arrow can be given, and of the block all but its columns."""
+    """Return the bytes of the records that Arrow can parse, and everything about the block except its columns."""
     ends = raw.record_ends
     starts, lines = np.append(0, ends[:-1] + 1), _lines_of(raw.data, ends)
     blank = starts == ends
-    keep, refused = ~blank, list[Refused]()
+    keep, rejected = ~blank, list[Rejected]()
     for reason, wrong, expected in _wrong_records(raw, ends):
         at = np.flatnonzero(keep & wrong)
         texts = (raw.data[starts[i] : ends[i]][:_SHOWN].decode("utf-8", "backslashreplace") for i in at)
         found = [repr(form.as_written(text)) for text in texts]
         if len(at):
-            refused.append(Refused(reason, lines[at], expected, found))
+            rejected.append(Rejected(reason, lines[at], expected, found))
         keep &= ~wrong
     data = np.frombuffer(raw.data, np.uint8)[np.repeat(keep, ends + 1 - starts)].tobytes()
     last = -1 if blank.all() else int(lines[~blank][-1])
-    return data, Parsed({}, lines[keep], refused, lines[blank], count_lines(raw.data), last)
+    return data, Parsed({}, lines[keep], rejected, lines[blank], count_lines(raw.data), last)
 
 
 def _wrong_records(raw: RawBlock, ends: Positions) -> Iterator[tuple[str, npt.NDArray[np.bool_], str]]:
-    """Reason, (n_records,) whether it holds, and what was expected instead."""
+    """Yield reasons to reject records: the reason, (n_records,) where it applies, and what was expected instead."""
     data = np.frombuffer(raw.data, np.uint8)
     yield "nul_byte", _records_at(np.flatnonzero(data == 0), ends), "text"
     utf8 = np.zeros(len(ends), bool)
@@ -141,14 +144,14 @@ def _wrong_records(raw: RawBlock, ends: Positions) -> Iterator[tuple[str, npt.ND
 
 
 def _records_at(positions: Positions, ends: Positions) -> npt.NDArray[np.bool_]:
-    """Which records these bytes lie in."""
+    """Return which records contain these byte positions."""
     found = np.zeros(len(ends), bool)
     found[np.searchsorted(ends, positions)] = True
     return found
 
 
 def _lines_of(data: bytes | bytearray, ends: Positions) -> Positions:
-    """Lines before each record."""
+    """Return the number of lines before each record."""
     return np.searchsorted(newlines(data), np.append(0, ends[:-1] + 1))
 
 
@@ -170,7 +173,7 @@ def _arrow_columns(
     columns: Sequence[str],
     path: Path,
 ) -> "tuple[dict[str, pa.LargeStringArray], list[tuple[int, str]]]":
-    """The wanted columns; and numbers, from 0, and texts of the records with another number of fields."""
+    """Return the requested columns, and index, from 0, and text of each record with a wrong number of fields."""
     wrong = list[tuple[int, str]]()
     if not data:
         return {name: pa.array([], pa.large_string()) for name in columns}, wrong
@@ -179,12 +182,12 @@ def _arrow_columns(
         wrong.append((row.number - 1, form.as_written(row.text)))
         return "skip"
 
-    # Names of our own: those of the file may be there twice.
+    # Generated names, because the file's own may be duplicates.
     wanted = {name: f"c{names.index(name)}" for name in columns}
     read = pc_csv.ReadOptions(
         use_threads=False, block_size=len(data) + 1, column_names=[f"c{at}" for at in range(len(names))]
     )
-    quoted = form.quoting and b'"' in data  # without quotes it is parsed faster
+    quoted = form.quoting and b'"' in data  # parsing without quotes is faster
     parse = pc_csv.ParseOptions(
         delimiter=form.separator.decode(),
         quote_char='"' if quoted else False,
@@ -193,15 +196,20 @@ def _arrow_columns(
     )
     convert = pc_csv.ConvertOptions(
         check_utf8=False,
-        column_types={column: pa.string() for column in wanted.values()},  # faster than making large ones at once
+        column_types={column: pa.string() for column in wanted.values()},  # faster than large_string right away
         include_columns=list(wanted.values()),
         strings_can_be_null=False,
     )
     try:
         table = pc_csv.read_csv(pa.py_buffer(data), read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: expected text in columns, found what cannot be read as such ({error})") from None
-    trim = not data.isascii() or any(space in data for space in _SPACES)
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path}: expected delimited text, found records that cannot be parsed ({reason}); check the delimiter"
+        ) from None
+    # More newlines than records: some are within quotes, where they may be at either end of a value.
+    in_quotes = quoted and count_lines(data) > len(table) + len(wrong)
+    trim = in_quotes or not data.isascii() or any(space in data for space in _SPACES)
     return {name: _combined(table[column], trim) for name, column in wanted.items()}, wrong
 
 

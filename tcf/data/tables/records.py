@@ -1,8 +1,8 @@
-"""A text file in blocks of whole records, a few at a time in memory.
+"""Text files read in blocks of whole records, with only a few blocks in memory.
 
-A record ends at a newline that is not within quotes. A field is quoted if it begins with the quote; a quote anywhere
-else is an ordinary character. CRLF counts as a newline; a carriage return alone becomes a space, so that it never ends
-a record. A byte order mark is removed.
+A record ends at a newline outside quotes. A field is quoted if it begins with a quote; a quote anywhere else is an
+ordinary character. CRLF counts as a newline; a lone carriage return becomes a space, so it never ends a record. A byte
+order mark is removed.
 """
 
 import os
@@ -20,14 +20,14 @@ from tcf.data.tables.source_file import Source
 
 __all__ = ["BLOCK_BYTES", "RawBlock", "TextForm", "count_lines", "newlines", "parsed_blocks", "raw_blocks"]
 
-BLOCK_BYTES = 4 << 20  # small enough for caches, and for allocators to use the same memory again and again
-_LONGEST_RECORD = 1 << 28  # bytes; what is longer is a quote that nobody closed
+BLOCK_BYTES = 4 << 20  # small enough for processor caches, and for allocators to reuse the memory
+_LONGEST_RECORD = 1 << 28  # bytes; anything longer is taken for an unclosed quote
 _BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATOR = b"\x1f"  # stands for a delimiter of several bytes
 _QUOTE, _NEWLINE = 34, 10
 _MOST_THREADS = 4
-_PARSED_AHEAD = 4  # blocks parsed before they are asked for: what uses them does not do so evenly
+_PARSED_AHEAD = 4  # blocks parsed in advance, because the consumer's speed varies
 
 _Parsed = TypeVar("_Parsed")
 
@@ -36,13 +36,13 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TextForm:
-    """How a text file is written.
+    """Format of a text file.
 
     Attributes:
-        delimiter: what stands between fields; one or several ASCII characters.
-        quoting: whether a field that begins with `"` goes on to the next single `"`, whatever is in it.
-        header: names of the columns of a file whose first line is a row; None takes them from the first record.
-        encoding: of the text.
+        delimiter: separator between fields; one or several ASCII characters.
+        quoting: whether a field that begins with `"` extends to the next single `"`, delimiters and newlines included.
+        header: column names of a file without a header line; None takes them from the first record.
+        encoding: text encoding.
     """
 
     delimiter: str = ","
@@ -52,24 +52,24 @@ class TextForm:
 
     @property
     def separator(self) -> bytes:
-        """The one byte that stands between fields in a block."""
+        """The single byte that separates fields in a block."""
         return self.delimiter.encode() if len(self.delimiter) == 1 else _SEPARATOR
 
     def as_written(self, record: str) -> str:
-        """A record of a block as the file has it, for messages."""
+        """Return a record of a block as it is in the file, for messages."""
         return record if len(self.delimiter) == 1 else record.replace(_SEPARATOR.decode(), self.delimiter)
 
 
 @dataclass(frozen=True)
 class RawBlock:
-    """Whole records.
+    """A block of whole records.
 
     Attributes:
-        data: their bytes, the last one a newline.
-        ends: (n_records,) position of each record's newline; None if every newline ends one.
-        torn: numbers, from 0, of the records in which something follows a closing quote, so that nobody can tell what
-            was meant.
-        unclosed: up to where a quote of this block's one record is not closed, which ends the file; None elsewhere.
+        data: the records' bytes; the last one is a newline.
+        ends: (n_records,) position of each record's newline; None if every newline ends a record.
+        torn: indices, from 0, of the records in which text follows a closing quote, which makes them ambiguous.
+        unclosed: for a block that is one record with an unclosed quote, which ends the file: how far it was read, in
+            words; otherwise None.
     """
 
     data: bytes | bytearray
@@ -84,28 +84,28 @@ class RawBlock:
 
 
 def raw_blocks(source: Source, form: TextForm, size: int = BLOCK_BYTES) -> Iterator[RawBlock]:
-    """Read a file to its end in blocks of about `size` bytes; a longer record makes a longer block.
+    """Read a file in blocks of about `size` bytes; a longer record makes a longer block.
 
     Args:
         source: the file.
-        form: how it is written.
+        form: its format.
         size: bytes to read at once.
 
     Raises:
-        DataError: the file cannot be read, is UTF-16, has no line ends but carriage returns, or has the byte 0x1F
-            although its delimiter has several bytes.
+        DataError: the file cannot be read, is UTF-16, has carriage returns as its only line ends, or contains the byte
+            0x1F although its delimiter has several bytes.
     """
     rest, first, more = b"", True, size
     while True:
         data, final = _read_text(source, form, more, rest, first)
         stop, ends, torn = _whole_records(data, form)
-        # Cut in place: nothing but the rest, which is short, is copied.
+        # Cut in place: only the remainder, which is short, is copied.
         rest = bytes(memoryview(data)[stop:])
         del data[stop:]
         if data:
             yield RawBlock(data, ends, torn)
         if rest and (final or len(rest) > _LONGEST_RECORD):
-            where = "the end of the file" if final else f"{_LONGEST_RECORD >> 20} MiB further on"
+            where = "the end of the file" if final else f"{_LONGEST_RECORD >> 20} MiB after it"
             yield RawBlock(rest, None, torn, where)
             return
         if final:
@@ -114,31 +114,31 @@ def raw_blocks(source: Source, form: TextForm, size: int = BLOCK_BYTES) -> Itera
 
 
 def parsed_blocks(parse: Callable[[RawBlock], _Parsed], blocks: Iterable[RawBlock]) -> Iterator[_Parsed]:
-    """What a parser makes of blocks, in their order; as many threads parse as there are processors, four at most."""
+    """Parse blocks with one thread a processor, four at most, and yield the results in order."""
     threads = max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0))))
     return ordered_map(parse, blocks, threads, extra=_PARSED_AHEAD)
 
 
 def newlines(data: bytes | bytearray) -> Positions:
-    """Positions of all newlines, (n,)."""
+    """Return the positions of all newlines, (n,)."""
     return np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
 
 
 def count_lines(data: bytes | bytearray) -> int:
-    """How many newlines there are; faster than `bytes.count`, which stops at each."""
+    """Count newlines; faster than `bytes.count`, which stops at each."""
     return int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
 
 
 def _read_text(source: Source, form: TextForm, size: int, rest: bytes, first: bool) -> tuple[bytearray, bool]:
-    """The next bytes after the rest, as UTF-8, with newlines alone for line ends, and whether these are the last.
+    """Return `rest` and the next bytes, as UTF-8 with newlines as line ends, and whether they reach the file's end.
 
-    What is read is converted as it comes; the rest has been already.
+    Only the new bytes are converted; `rest` has been converted before.
     """
     converted = form.encoding != "utf-8" or len(form.delimiter) > 1
     before = b"" if converted else rest
     data = source.read(size, before)
     final = len(data) == len(before)
-    # What belongs together is not cut: a line end of two bytes, a delimiter of several.
+    # Do not cut within a line end of two bytes or a delimiter of several.
     while not final and (data.endswith(b"\r") or _ends_within(data, form.delimiter.encode())):
         following = source.read(1)
         data += following
@@ -166,28 +166,28 @@ def _ends_within(data: bytearray, delimiter: bytes) -> bool:
 def _with_separator(data: bytearray, source: Source, form: TextForm) -> bytearray:
     if _SEPARATOR in data:
         raise DataError(
-            f"{source.path}: expected text without the control character 0x1F between the delimiters "
-            f"{form.delimiter!r}, found one; remove it"
+            f"{source.path}: expected text without the control character 0x1F, as its delimiter {form.delimiter!r} has "
+            "several bytes, found one; remove it"
         )
     return data.replace(form.delimiter.encode(), _SEPARATOR)
 
 
 def _checked_begin(data: bytearray, source: Source) -> bytearray:
     if data[:2] in _UTF16_BOMS:
-        raise DataError(f"{source.path}: expected UTF-8, found UTF-16; convert it, for instance with iconv")
+        raise DataError(f"{source.path}: expected UTF-8, found UTF-16; convert it, for example with iconv")
     data = data.removeprefix(_BOM)
     if not data:
-        raise DataError(f"{source.path}: expected rows, found an empty file; check where it came from")
+        raise DataError(f"{source.path}: expected rows, found an empty file; check its source")
     if b"\n" not in data and b"\r" in data.rstrip(b"\r"):
         raise DataError(
-            f"{source.path}: expected lines that end in a newline, found carriage returns alone; convert the file, "
-            "for instance with tr '\\r' '\\n'"
+            f"{source.path}: expected lines that end in a newline, found only carriage returns; convert the file, "
+            "for example with tr '\\r' '\\n'"
         )
     return data
 
 
 def _whole_records(data: bytearray, form: TextForm) -> tuple[int, Positions | None, Positions]:
-    """How many of the bytes are whole records; where these end, None if at every newline; which of them are torn."""
+    """Return the number of bytes in whole records, the records' ends (None: every newline), and the torn records."""
     none = np.zeros(0, np.int64)
     if not form.quoting or b'"' not in data:
         return data.rfind(b"\n") + 1, None, none
@@ -202,10 +202,10 @@ def _whole_records(data: bytearray, form: TextForm) -> tuple[int, Positions | No
 
 
 def _regular(data: npt.NDArray[np.uint8], quotes: Positions, delimiter: int) -> bool:
-    """Whether quotes open, close and double fields as they should, so that counting them tells what is quoted.
+    """Return whether all quotes open, close or are doubled regularly, so that counting them shows what is quoted.
 
     The first, third, ... quote must open a field or follow another quote; the second, fourth, ... must close one or
-    precede another. By induction the number of quotes before a byte is then odd just within quoted fields.
+    precede another. By induction, the number of quotes before a byte is then odd exactly within quoted fields.
     """
     opening, closing = quotes[::2], quotes[1::2]
     before = data[np.maximum(opening - 1, 0)]
@@ -223,10 +223,10 @@ def _any_of(data: npt.NDArray[np.uint8], values: tuple[int, ...]) -> npt.NDArray
 
 
 def _walk(data: bytearray, separator: bytes) -> tuple[Positions, Positions]:
-    """Ends of whole records, and numbers of the torn ones, found one by one: for quotes in unusual places."""
+    """Find the ends of whole records and the indices of torn ones, one by one: for irregular quotes."""
     between = re.escape(separator)
     quoted = rb'"[^"]*+(?:""[^"]*+)*+"'
-    # A field that begins with a quote and has no closing one is not whole: then no pattern matches.
+    # A field that begins with a quote and lacks the closing one is incomplete: then no pattern matches.
     loose = rb'(?:%b|(?!"))[^%b\n]*+' % (quoted, between)
     strict = rb'(?:%b|(?!")[^%b\n]*+)' % (quoted, between)
     patterns = [re.compile(rb"(?:%b%b)*+%b\n" % (field, between, field)) for field in (strict, loose)]

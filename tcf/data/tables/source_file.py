@@ -1,7 +1,6 @@
-"""The bytes of a raw file, a piece at a time: gzip undone, the checksum taken on the way, changes noticed.
+"""Raw files read in pieces: gzip is decompressed, a checksum is computed on the way, and changes are detected.
 
-What is read is what was there when the file was opened. A file that grows or changes meanwhile is refused, because
-another process is still writing it.
+A file that grows or changes while it is read is refused, because another process is still writing it.
 """
 
 import gzip
@@ -12,19 +11,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from tcf.common.errors import DataError
+from tcf.common.errors import DataError, os_error_words
 from tcf.common.files import FileStamp
 
-__all__ = ["Source", "changed", "stamp_of", "unreadable"]
+__all__ = ["Source", "changed", "read_error_words", "stamp_of", "unreadable"]
 
 _GZIP = b"\x1f\x8b"
 
 
 def stamp_of(path: Path) -> FileStamp:
-    """What tells whether a raw file is still the same.
+    """Return the stamp of a raw file, which shows later whether the file has changed.
 
     Raises:
-        DataError: there is no such file.
+        DataError: the file does not exist or cannot be accessed.
     """
     try:
         return FileStamp.of(path)
@@ -33,24 +32,29 @@ def stamp_of(path: Path) -> FileStamp:
 
 
 def changed(path: Path) -> DataError:
-    """What to raise where a file is not what it was."""
+    """Return the error for a file that changed while it was read."""
     return DataError(
-        f"{path}: expected a file that stays as it is, found one that changed while it was read; another process is "
-        "writing it: wait for that one, then run this again"
+        f"{path}: expected an unchanging file, found one that changed while it was read; another process is writing "
+        "it: wait until that has finished, then run this again"
     )
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-    """What to raise where the system does not let a file be read."""
-    return DataError(f"{path}: expected a readable file, found none ({error.strerror}); check the folder")
+    """Return the error for a file that the operating system does not let us read."""
+    return DataError(f"{path}: expected a readable file, found none ({os_error_words(error)}); check the path")
+
+
+def read_error_words(error: Exception) -> str:
+    """Return why a file could not be read, on one line: the words of the system, or of the library that parses it."""
+    return os_error_words(error) if isinstance(error, OSError) else " ".join(str(error).split())
 
 
 class Source:
-    """A context manager that reads a file once, from its begin to its end.
+    """A context manager that reads a file once, from start to end.
 
     Args:
-        path: the file; gzip is known by its first bytes, whatever the name.
-        stamp: what the file was when it was looked at before; what it is now, if not given.
+        path: the file; gzip is recognised by its first bytes, whatever the name.
+        stamp: the file's stamp when it was opened before; by default its stamp now.
 
     Attributes:
         path: the file.
@@ -80,14 +84,14 @@ class Source:
         self._raw.close()
 
     def read(self, size: int, before: bytes = b"") -> bytearray:
-        """The next `size` bytes; fewer at the end alone, none after it.
+        """Read the next `size` bytes; fewer only at the end of the file, none after it.
 
         Args:
-            size: how many.
-            before: bytes to put before them.
+            size: number of bytes.
+            before: bytes to prepend.
 
         Raises:
-            DataError: the file cannot be read, is no whole gzip file, or has changed.
+            DataError: the file cannot be read, is damaged or truncated gzip, or has changed.
         """
         data = bytearray(len(before) + size)
         data[: len(before)] = before
@@ -98,7 +102,8 @@ class Source:
             # A file that is still being written looks like a damaged one.
             self._check_unchanged()
             raise DataError(
-                f"{self.path}: expected a whole gzip file, found a damaged or truncated one ({error}); get it again"
+                f"{self.path}: expected a complete gzip file, found a damaged or truncated one ({error}); download it "
+                "again"
             ) from None
         except OSError as error:
             raise unreadable(self.path, error) from None
@@ -106,7 +111,7 @@ class Source:
         return data
 
     def _fill(self, view: memoryview) -> int:
-        """Read until the view is full or the end is reached; returns the number of bytes."""
+        """Read until the view is full or the file ends; return the number of bytes."""
         done = 0
         with view:
             while done < len(view):
@@ -118,12 +123,12 @@ class Source:
         return done
 
     def finish(self) -> str:
-        """Sha256 of the file as it is on the disk, in hexadecimal, once all of it has been read.
+        """Return the sha256 of the file on disk, in hexadecimal, after all of it has been read.
 
         Raises:
             DataError: the file has changed since it was opened.
         """
-        # Of gzip there may be bytes after the last member that was asked for.
+        # A gzip file may have bytes after its last member.
         while self._buffered.read(1 << 20):
             pass
         self._check_unchanged()
@@ -136,7 +141,7 @@ class Source:
 
 
 class _Hashed(io.RawIOBase):
-    """A raw file whose bytes go into a checksum as they are read."""
+    """A raw file that computes a checksum of its bytes as they are read."""
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw

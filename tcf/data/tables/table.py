@@ -1,4 +1,4 @@
-"""Rows of a raw table as columns of strings: what every reader of raw files yields, a block at a time."""
+"""Rows of a raw table as columns of strings, read in blocks: the common interface of all table readers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,25 +9,27 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tcf.common.errors import did_you_mean
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.tsv_file import select_strings
 
-__all__ = ["TableBlock", "TableFile", "Unit", "empty_block", "joined_blocks"]
+__all__ = ["TableBlock", "TableFile", "Unit", "empty_block", "joined_blocks", "lacks_column", "listed_columns"]
 
 Unit = Literal["line", "row"]
-_SHOWN = 4  # values of a row
+_SHOWN = 4  # values of a row in messages
+_LISTED = 300  # characters of column names in messages
 
 
 @dataclass(frozen=True)
 class TableBlock:
-    """Some rows of a file, in its order.
+    """Consecutive rows of a file.
 
     Attributes:
         path: the file.
-        unit: what rows are numbered by: lines of a text file, rows of another one.
-        lines: (n_rows,) int64, number of each row from 1, rising; of a record of several lines its first.
-        columns: the columns asked for, (n_rows,) each, without nulls: a missing value is empty. White
-            space at the ends is removed.
+        unit: what the row numbers count: lines of a text file, or rows of another format.
+        lines: (n_rows,) int64, number of each row from 1, rising; the first line of a record of several lines.
+        columns: the requested columns, (n_rows,) each, without nulls: a missing value is an empty string. White space
+            at both ends is removed.
     """
 
     path: Path
@@ -40,20 +42,20 @@ class TableBlock:
         return len(self.lines)
 
     def select(self, keep: npt.NDArray[np.bool_]) -> "TableBlock":
-        """The rows where `keep`, (n_rows,), is true."""
+        """Return the rows where `keep`, (n_rows,), is true."""
         if keep.all():
             return self
         columns = {name: select_strings(values, keep) for name, values in self.columns.items()}
         return replace(self, lines=self.lines[keep], columns=columns)
 
     def without(self, wrong: npt.NDArray[np.bool_], reason: str, expected: str, bad: BadRows) -> "TableBlock":
-        """The rows that are not wrong; the others are refused.
+        """Return the rows that are not wrong; the others are rejected.
 
         Args:
-            wrong: (n_rows,).
-            reason: what the wrong rows are counted under.
-            expected: what should have been there, for messages.
-            bad: stops at, or counts, the wrong rows.
+            wrong: (n_rows,), the rows to reject.
+            reason: the key that they are counted under.
+            expected: what was expected instead, for messages.
+            bad: raises an error for rejected rows, or counts them.
 
         Raises:
             DataError: a row is wrong and `bad` does not skip.
@@ -61,7 +63,7 @@ class TableBlock:
         rows = np.flatnonzero(wrong)
         if len(rows) == 0:
             return self
-        bad.refuse(
+        bad.reject(
             reason, self.path, self.lines[rows], expected, lambda at: self._shown(int(rows[at])), self.unit, so_far=True
         )
         return self.select(~wrong)
@@ -72,7 +74,7 @@ class TableBlock:
 
 
 class TableFile(Protocol):
-    """A raw file with named columns, read once from begin to end."""
+    """A raw file with named columns, read once from start to end."""
 
     @property
     def path(self) -> Path:
@@ -80,7 +82,7 @@ class TableFile(Protocol):
 
     @property
     def unit(self) -> Unit:
-        """What its rows are numbered by."""
+        """What the row numbers count."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -88,29 +90,45 @@ class TableFile(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Checksum of the file on the disk, in hexadecimal, once all blocks have been read."""
+        """Sha256 of the file on disk, in hexadecimal, available once all blocks have been read."""
 
     def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
-        """The rows, a block at a time, in the order of the file; one block without rows where all are refused.
+        """Yield the rows in blocks, in file order; one block without rows if all are rejected.
 
         Args:
-            columns: those that are wanted, each once.
-            bad: stops at, or counts, rows that cannot be used.
+            columns: the columns to read, each once.
+            bad: raises an error for unusable rows, or counts them.
 
         Raises:
-            ConfigError: a wanted column is not there.
-            DataError: the file cannot be read, is damaged, changes meanwhile or has no rows; or a row cannot be used
-                and `bad` does not skip.
+            ConfigError: the file lacks one of the columns.
+            DataError: the file cannot be read, is damaged, changes while it is read or has no rows; or a row is
+                unusable and `bad` does not skip.
         """
 
 
 def empty_block(path: Path, unit: Unit, columns: Sequence[str]) -> TableBlock:
-    """No rows: what a file yields whose rows are all refused."""
+    """Return a block without rows, for a file whose rows are all rejected."""
     return TableBlock(path, unit, np.zeros(0, np.int64), {name: pa.array([], pa.large_string()) for name in columns})
 
 
+def lacks_column(path: Path, name: str, columns: Sequence[str]) -> str:
+    """Return the message about a column that a file lacks: it lists the file's columns and suggests the nearest.
+
+    Example:
+        >>> lacks_column(Path("sales.csv"), "InvoiceN", ["InvoiceNo", "StockCode"])
+        'sales.csv has no column InvoiceN; it has InvoiceNo, StockCode; did you mean InvoiceNo?'
+    """
+    return f"{path} has no column {name}; it has {listed_columns(columns)}{did_you_mean(name, columns)}"
+
+
+def listed_columns(columns: Sequence[str]) -> str:
+    """Return column names for a message, as many as about 300 characters hold."""
+    names = ", ".join(columns)
+    return names if len(names) <= _LISTED else f"{names[:_LISTED].rpartition(', ')[0] or names[:_LISTED]}, ..."
+
+
 def joined_blocks(blocks: Iterable[TableBlock]) -> TableBlock:
-    """All blocks of a file, at least one, as one: for files that are small enough."""
+    """Concatenate all blocks of a file, at least one; for files that fit in memory."""
     parts = list(blocks)
     first = parts[0]
     columns = {

@@ -1,8 +1,8 @@
-"""Tab-separated text files as columns, at the speed of NumPy, with the line number of every row.
+"""Tab-separated text files as columns, split by NumPy, with the line number of every row.
 
-A byte order mark is removed; quotes are ordinary characters; every field is stripped of white space at its ends, the
-carriage returns of CRLF line ends among it; blank lines at the end of a file are no lines. Rows of a wrong form are
-refused by kind: `nul_byte`, `bad_utf8`, `wrong_columns`.
+A byte order mark is removed. Quotes are ordinary characters. White space at both ends of a field is removed, including
+the carriage return of a CRLF line end. Blank lines at the end of a file are ignored. Malformed rows are rejected by
+kind: `nul_byte`, `bad_utf8`, `wrong_columns`.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from tcf.common.errors import DataError
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import unreadable
 
-__all__ = ["TextFile", "TsvRows", "divide", "empty_strings", "read_rows", "read_text_file", "select_strings"]
+__all__ = ["TextFile", "TsvRows", "empty_strings", "read_rows", "read_text_file", "select_strings", "split_fields"]
 
 _Bytes = npt.NDArray[np.uint8]
 _BOM = b"\xef\xbb\xbf"
@@ -28,11 +28,11 @@ _TAB, _NEWLINE = 9, 10
 
 @dataclass(frozen=True)
 class TextFile:
-    """The bytes of a text file, every line ended by a newline.
+    """The bytes of a text file; every line ends with a newline.
 
     Attributes:
-        path: where it was read from.
-        sha256: checksum of the file as it is on the disk.
+        path: the file.
+        sha256: checksum of the file on disk.
         data: (n_bytes,) without byte order mark.
         ends: (n_lines,) int64, position of each line's newline.
         first_number: number of the first line in the file.
@@ -56,23 +56,23 @@ class TextFile:
 
     @property
     def without_first_line(self) -> "TextFile":
-        """What follows the first line."""
+        """The file without its first line."""
         begin = self.ends[0] + 1
         return replace(self, data=self.data[begin:], ends=self.ends[1:] - begin, first_number=self.first_number + 1)
 
     def raw_line(self, index: int) -> bytes:
-        """The bytes of one line, without its newline."""
+        """Return the bytes of one line, without its newline."""
         begin = self.ends[index - 1] + 1 if index else 0
         return self.data[begin : self.ends[index]].tobytes()
 
     def line(self, index: int) -> str:
-        """One line, without its line end; bytes that are not UTF-8 are shown as escapes."""
+        """Return one line, without its line end; bytes that are not UTF-8 become escapes."""
         return self.raw_line(index).decode("utf-8", "backslashreplace").removesuffix("\r")
 
 
 @dataclass(frozen=True)
 class TsvRows:
-    """Rows of a tab-separated file, all of the same number of columns.
+    """Rows of a tab-separated file, all with the same number of columns.
 
     Attributes:
         path: the file.
@@ -91,7 +91,7 @@ class TsvRows:
         return len(self.lines)
 
     def column(self, index: int) -> "pa.LargeStringArray":
-        """One column's fields, (n_rows,), without white space at their ends."""
+        """Return the fields of one column, (n_rows,), without white space at either end."""
         if index:
             starts = self.stops[:, index - 1] + 1
         else:
@@ -99,16 +99,16 @@ class TsvRows:
         bounds = np.stack([starts, self.stops[:, index]], axis=1).ravel()
         if len(self) == 0:
             return pa.array([], pa.large_string())
-        # The bounds make an array of fields and, between them, what lies between the fields.
+        # The array alternates between the column's fields and the bytes between them.
         spans = pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(self.data))
         return pc.utf8_trim_whitespace(spans.take(pa.array(np.arange(0, len(bounds), 2))))
 
 
 def read_text_file(path: Path) -> TextFile:
-    """Read a file whole and find its lines; blank ones at its end are left out, though a file keeps its first line.
+    """Read a whole file and find its lines; blank lines at its end are dropped, except the first line.
 
     Raises:
-        DataError: it is missing, unreadable, empty or UTF-16.
+        DataError: the file is missing, unreadable, empty or UTF-16.
     """
     try:
         data = np.fromfile(path, np.uint8)
@@ -116,65 +116,65 @@ def read_text_file(path: Path) -> TextFile:
         raise unreadable(path, error) from None
     checksum = hashlib.sha256(data.data).hexdigest()
     if data[:2].tobytes() in _UTF16_BOMS:
-        raise DataError(f"{path}: expected UTF-8, found UTF-16; convert it, for instance with iconv")
+        raise DataError(f"{path}: expected UTF-8, found UTF-16; convert it, for example with iconv")
     if data[:3].tobytes() == _BOM:
         data = data[3:]
     if len(data) == 0:
-        raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
+        raise DataError(f"{path}: expected rows, found an empty file; check its source")
     if data[-1] != _NEWLINE:
         data = np.append(data, np.uint8(_NEWLINE))
     return _without_blank_end(TextFile(path, checksum, data, np.flatnonzero(data == _NEWLINE)))
 
 
 def read_rows(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> TsvRows:
-    """Divide the lines of a whole file into fields at tabs; see `divide`.
+    """Split the lines of a whole file into fields at tabs; see `split_fields`.
 
     Raises:
-        DataError: no line has a tab, or a row cannot be used and `bad` does not skip.
+        DataError: no line has a tab, or a row is unusable and `bad` does not skip.
     """
     if not (file.data == _TAB).any():
         raise DataError(
             f"{file.path}:{file.first_number}: expected {expected}, found no tab in any line: "
-            f"{file.first_line[:80]!r}; separate the columns by tabs"
+            f"{file.first_line[:80]!r}; separate the columns with tabs"
         )
-    return divide(file, n_columns, expected, bad)
+    return split_fields(file, n_columns, expected, bad)
 
 
-def divide(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> TsvRows:
-    """Divide lines, which may be some of a file's, into fields at tabs.
+def split_fields(file: TextFile, n_columns: int, expected: str, bad: BadRows) -> TsvRows:
+    """Split lines, of a whole file or a part of it, into fields at tabs.
 
     Args:
-        file: the bytes.
-        n_columns: fields a row; at least two.
-        expected: the form of a row in words, for messages.
-        bad: stops at, or counts, rows of another form.
+        file: the lines.
+        n_columns: fields in a row; at least two.
+        expected: the row format in words, for messages.
+        bad: raises an error for malformed rows, or counts them.
 
     Raises:
-        DataError: a row cannot be used and `bad` does not skip.
+        DataError: a row is malformed and `bad` does not skip.
     """
     tabs = np.flatnonzero(file.data == _TAB)
     columns = np.diff(np.searchsorted(tabs, file.ends), prepend=0) + 1
     keep = np.ones(len(file.ends), bool)
-    keep = _refuse(keep, _lines_with_nul(file), "nul_byte", file, "text", bad)
-    keep = _refuse(keep, _lines_not_utf8(file), "bad_utf8", file, "UTF-8", bad)
-    keep = _refuse(keep, columns != n_columns, "wrong_columns", file, f"{n_columns} columns, {expected}", bad)
+    keep = _reject(keep, _lines_with_nul(file), "nul_byte", file, "text", bad)
+    keep = _reject(keep, _lines_not_utf8(file), "bad_utf8", file, "UTF-8", bad)
+    keep = _reject(keep, columns != n_columns, "wrong_columns", file, f"{n_columns} columns, {expected}", bad)
     data = file.data if keep.all() else file.data[np.repeat(keep, file.ends + 1 - file.starts)]
     stops = np.flatnonzero((data == _TAB) | (data == _NEWLINE)).reshape(-1, n_columns)
     return TsvRows(file.path, np.flatnonzero(keep) + file.first_number, data, stops)
 
 
 def select_strings(strings: "pa.LargeStringArray", keep: npt.NDArray[np.bool_]) -> "pa.LargeStringArray":
-    """The strings where `keep` is true; the array itself, uncopied, if that is everywhere."""
+    """Return the strings where `keep` is true; without a copy if all are kept."""
     return strings if keep.all() else strings.filter(pa.array(keep))
 
 
 def empty_strings(strings: "pa.LargeStringArray") -> npt.NDArray[np.bool_]:
-    """Which strings are empty, (n,)."""
+    """Return which strings are empty, (n,)."""
     return np.asarray(pc.equal(pc.binary_length(strings), 0))
 
 
 def _without_blank_end(file: TextFile) -> TextFile:
-    """A tab makes a line a row of empty fields, so it is not blank."""
+    """Drop blank lines at the end; a line with a tab is a row of empty fields, so it is not blank."""
     n_lines = len(file.ends)
     while n_lines > 1 and not file.raw_line(n_lines - 1).strip(b" \r\n"):
         n_lines -= 1
@@ -187,7 +187,7 @@ def _lines_with_nul(file: TextFile) -> npt.NDArray[np.bool_]:
 
 
 def _lines_not_utf8(file: TextFile) -> npt.NDArray[np.bool_]:
-    """Which lines are not UTF-8; looked for one by one only if the whole is not."""
+    """Return which lines are not UTF-8; lines are checked one by one only if the whole file is not UTF-8."""
     offsets = np.concatenate([file.starts, file.ends[-1:] + 1])
     whole = pa.LargeStringArray.from_buffers(len(file.ends), pa.py_buffer(offsets), pa.py_buffer(file.data))
     try:
@@ -210,13 +210,13 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _lines_at(file: TextFile, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which lines these bytes lie in."""
+    """Return which lines contain these byte positions."""
     lines = np.zeros(len(file.ends), bool)
     lines[np.searchsorted(file.ends, positions)] = True
     return lines
 
 
-def _refuse(
+def _reject(
     keep: npt.NDArray[np.bool_],
     wrong: npt.NDArray[np.bool_],
     reason: str,
@@ -224,7 +224,7 @@ def _refuse(
     expected: str,
     bad: BadRows,
 ) -> npt.NDArray[np.bool_]:
-    """Refuse the wrong ones among the lines still kept; returns which are kept then."""
+    """Reject the wrong ones among the lines still kept; return the lines that remain."""
     lines = np.flatnonzero(keep & wrong)
-    bad.refuse(reason, file.path, lines + file.first_number, expected, lambda index: repr(file.line(int(lines[index]))))
+    bad.reject(reason, file.path, lines + file.first_number, expected, lambda index: repr(file.line(int(lines[index]))))
     return keep & ~wrong

@@ -1,1 +1,1 @@
-"""Published weights in other formats, written as a model folder."""
+"""Converting published weights in other formats to a model folder."""

@@ -1,4 +1,4 @@
-"""`tcf convert`: a checkpoint in a form of its own becomes a model folder in Hugging Face layout, once."""
+"""`tcf convert`: converting a checkpoint of another format to a model folder in Hugging Face layout."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from tcf.common.manifest import Format, Manifest, differences, read_manifest, se
 from tcf.config.libraries import require_library
 from tcf.encoders.convert.gguf_model import write_gguf_model
 from tcf.encoders.convert.opt_tokenizer import tokenizer_files
-from tcf.encoders.convert.raw_model import check_room, open_raw, raw_digests, working, write_raw_model
+from tcf.encoders.convert.raw_model import check_room, open_raw, raw_digests, work_folder, write_raw_model
 from tcf.encoders.convert.recognise import CheckpointLayout, recognise
 
 __all__ = ["CONVERTED", "Converted", "convert"]
@@ -25,13 +25,13 @@ CONVERTED = Format(
 
 @dataclass(frozen=True)
 class Converted:
-    """A model folder that a checkpoint was converted to.
+    """A converted model folder.
 
     Attributes:
-        folder: where it is.
-        dtype: the type its weights are stored in: float32, float16 or bfloat16.
-        parameters: how many numbers the model has learned.
-        made: whether this call made it; otherwise it was there already.
+        folder: path of the folder.
+        dtype: stored type of its weights: float32, float16 or bfloat16.
+        parameters: number of parameters.
+        made: whether this call made it; otherwise it existed already.
     """
 
     folder: Path
@@ -41,24 +41,27 @@ class Converted:
 
 
 def convert(source: Path, out: Path, *, tokenizer: Path | None = None) -> Converted:
-    """Convert a checkpoint to a model folder, or find that this was done already.
+    """Convert a checkpoint to a model folder, unless this has been done already.
 
     Args:
-        source: a GGUF file or a folder that holds exactly one, or raw weights of OPT: metaseq's model-parallel files
-            (resharded or as they were handed out), one NumPy file a tensor, or Hugging Face `.bin` files.
+        source: a GGUF file or a folder with exactly one, or raw weights of OPT: metaseq's model-parallel files
+            (resharded or as published), one NumPy file per tensor, or Hugging Face `.bin` files.
         out: the folder to make.
-        tokenizer: a folder with the tokenizer of raw weights; None: it lies beside them.
+        tokenizer: a folder with the tokenizer of raw weights; None if it is beside them.
 
     Raises:
         ConfigError: a tokenizer is given with a GGUF file, which has its own.
-        ModelError: the source is no such thing, is damaged, or holds a model that cannot be converted whole; or `out`
-            was made from another one.
-        RunError: something else is at `out`, it cannot be written, or another process is at work on it.
+        ModelError: the source has another format, is damaged, or has a model that cannot be converted completely; or
+            `out` was made from another source.
+        RunError: `out` is occupied or cannot be written, or another process is converting to it.
     """
     layout = recognise(source)
     if layout.kind == "gguf":
         if tokenizer is not None:
-            raise ConfigError(f"--tokenizer: expected with raw weights of OPT only, found {source}, which has its own")
+            raise ConfigError(
+                f"--tokenizer: expected raw weights of OPT, found the GGUF file {source}, which has its own tokenizer; "
+                "leave --tokenizer out"
+            )
         return _convert_gguf(layout.files[0], out)
     return _convert_raw(source, layout, out, tokenizer)
 
@@ -66,46 +69,46 @@ def convert(source: Path, out: Path, *, tokenizer: Path | None = None) -> Conver
 def _convert_gguf(file: Path, out: Path) -> Converted:
     if not is_published(out):
         require_library("gguf", f"{file}")
-    asked = {"source": sha256_file(file)}
+    inputs = {"source": sha256_file(file)}
     if is_published(out):
-        return _converted(out, asked, made=False)
+        return _converted(out, inputs, made=False)
     refuse_occupied(out)
     check_destination(out)
     remove_leftovers(out.parent, out.name)
-    # Two processes may convert at once, at a model's first use: the one that is later takes what the other made.
+    # Two processes may convert at once, at a model's first use: the later one uses the result of the other.
     with publishing(out, duplicate_is_harmless=True) as staging:
         facts = write_gguf_model(file, staging)
-        seal(staging, CONVERTED, inputs=asked, config={"kind": "gguf"}, facts=facts)
-    return _converted(out, asked, made=True)
+        seal(staging, CONVERTED, inputs=inputs, config={"kind": "gguf"}, facts=facts)
+    return _converted(out, inputs, made=True)
 
 
 def _convert_raw(source: Path, layout: CheckpointLayout, out: Path, tokenizer: Path | None) -> Converted:
-    """Convert raw weights in a folder beside `out`, where an interrupted conversion is gone on with."""
+    """Convert raw weights in a folder beside `out`, where an interrupted conversion is resumed."""
     there = is_published(out)
     if not there:
         refuse_occupied(out)
         check_destination(out)
         remove_leftovers(out.parent, out.name)
-        model = open_raw(source, layout, tokenizer)  # before the checksums, which take long: is it a whole model?
+        model = open_raw(source, layout, tokenizer)  # checks the model before the checksums, which take long
         check_room(model, out)
-    asked = raw_digests(layout, tokenizer_files(source, tokenizer))
+    inputs = raw_digests(layout, tokenizer_files(source, tokenizer))
     if there:
-        return _converted(out, asked, made=False)
-    with working(out, asked) as work:
+        return _converted(out, inputs, made=False)
+    with work_folder(out, inputs) as work:
         write_raw_model(model, work)
-        seal(work, CONVERTED, inputs=asked, config={"kind": layout.kind}, facts=model.metadata)
+        seal(work, CONVERTED, inputs=inputs, config={"kind": layout.kind}, facts=model.metadata)
         with publishing(out) as staging:
             staging.rmdir()
             work.rename(staging)
-    return _converted(out, asked, made=True)
+    return _converted(out, inputs, made=True)
 
 
-def _converted(out: Path, asked: dict[str, str], *, made: bool) -> Converted:
-    """What is at `out`, if it is the model asked for."""
+def _converted(out: Path, inputs: dict[str, str], *, made: bool) -> Converted:
+    """Return the model at `out`, after checking that it was made from the requested source."""
     manifest = read_manifest(out, CONVERTED)
-    other = differences(manifest.inputs, asked)
+    other = differences(manifest.inputs, inputs)
     if other:
-        raise ModelError(f"{out}: holds the model of another file ({other}); name another folder, or remove this one")
+        raise ModelError(f"{out}: holds another converted model ({other}); choose another folder, or remove this one")
     _check_sizes(out, manifest)
     return Converted(out, manifest.facts["dtype"], manifest.facts["parameters"], made)
 

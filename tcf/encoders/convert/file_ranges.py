@@ -1,7 +1,8 @@
-"""Tensors that lie in files: where their numbers are, so that any part of them can be read and nothing more.
+"""Tensors in files: the places of their numbers, so that any part of a tensor can be read on its own.
 
-A tensor is a row of ranges: runs of numbers in files which, one after the other, give it in row order. Cutting and
-joining such tensors moves no number. Files are read, not mapped: what has been read takes no memory afterwards.
+A tensor is a sequence of ranges: runs of numbers in files that, concatenated, are the tensor in row-major order.
+Slicing and concatenating such tensors copies nothing. Files are read and not mapped, so their pages take no memory
+afterwards.
 """
 
 import math
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, os_error_words, shape_words
 
 __all__ = ["ConcatenatedTensor", "FileRange", "TensorInFiles", "are_equal", "joined", "largest_difference"]
 
@@ -25,8 +26,8 @@ class FileRange:
 
     Attributes:
         file: the file.
-        start: bytes before it.
-        count: how many numbers.
+        start: offset of the first number, in bytes.
+        count: number of numbers.
     """
 
     file: Path
@@ -41,7 +42,7 @@ class TensorInFiles:
     Attributes:
         dtype: type of its numbers.
         shape: its shape.
-        ranges: its numbers in row order.
+        ranges: its numbers in row-major order.
     """
 
     dtype: torch.dtype
@@ -50,34 +51,34 @@ class TensorInFiles:
 
     @property
     def count(self) -> int:
-        """How many numbers it has."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that it lies in, each once."""
+        """The files that contain it, each once."""
         return tuple(dict.fromkeys(file_range.file for file_range in self.ranges))
 
     def cut(self, start: int, shape: tuple[int, ...]) -> "TensorInFiles":
-        """The tensor of a shape that begins at a number of this one, in row order.
+        """Return a tensor of another shape made of consecutive elements, from element `start` in row-major order.
 
         Raises:
-            ValueError: it would reach beyond this one.
+            ValueError: there are too few elements.
         """
         if start < 0 or start + math.prod(shape) > self.count or min(shape, default=0) < 0:
-            raise ValueError(f"{shape} from {start} on is no part of {self.count} numbers")
+            raise ValueError(f"expected {shape_words(shape)} from element {start} within {self.count} elements")
         return TensorInFiles(self.dtype, shape, tuple(_cut(self.ranges, start, math.prod(shape), self.dtype.itemsize)))
 
     def rows(self, start: int, stop: int) -> "TensorInFiles":
-        """Some of its rows (of a vector: of its numbers)."""
+        """Return a range of its rows (for a vector, of its elements)."""
         of_each = self.shape[1:]
         return self.cut(start * math.prod(of_each), (stop - start, *of_each))
 
     def read(self) -> Tensor:
-        """Its numbers.
+        """Read the tensor.
 
         Raises:
-            ModelError: a file cannot be read or ends early.
+            ModelError: a file cannot be read or is too short.
         """
         found = torch.empty(self.count, dtype=self.dtype)
         view = memoryview(found.view(torch.uint8).numpy().data)
@@ -91,11 +92,11 @@ class TensorInFiles:
 
 @dataclass(frozen=True)
 class ConcatenatedTensor:
-    """A tensor made of others, side by side.
+    """A tensor that is the concatenation of others.
 
     Attributes:
-        parts: the others.
-        axis: along which they stand side by side: 0 or 1.
+        parts: the tensors.
+        axis: axis of the concatenation: 0 or 1.
     """
 
     parts: tuple[TensorInFiles, ...]
@@ -119,13 +120,13 @@ class ConcatenatedTensor:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def blocks(self, size: int) -> Iterator[Tensor]:
-        """Its numbers, in row order, a few rows at a time.
+        """Yield the tensor in blocks of rows.
 
         Args:
-            size: how many numbers at once at most, unless a row has more.
+            size: maximum number of elements per block, unless a single row has more.
 
         Raises:
-            ModelError: a file cannot be read or ends early.
+            ModelError: a file cannot be read or is too short.
         """
         beside = [joined(self.parts)] if self.axis == 0 else self.parts
         n_rows = self.shape[0]
@@ -136,20 +137,20 @@ class ConcatenatedTensor:
 
 
 def joined(parts: Sequence[TensorInFiles]) -> TensorInFiles:
-    """Tensors of the same shape, but for the number of their rows, one below the other."""
+    """Concatenate tensors along their rows; the other axes must be equal."""
     shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
     return TensorInFiles(parts[0].dtype, shape, tuple(file_range for part in parts for file_range in part.ranges))
 
 
 def are_equal(first: TensorInFiles, second: TensorInFiles) -> bool:
-    """Whether two tensors hold the same numbers in the same shape; a few million are in memory at once."""
+    """Whether two tensors have the same shape and elements; a few million elements are in memory at once."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
     return all(torch.equal(one, other) for one, other in _side_by_side(first, second))
 
 
 def largest_difference(first: TensorInFiles, second: TensorInFiles) -> float:
-    """How far two tensors of one shape lie apart at most, as absolute difference of two numbers."""
+    """Return the largest absolute difference between the elements of two tensors of equal shape."""
     pairs = _side_by_side(first, second)
     return max((float((one.double() - other.double()).abs().max()) for one, other in pairs), default=0.0)
 
@@ -161,7 +162,7 @@ def _side_by_side(first: TensorInFiles, second: TensorInFiles) -> Iterator[tuple
 
 
 def _cut(ranges: Sequence[FileRange], start: int, count: int, itemsize: int) -> Iterator[FileRange]:
-    """The ranges of `count` numbers from the number `start` on."""
+    """Yield the ranges of `count` numbers from number `start`."""
     before = 0
     for file_range in ranges:
         low, high = max(start, before), min(start + count, before + file_range.count)
@@ -178,9 +179,11 @@ def _read_into(file_range: FileRange, view: memoryview) -> None:
             while done < len(view) and (n := stream.readinto(view[done:])):
                 done += n
     except OSError as error:
-        raise ModelError(f"{file_range.file}: cannot be read ({error.strerror or error}); mend or fetch it") from None
+        raise ModelError(
+            f"{file_range.file}: cannot be read ({os_error_words(error)}); fix it or download it again"
+        ) from None
     if done < len(view):
         raise ModelError(
-            f"{file_range.file}: expected {len(view)} bytes from byte {file_range.start} on, found {done}; "
-            "fetch it anew"
+            f"{file_range.file}: expected {len(view)} bytes from byte {file_range.start}, found {done}; "
+            "download it again"
         )

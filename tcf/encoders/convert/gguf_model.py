@@ -1,7 +1,7 @@
-"""A GGUF file's model and tokenizer, written as a folder in Hugging Face layout with plain weights.
+"""Converting a GGUF file's model and tokenizer to a folder in Hugging Face layout with plain weights.
 
-Transformers reads the file and undoes its quantisation. What is added here are checks that the folder holds the whole
-model, and the smallest type that loses nothing.
+Transformers reads and dequantises the file. Added here are checks that the folder has the complete model, and the
+choice of the smallest dtype that loses nothing.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tcf.common.devices import dtype_name
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, value_words
 from tcf.common.progress import Progress
 from tcf.encoders.convert.gguf_tokenizer import load_gguf_tokenizer
 from tcf.encoders.failures import failures, quiet, reason
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 __all__ = ["smallest_type", "write_gguf_model"]
 
 _PLAIN = {"F32", "F16", "BF16"}
-# Rounding to float16 changes no number in its normal range by more than this share of it. The numbers that a
-# quantised file stands for are a float16 scale times a small whole number, and stray further from what was learned.
+# Relative error of rounding to float16 in its normal range. The numbers of a quantised file are a float16 scale times a
+# small integer, and differ more than this from the original weights.
 _FLOAT16_ROUNDING = 2.0**-11
-_FETCH = "fetch it anew, or use the model's own safetensors"
+_FETCH = "download it again, or use the model's own safetensors"
 
 
 def write_gguf_model(file: Path, into: Path) -> dict[str, Any]:
     """Write config.json, weights and tokenizer of a GGUF file into an existing folder.
 
-    It takes memory for twice the model in float32.
+    This needs memory for twice the model in float32.
 
     Returns:
-        Facts for the manifest: type and number of the weights, and how many tensors of which type the file has.
+        Metadata for the manifest: dtype and number of the weights, and the number of tensors of each GGUF type.
 
     Raises:
         ModelError: the file is damaged, transformers cannot load its model, or a part of it would be left out.
         OSError: the folder cannot be written.
     """
     with Progress(f"convert {file.name}", 3, "steps") as progress, tempfile.TemporaryDirectory(prefix="tcf-") as folder:
-        # Alone in a folder, so that no other file beside it is taken for a part of the model.
+        # Alone in a folder, so that no other file is mistaken for a part of the model.
         Path(folder, "model.gguf").symlink_to(file.absolute())
         with _reading(file):
             reader = _open(file)
@@ -73,11 +73,11 @@ def write_gguf_model(file: Path, into: Path) -> dict[str, Any]:
 
 
 def smallest_type(weights: Mapping[str, Tensor], types: Mapping[str, int]) -> torch.dtype:
-    """The smallest type that keeps what a GGUF file holds.
+    """Return the smallest dtype for the weights of a GGUF file.
 
-    Of a file of plain numbers every one is kept exactly: in 16 bits if all of them fit, else in float32. The numbers of
-    a quantised file are rounded to float16, which changes them far less than the quantisation did; if they are beyond
-    its range, they are kept in float32.
+    Plain weights are kept exactly: in 16 bits if all of them fit, otherwise in float32. Quantised weights are rounded
+    to float16, which changes them far less than the quantisation did; if they exceed its range, they are kept in
+    float32.
 
     Args:
         weights: the model's, in float32.
@@ -98,25 +98,25 @@ def smallest_type(weights: Mapping[str, Tensor], types: Mapping[str, int]) -> to
 
 
 def _is_kept(weight: Tensor, dtype: torch.dtype, tolerance: float) -> bool:
-    """Whether rounding changes a tensor by no more than a share of it; what overflows is not kept."""
+    """Whether rounding changes a tensor by at most this relative error; an overflow exceeds any."""
     change = torch.linalg.vector_norm(weight.to(dtype).float() - weight, dtype=torch.float64)
     return bool(change <= tolerance * torch.linalg.vector_norm(weight, dtype=torch.float64))
 
 
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
-    """Say of any failure inside which file it is about."""
+    """Turn any failure inside the block into an error about the file."""
     try:
         yield
     except failures() as error:
         raise ModelError(
-            f"{file}: expected a whole GGUF file of a model that transformers can load, found one that cannot be read "
-            f"({reason(error)}); {_FETCH}"
+            f"{file}: expected a complete GGUF file of a model that transformers can load, found one that cannot be "
+            f"read ({reason(error)}); {_FETCH}"
         ) from None
 
 
 def _open(file: Path) -> "GGUFReader":
-    """The file's entries and tensors, mapped; refuses what transformers would pass over without a word."""
+    """Open the file's entries and tensors, memory-mapped, and refuse what transformers would silently ignore."""
     from gguf import GGUFReader
 
     reader = GGUFReader(file)
@@ -124,18 +124,18 @@ def _open(file: Path) -> "GGUFReader":
     scaling = reader.fields.get(f"{architecture}.rope.scaling.type")
     if scaling is not None and scaling.contents() != "none":
         raise ModelError(
-            f"{file}: expected plain rotary positions, found {scaling.contents()!r} scaling, which is not "
-            "carried over from GGUF; use the model's own safetensors"
+            f"{file}: expected plain rotary positions, found {value_words(scaling.contents())} scaling, which cannot "
+            "be converted from GGUF; use the model's own safetensors"
         )
     return reader
 
 
 def _load(folder: Path) -> tuple[Any, Mapping[str, Any]]:
-    """The model in float32, with transformers' report of what was missing or left over."""
+    """Load the model in float32, with transformers' report of missing and unexpected weights."""
     from transformers import AutoModelForCausalLM, GgufConfig
 
     quiet()
-    # The bar of the reader below cannot be turned off, and would go into log files.
+    # The progress bar of the reader cannot be turned off, and would end up in log files.
     with LOADER_LOCK, contextlib.redirect_stderr(io.StringIO()):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -150,18 +150,18 @@ def _load(folder: Path) -> tuple[Any, Mapping[str, Any]]:
 
 
 def _check_whole(model: "PreTrainedModel", report: Mapping[str, Any], reader: "GGUFReader", file: Path) -> None:
-    """Refuse a model that lacks weights, or to which not all numbers of the file went."""
+    """Refuse a model that lacks weights, or that does not have all numbers of the file."""
     lacking = sorted(read_loading_report(report).missing)
     if lacking:
-        raise ModelError(f"{file}: lacks {len(lacking)} weights of its model, among them {lacking[0]}; {_FETCH}")
+        raise ModelError(f"{file}: lacks {len(lacking)} weights of its model, such as {lacking[0]}; {_FETCH}")
     placed = sum({weight.data_ptr(): weight.numel() for weight in model.state_dict().values()}.values())
     held = sum(int(tensor.n_elements) for tensor in reader.tensors)
     if placed != held:
         factors = any(tensor.name == "rope_freqs.weight" for tensor in reader.tensors)
-        which = " (rope_freqs.weight, its scaling of rotary positions, is not carried over)" if factors else ""
+        which = " (rope_freqs.weight, its scaling of rotary positions, cannot be converted)" if factors else ""
         raise ModelError(
-            f"{file}: expected a model that has a place for all {held} numbers of the file, found one of {placed}"
-            f"{which}; use the model's own safetensors"
+            f"{file}: expected a model with all {held} numbers of the file, found one with {placed}{which}; use the "
+            "model's own safetensors"
         )
 
 
@@ -173,4 +173,4 @@ def _save(model: "PreTrainedModel", into: Path) -> None:
     except SafetensorError as error:
         raise OSError(" ".join(str(error).split())) from None
     for file in into.glob("*.safetensors"):
-        file.chmod((into / "config.json").stat().st_mode)  # made readable by their owner alone, unlike all else
+        file.chmod((into / "config.json").stat().st_mode)  # safetensors makes them readable by their owner only

@@ -1,11 +1,11 @@
-"""The geometry of an OPT model, found from the shapes of its tensors, and the tensors that such a model must have."""
+"""The geometry of an OPT model, derived from the shapes of its tensors, and the tensors that such a model must have."""
 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, shape_words, value_words
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 from tcf.encoders.folder.opt_sizes import OPT_SIZES, OptSize
 from tcf.encoders.folder.weight_files import read_json
@@ -13,8 +13,8 @@ from tcf.encoders.folder.weight_files import read_json
 __all__ = ["check_tensors", "opt_settings"]
 
 _OFFSET = 2  # position 0 is row 2: transformers 5.23, models/opt/modeling_opt.py, OPTLearnedPositionalEmbedding
-# The entries of config.json that shapes tell.
-_TOLD = (
+# The entries of config.json that follow from shapes.
+_FROM_SHAPES = (
     "vocab_size",
     "word_embed_proj_dim",
     "max_position_embeddings",
@@ -33,52 +33,56 @@ _Some = TypeVar("_Some", bound=_Shaped)
 
 
 def opt_settings(source: Path, weights: Mapping[str, ConcatenatedTensor]) -> dict[str, Any]:
-    """The entries of `config.json`: of the published size that has these shapes, or of the source's own `config.json`.
+    """Return the entries of `config.json`: those of the published size with these shapes, or the source's own.
 
     Args:
-        source: where the weights come from.
-        weights: the model's tensors.
+        source: file or folder of the weights.
+        weights: tensors of the model.
 
     Raises:
-        ModelError: it is none of the nine sizes and there is no `config.json`, or that says otherwise.
+        ModelError: the model is none of the nine sizes and there is no `config.json`, or that does not match.
     """
     found = _distinct_by_shapes(source, weights)
     file = (source if source.is_dir() else source.parent) / "config.json"
     if file.is_file():
         return _checked(file, found)
     for size in OPT_SIZES:
-        if all(size.settings[key] == found[key] for key in _TOLD):
+        if all(size.settings[key] == found[key] for key in _FROM_SHAPES):
             return size.settings
     raise ModelError(
-        f"{source}: expected one of the nine sizes of OPT, found {_listed(found)}{_nearest(found)}; fetch what is "
+        f"{source}: expected one of the nine sizes of OPT, found {_listed(found)}{_nearest(found)}; download what is "
         "missing or, for another model of this kind, put its config.json beside the weights"
     )
 
 
 def check_tensors(source: Path, settings: Mapping[str, Any], weights: Mapping[str, _Some]) -> dict[str, _Some]:
-    """Check that all tensors of a model are there, none besides, and each in its shape.
+    """Check that a model has exactly the expected tensors with the expected shapes.
 
     Returns:
         The tensors in the order in which the model uses them.
 
     Raises:
-        ModelError: naming the first that is not so.
+        ModelError: naming the first missing, unexpected or mismatched tensor.
     """
     expected = dict(_expected(settings))
     lacking = [name for name in expected if name not in weights]
     if lacking:
         raise ModelError(
-            f"{source}: lacks {len(lacking)} of {len(expected)} tensors, among them {lacking[0]}; fetch it anew"
+            f"{source}: lacks {len(lacking)} of {len(expected)} tensors, such as {lacking[0]}; download or convert "
+            "it again"
         )
     more = sorted(weights.keys() - expected.keys())
     if more:
         raise ModelError(
-            f"{source}: expected the {len(expected)} tensors of OPT, found {len(more)} more, among them {more[0]}; "
-            "this is no OPT checkpoint, or of another variant"
+            f"{source}: expected the {len(expected)} tensors of OPT, found {len(more)} more, such as {more[0]}; this "
+            "is not an OPT checkpoint, or one of another variant"
         )
     for name, shape in expected.items():
         if weights[name].shape != shape:
-            raise ModelError(f"{source}: expected {name} of shape {shape}, found {weights[name].shape}; fetch it anew")
+            raise ModelError(
+                f"{source}: expected {name} of shape {shape_words(shape)}, found {shape_words(weights[name].shape)}; "
+                "download or convert it again"
+            )
     return {name: weights[name] for name in expected}
 
 
@@ -88,33 +92,39 @@ def _distinct_by_shapes(source: Path, weights: Mapping[str, ConcatenatedTensor])
     hidden, _ = _shape(source, weights, "decoder.layers.0.fc1.weight")
     numbers = [int(matched[1]) for name in weights if (matched := re.match(r"decoder\.layers\.(\d+)\.", name))]
     values = (vocabulary, embedding, positions - _OFFSET, width, 1 + max(numbers), hidden)
-    return dict(zip(_TOLD, values, strict=True))
+    return dict(zip(_FROM_SHAPES, values, strict=True))
 
 
 def _shape(source: Path, weights: Mapping[str, ConcatenatedTensor], name: str) -> tuple[int, int]:
     if name not in weights:
-        raise ModelError(f"{source}: expected OPT's tensors, found no {name}; this is no OPT checkpoint, or not all")
+        raise ModelError(
+            f"{source}: expected OPT's tensors, found no {name}; this is not an OPT checkpoint, or only a part of one"
+        )
     shape = weights[name].shape
     if len(shape) != 2:
-        raise ModelError(f"{source}: expected a matrix {name}, found shape {shape}; fetch it anew")
+        raise ModelError(f"{source}: expected a matrix {name}, found shape {shape_words(shape)}; download it again")
     return shape[0], shape[1]
 
 
 def _checked(file: Path, found: Mapping[str, int]) -> dict[str, Any]:
-    """A source's own settings, if they are OPT's and say what the shapes say."""
+    """Return a source's own settings, after checking that they are OPT's and match the shapes."""
     settings = read_json(file)
     if settings.get("model_type") != "opt":
-        raise ModelError(f"{file}: expected model_type 'opt', found {settings.get('model_type')!r}; remove the file")
+        kind = value_words(settings.get("model_type"))
+        raise ModelError(f"{file}: expected model_type 'opt', found {kind}; remove the file")
     settings.setdefault("word_embed_proj_dim", settings.get("hidden_size"))
-    for key in _TOLD:
+    for key in _FROM_SHAPES:
         if settings.get(key) != found[key]:
             raise ModelError(
-                f"{file}: expected {key} {found[key]}, as the weights have it, found {settings.get(key)!r}; it belongs "
-                "to another model, or a part of the weights is missing"
+                f"{file}: expected {key} {found[key]}, as in the weights, found {value_words(settings.get(key))}; the "
+                "file belongs to another model, or a part of the weights is missing"
             )
     heads = settings.get("num_attention_heads")
     if type(heads) is not int or heads < 1 or found["hidden_size"] % heads:
-        raise ModelError(f"{file}: expected num_attention_heads that divide {found['hidden_size']}, found {heads!r}")
+        raise ModelError(
+            f"{file}: expected num_attention_heads to divide hidden_size {found['hidden_size']}, found "
+            f"{value_words(heads)}; download the file again"
+        )
     return {"do_layer_norm_before": True, **settings}
 
 
@@ -123,23 +133,22 @@ def _listed(found: Mapping[str, int]) -> str:
 
 
 def _nearest(found: Mapping[str, int]) -> str:
-    """Which size is meant, if all but one or two of its numbers are there."""
+    """Describe the size that differs in one or two numbers only, if there is one."""
 
     def shared(size: OptSize) -> int:
-        return sum(size.settings[key] == found[key] for key in _TOLD)
+        return sum(size.settings[key] == found[key] for key in _FROM_SHAPES)
 
     nearest = max(OPT_SIZES, key=shared)
-    if shared(nearest) < len(_TOLD) - 2:
+    if shared(nearest) < len(_FROM_SHAPES) - 2:
         return ""
-    other = [key for key in _TOLD if nearest.settings[key] != found[key]]
+    other = [key for key in _FROM_SHAPES if nearest.settings[key] != found[key]]
     return f" (opt-{nearest.name} has {', '.join(f'{key} {nearest.settings[key]}' for key in other)})"
 
 
 def _expected(settings: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of a model's tensors, in the order in which it uses them.
+    """Yield names and shapes of a model's tensors, in the order in which it uses them.
 
-    As transformers 5.23, models/opt/modeling_opt.py, OPTDecoder, makes them; a model with its norms after the blocks
-    has none at the end.
+    They follow transformers 5.23, models/opt/modeling_opt.py, OPTDecoder; a post-norm model has no final norm.
     """
     width, embedding = settings["hidden_size"], settings["word_embed_proj_dim"]
     yield "decoder.embed_tokens.weight", (settings["vocab_size"], embedding)

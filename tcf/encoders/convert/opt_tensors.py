@@ -1,6 +1,6 @@
-"""OPT's tensors of raw weights become those of a model folder: names, fused projections, model-parallel ranks.
+"""Converting OPT's raw tensors to those of a model folder: names, fused projections, model-parallel ranks.
 
-What is done with each tensor follows the published converters:
+The conversion of each tensor follows the published converters:
 
 - [glue] facebookresearch/metaseq at 0bfc07b, metaseq/distributed/stitch_fsdp_ckpt.py
 - [hf] huggingface/transformers 4.40.0,
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
-from tcf.common.errors import ModelError
+from tcf.common.devices import dtype_name
+from tcf.common.errors import ModelError, shape_words
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor, TensorInFiles, are_equal, joined, largest_difference
 from tcf.encoders.convert.raw_parts import RankTensors, RawTensors
 
@@ -28,9 +29,9 @@ _RENAMED = (
     (re.compile(r"^decoder\.layer_norm\."), "decoder.final_layer_norm."),
 )
 # [hf] lines 38-41 drops the first kind of name and the tied head; [glue] lines 333-341 has `_float_tensor` for
-# positions that are not learned.
+# fixed positions.
 _NO_WEIGHTS = re.compile(r"(decoder\.)?version|.*\._float_tensor")
-# The head has the embedding's numbers: metaseq at 03748bf, metaseq/models/transformer_decoder.py, TransformerDecoder,
+# The head is tied to the embedding: metaseq at 03748bf, metaseq/models/transformer_decoder.py, TransformerDecoder,
 # `self.output_projection.weight = self.embed_tokens.weight`; [flexgen] lines 251-254 copies them to lm_head.weight.
 _TIED = ("decoder.output_projection.weight", "lm_head.weight")
 _EMBEDDING = "decoder.embed_tokens.weight"
@@ -39,12 +40,12 @@ _TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 @dataclass(frozen=True)
 class RankDifference:
-    """How far copies of tensors that all model-parallel ranks should share lie apart.
+    """Differences between the ranks' copies of tensors that all model-parallel ranks should share.
 
     Attributes:
-        tensors: how many differ.
-        name: the one that differs most.
-        difference: by how much at most.
+        tensors: number of tensors that differ.
+        name: the tensor with the largest difference.
+        difference: the largest absolute difference.
     """
 
     tensors: int = 0
@@ -57,10 +58,10 @@ class MergedWeights:
     """The tensors of a whole model.
 
     Attributes:
-        weights: by the names of a model folder, less the leading `model.`.
-        left_out: names in the source that are no weights of their own, with the reason.
-        rank_difference: what ranks disagree on; the first one's is taken, as metaseq does ([glue] lines 265-275,
-            291-293).
+        weights: tensors by their names in a model folder, without the leading `model.`.
+        left_out: names in the source that are not separate weights, with the reason.
+        rank_difference: differences between ranks; the first rank's tensors are used, as in metaseq ([glue] lines
+            265-275, 291-293).
     """
 
     weights: Mapping[str, ConcatenatedTensor]
@@ -69,13 +70,13 @@ class MergedWeights:
 
 
 def merge_ranks(raw: RawTensors) -> MergedWeights:
-    """Put the tensors of all parts together; only those that parts share, or that are tied, are read.
+    """Merge the tensors of all model-parallel ranks; only shared and tied tensors are read.
 
     Args:
-        raw: the tensors of each model-parallel rank.
+        raw: the tensors of each rank.
 
     Raises:
-        ModelError: a part lacks a tensor, has another shape or type, or a head of its own.
+        ModelError: a rank lacks a tensor, has one of another shape or type, or has a head that is not tied.
     """
     named = [_renamed(part) for part in raw.ranks]
     _check_alike(named)
@@ -109,24 +110,34 @@ def _renamed(part: RankTensors) -> RankTensors:
 
 
 def _check_alike(parts: Sequence[RankTensors]) -> None:
-    """Refuse ranks that have not the same tensors in the same shapes: they are all of one size."""
+    """Refuse ranks that do not have the same tensors with the same shapes: all ranks are equally large."""
     first = parts[0]
     for number, part in enumerate(parts):
         for name in sorted(first.keys() ^ part.keys()):
             lacking = number if name in first else 0
-            raise ModelError(f"part {lacking}: expected {name}, which other parts have, found none; fetch it anew")
+            raise ModelError(
+                f"model-parallel rank {lacking}: expected {name}, which other ranks have, found none; download its "
+                "files again"
+            )
         for name, tensor in part.items():
             if tensor.shape != first[name].shape or tensor.dtype != first[name].dtype:
                 raise ModelError(
-                    f"{tensor.files[0]}: expected {name} as in part 0, {first[name].shape} of {first[name].dtype}, "
-                    f"found {tensor.shape} of {tensor.dtype}; fetch the parts of one checkpoint"
+                    f"{tensor.files[0]}: expected {name} as in rank 0, {_described(first[name])}, found "
+                    f"{_described(tensor)}; download all files from the same checkpoint"
                 )
             if tensor.dtype not in _TYPES and not _NO_WEIGHTS.fullmatch(name):
-                raise ModelError(f"{tensor.files[0]}: expected {name} of 16 or 32 bits, found {tensor.dtype}")
+                raise ModelError(
+                    f"{tensor.files[0]}: expected {name} in float16, bfloat16 or float32, found "
+                    f"{dtype_name(tensor.dtype)}; convert it to one of them"
+                )
+
+
+def _described(tensor: TensorInFiles) -> str:
+    return f"{dtype_name(tensor.dtype)} of shape {shape_words(tensor.shape)}"
 
 
 def _weights_of(name: str, tensors: Sequence[TensorInFiles]) -> Iterator[tuple[str, ConcatenatedTensor]]:
-    """The weights that a tensor of all parts becomes."""
+    """Yield the weights that the ranks' tensors with this name become."""
     match _owner(name), name.rpartition(".")[2]:
         case "qkv_proj", _:
             yield from _split_fused(name, tensors)
@@ -135,7 +146,7 @@ def _weights_of(name: str, tensors: Sequence[TensorInFiles]) -> Iterator[tuple[s
         # 21b2019, metaseq/tasks/language_modeling.py, `self.dictionary.pad_to_multiple_(8)`).
         case "q_proj" | "k_proj" | "v_proj" | "fc1" | "embed_tokens", _:
             yield name, ConcatenatedTensor(tuple(tensors))
-        # Row-parallel: columns of the weight, [glue] lines 327-330. Its bias is each part's: lines 323-326.
+        # Row-parallel: columns of the weight, [glue] lines 327-330. All ranks have its bias: lines 323-326.
         case "out_proj" | "fc2", "weight":
             yield name, ConcatenatedTensor(tuple(tensors), axis=1)
         case _:
@@ -143,7 +154,7 @@ def _weights_of(name: str, tensors: Sequence[TensorInFiles]) -> Iterator[tuple[s
 
 
 def _is_shared(name: str) -> bool:
-    """Whether every part has all of a tensor: norms, positions, projections and biases of row-parallel layers."""
+    """Whether every rank has the whole tensor: norms, positions, projections and biases of row-parallel layers."""
     match _owner(name), name.rpartition(".")[2]:
         case "qkv_proj" | "q_proj" | "k_proj" | "v_proj" | "fc1" | "embed_tokens", _:
             return False
@@ -154,20 +165,23 @@ def _is_shared(name: str) -> bool:
 
 
 def _owner(name: str) -> str:
-    """The layer that a tensor belongs to, such as `fc1` of `decoder.layers.0.fc1.bias`."""
+    """Return the layer that a tensor belongs to, such as `fc1` for `decoder.layers.0.fc1.bias`."""
     return name.split(".")[-2] if "." in name else ""
 
 
 def _split_fused(name: str, tensors: Sequence[TensorInFiles]) -> Iterator[tuple[str, ConcatenatedTensor]]:
-    """Keys, values and queries of a fused projection.
+    """Split a fused projection into keys, values and queries.
 
-    Each part's rows are its keys, then its values, then its queries: [glue] lines 193-200 (`k, v, q = torch.split`);
+    Each rank's rows are its keys, then its values, then its queries: [glue] lines 193-200 (`k, v, q = torch.split`);
     metaseq at 02dd7a8, metaseq/model_parallel/modules/multihead_attention.py, `k, v, q = split_tensor_along_last_dim`;
     [hf] lines 66-74.
     """
     rows = tensors[0].shape[0]
     if rows % 3:
-        raise ModelError(f"{tensors[0].files[0]}: expected {name} of keys, values and queries, found {rows} rows")
+        raise ModelError(
+            f"{tensors[0].files[0]}: expected {name} with equally many rows for keys, values and queries, found {rows} "
+            "rows; download it again"
+        )
     for place, one in enumerate("kvq"):
         third = slice(place * rows // 3, (place + 1) * rows // 3)
         yield (
@@ -177,22 +191,22 @@ def _split_fused(name: str, tensors: Sequence[TensorInFiles]) -> Iterator[tuple[
 
 
 def _check_tied(name: str, heads: Sequence[TensorInFiles], embeddings: Sequence[TensorInFiles | None]) -> None:
-    """Refuse a head that is not the embedding.
+    """Refuse a head that is not tied to the embedding.
 
-    Parts may also have a range of its rows each: [reshard] gives every new part the head of the last old one
+    Ranks may also have one range of its rows each: [reshard] gives every new rank the head of the last old one
     (`unsharded_dict[key] = value` for `output_projection`).
     """
     there = [embedding for embedding in embeddings if embedding is not None]
     whole = joined(there) if there else None
     if whole is None or not (are_equal(joined(heads), whole) or all(_is_range(head, whole) for head in heads)):
         raise ModelError(
-            f"{heads[0].files[0]}: expected {name} to hold the numbers of {_EMBEDDING}, as in OPT, found others; "
-            "this is no OPT checkpoint"
+            f"{heads[0].files[0]}: expected {name} to equal {_EMBEDDING}, as in OPT, found other numbers; this is not "
+            "an OPT checkpoint"
         )
 
 
 def _is_range(head: TensorInFiles, embedding: TensorInFiles) -> bool:
-    """Whether a head is one of the equal ranges of rows that an embedding has."""
+    """Whether a head equals one of the equally large ranges of rows of an embedding."""
     n_rows, total = head.shape[0], embedding.shape[0]
     return n_rows > 0 and any(
         are_equal(head, embedding.rows(start, start + n_rows)) for start in range(0, total - n_rows + 1, n_rows)

@@ -1,7 +1,7 @@
-"""Raw weights of OPT become a model folder: weights, settings, tokenizer, in a folder beside it until all is there.
+"""Converting raw weights of OPT to a model folder (weights, settings, tokenizer), in a work folder beside it.
 
-What an interrupted conversion has written is kept in `.NAME.DIGEST.convert` beside the place of the folder, and the
-same command goes on from it. The digest is of source, tokenizer and layout, so nothing else is ever gone on with.
+An interrupted conversion leaves its files in `.NAME.DIGEST.convert` beside the destination, and the same command
+resumes from them. The digest is of source, tokenizer and layout, so no other conversion is ever resumed.
 """
 
 import glob
@@ -31,21 +31,21 @@ from tcf.encoders.folder.checksums import remembered_checksums
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 
-__all__ = ["RawModel", "check_room", "open_raw", "raw_digests", "working", "write_raw_model"]
+__all__ = ["RawModel", "check_room", "open_raw", "raw_digests", "work_folder", "write_raw_model"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RawModel:
-    """Raw weights that have been found whole, of which nothing has been copied yet.
+    """Raw weights that have been checked but not copied yet.
 
     Attributes:
-        source: where they come from.
-        layout: their form and files.
-        merged: the tensors of the model, by names without the leading `model.`.
-        settings: the entries of its `config.json`.
-        tokenizer: the files of its tokenizer, by their names in a model folder.
+        source: file or folder of the weights.
+        layout: their format and files.
+        merged: tensors of the model, by names without the leading `model.`.
+        settings: entries of its `config.json`.
+        tokenizer: files of its tokenizer, by their names in a model folder.
     """
 
     source: Path
@@ -56,12 +56,12 @@ class RawModel:
 
     @property
     def weights(self) -> dict[str, ConcatenatedTensor]:
-        """The tensors by the names of a model with a head, as published OPT models have them."""
+        """The tensors by the names that they have in published OPT models, which include a head."""
         return {f"model.{name}": pieces for name, pieces in self.merged.weights.items()}
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the manifest tells of them."""
+        """Metadata for the manifest."""
         return {
             "dtype": self.settings["torch_dtype"],
             "parameters": sum(_count(pieces) for pieces in self.merged.weights.values()),
@@ -72,22 +72,22 @@ class RawModel:
 
 
 def raw_digests(layout: CheckpointLayout, tokenizer: Mapping[str, Path]) -> dict[str, str]:
-    """Fingerprints of what a model folder is made from; checksums of large files are remembered below `TCF_HOME`."""
+    """Return the fingerprints of a model folder's inputs; checksums of large files are remembered below `TCF_HOME`."""
     sums = remembered_checksums(layout.files, home() / "digests")
     named = [[file.name, checksum] for file, checksum in zip(layout.files, sums, strict=True)]
     return {"source": digest(named), "tokenizer": tokenizer_digest(tokenizer)}
 
 
 def open_raw(source: Path, layout: CheckpointLayout, tokenizer: Path | None) -> RawModel:
-    """Read the headers of raw weights, and check that they are a whole OPT model with a tokenizer.
+    """Read the headers of raw weights, and check that they are a complete OPT model with a tokenizer.
 
     Args:
-        source: the file or folder.
-        layout: its form.
-        tokenizer: a folder with the tokenizer; None: it lies beside the weights.
+        source: file or folder of the weights.
+        layout: their format.
+        tokenizer: a folder with the tokenizer; None if it is beside the weights.
 
     Raises:
-        ModelError: something is missing, left over, damaged or of an odd shape.
+        ModelError: something is missing, unexpected, damaged or of the wrong shape.
     """
     files = tokenizer_files(source, tokenizer)
     merged = merge_ranks(read_raw_tensors(layout))
@@ -103,10 +103,10 @@ def open_raw(source: Path, layout: CheckpointLayout, tokenizer: Path | None) -> 
 
 
 def check_room(model: RawModel, out: Path) -> None:
-    """Check that there is room for a model folder; what an interrupted attempt has written is room: kept or removed.
+    """Check that the disk has room for a model folder; files of an interrupted attempt are reused or removed.
 
     Raises:
-        RunError: there is not.
+        RunError: there is too little space.
     """
     begun = out.parent.glob(f".{glob.escape(out.name)}.*.convert/*.safetensors")
     there = sum(file.stat().st_size for file in begun)
@@ -114,7 +114,7 @@ def check_room(model: RawModel, out: Path) -> None:
 
 
 def write_raw_model(model: RawModel, into: Path) -> None:
-    """Write config.json, tokenizer and weights into a folder that may have some of them from an earlier attempt.
+    """Write config.json, tokenizer and weights into a folder that may contain files of an interrupted attempt.
 
     Raises:
         ModelError: the tokenizer does not belong to OPT, or a source cannot be read.
@@ -125,26 +125,26 @@ def write_raw_model(model: RawModel, into: Path) -> None:
     _remove_others(into, shards)
     publish_file(into / "config.json", (json.dumps(dict(model.settings), indent=2) + "\n").encode())
     copy_tokenizer(model.tokenizer, into)
-    load_tokenizer(open_model_folder(into))  # before hours of copying: OPT's begins with its token 2
+    load_tokenizer(open_model_folder(into))  # before hours of copying: checks that it starts texts with token 2
     write_shards(shards, into)
 
 
 @contextmanager
-def working(out: Path, asked: Mapping[str, str]) -> Iterator[Path]:
-    """A folder beside `out` to make a model folder in; it stays when the block fails, for the next attempt.
+def work_folder(out: Path, inputs: Mapping[str, str]) -> Iterator[Path]:
+    """Yield a work folder beside `out`; it stays if the block fails, for the next attempt.
 
     Args:
-        out: where the model folder will appear.
-        asked: fingerprints of what it is made from.
+        out: destination of the model folder.
+        inputs: fingerprints of its inputs.
 
     Raises:
-        RunError: another process is making the same, or the folder cannot be written.
+        RunError: another process is converting to `out`, or the folder cannot be written.
     """
-    place = out.with_name(f".{out.name}.{digest([dict(asked), SHARD])[:16]}.convert")
+    place = out.with_name(f".{out.name}.{digest([dict(inputs), SHARD])[:16]}.convert")
     mark = out.with_name(f".{out.name}.convert.claim")
     with writing(out):
         if not acquire(mark):
-            raise RunError(f"{out}: another process is converting to it; wait for it, or name another folder")
+            raise RunError(f"{out}: another process is converting to it; wait for it, or choose another folder")
         try:
             with heartbeats(mark):
                 for other in out.parent.glob(f".{glob.escape(out.name)}.*.convert"):
@@ -158,7 +158,7 @@ def working(out: Path, asked: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _completed(settings: Mapping[str, Any], weights: Mapping[str, ConcatenatedTensor]) -> dict[str, Any]:
-    """Settings as they stand in `config.json`: with the type of the weights, and a head that is the embedding."""
+    """Return the settings for `config.json`: with the type of the weights and a tied head."""
     types = {pieces.dtype for pieces in weights.values()}
     widest = types.pop() if len(types) == 1 else torch.float32
     own = {key: value for key, value in settings.items() if key != "dtype"}
@@ -171,7 +171,7 @@ def _completed(settings: Mapping[str, Any], weights: Mapping[str, ConcatenatedTe
 
 
 def _remove_others(folder: Path, shards: list[WeightShard]) -> None:
-    """Remove all but finished files of weights: what an earlier attempt has left half made."""
+    """Remove everything but finished weight files, that is, what an interrupted attempt left unfinished."""
     names = {shard.name for shard in shards}
     for file in folder.iterdir():
         if file.name not in names:

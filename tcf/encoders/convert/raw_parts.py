@@ -1,4 +1,4 @@
-"""The tensors of raw weights by name, as the files of each published form have them. Nothing but headers is read."""
+"""Reading the names and places of raw weights from the headers of the files of each published format."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, os_error_words, shape_words
 from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles, joined
 from tcf.encoders.convert.recognise import CheckpointLayout
 from tcf.encoders.convert.torch_pickles import read_torch_file
@@ -20,16 +20,16 @@ RankTensors = dict[str, TensorInFiles]
 Shards = Sequence[tuple[Path, RankTensors, Mapping[str, Any]]]
 
 _NUMPY_TYPES = {"<f2": torch.float16, "<f4": torch.float32}
-_FETCH = "fetch it anew"
+_FETCH = "download it again"
 
 
 @dataclass(frozen=True)
 class RawTensors:
-    """What raw weights hold.
+    """Tensors of raw weights.
 
     Attributes:
-        ranks: the tensors of each model-parallel rank; a form without ranks has one.
-        other_tensors: names of tensors that lie in the files beside the model, such as those of an optimizer.
+        ranks: the tensors of each model-parallel rank; a format without ranks has one.
+        other_tensors: names of other tensors in the files, such as those of an optimizer.
     """
 
     ranks: tuple[RankTensors, ...]
@@ -37,10 +37,10 @@ class RawTensors:
 
 
 def read_raw_tensors(layout: CheckpointLayout) -> RawTensors:
-    """The tensors of raw weights by their names.
+    """Return the tensors of raw weights by their names.
 
     Raises:
-        ModelError: a file is damaged, holds something else, or says not what its flattened numbers are.
+        ModelError: a file is damaged, has other content, or does not describe its flattened parameters.
     """
     if layout.kind == "numpy":
         return RawTensors(({file.name: _numpy_tensor(file) for file in layout.files},))
@@ -52,14 +52,14 @@ def read_raw_tensors(layout: CheckpointLayout) -> RawTensors:
 
 
 def _state(content: Any, file: Path) -> RankTensors:
-    """The tensors of a checkpoint: under `model` in metaseq's files, else the content itself.
+    """Return the tensors of a checkpoint: under `model` in metaseq's files, otherwise at the top level.
 
     huggingface/transformers 4.40.0, src/transformers/models/opt/convert_opt_original_pytorch_checkpoint_to_pytorch.py,
     lines 33-35.
     """
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not any(isinstance(value, TensorInFiles) for value in state.values()):
-        raise ModelError(f"{file}: expected tensors by name, at the top or under 'model', found none; {_FETCH}")
+        raise ModelError(f"{file}: expected tensors by name, at the top level or under 'model', found none; {_FETCH}")
     return {str(name): value for name, value in state.items() if isinstance(value, TensorInFiles)}
 
 
@@ -74,7 +74,7 @@ def _merged(states: Sequence[tuple[Path, RankTensors]]) -> RankTensors:
 
 
 def _other_tensors(content: Any) -> Iterator[str]:
-    """Names of the tensors beside the model's, by their places in the file."""
+    """Yield the names of tensors outside the model, by their paths in the file."""
     if isinstance(content, dict) and "model" in content:
         yield from (name for key, value in content.items() if key != "model" for name in _names(value, str(key)))
 
@@ -90,7 +90,7 @@ def _names(value: Any, place: str) -> Iterator[str]:
 
 
 def _rank(contents: Sequence[tuple[Path, Any]]) -> RankTensors:
-    """The tensors of a model-parallel rank's files."""
+    """Return the tensors of a model-parallel rank's files."""
     states = [(file, _state(content, file)) for file, content in contents]
     if not any("flat_param" in name for name in states[0][1]):
         return _merged(states)
@@ -100,7 +100,7 @@ def _rank(contents: Sequence[tuple[Path, Any]]) -> RankTensors:
 
 
 def _metadata(content: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
-    """What a file says of its flattened numbers: `param_metadata` and `buffer_names`.
+    """Return a file's description of its flattened parameters: `param_metadata` and `buffer_names`.
 
     The keys are those of facebookresearch/fairscale 0.4.13, fairscale/nn/data_parallel/fully_sharded_data_parallel.py,
     lines 2117-2158.
@@ -109,17 +109,17 @@ def _metadata(content: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     if not isinstance(found, dict) or not found.get("param_metadata"):
         # metaseq at 13351b2, metaseq/scripts/reshard_mp.py, reshard_mp, drops them: state.pop("shard_metadata").
         raise ModelError(
-            f"{file}: expected shard_metadata, which says what its flattened numbers are, found none; name the folder "
-            "of the files that it was made from (checkpoint_last-model_part-N-shardM.pt), which have it, or take "
-            "facebook/opt-... from Hugging Face, where all sizes but 175b are"
+            f"{file}: expected shard_metadata, which describes its flattened parameters, found none; pass the folder "
+            "of the files that it was made from (checkpoint_last-model_part-N-shardM.pt), which have it, or use "
+            "facebook/opt-... from Hugging Face, which has all sizes but 175b"
         )
     return found
 
 
 def _unflattened(shards: Shards) -> RankTensors:
-    """The tensors that flattened parameters, spread over shards, are made of.
+    """Return the tensors of flattened parameters that are spread over shards.
 
-    The padding of each shard goes, the rest is one vector, which is cut in the order of the names: fairscale 0.4.13,
+    Without the padding of each shard they are one vector, which is split in the order of the names: fairscale 0.4.13,
     fully_sharded_data_parallel.py, lines 2204-2226; shared parameters and buffers: lines 2228-2240.
     """
     found: RankTensors = {}
@@ -132,25 +132,25 @@ def _unflattened(shards: Shards) -> RankTensors:
                 found.update(_cut_up(whole, entry, owner["fsdp_path"], shards[0][0]))
         for owner in shards[0][2]["param_metadata"]:
             found.update({copy: found[original] for original, copy in owner.get("shared_param_info", ())})
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError):
         raise ModelError(
-            f"{shards[0][0]}: expected shard_metadata as fairscale writes them, found others ({error!r}); {_FETCH}"
+            f"{shards[0][0]}: expected shard_metadata as fairscale writes it, found another structure; {_FETCH}"
         ) from None
     return {**_buffers(shards, used), **found}
 
 
 def _buffers(shards: Shards, used: set[str]) -> RankTensors:
-    """The tensors that are whole in every shard: the first shard's."""
+    """Return the tensors that every shard has as a whole, from the first shard."""
     buffers = {name: tensor for name, tensor in shards[0][1].items() if name not in used}
     for file, state, _ in shards:
         for name in sorted(state.keys() - used):
             if "flat_param" in name or name not in buffers:
-                raise ModelError(f"{file}: expected {name} in the shard_metadata, found no word of it; {_FETCH}")
+                raise ModelError(f"{file}: expected {name} in its shard_metadata, found no such entry; {_FETCH}")
     return buffers
 
 
 def _whole(shards: Shards, number: int, name: str) -> TensorInFiles:
-    """A flattened parameter, without the padding, of all shards that hold a range of it."""
+    """Return a flattened parameter, without padding, from all shards that have a range of it."""
     owner = shards[0][2]["param_metadata"][number]
     key = _below(owner["fsdp_path"], name)
     unpadded = []
@@ -168,8 +168,8 @@ def _cut_up(
     shapes = [tuple(shape) for shape in entry["shapes"]]
     if [math.prod(shape) for shape in shapes] != list(entry["numels"]) or sum(entry["numels"]) != whole.count:
         raise ModelError(
-            f"{file}: expected {sum(entry['numels'])} flattened numbers from {_below(path, entry['names'][0])} on, "
-            f"found {whole.count} in all shards; fetch the shards anew"
+            f"{file}: expected {sum(entry['numels'])} flattened numbers from {_below(path, entry['names'][0])}, found "
+            f"{whole.count} in all shards; download the shards again"
         )
     start = 0
     for name, shape in zip(entry["names"], shapes, strict=True):
@@ -182,26 +182,29 @@ def _below(path: str, name: str) -> str:
 
 
 def _numpy_tensor(file: Path) -> TensorInFiles:
-    """A tensor of a file that `numpy.save` has written; no object of it is made.
+    """Return the tensor of a file of `numpy.save`, without unpickling objects.
 
-    One file a tensor under its name: alpa-projects/alpa at 7da1e69, examples/llm_serving/scripts/
+    One file per tensor, with its name: alpa-projects/alpa at 7da1e69, examples/llm_serving/scripts/
     step_3_convert_to_numpy_weights.py, lines 11-17; FlexGen 0.1.8, flexgen/opt_config.py, lines 242-254.
     """
     try:
         with file.open("rb") as stream:
             version = np.lib.format.read_magic(stream)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, turned, dtype = read(stream)
+            shape, column_major, dtype = read(stream)
             start, size = stream.tell(), file.stat().st_size
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({error.strerror or error}); mend or fetch it") from None
+        raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); fix it or download it again") from None
     except ValueError:
-        raise ModelError(f"{file}: expected a file of numpy.save, found something else; {_FETCH}") from None
-    if dtype.str not in _NUMPY_TYPES or turned:
-        raise ModelError(f"{file}: expected float16 or float32 in row order, found {dtype.str}; convert it")
+        raise ModelError(f"{file}: expected a file of numpy.save, found another format; {_FETCH}") from None
+    if dtype.str not in _NUMPY_TYPES or column_major:
+        order = "column-major" if column_major else "row-major"
+        raise ModelError(
+            f"{file}: expected float16 or float32 in row-major order, found {dtype.name} in {order} order; convert it"
+        )
     if size - start != math.prod(shape) * dtype.itemsize:
         raise ModelError(
-            f"{file}: expected {math.prod(shape) * dtype.itemsize} bytes of numbers for {tuple(shape)}, found "
-            f"{size - start}; {_FETCH}"
+            f"{file}: expected {math.prod(shape) * dtype.itemsize} bytes of numbers for shape {shape_words(shape)}, "
+            f"found {size - start}; {_FETCH}"
         )
     return TensorInFiles(_NUMPY_TYPES[dtype.str], tuple(shape), (FileRange(file, start, math.prod(shape)),))

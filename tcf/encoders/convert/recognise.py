@@ -1,4 +1,4 @@
-"""Which published form of raw weights a file or folder is, and which of its files are read."""
+"""Recognising the published format of raw weights, and the files to read."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, os_error_words
 
 __all__ = ["CheckpointLayout", "Kind", "recognise"]
 
@@ -18,21 +18,19 @@ Kind = Literal["gguf", "metaseq", "numpy", "bin"]
 _PART = re.compile(r"(?P<prefix>.+)-model_part-(?P<part>\d+)(?:-shard(?P<shard>\d+))?\.pt")
 _SHARD = re.compile(r"(?P<prefix>.+)-shard(?P<shard>\d+)\.pt")
 _NUMPY = "decoder.embed_tokens.weight"
-_GGUF = b"GGUF"
-_ZIP = b"PK\x03\x04"
 _EXPECTED = (
-    "a GGUF file, metaseq's *-model_part-N.pt or one .pt, pytorch_model*.bin, or one NumPy file a tensor "
+    "a GGUF file, metaseq's *-model_part-N.pt or one .pt, pytorch_model*.bin, or one NumPy file per tensor "
     f"({_NUMPY}, ...)"
 )
 
 
 @dataclass(frozen=True)
 class CheckpointLayout:
-    """A source of raw weights.
+    """Format and files of raw weights.
 
     Attributes:
-        kind: its form.
-        ranks: the files of each model-parallel rank, in order; one rank for the other forms.
+        kind: the format.
+        ranks: the files of each model-parallel rank, in order; other formats have one rank.
     """
 
     kind: Kind
@@ -45,13 +43,13 @@ class CheckpointLayout:
 
 
 def recognise(source: Path) -> CheckpointLayout:
-    """The form of a source.
+    """Recognise the format of a source.
 
     Raises:
-        ModelError: there is nothing, nothing of a known form, or a part of it is missing.
+        ModelError: the source does not exist, has no known format, or is incomplete.
     """
     if not source.exists():
-        raise ModelError(f"{source}: expected {_EXPECTED} or a folder of such, found nothing; mend the path")
+        raise ModelError(f"{source}: expected {_EXPECTED} or a folder with these, found nothing; check the path")
     if not source.is_dir():
         return _one_file(source)
     names = sorted(file for file in source.iterdir() if file.is_file())
@@ -70,11 +68,11 @@ def recognise(source: Path) -> CheckpointLayout:
 
 
 def _only(folder: Path, names: list[Path]) -> Path:
-    """The only .pt or .gguf file of a folder."""
+    """Return the only .pt or .gguf file of a folder."""
     files = [file for file in names if file.suffix in (".pt", ".gguf")]
     if len(files) != 1:
         found = ", ".join(file.name for file in files[:3]) or "none of these"
-        raise ModelError(f"{folder}: expected {_EXPECTED}, found {found}; name the file itself or another folder")
+        raise ModelError(f"{folder}: expected {_EXPECTED}, found {found}; pass the file itself or another folder")
     return files[0]
 
 
@@ -84,7 +82,7 @@ def _one_file(file: Path) -> CheckpointLayout:
             start = stream.read(4)
     except OSError as error:
         raise ModelError(
-            f"{file}: cannot be read ({error.strerror or error}); mend the path or its permissions"
+            f"{file}: cannot be read ({os_error_words(error)}); check the path and its permissions"
         ) from None
     match start:
         case b"GGUF":
@@ -93,26 +91,26 @@ def _one_file(file: Path) -> CheckpointLayout:
             return CheckpointLayout("bin" if file.suffix == ".bin" else "metaseq", ((file,),))
         case b"PK\x03\x04":
             raise ModelError(
-                f"{file}: expected all parts of a checkpoint, found one; name the folder that has them all"
+                f"{file}: expected all parts of a checkpoint, found one; pass the folder that has them all"
             )
         case _:
-            found = f"one that begins with {start!r}" if start else "an empty one"
+            found = f"one that begins with the bytes {start.hex(' ')}" if start else "an empty one"
             raise ModelError(
-                f"{file}: expected a GGUF file (its first bytes are {_GGUF!r}) or one of torch.save ({_ZIP!r}), found "
-                f"{found}; fetch it anew"
+                f"{file}: expected a GGUF file or one of torch.save (torch 1.6 or newer), found {found}; download it "
+                "again"
             )
 
 
 def _check_numbered(folder: Path, bins: Iterable[Path]) -> None:
-    """Refuse Hugging Face files of which one is missing; their names say how many there are."""
+    """Refuse Hugging Face files if one is missing; their names say how many there are."""
     found = [(int(one[1]), int(one[2])) for file in bins if (one := re.search(r"-(\d+)-of-(\d+)\.bin$", file.name))]
     for n in {n for _, n in found}:
         for number in sorted(set(range(1, n + 1)) - {number for number, _ in found}):
-            raise ModelError(f"{folder}: expected {n} files of weights, found no number {number}; fetch it")
+            raise ModelError(f"{folder}: expected {n} weight files, found no number {number}; download it")
 
 
 def _parts(folder: Path, names: Iterable[Path], pattern: re.Pattern[str]) -> tuple[tuple[Path, ...], ...]:
-    """The files of each part, and of each part the shards, in the order of their numbers."""
+    """Return the files of each model-parallel rank and of each shard, in the order of their numbers."""
     found: dict[tuple[int, int], Path] = {}
     prefixes: dict[str, Path] = {}
     for file in names:
@@ -123,7 +121,7 @@ def _parts(folder: Path, names: Iterable[Path], pattern: re.Pattern[str]) -> tup
     if len(prefixes) > 1:
         listed = " and ".join(file.name for file in list(prefixes.values())[:2])
         raise ModelError(
-            f"{folder}: expected one checkpoint, found several ({listed}); put each in a folder of its own"
+            f"{folder}: expected one checkpoint, found several ({listed}); put each into a folder of its own"
         )
     n_parts = 1 + max(part for part, _ in found)
     n_shards = 1 + max(shard for _, shard in found)
@@ -131,6 +129,6 @@ def _parts(folder: Path, names: Iterable[Path], pattern: re.Pattern[str]) -> tup
         if place not in found:
             raise ModelError(
                 f"{folder}: expected parts 0 to {n_parts - 1} with {n_shards} files each, found no file of part "
-                f"{place[0]}{f', shard {place[1]}' if n_shards > 1 else ''}; fetch it"
+                f"{place[0]}{f', shard {place[1]}' if n_shards > 1 else ''}; download it"
             )
     return tuple(tuple(found[part, shard] for shard in range(n_shards)) for part in range(n_parts))

@@ -1,8 +1,8 @@
-"""What PyTorch files hold, without running anything that is in them and without reading a number.
+"""Reading the structure of PyTorch files, without running code in them and without reading tensor data.
 
-Such a file is a zip archive with one pickle and the plain numbers of its tensors. Torch's restricted reader takes
-tensors and containers; settings objects that training programs save beside them become empty stand-ins here, by the
-names of their classes, and are never imported. Anything else is refused by name.
+Such a file is a zip archive with one pickle and the raw data of its tensors. Torch's restricted unpickler accepts
+tensors and containers; settings objects that training programs save with them are replaced by empty placeholders, by
+the names of their classes, which are never imported. Anything else is refused by name.
 """
 
 import pickle
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, os_error_words, shape_words
 from tcf.common.torch_internals import file_offset
 from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles
 
@@ -39,38 +39,38 @@ _PLAIN = {
     *(f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list", "object", "str", "tuple")),
 }
 _LOCAL_HEADER = 30  # bytes of a zip member's own header before its name
-_FETCH = "fetch it anew"
+_FETCH = "download it again"
 
 
-class _StandIn:
-    """Takes the place of a settings object: whatever it is given is forgotten."""
+class _SettingsPlaceholder:
+    """Placeholder for a settings object, which ignores its arguments and its state."""
 
     def __init__(self, *_: object) -> None:
-        """Accept what the object would be made from."""
+        """Accept and ignore the object's arguments."""
 
     def __setstate__(self, _: object) -> None:
-        """Accept the object's state."""
+        """Accept and ignore the object's state."""
 
 
 def _empty(*_: object) -> dict[Any, Any]:
-    """Takes the place of `defaultdict`: torch's reader adds entries to nothing but a dict."""
+    """Replace `defaultdict`: torch's unpickler adds entries only to a plain dict."""
     return {}
 
 
 def read_torch_file(file: Path) -> Any:
-    """The content of a file that `torch.save` has written, its tensors as places in the file.
+    """Return the content of a file of `torch.save`, with the places of its tensors in the file.
 
     Args:
         file: a file of torch 1.6 or newer.
 
     Returns:
-        What was saved, with a `TensorInFiles` for each tensor and empty stand-ins for settings objects.
+        The saved object, with a `TensorInFiles` for each tensor and empty placeholders for settings objects.
 
     Raises:
-        ModelError: the file is damaged or in the older form, or holds objects that are neither tensors nor settings.
+        ModelError: the file is damaged or in the older format, or has objects that are neither tensors nor settings.
     """
     starts = _members(file)
-    with safe_globals(_stand_ins(file)):
+    with safe_globals(_placeholders(file)):
         try:
             content = torch.load(file, map_location="meta", weights_only=True)
         except (
@@ -81,35 +81,37 @@ def read_torch_file(file: Path) -> Any:
             ValueError,
             AssertionError,
             TypeError,
-        ) as error:
+        ):
             raise ModelError(
-                f"{file}: expected tensors and settings, found something that is not read from a file of weights "
-                f"({type(error).__name__}); {_FETCH} from where it was published"
+                f"{file}: expected tensors and settings, found other objects or a damaged file; {_FETCH} from its "
+                "publisher"
             ) from None
-    return _placed(content, file, starts)
+    return _with_places(content, file, starts)
 
 
 def _members(file: Path) -> dict[int, int]:
-    """Where the numbers of each tensor's storage begin in a file, and how many bytes there are."""
+    """Return the size in bytes of each tensor's storage by its offset in the file."""
     try:
         with zipfile.ZipFile(file) as archive, file.open("rb") as stream:
             members = [member for member in archive.infolist() if "/data/" in member.filename]
             order = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
             found = {_start(member, stream): member.file_size for member in members}
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({error.strerror or error}); mend or fetch it") from None
+        raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); fix it or download it again") from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise ModelError(
-            f"{file}: expected a whole file of torch.save (a zip archive, torch 1.6 or newer), found one that is cut "
-            f"short or of another kind; {_FETCH}"
+            f"{file}: expected a complete file of torch.save (a zip archive, torch 1.6 or newer), found one that is "
+            f"truncated or of another format; {_FETCH}"
         ) from None
     if any(member.compress_type != zipfile.ZIP_STORED for member in members) or order not in ([], [b"little"]):
-        raise ModelError(f"{file}: expected plain numbers, lowest byte first, found packed or turned ones; {_FETCH}")
+        raise ModelError(
+            f"{file}: expected uncompressed little-endian data, found compressed or big-endian data; {_FETCH}"
+        )
     return found
 
 
 def _start(member: zipfile.ZipInfo, stream: Any) -> int:
-    """Where a member's bytes begin: after its header, its name and its padding."""
+    """Return the offset of a member's data, after its header, name and padding."""
     stream.seek(member.header_offset)
     header = stream.read(_LOCAL_HEADER)
     if len(header) < _LOCAL_HEADER:
@@ -122,8 +124,8 @@ def _start(member: zipfile.ZipInfo, stream: Any) -> int:
     )
 
 
-def _stand_ins(file: Path) -> list[Any]:
-    """A stand-in for each settings class of a file."""
+def _placeholders(file: Path) -> list[Any]:
+    """Return a placeholder for each settings class of a file."""
     try:
         names = get_unsafe_globals_in_checkpoint(file)
     except (
@@ -134,48 +136,51 @@ def _stand_ins(file: Path) -> list[Any]:
         IndexError,
         LookupError,
         AssertionError,
-    ) as error:
-        raise ModelError(
-            f"{file}: expected a whole file of torch.save, found one that cannot be read ({type(error).__name__}); "
-            f"{_FETCH}"
-        ) from None
+    ):
+        raise ModelError(f"{file}: expected a complete file of torch.save, found a damaged one; {_FETCH}") from None
     refused = sorted(name for name in names if not _is_settings(name))
     if refused:
         raise ModelError(
             f"{file}: expected tensors and settings, found {', '.join(refused[:3])}, which would be run on loading; "
-            "nothing was run. Do not load this file with other programs unless you know who made it"
+            "nothing was run: do not load this file with other programs unless you trust its author"
         )
-    return [(_empty if name == _DEFAULTDICT else type("_StandIn", (_StandIn,), {}), name) for name in names]
+    return [
+        (_empty if name == _DEFAULTDICT else type("_SettingsPlaceholder", (_SettingsPlaceholder,), {}), name)
+        for name in names
+    ]
 
 
 def _is_settings(name: str) -> bool:
     return name in _PLAIN or name.split(".", 1)[0] in _SETTINGS
 
 
-def _placed(value: Any, file: Path, starts: Mapping[int, int], name: str = "") -> Any:
-    """A value with places in the file for tensors."""
+def _with_places(value: Any, file: Path, starts: Mapping[int, int], name: str = "") -> Any:
+    """Return a value in which tensors are replaced by their places in the file."""
     match value:
         case Tensor():
             return _stored(value, file, starts, name)
         case torch.Size():
             return tuple(value)
         case dict():
-            return {key: _placed(entry, file, starts, str(key)) for key, entry in value.items()}
+            return {key: _with_places(entry, file, starts, str(key)) for key, entry in value.items()}
         case list() | tuple():
-            return type(value)(_placed(entry, file, starts, name) for entry in value)
+            return type(value)(_with_places(entry, file, starts, name) for entry in value)
         case _:
             return value
 
 
 def _stored(tensor: Tensor, file: Path, starts: Mapping[int, int], name: str) -> TensorInFiles:
-    """Where a tensor lies."""
+    """Return the place of a tensor in the file."""
     storage = tensor.untyped_storage()
     start = file_offset(tensor)  # checked against the archive's own list below
     size = storage.nbytes()
     if not tensor.is_contiguous():
-        raise ModelError(f"{file}: expected {name} in row order, found strides {tensor.stride()}; save it contiguously")
+        raise ModelError(
+            f"{file}: expected {name} contiguous in row-major order, found strides {shape_words(tensor.stride())}; "
+            "save it contiguously"
+        )
     offset, end = tensor.storage_offset(), tensor.storage_offset() + tensor.numel()
     if (size and (start is None or starts.get(start, -1) < size)) or end * tensor.dtype.itemsize > size:
-        raise ModelError(f"{file}: expected {size} bytes for {name}, found less or none; {_FETCH}")
+        raise ModelError(f"{file}: expected {size} bytes for {name}, found fewer; {_FETCH}")
     begin = (start or 0) + int(offset) * tensor.dtype.itemsize
     return TensorInFiles(tensor.dtype, tuple(tensor.shape), (FileRange(file, begin, tensor.numel()),))

@@ -1,4 +1,4 @@
-"""`tcf convert --verify`: every byte of a converted model is as written, every tensor there, every number finite."""
+"""`tcf convert --verify`: checks checksums, tensors and finiteness of a converted model."""
 
 import json
 import math
@@ -18,18 +18,18 @@ from tcf.encoders.folder.weight_files import read_json, weight_files
 __all__ = ["VerifiedConversion", "verify_converted"]
 
 _TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
-_CHUNK = 2**22  # numbers that are looked at at once
+_CHUNK = 2**22  # numbers checked at once
 _MIB = 2**20
 
 
 @dataclass(frozen=True)
 class VerifiedConversion:
-    """What has been found in order.
+    """Counts of a successful verification.
 
     Attributes:
-        files: how many files have the checksums that they were written with.
-        tensors: how many there are.
-        numbers: how many finite numbers they have.
+        files: number of files with correct checksums.
+        tensors: number of tensors.
+        numbers: number of finite numbers in them.
     """
 
     files: int
@@ -38,11 +38,10 @@ class VerifiedConversion:
 
 
 def verify_converted(folder: Path) -> VerifiedConversion:
-    """Check a folder that `tcf convert` has made. A few megabytes are in memory at once.
+    """Check a folder made by `tcf convert`, with a few megabytes in memory at once.
 
     Raises:
-        ModelError: a file differs from what was written, a tensor is missing or of an odd shape, or a number is not
-            finite.
+        ModelError: a file has changed, a tensor is missing or of the wrong shape, or a number is not finite.
     """
     manifest = read_manifest(folder, CONVERTED)
     verify_manifest(folder, manifest, CONVERTED)
@@ -61,7 +60,7 @@ def verify_converted(folder: Path) -> VerifiedConversion:
 
 
 def _tensors(file: Path) -> dict[str, TensorInFiles]:
-    """The tensors of a safetensors file, by its header."""
+    """Return the tensors of a safetensors file from its header."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
@@ -80,6 +79,6 @@ def _check_finite(name: str, tensor: TensorInFiles) -> None:
         wrong += int(torch.count_nonzero(~torch.isfinite(numbers)))
     if wrong:
         raise ModelError(
-            f"{tensor.files[0]}: expected finite numbers in {name}, found {wrong} of {tensor.count} that are not; they "
-            "are so in the source: fetch that anew and convert it again"
+            f"{tensor.files[0]}: expected finite numbers in {name}, found {wrong} of {tensor.count} that are not, as "
+            "in the source; download the source and convert it again"
         )

@@ -1,7 +1,7 @@
-"""Writing a model's weights tensor by tensor, in safetensors files of a few gigabytes, so that it can be gone on with.
+"""Writing a model's weights tensor by tensor, in safetensors files of a few gigabytes, so that it can be resumed.
 
-Each file appears when it is complete. Files that are there already were written by an earlier attempt at the same
-conversion and are kept.
+Each file is published when it is complete. Existing files were written by an earlier attempt at the same conversion
+and are kept.
 """
 
 import json
@@ -21,20 +21,20 @@ from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 
 __all__ = ["SHARD", "WeightShard", "check_space", "in_shards", "write_shards"]
 
-SHARD = 4 * 2**30  # bytes of weights in a file at most, unless one tensor has more
+SHARD = 4 * 2**30  # maximum bytes of weights per file, unless a single tensor is larger
 _NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
-_BLOCK = 2**24  # numbers that are in memory at once
-_SPARE = 64 * 2**20  # bytes for all that is no weight: headers, tokenizer, index
+_BLOCK = 2**24  # numbers in memory at once
+_SPARE = 64 * 2**20  # bytes for everything besides weights: headers, tokenizer, index
 _MIB = 2**20
 
 
 @dataclass(frozen=True)
 class WeightShard:
-    """A file of weights.
+    """A weight file.
 
     Attributes:
-        name: of the file.
-        weights: what it holds, in order.
+        name: name of the file.
+        weights: its weights, in order.
     """
 
     name: str
@@ -47,11 +47,11 @@ class WeightShard:
 
 
 def in_shards(weights: Mapping[str, ConcatenatedTensor], largest: int) -> list[WeightShard]:
-    """Weights in files, in the order given.
+    """Distribute weights over files, keeping their order.
 
     Args:
         weights: all weights of a model.
-        largest: bytes a file at most, unless one tensor has more.
+        largest: maximum bytes per file, unless a single tensor is larger.
     """
     groups: list[dict[str, ConcatenatedTensor]] = [{}]
     size = 0
@@ -71,7 +71,7 @@ def in_shards(weights: Mapping[str, ConcatenatedTensor], largest: int) -> list[W
 
 
 def write_shards(shards: Sequence[WeightShard], into: Path) -> None:
-    """Write weights into a folder, those files that it lacks, and the index of them.
+    """Write the missing weight files and the index into a folder.
 
     A few rows of one tensor are in memory at a time.
 
@@ -93,25 +93,25 @@ def write_shards(shards: Sequence[WeightShard], into: Path) -> None:
 
 
 def check_space(nbytes: int, place: Path) -> None:
-    """Check that a disk has room for weights.
+    """Check that a disk has enough free space for weights.
 
     Args:
-        nbytes: size of the weights that are still to be written.
+        nbytes: size of the weights still to be written.
         place: an existing folder on the disk.
 
     Raises:
-        RunError: it has not.
+        RunError: there is too little space.
     """
     needed, free = nbytes + _SPARE, shutil.disk_usage(place).free
     if free < needed:
         raise RunError(
-            f"{place}: expected {needed / 2**30:.1f} GiB free for the weights that are still to be written, "
-            f"found {free / 2**30:.1f} GiB; free space or name another place"
+            f"{place}: expected {needed / 2**30:.1f} GiB of free space for the weights still to be written, found "
+            f"{free / 2**30:.1f} GiB; free space or choose another path"
         )
 
 
 def _write(shard: WeightShard, stream: BinaryIO, progress: Progress) -> None:
-    """Write a file of weights: the length of a JSON header, the header, and the numbers."""
+    """Write a weight file: the length of the JSON header, the header, and the data."""
     stream.write(_header(shard))
     for name, pieces in shard.weights.items():
         for numbers in pieces.blocks(_BLOCK):

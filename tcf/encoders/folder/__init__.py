@@ -1,1 +1,1 @@
-"""Model folders before their weights are loaded: configuration, tokenizer, files, checksums."""
+"""Model folders before their weights are loaded: configuration, tokenizer, weight files, checksums."""

@@ -1,7 +1,7 @@
-"""Checksums of large files, remembered: hundreds of gigabytes of weights are read for them once, not at every start.
+"""Remembered checksums of large files, so that hundreds of gigabytes of weights are not read at every start.
 
-A checksum is kept in a small file for as long as path, size, times and inode of its file are what they were. All of
-them can be deleted at any time.
+A checksum is kept in a small file and is valid as long as path, size, times and inode of its file are unchanged. The
+kept checksums can be deleted at any time.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tcf.common.errors import ModelError, RunError
+from tcf.common.errors import ModelError, RunError, os_error_words
 from tcf.common.files import FileStamp, publish_file
 from tcf.common.manifest import digest
 from tcf.common.progress import Progress
@@ -24,21 +24,21 @@ __all__ = ["remembered_checksums"]
 
 logger = logging.getLogger(__name__)
 
-_SMALL = 16 * 2**20  # bytes below which a file is read again; it takes no longer than looking it up
+_SMALL = 16 * 2**20  # bytes; a smaller file is read again, which takes no longer than the lookup
 _CHUNK = 2**20  # bytes read at once
-_FRESH = 2.0  # seconds; a change so soon after another one may leave the times as they are
-_SOON = 2.0  # seconds after which, or
-_MUCH = 2**30  # bytes from which on progress is shown
-_GLANCE = 0.2  # seconds between looks at how far it is
+_FRESH = 2.0  # seconds; a second change within this time may not change the file's times
+_SOON = 2.0  # seconds until progress is shown, or
+_MUCH = 2**30  # bytes from which it is shown at once
+_GLANCE = 0.2  # seconds between updates of the progress
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """What tells that a file has not changed.
+    """Identity of a file's content.
 
     Attributes:
-        path: where it is, links followed.
-        stamp: what it was when it was looked at.
+        path: path of the file, with links resolved.
+        stamp: size, times and inode.
     """
 
     path: str
@@ -50,24 +50,24 @@ class _Mark:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the last change is long enough ago to be told from the next one."""
+        """Whether the last change is long enough ago that the next one will change the file's times."""
         return time.time() - max(self.stamp.mtime_ns, self.stamp.ctime_ns) / 1e9 >= _FRESH
 
     def place(self, folder: Path) -> Path:
-        """Where the checksum is kept."""
+        """Return the file in which the checksum is kept."""
         return folder / f"{digest(ascii(self.path))[:32]}.json"
 
     def as_json(self) -> dict[str, Any]:
-        """What is kept beside the checksum."""
+        """Return the entries that are kept with the checksum."""
         return {"path": self.path, **asdict(self.stamp)}
 
 
 def remembered_checksums(files: Sequence[Path], folder: Path) -> list[str]:
-    """Sha256, in hexadecimal, of every file, read only where it is not known or the file has changed.
+    """Return the sha256, in hexadecimal, of every file; only new and changed files are read.
 
     Args:
-        files: whose checksums are wanted.
-        folder: where checksums are kept; where it cannot be written to, that is said, and they are not.
+        files: the files.
+        folder: folder of kept checksums; if it cannot be written to, a warning says so.
 
     Raises:
         ModelError: a file cannot be read.
@@ -85,15 +85,15 @@ def _recalled(file: Path, folder: Path) -> str | None:
         checksum = kept.pop("sha256")
         return checksum if kept == mark.as_json() and isinstance(checksum, str) and len(checksum) == 64 else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # not known, or unreadable: the file itself is read, and tells what is wrong with it
+        return None  # unknown or unreadable: reading the file itself will raise an error if there is one
 
 
 class _Reading:
-    """Files that are read at once, by threads that stop when they are no longer waited for.
+    """Reads several files in threads, which stop early if one of them fails.
 
     Args:
-        files: what to read.
-        folder: where checksums are kept.
+        files: the files to read.
+        folder: folder of kept checksums.
     """
 
     def __init__(self, files: Sequence[Path], folder: Path) -> None:
@@ -103,13 +103,13 @@ class _Reading:
         self._refused: list[RunError] = []
 
     def checksums(self) -> dict[Path, str]:
-        """The checksum of every file."""
+        """Return the checksum of every file."""
         with ThreadPoolExecutor() as pool:
             futures = [pool.submit(self._checksum, number) for number in range(len(self._files))]
             try:
                 self._follow(futures)
                 for future in filter(Future.done, futures):
-                    future.result()  # raises what ended the wait; others may have gigabytes to go
+                    future.result()  # raises the error that ended the wait; others may have gigabytes left
                 found = [future.result() for future in futures]
             finally:
                 self._stopped.set()
@@ -125,9 +125,9 @@ class _Reading:
             settled = mark.is_settled
             checksum = self._sha256(number)
         except OSError as error:
-            raise ModelError(f"{file}: cannot be read ({error.strerror or error}); mend or fetch the file") from None
+            raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); fix it or download it again") from None
         if settled and mark.stamp.size >= _SMALL:
-            self._keep(mark, checksum)  # a file that has changed meanwhile has another mark by now
+            self._keep(mark, checksum)  # if the file has changed in the meantime, its mark differs now
         return checksum
 
     def _sha256(self, number: int) -> str:
@@ -140,14 +140,14 @@ class _Reading:
 
     def _keep(self, mark: _Mark, checksum: str) -> None:
         if self._stopped.is_set():
-            return  # half read
+            return  # not read to the end
         try:
             publish_file(mark.place(self._folder), json.dumps({**mark.as_json(), "sha256": checksum}).encode())
         except RunError as error:
             self._refused.append(error)
 
     def _follow(self, futures: Sequence["Future[str]"]) -> None:
-        """Wait for all, or for the first that fails; with progress if it takes long."""
+        """Wait for all, or for the first failure, and show progress if it takes long."""
         total = sum(map(_size, self._files))
         _, waiting = wait(futures, timeout=0 if total >= _MUCH else _SOON, return_when=FIRST_EXCEPTION)
         if not waiting or _failed(futures):
@@ -169,4 +169,4 @@ def _size(file: Path) -> int:
     try:
         return file.stat().st_size
     except OSError:
-        return 0  # whoever reads it will tell
+        return 0  # reading it will raise the error

@@ -1,4 +1,4 @@
-"""Reads the tokenizer of a model folder."""
+"""Loading the tokenizer of a model folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from tcf.encoders.tokenize import TextTokenizer
 
 __all__ = ["begins_with_class_token", "load_tokenizer"]
 
-# The files that a vocabulary is read from; without one, transformers makes a tokenizer that knows no word.
+# The files that a vocabulary is read from; without one, transformers builds a tokenizer without words.
 _VOCABULARIES = (
     ("tokenizer.json",),
     ("vocab.txt",),
@@ -27,14 +27,14 @@ _VOCABULARIES = (
 
 
 def _read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
-    """The tokenizer of a model folder, in the fast form.
+    """Read the fast tokenizer of a model folder.
 
     Args:
         path: the folder.
-        trust_remote_code: run code of the folder if its tokenizer is made of such.
+        trust_remote_code: run code of the folder if its tokenizer needs it.
 
     Raises:
-        ModelError: the folder has none that can be read, only a slow one, or one whose code is not trusted.
+        ModelError: the folder has no readable tokenizer, only a slow one, or one whose code is not trusted.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -47,13 +47,13 @@ def _read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrain
     except failures() as error:
         if not trust_remote_code and _names_own_code(path):
             raise ModelError(
-                f"{path}: this tokenizer comes with code of its own, which is not run unasked; read {path}/*.py and, "
-                "if you trust it, pass --trust-remote-code"
+                f"{path}: this tokenizer comes with its own code, which tcf does not run by default; read {path}/*.py "
+                "and, if you trust it, pass --trust-remote-code"
             ) from None
-        raise ModelError(f"{path}: no usable tokenizer ({reason(error)}); add its tokenizer.json") from None
+        raise ModelError(f"{path}: the tokenizer cannot be read ({reason(error)}); add its tokenizer.json") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ModelError(f"{path}: expected a fast tokenizer (tokenizer.json), found a slow one; convert it")
-    # Set here once and never changed, so that several threads may use it.
+        raise ModelError(f"{path}: expected a fast tokenizer, found a slow one; add its tokenizer.json")
+    # Set once here and never changed, so that several threads may use it.
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     return tokenizer
@@ -65,7 +65,7 @@ def _names_own_code(path: Path) -> bool:
 
 
 def begins_with_class_token(path: Path, *, trust_remote_code: bool) -> bool:
-    """Whether a folder's tokenizer puts a class token before every text, as BERT's does."""
+    """Whether a folder's tokenizer adds a class token at the start of every text, as BERT's does."""
     tokenizer = _read_tokenizer(path, trust_remote_code=trust_remote_code)
     first = tokenizer.backend_tokenizer.encode("").ids[:1]
     return first == [tokenizer.cls_token_id]
@@ -76,10 +76,10 @@ def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> T
 
     Args:
         folder: the model folder.
-        trust_remote_code: run code of the folder if its tokenizer is made of such.
+        trust_remote_code: run code of the folder if its tokenizer needs it.
 
     Raises:
-        ModelError: the folder has none, or for OPT one that does not put `</s>` first.
+        ModelError: the folder has none, or OPT's does not add `</s>` at the start.
     """
     if folder.family == "words":
         from tcf.encoders.word_vectors.word_encoder import word_tokenizer
@@ -88,7 +88,7 @@ def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> T
     backend: Tokenizer = _read_tokenizer(folder.path, trust_remote_code=trust_remote_code).backend_tokenizer
     if folder.family == "opt" and backend.encode("").ids != [folder.bos_token_id]:
         raise ModelError(
-            f"{folder.path}: OPT reads token {folder.bos_token_id} first, but this tokenizer does not add it; "
-            'set "add_bos_token": true in tokenizer_config.json'
+            f"{folder.path}: expected a tokenizer that adds token {folder.bos_token_id} at the start, as OPT needs it, "
+            'found one that does not; set "add_bos_token": true in tokenizer_config.json'
         )
     return TextTokenizer(backend, folder)

@@ -1,4 +1,4 @@
-"""Where a model lies that can be read as it is: resolved by name or path, and converted if it comes as GGUF."""
+"""Resolving a model's name or path to a folder that can be loaded, converting known GGUF models."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ __all__ = ["local_model"]
 
 
 def local_model(name_or_path: str) -> Path:
-    """The folder of a model in Hugging Face layout, or the file of word vectors; fetched and converted if need be.
+    """Return a model's folder in Hugging Face layout, or a file of word vectors, after any download and conversion.
 
-    A known model that comes as GGUF is converted at its first use, into a folder beside it. A user's own GGUF file is
-    not: the error names the command that does it.
+    A known model that is published as GGUF is converted at its first use, into a folder beside it. A user's own GGUF
+    file is not: the error names the command for it.
 
     Args:
-        name_or_path: as `tcf.assets.resolve.resolve_model` takes it.
+        name_or_path: as in `tcf.assets.resolve.resolve_model`.
 
     Raises:
-        ModelError: there is no such model, or it can be neither fetched nor converted.
+        ModelError: there is no such model, or it cannot be downloaded or converted.
     """
     path = resolve_model(name_or_path)
     if path.is_file() or (path / "config.json").is_file():
@@ -28,4 +28,4 @@ def local_model(name_or_path: str) -> Path:
     try:
         return convert(path, path.with_name(f"{path.name}.converted")).folder
     except RunError as error:
-        raise ModelError(f"{error}; TCF_HOME names the folder for downloads") from None
+        raise ModelError(f"{error}; TCF_HOME sets the folder for downloads") from None

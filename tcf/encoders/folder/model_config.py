@@ -1,9 +1,9 @@
-"""A model's `config.json` as transformers reads it: is it a text model, and is code of its own needed to run it?"""
+"""Reading a model's `config.json` with transformers: whether it is a text model, and whether it needs its own code."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, value_words
 from tcf.encoders.failures import failures, quiet, reason
 from tcf.encoders.transformers_internals import input_kinds
 
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_bidirectional", "may_run_code", "read_configuration", "starts_positions_after_padding"]
 
-# Models whose first position has the number of the padding token plus one, so that they read fewer tokens than they
-# have positions.
+# Models that number positions from the padding token's id plus one, so they read fewer tokens than they have positions.
 _AFTER_PADDING = frozenset(
     "camembert data2vec-text esm ibert lilt longformer luke markuplm mpnet roberta roberta-prelayernorm xlm-roberta "
     "xlm-roberta-xl xmod".split()
@@ -21,16 +20,16 @@ _AFTER_PADDING = frozenset(
 
 
 def read_configuration(path: Path, settings: dict[str, Any], *, trust_remote_code: bool) -> "PreTrainedConfig":
-    """Let transformers read a model's configuration, defaults of its family included.
+    """Read a model's configuration with transformers, including the defaults of its family.
 
     Args:
         path: the model folder.
         settings: its `config.json`.
-        trust_remote_code: run code of the folder where transformers has none for this model.
+        trust_remote_code: run code of the folder if transformers has none for this model.
 
     Raises:
-        ModelError: transformers does not know the model, it is no text model, an entry makes no sense, or code of the
-            folder would have to be run without being trusted.
+        ModelError: transformers does not know the model, it is not a text model, an entry is invalid, or the folder's
+            own code is needed but not trusted.
     """
     from transformers import CONFIG_MAPPING, AutoConfig
 
@@ -40,7 +39,7 @@ def read_configuration(path: Path, settings: dict[str, Any], *, trust_remote_cod
     if not own_code and settings.get("model_type") not in CONFIG_MAPPING:
         raise ModelError(
             f"{file}: expected a model_type that this version of transformers knows, found "
-            f"{settings.get('model_type')!r}; choose another model, or update transformers"
+            f"{value_words(settings.get('model_type'))}; choose another model, or update transformers"
         )
     if "transformers_weights" in settings:
         raise ModelError(
@@ -51,17 +50,17 @@ def read_configuration(path: Path, settings: dict[str, Any], *, trust_remote_cod
             str(path), local_files_only=True, trust_remote_code=own_code
         )
     except failures() as error:
-        raise ModelError(f"{file}: cannot be read ({reason(error)}); fetch the model anew") from None
+        raise ModelError(f"{file}: cannot be read ({reason(error)}); download the model again") from None
     if not own_code:
         _check_reads_text(file, config)
     return config
 
 
 def may_run_code(path: Path, settings: dict[str, Any], *, trust_remote_code: bool) -> bool:
-    """Whether code of the model folder is needed and may be run; where transformers has its own, that is taken.
+    """Whether the folder's own code is needed and may be run; it is not needed if transformers has the model.
 
     Raises:
-        ModelError: it is needed but not trusted, or it is not in the folder.
+        ModelError: the code is needed but not trusted, or is not in the folder.
     """
     from transformers import CONFIG_MAPPING, MODEL_MAPPING
 
@@ -73,7 +72,7 @@ def may_run_code(path: Path, settings: dict[str, Any], *, trust_remote_code: boo
         return False
     if not trust_remote_code:
         raise ModelError(
-            f"{path / 'config.json'}: this model comes with code of its own, which is not run unasked; read "
+            f"{path / 'config.json'}: this model comes with its own code, which tcf does not run by default; read "
             f"{path}/*.py and, if you trust it, pass --trust-remote-code"
         )
     if any("--" in str(reference) for reference in auto_map.values()):
@@ -85,27 +84,31 @@ def may_run_code(path: Path, settings: dict[str, Any], *, trust_remote_code: boo
 
 
 def _check_reads_text(file: Path, config: "PreTrainedConfig") -> None:
-    """Refuse models of images, sounds and the like, and those of several kinds of input."""
+    """Refuse models of images, audio and the like, and models with several kinds of input."""
     from transformers import MODEL_MAPPING
 
     kind = config.model_type
     if type(config) not in MODEL_MAPPING:
-        raise ModelError(f"{file}: expected a model that gives states of texts, found model_type {kind!r}")
+        raise ModelError(
+            f"{file}: expected a model that computes token states, found model_type {kind!r}; choose a text model"
+        )
     found = MODEL_MAPPING[type(config)]
     try:
         model: Any = found[0] if isinstance(found, tuple) else found
         inputs, main_input = input_kinds(model)
     except failures() as error:
-        raise ModelError(f"{file}: {kind!r} cannot be loaded here ({reason(error)})") from None
+        raise ModelError(
+            f"{file}: model_type {kind!r} cannot be loaded here ({reason(error)}); choose another model"
+        ) from None
     if inputs != ("text",) or main_input != "input_ids":
         raise ModelError(
-            f"{file}: expected a model that reads texts alone, found {kind!r}, which reads {', '.join(inputs)} "
-            f"({main_input}); choose a text model, such as this one's language model saved by itself"
+            f"{file}: expected a model that reads only text, found model_type {kind!r}, which reads "
+            f"{', '.join(inputs)} ({main_input}); choose a text model, such as this one's language model saved alone"
         )
 
 
 def is_bidirectional(config: "PreTrainedConfig") -> bool:
-    """Whether a model is an encoder whose tokens see those after them, as masked language models do."""
+    """Whether a model is an encoder whose tokens attend to later ones, as in masked language models."""
     from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
     decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)

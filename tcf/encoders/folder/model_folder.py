@@ -1,4 +1,4 @@
-"""A language model's folder before its weights are loaded: geometry, family, and what identifies it."""
+"""A language model's folder before its weights are loaded: geometry, family and identity."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ __all__ = ["OPT_BOS", "Family", "ModelFolder"]
 Family = Literal[
     "opt", "gpt2", "gpt_neox", "llama", "qwen2", "mistral", "bert", "roberta", "t5", "words", "other"
 ]  # fmt: skip
-OPT_BOS = 2  # of OPT, where config.json does not say
+OPT_BOS = 2  # default of OPT if config.json has none
 
-# Entries of config.json that say how a model was saved or is to be run, not what it computes.
+# Entries of config.json about how a model was saved or is run, not about what it computes.
 _INCIDENTAL = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "architectures")
 
 
@@ -25,14 +25,13 @@ class ModelFolder:
     Attributes:
         path: the folder or file.
         settings: its `config.json`.
-        family: which model family it is of; `other` for those that transformers knows beside the named ones.
-        width: numbers a token state.
-        max_positions: longest token sequence that the model can read; None where it sets no limit.
-        n_blocks: transformer blocks, of an encoder-decoder those of the encoder; 0 where there are none.
-        pooling: how this encoder's token states become one vector unless told otherwise; None for a sentence encoder
-            that was trained with a pooling which is not supported.
-        vocabulary: token ids are below it; None where that is not known.
-        code: digest of the folder's own code where that is run, else empty.
+        family: the model family; `other` for all other models that transformers knows.
+        width: width of token states.
+        max_positions: maximum length of a token sequence; None if unlimited.
+        n_blocks: number of transformer blocks, for an encoder-decoder of the encoder; 0 if it has none.
+        pooling: default pooling; None for a sentence encoder that was trained with an unsupported pooling.
+        vocabulary: size of the vocabulary; None if unknown.
+        code: digest of the folder's own code if that is run, otherwise empty.
     """
 
     path: Path
@@ -47,11 +46,11 @@ class ModelFolder:
 
     @property
     def architecture(self) -> str:
-        """Digest of the entries of `config.json` that decide what the model computes, and of code of its own."""
+        """Digest of the entries of `config.json` that determine what the model computes, and of its own code."""
         entries = {key: value for key, value in self.settings.items() if key not in _INCIDENTAL}
         return digest([entries, self.code] if self.code else entries)
 
     @property
     def bos_token_id(self) -> int:
-        """The token that OPT reads first (study, section on text encoders: `</s>`, id 2)."""
+        """The first token of every OPT sequence (study, section on text encoders: `</s>`, id 2)."""
         return int(self.settings.get("bos_token_id", OPT_BOS))

@@ -1,13 +1,13 @@
-"""Opens a model folder: what its configuration says of the model, checked."""
+"""Opening a model folder and checking its configuration."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, value_words
 from tcf.common.manifest import digest, sha256_file
 from tcf.encoders.folder.model_config import may_run_code, read_configuration, starts_positions_after_padding
 from tcf.encoders.folder.model_folder import OPT_BOS, Family, ModelFolder
-from tcf.encoders.folder.weight_files import read_json, shown
+from tcf.encoders.folder.weight_files import read_json
 from tcf.encoders.pooling import pooling_of
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFo
 
     Args:
         path: the folder, or a file of word vectors.
-        trust_remote_code: run code of the folder where transformers has none for this model.
+        trust_remote_code: run code of the folder if transformers has none for this model.
 
     Raises:
-        ModelError: there is no readable `config.json`, the model is not one that reads texts, a number is none, or code
-            of the folder would have to be run without being trusted.
+        ModelError: there is no readable `config.json`, the model does not read texts, an entry is not a number, or the
+            folder's own code is needed but not trusted.
     """
     if path.is_file():
         from tcf.encoders.word_vectors.word_encoder import open_word_vectors
@@ -63,7 +63,7 @@ def _family(model_type: Any) -> Family:
 
 
 def _max_positions(config: "PreTrainedConfig", family: Family, file: Path) -> int | None:
-    """Longest sequence; models with relative positions alone have none, whatever their configuration says."""
+    """Return the maximum length; models with only relative positions have none, whatever their configuration says."""
     value = getattr(config, "max_position_embeddings", None)
     match family:
         case "t5":
@@ -86,7 +86,7 @@ def _n_blocks(config: "PreTrainedConfig", family: Family, file: Path) -> int:
 
 
 def _code(path: Path, settings: dict[str, Any], *, trust_remote_code: bool) -> str:
-    """Digest of the folder's Python files where they are run."""
+    """Return the digest of the folder's Python files if they are run, otherwise an empty text."""
     if not may_run_code(path, settings, trust_remote_code=trust_remote_code):
         return ""
     return digest([[str(file.relative_to(path)), sha256_file(file)] for file in sorted(path.rglob("*.py"))])
@@ -95,7 +95,7 @@ def _code(path: Path, settings: dict[str, Any], *, trust_remote_code: bool) -> s
 def _whole(value: Any, key: str, least: int, file: Path) -> int:
     if type(value) is not int or value < least:
         raise ModelError(
-            f"{file}: expected an entry '{key}', a whole number from {least}, found {shown(value)}; "
-            "fetch the model anew"
+            f"{file}: expected an entry '{key}', a whole number from {least}, found {value_words(value)}; "
+            "download the model again"
         )
     return value

@@ -1,4 +1,4 @@
-"""The nine published sizes of OPT, for planning before their weights are there."""
+"""The nine published sizes of OPT, for planning without their weights."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,12 @@ class OptSize:
     """Geometry of an OPT model (OPT paper, table 1).
 
     Attributes:
-        name: as OPT names it, such as `6.7b`.
-        blocks: transformer blocks.
-        heads: attention heads in each.
-        width: numbers a token state; the feed-forward is four times as wide.
-        embedding_width: numbers a token embedding.
-        post_norm: its norms come after attention and feed-forward, and it has none at the end.
+        name: published name of the size, such as `6.7b`.
+        blocks: number of transformer blocks.
+        heads: attention heads per block.
+        width: width of token states; the feed-forward layer is four times as wide.
+        embedding_width: width of token embeddings.
+        post_norm: layer norms are after attention and feed-forward, without a final one.
     """
 
     name: str
@@ -28,7 +28,7 @@ class OptSize:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The entries of its `config.json`; the published weights are float16."""
+        """Entries of its `config.json`; the published weights are float16."""
         return {
             "model_type": "opt",
             "architectures": ["OPTForCausalLM"],
@@ -61,6 +61,6 @@ OPT_SIZES = (
 
 
 def opt_size(name: str) -> OptSize | None:
-    """The size that a model's name stands for, such as `opt-6.7b` or `facebook/opt-6.7b`; None for other models."""
+    """Return the OPT size of a model name such as `opt-6.7b` or `facebook/opt-6.7b`; None for other models."""
     known = {f"opt-{size.name}": size for size in OPT_SIZES}
     return known.get(name.removeprefix("facebook/"))

@@ -1,4 +1,4 @@
-"""The files that hold a model's weights."""
+"""Finding and reading the weight files of a model folder."""
 
 import json
 import re
@@ -6,36 +6,36 @@ from pathlib import Path
 from typing import Any
 
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, os_error_words, value_words
 from tcf.common.files import home
 from tcf.common.manifest import digest
 from tcf.encoders.folder.checksums import remembered_checksums
 
-__all__ = ["indexed_files", "read_json", "shown", "weight_files", "weights_digest", "weights_or_index"]
+__all__ = ["indexed_files", "read_json", "weight_files", "weights_digest", "weights_or_index"]
 
-# In order of preference: the file itself, or the index that lists the shards.
+# In order of preference: the single file, or the index that lists the shards.
 _WEIGHTS = tuple(name for whole in WEIGHTS for name in (whole, f"{whole}{INDEX}"))
-# What transformers would read instead of the files above, or on top of them.
+# Files that transformers would read instead of the files above, or in addition.
 _RIVALS = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors|adapter_config\.json")
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files that hold a model's weights, sorted by name.
+    """Return the weight files of a model, sorted by name.
 
     Raises:
-        ModelError: there are none, one that the index lists is missing, the index is damaged, or the folder holds an
-            adapter or a distributed checkpoint.
+        ModelError: there are none, a file of the index is missing, the index is damaged, or the folder has an adapter
+            or a distributed checkpoint.
     """
     rivals = sorted(file.name for file in path.glob("*") if _RIVALS.fullmatch(file.name))
     if rivals:
         raise ModelError(
-            f"{path / rivals[0]}: expected one plain set of weights, found an adapter or a distributed checkpoint; "
+            f"{path / rivals[0]}: expected a plain set of weights, found an adapter or a distributed checkpoint; "
             "merge it and save the model with transformers' save_pretrained"
         )
     found = weights_or_index(path)
     match found:
         case None:
-            raise ModelError(f"{path}: expected weights ({', '.join(_WEIGHTS)}), found none; fetch them")
+            raise ModelError(f"{path}: expected weights ({', '.join(_WEIGHTS)}), found none; download them")
         case Path() if found.name.endswith(INDEX):
             return _all_there(found)
         case _:
@@ -43,21 +43,22 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def weights_or_index(path: Path) -> Path | None:
-    """What a model is loaded from: its one file of weights, or the index of several; None where neither is there."""
+    """Return the single weight file of a model, or the index of several files; None if there is neither."""
     return next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
 
 
 def _all_there(index: Path) -> list[Path]:
-    """The files that an index lists, at least one."""
+    """Return the files that an index lists, after checking that they exist."""
     files = indexed_files(index)
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
-        raise ModelError(f"{index}: lists weights that are missing ({', '.join(missing)}); fetch them")
+        found = f"no {', '.join(missing)}" if missing else "no entries"
+        raise ModelError(f"{index}: expected the weight files that it lists, found {found}; download the model again")
     return files
 
 
 def indexed_files(index: Path) -> list[Path]:
-    """The files that an index of weights lists, sorted by name; they may be missing.
+    """Return the files that an index of weights lists, sorted by name; they may be missing.
 
     Raises:
         ModelError: the index is missing or damaged.
@@ -65,15 +66,15 @@ def indexed_files(index: Path) -> list[Path]:
     content = read_json(index)
     names = indexed_names(content)
     if names is None:
-        found = shown(content.get("weight_map"))
+        found = value_words(content.get("weight_map"))
         raise ModelError(
-            f"{index}: expected weight_map, a mapping from weights to files, found {found}; fetch the model anew"
+            f"{index}: expected weight_map, a mapping from weights to files, found {found}; download the model again"
         )
     return [index.parent / name for name in names]
 
 
 def weights_digest(path: Path) -> str:
-    """Digest of the bytes of a model's weight files, or of the single file that a model is.
+    """Return the digest of a model's weight files, or of the file of word vectors.
 
     Checksums of large files are remembered below `TCF_HOME`; see `tcf.encoders.folder.checksums`.
 
@@ -89,20 +90,17 @@ def weights_digest(path: Path) -> str:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object of a model folder.
+    """Read a JSON object of a model folder.
 
     Raises:
-        ModelError: the file is missing, damaged or holds something else.
+        ModelError: the file is missing, damaged or has other content.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: expected a model folder's JSON file ({error}); fetch the model anew") from None
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); download the model again") from None
+    except ValueError as error:
+        raise ModelError(f"{file}: expected a JSON file, found invalid JSON ({error}); download it again") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{file}: expected a JSON object, found {type(content).__name__}; fetch the model anew")
+        raise ModelError(f"{file}: expected a JSON object, found {value_words(content)}; download the model again")
     return content
-
-
-def shown(value: Any) -> str:
-    """A value of a JSON file, short enough for a message."""
-    return "nothing" if value is None else repr(value)[:60]

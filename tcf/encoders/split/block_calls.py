@@ -1,12 +1,12 @@
-"""What a model does before its blocks, between them and after them, learned from its own forward.
+"""Recording how a model calls its blocks, by running its own forward.
 
-A model is run with its blocks' `forward` replaced: the recorder notes what every block is called with beside the states
-(masks, positions and rotary tables, which may differ from block to block) and hands the states on as they are. So the
-blocks can be run one by one, and the model's own tail after them, without knowing the architecture. A value that one
-block makes for those after it, such as T5's position bias, is noted as such.
+A model is run with its blocks' `forward` replaced: the recorder stores the arguments of every block besides the states
+(masks, positions and rotary tables, which may differ from block to block) and returns the states unchanged. The blocks
+can then be run one by one, followed by the model's own final layers, without knowing the architecture. A value that a
+block computes for later ones, such as T5's position bias, is recorded as a reference.
 
-A model that changes the states between two blocks, or computes with what a block made, cannot be run like this; that is
-noticed.
+A model that changes the states between two blocks, or computes with other outputs of a block, cannot be run like this;
+an error says so.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -28,11 +28,11 @@ __all__ = ["BlockCall", "BlockOutput", "RecordedCalls", "finish_forward", "recor
 
 @dataclass(frozen=True)
 class BlockOutput:
-    """Stands for what a block made beside the states.
+    """Reference to an output of a block other than the states.
 
     Attributes:
-        block: which one.
-        place: the place in the tuple that it gave.
+        block: index of the block.
+        place: index in the tuple that it returned.
     """
 
     block: int
@@ -41,18 +41,18 @@ class BlockOutput:
 
 @dataclass(frozen=True, eq=False)
 class BlockCall:
-    """What a block is called with beside the states, which are its first argument.
+    """Arguments of a block besides the states, which are its first argument.
 
     Attributes:
-        arguments: those after the first.
-        named: those with a name.
+        arguments: positional arguments after the first.
+        named: keyword arguments.
     """
 
     arguments: tuple[Any, ...]
     named: dict[str, Any]
 
     def same_as(self, other: "BlockCall") -> bool:
-        """Whether these are the very same objects."""
+        """Whether all arguments are the same objects."""
         ours, theirs = (*self.arguments, *self.named.values()), (*other.arguments, *other.named.values())
         return (
             len(self.arguments) == len(other.arguments)
@@ -61,12 +61,12 @@ class BlockCall:
         )
 
     def needs(self) -> set[BlockOutput]:
-        """What must have been made by blocks before."""
+        """Return the outputs of earlier blocks that this call needs."""
         leaves = tree_leaves((self.arguments, self.named), is_leaf=_is_made)
         return {leaf for leaf in leaves if isinstance(leaf, BlockOutput)}
 
     def filled(self, made: dict[BlockOutput, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with what blocks made in its place."""
+        """Return the arguments with references replaced by the outputs of blocks."""
 
         def fill(leaf: Any) -> Any:
             return made[leaf] if isinstance(leaf, BlockOutput) else leaf
@@ -75,7 +75,7 @@ class BlockCall:
         return filled
 
     def on(self, device: torch.device) -> "BlockCall":
-        """The same call with its tensors on a device."""
+        """Return the call with its tensors on a device."""
 
         def move(leaf: Any) -> Any:
             return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
@@ -89,11 +89,11 @@ def _is_made(leaf: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class RecordedCalls:
-    """How a model runs its blocks on a micro-batch.
+    """How a model calls its blocks for a micro-batch.
 
     Attributes:
-        states_BTD: what enters the first block.
-        calls: what each block is called with; blocks called alike share one.
+        states_BTD: input of the first block.
+        calls: the call of each block; blocks with the same arguments share one.
     """
 
     states_BTD: Tensor
@@ -106,7 +106,7 @@ class _Recorded(Exception):
 
 @contextmanager
 def _replaced(blocks: nn.ModuleList, forward: Callable[..., Any]) -> Iterator[None]:
-    """Let blocks run `forward(number, states, ...)` instead of their own."""
+    """Replace the blocks' forward by `forward(number, states, ...)` within the block."""
     before = [vars(block).get("forward") for block in blocks]
     try:
         for number, block in enumerate(blocks):
@@ -124,12 +124,12 @@ def _numbered(forward: Callable[..., Any], number: int) -> Callable[..., Any]:
 
 
 def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) -> RecordedCalls:
-    """Run a model up to its last block, and note what every block is called with.
+    """Run a model up to its last block, and record the arguments of every block.
 
     Args:
         run: runs the model on a micro-batch.
         blocks: all of its blocks; their weights are not needed.
-        shapes: what the blocks give.
+        shapes: kinds of the blocks' outputs.
 
     Raises:
         NotSeparableError: the model cannot be run block by block.
@@ -144,7 +144,7 @@ def record(run: Callable[[], Any], blocks: nn.ModuleList, shapes: OutputShapes) 
         entering.append(states)
         if number != len(calls) or states is not entering[0]:
             raise not_separable_error(
-                shapes.path, "the states are changed between its blocks, or these run in another order"
+                shapes.path, "it changes the states between its blocks, or runs them in another order"
             )
         are_tensors = shapes.other_outputs(blocks[number], states, rest, named)
         call = BlockCall(*_marked((rest, named), made, shapes))
@@ -180,12 +180,12 @@ def _states_first(arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Te
 
 
 def _marked(values: Any, made: dict[int, BlockOutput], shapes: OutputShapes) -> Any:
-    """Values with `BlockOutput` in the place of what earlier blocks made."""
+    """Return values in which the outputs of earlier blocks are replaced by `BlockOutput`."""
 
     def mark(leaf: Any) -> Any:
         if isinstance(leaf, Tensor) and leaf.device.type == "meta":
             if id(leaf) not in made:
-                raise not_separable_error(shapes.path, "it computes with what a block made beside the states")
+                raise not_separable_error(shapes.path, "it computes with outputs of a block other than the states")
             return made[id(leaf)]
         return leaf
 
@@ -195,20 +195,20 @@ def _marked(values: Any, made: dict[int, BlockOutput], shapes: OutputShapes) -> 
 def finish_forward(
     run: Callable[[], Tensor], blocks: nn.ModuleList, states_BTD: Tensor, shapes: OutputShapes
 ) -> Tensor:
-    """What a model makes of the states that leave its last block, by its own forward.
+    """Apply a model's final layers to the output of its last block, by running its own forward.
 
     Args:
-        run: runs the model on the same micro-batch, and gives its last states.
+        run: runs the model on the same micro-batch, and returns its last states.
         blocks: all of its blocks; their weights are not needed.
-        states_BTD: what leaves the last block.
-        shapes: what the blocks give.
+        states_BTD: output of the last block.
+        shapes: kinds of the blocks' outputs.
     """
 
-    def hand_on(number: int, *arguments: Any, **named: Any) -> Any:
+    def pass_on(number: int, *arguments: Any, **named: Any) -> Any:
         entering, rest, named = _states_first(arguments, named)
         states = states_BTD if number == len(blocks) - 1 else entering
         are_tensors = shapes.other_outputs(blocks[number], entering, rest, named)
         return states if are_tensors is None else (states, *_placeholders(are_tensors))
 
-    with _replaced(blocks, hand_on):
+    with _replaced(blocks, pass_on):
         return run()

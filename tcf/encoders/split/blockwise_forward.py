@@ -1,4 +1,4 @@
-"""A micro-batch's way through the blocks of a model, one by one.
+"""Running a micro-batch through the blocks of a model, one by one.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -16,26 +16,26 @@ __all__ = ["BlockwiseForward"]
 
 @dataclass(eq=False)
 class BlockwiseForward:
-    """What a micro-batch carries along beside its states.
+    """The forward pass of a micro-batch through the blocks: everything that it needs besides the states.
 
     Attributes:
-        calls: what each block is called with.
-        made: what blocks made for later ones; what no later one needs is let go.
+        calls: the call of each block.
+        made: outputs of blocks for later ones, kept until their last use.
     """
 
     calls: tuple[BlockCall, ...]
     made: dict[BlockOutput, Tensor] = field(default_factory=dict)
 
     def run(self, block: nn.Module, number: int, states_BTD: Tensor) -> Tensor:
-        """Run the next block, whose weights are in place.
+        """Run the next block, whose weights are loaded.
 
         Args:
-            block: the block; on its device are the states and all that this carries.
-            number: which one.
-            states_BTD: what leaves the block before.
+            block: the block; the states and all values of this object are on its device.
+            number: index of the block.
+            states_BTD: output of the previous block.
 
         Returns:
-            What leaves this one, (B, T, D).
+            Output of this block, (B, T, D).
         """
         arguments, named = self.calls[number].filled(self.made)
         found = block(states_BTD, *arguments, **named)
@@ -53,12 +53,12 @@ class BlockwiseForward:
         return leaving_BTD
 
     def move(self, device: torch.device) -> None:
-        """Bring all that is carried to a device; calls that blocks share are moved once."""
+        """Move all values to a device; calls that blocks share are moved once."""
         moved = {id(call): call.on(device) for call in self.calls}
         self.calls = tuple(moved[id(call)] for call in self.calls)
         self.made = {key: value.to(device, non_blocking=True) for key, value in self.made.items()}
 
     @cached_property
     def _last_uses(self) -> dict[BlockOutput, int]:
-        """For all that blocks make for later ones, the last block that needs it; on every device the same."""
+        """The last block that needs each output, the same on every device."""
         return {made: number for number, call in enumerate(self.calls) for made in call.needs()}

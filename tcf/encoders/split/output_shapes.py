@@ -1,4 +1,4 @@
-"""What kinds of values a model's blocks give, found by running them without data."""
+"""Kinds of outputs of a model's blocks, found by running them without data."""
 
 import copy
 from functools import partial
@@ -15,13 +15,13 @@ __all__ = ["OutputShapes"]
 
 
 class OutputShapes:
-    """What kinds of values the blocks of a model give, found once a class of blocks by running one without data.
+    """Kinds of outputs of a model's blocks, found by running one block of each class without data.
 
     Args:
-        path: the model's, for messages.
+        path: the model folder, for messages.
 
     Attributes:
-        dtype: a type that holds the states which enter and leave blocks; None as long as none was looked at.
+        dtype: a dtype that can hold the input and output states of all blocks run so far; None before the first.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,12 +32,13 @@ class OutputShapes:
     def other_outputs(
         self, block: nn.Module, states: Tensor, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[bool, ...] | None:
-        """Of each value that a block gives beside the states, whether it is a tensor or else nothing.
+        """For each output of a block besides the states, return whether it is a tensor (otherwise it is None).
 
-        None where it gives the states themselves, and not a tuple.
+        Returns:
+            One flag per output; None if the block returns the states alone and not a tuple.
 
         Raises:
-            NotSeparableError: it gives something else.
+            NotSeparableError: the block returns something else.
         """
         kind = type(block)
         if kind not in self._known:
@@ -52,23 +53,23 @@ class OutputShapes:
             found = _without_data(block, states, arguments, named, None)
         except failures():
             try:
-                # Some look into half-precision numbers for overflow.
+                # Some blocks check half-precision values for overflow.
                 found = _without_data(block, states, arguments, named, torch.float32)
             except failures() as error:
                 raise not_separable_error(self.path, f"{name} does not run without data ({reason(error)})") from None
         values = found if isinstance(found, tuple) else (found,)
         if not values or not isinstance(values[0], Tensor) or values[0].shape != states.shape:
-            raise not_separable_error(self.path, f"{name} does not give states like those that it gets")
+            raise not_separable_error(self.path, f"{name} does not return states of the shape of its input")
         self.dtype = torch.promote_types(self.dtype or states.dtype, values[0].dtype)
         if not all(value is None or isinstance(value, Tensor) for value in values):
-            raise not_separable_error(self.path, f"{name} gives more than tensors")
+            raise not_separable_error(self.path, f"{name} returns other values than tensors")
         return tuple(value is not None for value in values[1:]) if isinstance(found, tuple) else None
 
 
 def _without_data(
     block: nn.Module, states: Tensor, arguments: tuple[Any, ...], named: dict[str, Any], dtype: torch.dtype | None
 ) -> Any:
-    """What a block gives, shapes alone; in another floating-point type if one is given."""
+    """Run a block on the meta device, optionally in another floating-point type."""
     empty = partial(_empty, dtype=dtype)
     (first, rest), by_name = tree_map(empty, ((states, arguments), named))
     tensors = [*block.parameters(), *block.buffers()]
@@ -78,7 +79,7 @@ def _without_data(
 
 
 def _empty(leaf: Any, *, dtype: torch.dtype | None) -> Any:
-    """A tensor's shape and type, in the place of a tensor."""
+    """Return a tensor without data in place of a tensor."""
     if not isinstance(leaf, Tensor):
         return leaf
     empty = leaf.detach().to("meta", dtype if leaf.is_floating_point() else None)

@@ -1,7 +1,7 @@
-"""Which weight of a model each tensor of a checkpoint becomes: transformers' own loader is asked, with nothing read.
+"""Finding out which weight of a model each tensor of a checkpoint becomes, with transformers' loader and no data.
 
-The loader is given placeholders under the checkpoint's names. It renames, converts, casts and ties them as it would
-the tensors themselves; where a placeholder's storage ends up is where the tensor belongs.
+The loader gets placeholders with the checkpoint's names. It renames, converts, casts and ties them like the tensors
+themselves; the weight that ends up with a placeholder's storage is the one that the tensor belongs to.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ __all__ = ["PlacedWeights", "place_weights"]
 
 @dataclass(frozen=True)
 class PlacedWeights:
-    """A model as transformers loads it, without numbers.
+    """A model as transformers loads it, without data.
 
     Attributes:
-        model: the model without a head; its parameters are on the meta device, and so are buffers that are stored.
-        report: the loader's account of what is missing, unexpected or of another shape.
-        origins: the tensors of the checkpoint, by the storage of what they became.
+        model: the model without a head; its parameters and its stored buffers are on the meta device.
+        report: the loader's report of missing, unexpected and mismatched weights.
+        origins: the tensors of the checkpoint, by the storage of the weights that they became.
     """
 
     model: "PreTrainedModel"
@@ -40,7 +40,7 @@ class PlacedWeights:
     origins: Mapping[int, StoredTensor]
 
     def stored(self, weight: Tensor) -> StoredTensor | None:
-        """The tensor of the checkpoint that a weight of the model is, type aside; None if it is not one as it lies."""
+        """Return the checkpoint's tensor that equals a weight up to its dtype; None if there is none."""
         stored = self.origins.get(storage_id(weight))
         if stored is None or weight.shape != stored.shape or not weight.is_contiguous():
             return None
@@ -50,17 +50,16 @@ class PlacedWeights:
 def place_weights(
     folder: ModelFolder, dtype: torch.dtype, tensors: Sequence[StoredTensor], *, trust_remote_code: bool
 ) -> PlacedWeights:
-    """Let transformers load a checkpoint of which only the headers are known.
+    """Load a checkpoint with transformers from the headers of its files alone.
 
     Args:
         folder: the model folder.
-        dtype: the type to compute in.
-        tensors: those of its checkpoint.
-        trust_remote_code: run code of the folder where transformers has none for this model.
+        dtype: type to compute in.
+        tensors: tensors of its checkpoint.
+        trust_remote_code: run code of the folder if transformers has none for this model.
 
     Raises:
-        ModelError: transformers cannot build or load the model, or code of the folder would have to be run without
-            being trusted.
+        ModelError: transformers cannot build or load the model, or the folder's own code is needed but not trusted.
     """
     bare = bare_model(folder, dtype, trust_remote_code=trust_remote_code)
     placeholders = {tensor.name: Placeholder(tensor.shape, tensor.dtype) for tensor in tensors}
@@ -68,8 +67,8 @@ def place_weights(
         model, report = load_placeholders(type(bare), bare.config, placeholders, dtype)
     except failures() as error:
         raise ModelError(
-            f"{folder.path}: config.json and weights do not fit together ({reason(error)}); fetch the model anew, or "
-            "pass --schedule resident"
+            f"{folder.path}: config.json and weights do not match ({reason(error)}); download the model again, or pass "
+            "--schedule resident"
         ) from None
     origins = {storage_id(made): tensor for tensor in tensors for made in placeholders[tensor.name].made}
     build_buffers(model, folder, origins)

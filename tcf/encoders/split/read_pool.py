@@ -1,4 +1,4 @@
-"""Reading tensors' bytes from files of weights, with several threads, into memory that is there."""
+"""Reading tensors from weight files into existing memory, with several threads."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, os_error_words
 from tcf.common.files import FileStamp
 from tcf.encoders.split.stored_tensors import StoredTensor
 
@@ -17,7 +17,7 @@ _CHUNK = 1 << 24  # bytes that a thread reads at once
 
 
 class ReadPool:
-    """Threads that read files of weights, and those files, each opened once until the pool is closed.
+    """Threads that read weight files, each of which is opened once and kept open until the pool is closed.
 
     Attributes:
         bytes_read: bytes of weights read so far.
@@ -27,7 +27,7 @@ class ReadPool:
         """Start without open files.
 
         Args:
-            threads: how many chunks are read at once.
+            threads: number of chunks read at once.
         """
         self.bytes_read = 0
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="weights")
@@ -44,7 +44,7 @@ class ReadPool:
         self.close()
 
     def close(self) -> None:
-        """Wait for what is being read, and close all files."""
+        """Wait for running reads, and close all files."""
         self._threads.shutdown(cancel_futures=True)
         with self._lock:
             while self._descriptors:
@@ -56,7 +56,7 @@ class ReadPool:
         When this returns or raises, no thread writes to that memory any more.
 
         Raises:
-            ModelError: a file cannot be opened or read, or ends too early.
+            ModelError: a file cannot be opened or read, or is too short.
         """
         chunks: list[Future[None]] = []
         try:
@@ -75,14 +75,14 @@ class ReadPool:
             self.bytes_read += sum(len(memory) for _, memory in into)
 
     def check_unchanged(self) -> None:
-        """Check that every file is the one that was opened, byte for byte as far as its times tell.
+        """Check by size, times and inode that no file has changed since it was opened.
 
         Raises:
-            ModelError: one was written to, or another has taken its place.
+            ModelError: a file was written to or replaced.
         """
         for file, stamp in self._stamps.items():
             if not file.exists() or FileStamp.of(file) != stamp:
-                raise ModelError(f"{file}: was changed while weights were read from it; run the same command again")
+                raise ModelError(f"{file}: expected no change during the run, found one; run the same command again")
 
     def _descriptor(self, file: Path) -> int:
         with self._lock:
@@ -92,13 +92,13 @@ class ReadPool:
                     self._stamps[file] = FileStamp.of(self._descriptors[file])
                 except OSError as error:
                     raise ModelError(
-                        f"{file}: weights cannot be opened ({error.strerror or error}); mend the disk or its mount"
+                        f"{file}: weights cannot be opened ({os_error_words(error)}); check the disk and its mount"
                     ) from None
             return self._descriptors[file]
 
 
 def _read(descriptor: int, memory: memoryview, tensor: StoredTensor, offset: int) -> None:
-    """Fill memory from a place in a file; the system may give less than is asked for, so until it is full."""
+    """Fill memory from an offset in a file; a single read may return fewer bytes than requested."""
     done = 0
     while done < len(memory):
         place = offset + done
@@ -106,12 +106,12 @@ def _read(descriptor: int, memory: memoryview, tensor: StoredTensor, offset: int
             count = os.preadv(descriptor, [memory[done:]], place)
         except OSError as error:
             raise ModelError(
-                f"{tensor.file}: {tensor.name} cannot be read at byte {place} ({error.strerror or error}); mend the "
-                "disk or its mount, or fetch the file anew"
+                f"{tensor.file}: {tensor.name} cannot be read at byte {place} ({os_error_words(error)}); check the "
+                "disk and its mount, or download the file again"
             ) from None
         if count == 0:
             raise ModelError(
                 f"{tensor.file}: expected {len(memory) - done} more bytes of {tensor.name} at byte {place}, found the "
-                "end of the file, which has become shorter since it was opened; fetch it anew"
+                "end of the file, which was truncated after it was opened; download it again"
             )
         done += count

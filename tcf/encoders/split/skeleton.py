@@ -1,4 +1,4 @@
-"""A model to be run block by block: its structure, and for every weight where it lies and where it belongs."""
+"""A model to be run block by block: its structure, and the stored tensor of every weight."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,12 +24,12 @@ __all__ = ["Skeleton", "Weight", "open_skeleton"]
 
 @dataclass(frozen=True)
 class Weight:
-    """A parameter, or a buffer that the checkpoint holds.
+    """A parameter or stored buffer of a model.
 
     Attributes:
-        name: its name in the model; within a block, relative to the block.
-        stored: where it lies.
-        dtype: the type to compute in.
+        name: name in the model; within a block, relative to the block.
+        stored: its tensor in the checkpoint.
+        dtype: type to compute in.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Skeleton:
     """A model of transformers in evaluation mode, without its weights.
 
     Attributes:
-        folder: where it comes from.
+        folder: the model folder.
         model: the model without a head and without blocks above the highest layer; its weights are on the meta device,
-            buffers that are not stored are built, on the CPU.
+            buffers that are not stored are computed, on the CPU.
         blocks: its transformer blocks.
-        layers: the layers that are asked for.
+        layers: the requested layers.
         no_cache: arguments that keep its `forward` from building a key-value cache.
         around: the weights outside the blocks.
         within: the weights of every block.
@@ -69,22 +69,21 @@ def open_skeleton(
     project_out: bool = False,
     trust_remote_code: bool = False,
 ) -> Skeleton:
-    """Take a model apart; of its checkpoint the headers are read.
+    """Open a model to be run block by block; only the headers of its checkpoint are read.
 
-    The weights' names, types and ties are those that `load_encoder` gives them, because transformers' loader itself
-    says them.
+    The weights' names, types and ties are those of `load_encoder`, because they come from transformers' loader.
 
     Args:
         folder: the model folder.
         dtype: type to compute in.
-        layers: whose states are wanted; blocks above the highest are dropped.
-        project_out: give the last layer after OPT's projection to the width of its embeddings.
-        trust_remote_code: run code of the folder where transformers has none for this model.
+        layers: the requested layers; blocks above the highest one are dropped.
+        project_out: take the last layer after OPT's projection to the width of its embeddings.
+        trust_remote_code: run code of the folder if transformers has none for this model.
 
     Raises:
         ConfigError: the model has no such layers or no such projection.
-        ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` has a place for; the
-            model cannot be run block by block; or code of the folder would have to be run without being trusted.
+        ModelError: weights are missing, unreadable, of the wrong shape, or more than `config.json` describes; the model
+            cannot be run block by block; or the folder's own code is needed but not trusted.
     """
     limit_onednn_caches()
     check_layers(folder, layers)
@@ -100,13 +99,13 @@ def open_skeleton(
     _replace_missing_pooler(model, placed)
     blocks = cut_blocks(model, folder, layers)
     if blocks is None:
-        raise not_separable_error(folder.path, f"those of {type(model).__name__} cannot be told")
+        raise not_separable_error(folder.path, "its blocks cannot be identified")
     around, within = _weights(model, blocks, placed, folder)
     return Skeleton(folder, model, blocks, layers, without_cache(model), around, within)
 
 
 def _check_plain(folder: ModelFolder) -> None:
-    """Refuse what has no weights that could be taken one by one."""
+    """Refuse models whose weights cannot be loaded block by block."""
     if folder.family == "words":
         raise not_separable_error(folder.path, "word vectors have no blocks")
     if folder.settings.get("quantization_config"):
@@ -114,7 +113,7 @@ def _check_plain(folder: ModelFolder) -> None:
 
 
 def _replace_missing_pooler(model: nn.Module, placed: PlacedWeights) -> None:
-    """A pooler may be missing, since nothing of it is used; one without weights must not be run."""
+    """Replace a pooler that the checkpoint lacks: it is not used, but must not run without weights."""
     pooler = getattr(model, POOLER, None)
     if isinstance(pooler, nn.Module) and any(placed.stored(weight) is None for weight in pooler.parameters()):
         setattr(model, POOLER, nn.Identity())
@@ -123,14 +122,14 @@ def _replace_missing_pooler(model: nn.Module, placed: PlacedWeights) -> None:
 def _weights(
     model: nn.Module, blocks: nn.ModuleList, placed: PlacedWeights, folder: ModelFolder
 ) -> tuple[tuple[Weight, ...], tuple[tuple[Weight, ...], ...]]:
-    """The weights around the blocks, and those of each."""
+    """Return the weights outside the blocks, and those of each block."""
     prefix = next(name for name, module in model.named_modules() if module is blocks)
     around, within = [], [list[Weight]() for _ in blocks]
     for name, tensor in _to_be_filled(model):
         stored = placed.stored(tensor)
         if stored is None:
             raise not_separable_error(
-                folder.path, f"its weight {name} is not in the checkpoint in the form that is computed with"
+                folder.path, f"its weight {name} is not in the checkpoint in the form used for computation"
             )
         weight = Weight(name, stored, tensor.dtype)
         if name.startswith(f"{prefix}."):
@@ -142,7 +141,7 @@ def _weights(
 
 
 def _to_be_filled(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What is on the meta device; a tensor that has several names comes under each of them."""
+    """Yield the tensors on the meta device, those with several names under each of them."""
     yield from model.named_parameters(remove_duplicate=False)
     for name, buffer in model.named_buffers(remove_duplicate=False):
         if buffer.is_meta:

@@ -1,4 +1,4 @@
-"""Where every tensor of a checkpoint lies, from the headers of its files alone."""
+"""Finding the place of every tensor of a checkpoint from the headers of its files."""
 
 import json
 import math
@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, os_error_words, shape_words, value_words
 from tcf.common.torch_internals import file_offset, tensors_without_data
 from tcf.encoders.failures import failures, reason
-from tcf.encoders.folder.weight_files import shown, weight_files
+from tcf.encoders.folder.weight_files import weight_files
 
 __all__ = ["StoredTensor", "stored_tensors"]
 
 _LENGTH = 8  # bytes before a safetensors header: its length
-_SAVE_ANEW = "load the model with transformers and save it anew with save_pretrained"
+_SAVE_AGAIN = "load the model with transformers and save it again with save_pretrained"
 _TYPES = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -44,14 +44,14 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file of weights: contiguous, little-endian, row by row.
+    """A tensor in a weight file: contiguous, little-endian, in row-major order.
 
     Attributes:
-        name: its name in the checkpoint.
-        file: where it is.
-        offset: its first byte, counted from the beginning of the file.
-        dtype: the type it is stored in.
-        shape: its shape.
+        name: name in the checkpoint.
+        file: the file.
+        offset: offset of its first byte in the file.
+        dtype: stored dtype.
+        shape: shape.
     """
 
     name: str
@@ -62,19 +62,19 @@ class StoredTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def stored_tensors(folder: Path) -> list[StoredTensor]:
-    """All tensors of a model folder's checkpoint; no weight is read.
+    """Return all tensors of a model folder's checkpoint, without reading their data.
 
     Args:
         folder: a model folder whose weights are safetensors, or were saved by `torch.save`, in one file or several.
 
     Raises:
-        ModelError: there are no weights, a file cannot be read, is damaged or cut short, its tensors cannot be read in
-            place, or two files hold a tensor of one name.
+        ModelError: there are no weights, a file cannot be read, is damaged or truncated, its tensors cannot be read in
+            place, or two files have a tensor with the same name.
     """
     found: dict[str, StoredTensor] = {}
     for file in weight_files(folder):
@@ -82,14 +82,14 @@ def stored_tensors(folder: Path) -> list[StoredTensor]:
             if tensor.name in found:
                 raise ModelError(
                     f"{file}: expected every weight in one file, found {tensor.name} also in "
-                    f"{found[tensor.name].file.name}; fetch the model anew"
+                    f"{found[tensor.name].file.name}; download the model again"
                 )
             found[tensor.name] = tensor
     return list(found.values())
 
 
 def _of_safetensors(file: Path) -> Iterator[StoredTensor]:
-    """The tensors of a safetensors file: 8 bytes that say how long the header is, the header in JSON, the tensors."""
+    """Yield the tensors of a safetensors file: 8 bytes with the length of the header, the header in JSON, the data."""
     header, start, end = _header(file)
     tensors = [_described(file, name, entry, start) for name, entry in header.items() if name != "__metadata__"]
     position = start
@@ -103,7 +103,7 @@ def _of_safetensors(file: Path) -> Iterator[StoredTensor]:
 
 
 def _header(file: Path) -> tuple[dict[str, Any], int, int]:
-    """A safetensors file's header, where its tensors begin, and where the file ends."""
+    """Return the header of a safetensors file, the offset of its data, and the size of the file."""
     try:
         with file.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -112,28 +112,29 @@ def _header(file: Path) -> tuple[dict[str, Any], int, int]:
                 raise _damaged(file, f"at least the {start} bytes of its header", f"{size}")
             header = json.loads(stream.read(start - _LENGTH))
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({error.strerror or error}); mend the disk or its mount") from None
+        raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); check the disk and its mount") from None
     except ValueError as error:
-        raise _damaged(file, "a header in JSON", str(error)) from None
+        raise _damaged(file, "a header in JSON", f"invalid JSON ({error})") from None
     if not isinstance(header, dict):
-        raise _damaged(file, "a JSON object as its header", shown(header))
+        raise _damaged(file, "a JSON object as its header", value_words(header))
     return header, start, size
 
 
 def _described(file: Path, name: str, entry: Any, start: int) -> StoredTensor:
-    """The tensor of a header's entry."""
+    """Return the tensor that an entry of the header describes."""
     match entry:
         case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if _are_sizes(shape):
             pass
         case _:
-            raise _damaged(file, f"dtype, shape and data_offsets of {name}", shown(entry))
+            raise _damaged(file, f"dtype, shape and data_offsets of {name}", value_words(entry))
     if kind not in _TYPES:
         raise ModelError(
-            f"{file}: expected {name} in a type that torch has ({', '.join(_TYPES)}), found {kind}; {_SAVE_ANEW}"
+            f"{file}: expected {name} in a type that torch has ({', '.join(_TYPES)}), found {kind}; {_SAVE_AGAIN}"
         )
     tensor = StoredTensor(name, file, start + begin, _TYPES[kind], tuple(shape))
     if begin < 0 or end - begin != tensor.nbytes:
-        raise _damaged(file, f"{tensor.nbytes} bytes of {name}, {kind} of shape {tensor.shape}", f"{begin} to {end}")
+        expected = f"{tensor.nbytes} bytes of {name}, {kind} of shape {shape_words(tensor.shape)}"
+        raise _damaged(file, expected, f"{begin} to {end}")
     return tensor
 
 
@@ -142,23 +143,23 @@ def _are_sizes(shape: Iterable[Any]) -> bool:
 
 
 def _damaged(file: Path, expected: str, found: str) -> ModelError:
-    return ModelError(f"{file}: damaged or cut short; expected {expected}, found {found[:200]}; fetch it anew")
+    return ModelError(f"{file}: damaged or truncated: expected {expected}, found {found[:200]}; download it again")
 
 
 def _of_archive(file: Path) -> Iterator[StoredTensor]:
-    """The tensors of a file that `torch.save` wrote: a zip archive with a pickle that refers to uncompressed members.
+    """Yield the tensors of a file of `torch.save`: a zip archive with a pickle that refers to uncompressed members.
 
-    Torch's own unpickler for weights alone reads it, without the numbers: tensors are fakes that know where the bytes
-    of their storage begin.
+    Torch's own unpickler for weights reads it without the data: tensors are fakes that know the offset of their storage
+    in the file.
     """
     _check_archive(file)
     try:
         with tensors_without_data():
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except failures() as error:
-        raise ModelError(f"{file}: cannot be read ({reason(error)}); fetch the model anew") from None
+        raise ModelError(f"{file}: cannot be read ({reason(error)}); download the model again") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{file}: expected a dictionary of weights, found {type(content).__name__}; {_SAVE_ANEW}")
+        raise ModelError(f"{file}: expected a dictionary of weights, found another object; {_SAVE_AGAIN}")
     for name, tensor in content.items():
         yield _in_archive(file, name, tensor)
 
@@ -169,27 +170,29 @@ def _in_archive(file: Path, name: Any, tensor: Any) -> StoredTensor:
             pass
         case _:
             raise ModelError(
-                f"{file}: expected a dictionary of plain tensors by name, found {type(tensor).__name__} under "
-                f"{name!r}; {_SAVE_ANEW}"
+                f"{file}: expected a dictionary of plain tensors by name, found another entry under {name!r}; "
+                f"{_SAVE_AGAIN}"
             )
     begin = file_offset(tensor)
     if begin is None or not tensor.is_contiguous():
-        found = "one that cannot be told" if begin is None else f"strides {tensor.stride()}"
-        raise ModelError(f"{file}: expected {name} row by row in one place of the file, found {found}; {_SAVE_ANEW}")
+        found = "it at an unknown place" if begin is None else f"strides {shape_words(tensor.stride())}"
+        raise ModelError(f"{file}: expected {name} contiguous in row-major order, found {found}; {_SAVE_AGAIN}")
     offset = begin + int(tensor.storage_offset()) * tensor.element_size()
     return StoredTensor(name, file, offset, tensor.dtype, tuple(tensor.shape))
 
 
 def _check_archive(file: Path) -> None:
-    """Refuse what cannot be read in place: torch's form before 1.6, compressed members, the other byte order."""
-    expected = f"{file}: expected an archive as torch.save writes it since 1.6, whole and uncompressed"
+    """Refuse what cannot be read in place: torch's format before 1.6, compressed members, big-endian data."""
+    expected = f"{file}: expected a complete, uncompressed archive of torch.save (torch 1.6 or newer)"
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             orders = {archive.read(member) for member in members if PurePosixPath(member.filename).name == "byteorder"}
-    except (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise ModelError(f"{expected}, found another file ({error}); fetch it anew, or {_SAVE_ANEW}") from None
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); check the disk and its mount") from None
+    except (EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise ModelError(f"{expected}, found another file ({error}); download it again, or {_SAVE_AGAIN}") from None
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ModelError(f"{expected}, found compressed members; {_SAVE_ANEW}")
+        raise ModelError(f"{expected}, found compressed members; {_SAVE_AGAIN}")
     if orders - {b"little"}:
-        raise ModelError(f"{expected}, found byte order {orders}; {_SAVE_ANEW}")
+        raise ModelError(f"{expected}, found data that is not little-endian; {_SAVE_AGAIN}")

@@ -1,4 +1,4 @@
-"""Memory for a model's parts that is used again and again: as read, in the types to compute in, and in the model."""
+"""Reusable memory for groups of a model's weights: as stored, in the types to compute in, and attached to the model."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,38 +23,38 @@ __all__ = [
     "move_buffers",
 ]
 
-_Kind = tuple[StoredTensor, torch.dtype]  # what lies in a buffer, and in which type
-_ALIGNMENT = 64  # bytes; what torch's own allocations on a CPU have
+_Kind = tuple[StoredTensor, torch.dtype]  # a tensor in a buffer, and its dtype there
+_ALIGNMENT = 64  # bytes; the alignment of torch's own CPU allocations
 STAGING_BYTES = 1 << 26
-"""At most so much memory of a device is used for weights as stored while they are cast there."""
+"""Maximum bytes of device memory for weights as stored while they are cast on the device."""
 
 
 class StoredWeightBuffer:
-    """Memory of this machine for one part of a model as it is stored.
+    """Host memory for one group of weights as stored, such as those of a block.
 
     Attributes:
-        nbytes: bytes of weights that it takes, as `buffer_nbytes` counts them.
+        nbytes: capacity in bytes, as counted by `buffer_nbytes`.
     """
 
     def __init__(self, nbytes: int, *, pinned: bool = False) -> None:
-        """Take the memory.
+        """Allocate the memory.
 
         Args:
-            nbytes: as `buffer_nbytes(weights, stored=True)` says for the largest part.
-            pinned: page-locked, so that a CUDA device can copy from it while others compute.
+            nbytes: `buffer_nbytes(weights, stored=True)` of the largest group.
+            pinned: page-locked, so that copies to a CUDA device are asynchronous.
         """
         self.nbytes = nbytes
         self._memory = _aligned(nbytes, torch.device("cpu"), pinned=pinned)
 
     def read(self, weights: Sequence[Weight], *, pool: ReadPool) -> list[Tensor]:
-        """Read a part's weights over what was here.
+        """Read a group's weights, overwriting the previous ones.
 
         Returns:
-            A tensor for every weight, of the type and shape it is stored in. They share this memory; weights that are
-            one tensor of the checkpoint share it too.
+            A tensor for every weight, of the dtype and shape as stored. They use this memory; weights that are the
+            same tensor of the checkpoint share it.
 
         Raises:
-            ModelError: a file cannot be opened or read, or ends too early.
+            ModelError: a file cannot be opened or read, or is too short.
         """
         tensors = _laid_out(self._memory, _kinds(weights, stored=True))
         pool.read([(stored, bytes_of(tensor)) for (stored, _), tensor in tensors.items()])
@@ -62,37 +62,37 @@ class StoredWeightBuffer:
 
 
 class TypedWeightBuffer:
-    """Memory of a device for one part of a model in the types to compute in.
+    """Device memory for one group of weights in the types to compute in.
 
     Attributes:
-        nbytes: bytes of weights that it takes, as `buffer_nbytes` counts them.
-        device: where it is.
+        nbytes: capacity in bytes, as counted by `buffer_nbytes`.
+        device: device of the memory.
     """
 
     def __init__(self, nbytes: int, device: torch.device) -> None:
-        """Take the memory.
+        """Allocate the memory.
 
         Args:
-            nbytes: as `buffer_nbytes(weights, stored=False)` says for the largest part; on a CPU parts that are used
-                as they are stored (`is_as_stored`) need none.
-            device: where.
+            nbytes: `buffer_nbytes(weights, stored=False)` of the largest group; on a CPU, groups that are used as
+                stored (`is_as_stored`) need none.
+            device: device of the memory.
         """
         self.nbytes = nbytes
         self.device = device
         self._memory = _aligned(nbytes, device, pinned=False)
 
     def fill(self, weights: Sequence[Weight], stored: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Put a part's weights over what was here, in the types to compute in.
+        """Copy a group's weights in the types to compute in, overwriting the previous ones.
 
-        On CUDA the copies are queued on the current stream: `stored` may be written to again only after them.
+        On CUDA the copies are queued on the current stream: `stored` must not be overwritten before they finish.
 
         Args:
-            weights: the part's weights.
-            stored: a tensor for each, as `StoredWeightBuffer.read` gives them.
+            weights: weights of the group.
+            stored: a tensor for each, from `StoredWeightBuffer.read`.
 
         Returns:
             The weights by name, on the device. On a CPU, if all are stored in the types to compute in, these are the
-            tensors of `stored`; else all of them share this memory, and `stored` is no longer needed.
+            tensors of `stored`; otherwise they all use this memory, and `stored` is no longer needed.
         """
         if self.device.type == "cpu" and is_as_stored(weights):
             return {weight.name: tensor for weight, tensor in zip(weights, stored, strict=True)}
@@ -104,11 +104,11 @@ class TypedWeightBuffer:
 
 
 def buffer_nbytes(weights: Iterable[Weight], *, stored: bool) -> int:
-    """Bytes of a buffer that takes a part's weights.
+    """Return the size in bytes of a buffer for a group of weights.
 
     Args:
-        weights: the part's; those that are one tensor of the checkpoint, in one type, count once.
-        stored: in the types that they are stored in, rather than in those to compute in.
+        weights: weights of the group; those that are the same tensor of the checkpoint in the same type count once.
+        stored: count the stored types rather than the types to compute in.
     """
     return sum(_padded(tensor, dtype) for tensor, dtype in _kinds(weights, stored=stored))
 
@@ -119,37 +119,37 @@ def is_as_stored(weights: Iterable[Weight]) -> bool:
 
 
 def attach(module: nn.Module, tensors: Mapping[str, Tensor], *, apart: nn.Module | None = None) -> None:
-    """Make tensors a module's parameters and buffers; nothing is copied.
+    """Set a module's parameters and buffers to tensors, without copying.
 
     Args:
         module: a model, or a block of one.
-        tensors: by dotted name in the module.
-        apart: a part of the module that is filled at another time, such as the list of a model's blocks.
+        tensors: tensors by dotted name in the module.
+        apart: a submodule that is filled separately, such as the list of a model's blocks.
 
     Raises:
-        RuntimeError: something outside `apart` is left without numbers.
+        RuntimeError: a tensor outside `apart` is still without data.
     """
     for name, tensor in tensors.items():
         _put(module, name, tensor)
     empty = [name for name, tensor in _tensors_of(module, apart) if tensor.is_meta]
     if empty:
-        raise RuntimeError(f"{type(module).__name__}: {len(empty)} weights have no numbers, among them {empty[0]}")
+        raise RuntimeError(f"{type(module).__name__}: {len(empty)} weights have no data, such as {empty[0]}")
 
 
 def detach(module: nn.Module, names: Iterable[str]) -> None:
-    """Put placeholders on the meta device back in place of a module's parameters and buffers of these dotted names."""
+    """Replace a module's parameters and buffers with these dotted names by placeholders on the meta device."""
     for name in names:
         parent, _, leaf = name.rpartition(".")
         _put(module, name, torch.empty_like(getattr(module.get_submodule(parent), leaf), device="meta"))
 
 
 def move_buffers(module: nn.Module, device: torch.device, *, apart: nn.Module | None = None) -> None:
-    """Move the buffers that a module has built to a device; those that are stored come there by `attach`.
+    """Move a module's computed buffers to a device; stored buffers are set by `attach`.
 
     Args:
         module: a model, or a block of one.
-        device: where to.
-        apart: a part of the module that is moved at another time.
+        device: destination.
+        apart: a submodule that is moved separately.
     """
     for _, owner in _modules_of(module, apart):
         for name, buffer in owner.named_buffers(recurse=False, remove_duplicate=False):
@@ -165,37 +165,37 @@ def _put(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _tensors_of(module: nn.Module, apart: nn.Module | None) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers by dotted name."""
+    """Yield parameters and buffers by dotted name."""
     for place, owner in _modules_of(module, apart):
         yield from owner.named_parameters(prefix=place, recurse=False, remove_duplicate=False)
         yield from owner.named_buffers(prefix=place, recurse=False, remove_duplicate=False)
 
 
 def _modules_of(module: nn.Module, apart: nn.Module | None) -> Iterator[tuple[str, nn.Module]]:
-    """A module and those below it by dotted name, without a part of it."""
+    """Return a module and its submodules by dotted name, without those of `apart`."""
     left_out = set() if apart is None else set(apart.modules())
     return ((name, owner) for name, owner in module.named_modules() if owner not in left_out)
 
 
 def _kinds(weights: Iterable[Weight], *, stored: bool) -> dict[_Kind, None]:
-    """The different tensors of a part, in order."""
+    """Return the distinct tensors of a group, in order."""
     return dict.fromkeys((weight.stored, weight.stored.dtype if stored else weight.dtype) for weight in weights)
 
 
 def _padded(tensor: StoredTensor, dtype: torch.dtype) -> int:
-    """Bytes of a tensor in a type, up to where the next one may begin."""
+    """Return the bytes of a tensor in a type, rounded up to the alignment."""
     nbytes = math.prod(tensor.shape) * dtype.itemsize
     return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def _aligned(nbytes: int, device: torch.device, *, pinned: bool) -> Tensor:
-    """Bytes of memory, (nbytes,) uint8, that begin at a multiple of the alignment."""
+    """Allocate aligned memory, (nbytes,) uint8."""
     memory = torch.empty(nbytes + _ALIGNMENT, dtype=torch.uint8, device=device, pin_memory=pinned)
     return memory[-memory.data_ptr() % _ALIGNMENT :][:nbytes]
 
 
 def _laid_out(memory: Tensor, kinds: Iterable[_Kind]) -> dict[_Kind, Tensor]:
-    """Tensors one after the other in a buffer.
+    """Lay out tensors one after the other in a buffer.
 
     Raises:
         RuntimeError: they do not fit.
@@ -211,16 +211,16 @@ def _laid_out(memory: Tensor, kinds: Iterable[_Kind]) -> dict[_Kind, Tensor]:
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous tensor on the CPU."""
+    """Return the memory of a contiguous tensor on the CPU."""
     array: Any = tensor.view(-1).view(torch.uint8).numpy()
     return memoryview(array)
 
 
 def _copy(target: Tensor, source: Tensor) -> None:
-    """Copy a tensor, cast to another type and to another device as may be, as `Tensor.to` does.
+    """Copy a tensor to another dtype and device, with the values of `Tensor.to`.
 
-    From one device to another torch casts first, on the CPU and without other work meanwhile; here the device casts,
-    piece by piece.
+    For a copy between devices torch casts first, synchronously on the CPU; here the target device casts, piece by
+    piece.
     """
     if target.dtype == source.dtype or target.device == source.device:
         target.copy_(source, non_blocking=True)

@@ -27,10 +27,10 @@ class WordFile:
     """The words of a file, and their vectors if these were read.
 
     Attributes:
-        words: (N,) different words, in the file's order.
+        words: (N,) distinct words, in the file's order.
         vectors_ND: (N, D) float32, finite; (N, 0) if only words were read.
-        repeated: lines left out because their word had a line before.
-        nameless: lines left out because their word is empty.
+        repeated: number of lines left out because their word occurs on an earlier line.
+        nameless: number of lines left out because their word is empty.
     """
 
     words: pa.StringArray
@@ -41,21 +41,21 @@ class WordFile:
 
 @dataclass
 class _Odd:
-    """The lines that do not split into one word and D numbers: number of the line, and its text."""
+    """Lines that do not split into one word and D numbers: line number and text."""
 
     lines: list[tuple[int, str]] = field(default_factory=list)
 
     def keep(self, row: Any) -> str:
-        """What pyarrow calls for such a line."""
+        """Keep such a line; called by pyarrow."""
         self.lines.append((row.number, row.text))
         return "skip"
 
 
 def read_words(file: Path, *, vectors: bool) -> WordFile:
-    """Read the words of a file, and their vectors if asked for.
+    """Read the words of a file and, if `vectors`, their vectors.
 
-    The last D fields of a line are its vector, so a word may contain spaces. Of several lines of one word the first
-    counts. What is left out is told on standard error.
+    The last D fields of a line are its vector, so a word may contain spaces. If a word has several lines, the first one
+    is used. The numbers of repeated and empty words are shown.
 
     Raises:
         ModelError: a line is malformed, a number is not finite in float32, or lines are missing; names the line.
@@ -78,14 +78,14 @@ def read_words(file: Path, *, vectors: bool) -> WordFile:
 def _read_blocks(
     file: Path, layout: WordFileLayout, odd: _Odd, progress: Progress, vectors: bool
 ) -> tuple[pa.StringArray, list[npt.NDArray[np.float32]]]:
-    """The regular lines; the others are kept aside."""
+    """Read the regular lines; the others are collected in `odd`."""
     names = ["word", *(str(column) for column in range(layout.width)), *(["end"] if layout.padded else [])]
     types = [pa.string(), *[pa.float32()] * layout.width, *([pa.null()] if layout.padded else [])]
     words, blocks = [], []
     with reading(file), pa.input_stream(str(file), compression="detect") as stream:
         reader = csv.open_csv(
             stream,
-            # One thread: otherwise lines have no numbers.
+            # One thread: with several, pyarrow does not give line numbers.
             csv.ReadOptions(
                 use_threads=False, block_size=_BLOCK, column_names=names, skip_rows=layout.lines_before, encoding="utf8"
             ),
@@ -93,7 +93,7 @@ def _read_blocks(
             csv.ConvertOptions(
                 column_types=dict(zip(names, types, strict=True)),
                 include_columns=names if vectors else names[:1],
-                null_values=[""],  # where a number is to be that makes a NaN, which is refused like any other
+                null_values=[""],  # an empty field becomes NaN, which is refused like any other
             ),
         )
         for batch in reader:
@@ -104,7 +104,7 @@ def _read_blocks(
 
 
 def _matrix(batch: pa.RecordBatch, width: int) -> npt.NDArray[np.float32]:
-    """The numbers of a batch, (rows, width)."""
+    """Return the numbers of a batch, (rows, width)."""
     block = np.empty((len(batch), width), np.float32)
     for column in range(width):
         block[:, column] = batch.column(column + 1).to_numpy(zero_copy_only=False)
@@ -112,7 +112,7 @@ def _matrix(batch: pa.RecordBatch, width: int) -> npt.NDArray[np.float32]:
 
 
 def _joined(blocks: list[npt.NDArray[np.float32]], width: int) -> npt.NDArray[np.float32]:
-    """All blocks under one another; each is let go when it has been copied, so that memory is not needed twice."""
+    """Concatenate all blocks; each one is freed after it has been copied, so that memory is not needed twice."""
     joined = np.empty((sum(map(len, blocks)), width), np.float32)
     end = len(joined)
     while blocks:
@@ -125,7 +125,7 @@ def _joined(blocks: list[npt.NDArray[np.float32]], width: int) -> npt.NDArray[np
 def _merged(
     words: pa.StringArray, vectors_ND: npt.NDArray[np.float32], odd: _Odd, layout: WordFileLayout, file: Path
 ) -> tuple[pa.StringArray, npt.NDArray[np.float32]]:
-    """Put the lines that were kept aside, which come in the file's order, back where they stood."""
+    """Insert the collected irregular lines, which are in the file's order, at their original places."""
     more = [_split(number, text, layout, file) for number, text in odd.lines]
     n, width = vectors_ND.shape
     is_odd = np.zeros(n + len(more), np.bool_)
@@ -139,29 +139,31 @@ def _merged(
 
 
 def _split(number: int, text: str, layout: WordFileLayout, file: Path) -> tuple[str, list[float]]:
-    """A line whose word contains spaces, or that ends otherwise than the first one."""
+    """Split a line whose word contains spaces, or that ends differently from the first line."""
     fields = text.rstrip("\r\n").rstrip(" ").rsplit(" ", layout.width)
     if len(fields) != layout.width + 1 or not all(map(is_number, fields[1:])):
         raise ModelError(
             f"{file}:{number}: expected a word and {layout.width} numbers, found {len(text.split(' '))} fields, "
-            f"{text[:60]!r}; mend or remove the line"
+            f"{text[:60]!r}; fix or remove the line"
         )
     return fields[0], [float(number) for number in fields[1:]]
 
 
 def _check(vectors_ND: npt.NDArray[np.float32], layout: WordFileLayout, file: Path) -> None:
     if layout.words is not None and len(vectors_ND) != layout.words:
-        raise ModelError(f"{file}:1: expected {layout.words} words, as it says, found {len(vectors_ND)}; fetch it anew")
+        raise ModelError(
+            f"{file}:1: expected {layout.words} words, as it states, found {len(vectors_ND)}; download it again"
+        )
     bad = np.flatnonzero(~np.isfinite(vectors_ND.sum(axis=1, dtype=np.float64)))
     if len(bad):
         raise ModelError(
-            f"{file}:{bad[0] + layout.lines_before + 1}: expected numbers that are finite in float32, found others, in "
-            f"{len(bad)} lines all in all; mend or remove them"
+            f"{file}:{bad[0] + layout.lines_before + 1}: expected numbers that are finite in float32, found others, on "
+            f"{len(bad)} lines in total; fix or remove them"
         )
 
 
 def _distinct(words: pa.StringArray) -> tuple[npt.NDArray[np.int64], int, int]:
-    """The rows where a word that is not empty comes first, how many repeat a word, and how many have none."""
+    """Return the rows of each word's first occurrence, and the numbers of repeated and empty words."""
     codes = words.dictionary_encode().indices.to_numpy()
     first = np.sort(np.unique(codes, return_index=True)[1])
     empty = int(pc.sum(pc.equal(words, "")).as_py() or 0)

@@ -1,4 +1,4 @@
-"""Static word vectors as an encoder: a text is read as its known words, and each word has one state, its vector.
+"""Static word vectors as an encoder: the tokens of a text are its known words, and their states are the vectors.
 
 Shapes: B texts, T words, D width, N words of the vocabulary.
 """
@@ -19,7 +19,7 @@ from tcf.encoders.word_vectors.words_layout import read_layout
 
 __all__ = ["WordEncoder", "load_word_vectors", "open_word_vectors", "word_tokenizer"]
 
-# Stands for every unknown word; no word of a file can be a line's end.
+# Token of all unknown words; no word of a file can be a line break.
 _UNKNOWN = "\n"
 
 
@@ -28,9 +28,9 @@ class WordEncoder:
     """A table of word vectors.
 
     Attributes:
-        folder: the file it comes from.
-        device: where the table is.
-        layers: the layers that it gives; all are the table's rows.
+        folder: the file.
+        device: device of the table.
+        layers: the requested layers; all are the table's rows.
         table_ND: the vectors, (N, D).
     """
 
@@ -40,7 +40,7 @@ class WordEncoder:
     table_ND: Tensor
 
     def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
-        """The words' vectors, (B, T, D), once for every asked layer.
+        """Return the words' vectors, (B, T, D), once for every requested layer.
 
         Args:
             tokens_BT: ids of known words, (B, T) int64, on the encoder's device.
@@ -53,7 +53,7 @@ def open_word_vectors(path: Path) -> ModelFolder:
     """Read the layout of a text file of word vectors from its first lines.
 
     Raises:
-        ModelError: the file cannot be read or does not begin as one of word vectors.
+        ModelError: the file cannot be read or does not begin like a file of word vectors.
     """
     width = read_layout(path).width
     return ModelFolder(
@@ -68,13 +68,13 @@ def open_word_vectors(path: Path) -> ModelFolder:
 
 
 def word_tokenizer(folder: ModelFolder) -> TextTokenizer:
-    """What splits texts into the words of a file.
+    """Return the tokenizer that splits texts into the words of a file.
 
     Runs of letters, digits and underscores are words, and so are runs of the other characters between them. Texts are
     lower-cased if no word of the file has an upper-case letter.
 
     Raises:
-        ModelError: the file cannot be read, or a line of it is malformed.
+        ModelError: the file cannot be read, or a line is malformed.
     """
     words = read_words(folder.path, vectors=False).words
     vocabulary = {word: row for row, word in enumerate(words.to_pylist())}
@@ -91,13 +91,13 @@ def load_word_vectors(
     """Load the vectors of a file.
 
     Args:
-        folder: the file, as `open_word_vectors` gives it.
+        folder: the file, from `open_word_vectors`.
         dtype: type of the states.
-        device: where to.
-        layers: 0 (what enters the first block) and -1 (the last layer) are the same here.
+        device: device of the table.
+        layers: 0 (the input of the first block) and -1 (the last layer) are the same here.
 
     Raises:
-        ModelError: the file cannot be read, a line of it is malformed, or a number is not finite.
+        ModelError: the file cannot be read, a line is malformed, or a number is not finite.
     """
     table_ND = torch.from_numpy(read_words(folder.path, vectors=True).vectors_ND)
     return WordEncoder(folder, device, layers, table_ND.to(device=device, dtype=dtype))

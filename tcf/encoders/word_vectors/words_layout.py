@@ -1,4 +1,4 @@
-"""How a text file of word vectors is laid out: GloVe's form, or word2vec's, which begins with a line `words width`."""
+"""The layout of a text file of word vectors: GloVe's, or word2vec's, which begins with a line `words width`."""
 
 import gzip
 import re
@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tcf.common.errors import ModelError
+from tcf.common.errors import ModelError, os_error_words
 
 __all__ = ["WordFileLayout", "is_number", "read_layout", "reading"]
 
@@ -23,11 +23,11 @@ _LINES_TO_JUDGE = 10
 
 @dataclass(frozen=True)
 class WordFileLayout:
-    """How a file of word vectors is laid out.
+    """Layout of a file of word vectors.
 
     Attributes:
-        width: numbers a word.
-        words: how many the file says it has; None where it has no such line.
+        width: numbers per word.
+        words: number of words stated on the first line; None if there is no such line.
         padded: whether lines end with a space.
     """
 
@@ -42,10 +42,10 @@ class WordFileLayout:
 
 
 def read_layout(file: Path) -> WordFileLayout:
-    """Find out a file's layout from its first lines.
+    """Determine a file's layout from its first lines.
 
     Raises:
-        ModelError: the file cannot be read, is not UTF-8, or does not begin as a file of word vectors.
+        ModelError: the file cannot be read, is not UTF-8, or does not begin like a file of word vectors.
     """
     with reading(file), _opened(file) as stream:
         lines = [line.decode(errors="replace").rstrip("\r\n") for line in islice(stream, _LINES_TO_JUDGE)]
@@ -56,24 +56,24 @@ def read_layout(file: Path) -> WordFileLayout:
     if width == 0:
         raise ModelError(
             f"{file}:1: expected word vectors as text (a word and its numbers, separated by spaces), found "
-            f"{lines[0][:60]!r}; name a file in the form of GloVe or word2vec"
+            f"{lines[0][:60]!r}; pass a text file in the format of GloVe or word2vec"
             if lines
-            else f"{file}: expected word vectors as text, found an empty file; fetch it anew"
+            else f"{file}: expected word vectors as text, found an empty file; download it again"
         )
     return WordFileLayout(width, None, lines[0].endswith(" "))
 
 
 def _common_width(lines: list[str]) -> int:
-    """How many numbers most lines end with; 0 if none does."""
+    """Return how many numbers most lines end with; 0 if none does."""
     widths = []
     for line in lines:
-        fields = line.rstrip(" ").split(" ")[1:]  # the first one is of the word, even if it is a number
+        fields = line.rstrip(" ").split(" ")[1:]  # the first field belongs to the word, even if it is a number
         widths.append(next((n for n, text in enumerate(reversed(fields)) if not is_number(text)), len(fields)))
     return max(Counter(filter(None, widths)).items(), key=itemgetter(1), default=(0, 0))[0]
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is one number, as Python reads it."""
+    """Whether a text is a single number in Python's notation."""
     try:
         float(text)
     except ValueError:
@@ -89,11 +89,13 @@ def _opened(file: Path) -> Iterator[Any]:
 
 @contextmanager
 def reading(file: Path) -> Iterator[None]:
-    """Say of any failure inside which file, and where pyarrow knows it which line, it is about."""
+    """Turn any failure inside the block into an error about the file and, if pyarrow gives it, the line."""
     try:
         yield
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, pa.ArrowInvalid) as error:
-        text = " ".join(str(error).split())
+        text = os_error_words(error) if isinstance(error, OSError) else " ".join(str(error).split())
         row = re.search(r"Row #(\d+)", text)
         place = f"{file}:{row[1]}" if row else str(file)
-        raise ModelError(f"{place}: cannot be read as word vectors ({text[:300]}); mend or fetch it anew") from None
+        raise ModelError(
+            f"{place}: cannot be read as word vectors ({text[:300]}); fix it or download it again"
+        ) from None

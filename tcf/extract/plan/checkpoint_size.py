@@ -1,4 +1,4 @@
-"""What a checkpoint's index and headers say of it before any weight is read: its size and type. It may not be there."""
+"""Size and type of a checkpoint, from its index and headers alone; the checkpoint may be missing."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,8 +14,8 @@ __all__ = ["checkpoint_bytes", "largest_file", "stored_type"]
 
 
 def stored_type(folder: ModelFolder) -> torch.dtype:
-    """The type of most bytes of the checkpoint, if it is there; else what the configuration says."""
-    if _are_there(folder):
+    """The type of most bytes of the checkpoint if it exists, else the type named by the configuration."""
+    if _is_complete(folder):
         sizes: Counter[torch.dtype] = Counter()
         for tensor in stored_tensors(folder.path):
             sizes[tensor.dtype] += tensor.nbytes
@@ -25,29 +25,29 @@ def stored_type(folder: ModelFolder) -> torch.dtype:
     return found if isinstance(found, torch.dtype) else torch.float32
 
 
-def _are_there(folder: ModelFolder) -> bool:
-    """Whether all files of the checkpoint are."""
+def _is_complete(folder: ModelFolder) -> bool:
+    """Whether all files of the checkpoint exist."""
     files = _files(folder)
     return bool(files) and all(file.is_file() for file in files)
 
 
 def checkpoint_bytes(folder: ModelFolder) -> int | None:
-    """The size that the index states, else that of the files; None if neither is there."""
+    """The size stated by the index, else that of the files, in bytes; None if neither exists."""
     index = _index(folder)
     metadata = None if index is None else read_json(index).get("metadata")
     total = metadata.get("total_size") if isinstance(metadata, dict) else None
     if isinstance(total, int) and total > 0:
         return total
-    return sum(file.stat().st_size for file in _files(folder)) if _are_there(folder) else None
+    return sum(file.stat().st_size for file in _files(folder)) if _is_complete(folder) else None
 
 
 def largest_file(folder: ModelFolder) -> Path | None:
-    """The largest file of a checkpoint; None where not all of it is there."""
-    return max(_files(folder), key=lambda file: file.stat().st_size) if _are_there(folder) else None
+    """The largest file of a checkpoint; None if the checkpoint is incomplete."""
+    return max(_files(folder), key=lambda file: file.stat().st_size) if _is_complete(folder) else None
 
 
 def _files(folder: ModelFolder) -> list[Path]:
-    """The files that hold the weights, or would hold them; none if that cannot be told yet."""
+    """The files that hold, or would hold, the weights; empty if they are not known yet."""
     index = _index(folder)
     if index is not None:
         return indexed_files(index)
@@ -56,6 +56,6 @@ def _files(folder: ModelFolder) -> list[Path]:
 
 
 def _index(folder: ModelFolder) -> Path | None:
-    """The list of the checkpoint's files, where it is of several."""
+    """The index of a checkpoint that is split into several files."""
     found = weights_or_index(folder.path)
     return found if found is not None and found.name.endswith(INDEX) else None

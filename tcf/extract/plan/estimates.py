@@ -1,4 +1,4 @@
-"""What each schedule would do with a model on a machine, before it is known whether it fits."""
+"""Estimates of what each schedule needs for a model on a machine, whether or not it fits."""
 
 import math
 from collections.abc import Mapping
@@ -7,23 +7,27 @@ from dataclasses import dataclass, field
 from tcf.common.errors import ConfigError
 from tcf.common.units import as_bytes
 from tcf.extract.plan.placement import place_blocks, place_model
-from tcf.extract.plan.plan import Schedule, StatesPlace
+from tcf.extract.plan.plan import Schedule, StatesPlace, memory_in_words
 from tcf.extract.plan.plan_inputs import PlanInputs
 
-__all__ = ["CandidatePlan", "Parts", "dispatch", "pipeline", "resident", "shortfall"]
+__all__ = ["CandidatePlan", "MemoryTooSmall", "Parts", "dispatch", "pipeline", "resident", "shortfall", "too_small"]
 
-_WAITING = 3  # micro-batches before each device of a pipeline, with the one that is being given on
+_WAITING = 3  # micro-batches queued before each device of a pipeline, including the one being handed over
 
 Parts = dict[str, dict[str, int]]
 
 
+class MemoryTooSmall(ConfigError):
+    """A schedule does not fit the memory that it may use; the text says what it needs, and what there is."""
+
+
 @dataclass(frozen=True)
 class CandidatePlan:
-    """One schedule's way to do the work; the names are those of `Plan`.
+    """What one schedule would need; attributes are named as in `Plan`.
 
     Attributes:
-        start_seconds: reading what has to be there before anything is computed; part of neither of the others.
-        slack_seconds: in which a device waits for others, or for the first of what streams.
+        start_seconds: reading weights before anything is computed; not part of `read_seconds`.
+        slack_seconds: time a device waits for other devices, or for the first streamed block.
     """
 
     schedule: Schedule
@@ -46,30 +50,30 @@ class CandidatePlan:
 
     @property
     def seconds(self) -> float:
-        """Of all the work."""
+        """Duration of the whole extraction."""
         both = (self.compute_seconds, self.read_seconds)
         return self.start_seconds + self.slack_seconds + (max(both) if self.overlaps else sum(both))
 
 
 def resident(inputs: PlanInputs) -> CandidatePlan:
-    """The whole model on each device, and shards shared out among them."""
+    """The whole model on each device; the devices share the shards."""
     geometry, copies = inputs.geometry, inputs.n_devices
     limit = inputs.ram.limit // copies if inputs.on_cpu else inputs.gpu_limit
     room = limit - geometry.compute_bytes - (inputs.base if inputs.on_cpu else 0)
     calibration = None if geometry.family == "words" else inputs.calibration_tokens(room)
-    # Where even the smallest calibration run is too much, a smaller micro-batch may still do.
+    # If even the smallest calibration run does not fit, a smaller micro-batch may.
     tokens = inputs.config.tokens_per_batch or calibration or inputs.steady_tokens(10 * room)
     steady = inputs.config.tokens_per_batch if calibration else tokens
-    # The calibration run takes that many whatever the texts are.
+    # The calibration run uses this many tokens, however short the texts are.
     largest = tokens if steady is None else inputs.largest_batch_tokens(tokens, inputs.shard_rows)
     outputs, workspace = inputs.outputs(inputs.shard_rows), inputs.workspace(largest)
     if inputs.on_cpu:
-        # Blocks are laid out anew; what is around them stays a part of the file, unless it is cast.
+        # Blocks are packed into memory of their own; the weights around them stay mapped from the file, unless cast.
         mapped = geometry.around.compute_bytes if geometry.blocks and not geometry.casts else 0
         weights = geometry.compute_bytes - mapped
         parts: Parts = {"cpu": _times(copies, inputs.base, weights, workspace, outputs)}
     else:
-        # Weights pass through the machine's own memory on their way to a device.
+        # Weights pass through RAM on their way to a device.
         parts = {name: {"weights": geometry.compute_bytes, "workspace": workspace} for name in inputs.devices}
         parts["cpu"] = _times(copies, inputs.base, geometry.compute_bytes, 0, outputs)
     return CandidatePlan(
@@ -87,16 +91,16 @@ def resident(inputs: PlanInputs) -> CandidatePlan:
 
 
 def _times(copies: int, base: int, weights: int, workspace: int, outputs: int) -> dict[str, int]:
-    """Memory of several processes with a copy each."""
+    """Memory of several processes with a copy of the model each."""
     one = {"base": base, "weights": weights, "workspace": workspace, "outputs": outputs}
     return {name: size * copies for name, size in one.items() if size}
 
 
 def pipeline(inputs: PlanInputs) -> CandidatePlan:
-    """Layer ranges laid over several devices, through which micro-batches flow.
+    """Layer ranges distributed over several devices, through which micro-batches flow.
 
     Raises:
-        ConfigError: there is one device only, or the model's blocks cannot be told.
+        ConfigError: there is only one device, or the model's blocks are not recognised.
     """
     geometry, n = inputs.geometry, inputs.n_devices
     if n < 2:
@@ -104,18 +108,18 @@ def pipeline(inputs: PlanInputs) -> CandidatePlan:
             f"--schedule pipeline: expected several --devices, found {inputs.devices[0]} alone; pass --schedule sweep"
         )
     _need_blocks(inputs, "pipeline")
-    names = [f"{number}" for number in range(n)]  # as the same name may be there twice
+    names = [f"{number}" for number in range(n)]  # numbers, as a device name may occur twice
     limit = inputs.ram.limit // n if inputs.on_cpu else inputs.gpu_limit
     micro = inputs.steady_tokens(limit)
-    # What is around the blocks is run on the first and the last device; a few micro-batches wait before each.
+    # The first and the last device run what lies around the blocks; a few micro-batches wait before each device.
     around = geometry.around.compute_bytes
     waiting = _WAITING * micro * geometry.width * geometry.dtype.itemsize
     working = inputs.workspace(inputs.largest_batch_tokens(micro, inputs.shard_rows)) + waiting
     room = limit - working - around - (inputs.base if inputs.on_cpu else 0)
-    stages = _laid_evenly(inputs, names, room)
+    stages = _spread_evenly(inputs, names, room)
     blocks = tuple(inputs.devices[int(stage)] if stage in names else stage for stage in stages)
     on_device = [
-        {"weights": sum(_of(inputs, stages, name)) + around * (name in (names[0], names[-1])), "workspace": working}
+        {"weights": _stage_bytes(inputs, stages, name) + around * (name in (names[0], names[-1])), "workspace": working}
         for name in names
     ]
     outputs = inputs.outputs(inputs.shard_rows)
@@ -138,14 +142,14 @@ def pipeline(inputs: PlanInputs) -> CandidatePlan:
         weight_bytes_read=geometry.stored_bytes,
         start_seconds=geometry.stored_bytes / inputs.rates.storage,
         compute_seconds=compute,
-        # The last device begins when the first micro-batch has passed the others, once a macro-batch.
+        # Once per macro-batch, the last device waits until the first micro-batch has passed the others.
         slack_seconds=compute * min(1.0, (n - 1) * inputs.macro_batches(inputs.shard_rows) / micro_batches),
         hidden_state_bytes=math.ceil(2 * micro * geometry.width * geometry.dtype.itemsize),
     )
 
 
-def _laid_evenly(inputs: PlanInputs, names: list[str], room: int) -> tuple[str, ...]:
-    """The stage of each block: about as many blocks on each if that fits, else the first ones full."""
+def _spread_evenly(inputs: PlanInputs, names: list[str], room: int) -> tuple[str, ...]:
+    """The stage of each block: equally many blocks per stage if they fit, else the first stages filled up."""
     stack = inputs.geometry.stack
     if stack is None:
         return ()
@@ -157,8 +161,8 @@ def _laid_evenly(inputs: PlanInputs, names: list[str], room: int) -> tuple[str, 
     return stages
 
 
-def _of(inputs: PlanInputs, stages: tuple[str, ...], name: str) -> list[int]:
-    return [block.compute_bytes for block, stage in zip(inputs.geometry.blocks, stages, strict=True) if stage == name]
+def _stage_bytes(inputs: PlanInputs, stages: tuple[str, ...], name: str) -> int:
+    return sum(b.compute_bytes for b, stage in zip(inputs.geometry.blocks, stages, strict=True) if stage == name)
 
 
 def _summed(parts: list[dict[str, int]]) -> dict[str, int]:
@@ -166,7 +170,7 @@ def _summed(parts: list[dict[str, int]]) -> dict[str, int]:
 
 
 def dispatch(inputs: PlanInputs) -> CandidatePlan:
-    """Accelerate's own: weights that are not on a device are fetched for every micro-batch, by hooks."""
+    """Accelerate's offloading: its hooks fetch weights that are not on a device, for every micro-batch."""
     geometry = inputs.geometry
     limit = inputs.ram.limit if inputs.on_cpu else inputs.gpu_limit
     micro = inputs.steady_tokens(limit)
@@ -209,7 +213,7 @@ def dispatch(inputs: PlanInputs) -> CandidatePlan:
 
 
 def _largest_fetched(inputs: PlanInputs, found: Mapping[str, str], here: str) -> int:
-    """Bytes of the largest module that accelerate's hooks fetch at once: one with the weights that are its own."""
+    """Bytes of the largest module that accelerate's hooks fetch at once; submodules are fetched separately."""
     sizes: dict[str, int] = {}
     for full, weight in inputs.geometry.model.named_parameters() if inputs.geometry.model is not None else ():
         if found[_entry(full, found)] != here:
@@ -219,12 +223,12 @@ def _largest_fetched(inputs: PlanInputs, found: Mapping[str, str], here: str) ->
 
 
 def _entry(weight: str, found: Mapping[str, str]) -> str:
-    """The entry of accelerate's map that a weight falls under."""
+    """The entry of accelerate's map that covers a weight."""
     return next(name for name in found if weight == name or weight.startswith(f"{name}.") or not name)
 
 
 def _bytes_of(inputs: PlanInputs, found: Mapping[str, str]) -> dict[str, int]:
-    """Bytes of the weights of each entry of accelerate's map; weights that are tied count once."""
+    """Bytes of the weights of each entry of accelerate's map; tied weights count once."""
     model, seen = inputs.geometry.model, set[int]()
     sizes = dict.fromkeys(found, 0)
     for full, weight in model.named_parameters() if model is not None else ():
@@ -235,20 +239,26 @@ def _bytes_of(inputs: PlanInputs, found: Mapping[str, str]) -> dict[str, int]:
 
 def _need_blocks(inputs: PlanInputs, schedule: Schedule) -> None:
     if not inputs.geometry.blocks:
+        other = "resident" if inputs.geometry.family == "words" else "resident or dispatch"
         raise ConfigError(
-            f"--schedule {schedule}: expected a model whose blocks can be told, found {inputs.model}; "
-            "pass --schedule resident or dispatch"
+            f"--schedule {schedule}: expected a model that can be run block by block, found {inputs.model}, whose "
+            f"blocks are not recognised; pass --schedule {other}"
         )
 
 
 def shortfall(inputs: PlanInputs, candidate: CandidatePlan) -> str | None:
-    """What there is too little of, in words; None if all fits."""
+    """Which memory is too small, in words: what is needed, and what there is; None if everything fits."""
     if candidate.schedule == "pipeline" and not set(candidate.blocks) <= set(inputs.devices):
         needed = inputs.geometry.compute_bytes
-        return f"all blocks on {', '.join(inputs.devices)}, together {as_bytes(needed)}"
-    for place, parts in candidate.parts.items():
-        there = inputs.machine.memory[place].limit
-        if sum(parts.values()) > there:
-            what = ", ".join(f"{name} {as_bytes(size)}" for name, size in parts.items())
-            return f"{as_bytes(sum(parts.values()))} on {place} ({what}), found {as_bytes(there)}"
+        limits = ", ".join(as_bytes(inputs.machine.memory[name].limit) for name in inputs.devices)
+        return f"{as_bytes(needed)} for all blocks together on {', '.join(inputs.devices)}, found {limits} to use"
+    return too_small(inputs, candidate.parts)
+
+
+def too_small(inputs: PlanInputs, parts: Parts) -> str | None:
+    """The first place that is too small for its parts, in words; None if all are large enough."""
+    for place, needed in parts.items():
+        total, limit = sum(needed.values()), inputs.machine.memory[place].limit
+        if total > limit:
+            return f"{as_bytes(total)} on {place} ({memory_in_words(needed)}), found {as_bytes(limit)} to use"
     return None

@@ -1,4 +1,4 @@
-"""What a machine has left for an extraction: memory of its devices and its own, and disk space."""
+"""What a machine has free for an extraction: device memory, RAM and disk space."""
 
 import re
 import shutil
@@ -20,19 +20,19 @@ _UNITS = {"": 1, "b": 1} | {
     for name, base in ((f"{letter}b", 1000), (f"{letter}ib", 1024))
 }
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
-# Unless a limit is given, this much of what is free is planned with: other programs want some too.
+# The share of free memory used if no limit is given; the rest is left to other programs.
 _SHARE = 0.9
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """A place where weights and states can be.
+    """Memory of one place where weights and hidden states can be kept.
 
     Attributes:
-        total: bytes that it has.
-        free: bytes that this process can have there at most, with what it has already.
-        limit: bytes that it may use of those.
+        total: its size in bytes.
+        free: bytes available to this process, including those it already uses.
+        limit: bytes of those that this process may use.
     """
 
     total: int
@@ -42,15 +42,15 @@ class Memory:
 
 @dataclass(frozen=True)
 class Machine:
-    """What an extraction can use.
+    """The resources of an extraction.
 
     Attributes:
-        devices: names of the devices to compute on, such as `cuda:0`; `cpu` may be there several times.
+        devices: names of the devices to compute on, such as `cuda:0`; `cpu` may occur several times.
         memory: of each distinct device, and of `cpu`.
-        base: bytes of RAM that this process has now.
-        disk_free: bytes left where the output goes; None where no output was named.
-        disk_limit: bytes that may be used of those.
-        onednn_types: in which the processor multiplies matrices through oneDNN, with weights laid out for it.
+        base: bytes of RAM that this process uses now.
+        disk_free: bytes free on the disk of the output; None if no output was named.
+        disk_limit: bytes of those that may be used.
+        onednn_types: types in which the CPU multiplies matrices through oneDNN, with packed weights.
     """
 
     devices: tuple[str, ...]
@@ -62,20 +62,20 @@ class Machine:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the devices are the machine's own processor."""
+        """Whether the CPU computes."""
         return self.devices[0] == "cpu"
 
 
 def read_machine(devices: Sequence[torch.device], max_memory: str | None, out: Path | None) -> Machine:
-    """Look at what is free now.
+    """Read what is free now.
 
     Args:
         devices: to compute on.
-        max_memory: as `--max-memory` was given.
-        out: where the output goes; it need not be there yet.
+        max_memory: the value of `--max-memory`.
+        out: where the output goes; it need not exist yet.
 
     Raises:
-        ConfigError: `max_memory` is malformed or names a device that is not among these.
+        ConfigError: `max_memory` is malformed or names another device.
     """
     names = tuple(dict.fromkeys(str(device) for device in devices))
     asked = parse_max_memory(max_memory, names)
@@ -90,11 +90,11 @@ def read_machine(devices: Sequence[torch.device], max_memory: str | None, out: P
 
 
 def parse_max_memory(text: str | None, devices: Sequence[str]) -> dict[str, int]:
-    """Bytes that may be used in each place, such as `gpu=60GiB,cpu=200GiB`.
+    """Bytes that may be used in each place, from text such as `gpu=60GiB,cpu=200GiB`.
 
     Args:
-        text: what was typed.
-        devices: names of the devices; `gpu` stands for all of them that are no `cpu`.
+        text: the value of `--max-memory`.
+        devices: names of the devices; `gpu` stands for all of them except `cpu`.
 
     Raises:
         ConfigError: it is malformed, or names another place.
@@ -111,10 +111,13 @@ def parse_max_memory(text: str | None, devices: Sequence[str]) -> dict[str, int]
                 places = [place]
             case _:
                 known = ", ".join(dict.fromkeys(["gpu", "cpu", "disk", *devices]))
-                raise ConfigError(f"--max-memory: expected PLACE=SIZE with a place of {known}, found {entry!r}")
+                raise ConfigError(
+                    f"--max-memory: expected PLACE=SIZE with PLACE one of {known}, found {entry!r}; separate several "
+                    "with commas"
+                )
         if not equals:
             raise ConfigError(f"--max-memory: expected PLACE=SIZE, such as {place}=60GiB, found {entry!r}")
-        # A device by its own name says more than all of them together, whichever comes first.
+        # A device's own name takes precedence over `gpu`, whichever comes first.
         named = _bytes(size, entry)
         found |= {name: named for name in places if place != "gpu" or name not in found}
     return found
@@ -133,7 +136,7 @@ def _limited(total: int, free: int, asked: int | None) -> Memory:
 
 
 def _disk_free(out: Path) -> int:
-    """Bytes left on the disk that a path, which need not be there, would be on."""
+    """Bytes free on the disk of a path that need not exist."""
     there = out.absolute()
     while not there.exists():
         there = there.parent

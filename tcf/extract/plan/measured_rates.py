@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices, reads its storage and copies to its device, by short calibration runs.
+"""Speed of this machine's matrix products, storage and copies to the device, from short calibration runs.
 
 Shapes: M tokens, K inputs, N outputs.
 """
@@ -25,32 +25,33 @@ from tcf.extract.plan.calibration_memo import conditions, file_system_name, reme
 
 __all__ = ["Rates", "measure_rates", "measure_storage"]
 
-_CALLS = 3  # of each size; the quickest counts
-_SECONDS = 0.3  # a call, about
-# Of a run with weights as they come. A CPU lays them out anew for every product, which the texts of one length of a
-# small catalogue have to pay for.
+_CALLS = 3  # of each size; the fastest counts
+_SECONDS = 0.3  # approximate duration of a call
+# Tokens of a run with unpacked weights. A CPU repacks them for every product, a cost that is spread over few tokens in
+# a small catalogue.
 _FEW = 256
-_TEXT_TOKENS = 14  # of a block's run; a title has about as many
-_READ = 512 * 2**20  # bytes of storage
-_WRITTEN = _READ // 4  # of a file that is made to be read; a smaller one would be all delay
+_TEXT_TOKENS = 14  # length of the texts in a block's run; about that of a title
+_READ = 512 * 2**20  # bytes read to measure storage
+_WRITTEN = _READ // 4  # bytes of a file made to be read; with a smaller one, latency would dominate
 _CHUNK = 16 * 2**20
 _READERS = 4
 _COPIED = 256 * 2**20
-_DEVIATION = 0.02  # of weights, as in a language model; denormal numbers, or constant ones on a GPU, take another time
+# Standard deviation of weights, as in a language model; denormal numbers, or constants on a GPU, run at another speed.
+_DEVIATION = 0.02
 
 Products = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a device and its storage do in a second.
+    """Rates of a device and its storage, per second.
 
     Attributes:
-        products: floating-point operations of the model's matrix products.
-        plain: the same with weights as they come, not laid out for it beforehand, as where they pass through.
-        block_share: how much of that a whole block reaches, with attention, norms and activations.
+        products: floating-point operations of the model's matrix products, with packed weights where the device packs.
+        plain: the same with unpacked weights, as when they are streamed.
+        block_share: share of that rate that a whole block reaches, with attention, norms and activations.
         storage: bytes read.
-        copy: bytes copied from pinned memory to the device; None where the device computes from RAM itself.
+        copy: bytes copied from pinned memory to the device; None if the device computes from RAM.
     """
 
     products: float
@@ -61,26 +62,26 @@ class Rates:
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of whole blocks whose weights stay where they are."""
+        """Floating-point operations of whole blocks whose weights stay in place."""
         return self.products * self.block_share
 
     @property
     def streamed_flops(self) -> float:
-        """The same of blocks whose weights pass through."""
+        """Floating-point operations of whole blocks whose weights are streamed."""
         return self.plain * self.block_share
 
 
 def measure_rates(
     products: Products, dtype: torch.dtype, device: torch.device, checkpoint: Path | None, folder: Path
 ) -> Rates:
-    """Rates for a model on a device, from this machine's earlier calibration runs where there are any.
+    """Rates for a model on a device; earlier calibration runs of this machine are reused.
 
     Args:
-        products: inputs and outputs of each matrix of a block; none for a model without any.
+        products: inputs and outputs of each matrix of a block; empty for a model without matrices.
         dtype: type to compute in.
-        device: one of those to compute on.
-        checkpoint: a file of the weights; None where there is none yet.
-        folder: where calibration runs are remembered.
+        device: one of the devices to compute on.
+        checkpoint: a file of the weights; None if there is none yet.
+        folder: directory of the remembered calibration runs.
     """
     limit_onednn_caches()
     about = conditions(device, dtype)
@@ -109,25 +110,25 @@ def measure_rates(
 
 
 def _capped(products: Products, device: torch.device) -> list[tuple[int, int]]:
-    """Shapes that stand for larger ones: from these on, products get no faster."""
+    """Shapes with capped sizes: beyond the caps, products run no faster."""
     most_k, most_n = (4096, 16_384) if device.type == "cuda" else (2048, 2048)
     return [(min(k, most_k), min(n, most_n)) for k, n in products]
 
 
 def _block_width(products: Products, device: torch.device) -> int:
-    """Of the block that is timed. On a GPU a narrow one would leave much of it waiting."""
+    """Width of the block that is timed; a narrow one would leave most of a GPU idle."""
     width = max((min(shape) for shape in products), default=1024)
     return min(4096, max(1024, width // 128 * 128)) if device.type == "cuda" else 1024
 
 
 def _product_rate(shapes: Products, dtype: torch.dtype, device: torch.device, *, packed: bool) -> float:
-    """Floating-point operations a second of these products, each as often as it is there.
+    """Floating-point operations per second of these products, weighted by how often each shape occurs.
 
     Args:
         shapes: inputs and outputs.
         dtype: type to compute in.
-        device: where.
-        packed: with weights laid out beforehand, as a CPU multiplies them.
+        device: where to compute.
+        packed: with weights packed for oneDNN beforehand.
     """
     operations, seconds = 0.0, 0.0
     for (k, n), times in Counter(shapes).items():
@@ -151,7 +152,7 @@ def _generator(device: torch.device) -> torch.Generator:
 
 
 def _filled(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """A module that was built on the meta device, with weights on another; torch's global generators draw nothing."""
+    """A module built on the meta device, with random weights on `device`; torch's global generators are not used."""
     filled = module.to(dtype).to_empty(device=device).requires_grad_(False).eval()
     generator = _generator(device)
     for parameter in filled.parameters():
@@ -160,7 +161,7 @@ def _filled(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.M
 
 
 def _block_share(width: int, dtype: torch.dtype, device: torch.device) -> float:
-    """How much of its products' rate a block of OPT reaches on texts of a title's length."""
+    """The share of its products' rate that an OPT block reaches on texts as long as a title."""
     from transformers import OPTConfig, OPTModel
 
     config = OPTConfig(
@@ -186,19 +187,19 @@ def _block_share(width: int, dtype: torch.dtype, device: torch.device) -> float:
     tokens = max(1, tokens // _TEXT_TOKENS) * _TEXT_TOKENS
     operations = tokens * (24.0 * width**2 + 4.0 * _TEXT_TOKENS * width)
     shapes = [(width, width)] * 4 + [(width, 4 * width), (4 * width, width)]
-    # A block is no faster than its products: where it seems so, the machine was busier during one of the two.
+    # A block is no faster than its products: if it seems so, the machine was busier during one of the two runs.
     return min(1.0, operations / seconds / _product_rate(shapes, dtype, device, packed=device.type == "cpu"))
 
 
 def _timed(
     call: Callable[[int], Callable[[], Any]], device: torch.device, most: int | None = None
 ) -> tuple[int, float]:
-    """Tokens of a call that takes neither long nor more than a device wants, and its seconds.
+    """Tokens of a call that is short but keeps the device busy, and its seconds.
 
     Args:
-        call: makes what is timed, for so many tokens.
+        call: makes the function to time, for a number of tokens.
         device: where it runs.
-        most: tokens at most, if less than what keeps the device busy.
+        most: maximum number of tokens; by default, enough to keep the device busy.
     """
     most = most or (8192 if device.type == "cuda" else 2048)
     tokens = 64
@@ -208,7 +209,7 @@ def _timed(
 
 
 def _seconds(run: Callable[[], Any], device: torch.device, calls: int) -> float:
-    """The least time of some calls."""
+    """The shortest time of several calls."""
     times = []
     with torch.inference_mode():
         for _ in range(calls):
@@ -227,11 +228,11 @@ def _copy_rate(device: torch.device) -> float:
 
 
 def measure_storage(checkpoint: Path | None, folder: Path) -> float:
-    """Bytes a second that can be read of storage, and not of memory that has the file's content already.
+    """Bytes per second read from storage, bypassing the page cache.
 
     Args:
-        checkpoint: a file; if it is small, or None, a larger one is made in `folder` and removed.
-        folder: where that file goes.
+        checkpoint: the file to read; if it is small, or None, a larger one is made in `folder` and removed.
+        folder: directory of that file.
     """
     if checkpoint is not None and checkpoint.stat().st_size >= _WRITTEN:
         return _read_rate(checkpoint)
@@ -247,7 +248,7 @@ def measure_storage(checkpoint: Path | None, folder: Path) -> float:
 def _read_rate(path: Path) -> float:
     with path.open("rb", buffering=0) as file:
         length = min(_READ, os.fstat(file.fileno()).st_size)
-        # The end rather than the beginning, which others have just read for its header.
+        # The end of the file: its beginning may be cached, because its header has just been read.
         first = os.fstat(file.fileno()).st_size - length
         os.posix_fadvise(file.fileno(), first, length, os.POSIX_FADV_DONTNEED)
         began = time.perf_counter()
@@ -260,7 +261,7 @@ def _read_rate(path: Path) -> float:
 
 
 def _existing(folder: Path) -> Path:
-    """A folder, or the nearest one above it that is there."""
+    """The folder, or its nearest parent that exists."""
     while not folder.is_dir():
         folder = folder.parent
     return folder

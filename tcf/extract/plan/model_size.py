@@ -1,4 +1,4 @@
-"""How large a language model's parts are and how much they compute, from its configuration and its files' headers."""
+"""Size and cost of a language model's parts, from its configuration and the headers of its files."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from tcf.encoders.encoder import layer_width
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import empty_model
 from tcf.extract.plan.checkpoint_size import checkpoint_bytes, largest_file, stored_type
+from tcf.extract.plan.plan import FlopCost
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,13 +23,13 @@ __all__ = ["Geometry", "ModelPart", "read_geometry"]
 
 @dataclass(frozen=True)
 class ModelPart:
-    """A block, or all that is around the blocks.
+    """A block, or everything around the blocks.
 
     Attributes:
-        parameters: how many numbers it has learned.
-        compute_bytes: of them in the types that it computes in.
-        stored_bytes: of them in the type of the checkpoint.
-        matrices: numbers of its matrices that a token meets; embeddings are looked up and do not count.
+        parameters: number of parameters.
+        compute_bytes: their size in the types that they are computed in.
+        stored_bytes: their size in the type of the checkpoint.
+        matrices: number of matrix parameters that a token is multiplied by; embeddings are looked up and do not count.
     """
 
     parameters: int
@@ -39,24 +40,24 @@ class ModelPart:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a plan needs to know of a language model.
+    """What a plan needs to know about a language model.
 
     Attributes:
-        family: its family.
+        family: model family.
         dtype: type that it computes in.
         stored_dtype: type of its checkpoint.
-        width: numbers a token state.
-        last_width: the same after the final norm, and OPT's projection if that is kept.
-        inner_width: numbers a token of the widest product within a block.
-        around: embeddings, final norm and all else that is in no block.
-        blocks: its blocks up to the highest layer that is asked for, in order; empty where they cannot be told.
-        depth: how many blocks a token passes through.
+        width: width of a hidden state.
+        last_width: width of the last states, after the final norm and, if kept, OPT's projection.
+        inner_width: width of the widest product within a block.
+        around: embeddings, final norm and everything else outside the blocks.
+        blocks: its blocks up to the highest requested layer, in order; empty if they are not recognised.
+        depth: number of blocks that a token passes through.
         products: inputs and outputs of every matrix of the largest block.
-        checkpoint_bytes: of the checkpoint, heads included.
-        max_positions: longest text that it reads; None where there is no limit.
-        file: the largest file of the checkpoint; None where it is not there.
-        model: the whole model on the meta device, for accelerate's own placement; None for word vectors.
-        stack: its blocks on the meta device up to the highest layer; None where they cannot be told.
+        checkpoint_bytes: size of the checkpoint, heads included.
+        max_positions: maximum length of a text in tokens; None if there is no limit.
+        file: the largest file of the checkpoint; None if the checkpoint is missing.
+        model: the whole model on the meta device, for accelerate's placement; None for word vectors.
+        stack: its blocks on the meta device up to the highest requested layer; None if they are not recognised.
     """
 
     family: str
@@ -77,17 +78,17 @@ class Geometry:
 
     @property
     def parameters(self) -> int:
-        """Of all that is run."""
+        """Number of parameters of everything that is run."""
         return self.around.parameters + sum(block.parameters for block in self.blocks)
 
     @property
     def compute_bytes(self) -> int:
-        """Of all weights in the types that they are computed in."""
+        """Bytes of all weights in the types that they are computed in."""
         return self.around.compute_bytes + sum(block.compute_bytes for block in self.blocks)
 
     @property
     def stored_bytes(self) -> int:
-        """Of all weights that are run, as the checkpoint has them."""
+        """Bytes of all weights that are run, in the checkpoint's type."""
         return self.around.stored_bytes + sum(block.stored_bytes for block in self.blocks)
 
     @property
@@ -97,23 +98,23 @@ class Geometry:
 
     @property
     def largest_stored(self) -> int:
-        """Bytes of the largest block as the checkpoint has it."""
+        """Bytes of the largest block in the checkpoint's type."""
         return max((block.stored_bytes for block in self.blocks), default=0)
 
     @property
     def casts(self) -> bool:
-        """Whether weights change their type on the way."""
+        """Whether weights are cast after they are read."""
         return self.largest_compute != self.largest_stored or self.dtype != self.stored_dtype
 
-    def flops(self, tokens: int, squares: float) -> int:
-        """Of so many tokens: two for each number of a matrix, and attention's products of scores and values.
-
-        Args:
-            tokens: of all texts.
-            squares: sum over the texts of the square of their tokens.
-        """
+    @property
+    def cost(self) -> FlopCost:
+        """The cost of a text in floating-point operations."""
         matrices = self.around.matrices + sum(block.matrices for block in self.blocks)
-        return int(2 * matrices * tokens + 4 * self.width * squares * self.depth)
+        return FlopCost(2 * matrices, 4 * self.width * self.depth)
+
+    def flops(self, tokens: int, squares: float) -> int:
+        """Floating-point operations of texts; see `FlopCost.of`."""
+        return int(self.cost.of(tokens, squares))
 
 
 def read_geometry(
@@ -129,12 +130,12 @@ def read_geometry(
     Args:
         folder: the model folder, or a file of word vectors.
         dtype: type to compute in.
-        layers: those asked for; blocks above the highest do not count.
-        project_out: OPT's projection after the last layer is kept.
-        trust_remote_code: run code of the folder where transformers has none for this model.
+        layers: requested layers; blocks above the highest do not count.
+        project_out: keep OPT's projection after the last layer.
+        trust_remote_code: run the folder's own code if transformers has none for this model.
 
     Raises:
-        ModelError: the configuration makes no model.
+        ModelError: no model can be built from the configuration.
     """
     if folder.family == "words":
         return _words_geometry(folder, dtype)
@@ -191,7 +192,7 @@ def _words_geometry(folder: ModelFolder, dtype: torch.dtype) -> Geometry:
 
 
 def _weights(module: nn.Module) -> Iterator[tuple[nn.Module, nn.Parameter]]:
-    """Every parameter once, with the module that it belongs to."""
+    """Every parameter once, with the module that owns it."""
     seen: set[int] = set()
     for owner in module.modules():
         for parameter in owner.parameters(recurse=False):
@@ -206,7 +207,7 @@ def _part(
     stored: torch.dtype,
     model: nn.Module | None = None,
 ) -> ModelPart:
-    """Add up weights; a pooler of the model is there, but is computed once a text and not once a token."""
+    """Add up weights; the model's pooler, if any, counts as parameters but not as computed for every token."""
     found = list(weights)
     pooler = getattr(model, "pooler", None)
     once = set(pooler.modules()) if isinstance(pooler, nn.Module) else set()
@@ -228,14 +229,14 @@ def _parameters(parts: Sequence[ModelPart]) -> int:
 
 
 def _is_matrix(owner: nn.Module, weight: nn.Parameter) -> bool:
-    """Whether tokens are multiplied by it. Embeddings, of which subclasses abound, are looked up instead."""
+    """Whether tokens are multiplied by this weight; embeddings, of any subclass, are looked up instead."""
     return weight.ndim >= 2 and not isinstance(owner, nn.Embedding)
 
 
 def _multiplied_numbers(weight: nn.Parameter, settings: Mapping[str, Any]) -> int:
-    """How many numbers of a matrix a token meets: of a stack of experts, those of the ones chosen for it.
+    """Parameters of a matrix that a token is multiplied by: of stacked experts, those of the experts chosen for it.
 
-    ALBERT has one block, or a few, through which a token passes again and again.
+    ALBERT has one block, or a few, and a token passes through the same one several times.
     """
     if settings.get("model_type") == "albert":
         again: int = settings.get("num_hidden_layers", 12) // settings.get("num_hidden_groups", 1)

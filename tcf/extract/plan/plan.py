@@ -1,4 +1,4 @@
-"""A plan: where the parts of a model will live, in which order the work is done, and what it will take."""
+"""A plan: where the parts of a model are placed, in which order the work is done, and the resources it takes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,59 +6,94 @@ from typing import Any, Literal
 
 from tcf.common.units import as_bytes, as_count, as_time
 
-__all__ = ["Plan", "Schedule", "StatesPlace", "places_in_words", "plan_text"]
+__all__ = ["FlopCost", "Plan", "Schedule", "StatesPlace", "memory_in_words", "places_in_words", "plan_text"]
 
 Schedule = Literal["resident", "pipeline", "sweep", "dispatch"]
 StatesPlace = Literal["device", "memory", "disk"]
 _STATES = {"device": "on the device", "memory": "in RAM", "disk": "on disk"}
 _DOES = {
     "resident": "the whole model on each device",
-    "pipeline": "layer ranges laid over the devices",
-    "sweep": "one block after the other, for many texts at once",
-    "dispatch": "accelerate's own",
+    "pipeline": "layer ranges distributed over the devices",
+    "sweep": "blocks outside, micro-batches inside",
+    "dispatch": "accelerate's offloading",
+}
+_PURPOSES = {
+    "base": "program",
+    "slots": "block buffers",
+    "weights": "weights",
+    "workspace": "activations",
+    "states": "hidden states",
+    "outputs": "results",
 }
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How an extraction will be done, and what it will take.
+class FlopCost:
+    """Floating-point operations of a model.
 
     Attributes:
-        model: the language model's name, for people.
-        schedule: resident (all of it on each device), pipeline (layer ranges laid over the devices), sweep (one layer
-            after the other, for many texts at once) or dispatch (accelerate's own).
-        reason: why this schedule, for people.
+        per_token: two for each matrix parameter that a token is multiplied by.
+        per_pair: attention's scores and values, for each pair of tokens of a text.
+    """
+
+    per_token: float
+    per_pair: float
+
+    def of(self, tokens: float, squares: float) -> float:
+        """Floating-point operations of texts.
+
+        Args:
+            tokens: tokens of all texts.
+            squares: sum over the texts of the squared number of tokens.
+
+        Example:
+            >>> FlopCost(per_token=10, per_pair=2).of(tokens=3 + 4, squares=9 + 16)
+            120
+        """
+        return self.per_token * tokens + self.per_pair * squares
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an extraction will be done, and the resources it will take.
+
+    Attributes:
+        model: the language model's name, for messages.
+        schedule: resident (the whole model on each device), pipeline (layer ranges distributed over the devices), sweep
+            (blocks outside, micro-batches inside) or dispatch (accelerate's offloading).
+        reason: why this schedule was chosen, for messages.
         dtype: type to compute in.
-        devices: names of the devices to compute on; `cpu` may be there several times.
-        around: the device of the embeddings and of all else that is in no block; of a pipeline the first one, and what
-            comes after the blocks is on its last.
-        blocks: where each block lives, in order: the name of a device, `cpu` (stays in RAM) or `disk` (is read every
-            time that it is needed). In a sweep over several devices, the name of the first stands for all of them.
-        dispatch_map: accelerate's map from names of modules to places; empty for other schedules.
-        parameters: numbers of all that is run.
+        devices: names of the devices to compute on; `cpu` may occur several times.
+        around: the device of the embeddings and of everything else outside the blocks; of a pipeline the first one,
+            while what follows the blocks is on its last.
+        blocks: where each block is kept, in order: the name of a device, `cpu` (in RAM) or `disk` (read whenever it is
+            needed). In a sweep over several devices, the name of the first stands for all of them.
+        dispatch_map: accelerate's map from module names to places; empty for other schedules.
+        parameters: number of parameters of everything that is run.
         checkpoint_bytes: size of the checkpoint.
-        weight_bytes_read: bytes of weights read from storage, in the whole extraction.
-        items: of the catalogue.
-        sequences: token sequences that will be computed.
-        tokens: of those.
+        weight_bytes_read: bytes of weights read from storage in the whole extraction.
+        items: number of items of the catalogue.
+        sequences: number of token sequences to compute.
+        tokens: their number of tokens.
         exact: whether sequences and tokens were counted; otherwise they were estimated from a sample.
-        macro_batches: how many shards are computed one after the other; in a sweep the weights pass once for each.
-        macro_batch_rows: token sequences in one at most.
-        micro_batch_tokens: tokens that a device runs at once; None where a calibration run will find it.
-        packs: in a sweep, the weights of a block are laid out for its products when it is its turn.
-        hidden_states: where the states of a macro-batch are kept between blocks.
-        hidden_state_bytes: how much that is.
-        flops: floating-point operations in the whole extraction.
-        compute_seconds: what they take.
-        read_seconds: what reading and copying of weights, and of states kept elsewhere, takes.
-        seconds: the whole extraction, in which both go on at once where the schedule can.
-        items_per_second: of the catalogue.
-        memory_parts: by place, bytes at most by what they are for. `cpu` is the whole process's memory that no file
-            backs.
+        macro_batches: number of shards, computed one after the other; a sweep streams the weights once for each.
+        macro_batch_rows: maximum number of token sequences in a shard.
+        micro_batch_tokens: tokens that a device runs at once; None if a calibration run will choose them.
+        packs: in a sweep, the weights of a block are packed for oneDNN before it runs.
+        hidden_states: where the hidden states of a macro-batch are kept between blocks.
+        hidden_state_bytes: their size.
+        flops: floating-point operations of the whole extraction.
+        cost: floating-point operations of any texts.
+        compute_seconds: time to compute all of them.
+        read_seconds: time to read and copy weights, and hidden states kept elsewhere.
+        seconds: time of the whole extraction; computing and reading overlap where the schedule allows.
+        items_per_second: items of the catalogue per second.
+        memory_parts: by place and purpose, the peak in bytes. `cpu` is all memory of the process that is not mapped
+            from a file.
         memory_limits: by place, bytes that may be used.
-        output_bytes: what the caches will grow by.
-        spill_bytes: disk space that is needed for a time, for hidden states.
-        disk_free_bytes: what is left there; None where it is not known where the output goes.
+        output_bytes: bytes that the caches will grow by.
+        spill_bytes: disk space needed temporarily, for hidden states.
+        disk_free_bytes: free space on the disk of the output; None if no output was named.
     """
 
     model: str
@@ -83,6 +118,7 @@ class Plan:
     hidden_states: StatesPlace
     hidden_state_bytes: int
     flops: int
+    cost: FlopCost
     compute_seconds: float
     read_seconds: float
     seconds: float
@@ -95,15 +131,19 @@ class Plan:
 
     @property
     def peak_memory_bytes(self) -> dict[str, int]:
-        """By place, bytes at most."""
+        """The peak in bytes, by place."""
         return {place: sum(parts.values()) for place, parts in self.memory_parts.items()}
 
     @property
     def places(self) -> dict[str, str]:
-        """Where every part lives: accelerate's names for dispatch, else `around` and ranges of blocks."""
+        """Where every part is kept: accelerate's names for dispatch, else `around` and ranges of blocks."""
         if self.dispatch_map:
             return dict(self.dispatch_map)
         return {"around": self.around, **dict(places_in_words(self.blocks))}
+
+    def __str__(self) -> str:
+        """The plan, one line for each of its subjects."""
+        return plan_text(self)
 
     def as_json(self) -> dict[str, Any]:
         """The plan as JSON values."""
@@ -142,7 +182,7 @@ class Plan:
 
 
 def places_in_words(blocks: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Ranges of blocks with one place, such as `blocks 1-12`; blocks are counted from 1, as layers are."""
+    """Ranges of blocks in the same place, such as `blocks 1-12`, with that place; counted from 1, like layers."""
     ranges: list[tuple[int, int, str]] = []
     for number, place in enumerate(blocks, start=1):
         if ranges and ranges[-1][2] == place:
@@ -152,22 +192,27 @@ def places_in_words(blocks: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(f"block {a}" if a == b else f"blocks {a}-{b}", place) for a, b, place in ranges]
 
 
+def memory_in_words(parts: Mapping[str, int]) -> str:
+    """What a place's memory is for, such as `weights 240 MiB, activations 12.0 MiB`."""
+    return ", ".join(f"{_PURPOSES[purpose]} {as_bytes(size)}" for purpose, size in parts.items() if size)
+
+
 def plan_text(plan: Plan) -> str:
-    """The plan, one line for each of its subjects."""
+    """The plan as text, one line per subject."""
     lines = {
         "model": f"{plan.model}: {as_count(plan.parameters)} parameters, computed in {plan.dtype}; checkpoint "
         f"{as_bytes(plan.checkpoint_bytes)}",
         "schedule": f"{plan.schedule} on {', '.join(plan.devices)} ({_DOES[plan.schedule]}): {plan.reason}",
-        "weights": _where(plan),
+        "weights": _weights(plan),
         "texts": f"{plan.items:,} items, {_about(plan)}{plan.sequences:,} token sequences to compute, "
         f"{_about(plan)}{plan.tokens:,} tokens",
         "batches": _batches(plan),
         **{f"memory of {place}": _memory(plan, place) for place in plan.memory_parts},
         "reading": f"{as_bytes(plan.weight_bytes_read)} of weights, {as_time(plan.read_seconds)}",
-        "computing": f"{plan.flops:.3g} FLOP, {as_time(plan.compute_seconds)}",
-        "time": f"about {as_time(plan.seconds)}, {_rate(plan.items_per_second)} items a second"
+        "computing": f"{plan.flops:.3g} FLOPs, {as_time(plan.compute_seconds)}",
+        "time": f"about {as_time(plan.seconds)}, {_rate(plan.items_per_second)} items per second"
         if plan.sequences
-        else "none: everything is there",
+        else "none: everything is in the cache already",
         "output": _output(plan),
     }
     return "\n".join(f"{subject}: {line}" for subject, line in lines.items())
@@ -177,13 +222,13 @@ def _about(plan: Plan) -> str:
     return "" if plan.exact else "about "
 
 
-def _where(plan: Plan) -> str:
-    """Where the parts live; a map of modules is summed up."""
+def _weights(plan: Plan) -> str:
+    """Where the weights are kept; accelerate's map is summed up."""
     if plan.dispatch_map:
         places = list(plan.dispatch_map.values())
         return ", ".join(f"{places.count(place)} modules {_at(place, plan)}" for place in dict.fromkeys(places))
-    here = [f"{part} {_at(place, plan)}" for part, place in plan.places.items()]
-    return ", ".join(here).replace("around ", "embeddings and norms around the blocks ")
+    found = [f"{part} {_at(place, plan)}" for part, place in plan.places.items()]
+    return ", ".join(found).replace("around ", "embeddings and norms around the blocks ")
 
 
 def _at(place: str, plan: Plan) -> str:
@@ -211,9 +256,8 @@ def _batches(plan: Plan) -> str:
 
 
 def _memory(plan: Plan, place: str) -> str:
-    parts = ", ".join(f"{name} {as_bytes(size)}" for name, size in plan.memory_parts[place].items() if size)
-    peak = as_bytes(plan.peak_memory_bytes[place])
-    return f"{peak} at most of {as_bytes(plan.memory_limits[place])} ({parts})"
+    peak, limit = as_bytes(plan.peak_memory_bytes[place]), as_bytes(plan.memory_limits[place])
+    return f"up to {peak} of {limit} ({memory_in_words(plan.memory_parts[place])})"
 
 
 def _rate(number: float) -> str:
@@ -221,6 +265,6 @@ def _rate(number: float) -> str:
 
 
 def _output(plan: Plan) -> str:
-    spill = f", and {as_bytes(plan.spill_bytes)} of hidden states for a time" if plan.spill_bytes else ""
-    free = "" if plan.disk_free_bytes is None else f"; {as_bytes(plan.disk_free_bytes)} are free there"
+    spill = f", and temporarily {as_bytes(plan.spill_bytes)} of hidden states" if plan.spill_bytes else ""
+    free = "" if plan.disk_free_bytes is None else f"; {as_bytes(plan.disk_free_bytes)} free on that disk"
     return f"{as_bytes(plan.output_bytes)}{spill}{free}"

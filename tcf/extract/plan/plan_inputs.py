@@ -1,4 +1,4 @@
-"""What a plan is made from, and what follows from it whatever the schedule: bytes a text, workspace, seconds."""
+"""Inputs of a plan, and the quantities that do not depend on the schedule: bytes per text, workspace, seconds."""
 
 import math
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from tcf.extract.plan.workload import Workload
 
 __all__ = ["MOST_ROWS", "PlanInputs"]
 
-MOST_ROWS = 2**20  # of a macro-batch: what is lost if the work is interrupted
+MOST_ROWS = 2**20  # of a macro-batch, which is lost if the work is interrupted
 _MiB = 2**20
-# What torch and its threads take once they compute, beyond tensors, with oneDNN and without (measured on 2 cores).
+# Memory of torch and its threads while they compute, beyond tensors, with oneDNN and without (measured on 2 cores).
 _TORCH, _TORCH_WITHOUT_ONEDNN = 100 * _MiB, 10 * _MiB
-_TOKEN_BYTES = 2**30  # of a shard of token states, at most
-_KEY = 16
-_CALIBRATION_SECONDS, _CALIBRATION_CALLS = 5.0, 3  # as of the calibration run for the micro-batch
+_TOKEN_BYTES = 2**30  # maximum size of a shard of token states
+_KEY = 16  # bytes
+_CALIBRATION_SECONDS, _CALIBRATION_CALLS = 5.0, 3  # of the calibration run for the micro-batch
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class PlanInputs:
     """A model, a catalogue, a machine and settings.
 
     Attributes:
-        model: the model's name, for people.
-        geometry: sizes of its parts.
-        workload: what there is to compute.
-        machine: what there is to compute with.
-        rates: how fast that is.
+        model: the model's name, for messages.
+        geometry: sizes of the model's parts.
+        workload: what is to be computed.
+        machine: devices, memory and disk space.
+        rates: speed of the machine.
         config: settings.
     """
 
@@ -46,33 +46,33 @@ class PlanInputs:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """To compute on."""
+        """Names of the devices to compute on."""
         return self.machine.devices
 
     @property
     def n_devices(self) -> int:
-        """How many."""
+        """Number of devices."""
         return len(self.machine.devices)
 
     @property
     def on_cpu(self) -> bool:
-        """Whether they are the machine's own processor."""
+        """Whether the CPU computes."""
         return self.machine.on_cpu
 
     @property
     def may_pack(self) -> bool:
-        """Whether a sweep may lay out a block's weights for oneDNN: on one CPU, for families that are tested."""
+        """Whether a sweep may pack a block's weights for oneDNN: on one CPU, for tested families."""
         known = self.geometry.family not in ("other", "words")
         return self.uses_onednn and self.n_devices == 1 and known
 
     @property
     def uses_onednn(self) -> bool:
-        """Whether the processor computes, and oneDNN multiplies matrices of this type on it."""
+        """Whether the CPU computes and multiplies matrices of this type through oneDNN."""
         return self.on_cpu and self.geometry.dtype in self.machine.onednn_types
 
     @property
     def ram(self) -> Memory:
-        """The machine's own memory."""
+        """The machine's RAM."""
         return self.machine.memory["cpu"]
 
     @property
@@ -87,14 +87,14 @@ class PlanInputs:
 
     @cached_property
     def flops(self) -> int:
-        """Of the whole extraction."""
+        """Floating-point operations of the whole extraction."""
         return self.geometry.flops(self.workload.tokens, self.workload.squares)
 
     def compute_seconds(self, rate: float) -> float:
-        """Of all devices working at once; names of the one processor share it.
+        """Seconds to compute with all devices at once; several `cpu` share one processor.
 
         Args:
-            rate: floating-point operations a second of one.
+            rate: floating-point operations per second of one device.
         """
         return self.flops / rate / (1 if self.on_cpu else self.n_devices)
 
@@ -108,7 +108,7 @@ class PlanInputs:
 
     @cached_property
     def vector_row(self) -> int:
-        """Bytes of the vectors of a text, of all layers."""
+        """Bytes of the vectors of a text, over all layers."""
         return sum(map(self._width, self.config.pooled_layers)) * _dtype(self.config.storage).itemsize
 
     @cached_property
@@ -121,12 +121,12 @@ class PlanInputs:
 
     @property
     def output_row(self) -> float:
-        """Bytes of all that is stored of a text, while it is in memory."""
+        """Bytes in memory of all results of a text."""
         return self.vector_row + self.token_row
 
     @property
     def output_bytes(self) -> int:
-        """What the caches will grow by: rows with their keys, text maps, and Parquet files."""
+        """Bytes that the output will grow by: rows with their keys, text maps, and Parquet files."""
         caches = len(self.config.pooled_layers) + (self.config.token_states is not None)
         offsets = 8 * (self.config.token_states is not None)
         rows = self.workload.sequences * (self.output_row + _KEY * caches + offsets)
@@ -135,24 +135,24 @@ class PlanInputs:
         return round(rows) + text_maps + parquet
 
     def largest_batch_tokens(self, micro: int, rows: int) -> int:
-        """Tokens of the largest micro-batch that there will be: texts of one length are no more.
+        """Tokens of the largest micro-batch that will occur, as it holds only texts of one length.
 
         Args:
-            micro: tokens that it may have.
+            micro: maximum number of tokens of a micro-batch.
             rows: texts of a shard.
         """
         share = min(1.0, rows / max(1, self.workload.sequences))
         return min(micro, max(self.workload.longest, math.ceil(self.workload.group_tokens * share)))
 
     def workspace(self, tokens: int) -> int:
-        """Bytes that a block needs for a micro-batch: states, queries, keys and values, feed-forward; no scores."""
+        """Bytes that a block needs for a micro-batch: states, queries, keys, values and feed-forward, but no scores."""
         geometry = self.geometry
         numbers = 4 * geometry.width + 2 * geometry.inner_width
         return tokens * (numbers * geometry.dtype.itemsize + 4 * geometry.width)
 
     @property
     def shard_rows(self) -> int:
-        """Rows of a shard where nothing else asks for more: many texts of each length keep a device busy."""
+        """Default rows of a shard: enough texts of each length to keep a device busy."""
         if self.config.shard_rows is not None:
             return self.config.shard_rows
         rows = 8192 if self.on_cpu else 65_536
@@ -162,13 +162,13 @@ class PlanInputs:
         return max(1, min(rows, _TOKEN_BYTES // text))
 
     def calibration_tokens(self, room: float) -> int | None:
-        """Most tokens that the calibration run for the micro-batch will take at once.
+        """The largest micro-batch, in tokens, that the calibration run will try.
 
         Args:
-            room: bytes that its workspace may have.
+            room: bytes available for its workspace.
 
         Returns:
-            None if not even the smallest run fits.
+            The number of tokens; None if not even the smallest run fits.
         """
         size, last = (512, 8192) if self.on_cpu else (4096, 262_144)
         found, spent = None, 0.0
@@ -179,7 +179,7 @@ class PlanInputs:
         return found
 
     def steady_tokens(self, room: float) -> int:
-        """Tokens at once without a calibration run: enough to keep a device busy, and within a tenth of its memory.
+        """Micro-batch tokens without a calibration run: enough to keep a device busy, in at most a tenth of its memory.
 
         Args:
             room: bytes of the device.
@@ -192,7 +192,7 @@ class PlanInputs:
         return tokens
 
     def macro_batches(self, rows: int) -> int:
-        """How many, of so many rows each."""
+        """Number of macro-batches of `rows` texts each."""
         return -(-self.workload.sequences // rows)
 
     def states(self, rows: int) -> int:
@@ -200,7 +200,7 @@ class PlanInputs:
         return math.ceil(min(rows, self.workload.sequences) * self.state_row)
 
     def outputs(self, rows: int) -> int:
-        """Bytes of results in memory: one shard is being saved while the next is computed."""
+        """Bytes of results in memory: one shard is saved while the next is computed."""
         at_once = min(2, self.macro_batches(rows))
         return math.ceil(at_once * min(rows, self.workload.sequences) * self.output_row)
 

@@ -1,4 +1,4 @@
-"""From a model, a catalogue and this machine to a plan: looks at files and devices, loads nothing."""
+"""Makes the plan for a model and a catalogue on this machine; reads files' headers and devices, loads nothing."""
 
 import json
 import tempfile
@@ -35,18 +35,18 @@ __all__ = ["plan_extraction", "plan_for_data", "plan_for_items"]
 
 
 def plan_for_data(model: str, data: Path, out: Path | None, config: ExtractConfig) -> Plan:
-    """The plan for a dataset, as if nothing of it were stored yet.
+    """The plan for a dataset, as if no cache existed yet.
 
     Args:
-        model: a name, folder or file; nothing is downloaded for it.
+        model: a name, folder or file; nothing is downloaded.
         data: a dataset directory.
-        out: where the output would go; its disk is looked at.
+        out: where the output would go; its disk's free space is checked.
         config: settings.
 
     Raises:
-        DataError: no dataset is there.
+        DataError: `data` is no dataset.
         ModelError: the model is not on this machine.
-        ConfigError: it cannot be done on this machine, or a setting does not fit the model.
+        ConfigError: the machine is too small, or a setting does not suit the model.
     """
     items = ItemTable.open(data)
     with _folder(model, config) as folder:
@@ -57,18 +57,18 @@ def plan_for_data(model: str, data: Path, out: Path | None, config: ExtractConfi
 def plan_for_items(
     model: str, items: int, tokens_per_text: int | None, out: Path | None, config: ExtractConfig
 ) -> Plan:
-    """The plan for a catalogue that is not there yet.
+    """The plan for a catalogue that does not exist yet.
 
     Args:
-        model: a name, folder or file; nothing is downloaded for it.
-        items: of the catalogue.
-        tokens_per_text: on average; about a title's if not given.
-        out: where the output would go; its disk is looked at.
+        model: a name, folder or file; nothing is downloaded.
+        items: number of items.
+        tokens_per_text: average number of tokens of a text; about that of a title if not given.
+        out: where the output would go; its disk's free space is checked.
         config: settings.
 
     Raises:
         ModelError: the model is not on this machine.
-        ConfigError: it cannot be done on this machine, or a setting does not fit the model.
+        ConfigError: the machine is too small, or a setting does not suit the model.
     """
     with _folder(model, config) as folder:
         work = expected_workload(items, tokens_per_text, config.max_tokens)
@@ -89,16 +89,16 @@ def plan_extraction(
 
     Args:
         folder: the model folder; `config.json` is enough.
-        work: what there is to compute.
+        work: what is to be computed.
         config: settings.
-        name: the model's name, for people.
-        out: where the output goes; None if that is not known.
-        machine: what there is to compute with; looked at if not given.
-        rates: how fast that is; measured, or remembered, if not given.
+        name: the model's name, for messages.
+        out: where the output goes; None if not known.
+        machine: devices, memory and disk space; read if not given.
+        rates: speed of the machine; measured, or remembered from earlier runs, if not given.
 
     Raises:
-        ConfigError: it cannot be done on this machine, or a setting does not fit the model.
-        ModelError: the configuration makes no model.
+        ConfigError: the machine is too small, or a setting does not suit the model.
+        ModelError: no model can be built from the configuration.
     """
     check_settings(config, folder)
     devices = resolve_devices(config.devices) if machine is None else ()
@@ -118,7 +118,7 @@ def plan_extraction(
 
 
 def _own_share(work: Workload, config: ExtractConfig) -> Workload:
-    """What is left where other jobs take the other shards."""
+    """The share of the work of a job that computes only some of the shards."""
     if config.shard_slice is None:
         return work
     parts = config.shard_slice[1]
@@ -133,17 +133,17 @@ def _own_share(work: Workload, config: ExtractConfig) -> Workload:
 
 
 def _tokenizer(folder: ModelFolder, config: ExtractConfig) -> TextTokenizer | None:
-    """The model's tokenizer; None where only its geometry is there."""
-    there = folder.family == "words" or any(
+    """The model's tokenizer; None if the folder has none."""
+    found = folder.family == "words" or any(
         (folder.path / name).is_file()
         for name in ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
     )
-    return load_tokenizer(folder, trust_remote_code=config.trust_remote_code) if there else None
+    return load_tokenizer(folder, trust_remote_code=config.trust_remote_code) if found else None
 
 
 @contextmanager
 def _folder(model: str, config: ExtractConfig) -> Iterator[ModelFolder]:
-    """A model's folder; for a published size of OPT that is not on this machine, one with its configuration alone.
+    """A model's folder; for a published OPT size that is not on this machine, a folder with only its configuration.
 
     Raises:
         ModelError: the model is not on this machine.
@@ -157,8 +157,8 @@ def _folder(model: str, config: ExtractConfig) -> Iterator[ModelFolder]:
             yield folder
     else:
         raise ModelError(
-            f"{model}: expected a model on this machine, found none, and a plan downloads nothing; `tcf extract` "
-            "fetches it, or pass a folder with its config.json"
+            f"{model}: expected a model on this machine, found none, and planning downloads nothing; download it with "
+            "`tcf extract`, or pass a folder with its config.json"
         )
 
 

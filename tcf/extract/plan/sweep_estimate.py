@@ -1,4 +1,4 @@
-"""The sweep before it is run: how many texts pass through each block together, and which blocks stay where."""
+"""Estimates a sweep: the size of a macro-batch, and where its hidden states and the model's blocks are kept."""
 
 import math
 from contextlib import suppress
@@ -6,26 +6,27 @@ from dataclasses import dataclass, replace
 
 from tcf.common.errors import ConfigError
 from tcf.common.units import as_bytes
-from tcf.extract.plan.estimates import CandidatePlan, Parts
+from tcf.extract.plan.estimates import CandidatePlan, MemoryTooSmall, Parts, too_small
 from tcf.extract.plan.placement import place_blocks
 from tcf.extract.plan.plan import StatesPlace
 from tcf.extract.plan.plan_inputs import MOST_ROWS, PlanInputs
 
 __all__ = ["sweep"]
 
-_READING = 0.05  # of the computing time, at most, so that it costs nothing even where it is slower than measured
-_FEWEST = 256  # tokens at once
-_SLOTS = 2  # of the largest block: one computes while the next is read
+# Reading may take this share of the computing time, so that it stays hidden even if storage is slower than measured.
+_READING = 0.05
+_FEWEST = 256  # tokens of the smallest micro-batch
+_SLOTS = 2  # buffers for the largest block: one computes while the next is read
 
 
 @dataclass(frozen=True)
 class _Room:
-    """Bytes left beside what a sweep always needs.
+    """Bytes left after the memory that every sweep needs.
 
     Attributes:
-        device: on each GPU; none where the processor computes.
-        ram: in the machine's own memory.
-        disk: where states would be spilled.
+        device: on each GPU; 0 if the CPU computes.
+        ram: in RAM.
+        disk: on the disk that hidden states would be spilled to.
     """
 
     device: int
@@ -34,32 +35,32 @@ class _Room:
 
 
 def sweep(inputs: PlanInputs) -> CandidatePlan:
-    """One block after the other, each for all micro-batches of a macro-batch while the next one is read.
+    """Blocks outside, micro-batches inside: each block runs all micro-batches while the next block is read.
 
     Raises:
-        ConfigError: the blocks cannot be told, or a device has too little room for what is always needed.
+        ConfigError: the model's blocks are not recognised, or a device is too small for the memory always needed.
     """
     geometry = inputs.geometry
     if not geometry.blocks:
         other = "resident" if geometry.family == "words" else "dispatch"
         raise ConfigError(
-            f"--schedule sweep: expected a model whose blocks can be told, found {inputs.model}; "
-            f"pass --schedule {other}"
+            f"--schedule sweep: expected a model that can be run block by block, found {inputs.model}, whose blocks "
+            f"are not recognised; pass --schedule {other}"
         )
-    micro, packs, parts = _smaller_if_need_be(inputs)
+    micro, packs, parts = _fitting_micro_batch(inputs)
     room = _room(inputs, parts)
-    rows, place = _rows(inputs, room)
+    rows, place = _macro_batch(inputs, room)
     _put_states(inputs, parts, rows, place)
     blocks = _kept(inputs, parts) if inputs.macro_batches(rows) > 1 else ("disk",) * len(geometry.blocks)
     _put_kept(inputs, parts, blocks)
     return _candidate(inputs, micro, rows, place, blocks, parts, packs=packs)
 
 
-def _smaller_if_need_be(inputs: PlanInputs) -> tuple[int, bool, Parts]:
-    """Tokens at once, as few as fit unless a number is asked for; and what is needed with these.
+def _fitting_micro_batch(inputs: PlanInputs) -> tuple[int, bool, Parts]:
+    """Tokens of a micro-batch (halved until they fit, unless requested), whether to pack, and the memory needed.
 
     Raises:
-        ConfigError: not even the fewest fit.
+        ConfigError: not even the smallest micro-batch fits.
     """
     micro = inputs.steady_tokens(inputs.ram.limit if inputs.on_cpu else inputs.gpu_limit)
     while micro >= 2 * _FEWEST and inputs.config.tokens_per_batch is None:
@@ -70,25 +71,25 @@ def _smaller_if_need_be(inputs: PlanInputs) -> tuple[int, bool, Parts]:
 
 
 def _packed_if_it_fits(inputs: PlanInputs, micro: int) -> tuple[bool, Parts]:
-    """Whether weights are laid out anew, and what is needed whatever the macro-batch.
+    """Whether weights are packed for oneDNN, and the memory needed for any macro-batch.
 
     Raises:
-        ConfigError: it does not fit, even as the weights come.
+        ConfigError: it does not fit, even without packing.
     """
     if inputs.may_pack:
         with suppress(ConfigError):
-            return True, _always(inputs, micro, packs=True)
-    return False, _always(inputs, micro, packs=False)
+            return True, _fixed_memory(inputs, micro, packs=True)
+    return False, _fixed_memory(inputs, micro, packs=False)
 
 
-def _always(inputs: PlanInputs, micro: int, *, packs: bool) -> Parts:
-    """What is needed whatever the macro-batch.
+def _fixed_memory(inputs: PlanInputs, micro: int, *, packs: bool) -> Parts:
+    """Memory needed for any macro-batch.
 
     Raises:
         ConfigError: it does not fit.
     """
     geometry, copies = inputs.geometry, inputs.n_devices
-    # Where a processor casts, what was read is free again at once.
+    # If the CPU casts the weights, the buffer they were read into is free again at once.
     n_stored = 1 if inputs.on_cpu and geometry.casts else _SLOTS
     stored, compute = n_stored * geometry.largest_stored, _SLOTS * geometry.largest_compute
     rows = inputs.config.shard_rows or inputs.workload.sequences
@@ -102,28 +103,10 @@ def _always(inputs: PlanInputs, micro: int, *, packs: bool) -> Parts:
         on_device = compute + (geometry.largest_stored if geometry.casts else 0)
         parts = {name: {"slots": on_device, "weights": around, "workspace": workspace} for name in inputs.devices}
         parts["cpu"] = {"slots": stored, "base": inputs.base}
-    for name, needed in parts.items():
-        _check_fits(inputs, name, needed, micro)
+    lacking = too_small(inputs, parts)
+    if lacking is not None:
+        raise MemoryTooSmall(lacking)
     return parts
-
-
-def _check_fits(inputs: PlanInputs, name: str, needed: dict[str, int], micro: int) -> None:
-    """Say what is too large for a place: a block, the embeddings, or all together."""
-    there = inputs.machine.memory[name].limit
-    together = 0
-    largest = as_bytes(inputs.geometry.largest_compute)
-    for part, what, remedy in (
-        ("slots", f"{_SLOTS} blocks of {largest} each as they stream through it", "a smaller --dtype"),
-        ("weights", f"the embeddings of {as_bytes(needed.get('weights', 0))} beside them", "a smaller --dtype"),
-        ("base", f"{as_bytes(needed.get('base', 0))} of the program itself beside them", "a smaller --dtype"),
-        ("workspace", f"a micro-batch of {micro} tokens beside them", "a lower --tokens-per-batch"),
-    ):
-        together += needed.get(part, 0)
-        if together > there:
-            raise ConfigError(
-                f"{name}: expected {as_bytes(together)} for {what}, found {as_bytes(there)} to use; "
-                f"pass {remedy}, more --max-memory if the machine has it, or use a larger device"
-            )
 
 
 def _room(inputs: PlanInputs, parts: Parts) -> _Room:
@@ -133,63 +116,63 @@ def _room(inputs: PlanInputs, parts: Parts) -> _Room:
     return _Room(device, ram, math.inf if disk is None else max(0, disk - inputs.output_bytes))
 
 
-def _rows(inputs: PlanInputs, room: _Room) -> tuple[int, StatesPlace]:
-    """Texts of a macro-batch, and where their states are kept between blocks."""
-    # Several devices take the states of any micro-batch, so that these are where all can reach them.
+def _macro_batch(inputs: PlanInputs, room: _Room) -> tuple[int, StatesPlace]:
+    """Texts of a macro-batch, and where their hidden states are kept between blocks."""
+    # With several devices, any of them may take any micro-batch: its states must be where all can reach them.
     places: tuple[StatesPlace, ...] = ("memory",) if inputs.on_cpu or inputs.n_devices > 1 else ("device", "memory")
     everything = inputs.workload.sequences
     if inputs.config.shard_rows is not None:
         rows, alone = inputs.config.shard_rows, inputs.macro_batches(inputs.config.shard_rows) <= 1
         seen = min(rows, everything)
-        unsaved = replace(room, disk=math.inf)  # whether the disk has room for them is asked in the end
-        return rows, next((place for place in places if _most(inputs, unsaved, place, alone=alone) >= seen), "disk")
+        unsaved = replace(room, disk=math.inf)  # disk space is checked once the plan is made
+        return rows, next((place for place in places if _max_rows(inputs, unsaved, place, alone=alone) >= seen), "disk")
     if everything <= MOST_ROWS:
         for place in places:
-            if _most(inputs, room, place, alone=True) >= everything:
+            if _max_rows(inputs, room, place, alone=True) >= everything:
                 return _power_above(everything), place
     balanced = _balanced_rows(inputs)
     wanted = min(MOST_ROWS, _power_above(max(inputs.shard_rows, balanced / _READING)))
     for place in places:
-        if _most(inputs, room, place, alone=False) >= wanted:
+        if _max_rows(inputs, room, place, alone=False) >= wanted:
             return wanted, place
-    best = max(places, key=lambda place: _most(inputs, room, place, alone=False))
-    held = _most(inputs, room, best, alone=False)
+    best = max(places, key=lambda place: _max_rows(inputs, room, place, alone=False))
+    held = _max_rows(inputs, room, best, alone=False)
     if held >= max(1, balanced):
         return _power_below(held), best
     return _spilled(inputs, room, wanted), "disk"
 
 
 def _spilled(inputs: PlanInputs, room: _Room, wanted: int) -> int:
-    """Texts of a macro-batch whose states are kept on disk.
+    """Texts of a macro-batch whose hidden states are kept on disk.
 
     Raises:
         ConfigError: there is no room for a single one.
     """
-    most = _most(inputs, room, "disk", alone=False)
+    most = _max_rows(inputs, room, "disk", alone=False)
     if most < 1:
-        raise ConfigError(
-            f"expected room for the hidden states of some texts, {as_bytes(inputs.state_row)} each, in RAM or on the "
-            f"disk of --out, and for their results in RAM, found {as_bytes(max(0, room.ram))} of RAM and "
-            f"{as_bytes(min(room.disk, 2**60))} of disk; raise --max-memory, or free some disk space"
+        raise MemoryTooSmall(
+            f"room for the hidden states of at least one text ({as_bytes(inputs.state_row)}), in RAM or on the disk of "
+            f"--out, and for its results in RAM, found {as_bytes(max(0, room.ram))} of RAM and "
+            f"{as_bytes(min(room.disk, 2**60))} of disk left"
         )
     return min(wanted, _power_below(most))
 
 
 def _balanced_rows(inputs: PlanInputs) -> float:
-    """Texts for which computing takes as long as reading all blocks from storage."""
+    """The number of texts whose computing takes as long as reading all blocks from storage."""
     read = sum(block.stored_bytes for block in inputs.geometry.blocks) / inputs.rates.storage
     a_text = inputs.compute_seconds(inputs.rates.streamed_flops) / max(1, inputs.workload.sequences)
     return read / a_text if a_text else 1.0
 
 
-def _most(inputs: PlanInputs, room: _Room, place: StatesPlace, *, alone: bool) -> int:
-    """Texts that a macro-batch can have if their states are kept in a place; their results are in RAM in any case.
+def _max_rows(inputs: PlanInputs, room: _Room, place: StatesPlace, *, alone: bool) -> int:
+    """The largest macro-batch, in texts, whose hidden states fit a place; its results are always in RAM.
 
     Args:
-        inputs: what is planned.
-        room: what is left.
-        place: where states are kept.
-        alone: it is the only macro-batch, for which nothing else has to stay, and no other's results are being saved.
+        inputs: model, catalogue, machine and settings.
+        room: bytes left.
+        place: where hidden states are kept.
+        alone: it is the only macro-batch, so no block need be kept for the next and no other results are being saved.
     """
     share, results = (1.0, inputs.output_row) if alone else (0.5, 2 * inputs.output_row)
     states = max(1.0, inputs.state_row)
@@ -201,13 +184,13 @@ def _most(inputs: PlanInputs, room: _Room, place: StatesPlace, *, alone: bool) -
         case "disk":
             found = min(room.disk / (2 * states), room.ram / max(1.0, results))
     if inputs.config.checkpoint_layers is not None:
-        # Those that were saved last, and those being saved.
+        # The last checkpoint, and the one being written.
         found = min(found, room.disk / ((4 if place == "disk" else 2) * states))
     return max(0, int(min(found, 2**62)))
 
 
 def _power_above(rows: float) -> int:
-    """Powers of two, so that a little more or less free memory does not cut other shards."""
+    """The next power of two: a little more or less free memory must not change how shards are cut."""
     return 1 << max(0, math.ceil(rows) - 1).bit_length()
 
 
@@ -227,7 +210,7 @@ def _put_states(inputs: PlanInputs, parts: Parts, rows: int, place: StatesPlace)
 
 
 def _kept(inputs: PlanInputs, parts: Parts) -> tuple[str, ...]:
-    """Blocks that stay on the devices, or in RAM, because they will be needed again."""
+    """Where blocks stay between macro-batches: on the devices, in RAM, or on disk."""
     stack, geometry = inputs.geometry.stack, inputs.geometry
     if stack is None:
         return ()
@@ -236,7 +219,7 @@ def _kept(inputs: PlanInputs, parts: Parts) -> tuple[str, ...]:
         return place_blocks(stack, [], {"cpu": ram})
     first = inputs.devices[0]
     left = max(0, inputs.gpu_limit - max(sum(parts[name].values()) for name in inputs.devices))
-    # In RAM they are kept as stored, whereas accelerate counts them as they compute.
+    # In RAM they are kept in the checkpoint's type, whereas accelerate counts them in the compute type.
     ratio = geometry.largest_compute / max(1, geometry.largest_stored)
     return place_blocks(stack, [first], {first: left, "cpu": int(ram * ratio)})
 
@@ -250,7 +233,7 @@ def _put_kept(inputs: PlanInputs, parts: Parts, blocks: tuple[str, ...]) -> None
                 size = block.compute_bytes if inputs.on_cpu else block.stored_bytes
                 parts["cpu"]["weights"] = parts["cpu"].get("weights", 0) + size
             case _:
-                for name in inputs.devices:  # each has its own copy
+                for name in inputs.devices:  # each device has its own copy
                     parts[name]["weights"] += block.compute_bytes
 
 
@@ -260,7 +243,7 @@ def _candidate(
     geometry, passes = inputs.geometry, inputs.macro_batches(rows)
     from_disk = sum(b.stored_bytes for b, at in zip(geometry.blocks, blocks, strict=True) if at == "disk")
     from_ram = sum(b.stored_bytes for b, at in zip(geometry.blocks, blocks, strict=True) if at == "cpu")
-    # States that are not where they are computed come and go once a block.
+    # States kept away from where they are computed are read and written once per block.
     moved = 2 * len(blocks) * inputs.workload.sequences * inputs.state_row
     spilled = moved if place == "disk" else 0.0
     reading = (passes * from_disk + spilled) / inputs.rates.storage

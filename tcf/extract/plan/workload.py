@@ -1,4 +1,4 @@
-"""How much there is to compute: a catalogue's distinct texts and their tokens, exactly or from a sample."""
+"""The amount of work: a catalogue's distinct texts and their tokens, counted or estimated from a sample."""
 
 import time
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Workload", "expected_workload", "workload"]
 
-_SAMPLE = 20_000  # items that are tokenised at most
-_COUNTED = 200_000  # items among which equal texts are counted exactly
-_GROUPS = 32  # groups of rows that a sample is drawn from
+_SAMPLE = 20_000  # maximum number of items that are tokenised
+_COUNTED = 200_000  # maximum number of items for which distinct texts are counted exactly
+_GROUPS = 32  # row groups that a sample is drawn from
 _SEED = 0
 # Measured on 16,858 titles of games with a byte-level tokenizer of 49,152 tokens.
 _BYTES_A_TOKEN = 3.3
@@ -37,15 +37,15 @@ class Workload:
     """What an extraction will compute.
 
     Attributes:
-        items: of the catalogue.
-        texts: distinct texts among them.
-        sequences: distinct token sequences that are not stored yet.
-        tokens: of those.
-        squares: sum over those of the square of their tokens.
-        longest: tokens of the longest one that was seen.
-        group_tokens: of all sequences of one and the same length together, at most; a micro-batch has no more.
+        items: number of items of the catalogue.
+        texts: number of distinct texts.
+        sequences: number of distinct token sequences that are not stored yet.
+        tokens: their number of tokens.
+        squares: sum over these sequences of the squared number of tokens.
+        longest: tokens of the longest sequence seen.
+        group_tokens: maximum over lengths of the tokens of all sequences of that length; bounds a micro-batch.
         exact: whether this was counted; otherwise it was estimated.
-        tokenise_seconds: to make tokens of all distinct texts.
+        tokenise_seconds: time to tokenise all distinct texts.
     """
 
     items: int
@@ -60,17 +60,17 @@ class Workload:
 
     @property
     def tokens_a_text(self) -> float:
-        """Of the sequences that are computed, on average."""
+        """Average number of tokens of the sequences to compute."""
         return self.tokens / max(1, self.sequences)
 
 
 def expected_workload(items: int, tokens_a_text: int | None, max_tokens: int) -> Workload:
-    """What a catalogue that is not there yet will ask for, if all its texts differ.
+    """The workload of a catalogue that does not exist yet, if all its texts differ.
 
     Args:
-        items: of the catalogue.
-        tokens_a_text: on average; about a title's if not given.
-        max_tokens: longest sequence.
+        items: number of items.
+        tokens_a_text: average number of tokens of a text; about that of a title if not given.
+        max_tokens: maximum length of a sequence in tokens.
     """
     length = min(tokens_a_text or _TOKENS_A_TITLE, max_tokens)
     tokens = items * length
@@ -84,10 +84,10 @@ def workload(
 
     Args:
         items: the item table.
-        tokenizer: the encoder's; None where there is none yet, and tokens are then estimated from the texts' bytes.
-        prefix: goes before every text.
-        max_tokens: longest sequence.
-        stored: of every cache, the sequences that it has; nothing is stored where there is no cache.
+        tokenizer: the encoder's; if None, tokens are estimated from the texts' bytes.
+        prefix: put before every text.
+        max_tokens: maximum length of a sequence in tokens.
+        stored: for every cache, the sequences that it has; empty if there is no cache.
 
     Raises:
         DataError: the item table is damaged.
@@ -119,15 +119,15 @@ def workload(
 
 
 def _sample(items: ItemTable) -> "LargeStringArray":
-    """All texts of a small catalogue; of a large one some from all over it, the same ones every time."""
+    """All texts of a small catalogue; for a large one, a fixed sample spread over the whole table."""
     if items.n_items <= _SAMPLE:
         return _joined(list(items.texts(_SAMPLE)))
-    there = items.groups()
-    groups = np.unique(np.linspace(0, there - 1, min(there, _GROUPS)).round().astype(int)).tolist()
+    n_groups = items.groups()
+    groups = np.unique(np.linspace(0, n_groups - 1, min(n_groups, _GROUPS)).round().astype(int)).tolist()
     draw = generator(RandomStream.WORKLOAD_SAMPLE, _SEED)
     parts = [_joined(list(items.texts(_COUNTED, [group]))) for group in groups]
     rows = sum(map(len, parts))
-    # As many of each group as it has rows, so that a short last one does not count for more.
+    # In proportion to each group's rows, so that a short last group does not count for more.
     return _joined([part.take(_drawn(draw, len(part), _SAMPLE * len(part) // rows)) for part in parts])
 
 
@@ -146,7 +146,7 @@ def _distinct(items: ItemTable) -> int:
 def _missing(
     texts: "LargeStringArray", tokenizer: TextTokenizer, prefix: str, max_tokens: int, stored: Sequence[KeySet]
 ) -> Counts:
-    """Tokens of every distinct sequence that some cache lacks."""
+    """Lengths of the distinct sequences that at least one cache lacks."""
     written = [prefix + text for text in texts.to_pylist()]
     sequences = tokenize(tokenizer, written, max_tokens=max_tokens)
     keys = sequence_keys(sequences.tokens, sequences.offsets)
@@ -157,12 +157,12 @@ def _missing(
 
 
 def _group_tokens(lengths: Counts) -> Counts:
-    """Tokens of all sequences of each length together."""
+    """Total tokens of the sequences of each length, indexed by length."""
     counts = np.bincount(lengths)
     return counts * np.arange(len(counts))
 
 
 def _estimated(texts: "LargeStringArray", prefix: str, max_tokens: int) -> Counts:
-    """Tokens of every text by its bytes, and one that the tokenizer adds."""
+    """Tokens of every text, estimated from its bytes, plus one that the tokenizer adds."""
     found = np.asarray(pc.binary_length(texts), np.int64) + len(prefix.encode())
     return np.minimum(np.ceil(found / _BYTES_A_TOKEN).astype(np.int64) + 1, max_tokens)

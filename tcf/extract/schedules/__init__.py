@@ -1,1 +1,1 @@
-"""Schedules: how a model and its texts move through devices, RAM and disk."""
+"""Schedules: how a model's weights and its texts' hidden states move through devices, RAM and disk."""

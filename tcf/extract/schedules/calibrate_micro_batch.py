@@ -22,19 +22,19 @@ __all__ = ["best_micro_batch", "calibrated_micro_batch"]
 
 logger = logging.getLogger(__name__)
 
-_TEXT_TOKENS = 12  # of its texts; a title has about as many
+_TEXT_TOKENS = 12  # length of its texts; about that of a title
 _CALLS = 3  # of each size
-_SECONDS = 5.0  # for the whole run, about
-_GAIN = 1.05  # how much faster a larger size must be to be preferred
+_SECONDS = 5.0  # approximate duration of the whole run
+_GAIN = 1.05  # a larger size must be faster by this factor to be preferred
 
 
 def calibrated_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *, compiled: bool) -> int:
-    """Tokens in one call of the model, as an earlier calibration run on this machine found, else as one finds now.
+    """Tokens per call of the model, from an earlier calibration run on this machine or from a new one.
 
     Args:
         encoder: the language model.
         dtype: type that it computes in.
-        folder: where calibration runs are remembered.
+        folder: directory of the remembered calibration runs.
         compiled: whether its blocks are compiled.
     """
     what = {
@@ -48,16 +48,16 @@ def calibrated_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *
         logger.info("extract: calibration run for the number of tokens at once; --tokens-per-batch sets it instead")
         return best_micro_batch(lambda tokens: _seconds(encoder, tokens), _sizes(encoder.device))
 
-    consequence = ", and may then find another size"
+    consequence = ", and may then choose another size"
     return int(remembered_number(folder, what, calibrate, key="tokens_per_batch", whole=True, consequence=consequence))
 
 
 def best_micro_batch(seconds: Callable[[int], float | None], sizes: Iterator[int]) -> int:
-    """The smallest of rising sizes that is about as fast a token as any.
+    """The smallest size whose time per token is about as short as that of any other.
 
     Args:
-        seconds: how long a call of so many tokens takes; None if they do not fit into memory.
-        sizes: what to try, the smallest first; that one is taken to fit.
+        seconds: how long a call with a number of tokens takes; None if they do not fit into memory.
+        sizes: sizes to try in ascending order; the first is assumed to fit.
     """
     best, best_rate, spent = 0, 0.0, 0.0
     for tokens in sizes:
@@ -80,7 +80,7 @@ def _sizes(device: torch.device) -> Iterator[int]:
 
 
 def _seconds(encoder: Encoder, tokens: int) -> float | None:
-    """The least time of some calls, or of the first if it takes long."""
+    """The shortest time of several calls, or of the first alone if it takes long."""
     length = min(_TEXT_TOKENS, encoder.folder.max_positions or _TEXT_TOKENS)
     shape = (max(1, tokens // length), length)
     tokens_BT = torch.zeros(shape, dtype=torch.int64, device=encoder.device)  # every vocabulary has a token 0

@@ -1,4 +1,4 @@
-"""Several devices on one macro-batch: joint progress, a barrier between blocks, and how an error ends all threads."""
+"""Several devices on one macro-batch: shared progress, a barrier between blocks, and ending all threads on an error."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -12,27 +12,29 @@ __all__ = ["Barrier", "ProgressCounter", "run_threads"]
 
 
 class ProgressCounter:
-    """Counts the progress of all devices: a micro-batch counts in parts, one for each block that it has to pass.
+    """Counts the progress of all devices; each block that a micro-batch passes counts as an equal part of it.
 
     Args:
-        advance: is told; by one thread at a time.
-        depth: how many blocks there are to pass.
+        advance: progress callback; called by one thread at a time.
+        depth: number of blocks to pass.
     """
 
     def __init__(self, advance: ProgressCallback, depth: int) -> None:
         self._advance, self._depth = advance, max(1, depth)
         self._lock, self._aborted = threading.Lock(), False
 
-    def begin_at(self, first: int, texts: int) -> None:
-        """An earlier attempt has passed so many blocks with all texts."""
-        if first:
-            self._advance(texts * first / self._depth, 0, f"going on with block {first + 1}/{self._depth}")
+    def begin_at(self, first: int, batches: Sequence[MicroBatch]) -> None:
+        """Count the blocks before `first` as passed by all micro-batches, because an earlier attempt passed them."""
+        note = f"resuming with block {first + 1}/{self._depth}"
+        share = first / self._depth
+        for batch in batches if first else ():
+            self._advance(len(batch.rows) * share, batch.n_tokens * share, note, resumed=True)
 
     def passed(self, batch: MicroBatch, number: int) -> None:
-        """A micro-batch has passed block `number`.
+        """Count that a micro-batch has passed block `number`.
 
         Raises:
-            Closed: the work was given up.
+            Closed: the work was aborted.
         """
         with self._lock:
             if self._aborted:
@@ -41,17 +43,17 @@ class ProgressCounter:
             self._advance(texts, tokens, f"block {number + 1}/{self._depth}")
 
     def abort(self) -> None:
-        """Let everybody stop at the next micro-batch."""
+        """Make every thread stop at its next micro-batch."""
         with self._lock:
             self._aborted = True
 
 
 class Barrier:
-    """Where all devices wait for one another after a block, if there is something to be done then.
+    """Makes all devices wait for one another after a block, if something is to be done then.
 
     Args:
-        n: how many there are.
-        then: what one of them does when all are there, given the blocks passed; None: nobody waits.
+        n: number of devices.
+        then: called by one of them, with the number of blocks passed, once all have arrived; if None, nobody waits.
     """
 
     def __init__(self, n: int, then: Callable[[int], None] | None) -> None:
@@ -59,10 +61,10 @@ class Barrier:
         self._barrier = threading.Barrier(n, self._act)
 
     def reach(self, passed: int) -> None:
-        """So many blocks are passed.
+        """Wait until all devices have passed this many blocks.
 
         Raises:
-            Closed: the work was given up.
+            Closed: the work was aborted.
         """
         if self._then is None:
             return
@@ -73,7 +75,7 @@ class Barrier:
             raise Closed from None
 
     def abort(self) -> None:
-        """Let nobody wait any more."""
+        """Release everybody who waits, and whoever arrives later."""
         self._barrier.abort()
 
     def _act(self) -> None:
@@ -82,11 +84,11 @@ class Barrier:
 
 
 def run_threads(pieces: Sequence[Callable[[], None]], abort: Sequence[Callable[[], None]]) -> None:
-    """Do pieces of work at once, each in a thread of its own; the first error ends them all, and is raised.
+    """Run functions concurrently, each in its own thread; the first error ends them all and is raised.
 
     Args:
-        pieces: the work.
-        abort: what makes the other pieces end, by raising `Closed` or otherwise.
+        pieces: the functions.
+        abort: functions that make the other pieces end, by raising `Closed` or otherwise.
     """
     with ThreadPoolExecutor(len(pieces), thread_name_prefix="lane") as pool:
         futures = [pool.submit(piece) for piece in pieces]
@@ -97,5 +99,5 @@ def run_threads(pieces: Sequence[Callable[[], None]], abort: Sequence[Callable[[
                 call()
     errors = [error for future in futures if (error := future.exception()) is not None]
     if errors:
-        # A piece that was given up may have ended before the one whose error it was.
+        # An aborted piece may have ended before the one that caused the error.
         raise min(errors, key=lambda error: isinstance(error, Closed))

@@ -1,4 +1,4 @@
-"""What computes a shard: one protocol, whatever the schedule.
+"""The protocol of engines, which compute a shard by some schedule.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -39,10 +39,10 @@ _E = TypeVar("_E", bound="Engine")
 
 
 class NotFinite(Exception):
-    """States of a text are not finite.
+    """Hidden states of a text are not finite.
 
     Attributes:
-        layer: the first one that gives such states.
+        layer: the first layer with such states.
         row: the text, as a row of the shard.
     """
 
@@ -56,41 +56,48 @@ class DeviceFull(ModelError):
 
     def __init__(self, device: torch.device, tokens_per_batch: int) -> None:
         super().__init__(
-            f"{device}: out of memory with up to {tokens_per_batch} tokens at once; lower --tokens-per-batch, or let "
-            "weights take less with a lower --max-memory"
+            f"{device}: out of memory with up to {tokens_per_batch} tokens at once; lower --tokens-per-batch, or pass "
+            "a lower --max-memory so that weights take less"
         )
 
 
 def as_device_full(error: RuntimeError, device: torch.device, tokens_per_batch: int) -> RuntimeError | DeviceFull:
-    """`DeviceFull` for an error that says so, any other as it is."""
+    """`DeviceFull` for an out-of-memory error; any other error unchanged."""
     return DeviceFull(device, tokens_per_batch) if is_out_of_memory(error) else error
 
 
 class ProgressCallback(Protocol):
-    """Called with the progress on a shard."""
+    """Receives the progress on a shard."""
 
-    def __call__(self, texts: float, tokens: float, note: str = "") -> None:
-        """So many texts and tokens more are done; parts of them where a pass goes through them several times."""
+    def __call__(self, texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
+        """Add texts of equal length that are done, or fractions of them if a pass visits each several times.
+
+        Args:
+            texts: number of texts.
+            tokens: number of their tokens.
+            note: a short note to display.
+            resumed: whether an earlier attempt did this work.
+        """
 
 
-def ignore_progress(texts: float, tokens: float, note: str = "") -> None:
-    """A callback for where nobody wants to know."""
+def ignore_progress(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
+    """A progress callback that does nothing."""
 
 
 def finite_flag(states_BTD: Tensor) -> Tensor:
-    """Whether all states are finite, as a flag on their device, without waiting for it.
+    """Whether all states are finite, as a flag on their device, without synchronising.
 
-    A sum is finite where all that is summed is, and much quicker than to ask each number.
+    The sum is tested: it is finite if all summands are, and much faster to test than each of them.
     """
     return torch.isfinite(states_BTD.sum(dtype=torch.float32))
 
 
 class Engine(Protocol):
-    """A language model that is ready to compute, by some schedule."""
+    """A language model that is ready to compute by some schedule."""
 
     @property
     def encoder(self) -> Encoder:
-        """Reads a few texts at a time, however slowly; for finding out which text a fault comes from."""
+        """An encoder for a few texts at a time, possibly slow; used to find the text that causes an error."""
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -104,34 +111,34 @@ class Engine(Protocol):
         scratch: Path,
         advance: ProgressCallback,
     ) -> npt.NDArray[np.int64]:
-        """Read token sequences, and give the states of every layer to its sinks.
+        """Compute the hidden states of token sequences, and pass those of every layer to its sinks.
 
         Args:
-            sequences: n of them.
-            sinks: those of each of the encoder's layers.
-            scratch: a directory that may be made to keep unfinished work in, and is removed with the work's end.
-            advance: is told how far it is.
+            sequences: n token sequences.
+            sinks: the sinks of each of the encoder's layers.
+            scratch: directory for unfinished work; created if needed, and removed at the end of the work.
+            advance: progress callback.
 
         Returns:
-            (n,) the sequences in the order of the micro-batches, as sinks want it.
+            (n,) the sequences in the order of the micro-batches, as sinks need it.
 
         Raises:
             DeviceFull: a device has too little memory for a micro-batch.
-            NotFinite: a text gives states that are not finite; schedules that look at the caches' numbers alone do not
-                notice.
+            NotFinite: a text gives states that are not finite; schedules that check only the numbers to be stored do
+                not raise it.
             ModelError: weights cannot be read.
         """
 
     @property
     def tokens_per_batch(self) -> int:
-        """Most tokens that a device runs at once."""
+        """Maximum number of tokens that a device runs at once."""
 
     def close(self) -> None:
-        """Give files and threads back."""
+        """Release files and threads."""
 
 
 def halved(engine: _E) -> _E:
-    """The same engine with half as many tokens at once, at least one.
+    """The same engine with half as many tokens at once, but at least one.
 
     Args:
         engine: a dataclass with `tokens_per_batch` and `metadata`, as all engines are.
@@ -143,7 +150,7 @@ def halved(engine: _E) -> _E:
 
 
 def on_device(block: npt.NDArray[np.int64], device: torch.device) -> Tensor:
-    """Token ids of texts of equal length, (B, T), on a device; without waiting for CUDA."""
+    """Token ids of texts of equal length, (B, T), on a device; does not synchronise with CUDA."""
     tokens_BT = torch.from_numpy(block)
     if device.type == "cuda":
         return tokens_BT.pin_memory().to(device, non_blocking=True)
@@ -151,7 +158,7 @@ def on_device(block: npt.NDArray[np.int64], device: torch.device) -> Tensor:
 
 
 def put_empty(batch: MicroBatch, sinks: Mapping[int, Sequence[Sink]]) -> None:
-    """Give sinks texts that have no tokens, which no model has to read."""
+    """Pass texts without tokens to sinks; no model is needed for them."""
     nothing = torch.empty((len(batch.rows), 0, 0))
     for sink in chain.from_iterable(sinks.values()):
         sink.put(batch, nothing)

@@ -1,4 +1,4 @@
-"""The hidden states of a macro-batch between two blocks: on the device, in memory, or in a file.
+"""Storage for the hidden states of a macro-batch between two blocks: on the device, in memory, or in a file.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -12,7 +12,7 @@ from typing import Literal, Protocol, Self
 import torch
 from torch import Tensor
 
-from tcf.common.errors import RunError
+from tcf.common.errors import RunError, os_error_words
 from tcf.common.files import staging_place, writing
 from tcf.encoders.split.weight_buffers import bytes_of
 from tcf.extract.micro_batches import MicroBatch
@@ -21,13 +21,13 @@ __all__ = ["FileStates", "HiddenStates", "KeptStates", "open_states", "read_file
 
 
 class HiddenStates(Protocol):
-    """One state a token, replaced as the blocks are gone through; threads may work on different micro-batches."""
+    """One hidden state per token, replaced after every block; threads may work on different micro-batches."""
 
     def get(self, batch: MicroBatch, device: torch.device) -> Tensor:
         """The states of a micro-batch, (B, T, D), on a device."""
 
     def expect(self, batches: Sequence[MicroBatch], device: torch.device) -> None:
-        """These micro-batches will be asked for next: they may be brought to the device now."""
+        """Announce the micro-batches that will be read next, so that they can be brought to the device now."""
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
         """Replace the states of a micro-batch."""
@@ -40,21 +40,21 @@ class HiddenStates(Protocol):
 
 
 class KeptStates:
-    """On the device that uses them: what blocks give is kept as it is."""
+    """Hidden states kept on the device that uses them, as the blocks return them."""
 
     def __init__(self) -> None:
         self._kept: dict[int, Tensor] = {}
 
     def expect(self, batches: Sequence[MicroBatch], device: torch.device) -> None:
-        """They are there."""
+        """Do nothing: the states are on the device."""
 
     def get(self, batch: MicroBatch, device: torch.device) -> Tensor:
-        """The states of a micro-batch, (B, T, D); they must not be changed."""
+        """The states of a micro-batch, (B, T, D); they must not be modified."""
         return self._kept[batch.tokens_before].to(device)
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
         """Replace the states of a micro-batch."""
-        # A view may hold on to more memory than it shows.
+        # A view may keep more memory alive than it covers.
         whole = states_BTD.untyped_storage().nbytes() == states_BTD.nbytes
         self._kept[batch.tokens_before] = states_BTD if whole else states_BTD.clone()
 
@@ -65,20 +65,20 @@ class KeptStates:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self._kept.clear()
 
 
 class _PinnedStates:
-    """In the machine's memory, for CUDA devices.
+    """Hidden states in pinned RAM, for CUDA devices.
 
-    They are copied on two streams beside the one that computes: those of the next micro-batch come, and those of the
-    one before go, while this one is computed.
+    Two streams per device copy them: while one micro-batch is computed, the next one's states are copied to the device
+    and the previous one's from it.
 
     Args:
-        n_tokens: of the macro-batch.
-        width: numbers a token.
-        dtype: their type.
+        n_tokens: number of tokens of the macro-batch.
+        width: width of a state.
+        dtype: type of the states.
     """
 
     def __init__(self, n_tokens: int, width: int, dtype: torch.dtype) -> None:
@@ -88,8 +88,8 @@ class _PinnedStates:
         self._gone: dict[int, torch.cuda.Event] = {}
 
     def expect(self, batches: Sequence[MicroBatch], device: torch.device) -> None:
-        """Begin to copy these micro-batches to a device, each when it has come from there."""
-        coming, _ = self._of(device)
+        """Start copying these micro-batches to a device, each after its copy from there has ended."""
+        coming, _ = self._copy_streams(device)
         with torch.cuda.stream(coming):
             for batch in batches:
                 gone = self._gone.pop(batch.tokens_before, None)
@@ -110,19 +110,19 @@ class _PinnedStates:
         return states_BTD
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
-        """Replace the states of a micro-batch; `get` waits until that is done."""
+        """Replace the states of a micro-batch; `get` waits until the copy is done."""
         kept = self._states[batch.tokens]
         if states_BTD.device.type != "cuda":
             kept.copy_(states_BTD.flatten(0, 1))
             return
-        _, going = self._of(states_BTD.device)
+        _, going = self._copy_streams(states_BTD.device)
         going.wait_stream(torch.cuda.current_stream(states_BTD.device))
         with torch.cuda.stream(going):
             kept.copy_(states_BTD.to(kept.dtype).flatten(0, 1), non_blocking=True)
             self._gone[batch.tokens_before] = going.record_event()
         states_BTD.record_stream(going)
 
-    def _of(self, device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
+    def _copy_streams(self, device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
         """The streams to and from a device."""
         if device not in self._streams:
             self._streams[device] = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -135,7 +135,7 @@ class _PinnedStates:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for the copies, and give the memory back."""
+        """Wait for the copies, and release the memory."""
         for streams in self._streams.values():
             for stream in streams:
                 stream.synchronize()
@@ -145,15 +145,15 @@ class _PinnedStates:
 
 
 class FileStates:
-    """In a file, for macro-batches larger than the memory; only what is in hand is in memory.
+    """Hidden states in a file, for macro-batches larger than the memory; only current micro-batches are in memory.
 
-    The file has no name from its beginning on: nobody else can write to it, and it is gone when its process is.
+    The file is unlinked as soon as it is created: nobody else can write to it, and it disappears with its process.
 
     Args:
-        path: where the file is made; its directory stays.
-        n_tokens: of the macro-batch.
-        width: numbers a token.
-        dtype: their type.
+        path: where the file is created; its directory stays.
+        n_tokens: number of tokens of the macro-batch.
+        width: width of a state.
+        dtype: type of the states.
 
     Raises:
         RunError: the disk is too small.
@@ -168,14 +168,14 @@ class FileStates:
             self._file = os.open(own, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
             own.unlink()
             try:
-                # All of it now: a disk that is too small is found before the work, not within it.
+                # Allocate all of it now, so that a full disk is found before the work and not during it.
                 os.posix_fallocate(self._file, 0, max(1, n_tokens * self._row))
             except BaseException:
                 self.__exit__(None, None, None)
                 raise
 
     def expect(self, batches: Sequence[MicroBatch], device: torch.device) -> None:
-        """Have the system read these micro-batches ahead."""
+        """Let the operating system read these micro-batches ahead."""
         for batch in batches:
             os.posix_fadvise(
                 self._file, batch.tokens_before * self._row, batch.n_tokens * self._row, os.POSIX_FADV_WILLNEED
@@ -195,13 +195,13 @@ class FileStates:
             write_file(self._file, states_BTD.to(self._dtype), batch.tokens_before * self._row)
 
     def __enter__(self) -> Self:
-        """It is open already."""
+        """Do nothing: the file is open."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the disk space back."""
+        """Release the disk space."""
         os.close(self._file)
 
 
@@ -209,10 +209,10 @@ def read_file(file: int, tensor: Tensor, offset: int, path: Path) -> None:
     """Fill a contiguous tensor from a file.
 
     Args:
-        file: its descriptor.
+        file: file descriptor.
         tensor: on the CPU.
-        offset: bytes before it.
-        path: of the file, for messages.
+        offset: where its bytes start in the file.
+        path: the file's path, for messages.
 
     Raises:
         RunError: the file ends early.
@@ -222,9 +222,14 @@ def read_file(file: int, tensor: Tensor, offset: int, path: Path) -> None:
         try:
             n = os.preadv(file, [waiting], offset)
         except OSError as error:
-            raise RunError(f"{path}: cannot be read ({error.strerror}); mend the disk, and start again") from None
+            raise RunError(
+                f"{path}: cannot be read ({os_error_words(error)}); check the disk, then run the same command again"
+            ) from None
         if n == 0:
-            raise RunError(f"{path}: ended early, something else has changed it; run the same command again")
+            raise RunError(
+                f"{path}: expected {len(waiting)} more bytes from byte {offset} on, found the file's end; another "
+                "program has changed it: run the same command again"
+            )
         waiting, offset = waiting[n:], offset + n
 
 
@@ -232,9 +237,9 @@ def write_file(file: int, tensor: Tensor, offset: int) -> None:
     """Write a tensor's bytes into a file.
 
     Args:
-        file: its descriptor.
+        file: file descriptor.
         tensor: on any device.
-        offset: bytes before it.
+        offset: where its bytes start in the file.
     """
     waiting = bytes_of(tensor.to("cpu").contiguous())
     while waiting:
@@ -251,15 +256,15 @@ def open_states(
     device: torch.device,
     file: Path,
 ) -> HiddenStates:
-    """Room for the states of a macro-batch.
+    """Open storage for the hidden states of a macro-batch.
 
     Args:
         where: on the device, in memory, or in the file.
-        n_tokens: of the macro-batch.
-        width: numbers a token.
-        dtype: their type.
-        device: one that uses them, the only one where they are to be kept on it.
-        file: where, if in a file.
+        n_tokens: number of tokens of the macro-batch.
+        width: width of a state.
+        dtype: type of the states.
+        device: a device that uses them; the only one if they are kept on it.
+        file: path of the file, if they are kept in one.
     """
     match where:
         case "device":

@@ -1,4 +1,4 @@
-"""A device's own copy of what lies around a model's blocks, and the blocks that stay on it.
+"""A lane: a device with its own copy of the weights around a model's blocks, and the blocks that stay on it.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -23,9 +23,9 @@ class Lane:
     """A device that runs a model block by block.
 
     Attributes:
-        skeleton: the model's structure, with weights for all that lies around the blocks.
+        skeleton: the model's structure, with the weights around its blocks.
         device: where it computes.
-        shapes: what the blocks give.
+        shapes: shapes of what the blocks return.
     """
 
     skeleton: Skeleton
@@ -34,10 +34,10 @@ class Lane:
 
     @classmethod
     def of(cls, skeleton: Skeleton, device: torch.device, around: dict[str, Tensor]) -> Self:
-        """Put weights around the blocks, and move buffers to the device.
+        """Attach the weights around the blocks, and move buffers to the device.
 
         Args:
-            skeleton: of this lane alone.
+            skeleton: used by this lane alone.
             device: where it computes.
             around: the weights outside the blocks, on the device.
         """
@@ -51,7 +51,7 @@ class Lane:
         return self.skeleton.blocks
 
     def record(self, tokens_BT: Tensor) -> RecordedCalls:
-        """What enters the first block, and what every block is called with.
+        """Record the states that enter the first block, and the arguments of every block.
 
         Raises:
             ModelError: the model cannot be run block by block.
@@ -59,7 +59,7 @@ class Lane:
         return record(lambda: self._last(tokens_BT), self.blocks, self.shapes)
 
     def finish(self, tokens_BT: Tensor, states_BTD: Tensor) -> Tensor:
-        """The model's last states, (B, T, D), from those that leave its last block."""
+        """The model's last states, (B, T, D), computed from those that leave its last block."""
         return finish_forward(lambda: self._last(tokens_BT), self.blocks, states_BTD, self.shapes)
 
     def _last(self, tokens_BT: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A language model made ready to compute, by the schedule that was planned."""
+"""Loads a language model for the planned schedule."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -30,20 +30,20 @@ from tcf.extract.schedules.weight_stream import BlockStream
 
 __all__ = ["load_engine", "load_resident", "load_sweep"]
 
-_ELSEWHERE = ("cpu", "disk")  # where blocks live that do not stay on a CUDA device
+_ELSEWHERE = ("cpu", "disk")  # places of blocks that do not stay on a CUDA device
 
 
 def load_engine(
     folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings, plan: Plan
 ) -> Engine:
-    """Load what the plan says is loaded at the beginning.
+    """Load the weights that the plan loads at the start.
 
     Args:
         folder: the model.
-        layers: whose states are wanted.
-        config: settings as asked for.
-        settings: what depends on the model and this machine.
-        plan: where parts live, and how much is read at once.
+        layers: layers whose states are needed.
+        config: settings as requested.
+        settings: settings resolved for the model and this machine.
+        plan: where parts are kept, and how much is computed at once.
 
     Raises:
         NotSeparableError: for a sweep or a pipeline, the model cannot be run block by block.
@@ -55,8 +55,9 @@ def load_engine(
         if not is_out_of_memory(error):
             raise
         raise ModelError(
-            f"{folder.path}: memory ran out while weights were loaded ({' '.join(str(error).split())[:200]}); other "
-            "programs may have taken it since the plan was made: start again, or pass a lower --max-memory"
+            f"{folder.path}: out of memory while loading weights ({' '.join(str(error).split())[:200]}); other "
+            "programs may have taken memory since the plan was made: run the same command again, or pass a lower "
+            "--max-memory"
         ) from None
 
 
@@ -83,14 +84,14 @@ def load_resident(
     *,
     tokens_per_batch: int | None = None,
 ) -> ResidentEngine:
-    """Load the whole model, as fast as it runs on its device.
+    """Load the whole model onto its device, optimised for speed.
 
     Args:
         folder: the model.
-        layers: whose states are wanted.
-        config: settings as asked for.
-        settings: what depends on the model and this machine.
-        tokens_per_batch: how much it reads at once; found by a calibration run if not given.
+        layers: layers whose states are needed.
+        config: settings as requested.
+        settings: settings resolved for the model and this machine.
+        tokens_per_batch: tokens computed at once; chosen by a calibration run if not given.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -106,7 +107,7 @@ def load_resident(
 def _load_dispatched(
     folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings, plan: Plan
 ) -> ResidentEngine:
-    """Load a model as accelerate lays it over devices, RAM and disk; its hooks bring weights in at every call.
+    """Load a model as accelerate distributes it over devices, RAM and disk; its hooks fetch weights in every call.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -120,13 +121,13 @@ def _load_dispatched(
 def load_sweep(
     folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings, plan: Plan
 ) -> SweepEngine:
-    """Load what lies around a model's blocks, and the blocks that stay on a device; the others come as they are run.
+    """Load the weights around a model's blocks, and the blocks that stay on a device; the others are streamed.
 
     Raises:
         ModelError: the model cannot be run block by block, or its weights cannot be read.
     """
     devices = [torch.device(name) for name in plan.devices]
-    # A skeleton for each, because what is put in its place differs from device to device.
+    # One skeleton per device, because each is filled with that device's weights.
     skeletons = [_skeleton(folder, layers, config, settings) for _ in devices]
     on_cuda = devices[0].type == "cuda"
     streamed = [number for number, place in enumerate(plan.blocks) if place in (_ELSEWHERE if on_cuda else ("disk",))]
@@ -155,7 +156,7 @@ def load_sweep(
 def _load_pipeline(
     folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfig, settings: Settings, plan: Plan
 ) -> PipelineEngine:
-    """Load a model over several devices, each with a range of its blocks.
+    """Load a model onto several devices, each with a range of its blocks.
 
     Raises:
         ModelError: the model cannot be run block by block, or its weights cannot be read.
@@ -182,7 +183,7 @@ def _load_pipeline(
 
 
 def _ranges(plan: Plan) -> list[range]:
-    """Which blocks each device has; where devices have one name, as several CPUs have, equally many each."""
+    """The blocks of each device; equally many for each if devices share a name, as several `cpu` do."""
     n, k = len(plan.blocks), len(plan.devices)
     if len(set(plan.devices)) < k:
         return [range(n * i // k, n * (i + 1) // k) for i in range(k)]
@@ -221,12 +222,12 @@ def _skeleton(folder: ModelFolder, layers: tuple[int, ...], config: ExtractConfi
 def _tokens(plan: Plan) -> int:
     tokens = plan.micro_batch_tokens
     if tokens is None:
-        raise ConfigError("--tokens-per-batch: expected a number, because the plan has none")
+        raise ConfigError("--tokens-per-batch: expected a number, because the plan has none; pass one, such as 1024")
     return tokens
 
 
 def _check_separable(lane: Lane) -> None:
-    """Find out at once, and not after reading texts, whether the model can be run block by block."""
+    """Check before any text is read that the model can be run block by block."""
     with torch.inference_mode():
         lane.record(torch.zeros((1, 1), dtype=torch.int64, device=lane.device))
 
@@ -234,7 +235,7 @@ def _check_separable(lane: Lane) -> None:
 def _lanes(
     skeletons: Sequence[Skeleton], devices: Sequence[torch.device], stream: BlockStream, resident: Sequence[int]
 ) -> list[Lane]:
-    """A lane for every device; lanes on one device share their weights."""
+    """A lane for every device; lanes on the same device share their weights."""
     lanes: list[Lane] = []
     for skeleton, device in zip(skeletons, devices, strict=True):
         twin = next((lane for lane in lanes if lane.device == device), None)
@@ -255,7 +256,7 @@ def _lanes(
 
 
 def _find(module: torch.nn.Module, name: str) -> torch.Tensor:
-    """A parameter or buffer by its dotted name."""
+    """The parameter or buffer with a dotted name."""
     owner, _, leaf = name.rpartition(".")
     tensor: torch.Tensor = getattr(module.get_submodule(owner), leaf)
     return tensor.detach()

@@ -1,7 +1,7 @@
-"""The pipeline: a model too large for one device lies over several, and micro-batches flow from each to the next.
+"""The pipeline: a model too large for one device is split over several, and micro-batches flow through them.
 
 Every device runs its range of blocks on one micro-batch while the devices before it run theirs on later ones, so all
-compute at once. What lies before the blocks is run on the first device, what comes after them on the last.
+compute at once. The first device also runs what precedes the blocks, the last one what follows them.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -50,7 +50,7 @@ class PipelineStage:
 
     Attributes:
         lane: the model with the weights of these blocks.
-        numbers: which they are.
+        numbers: the numbers of these blocks.
     """
 
     lane: Lane
@@ -68,20 +68,20 @@ class _InFlight:
     finite: list[Tensor] = field(default_factory=list)
 
     def move(self, device: torch.device) -> None:
-        """Bring all that goes along to a device."""
+        """Move the micro-batch, with everything it carries, to a device."""
         self.states_BTD = self.states_BTD.to(device, non_blocking=True)
         self.forward.move(device)
 
 
 @dataclass(frozen=True)
 class PipelineEngine:
-    """A model laid over several devices.
+    """A model split over several devices.
 
     Attributes:
-        first: the model with what lies around its blocks, on the first device.
+        first: the model with the weights around its blocks, on the first device.
         last: the same on the last device.
         stages: the devices with their blocks, in order.
-        tokens_per_batch: most tokens that a device runs at once.
+        tokens_per_batch: maximum number of tokens that a device runs at once.
         metadata: how it computes, for the manifests of shards.
     """
 
@@ -93,14 +93,14 @@ class PipelineEngine:
 
     @property
     def encoder(self) -> Encoder:
-        """Reads a few texts at a time."""
+        """An encoder for a few texts at a time."""
         skeleton = self.first.skeleton
         return SingleTextEncoder(skeleton.folder, self.first.device, skeleton.layers, self._read_alone)
 
     def encode(
         self, sequences: TokenSequences, sinks: Sinks, *, scratch: Path, advance: ProgressCallback
     ) -> npt.NDArray[np.int64]:
-        """Let token sequences flow through the devices, and give the states of every layer to its sinks.
+        """Pass token sequences through the devices, and the states of every layer to its sinks.
 
         See `Engine.encode`.
         """
@@ -126,7 +126,7 @@ class PipelineEngine:
         return in_order(batches)
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
     def _enter(
         self, sequences: TokenSequences, batches: Sequence[MicroBatch], going: Channel[_InFlight], sinks: Sinks
@@ -170,14 +170,14 @@ class PipelineEngine:
 
 
 def _give(flowing: _InFlight, layer: int, states_BTD: Tensor, sinks: Sinks) -> None:
-    """Give a layer's states to its sinks, and note whether they are finite."""
+    """Pass a layer's states to its sinks, and record whether they are finite."""
     flowing.finite.append(finite_flag(states_BTD))
     for sink in sinks.get(layer, ()):
         sink.put(flowing.batch, states_BTD)
 
 
 def _check(flowing: _InFlight) -> None:
-    """Raise the first layer whose states were not finite, and a text that has such states in the end."""
+    """Raise `NotFinite` with the first layer whose states were not finite, and a text whose last states are not."""
     finite = [bool(flag) for flag in flowing.finite]
     if all(finite):
         return

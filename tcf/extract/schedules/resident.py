@@ -25,9 +25,9 @@ class ResidentEngine:
 
     Attributes:
         encoder: the language model.
-        tokens_per_batch: most tokens that it reads at once.
+        tokens_per_batch: maximum number of tokens computed at once.
         metadata: how it computes, for the manifests of shards.
-        offload: files that accelerate reads weights from; removed when the engine is closed.
+        offload: directory that accelerate reads weights from; removed when the engine is closed.
     """
 
     encoder: Encoder
@@ -43,7 +43,7 @@ class ResidentEngine:
         scratch: Path,
         advance: ProgressCallback,
     ) -> npt.NDArray[np.int64]:
-        """Read token sequences once, and give the states of every layer to its sinks; see `Engine.encode`."""
+        """Compute token sequences once, and pass the states of every layer to its sinks; see `Engine.encode`."""
         batches = micro_batches(sequences.lengths, self.tokens_per_batch)
         for batch in batches:
             if not batch.length:
@@ -62,6 +62,6 @@ class ResidentEngine:
         return in_order(batches)
 
     def close(self) -> None:
-        """Remove what accelerate wrote."""
+        """Remove the files that accelerate wrote."""
         if self.offload is not None:
             self.offload.cleanup()

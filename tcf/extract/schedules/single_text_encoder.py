@@ -1,4 +1,4 @@
-"""A sweep seen as an encoder that reads a few texts at a time, for finding out what is wrong with one.
+"""A sweep or pipeline as an encoder for a few texts at a time, used to find the text that causes an error.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -20,20 +20,20 @@ __all__ = ["SingleTextEncoder"]
 
 
 class _CollectedStates:
-    """A sink that keeps the states of its only micro-batch as they are."""
+    """A sink that keeps the states of its only micro-batch unchanged."""
 
     def __init__(self) -> None:
         self.rows = torch.empty(0)
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
-        """Keep them."""
+        """Keep the states."""
         self.rows = states_BTD.clone()
 
     def mark_restored(self) -> None:
-        """Nothing is ever taken up."""
+        """Do nothing: this work is never resumed."""
 
     def unstorable(self, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Nothing is stored."""
+        """Nothing: these states are not stored."""
         return order[:0]
 
 
@@ -42,10 +42,10 @@ class SingleTextEncoder:
     """An encoder for which every call is a pass over all weights.
 
     Attributes:
-        folder: where the model comes from.
+        folder: the model folder.
         device: where texts are expected.
-        layers: the layers that it gives.
-        encode: passes token sequences, all at once, to sinks.
+        layers: the layers whose states it returns.
+        encode: computes token sequences, all at once, and passes their states to sinks.
     """
 
     folder: ModelFolder

@@ -1,8 +1,8 @@
-"""The sweep: every block's weights are brought in once a macro-batch, and all of its micro-batches pass through them.
+"""The sweep inverts the loop order: blocks outside, micro-batches inside, so weights stream once per macro-batch.
 
-A model that does not fit on the devices is built without weights. What lies around its blocks stays on every device;
-the weights of a block are there while it is run. Between two blocks the states of all micro-batches are kept on the
-device, in memory or in a file. Several devices share the micro-batches and the reading of weights.
+A model that does not fit on the devices is built without weights. The weights around its blocks stay on every device;
+the weights of a block are there only while it runs. Between two blocks the hidden states of all micro-batches are kept
+on the device, in memory or in a file. Several devices share the micro-batches and the reading of weights.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -46,12 +46,12 @@ class SweepEngine:
 
     Attributes:
         lanes: the devices.
-        stream: brings the weights of blocks that do not stay on the devices.
-        streamed: which blocks these are.
-        packs: lay out the weights of a block as oneDNN multiplies them; on one CPU alone.
-        tokens_per_batch: most tokens that a device runs at once.
-        hidden_states: where states are kept between blocks.
-        checkpoint_layers: save unfinished work every so many blocks; None: never.
+        stream: loads the weights of blocks that do not stay on the devices.
+        streamed: the numbers of these blocks.
+        packs: pack the weights of a block for oneDNN; with a single CPU only.
+        tokens_per_batch: maximum number of tokens that a device runs at once.
+        hidden_states: where hidden states are kept between blocks.
+        checkpoint_layers: number of blocks between two checkpoints; None for no checkpoints.
         metadata: how it computes, for the manifests of shards.
     """
 
@@ -66,7 +66,7 @@ class SweepEngine:
 
     @property
     def encoder(self) -> Encoder:
-        """Reads a few texts in a pass of their own."""
+        """An encoder for a few texts, in a pass of their own."""
         skeleton = self.lanes[0].skeleton
         return SingleTextEncoder(skeleton.folder, self.lanes[0].device, skeleton.layers, self._read_alone)
 
@@ -78,7 +78,7 @@ class SweepEngine:
         scratch: Path,
         advance: ProgressCallback,
     ) -> npt.NDArray[np.int64]:
-        """Pass token sequences through the blocks, and give the states of every layer to its sinks.
+        """Pass token sequences through the blocks, and the states of every layer to its sinks.
 
         See `Engine.encode`.
         """
@@ -102,12 +102,12 @@ class SweepEngine:
         return in_order(batches)
 
     def close(self) -> None:
-        """Give files, threads and memory back."""
+        """Release files, threads and memory."""
         self.stream.close()
 
     @property
     def depth(self) -> int:
-        """How many blocks are run: up to the highest layer that is asked for."""
+        """The number of blocks to run: up to the highest requested layer."""
         layers = self.lanes[0].skeleton.layers
         return len(self.lanes[0].blocks) if LAST in layers else max(layers)
 
@@ -120,7 +120,7 @@ class SweepEngine:
         scratch: Path,
         advance: ProgressCallback,
     ) -> Iterator[tuple[Sequence[Callable[[], None]], Sequence[Callable[[], None]]]]:
-        """One forward pass a lane, ready to be run, and what makes all of them end early."""
+        """The forward pass of every lane, ready to run, and the functions that end all of them early."""
         lane, n = self.lanes[0], len(self.lanes)
         entering = lane.record(on_device(sequences.block(batches[0].rows[:1]), lane.device)).states_BTD
         progress = ProgressCounter(advance, self.depth)
@@ -129,7 +129,7 @@ class SweepEngine:
             passes = [ForwardPass(lane, batches[number::n], *shared) for number, lane in enumerate(self.lanes)]
             checkpoint = None if self.checkpoint_layers is None else self._checkpoint(scratch, passes, sinks)
             first = 0 if checkpoint is None else checkpoint.restore()
-            progress.begin_at(first, sum(len(batch.rows) for batch in batches))
+            progress.begin_at(first, batches)
             barrier = Barrier(n, None if checkpoint is None else partial(self._save, checkpoint))
             with self.stream.load_blocks(first, self.depth) as channels:
                 runs = [
@@ -145,7 +145,7 @@ class SweepEngine:
             self.stream.check_unchanged()
 
     def _states(self, sequences: TokenSequences, entering: Tensor, scratch: Path) -> HiddenStates:
-        """Room for the states of all tokens, in a type that holds what the blocks take and give."""
+        """Storage for the states of all tokens, in a type that holds what the blocks take and return."""
         lane = self.lanes[0]
         return open_states(
             "memory" if self.hidden_states == "device" and len(self.lanes) > 1 else self.hidden_states,
@@ -173,11 +173,11 @@ class SweepEngine:
 
     @contextmanager
     def _in_place(self, lane: Lane, number: int, loaded: Channel[Loaded]) -> Iterator[nn.Module]:
-        """A block, which has its weights within the context."""
+        """A block, with its weights in place within the context."""
         block = lane.blocks[number]
         if number not in self.streamed:
             if self.packs:
-                pack(block, keep=False)  # for good; nothing is left to do the next time
+                pack(block, keep=False)  # permanently: a packed block is left as it is the next time
             yield block
             return
         weights = loaded.get()

@@ -1,7 +1,7 @@
-"""Unfinished work of a sweep, saved so that a kill does not undo the blocks done: states, and what lower layers gave.
+"""Checkpoints of a sweep, so that a killed process loses no finished blocks: hidden states and the results so far.
 
-A directory `block-N` in the macro-batch's scratch directory holds all that is needed to go on with block N, counted
-from 0. It is published like every other directory, so it is complete or not there; the one before is then removed.
+A directory `block-N` in the macro-batch's scratch directory holds everything needed to resume with block N, counted
+from 0. It is published like every other directory, so it is complete or missing; the previous one is then removed.
 """
 
 import logging
@@ -43,15 +43,15 @@ _CHECKPOINT = Format(
 
 @dataclass(frozen=True)
 class SweepCheckpoint:
-    """Saves and restores what the passes of a macro-batch have done.
+    """Saves and restores the state of a macro-batch's passes.
 
     Attributes:
         folder: the macro-batch's scratch directory.
-        settings: what else decides what is saved; work that was saved with other settings is not taken up.
-        tokens_per_batch: how micro-batches are cut. States lie in an order that this does not change, so it has to be
-            the same only where blocks made something for the micro-batches of later ones.
-        passes: one a lane.
-        sinks: those of each layer.
+        settings: settings that the saved work depends on; work saved with other settings is not resumed.
+        tokens_per_batch: how micro-batches are cut. It does not affect the order of the saved states, so it must be
+            equal only if blocks return something that later blocks need for the same micro-batch.
+        passes: one per lane.
+        sinks: the sinks of each layer.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class SweepCheckpoint:
     sinks: Mapping[int, Sequence[Sink]]
 
     def save(self, block: int) -> None:
-        """Save all that is needed to go on with a block; earlier savings are removed.
+        """Save everything needed to resume with a block, and remove earlier checkpoints.
 
         Raises:
             RunError: the disk is full or cannot be written.
@@ -83,9 +83,9 @@ class SweepCheckpoint:
                 shutil.rmtree(other, ignore_errors=True)
 
     def restore(self) -> int:
-        """Take up the newest work that was saved; returns the block to go on with, 0 where there is none.
+        """Restore the newest checkpoint; returns the block to resume with, 0 if there is no checkpoint.
 
-        What was saved with other settings, or is damaged, is removed with a line on standard error.
+        Checkpoints that are damaged or were saved with other settings are removed with a warning.
         """
         remove_leftovers(self.folder)
         for place in sorted(self._saved(), key=lambda place: -int(place.name.removeprefix("block-"))):
@@ -94,14 +94,14 @@ class SweepCheckpoint:
                 differing = differences(manifest.config, self._config("tokens_per_batch" in manifest.config))
                 if differing:
                     raise CacheError(f"{place}: saved with other settings: {differing}")
-                verify_files(place, manifest, _CHECKPOINT, remedy="the blocks are computed anew")
+                verify_files(place, manifest, _CHECKPOINT, remedy="its blocks are computed again")
             except TcfError as error:
-                logger.warning(f"sweep: unfinished work is not taken up, and removed: {error}")
+                logger.warning(f"sweep: unfinished work cannot be resumed and was removed: {error}")
                 shutil.rmtree(place, ignore_errors=True)
                 continue
             self._load(place, manifest)
             block = int(manifest.facts["block"])
-            logger.info(f"sweep: going on with block {block + 1}: those before it are saved in {place}")
+            logger.info(f"sweep: resuming with block {block + 1}; the blocks before it are saved in {place}")
             return block
         return 0
 
@@ -138,11 +138,11 @@ class SweepCheckpoint:
         return batch.tokens_before * forward_pass.width * forward_pass.entering.itemsize
 
     def _states(self, forward_pass: ForwardPass, batch: MicroBatch) -> Tensor:
-        # Through the own device of the pass, where copying to and fro is in order.
+        # Through the pass's own device, whose streams order the copies in both directions.
         return forward_pass.states.get(batch, forward_pass.lane.device).to("cpu", forward_pass.entering)
 
     def _given(self, block: int) -> Iterator[tuple[str, Sink]]:
-        """The sinks of all layers up to the block, which have all that they will get, by file."""
+        """The sinks of all layers up to the block, which are complete, with their file names."""
         for layer, sinks in sorted(self.sinks.items()):
             for number, sink in enumerate(sinks if 0 <= layer <= block else ()):
                 yield f"layer{layer}-{number}.bin", sink
@@ -155,7 +155,7 @@ class SweepCheckpoint:
 
 
 def _of(batch: MicroBatch, made: Mapping[str, Tensor], device: torch.device) -> dict[BlockOutput, Tensor]:
-    """What blocks made for a micro-batch."""
+    """What earlier blocks returned for later ones, for one micro-batch."""
     keys = {name: [int(part) for part in name.split(".")] for name in made}
     return {
         BlockOutput(block, place): made[name].to(device)
@@ -167,7 +167,7 @@ def _of(batch: MicroBatch, made: Mapping[str, Tensor], device: torch.device) -> 
 def _save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
     try:
         save_file(dict(tensors), file)
-    except SafetensorError as error:  # what it makes of a full disk
+    except SafetensorError as error:  # raised for a full disk
         raise OSError(" ".join(str(error).split())) from None
 
 

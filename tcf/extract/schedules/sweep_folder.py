@@ -1,7 +1,7 @@
-"""Where a sweep keeps unfinished work, and how its shards were cut, so that the next start cuts the same ones.
+"""Where a sweep keeps unfinished work, and how its shards were cut, so that a restart cuts the same shards.
 
-The size of a sweep's shards follows from free memory and from how much is missing, and both may have changed when it is
-started again; work that was saved for one shard serves no other.
+The size of a sweep's shards depends on free memory and on how much is missing, and both may have changed at a restart;
+work saved for one shard cannot be used for another.
 """
 
 import glob
@@ -24,29 +24,29 @@ class SweepFolder:
     """The directory of one encoder's unfinished work.
 
     Attributes:
-        folder: beside the cache, which may not be there yet; its name tells the encoder, because another one's cache
-            may come to the same place.
+        folder: beside the cache, which may not exist yet; its name contains a digest of the encoder, because another
+            encoder's cache may take the same place.
     """
 
     folder: Path
 
     @classmethod
     def beside(cls, cache: Path, identities: Sequence[Mapping[str, Any]]) -> "SweepFolder":
-        """Of the caches that one extraction fills.
+        """The folder for the caches that one extraction fills.
 
         Args:
-            cache: the first of them.
-            identities: what decides the numbers of each.
+            cache: the first cache.
+            identities: for each cache, everything that its numbers depend on.
         """
         purpose = digest([dict(identity) for identity in identities])[:32]
         return cls(cache.parent / f".{cache.name}.{purpose}.sweep")
 
     def of_shard(self, name: str) -> Path:
-        """The directory for a shard."""
+        """The directory of a shard."""
         return self.folder / name
 
     def remember(self, shard_rows: int, tokens_per_batch: int | None) -> None:
-        """Say how shards and micro-batches are cut.
+        """Store how shards and micro-batches are cut.
 
         Raises:
             RunError: it cannot be written.
@@ -55,7 +55,7 @@ class SweepFolder:
         publish_file(self.folder / "cuts.json", json.dumps(values).encode())
 
     def with_remembered_cuts(self, config: ExtractConfig) -> ExtractConfig:
-        """The settings with shards and micro-batches cut as by the sweep that left work here, unless they say how."""
+        """The settings, with missing sizes of shards and micro-batches taken from the sweep that left work here."""
         try:
             values = json.loads((self.folder / "cuts.json").read_text(encoding="utf-8"))
             rows, tokens = values["shard_rows"], values["tokens_per_batch"]
@@ -70,16 +70,16 @@ class SweepFolder:
         )
 
     def of_others(self) -> list[Path]:
-        """What was left by extractions into the same cache with another encoder or other options."""
+        """Folders left by extractions into the same cache with another encoder or other options."""
         cache = self.folder.name.rsplit(".", 2)[0]
         found = self.folder.parent.glob(f"{glob.escape(cache)}.{'[0-9a-f]' * 32}.sweep")
         return sorted(set(found) - {self.folder})
 
     def clear(self, *, others: bool) -> None:
-        """All that was to be done here is done.
+        """Remove the folder, because its work is done.
 
         Args:
-            others: other processes may be at work on other shards; what they keep stays.
+            others: other processes may be working on other shards; their unfinished work is kept.
         """
         if others and any(place.is_dir() for place in self.folder.glob("*")):
             return

@@ -1,4 +1,4 @@
-"""One macro-batch on its way through the blocks of a lane: what every micro-batch carries along.
+"""The forward pass of a macro-batch through the blocks of a lane, with what every micro-batch carries along.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -26,19 +26,19 @@ __all__ = ["ForwardPass"]
 
 @dataclass(eq=False)
 class ForwardPass:
-    """Micro-batches of one lane.
+    """The forward pass of one lane's micro-batches.
 
     Attributes:
         lane: the device that computes them.
-        batches: those that have tokens, long ones first.
+        batches: the micro-batches that have tokens, long texts first.
         sequences: all token sequences of the macro-batch.
         states: where hidden states are kept.
-        sinks: those of each layer.
-        progress: is told of every micro-batch that has passed a block.
-        width: numbers a state.
+        sinks: the sinks of each layer.
+        progress: counts every micro-batch that passes a block.
+        width: width of a state.
         entering: type of the states that enter the next block.
-        forwards: of each micro-batch, its way through the blocks.
-        restored: of each micro-batch, what blocks made for later ones, where their work is taken up.
+        forwards: for each micro-batch, its forward pass through the blocks.
+        restored: for each micro-batch, what earlier blocks returned for later ones, if work is resumed.
     """
 
     lane: Lane
@@ -58,12 +58,12 @@ class ForwardPass:
         with_weights: Callable[[int], AbstractContextManager[nn.Module]],
         block_done: Callable[[int], None],
     ) -> None:
-        """Run the model on all micro-batches: up to its blocks, through one block after the other, and on from there.
+        """Run the model on all micro-batches: up to its blocks, through one block after the other, and to its end.
 
         Args:
-            blocks: those to be run; where work is resumed, they do not begin with the first.
-            with_weights: gives a block, which has its weights within the context.
-            block_done: is told, after each block, how many of the model's blocks are done.
+            blocks: the blocks to run; if work is resumed, they do not begin with the first.
+            with_weights: returns a block, with its weights in place within the context.
+            block_done: called after each block with the number of the model's blocks that are done.
 
         Raises:
             NotFinite: states that enter the first block, or leave a block, are not finite.
@@ -83,14 +83,14 @@ class ForwardPass:
                     self.entering = leaving
                     self._check(number + 1, flags)
                 block_done(number + 1)
-            for batch in () if blocks.stop else self.batches:  # layer 0 alone is wanted
+            for batch in () if blocks.stop else self.batches:  # only layer 0 is needed
                 self.progress.passed(batch, 0)
             self._leave()
 
     def _enter(self) -> None:
-        """Run the model up to its first block, and find out what its blocks are called with.
+        """Run the model up to its first block, and record the arguments of its blocks.
 
-        Where work is resumed, later states are there already.
+        If work is resumed, the states are not stored, because later ones have been restored.
         """
         flags = []
         for place, batch in enumerate(self.batches):
@@ -104,7 +104,7 @@ class ForwardPass:
         self._check(0, flags)
 
     def _leave(self) -> None:
-        """Run the model from its last block on, if its last states are wanted."""
+        """Run the model from its last block on, if its last states are needed."""
         if LAST not in self.sinks:
             return
         for batch in self.batches:
@@ -116,14 +116,14 @@ class ForwardPass:
         return self.states.get(batch, self.lane.device).to(self.entering)
 
     def _keep(self, layer: int, batch: MicroBatch, states_BTD: Tensor) -> Tensor:
-        """Keep what a layer gives; a flag on the device, whether it is finite."""
+        """Keep a layer's states; returns a flag on the device, whether they are finite."""
         self.states.put(batch, states_BTD)
         for sink in self.sinks.get(layer, ()):
             sink.put(batch, states_BTD)
         return finite_flag(states_BTD)
 
     def _check(self, layer: int, flags: Sequence[Tensor]) -> None:
-        """Raise the first text whose states are not finite; this waits for the device."""
+        """Raise `NotFinite` with the first text whose states are not finite; this synchronises with the device."""
         if not flags or bool(torch.stack(list(flags)).all()):
             return
         for batch, flag in zip(self.batches, flags, strict=True):

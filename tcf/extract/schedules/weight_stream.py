@@ -1,8 +1,8 @@
-"""The weights of a model's blocks, one block after the other, read ahead of the devices that use them.
+"""Streams the weights of a model's blocks, one block after the other, ahead of the devices that use them.
 
-Each block that does not stay on a device is read once a pass, however many devices use it: into memory of this machine
-that is used again and again, and from there into memory of each device, while the blocks before are computed. On a CPU
-that computes in the types that weights are stored in, they are used where they were read.
+Each block that does not stay on a device is read once per pass, however many devices use it: into reused buffers in
+RAM, and from there into buffers on each device, while the blocks before it are computed. A CPU that computes in the
+checkpoint's types uses the weights where they were read.
 """
 
 import threading
@@ -22,7 +22,7 @@ from tcf.encoders.split.weight_buffers import StoredWeightBuffer, TypedWeightBuf
 
 __all__ = ["BlockStream", "Loaded"]
 
-_SLOTS = 2  # one is computed with, one is being filled
+_SLOTS = 2  # buffers: one in use, one being filled
 
 Weights = tuple[Weight, ...]
 _T = TypeVar("_T")
@@ -33,9 +33,9 @@ class Loaded:
     """A block's weights on a device.
 
     Attributes:
-        block: which one.
-        tensors: by name within the block; they are overwritten after `release`.
-        release: to be called when the device needs them no longer.
+        block: number of the block.
+        tensors: by name within the block; overwritten after `release`.
+        release: to be called when the device no longer needs them.
     """
 
     block: int
@@ -45,7 +45,7 @@ class Loaded:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A block's weights as stored, in memory of this machine."""
+    """A block's weights as stored, in RAM."""
 
     block: int
     stored: Sequence[Tensor]
@@ -53,14 +53,14 @@ class _Read:
 
 
 class BlockStream:
-    """Holds the memory which the weights go through, until it is closed.
+    """Owns the buffers that the weights pass through, until it is closed.
 
     Args:
         within: the weights of every block.
         streamed: the blocks that do not stay on a device, in order.
-        held: those of them that stay in memory once they have been read.
-        devices: what uses them; each gets every block.
-        threads: that read files.
+        held: those of them that stay in RAM once they have been read.
+        devices: the devices that use them; each gets every block.
+        threads: number of threads that read files.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class BlockStream:
         self._pool = ReadPool(threads)
         reread = [within[block] for block in streamed if block not in self._held]
         size = _largest(reread, stored=True)
-        # What a CPU casts is free again at once.
+        # If the CPU casts the weights, the buffer they were read into is free again at once.
         cast = not self._pinned and not any(is_as_stored(weights) for weights in reread)
         n_buffers = (1 if cast else _SLOTS) if reread else 0
         self._buffers = [StoredWeightBuffer(size, pinned=self._pinned) for _ in range(n_buffers)]
@@ -87,7 +87,7 @@ class BlockStream:
         self._typed = [[_typed(parts, device) for _ in range(_SLOTS)] for device in devices]
 
     def close(self) -> None:
-        """Close files, end threads and give memory back."""
+        """Close files, end threads and release memory."""
         self._pool.close()
         self._buffers, self._typed, self._kept = [], [], {}
 
@@ -97,15 +97,15 @@ class BlockStream:
         return self._pool.bytes_read
 
     def check_unchanged(self) -> None:
-        """Check that the files are those that were opened.
+        """Check that the files have not changed since they were opened.
 
         Raises:
-            ModelError: one was changed meanwhile.
+            ModelError: a file was changed.
         """
         self._pool.check_unchanged()
 
     def read_now(self, weights: Weights, device: torch.device) -> dict[str, Tensor]:
-        """Read weights that stay on a device, into memory of their own."""
+        """Read weights that stay on a device into memory of their own."""
         stored = StoredWeightBuffer(buffer_nbytes(weights, stored=True)).read(weights, pool=self._pool)
         filled = TypedWeightBuffer(
             0 if _used_as_read(weights, device) else buffer_nbytes(weights, stored=False), device
@@ -117,9 +117,9 @@ class BlockStream:
 
     @contextmanager
     def load_blocks(self, first: int, stop: int) -> Iterator[list[Channel[Loaded]]]:
-        """One pass through the streamed blocks from `first` up to, and without, `stop`: a channel for every device.
+        """Load the streamed blocks from `first` up to but not including `stop`; yields a channel for every device.
 
-        An error in reading is raised where a channel is read.
+        A reading error is raised by whoever reads a channel.
         """
         read = [Channel[_Read](_SLOTS) for _ in self._devices]
         loaded = [Channel[Loaded](1) for _ in self._devices]
@@ -191,7 +191,7 @@ class BlockStream:
 
 def _release(free: Channel[TypedWeightBuffer], buffer: TypedWeightBuffer, device: torch.device) -> None:
     if device.type == "cuda":
-        torch.cuda.synchronize(device)  # what was queued may still read these weights
+        torch.cuda.synchronize(device)  # queued kernels may still read these weights
     _give_back(free, buffer)
 
 
@@ -205,7 +205,7 @@ def _used_as_read(weights: Weights, device: torch.device) -> bool:
 
 
 def _typed(parts: Sequence[Weights], device: torch.device) -> TypedWeightBuffer:
-    """Memory of a device for the largest of the parts that have to be copied there."""
+    """A buffer on a device for the largest of the blocks that must be copied there."""
     copied = [weights for weights in parts if not _used_as_read(weights, device)]
     return TypedWeightBuffer(_largest(copied, stored=False), device)
 
@@ -215,7 +215,7 @@ def _largest(parts: Sequence[Weights], *, stored: bool) -> int:
 
 
 class _Countdown:
-    """Calls something when it has been called itself so many times."""
+    """Calls a function once it has been called n times itself."""
 
     def __init__(self, n: int, then: Callable[[], None]) -> None:
         self._left, self._then, self._lock = n, then, threading.Lock()
@@ -229,7 +229,7 @@ class _Countdown:
 
 
 def _guarded(piece: Callable[[], None], channels: Sequence[Channel[Any]]) -> None:
-    """Do a thread's work; an error ends all channels, and is raised by whoever reads them."""
+    """Run a thread's work; an error closes all channels and is raised by whoever reads them."""
     try:
         piece()
     except Closed:

@@ -171,6 +171,8 @@ def _shown(value: Any) -> str:
     match value:
         case None:
             return "-"
+        case bool():
+            return "yes" if value else "no"
         case float():
             return f"{value:.4g}"
         case _:

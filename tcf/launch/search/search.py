@@ -14,6 +14,7 @@ from tcf.common.errors import RunError
 from tcf.common.files import check_destination, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.progress import Progress
+from tcf.common.units import counted
 from tcf.launch.file_terms import errors_in_file_terms
 from tcf.launch.launcher import Launcher
 from tcf.launch.processes import DEFAULT_LAUNCHER
@@ -62,6 +63,7 @@ class SearchResult:
         return {
             "out": str(self.search.out),
             "configuration": str(self.configuration),
+            "monitor": self.search.monitor,
             "best": trial_values(self.search, self.best),
             "trials": [trial_values(self.search, row) for row in self.rows],
         }
@@ -71,8 +73,8 @@ class SearchResult:
         states = [row.state for row in self.rows]
         counts = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
         return (
-            f"{render_table(self.search, self.rows)}\n{len(self.rows):,} trials ({counts}) in {self.search.out}\n"
-            f"The best settings by {self.search.monitor}: {self.configuration} "
+            f"{render_table(self.search, self.rows)}\n{counted(len(self.rows), 'trial')} ({counts}) in "
+            f"{self.search.out}\nThe best settings by validation {self.search.monitor}: {self.configuration} "
             f"(tcf train --config {self.configuration} --out RUN)"
         )
 

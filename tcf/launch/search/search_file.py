@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tcf.common.errors import ConfigError, value_words
 from tcf.config.fields import CheckedSettings, from_mapping, from_value, option, read_toml
+from tcf.config.toml_files import SEARCH_FILE, check_kind, user_path
 from tcf.config.train import TrainConfig
 from tcf.launch.file_terms import errors_in_file_terms, keys_of, settings_from
 from tcf.launch.search.space import Choices, Range, combinations, read_space
@@ -19,7 +20,7 @@ _MAX_TRIED = 2000  # combinations checked in search of one that can be trained
 _MAX_GRID = 100_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchConfig(CheckedSettings):
     """Settings of the search itself."""
 
@@ -110,14 +111,15 @@ def read_search(path: Path) -> SearchFile:
             combination of settings can be trained.
     """
     values = read_toml(path)
+    check_kind(values, SEARCH_FILE, path)
     tables = {name: _table(values, name, path) for name in _TABLES}
     paths = _paths({key: value for key, value in values.items() if key not in _TABLES}, path)
     fixed = tables["train"]
     search = SearchFile(
         path=path,
-        out=Path(paths.out),
-        data=Path(paths.data),
-        caches=tuple(Path(cache) for cache in paths.cache),
+        out=user_path(paths.out),
+        data=user_path(paths.data),
+        caches=tuple(map(user_path, paths.cache)),
         config=settings_from(SearchConfig, tables["search"], path, "search"),
         fixed={key: from_value(TrainConfig, key, value, f"{path}: [train]") for key, value in fixed.items()},
         space=read_space(tables["space"], fixed, f"{path}: [space]"),

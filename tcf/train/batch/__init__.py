@@ -1,1 +1,1 @@
-"""Training batches: which rows and candidates a step sees, and how they are laid out."""
+"""Training batches: the rows and candidates of a step, and their memory layout."""

@@ -1,7 +1,7 @@
-"""Training batches: slices of a permutation of rows, made without a step a row.
+"""Training batches: slices of a permutation of rows, built without a Python loop over rows.
 
-Shapes: B rows, S items of their sequences (packed), P targets, I items read (packed), U distinct items, K most items
-of a row, E items drawn.
+Shapes: B rows, S items of their sequences (packed), P targets, I items read (packed), U distinct items, K masked items
+of the longest row, E items drawn.
 """
 
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows, on the device. Items are named by their place among the distinct items of the batch.
+    """A batch on the device. Items are given by their position among the distinct items of the batch.
 
     Attributes:
-        users_B: each row's user among all users.
-        items_U: item indices, rising.
-        host_items_U: the same beside the device, to be looked at without waiting for it.
-        counts_U: how often each is a candidate of the in-batch softmax; 0 for one that is here for another reason.
+        users_B: each row's user, as an index among all users.
+        items_U: item indices, ascending.
+        host_items_U: the same on the host, to be read without synchronising.
+        counts_U: how often each item is a candidate of the in-batch softmax; 0 if it is included for another reason.
         inputs_I: the items read.
         targets_P: the items to be predicted.
         rows_P: the row of each target.
-        masked_BK: each row's items that are no candidates for it, a target's own place aside; shorter rows repeat the
-            row's last target.
-        drawn: the items that the loss drew, (E,) for all targets or (P, E) for each.
-        layout: where the items read lie.
+        masked_BK: each row's items that are not candidates for it, except a target's own column; shorter rows repeat
+            the row's last target.
+        drawn: the items drawn by the loss, (E,) for all targets or (P, E) for each target.
+        layout: layout of the items read.
         n_targets: targets of the whole batch, of which this may be one device's part.
     """
 
@@ -57,14 +57,14 @@ class Batch:
     def build(
         chosen: ChosenRows, drawn: Drawn, positions: int, device: torch.device, rank_and_size: tuple[int, int] = (0, 1)
     ) -> "Batch":
-        """Make a batch.
+        """Build a batch.
 
         Args:
             chosen: its rows, those of all devices together.
-            drawn: the items that the loss drew for it.
-            positions: items of a history that the model reads.
-            device: where the tensors are wanted.
-            rank_and_size: i and n; the rows of the i-th of n devices. Items and counts are those of all rows.
+            drawn: the items drawn for it by the loss.
+            positions: maximum number of items of a history that the model reads.
+            device: device of the tensors.
+            rank_and_size: i and n: build the rows of the i-th of n devices. Items and counts are those of all rows.
         """
         found_U, places_S, drawn_places = _distinct(chosen, drawn)
         items_U = found_U.astype(np.int64, copy=False)
@@ -91,16 +91,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class _DeviceRows:
-    """One device's rows of a batch, as `Batch` has them; beside the device.
+    """One device's rows of a batch, as in `Batch`, but on the host.
 
     Attributes:
-        users_B: each row's user among all users.
+        users_B: each row's user, as an index among all users.
         inputs_I: the items read.
         targets_P: the items to be predicted.
-        rows_P: the row of each target, counted from the device's first.
-        masked_BK: each row's items that are no candidates for it.
-        drawn: the items that the loss drew, for all targets or for each of these.
-        lengths_B: items read of each row.
+        rows_P: the row of each target, counted from the device's first row.
+        masked_BK: each row's items that are not candidates for it.
+        drawn: the items drawn by the loss, for all targets or for each of these.
+        lengths_B: number of items read in each row.
     """
 
     users_B: Places
@@ -113,7 +113,7 @@ class _DeviceRows:
 
     @staticmethod
     def cut(chosen: ChosenRows, places_S: Places, drawn: Places, rank_and_size: tuple[int, int]) -> "_DeviceRows":
-        """The rows of the i-th of n devices, given the place of each item of all rows, and of each one drawn."""
+        """The rows of the i-th of n devices, given the position of each item of all rows and of each drawn item."""
         offsets, n_rows = chosen.sequences.offsets, len(chosen.sequences)
         first, stop = (n_rows * (rank_and_size[0] + side) // rank_and_size[1] for side in (0, 1))
         inside = slice(offsets[first], offsets[stop])
@@ -134,7 +134,7 @@ def row_order(n_rows: int, seed: int, epoch: int) -> Places:
 
 
 def _distinct(chosen: ChosenRows, drawn: Drawn) -> tuple[npt.NDArray[np.integer], Places, Places]:
-    """The items that a batch needs, the place among them of each item of its sequences (-1: not needed) and drawn."""
+    """The items a batch needs, and the positions among them of its sequences' items (-1: not needed) and drawn ones."""
     items_S = chosen.sequences.items
     if drawn.constant:
         return drawn.items, np.searchsorted(drawn.items, items_S), np.zeros(0, np.int64)
@@ -145,7 +145,7 @@ def _distinct(chosen: ChosenRows, drawn: Drawn) -> tuple[npt.NDArray[np.integer]
     places_S = np.full(len(items_S), -1)
     places_S[needed_S] = places[:n_needed]
     if n_needed < len(items_S):
-        # An item that is masked alone may be needed for another row.
+        # An item that is only masked in one row may be needed by another.
         others = np.minimum(np.searchsorted(items_U, items_S[~needed_S]), len(items_U) - 1)
         places_S[~needed_S] = np.where(items_U[others] == items_S[~needed_S], others, -1)
     return items_U, places_S, places[n_needed:].reshape(drawn.items.shape)
@@ -154,11 +154,11 @@ def _distinct(chosen: ChosenRows, drawn: Drawn) -> tuple[npt.NDArray[np.integer]
 def _masked(
     places_S: Places, owners_S: Places, masked_S: npt.NDArray[np.bool_], targets_P: Places, rows_P: Places
 ) -> Places:
-    """The masked items of each row that the batch holds, (B, K), filled up with the row's last target."""
+    """Each row's masked items that the batch contains, (B, K), padded with the row's last target."""
     masked_S = masked_S & (places_S >= 0)
     n_rows = int(owners_S[-1]) + 1 if len(owners_S) else 0
     last_B = np.zeros(n_rows, np.int64)
-    last_B[rows_P] = targets_P  # the last one of equal rows stays
+    last_B[rows_P] = targets_P  # for repeated rows, the last assignment wins
     lengths_B = np.bincount(owners_S[masked_S], minlength=n_rows)
     grid_BK = np.repeat(last_B[:, None], int(lengths_B.max(initial=0)), axis=1)
     owners = owners_S[masked_S]
@@ -170,7 +170,7 @@ def share(count: int, rank_and_size: tuple[int, int]) -> slice:
     """The items of the i-th of n processes: equal shares in order, the last ones shorter or empty.
 
     Args:
-        count: items to share.
+        count: number of items to share.
         rank_and_size: i and n.
     """
     index, parts = rank_and_size

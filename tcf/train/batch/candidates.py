@@ -1,6 +1,6 @@
-"""Which items a loss sets beside the targets: none but the batch's own, all, or drawn ones.
+"""Candidates of a loss besides the targets: only the batch's own items, all training items, or sampled ones.
 
-Shapes: N items, P targets, K drawn for each target, M drawn for a batch.
+Shapes: N items, P targets, K items drawn for each target, M items drawn for a batch.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ Items = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Drawn:
-    """Items for one batch, by their index in the catalogue.
+    """Items drawn for one batch, as indices into the catalogue.
 
     Attributes:
-        items: (M,) for all targets, or (P, K) for each.
-        constant: they are the same in every batch, rising, and hold all items that a batch can hold.
+        items: (M,) for all targets, or (P, K) for each target.
+        constant: the items are the same in every batch, ascending, and include all items that a batch can contain.
     """
 
     items: Items
@@ -31,45 +31,45 @@ class Drawn:
 
 
 class Candidates(Protocol):
-    """Chooses the items that a loss needs beside those of a batch's sequences."""
+    """Chooses the items that a loss needs besides those of a batch's sequences."""
 
     def draw(self, sequences: Histories, rows_P: Items, generator: np.random.Generator) -> Drawn:
-        """Choose for a batch.
+        """Choose items for a batch.
 
         Args:
             sequences: the items of each row of the batch, targets included.
             rows_P: the row of each target.
-            generator: decides the draw; a function of seed, epoch and step.
+            generator: source of randomness; a function of seed, epoch and step.
         """
 
 
 @dataclass(frozen=True)
 class OwnItems:
-    """The items of the batch alone."""
+    """Only the items of the batch."""
 
     def draw(self, sequences: Histories, rows_P: Items, generator: np.random.Generator) -> Drawn:
-        """Nothing."""
+        """No items."""
         return Drawn(np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
 class AllItems:
-    """Every item that occurs in training, (N,), rising; others, never a target, would only be pushed down."""
+    """Every item that occurs in training, (N,), ascending; others are never a target and would only be pushed down."""
 
     items: Items
 
     def draw(self, sequences: Histories, rows_P: Items, generator: np.random.Generator) -> Drawn:
-        """All of them."""
+        """All training items."""
         return Drawn(self.items, constant=True)
 
 
 @dataclass(frozen=True)
 class PerBatch:
-    """So many items for all targets together, with replacement.
+    """M items for all targets together, drawn with replacement.
 
     Attributes:
-        items: (N,) those to draw from.
-        reach: (N,) float64, the sum of the chances of each item and of those before it.
+        items: (N,) the items to draw from.
+        reach: (N,) float64, cumulative probabilities of the items.
         count: M.
     """
 
@@ -79,7 +79,7 @@ class PerBatch:
 
     @staticmethod
     def build(items: Items, chances: npt.NDArray[np.float64], count: int) -> "PerBatch":
-        """Items are drawn by chances (N,), which sum to 1."""
+        """Draw the items with probabilities `chances`, (N,), which sum to 1."""
         reach = np.cumsum(chances)
         return PerBatch(items, reach / reach[-1], count)
 
@@ -90,10 +90,10 @@ class PerBatch:
 
 @dataclass(frozen=True)
 class PerTarget:
-    """So many items for each target, with replacement, all alike likely, none of the target's own row.
+    """K items for each target, drawn uniformly with replacement from the items not in the target's row.
 
     Attributes:
-        items: (N,) those to draw from, rising; the items of every sequence are among them.
+        items: (N,) the items to draw from, ascending; include the items of every sequence.
         count: K.
     """
 
@@ -104,7 +104,7 @@ class PerTarget:
         """(P, K) items.
 
         Raises:
-            DataError: a row holds all items.
+            DataError: a row contains all items.
         """
         n_items, n_rows = len(self.items), len(sequences)
         owners = np.repeat(np.arange(n_rows), sequences.lengths)
@@ -113,25 +113,25 @@ class PerTarget:
         left_B = n_items - np.diff(firsts)
         if not left_B[rows_P].all():
             raise DataError(
-                f"expected an item that is not the user's own to set beside each target, found a user who has all "
-                f"{n_items} training items; train with --loss in-batch, full or sampled"
+                "expected users with at least one training item missing from their history, as a negative, found a "
+                f"user with all {n_items} training items; train with --loss in-batch, full or sampled"
             )
         chosen_PK = generator.integers(0, left_B[rows_P, None], (len(rows_P), self.count))
         return Drawn(self.items[chosen_PK + _skipped(own, firsts, n_items, rows_P, chosen_PK)])
 
 
 def _skipped(own: Items, firsts: Items, n_items: int, rows_P: Items, chosen_PK: Items) -> Items:
-    """How many of a row's own items lie before the one that is the c-th (from 0) that is not its own, (P, K).
+    """How many of a row's own items precede the c-th (from 0) item that is not its own, (P, K).
 
     Args:
-        own: row * n_items + item of all own items, rising, distinct.
-        firsts: where each row begins among them, and their number.
-        n_items: items that there are.
+        own: row * n_items + item of all own items, ascending, distinct.
+        firsts: where each row starts in `own`, followed by its length.
+        n_items: number of items.
         rows_P: the row of each target.
         chosen_PK: c.
     """
     rows = own // n_items
-    # Of each own item: how many that are not the row's own lie before it. It is skipped if these are at most c.
+    # For each own item, the number of items before it that are not the row's own. It is skipped if that is at most c.
     before = own % n_items - (np.arange(len(own)) - firsts[rows])
     keys = rows * (n_items + 1) + before
     found: Items = np.searchsorted(keys, rows_P[:, None] * (n_items + 1) + chosen_PK, side="right")

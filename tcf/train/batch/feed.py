@@ -1,4 +1,4 @@
-"""The batches of an epoch, made by a thread of its own ahead of the steps that use them."""
+"""The batches of an epoch, built by a separate thread ahead of the steps that use them."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _AHEAD = 4
 
 @dataclass(frozen=True)
 class FedBatch:
-    """A batch, and the cached vectors of this device's share of its items, (S, V), where they were read ahead."""
+    """A batch, with the cached vectors of this device's share of its items, (S, V), if they were prefetched."""
 
     batch: Batch
     read_UV: Tensor | None
@@ -30,17 +30,17 @@ class FedBatch:
 
 @dataclass(frozen=True)
 class Feed:
-    """Makes the batches of any epoch; each is a function of seed, epoch and step alone.
+    """Builds the batches of any epoch; each is a function of seed, epoch and step alone.
 
     Attributes:
-        rows: what the batches are cut from.
-        candidates: chooses the items that the loss sets beside the targets.
-        positions: items of a history that the model reads.
-        batch_size: rows a batch; the last one of an epoch holds what is left.
-        seed: of order and draws.
-        vectors: the items' cached vectors, if they are to be read ahead.
-        device: where batches are wanted.
-        rank_and_size: i and n; the share of each batch that is the i-th of n devices'.
+        rows: the rows that batches are cut from.
+        candidates: chooses the items that the loss needs besides the targets.
+        positions: maximum number of items of a history that the model reads.
+        batch_size: rows per batch; the last batch of an epoch holds the remainder.
+        seed: seed of row order and draws.
+        vectors: the items' cached vectors, if they are to be prefetched.
+        device: device of the batches.
+        rank_and_size: i and n: build the share of the i-th of n devices.
     """
 
     rows: BatchRows
@@ -54,7 +54,7 @@ class Feed:
 
     @property
     def steps(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches of an epoch."""
         return -(-len(self.rows) // self.batch_size)
 
     def epoch(self, number: int, first: int = 0) -> Generator[FedBatch, None, None]:
@@ -62,7 +62,7 @@ class Feed:
 
         Args:
             number: the epoch, counted from 1.
-            first: the batch to begin with, counted from 0.
+            first: the first batch, counted from 0.
         """
         return prefetch(self._made(number, first), _AHEAD)
 

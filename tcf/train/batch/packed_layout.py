@@ -1,6 +1,6 @@
-"""Where the items of several users' histories lie: packed one after another, without padding.
+"""The layout of several users' histories: packed one after another, without padding.
 
-Shapes: B users, P items of all of them (packed), L the longest history among them, M the positions that a model knows.
+Shapes: B users, P items of all users (packed), L length of the longest history, M positions of a model.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ __all__ = ["PackedLayout", "to_device"]
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """The places of packed items: in their user's history, in a padded grid, and among the positions of a model.
+    """Where packed items are: in their user's history, in a padded grid, and among the positions of a model.
 
-    Everything that treats items one by one works on packed rows. Attention alone needs a grid (B, L); there a history
-    begins at slot 0 and its padding follows, so that causal attention never looks at padding. Positions are those of
-    left padding all the same: the last item of a history has position M - 1, whatever its length.
+    Everything that treats items separately works on packed rows. Only attention needs a grid (B, L), in which a history
+    starts at slot 0 and padding follows, so that causal attention never sees padding. Positions are nevertheless those
+    of left padding: the last item of a history has position M - 1, whatever its length.
 
     Attributes:
         positions_P: position of each packed item, in 0..M-1.
-        slots_P: place of each packed item in the flattened grid (B * L).
+        slots_P: index of each packed item in the flattened grid (B * L).
         rows_P: user of each packed item.
-        last_B: packed place of each user's last item.
-        lengths_B: items a user.
+        last_B: packed index of each user's last item.
+        lengths_B: number of items of each user.
         length: L.
     """
 
@@ -43,9 +43,9 @@ class PackedLayout:
         """Lay out histories in CSR form.
 
         Args:
-            offsets: (B + 1,) user b has the packed items offsets[b]:offsets[b + 1]; from 1 to M of them.
-            positions: M, positions that the model knows.
-            device: where the tensors are wanted.
+            offsets: (B + 1,) user b has the packed items offsets[b]:offsets[b + 1]; at least 1 and at most M.
+            positions: M, number of positions of the model.
+            device: device of the tensors.
         """
         lengths = np.diff(offsets)
         longest = int(lengths.max(initial=1))
@@ -61,17 +61,17 @@ class PackedLayout:
         return len(self.last_B)
 
     def pad(self, packed_PD: Tensor) -> Tensor:
-        """Spread packed rows over the grid, zeros elsewhere: (P, D) to (B, L, D)."""
+        """Scatter packed rows into the grid, zeros elsewhere: (P, D) to (B, L, D)."""
         grid = packed_PD.new_zeros(self.users * self.length, packed_PD.shape[1])
         return grid.index_copy(0, self.slots_P, packed_PD).view(self.users, self.length, packed_PD.shape[1])
 
     def pack(self, grid_BLD: Tensor) -> Tensor:
-        """Collect the packed rows from the grid: (B, L, D) to (P, D)."""
-        # As an embedding, because its gradient is faster than that of indexing.
+        """Gather the packed rows from the grid: (B, L, D) to (P, D)."""
+        # `embedding`, because its gradient is faster than that of indexing.
         return F.embedding(self.slots_P, grid_BLD.flatten(0, 1))
 
     def filled(self) -> Tensor:
-        """Which places of the grid hold an item, (B, L) bool."""
+        """Which slots of the grid hold an item, (B, L) bool."""
         return torch.arange(self.length, device=self.lengths_B.device) < self.lengths_B[:, None]
 
 

@@ -1,4 +1,4 @@
-"""What the rows of a batch are: whole users for a sequence model, pairs of a user and an item for a pair model.
+"""The rows of a batch: whole users for a sequence model, pairs of a user and an item for a pair model.
 
 Shapes: B rows, S items of their sequences (packed).
 """
@@ -21,15 +21,15 @@ Marks = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """Some rows, and what each of their items is there for.
+    """Rows of a batch, with the roles of their items.
 
     Attributes:
-        users_B: each row's user among all users.
+        users_B: each row's user, as an index among all users.
         sequences: each row's items, oldest first.
-        read_S: which are read.
-        target_S: which are targets; every row has one at least.
-        candidate_S: which are candidates of the in-batch softmax.
-        masked_S: which are no candidates for the row's targets, a target's own place aside.
+        read_S: items that the model reads.
+        target_S: items that are targets; every row has at least one.
+        candidate_S: items that are candidates of the in-batch softmax.
+        masked_S: items that are not candidates for the row's targets, except at a target's own position.
     """
 
     users_B: Places
@@ -49,33 +49,37 @@ class BatchRows(Protocol):
     """All rows of an epoch."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of rows."""
 
     @property
     def n_targets(self) -> int:
-        """Targets of all of them."""
+        """Number of targets of all rows."""
 
     def choose(self, rows: Places) -> ChosenRows:
-        """These rows, in the order given."""
+        """The rows with these indices, in this order."""
 
 
 @dataclass(frozen=True)
 class UserRows:
-    """A row a user: all items but the last are read, all but the first are targets, all are candidates and masked."""
+    """One row per user: all items but the last are read, all but the first are targets, all are candidates and masked.
+
+    Attributes:
+        data: the training part of a dataset.
+    """
 
     data: TrainingData
 
     def __len__(self) -> int:
-        """Users with a target."""
+        """Number of users with a target."""
         return len(self.data.sequences)
 
     @property
     def n_targets(self) -> int:
-        """Every item with one before it."""
+        """Number of targets: every item but each user's first."""
         return len(self.data.sequences.items) - len(self)
 
     def choose(self, rows: Places) -> ChosenRows:
-        """These users."""
+        """The rows of these users."""
         sequences = self.data.sequences.take(rows)
         read, target = (np.ones(len(sequences.items), np.bool_) for _ in range(2))
         read[sequences.offsets[1:] - 1] = False
@@ -86,29 +90,29 @@ class UserRows:
 
 @dataclass(frozen=True)
 class PairRows:
-    """A row a pair of a user and one of the user's items (study, DSSM): that item is target and candidate.
+    """One row per pair of a user and one of the user's items (study, DSSM): that item is target and candidate.
 
-    The user's history without the target is masked, so other places of the target stay candidates.
+    The user's history without the target is masked, so other occurrences of the target remain candidates.
 
     Attributes:
         data: the training part of a dataset.
-        reads_history: whether that history is read too.
+        reads_history: whether the model reads that history.
     """
 
     data: TrainingData
     reads_history: bool
 
     def __len__(self) -> int:
-        """Pairs."""
+        """Number of pairs."""
         return len(self.data.sequences.items)
 
     @property
     def n_targets(self) -> int:
-        """One a pair."""
+        """Number of targets: one per pair."""
         return len(self)
 
     def choose(self, rows: Places) -> ChosenRows:
-        """These pairs."""
+        """The rows of these pairs."""
         offsets = self.data.sequences.offsets
         owners = np.searchsorted(offsets, rows, side="right") - 1
         sequences = self.data.sequences.take(owners)

@@ -1,4 +1,4 @@
-"""What training sees of a dataset: nothing of the validation and test targets."""
+"""The training part of a dataset, without validation and test targets."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,11 @@ class TrainingData:
     """The training part of a dataset.
 
     Attributes:
-        sequences: the last items of each user that has a target: those read, and one more.
-        users: (len(sequences),) their index among all users.
+        sequences: the last items of each user with a target: those read, and one more.
+        users: (len(sequences),) their indices among all users.
         counts: (n_items,) int64, how often an item occurs in training.
-        positions: items of a history that the model reads.
-        left_out: users without a target, because they have fewer than two training items.
+        positions: maximum number of items of a history that the model reads.
+        left_out: number of users without a target, because they have fewer than two training items.
     """
 
     sequences: Histories
@@ -32,12 +32,12 @@ class TrainingData:
 
     @staticmethod
     def build(split: Split, n_items: int, positions: int) -> "TrainingData":
-        """Cut the training part out of the whole histories.
+        """Extract the training part from the whole histories.
 
         Args:
             split: every user's items, and which of them are for training.
             n_items: size of the catalogue.
-            positions: items of a history that the model reads.
+            positions: maximum number of items of a history that the model reads.
 
         Raises:
             DataError: no user has a target.
@@ -45,18 +45,21 @@ class TrainingData:
         training = training_histories(split)
         users = np.flatnonzero(training.lengths >= 2)
         if not len(users):
-            raise DataError("no user has two training items, so there is nothing to learn; prepare a larger dataset")
+            raise DataError(
+                "expected users with at least two training items, found none, so there is nothing to learn; prepare "
+                "the dataset from more interactions"
+            )
         counts = training_counts(split, n_items)
         sequences = latest(training, positions + 1).take(users)
         return TrainingData(sequences, users, counts, positions, len(training) - len(users))
 
     @property
     def log_popularity(self) -> npt.NDArray[np.float32]:
-        """Log of each item's share in all training items, (n_items,); -inf where it has none."""
+        """Log of each item's share of all training interactions, (n_items,); -inf for items without any."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.counts / self.counts.sum()), np.float32)
 
     @property
     def items(self) -> npt.NDArray[np.int64]:
-        """The items that occur in training, rising."""
+        """The items that occur in training, ascending."""
         return np.flatnonzero(self.counts)

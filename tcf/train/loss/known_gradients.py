@@ -1,4 +1,4 @@
-"""A loss whose gradient was computed along the way: it joins the graph with what is known already.
+"""A loss whose gradient was computed in the forward pass, as a node of the autograd graph.
 
 Shapes: P targets, U items, D width.
 """
@@ -15,12 +15,12 @@ __all__ = ["KnownGradients", "with_known_gradients"]
 
 @dataclass(frozen=True)
 class KnownGradients:
-    """A loss, and its gradient.
+    """A loss with its gradient.
 
     Attributes:
         loss: a scalar.
-        by_state_PD: its gradient by the states.
-        by_vector_UD: its gradient by the item vectors.
+        by_state_PD: gradient with respect to the states.
+        by_vector_UD: gradient with respect to the item vectors.
     """
 
     loss: Tensor
@@ -29,12 +29,12 @@ class KnownGradients:
 
 
 def with_known_gradients(states_PD: Tensor, vectors_UD: Tensor, known: KnownGradients) -> Tensor:
-    """The loss as a function of states and vectors, whose backward pass scales what is known.
+    """The loss as a function of states and vectors, whose backward pass scales the known gradient.
 
     Args:
-        states_PD: what the loss was computed of, (P, D).
-        vectors_UD: and the item vectors, (U, D).
-        known: found without a graph.
+        states_PD: the states that the loss was computed from, (P, D).
+        vectors_UD: the item vectors that it was computed from, (U, D).
+        known: loss and gradient, computed without a graph.
 
     Returns:
         A scalar; its gradient reaches `states_PD` and `vectors_UD`, once.
@@ -46,19 +46,19 @@ def with_known_gradients(states_PD: Tensor, vectors_UD: Tensor, known: KnownGrad
 
 
 class _KnownGradientsFunction(torch.autograd.Function):
-    """Hands the loss on, and scales its gradient on the way back."""
+    """Passes the loss through, and scales the known gradient in the backward pass."""
 
     @staticmethod
     def forward(
         ctx: Any, states_PD: Tensor, vectors_UD: Tensor, loss: Tensor, by_state_PD: Tensor, by_vector_UD: Tensor
     ) -> Tensor:
-        """The loss as it is."""
+        """The loss unchanged."""
         ctx.save_for_backward(by_state_PD, by_vector_UD)
         return loss.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_loss: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale the gradient that is known."""
+        """Scale the known gradient."""
         by_state_PD, by_vector_UD = ctx.saved_tensors
         return by_state_PD * by_loss, by_vector_UD * by_loss, None, None, None

@@ -1,6 +1,6 @@
-"""Binary cross-entropy of one item against a few others for each target, with its gradient computed along the way.
+"""Binary cross-entropy of each target against a few negatives; the gradient is computed in the forward pass.
 
-Shapes: P targets, E items of each (its own first), U items, D width, C targets of a chunk.
+Shapes: P targets, E items of each (the target first), U items, D width, C targets of a chunk.
 """
 
 import torch
@@ -11,9 +11,9 @@ from tcf.train.loss.known_gradients import KnownGradients, with_known_gradients
 
 __all__ = ["CHUNK_PAIRS", "logistic_loss"]
 
-# About what a processor core's cache holds: twice as fast there as with larger ones.
+# About the size of a CPU core's cache: twice as fast as with larger chunks.
 _CHUNK_NUMBERS = 1 << 20
-# Targets with their others: what sorting them takes is some 48 bytes for each.
+# Pairs of a target and one of its items; sorting takes about 48 bytes for each.
 CHUNK_PAIRS = 1 << 20
 
 
@@ -25,15 +25,15 @@ def logistic_loss(
     n_targets: int,
     chunk_numbers: int = _CHUNK_NUMBERS,
 ) -> Tensor:
-    """Mean over E of -beta log sigmoid(own) and -log(1 - sigmoid(other)) scores, summed and divided by `n_targets`.
+    """Mean over E of -beta log sigmoid(target) and -log(1 - sigmoid(negative)), summed and divided by `n_targets`.
 
     Args:
         states_PD: the user's state for each target, (P, D) float32.
         vectors_UD: item vectors, (U, D) float32.
-        places_PE: places of the target and of its E - 1 others among the items.
+        places_PE: positions of the target and of its E - 1 negatives among the items.
         beta: weight of the targets.
-        n_targets: what the sum is divided by.
-        chunk_numbers: the most numbers of gathered vectors that are in memory at once.
+        n_targets: divisor of the sum.
+        chunk_numbers: maximum number of gathered vector elements in memory at once.
 
     Returns:
         A scalar; its gradient reaches `states_PD` and `vectors_UD`, once.
@@ -46,9 +46,9 @@ def logistic_loss(
 def _loss_and_gradient(
     states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, beta: float, chunk_numbers: int
 ) -> KnownGradients:
-    """Score some targets, then add up both gradients as weighted sums of rows.
+    """Score chunks of targets, and accumulate both gradients as weighted sums of rows.
 
-    No vectors are gathered for more than a chunk.
+    Vectors are gathered for one chunk at a time.
     """
     total = states_PD.new_zeros(())
     by_state_PD, by_vector_UD = torch.empty_like(states_PD), torch.zeros_like(vectors_UD)
@@ -68,7 +68,7 @@ def _loss_and_gradient(
 
 
 def _scores(states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, chunk_numbers: int) -> Tensor:
-    """Products of each target's state with the vectors at its places, (P, E)."""
+    """Inner products of each target's state with the vectors of its items, (P, E)."""
     n_each, width = places_PE.shape[1], states_PD.shape[1]
     scores_PE = states_PD.new_empty(places_PE.shape)
     chunk = max(1, chunk_numbers // (n_each * width))
@@ -82,7 +82,7 @@ def _scores(states_PD: Tensor, vectors_UD: Tensor, places_PE: Tensor, chunk_numb
 
 
 def _by_item(states_PD: Tensor, places_PE: Tensor, weights_PE: Tensor, n_items: int) -> Tensor:
-    """For each item the weighted sum of the states at whose targets it is, (U, D); in an order that never changes."""
+    """For each item, the weighted sum of the states that it was scored with, (U, D), in a fixed order of summation."""
     rising, order = torch.sort(places_PE.flatten(), stable=True)
     firsts_U = torch.searchsorted(rising, torch.arange(n_items, device=rising.device))
     owners = order // places_PE.shape[1]

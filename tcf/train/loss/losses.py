@@ -1,4 +1,4 @@
-"""The losses: each says which items it needs beside a batch's own, and scores a batch.
+"""The losses: each chooses the items that it needs besides a batch's own, and evaluates a batch.
 
 Shapes: N items, I training items, P targets, U items of a batch, M items drawn for a batch, K items drawn for each
 target or masked in each row, E = 1 + K, D width.
@@ -22,19 +22,19 @@ __all__ = ["BinaryCrossEntropy", "FullSoftmax", "InBatchSoftmax", "Loss", "Sampl
 
 
 class Loss(Protocol):
-    """A loss."""
+    """A training loss."""
 
     @property
     def candidates(self) -> Candidates:
-        """Chooses the items that the loss needs beside those of a batch's sequences."""
+        """Chooses the items that the loss needs besides those of a batch's sequences."""
 
     def __call__(self, states_PD: Tensor, vectors_UD: Tensor, batch: Batch) -> Tensor:
-        """Sum over the targets at hand, divided by the number of targets of the whole batch.
+        """Sum over this device's targets, divided by the number of targets of the whole batch.
 
         Args:
             states_PD: the user's state for each target, (P, D).
             vectors_UD: the vectors of the batch's items, (U, D).
-            batch: where targets and candidates are.
+            batch: targets and candidates.
 
         Returns:
             A scalar; its gradient reaches `states_PD` and `vectors_UD`, once.
@@ -42,12 +42,12 @@ class Loss(Protocol):
 
 
 def build_loss(config: TrainConfig, data: TrainingData, device: torch.device) -> Loss:
-    """The loss that the settings ask for.
+    """Build the loss that the settings name.
 
     Args:
         config: which loss, and how many items it draws.
         data: the training part of a dataset: its items, and how often each occurs.
-        device: where batches will be.
+        device: device of the batches.
     """
     match config.loss:
         case "in-batch":
@@ -66,16 +66,16 @@ def build_loss(config: TrainConfig, data: TrainingData, device: torch.device) ->
 
 @dataclass(frozen=True)
 class InBatchSoftmax:
-    """The candidates are the items at all places of the batch, lowered by their log popularity.
+    """In-batch softmax: the candidates are all item occurrences of the batch, corrected by their log popularity.
 
-    Equal candidates have equal scores, so each distinct item is one column, raised by the log of its count. The items
-    of the target's row are masked. Where the target itself is masked, as in a sequence, its column stands for its own
-    place alone and has no count; where it is not, as for a pair, its other places count in the sum. Loss and gradient
-    are those of the study as long as equal items have equal vectors within a batch.
+    Equal candidates have equal scores, so each distinct item is one column, to which the log of its count is added. The
+    items of the target's row are masked. If the target itself is masked, as in a sequence, its column represents its
+    own occurrence alone and no count is added; if it is not, as for a pair, its other occurrences count in the sum.
+    Loss and gradient equal those of the study as long as equal items have equal vectors within a batch.
 
     Attributes:
-        log_popularity_N: log of each item's share in the training items.
-        masks_target: whether other places of the target are masked.
+        log_popularity_N: log of each item's share of the training interactions.
+        masks_target: whether other occurrences of the target are masked.
     """
 
     log_popularity_N: Tensor
@@ -83,12 +83,12 @@ class InBatchSoftmax:
 
     @staticmethod
     def build(data: TrainingData, device: torch.device, *, masks_target: bool) -> "InBatchSoftmax":
-        """With the popularity in training."""
+        """Build the loss with the items' popularity in training."""
         return InBatchSoftmax(torch.from_numpy(data.log_popularity).to(device), masks_target)
 
     @property
     def candidates(self) -> OwnItems:
-        """None beside the batch's own."""
+        """Only the batch's own items."""
         return OwnItems()
 
     def __call__(self, states_PD: Tensor, vectors_UD: Tensor, batch: Batch) -> Tensor:
@@ -102,17 +102,17 @@ class InBatchSoftmax:
 
 @dataclass(frozen=True)
 class FullSoftmax:
-    """Every item that occurs in training is a candidate for every target, without corrections or masks.
+    """Full softmax: every training item is a candidate for every target, without corrections or masks.
 
     Attributes:
-        candidates: all those items.
+        candidates: all training items.
     """
 
     candidates: AllItems
 
     @staticmethod
     def build(data: TrainingData) -> "FullSoftmax":
-        """Over the items of this data."""
+        """Build the loss over the training items."""
         return FullSoftmax(AllItems(data.items))
 
     def __call__(self, states_PD: Tensor, vectors_UD: Tensor, batch: Batch) -> Tensor:
@@ -124,11 +124,11 @@ class FullSoftmax:
 
 @dataclass(frozen=True)
 class SampledSoftmax:
-    """The candidates are M training items, drawn with replacement for all targets of a batch together, and the target.
+    """Sampled softmax: the candidates are the target and M training items drawn with replacement for the whole batch.
 
-    Every score, the target's too, is lowered by the log of how often its item is expected among the M. An item that is
-    drawn several times is one column, raised by the log of that number. The target is a candidate once, drawn or not.
-    Items that the batch holds for another reason, because they are read for example, are none.
+    From every score, including the target's, the log of the item's expected number of draws is subtracted. An item
+    drawn several times is one column, to which the log of that number is added. The target is a candidate exactly once,
+    drawn or not. Items that the batch contains for another reason, for example because they are read, are not.
 
     Attributes:
         candidates: draws the items.
@@ -142,13 +142,13 @@ class SampledSoftmax:
     def build(
         data: TrainingData, count: int, sampling: Literal["popularity", "uniform"], device: torch.device
     ) -> "SampledSoftmax":
-        """Prepare the draws.
+        """Build the loss.
 
         Args:
             data: the items, and how often each occurs.
             count: M.
-            sampling: whether items are drawn as often as they occur in training, or all alike.
-            device: where batches will be.
+            sampling: draw items in proportion to their occurrences in training, or uniformly.
+            device: device of the batches.
         """
         weights_I = data.counts[data.items] if sampling == "popularity" else np.ones(len(data.items))
         chances_I = weights_I / weights_I.sum()
@@ -168,10 +168,10 @@ class SampledSoftmax:
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy:
-    """The mean over a target and K items, drawn alike likely among those that its row does not hold.
+    """Binary cross-entropy, averaged over a target and K negatives, drawn uniformly from the items not in its row.
 
-    The target's log likelihood is multiplied by beta (Petrov and Macdonald 2023, arXiv 2308.07192): K items are fewer
-    than all that are none of the row's, so that the model would think too much of every item; beta takes that back.
+    The target's log likelihood is multiplied by beta (Petrov and Macdonald 2023, arXiv 2308.07192): K negatives are
+    fewer than all possible ones, which makes the model overestimate every item's probability; beta corrects that.
 
     Attributes:
         candidates: draws the items.
@@ -183,14 +183,14 @@ class BinaryCrossEntropy:
 
     @staticmethod
     def build(data: TrainingData, count: int, calibration: float) -> "BinaryCrossEntropy":
-        """Prepare the draws.
+        """Build the loss.
 
         Args:
             data: the items to draw from.
             count: K.
-            calibration: t, from 0 (the plain loss) to 1 (probabilities as if nothing were drawn).
+            calibration: t, from 0 (the plain loss) to 1 (probabilities as without sampling).
         """
-        # More draws than there are other items are no less than all of them.
+        # A rate above 1 would be more draws than there are negatives.
         rate = min(1.0, count / max(1, len(data.items) - 1))
         # alpha (t (1 - 1 / alpha) + 1 / alpha), where alpha is the rate, multiplied out.
         return BinaryCrossEntropy(PerTarget(data.items, count), calibration * (rate - 1) + 1)

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy over the distinct items of a batch, with its gradient computed along the way.
+"""Softmax cross-entropy over the distinct items of a batch; the gradient is computed in the forward pass.
 
 Shapes: P targets, U items (columns), D width, K masked items of a row, C targets of a chunk, W columns of a block.
 """
@@ -13,17 +13,17 @@ from tcf.train.loss.known_gradients import KnownGradients, with_known_gradients
 
 __all__ = ["CHUNK_SCORES", "Columns", "Masks", "softmax_loss"]
 
-# 16 MiB of float32: products of this size are as fast as larger ones, and their results are still near the processor.
+# 16 MiB of float32: products of this size are as fast as larger ones, and their results still fit the CPU's caches.
 CHUNK_SCORES = 1 << 22
 _FEWEST_TARGETS = 64
 
 
 @dataclass(frozen=True)
 class Masks:
-    """Items that are no candidates for a target, the target itself aside.
+    """Items that are not candidates for a target, except the target itself.
 
     Attributes:
-        places_BK: places of the items, a row for each user or pair.
+        places_BK: positions of the items, a row for each user or pair.
         rows_P: the row of each target.
     """
 
@@ -33,13 +33,13 @@ class Masks:
 
 @dataclass(frozen=True)
 class Columns:
-    """What is added to the scores, and which scores have no part.
+    """Corrections added to the scores, and masks.
 
     Attributes:
-        candidate_U: added to an item's score where it is not the target; -inf for no candidate.
-        own_U: added to the target's score, in the sum over the candidates.
-        numerator_U: added to the target's score where it stands for itself.
-        masks: what is no candidate; None if everything is one.
+        candidate_U: added to the score of an item that is not the target; -inf for items that are not candidates.
+        own_U: added to the target's score in the denominator.
+        numerator_U: added to the target's score in the numerator.
+        masks: items that are not candidates; None if all are.
     """
 
     candidate_U: Tensor
@@ -61,10 +61,10 @@ def softmax_loss(
     Args:
         states_PD: the user's state for each target, (P, D) float32.
         vectors_UD: item vectors, (U, D) float32.
-        targets_P: the place of each target among the items.
+        targets_P: the position of each target among the items.
         columns: corrections and masks.
-        n_targets: what the sum is divided by.
-        chunk_scores: the most scores that are in memory at once; with masks, one target's at least.
+        n_targets: divisor of the sum.
+        chunk_scores: maximum number of scores in memory at once; with masks, at least those of one target.
 
     Returns:
         A scalar; its gradient reaches `states_PD` and `vectors_UD`, once.
@@ -77,7 +77,7 @@ def softmax_loss(
 def _loss_and_gradient(
     states_PD: Tensor, vectors_UD: Tensor, targets_P: Tensor, columns: Columns, chunk_scores: int
 ) -> KnownGradients:
-    """Go through the targets, a chunk at a time; no scores outlive their chunk."""
+    """Loop over chunks of targets; no scores outlive their chunk."""
     rows, width = _shape(len(states_PD), len(vectors_UD), chunk_scores, masked=columns.masks is not None)
     scores = _Scores(vectors_UD, columns, states_PD.new_empty(rows * width), width)
     total = states_PD.new_zeros(())
@@ -92,7 +92,7 @@ def _loss_and_gradient(
 
 
 def _shape(n_targets: int, n_items: int, chunk_scores: int, *, masked: bool) -> tuple[int, int]:
-    """How many targets and columns at a time: all columns, unless that leaves too few targets for a fast product."""
+    """Targets and columns per chunk: all columns, unless that leaves too few targets for a fast product."""
     if masked or n_items * _FEWEST_TARGETS <= chunk_scores:
         return max(1, min(n_targets, chunk_scores // n_items)), n_items
     rows = max(1, min(n_targets, math.isqrt(chunk_scores)))
@@ -101,7 +101,7 @@ def _shape(n_targets: int, n_items: int, chunk_scores: int, *, masked: bool) -> 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some targets: their states, places and masks, and what is in their own columns and numerators."""
+    """A chunk of targets: their states, positions and masks, and their terms in denominator and numerator."""
 
     states_CD: Tensor
     targets_C1: Tensor
@@ -113,7 +113,7 @@ class _Chunk:
     def build(
         states_CD: Tensor, targets_C1: Tensor, masked_CK: Tensor | None, vectors_UD: Tensor, columns: Columns
     ) -> "_Chunk":
-        # Not from the other scores, where the target may be no candidate: infinite, and its difference nothing.
+        # Not taken from the other scores: there, the target may not be a candidate and have an infinite score.
         score_C1 = torch.linalg.vecdot(states_CD, vectors_UD[targets_C1[:, 0]])[:, None]
         own_C1, numerator_C1 = columns.own_U[targets_C1], columns.numerator_U[targets_C1]
         return _Chunk(states_CD, targets_C1, masked_CK, score_C1 + own_C1, score_C1 + numerator_C1)
@@ -121,7 +121,7 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Scores:
-    """Scores of a chunk of targets with blocks of columns, in one piece of memory that is used again and again."""
+    """Scores of a chunk of targets with blocks of columns, in one reused buffer."""
 
     vectors_UD: Tensor
     columns: Columns
@@ -163,7 +163,7 @@ class _Scores:
     def _add_block(
         self, shares_CW: Tensor, chunk: _Chunk, block: slice, by_state_CD: Tensor, by_vector_UD: Tensor
     ) -> None:
-        """Add the gradient, given each candidate's share of the sum."""
+        """Add the gradient, given each candidate's softmax probability."""
         places_C1, inside_C1 = _places(chunk.targets_C1, block, shares_CW.shape[1])
         residue_CW = shares_CW.scatter_add_(1, places_C1, -inside_C1.to(shares_CW.dtype))
         by_state_CD.addmm_(residue_CW, self.vectors_UD[block])
@@ -171,14 +171,14 @@ class _Scores:
 
 
 def _normaliser(logits_CW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The highest logit of each row, the sum of the powers of the differences from it, and these powers, in place."""
+    """The maximum logit of each row, the sum of the exponentials of the differences from it, and these, in place."""
     highest_C1 = logits_CW.amax(1, keepdim=True)
     powers_CW = logits_CW.sub_(highest_C1).exp_()
     return highest_C1, powers_CW.sum(1, keepdim=True), powers_CW
 
 
 def _places(targets_C1: Tensor, block: slice, width: int) -> tuple[Tensor, Tensor]:
-    """The columns of the targets in a block, and whether they are there at all; without waiting for the device."""
+    """The columns of the targets in a block, and whether they are in it at all; does not synchronise."""
     exact_C1 = targets_C1 - block.start
     places_C1 = exact_C1.clamp(0, width - 1)
     return places_C1, places_C1 == exact_C1

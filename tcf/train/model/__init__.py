@@ -1,1 +1,1 @@
-"""Recommender models: item towers, SASRec, DSSM, and how they are built."""
+"""Recommender models: item towers, SASRec, DSSM, and their construction."""

@@ -1,4 +1,4 @@
-"""The one builder of recommenders, and their initialisation."""
+"""Builds and initialises recommenders."""
 
 import torch
 from torch import nn
@@ -18,26 +18,26 @@ __all__ = ["build_model", "outline_model"]
 def build_model(
     config: TrainConfig, n_items: int, n_users: int, vectors: ItemVectors | None, device: torch.device
 ) -> Recommender:
-    """Build and initialise a recommender; the values follow from the seed alone, whatever the device.
+    """Build and initialise a recommender; its initial values depend on the seed alone, not on the device.
 
     Args:
         config: architecture and seed.
         n_items: N, size of the catalogue.
-        n_users: users of the dataset.
+        n_users: number of users of the dataset.
         vectors: the items' cached vectors, for items as text.
-        device: where the model is to be.
+        device: device of the model.
 
     Raises:
         ConfigError: items as text without vectors.
     """
-    # Built without memory first, so that torch's own initialisation draws nothing from the global generator.
+    # Built on the meta device first, so that torch's own initialisation does not use the global generator.
     model = outline_model(config, n_items, n_users, vectors).to_empty(device="cpu")
     _initialise(model, torch_generator(RandomStream.FIRST_WEIGHTS, config.seed))
     return model.to(device)
 
 
 def outline_model(config: TrainConfig, n_items: int, n_users: int, vectors: ItemVectors | None) -> Recommender:
-    """The same on the meta device, where parameters have shapes and take no memory.
+    """Build a recommender on the meta device, where parameters have shapes but take no memory.
 
     Raises:
         ConfigError: items as text without vectors.
@@ -78,7 +78,7 @@ def _build_backbone(config: TrainConfig, n_users: int) -> Backbone:
 
 
 def _initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """Xavier normal for linear maps and embeddings, zero biases, norms that change nothing (study's settings)."""
+    """Xavier normal for linear maps and embeddings, zero biases, identity norms (the study's settings)."""
     for module in model.modules():
         match module:
             case nn.Linear():

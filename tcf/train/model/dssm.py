@@ -1,6 +1,6 @@
-"""DSSM's user towers: a learned embedding a user, as in the study, or the mean of the user's items.
+"""DSSM's user towers: a learned embedding per user, as in the study, or the mean of the user's items.
 
-Shapes: B rows, I items read (packed, see `layout`), D width.
+Shapes: B rows, I items read (packed, see `PackedLayout`), D width.
 """
 
 import torch
@@ -12,10 +12,10 @@ __all__ = ["MeanOfHistory", "UserIds"]
 
 
 class UserIds(nn.Module):
-    """Users by their ids: a learned embedding each; what they have read adds nothing.
+    """Users as ids: a learned embedding per user; histories are not used.
 
     Args:
-        n_users: users of the dataset.
+        n_users: number of users of the dataset.
         width: D.
     """
 
@@ -32,17 +32,17 @@ class UserIds(nn.Module):
         return states_BD
 
     def last_states(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
-        """The same."""
+        """The same as `forward`."""
         return self.forward(vectors_ID, layout, users_B)
 
 
 class MeanOfHistory(nn.Module):
-    """Users by what they read: the mean of the item vectors; zero where nothing was read.
+    """Users as histories: the mean of the item vectors; zero for an empty history.
 
-    It has no parameters and knows no user, so it serves users and catalogues that it was not trained on.
+    It has no parameters and does not depend on the user, so it also works for unseen users and catalogues.
 
     Args:
-        positions: items of a history that are read at most.
+        positions: maximum number of items of a history that are read.
     """
 
     n_users: int | None = None
@@ -53,11 +53,11 @@ class MeanOfHistory(nn.Module):
 
     def forward(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """Each row's state, (B, D)."""
-        # In float32: many 16-bit numbers in a row would not add up.
+        # In float32: a sum of many 16-bit numbers would lose precision.
         sums_BD = vectors_ID.new_zeros(layout.users, vectors_ID.shape[1], dtype=torch.float32)
         sums_BD = sums_BD.index_add(0, layout.rows_P, vectors_ID.float())
         return sums_BD / layout.lengths_B.clamp(min=1)[:, None]
 
     def last_states(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
-        """The same."""
+        """The same as `forward`."""
         return self.forward(vectors_ID, layout, users_B)

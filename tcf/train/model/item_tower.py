@@ -1,10 +1,9 @@
-"""Items as a model sees them: text vectors through a DTL (TCF), a learned embedding an id (IDCF), or the sum of both.
+"""Item towers: text vectors through a DTL (TCF), a learned embedding per id (IDCF), or the sum of both.
 
-The dimension transformation layer (DTL) leads from an encoder's vector to the width of the model (study, section on
-models).
+The dimension transformation layer (DTL) maps an encoder's vector to the width of the model (study, section on models).
 
-Shapes: N items, R distinct ones (items of equal text are one, where text is all that tells items apart), U items asked
-for, V width of a cached vector, D width of the model.
+Shapes: N items, R distinct items (with text alone, items of equal text are one), U requested items, V width of a cached
+vector, D width of the model.
 """
 
 from typing import Protocol
@@ -21,13 +20,13 @@ _ROWS_AT_ONCE = 16384
 
 
 class DTL(nn.Module):
-    """`layers` times a linear map and GELU, GELU after the last one too, dropout between them.
+    """`layers` linear maps, each followed by GELU, with dropout between them.
 
     Args:
-        vector_width: V, numbers a cached vector.
-        width: D, numbers an item vector inside the model.
-        layers: linear maps, at least one.
-        dropout: rate between two layers; the last layer's output keeps every number.
+        vector_width: V, width of a cached vector.
+        width: D, width of an item vector inside the model.
+        layers: number of linear maps, at least one.
+        dropout: rate between two layers; the last layer's output has no dropout.
     """
 
     def __init__(self, vector_width: int, width: int, layers: int, dropout: float) -> None:
@@ -54,32 +53,32 @@ class DTL(nn.Module):
 
 
 class ItemTower(Protocol):
-    """Gives item vectors of the model's width."""
+    """Computes item vectors of the model's width."""
 
     def __call__(self, items_U: Tensor, read_UV: Tensor | None = None) -> Tensor:
-        """The vectors of some items.
+        """Vectors of the given items.
 
         Args:
             items_U: item indices, int64.
-            read_UV: their cached vectors, where these were read ahead.
+            read_UV: their cached vectors, if they were prefetched.
 
         Returns:
             (U, D) float32.
         """
 
     def distinct(self) -> tuple[Tensor, Tensor]:
-        """The vectors of all distinct items, (R, D), and the place of each item among them, (N,)."""
+        """The vectors of all distinct items, (R, D), and the position of each item among them, (N,)."""
 
     def all_item_vectors(self) -> Tensor:
-        """The vector of every item, (N, D); items that are alike have equal bits."""
+        """The vector of every item, (N, D); indistinct items have equal bits."""
 
 
 class TextItems(nn.Module):
-    """Items by their texts: a cached vector each, transformed by a DTL that is learned.
+    """Items as texts: a cached vector per item, transformed by a learned DTL.
 
     Args:
-        vectors: the cached vectors; they are no parameters and are not saved.
-        dtl: from their width to the model's.
+        vectors: the cached vectors; they are not parameters and are not saved.
+        dtl: maps their width to the model's.
     """
 
     def __init__(self, vectors: ItemVectors, dtl: DTL) -> None:
@@ -102,7 +101,7 @@ class TextItems(nn.Module):
 
 
 class IdItems(nn.Module):
-    """Items by their ids: a learned embedding each.
+    """Items as ids: a learned embedding per item.
 
     Args:
         n_items: N.
@@ -119,7 +118,7 @@ class IdItems(nn.Module):
         return vectors_UD
 
     def distinct(self) -> tuple[Tensor, Tensor]:
-        """See `ItemTower`; no item is like another."""
+        """See `ItemTower`; all items are distinct."""
         return self.embedding.weight, _each(self.embedding.weight)
 
     def all_item_vectors(self) -> Tensor:
@@ -128,7 +127,7 @@ class IdItems(nn.Module):
 
 
 class SummedItems(nn.Module):
-    """Items by text and id: the sum of two towers' vectors."""
+    """Items as texts and ids: the sum of both towers' vectors."""
 
     def __init__(self, text: TextItems, ids: IdItems) -> None:
         super().__init__()
@@ -140,7 +139,7 @@ class SummedItems(nn.Module):
         return summed_UD
 
     def distinct(self) -> tuple[Tensor, Tensor]:
-        """See `ItemTower`; no item is like another."""
+        """See `ItemTower`; all items are distinct."""
         vectors_ND = self.all_item_vectors()
         return vectors_ND, _each(vectors_ND)
 
@@ -150,11 +149,11 @@ class SummedItems(nn.Module):
 
 
 class DeepItems(nn.Module):
-    """More layers above a tower (study, DSSM's item tower).
+    """Further layers on top of a tower (study, DSSM's item tower).
 
     Args:
-        tower: gives vectors of the model's width.
-        layers: that many times a linear map and GELU.
+        tower: computes vectors of the model's width.
+        layers: the further layers.
     """
 
     def __init__(self, tower: TextItems | IdItems | SummedItems, layers: DTL) -> None:
@@ -177,7 +176,7 @@ class DeepItems(nn.Module):
 
 
 def _spread(vectors_RD: Tensor, rows_N: Tensor) -> Tensor:
-    """The vector of every item: copies, because a product may round equal rows in unequal ways."""
+    """The vector of every item, by copying: computing equal rows twice may round them differently."""
     return vectors_RD[rows_N]
 
 

@@ -1,4 +1,4 @@
-"""A recommender: items and a backbone over them, which makes a user's state.
+"""A recommender: an item tower, and a backbone that turns item vectors into user states.
 
 Shapes: N items, U distinct items, P targets and I items read of a batch, B users, D width.
 """
@@ -25,35 +25,35 @@ _USERS_AT_ONCE = 256
 
 
 class Backbone(Protocol):
-    """Makes users' states of what they have read.
+    """Computes users' states from the items that they have read.
 
     Attributes:
-        positions: the longest history read.
-        n_users: users that it knows by their index; None if it knows none, and serves any.
+        positions: maximum number of items of a history that are read.
+        n_users: number of users with an embedding; None if users are represented by their histories alone.
     """
 
     positions: int
     n_users: int | None
 
     def __call__(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
-        """The state for each target of a batch, (P, D).
+        """The user's state for each target of a batch, (P, D).
 
         Args:
             vectors_ID: vectors of the items read, (I, D), packed.
-            layout: where they lie.
-            users_B: each row's user among all users of the dataset.
+            layout: their layout.
+            users_B: each row's user, as an index among all users of the dataset.
         """
 
     def last_states(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
-        """The state of each row after all that it has read, (B, D)."""
+        """The state of each row after its last item, (B, D)."""
 
 
 class Recommender(nn.Module):
-    """Items and a backbone; the score of an item is its vector's product with the user's state.
+    """An item tower and a backbone; the score of an item is the inner product of its vector and the user's state.
 
     Args:
         items: the item tower, a module.
-        backbone: makes users' states, a module.
+        backbone: computes users' states, a module.
     """
 
     def __init__(self, items: ItemTower, backbone: Backbone) -> None:
@@ -62,23 +62,23 @@ class Recommender(nn.Module):
         self.backbone = backbone
 
     def forward(self, batch: Batch, read_UV: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """States and vectors for the loss.
+        """States and item vectors for the loss.
 
-        Each distinct item passes the item tower once, so dropout in a DTL is drawn once an item of the batch; the study
-        draws it anew at every place that the item takes.
+        Each distinct item passes the item tower once, so dropout in a DTL is drawn once per item of the batch; the
+        study draws it separately for every occurrence of the item.
 
         Args:
-            batch: some rows.
-            read_UV: the cached vectors of the batch's items, where these were read ahead.
+            batch: the batch.
+            read_UV: the cached vectors of the batch's items, if they were prefetched.
 
         Returns:
-            The state for each target, (P, D), and the vectors of the batch's distinct items, (U, D).
+            The user's state for each target, (P, D), and the vectors of the batch's distinct items, (U, D).
         """
         return self.over(batch, self.items(batch.items_U, read_UV))
 
     def over(self, batch: Batch, vectors_UD: Tensor) -> tuple[Tensor, Tensor]:
-        """The same as `forward`, of the vectors of the batch's distinct items, wherever these were computed."""
-        # As an embedding, because its gradient is faster than that of indexing.
+        """The same as `forward`, given the vectors of the batch's distinct items."""
+        # `embedding`, because its gradient is faster than that of indexing.
         read_ID = nn.functional.embedding(batch.inputs_I, vectors_UD)
         return self.backbone(read_ID, batch.layout, batch.users_B), vectors_UD
 
@@ -92,27 +92,30 @@ class Recommender(nn.Module):
     def user_states(
         self, users: npt.NDArray[np.int64], histories: Histories, vectors_ND: Tensor
     ) -> npt.NDArray[np.float32]:
-        """The state of some users after the last item, without dropout.
+        """The states of users after their last item, without dropout.
 
         Args:
-            users: (n_users,) their index among all users of the dataset.
-            histories: each one's items, oldest first, at least one; the latest are read, as many as the model knows.
-            vectors_ND: what `item_vectors` gave.
+            users: (n_users,) their indices among all users of the dataset.
+            histories: each user's items, oldest first, at least one; only as many of the latest as the model reads.
+            vectors_ND: the result of `item_vectors`.
 
         Returns:
             (n_users, D) float32.
 
         Raises:
-            DataError: a user has no item, or is not known to a model that knows users by their index.
+            DataError: a user has no item, or has no embedding in a model with user ids.
         """
         known = self.backbone.n_users
         if known is not None and len(users) and users.max() >= known:
             raise DataError(
                 f"user {users.max()} (counted from 0): expected one of the {known} users that the model was trained "
-                "on, because it knows users by their ids; train with --user-tower history for others"
+                "on, because it represents users by their ids; for others, train a model with --user-tower history"
             )
         if not histories.lengths.all():
-            raise DataError(f"user {int(np.argmin(histories.lengths))} (counted from 0) has no item, so no state")
+            raise DataError(
+                f"history {int(np.argmin(histories.lengths))} (counted from 0): expected at least one item, found "
+                "none; leave out users without items"
+            )
         inputs = latest(histories, self.backbone.positions)
         states = np.empty((len(inputs), vectors_ND.shape[1]), np.float32)
         with _evaluating(self):
@@ -129,7 +132,7 @@ class Recommender(nn.Module):
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off inside the block."""
+    """Switch dropout off within the context."""
     before = model.training
     model.eval()
     try:

@@ -1,7 +1,7 @@
 """SASRec, a causal transformer over items: post-norm without a final norm, as in the study, or pre-norm with one.
 
-Shapes: B users, P items of their histories (packed, see `layout`), L longest history, M positions that the model knows,
-D width, H heads, K width of a head, Q positions asked for.
+Shapes: B users, P items of their histories (packed, see `PackedLayout`), L length of the longest history, M positions
+of the model, D width, H heads, K width of a head, Q query positions.
 """
 
 from typing import Literal, cast
@@ -18,7 +18,7 @@ _WIDENING = 4
 
 
 class _Attention(nn.Module):
-    """Causal self-attention with several heads; query, key, value and output maps have no bias."""
+    """Causal multi-head self-attention; query, key, value and output maps have no bias."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _Attention(nn.Module):
         self.heads, self.dropout = heads, dropout
 
     def forward(self, states_PD: Tensor, layout: PackedLayout) -> Tensor:
-        """Let every item look at itself and at what came before it, (P, D) to (P, D)."""
+        """Let every item attend to itself and to the items before it, (P, D) to (P, D)."""
         maps = (self.query, self.key, self.value)
         q_BHLK, k_BHLK, v_BHLK = (self._heads(layout.pad(m(states_PD))) for m in maps)
         rate = self.dropout if self.training else 0.0
@@ -37,7 +37,7 @@ class _Attention(nn.Module):
         return self._dropped(self.out(layout.pack(mixed_BHLK.transpose(1, 2).flatten(2))))
 
     def last(self, states_PD: Tensor, layout: PackedLayout) -> Tensor:
-        """The same for each user's last item alone, without dropout, (P, D) to (B, D)."""
+        """The same for each user's last item only, without dropout on attention, (P, D) to (B, D)."""
         q_BH1K = self._heads(self.query(states_PD[layout.last_B])[:, None])
         k_BHLK, v_BHLK = (self._heads(layout.pad(m(states_PD))) for m in (self.key, self.value))
         mask_B11L = layout.filled()[:, None, None]
@@ -45,7 +45,7 @@ class _Attention(nn.Module):
         return self._dropped(self.out(mixed_BH1K.flatten(1)))
 
     def _heads(self, states_BLD: Tensor) -> Tensor:
-        width = states_BLD.shape[2] // self.heads  # not -1, which fits anything where there is no user
+        width = states_BLD.shape[2] // self.heads  # not -1, which is ambiguous without users
         return states_BLD.view(*states_BLD.shape[:2], self.heads, width).transpose(1, 2)
 
     def _dropped(self, states: Tensor) -> Tensor:
@@ -53,9 +53,9 @@ class _Attention(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention, then a ReLU feed-forward four times as wide; each added to its input.
+    """Attention, then a ReLU feed-forward four times as wide, each with a residual connection.
 
-    The norms come after each sum, as in the study, or before each part (`before`).
+    The norms follow each sum, as in the study, or precede each part (`before`).
     """
 
     def __init__(self, width: int, heads: int, dropout: float, *, before: bool) -> None:
@@ -73,7 +73,7 @@ class _Block(nn.Module):
         return self._feed(states_PD, self.attention(self._entering(states_PD), layout))
 
     def last(self, states_PD: Tensor, layout: PackedLayout) -> Tensor:
-        """The last item of each user alone, (P, D) to (B, D)."""
+        """The same for each user's last item only, (P, D) to (B, D)."""
         return self._feed(states_PD[layout.last_B], self.attention.last(self._entering(states_PD), layout))
 
     def _entering(self, states_PD: Tensor) -> Tensor:
@@ -96,12 +96,12 @@ class SASRec(nn.Module):
     """The sequence model (Kang and McAuley 2018, arXiv 1808.09781, with the study's order of norms).
 
     Args:
-        width: D, of item vectors and states.
-        positions: M, the longest history read.
-        blocks: transformer blocks, at least one.
-        heads: attention heads a block; they divide the width.
+        width: D, width of item vectors and states.
+        positions: M, maximum number of items of a history that are read.
+        blocks: number of transformer blocks, at least one.
+        heads: attention heads per block; a divisor of the width.
         dropout: rate on the input, on attention probabilities, after attention and after the feed-forward.
-        norm: where the norms of a block are; with "pre" there is one more at the end.
+        norm: position of the norms of a block; "pre" adds one more at the end.
     """
 
     def __init__(
@@ -127,11 +127,11 @@ class SASRec(nn.Module):
 
         Args:
             vectors_PD: item vectors of the packed histories, (P, D).
-            layout: where they lie.
-            users_B: whose they are; it makes no difference.
+            layout: their layout.
+            users_B: not used.
 
         Returns:
-            (P, D); the row of an item depends on it and on its user's earlier items only.
+            (P, D); the row of an item depends only on it and on its user's earlier items.
         """
         states_PD = self._enter(vectors_PD, layout)
         for block in self.blocks:
@@ -140,7 +140,7 @@ class SASRec(nn.Module):
         return normed_PD
 
     def last_states(self, vectors_PD: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
-        """The user's state after the last item, (B, D): the rows `layout.last_B` of `forward`, for less work."""
+        """The user's state after the last item, (B, D): the rows `layout.last_B` of `forward`, computed faster."""
         states_PD = self._enter(vectors_PD, layout)
         *earlier, last = (cast(_Block, block) for block in self.blocks)
         for block in earlier:

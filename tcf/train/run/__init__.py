@@ -1,1 +1,1 @@
-"""The run directory: what a training writes, resumes from and publishes."""
+"""The run directory: what training writes, resumes from and publishes."""

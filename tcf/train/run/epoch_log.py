@@ -19,13 +19,13 @@ __all__ = ["Epoch", "EpochLog"]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch came to.
+    """The result of an epoch.
 
     Attributes:
         number: counted from 1.
-        loss: mean training loss a target.
-        metrics: means on validation by name, as fractions.
-        examples_per_second: training targets a second, validation not counted.
+        loss: mean training loss per target.
+        metrics: validation metrics by name, as fractions.
+        examples_per_second: training targets per second, not counting validation.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Epoch:
 
     @staticmethod
     def from_state(values: Mapping[str, Any]) -> "Epoch":
-        """The epoch of such values.
+        """The epoch from the values of `as_state`.
 
         Raises:
             KeyError: a value is missing.
@@ -60,8 +60,8 @@ class EpochLog:
 
     Args:
         folder: the run's directory.
-        monitor: name of the metric that chooses the best epoch.
-        epochs: those that are behind; whatever an interrupted attempt has written of others does not count.
+        monitor: name of the metric that selects the best epoch.
+        epochs: the finished epochs; anything else that an interrupted attempt wrote is dropped.
     """
 
     def __init__(self, folder: Path, monitor: str, epochs: Sequence[Epoch] = ()) -> None:
@@ -76,11 +76,11 @@ class EpochLog:
         return self
 
     def write(self, epoch: Epoch, best: float, best_epoch: int) -> None:
-        """Tell about an epoch.
+        """Report an epoch.
 
         Args:
-            epoch: the one that has just ended.
-            best: the best value so far of the metric that chooses the best epoch.
+            epoch: the epoch that has just ended.
+            best: the best value so far of the metric that selects the best epoch.
             best_epoch: its epoch.
         """
         metrics = "".join(f"{name} {value:.4f}  " for name, value in epoch.metrics.items())

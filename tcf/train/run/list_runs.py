@@ -1,4 +1,4 @@
-"""The runs below a folder: how far each is, what it has come to, and in what their settings differ."""
+"""Lists the runs below a folder: their progress, their metrics, and the settings in which they differ."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from tcf.common.errors import TcfError
+from tcf.common.errors import TcfError, os_error_words
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
@@ -17,7 +17,7 @@ from tcf.config.fields import read_toml
 from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.run.file_names import CONFIG, EPOCHS, IMPLIED, LEASE, RUN, STATE
 
-__all__ = ["ListedRun", "differing_settings", "find_runs"]
+__all__ = ["ListedRun", "differing_settings", "find_runs", "read_epochs"]
 
 State = Literal["finished", "training", "resumable", "starts again", "damaged"]
 _LEFT_BY_TRAINING = (EPOCHS, STATE, LEASE)
@@ -25,18 +25,18 @@ _LEFT_BY_TRAINING = (EPOCHS, STATE, LEASE)
 
 @dataclass(frozen=True)
 class ListedRun:
-    """A run as it is found.
+    """A run found in a folder.
 
     Attributes:
         path: its directory.
-        state: finished; being trained now; interrupted, so that the same command goes on where its state was saved, or
-            starts again for want of one; or damaged.
-        epochs: how many are done.
-        best_epoch: the best one so far by its setting `monitor`; None where there is none yet.
-        metrics: means on validation of that one, by name; in a finished run over all users. None for a metric that
+        state: finished; being trained now; interrupted, so that the same command resumes from its saved state, or
+            starts again if there is none; or damaged.
+        epochs: number of finished epochs.
+        best_epoch: the best epoch so far by the setting `monitor`; None if there is none yet.
+        metrics: validation metrics of that epoch by name; in a finished run over all users. None for a metric that
             this run has not measured.
         settings: settings and inputs.
-        problem: what is damaged.
+        problem: why it is considered damaged.
     """
 
     path: Path
@@ -49,18 +49,18 @@ class ListedRun:
 
 
 def find_runs(folder: Path) -> list[ListedRun]:
-    """Every run in a folder and below it, by path; links and hidden folders are passed over.
+    """Every run in a folder and below it, by path; links and hidden folders are skipped.
 
-    A run has a manifest of its format; an unfinished one the settings and what training writes first.
+    A finished run has a manifest of its format; an unfinished one has settings and the first files of a training.
     """
     return sorted(_found(folder), key=lambda run: run.path)
 
 
 def differing_settings(runs: Sequence[ListedRun]) -> list[str]:
-    """The settings and inputs that are not the same in all runs that tell them, by name."""
-    told = [run.settings for run in runs if run.settings]
-    names = sorted({name for settings in told for name in settings})
-    return [name for name in names if any(settings.get(name) != told[0].get(name) for settings in told)]
+    """Names of the settings and inputs that are not equal in all runs; runs with unreadable settings are ignored."""
+    known = [run.settings for run in runs if run.settings]
+    names = sorted({name for settings in known for name in settings})
+    return [name for name in names if any(settings.get(name) != known[0].get(name) for settings in known)]
 
 
 def _found(folder: Path) -> Iterator[ListedRun]:
@@ -69,12 +69,12 @@ def _found(folder: Path) -> Iterator[ListedRun]:
         run = _run_at(path, {*files})
         if run is not None:
             yield run
-        # Nothing that is published holds runs.
+        # A published directory contains no runs.
         folders[:] = [] if run is not None or MANIFEST in files else [f for f in folders if not f.startswith(".")]
 
 
 def _run_at(path: Path, files: set[str]) -> ListedRun | None:
-    """The run in a folder; None where there is none."""
+    """The run in a folder; None if it is not a run."""
     is_unfinished = CONFIG in files and not files.isdisjoint(_LEFT_BY_TRAINING)
     if MANIFEST not in files:
         is_run, listed = is_unfinished, _unfinished
@@ -85,8 +85,20 @@ def _run_at(path: Path, files: set[str]) -> ListedRun | None:
     try:
         return listed(path)
     except (TcfError, OSError, ValueError, KeyError, TypeError) as error:
-        named = f"{error}" if str(path) in f"{error}" else f"{path}: {error!r}"
-        return ListedRun(path, "damaged", problem=named)
+        return ListedRun(path, "damaged", problem=_problem(path, error))
+
+
+def _problem(path: Path, error: Exception) -> str:
+    """Why a run cannot be read, in plain words."""
+    match error:
+        case OSError():
+            return f"{error.filename or path}: cannot be read ({os_error_words(error)})"
+        case KeyError():
+            return f"{path}: its {EPOCHS} or {MANIFEST} lacks {error.args[0]}"
+        case _ if str(path) in str(error):
+            return str(error)
+        case _:
+            return f"{path}: its {EPOCHS}, {CONFIG} or {MANIFEST} is damaged"
 
 
 def _is_manifest_of_run(path: Path) -> bool:
@@ -114,7 +126,7 @@ def _unfinished(path: Path) -> ListedRun:
     settings.pop("inputs", None)
     if (path / STATE).exists():
         _check_state(path / STATE)
-    epochs = _epochs(path / EPOCHS)
+    epochs = read_epochs(path / EPOCHS)
     best = max(epochs, key=lambda epoch: epoch[settings["monitor"]], default=None)
     if best is None:
         return ListedRun(path, _state(path), settings=settings)
@@ -122,7 +134,7 @@ def _unfinished(path: Path) -> ListedRun:
 
 
 def _metrics(measured: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics of an epoch or a run, which may have been trained before a metric was there."""
+    """The metrics of an epoch or a run, which may have been trained before a metric was introduced."""
     if settings["monitor"] not in measured:
         raise KeyError(settings["monitor"])
     return {metric.name: measured.get(metric.name) for metric in VALIDATION_METRICS}
@@ -135,17 +147,17 @@ def _state(path: Path) -> State:
 
 
 def _check_state(path: Path) -> None:
-    """Refuse a file that is not whole; its numbers are not read."""
+    """Refuse an incomplete file; its numbers are not read."""
     try:
         with safe_open(path, "numpy"):
             pass
     except FileNotFoundError:
-        pass  # finished in this very moment
-    except SafetensorError as error:
-        raise ValueError(f"{path}: unreadable ({error}); remove it to train from the beginning") from None
+        pass  # training has just finished
+    except SafetensorError:
+        raise ValueError(f"{path}: damaged, or not written by tcf; remove it to train from the beginning") from None
 
 
-def _epochs(path: Path) -> list[dict[str, Any]]:
+def read_epochs(path: Path) -> list[dict[str, Any]]:
     """The epochs of a log; a last line that is being written does not count."""
     if not path.exists():
         return []
@@ -154,6 +166,6 @@ def _epochs(path: Path) -> list[dict[str, Any]]:
 
 
 def _inputs(path: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Where the inputs lie."""
+    """The inputs' paths, by role."""
     inputs = settings.get("inputs", {})
     return {role: os.path.normpath(path.absolute() / str(place)) for role, place in inputs.items()}

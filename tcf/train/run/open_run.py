@@ -1,64 +1,129 @@
-"""A finished run, opened for what comes after training: item vectors and user states."""
+"""Opens a finished run for evaluation and recommendation: item vectors and user states."""
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from tcf.common.devices import resolve_device
 from tcf.common.errors import RunError
-from tcf.common.files import MANIFEST
+from tcf.common.files import MANIFEST, is_published
 from tcf.common.manifest import Manifest, differences, read_manifest, verify_files
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.train import TrainConfig
+from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset, Histories
+from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 from tcf.train.inputs import Inputs
 from tcf.train.model.build import build_model
 from tcf.train.model.recommender import Recommender
-from tcf.train.run.file_names import CONFIG, INPUTS, MODEL, RUN
-from tcf.train.vectors.projection import projections_from
+from tcf.train.run.file_names import CONFIG, EPOCHS, INPUTS, MODEL, RUN
+from tcf.train.run.list_runs import read_epochs
+from tcf.train.vectors.projection import Projection, projections_from
 
-__all__ = ["Run", "open_run"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Run", "open_run", "ordered_metadata"]
+
+_METADATA = (
+    "best_epoch",
+    *(metric.name for metric in VALIDATION_METRICS),
+    "epochs",
+    "parameters",
+    "users",
+    "users_left_out",
+    "targets",
+    "device",
+    "threads",
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """A trained model together with the dataset that it was trained on.
+    """A finished training run; its model is loaded when it is first needed.
 
     Attributes:
         path: the run's directory.
         manifest: what it was made from, and its best epoch.
         config: the resolved settings.
-        dataset: users, items and histories.
-        model: the best epoch's model, on its device.
+        inputs: the dataset and the caches that it was trained on.
+        projections: what was fitted to the caches, by role.
+        device: where the model computes.
     """
 
     path: Path
     manifest: Manifest
     config: TrainConfig
-    dataset: Dataset
-    model: Recommender
+    inputs: Inputs
+    projections: Mapping[str, Projection]
+    device: torch.device
+
+    @property
+    def dataset(self) -> Dataset:
+        """Users, items and histories."""
+        return self.inputs.dataset
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The best epoch and its validation metrics as fractions, then counts and what it was trained on."""
+        return named_as_validation(ordered_metadata(self.manifest.facts))
+
+    @functools.cached_property
+    def model(self) -> Recommender:
+        """The best epoch's model, on its device.
+
+        Raises:
+            CacheError: an item has no vector, or one with a number that is not finite.
+        """
+        vectors = self.inputs.item_vectors(self.device, normalise=self.config.normalise, projections=self.projections)
+        dataset = self.dataset
+        model = build_model(self.config, dataset.n_items, dataset.n_users, vectors, self.device)
+        model.load_state_dict(safetensors.torch.load_file(self.path / MODEL, device=str(self.device)))
+        return model.eval()
 
     def item_vectors(self) -> npt.NDArray[np.float32]:
         """The vector of every item, (n_items, D); items of equal text have equal bits."""
         return np.asarray(self._vectors_ND.cpu().numpy())
 
     def user_states(self, users: npt.NDArray[np.int64], histories: Histories) -> npt.NDArray[np.float32]:
-        """The state of some users after the last item, (n_users, D); its product with an item's vector is the score.
+        """The states of users after their last item, (n_users, D); a score is the product with an item's vector.
 
         Args:
-            users: their index among all users of the dataset.
-            histories: each user's items, oldest first, at least one; the latest are read, as many as the model knows.
+            users: their indices among all users of the dataset.
+            histories: each user's items, oldest first, at least one; only as many of the latest as the model reads.
 
         Raises:
             DataError: a user has no item.
         """
         return self.model.user_states(users, histories, self._vectors_ND)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """One row for each epoch: `epoch`, training `loss` and the validation metrics, as fractions.
+
+        Raises:
+            ConfigError: pandas is not installed.
+            RunError: the log of epochs is missing or damaged.
+        """
+        verify_files(self.path, self.manifest, RUN, names=(EPOCHS,))
+        epochs = map(named_as_validation, read_epochs(self.path / EPOCHS))
+        return data_frame(pa.Table.from_pylist([*epochs]))
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        facts, config = self.manifest.facts, self.config
+        measured = [metric for metric in VALIDATION_METRICS if metric.name in facts]
+        shown = ", ".join(f"{metric.validation_name} {metric.shown(facts[metric.name])}" for metric in measured)
+        return f"Run({str(self.path)!r}: {config.backbone}, items as {config.items}, {shown})"
 
     @functools.cached_property
     def _vectors_ND(self) -> Tensor:
@@ -70,38 +135,56 @@ def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (
 
     Args:
         path: the run's directory.
-        data: where its dataset is now; None: where it was.
-        caches: where its caches are now, in the order of training; none: where they were.
+        data: where its dataset is now; the recorded place if None.
+        caches: where its caches are now, in the order of training; the recorded places if empty.
         device: where to compute.
 
     Raises:
-        RunError: no finished run is there, it is damaged, or dataset or caches are not those that it was trained on.
+        RunError: `path` is no finished run, it is damaged, an input is no longer at its recorded place, or dataset or
+            caches are not those that it was trained on.
         TcfError: the dataset or a cache is missing or damaged.
     """
     manifest = read_manifest(path, RUN)
     needed = (CONFIG, MODEL, *(name for name in (INPUTS,) if name in manifest.files))
-    verify_files(path, replace(manifest, files={name: manifest.files[name] for name in needed}), RUN)
+    verify_files(path, manifest, RUN, names=needed)
     config = from_mapping(TrainConfig, manifest.config, f"{path / 'manifest.json'}: config")
     where = _inputs_of(path, manifest)
-    places = tuple(caches) or tuple(path / place for role, place in where.items() if role != "data")
-    inputs = Inputs.open(config.items, path / where["data"] if data is None else data, places)
+    places = tuple(caches) or tuple(_recorded(path, role, where[role]) for role in where if role != "data")
+    inputs = Inputs.open(config.items, _recorded(path, "data", where["data"]) if data is None else data, places)
     _check_inputs(path, manifest, inputs)
     projections = projections_from(path / INPUTS) if INPUTS in needed else {}
-    on = resolve_device(device)
-    vectors = inputs.item_vectors(on, normalise=config.normalise, projections=projections)
-    model = build_model(config, inputs.dataset.n_items, inputs.dataset.n_users, vectors, on)
-    model.load_state_dict(safetensors.torch.load_file(path / MODEL, device=str(on)))
-    return Run(path, manifest, config, inputs.dataset, model.eval())
+    return Run(path, manifest, config, inputs, projections, resolve_device(device))
+
+
+def ordered_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's metadata in the order in which people read it: the best epoch and its metrics first."""
+    known = [name for name in _METADATA if name in facts]
+    return {name: facts[name] for name in (*known, *sorted({*facts} - {*known}))}
 
 
 def _inputs_of(path: Path, manifest: Manifest) -> Mapping[str, str]:
-    """Where the inputs were, from `config.toml`, which has been verified and must say what the manifest says."""
+    """Where the inputs were, from `config.toml`, which has been verified and must agree with the manifest."""
     settings = read_toml(path / CONFIG)
     where: Mapping[str, str] = settings.pop("inputs", {})
     differing = differences(manifest.config, settings)
     if differing:
         raise RunError(f"{path / MANIFEST}: config differs from {path / CONFIG}: {differing}; {RUN.remedy(path)}")
     return where
+
+
+def _recorded(path: Path, role: str, place: str) -> Path:
+    """The recorded path of an input; refuse one that was moved or removed since."""
+    found = path / place
+    if is_published(found):
+        return found
+    what, remedy = (
+        ("dataset", "--data") if role == "data" else ("cache", "--cache, for several in the order of training")
+    )
+    there = f"no {what}" if found.exists() else "nothing"
+    raise RunError(
+        f"{path}: expected the {what} that it was trained on at {os.path.normpath(found.absolute())}, as recorded in "
+        f"{CONFIG}, found {there} there; if it was moved, name its new place with {remedy}"
+    )
 
 
 def _check_inputs(path: Path, manifest: Manifest, inputs: Inputs) -> None:
@@ -112,7 +195,7 @@ def _check_inputs(path: Path, manifest: Manifest, inputs: Inputs) -> None:
             what, option = ("dataset", "--data") if role == "dataset" else ("cache", "--cache")
             raise RunError(
                 f"{inputs.paths[role]}: expected the {what} that {path} was trained on (fingerprint {expected[:12]}), "
-                f"found another ({found[:12]}); name the right one with {option}, or train anew"
+                f"found another ({found[:12]}); name the right one with {option}, or train a new run"
             )
     missing = len(manifest.inputs) - len(inputs.fingerprints)
     if missing > 0:

@@ -1,4 +1,4 @@
-"""What a training leaves in its folder while it goes on: its state, its best model, its epochs."""
+"""What a training writes into its folder while it runs: its state, its best model, its epochs."""
 
 import time
 from collections.abc import Sequence
@@ -16,40 +16,40 @@ _SECONDS = 60
 
 
 class Log(Protocol):
-    """Tells what epochs came to."""
+    """Reports the results of epochs."""
 
     def write(self, epoch: Epoch, best: float, best_epoch: int) -> None:
         """Tell about an epoch, the best value so far of the metric that chooses the best epoch, and its epoch."""
 
 
 class Records(Protocol):
-    """Where a training reads and writes how far it has come."""
+    """Stores and restores the progress of a training."""
 
     def resume(self, trainer: Trainer) -> ResumePoint:
-        """Bring a new trainer to where an earlier attempt was interrupted; says where that is."""
+        """Restore a new trainer to where an earlier attempt was interrupted; returns that position."""
 
     def log(self, epochs: Sequence[Epoch]) -> AbstractContextManager[Log]:
-        """Open the log of a training that has these epochs behind it."""
+        """Open the log of a training in which these epochs are finished."""
 
     def save(self, trainer: Trainer, resume_point: ResumePoint) -> None:
         """Save the state at the end of an epoch."""
 
     def save_if_due(self, trainer: Trainer, resume_point: ResumePoint) -> None:
-        """Save the state within an epoch, if the last time was long ago."""
+        """Save the state within an epoch, if the last save was long enough ago."""
 
     def keep_best(self, trainer: Trainer, epoch: int) -> None:
-        """Keep the model as it is now, after that epoch, as the best one."""
+        """Keep the current model, after that epoch, as the best one."""
 
     def check_best(self, epoch: int) -> None:
-        """Find out whether the model of that epoch is kept."""
+        """Check that the kept model is that of this epoch."""
 
 
 class FolderRecords:
     """Records in a run's folder.
 
     Args:
-        folder: held by this process.
-        minutes: between two states that are saved within an epoch.
+        folder: the run's folder, leased by this process.
+        minutes: time between two saves within an epoch.
     """
 
     def __init__(self, folder: RunFolder, minutes: float) -> None:
@@ -60,7 +60,7 @@ class FolderRecords:
         """See `Records`.
 
         Raises:
-            RunError: a state is there that cannot be used.
+            RunError: the saved state cannot be used.
         """
         if not self._folder.state.exists():
             return ResumePoint()
@@ -93,6 +93,6 @@ class FolderRecords:
         """See `Records`.
 
         Raises:
-            RunError: it is missing or damaged, or another is there.
+            RunError: the model is missing or damaged, or is another epoch's.
         """
         self._folder.read_model(epoch)

@@ -1,7 +1,7 @@
-"""The state of an unfinished training: all that is needed to go on as if nothing had happened.
+"""The state of an unfinished training: everything needed to resume as if it had never been interrupted.
 
-Batches, draws, dropout and learning rate follow from seed, epoch and step, so what is saved are parameters, the
-optimiser's moments, the epochs that are done and the place in the epoch in hand.
+Batches, draws, dropout and learning rate are functions of seed, epoch and step, so the state consists of parameters,
+the optimiser's moments, the finished epochs and the position in the current epoch.
 """
 
 import json
@@ -17,7 +17,7 @@ from torch import Tensor
 from tcf.common.errors import RunError
 from tcf.train.loss_meter import LossMeter
 from tcf.train.run.epoch_log import Epoch
-from tcf.train.run.tensor_files import digest_of, optimizer_tensors, write_tensors
+from tcf.train.run.tensor_files import digest_of, optimizer_tensors, read_error_words, write_tensors
 from tcf.train.trainer import Trainer
 
 __all__ = ["ResumePoint", "read_state", "write_state"]
@@ -29,11 +29,11 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where a training stands.
+    """The position of a training.
 
     Attributes:
-        epochs: what the epochs that are done came to.
-        meter: the place in the next one; None at its beginning.
+        epochs: results of the finished epochs.
+        meter: the position in the next epoch; None at its beginning.
     """
 
     epochs: tuple[Epoch, ...] = ()
@@ -41,13 +41,13 @@ class ResumePoint:
 
 
 def write_state(path: Path, trainer: Trainer, resume_point: ResumePoint, identity: str) -> None:
-    """Save where a training stands, in place of what was saved before.
+    """Save a training's state, replacing an earlier one.
 
     Args:
         path: the file.
-        trainer: the model and the optimiser as they are now.
-        resume_point: the epochs done and the place in the next one.
-        identity: digest of all that decides the run.
+        trainer: holds the current model and optimiser.
+        resume_point: the finished epochs and the position in the next one.
+        identity: digest of everything that the run depends on.
     """
     if resume_point.meter is not None:
         resume_point.meter.look()
@@ -63,28 +63,28 @@ def write_state(path: Path, trainer: Trainer, resume_point: ResumePoint, identit
 
 
 def read_state(path: Path, trainer: Trainer, identity: str) -> ResumePoint:
-    """Bring a trainer to where a training stood, and say where that is.
+    """Restore a trainer from a saved state; returns the position to resume from.
 
     Args:
         path: the file.
-        trainer: the same model and optimiser as were saved, new.
-        identity: digest of all that decides the run.
+        trainer: a new trainer with the same model and optimiser as the saved one.
+        identity: digest of everything that the run depends on.
 
     Raises:
-        RunError: the file is damaged, or was saved by a training of other settings or inputs.
+        RunError: the file is damaged, or was saved by a training with other settings or inputs.
     """
     about, tensors = _read(path)
     if about.get("version") != _VERSION or about.get("identity") != identity:
-        raise _unfit(path, "expected the state of this very run, found another's: its inputs or tcf have changed")
+        raise _unusable(path, "expected the state of this run, found another's: its inputs or tcf have changed")
     if about.get("tensors") != digest_of(tensors):
-        raise _unfit(path, "its numbers are not those that were written")
+        raise _unusable(path, "expected the numbers that were saved, found others")
     _check_fits(path, tensors, trainer)
     _apply(tensors, trainer)
     try:
         epochs, place = tuple(Epoch.from_state(epoch) for epoch in about["epochs"]), about["pass"]
         meter = None if place is None else LossMeter(len(epochs) + 1, trainer.config.learning_rate, **place)
     except (KeyError, TypeError) as error:
-        raise _unfit(path, f"unreadable ({error!r})") from None
+        raise _unusable(path, f"unreadable ({read_error_words(error)})") from None
     return ResumePoint(epochs, meter)
 
 
@@ -94,7 +94,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             about = json.loads((file.metadata() or {})[_KEY])
             return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise _unfit(path, f"unreadable ({error})") from None
+        raise _unusable(path, f"unreadable ({read_error_words(error)})") from None
 
 
 def _tensors(trainer: Trainer) -> dict[str, Tensor]:
@@ -114,18 +114,18 @@ def _apply(tensors: Mapping[str, Tensor], trainer: Trainer) -> None:
 
 
 def _check_fits(path: Path, tensors: Mapping[str, Tensor], trainer: Trainer) -> None:
-    """Refuse what another version of tcf may have called otherwise."""
+    """Refuse tensors of another model, or with names of another version of tcf."""
     expected = {_MODEL + name: value.shape for name, value in trainer.model.state_dict().items()}
     moments = {name for name in tensors if name.startswith(_OPTIMIZER)}
     found = {name: value.shape for name, value in tensors.items() if name not in moments}
     owners = {name.removeprefix(_OPTIMIZER).rpartition(".")[0] for name in moments}
     if found != expected or not owners <= dict(trainer.model.named_parameters()).keys():
-        raise _unfit(path, "expected the tensors of this run's model, found others")
+        raise _unusable(path, "expected the tensors of this run's model, found others")
 
 
 def _place(meter: LossMeter) -> dict[str, int | float]:
     return {"total": meter.total, "targets": meter.targets, "steps": meter.steps}
 
 
-def _unfit(path: Path, what: str) -> RunError:
-    return RunError(f"{path}: {what}; training cannot go on from it: remove it to train from the beginning")
+def _unusable(path: Path, what: str) -> RunError:
+    return RunError(f"{path}: {what}; training cannot resume from it: remove it to train from the beginning")

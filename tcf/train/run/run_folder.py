@@ -1,9 +1,10 @@
-"""The directory of a run: what may be there before training, who may write there, and what is written.
+"""The directory of a run: what it may contain before training, who may write to it, and what is written.
 
-TensorBoard watches a run while it trains, so its files are written in place; `manifest.json` comes last, and a folder
-without one is no run.
+TensorBoard follows a run while it trains, so its files are written in place; `manifest.json` is written last, and a
+folder without it is not a finished run.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -32,12 +33,12 @@ _DECIDE_NOTHING = ("devices", "save_minutes")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run is, or is to be.
+    """The directory of a finished or future run.
 
     Attributes:
         path: the directory.
         settings: the resolved configuration, as TOML values.
-        paths: where the inputs lie as seen from the directory, by role.
+        paths: the inputs' paths relative to the directory, by role.
         fingerprints: the inputs' fingerprints, by role.
     """
 
@@ -48,20 +49,20 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """Where the state of an unfinished training is, or is to be."""
+        """The file of an unfinished training's state; it need not exist."""
         return self.path / STATE
 
     @property
     def identity(self) -> str:
-        """A digest of all that decides the run: settings and inputs."""
+        """A digest of everything that the run depends on: settings and inputs."""
         return digest({"config": _identifying(self.settings), "inputs": dict(self.fingerprints)})
 
     def finished(self) -> Manifest | None:
-        """The manifest of this very run, if it is there already; None if it is to be trained.
+        """The manifest of this run if it is finished; None if it has to be trained.
 
         Raises:
-            RunError: another run, an unfinished attempt at another run, or foreign files are there; or another process
-                is training it.
+            RunError: the directory holds another run, an unfinished attempt at another run, or other files; or another
+                process is training there.
         """
         if is_published(self.path):
             manifest = read_manifest(self.path, RUN)
@@ -76,10 +77,10 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from this directory within the block; it is made where it is not there.
+        """Hold the directory's lease within the context; the directory is created if needed.
 
         Raises:
-            RunError: another process is training there, or foreign files are there.
+            RunError: another process is training there, or the directory holds other files.
         """
         check_destination(self.path)
         self._refuse_foreign()
@@ -96,36 +97,36 @@ class RunFolder:
                 lease.unlink(missing_ok=True)
 
     def check_held(self) -> None:
-        """Find out whether this process still holds the directory.
+        """Check that this process still holds the directory's lease.
 
         Raises:
-            RunError: another process has it, because this one gave no sign of life for too long.
+            RunError: another process has taken it, because this one sent no heartbeat for too long.
         """
         if not is_own(self.path / LEASE):
             raise self._held_by_another()
 
     def start(self) -> bool:
-        """Make the directory ready for training; what an attempt at this run has left stays if its state is there.
+        """Prepare the directory for training; files of an earlier attempt at this run are kept if its state exists.
 
         Returns:
             Whether something was removed.
 
         Raises:
-            RunError: an unfinished attempt at another run, or foreign files are there.
+            RunError: the directory holds an unfinished attempt at another run, or other files.
         """
         self._refuse_foreign()
-        goes_on = self.state.exists()
-        # config.toml goes last, because it tells whose files these are.
+        resumes = self.state.exists()
+        # config.toml is removed last, because it identifies the run that the files belong to.
         names = sorted(self._names(), key=lambda name: name == CONFIG)
         with writing(self.path):
             for name in names:
-                if name != LEASE and (_is_leftover(name) or not goes_on):
+                if name != LEASE and (_is_leftover(name) or not resumes):
                     _remove(self.path / name)
         publish_file(self.path / CONFIG, write_toml({**self.settings, "inputs": self.paths}))
-        return not goes_on and bool({*names} - {LEASE})
+        return not resumes and bool({*names} - {LEASE})
 
     def read_projections(self) -> dict[str, Projection]:
-        """What an earlier attempt at this run has fitted to the caches, by role; empty if nothing.
+        """The projections that an earlier attempt at this run fitted to the caches, by role; empty if there are none.
 
         Raises:
             RunError: the file is damaged.
@@ -133,16 +134,16 @@ class RunFolder:
         return projections_from(self.path / INPUTS) if (self.path / INPUTS).exists() else {}
 
     def write_projections(self, projections: Mapping[str, Projection]) -> None:
-        """Write what was fitted to the caches, if anything was."""
+        """Write the projections fitted to the caches, if there are any."""
         if projections:
             write_tensors(self.path / INPUTS, named_tensors(projections))
 
     def write_model(self, model: nn.Module, epoch: int) -> None:
-        """Write the parameters learned up to the end of an epoch, in place of an earlier one's."""
+        """Write the parameters at the end of an epoch, replacing an earlier epoch's."""
         write_best(self.path / MODEL, model, epoch)
 
     def read_model(self, epoch: int) -> dict[str, Tensor]:
-        """The parameters that were written for an epoch, by name.
+        """The parameters written for an epoch, by name.
 
         Raises:
             RunError: the file is missing or damaged, or holds another epoch's.
@@ -154,7 +155,7 @@ class RunFolder:
         write_tensors(self.path / OPTIMIZER, optimizer_tensors(optimizer, model))
 
     def publish(self, facts: Mapping[str, Any]) -> Manifest:
-        """Declare the run finished; the state goes."""
+        """Write the manifest, which marks the run as finished, and remove the state."""
         identity = {
             "config": _identifying(self.settings),
             "inputs": dict(self.fingerprints),
@@ -173,7 +174,7 @@ class RunFolder:
         return manifest
 
     def _tidy(self) -> None:
-        """Remove from a finished run what only training needs, which a kill may have left."""
+        """Remove from a finished run the files that only training needs, which a killed process may have left."""
         left = [file for file in (self.state, self.path / LEASE) if file.exists()]
         with writing(self.path):
             for file in left:
@@ -182,8 +183,8 @@ class RunFolder:
 
     def _held_by_another(self) -> RunError:
         return RunError(
-            f"{self.path}: expected a run that no other process is training, found one at work on it; wait for it, or "
-            "name another --out; should it be gone, run the same command again in ten minutes"
+            f"{self.path}: expected a run that no other process is training, found one that is; wait for it, or name "
+            "another --out; if that process was killed, run the same command again in ten minutes"
         )
 
     def _names(self) -> list[str]:
@@ -192,7 +193,7 @@ class RunFolder:
         return sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
 
     def _refuse_foreign(self) -> None:
-        """Refuse anything but an unfinished attempt at this very run."""
+        """Refuse anything but an unfinished attempt at this run."""
         names = [name for name in self._names() if not _is_leftover(name)]
         if not names:
             return
@@ -206,33 +207,49 @@ class RunFolder:
             settings = read_toml(self.path / CONFIG)
         except ConfigError as error:
             raise RunError(f"{error}; or name another --out") from None
-        self._refuse_other("an unfinished run", settings, settings.pop("inputs", {}), self.paths)
+        recorded = settings.pop("inputs", {})
+        self._refuse_other("an unfinished run", settings, recorded, self.paths, hint=self._moved_input(recorded))
+
+    def _moved_input(self, recorded: Mapping[str, Any]) -> str:
+        """A hint about an input of an unfinished run that is no longer at its recorded place."""
+        for role, place in recorded.items():
+            found = self.path / str(place)
+            if self.paths.get(role) != place and not found.exists():
+                where = os.path.normpath(found.absolute())
+                return f"its {'dataset' if role == 'data' else 'cache'} at {where} is gone: move it back to resume it, "
+        return ""
 
     def _refuse_other(
-        self, what: str, settings: Mapping[str, Any], inputs: Mapping[str, Any], our_inputs: Mapping[str, Any]
+        self,
+        what: str,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        our_inputs: Mapping[str, Any],
+        hint: str = "",
     ) -> None:
         """Refuse other settings or inputs."""
         differing = differences({**_deciding(settings), **inputs}, {**_deciding(self.settings), **our_inputs})
         if differing:
             raise RunError(
-                f"{self.path}: holds {what} of other settings or inputs: {differing}; name another --out, or remove it"
+                f"{self.path}: holds {what} of other settings or inputs: {differing}; {hint}name another --out, or "
+                "remove it"
             )
 
 
 def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide the result: of the devices, how many there are, where each draws its own dropout."""
+    """The settings that the result depends on; of the devices only their number, if each draws its own dropout."""
     found = {key: value for key, value in {**IMPLIED, **settings}.items() if key not in _DECIDE_NOTHING}
     devices = str(settings.get("devices", "")).count(",") + 1
     return found | ({"number of devices": devices} if devices > 1 and settings.get("dropout") else {})
 
 
 def _identifying(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without values that earlier runs imply, so that an equal run has the identity that it had then."""
+    """The same without values that earlier runs imply, so that equal runs keep the identity that they had."""
     return {key: value for key, value in _deciding(settings).items() if IMPLIED.get(key) != value}
 
 
 def _is_leftover(name: str) -> bool:
-    """Whether a kill left this: in `publish_file`, within safetensors' writer, or while the directory was held."""
+    """Whether a killed process may have left this: a partial file, safetensors' temporary file, or a lease."""
     is_partial = name.startswith(".") and ".partial-" in name
     return name == LEASE or is_partial or re.fullmatch(r"\.tmp[0-9A-Za-z]{6}", name) is not None
 

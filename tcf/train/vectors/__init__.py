@@ -1,1 +1,1 @@
-"""Cached item vectors as model input: rows, projections, and where they are kept."""
+"""Cached item vectors as model input: cache rows, projections, and placement."""

@@ -1,6 +1,6 @@
-"""Where the items' cached vectors lie: the rows of one cache, or of several whose vectors stand side by side.
+"""The rows of the items' vectors in one cache, or in several whose vectors are concatenated.
 
-Shapes: N items, R distinct ones (items with the same row in every cache are one), U places asked for, V width of a
+Shapes: N items, R distinct items (items with the same row in every cache are one), U requested items, V width of a
 cache's vector.
 """
 
@@ -27,13 +27,13 @@ _SHARE_OF_MEMORY = 0.5
 
 @dataclass(frozen=True)
 class VectorSource:
-    """One cache's rows.
+    """The rows of one cache.
 
     Attributes:
-        cache: where the vectors are.
-        rows_R: the row of the cache of each distinct item.
-        dataset: whose items they are.
-        items_R: one item, by its index, that each distinct item stands for.
+        cache: the cache.
+        rows_R: the cache row of each distinct item.
+        dataset: the dataset of the items.
+        items_R: for each distinct item, the index of one item that it represents.
     """
 
     cache: VectorCache
@@ -43,22 +43,22 @@ class VectorSource:
 
     @cached_property
     def outgrows_memory(self) -> bool:
-        """Whether the rows take more than half of the memory to be had, so that the system cannot keep all of them."""
+        """Whether the rows take more than half of the installed memory, so that the page cache cannot keep them all."""
         size = len(self.rows_R) * self.cache.width * self.cache.dtype.itemsize
         return size > _SHARE_OF_MEMORY * installed_memory()
 
     def read(self, places_U: RowIndices, device: torch.device) -> Tensor:
-        """The stored vectors of some distinct items, (U, V), in the stored type."""
+        """The stored vectors of the given distinct items, (U, V), in the stored type."""
         stored_UV = torch.from_numpy(self.cache.gather(self.rows_R[places_U], request=self.outgrows_memory))
         if device.type != "cuda":
             return stored_UV
         return stored_UV.pin_memory().to(device, non_blocking=True)
 
     def chunks(self, places: RowIndices, device: torch.device) -> Iterator[tuple[RowIndices, Tensor]]:
-        """Read some distinct items in parts of a bounded size.
+        """Read distinct items in parts of bounded size.
 
         Yields:
-            Places, and their stored vectors, which are finite.
+            Positions among the distinct items, and their stored vectors, which are finite.
 
         Raises:
             CacheError: a vector holds a number that is not finite.
@@ -73,18 +73,18 @@ class VectorSource:
     def _not_finite(self, place: int) -> CacheError:
         path, name = self.cache.path, self.dataset.item_ids[int(self.items_R[place])].as_py()
         return CacheError(
-            f"{path}: expected finite numbers, found others in the vector of item {name}; "
-            f"run `tcf cache verify {path}`, remove the shard that it names and extract again"
+            f"{path}: expected finite numbers, found infinite or undefined ones in the vector of item {name}; "
+            f"run `tcf cache verify {path}`, remove the shard that it names, and extract again"
         )
 
 
 @dataclass(frozen=True)
 class ItemSources:
-    """Every item's row in each of some caches.
+    """Every item's row in each cache.
 
     Attributes:
-        sources: one a cache, in the order of the caches.
-        rows_N: the place of each item among the distinct ones.
+        sources: one per cache, in the order of the caches.
+        rows_N: the position of each item among the distinct items.
     """
 
     sources: tuple[VectorSource, ...]
@@ -92,11 +92,11 @@ class ItemSources:
 
     @staticmethod
     def find(caches: Sequence[VectorCache], dataset: Dataset) -> "ItemSources":
-        """Find the items in one cache or more.
+        """Look up the items in one or more caches.
 
         Args:
-            caches: each holds a vector for each item.
-            dataset: whose items they are.
+            caches: each holds a vector for every item.
+            dataset: the dataset of the items.
 
         Raises:
             CacheError: items have no vector yet.
@@ -110,18 +110,18 @@ class ItemSources:
 
     @property
     def n_distinct(self) -> int:
-        """R."""
+        """R, the number of distinct items."""
         return len(self.sources[0].rows_R)
 
 
 def parts_of(places: RowIndices, width: int) -> Iterator[RowIndices]:
-    """Cut places into parts of which so wide vectors take little memory."""
+    """Split positions into parts whose vectors of this width take little memory."""
     rows = min(16384, max(256, _NUMBERS_AT_ONCE // width))
     for start in range(0, len(places), rows):
         yield places[start : start + rows]
 
 
 def _distinct(rows: RowIndices) -> tuple[RowIndices, RowIndices, RowIndices]:
-    """Each row once, rising; where it first stands; and which one each entry is."""
+    """The distinct rows in ascending order, the first index of each, and the position of each entry among them."""
     found, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     return found, first, inverse

@@ -1,6 +1,6 @@
-"""Fits a projection of cached vectors: principal components of the training items, whitened or not.
+"""Fits a projection of cached vectors: principal components of the training items, optionally whitened.
 
-Shapes: R distinct items of all caches, U vectors at a time, V width of a cached vector, D width asked for.
+Shapes: R distinct items of all caches, U vectors at a time, V width of a cached vector, D requested width, K rank.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is known of some items' vectors.
+    """Statistics of items' vectors.
 
     Attributes:
         mean_V: their mean, float64.
-        covariance_VV: their covariance, float64, over one less than their number.
-        distinct: how many different rows they have.
+        covariance_VV: their unbiased covariance (divided by their number minus one), float64.
+        distinct: number of different cache rows.
     """
 
     mean_V: Floats
@@ -38,20 +38,20 @@ class Statistics:
 def fit_projections(
     found: ItemSources, items: npt.NDArray[np.int64], config: TrainConfig, device: torch.device
 ) -> list[Projection | None]:
-    """Fit the projection that the settings ask for to each cache.
+    """Fit the requested projection to each cache.
 
     Args:
         found: the caches' rows.
-        items: the items that occur in training, each once; validation and test items have no say.
+        items: the items that occur in training, each once; validation and test items are not used.
         config: `whiten` or `pca`, or neither; `whiten_epsilon`.
-        device: where to add up.
+        device: where to compute the sums.
 
     Returns:
-        One a cache; None where the settings ask for none.
+        One projection per cache; None if none is requested.
 
     Raises:
         CacheError: a vector holds a number that is not finite.
-        ConfigError: more dimensions are asked for than there are.
+        ConfigError: more dimensions are requested than exist.
     """
     if config.whiten is None and config.pca is None:
         return [None] * len(found.sources)
@@ -60,12 +60,12 @@ def fit_projections(
 
 
 def vector_statistics(source: VectorSource, weights_R: npt.NDArray[np.int64], device: torch.device) -> Statistics:
-    """Mean and covariance, in two passes over the cache's rows and in flat memory.
+    """Mean and covariance, in two passes over the cache's rows and in constant memory.
 
     Args:
-        source: where the vectors are.
-        weights_R: how many items each distinct one stands for; those with 0 are not read.
-        device: where to add up.
+        source: the cache's rows.
+        weights_R: number of items that each distinct item represents; those with 0 are not read.
+        device: where to compute the sums.
 
     Raises:
         CacheError: a vector holds a number that is not finite.
@@ -87,10 +87,10 @@ def vector_statistics(source: VectorSource, weights_R: npt.NDArray[np.int64], de
 
 
 def principal_axes(statistics: Statistics) -> tuple[Floats, Floats]:
-    """The variances along the principal axes, (K,), falling, and the axes, (V, K).
+    """The variances along the principal axes, (K,), in descending order, and the axes, (V, K).
 
-    Of each axis, the number that is largest but for its sign is positive. K is the number of dimensions in which the
-    vectors differ by more than float64 rounds.
+    The entry of each axis with the largest absolute value is positive. K is the number of dimensions in which the
+    vectors differ by more than rounding errors of float64.
     """
     variances_V, axes_VV = np.linalg.eigh(statistics.covariance_VV)
     variances_V, axes_VV = variances_V[::-1], axes_VV[:, ::-1]
@@ -98,7 +98,7 @@ def principal_axes(statistics: Statistics) -> tuple[Floats, Floats]:
     beyond_rounding = variances_V > variances_V[0] * width * np.finfo(np.float64).eps
     rank = min(int(beyond_rounding.sum()), statistics.distinct - 1)
     axes_VK = axes_VV[:, :rank]
-    # An axis may point either way; one of the two is chosen, so that every run has the same.
+    # The sign of an axis is arbitrary; it is fixed, so that every run has the same axes.
     largest_K = axes_VK[np.abs(axes_VK).argmax(axis=0), np.arange(rank)]
     return variances_V[:rank], axes_VK * np.sign(largest_K)
 
@@ -109,13 +109,15 @@ def _fit(
     name, wanted = ("--whiten", config.whiten) if config.whiten is not None else ("--pca", config.pca)
     path, stored = source.cache.path, source.cache.width
     if wanted is None or wanted > stored:
-        raise ConfigError(f"{name}: expected at most {stored}, the width of the vectors of {path}, found {wanted}")
+        raise ConfigError(
+            f"{name}: expected at most {stored}, the width of the vectors of {path}, found {wanted}; pass a smaller one"
+        )
     statistics = vector_statistics(source, weights_R, device)
     variances_K, axes_VK = principal_axes(statistics)
     if wanted > len(variances_K):
         raise ConfigError(
-            f"{name}: expected at most {len(variances_K)}, because the vectors that {path} has of the "
-            f"{int(weights_R.sum())} training items differ in no more dimensions, found {wanted}"
+            f"{name}: expected at most {len(variances_K)}, because the vectors of the {int(weights_R.sum())} training "
+            f"items in {path} differ in no more dimensions, found {wanted}; pass a smaller one"
         )
     map_VD = axes_VK[:, :wanted]
     if config.whiten is not None:

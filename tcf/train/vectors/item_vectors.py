@@ -1,6 +1,6 @@
-"""The cached vectors of a dataset's items, at hand for training: on the device, or left in the caches' memory maps.
+"""The cached vectors of a dataset's items for training: on the device, or left in the caches' memory maps.
 
-Shapes: N items, R distinct ones, U items asked for, W width of what a model reads: of all caches together.
+Shapes: N items, R distinct items, U requested items, W width of a model's input: of all caches together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,14 +26,14 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class ItemVectors:
-    """Every item's cached vector: of one cache, or of several side by side, each transformed on its own.
+    """Every item's cached vector: of one cache, or concatenated from several, each transformed separately.
 
     Attributes:
-        found: where the vectors are.
-        transforms: what is done to those of each cache.
-        rows_N: the place of each item among the distinct ones, on the device.
-        table_RW: the transformed vectors on the device; None where they stay in the caches.
-        device: where vectors are wanted.
+        found: the rows in the caches.
+        transforms: the transform of each cache's vectors.
+        rows_N: the position of each item among the distinct items, on the device.
+        table_RW: the transformed vectors on the device; None if they stay in the caches.
+        device: where vectors are needed.
     """
 
     found: ItemSources
@@ -44,33 +44,33 @@ class ItemVectors:
 
     @property
     def on_device(self) -> bool:
-        """Whether the vectors are on the device, so that reading some takes no time worth saving."""
+        """Whether the vectors are on the device, so that prefetching them gains nothing."""
         return self.table_RW is not None
 
     @cached_property
     def width(self) -> int:
-        """W, numbers a vector."""
+        """W, the width of a vector."""
         return sum(transform.width(source.cache.width) for source, transform in self._pairs)
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers: as stored where nothing is done to them."""
+        """Type of the numbers: the stored type if they are not transformed."""
         types = [t.dtype(getattr(torch, s.cache.dtype.name)) for s, t in self._pairs]
         return types[0] if len(set(types)) == 1 else torch.float32
 
     @property
     def size(self) -> int:
-        """Bytes that all of them take or would take on the device."""
+        """Bytes that all vectors take, or would take, on the device."""
         return self.found.n_distinct * self.width * self.dtype.itemsize
 
     def of(self, items_U: Tensor) -> Tensor:
-        """The vectors of these items, (U, W), wherever they are."""
+        """The vectors of these items, (U, W), from the device or the caches."""
         if self.table_RW is not None:
             return self.table_RW[self.rows_N[items_U]]
         return self.read_items(items_U.cpu().numpy())
 
     def read_items(self, items_U: npt.NDArray[np.int64]) -> Tensor:
-        """The vectors of these items, (U, W), from the caches' files; neither the device nor other threads wait."""
+        """The vectors of these items, (U, W), read from the caches without synchronising with the device."""
         return self.read(self.found.rows_N[items_U])
 
     def chunks(self) -> Iterator[Tensor]:
@@ -79,7 +79,7 @@ class ItemVectors:
             yield self.read(part) if self.table_RW is None else self.table_RW[int(part[0]) : int(part[-1]) + 1]
 
     def read(self, places_U: npt.NDArray[np.int64]) -> Tensor:
-        """The vectors of these distinct items, (U, W), from the caches' files."""
+        """The vectors of these distinct items, (U, W), read from the caches."""
         read = [transform(source.read(places_U, self.device)) for source, transform in self._pairs]
         return read[0] if len(read) == 1 else torch.cat(read, dim=1)
 
@@ -95,18 +95,18 @@ def load_item_vectors(
     transforms: Sequence[Transform] | None = None,
     table: Literal["auto", "device", "cache"] = "auto",
 ) -> ItemVectors:
-    """Check the vectors of all items, and put them on the device if they are to be there.
+    """Check the vectors of all items, and copy them to the device if they should be kept there.
 
     Args:
-        found: where they are.
+        found: the rows in the caches.
         device: where the model computes.
-        transforms: what to do to those of each cache; nothing if None.
-        table: where they are to be; auto: on the device if they take at most a quarter of its memory (on a GPU: of
-            what is free; on a CPU: of what a container is allowed).
+        transforms: the transform of each cache's vectors; no transform if None.
+        table: where to keep them; auto: on the device if they take at most a quarter of its memory (of a GPU's free
+            memory, or of the RAM that the machine or container has).
 
     Raises:
         CacheError: a vector holds a number that is not finite.
-        ConfigError: they are to be on the device, and are larger than its memory.
+        ConfigError: `table` is device, and they are larger than its memory.
     """
     chosen = (Transform(None, False),) * len(found.sources) if transforms is None else tuple(transforms)
     placed = tuple(transform.to(device) for transform in chosen)
@@ -120,7 +120,7 @@ def load_item_vectors(
 
 
 def _fits(vectors: ItemVectors, table: Literal["auto", "device", "cache"]) -> bool:
-    """Whether the table is to be on the device."""
+    """Whether to keep the vectors on the device."""
     size, memory = vectors.size, _memory(vectors.device)
     if table == "device" and size > memory:
         raise ConfigError(
@@ -142,7 +142,7 @@ def _check(vectors: ItemVectors, into_RW: Tensor | None = None) -> None:
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes to share: what is free on a GPU; beside a CPU all that the machine has, or the container."""
+    """Available bytes: the free memory of a GPU; for a CPU, all RAM of the machine or container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return installed_memory()

@@ -1,4 +1,4 @@
-"""What is done to a cache's vectors before a model reads them: a projection that was fitted once, and a length of 1.
+"""Transforms of a cache's vectors before a model reads them: a fitted projection, and scaling to length 1.
 
 Shapes: U vectors, V width of a cached vector, D width after the projection.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tcf.common.errors import RunError
+from tcf.train.run.tensor_files import read_error_words
 
 __all__ = ["Projection", "Transform", "named_tensors", "projections_from"]
 
@@ -22,7 +23,7 @@ class Projection:
     """A linear map of centred vectors.
 
     Attributes:
-        mean_V: what is taken off, float64: a large mean would round away small differences in float32.
+        mean_V: the mean to subtract, float64: in float32, a large mean would round away small differences.
         map_VD: the map, float32.
     """
 
@@ -40,30 +41,30 @@ class Projection:
 
 @dataclass(frozen=True)
 class Transform:
-    """What is done to the vectors of one cache.
+    """The transform of one cache's vectors.
 
     Attributes:
         projection: whitening or principal components; None for neither.
-        normalise: whether to scale each vector to length 1 afterwards; a zero vector stays zero.
+        normalise: scale each vector to length 1 afterwards; a zero vector stays zero.
     """
 
     projection: Projection | None
     normalise: bool
 
     def __call__(self, vectors_UV: Tensor) -> Tensor:
-        """(U, V) in any float type to (U, D); in the type they came in if nothing is done to them, else in float32."""
-        # Whatever precision the model computes in, these are its inputs.
+        """(U, V) in any float type to (U, D): in the same type if nothing is to be done, else in float32."""
+        # The model's inputs do not depend on the precision that it computes in.
         with torch.autocast(vectors_UV.device.type, enabled=False):
             if self.projection is not None:
                 vectors_UV = self.projection(vectors_UV)
             return _of_length_1(vectors_UV) if self.normalise else vectors_UV
 
     def width(self, stored: int) -> int:
-        """D, the width of what comes out, where vectors of this width go in."""
+        """D, the width of the result for vectors of width `stored`."""
         return stored if self.projection is None else self.projection.map_VD.shape[1]
 
     def dtype(self, stored: torch.dtype) -> torch.dtype:
-        """The type of what comes out, where vectors of this type go in."""
+        """The type of the result for vectors of type `stored`."""
         return stored if self.projection is None and not self.normalise else torch.float32
 
     def to(self, device: torch.device) -> "Transform":
@@ -72,7 +73,7 @@ class Transform:
 
 
 def named_tensors(projections: Mapping[str, Projection]) -> dict[str, Tensor]:
-    """The tensors of each projection under its cache's role, for a file: ROLE.mean and ROLE.map."""
+    """The tensors of each projection by name, for a file: ROLE.mean and ROLE.map, where ROLE is the cache's role."""
     tensors: dict[str, Tensor] = {}
     for role, projection in projections.items():
         tensors |= {f"{role}.mean": projection.mean_V, f"{role}.map": projection.map_VD}
@@ -80,20 +81,22 @@ def named_tensors(projections: Mapping[str, Projection]) -> dict[str, Tensor]:
 
 
 def projections_from(file: Path) -> dict[str, Projection]:
-    """Read a safetensors file of such tensors.
+    """Read projections from a safetensors file with the tensors of `named_tensors`.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the file is damaged.
     """
     try:
         tensors = safetensors.torch.load_file(file)
         roles = [name.removesuffix(".mean") for name in tensors if name.endswith(".mean")]
         return {role: Projection(tensors[f"{role}.mean"], tensors[f"{role}.map"]) for role in roles}
     except (OSError, KeyError, safetensors.SafetensorError) as error:
-        raise RunError(f"{file}: unreadable ({error}); remove {file.parent} and run `tcf train` again") from None
+        raise RunError(
+            f"{file}: unreadable ({read_error_words(error)}); remove {file.parent} and run `tcf train` again"
+        ) from None
 
 
 def _of_length_1(vectors_UV: Tensor) -> Tensor:
-    """Through float64, where no square overflows or vanishes."""
+    """Vectors scaled to length 1; norms are computed in float64, where no square overflows or underflows."""
     norms_U1 = torch.linalg.vector_norm(vectors_UV, dim=1, keepdim=True, dtype=torch.float64)
     return (vectors_UV / torch.where(norms_U1 > 0, norms_U1, 1)).float()

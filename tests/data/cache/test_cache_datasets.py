@@ -21,7 +21,7 @@ def extracted(cache: Path, dataset: Dataset) -> None:
 
 def test_the_only_dataset(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
-    with pytest.raises(CacheError, match=r"found 0 \(none\); name the dataset with --data"):
+    with pytest.raises(CacheError, match=r"found none; name the dataset with --data"):
         VectorCache.open(cache).only_dataset()
     first = save_dataset(tmp_path / "first", ["a"])
     add_text_map(cache, first)
@@ -37,7 +37,7 @@ def test_a_dataset_that_has_moved_is_found_once_extracted_again(tmp_path: Path) 
     extracted(cache, first)
     expected = VectorCache.open(cache).vectors_for(first)
     moved = open_dataset(shutil.move(tmp_path / "old", tmp_path / "new"))
-    with pytest.raises(CacheError, match=r"found none where it was \(moved or changed: .*/old\); .* with --data"):
+    with pytest.raises(CacheError, match=r"found nothing at .*/old; .* new path with --data"):
         VectorCache.open(cache).only_dataset()
     extracted(cache, moved)
     opened = VectorCache.open(cache)
@@ -48,18 +48,18 @@ def test_a_dataset_that_has_moved_is_found_once_extracted_again(tmp_path: Path) 
     assert described == {"old": False, "new": True}
 
 
-def test_a_dataset_prepared_anew_in_its_place(tmp_path: Path) -> None:
+def test_a_dataset_prepared_again_in_its_place(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     extracted(cache, save_dataset(tmp_path / "d", ["a"]))
     shutil.rmtree(tmp_path / "d")
-    anew = save_dataset(tmp_path / "d", ["a", "b"])
-    with pytest.raises(CacheError, match=r"found none where it was \(moved or changed: .*/d\)"):
+    replacement = save_dataset(tmp_path / "d", ["a", "b"])
+    with pytest.raises(CacheError, match=r"found another dataset at .*/d;"):
         VectorCache.open(cache).only_dataset()
-    extracted(cache, anew)
+    extracted(cache, replacement)
     opened = VectorCache.open(cache)
-    assert opened.only_dataset() == anew.path
-    assert [known.path for known in opened.datasets] == [anew.path, anew.path]
-    assert len(opened.vectors_for(anew)) == 2
+    assert opened.only_dataset() == replacement.path
+    assert [known.path for known in opened.datasets] == [replacement.path, replacement.path]
+    assert len(opened.vectors_for(replacement)) == 2
 
 
 @pytest.mark.parametrize("manifest", [None, "{", '{"format": "other"}'])
@@ -71,7 +71,7 @@ def test_a_dataset_that_is_damaged_is_not_there(tmp_path: Path, manifest: str | 
         (dataset.path / MANIFEST).unlink()
     else:
         (dataset.path / MANIFEST).write_text(manifest)
-    with pytest.raises(CacheError, match="moved or changed"):
+    with pytest.raises(CacheError, match=r"found no readable dataset at .*/d; if the dataset was moved"):
         VectorCache.open(cache).only_dataset()
 
 

@@ -48,7 +48,7 @@ def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
     foreign = tmp_path / "home"
     foreign.mkdir()
     (foreign / "letter.txt").write_text("dear")
-    with pytest.raises(CacheError, match="expected a cache or nothing, found other files"):
+    with pytest.raises(CacheError, match="expected a cache or an empty folder, found other files"):
         new_cache(foreign)
     assert [file.name for file in foreign.iterdir()] == ["letter.txt"]
     with pytest.raises(CacheError, match=r"no manifest\.json"):

@@ -8,8 +8,9 @@ import pytest
 
 from small.data.caches import add_text_map, new_cache, shard
 from small.encoders.models import save_dataset
-from tcf.common.errors import CacheError
+from tcf.common.errors import CacheError, DataError
 from tcf.data.cache.caches import VectorCache
+from tcf.data.dataset import open_dataset
 
 
 @pytest.fixture
@@ -18,6 +19,24 @@ def cache(tmp_path: Path) -> Path:
     shard(path, ["a", "b"], 1)
     add_text_map(path, save_dataset(tmp_path / "d", ["a", "b"]))
     return path
+
+
+def test_a_folder_of_caches_names_them(tmp_path: Path) -> None:
+    for name in ("layer0", "layer-1"):
+        new_cache(tmp_path / "games-minilm" / name)
+    (tmp_path / "games-minilm" / "notes.txt").write_text("layers")
+    (tmp_path / "games-minilm" / "unfinished").mkdir()
+    expected = r"a folder that holds 2 of them; name one of {0}/games-minilm/layer-1, {0}/games-minilm/layer0$"
+    with pytest.raises(CacheError, match=expected.format(tmp_path)):
+        VectorCache.open(tmp_path / "games-minilm")
+
+
+def test_a_folder_of_other_directories_names_their_formats(tmp_path: Path) -> None:
+    new_cache(tmp_path / "above" / "c")
+    with pytest.raises(DataError, match=r"of other formats: c \(tcf-cache\); name the right directory$"):
+        open_dataset(tmp_path / "above")
+    with pytest.raises(DataError, match=r"found a file; name its folder$"):
+        open_dataset(tmp_path / "above" / "c" / "manifest.json")
 
 
 def damage(folder: Path, section: str, value: Any, key: str | None = None) -> None:

@@ -54,7 +54,7 @@ def test_a_second_dataset_appends(tmp_path: Path) -> None:
     assert {known.path for known in after.datasets} == {first.path, second.path}
 
 
-def test_a_subset_that_the_cache_was_never_told_of(tmp_path: Path) -> None:
+def test_a_subset_without_a_text_map(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     shard(cache, ["a", "b", "c"], 1)
     add_text_map(cache, save_dataset(tmp_path / "all", ["a", "b", "c"]))
@@ -107,7 +107,7 @@ def test_an_empty_cache(tmp_path: Path) -> None:
 def test_rows_that_are_not_there(tmp_path: Path, rows: list[int]) -> None:
     cache = new_cache(tmp_path / "c")
     shard(cache, ["a", "b"], 1)
-    with pytest.raises(IndexError, match=r"rows 0\.\.1 there"):
+    with pytest.raises(IndexError, match=r"expected rows 0\.\.1, found"):
         VectorCache.open(cache).gather(np.array(rows))
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import tcf.data.cache.export as module
 from small.data.caches import IDENTITY, new_token_states
 from small.encoders.models import save_dataset
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.export import export
@@ -149,7 +149,7 @@ def test_csv_read_by_three_programs(tmp_path: Path, extremes: Any, storage: Any)
     cache, dataset, vectors = extremes
     out, names = tmp_path / "v.csv", [f"v{n}" for n in range(WIDTH)]
     assert export(cache, dataset, out=out) == storage
-    frame = pd.read_csv(out, float_precision="round_trip")
+    frame = pd.read_csv(out)
     polars_frame = polars.read_csv(out)
     rows = duckdb.connect().execute(f"SELECT * FROM '{out}'").fetchall()
     assert [*frame.columns] == polars_frame.columns == ["item_id", *names]

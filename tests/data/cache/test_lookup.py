@@ -54,5 +54,5 @@ def test_a_dataset_is_finished_when_every_text_has_its_row(tmp_path: Path) -> No
 def test_damaged_keys(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     np.save(shard(cache, ["a", "b"], 1) / "keys.npy", np.zeros((2, 2), np.float64))
-    with pytest.raises(CacheError, match=r"expected \(2, 2\) uint64, found \(2, 2\) float64"):
+    with pytest.raises(CacheError, match=r"expected 2 x 2 uint64, found 2 x 2 float64"):
         stored_sequences(cache, VECTORS)

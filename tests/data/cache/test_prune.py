@@ -45,7 +45,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def datasets(tmp_path: Path, cache: Path) -> list[Dataset]:
-    """One that the cache knows, and one that it was never told of."""
+    """A dataset that the cache knows, and one without a text map."""
     first = save_dataset(tmp_path / "d", ["e", "B", "e", "b", "c"])
     add_text_map(cache, first)
     return [first, save_dataset(tmp_path / "e", ["c", "f", "e"])]

@@ -188,10 +188,10 @@ def test_workers_share_the_shards(tmp_path: Path) -> None:
         )
         for n in range(3)
     ]
-    claimed = [json.loads(worker.stdout.readline()) for worker in workers if worker.stdout]
+    leased = [json.loads(worker.stdout.readline()) for worker in workers if worker.stdout]
     for worker in workers:
         worker.communicate("\n")
-    assert sorted(name for names in claimed for name in names) == sorted(map(str, range(40)))
+    assert sorted(name for names in leased for name in names) == sorted(map(str, range(40)))
 
 
 def test_the_next_worker_may_be_any_process(place: Path) -> None:

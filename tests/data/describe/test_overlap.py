@@ -1,4 +1,4 @@
-"""What two datasets share: counts by hand on a few items, vectors beside NumPy in float64."""
+"""Overlap of two datasets: counts by hand on a few items, vectors compared with NumPy in float64."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from small.data.caches import add_text_map, new_cache, sequences_of
 from small.data.raw import folder_of
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.cache.writer import write_shard
@@ -122,7 +122,7 @@ def test_damaged_histories_are_named(a: Dataset, b: Dataset) -> None:
     with pytest.raises(DataError, match=r"history_items.npy: expected items below 4, found 0..9"):
         overlap(a.path, b.path)
     np.save(a.path / "history_items.npy", np.array([0.5]))
-    with pytest.raises(DataError, match=r"expected int32 items of one axis, found float64"):
+    with pytest.raises(DataError, match=r"expected int32 items with one axis, found float64"):
         overlap(a.path, b.path)
     with pytest.raises(DataError, match=r"expected a directory of format tcf-dataset"):
         overlap(b.path, a.path.parent)
@@ -177,7 +177,7 @@ def test_caches_that_do_not_fit_are_refused(a: Dataset, b: Dataset, tmp_path: Pa
     texts = ["Red shoe", "Blue  Hat", "tea"]
     cache = fill(new_cache(tmp_path / "one"), texts, np.ones((3, 3), np.float16), a)
     other = new_cache(tmp_path / "two", pooling="first")
-    with pytest.raises(CacheError, match=r"two: expected a cache of the encoder and the options of .*one, found"):
+    with pytest.raises(CacheError, match=r"two: expected the encoder and options of .*one, found others \(.*; extract"):
         vector_overlap(a.path, b.path, cache, other, sample=3, seed=0)
     with pytest.raises(CacheError, match=r"one: expected vectors for each of the 4 items of .*, found 1; run `tcf ext"):
         vector_overlap(a.path, b.path, cache, cache, sample=3, seed=0)
@@ -208,4 +208,4 @@ def test_the_command(a: Dataset, b: Dataset, tmp_path: Path) -> None:
         assert printed["vectors"]["cosine_of_means"] == pytest.approx(1)
     wrong = CliRunner().invoke(app, [*words, "--cache-b", cache])
     assert isinstance(wrong.exception, ConfigError)
-    assert "--cache-b: expected --cache beside it" in str(wrong.exception)
+    assert "--cache-b: expected --cache with it" in str(wrong.exception)

@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from small.data.raw import folder_of
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import Dataset, open_dataset
@@ -113,7 +113,7 @@ def test_pictures_show_the_numbers(dataset: Dataset, tmp_path: Path, figures: li
     [line] = popularity.lines
     assert np.asarray(line.get_xydata()).tolist() == [[1, 6], [1, 6], [2, 2], [2, 2], [3, 1], [4, 1]]
     assert (popularity.get_xscale(), popularity.get_yscale()) == ("log", "log")
-    assert texts.get_xlabel() == "length of a text in words"
+    assert texts.get_xlabel() == "text length in words"
 
 
 def test_the_same_bytes_whatever_the_user_has_set(dataset: Dataset, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tables of any origin, row by row; and the real invoices of an online shop, where they are at hand."""
+"""Tables of any origin, row by row; and the real invoices of an online shop, where available."""
 
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -158,11 +158,17 @@ def test_delimiters_templates_and_types_of_files(tmp_path: Path) -> None:
             "--item-id-column: .*items.csv has no column id; it has key",
         ),
         (replace(OPTIONS, item_id_column=None), "{title}", "--item-id-column: .*items.csv has no column what"),
+        (
+            replace(OPTIONS, drops=(parse_drop("Kinds=1"),)),
+            "{title}",
+            r"--drop: no file has a column Kinds: .* kind; .*items.csv has key, title, brand; did you mean kind\?$",
+        ),
+        (replace(OPTIONS, user_column="whom"), "{title}", r"has no column whom; it has who, .*; did you mean who\?$"),
         (OPTIONS, "{name}", "--template: .*items.csv has no column name"),
         (
             replace(OPTIONS, drops=(parse_drop("q=1"),)),
             "{title}",
-            "--drop: expected a column of .*events.csv nor .*, found q",
+            "--drop: no file has a column q: .*events.csv has who, .*items.csv has key.*; name one of these",
         ),
     ],
 )
@@ -174,10 +180,12 @@ def test_columns_that_are_not_there(tmp_path: Path, options: TableOptions, templ
 def test_no_template_and_no_file(tmp_path: Path) -> None:
     read(tmp_path)
     with pytest.raises(
-        ConfigError, match="--text-columns: expected the columns of .*items.csv .* are key, title, brand"
+        ConfigError, match="--text-columns: expected the columns of .*items.csv .* name some of key, title, brand"
     ):
         read_table(tmp_path, bad_rows="error", template=None, options=OPTIONS)
-    with pytest.raises(DataError, match=r"no.csv: expected a file, found none \(events.csv, items.csv\)"):
+    with pytest.raises(
+        DataError, match=r"^--items: expected a file no.csv in .*found none \(it has events.csv, items.csv\); did"
+    ):
         read(tmp_path, replace(OPTIONS, items="no.csv"))
 
 
@@ -208,11 +216,11 @@ def test_settings_of_a_preparation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (PrepareConfig(), "--events: expected the file of events"),
+        (PrepareConfig(), "--events: expected the events file"),
         (PrepareConfig(events="e"), "--user-column: expected the column of user ids"),
         (PrepareConfig(events="e", user_column="u"), "--item-column: expected the column of item ids"),
         (PrepareConfig(events="e", user_column="u", item_column="i", drop=("C*",)), "--drop: expected COLUMN=GLOB"),
-        (PrepareConfig(events="e", user_column="u", item_column="i", delimiter="é"), "--delimiter: expected one or"),
+        (PrepareConfig(events="e", user_column="u", item_column="i", delimiter="é"), "--delimiter: expected ASCII"),
     ],
 )
 def test_settings_that_are_missing_or_wrong(config: PrepareConfig, message: str) -> None:
@@ -228,7 +236,7 @@ def test_a_tab_can_be_typed() -> None:
 NO_PRODUCTS = ("POST", "DOT", "M", "C2", "PADS", "BANK CHARGES")
 
 
-@pytest.mark.skipif(not SHOP.is_dir(), reason="the Online Retail invoices are not at hand")
+@pytest.mark.skipif(not SHOP.is_dir(), reason="the Online Retail invoices are not available")
 def test_online_retail_without_cancellations_and_non_products() -> None:
     """Against a plain reading of the same rows, one at a time."""
     drops = tuple(parse_drop(written) for written in ("InvoiceNo=C*", *(f"StockCode={code}" for code in NO_PRODUCTS)))

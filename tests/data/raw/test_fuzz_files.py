@@ -22,7 +22,7 @@ from small.data.raw import histories_of, texts_of
 from tcf.common.errors import DataError
 from tcf.data.dataset import Dataset
 
-# Enough users that one damaged line is told from many.
+# Enough users to distinguish one damaged line from many.
 LARGE = Log(
     items=tuple((f"item{place}", f"Title {place}, a long one") for place in range(20)),
     events=tuple(

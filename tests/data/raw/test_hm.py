@@ -159,5 +159,5 @@ def test_prepared_with_options(tmp_path: Path) -> None:
 
 
 def test_its_options_are_refused_with_other_formats(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--collapse-repeats: expected only with format hm, found it with format tcf"):
+    with pytest.raises(ConfigError, match="--collapse-repeats: expected only with format hm, found with format tcf"):
         prepare("tcf", tmp_path, tmp_path / "dataset", PrepareConfig(collapse_repeats=True))

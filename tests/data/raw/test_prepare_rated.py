@@ -46,15 +46,13 @@ def test_ratings_too_low_make_histories_shorter(tmp_path: Path) -> None:
     dataset = prepare("movielens", raw, tmp_path / "out", PrepareConfig(min_history=3, min_rating=3.0))
     assert histories_of(dataset) == {"5": ["1", "4", "3"], "6": ["2", "1", "3"]}
     assert dataset.statistics["skipped"] == {"below_min_rating": 1}
-    with pytest.raises(DataError, match=r"made otherwise: min_rating: 3.0 found, nothing requested"):
+    with pytest.raises(DataError, match=r"made with others: min_rating: 3.0 found, nothing requested"):
         prepare("movielens", raw, tmp_path / "out", PrepareConfig(min_history=3))
 
 
 @pytest.mark.parametrize("format", ["tcf", "recbole", "mind", "hm", "table"])
 def test_other_formats_have_no_ratings(tmp_path: Path, format: Any) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^--min-rating: expected only with format movielens or amazon, found it with "
-    ):
+    with pytest.raises(ConfigError, match=r"^--min-rating: expected only with format movielens or amazon, found with "):
         prepare(format, tmp_path, tmp_path / "out", PrepareConfig(min_rating=4.0))
 
 

@@ -108,9 +108,9 @@ def test_an_item_is_without_text_only_if_all_its_columns_are(tmp_path: Path) -> 
         (
             "title:token_seq\tbrand_name:token",
             (),
-            r"2 title-like columns \(title, brand_name\); .* of title, brand_name",
+            r"2 title-like columns \(title, brand_name\); .* from title, brand_name",
         ),
-        ("description:token_seq\tbrand:token", (), r"no title-like column; .* of description, brand"),
+        ("description:token_seq\tbrand:token", (), r"no title-like column; .* from description, brand"),
         ("title:token_seq\tbrand:token", ("headline",), r"has no column headline; it has item_id, title, brand"),
     ],
 )
@@ -209,14 +209,14 @@ def test_bad_rows_are_skipped_and_counted(tmp_path: Path, bad: Bad) -> None:
         (ITEMS, "", r"x.inter: .*empty file"),
         ("", EVENTS, r"x.item: .*empty file"),
         (ITEMS.splitlines()[0], EVENTS, r"x.item: expected rows after the header, found none"),
-        (ITEMS, EVENTS.replace("\t", ","), r"x.inter:1: expected columns separated by tabs, found 'user_id:token,item"),
+        (ITEMS, EVENTS.replace("\t", ","), r"x.inter:1: expected tab-separated columns, found 'user_id:token,item"),
         (ITEMS, EVENTS.replace("item_id", "movie"), r"x.inter:1: expected a column item_id, found user_id, movie, rat"),
         (ITEMS, EVENTS.replace("user_id", "uid"), r"x.inter:1: expected a column user_id, found uid, item_id, rat"),
         (ITEMS.replace("item_id", "id"), EVENTS, r"x.item:1: expected a column item_id, found id, movie_title, year"),
         (ITEMS, EVENTS.replace("user_id:token", "user_id"), r"x.inter:1: expected a header of NAME:TYPE .*'user_id'"),
         (ITEMS, EVENTS.replace("rating:float", "rating:int"), r"x.inter:1: expected a header of .*'rating:int'"),
         (ITEMS, EVENTS.partition("\n")[2], r"x.inter:1: expected a header of NAME:TYPE fields .* found 'u2'"),
-        (ITEMS, EVENTS.replace("rating:f", "item_id:f"), r"x.inter:1: expected columns of different names"),
+        (ITEMS, EVENTS.replace("rating:f", "item_id:f"), r"x.inter:1: expected columns with different names"),
         (ITEMS, EVENTS.replace("\ta", "\tx").replace("\tb", "\ty").replace("\tc", "\tz"), r"x.inter:2: .* no event"),
     ],
 )

@@ -98,7 +98,7 @@ def test_damaged_parquet(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": [str(number) for number in range(1000)]}), path)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(DataError, match="expected a whole Parquet file, found a damaged or truncated one"):
+    with pytest.raises(DataError, match="expected a complete Parquet file, found a damaged or truncated one"):
         read(path, "a")
 
 

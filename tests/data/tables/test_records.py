@@ -123,6 +123,7 @@ contents = st.lists(st.sampled_from(PIECES), min_size=1, max_size=30).map(b"".jo
 @example(b'1,2,3\n"4,4,4\n5,5,5\n', 16, True)
 @example(b'5" pipe,2,"3\n', 16, False)
 @example(b"\n\n1,2,3", 16, True)
+@example(b',"\n",', 16, True)
 def test_blocks_equal_a_plain_reading(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, size: int, quoting: bool
 ) -> None:
@@ -130,7 +131,7 @@ def test_blocks_equal_a_plain_reading(
     path.write_bytes(HEADER + content)
     expected, bad, form = plainly_read(HEADER + content, quoting), BadRows("skip"), TextForm(quoting=quoting)
     if isinstance(expected, int):
-        with pytest.raises(DataError, match=f":{expected}: expected a record with its quotes closed"):
+        with pytest.raises(DataError, match=f":{expected}: expected a record with closed quotes"):
             read(path, bad, form, size)
         return
     if not expected[0] and not expected[1]:
@@ -194,12 +195,12 @@ def test_a_record_may_be_longer_than_a_block(tmp_path: Path) -> None:
         (b"", "expected rows, found an empty file"),
         (b"\xef\xbb\xbf", "expected rows, found an empty file"),
         ("a,b,c\n1,2,3\n".encode("utf-16"), "expected UTF-8, found UTF-16"),
-        (b"a,b,c\r1,2,3\r", "found carriage returns alone"),
-        (b'"a,b,c\n1,2,3\n', ":1: expected a record with its quotes closed"),
+        (b"a,b,c\r1,2,3\r", "found only carriage returns"),
+        (b'"a,b,c\n1,2,3\n', ":1: expected a record with closed quotes"),
         (b"\n1,2,3\n", ":1: expected a header"),
         (b"\xff,b,c\n1,2,3\n", ":1: expected a header in UTF-8"),
         (b"a,a,b,c\n1,2,3,4\n", ":1: expected one column a, found 2"),
-        (gzip.compress(HEADER + b"1,2,3\n" * 1000, mtime=0)[:-20], "expected a whole gzip file"),
+        (gzip.compress(HEADER + b"1,2,3\n" * 1000, mtime=0)[:-20], "expected a complete gzip file"),
     ],
     ids=str,
 )
@@ -257,5 +258,5 @@ def test_bad_rows_stop_with_the_line_of_the_first(tmp_path: Path) -> None:
         read(path, BadRows("error"), TextForm(), 1 << 20)
     assert str(raised.value) == (
         f"{path}:4: expected 3 columns, a, b, c, found '4,5'; 2 of this kind (wrong_columns) so far, on lines 4, 5; "
-        "mend the file, or skip and count such rows with --bad-rows skip"
+        "correct the file, or skip and count such rows with --bad-rows skip"
     )

@@ -71,7 +71,9 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_full_disk_is_found_out_first(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = SimpleNamespace(total=10**9, used=10**9, free=50 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
-    with pytest.raises(RunError, match=r"expected 0\.1 GiB free for the weights .* found 0\.0 GiB; free space"):
+    with pytest.raises(
+        RunError, match=r"expected 0\.1 GiB of free space for the weights .* found 0\.0 GiB; free space"
+    ):
         convert(raw, raw.parent / "out")
     assert [path.name for path in raw.parent.iterdir()] == ["raw"]
     # The checksums, which take long, come after.
@@ -94,7 +96,7 @@ def test_what_an_interrupted_conversion_has_written_is_room(raw: Path, monkeypat
         if enough:
             assert convert(raw, raw.parent / "out").made
         else:
-            with pytest.raises(RunError, match=r"GiB free for the weights that are still to be written"):
+            with pytest.raises(RunError, match=r"GiB of free space for the weights still to be written"):
                 convert(raw, raw.parent / "out")
             assert work.exists()
 
@@ -135,7 +137,7 @@ def test_an_interrupted_conversion_is_gone_on_with(raw: Path, monkeypatch: pytes
 def test_another_source_at_the_place(raw: Path, tmp_path: Path) -> None:
     convert(raw, tmp_path / "out")
     save_metaseq(raw, metaseq_parts(small_opt(seed=1), 2))
-    with pytest.raises(ModelError, match=r"out: holds the model of another file \(source: \w+\.\.\. found"):
+    with pytest.raises(ModelError, match=r"out: holds another converted model \(source: \w+\.\.\. found"):
         convert(raw, tmp_path / "out")
 
 
@@ -143,7 +145,7 @@ def test_a_source_that_has_become_shorter(tmp_path: Path) -> None:
     file = tmp_path / "part.pt"
     file.write_bytes(bytes(10))
     tensor = TensorInFiles(torch.float16, (8,), (FileRange(file, 4, 8),))
-    with pytest.raises(ModelError, match=r"part\.pt: expected 16 bytes from byte 4 on, found 6; fetch it anew"):
+    with pytest.raises(ModelError, match=r"part\.pt: expected 16 bytes from byte 4, found 6; download it again"):
         tensor.read()
 
 

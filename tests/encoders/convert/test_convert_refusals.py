@@ -45,19 +45,21 @@ def test_a_part_that_is_cut_short(raw: Path) -> None:
     content = file.read_bytes()
     for keep in (0, 3, 100, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:keep])
-        refused(raw, r"reshard-model_part-1\.pt: expected a whole file of torch\.save .*cut short.*fetch it anew")
+        refused(
+            raw, r"reshard-model_part-1\.pt: expected a complete file of torch\.save .*truncated.*download it again"
+        )
 
 
 def test_a_part_that_is_missing(raw: Path) -> None:
     whole = metaseq_parts(small_opt(), 8)
     save_metaseq(raw, whole)
     (raw / "reshard-model_part-3.pt").rename(raw.parent / "aside")
-    refused(raw, r"raw: expected parts 0 to 7 with 1 files each, found no file of part 3; fetch it")
+    refused(raw, r"raw: expected parts 0 to 7 with 1 files each, found no file of part 3; download it")
     (raw.parent / "aside").rename(raw / "reshard-model_part-3.pt")
     (raw / "reshard-model_part-7.pt").unlink()  # the last: what is left has the numbers of a smaller model
-    refused(raw, r"config\.json: expected vocab_size 350, as the weights have it, found 400; .*part of the weights")
+    refused(raw, r"config\.json: expected vocab_size 350, as in the weights, found 400; .*part of the weights")
     (raw / "config.json").unlink()
-    refused(raw, r"raw: expected one of the nine sizes of OPT, found vocab_size 350, .*; fetch what is missing or")
+    refused(raw, r"raw: expected one of the nine sizes of OPT, found vocab_size 350, .*; download what is missing or")
 
 
 def test_a_missing_shard_of_a_part(raw: Path) -> None:
@@ -67,16 +69,16 @@ def test_a_missing_shard_of_a_part(raw: Path) -> None:
         for rank, content in enumerate(flat_shards(part, 2, 3)):
             torch.save(content, raw / f"checkpoint_last-model_part-{number}-shard{rank}.pt")
     (raw / "checkpoint_last-model_part-1-shard2.pt").unlink()
-    refused(raw, r"expected parts 0 to 1 with 3 files each, found no file of part 1, shard 2; fetch it")
+    refused(raw, r"expected parts 0 to 1 with 3 files each, found no file of part 1, shard 2; download it")
     (raw / "checkpoint_last-model_part-0-shard2.pt").unlink()
-    refused(raw, r"shard0\.pt: expected \d+ flattened numbers from decoder\.embed_tokens\.weight on, found \d+ in all")
+    refused(raw, r"shard0\.pt: expected \d+ flattened numbers from decoder\.embed_tokens\.weight, found \d+ in all")
 
 
 def test_flattened_numbers_without_metadata(raw: Path) -> None:
     for number, part in enumerate(metaseq_parts(small_opt(), 2)):
         (content,) = flat_shards(part, 2, 1, metadata=False)
         torch.save(content, raw / f"reshard-model_part-{number}.pt")
-    refused(raw, r"reshard-model_part-0\.pt: expected shard_metadata, .*found none; name the folder of the files that")
+    refused(raw, r"reshard-model_part-0\.pt: expected shard_metadata, .*found none; pass the folder of the files that")
 
 
 def test_flattened_numbers_that_the_metadata_do_not_name(raw: Path) -> None:
@@ -88,7 +90,7 @@ def test_flattened_numbers_that_the_metadata_do_not_name(raw: Path) -> None:
                 torch.save(content, raw / f"checkpoint_last-model_part-{number}-shard{place}.pt")
         for file in raw.glob("reshard*.pt"):
             file.unlink()
-        refused(raw, rf"part-0-shard{rank}\.pt: expected {name} in the shard_metadata, found no word of it")
+        refused(raw, rf"part-0-shard{rank}\.pt: expected {name} in its shard_metadata, found no such entry")
 
 
 def test_a_missing_file_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,10 +103,10 @@ def test_a_missing_file_of_hugging_face(tmp_path: Path, monkeypatch: pytest.Monk
         torch.save(state, folder / f"pytorch_model-{number + 1:05d}-of-00003.bin")
     save_settings(model, folder, tokenizer="model")
     (folder / "pytorch_model-00003-of-00003.bin").rename(tmp_path / "aside")
-    refused(folder, r"bin: expected 3 files of weights, found no number 3; fetch it")
+    refused(folder, r"bin: expected 3 weight files, found no number 3; download it")
     content = (tmp_path / "aside").read_bytes()
     (folder / "pytorch_model-00003-of-00003.bin").write_bytes(content[: len(content) // 2])
-    refused(folder, r"00003-of-00003\.bin: expected a whole file of torch\.save .*cut short")
+    refused(folder, r"00003-of-00003\.bin: expected a complete file of torch\.save .*truncated")
 
 
 def test_a_poisoned_pickle_does_not_run(raw: Path, tmp_path: Path) -> None:
@@ -121,9 +123,9 @@ def test_a_poisoned_pickle_does_not_run(raw: Path, tmp_path: Path) -> None:
         refused(raw, rf"reshard-model_part-1\.pt: expected tensors and settings, found {name}, .*nothing was run")
     file = raw / "reshard-model_part-1.pt"
     torch.save({"model": {}, "args": Poison()}, file, pickle_protocol=4)
-    refused(raw, r"reshard-model_part-1\.pt: expected a whole file of torch\.save, found one that cannot be read")
+    refused(raw, r"reshard-model_part-1\.pt: expected a complete file of torch\.save, found a damaged one")
     torch.save({"model": {}, "args": Poison()}, file, _use_new_zipfile_serialization=False)
-    refused(raw, r"reshard-model_part-1\.pt: expected a whole file of torch\.save \(a zip archive, .*another kind")
+    refused(raw, r"reshard-model_part-1\.pt: expected a complete file of torch\.save \(a zip archive, .*another format")
     assert not (tmp_path / "ran").exists()
 
 
@@ -131,14 +133,17 @@ def test_odd_shapes_by_name(raw: Path) -> None:
     name = "decoder.layers.1.fc1.weight"
     parts = metaseq_parts(small_opt(), 2)
     save_metaseq(raw, [parts[0], {**parts[1], name: parts[1][name][:-1].clone()}])
-    refused(raw, rf"model_part-1\.pt: expected {name} as in part 0, \(32, 32\) of torch.float16, found \(31, 32\)")
+    refused(
+        raw,
+        rf"model_part-1\.pt: expected {name} as in rank 0, float16 of shape 32 x 32, found float16 of shape 31 x 32",
+    )
     save_metaseq(raw, [{**part, name: part[name][:-1].clone()} for part in parts])
-    refused(raw, rf"raw: expected {name} of shape \(64, 32\), found \(62, 32\)")
+    refused(raw, rf"raw: expected {name} of shape 64 x 32, found 62 x 32")
     fused = "decoder.layers.0.self_attn.qkv_proj.bias"
     save_metaseq(raw, [{**part, fused: part[fused][:-1].clone()} for part in parts])
-    refused(raw, rf"expected {fused} of keys, values and queries, found 47 rows")
+    refused(raw, rf"expected {fused} with equally many rows for keys, values and queries, found 47 rows")
     save_metaseq(raw, [{**part, name: part[name].int()} for part in parts])
-    refused(raw, rf"model_part-0\.pt: expected {name} of 16 or 32 bits, found torch\.int32")
+    refused(raw, rf"model_part-0\.pt: expected {name} in float16, bfloat16 or float32, found int32")
 
 
 def test_missing_and_left_over_tensors_by_name(raw: Path) -> None:
@@ -146,13 +151,13 @@ def test_missing_and_left_over_tensors_by_name(raw: Path) -> None:
     parts = metaseq_parts(small_opt(), 2)
     without = [{key: weight for key, weight in part.items() if key != name} for part in parts]
     save_metaseq(raw, [parts[0], without[1]])
-    refused(raw, rf"part 1: expected {name}, which other parts have, found none")
+    refused(raw, rf"rank 1: expected {name}, which other ranks have, found none")
     save_metaseq(raw, without)
-    refused(raw, rf"raw: lacks 1 of 36 tensors, among them {name}")
+    refused(raw, rf"raw: lacks 1 of 36 tensors, such as {name}")
     save_metaseq(raw, [{**part, "decoder.alibi": torch.ones(3)} for part in parts])
-    refused(raw, r"raw: expected the 36 tensors of OPT, found 1 more, among them decoder\.alibi")
+    refused(raw, r"raw: expected the 36 tensors of OPT, found 1 more, such as decoder\.alibi")
     save_metaseq(raw, [{**part, "decoder.output_projection.weight": torch.ones(200, 32).half()} for part in parts])
-    refused(raw, r"expected decoder\.output_projection\.weight to hold the numbers of decoder\.embed_tokens\.weight")
+    refused(raw, r"expected decoder\.output_projection\.weight to equal decoder\.embed_tokens\.weight")
     save_metaseq(raw, [{"a": torch.ones(3)}])
     (raw / "reshard-model_part-1.pt").unlink()
     refused(raw, r"raw: expected OPT's tensors, found no decoder\.embed_tokens\.weight")
@@ -160,9 +165,9 @@ def test_missing_and_left_over_tensors_by_name(raw: Path) -> None:
 
 def test_a_geometry_that_settings_or_sizes_do_not_have(raw: Path) -> None:
     edit_json(raw / "config.json", hidden_size=64)
-    refused(raw, r"config\.json: expected hidden_size 32, as the weights have it, found 64")
+    refused(raw, r"config\.json: expected hidden_size 32, as in the weights, found 64")
     edit_json(raw / "config.json", hidden_size=32, num_attention_heads=7)
-    refused(raw, r"config\.json: expected num_attention_heads that divide 32, found 7")
+    refused(raw, r"config\.json: expected num_attention_heads to divide hidden_size 32, found 7")
     edit_json(raw / "config.json", model_type="gpt2")
     refused(raw, r"config\.json: expected model_type 'opt', found 'gpt2'")
 
@@ -198,7 +203,7 @@ def test_the_nine_sizes_are_found_from_shapes(tmp_path: Path, size: OptSize) -> 
     assert (settings["num_attention_heads"], settings["num_hidden_layers"]) == (size.heads, size.blocks)
     assert next(iter(check_tensors(tmp_path, settings, weights))) == "decoder.embed_tokens.weight"
     del weights[f"decoder.layers.{size.blocks - 1}.fc2.weight"]
-    with pytest.raises(ModelError, match=rf"lacks 1 of \d+ tensors, among them decoder.layers.{size.blocks - 1}.fc2"):
+    with pytest.raises(ModelError, match=rf"lacks 1 of \d+ tensors, such as decoder.layers.{size.blocks - 1}.fc2"):
         check_tensors(tmp_path, settings, weights)
     fewer = {name: pieces for name, pieces in weights.items() if f"layers.{size.blocks - 1}." not in name}
     with pytest.raises(ModelError, match=rf"nine sizes.*\(opt-{size.name} has num_hidden_layers {size.blocks}\)"):
@@ -213,15 +218,15 @@ def test_numpy_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file = folder / "decoder.layers.0.fc1.weight"
     content = file.read_bytes()
     file.write_bytes(content[:-2])
-    refused(folder, r"fc1\.weight: expected 4096 bytes of numbers for \(64, 32\), found 4094; fetch it anew")
+    refused(folder, r"fc1\.weight: expected 4096 bytes of numbers for shape 64 x 32, found 4094; download it again")
     file.write_bytes(content[:20])
-    refused(folder, r"fc1\.weight: expected a file of numpy\.save, found something else")
+    refused(folder, r"fc1\.weight: expected a file of numpy\.save, found another format")
     with file.open("wb") as stream:
         np.save(stream, np.array([{"a": 1}], object), allow_pickle=True)
-    refused(folder, r"fc1\.weight: expected float16 or float32 in row order, found \|O")
+    refused(folder, r"fc1\.weight: expected float16 or float32 in row-major order, found object")
     with file.open("wb") as stream:
         np.save(stream, np.asfortranarray(np.zeros((64, 32), np.float16)))
-    refused(folder, r"fc1\.weight: expected float16 or float32 in row order")
+    refused(folder, r"fc1\.weight: expected float16 or float32 in row-major order, found float16 in column-major")
 
 
 def test_no_tokenizer_or_another_models(raw: Path, tmp_path: Path) -> None:
@@ -229,16 +234,16 @@ def test_no_tokenizer_or_another_models(raw: Path, tmp_path: Path) -> None:
     refused(raw, r"raw: expected a tokenizer \(gpt2-vocab\.json \+ gpt2-merges\.txt, .*; pass --tokenizer FOLDER")
     (tmp_path / "merges.txt").rename(raw / "gpt2-merges.txt")
     (raw / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer", "add_bos_token": false}')
-    with pytest.raises(ModelError, match=r"OPT reads token 2 first, but this tokenizer does not add it"):
+    with pytest.raises(ModelError, match=r"expected a tokenizer that adds token 2 at the start"):
         convert(raw, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     file = write_gguf(tmp_path / "tiny.gguf", SmallGguf(small_llama(), byte_pairs()))
-    with pytest.raises(ConfigError, match=r"--tokenizer: expected with raw weights of OPT only"):
+    with pytest.raises(ConfigError, match=r"--tokenizer: expected raw weights of OPT, found the GGUF file"):
         convert(file, tmp_path / "gguf", tokenizer=raw)
 
 
 def test_several_checkpoints_and_single_parts(raw: Path) -> None:
-    with pytest.raises(ModelError, match=r"part-0\.pt: expected all parts of a checkpoint, found one; name the folder"):
+    with pytest.raises(ModelError, match=r"part-0\.pt: expected all parts of a checkpoint, found one; pass the folder"):
         convert(raw / "reshard-model_part-0.pt", raw.parent / "out")
     shutil.copy(raw / "reshard-model_part-0.pt", raw / "other-model_part-0.pt")
     refused(raw, r"raw: expected one checkpoint, found several \(other-model_part-0\.pt and reshard-model_part-1\.pt\)")

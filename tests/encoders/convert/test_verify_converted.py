@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from small.encoders.gguf import SmallGguf, byte_pairs, small_llama, write_gguf
 from small.encoders.models import vectors_one_by_one
 from small.encoders.raw_opt import metaseq_parts, save_metaseq, save_settings, small_opt
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.manifest import read_manifest, seal
 from tcf.encoders.convert import raw_model
@@ -64,7 +64,7 @@ def test_a_changed_byte_a_missing_tensor_and_a_number_that_is_none(folder: Path)
     del weights[name]
     save_file(weights, files[1])
     sealed_anew(folder)
-    with pytest.raises(ModelError, match=rf"lacks 1 of 36 tensors, among them {name.removeprefix('model.')}"):
+    with pytest.raises(ModelError, match=rf"lacks 1 of 36 tensors, such as {name.removeprefix('model.')}"):
         verify_converted(folder)
 
 
@@ -73,7 +73,7 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     first, second, third = done.stdout.splitlines()
     assert first.endswith(" parameters, float16, there already")
-    assert second.endswith(f" 36 tensors, {first.split(': ')[1].split()[0]} finite numbers")
+    assert second.endswith(f" 36 tensors, {first.split(': ')[1].split()[0]} numbers, all finite")
     assert third.startswith(f'the vector of "{SAMPLE}": 32 numbers, {sample_vector(folder)[0]:.4f} ')
     alone = CliRunner().invoke(app, ["convert", str(folder), "--verify"])
     assert alone.stdout.splitlines() == [second, third]
@@ -95,6 +95,6 @@ def test_the_command_with_gguf_and_hugging_face_files(tmp_path: Path, monkeypatc
         assert done.exit_code == 0, done.stderr
         first, second, third = done.stdout.splitlines()
         assert first.startswith(f"{out}: {numbers:,} parameters, float")
-        assert second.endswith(f" tensors, {numbers:,} finite numbers")
+        assert second.endswith(f" tensors, {numbers:,} numbers, all finite")
         width = 64 if source == gguf else 32
         assert third.startswith(f'the vector of "{SAMPLE}": {width} numbers, {sample_vector(out)[0]:.4f} ')

@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_read_is_named_at_once(
     monkeypatch.setattr(module, "_recalled", lambda *arguments: next(recalled))
     monkeypatch.setattr(module._Reading, "_sha256", reading)
     monkeypatch.setattr(module._Mark, "of", mark)
-    with pytest.raises(ModelError, match=rf"{gone}: cannot be read \(No such file or directory\)"):
+    with pytest.raises(ModelError, match=rf"{gone}: cannot be read \(no such file or directory\)"):
         remembered_checksums([slow, gone], tmp_path / "home")
     assert not (tmp_path / "home").exists()
 

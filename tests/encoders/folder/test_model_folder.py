@@ -66,9 +66,9 @@ def test_a_sentence_encoder_that_names_its_pooling(tmp_path: Path, mode: str, po
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (None, "expected a model_type that this version of transformers knows, found None"),
+        (None, "expected a model_type that this version of transformers knows, found nothing"),
         ("no_such_model", "found 'no_such_model'; choose another model, or update transformers"),
-        ("clip", r"a model that reads texts alone, found 'clip', which reads image, text \(input_ids\)"),
+        ("clip", r"a model that reads only text, found model_type 'clip', which reads image, text \(input_ids\)"),
         ("llava", "which reads image, text"),
         ("gemma3", "which reads image, text"),
         ("vit", r"which reads image \(pixel_values\)"),
@@ -76,7 +76,7 @@ def test_a_sentence_encoder_that_names_its_pooling(tmp_path: Path, mode: str, po
         ("whisper", r"which reads audio, text \(input_features\)"),
         ("encodec", r"which reads text \(input_values\)"),
         ("bark", "expected an entry 'hidden_size', a whole number from 1, found nothing"),
-        ("blip_2_vision_model", "expected a model that gives states of texts"),
+        ("blip_2_vision_model", "expected a model that computes token states"),
     ],
 )
 def test_models_that_do_not_read_texts_alone_are_refused(tmp_path: Path, kind: str | None, message: str) -> None:
@@ -134,7 +134,7 @@ def test_geometries_of_opt(
     assert round(sum(weight.numel() for weight in model.parameters()) / 1e6) == millions
     assert layer_width(folder, -1, project_out=False) == layer_width(folder, 0, project_out=False) == width
     if embedded == width:
-        with pytest.raises(ConfigError, match="--project-out: .*without one; leave the option out"):
+        with pytest.raises(ConfigError, match="--project-out: .*without one; leave --project-out out"):
             layer_width(folder, -1, project_out=True)
     else:
         assert layer_width(folder, -1, project_out=True) == embedded
@@ -146,7 +146,7 @@ def test_an_unreadable_configuration_is_named(tmp_path: Path, content: str | Non
     (tmp_path / "m").mkdir()
     if content is not None:
         (tmp_path / "m" / "config.json").write_text(content)
-    with pytest.raises(ModelError, match=r"m/config\.json: expected"):
+    with pytest.raises(ModelError, match=r"m/config\.json: (expected|cannot be read)"):
         open_model_folder(tmp_path / "m")
 
 
@@ -178,7 +178,7 @@ def test_a_missing_file_of_weights_is_named(tmp_path: Path) -> None:
     folder = save_opt(tmp_path / "m", shard="20KB")
     gone = weight_files(folder)[1]
     gone.unlink()
-    with pytest.raises(ModelError, match=rf"lists weights that are missing \({gone.name}\)"):
+    with pytest.raises(ModelError, match=rf"expected the weight files that it lists, found no {gone.name}"):
         weight_files(folder)
 
 

@@ -1,4 +1,4 @@
-"""A model taken apart: every weight as transformers itself loads it, from whatever form of checkpoint."""
+"""A model to be run block by block: every weight as transformers loads it, from every format of checkpoint."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Models that cannot be taken apart, checkpoints that do not fit, and code of a model's own."""
+"""Models that cannot be run block by block, checkpoints that do not fit, and code of a model's own."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def test_layers_that_are_not_there(family_folder: Folders) -> None:
 def test_a_model_whose_blocks_cannot_be_told(family_folder: Folders) -> None:
     folder = open_model_folder(family_folder("albert"))
     with pytest.raises(
-        ModelError, match=r"cannot be taken apart.*AlbertModel cannot be told.*pass --schedule dispatch"
+        ModelError, match=r"cannot be run block by block.*cannot be identified.*pass --schedule dispatch"
     ):
         open_skeleton(folder, torch.float32)
 
@@ -80,7 +80,9 @@ def test_weights_that_are_merged_on_loading(tmp_path: Path) -> None:
     )  # fmt: skip
     draw_weights(MixtralForCausalLM(config), 0).save_pretrained(tmp_path)
     folder = open_model_folder(tmp_path)
-    with pytest.raises(ModelError, match=r"cannot be taken apart.*its weight \S*experts.*pass --schedule dispatch"):
+    with pytest.raises(
+        ModelError, match=r"cannot be run block by block.*its weight \S*experts.*pass --schedule dispatch"
+    ):
         open_skeleton(folder, torch.float32)
 
 

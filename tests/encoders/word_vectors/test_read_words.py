@@ -139,10 +139,10 @@ def test_one_number_too_many_where_lines_end_with_a_space(tmp_path: Path) -> Non
 
 
 def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"w\.txt:1: expected 3 words, as it says, found 2; fetch it anew"):
+    with pytest.raises(ModelError, match=r"w\.txt:1: expected 3 words, as it states, found 2; download it again"):
         read(tmp_path, "3 2\na 1 2\nb 3 4\n")
     packed = gzip.compress(b"".join(b"w%d 1 2\n" % row for row in range(2000)))
-    with pytest.raises(ModelError, match=r"w\.txt\.gz: cannot be read as word vectors .*mend or fetch it anew"):
+    with pytest.raises(ModelError, match=r"w\.txt\.gz: cannot be read as word vectors .*fix it or download it again"):
         read(tmp_path, packed[:-20], "w.txt.gz")
     with pytest.raises(ModelError, match=r"w\.vec\.gz: cannot be read as word vectors"):
         read(tmp_path, b"a 1 2\n", "w.vec.gz")

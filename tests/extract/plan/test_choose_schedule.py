@@ -11,6 +11,7 @@ import pytest
 
 from small.extract.plans import CPU_RATES, GIB, KEYS, MIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
 from tcf.common.errors import ConfigError
+from tcf.extract.plan.machine import Machine, parse_max_memory
 from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.plan import places_in_words, plan_text
 from tcf.extract.plan.workload import Workload, expected_workload
@@ -56,8 +57,8 @@ def test_the_first_schedule_that_fits_is_chosen(thirteen: Path, machine: Any, sc
     found = plan(thirteen, machine, 1000)
     assert found.schedule == schedule
     assert all(found.peak_memory_bytes[place] <= found.memory_limits[place] for place in found.peak_memory_bytes)
-    # Asked for by its name, it is the same.
-    assert plan(thirteen, machine, 1000, schedule=schedule).as_json() == {**found.as_json(), "reason": "asked for"}
+    # Requested by name, it is the same.
+    assert plan(thirteen, machine, 1000, schedule=schedule).as_json() == {**found.as_json(), "reason": "as requested"}
 
 
 def test_processors_share_memory_and_speed(small: Path) -> None:
@@ -140,11 +141,11 @@ def test_dispatch_fetches_one_matrix_at_a_time(thirteen: Path) -> None:
     assert found.memory_parts["cpu"]["slots"] == 2 * (4 * 5120**2 + 4 * 5120)  # fc1 with its bias
 
 
-def test_a_model_without_blocks_that_can_be_told(family: Callable[[str], Path]) -> None:
+def test_a_model_whose_blocks_are_not_recognised(family: Callable[[str], Path]) -> None:
     folder = family("albert")
     assert plan(folder, cpu_machine(8 * GIB), 100).schedule == "resident"
     for schedule in ("sweep", "pipeline"):
-        with pytest.raises(ConfigError, match=f"--schedule {schedule}: .* blocks can be told.*pass --schedule"):
+        with pytest.raises(ConfigError, match=f"--schedule {schedule}: .* blocks are not recognised; pass --schedule"):
             plan(folder, cpu_machine(8 * GIB, n=2), 100, schedule=schedule)
     # In bfloat16, as on CUDA; there is no room for anything beside the weights.
     weights = plan(folder, cpu_machine(8 * GIB), 1).memory_parts["cpu"]["weights"]
@@ -155,24 +156,26 @@ def test_a_model_without_blocks_that_can_be_told(family: Callable[[str], Path]) 
 @pytest.mark.parametrize(
     ("machine", "settings", "words"),
     [
-        # Two slots of a block of 0.59 GiB.
-        (gpu_machine(1, gpu=GIB), {}, r"cuda:0: expected 1.2 GiB for 2 blocks of 600 MiB .*found 1.0 GiB"),
-        (cpu_machine(GIB), {"dtype": "float16"}, r"cpu: expected 1.2 GiB for 2 blocks .*smaller --dtype"),
-        (gpu_machine(1, gpu=1500 * MIB), {}, "cuda:0: expected 1.7 GiB for the embeddings of 511 MiB beside them"),
-        (cpu_machine(1800 * MIB), {"dtype": "float16"}, "cpu: expected 1.8 GiB for 100 MiB of the program itself"),
+        # Two buffers for a block of 0.59 GiB.
+        (gpu_machine(1, gpu=GIB), {}, r"expected 1.7 GiB on cuda:0 \(block buffers 1.2 GiB, .*, found 1.0 GiB to use"),
+        (cpu_machine(GIB), {"dtype": "float16"}, r"small \(--schedule auto, float16\): expected 1.8 GiB on cpu "),
+        (cpu_machine(GIB), {"dtype": "float32"}, r"or pass a 16-bit --dtype$"),
+        (gpu_machine(1, gpu=1500 * MIB), {}, "expected 1.7 GiB on cuda:0 .*weights 511 MiB"),
+        (cpu_machine(1800 * MIB), {"dtype": "float16"}, "expected 1.8 GiB on cpu .*program 100 MiB"),
         (
             cpu_machine(1920 * MIB),
             {"dtype": "float16", "tokens_per_batch": 2000},
-            "a micro-batch of 2000 tokens beside them, found 1.9 GiB to use; pass a lower --tokens-per-batch",
+            "activations 273 MiB.*, found 1.9 GiB to use; .* or pass a lower --tokens-per-batch",
         ),
-        (gpu_machine(1, gpu=23 * GIB), {"schedule": "resident"}, r"resident schedule .*weights 23.9 GiB.* pass --sch"),
-        (gpu_machine(2, gpu=8 * GIB), {"schedule": "pipeline"}, "pipeline schedule .*all blocks on cuda:0, cuda:1"),
+        (gpu_machine(1, gpu=23 * GIB), {"schedule": "resident"}, r"--schedule resident.*weights 23.9 GiB.* pass --sch"),
+        (gpu_machine(2, gpu=8 * GIB), {"schedule": "pipeline"}, "23.9 GiB for all blocks together on cuda:0, cuda:1"),
         (gpu_machine(1), {"schedule": "pipeline"}, "--schedule pipeline: expected several --devices, found cuda:0"),
-        # 10,000 vectors of 5120 float16 numbers, with 16 bytes of key and 32 of the join.
+        # 10,000 vectors of 5120 float16 numbers, with 16 bytes of key and 32 of the text map.
         (gpu_machine(1, disk=10**8), {}, r"expected 98.1 MiB of free disk space \(102880000 bytes.*, found 95.4 MiB"),
-        (gpu_machine(1, disk=10**8), {"storage": "float32"}, "name another disk, or pass --storage float16"),
-        (gpu_machine(1, disk=10**8), {"layers": (1, 2)}, "ask for fewer --layers"),
-        (cpu_machine(2000 * MIB), {"dtype": "float16", "shard_rows": 4096}, "sweep schedule .* fewer --shard-rows"),
+        (gpu_machine(1, disk=10**8), {"storage": "float32"}, "on another disk, or pass --storage float16"),
+        (gpu_machine(1, disk=10**8), {"layers": (1, 2)}, "pass fewer --layers"),
+        (cpu_machine(2000 * MIB), {"dtype": "float16", "shard_rows": 4096}, "or pass fewer --shard-rows"),
+        (cpu_machine(64 * GIB, disk=0), {"checkpoint_layers": 1, "schedule": "sweep"}, "free disk space"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_says_what_would_make_it_fit(
@@ -180,6 +183,36 @@ def test_what_cannot_be_done_says_what_would_make_it_fit(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         plan(thirteen, machine, 10_000, **settings)
+
+
+@pytest.mark.parametrize(
+    ("machine", "settings"),
+    [
+        (cpu_machine(8 * GIB), {"dtype": "float16"}),
+        (cpu_machine(8 * GIB), {"schedule": "resident"}),
+        (gpu_machine(2), {"schedule": "pipeline"}),
+    ],
+)
+def test_the_smallest_memory_that_works_is_named(small: Path, machine: Machine, settings: dict[str, Any]) -> None:
+    """With the limits that the error names a plan can be made, and with a fifth less of any of them it cannot."""
+
+    def attempt(limits: dict[str, int]) -> None:
+        memory = {
+            name: replace(found, limit=limits["cpu" if name == "cpu" else "gpu"])
+            for name, found in machine.memory.items()
+        }
+        plan(small, replace(machine, memory=memory), 10_000, **settings)
+
+    with pytest.raises(ConfigError, match=r"pass at least --max-memory \S+ \(the smallest that works\)") as caught:
+        attempt({"gpu": MIB, "cpu": MIB})
+    said = str(caught.value).split("--max-memory ")[1].split(" ")[0]
+    limits = parse_max_memory(said.replace("gpu=", "cuda:0="), ["cuda:0"])
+    limits = {name.replace("cuda:0", "gpu"): size for name, size in limits.items()}
+    assert limits.keys() == ({"cpu"} if machine.on_cpu else {"gpu", "cpu"})
+    attempt(limits)
+    for place, size in limits.items():
+        with pytest.raises(ConfigError, match=f"found .* to use; pass at least --max-memory {said} "):
+            attempt({**limits, place: size * 8 // 10})
 
 
 def test_blocks_in_ram_are_kept_as_stored(thirteen: Path) -> None:
@@ -197,7 +230,7 @@ def test_saved_states_have_to_fit_the_disk_too(thirteen: Path) -> None:
     machine = gpu_machine(1, gpu=16 * GIB, disk=2 * 10**9)
     # 10,000 texts: vectors of 102.88 MB, and twice 1.43 GB of states.
     assert plan(thirteen, machine, 10_000).spill_bytes == 0
-    with pytest.raises(ConfigError, match=r"98.1 MiB of results and 2.7 GiB of hidden states for a time\), found 1.9"):
+    with pytest.raises(ConfigError, match=r"98.1 MiB of results and, temporarily, 2.7 GiB of hidden states"):
         plan(thirteen, machine, 10_000, checkpoint_layers=4, shard_rows=10_000)
     # Of 6,616 texts at once they would fit.
     fewer = plan(thirteen, machine, 10_000, checkpoint_layers=4)
@@ -242,7 +275,7 @@ def test_outputs_of_several_layers_and_token_states(small: Path) -> None:
 def test_nothing_to_compute(small: Path) -> None:
     found = plan(small, cpu_machine(8 * GIB), Workload(10, 10, 0, 0, 0.0, 0, 0, exact=True))
     assert (found.macro_batches, found.weight_bytes_read, found.seconds, found.flops) == (0, 0, 0.0, 0)
-    assert "everything is there" in plan_text(found)
+    assert "time: none: everything is in the cache already" in plan_text(found)
 
 
 def test_a_hundred_million_items_take_no_time_to_plan(thirteen: Path) -> None:
@@ -260,13 +293,13 @@ def test_json_and_text(thirteen: Path) -> None:
     assert shown["peak_memory_bytes"] == {place: sum(parts.values()) for place, parts in shown["memory_parts"].items()}
     lines = dict(line.split(": ", 1) for line in plan_text(found).splitlines())
     assert lines["model"].startswith("small: 12.9 billion parameters, computed in float16; checkpoint 23.9 GiB")
-    assert lines["schedule"].startswith("sweep on cuda:0 (one block after the other")
+    assert lines["schedule"].startswith("sweep on cuda:0 (blocks outside, micro-batches inside): the model does not")
     assert "around the blocks on cuda:0, blocks 1-" in lines["weights"] and "in RAM" in lines["weights"]
     assert "about 1,400,000,000 tokens" in lines["texts"]
     assert f"{found.macro_batches:,} macro-batches of at most {found.macro_batch_rows:,} texts" in lines["batches"]
-    assert "of 16.0 GiB (slots 1.2 GiB, weights" in lines["memory of cuda:0"]
-    assert lines["time"].endswith(f", {found.items_per_second:,.0f} items a second")
-    assert lines["output"].endswith("1.8 TiB are free there")
+    assert "of 16.0 GiB (block buffers 1.2 GiB, weights" in lines["memory of cuda:0"]
+    assert lines["time"].endswith(f", {found.items_per_second:,.0f} items per second")
+    assert lines["output"].endswith("1.8 TiB free on that disk")
 
 
 def test_ranges_of_blocks_in_words() -> None:

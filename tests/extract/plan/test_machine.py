@@ -32,8 +32,8 @@ def test_sizes_by_place(text: str | None, found: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "expected PLACE=SIZE with a place of gpu, cpu, disk, cuda:0, found ''"),
-        ("ram=1GiB", "place of gpu, cpu, disk, cuda:0, found 'ram=1GiB'"),
+        ("", "expected PLACE=SIZE with PLACE one of gpu, cpu, disk, cuda:0, found ''"),
+        ("ram=1GiB", "PLACE one of gpu, cpu, disk, cuda:0, found 'ram=1GiB'"),
         ("cuda:1=1GiB", "found 'cuda:1=1GiB'"),
         ("cpu", "such as cpu=60GiB, found 'cpu'"),
         ("cpu=", "expected a size such as 60GiB"),

@@ -99,14 +99,22 @@ def test_nobody_waits_where_nothing_is_to_be_done() -> None:
 
 
 def test_a_text_counts_as_one_when_it_has_passed_all_blocks() -> None:
-    told: list[tuple[float, float, str]] = []
-    progress = ProgressCounter(lambda *words: told.append(words), 4)
-    progress.begin_at(0, 4)
+    told: list[tuple[float, float, str, bool]] = []
+
+    def advance(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
+        told.append((texts, tokens, note, resumed))
+
+    progress = ProgressCounter(advance, 4)
+    progress.begin_at(0, [BATCH])
     assert told == []
-    progress.begin_at(2, 4)
+    progress.begin_at(2, [BATCH])
     progress.passed(BATCH, 2)
     progress.passed(BATCH, 3)
-    assert told == [(2.0, 0, "going on with block 3/4"), (1.0, 3.0, "block 3/4"), (1.0, 3.0, "block 4/4")]
+    assert told == [
+        (2.0, 6.0, "resuming with block 3/4", True),
+        (1.0, 3.0, "block 3/4", False),
+        (1.0, 3.0, "block 4/4", False),
+    ]
 
 
 def test_an_aborted_pace_lets_nobody_go_on() -> None:

@@ -14,7 +14,7 @@ from small.encoders.families import save_family, store_weights, stored_weights
 from small.encoders.models import save_dataset, save_opt
 from small.extract.extractions import TEXTS, extracted, no_model, token_rows, vectors
 from small.extract.plans import CPU_RATES, TORCH
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError
 from tcf.common.manifest import read_manifest
 from tcf.data import Dataset, VectorCache
@@ -249,7 +249,7 @@ def test_with_nothing_to_compute_there_is_no_plan_and_no_weight_is_read(
     with no_model():
         # Of these texts nothing is missing, which only making tokens of them shows.
         part = run(save_dataset(tmp_path / "part", TEXTS[:9]), model, tmp_path / "c", "--schedule", "sweep")
-        assert "time: none: everything is there" in part.stderr.splitlines()
+        assert "time: none: everything is in the cache already" in part.stderr.splitlines()
 
         def refuse(*given: object) -> None:
             raise AssertionError("planned")

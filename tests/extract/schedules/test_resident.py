@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 TEXTS = [*TITLES, *made_up_texts(25)]
 
 
-def silent(texts: float, tokens: float, note: str = "") -> None:
+def silent(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
     pass
 
 
@@ -63,7 +63,10 @@ def test_vectors_come_back_in_the_order_asked_for(opt: Path, tokens_per_batch: i
     some = sequences.take(rows)
     done: list[tuple[float, float]] = []
     vectors = vectors_of(
-        encoder, some, tokens_per_batch, advance=lambda texts, tokens, note="": done.append((texts, tokens))
+        encoder,
+        some,
+        tokens_per_batch,
+        advance=lambda n, tokens, *rest, **named: done.append((n, tokens)),
     )
     alone = [vectors_of(encoder, some.take(np.array([row])), 1) for row in range(20)]
     np.testing.assert_allclose(vectors, np.concatenate(alone), rtol=0, atol=1e-5)
@@ -95,7 +98,7 @@ def test_texts_without_tokens_are_not_read(opt: Path, monkeypatch: pytest.Monkey
     encoder, _ = loaded(opt)
     sequences = TokenSequences(np.array([2, 7], np.int32), np.array([0, 0, 2, 2]), 0)
     done: list[tuple[float, float]] = []
-    vectors = vectors_of(encoder, sequences, advance=lambda texts, tokens, note="": done.append((texts, tokens)))
+    vectors = vectors_of(encoder, sequences, advance=lambda n, tokens, *rest, **named: done.append((n, tokens)))
     assert not vectors[[0, 2]].any()
     assert vectors[1].any()
     assert done == [(1, 2), (2, 0)]

@@ -201,7 +201,7 @@ def test_an_error_on_one_device_ends_all(schedule: str, family: Callable[[str], 
     loaded = engine(family("opt"), schedule, ("cpu",) * 3, devices=("cpu", "cpu", "cpu"))
     calls = 0
 
-    def advance(texts: float, tokens: float, note: str = "") -> None:
+    def advance(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
         nonlocal calls
         calls += 1
         if calls == 3:

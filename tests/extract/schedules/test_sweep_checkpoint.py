@@ -31,7 +31,7 @@ def loaded(path: Path, *, every: int | None = 1, **settings: Any) -> SweepEngine
 def interrupt(note: str) -> Any:
     """What is told how far a sweep is, and interrupts it as soon as the note says this."""
 
-    def advance(texts: float, tokens: float, said: str = "") -> None:
+    def advance(texts: float, tokens: float, said: str = "", *, resumed: bool = False) -> None:
         if said == note:
             raise KeyboardInterrupt
 
@@ -64,7 +64,7 @@ def test_it_goes_on_with_the_block_in_hand(
     notes: list[str] = []
     told = 0.0
 
-    def advance(texts: float, tokens: float, note: str = "") -> None:
+    def advance(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
         nonlocal told
         notes.extend([note] if note else [])
         told += texts
@@ -74,7 +74,7 @@ def test_it_goes_on_with_the_block_in_hand(
     sweep.close()
     expected = own_states(name, path, sequences)
     assert {layer: torch.equal(found[layer], expected[layer]) for layer in found} == dict.fromkeys(found, True)
-    assert list(dict.fromkeys(notes)) == ["going on with block 3/3", "block 3/3"]
+    assert list(dict.fromkeys(notes)) == ["resuming with block 3/3", "block 3/3"]
     assert told == pytest.approx(len(sequences))
 
 
@@ -132,7 +132,9 @@ def test_damaged_work_is_done_anew_and_that_is_said(
     interrupted(family("opt"), tmp_path / "s", "block 3/3")
     harm(tmp_path / "s" / "block-2")
     sequences, notes = sequences_of(family("opt")), list[str]()
-    found = read(loaded(family("opt")), sequences, tmp_path / "s", lambda *words: notes.extend(filter(None, words[2:])))
+    found = read(
+        loaded(family("opt")), sequences, tmp_path / "s", lambda *words, **_: notes.extend(filter(None, words[2:]))
+    )
     assert notes[0] == "block 1/3"
     assert says in capfd.readouterr().err
     expected = own_states("opt", family("opt"), sequences)
@@ -146,7 +148,9 @@ def test_other_micro_batches_take_it_up_unless_blocks_made_something_for_them(
     path = family(name)
     interrupted(path, tmp_path / "s", "block 3/3")
     sequences, notes = sequences_of(path), list[str]()
-    found = read(halved(loaded(path)), sequences, tmp_path / "s", lambda *words: notes.extend(filter(None, words[2:])))
+    found = read(
+        halved(loaded(path)), sequences, tmp_path / "s", lambda *words, **_: notes.extend(filter(None, words[2:]))
+    )
     assert next(note for note in notes if note.startswith("block")) == begins
     refused = "saved with other settings: tokens_per_batch: 64 found, 32 requested" in capfd.readouterr().err
     assert refused == (name == "t5")
@@ -158,7 +162,7 @@ def test_work_on_other_layers_is_not_taken_up(family: Callable[[str], Path], tmp
     interrupted(family("opt"), tmp_path / "s", "block 3/3")
     sequences, notes = sequences_of(family("opt")), list[str]()
     other = loaded(family("opt"), layers=(1, -1))
-    read(other, sequences, tmp_path / "s", lambda *words: notes.extend(filter(None, words[2:])))
+    read(other, sequences, tmp_path / "s", lambda *words, **_: notes.extend(filter(None, words[2:])))
     assert notes[0] == "block 1/3"
     assert "saved with other settings: layers" in capfd.readouterr().err
 
@@ -226,8 +230,10 @@ def test_a_full_disk_is_told_and_the_next_attempt_goes_on_from_what_was_saved_be
     sweep.close()
     assert content(scratch) == kept
     notes: list[str] = []
-    found = read(loaded(path, dtype=dtype), sequences, scratch, lambda *words: notes.extend(filter(None, words[2:])))
-    assert notes[0] == "going on with block 2/3"
+    found = read(
+        loaded(path, dtype=dtype), sequences, scratch, lambda *words, **_: notes.extend(filter(None, words[2:]))
+    )
+    assert notes[0] == "resuming with block 2/3"
     assert all(torch.equal(found[layer], expected[layer]) for layer in found)
 
 
@@ -239,8 +245,8 @@ def test_of_several_that_were_saved_the_newest_is_taken_up(family: Callable[[str
     # As a kill leaves them that comes before the older one is removed.
     shutil.copytree(tmp_path / "kept", scratch / "block-1")
     notes: list[str] = []
-    read(loaded(path), sequences_of(path), scratch, lambda *words: notes.append(words[2]))
-    assert notes[0] == "going on with block 3/3"
+    read(loaded(path), sequences_of(path), scratch, lambda *words, **_: notes.append(words[2]))
+    assert notes[0] == "resuming with block 3/3"
 
 
 @pytest.mark.parametrize("states", ["memory", "disk"])

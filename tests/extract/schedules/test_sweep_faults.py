@@ -202,7 +202,7 @@ def test_what_does_not_fit_the_storage_names_the_item_and_the_way_out(
     settings: dict[str, Any], remedy: str, devices: str, model: Path, tmp_path: Path, dataset: Dataset
 ) -> None:
     with_letter(model, 1e6)
-    said = rf"{ITEM}layer 0 gives \S+e\+0[56], which does not fit float16 \(at most .*\); pass {remedy} and a new"
+    said = rf"{ITEM}layer 0 gives \S+e\+0[56], too large for float16 \(at most .*\); pass {remedy} and a new"
     with pytest.raises(ModelError, match=said):
         extracted(dataset, model, tmp_path / "c", schedule="sweep", devices=devices, **settings)
     assert not list(tmp_path.glob("c/*"))

@@ -1,6 +1,7 @@
 """A search with real trainings in processes of their own."""
 
 import csv
+import json
 import os
 import random
 import signal
@@ -12,11 +13,14 @@ import pytest
 from optuna import load_study
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from typer.testing import CliRunner
 
 from small.launch.kills import run_command
 from small.launch.searches import change, workplace
+from tcf.commands.app import app
 from tcf.common.errors import RunError, TcfError
 from tcf.common.files import is_published, this_machine
+from tcf.common.units import as_percent
 from tcf.config.fields import read_toml
 from tcf.launch.search.search import SearchResult, run_search
 from tcf.launch.search.search_file import SearchFile, read_search
@@ -88,6 +92,18 @@ def test_a_search_that_has_ended_is_left_as_it_is(done: SearchResult, capsys: py
     assert again.rows == done.rows
     assert {path: path.stat().st_mtime_ns for path in done.search.out.glob("trials/*/*")} == before
     assert "search: 7/7 trials" in capsys.readouterr().err
+
+
+def test_the_command_prints_the_trials(done: SearchResult) -> None:
+    printed = json.loads(CliRunner().invoke(app, ["search", str(done.search.path), "--json"]).stdout)
+    assert (printed["out"], printed["configuration"]) == (str(done.search.out), str(done.configuration))
+    assert printed["trials"][0] == printed["best"]
+    assert printed["monitor"] == "hr@10"
+    assert printed["best"]["validation_hr@10"] == done.best.value
+    assert [trial["state"] for trial in printed["trials"]] == [row.state for row in done.rows]
+    head, first = done.summary().splitlines()[:2]
+    assert head.split("  ")[0] == "trial" and head.index("validation hr@10") < head.index("validation ndcg@10")
+    assert as_percent(done.best.value or 0) in first
 
 
 def test_killed_and_started_again_it_ends_as_undisturbed(done: SearchResult, place: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_grid_ends_with_its_combinations(tmp_path: Path) -> None:
         ("trials = 7", "trials = 0", r"\[search\]: trials: expected at least 1, found 0"),
         ("trials = 7", 'pruning = "mean"', "expected one of median, none"),
         ("epochs = 4", "epoch = 4", r"\[train\]: unknown setting epoch; did you mean epochs\?"),
-        ("epochs = 4", "epochs = 4.5", r"\[train\]: epochs: expected int"),
+        ("epochs = 4", "epochs = 4.5", r"\[train\]: epochs: expected a whole number"),
         ("epochs = 4", "epochs = 0", ": epochs: expected at least 1, found 0"),
         ("epochs = 4", "width = 8", "width: expected a setting that"),
         ('items = "id"', 'items = "text"', 'expected cache = "FOLDER" for items as text, found none'),

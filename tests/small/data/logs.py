@@ -1,4 +1,4 @@
-"""Small logs of events with times, as a reader hands them on, and what is selected of them, by outside ids."""
+"""Small logs of events with times, as a reader returns them, and what is selected of them, by raw ids."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

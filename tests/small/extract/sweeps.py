@@ -42,7 +42,7 @@ TOKENS = 64  # at once
 WITH_BLOCKS = [name for name, family in FAMILIES.items() if family.blocks]
 
 
-def silent(texts: float, tokens: float, note: str = "") -> None:
+def silent(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
     """Nobody is told."""
 
 

@@ -12,7 +12,7 @@ import safetensors.numpy
 from typer.testing import CliRunner
 
 from small.train.runs import make_cache, make_dataset, walks
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.train import TrainConfig
 from tcf.data.cache.caches import VectorCache
@@ -70,6 +70,20 @@ def test_a_run_moves_with_its_inputs_and_finds_them_elsewhere(run: Path, dataset
     shutil.move(moved / "data", tmp_path / "elsewhere")
     opened = open_run(moved / "run", data=tmp_path / "elsewhere", caches=[moved / "cache"], device="cpu")
     assert np.array_equal(opened.item_vectors(), vectors)
+
+
+@pytest.mark.parametrize(("name", "option"), [("data", "--data"), ("cache", "--cache, for several in the order")])
+def test_an_input_that_was_moved_is_named(run: Path, tmp_path: Path, name: str, option: str) -> None:
+    what = "dataset" if name == "data" else "cache"
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    recorded = f"{run}: expected the {what} that it was trained on at {tmp_path / name}, as recorded in config.toml, "
+    with pytest.raises(RunError, match=rf"^{recorded}found nothing there; .* its new place with {option}"):
+        open_run(run)
+    (tmp_path / name).write_text("")
+    with pytest.raises(RunError, match=rf"^{recorded}found no {what} there; if it was moved"):
+        open_run(run)
+    found = {"data": tmp_path / "elsewhere"} if name == "data" else {"caches": [tmp_path / "elsewhere"]}
+    assert open_run(run, device="cpu", **found).path == run
 
 
 def test_another_dataset_or_cache_is_refused(run: Path, dataset: Dataset, tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ def test_in_the_middle_of_an_epoch(
     capsys.readouterr()
     same(run_train("killed", epochs=4, **settings), undisturbed)
     said = capsys.readouterr().err
-    assert "an unfinished attempt at this run goes on after epoch " in said
-    assert (" steps\n" in said.partition("goes on")[2].partition("epoch")[2]) == ("save_minutes" in settings)
+    assert "resuming an unfinished attempt at this run after epoch " in said
+    assert (" steps\n" in said.partition("resuming")[2].partition("epoch")[2]) == ("save_minutes" in settings)
 
 
 @pytest.mark.parametrize("better", [True, False])

@@ -52,7 +52,7 @@ def test_a_state_of_other_inputs_is_refused(run_train: Train, monkeypatch: pytes
     shutil.rmtree(tmp_path / "data")
     make_dataset(tmp_path, walks()[:-1], TEXTS)
     config = TrainConfig(**SMALL)
-    with pytest.raises(RunError, match="expected the state of this very run.*inputs or tcf have changed.*remove it"):
+    with pytest.raises(RunError, match="expected the state of this run.*inputs or tcf have changed.*remove it"):
         train(data=tmp_path / "data", caches=(tmp_path / "cache",), out=path, config=config)
 
 
@@ -108,7 +108,7 @@ def test_a_second_process_is_refused_while_the_first_lives(run_train: Train, tmp
         assert process.stdout and process.stdout.readline() == "held\n"
         files = sorted(p.name for p in (tmp_path / "run").iterdir())
         try:
-            with pytest.raises(RunError, match="no other process is training, found one at work on it; wait for it"):
+            with pytest.raises(RunError, match="no other process is training, found one that is; wait for it"):
                 run_train()
             assert sorted(p.name for p in (tmp_path / "run").iterdir()) == files == [".training.claim"]
         finally:
@@ -123,6 +123,6 @@ def test_who_has_lost_the_folder_stops(run_train: Train, tmp_path: Path) -> None
     def taken(epoch: Epoch) -> None:
         (tmp_path / "run" / ".training.claim").write_text('{"machine": "another", "pid": 1}')
 
-    with pytest.raises(RunError, match="found one at work on it"):
+    with pytest.raises(RunError, match="found one that is; wait"):
         run_train(epochs=3, watch=taken)
     assert (tmp_path / "run" / ".training.claim").read_text() == '{"machine": "another", "pid": 1}'

@@ -105,6 +105,6 @@ def test_a_folder_that_another_holds_is_left_alone(tmp_path: Path) -> None:
     claim = tmp_path / "run" / ".training.claim"
     claim.write_text('{"machine": "another", "pid": 1}')
     for attempt in (folder.finished, folder.held().__enter__):
-        with pytest.raises(RunError, match="found one at work on it"):
+        with pytest.raises(RunError, match="found one that is; wait"):
             attempt()
     assert claim.read_text() == '{"machine": "another", "pid": 1}'

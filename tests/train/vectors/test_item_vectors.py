@@ -194,7 +194,9 @@ def test_a_cache_named_twice_is_refused(dataset: Dataset, tmp_path: Path) -> Non
     cache = make_cache(tmp_path, dataset, random_vectors())
     copy = make_cache(tmp_path, dataset, random_vectors(), name="copy")
     for paths in ([cache.path, cache.path], [cache.path, copy.path]):
-        with pytest.raises(ConfigError, match=f"--cache: .* {paths[0]} and {paths[1]} of the same; leave one out"):
+        with pytest.raises(
+            ConfigError, match=f"--cache: .* {paths[0]} and {paths[1]}, which hold the same vectors; leave one out"
+        ):
             Inputs.open("text", dataset.path, paths)
 
 

@@ -1,1 +1,1 @@
-"""MIND as Microsoft publishes it."""
+"""MIND as published by Microsoft."""

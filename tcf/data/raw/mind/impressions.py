@@ -1,8 +1,8 @@
-"""The rows of MIND's `behaviors.tsv`, read in blocks of lines: two passes, and never the whole file in memory.
+"""The rows of MIND's `behaviors.tsv`, read in blocks of lines in two passes, so that the file is never all in memory.
 
-The first pass keeps a few numbers for every row: its user, its time, how many items its history has and where in the
-file that history stands, and which of its impressions were clicked. The second pass reads the histories that are asked
-for, by their places. Blocks are divided at the bytes that separate fields and items, by NumPy, on a few threads.
+The first pass keeps a few numbers for every row: its user, its time, the length of its history and the position of that
+history in the file, and the clicked impressions. The second pass reads the requested histories by position. NumPy
+splits the blocks at the bytes that separate fields and items, on a few threads.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from tcf.common.threads import ordered_map
 from tcf.data.raw.mind.line_blocks import BLOCK, LineBlock, blocks_of
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.source_file import changed
-from tcf.data.tables.tsv_file import TextFile, TsvRows, divide, empty_strings, select_strings
+from tcf.data.tables.tsv_file import TextFile, TsvRows, empty_strings, select_strings, split_fields
 
 __all__ = ["Impressions", "look_up", "read_histories", "read_impressions"]
 
@@ -33,7 +33,7 @@ _TIME_FORM = "a time such as 11/12/2019 2:14:46 PM"
 _TIME_FORMAT = "%m/%d/%Y %I:%M:%S %p"
 _IMPRESSION_FORM = "impressions such as `N1-1 N2-0`, or ids none of which has -1 or -0"
 _TAB, _NEWLINE, _DASH, _ONE = 9, 10, 45, 49
-_SPACE = 32  # what is not above it divides ids: a space, or a control character that has no business there
+_SPACE = 32  # bytes up to this separate ids: a space, or a control character, which does not belong there
 _SEPARATORS = np.array([_TAB, _TAB, _TAB, _TAB, _NEWLINE], np.uint8)
 
 _Ints = npt.NDArray[np.int64]
@@ -43,16 +43,16 @@ _Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Impressions:
-    """What is kept of a file's rows.
+    """The rows of a file, without the items of their histories.
 
     Attributes:
-        users: (n_rows,) outside ids.
+        users: (n_rows,) raw ids.
         times: (n_rows,) int64, seconds since 1970.
         lengths: (n_rows,) int64, items in the row's history.
-        starts: (n_rows,) int64, where the history begins in the file, in bytes.
-        stops: (n_rows,) int64, where it ends.
+        starts: (n_rows,) int64, position of the history's first byte in the file.
+        stops: (n_rows,) int64, one past the history's last byte.
         click_rows: (n_clicks,) int64, rising: the row of each clicked impression.
-        click_ids: (n_clicks,) outside ids of their items.
+        click_ids: (n_clicks,) raw ids of the clicked items.
         sha256: checksum of the file.
     """
 
@@ -66,14 +66,14 @@ class Impressions:
     sha256: str
 
 
-class _Noted(BadRows):
-    """Refused rows of one block, kept until those of all blocks are known."""
+class _DeferredBadRows(BadRows):
+    """Rejected rows of one block, kept until those of all blocks are known."""
 
     def __init__(self) -> None:
         super().__init__("skip")
         self.notes: list[tuple[str, str, _Ints, str]] = []
 
-    def refuse(
+    def reject(
         self,
         reason: str,
         path: Path,
@@ -84,35 +84,35 @@ class _Noted(BadRows):
         *,
         so_far: bool = False,
     ) -> None:
-        """Keep the rows, and what the first of them shows."""
+        """Keep the rows, and a description of the first one."""
         if len(lines):
             self.notes.append((reason, expected, lines, found(0)))
 
 
 def read_impressions(path: Path, bad: BadRows) -> Impressions:
-    """Read a `behaviors.tsv` without its histories' items.
+    """Read a `behaviors.tsv` without the items of its histories.
 
     Args:
         path: the file.
-        bad: stops at, or counts, rows that cannot be used: `nul_byte`, `bad_utf8`, `wrong_columns`, `bad_timestamp`,
-            `empty_id`, `bad_impression`.
+        bad: raises an error for unusable rows, or counts them: `nul_byte`, `bad_utf8`, `wrong_columns`,
+            `bad_timestamp`, `empty_id`, `bad_impression`.
 
     Raises:
-        DataError: the file cannot be read, is empty or changes meanwhile, or has a row that cannot be used and `bad`
-            does not skip.
+        DataError: the file cannot be read, is empty or changes while it is read, or a row is unusable and `bad` does
+            not skip.
     """
     digest = hashlib.sha256()
     parts: list[Impressions] = []
-    notes: list[_Noted] = []
+    notes: list[_DeferredBadRows] = []
 
-    def parse(block: LineBlock) -> tuple[Impressions, _Noted]:
-        noted = _Noted()
+    def parse(block: LineBlock) -> tuple[Impressions, _DeferredBadRows]:
+        noted = _DeferredBadRows()
         return _parse(path, block, noted), noted
 
     for part, noted in ordered_map(parse, blocks_of(path, digest.update), _THREADS):
         parts.append(part)
         notes.append(noted)
-    _refuse_all(path, notes, bad)
+    _reject_all(path, notes, bad)
     rows_before = np.cumsum([0, *(len(part.times) for part in parts[:-1])])
     clicks = [part.click_rows + before for part, before in zip(parts, rows_before, strict=True)]
     return Impressions(
@@ -130,17 +130,17 @@ def read_impressions(path: Path, bad: BadRows) -> Impressions:
 def read_histories(
     path: Path, starts: _Ints, stops: _Ints, item_ids: "pa.LargeStringArray"
 ) -> tuple[_Ints, npt.NDArray[np.int32]]:
-    """Read some histories of a file.
+    """Read histories by their positions in a file.
 
     Args:
         path: the file.
-        starts: (n,) where each begins, rising.
-        stops: (n,) where each ends.
-        item_ids: outside ids to look items up among.
+        starts: (n,) position of each history's first byte, rising.
+        stops: (n,) one past each history's last byte.
+        item_ids: raw ids in which items are looked up.
 
     Returns:
-        How many items each has, (n,), and the items of all, one history after the other, as positions among the ids;
-        -1 for an id that is not among them.
+        The length of each history, (n,), and the concatenated items of all histories as positions in `item_ids`; -1 for
+        an unknown id.
     """
     cuts = np.flatnonzero(np.diff(starts // (4 * BLOCK))) + 1
     bounds = [0, *cuts.tolist(), len(starts)] if len(starts) else []
@@ -158,13 +158,13 @@ def read_histories(
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _refuse_all(path: Path, notes: list[_Noted], bad: BadRows) -> None:
-    """Refuse what the blocks noted: all rows of one reason together, so that a message counts them all."""
+def _reject_all(path: Path, notes: list[_DeferredBadRows], bad: BadRows) -> None:
+    """Reject the deferred rows of all blocks, all rows of one reason together, so that a message counts them all."""
     every = [note for noted in notes for note in noted.notes]
     for reason in dict.fromkeys(note[0] for note in every):
         alike = [note for note in every if note[0] == reason]
         _, expected, _, shown = alike[0]
-        bad.refuse(reason, path, np.concatenate([note[2] for note in alike]), expected, _always(shown))
+        bad.reject(reason, path, np.concatenate([note[2] for note in alike]), expected, _always(shown))
 
 
 def _always(text: str) -> Callable[[int], str]:
@@ -196,7 +196,7 @@ def _parse(path: Path, block: LineBlock, bad: BadRows) -> Impressions:
 
 
 def _rows_of(path: Path, block: LineBlock, bad: BadRows) -> tuple[TsvRows, _Ints]:
-    """The block's rows of the right form; what to add to places in their data to have them in the file, (n_rows,)."""
+    """Return the well-formed rows, and for each, (n_rows,), the offset from positions in their data to the file."""
     data = block.data
     found = np.flatnonzero((data == _TAB) | (data == _NEWLINE))
     whole = len(found) % _COLUMNS == 0 and not (data[found].reshape(-1, _COLUMNS) != _SEPARATORS).any()
@@ -205,14 +205,14 @@ def _rows_of(path: Path, block: LineBlock, bad: BadRows) -> tuple[TsvRows, _Ints
         return TsvRows(path, np.arange(len(stops)) + block.line, data, stops), np.full(len(stops), block.start)
     ends = np.flatnonzero(data == _NEWLINE)
     file = TextFile(path, "", data, ends, block.line)
-    rows = divide(file, _COLUMNS, _FORM, bad)
+    rows = split_fields(file, _COLUMNS, _FORM, bad)
     there = file.starts[rows.lines - block.line]
     here = np.concatenate([np.zeros(1, np.int64), rows.stops[:-1, -1] + 1])[: len(rows)]
     return rows, there - here + block.start
 
 
 def _usable(rows: TsvRows, users: "pa.LargeStringArray", times: "pa.Int64Array", wrong: _Flags, bad: BadRows) -> _Flags:
-    """Which rows can be used, (n_rows,); the others are refused, each for one reason."""
+    """Return which rows are usable, (n_rows,); each of the others is rejected for one reason."""
     use = np.ones(len(rows), bool)
     for reason, expected, flags, column in (
         ("empty_id", "a user id", empty_strings(users), 1),
@@ -222,15 +222,15 @@ def _usable(rows: TsvRows, users: "pa.LargeStringArray", times: "pa.Int64Array",
         found = np.flatnonzero(flags & use)
         if len(found):
             shown = repr(rows.column(column)[int(found[0])].as_py())
-            bad.refuse(reason, rows.path, rows.lines[found], expected, _always(shown))
+            bad.reject(reason, rows.path, rows.lines[found], expected, _always(shown))
         use &= ~flags
     return use
 
 
 def _seconds(written: "pa.LargeStringArray") -> "pa.Int64Array":
-    """Seconds since 1970, (n_rows,); null for what is no time."""
+    """Parse times to seconds since 1970, (n_rows,); null if malformed."""
     parsed = pc.strptime(written, format=_TIME_FORMAT, unit="s", error_is_null=True)
-    # A day that its month has not, as 2/30, is read as one of the first of the next month.
+    # A day beyond the end of its month, such as 2/30, is parsed as one of the first days of the next month.
     early = np.flatnonzero(np.asarray(pc.less_equal(pc.day(parsed), 3).fill_null(False)))
     found = pc.struct_field(pc.extract_regex(written.take(pa.array(early)), r"^\s*\d+\s*/\s*0*(?P<day>\d+)"), [0])
     real = pc.equal(found, pc.day(parsed.take(pa.array(early))).cast(found.type)).fill_null(False)
@@ -240,18 +240,18 @@ def _seconds(written: "pa.LargeStringArray") -> "pa.Int64Array":
 
 
 def _word_starts(gaps: _Flags) -> _Ints:
-    """Where the words begin that spaces and separators divide, rising; only those of the last two fields matter."""
+    """Return where words begin after spaces and separators, rising; only those of the last two fields are used."""
     starts = ~gaps
     starts[1:] &= gaps[:-1]
     return np.flatnonzero(starts)
 
 
 def _clicks(rows: TsvRows, gaps: _Flags, n_words: _Ints) -> tuple[_Ints, _Ints, _Flags]:
-    """The clicked among the rows' impressions, of which there are (n_rows,).
+    """Find clicked impressions, given the bytes that are gaps, (n_bytes,), and the impressions in each row, (n_rows,).
 
     Returns:
-        The dashes of clicked impressions, their rows, (n_clicks,) both, and which rows mix labels with none or have
-        labels without ids, (n_rows,).
+        The position of each clicked impression's dash and its row, (n_clicks,) both, and which rows mix labelled and
+        unlabelled impressions or have labels without ids, (n_rows,).
     """
     data, begins, ends = rows.data, rows.stops[:, 3], rows.stops[:, 4]
     labels = (data[1:-1] | 1) == _ONE  # 0 or 1
@@ -273,7 +273,7 @@ def _clicks(rows: TsvRows, gaps: _Flags, n_words: _Ints) -> tuple[_Ints, _Ints, 
 
 
 def _strings(data: _Bytes, starts: _Ints, stops: _Ints) -> "pa.LargeStringArray":
-    """The texts between places that rise and do not overlap."""
+    """Return the texts between positions, which rise and do not overlap."""
     if not len(starts):
         return pa.array([], pa.large_string())
     bounds = np.stack([starts, stops], axis=1).ravel()
@@ -282,7 +282,7 @@ def _strings(data: _Bytes, starts: _Ints, stops: _Ints) -> "pa.LargeStringArray"
 
 
 def look_up(ids: "pa.LargeStringArray", among: "pa.LargeStringArray") -> npt.NDArray[np.int32]:
-    """Positions of ids among others, (n,) int32; -1 for an id that is not among them."""
+    """Return the position of each id in `among`, (n,) int32; -1 for an unknown id."""
     found: npt.NDArray[np.int32] = np.asarray(pc.index_in(ids, value_set=among).fill_null(-1))
     return found
 
@@ -290,7 +290,7 @@ def look_up(ids: "pa.LargeStringArray", among: "pa.LargeStringArray") -> npt.NDA
 def _items_of(
     data: _Bytes, starts: _Ints, stops: _Ints, item_ids: "pa.LargeStringArray"
 ) -> tuple[_Ints, npt.NDArray[np.int32]]:
-    """Counts and items of the histories at these places, as `read_histories` returns them."""
+    """Return lengths and items of the histories at these positions, as `read_histories` does."""
     text = np.frombuffer(_strings(data, starts, stops).buffers()[2], np.uint8)
     ends = np.cumsum(stops - starts)
     blank = text <= _SPACE

@@ -1,4 +1,4 @@
-"""A text file in blocks of whole lines."""
+"""Text files read in blocks of whole lines."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tcf.data.tables.source_file import changed, unreadable
 __all__ = ["BLOCK", "LineBlock", "blocks_of"]
 
 BLOCK = 1 << 22
-"""Bytes read at once."""
+"""Bytes to read at once."""
 
 _BLANKS = b" \r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -24,10 +24,10 @@ _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class LineBlock:
-    """Whole lines of a file.
+    """A block of whole lines.
 
     Attributes:
-        data: (n_bytes,), every line ended by a newline.
+        data: (n_bytes,); every line ends with a newline.
         start: position of the first byte in the file.
         line: number of the first line.
     """
@@ -38,7 +38,7 @@ class LineBlock:
 
 
 def blocks_of(path: Path, digest: Callable[[bytes], object]) -> Iterator[LineBlock]:
-    """The file in blocks of whole lines; blank lines at its end are left out."""
+    """Yield a file in blocks of whole lines, without blank lines at its end; `digest` is called with all bytes read."""
     try:
         with path.open("rb") as stream:
             yield from _cut(path, stream, digest)
@@ -56,7 +56,7 @@ def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Ite
             position = len(_BOM) if read.startswith(_BOM) else 0
             read = read[position:]
         kept += read
-        # The last line that is not blank stays behind: if nothing follows it, it is the last line of the file.
+        # Keep the last non-blank line for the next block: if nothing follows, it is the last line of the file.
         cut = kept.rfind(b"\n", 0, len(kept.rstrip(_BLANKS))) + 1
         if cut:
             yield LineBlock(np.frombuffer(kept, np.uint8, cut), position, line)
@@ -65,10 +65,10 @@ def _cut(path: Path, stream: BinaryIO, digest: Callable[[bytes], object]) -> Ite
     if not FileStamp.of(stream.fileno()).same_content(before):
         raise changed(path)
     if not kept.strip(_BLANKS):
-        raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
+        raise DataError(f"{path}: expected rows, found an empty file; check its source")
     yield LineBlock(np.frombuffer(kept.rstrip(_BLANKS) + b"\n", np.uint8), position, line)
 
 
 def _refuse_utf16(path: Path, read: bytes) -> None:
     if read[:2] in _UTF16_BOMS:
-        raise DataError(f"{path}: expected UTF-8, found UTF-16; convert it, for instance with iconv")
+        raise DataError(f"{path}: expected UTF-8, found UTF-16; convert it, for example with iconv")

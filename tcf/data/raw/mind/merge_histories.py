@@ -1,6 +1,7 @@
-"""How a user's published history and clicks become one history (the rule is in `tcf.data.raw.mind.read_mind`).
+"""Merging a user's published history and clicks into one history, by the rules in `tcf.data.raw.mind.read_mind`.
 
-Shapes: R rows of all `behaviors.tsv` together, C clicks, U users, H items of the users' longest histories.
+Shapes: R rows of all `behaviors.tsv` together, C clicks, U users, H items in the users' longest histories,
+nnz events of all merged histories, M clicks that a later history contains.
 """
 
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ _Codes = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Published:
-    """What the rows publish.
+    """The published rows.
 
     Attributes:
         users: (R,) int64, user of each row, numbered from 0 without gaps.
-        times: (R,) int64.
+        times: (R,) int64, time of each row.
         lengths: (R,) int64, items in the row's history.
     """
 
@@ -38,8 +39,8 @@ class Clicks:
     """Clicked impressions.
 
     Attributes:
-        rows: (C,) int64, rising.
-        items: (C,) int32, item or -1.
+        rows: (C,) int64, row of each click, rising.
+        items: (C,) int32, item of each click; -1 if unknown.
     """
 
     rows: _Ints
@@ -48,13 +49,13 @@ class Clicks:
 
 @dataclass(frozen=True)
 class MergedHistories:
-    """Every user's events, oldest first, those of unknown items (-1) among them.
+    """Every user's events, oldest first, including events of unknown items (-1).
 
     Attributes:
         offsets: (U + 1,) int64.
         items: (nnz,) int32.
-        times: (nnz,) int64, within a user never falling.
-        absorbed: clicks that a later history holds already.
+        times: (nnz,) int64, never falling within a user.
+        absorbed: number of clicks that a later history already contains.
     """
 
     offsets: _Ints
@@ -64,14 +65,14 @@ class MergedHistories:
 
 
 def places_in_time(times: _Ints) -> _Ints:
-    """The place of each row, (R,), among all rows in the order of time, and of rows where times are equal."""
+    """Return the rank of each row by time, (R,); rows of one time keep their order."""
     places = np.empty(len(times), np.int64)
     places[stable_order(times)] = np.arange(len(times))
     return places
 
 
 def longest_rows(published: Published, places: _Ints, n_users: int) -> _Ints:
-    """The row whose history stands for each user, (U,): of the longest ones the first in time."""
+    """Return the row with each user's longest history, (U,); of equally long ones, the first in time."""
     shorter = (published.lengths.max(initial=0) - published.lengths) * len(places)
     best = np.full(n_users, np.iinfo(np.int64).max)
     np.minimum.at(best, published.users, shorter + places)
@@ -84,22 +85,22 @@ def longest_rows(published: Published, places: _Ints, n_users: int) -> _Ints:
 def merge_histories(
     published: Published, places: _Ints, longest: _Ints, counts: _Ints, items: _Codes, clicks: Clicks
 ) -> MergedHistories:
-    """Put clicks behind histories.
+    """Append clicks to histories.
 
     Args:
         published: the rows.
-        places: of the rows in time, (R,).
+        places: rank of each row by time, (R,).
         longest: row of each user's longest history, (U,).
-        counts: items in it, (U,).
-        items: of all these histories, one user after the other, (H,) int32, or -1.
-        clicks: those of all rows.
+        counts: items in that history, (U,).
+        items: the concatenated items of these histories, (H,) int32; -1 if unknown.
+        clicks: the clicks of all rows.
     """
     owners = published.users[clicks.rows]
-    found, latest = in_parallel(  # sorting takes its time, and leaves a core to other threads
+    found, latest = in_parallel(  # sorting takes long and uses one core
         lambda: _find_in_histories(owners, clicks, places, longest, counts, items),
         lambda: _published_times(published, places),
     )
-    history_times = _no_later(latest, found, published.times[clicks.rows], counts)
+    history_times = _capped_times(latest, found, published.times[clicks.rows], counts)
     known = found.held
     rows, owners, clicked = clicks.rows[~known], owners[~known], clicks.items[~known]
     order = _by_owner(owners, places[rows])  # within a row as in the file
@@ -120,7 +121,7 @@ def merge_histories(
 
 
 def _by_owner(owners: _Ints, places: _Ints) -> _Ints:
-    """The order by owner, then place, then position."""
+    """Return the order by owner, then place, then position."""
     by_place = stable_order(places)
     order: _Ints = by_place[stable_order(owners[by_place])]
     return order
@@ -128,12 +129,12 @@ def _by_owner(owners: _Ints, places: _Ints) -> _Ints:
 
 @dataclass(frozen=True)
 class _Found:
-    """Clicks that histories hold.
+    """Clicks that histories contain.
 
     Attributes:
-        held: (C,) which clicks.
-        clicks: (M,) int64, those clicks again.
-        places: (M,) int64, the item of the histories, (H,), that stands for each.
+        held: (C,) whether a history contains the click.
+        clicks: (M,) int64, the contained clicks.
+        places: (M,) int64, for each of them the position of its item among the H items of the histories.
     """
 
     held: npt.NDArray[np.bool_]
@@ -144,7 +145,7 @@ class _Found:
 def _find_in_histories(
     owners: _Ints, clicks: Clicks, places: _Ints, longest: _Ints, counts: _Ints, items: _Codes
 ) -> _Found:
-    """Match clicks from before the longest history with its items: the first clicks with the last equal items."""
+    """Match clicks before the longest history with its items: the first clicks with the last equal items."""
     before = np.flatnonzero((places[clicks.rows] < places[longest][owners]) & (clicks.items >= 0))
     before = before[stable_order(places[clicks.rows[before]])]
     n_items = max(int(items.max(initial=0)), int(clicks.items.max(initial=0))) + 2
@@ -161,7 +162,7 @@ def _find_in_histories(
     at, run = at[equal], run[equal]
     available = np.bincount(run, minlength=len(theirs.keys))
     used = np.minimum(available, theirs.numbers)
-    # Clicks and items of one run, each in the order of time: the first `used` of those, the last `used` of these.
+    # In each run, both in time order: the first `used` clicks match the last `used` items.
     there = _Runs.of(run)
     clicked = theirs.order[spans(theirs.begins, used)]
     matched = there.order[spans(there.begins + (available - used)[there.keys], used[there.keys])]
@@ -171,13 +172,13 @@ def _find_in_histories(
 
 @dataclass(frozen=True)
 class _Runs:
-    """Equal keys brought together, those of one key in their order.
+    """Keys grouped into runs of equal keys; within a run they keep their order.
 
     Attributes:
-        keys: (n_runs,) rising.
+        keys: (n_runs,) the key of each run, rising.
         begins: (n_runs,) where each run begins in `order`.
-        numbers: (n_runs,) how long it is.
-        order: (n,) positions of the keys.
+        numbers: (n_runs,) length of each run.
+        order: (n,) positions of the keys, run by run.
     """
 
     keys: _Ints
@@ -195,13 +196,13 @@ class _Runs:
         return cls(ordered[begins], begins, np.diff(begins, append=len(keys)), order)
 
 
-def _no_later(times: _Ints, found: _Found, click_times: _Ints, counts: _Ints) -> _Ints:
-    """Times of the histories' items, lowered to those of clicks, and to those of later items of the same user, (H,)."""
+def _capped_times(times: _Ints, found: _Found, click_times: _Ints, counts: _Ints) -> _Ints:
+    """Lower the times of history items to those of their clicks and of the user's later items, (H,)."""
     if not len(found.places):
         return times
     times[found.places] = np.minimum(times[found.places], click_times[found.clicks])
     low = int(times.min())
-    # Users are put one above the other, so that one running minimum, from the end, serves all.
+    # Users are shifted into disjoint ranges, so that one running minimum from the end handles all users.
     above = np.repeat(np.arange(len(counts)) * (int(times.max()) - low + 1), counts) - low
     times += above
     times[::-1] = np.minimum.accumulate(times[::-1])
@@ -210,9 +211,9 @@ def _no_later(times: _Ints, found: _Found, click_times: _Ints, counts: _Ints) ->
 
 
 def _published_times(published: Published, places: _Ints) -> _Ints:
-    """For every item of the longest histories, one user after the other, the time of the first row that is long enough.
+    """Return when each item of the longest histories had been published, (H,).
 
-    The times are those by which the items were published, (H,).
+    That is the time of the user's first row whose history is long enough to contain the item.
     """
     order = _by_owner(published.users, places)
     users, lengths = published.users[order], published.lengths[order]

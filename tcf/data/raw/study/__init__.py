@@ -1,1 +1,1 @@
-"""The study's two files, its released folders, and NineRec."""
+"""The raw format of the study: its two files, the folders that it released, and NineRec."""

@@ -1,4 +1,4 @@
-"""Which files of a folder are histories and items, in the study's raw format and what its authors released beside it.
+"""Names of history and item files, in the study's raw format and in what its authors released besides.
 
 The names come from public code and documentation on GitHub:
 
@@ -6,7 +6,7 @@ The names come from public code and documentation on GitHub:
   `news.tsv` (mind_200k) or `videos.tsv` (bl_50k), in these folders and those that end in `_20`, `_50` and `_200`.
 - `westlake-repl/IDvs.MoRec` (bce_text/): `mind_60w_users.tsv` with `mind_60w_items.tsv`.
 - `westlake-repl/NineRec` (README.md): `QB_behaviour.tsv` or `QB_pair.csv`, with `QB_item.csv`; also `QB_url.csv`, which
-  is left alone. So for each of its datasets, Bili_2M among them.
+  is ignored. Each of its datasets, including Bili_2M, has files with such names.
 """
 
 import re
@@ -18,15 +18,16 @@ from tcf.common.errors import DataError
 __all__ = ["STUDY_ITEMS", "RawFiles", "find_files", "is_item_column", "is_time_column", "is_user_column", "tcf_files"]
 
 STUDY_ITEMS = ("items.tsv", "news.tsv", "videos.tsv")
-"""Item files of the study's folders."""
+"""Names of item files in the study's folders."""
 
 _SEQUENCES, _PAIRS = "behaviors.tsv", "NAME_pair.csv"
 _SEQUENCES_LIKE = re.compile(r"(.*_)?behaviou?rs?\.tsv|.+_users\.tsv", re.IGNORECASE)
 _PAIRS_LIKE = re.compile(r"(.*_)?pairs?\.csv", re.IGNORECASE)
 _ITEMS_LIKE = re.compile(r".*(item|news|video|title|text).*\.(tsv|csv)", re.IGNORECASE)
 _EXPECTED = (
-    f"expected {_SEQUENCES} and exactly one of {', '.join(STUDY_ITEMS)} (or one of each named alike: "
-    f"NAME_behaviour.tsv, NAME_users.tsv or {_PAIRS}; a .tsv or .csv with item, news, video, title or text in its name)"
+    f"expected {_SEQUENCES} and exactly one of {', '.join(STUDY_ITEMS)} (or files with similar names: one "
+    f"NAME_behaviour.tsv, NAME_users.tsv or {_PAIRS}; one .tsv or .csv with item, news, video, title or text in its "
+    "name)"
 )
 _USER = re.compile(r"#?(user|uid|userid|users|customer|customerid|reviewerid|session|sessionid)")
 _ITEM = re.compile(
@@ -37,12 +38,12 @@ _TIME = re.compile(r"(time(stamp)?|date(time)?|ts|unixtime)")
 
 @dataclass(frozen=True)
 class RawFiles:
-    """The files that are read.
+    """The files to read.
 
     Attributes:
-        events: histories, one line a user, or pairs, one line an event.
+        events: histories, one line for each user, or pairs, one line for each event.
         items: ids and texts.
-        pairs: whether `events` are pairs.
+        pairs: whether `events` has pairs.
     """
 
     events: Path
@@ -51,26 +52,26 @@ class RawFiles:
 
 
 def tcf_files(folder: Path) -> tuple[Path, Path]:
-    """The files of the format in a folder: events, then items.
+    """Find the files of the format in a folder: events, then items.
 
     Raises:
-        DataError: one is missing, or there are several of a kind.
+        DataError: a file is missing, or there are several of a kind.
     """
     files = find_files(folder)
     return files.events, files.items
 
 
 def find_files(folder: Path) -> RawFiles:
-    """Which files of a folder are read.
+    """Find the files of a folder that are to be read.
 
-    `behaviors.tsv` and an item file of one of the study's three names come before files that are named alike;
-    histories come before pairs.
+    `behaviors.tsv` and item files with one of the study's three names take precedence over files with similar names;
+    histories take precedence over pairs.
 
     Raises:
-        DataError: one is missing, or there are several of a kind.
+        DataError: a file is missing, or there are several of a kind.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: {_EXPECTED} in a folder, found no folder; check the path")
+        raise DataError(f"{folder}: {_EXPECTED}, in a folder, found no folder; check the path")
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     sequences = [name for name in names if _SEQUENCES_LIKE.fullmatch(name)]
     pairs = [name for name in names if _PAIRS_LIKE.fullmatch(name)]
@@ -78,8 +79,8 @@ def find_files(folder: Path) -> RawFiles:
     items = [name for name in others if name in STUDY_ITEMS] or [name for name in others if _ITEMS_LIKE.fullmatch(name)]
     if _SEQUENCES in sequences:
         sequences = [_SEQUENCES]
-    events = _only(sequences or pairs, folder, f"leave one of {_SEQUENCES} and files named alike there")
-    return RawFiles(folder / events, folder / _only(items, folder, "leave one item file there"), not sequences)
+    events = _only(sequences or pairs, folder, f"keep only one of {_SEQUENCES} and files with similar names there")
+    return RawFiles(folder / events, folder / _only(items, folder, "keep only one item file there"), not sequences)
 
 
 def _only(names: list[str], folder: Path, remedy: str) -> str:
@@ -96,17 +97,17 @@ def _listing(folder: Path) -> str:
 
 
 def is_user_column(name: str) -> bool:
-    """Whether a column of this name holds user ids."""
+    """Return whether a column with this name holds user ids."""
     return _USER.fullmatch(_plain(name)) is not None
 
 
 def is_item_column(name: str) -> bool:
-    """Whether a column of this name holds item ids."""
+    """Return whether a column with this name holds item ids."""
     return _ITEM.fullmatch(_plain(name)) is not None
 
 
 def is_time_column(name: str) -> bool:
-    """Whether a column of this name holds times."""
+    """Return whether a column with this name holds times."""
     return _TIME.fullmatch(_plain(name)) is not None
 
 

@@ -1,10 +1,10 @@
-"""Events as pairs, `NAME_pair.csv`: comma-separated user, item and time, one event a line, in any order.
+"""Events as pairs, `NAME_pair.csv`: comma-separated user, item and time, one event on each line, in any order.
 
-So are the histories of `westlake-repl/NineRec` published. Its README.md has the user first; its script
-(get_behaviour.py, beside its baselines) and third parties' readers of the files have the item first; no file has a
-header, and two of them have no times. So, where no header names the columns, the one that holds the ids of the item
-file is taken for the items: that in which at least twice as many of the first rows' values are such ids. Events are
-put in the order of their times, those of one time staying in the file's order; without times the file's order stands.
+The histories of `westlake-repl/NineRec` are published in this form. Its README.md has the user first; its script
+(get_behaviour.py, next to its baselines) and third parties' readers of the files have the item first; no file has a
+header, and two of them have no times. So, without a header, the item column is the one that contains ids of the item
+file: in the first rows, at least twice as many of its values must be such ids as in the other column. Events are sorted
+by time, and events of one time keep the order of the file; without times all events do.
 """
 
 import csv
@@ -29,8 +29,8 @@ from tcf.data.tables.source_file import unreadable
 
 __all__ = ["read_pairs"]
 
-_LOOKED_AT = 10_000  # rows
-_CLEARLY = 2  # times as many ids of items as in the other column
+_SAMPLED_ROWS = 10_000
+_LEAST_RATIO = 2  # of item ids in one column to those in the other
 _FORM = "a user id, an item id and, if there are times, a time, separated by commas"
 
 
@@ -39,10 +39,10 @@ class _PairColumns:
     """Names of the columns.
 
     Attributes:
-        header: names of all columns where the file has no header; None where it has one.
-        user: of the users.
-        item: of the items.
-        time: of the times; None where there are none.
+        header: names of all columns if the file has no header; None if it has one.
+        user: column of user ids.
+        item: column of item ids.
+        time: column of times; None if there are none.
     """
 
     header: tuple[str, ...] | None
@@ -56,16 +56,16 @@ def read_pairs(path: Path, items: Items, bad: BadRows) -> tuple[Grouped, str]:
 
     Args:
         path: the file.
-        items: those that can be used.
-        bad: stops at, or counts, rows that cannot be used: `nul_byte`, `bad_utf8`, `wrong_columns`, `torn_quotes`,
-            `empty_id`, `bad_timestamp`, `unknown_item`, `event_of_skipped_item`.
+        items: the usable items.
+        bad: raises an error for unusable rows, or counts them: `nul_byte`, `bad_utf8`, `wrong_columns`,
+            `torn_quotes`, `empty_id`, `bad_timestamp`, `unknown_item`, `event_of_skipped_item`.
 
     Returns:
-        Histories, with times in seconds since 1970 if there are any, and the file's checksum.
+        Histories, with times in seconds since 1970 if the file has times, and the file's checksum.
 
     Raises:
-        DataError: the file cannot be read, is of another form, users and items cannot be told apart,
-            or a row cannot be used and `bad` does not skip.
+        DataError: the file cannot be read or is in another format, users and items cannot be distinguished, or a row is
+            unusable and `bad` does not skip.
     """
     names = _columns(path, items)
     table = open_table(path, TextForm(header=names.header))
@@ -81,22 +81,22 @@ def read_pairs(path: Path, items: Items, bad: BadRows) -> tuple[Grouped, str]:
 
 
 def _columns(path: Path, items: Items) -> _PairColumns:
-    """Which column is which."""
+    """Find out which column holds users, items and times."""
     rows = _first_rows(path)
     header = _named(rows[0])
     if header is not None:
         return header
     size = max((len(row) for row in rows), key=[len(row) for row in rows].count)
     if size not in (2, 3):
-        raise DataError(f"{path}:1: expected {_FORM}, found {size} columns; leave out the others, or add a header")
+        raise DataError(f"{path}:1: expected {_FORM}, found {size} columns; remove the others, or add a header")
     regular = [row for row in rows if len(row) == size]
     shares = [_share([row[at] for row in regular], items) for at in (0, 1)]
-    # Where users are numbered as items are, a few unknown items must not decide.
-    if max(shares) < _CLEARLY * min(shares) or not any(shares):
+    # If user ids look like item ids, a few unknown items must not decide.
+    if max(shares) < _LEAST_RATIO * min(shares) or not any(shares):
         held = f"{shares[0]:.1%} of the first column and {shares[1]:.1%} of the second are ids of {items.path.name}"
         raise DataError(
-            f"{path}:1: expected {_FORM}, found that {held}, so that users and items cannot be told apart; add "
-            "a header such as user,item,timestamp"
+            f"{path}:1: expected {_FORM}, found that {held}, so users and items cannot be distinguished; add a header "
+            "such as user,item,timestamp"
         )
     timed = size == 3 and any(row[2].strip() for row in regular)
     user, item = ("first", "second") if shares[1] > shares[0] else ("second", "first")
@@ -106,18 +106,18 @@ def _columns(path: Path, items: Items) -> _PairColumns:
 def _first_rows(path: Path) -> list[list[str]]:
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            rows = [row for row in islice(csv.reader(stream), _LOOKED_AT) if row]
+            rows = [row for row in islice(csv.reader(stream), _SAMPLED_ROWS) if row]
     except OSError as error:
         raise unreadable(path, error) from None
     except csv.Error as error:
-        raise DataError(f"{path}: expected {_FORM}, found something else ({error}); check where it came from") from None
+        raise DataError(f"{path}: expected {_FORM}, found something else ({error}); check its source") from None
     if not rows:
-        raise DataError(f"{path}: expected rows, found an empty file; check where it came from")
+        raise DataError(f"{path}: expected rows, found an empty file; check its source")
     return rows
 
 
 def _named(first: list[str]) -> _PairColumns | None:
-    """What a header says; None if the first row is none."""
+    """Return the columns that a header names; None if the first row is not a header."""
     users = [name.strip() for name in first if is_user_column(name)]
     items = [name.strip() for name in first if is_item_column(name)]
     times = [name.strip() for name in first if is_time_column(name)]
@@ -127,7 +127,7 @@ def _named(first: list[str]) -> _PairColumns | None:
 
 
 def _share(values: list[str], items: Items) -> float:
-    """Which part of some ids are ids of items."""
+    """Return the share of values that are item ids."""
     ids = pa.array([value.strip() for value in values], pa.large_string())
     known = pa.concat_arrays([items.ids, items.skipped_ids])
     return float(np.mean(np.asarray(pc.is_in(ids, value_set=known))))

@@ -1,17 +1,17 @@
-r"""The study's raw format, and what its authors released beside it: histories and items in two files of one folder.
+r"""The study's raw format, and what its authors released besides: histories and items in two files of one folder.
 
-`behaviors.tsv` holds `user \t item ids, separated by spaces, oldest first`, one line a user. One of `items.tsv`,
-`news.tsv` and `videos.tsv` holds `item id \t title`, one line an item. Other names, events as pairs with times and item
-files with more columns are described in `file_names`, `pair_files` and `item_files` here. Titles are taken
-as written, less white space at their ends; a template may put text around them, and calls the column `title`, whatever
-a header calls it. Runs of spaces between item ids count as one.
+`behaviors.tsv` has one line for each user: `user \t item ids, separated by spaces, oldest first`. One of `items.tsv`,
+`news.tsv` and `videos.tsv` has one line for each item: `item id \t title`. Other names, events as pairs with times, and
+item files with more columns are described in the modules `file_names`, `pair_files` and `item_files`. Titles are used
+as written, without white space at either end; a template may put text around them, and refers to the column as `title`,
+whatever a header says. Several spaces between item ids count as one.
 
-Either file may begin with a header line, or not. Items are joined to histories by id, so a header can never shift rows:
+Either file may begin with a header line. Items are matched with histories by id, so a header never shifts rows:
 
 - The first line of `behaviors.tsv` is a header if its first field names a user column (`user`, `uid`, `user_id`, ...)
   and none of the ids after it is in the item file.
 - The first line of the item file is a header if its first field names an id column (`id`, `iid`, `item_id`, `news_id`,
-  ...) and no history holds an item of that id; where events are pairs, if its first field names an id column.
+  ...) and no history contains an item with that id; if events are pairs, the first condition suffices.
 - The first line of a file of pairs is a header if it names one user column and one item column.
 
 Case, spaces, hyphens and underscores in those names do not matter. Header lines are counted as skipped: `header_line`.
@@ -45,17 +45,17 @@ def read_tcf(folder: Path, *, bad_rows: Literal["error", "skip"], template: Temp
     """Read the study's raw format.
 
     Args:
-        folder: holds the two files.
-        bad_rows: stop at the first kind of row that cannot be used, or skip and count such rows: `nul_byte`,
+        folder: the folder of the two files.
+        bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes` (CSV), `empty_id`, `empty_text`, `duplicate_item`,
-            `duplicate_user` (the first line of a user stands), `empty_history`, `bad_timestamp`; and single events
+            `duplicate_user` (the first line of a user is used), `empty_history`, `bad_timestamp`; and single events
             within rows: `unknown_item`, `event_of_skipped_item`.
-        template: what text is made of the columns of the item file, mostly `title` alone; None takes `title_en`, where
-            there is one, or the title.
+        template: the text of an item, made from columns of the item file, usually only `title`; None takes `title_en`
+            if there is such a column, else the title.
 
     Raises:
-        ConfigError: `template` names a column that the item file has not, or is needed.
-        DataError: a file is missing, empty or of another form, or a row cannot be used and is not to be skipped.
+        ConfigError: `template` names a column that the item file lacks, or a template is required.
+        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     files, bad = find_files(folder), BadRows(bad_rows)
     rows = read_item_rows(files.items, bad)
@@ -94,7 +94,7 @@ def _from_pairs(files: RawFiles, rows: ItemRows, template: Template | None, bad:
 def _is_behaviors_header(users: Pairs, items: Pairs) -> bool:
     if not _first_line_names(is_user_column, users):
         return False
-    # Where both files have a header, both may use one name for the item column.
+    # If both files have a header, both may use the same name for the item column.
     certain = items.from_row(int(_first_line_names(is_item_column, items)))
     named = pa.array(users.values[0].as_py().split(" "), pa.large_string())
     return not pc.any(pc.is_in(named, value_set=certain.ids)).as_py()
@@ -118,7 +118,7 @@ def _check_users(users: Pairs, bad: BadRows) -> Pairs:
 
 
 def _find_events(users: Pairs, items: Items, bad: BadRows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Every user's events as positions in the items, in CSR form."""
+    """Return every user's events as item positions, in CSR form."""
     split = pc.split_pattern(users.values, " ")
     events = split.flatten()
     owners = np.repeat(np.arange(len(users), dtype=np.int32), np.asarray(pc.list_value_length(split)))

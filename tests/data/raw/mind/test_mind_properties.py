@@ -1,4 +1,4 @@
-"""MIND's rule for histories beside a plain implementation of it, on made-up folders read in tiny blocks."""
+"""The rule for MIND histories compared with a plain implementation, on synthetic folders read in tiny blocks."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def _expected(rows: list[Row]) -> list[tuple[str, int]]:
     for item, minutes in early.items():
         last = [at for at, other in enumerate(history) if other == item][-len(minutes) :] if minutes else []
         for at, minute in zip(last, minutes, strict=True):
-            # Unknown news stands for nothing.
+            # Unknown news is ignored.
             by[at] = min(by[at], minute) if item < N_NEWS else by[at]
     times = [min(by[at:]) for at in range(len(by))]
     events = list(zip(history, times, strict=True))

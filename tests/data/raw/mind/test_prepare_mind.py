@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.data.raw import histories_of, texts_of, write_files
-from tcf.cli import app
+from tcf.commands.app import app
 from tcf.common.errors import DataError
 from tcf.common.manifest import read_manifest
 from tcf.config.prepare import PrepareConfig

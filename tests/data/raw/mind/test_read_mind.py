@@ -253,7 +253,7 @@ def test_missing_and_mixed_folders(tmp_path: Path) -> None:
     ):
         mind_files(tmp_path)
     (tmp_path / "MINDsmall_train" / "news.tsv").unlink()
-    with pytest.raises(DataError, match=r"MINDsmall_train: expected news.tsv beside behaviors.tsv, found none"):
+    with pytest.raises(DataError, match=r"MINDsmall_train: expected news.tsv next to behaviors.tsv, found none"):
         mind_files(tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_utf16(tmp_path: Path) -> None:
 
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     folder(tmp_path, row("U1", "11/12/2019 1:00:00 PM", "X0 X1", "X1-1"))
-    with pytest.raises(DataError, match="found none among 3 events"):
+    with pytest.raises(DataError, match="found none in 3 events"):
         read_mind(tmp_path, bad_rows="skip")
 
 
@@ -285,5 +285,5 @@ def test_a_file_that_changes_between_the_passes(tmp_path: Path, monkeypatch: pyt
         return read_histories(file, *rest)
 
     monkeypatch.setattr("tcf.data.raw.mind.read_mind.read_histories", later)
-    with pytest.raises(DataError, match=r"behaviors.tsv: expected a file that stays as it is, found one that changed"):
+    with pytest.raises(DataError, match=r"behaviors.tsv: expected an unchanging file, found one that changed"):
         read_mind(tmp_path, bad_rows="skip")

@@ -50,9 +50,12 @@ def test_files_of_the_studys_names_come_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (["behaviors.tsv", "a_items.tsv", "b_titles.csv"], "found a_items.tsv and b_titles.csv; leave one item file"),
-        (["a_behaviour.tsv", "b_users.tsv", "items.tsv"], "found a_behaviour.tsv and b_users.tsv; leave one of"),
-        (["a_pair.csv", "b_pair.csv", "items.tsv"], "found a_pair.csv and b_pair.csv; leave one of"),
+        (
+            ["behaviors.tsv", "a_items.tsv", "b_titles.csv"],
+            "found a_items.tsv and b_titles.csv; keep only one item file",
+        ),
+        (["a_behaviour.tsv", "b_users.tsv", "items.tsv"], "found a_behaviour.tsv and b_users.tsv; keep only one of"),
+        (["a_pair.csv", "b_pair.csv", "items.tsv"], "found a_pair.csv and b_pair.csv; keep only one of"),
         (["behaviors.tsv", "QB_url.csv"], "found QB_url.csv, behaviors.tsv; name the folder"),
         (["QB_item.csv"], "found QB_item.csv; name the folder"),
     ],
@@ -124,14 +127,16 @@ def test_columns_named_by_a_header(tmp_path: Path) -> None:
     write_files(tmp_path, {"behaviors.tsv": "u1\ta b\n", "items.tsv": items})
     log = read_tcf(tmp_path, bad_rows="error", template=parse_template("{name} ({brand})"))
     assert texts_of(log) == {"a": "Anvil (Acme)", "b": "Bell)"}
-    with pytest.raises(ConfigError, match=r"items.tsv has no column title_en or title; name .* of brand, name, price"):
+    with pytest.raises(
+        ConfigError, match=r"items.tsv has no column title_en or title; name .* from brand, name, price"
+    ):
         read_tcf(tmp_path, bad_rows="error")
 
 
 def test_four_columns_without_a_header_are_refused(tmp_path: Path) -> None:
     write_files(tmp_path, {"behaviors.tsv": "u1\ta b\n", "x_items.tsv": "a\t1\t2\t3\nb\t1\t2\t3\n"})
     with pytest.raises(
-        DataError, match=r"x_items.tsv:1: expected an item id and one or two columns .* found 4 columns"
+        DataError, match=r"x_items.tsv:1: expected an item id and one or two text columns.* found 4 columns"
     ):
         read_tcf(tmp_path, bad_rows="skip")
 
@@ -145,7 +150,7 @@ def test_four_columns_without_a_header_are_refused(tmp_path: Path) -> None:
         ("", "found an empty file"),
     ],
 )
-def test_pairs_that_cannot_be_told_apart(tmp_path: Path, pairs: str, found: str) -> None:
+def test_pairs_that_cannot_be_distinguished(tmp_path: Path, pairs: str, found: str) -> None:
     write_files(tmp_path, {"QB_item.csv": NINEREC_ITEMS, "QB_pair.csv": pairs})
     with pytest.raises(DataError, match=found):
         read_tcf(tmp_path, bad_rows="skip")

@@ -1,0 +1,74 @@
+"""What public functions take: paths as strings, paths or opened results, one or several, and settings."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from tcf.common.errors import ConfigError
+from tcf.data.cache.caches import VectorCache
+from tcf.data.dataset import Dataset
+
+__all__ = ["CachePaths", "DataPath", "PathLike", "as_path", "as_paths", "checked_config"]
+
+PathLike: TypeAlias = str | os.PathLike[str]
+DataPath: TypeAlias = PathLike | Dataset
+CachePaths: TypeAlias = PathLike | VectorCache | Sequence[PathLike | VectorCache]
+_C = TypeVar("_C")
+
+
+def as_path(value: object, name: str) -> Path:
+    """Return the path that an argument names, with `~` expanded.
+
+    Args:
+        value: a string, a path, an opened result, or an extraction into one cache.
+        name: the argument's name, for messages.
+
+    Raises:
+        ConfigError: it names no path, or several.
+    """
+    match value:
+        case "":
+            raise ConfigError(f"{name}: expected a path, found an empty string")
+        case str() | os.PathLike():
+            return _expanded(Path(value), name)
+    caches = getattr(value, "caches", (getattr(value, "path", None),))
+    if len(caches) != 1:
+        known = ", ".join(map(str, caches))
+        raise ConfigError(f"{name}: expected one cache, found {len(caches)} ({known}); name one of them")
+    if not isinstance(caches[0], Path):
+        raise ConfigError(f"{name}: expected a path as a string or pathlib.Path, found {type(value).__name__}")
+    return caches[0]
+
+
+def as_paths(values: object, name: str) -> tuple[Path, ...]:
+    """Return the paths that an argument names; one that is no sequence is one path.
+
+    Args:
+        values: what `as_path` takes, an extraction into any number of caches, or a sequence of these.
+        name: the argument's name, for messages.
+
+    Raises:
+        ConfigError: one of them names no path.
+    """
+    if isinstance(values, str | os.PathLike) or hasattr(values, "path") or not isinstance(values, Iterable):
+        return tuple(getattr(values, "caches", ())) or (as_path(values, name),)
+    return tuple(path for number, value in enumerate(values) for path in as_paths(value, f"{name}[{number}]"))
+
+
+def checked_config(config: object, kind: type[_C]) -> _C:
+    """Return settings that are of the right class.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if isinstance(config, kind):
+        return config
+    raise ConfigError(f"config: expected tcf.{kind.__name__}(...), found {type(config).__name__}")
+
+
+def _expanded(path: Path, name: str) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{name}: expected a path whose ~ is the home of a known user, found {path}") from None

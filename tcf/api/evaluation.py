@@ -1,0 +1,213 @@
+"""Public functions for what comes after training: evaluate, compare, recommend."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, checked_config
+from tcf.api.training import open_run
+from tcf.common.devices import resolve_device
+from tcf.common.errors import ConfigError, DataError
+from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.config.typed_values import typed
+from tcf.evaluate import stage
+from tcf.evaluate.evaluation import Evaluation, EvaluationTable
+from tcf.evaluate.evaluation import open_evaluation as open_directory
+from tcf.evaluate.recommend import Recommendations, recommend
+from tcf.train.run.open_run import Run
+
+__all__ = ["compare_evaluations", "evaluate_baseline", "evaluate_run", "open_evaluation", "recommend_items"]
+
+
+def evaluate_run(
+    run: PathLike | Run,
+    out: PathLike,
+    config: EvaluateConfig = EvaluateConfig(),
+    *,
+    data: DataPath | None = None,
+    caches: CachePaths = (),
+) -> Evaluation:
+    """Rank the whole catalogue for every user by a run, and measure where the held-out item stands.
+
+    An evaluation at `out` of the same run with the same settings is opened and returned.
+
+    Args:
+        run: the run, or its directory.
+        out: evaluation directory to make.
+        config: which held-out item, and how items seen before are treated; a run that is open stays on its device
+            unless another one is named here.
+        data: the dataset, if it is no longer where the run found it.
+        caches: the vector caches, likewise, in the order of training.
+
+    Returns:
+        Metrics, and the rank of each user's item.
+
+    Raises:
+        RunError: the run is unfinished, its dataset or caches have changed since, or `out` holds something else.
+        DataError: no user has a held-out item.
+
+    Example:
+        ```python
+        evaluation = tcf.evaluate_run("run", "evaluation", tcf.EvaluateConfig(split="test"))
+        print(evaluation.metrics["hr@10"], evaluation.to_pandas("ranks").describe())
+        ```
+    """
+    settings, place = checked_config(config, EvaluateConfig), as_path(out, "out")
+    return stage.evaluate_run(_opened(run, data, caches, settings.device), out=place, config=settings)
+
+
+def evaluate_baseline(
+    name: Baseline,
+    data: DataPath,
+    out: PathLike,
+    config: EvaluateConfig = EvaluateConfig(),
+    *,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate a ranking that needs no training.
+
+    Args:
+        name: popularity, random or co-occurrence.
+        data: the dataset, or its directory.
+        out: evaluation directory to make.
+        config: which held-out item, and how items seen before are treated.
+        seed: seed of the random ranking.
+
+    Returns:
+        Metrics, and the rank of each user's item.
+
+    Raises:
+        ConfigError: the name is unknown, or the seed is no whole number.
+        DataError: no dataset is there, or no user has a held-out item.
+        RunError: `out` holds something else.
+
+    Example:
+        ```python
+        popularity = tcf.evaluate_baseline("popularity", "dataset", "popularity")
+        ```
+    """
+    known, number = typed(name, Baseline, "name"), _at_least(0, seed, "seed")
+    settings = checked_config(config, EvaluateConfig)
+    return stage.evaluate_baseline(
+        known, data=as_path(data, "data"), out=as_path(out, "out"), config=settings, seed=number
+    )
+
+
+def open_evaluation(path: PathLike) -> Evaluation:
+    """Open an evaluation that `evaluate_run` or `evaluate_baseline` made.
+
+    Args:
+        path: the evaluation's directory.
+
+    Returns:
+        Metrics, and the rank of each user's item.
+
+    Raises:
+        RunError: no finished evaluation is there, or it is damaged.
+
+    Example:
+        ```python
+        evaluation = tcf.open_evaluation("evaluation")
+        ```
+    """
+    return open_directory(as_path(path, "path"))
+
+
+def compare_evaluations(
+    evaluations: Mapping[str, Evaluation | PathLike] | Sequence[Evaluation | PathLike],
+) -> EvaluationTable:
+    """Set evaluations side by side.
+
+    Args:
+        evaluations: evaluations, or their directories, by the name to show; or a sequence of them, each to be shown by
+            the name of its directory.
+
+    Returns:
+        A table with a line for each; `print` shows it.
+
+    Raises:
+        RunError: a finished evaluation is not where a path leads.
+        ConfigError: two have one name.
+
+    Example:
+        ```python
+        print(tcf.compare_evaluations({"text": "evaluation", "most popular": "popularity"}))
+        ```
+    """
+    found: dict[str, Evaluation] = {}
+    named = evaluations.items() if isinstance(evaluations, Mapping) else ((None, entry) for entry in evaluations)
+    for name, entry in named:
+        evaluation = entry if isinstance(entry, Evaluation) else open_evaluation(entry)
+        shown = evaluation.path.absolute().name if name is None else name
+        if shown in found:
+            raise ConfigError(f"evaluations: expected different names, found {shown} twice; give a dict with names")
+        found[shown] = evaluation
+    return EvaluationTable(found)
+
+
+def recommend_items(
+    run: PathLike | Run,
+    k: int = 10,
+    users: str | Iterable[str] | Path | None = None,
+    out: PathLike | None = None,
+    *,
+    data: DataPath | None = None,
+    caches: CachePaths = (),
+    device: str = "auto",
+) -> Recommendations:
+    """Find each user's best items that the user has not seen yet.
+
+    Args:
+        run: the run, or its directory.
+        k: items for each user at most.
+        users: a user id, or several; a `pathlib.Path` is a file of ids, one a line. None for all users.
+        out: file to write, replaced if it is there; None to keep the result in memory.
+        data: the dataset, if it is no longer where the run found it.
+        caches: the vector caches, likewise, in the order of training.
+        device: where to compute; a run that is open stays on its device unless another one is named.
+
+    Returns:
+        Items and scores, best first.
+
+    Raises:
+        ConfigError: `k` is less than 1.
+        DataError: a user is unknown or named twice.
+        RunError: the run is unfinished, or its dataset or caches have changed since.
+
+    Example:
+        ```python
+        recommended = tcf.recommend_items("run", k=3, users=["u0", "u1"])
+        print(recommended.to_pandas())
+        ```
+    """
+    places, chosen = _at_least(1, k, "k"), _user_ids(users)
+    file = None if out is None else as_path(out, "out")
+    return recommend(_opened(run, data, caches, device), out=file, k=places, users=chosen)
+
+
+def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str) -> Run:
+    """The run, opened where it is to compute."""
+    if not isinstance(run, Run) or data is not None or as_paths(caches, "caches"):
+        return open_run(as_path(run, "run"), data=data, caches=caches, device=device)
+    if device in ("auto", str(run.device)):
+        return run
+    return dataclasses.replace(run, device=resolve_device(device))
+
+
+def _user_ids(users: str | Iterable[str] | Path | None) -> Path | Sequence[str] | None:
+    if users is None:
+        return None
+    if isinstance(users, Path):
+        return as_path(users, "users")
+    ids = [users] if isinstance(users, str) else list(users)
+    for number, user in enumerate(ids):
+        if not isinstance(user, str):
+            raise DataError(f"users[{number}]: expected a user id as a string, found {user!r}")
+    return ids
+
+
+def _at_least(minimum: int, value: int, name: str) -> int:
+    number: int = typed(value, int, name)
+    if number < minimum:
+        raise ConfigError(f"{name}: expected at least {minimum}, found {number}")
+    return number

@@ -1,0 +1,104 @@
+"""Public functions that read texts with a language model: plan, extract."""
+
+import os
+
+from tcf.api.arguments import DataPath, PathLike, as_path, checked_config
+from tcf.common.errors import ConfigError
+from tcf.common.manifest import read_manifest
+from tcf.config.extract import ExtractConfig
+from tcf.data.dataset import DATASET
+from tcf.encoders.folder.local_model import local_model
+from tcf.extract.plan.plan import Plan
+from tcf.extract.plan.planner import plan_for_data, plan_for_items
+from tcf.extract.result import Extraction
+from tcf.launch.extract_on_devices import extract_on_devices
+
+__all__ = ["extract_vectors", "plan_extraction"]
+
+
+def extract_vectors(
+    data: DataPath, model: PathLike, out: PathLike, config: ExtractConfig = ExtractConfig()
+) -> Extraction:
+    """Read every item text of a dataset with a language model, and cache the vectors.
+
+    Texts that a cache at `out` has vectors for are not computed again; an interrupted extraction is resumed.
+
+    Args:
+        data: the dataset, or its directory.
+        model: a named model such as `minilm` or `opt-125m`, a hub id, a model folder, or a text file of word vectors.
+        out: vector cache to make or to append to; the folder of several where `config` asks for several layers.
+        config: layers, pooling, number of tokens, devices and how to compute.
+
+    Returns:
+        What was done. It can be given to other functions in place of the path of its cache.
+
+    Raises:
+        DataError: no dataset is there.
+        ModelError: the model cannot be found, downloaded or run.
+        ConfigError: a setting does not suit the model or this machine.
+        CacheError: the cache at `out` is of another encoder or has other options.
+
+    Example:
+        ```python
+        config = tcf.ExtractConfig(max_tokens=20, devices="cpu")
+        extraction = tcf.extract_vectors("dataset", "model", "cache", config)
+        vectors = tcf.open_cache(extraction).to_pandas()
+        ```
+    """
+    settings, dataset, name = checked_config(config, ExtractConfig), as_path(data, "data"), _model(model)
+    read_manifest(dataset, DATASET)  # before a model of gigabytes is downloaded
+    return extract_on_devices(
+        data=dataset, model=local_model(name), name=name, out=as_path(out, "out"), config=settings
+    )
+
+
+def plan_extraction(
+    model: PathLike,
+    data: DataPath | None = None,
+    *,
+    items: int | None = None,
+    tokens_per_text: int | None = None,
+    out: PathLike | None = None,
+    config: ExtractConfig = ExtractConfig(),
+) -> Plan:
+    """Tell how `extract_vectors` would run a model on this machine: schedule, memory, time, disk.
+
+    Nothing is downloaded, and no weights are loaded.
+
+    Args:
+        model: as for `extract_vectors`; of a published OPT size the name is enough.
+        data: the dataset, or its directory.
+        items: size of a catalogue of different texts, in place of `data`.
+        tokens_per_text: with `items`: tokens of a text; about a title's if not given.
+        out: where the cache would go, to see whether its disk has room.
+        config: settings of the extraction.
+
+    Returns:
+        The plan; `print` shows it.
+
+    Raises:
+        ConfigError: neither `data` nor `items` is given, or both; or the model cannot be run on this machine.
+        DataError: no dataset is there.
+        ModelError: the model is not on this machine.
+
+    Example:
+        ```python
+        print(tcf.plan_extraction("model", items=50_000))
+        ```
+    """
+    settings, name = checked_config(config, ExtractConfig), _model(model)
+    place = None if out is None else as_path(out, "out")
+    if data is not None and items is None and tokens_per_text is None:
+        return plan_for_data(name, as_path(data, "data"), place, settings)
+    if data is None and items is not None:
+        return plan_for_items(name, items, tokens_per_text, place, settings)
+    raise ConfigError("expected either --data alone, or --items with or without --tokens-per-text")
+
+
+def _model(model: PathLike) -> str:
+    """A model as `local_model` takes it; a path is never the name of a known model."""
+    if isinstance(model, str):
+        return model
+    if isinstance(model, os.PathLike):
+        return str(as_path(model, "model").absolute())
+    raise ConfigError(f"model: expected a name or a path, found {type(model).__name__}")

@@ -1,0 +1,105 @@
+"""Public functions for training runs: train, open."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, checked_config
+from tcf.common.errors import ConfigError
+from tcf.config.train import TrainConfig
+from tcf.data.cache.caches import VectorCache
+from tcf.launch.train_on_devices import train_on_devices
+from tcf.train.run.open_run import Run
+from tcf.train.run.open_run import open_run as open_directory
+
+if TYPE_CHECKING:  # its module needs transformers
+    from tcf.extract.result import Extraction
+
+__all__ = ["dataset_of", "open_run", "train_recommender"]
+
+
+def train_recommender(
+    data: DataPath | None = None,
+    caches: "CachePaths | Extraction" = (),
+    *,
+    out: PathLike,
+    config: TrainConfig = TrainConfig(),
+) -> Run:
+    """Train a recommender on cached vectors (TCF) or on learned item ids (IDCF).
+
+    A finished run at `out` of the same settings and inputs is opened and returned; an interrupted one is resumed.
+    In a script that torchrun started, every process calls this and gets the run.
+
+    Args:
+        data: the dataset, or its directory; None for the only one that the first cache knows.
+        caches: vector cache, or several whose vectors stand side by side; none for `TrainConfig(items="id")`.
+        out: run directory to make.
+        config: model, loss, optimiser, devices and when to stop.
+
+    Returns:
+        The run; its model is loaded when it is first needed.
+
+    Raises:
+        ConfigError: no dataset is known, caches are missing or not needed, or settings do not suit them.
+        DataError: the dataset is missing, damaged or too small.
+        CacheError: a cache is missing or damaged, or lacks items.
+        RunError: something else is at `out`, or another process is training there.
+
+    Example:
+        ```python
+        config = tcf.TrainConfig(backbone="sasrec", width=64, epochs=2)
+        run = tcf.train_recommender("dataset", "cache", out="run", config=config)
+        print(run.metadata["best_epoch"], run.to_pandas())
+        ```
+    """
+    settings, places, place = checked_config(config, TrainConfig), as_paths(caches, "caches"), as_path(out, "out")
+    dataset = dataset_of(None if data is None else as_path(data, "data"), places)
+    train_on_devices(data=dataset, caches=places, out=place, config=settings)
+    return open_directory(place, data=dataset, caches=places)
+
+
+def open_run(
+    path: PathLike,
+    *,
+    data: DataPath | None = None,
+    caches: CachePaths = (),
+    device: str = "auto",
+) -> Run:
+    """Open a finished run: its settings, its log, its model.
+
+    Args:
+        path: the run's directory.
+        data: the dataset, if it is no longer where the run found it.
+        caches: the vector caches, likewise, in the order of training.
+        device: where its model is to compute: auto, cpu, cuda, cuda:1, ...
+
+    Returns:
+        The run; its model is loaded when it is first needed.
+
+    Raises:
+        RunError: no finished run is there, it is damaged, or the dataset or a cache is not the one it was trained on.
+        DataError: the dataset is missing or damaged.
+        CacheError: a cache is missing or damaged.
+
+    Example:
+        ```python
+        run = tcf.open_run("run", device="cpu")
+        vectors = run.item_vectors()
+        ```
+    """
+    dataset = None if data is None else as_path(data, "data")
+    return open_directory(as_path(path, "path"), data=dataset, caches=as_paths(caches, "caches"), device=device)
+
+
+def dataset_of(data: Path | None, caches: Sequence[Path]) -> Path:
+    """Return the dataset named, or the only one that the first cache knows.
+
+    Raises:
+        ConfigError: neither is given.
+        CacheError: the cache knows none or several.
+    """
+    if data is not None:
+        return data
+    if not caches:
+        raise ConfigError("expected --data, or a --cache made from one dataset; found neither")
+    return VectorCache.open(caches[0]).only_dataset()
