@@ -1,7 +1,7 @@
 # Everything happens in .venv, which the first target that needs it makes.
 PYTHON ?= python3
 BIN := .venv/bin
-# The distribution was called tcf before it was text-cf; left beside it, it would go on owning the command.
+# The distribution was called tcf before; its remains would still own the command beside text-cf.
 INSTALL := $(BIN)/python -m pip uninstall --disable-pip-version-check --yes --quiet tcf && \
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 # Stamps: installing happens once, and again when one of these files changes.

@@ -87,5 +87,5 @@ def runs(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials are remembered for this test alone."""
+    """Results of calibration runs are stored for this test alone."""
     monkeypatch.setenv("TCF_HOME", str(tmp_path_factory.mktemp("home")))

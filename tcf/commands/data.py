@@ -11,6 +11,7 @@ from tcf.commands.command import Command, Group
 from tcf.commands.options import JsonOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.config.libraries import require_library
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat, formats_help
 from tcf.config.toml_files import expand_home
@@ -127,12 +128,13 @@ def describe_command(
 
     if model is not None and plot is None:
         raise ConfigError("--model: expected --plot with it, because only the plot of text lengths needs tokens")
+    if plot is not None:
+        require_library("matplotlib", "--plot")
     opened = open_dataset(dataset)
     described, files = describe(opened), tuple[Path, ...]()
     if plot is not None:
-        from tcf.data.describe.plots import check_can_plot, draw_plots
+        from tcf.data.describe.plots import draw_plots
 
-        check_can_plot()
         files = draw_plots(opened, _text_lengths(dataset, model), plot)
     text = "\n".join([render(described), *([""] if files else []), *map(str, files)])
     print_result({**described, "plots": files}, as_json=as_json, text=text)

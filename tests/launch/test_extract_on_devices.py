@@ -179,7 +179,7 @@ def test_three_devices_of_which_one_is_killed_make_the_bytes_of_one(
     name = "cpu (process 2 of 3)" if "process 2 of 3" in said else "cpu (process 3 of 3)"
     assert [line for line in said.splitlines() if line.startswith("tcf: ")] == [
         f"tcf: warning: {name} failed: ended by SIGKILL; the others continue with its work",
-        f"tcf: warning: the others did the work of {name}",
+        f"tcf: warning: the other devices did the work of {name}",
     ]
 
 
@@ -209,5 +209,5 @@ def test_a_device_that_fails_is_reported_and_the_work_is_done(
     assert told[0].startswith(
         "tcf: warning: cuda:99 (process 2 of 2) failed: --devices: expected a device of this machine, which has"
     )
-    assert told[1] == "tcf: warning: the others did the work of cuda:99 (process 2 of 2)"
+    assert told[1] == "tcf: warning: the other devices did the work of cuda:99 (process 2 of 2)"
     assert whole(tmp_path / "c") == work.expected

@@ -115,7 +115,7 @@ def test_what_is_refused_is_said_once(folder: Path, capfd: pytest.CaptureFixture
     (folder / "other").mkdir()
     (folder / "other" / "config.toml").write_text((folder / "two" / "config.toml").read_text())
     with pytest.raises(
-        RunError, match=f"^{folder / 'other'}: holds an unfinished run of other settings .*width: 16 the"
+        RunError, match=f"^{folder / 'other'}: holds an unfinished run of other settings .*width: 16 found"
     ):
         call(folder, "other", dataclasses.replace(CONFIG, width=8))
     assert capfd.readouterr() == ("", "")
@@ -165,7 +165,7 @@ def test_every_process_says_its_error_with_its_rank(folder: Path, tmp_path: Path
         f"tcf: error: rank {wrong}: {tmp_path / 'none'}: expected a directory of format tcf-dataset made by "
         "`tcf data prepare`, found nothing; run `tcf data prepare` first"
     ]
-    gone = f"tcf: error: rank {1 - wrong}: expected every process to go on, found one that has gone"
+    gone = f"tcf: error: rank {1 - wrong}: expected every process to continue, found one that has ended"
     assert [line.startswith(gone) for line in others] == [True]
 
 
@@ -186,7 +186,9 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_torchrun_says_which_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(ConfigError, match="^rank 1: --devices: expected auto, cpu or cuda, .*; found cpu,cpu"):
+    with pytest.raises(
+        ConfigError, match="^rank 1: --devices: expected auto, cpu or cuda, .*, found cpu,cpu; leave it out"
+    ):
         train_on_devices(data=tmp_path, out=tmp_path / "run", config=CONFIG)
 
 
@@ -265,5 +267,5 @@ def test_another_launcher_can_be_handed_in(tmp_path: Path) -> None:
         def start(self, spec: WorkerSpec) -> LocalWorker:
             raise OSError(f"no place for {spec.name}")
 
-    with pytest.raises(OSError, match=r"^no place for cpu \(process 1 of 2\)$"):
+    with pytest.raises(RunError, match=r"^cpu \(process 1 of 2\): .* cannot be started \(no place for cpu \(pro"):
         train_on_devices(data=tmp_path, out=tmp_path / "run", config=CONFIG, launcher=Refusing())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FILES", "Bars", "RankCurve", "bars", "check_can_plot", "draw_plots", "rank_curve"]
+__all__ = ["FILES", "Bars", "RankCurve", "bars", "draw_plots", "rank_curve"]
 
 _MOST_BARS = 60
 Counts = npt.NDArray[np.int64]
@@ -94,15 +94,6 @@ def rank_curve(popularity: Counts) -> RankCurve:
     return RankCurve(last - sizes[::-1] + 1, last, levels[::-1], int((popularity == 0).sum()))
 
 
-def check_can_plot() -> None:
-    """Check before the work that matplotlib is installed.
-
-    Raises:
-        TcfError: matplotlib is not installed.
-    """
-    require_library("matplotlib", "--plot")
-
-
 def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path, ...]:
     """Draw history lengths, item popularity and text lengths into the `FILES` of a folder; existing ones are replaced.
 
@@ -115,10 +106,10 @@ def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path,
         The files.
 
     Raises:
-        ConfigError: matplotlib is not installed.
+        TcfError: matplotlib is not installed.
         RunError: a file cannot be written.
     """
-    check_can_plot()
+    require_library("matplotlib", "--plot")
     with _default_style():
         pictures = [_drawn(_history_lengths(dataset)), _drawn(_popularity(dataset)), _drawn(_text_lengths(lengths))]
     files = tuple(out / name for name in FILES)
