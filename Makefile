@@ -15,15 +15,16 @@ TEXTS ?= ../shared/data/games/items.tsv
 # A folder with behaviors.tsv and items.tsv.
 RAW ?= ../shared/data/games
 
-.PHONY: help quickstart test check api bench clean
+.PHONY: help quickstart test check api bench gpu-check clean
 
 help:
-	@echo "make quickstart  the whole way on MovieLens 100K, with a table at the end"
+	@echo "make quickstart  the whole pipeline on MovieLens 100K, with a table at the end"
 	@echo "make test        the tests"
 	@echo "make check       ruff (style, docstrings, format), mypy and the direction of imports"
 	@echo "make api         the reference of the Python API, from its docstrings, in build/api"
-	@echo "make bench       speed beside other programs, on the texts of TEXTS=FILE and the users of RAW=FOLDER;"
+	@echo "make bench       speed compared with other programs, on the texts of TEXTS=FILE and the users of RAW=FOLDER;"
 	@echo "                 RECTOOLS=PYTHON, an environment with RecTools, adds its SASRec"
+	@echo "make gpu-check   everything that has to be right and fast on one GPU, in 9 minutes"
 	@echo "make clean       remove .venv and the caches of tools"
 
 quickstart: $(USE)
@@ -52,6 +53,9 @@ bench: $(BENCH)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/tcf data prepare tcf $(RAW) --out build/bench/dataset
 	$(BIN)/python benchmarks/train.py --data build/bench/dataset --seconds 30 $(if $(RECTOOLS),--rectools $(RECTOOLS))
+
+gpu-check: $(DEVELOP)
+	$(BIN)/python benchmarks/gpu_check.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -12,7 +12,7 @@ rows as tcf's micro-batches have: the better of torch's linear layer and oneDNN'
 
 Needs the packages of `pip install -e ".[cpu,bench]"`.
 
-Shapes: B texts, T tokens, D width; M rows, K inputs, N outputs.
+Shapes: B texts, T tokens, D width.
 """
 
 import argparse
@@ -21,7 +21,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
@@ -32,12 +31,10 @@ import numpy.typing as npt
 import torch
 from catalogues import read_texts, write_items
 from geometries import GEOMETRIES, Geometry, save_model
-from torch import Tensor
-from torch.nn import functional as F
+from matrix_rate import matrix_rate, seconds_of
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from tcf.common.torch_internals import linear_with_activation, reorder_linear_weight
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
@@ -118,9 +115,9 @@ def _compare(
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     rates = []
     for _ in range(options.repeats):
-        rates.append(_matrix_rate(geometry, rows, getattr(torch, dtype), device))
+        rates.append(matrix_rate(geometry, rows, getattr(torch, dtype), device))
         for contender in contenders:
-            times[contender.name].append(_seconds(contender.run, device))
+            times[contender.name].append(seconds_of(contender.run, device))
     rate = statistics.median(rates)
     print(f"\nOPT-{geometry.name} geometry, {dtype}; its matrix products with {rows} rows: {rate / 1e12:.3f} TFLOP/s")
     print(f"{'':44} {'items/s':>9} {'seconds':>9} {'share of matrix rate':>21} {'tcf is':>9}")
@@ -197,47 +194,8 @@ def _at_best_batch(
     """A peer at the batch size at which it is fastest on a part of the texts."""
     some = texts[: max(512, len(texts) // 4)]
     encode(some[:64], 32)
-    size = min(_BATCHES, key=lambda size: _seconds(lambda: encode(some, size), device))
+    size = min(_BATCHES, key=lambda size: seconds_of(lambda: encode(some, size), device))
     return Contender(f"{name} (batches of {size})", lambda: encode(texts, size))
-
-
-def _matrix_rate(geometry: Geometry, rows: int, dtype: torch.dtype, device: torch.device) -> float:
-    """FLOP a second of a block's matrix products, the better of two ways to multiply."""
-    layers = [(torch.randn(rows, k), torch.randn(n, k) * 0.02, times) for k, n, times in geometry.products]
-    layers = [(x_MK.to(device, dtype), weight_NK.to(device, dtype), times) for x_MK, weight_NK, times in layers]
-    flops = geometry.flops / geometry.blocks * rows
-    best = flops / _products(layers, lambda x_MK, weight_NK: F.linear(x_MK, weight_NK), device)
-    if device.type == "cpu":
-        packed = [(x_MK, reorder_linear_weight(w_NK, rows), times) for x_MK, w_NK, times in layers]
-        best = max(best, flops / _products(packed, _packed_product, device))
-    return best
-
-
-def _packed_product(x_MK: Tensor, weight: Tensor) -> Tensor:
-    return linear_with_activation(x_MK, weight, None, "none", "")
-
-
-def _products(
-    layers: list[tuple[Tensor, Tensor, int]], product: Callable[[Tensor, Tensor], Tensor], device: torch.device
-) -> float:
-    """Seconds that the products of a block take: the median of several rounds, each over all shapes."""
-
-    def once() -> None:
-        for x_MK, weight, times in layers:
-            for _ in range(times):
-                product(x_MK, weight)
-
-    with torch.inference_mode():
-        once()
-        return statistics.median(_seconds(once, device) for _ in range(15))
-
-
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    began = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
 
 
 def _check_close(name: str, ours: Vectors, theirs: Vectors, dtype: str) -> None:

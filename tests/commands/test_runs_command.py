@@ -76,7 +76,7 @@ def test_a_run_without_a_state_starts_again(runs: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("manifest.json", b"{", "unreadable"),
+        ("manifest.json", b"{", "found invalid JSON"),
         ("manifest.json", b'{"format": "tcf-run"}', "other keys"),
         ("model.safetensors", b"cut", "expected .* bytes, found 3"),
         ("model.safetensors", None, "no such file"),

@@ -111,7 +111,7 @@ def test_weights_that_change_while_they_are_read_are_noticed(
         file.unlink()
     file.write_bytes(content)
     os.utime(file, ns=(1, 1))
-    with pytest.raises(ModelError, match=f"{file.name}: was changed while weights were read from it"):
+    with pytest.raises(ModelError, match=f"{file.name}: expected no change during the run"):
         read(loaded, sequences_of(path), tmp_path / "s")
     loaded.close()
 

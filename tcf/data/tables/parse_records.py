@@ -207,7 +207,9 @@ def _arrow_columns(
         raise DataError(
             f"{path}: expected delimited text, found records that cannot be parsed ({reason}); check the delimiter"
         ) from None
-    trim = not data.isascii() or any(space in data for space in _SPACES)
+    # More newlines than records: some are within quotes, where they may be at either end of a value.
+    in_quotes = quoted and count_lines(data) > len(table) + len(wrong)
+    trim = in_quotes or not data.isascii() or any(space in data for space in _SPACES)
     return {name: _combined(table[column], trim) for name, column in wanted.items()}, wrong
 
 

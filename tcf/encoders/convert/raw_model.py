@@ -96,8 +96,8 @@ def open_raw(source: Path, layout: CheckpointLayout, tokenizer: Path | None) -> 
     difference = merged.rank_difference
     if difference.tensors:
         logger.warning(
-            f"{source}: {difference.tensors} tensors that all parts should share differ, most {difference.name}, "
-            f"by {difference.difference:g}; the first part's are taken"
+            f"{source}: {difference.tensors} tensors that all model-parallel ranks should share differ, most "
+            f"{difference.name}, by {difference.difference:g}; those of rank 0 are used"
         )
     return RawModel(source, layout, merged, _completed(settings, merged.weights), files)
 

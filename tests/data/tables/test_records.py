@@ -123,6 +123,7 @@ contents = st.lists(st.sampled_from(PIECES), min_size=1, max_size=30).map(b"".jo
 @example(b'1,2,3\n"4,4,4\n5,5,5\n', 16, True)
 @example(b'5" pipe,2,"3\n', 16, False)
 @example(b"\n\n1,2,3", 16, True)
+@example(b',"\n",', 16, True)
 def test_blocks_equal_a_plain_reading(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, size: int, quoting: bool
 ) -> None:

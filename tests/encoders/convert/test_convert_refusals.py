@@ -255,7 +255,7 @@ def test_what_parts_disagree_on_is_told_and_the_first_is_taken(raw: Path, capsys
     name = "decoder.layers.1.final_layer_norm.bias"
     save_metaseq(raw, [parts[0], {**parts[1], name: parts[1][name] + 0.5}])
     done = convert(raw, raw.parent / "out")
-    assert "1 tensors that all parts should share differ, most " + name in capsys.readouterr().err
+    assert "1 tensors that all model-parallel ranks should share differ, most " + name in capsys.readouterr().err
     facts = read_manifest(done.folder, CONVERTED).facts["parts_disagree"]
     assert (facts["tensors"], facts["name"]) == (1, name)
     assert facts["difference"] == pytest.approx(0.5, rel=1e-3)

@@ -90,7 +90,7 @@ def test_a_damaged_file_of_weights_is_named_before_the_work(
     file = last_file(model)
     whole = file.read_bytes()
     harm(file)
-    with pytest.raises(ModelError, match=rf"{file.name}.*fetch (it|them)"):
+    with pytest.raises(ModelError, match=rf"{file.name}.*download"):
         extracted(dataset, model, tmp_path / "c", **SWEEP)
     nothing_published(tmp_path / "c")
     file.write_bytes(whole)
@@ -144,7 +144,7 @@ def test_a_file_cut_short_within_the_sweep_leaves_the_shards_before_it(
         patch.setattr(SweepEngine, "encode", encode_once)
         # So that no block stays in memory.
         patch.setattr(load_engine, "load_sweep", planned(load_engine.load_sweep, blocks=("disk",) * 3))
-        with pytest.raises(ModelError, match=rf"{file.name}: expected \d+ more bytes .*fetch it anew"):
+        with pytest.raises(ModelError, match=rf"{file.name}: expected \d+ more bytes .*download it again"):
             extracted(dataset, model, tmp_path / "c", **settings)
     before = content(tmp_path / "c" / "shards")
     assert VectorCache.open(tmp_path / "c").n_rows == 3

@@ -233,7 +233,7 @@ def test_what_was_fitted_is_read_back_to_the_bit(tmp_path: Path) -> None:
         assert torch.equal(read[role].mean_V, projection.mean_V) and read[role].mean_V.dtype == torch.float64
         assert torch.equal(read[role].map_VD, projection.map_VD)
     (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes()[:-10])
-    with pytest.raises(RunError, match=rf"file: expected a readable .* remove {tmp_path} and run `tcf train` again"):
+    with pytest.raises(RunError, match=rf"file: unreadable .* remove {tmp_path} and run `tcf train` again"):
         projections_from(tmp_path / "file")
 
 

@@ -1,0 +1,84 @@
+"""Lists of the best items by the GPU and by the CPU, and how fast all users' targets are ranked."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpu_parts.part import Finding, Setting, absent, holds, noted
+from tcf.data.dataset import Histories
+from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.faiss_search import exhaustive_search
+from tcf.ranking.ranks import rank_targets
+from tcf.ranking.scorers import InnerProduct
+
+__all__ = ["check_lists", "measure_ranking"]
+
+_LIST = 50
+
+
+def check_lists(setting: Setting) -> Iterator[Finding]:
+    """The best 50 items of each user, beside scores in float64."""
+    users, items, width = (200, 500, 32) if setting.small else (2_000, 20_000, 256)
+    states_UD, vectors_ID = _normal(users, width, 0), _normal(items, width, 1)
+    if not _has_faiss():
+        yield absent("lists by FAISS", "FAISS is not installed here")
+        return
+    _, by_cpu = exhaustive_search(vectors_ID, "cpu")(states_UD, _LIST)
+    yield _same("lists by FAISS on the CPU", by_cpu, states_UD, vectors_ID)
+    if _faiss_gpus() == 0:
+        yield absent("lists by FAISS on the GPU", "this FAISS sees no GPU")
+    else:
+        _, by_gpu = exhaustive_search(vectors_ID, "cuda")(states_UD, _LIST)
+        yield _same("lists by FAISS on the GPU", by_gpu, states_UD, vectors_ID)
+    yield absent("lists by torch on CUDA", "not there yet")
+
+
+def measure_ranking(setting: Setting) -> Iterator[Finding]:
+    """All targets ranked in the whole catalogue."""
+    users, items, width = (2_000, 1_000, 64) if setting.small else (200_000, 85_000, 512)
+    what = f"ranking {users:,} users x {items:,} items x {width}"
+    if not _has_faiss():
+        yield absent(what, "FAISS is not installed here")
+        return
+    draw = np.random.default_rng(2)
+    seen = Histories(np.arange(users + 1, dtype=np.int64) * 5, draw.integers(0, items, users * 5).astype(np.int32))
+    targets = draw.integers(0, items, users)
+    kind: Any = "cuda" if _faiss_gpus() else "cpu"
+    began = time.perf_counter()
+    scorer = InnerProduct(Catalogue.build(_normal(items, width, 1)), _normal(users, width, 0), kind)
+    ranks = rank_targets(scorer, seen, targets, depth=10)
+    seconds = time.perf_counter() - began
+    yield holds(f"{what}: ranked", len(ranks) == users, f"{users:,} users", f"{len(ranks):,}")
+    yield noted(f"{what}, on {kind}", f"{seconds:.1f} s, {users / seconds:,.0f} users/s")
+
+
+def _normal(rows: int, width: int, seed: int) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((rows, width), np.float32)
+
+
+def _same(
+    what: str, rows_UK: npt.NDArray[np.int64], states_UD: npt.NDArray[np.float32], vectors_ID: npt.NDArray[np.float32]
+) -> Finding:
+    """Equal to the order of scores in float64, but where two of them are equal within rounding."""
+    scores_UI = states_UD.astype(np.float64) @ vectors_ID.astype(np.float64).T
+    best_UK = np.argsort(-scores_UI, axis=1, kind="stable")[:, :_LIST]
+    listed, expected = (np.take_along_axis(scores_UI, rows, 1) for rows in (rows_UK, best_UK))
+    wrong = int((np.abs(listed - expected) > 1e-4 * np.abs(expected).max()).any(1).sum())
+    return holds(what, wrong == 0, "those of float64", f"{wrong} of {len(rows_UK)} users differ")
+
+
+def _has_faiss() -> bool:
+    try:
+        import faiss  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _faiss_gpus() -> int:
+    import faiss
+
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
