@@ -82,7 +82,7 @@ def test_only_users_with_a_question_are_ranked(
     ]
     assert done.metrics["users"] == len(asked)
     assert json.loads((tmp_path / "e" / "metrics.json").read_text())["users"] == len(asked)
-    message = f"{len(asked)} of {len(users)} users have a {part} target and an item before it; the others are not asked"
+    message = f"{len(asked)} of {len(users)} users have a {part} target and an item before it; the others are not evaluated"
     assert message in capsys.readouterr().err
 
 
@@ -161,6 +161,6 @@ def test_no_question_at_all_is_an_error(tmp_path: Path) -> None:
         evaluate_baseline("random", data=dataset.path, out=tmp_path / "e", config=EvaluateConfig(split="validation"))
     assert not (tmp_path / "e").exists()
     with pytest.raises(
-        DataError, match="a validation target and an item before it, found none among 2 users, so no epoch"
+        DataError, match="a validation target and an item before it, found none among 2 users, so no best epoch"
     ):
         Validation.build(dataset.split, 4)
