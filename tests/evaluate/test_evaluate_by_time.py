@@ -82,7 +82,7 @@ def test_only_users_with_a_question_are_ranked(
     ]
     assert done.metrics["users"] == len(asked)
     assert json.loads((tmp_path / "e" / "metrics.json").read_text())["users"] == len(asked)
-    message = f"{len(asked)} of {len(users)} users have a {part} target and an item before it; the others are not evaluated"
+    message = f"{len(asked)} of {len(users)} users have a {part} target and an item before it; the others are not"
     assert message in capsys.readouterr().err
 
 
