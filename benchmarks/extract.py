@@ -23,8 +23,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,13 +42,15 @@ from tcf.data.dataset import Dataset
 from tcf.encoders.tokenize import tokenize
 from tcf.extract.fill_caches import CacheFiller
 from tcf.extract.inputs import open_inputs
+from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.schedules.load_engine import load_resident
-from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.stage import plan_stage
 
 _BATCHES = (16, 32, 64, 128, 256, 512)
 _MAX_TOKENS = 30
 _SHARD_ROWS = 8192
+# The plan is needed for the size of shards alone, so its rates need not be measured.
+_RATES = Rates(products=1e12, plain=1e12, block_share=1, storage=1e9)
 
 Vectors = npt.NDArray[np.float32]
 
@@ -131,17 +134,24 @@ def _compare(
 def _tcf(folder: Path, dataset: Dataset, dtype: str, device: torch.device) -> tuple[Contender, int, int]:
     """The stage itself, with a model that is loaded already; its micro-batch, and the tokens that it reads."""
     out = folder.with_name("cache")
-    config = ExtractConfig(dtype=dtype, storage="float32", devices=str(device), pooling="mean")  # type: ignore[arg-type]
+    kind: Any = dtype
+    config = ExtractConfig(
+        dtype=kind,
+        storage="float32",
+        devices=str(device),
+        pooling="mean",
+        schedule="resident",
+        shard_rows=_SHARD_ROWS,
+    )
     shutil.rmtree(out, ignore_errors=True)
     inputs = open_inputs(data=dataset.path, model=folder, name="benchmark", out=out, config=config)
     loaded = load_resident(inputs.folder, (-1,), config, inputs.settings)
     limit = loaded.metadata["tokens_per_batch"]
-    unfinished = SweepFolder(out.with_name("unfinished"))
-    plan = replace(plan_stage(inputs).plan, macro_batch_rows=_SHARD_ROWS)
+    planned = plan_stage(inputs, _RATES)
 
     def run() -> Vectors:
         shutil.rmtree(out, ignore_errors=True)
-        with redirect_stderr(io.StringIO()), CacheFiller.open(inputs, plan, unfinished) as filler:
+        with redirect_stderr(io.StringIO()), CacheFiller.open(inputs, planned.plan, planned.sweep_folder) as filler:
             filler.fill(loaded)
         return np.asarray(VectorCache.open(out).vectors_for(dataset), np.float32)
 

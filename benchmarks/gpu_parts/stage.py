@@ -100,7 +100,7 @@ def extracted(
     shutil.rmtree(out, ignore_errors=True)
     inputs = open_inputs(data=dataset.path, model=folder, name=folder.name, out=out, config=config)
     planned = plan_stage(inputs, _RATES)
-    with CacheFiller.open(inputs, planned.plan.macro_batch_rows, planned.sweep_folder) as filler:
+    with CacheFiller.open(inputs, planned.plan, planned.sweep_folder) as filler:
         engine = load_planned(planned)
         if loaded is not None:
             loaded(engine)

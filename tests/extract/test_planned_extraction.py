@@ -33,6 +33,7 @@ def _lacking(candidate: Any) -> str | None:
     return "more, found less" if candidate.schedule == "resident" else None
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_what_cannot_be_taken_apart_runs_under_accelerate(
     dataset: Dataset, opt: Path, tmp_path: Path, too_large: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_sweep_that_was_asked_for_is_not_replaced(
         extracted(dataset, opt, tmp_path / "c", schedule="sweep")
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_shards_are_cut_as_before_when_less_memory_is_left(
     dataset: Dataset, opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
@@ -64,7 +66,7 @@ def test_shards_are_cut_as_before_when_less_memory_is_left(
         extracted(dataset, opt, tmp_path / "c", **settings)
     [kept] = tmp_path.glob(".c.*.sweep")
     assert sorted(path.name for path in kept.rglob("block-*")) == ["block-1"]
-    monkeypatch.setattr("tcf.extract.plan.sweep_estimate._rows", lambda inputs, room: _few(inputs))
+    monkeypatch.setattr("tcf.extract.plan.sweep_estimate._macro_batch", lambda inputs, room: _few(inputs))
     extracted(dataset, opt, tmp_path / "c", **settings)
     assert "sweep: resuming with block 2" in capfd.readouterr().err
     assert len(list((tmp_path / "c" / "shards").iterdir())) == 1
@@ -79,6 +81,7 @@ def _few(inputs: PlanInputs) -> tuple[int, str]:
     return inputs.config.shard_rows or 8, "memory"
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_unfinished_work_of_other_options_is_named(dataset: Dataset, opt: Path, tmp_path: Path, capfd: Any) -> None:
     other = tmp_path / f".c.{'0a' * 16}.sweep"
     other.mkdir()
@@ -86,10 +89,13 @@ def test_unfinished_work_of_other_options_is_named(dataset: Dataset, opt: Path, 
     (other / "states.bin").write_bytes(bytes(2048))
     extracted(dataset, opt, tmp_path / "c")
     [said] = [line for line in capfd.readouterr().err.splitlines() if "unfinished work" in line]
-    assert said.startswith(f"extract: {other} holds 2.0 KiB of unfinished work of another encoder or other options")
+    assert said.startswith(
+        f"tcf: warning: extract: {other} holds 2.0 KiB of unfinished work of another encoder or with "
+    )
     assert other.exists()
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_settings_that_are_of_no_use_are_named(dataset: Dataset, opt: Path, tmp_path: Path, capfd: Any) -> None:
     extracted(dataset, opt, tmp_path / "c", checkpoint_layers=2)
     assert "extract: not used: --checkpoint-layers, which needs the sweep schedule; the schedule is resident" in (
@@ -111,7 +117,7 @@ def test_weights_that_change_while_they_are_read_are_noticed(
         file.unlink()
     file.write_bytes(content)
     os.utime(file, ns=(1, 1))
-    with pytest.raises(ModelError, match=f"{file.name}: expected no change during the run"):
+    with pytest.raises(ModelError, match=f"{file.name}: expected no change during the run, found one"):
         read(loaded, sequences_of(path), tmp_path / "s")
     loaded.close()
 

@@ -95,7 +95,7 @@ def _problem(path: Path, error: Exception) -> str:
             return f"{error.filename or path}: cannot be read ({os_error_words(error)})"
         case KeyError():
             return f"{path}: its {EPOCHS} or {MANIFEST} lacks {error.args[0]}"
-        case _ if str(path) in str(error):
+        case TcfError():
             return str(error)
         case _:
             return f"{path}: its {EPOCHS}, {CONFIG} or {MANIFEST} is damaged"

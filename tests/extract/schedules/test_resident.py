@@ -66,7 +66,7 @@ def test_vectors_come_back_in_the_order_asked_for(opt: Path, tokens_per_batch: i
         encoder,
         some,
         tokens_per_batch,
-        advance=lambda texts, tokens, *_, **__: done.append((texts, tokens)),
+        advance=lambda *words, **_: done.append(words[:2]),
     )
     alone = [vectors_of(encoder, some.take(np.array([row])), 1) for row in range(20)]
     np.testing.assert_allclose(vectors, np.concatenate(alone), rtol=0, atol=1e-5)
@@ -98,7 +98,7 @@ def test_texts_without_tokens_are_not_read(opt: Path, monkeypatch: pytest.Monkey
     encoder, _ = loaded(opt)
     sequences = TokenSequences(np.array([2, 7], np.int32), np.array([0, 0, 2, 2]), 0)
     done: list[tuple[float, float]] = []
-    vectors = vectors_of(encoder, sequences, advance=lambda texts, tokens, *_, **__: done.append((texts, tokens)))
+    vectors = vectors_of(encoder, sequences, advance=lambda *words, **_: done.append(words[:2]))
     assert not vectors[[0, 2]].any()
     assert vectors[1].any()
     assert done == [(1, 2), (2, 0)]

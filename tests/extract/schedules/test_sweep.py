@@ -128,7 +128,7 @@ def test_progress_counts_every_text_and_token_once(family: Callable[[str], Path]
     sequences = sequences_of(family("opt"))
     told: list[tuple[float, float, str]] = []
     loaded = engine(family("opt"), "sweep", DISK, devices=("cpu", "cpu"))
-    read(loaded, sequences, tmp_path, lambda *words: told.append(words))
+    read(loaded, sequences, tmp_path, lambda *words, **_: told.append(words))
     loaded.close()
     assert sum(texts for texts, _, _ in told) == pytest.approx(len(sequences))
     assert sum(tokens for _, tokens, _ in told) == pytest.approx(sequences.lengths.sum())
@@ -146,7 +146,7 @@ def test_texts_without_tokens_are_passed_over(
     assert {layer: len(rows) for layer, rows in read(loaded, empty, tmp_path).items()} == {0: 0, 2: 0, -1: 0}
     both = type(sequences).concatenate([sequences.take(rows), empty])
     told: list[float] = []
-    found = read(loaded, both, tmp_path, lambda *words: told.append(words[0]))
+    found = read(loaded, both, tmp_path, lambda *words, **_: told.append(words[0]))
     alone = read(loaded, sequences.take(rows), tmp_path)
     assert all(torch.equal(found[layer], alone[layer]) for layer in found)
     assert sum(told) == pytest.approx(6)

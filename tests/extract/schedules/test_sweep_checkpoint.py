@@ -126,6 +126,7 @@ def unseal(place: Path) -> None:
     ("harm", "says"),
     [(damage, "states.bin: its sha256 differs"), (cut, "layer2-0.bin: expected"), (unseal, "block-2: expected")],
 )
+@pytest.mark.usefixtures("shown_log")
 def test_damaged_work_is_done_anew_and_that_is_said(
     harm: Callable[[Path], None], says: str, family: Callable[[str], Path], tmp_path: Path, capfd: Any
 ) -> None:
@@ -142,6 +143,7 @@ def test_damaged_work_is_done_anew_and_that_is_said(
 
 
 @pytest.mark.parametrize(("name", "begins"), [("opt", "block 3/3"), ("t5", "block 1/3")])
+@pytest.mark.usefixtures("shown_log")
 def test_other_micro_batches_take_it_up_unless_blocks_made_something_for_them(
     name: str, begins: str, family: Callable[[str], Path], tmp_path: Path, capfd: Any
 ) -> None:
@@ -158,6 +160,7 @@ def test_other_micro_batches_take_it_up_unless_blocks_made_something_for_them(
         torch.testing.assert_close(found[layer], states, rtol=0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("shown_log")
 def test_work_on_other_layers_is_not_taken_up(family: Callable[[str], Path], tmp_path: Path, capfd: Any) -> None:
     interrupted(family("opt"), tmp_path / "s", "block 3/3")
     sequences, notes = sequences_of(family("opt")), list[str]()

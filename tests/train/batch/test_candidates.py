@@ -58,7 +58,7 @@ def test_the_only_item_left_is_found_in_a_large_catalogue() -> None:
 
 def test_no_item_left_is_refused() -> None:
     sequences = csr([[1, 3], [8, 7, 4, 3, 1, 1]])
-    with pytest.raises(DataError, match="a user who has all 5 training items"):
+    with pytest.raises(DataError, match="a user with all 5 training items"):
         PerTarget(ITEMS, 1).draw(sequences, np.array([0, 1]), np.random.default_rng(0))
     # A row that has everything harms nobody while none of its items is a target.
     assert PerTarget(ITEMS, 1).draw(sequences, np.array([0]), np.random.default_rng(0)).items.shape == (1, 1)

@@ -66,5 +66,5 @@ def test_training_data_by_hand() -> None:
 
 
 def test_nothing_to_learn_is_refused() -> None:
-    with pytest.raises(DataError, match="no user has two training items"):
+    with pytest.raises(DataError, match="expected users with at least two training items"):
         TrainingData.build(leave_one_out(csr([[0, 1, 2], [1, 2, 0]])), 3, 5)

@@ -176,5 +176,5 @@ def test_a_user_who_has_everything_is_refused_where_negatives_are_drawn() -> Non
     data = training([[0, 1, 2], [1, 2]], 3)
     loss = build_loss(TrainConfig(loss="bce"), data, CPU)
     assert batch_of(UserRows(data), loss, [1]).drawn.tolist() == [[0]]
-    with pytest.raises(DataError, match="a user who has all 3 training items; train with --loss in-batch"):
+    with pytest.raises(DataError, match="a user with all 3 training items; train with --loss in-batch"):
         batch_of(UserRows(data), loss, [0, 1])
