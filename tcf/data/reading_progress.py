@@ -50,7 +50,7 @@ class ReadingProgress:
     ) -> None:
         """Show the end, or where the work stopped."""
         self._stop_looking()
-        if kind is None:
+        if kind is None and self._shown < self._total / _MB:
             self._show(self._total, "")
         self._opened.__exit__(kind, error, trace)
 

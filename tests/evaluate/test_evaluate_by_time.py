@@ -161,6 +161,6 @@ def test_no_question_at_all_is_an_error(tmp_path: Path) -> None:
         evaluate_baseline("random", data=dataset.path, out=tmp_path / "e", config=EvaluateConfig(split="validation"))
     assert not (tmp_path / "e").exists()
     with pytest.raises(
-        DataError, match="a validation target and an item before it, found none among 2 users, so no epoch"
+        DataError, match="a validation target and an item before it, found none among 2 users, so no best epoch"
     ):
         Validation.build(dataset.split, 4)

@@ -1,6 +1,7 @@
 """What every launcher must do, with real workers. A new launcher only adds itself to `LAUNCHERS`."""
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from small.launch.waiting import is_gone, wait_for
 from small.launch.workers import SmallJob
 from tcf.common.errors import CacheError
+from tcf.common.logs import configure_logging
 from tcf.launch import launcher as module
 from tcf.launch import process_group
 from tcf.launch.independent_workers import IndependentWorkers
@@ -81,13 +83,15 @@ def outcome_of(worker: Worker) -> Outcome:
     return outcome
 
 
-def test_workers_get_their_jobs_threads_and_variables(launcher: Launcher, tmp_path: Path) -> None:
+def test_workers_get_their_jobs_threads_variables_and_level_of_the_log(launcher: Launcher, tmp_path: Path) -> None:
+    configure_logging(logging.DEBUG)
     with started(launcher, *specs(tmp_path, "end", "SIGINT", "end")) as workers:
         assert [outcome_of(worker) for worker in workers] == [Outcome(0, None, ("progress",))] * 3
         assert [worker.name for worker in workers] == ["worker 0", "worker 1", "worker 2"]
     found = notes(tmp_path, 3)
     assert [note["action"] for note in found] == ["end", "SIGINT", "end"]
     assert [(note["OMP_NUM_THREADS"], note["SMALL"]) for note in found] == [("3", "0"), ("3", "1"), ("3", "2")]
+    assert {note["TCF_LOG_LEVEL"] for note in found} == {str(logging.DEBUG)}
     assert len({note["pid"] for note in found}) == 3
 
 

@@ -52,7 +52,7 @@ def _work(job: SmallJob) -> None:
 
 
 def _publish(path: Path, action: str) -> None:
-    variables = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "SMALL")}
+    variables = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "SMALL", "TCF_LOG_LEVEL")}
     path.with_suffix(".new").write_text(json.dumps({"pid": os.getpid(), "action": action, **variables}))
     path.with_suffix(".new").rename(path)
 
