@@ -69,6 +69,7 @@ class Examination:
             "\n".join(["memory and disk", *_room(self.machine)]),
             render_entries(f"stored by tcf in {self.home} (TCF_HOME)", self.stored),
             *(render_entries(f"found in {folder}", found) for folder, found in self.found.items()),
+            *(f"note: {note}" for note in self.installation.notes),
             "\n".join([f"problem: {problem}" for problem in self.problems] or ["no problems found"]),
         ]
         return "\n\n".join(parts)

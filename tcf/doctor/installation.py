@@ -78,7 +78,8 @@ class Installation:
         torch_cuda: version of CUDA that torch is built for; None where it is built for none, or is not there.
         driver: version of NVIDIA's driver; None where there is no GPU of theirs.
         faiss: the build of FAISS; None where there is none that can be imported.
-        problems: what is wrong, and what to do, a line each.
+        problems: what is wrong, and what to do, one line each.
+        notes: settings of the environment that change what tcf does, one line each.
     """
 
     versions: dict[str, str | None]
@@ -87,6 +88,7 @@ class Installation:
     driver: str | None
     faiss: FaissBuild | None
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def inspect_installation(driver_folder: Path = _DRIVER) -> Installation:
@@ -99,7 +101,7 @@ def inspect_installation(driver_folder: Path = _DRIVER) -> Installation:
     driver = _driver_version(driver_folder)
     modules, broken = _import_compiled()
     torch, faiss = modules.get("torch"), modules.get("faiss")
-    problems = [*_missing(versions), *broken, *_gpu_problems(torch, driver), *_environment_problems()]
+    problems = [*_missing(versions), *broken, *_gpu_problems(torch, driver)]
     return Installation(
         versions=versions,
         cuda_devices=() if torch is None else _cuda_devices(torch),
@@ -107,6 +109,7 @@ def inspect_installation(driver_folder: Path = _DRIVER) -> Installation:
         driver=driver,
         faiss=None if faiss is None else _faiss_build(faiss),
         problems=tuple(problems),
+        notes=_environment_notes(),
     )
 
 
@@ -189,11 +192,11 @@ def _gpu_problems(torch: Any, driver: str | None) -> list[str]:
     ]
 
 
-def _environment_problems() -> list[str]:
+def _environment_notes() -> tuple[str, ...]:
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in _YES
     if not offline:
-        return []
-    return ["HF_HUB_OFFLINE is set, so nothing is downloaded from the Hugging Face hub; unset it to allow that"]
+        return ()
+    return ("HF_HUB_OFFLINE is set, so nothing is downloaded from the Hugging Face hub; unset it to allow that",)
 
 
 def _faiss_build(faiss: Any) -> FaissBuild:

@@ -30,11 +30,12 @@ def test_what_is_required_is_what_is_installed_with_tcf() -> None:
 def test_this_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     found = inspect_installation(tmp_path)
-    assert found.problems == ()
+    assert found.problems == found.notes == ()
     assert found.versions["python"] == sys.version.split()[0]
     assert found.faiss is not None and found.faiss.options.startswith("OPTIMIZE")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert [problem.split(",")[0] for problem in inspect_installation(tmp_path).problems] == ["HF_HUB_OFFLINE is set"]
+    offline = inspect_installation(tmp_path)
+    assert [note.split(",")[0] for note in offline.notes] == ["HF_HUB_OFFLINE is set"] and offline.problems == ()
 
 
 def test_it_runs_where_torch_and_faiss_cannot_be_imported(tmp_path: Path) -> None:
