@@ -1,4 +1,4 @@
-"""Modules, folders, and members of classes that the documents name are there."""
+"""What the documents name is there: modules, folders, members of classes, commands, public functions."""
 
 import ast
 import importlib
@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import tcf
+from small.command_line import parse
+from tcf.commands.typer_internals import UsageError
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
 
 
 def named_places(text: str) -> Iterator[str]:
@@ -27,6 +32,15 @@ def named_objects(text: str) -> Iterator[str]:
 def named_members(text: str) -> Iterator[str]:
     """Members of classes in backquotes, such as `Inputs.open`; names in capitals are those of files."""
     yield from re.findall(r"`((?=\w*[a-z])[A-Z][A-Za-z0-9]*\.\w+)`", text)
+
+
+def commands(text: str) -> Iterator[str]:
+    """Calls of the command in blocks of code, such as `tcf runs runs`, each on one line."""
+    for block in re.findall(r"```[a-z]*\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            command = line.strip().removeprefix("$ ").removeprefix("#").strip()
+            if re.match(r"tcf [a-z]", command):
+                yield command
 
 
 def members_of_classes(sources: Iterable[str]) -> dict[str, set[str]]:
@@ -72,6 +86,19 @@ def test_every_object_that_a_page_names_exists(page: Path) -> None:
     assert [name for name in named_objects(page.read_text(encoding="utf-8")) if not is_there(name)] == []
 
 
+@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda page: page.name)
+def test_every_command_that_a_page_shows_can_be_typed(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for line in commands(text if page.suffix == ".md" else f"```\n{text}```"):
+        parse(line)
+
+
+def test_readme_uses_public_names_alone() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert set(re.findall(r"\btcf\.(\w+)", block)) <= set(tcf.__all__)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_member_that_a_page_names_exists(page: Path) -> None:
     sources = (path.read_text(encoding="utf-8") for path in (ROOT / "tcf").rglob("*.py"))
@@ -94,6 +121,13 @@ class A(B):
     assert members_of_classes([source, "class A:\n    async def more(self): ..."]) == {
         "A": {"field", "OTHER", "method", "set_there", "more"}
     }
+
+
+def test_commands_are_recognised() -> None:
+    text = "`tcf x`\n```\ntcf a \\\n    --b 1   # said\n$ tcf c\nmodel: tcf d\n```\n"
+    assert [" ".join(line.split()) for line in commands(text)] == ["tcf a --b 1 # said", "tcf c"]
+    with pytest.raises(UsageError):
+        parse("tcf train --out x --bach-size 3")
 
 
 def test_names_are_recognised() -> None:

@@ -4,14 +4,13 @@ After a change, read the difference of `TCF_RENEW_HELP=1 python -m pytest tests/
 """
 
 import os
-import shlex
 from pathlib import Path
 
 import pytest
 
-from small.command_line import contexts
-from tcf.commands.command import GENERAL, Command, Group
-from tcf.commands.typer_internals import Context, Parameter
+from small.command_line import contexts, parse
+from tcf.commands.command import GENERAL
+from tcf.commands.typer_internals import Parameter
 
 PAGES = Path(__file__).parent / "help"
 NAMES = {"TEXT", "INTEGER", "NUMBER", "PATH", "FILE", "COLUMN", "TIME", "DEVICE", "DEVICES", "LAYER", "LAYERS"}
@@ -87,17 +86,7 @@ def examples() -> list[str]:
 
 @pytest.mark.parametrize("line", examples())
 def test_examples_can_be_typed(line: str) -> None:
-    program, *words = shlex.split(line)
-    assert program == "tcf"
-    context = CONTEXTS["tcf"]
-    command = context.command
-    while isinstance(command, Group):
-        name, *words = words
-        command = command.commands[name]
-        context = Context(command, info_name=name, parent=context)
-    assert isinstance(command, Command)
-    if "--help" not in words:
-        command.parse_args(context, words)
+    parse(line)
 
 
 def test_the_first_options_of_train_are_about_ten() -> None:

@@ -1,9 +1,11 @@
 """All commands, for tests that hold of each."""
 
+import shlex
+
 import typer.main
 
 from tcf.commands.app import app
-from tcf.commands.command import Group
+from tcf.commands.command import Command, Group
 from tcf.commands.typer_internals import Context
 
 
@@ -17,3 +19,18 @@ def contexts(context: Context | None = None) -> dict[str, Context]:
         for name in context.command.list_commands(context):
             found |= contexts(Context(context.command.commands[name], info_name=name, parent=context))
     return found
+
+
+def parse(line: str) -> None:
+    """Parse a command line as a shell and the program would, without running it; a usage error is raised."""
+    program, *words = shlex.split(line, comments=True)
+    assert program == "tcf"
+    context = contexts()["tcf"]
+    command = context.command
+    while isinstance(command, Group):
+        name, *words = words
+        command = command.commands[name]
+        context = Context(command, info_name=name, parent=context)
+    assert isinstance(command, Command)
+    if "--help" not in words:
+        command.parse_args(context, words)
