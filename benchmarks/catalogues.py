@@ -1,4 +1,4 @@
-"""Texts of a file, and datasets of items alone, for benchmarks."""
+"""Texts from a file, and datasets with items only, for benchmarks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ __all__ = ["read_texts", "write_items"]
 
 
 def read_texts(file: Path, n: int) -> list[str]:
-    """Distinct texts of a file with a text after a tab on each line, drawn at random.
+    """Read a random sample of the distinct texts in a file with a text after a tab on each line.
 
     Args:
         file: the file.
-        n: how many at most.
+        n: maximum number of texts.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
     texts = list(dict.fromkeys(line.split("\t", 1)[1].strip() for line in lines))
@@ -25,11 +25,11 @@ def read_texts(file: Path, n: int) -> list[str]:
 
 
 def write_items(path: Path, texts: Sequence[str]) -> Dataset:
-    """A dataset of items that nobody has taken yet.
+    """Write a dataset of items without interactions.
 
     Args:
-        path: where it goes.
-        texts: one an item.
+        path: where to write it.
+        texts: one text per item.
     """
     return write_dataset(
         path,

@@ -1,6 +1,7 @@
-"""Checkpoints of OPT geometries with random weights, written tensor by tensor: they may be larger than the memory.
+"""Checkpoints of OPT geometries with random weights, written tensor by tensor, so that they may be larger than memory.
 
-They look as transformers saves an OPTForCausalLM: several safetensors files, their index, configuration and tokenizer.
+The layout is that of an OPTForCausalLM saved by transformers: several safetensors files, their index, the configuration
+and the tokenizer.
 """
 
 import json
@@ -21,21 +22,21 @@ from transformers import OPTForCausalLM
 __all__ = ["Checkpoint", "check_space", "write_checkpoint"]
 
 _TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
-_FILE = 4 * 2**30  # bytes of tensors in a file, about
-# Numbers that are drawn; then they come again. Odd, so that the rows of a matrix differ.
+_FILE = 4 * 2**30  # approximate bytes of tensors per file
+# Number of random values, which are then repeated. Odd, so that the rows of a matrix differ.
 _DRAWN = 2**24 + 43
-_TIED = "lm_head.weight"  # the embeddings once more
+_TIED = "lm_head.weight"  # tied to the embeddings
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint of a geometry has to be.
+    """A checkpoint of a geometry, whether it has been written or not.
 
     Attributes:
-        folder: where it is.
-        geometry: of the model.
+        folder: its folder.
+        geometry: geometry of the model.
         dtype: type of all its weights.
     """
 
@@ -45,13 +46,13 @@ class Checkpoint:
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Of all weights that are saved, by name."""
+        """Shapes of all saved weights, by name."""
         with torch.device("meta"):
             model = OPTForCausalLM(geometry_config(self.geometry, geometry_tokenizer()))
         return {name: tuple(weight.shape) for name, weight in model.state_dict().items() if name != _TIED}
 
     def nbytes(self, *, first_block: int = 0) -> int:
-        """Bytes of all weights but those of the blocks before one."""
+        """Bytes of all weights except those of the blocks before `first_block`."""
         before = tuple(f"model.decoder.layers.{number}." for number in range(first_block))
         return sum(
             math.prod(shape) * self.dtype.itemsize
@@ -61,7 +62,7 @@ class Checkpoint:
 
     @property
     def files(self) -> dict[Path, dict[str, Shape]]:
-        """The files, and what is in each."""
+        """The files, with the names and shapes of the weights in each."""
         parts: list[dict[str, Shape]] = [{}]
         filled = 0
         for name, shape in self.shapes.items():
@@ -76,14 +77,14 @@ class Checkpoint:
 
     @cached_property
     def settings(self) -> str:
-        """Its `config.json`."""
+        """The content of its `config.json`."""
         config = geometry_config(self.geometry, geometry_tokenizer())
         config.dtype = self.dtype
         return str(config.to_json_string())
 
     @property
     def is_there(self) -> bool:
-        """Whether it was written to its end; its configuration was written last."""
+        """Whether it is complete; the configuration is written last."""
         config = self.folder / "config.json"
         if not config.is_file() or config.read_text(encoding="utf-8") != self.settings:
             return False
@@ -94,7 +95,7 @@ class Checkpoint:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """End this program if a folder's disk has not so many bytes left."""
+    """Exit if a folder's disk has fewer free bytes than needed."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         sys.exit(
@@ -104,7 +105,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def write_checkpoint(checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, unless it is there; ends this program if there is no room for it."""
+    """Write a checkpoint, unless it is already complete; exits if there is no disk space for it."""
     folder = checkpoint.folder
     if checkpoint.is_there:
         return
@@ -131,7 +132,7 @@ def _write(file: Path, shapes: Mapping[str, Shape], dtype: torch.dtype, numbers:
 
 
 def _header(shapes: Mapping[str, Shape], dtype: torch.dtype) -> bytes:
-    """The beginning of a safetensors file: its length, then JSON."""
+    """The header of a safetensors file: its length, then JSON."""
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     begin = 0
     for name, shape in shapes.items():
@@ -148,7 +149,7 @@ def _size(shapes: Mapping[str, Shape], dtype: torch.dtype) -> int:
 
 
 class _Numbers:
-    """Normal numbers as bytes, over and over: small enough that a model's states stay finite."""
+    """Normally distributed numbers as bytes, repeated; small enough that a model's states stay finite."""
 
     def __init__(self, dtype: torch.dtype, width: int) -> None:
         drawn = torch.randn(_DRAWN, generator=torch.Generator().manual_seed(0)) / math.sqrt(width)
@@ -156,7 +157,7 @@ class _Numbers:
         self._itemsize, self._next = dtype.itemsize, 0
 
     def take(self, n: int, *, ones: bool) -> Iterator[memoryview]:
-        """The bytes of `n` numbers, in pieces; all of them one if asked for."""
+        """Yield the bytes of `n` numbers in pieces; with `ones`, every number is one."""
         source = self._ones if ones else self._drawn
         start, left = (0 if ones else self._next), n * self._itemsize
         while left:

@@ -1,4 +1,4 @@
-"""What `offload.py` compares: one extraction each, in a process of its own."""
+"""The contenders of `offload.py`: each runs one extraction in a separate process."""
 
 import json
 import shutil
@@ -29,17 +29,17 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a contender did.
+    """The result of a contender.
 
     Attributes:
-        items: that it made vectors of.
-        seconds: without loading and imports.
-        weight_bytes: bytes of weights that it read; None where that is not counted.
-        disk_bytes: bytes of the disk that it read in those seconds.
+        items: number of items that it computed vectors for.
+        seconds: time without loading and imports.
+        weight_bytes: bytes of weights that it read; None if not counted.
+        disk_bytes: bytes that it read from disk during this time.
         ended: the process.
-        group_peak: most bytes of its group, cached pages included; None without a group.
-        group_read: bytes of the disk that the group read from start to end.
-        measured: what tcf measured; None of others.
+        group_peak: peak memory of its control group in bytes, page cache included; None without a group.
+        group_read: bytes that the group read from disk, from start to end.
+        measured: measurements by tcf; None for other contenders.
     """
 
     items: int
@@ -53,7 +53,7 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Items a second."""
+        """Items per second."""
         return self.items / self.seconds
 
 
@@ -63,13 +63,13 @@ class Bench:
 
     Attributes:
         checkpoint: the model.
-        texts: different ones.
-        dataset: the same as tcf takes them.
-        folder: for files that are made; on the disk that is limited.
-        group: bytes of memory of the group.
-        read_limit: bytes a second of the disk; None for as many as it gives.
-        max_memory: bytes that tcf is told to use in the group.
-        vectors: of the first extraction, which the others' are compared with.
+        texts: distinct texts.
+        dataset: the same texts as a dataset of tcf.
+        folder: folder for the files that are written, on the limited disk.
+        group: memory limit of the control group in bytes.
+        read_limit: limit on reading the disk in bytes per second; None for no limit.
+        max_memory: memory that tcf may use in the group, in bytes.
+        vectors: vectors of the first extraction, for comparison with the others.
     """
 
     checkpoint: Checkpoint
@@ -88,16 +88,16 @@ class Bench:
 
     @property
     def log(self) -> Path:
-        """For what processes write to standard error."""
+        """File for the standard error of processes."""
         return self.folder / "log"
 
     def plan(self) -> Planned:
-        """What `tcf plan` says of the sweep, from trials made within the group."""
+        """The plan of `tcf plan` for the sweep, from calibration runs in the control group."""
         with control_group(self.group, self.folder, read_limit=self.read_limit) as group:
             return self._commands("sweep").plan(group)
 
     def extract(self, schedule: str, repeats: int) -> Outcome:
-        """`tcf extract` by a schedule; the run of median time. Resident runs without a group."""
+        """Run `tcf extract` with a schedule; returns the run of median time. The resident schedule gets no group."""
         found = sorted((self._extract_once(schedule) for _ in range(repeats)), key=lambda outcome: outcome.seconds)
         return found[len(found) // 2]
 
@@ -126,7 +126,7 @@ class Bench:
         )
 
     def accelerate(self, size: int, items: int) -> Outcome | None:
-        """Accelerate's disk offload in batches of a size; None where the group has too little memory for that."""
+        """Run accelerate's disk offload with a batch size; None if the group has too little memory for it."""
         texts, vectors, result = (self.folder / name for name in ("texts.json", "vectors.npy", "accelerate.json"))
         texts.write_text(json.dumps(self.texts), encoding="utf-8")
         command = [sys.executable, str(_HERE / "offload_accelerate.py"), "--model", str(self.checkpoint.folder)]
@@ -137,11 +137,11 @@ class Bench:
             ended = watch(group.command(command), log=self.log)
             peak, read = group.peak, group.read_bytes
         if ended.status == -signal.SIGKILL:
-            print(f"accelerate, batch {size}: killed for want of memory", flush=True)
+            print(f"accelerate, batch {size}: killed because it ran out of memory", flush=True)
             return None
         measured = json.loads(_text(ended, result))
         self._check_close(f"accelerate, batch {size}", np.load(vectors))
-        print(f"accelerate, batch {size}: {measured['on_disk']} of {measured['modules']} parts on disk", flush=True)
+        print(f"accelerate, batch {size}: {measured['on_disk']} of {measured['modules']} modules on disk", flush=True)
         return Outcome(
             measured["items"],
             measured["seconds"],
@@ -161,7 +161,7 @@ class Bench:
         return Commands(self.checkpoint.folder, self.dataset, folder, tuple(settings))
 
     def _check_close(self, name: str, theirs: Vectors) -> None:
-        """Ends this program where vectors of the same texts do not agree with the first ones."""
+        """Exit if vectors of the same texts do not agree with the first ones."""
         if self.vectors is None:
             self.vectors = theirs
             return
@@ -169,13 +169,17 @@ class Bench:
         ours, theirs = self.vectors[:both], theirs[:both]
         own, other = _cosines(ours, theirs), _cosines(np.roll(ours, 1, axis=0), theirs)
         lowest, usual = float(own.min()), statistics.median(other.tolist())
-        print(f"{name}: lowest cosine with tcf's vectors {lowest:.7f}, with another title's {usual:.3f}", flush=True)
+        print(
+            f"{name}: lowest cosine with tcf's vectors {lowest:.7f}, median cosine with those of other titles "
+            f"{usual:.3f}",
+            flush=True,
+        )
         if not lowest > (1 - 1e-5 if self.dtype == "float32" else 0.99) or lowest <= usual:
             sys.exit(f"{name}: its vectors differ from tcf's")
 
 
 def _text(ended: Ended, result: Path) -> str:
-    """What a process that ended well has left in a file."""
+    """Read and remove the result file of a process, after checking that it succeeded."""
     ended.expect()
     text = result.read_text(encoding="utf-8")
     result.unlink()

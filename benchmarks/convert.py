@@ -1,10 +1,10 @@
-"""What `tcf convert` takes: time and peak memory on made-up raw weights of a published size of OPT.
+"""Time and peak memory of `tcf convert` on synthetic raw weights of a published size of OPT.
 
     python benchmarks/convert.py 6.7b FOLDER --parts 2 --kill
 
-writes metaseq's model-parallel parts, about as large as the real ones, converts them in a process of its own, and
-prints its peak memory beside the sizes of files. With --kill it converts once more, kills that, starts it
-again and compares the bytes. FOLDER needs room for the model twice.
+This writes metaseq's model-parallel parts, about as large as the real ones, converts them in a separate process, and
+prints its peak memory and the file sizes. With --kill, a second conversion is killed and restarted, and its bytes are
+compared with those of the first. FOLDER needs space for the model twice.
 """
 
 import argparse
@@ -26,10 +26,10 @@ SETTINGS = '{"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true, "bos_tok
 
 
 def part_of(name: str, parts: int, part: int) -> State:
-    """One part's tensors, every number made up; what all parts share is the same in each."""
+    """Synthetic tensors of one part; the tensors that all parts share are the same in each."""
     size = opt_size(name)
     if size is None or size.post_norm:
-        raise SystemExit(f"{name}: expected a published size of OPT with its norms before the blocks")
+        raise SystemExit(f"{name}: expected a published size of OPT with pre-norm blocks")
     own = torch.Generator().manual_seed(1 + part)
     width, hidden = size.width, 4 * size.width
 
@@ -64,7 +64,7 @@ def part_of(name: str, parts: int, part: int) -> State:
 
 
 def write_raw(folder: Path, size: str, parts: int) -> None:
-    """Write the parts that are not there yet, and a tokenizer."""
+    """Write the missing parts, and a tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in range(parts):
         file = folder / f"reshard-model_part-{part}.pt"
@@ -76,7 +76,7 @@ def write_raw(folder: Path, size: str, parts: int) -> None:
 
 
 def converted(raw: Path, out: Path, *, kill: bool = False) -> Ended:
-    """Convert; with `kill`, the process is killed a little after it has finished its second file of weights."""
+    """Convert; with `kill`, the process is killed shortly after it has finished its second file of weights."""
     second: list[float] = []
 
     def is_time() -> bool:
@@ -91,7 +91,7 @@ def converted(raw: Path, out: Path, *, kill: bool = False) -> Ended:
 
 
 def files_of(out: Path) -> dict[str, Any]:
-    """The files of a converted model, with their checksums."""
+    """The files of a converted model, with their sizes and checksums."""
     files: dict[str, Any] = json.loads((out / "manifest.json").read_text())["files"]
     return files
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("size")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parts", type=int, default=8)
-    parser.add_argument("--kill", action="store_true", help="convert again, killed on the way, and compare the bytes")
+    parser.add_argument("--kill", action="store_true", help="also kill a conversion, restart it, and compare the bytes")
     chosen = parser.parse_args()
     raw, out = chosen.folder / "raw", chosen.folder / "out"
     write_raw(raw, chosen.size, chosen.parts)
@@ -113,14 +113,14 @@ def main() -> None:
         shutil.rmtree(out)
         runs["killed"] = converted(raw, out, kill=True)
         kept = len(list(chosen.folder.glob(".out.*.convert/model-*.safetensors")))
-        expect(not out.exists() and kept > 1, "nothing published, two files kept", f"{kept} kept")
-        runs["again"] = converted(raw, out)
-        expect(files_of(out) == files, "the same bytes after a kill", "other ones")
+        expect(not out.exists() and kept > 1, "nothing published, two files kept", f"{kept} files kept")
+        runs["resumed"] = converted(raw, out)
+        expect(files_of(out) == files, "the same bytes after a kill", "different bytes")
     rows = [[name, f"{run.seconds:.0f}", f"{run.cpu:.0f}", mib(run.peak)] for name, run in runs.items()]
-    print(table(["run", "seconds", "of a processor", "peak anonymous and shared, MiB"], rows))
+    print(table(["run", "seconds", "CPU seconds", "peak anonymous + shared, MiB"], rows))
     for name, files_there in (("source", raw.glob("*.pt")), ("result", out.glob("*.safetensors"))):
         sizes = [file.stat().st_size for file in files_there]
-        print(f"{name}: {len(sizes)} files, {mib(sum(sizes))} MiB, the smallest {mib(min(sizes))} MiB")
+        print(f"{name}: {len(sizes)} files, {mib(sum(sizes))} MiB, smallest {mib(min(sizes))} MiB")
 
 
 if __name__ == "__main__":

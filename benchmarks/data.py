@@ -1,12 +1,12 @@
-"""`tcf data prepare hm` on files shaped as H&M's, beside pandas, and in little memory.
+"""`tcf data prepare hm` compared with pandas on files like H&M's, and with limited memory.
 
     python benchmarks/data.py                                  # 31.8 million transactions, 3.4 GB
     python benchmarks/data.py --rows 2000000 --repeats 5
-    python benchmarks/data.py --memory 2GiB                    # in a control group; this needs root
+    python benchmarks/data.py --memory 2GiB                    # in a control group; needs root
 
-Both run in processes of their own, turn by turn, the files in the system's cache. Time is from start to end, imports
-included. Histories, users and items of both are compared. With `--memory` tcf also runs once in a control group of that
-size, cached pages of files included, and must end with the same bytes.
+Both run in separate processes, in turn, with the files in the page cache. Times are from start to end, imports
+included. Histories, users and items of both are compared. With `--memory`, tcf also runs once in a control group with
+that limit, page cache included, and must write the same bytes.
 """
 
 import argparse
@@ -30,8 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--memory", type=as_size, help="of a control group that tcf runs in once more, such as 2GiB")
-    parser.add_argument("--folder", type=Path, help="where to write the files, which are removed again")
+    parser.add_argument("--memory", type=as_size, help="also run tcf in a control group with this limit, such as 2GiB")
+    parser.add_argument("--folder", type=Path, help="where to write temporary files")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         folder = Path(scratch)
@@ -65,10 +65,10 @@ def _compare(folder: Path, repeats: int) -> bool:
         for name, all_of in runs.items()
     ]
     print(
-        table(["", "seconds", "median", "as fast as pandas", "processor seconds", "peak resident set, MiB"], rows),
+        table(["", "seconds", "median", "speed-up over pandas", "CPU seconds", "peak resident set, MiB"], rows),
         flush=True,
     )
-    return expect(_same_histories(folder / "tcf0", folder / "pandas0"), "equal histories of both", "others")
+    return expect(_same_histories(folder / "tcf0", folder / "pandas0"), "equal datasets", "different ones")
 
 
 def _command(name: str, folder: Path, out: str) -> list[str]:
@@ -96,12 +96,12 @@ def _in_group(folder: Path, memory: int) -> bool:
         ended = watch(group.command(_command("tcf", folder, "small")), log=folder / "small.log").expect()
         peak, kills = group.peak, group.kills
     print(
-        f"in a control group of {mib(memory)} MiB: {ended.seconds:.1f} s, resident set at most {mib(ended.resident)} "
-        f"MiB, the group with cached pages {mib(peak)} MiB, {kills} processes killed",
+        f"in a control group of {mib(memory)} MiB: {ended.seconds:.1f} s, peak resident set {mib(ended.resident)} MiB, "
+        f"peak of the group with page cache {mib(peak)} MiB, {kills} processes killed",
         flush=True,
     )
     manifests = [read_manifest(folder / name, DATASET) for name in ("tcf0", "small")]
-    return expect(manifests[0] == manifests[1], "the same bytes in the control group", "others")
+    return expect(manifests[0] == manifests[1], "the same bytes in the control group", "different bytes")
 
 
 if __name__ == "__main__":

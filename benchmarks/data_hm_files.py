@@ -1,4 +1,4 @@
-"""Files shaped as H&M's: as many articles, customers, days and bytes a row, unevenly popular, bought in baskets."""
+"""Synthetic files like H&M's: as many articles, customers, days and bytes per row, skewed popularity, baskets."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _ARTICLES, _CUSTOMERS, _DAYS = 105_542, 1_362_281, 734
 _FIRST_DAY = np.datetime64("2018-09-20")
 _WORDS = "Strap top Jade Denim Slim Basic Oversized Tee Skinny Cotton Rib Pyjama Lace Trousers Dress".split()
 _ITEM_SKEW, _USER_SKEW = 2.5, 3.0
-_BASKET = 3  # articles that a customer buys at once
+_BASKET = 3  # articles per purchase of a customer
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -21,9 +21,9 @@ def write_hm_files(folder: Path, rows: int = ROWS, seed: int = 0) -> None:
     """Write `articles.csv` and `transactions_train.csv`, sorted by day and, within a day, by customer.
 
     Args:
-        folder: where; made if it is not there.
-        rows: transactions; customers and days are as many fewer as rows are, days at least 30.
-        seed: of everything that is drawn.
+        folder: where to write; created if it does not exist.
+        rows: number of transactions; the numbers of customers and days shrink with it, days to no fewer than 30.
+        seed: random seed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(seed)
@@ -58,7 +58,7 @@ def _same(count: int, text: bytes) -> Bytes:
 
 
 def _digits(numbers: npt.NDArray[np.int64], width: int) -> Bytes:
-    """Numbers in decimal with leading zeros, (n, width)."""
+    """Decimal digits of numbers with leading zeros, (n, width)."""
     powers = 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
     return (ord("0") + numbers[:, None] // powers % 10).astype(np.uint8)
 

@@ -1,9 +1,9 @@
-"""H&M's files to histories with pandas, written with some care, for comparison with `tcf data prepare hm`.
+"""An optimised pandas implementation of `tcf data prepare hm`, for comparison.
 
     python benchmarks/data_hm_pandas.py RAW OUT
 
-The C engine reads the three columns that matter, as categories, so that no string is held twice. Users with fewer than
-five purchases are dropped, the others keep their last 23, articles that are then in no history are left out.
+The C engine reads only the three necessary columns, as categories, so that each string is stored once. Users with fewer
+than five purchases are dropped, the others keep their last 23, and articles that are then in no history are dropped.
 """
 
 import sys

@@ -1,12 +1,12 @@
-"""Preparing a dataset from folders like MINDlarge's, beside a careful pandas implementation of the same rule.
+"""`tcf data prepare mind` on folders like MINDlarge's, compared with an optimised pandas implementation.
 
     python benchmarks/data_mind.py
 
-The made-up training folder has the measures of MINDlarge_train: 2.2 million rows of 711,000 users, 101,500 pieces of
-news, histories of 33 items and 37 impressions a row on average, 1.3 GB; all rows of a user have the same history. A
-part of the users are in the development folder too, with a longer history. Each program runs in a process of its own,
-both in turn, `--rounds` times; the first round finds the files in the page cache, since they have just been written.
-The datasets of both are compared, item by item.
+The synthetic training folder has the dimensions of MINDlarge_train: 2.2 million rows of 711,000 users, 101,500 news
+articles, on average 33 items per history and 37 impressions per row, 1.3 GB; all rows of a user have the same history.
+Some of the users are also in the development folder, with a longer history. The programs run in separate processes, in
+turn, `--rounds` times; the files are in the page cache from the first round on, because they have just been written.
+The two datasets are compared item by item.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from processes import Ended, mib, table, watch
 
 _USERS, _ROWS, _NEWS = 711_222, 2_232_748, 101_527
 _MEAN_HISTORY, _MEAN_IMPRESSIONS, _CLICKED = 33.0, 37.0, 0.04
-_DEVELOPMENT = 0.17  # rows of the development folder for one of the training folder
+_DEVELOPMENT = 0.17  # rows of the development folder per row of the training folder
 _ROWS_AT_ONCE = 50_000
 _FIRST_SECOND = np.datetime64("2019-11-09T00:00:00", "s")
 
@@ -35,9 +35,9 @@ _Ints = npt.NDArray[np.int64]
 def main() -> None:
     """Write the folders, measure both programs and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", type=float, default=1.0, help="size as a part of MINDlarge's")
+    parser.add_argument("--scale", type=float, default=1.0, help="size as a fraction of MINDlarge's")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scratch", type=Path, help="where to write, about 4 GB; a temporary folder if not given")
+    parser.add_argument("--scratch", type=Path, help="where to write 4 GB; default: the system's temporary folder")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         raw = Path(scratch) / "raw"
@@ -72,12 +72,12 @@ def write_mind(raw: Path, scale: float) -> None:
 
 
 def _popular(draw: np.random.Generator, n_news: int, number: int) -> _Ints:
-    """Draws of news, a few of it much more often than the rest."""
+    """Draw news articles with a skewed popularity."""
     return (n_news * draw.random(number) ** 3).astype(np.int64)
 
 
 def _joined(ids: "pa.Array", drawn: _Ints, lengths: _Ints) -> "pa.Array":
-    """The ids of each row with spaces between them."""
+    """Join the ids of each row with spaces."""
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     return pc.binary_join(pa.ListArray.from_arrays(offsets, ids.take(pa.array(drawn))), " ").cast(pa.large_string())
 
@@ -94,7 +94,7 @@ def _write_news(path: Path, ids: "pa.Array", draw: np.random.Generator) -> None:
 def _write_behaviors(
     path: Path, owners: _Ints, histories: "pa.Array", ids: "pa.Array", name: str, draw: np.random.Generator
 ) -> None:
-    """The rows, a part of them at once."""
+    """Write the rows in chunks."""
     labelled = pa.concat_arrays([pc.binary_join_element_wise(ids, label, "-") for label in ("0", "1")])
     days = (0, 6) if name == "train" else (6, 7)
     for start in range(0, len(owners), _ROWS_AT_ONCE):
@@ -114,7 +114,7 @@ def _write_behaviors(
 
 
 def _times(moments: npt.NDArray[np.datetime64]) -> "pa.Array":
-    """Times such as 11/12/2019 2:14:46 PM."""
+    """Format times such as 11/12/2019 2:14:46 PM."""
     written = pc.strftime(pa.array(moments), format="%m/%d/%Y %I:%M:%S %p")
     return pc.replace_substring_regex(written, " 0", " ").cast(pa.large_string())
 
@@ -140,16 +140,16 @@ def _pandas(scratch: Path, number: int) -> Ended:
 
 
 def _compare(ours: Path, theirs: Path) -> None:
-    """End the program if the two datasets differ."""
+    """Exit if the two datasets differ."""
     for name in ("items.parquet", "users.parquet"):
         expected = pq.read_table(theirs / name)
         if not pq.read_table(ours / name, columns=expected.column_names).cast(expected.schema).equals(expected):
-            sys.exit(f"expected the same {name} of both, found others")
+            sys.exit(f"expected equal {name}, found different ones")
     for name in ("history_offsets.npy", "history_items.npy"):
         if not np.array_equal(np.load(ours / name), np.load(theirs / name)):
-            sys.exit(f"expected the same {name} of both, found others")
+            sys.exit(f"expected equal {name}, found different ones")
     facts = json.loads((ours / "manifest.json").read_text(encoding="utf-8"))["facts"]
-    print(f"the datasets are the same; of ours: {json.dumps(facts)}", file=sys.stderr)
+    print(f"the datasets are equal; metadata: {json.dumps(facts)}", file=sys.stderr)
 
 
 def _results(ours: list[Ended], theirs: list[Ended]) -> str:
@@ -159,7 +159,14 @@ def _results(ours: list[Ended], theirs: list[Ended]) -> str:
         each = ", ".join(f"{run.seconds:.1f}" for run in runs)
         peak, resident = max(run.peak for run in runs), max(run.resident for run in runs)
         rows.append([name, f"{median:.1f}", each, mib(peak), mib(resident), f"{medians[1] / median:.1f}"])
-    columns = ["program", "seconds, median", "each", "anonymous + shared, MiB", "resident set, MiB", "times as fast"]
+    columns = [
+        "program",
+        "median, s",
+        "each, s",
+        "anonymous + shared, MiB",
+        "resident set, MiB",
+        "speed-up",
+    ]
     return table(columns, rows)
 
 

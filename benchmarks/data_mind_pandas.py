@@ -1,10 +1,10 @@
-"""MIND to a dataset with pandas: what `data_mind.py` measures tcf beside.
+"""The pandas implementation of `tcf data prepare mind` that `data_mind.py` compares with.
 
     python benchmarks/data_mind_pandas.py RAW OUT
 
-The same rule for histories, and the study's filter: users with 5 events or more, the last 23 of each, news that occurs.
-Only the columns that are needed are read, with the C parser; what is done for every row is done by pandas or NumPy on
-whole columns; Python sees single clicks only where a row has any, through `str.findall`.
+It has the same rule for histories and the study's filter: users with at least 5 events, the last 23 events of each, and
+only news that occurs in them. Only the necessary columns are read, with the C parser; all work on rows is vectorised by
+pandas or NumPy, except that `str.findall` extracts the clicks of rows that have any.
 """
 
 import csv
@@ -65,7 +65,7 @@ def _events(rows: pd.DataFrame, news: pd.DataFrame) -> tuple[pd.DataFrame, pd.In
 
 
 def _held(clicks: pd.DataFrame, history: pd.DataFrame, longest: pd.DataFrame) -> pd.Series:
-    """Which clicks came before the user's longest history and are in it."""
+    """Return which clicks precede the user's longest history and are already in it."""
     before = clicks[clicks.place < clicks.user.map(longest.set_index("user").place)]
     concerned = history[history.user.isin(before.user.unique())]
     available = concerned.groupby(["user", "item"]).size().rename("available").reset_index()

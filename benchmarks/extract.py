@@ -1,12 +1,12 @@
-"""Items a second from texts to vectors: tcf beside sentence-transformers and a plain padded loop of transformers.
+"""Items per second from texts to vectors: tcf, sentence-transformers, and a plain padded loop with transformers.
 
-One run measures everything, turn by turn, and prints medians. The model has an OPT geometry and random weights: speed
-does not depend on what they are. Each peer reads at its own best batch size, found first on a part of the texts. What
-tcf does is the whole of `tcf extract` but loading the model: reading the item table, tokenising, the model, pooling,
-saving. The peers start from a list of texts and end with an array in memory.
+One run measures all of them in turn and prints medians. The model has an OPT geometry and random weights, because speed
+does not depend on their values. The other libraries run at their own best batch size, found first on some of the texts.
+tcf is timed for all of `tcf extract` except loading the model: reading the item table, tokenising, the model, pooling
+and saving. The others start from a list of texts and end with an array in memory.
 
-The rate that the machine multiplies matrices at is measured in the same run, with the model's own shapes and as many
-rows as tcf's micro-batches have: the better of torch's linear layer and oneDNN's with packed weights.
+The same run measures the machine's rate of matrix products, with the model's own shapes and as many rows as tcf's
+micro-batches have: the better of torch's linear layer and oneDNN's with packed weights.
 
     python benchmarks/extract.py --texts items.tsv
 
@@ -49,7 +49,7 @@ from tcf.extract.stage import plan_stage
 _BATCHES = (16, 32, 64, 128, 256, 512)
 _MAX_TOKENS = 30
 _SHARD_ROWS = 8192
-# The plan is needed for the size of shards alone, so its rates need not be measured.
+# The plan is needed only for the size of shards, so its rates need not be measured.
 _RATES = Rates(products=1e12, plain=1e12, block_share=1, storage=1e9)
 
 Vectors = npt.NDArray[np.float32]
@@ -57,11 +57,11 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that makes vectors of texts.
+    """A way of computing vectors of texts.
 
     Attributes:
-        name: what it is called in the table.
-        run: makes the vectors of some texts.
+        name: its name in the table.
+        run: computes the vectors of the texts.
     """
 
     name: str
@@ -94,7 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--types", default="float32,bfloat16", help="Types to compute in.")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--alone", action="store_true", help="Measure tcf without its peers.")
+    parser.add_argument("--alone", action="store_true", help="Measure only tcf.")
     return parser.parse_args()
 
 
@@ -107,7 +107,7 @@ def _compare(
     device: torch.device,
     options: argparse.Namespace,
 ) -> None:
-    """Measure one geometry in one type, all contenders turn by turn."""
+    """Measure one geometry in one type, all contenders in turn."""
     own, rows, tokens = _tcf(folder, dataset, dtype, device)
     contenders = [own]
     if not options.alone:
@@ -160,7 +160,7 @@ def _tcf(folder: Path, dataset: Dataset, dtype: str, device: torch.device) -> tu
 
 
 def _sentence_transformers(folder: Path, texts: list[str], dtype: str, device: torch.device) -> Contender:
-    """sentence-transformers' own encode, which sorts texts by length and pads each batch."""
+    """The encode method of sentence-transformers, which sorts texts by length and pads each batch."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
@@ -174,7 +174,7 @@ def _sentence_transformers(folder: Path, texts: list[str], dtype: str, device: t
 
 
 def _padded(folder: Path, texts: list[str], dtype: str, device: torch.device) -> Contender:
-    """The loop that everybody writes first: batches in the order of the texts, padded, masked mean."""
+    """The straightforward loop: batches in the order of the texts, padded, masked mean."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype)).eval().to(device)
 
@@ -201,7 +201,7 @@ def _padded(folder: Path, texts: list[str], dtype: str, device: torch.device) ->
 def _at_best_batch(
     name: str, encode: Callable[[list[str], int], Vectors], texts: list[str], device: torch.device
 ) -> Contender:
-    """A peer at the batch size at which it is fastest on a part of the texts."""
+    """A contender at the batch size at which it is fastest on some of the texts."""
     some = texts[: max(512, len(texts) // 4)]
     encode(some[:64], 32)
     size = min(_BATCHES, key=lambda size: seconds_of(lambda: encode(some, size), device))
@@ -209,7 +209,7 @@ def _at_best_batch(
 
 
 def _check_close(name: str, ours: Vectors, theirs: Vectors, dtype: str) -> None:
-    """Both computed the same: equal direction to 1e-5 in float32, to what rounding allows in 16 bits."""
+    """Check that the vectors have equal directions: to 1e-5 in float32, to rounding in 16 bits."""
     cosine = (ours * theirs).sum(1) / (np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1))
     if not cosine.min() > (1 - 1e-5 if dtype == "float32" else 0.99):
         sys.exit(f"{name}: its vectors differ from tcf's, lowest cosine {cosine.min()}")

@@ -18,10 +18,10 @@ class Geometry:
     """Size of an OPT model (OPT paper, table 1).
 
     Attributes:
-        name: as OPT names it.
-        blocks: transformer blocks.
-        heads: attention heads in each.
-        width: numbers a token state.
+        name: name of the size in OPT.
+        blocks: number of transformer blocks.
+        heads: number of attention heads in each block.
+        width: width of a token state.
     """
 
     name: str
@@ -31,16 +31,16 @@ class Geometry:
 
     @property
     def products(self) -> list[tuple[int, int, int]]:
-        """Matrix products of a block for each token: inputs, outputs, how many of them."""
+        """Matrix products of a block per token: inputs, outputs, number of products."""
         return [(self.width, self.width, 4), (self.width, 4 * self.width, 1), (4 * self.width, self.width, 1)]
 
     @property
     def flops(self) -> int:
-        """Of the matrix products, for one token."""
+        """FLOPs of the matrix products per token."""
         return sum(2 * k * n * times for k, n, times in self.products) * self.blocks
 
 
-# OPT-350M is left out: its norms and widths are of their own.
+# OPT-350M is left out, because its norms and widths differ from those of the other sizes.
 GEOMETRIES = tuple(Geometry(size.name, size.blocks, size.heads, size.width) for size in OPT_SIZES if not size.post_norm)
 
 

@@ -1,12 +1,12 @@
-"""Everything that has to be right and fast on a GPU, looked at in a quarter of an hour: `make gpu-check`.
+"""Checks of correctness and speed on a GPU, within a quarter of an hour: `make gpu-check`.
 
     python benchmarks/gpu_check.py                        # one GPU, 9 minutes
     python benchmarks/gpu_check.py --device cpu --small   # a rehearsal of the same code on a CPU, under a minute
 
-Nothing is downloaded: weights are random and drawn on the device, tokenizers are trained on the spot, and checkpoints
-are in memory-backed storage where there is any. A part that takes too long is stopped; after a part that failed, the
-next one starts in a new process. Correctness comes first, then speed. A table is printed at the end and a JSON file
-written; the exit status is 1 if anything is not as expected, or was not reached.
+Nothing is downloaded: random weights are generated on the device, tokenizers are trained during the check, and
+checkpoints are kept in memory-backed storage if there is any. A part that exceeds its time limit is stopped; after a
+failed part, the next one starts in a new process. Correctness is checked first, then speed. At the end, a table is
+printed and a JSON file written; the exit status is 1 if any result is not as expected or any part was not reached.
 """
 
 import argparse
@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests"), str(ROOT)]
 
 from gpu_parts.part import Finding, Part, Setting  # noqa: E402
 
-_START_SECONDS = 60.0  # of a process, its imports included
+_START_SECONDS = 60.0  # time limit for starting a process, its imports included
 
 
 def _families(setting: Setting) -> Iterator[Finding]:
@@ -130,12 +130,12 @@ PARTS = (
 
 @dataclass
 class _Report:
-    """What was found so far.
+    """The findings so far.
 
     Attributes:
         rows: part and finding, in order.
-        seconds: that each part took.
-        versions: of the libraries, and the device.
+        seconds: duration of each part.
+        versions: versions of the libraries, and the device.
     """
 
     rows: list[tuple[str, Finding]] = field(default_factory=list)
@@ -174,9 +174,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--small", action="store_true", help="tiny models and data, for a rehearsal")
-    parser.add_argument("--parts", help=f"some of {', '.join(part.name for part in PARTS)}, with commas between them")
-    parser.add_argument("--minutes", type=float, default=9.0, help="after which no further part is begun")
-    parser.add_argument("--patience", type=float, default=1.0, help="times the limit of each part, for a busy machine")
+    parser.add_argument("--parts", help=f"some of {', '.join(part.name for part in PARTS)}, separated by commas")
+    parser.add_argument("--minutes", type=float, default=9.0, help="time after which no further part is started")
+    parser.add_argument("--patience", type=float, default=1.0, help="factor on time limits, for a busy machine")
     parser.add_argument("--json", type=Path, default=Path("build/gpu-check.json"))
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
@@ -198,26 +198,26 @@ def _memory_backed() -> str | None:
 
 
 def _work(options: argparse.Namespace) -> None:
-    """Run parts one after the other in this process; what they find goes to standard output, one JSON object a line."""
-    os.environ["TCF_HOME"] = str(options.scratch / "home")  # neither what is remembered here is read, nor added to
+    """Run parts one after the other in this process; findings go to standard output, one JSON object per line."""
+    os.environ["TCF_HOME"] = str(options.scratch / "home")  # so that remembered results play no part
     out = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever libraries print is not for the parent
+    os.dup2(2, 1)  # output of libraries must not reach the parent
 
-    def tell(**message: Any) -> None:
+    def send(**message: Any) -> None:
         out.write(json.dumps(message) + "\n")
 
     import torch
 
     device = torch.device(options.device)
-    tell(versions=_versions(device))
+    send(versions=_versions(device))
     for part in _chosen(options.parts):
-        tell(begin=part.name)
+        send(begin=part.name)
         setting = Setting(device, options.small, options.scratch / part.name.replace(" ", "-"))
         setting.scratch.mkdir(parents=True)
         for finding in part.run(setting):
-            tell(finding=asdict(finding))
+            send(finding=asdict(finding))
         shutil.rmtree(setting.scratch)
-        tell(end=part.name)
+        send(end=part.name)
 
 
 def _versions(device: Any) -> dict[str, str]:
@@ -242,13 +242,13 @@ def _versions(device: Any) -> dict[str, str]:
 
 
 def _run(parts: Sequence[Part], options: argparse.Namespace, scratch: Path) -> _Report:
-    """Run parts in a process; after one that fails or takes too long, go on with the next in a new one."""
+    """Run parts in a process; after one that fails or exceeds its limit, continue with the next in a new process."""
     report, left, ends = _Report(), list(parts), time.monotonic() + 60 * options.minutes
     attempt = 0
     while left:
         if time.monotonic() >= ends:
             for part in left:
-                _add(report, part.name, Finding("whole part", "not begun: the time is over", "to be run", "missed"))
+                _add(report, part.name, Finding("whole part", "not started: no time left", "run", "missed"))
             break
         attempt += 1
         place = scratch / str(attempt)
@@ -259,7 +259,7 @@ def _run(parts: Sequence[Part], options: argparse.Namespace, scratch: Path) -> _
 
 
 def _attend(left: list[Part], options: argparse.Namespace, place: Path, report: _Report, ends: float) -> None:
-    """Start a process for the parts that are left, and follow it until it is through or has to be ended."""
+    """Start a process for the remaining parts, and follow it until it finishes or has to be killed."""
     command = [sys.executable, __file__, "--worker", "--device", options.device, "--scratch", str(place)]
     command += ["--parts", ",".join(part.name for part in left), *(["--small"] if options.small else [])]
     log = place / "log"
@@ -272,11 +272,11 @@ def _attend(left: list[Part], options: argparse.Namespace, place: Path, report: 
         try:
             line = lines.get(timeout=max(0.0, min(began + limit, ends) - time.monotonic()))
         except queue.Empty:
-            _add(report, left[0].name, Finding("whole part", f"ended after {limit:.0f} s", "in time", "missed"))
+            _add(report, left[0].name, Finding("whole part", f"stopped after {limit:.0f} s", "in time", "missed"))
             left.pop(0)
             break
         if line is None:
-            _add(report, left[0].name, Finding("whole part", _last_words(log), "to its end", "missed"))
+            _add(report, left[0].name, Finding("whole part", _last_words(log), "finished", "missed"))
             left.pop(0)
             break
         match json.loads(line):
@@ -308,11 +308,11 @@ def _add(report: _Report, part: str, finding: Finding) -> None:
 
 def _last_words(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "the process ended without a word"
+    return lines[-1][:300] if lines else "the process ended without a message"
 
 
 def _table(report: _Report) -> str:
-    """All findings as a Markdown table, below what was run on."""
+    """All findings as a Markdown table, below the versions and the device."""
     from processes import table
 
     rows = [[part, f.what, f.found, f.expected, f.verdict] for part, f in report.rows]

@@ -1,6 +1,6 @@
-"""Control groups of Linux that hold a process to so much memory and such a disk; this needs root.
+"""Linux control groups that limit the memory and the disk reads of a process; this needs root.
 
-Both versions are known: 1, where memory and disks have hierarchies of their own, and 2, where there is one.
+Both versions are supported: version 1, with a hierarchy for memory and another for disks, and version 2, with one.
 """
 
 import argparse
@@ -22,22 +22,22 @@ from tcf.extract.plan.machine import parse_max_memory
 
 __all__ = ["Group", "as_size", "check_read_limit", "cold_read_rate", "control_group"]
 
-_NO_LIMIT = 10**12  # bytes a second: version 1 counts what is read of a disk only where it is limited
+_NO_LIMIT = 10**12  # bytes per second; version 1 counts reads of a disk only if they are limited
 _REMOVAL = 10.0  # seconds
 _RATE_BYTES = 2**30
 _RATE_SECONDS = 4.0
-_TOLERATED = 1.2  # times the limit that a short cold read may reach
+_TOLERATED = 1.2  # a short cold read may exceed the limit by this factor
 
 
 @dataclass(frozen=True)
 class Group:
-    """A control group, or one for memory and one for disks.
+    """A control group, or a pair of them: one for memory and one for disks.
 
     Attributes:
         memory: its folder for memory.
-        disk: its folder for disks; in version 2 the same.
+        disk: its folder for disks; the same folder in version 2.
         device: the disk, as MAJOR:MINOR.
-        version: of control groups.
+        version: version of control groups, 1 or 2.
     """
 
     memory: Path
@@ -46,26 +46,26 @@ class Group:
     version: int
 
     def command(self, command: Sequence[str]) -> list[str]:
-        """The same command, which enters the group before it begins."""
+        """Return the command wrapped so that it enters the group before it starts."""
         enter = [f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))}" for folder in {self.memory, self.disk}]
         return ["sh", "-c", " && ".join([*enter, 'exec "$@"']), "sh", *command]
 
     @property
     def peak(self) -> int | None:
-        """Most bytes that the group has had, cached pages of files included; None where the kernel does not tell."""
+        """Peak memory of the group in bytes, page cache included; None if the kernel does not report it."""
         file = self.memory / ("memory.max_usage_in_bytes" if self.version == 1 else "memory.peak")
         return int(file.read_text()) if file.is_file() else None
 
     @property
     def read_bytes(self) -> int:
-        """Bytes that the group has read of the disk so far."""
+        """Bytes that the group has read from the disk so far."""
         file = "blkio.throttle.io_service_bytes" if self.version == 1 else "io.stat"
         found = re.search(rf"^{self.device} (?:Read |.*rbytes=)(\d+)", (self.disk / file).read_text(), re.MULTILINE)
         return int(found[1]) if found else 0
 
     @property
     def kills(self) -> int:
-        """Processes that the kernel has killed for want of memory."""
+        """Number of processes that the kernel has killed because memory ran out."""
         file = "memory.oom_control" if self.version == 1 else "memory.events"
         found = re.search(r"^oom_kill (\d+)", (self.memory / file).read_text(), re.MULTILINE)
         return int(found[1]) if found else 0
@@ -73,12 +73,12 @@ class Group:
 
 @contextmanager
 def control_group(memory: int, folder: Path, *, read_limit: int | None = None) -> Iterator[Group]:
-    """Make a group, and remove it in the end.
+    """Create a group, and remove it at the end.
 
     Args:
-        memory: bytes that its processes may have, cached pages of files included.
-        folder: on the disk that is counted, or limited.
-        read_limit: bytes a second that they may read of that disk.
+        memory: memory limit in bytes, page cache included.
+        folder: a folder on the disk whose reads are counted or limited.
+        read_limit: limit on reading that disk in bytes per second; None for no limit.
     """
     if os.geteuid() != 0:
         sys.exit("control groups: expected to be root, because only root can make them; run this as root")
@@ -94,15 +94,15 @@ def control_group(memory: int, folder: Path, *, read_limit: int | None = None) -
 
 @contextmanager
 def _possible() -> Iterator[None]:
-    """Ends this program where the kernel refuses what is done in it."""
+    """Exit if the kernel refuses an operation in this context."""
     try:
         yield
     except OSError as error:
-        sys.exit(f"control groups: expected memory and block devices to be limited by them, found {error}; see mount")
+        sys.exit(f"control groups: expected controllers for memory and block devices, found {error}; see mount")
 
 
 def _make(device: str) -> Group:
-    """Version 1 below the groups of this process; version 2 at the top, as groups with processes have no others."""
+    """Create version 1 below the groups of this process; version 2 at the root, where child groups are allowed."""
     mounts, name = _mounts(), f"tcf-benchmark-{os.getpid()}-{time.monotonic_ns()}"
     if {"memory", "blkio"} <= set(mounts):
         memory, disk = (_own(mounts[controller], controller) / name for controller in ("memory", "blkio"))
@@ -117,7 +117,7 @@ def _make(device: str) -> Group:
 
 
 def _mounts() -> dict[str, Path]:
-    """Where hierarchies are mounted: of version 1 by controller, of version 2 under the empty name."""
+    """Mount points of the hierarchies: of version 1 by controller, of version 2 under the empty name."""
     found: dict[str, Path] = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -131,7 +131,7 @@ def _mounts() -> dict[str, Path]:
 
 
 def _own(mount: Path, controller: str) -> Path:
-    """The group of this process, or the top if that is not to be seen here."""
+    """The group of this process, or the root if the group is not visible here."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(",") and (mount / path.strip("/")).is_dir():
@@ -140,7 +140,7 @@ def _own(mount: Path, controller: str) -> Path:
 
 
 def _limit(group: Group, memory: int, read_limit: int | None) -> None:
-    """Nothing is swapped out either, so that memory is what it seems."""
+    """Set the limits; swapping is disabled, so that the memory limit is exact."""
     if group.version == 1:
         (group.memory / "memory.swappiness").write_text("0")
         (group.memory / "memory.limit_in_bytes").write_text(str(memory))
@@ -155,7 +155,7 @@ def _limit(group: Group, memory: int, read_limit: int | None) -> None:
 
 
 def _remove(group: Group) -> None:
-    """Processes that have just ended may keep a group for a moment."""
+    """Remove a group, waiting for processes that have just ended."""
     stop = time.monotonic() + _REMOVAL
     for folder in {group.memory, group.disk}:
         while folder.is_dir():
@@ -163,30 +163,30 @@ def _remove(group: Group) -> None:
                 folder.rmdir()
                 break
             if time.monotonic() > stop:
-                print(f"{folder}: cannot be removed yet; rmdir it later", file=sys.stderr)
+                print(f"{folder}: cannot be removed yet; remove it later with rmdir", file=sys.stderr)
                 break
             time.sleep(0.05)
 
 
 def _disk_of(folder: Path) -> str:
-    """The disk that holds a folder, MAJOR:MINOR; of a partition its whole disk, which alone can be limited."""
+    """The disk of a folder, as MAJOR:MINOR; for a partition the whole disk, because only whole disks can be limited."""
     number = folder.stat().st_dev
     device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
     if not device.is_dir():
-        sys.exit(f"{folder}: expected a folder on a disk, found a file system without one; name another folder")
+        sys.exit(f"{folder}: expected a folder on a disk, found a file system without a disk; name another folder")
     if (device / "partition").is_file():
         device = device.resolve().parent
     return (device / "dev").read_text().strip()
 
 
 def cold_read_rate(file: Path, group: Group, log: Path, *, read_limit: int | None = None) -> float:
-    """Bytes a second at which a process in a group reads a file that nobody has in memory.
+    """Bytes per second at which a process in a group reads a file that is not in the page cache.
 
     Args:
-        file: not too small.
+        file: a file that is not too small.
         group: the group.
-        log: for what the process says.
-        read_limit: of the group, so that this does not take long.
+        log: file for the standard error of the process.
+        read_limit: limit of the group, which shortens the measurement.
     """
     wanted = min(_RATE_BYTES, int((read_limit or _NO_LIMIT) * _RATE_SECONDS), file.stat().st_size)
     drop_from_cache(file.parent)
@@ -198,15 +198,15 @@ def cold_read_rate(file: Path, group: Group, log: Path, *, read_limit: int | Non
 
 
 def check_read_limit(rate: float, read_limit: int) -> None:
-    """End this program if a limit does not hold."""
+    """Exit if a measured rate exceeds the limit."""
     if rate > _TOLERATED * read_limit:
         sys.exit(
-            f"disk: expected at most {read_limit / 1e6:.0f} MB/s, found {rate / 1e6:.0f}; the limit does not hold here"
+            f"disk: expected at most {read_limit / 1e6:.0f} MB/s, found {rate / 1e6:.0f} MB/s; the limit has no effect"
         )
 
 
 def as_size(text: str) -> int:
-    """Bytes, of what was typed such as 4GiB."""
+    """Parse a size such as 4GiB into bytes."""
     try:
         return parse_max_memory(f"cpu={text}", ["cpu"])["cpu"]
     except ConfigError:

@@ -1,17 +1,17 @@
-"""Two extractions that are too large to be run as usual, beside what `tcf plan` says of them.
+"""Two extractions too large for the usual benchmarks, compared with the predictions of `tcf plan`.
 
     python benchmarks/large.py 175b --texts items.tsv --folder DIR
     python benchmarks/large.py 13b --texts items.tsv --folder DIR
 
-175b: OPT-175B's true widths, two blocks of them, 64 titles in a sweep. The peak of anonymous and shared memory has to
-be within 15 % of the planned one.
+175b: a sweep over two blocks with the true widths of OPT-175B, for 64 titles. The peak of anonymous and shared memory
+must be within 15 % of the planned peak.
 
-13b: all 40 blocks of OPT-13B's shape in a memory control group of 8 GiB, cached pages of files included; this needs
-root. The process is killed when it has come to block 20, and started again: it has to go on from a saved block, to the
-end, and all 256 vectors have to be there and finite. The weights that the second run reads tell where it went on.
+13b: a sweep over all 40 blocks of OPT-13B's shape in a memory control group of 8 GiB, page cache included; this needs
+root. The process is killed when it reaches block 20, and run again: it must resume from a checkpoint and finish, with
+all 256 vectors present and finite. The weights that the second run reads show where it resumed.
 
-The checkpoint (random weights, bfloat16; 8.5 and 26 GB) is written to `--folder`, used again if it is complete, and
-left there. Disk space is checked first. Exits with 1 where something was not as it should be.
+The checkpoint (random weights, bfloat16; 8.5 and 26 GB) is written to `--folder`, reused if it is complete, and kept.
+Disk space is checked first. The exit status is 1 if a check fails.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from catalogues import read_texts, write_items
 from checkpoints import Checkpoint, check_space, write_checkpoint
 from geometries import GEOMETRIES
 from groups import as_size
-from killed_runs import kill_and_go_on
+from killed_runs import kill_and_resume
 from processes import end_orderly, expect, table, watch
 from tcf_commands import Commands, compared
 
-_WITHIN = 0.15  # of the planned peak
-_SPARE = 2**30  # bytes of disk for what is not weights
+_WITHIN = 0.15  # relative deviation from the planned peak
+_SPARE = 2**30  # bytes of disk space for everything except weights
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         if options.part == "175b":
             fine = _once(commands)
         else:
-            fine = kill_and_go_on(checkpoint, commands, options.group, options.kill_at)
+            fine = kill_and_resume(checkpoint, commands, options.group, options.kill_at)
         fine = _vectors_are_sound(commands, options.items, checkpoint.geometry.width) and fine
     sys.exit(0 if fine else 1)
 
@@ -56,14 +56,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["175b", "13b"])
     parser.add_argument("--texts", type=Path, required=True, help="File with a text after a tab on each line.")
-    parser.add_argument("--folder", type=Path, required=True, help="On a disk with room for the checkpoint.")
-    parser.add_argument("--items", type=int, help="Titles, drawn at random: 64 or 256 if not given.")
-    parser.add_argument("--blocks", type=int, help="2 or 40 if not given.")
+    parser.add_argument("--folder", type=Path, required=True, help="Folder on a disk with space for the checkpoint.")
+    parser.add_argument("--items", type=int, help="Number of titles, drawn at random; default: 64 or 256.")
+    parser.add_argument("--blocks", type=int, help="Number of blocks; default: 2 or 40.")
     for name in ("width", "heads"):
-        parser.add_argument(f"--{name}", type=int, help="Instead of the model's, to try this out.")
-    parser.add_argument("--max-memory", type=as_size, help="Of tcf; 13b: 85 %% of the group's if not given.")
-    parser.add_argument("--group", type=as_size, default=8 * 2**30, help="13b: memory of the group.")
-    parser.add_argument("--checkpoint-layers", type=int, default=8, help="13b: blocks between two savings.")
+        parser.add_argument(f"--{name}", type=int, help="Instead of the model's, for a trial run.")
+    parser.add_argument("--max-memory", type=as_size, help="Memory of tcf; default for 13b: 85 %% of the group's.")
+    parser.add_argument("--group", type=as_size, default=8 * 2**30, help="13b: memory limit of the group.")
+    parser.add_argument("--checkpoint-layers", type=int, default=8, help="13b: blocks between two checkpoints.")
     parser.add_argument("--kill-at", type=int, default=20, help="13b: block at which the process is killed.")
     options = parser.parse_args()
     if options.part == "13b":
@@ -94,7 +94,7 @@ def _commands(checkpoint: Checkpoint, texts: list[str], scratch: Path, options: 
 
 
 def _once(commands: Commands) -> bool:
-    """Whether the peak is near the planned one."""
+    """Run the extraction once; returns whether the peak is near the planned one."""
     planned = commands.plan()
     ended, measured = commands.extract()
     columns, *rows = compared(planned, ended.expect(), measured)
@@ -104,7 +104,7 @@ def _once(commands: Commands) -> bool:
 
 
 def _vectors_are_sound(commands: Commands, n: int, width: int) -> bool:
-    """Whether the cache verifies, and has a finite vector for every title, not all of them alike."""
+    """Whether the cache passes `tcf cache verify` and has a finite vector for every title, not all of them equal."""
     watch([sys.executable, "-m", "tcf.cli", "cache", "verify", str(commands.cache)], log=commands.log).expect()
     vectors = commands.vectors
     spread = float(vectors.std(axis=0).mean())

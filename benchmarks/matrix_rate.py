@@ -23,10 +23,10 @@ def matrix_rate(geometry: Geometry, rows: int, dtype: torch.dtype, device: torch
     """FLOP per second of a block's matrix products, the faster of torch's and, on a CPU, oneDNN's packed products.
 
     Args:
-        geometry: of the model.
-        rows: tokens at once, M.
-        dtype: of the matrices.
-        device: where to multiply.
+        geometry: geometry of the model.
+        rows: number of tokens in a product, M.
+        dtype: type of the matrices.
+        device: device to multiply on.
     """
     layers = [(torch.randn(rows, k), torch.randn(n, k) * 0.02, times) for k, n, times in geometry.products]
     layers = [(x_MK.to(device, dtype), weight_NK.to(device, dtype), times) for x_MK, weight_NK, times in layers]
@@ -39,7 +39,7 @@ def matrix_rate(geometry: Geometry, rows: int, dtype: torch.dtype, device: torch
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """How long a call takes, with all that it has started on the device."""
+    """Duration of a call in seconds, including all work that it has started on the device."""
     began = time.perf_counter()
     run()
     if device.type == "cuda":
@@ -54,7 +54,7 @@ def _packed_product(x_MK: Tensor, weight: Tensor) -> Tensor:
 def _products(
     layers: list[tuple[Tensor, Tensor, int]], product: Callable[[Tensor, Tensor], Tensor], device: torch.device
 ) -> float:
-    """Seconds that the products of a block take: the median of several rounds, each over all shapes."""
+    """Seconds for the products of a block: the median of several rounds, each over all shapes."""
 
     def once() -> None:
         for x_MK, weight, times in layers:

@@ -1,9 +1,9 @@
-"""`tcf extract`, the command itself, with a watch on the time from the loaded model to the last vector.
+"""`tcf extract`, instrumented to measure the time from the loaded model to the last vector.
 
     python benchmarks/measured_extract.py RESULT.json --data DATASET --model FOLDER --out CACHE ...
 
-What it read and how long it took goes to RESULT.json. In a sweep the checkpoint is dropped from the page cache when the
-clock starts, so that every weight comes from the disk.
+The bytes read and the times are written to RESULT.json. In a sweep, the checkpoint is dropped from the page cache when
+the clock starts, so that every weight is read from disk.
 """
 
 import json
@@ -29,16 +29,16 @@ __all__ = ["Measured"]
 
 @dataclass
 class Measured:
-    """What an extraction took.
+    """Measurements of an extraction.
 
     Attributes:
-        load_seconds: from the beginning of loading to its end.
-        seconds: from there to the end.
-        weight_bytes: bytes of weights read from files, loading included; None where the schedule does not count.
-        disk_bytes: bytes read of disks from the loaded model to the end, by all threads of the process.
-        schedule: of the engine.
-        tokens_per_batch: that it ran at once.
-        done: whether it came to its end.
+        load_seconds: time to load the model.
+        seconds: time from the loaded model to the end.
+        weight_bytes: bytes of weights read from files, loading included; None if the schedule does not count them.
+        disk_bytes: bytes read from disks by all threads of the process, from the loaded model to the end.
+        schedule: schedule of the engine.
+        tokens_per_batch: number of tokens in a micro-batch.
+        done: whether it finished.
     """
 
     load_seconds: float = 0.0
@@ -54,7 +54,7 @@ _FILL = CacheFiller.fill
 
 
 class _Watch:
-    """Stands where the stage loads a model and fills caches."""
+    """Replaces the functions with which the stage loads a model and fills caches."""
 
     def __init__(self) -> None:
         self.measured = Measured()

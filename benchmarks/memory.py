@@ -2,9 +2,8 @@
 
     python benchmarks/memory.py
 
-Each size runs in a process of its own. The peak of its resident set is the operating system's, pages of files and
-libraries included; that of the anonymous and shared memory in it, which no file backs, was looked at a hundred times a
-second.
+Each size runs in a separate process. The peak of the resident set, which includes pages of files and libraries, is the
+operating system's; the peak of anonymous and shared memory, which no file backs, is sampled a hundred times per second.
 """
 
 import argparse
@@ -40,14 +39,14 @@ def main() -> None:
 
 
 def _extract(folder: Path, size: int) -> Ended:
-    """The command in a process of its own."""
+    """Run the command in a separate process."""
     command = [sys.executable, "-m", "tcf.cli", "extract", "--data", str(folder / f"dataset{size}")]
     command += ["--model", str(folder / "model"), "--out", str(folder / f"cache{size}"), "--tokens-per-batch", "2048"]
     return watch(command, log=folder / f"log{size}").expect()
 
 
 def _titles(n: int) -> list[str]:
-    """Made-up titles, nearly all of them different."""
+    """Synthetic titles, nearly all of them distinct."""
     draw = np.random.default_rng(0)
     words = np.array(
         [f"{a}{b}" for a in ("kor", "mi", "ta", "sel", "un", "ra") for b in ("do", "pen", "la", "vish", "t")]

@@ -1,11 +1,11 @@
-"""Vectors by transformers with accelerate's disk offload, as their documentation has it; nothing of tcf is in it.
+"""Vectors by transformers with accelerate's disk offload, as documented there; this script does not use tcf.
 
     python benchmarks/offload_accelerate.py --model FOLDER --dtype bfloat16 --texts TEXTS.json --items 128 --size 32
         --memory BYTES --vectors VECTORS.npy --result RESULT.json
 
-The parts of the model that fit into the memory stay in it; the others are fetched from the checkpoint by accelerate's
-hooks whenever their module is called. One batch is run before the clock starts, so that what stays is there. Weight
-bytes are those of the tensors that the hooks were given by accelerate's loader of offloaded weights.
+Modules that fit into memory stay there; the others are loaded from the checkpoint by accelerate's hooks whenever they
+are called. One batch is run before the clock starts, so that the modules that stay are loaded. Weight bytes are those
+of the tensors that accelerate's loader of offloaded weights gave to the hooks.
 
 Shapes: B texts, T tokens, D width.
 """
@@ -29,7 +29,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 __all__ = ["main"]
 
 _MAX_TOKENS = 30
-_SHARE = 0.9  # of the memory that is planned with
+_SHARE = 0.9  # share of the memory limit to plan with
 _WARM = 32  # texts
 
 
@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
 
 
 def _places(folder: Path, dtype: torch.dtype, memory: int, size: int) -> dict[str, Any]:
-    """Where modules live, with room left for the program and for a batch."""
+    """The devices of modules, with memory left for the program and for a batch."""
     config = AutoConfig.from_pretrained(folder)
     with init_empty_weights():
         model = AutoModel.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
@@ -90,7 +90,7 @@ def _unbacked() -> int:
 
 
 def _count_fetched() -> list[int]:
-    """Let accelerate's loader of offloaded weights count the bytes of the tensors that it gives."""
+    """Make accelerate's loader of offloaded weights count the bytes of the tensors that it returns."""
     fetched, own = [0], OffloadedWeightsLoader.__getitem__
 
     def counted(self: Any, key: str) -> Tensor:

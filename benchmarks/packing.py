@@ -1,8 +1,8 @@
-"""What packing and compiling give on a CPU: the model's own forward, as loaded, packed, and compiled, turn by turn.
+"""The speed-up of packing and compiling on a CPU: the model's own forward pass as loaded, packed and compiled, in turn.
 
     python benchmarks/packing.py --blocks 4
 
-Blocks of OPT-125M's shape with random weights, micro-batches of 2,040 tokens in texts of 12.
+The blocks have OPT-125M's shape and random weights; micro-batches have 2,040 tokens, in texts of 12.
 
 Shapes: B texts, T tokens.
 """

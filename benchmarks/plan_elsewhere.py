@@ -1,9 +1,9 @@
-"""What `tcf plan` would say on a machine that is not here, whose speed is assumed instead of measured.
+"""The plan that `tcf plan` would print on another machine, whose speed is assumed instead of measured.
 
     python benchmarks/plan_elsewhere.py 175b --items 100000 --gpus 1 --ram-gib 128
 
-plans a published size of OPT for so many texts of 14 tokens. The plan is the one that `tcf plan` prints; rates of
-products, of reading and of copying are the arguments.
+This plans a published size of OPT for the given number of texts of 14 tokens. The plan is computed as by `tcf plan`;
+the rates of matrix products, of reading and of copying are arguments.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from tcf.extract.plan.planner import plan_extraction
 from tcf.extract.plan.workload import expected_workload
 
 GIB = 2**30
-BASE = 2 * GIB  # taken by the program and its libraries
-SHARE = 0.9  # of the memory, as tcf takes it where no limit is given
+BASE = 2 * GIB  # memory of the program and its libraries
+SHARE = 0.9  # share of the memory that tcf uses without a limit
 
 
 def machine_of(chosen: argparse.Namespace) -> Machine:
-    """The machine that is asked for; all of its memory is free."""
+    """The machine described by the arguments; all of its memory is free."""
     places = [f"cuda:{number}" for number in range(chosen.gpus)]
     ram = chosen.ram_gib * GIB
     memory = dict.fromkeys(places, _free(chosen.gpu_gib * GIB)) | {"cpu": _free(ram)}
@@ -43,7 +43,7 @@ def plan_of(chosen: argparse.Namespace) -> Plan:
     if size is None:
         raise SystemExit(f"{chosen.size}: expected a published size of OPT, such as 175b")
     products = chosen.tflops * 1e12
-    copy = chosen.copy_gb_s * 1e9 if chosen.gpus else None  # a processor computes from RAM itself
+    copy = chosen.copy_gb_s * 1e9 if chosen.gpus else None  # a CPU reads RAM directly
     rates = Rates(products, products, chosen.block_share, chosen.disk_gb_s * 1e9, copy)
     config = ExtractConfig(dtype="float16" if chosen.gpus else "bfloat16")
     with tempfile.TemporaryDirectory() as folder:
@@ -60,13 +60,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("size")
     parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--gpus", type=int, default=1, help="0: it computes on its processor")
+    parser.add_argument("--gpus", type=int, default=1, help="number of GPUs; 0 to compute on the CPU")
     parser.add_argument("--gpu-gib", type=int, default=80)
     parser.add_argument("--ram-gib", type=int, default=128)
-    parser.add_argument("--tflops", type=float, default=400.0, help="of matrix products, on each device")
-    parser.add_argument("--block-share", type=float, default=0.7, help="of that, what a whole block reaches")
+    parser.add_argument("--tflops", type=float, default=400.0, help="TFLOP/s of matrix products on each device")
+    parser.add_argument("--block-share", type=float, default=0.7, help="share of this rate that a whole block reaches")
     parser.add_argument("--disk-gb-s", type=float, default=3.0)
-    parser.add_argument("--copy-gb-s", type=float, default=20.0, help="from pinned memory to a GPU")
+    parser.add_argument("--copy-gb-s", type=float, default=20.0, help="rate of copies from pinned memory to a GPU")
     print(plan_text(plan_of(parser.parse_args())))
 
 

@@ -1,4 +1,4 @@
-"""Processes that are measured from outside: how long they take, and how much memory they have at most."""
+"""Measurements of processes from outside: their duration and their peak memory."""
 
 import os
 import re
@@ -19,17 +19,17 @@ _LINES_SHOWN = 15
 
 @dataclass(frozen=True)
 class Ended:
-    """What a process was like.
+    """Measurements of a process that has ended.
 
     Attributes:
-        status: its exit status; of one that was killed the signal, negative.
-        seconds: from start to end.
-        cpu: seconds that processors worked for it, which other processes of the machine change little.
-        peak: most bytes of memory that no file backs, anonymous and shared; looked at a hundred times a second, to the
-            end or as long as was asked for.
-        resident: most bytes of all memory, pages of files included, as the system counts it.
-        output: what it wrote to standard output.
-        log: the file with what it wrote to standard error.
+        status: its exit status; if it was killed, the negative number of the signal.
+        seconds: time from start to end.
+        cpu: CPU seconds, which depend little on other processes of the machine.
+        peak: peak of anonymous and shared memory, which no file backs, in bytes; sampled a hundred times per second,
+            to the end or until the given file exists.
+        resident: peak of the resident set in bytes, pages of files included, as the system counts it.
+        output: its standard output.
+        log: the file with its standard error.
     """
 
     status: int
@@ -41,7 +41,7 @@ class Ended:
     log: Path
 
     def expect(self, status: int = 0) -> "Ended":
-        """The same; ends this program with the last lines of the log if the process ended otherwise."""
+        """Return self; exits with the last lines of the log if the process has another exit status."""
         if self.status != status:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_SHOWN:]
             sys.exit("\n".join([*lines, f"expected a process to end with status {status}, found {self.status}"]))
@@ -56,14 +56,14 @@ def watch(
     kill: Callable[[], bool] | None = None,
     until: Path | None = None,
 ) -> Ended:
-    """Run a command to its end, and look at its memory all the time.
+    """Run a command to its end, and sample its memory.
 
     Args:
-        command: program and arguments; the program must not hand its work to children, whose memory is not seen.
-        log: where standard error goes; appended to.
-        env: variables beside this process's own.
-        kill: asked at every look whether to kill the process with SIGKILL.
-        until: memory is looked at until this file is there; None for to the end.
+        command: program and arguments; the memory of child processes is not measured.
+        log: file that standard error is appended to.
+        env: environment variables in addition to this process's own.
+        kill: called at every sample; whether to kill the process with SIGKILL.
+        until: memory is sampled until this file exists; None for until the end.
     """
     out = log.with_suffix(".out")
     with log.open("ab") as errors, out.open("wb") as output:
@@ -81,7 +81,7 @@ def watch(
 
 
 def _await(pid: int, kill: Callable[[], bool] | None, until: Path | None) -> tuple[int, float, int, int]:
-    """Status, processor seconds, and the most resident and unbacked memory in bytes, of a child process."""
+    """Status, CPU seconds, and peak resident and unbacked memory in bytes, of a child process."""
     peak = 0
     while True:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
@@ -97,12 +97,12 @@ def _await(pid: int, kill: Callable[[], bool] | None, until: Path | None) -> tup
 
 
 def _unbacked(pid: int) -> int:
-    """Bytes of anonymous and shared memory; none of a process that has just ended."""
+    """Bytes of anonymous and shared memory; 0 for a process that has just ended."""
     return 1024 * sum(int(found) for found in _UNBACKED.findall(Path(f"/proc/{pid}/status").read_bytes()))
 
 
 def drop_from_cache(folder: Path) -> None:
-    """Let the system forget the content of a folder's files, so that whoever reads them next reads the disk."""
+    """Drop a folder's files from the page cache, so that the next read of them reads the disk."""
     for path in folder.iterdir():
         if path.is_file():
             with path.open("rb") as file:
@@ -111,25 +111,25 @@ def drop_from_cache(folder: Path) -> None:
 
 
 def end_orderly() -> None:
-    """Let SIGTERM end this program as an error does, so that processes and groups that it made end with it."""
+    """Make SIGTERM end this program like an error, so that its processes and control groups are removed."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def read_of_disks() -> int:
-    """Bytes that the threads of this process have had read from disks so far; what was in memory is not among them."""
+    """Bytes that the threads of this process have read from disks so far, not counting the page cache."""
     found = re.search(r"^read_bytes: (\d+)", Path("/proc/self/io").read_text(), re.MULTILINE)
     return int(found[1]) if found else 0
 
 
 def expect(is_met: bool, expected: str, found: str) -> bool:
-    """Say so on standard error where something is not as expected; returns whether it is."""
+    """Print a message on standard error if an expectation is not met; returns whether it is met."""
     if not is_met:
         print(f"expected {expected}, found {found}", file=sys.stderr)
     return is_met
 
 
 def mib(size: float | None) -> str:
-    """Bytes as MiB for a table; a dash for what was not measured."""
+    """Format bytes as MiB for a table; None, for an unmeasured value, as a dash."""
     return "-" if size is None else f"{size / 2**20:,.0f}"
 
 

@@ -1,14 +1,15 @@
-"""RecTools' SASRec, trained for a given time as its documentation has it; nothing of tcf is in it.
+"""RecTools' SASRec, trained for a given time as its documentation shows; this script does not use tcf.
 
     PYTHON benchmarks/rectools_sasrec.py JOB.json
 
-It has an environment of its own, because RecTools 0.19 needs a NumPy before 2:
+It needs a separate environment, because RecTools 0.19 requires a NumPy below version 2:
 
     python -m venv FOLDER && FOLDER/bin/pip install torch==2.13.0 'rectools[torch]==0.19.0'
 
 The job names a file with the training items of every user (`offsets`, `items`) and the users to recommend for
-(`users`). The clock starts with the first epoch, when the data are prepared, and stops after the step in which the time
-is up. Only then are the lists made: the best ten items of the whole catalogue that a user has not had in training.
+(`users`). The clock starts with the first epoch, after the data have been prepared, and stops after the step in which
+the time is up. Only then are the lists computed: the best ten items of the whole catalogue that are not among the
+user's training items.
 """
 
 import json
@@ -32,7 +33,7 @@ _DEPTH = 10
 
 
 class _Clock(pl.Callback):  # type: ignore[misc]  # Lightning brings no types into this environment
-    """Counts what was trained on, and ends training when the time is up."""
+    """Counts targets, steps and epochs, and ends training when the time is up."""
 
     def __init__(self, seconds: float, device: str) -> None:
         self.limit, self.device = seconds, device
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def _interactions(offsets: npt.NDArray[np.int64], items: npt.NDArray[np.int32]) -> pd.DataFrame:
-    """One row an item of a user; a day between two of them keeps their order."""
+    """One row per item of a user; a day between two items keeps their order."""
     users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     days = np.arange(len(items)) - offsets[users]
     dates = pd.to_datetime(days, unit="D")
@@ -110,7 +111,7 @@ def _model(job: dict[str, Any]) -> Any:
 
 
 def _recommend(model: Any, dataset: Any, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The list of each user, best item first, (n_users, 10); -1 where there is none."""
+    """The list of each user, best item first, (n_users, 10); -1 for missing items."""
     found = model.recommend(users=users, dataset=dataset, k=_DEPTH, filter_viewed=True, on_unsupported_targets="ignore")
     lists = np.full((len(users), _DEPTH), -1, np.int64)
     rows = np.searchsorted(users, found[Columns.User].to_numpy())

@@ -1,11 +1,11 @@
-"""Training with a table of vectors that is larger than memory, beside the same training with the table in memory.
+"""Training with a vector table larger than memory, compared with the same training with the table in memory.
 
     python benchmarks/table.py --items 1000000 --width 4096 --memory 4GiB --folder FOLDER
 
-Made-up users walk over a catalogue with a skewed popularity, or a uniform one; the vectors are made up too. Both
-trainings run in control groups, which needs root: `device` with the whole machine, `cache` with the memory given, pages
-of the cache's files included, and nothing of them in memory before. Exits with 1 where `cache` has less than the share
-expected of the rate of `device`.
+The dataset is synthetic, with a skewed or a uniform popularity of items; the vectors are random. Both trainings run in
+control groups, which needs root: `device` with the whole machine, `cache` with the given memory limit, page cache
+included, and with the cache's files dropped from the page cache before. The exit status is 1 if the rate of `cache` is
+less than the expected share of the rate of `device`.
 """
 
 import argparse
@@ -58,20 +58,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--expect-share", type=float, help="of the rate of device")
-    parser.add_argument("--folder", type=Path, help="for files that are made, on a disk")
+    parser.add_argument("--expect-share", type=float, help="minimum rate of cache relative to device")
+    parser.add_argument("--folder", type=Path, help="for temporary files, on a disk")
     return parser.parse_args()
 
 
 def _dataset(folder: Path, n_items: int, n_users: int, *, uniform: bool) -> Dataset:
-    """Histories of items that are drawn with a probability that falls with their number, or with equal ones."""
+    """Histories of items drawn with probabilities that fall with the item's number, or with equal probabilities."""
     generator = np.random.default_rng(0)
     raw = folder / "raw"
     raw.mkdir()
     (raw / "items.tsv").write_text("".join(f"{i}\tmade-up title {i}\n" for i in range(n_items)))
     shares = generator.random((n_users, _HISTORY))
     drawn = (n_items * shares if uniform else n_items**shares - 1).astype(np.int64)
-    # Every item occurs, so that none is left out.
+    # Every item occurs, so that none is filtered out.
     drawn.ravel()[:n_items] = generator.permutation(n_items)[: drawn.size]
     generator.shuffle(drawn.ravel())
     lines = (f"u{user}\t{' '.join(map(str, items))}\n" for user, items in enumerate(drawn.tolist()))
@@ -80,7 +80,7 @@ def _dataset(folder: Path, n_items: int, n_users: int, *, uniform: bool) -> Data
 
 
 def _cache(path: Path, dataset: Dataset, width: int) -> None:
-    """Vectors of any value; it is their place that counts."""
+    """Write a cache of arbitrary vectors; only their number and size matter."""
     identity = {"pooling": "mean", "max_tokens": 30, "compute": "float32", "storage": "float16"}
     create_cache(path, identity=identity, model="made-up", width=width)
     keys = text_keys(dataset.texts)
@@ -92,7 +92,7 @@ def _cache(path: Path, dataset: Dataset, width: int) -> None:
 
 
 def _train(folder: Path, placement: str, memory: int, options: argparse.Namespace, repeat: int) -> tuple[float, int]:
-    """Targets a second, and the most memory of the process that no file backs."""
+    """Train once; returns targets per second and the peak of the process's memory that no file backs."""
     job, trained, result = (folder / f"{placement}-{repeat}.{end}" for end in ("json", "trained", "result"))
     settings = {"items": "text", "width": 128, "batch_size": 256, "table": placement, "seed": repeat, "devices": "cpu"}
     job.write_text(
@@ -129,7 +129,7 @@ def _print(found: dict[str, list[tuple[float, int]]], share: float | None) -> bo
         for name, outcomes in found.items()
     ]
     print(table(("table", "targets/s", "memory, MiB"), rows))
-    print(f"cache has {ratio:.2f} of the rate of device")
+    print(f"the rate of cache is {ratio:.2f} of that of device")
     return share is None or expect(ratio >= share, f"at least {share} of the rate of device", f"{ratio:.2f}")
 
 

@@ -1,4 +1,4 @@
-"""`tcf plan` and `tcf extract` as processes of their own, for benchmarks."""
+"""`tcf plan` and `tcf extract` in separate processes, for benchmarks."""
 
 import json
 import sys
@@ -20,13 +20,13 @@ __all__ = ["Commands", "Planned", "compared"]
 
 @dataclass(frozen=True)
 class Planned:
-    """What a plan predicts.
+    """The predictions of a plan.
 
     Attributes:
-        seconds: of the whole extraction, loading included.
-        weight_bytes: of weights that are read.
-        macro_batches: shards that are computed.
-        peak: most bytes of the process's memory that no file backs.
+        seconds: time of the whole extraction, loading included.
+        weight_bytes: bytes of weights to read.
+        macro_batches: number of shards to compute.
+        peak: peak of the process's memory that no file backs, in bytes.
     """
 
     seconds: float
@@ -40,10 +40,10 @@ class Commands:
     """The commands with one model, dataset and settings.
 
     Attributes:
-        model: its folder.
-        dataset: the texts.
-        folder: for the cache, logs and what tcf remembers of the machine.
-        settings: options that both commands take.
+        model: folder of the model.
+        dataset: dataset with the texts.
+        folder: folder for the cache, the logs and the measurements that tcf remembers.
+        settings: options of both commands.
     """
 
     model: Path
@@ -53,32 +53,32 @@ class Commands:
 
     @property
     def cache(self) -> Path:
-        """Where vectors go."""
+        """The vector cache."""
         return self.folder / "cache"
 
     @property
     def log(self) -> Path:
-        """What the processes write to standard error, one after the other."""
+        """File for the standard error of all processes."""
         return self.folder / "log"
 
     @property
     def vectors(self) -> npt.NDArray[np.float32]:
-        """Those of the dataset's items, from the cache."""
+        """The vectors of the dataset's items, from the cache."""
         return np.asarray(VectorCache.open(self.cache).vectors_for(self.dataset), np.float32)
 
     def plan(self, group: Group | None = None) -> Planned:
-        """What `tcf plan` says, from trials made now or by an earlier command of these."""
+        """Run `tcf plan`, which makes calibration runs or uses those of an earlier command."""
         ended = self._run([sys.executable, "-m", "tcf.cli", "plan", "--json", *self._options()], group, None)
         found = json.loads(ended.expect().output)
         peak = found["peak_memory_bytes"]["cpu"]
         return Planned(found["seconds"], found["weight_bytes_read"], found["macro_batches"], peak)
 
     def extract(self, group: Group | None = None, *, kill: Callable[[], bool] | None = None) -> tuple[Ended, Measured]:
-        """Run `tcf extract`; what a process that is killed has measured is lost.
+        """Run `tcf extract`; the measurements of a killed process are lost.
 
         Args:
-            group: to run it in.
-            kill: asked all the time whether to kill it.
+            group: control group to run in.
+            kill: called repeatedly; whether to kill the process.
         """
         result = self.folder / "measured.json"
         result.unlink(missing_ok=True)
@@ -92,13 +92,13 @@ class Commands:
 
     def _run(self, command: list[str], group: Group | None, kill: Callable[[], bool] | None) -> Ended:
         drop_from_cache(self.model)
-        # What is remembered of the disk's speed is to be its speed under the same limits.
+        # The remembered speed of the disk must be its speed under the same limits.
         env = {"TCF_HOME": str(self.folder / "home")}
         return watch(command if group is None else group.command(command), log=self.log, env=env, kill=kill)
 
 
 def compared(planned: Planned, ended: Ended, measured: Measured) -> Sequence[Sequence[str]]:
-    """Rows of a table: planned, measured, and their ratio."""
+    """Rows of a table with planned values, measured values and their ratios."""
     took, weight_bytes = measured.load_seconds + measured.seconds, measured.weight_bytes or 0
     mib = 2**20
     return [

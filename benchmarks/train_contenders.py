@@ -1,4 +1,4 @@
-"""What `train.py` compares: one training each, in a process of its own."""
+"""The contenders of `train.py`: each runs one training in a separate process."""
 
 import json
 import sys
@@ -24,13 +24,13 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that trains.
+    """A way of training.
 
     Attributes:
-        name: what it is called in the table.
-        kind: whose step it is.
-        width: of the items' cached vectors; None for items as ids.
-        loss: of tcf's.
+        name: its name in the table.
+        kind: its implementation.
+        width: width of the items' cached vectors; None for items as ids.
+        loss: loss of tcf.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Contender:
 
     @property
     def is_idcf(self) -> bool:
-        """Whether it is tcf's with items as ids."""
+        """Whether it is tcf with items as ids."""
         return self.kind == "tcf" and self.width is None
 
 
 def contenders(widths: Sequence[int]) -> list[Contender]:
-    """All of them, for these widths of cached vectors."""
+    """All contenders, for these widths of cached vectors."""
     found = [Contender("idcf", "tcf", None, "in-batch"), Contender("idcf-full", "tcf", None, "full")]
     for width in widths:
         found.append(Contender(f"tcf-{width}", "tcf", width, "in-batch"))
@@ -56,17 +56,17 @@ def contenders(widths: Sequence[int]) -> list[Contender]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one training came to.
+    """The result of one training.
 
     Attributes:
-        targets: that it trained on.
-        seconds: that this took.
-        epochs: begun.
+        targets: number of targets trained on.
+        seconds: training time.
+        epochs: number of epochs started.
         ndcg: NDCG@10 of the validation users.
-        peak: most bytes of memory that no file backs, to the end of training.
-        device_peak: most bytes of a GPU's; 0 without one.
-        parameters: that were trained.
-        threads: of torch.
+        peak: peak of memory that no file backs, until the end of training, in bytes.
+        device_peak: peak memory of the GPU in bytes; 0 without one.
+        parameters: number of trained parameters.
+        threads: number of threads of torch.
     """
 
     targets: int
@@ -80,24 +80,24 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Targets a second."""
+        """Targets per second."""
         return self.targets / self.seconds
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A dataset, and what is equal for all contenders.
+    """A dataset, and the settings that all contenders share.
 
     Attributes:
         dataset: users, items and histories.
-        cache: real vectors; None for made-up ones.
-        folder: for files that are made.
+        cache: cache with real vectors; None for random vectors.
+        folder: folder for temporary files.
         common: settings of `tcf train` for all: width, blocks, heads, history, dropout, batch_size, learning_rate,
             weight_decay, devices.
-        own: settings of tcf's contenders beside these.
-        seconds: of training.
-        threads: of torch.
-        validation_users: at most so many are asked about.
+        own: further settings of tcf's contenders.
+        seconds: training time.
+        threads: number of threads of torch.
+        validation_users: maximum number of evaluated users.
         rectools: the interpreter of RecTools' environment; None without one.
     """
 
@@ -113,7 +113,7 @@ class Bench:
 
     @cached_property
     def validation(self) -> Validation:
-        """The questions, the same for all."""
+        """The validation users and targets, the same for all contenders."""
         whole = Validation.build(self.dataset.split, self.common["history"])
         return whole.sample(self.validation_users, 0)
 
@@ -160,7 +160,7 @@ class Bench:
         return _outcome(found, peak, ndcg_of_lists(np.load(lists), self.validation.targets))
 
     def _run(self, script: str, python: str, job: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-        """What a script has found, and its peak of memory."""
+        """Run a script; returns its result and its peak memory."""
         task, result, trained = self._file("job"), self._file("json"), self._file("trained")
         trained.unlink(missing_ok=True)
         whole = {**job, "threads": self.threads, "result": str(result), "trained": str(trained)}
@@ -175,7 +175,7 @@ class Bench:
 
 
 def ndcg_of_lists(lists: npt.NDArray[np.int64], targets: npt.NDArray[np.int64]) -> float:
-    """Mean NDCG of lists of items with one right item each: 1 / log2(rank + 1), or 0 where it is not in the list.
+    """Mean NDCG of lists with one relevant item each: 1 / log2(rank + 1), or 0 if the item is not in the list.
 
     Args:
         lists: (n_users, depth), best item first.

@@ -1,10 +1,10 @@
-"""One training for a given time, by tcf or by the straightforward step, in a process that is measured from outside.
+"""One training for a given time, by tcf or the straightforward step, in a process that is measured from outside.
 
     python benchmarks/train_one.py JOB.json
 
 The clock starts with the first step and stops after the step in which the time is up; imports, opening the dataset and
-the first state of the model are not in it. Then the file `trained` is made, and the model is measured as `tcf train`
-does after each epoch. With the kind `check`, nothing is trained: loss and gradients of both steps are compared.
+initialising the model are not included. Then the file `trained` is created, and the model is evaluated as `tcf train`
+does after each epoch. With the kind `check`, nothing is trained; the loss and gradients of both steps are compared.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class _Task:
-    """What is trained, on what, and what is asked for."""
+    """The settings, data and device of a training, and the job it belongs to."""
 
     config: TrainConfig
     inputs: Inputs
@@ -47,22 +47,22 @@ class _Task:
     job: dict[str, Any]
 
     def assemble(self, config: TrainConfig | None = None) -> TrainingSetup:
-        """As `tcf train` does it."""
+        """Set up training as `tcf train` does."""
         config = self.config if config is None else config
         projections = self.inputs.fit(config, self.data.items, self.device)
         return assemble(self.inputs, self.data, projections, config, self.device)
 
     def weights(self) -> dict[str, Tensor]:
-        """Those that tcf would start from; its table of vectors is not loaded for them."""
+        """The initial weights of tcf; its table of vectors is not loaded."""
         return self.assemble(dataclasses.replace(self.config, table="cache")).trainer.model.state_dict()
 
     def device_peak(self) -> int:
-        """Most bytes that were taken of a GPU so far."""
+        """Peak memory of the GPU so far in bytes; 0 without one."""
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
 
 
 def main() -> None:
-    """Train, measure, and save what was found."""
+    """Train, evaluate, and save the result."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(job["threads"])
     config = from_mapping(TrainConfig, job["settings"], sys.argv[1])
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 class _Clock:
-    """Counts what was trained on, and says when the time is up."""
+    """Counts steps and targets, and checks whether the time is up."""
 
     def __init__(self, seconds: float, device: torch.device) -> None:
         self.limit, self.device = seconds, device
@@ -90,7 +90,7 @@ class _Clock:
         self.began = time.perf_counter()
 
     def is_up(self, targets: int) -> bool:
-        """After a step with so many targets."""
+        """Count a step with this many targets; returns whether the time is up."""
         self.steps += 1
         self.targets += targets
         if time.perf_counter() - self.began < self.limit:
@@ -137,14 +137,14 @@ def _straightforward(task: _Task) -> dict[str, float]:
             break
     Path(task.job["trained"]).touch()
     peak = task.device_peak()
-    # Measured by the code that measures tcf's own, whose table is loaded only now.
+    # Evaluated by the code that evaluates tcf, whose table is loaded only now.
     assembled = task.assemble()
     assembled.trainer.model.load_state_dict(model.state_dict())
     return {**_measured(task, clock, epoch, assembled), "device_peak": peak}
 
 
 def _epochs(loader: "DataLoader[tuple[Tensor, Tensor]]") -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Batches without end, with the number of their epoch."""
+    """Yield batches without end, with the number of their epoch."""
     epoch = 0
     while True:
         epoch += 1
@@ -169,7 +169,7 @@ def _straightforward_model(task: _Task) -> Straightforward:
 
 
 def _measured(task: _Task, clock: _Clock, epoch: int, assembled: TrainingSetup) -> dict[str, float]:
-    """What the clock says, and the model's NDCG@10."""
+    """The counts and times, and the model's NDCG@10."""
     on_gpu, model = task.device.type == "cuda", assembled.trainer.model
     validation = assembled.validation.sample(task.job["validation_users"], 0)
     metrics = validation.measure(model, "cuda" if on_gpu else "cpu")
@@ -185,7 +185,7 @@ def _measured(task: _Task, clock: _Clock, epoch: int, assembled: TrainingSetup) 
 
 
 def _check(task: _Task) -> dict[str, float]:
-    """The loss of one batch by both steps, and how far their gradients are apart, as a share of their length."""
+    """The loss of one batch by both steps, and the relative difference of their gradients."""
     trainer, other = task.assemble().trainer, _straightforward_model(task)
     other.load_state_dict(trainer.model.state_dict())
     samples = PaddedSamples(task.data.sequences, task.config.history)
@@ -204,7 +204,7 @@ def _check(task: _Task) -> dict[str, float]:
 
 
 def _gradient(model: torch.nn.Module) -> Tensor:
-    """Of all parameters by name, one after the other, (n,)."""
+    """The gradients of all parameters, concatenated in the order of their names, (n,)."""
     named = sorted((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
     return torch.cat([gradient.flatten() for _, gradient in named])
 

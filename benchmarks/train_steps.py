@@ -1,10 +1,10 @@
-"""What each part of the training step's speed gives: from the straightforward step to tcf's, one change at a time.
+"""The speed-up of each optimisation of the training step: from the straightforward step to tcf's, one at a time.
 
     python benchmarks/train_steps.py --data DATASET --cache CACHE --width 4096 --seconds 10 --repeats 3
 
-The study's in-batch softmax over items as text, on the same batches, turn by turn in one process. Every step's loss on
-one batch without dropout must be the same within rounding, which is checked first. Then validation is timed beside an
-epoch of tcf's step. Exits with 1 where losses differ.
+All steps compute the study's in-batch softmax with text items, on the same batches, in turn, in one process. Their
+losses on one batch without dropout must be equal within rounding, which is checked first. Finally, validation is timed
+and compared with an epoch of tcf's step. The exit status is 1 if losses differ.
 
 Shapes: B users, L positions, S = L + 1 items of a sample, P targets, U distinct items, D width.
 """
@@ -36,18 +36,18 @@ from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.batch.batch import Batch
 from tcf.train.inputs import Inputs
 
-_ROUNDING = 1e-4  # relative, of the loss in float32
+_ROUNDING = 1e-4  # relative tolerance of the loss in float32
 
 
 @dataclass(frozen=True)
 class Step:
-    """A way of training on a batch.
+    """A training step.
 
     Attributes:
-        name: what it has that the one before it has not.
-        loss: of a batch.
-        train: forward, backward and the optimiser; returns the number of targets.
-        batches: of epochs without end.
+        name: the optimisation that it adds to the step before it.
+        loss: the loss of a batch.
+        train: forward pass, backward pass and optimiser step; returns the number of targets.
+        batches: batches of epochs without end.
     """
 
     name: str
@@ -76,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--width", type=int, default=384, help="numbers of an item's cached vector")
+    parser.add_argument("--width", type=int, default=384, help="width of cached vectors")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     return parser.parse_args()
@@ -84,7 +84,7 @@ def _options() -> argparse.Namespace:
 
 @dataclass
 class _Bench:
-    """Both models, with equal weights, and what they are trained on."""
+    """Both models, with equal weights, and their training data."""
 
     config: TrainConfig
     ours: TrainingSetup
@@ -112,7 +112,7 @@ class _Bench:
         return _Bench(config, ours, plain, PaddedSamples(part.sequences, config.history))
 
     def steps(self) -> list[Step]:
-        """Each has what the ones before it have."""
+        """The steps; each includes the optimisations of those before it."""
         adamw = torch.optim.AdamW(self.plain.parameters(), lr=self.config.learning_rate, weight_decay=0.1)
 
         def follow(name: str, loss: Callable[[Batch], Tensor]) -> Step:
@@ -134,11 +134,11 @@ class _Bench:
 
         return [
             Step("straightforward", self._grid_loss, padded, self._loaded()),
-            follow("batches cut from arrays, by a thread ahead", self._grid_loss),
-            follow("a distinct item through the DTL once", self._distinct_loss),
-            follow("scores of real positions and places alone", self._real_loss),
-            follow("a distinct item as candidate once", self._column_loss),
-            follow("softmax in chunks, its gradient along the way", self._kernel_loss),
+            follow("batches sliced from arrays, prefetched by a thread", self._grid_loss),
+            follow("each distinct item through the DTL once", self._distinct_loss),
+            follow("scores of real positions only", self._real_loss),
+            follow("each distinct item as candidate once", self._column_loss),
+            follow("softmax in chunks, gradient in the same pass", self._kernel_loss),
             Step("transformer over real positions, fused AdamW: tcf", self._own_loss, own, self._fed()),
         ]
 
@@ -156,12 +156,12 @@ class _Bench:
                     yield fed.batch
 
     def _grid(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The distinct items' places on the padded grid, (B, S), and where it is filled, (B, S)."""
+        """Indices into the distinct items on the padded grid, (B, S), and the mask of real entries, (B, S)."""
         shape = (batch.layout.users, self.config.history + 1)
         places_BS, real_BS = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
         places_BS[batch.layout.rows_P, batch.layout.positions_P] = batch.inputs_I
         real_BS[batch.layout.rows_P, batch.layout.positions_P] = True
-        # The last item of a row is a target alone.
+        # The last item of a row is only a target.
         places_BS[:, -1] = batch.targets_P[batch.layout.last_B]
         real_BS[:, -1] = True
         return places_BS, real_BS
@@ -213,7 +213,7 @@ def _descend(adamw: torch.optim.Optimizer, loss: Tensor, targets: int) -> int:
 
 
 def _check(steps: list[Step], bench: _Bench) -> None:
-    """Every step's loss of one batch, without dropout."""
+    """Compare the losses of all steps on one batch, without dropout."""
     bench.plain.eval()
     bench.ours.trainer.model.eval()
     batch = next(bench._fed())
@@ -228,7 +228,7 @@ def _check(steps: list[Step], bench: _Bench) -> None:
 
 
 def _rate(step: Step, seconds: float) -> float:
-    """Targets a second; the first batch is not counted."""
+    """Targets per second; the first batch is not counted."""
     step.train(next(step.batches))
     targets, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
@@ -243,11 +243,11 @@ def _print(rates: dict[str, list[float]]) -> None:
         rows.append((name, f"{statistics.median(found):,.0f}", f"{ratio:.2f}", f"{gain:.2f}"))
         before = found
     print(f"{torch.get_num_threads()} threads")
-    print(table(("what is added", "targets/s", "times the first", "times the one before"), rows))
+    print(table(("step", "targets/s", "speed-up over the first", "speed-up over the previous"), rows))
 
 
 def _print_validation(ours: TrainingSetup, rate: float) -> None:
-    """A validation as after each epoch, beside an epoch of tcf's step."""
+    """Time a validation as after each epoch, and compare it with an epoch of tcf's step."""
     epoch, taken = ours.trainer.feed.rows.n_targets / rate, []
     validation = ours.validation.sample(ours.trainer.config.validation_users, 0)
     for _ in range(3):

@@ -1,11 +1,11 @@
-"""The study's model as everybody writes it first: padded samples, every position computed, all places as candidates.
+"""A straightforward implementation of the study's model: padded samples, every position computed, all as candidates.
 
-A `Dataset` of one padded sample a user; the whole padded grid through the item tower and the transformer; the scores of
-every position against every place of the batch, the same item as often as it occurs; masks; `cross_entropy`.
+It has a `Dataset` of one padded sample per user, the whole padded grid through the item tower and the transformer, the
+scores of every position against every entry of the batch, with repeated items, masks, and `cross_entropy`.
 
-Parameters have the names and shapes of tcf's model, so that weights can be taken from one to the other.
+Parameters have the names and shapes of tcf's model, so that weights can be copied between them.
 
-Shapes: B users, L positions read, S = L + 1 items of a sample, C = B * S places of a batch, N items, V width of a
+Shapes: B users, L positions read, S = L + 1 items of a sample, C = B * S entries of a batch, N items, V width of a
 cached vector, D width, H heads, K width of a head.
 """
 
@@ -29,7 +29,7 @@ Sample = tuple[Tensor, Tensor]
 
 
 class PaddedSamples(Dataset[Sample]):
-    """A sample a user: items, padded with zeros on the left, (S,), and which of them are real, (S,).
+    """One sample per user: items, padded with zeros on the left, (S,), and the mask of real items, (S,).
 
     Args:
         sequences: the last items of each user, at most S.
@@ -40,11 +40,11 @@ class PaddedSamples(Dataset[Sample]):
         self.sequences, self.length = sequences, positions + 1
 
     def __len__(self) -> int:
-        """Users."""
+        """Number of users."""
         return len(self.sequences)
 
     def __getitem__(self, index: int) -> Sample:
-        """One user's."""
+        """The sample of one user."""
         items = torch.from_numpy(self.sequences.of(index)).long()
         padding = self.length - len(items)
         return F.pad(items, (padding, 0)), F.pad(torch.ones(len(items), dtype=torch.bool), (padding, 0))
@@ -57,11 +57,11 @@ class Straightforward(nn.Module):
         vectors_NV: every item's cached vector.
         log_popularity_N: log of each item's share in the training items.
         width: D.
-        layers: linear maps of the DTL.
+        layers: number of linear layers in the DTL.
         positions: L.
-        blocks: transformer blocks.
+        blocks: number of transformer blocks.
         heads: H.
-        dropout: rate in the DTL and in SASRec.
+        dropout: dropout rate in the DTL and in SASRec.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Straightforward(nn.Module):
         self.register_buffer("log_popularity_N", log_popularity_N, persistent=False)
 
     def forward(self, items_BS: Tensor, real_BS: Tensor) -> Tensor:
-        """The study's in-batch softmax, corrected by popularity: the mean over the real targets."""
+        """The study's in-batch softmax loss, corrected for popularity: the mean over the real targets."""
         return self.loss(self.items(items_BS), items_BS, real_BS)
 
     def loss(self, vectors_BSD: Tensor, items_BS: Tensor, real_BS: Tensor) -> Tensor:
-        """The same of the vectors at all places, wherever these were computed."""
+        """The same loss from the vectors of all entries."""
         states_BLD = self.backbone(vectors_BSD[:, :-1], real_BS[:, :-1])
         logits_PC = states_BLD.flatten(0, 1) @ vectors_BSD.flatten(0, 1).T
         logits_PC = logits_PC - cast(Tensor, self.log_popularity_N)[items_BS.flatten()]
@@ -96,7 +96,7 @@ class Straightforward(nn.Module):
         return F.cross_entropy(logits_PC, labels_P, ignore_index=_NO_TARGET)
 
     def loss_of_real(self, states_BLD: Tensor, vectors_BSD: Tensor, items_BS: Tensor, real_BS: Tensor) -> Tensor:
-        """The same with neither scores of padding nor against it."""
+        """The same loss without any scores of padding."""
         read_P, real_C = real_BS[:, :-1].flatten(), real_BS.flatten()
         logits_PC = states_BLD.flatten(0, 1)[read_P] @ vectors_BSD.flatten(0, 1)[real_C].T
         logits_PC = logits_PC - cast(Tensor, self.log_popularity_N)[items_BS.flatten()[real_C]]
@@ -106,12 +106,12 @@ class Straightforward(nn.Module):
         return F.cross_entropy(logits_PC.masked_fill(masked_PC, float("-inf")), labels_P)
 
     def _labels(self, items_BS: Tensor) -> Tensor:
-        """The place of each position's target, the one after its own, (B * L,)."""
+        """The entry of each position's target, the one after its own, (B * L,)."""
         places_BS = torch.arange(items_BS.numel(), device=items_BS.device).view(items_BS.shape)
         return places_BS[:, 1:].flatten()
 
     def _masked(self, items_BS: Tensor, real_BS: Tensor, labels_P: Tensor) -> Tensor:
-        """Places that are no candidates: padding, and the user's own items but for the target's place, (B * L, C)."""
+        """Mask of entries that are not candidates: padding, and the user's own items except the target, (B * L, C)."""
         own_BSC = (items_BS[:, :, None] == items_BS.flatten()) & real_BS[:, :, None]
         masked_BC = own_BSC.any(1) | ~real_BS.flatten()
         masked_PC = masked_BC.repeat_interleave(items_BS.shape[1] - 1, 0)
@@ -119,7 +119,7 @@ class Straightforward(nn.Module):
 
 
 class _Items(nn.Module):
-    """The DTL over a table of vectors that is not learned."""
+    """The DTL over a table of frozen vectors."""
 
     def __init__(self, vectors_NV: Tensor, width: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class _Items(nn.Module):
 
 
 class _DTL(nn.Module):
-    """Linear maps, GELU after each, dropout between them."""
+    """Linear layers, GELU after each, dropout between them."""
 
     def __init__(self, vector_width: int, width: int, layers: int, dropout: float) -> None:
         super().__init__()

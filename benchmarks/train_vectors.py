@@ -21,14 +21,14 @@ def cache_of_width(dataset: Dataset, cache: Path | None, width: int, folder: Pat
     """A cache with a vector for each of the dataset's texts.
 
     Args:
-        dataset: whose texts they are.
-        cache: real vectors; None for none.
+        dataset: dataset with the texts.
+        cache: cache with real vectors, or None.
         width: W.
-        folder: where a cache is made if the one given is not that wide: of a random projection of the real vectors, or
-            of random ones.
+        folder: where to write a new cache, if the given one has another width: a random projection of the real vectors,
+            or random vectors.
 
     Returns:
-        The cache given, or the one made.
+        The given cache, or the new one.
     """
     given = None if cache is None else VectorCache.open(cache)
     if given is not None and given.width == width:
@@ -49,7 +49,7 @@ def cache_of_width(dataset: Dataset, cache: Path | None, width: int, folder: Pat
 
 
 def _project(vectors_TV: Vectors, width: int, generator: np.random.Generator) -> Vectors:
-    """(T, W); lengths stay what they were, about."""
+    """Random projection, (T, W), which approximately preserves lengths."""
     map_VW = generator.standard_normal((vectors_TV.shape[1], width), np.float32) / np.float32(np.sqrt(width))
     projected_TW: Vectors = vectors_TV.astype(np.float32) @ map_VW
     return projected_TW

@@ -1,4 +1,4 @@
-"""Vectors of every family on the device, beside transformers' own forward on the CPU in float32, one text at a time."""
+"""Vectors of every family on the device, compared with transformers on the CPU in float32, one text at a time."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def check_families(setting: Setting) -> Iterator[Finding]:
 
 
 def _reference(name: str, folder: Path, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Transformers' own vectors, pooled here in float64."""
+    """Vectors from the states of transformers, pooled here in float64."""
     model, blocks = own_model(name, folder), FAMILIES[name].blocks
     rows = []
     for text in texts:

@@ -1,7 +1,7 @@
 """Micro-batches and training steps in which the host waits for the device.
 
-On CUDA torch itself refuses a wait (`set_sync_debug_mode`). On any device a dispatch mode refuses the operations that
-wait on CUDA: those that read a number, or whose result's size is only known when they are done.
+On CUDA, torch itself refuses a wait (`set_sync_debug_mode`). On any device, a dispatch mode refuses the operations that
+wait on CUDA: those that read a number, or whose result has a data-dependent size.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -48,15 +48,15 @@ class HostWait(RuntimeError):
 
 
 def check_host_waits(setting: Setting) -> Iterator[Finding]:
-    """A second pass over some micro-batches, and some steps after the first ones, with every wait refused."""
+    """Run a second pass over some micro-batches, and some steps after the first ones, with every wait refused."""
     for name in ("opt", "bert"):
-        yield _looked_at(f"micro-batches of {name}", _micro_batches(setting, name), setting)
+        yield _checked(f"micro-batches of {name}", _micro_batches(setting, name), setting)
     for loss in ("in-batch", "gbce"):
-        yield _looked_at(f"training steps, {loss}", _steps(setting, loss), setting)
+        yield _checked(f"training steps, {loss}", _steps(setting, loss), setting)
 
 
-def _looked_at(what: str, work: Generator[None, None, None], setting: Setting) -> Finding:
-    """Do the first piece of work freely, and the rest with waits refused."""
+def _checked(what: str, work: Generator[None, None, None], setting: Setting) -> Finding:
+    """Run the first iteration with waits allowed, and the rest with waits refused."""
     with closing(work):
         next(work)
         try:
@@ -70,7 +70,7 @@ def _looked_at(what: str, work: Generator[None, None, None], setting: Setting) -
 
 @contextmanager
 def no_host_waits(device: torch.device) -> Iterator[None]:
-    """Within it, a wait of this thread for the device is an error."""
+    """In this context, it is an error if this thread waits for the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.set_sync_debug_mode("error")
@@ -113,11 +113,11 @@ def _micro_batches(setting: Setting, name: str) -> Generator[None, None, None]:
 
 
 def _steps(setting: Setting, loss: Any) -> Generator[None, None, None]:
-    """Training steps, the first few freely."""
+    """Training steps, the first few with waits allowed."""
     config = TrainConfig(width=32, batch_size=32, loss=loss, devices=str(setting.device), precision="float32")
     trainer: Trainer = training_setup(setting, config, users=400, items=120).trainer
     with closing(trainer.feed.epoch(1)) as batches:
-        # The batches are made before: a thread of their own makes them, which may wait.
+        # The batches are prepared first, because the thread that prepares them may wait.
         fed = list(islice(batches, _STEPS + 2))
     for number, step in enumerate(fed):
         trainer.step(step.batch, step.read_UV, number)

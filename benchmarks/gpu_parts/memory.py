@@ -1,4 +1,4 @@
-"""Memory on the device: running out of it, giving it back, and what the plan said of it."""
+"""Memory on the device: running out of it, freeing it, and the plan's prediction of it."""
 
 import gc
 import re
@@ -22,15 +22,15 @@ from tcf.encoders.encoder import TransformersEncoder
 __all__ = ["check_out_of_memory", "check_peaks"]
 
 _MIB = 2**20
-_ROOM = 256 * _MIB  # beside the model's weights, where memory is to run out
+_ROOM = 256 * _MIB  # memory left besides the model's weights, so that memory runs out
 _REFUSED_TOKENS = 100
 _SAMPLE_SECONDS = 0.005
-_ABOVE, _BELOW = 1.1, 0.3  # of the planned memory, a peak
+_ABOVE, _BELOW = 1.1, 0.3  # bounds of a peak, relative to the planned memory
 _ANONYMOUS = re.compile(rb"^Rss(?:Anon|Shmem):\s+(\d+) kB", re.MULTILINE)
 
 
 def check_out_of_memory(setting: Setting) -> Iterator[Finding]:
-    """Too many tokens at once: they are halved until they fit, with the vectors of a run that began with so many."""
+    """Too large micro-batches are halved until they fit; the vectors equal those of a run with the final size."""
     geometry = Geometry("check", 2, 4, 64) if setting.small else Geometry("check", 4, 16, 1024)
     dtype = torch.bfloat16 if setting.on_cuda else torch.float32
     folder = save_geometry(geometry, setting.scratch / "full", dtype, setting.device)
@@ -40,7 +40,7 @@ def check_out_of_memory(setting: Setting) -> Iterator[Finding]:
     with _little_memory(setting) as limit:
         first = extracted(setting, folder, dataset, config=_config(setting, too_many), loaded=limit)
         tokens = tokens_at_once(first.out)
-    yield holds("fewer tokens at once", max(tokens) < too_many, f"below {too_many}", f"{sorted(tokens)}")
+    yield holds("smaller micro-batches", max(tokens) < too_many, f"below {too_many}", f"{sorted(tokens)}")
     again = extracted(setting, folder, dataset, config=_config(setting, max(tokens)))
     same = np.array_equal(first.vectors, again.vectors)
     yield holds("vectors after running out of memory", same, "equal to the bit", "they differ")
@@ -51,7 +51,7 @@ def check_out_of_memory(setting: Setting) -> Iterator[Finding]:
 
 
 def check_peaks(setting: Setting) -> Iterator[Finding]:
-    """The most memory that an extraction took, beside its plan, resident and in a sweep."""
+    """The peak memory of an extraction compared with its plan, resident and in a sweep."""
     geometry = Geometry("check", 8, 8, 512) if setting.small else Geometry("check", 24, 32, 2048)
     dtype = torch.bfloat16 if setting.on_cuda else torch.float32
     folder = save_geometry(geometry, setting.scratch / "peaks", dtype, setting.device)
@@ -63,7 +63,7 @@ def check_peaks(setting: Setting) -> Iterator[Finding]:
         with _peak(setting) as peak:
             plan = extracted(setting, folder, dataset, config=config).plan
         parts = plan.memory_parts[str(setting.device)]
-        # The base of a CPU's plan is the program itself, most of which is there before.
+        # The base of a CPU's plan is the program itself, most of which is already in memory.
         most, least = sum(parts.values()), sum(parts.values()) - (0 if setting.on_cuda else parts["base"])
         found = peak()
         yield holds(
@@ -82,7 +82,7 @@ def _config(setting: Setting, tokens: int) -> ExtractConfig:
 
 @contextmanager
 def _little_memory(setting: Setting) -> Iterator[Callable[[Any], None]]:
-    """Within it, memory runs out: on CUDA it does, on a CPU the model says so of more than a hundred tokens."""
+    """In this context memory runs out: really on CUDA; on a CPU the model refuses more than a hundred tokens."""
     if setting.on_cuda:
         try:
             yield lambda engine: _limit(setting)
@@ -93,7 +93,7 @@ def _little_memory(setting: Setting) -> Iterator[Callable[[Any], None]]:
 
     def refuse(self: TransformersEncoder, tokens_BT: Tensor) -> Any:
         if tokens_BT.numel() > _REFUSED_TOKENS:
-            raise torch.OutOfMemoryError("out of memory, as the rehearsal wants it")
+            raise torch.OutOfMemoryError("out of memory, simulated by the rehearsal")
         return states(self, tokens_BT)
 
     with patch.object(TransformersEncoder, "states", refuse):
@@ -115,7 +115,7 @@ def _allocated(setting: Setting) -> int:
 
 @contextmanager
 def _peak(setting: Setting) -> Iterator[Callable[[], int]]:
-    """The most memory that was taken within it, beside what was taken before."""
+    """Measure the peak memory in this context, relative to the memory in use before."""
     gc.collect()
     if setting.on_cuda:
         torch.cuda.empty_cache()
@@ -125,11 +125,11 @@ def _peak(setting: Setting) -> Iterator[Callable[[], int]]:
         return
     before, found, ended = _unbacked(), [0], threading.Event()
 
-    def look() -> None:
+    def sample() -> None:
         while not ended.wait(_SAMPLE_SECONDS):
             found[0] = max(found[0], _unbacked() - before)
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=sample)
     watcher.start()
     try:
         yield lambda: found[0]

@@ -1,4 +1,4 @@
-"""What the parts of the GPU check have in common: where they run, and what they find."""
+"""Classes that the parts of the GPU check share: their setting and their findings."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ Verdict = Literal["met", "missed", "absent", "noted"]
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how large a part runs.
+    """The device and the scale of a part.
 
     Attributes:
-        device: that is checked.
-        small: tiny models and data, for a rehearsal on a CPU.
-        scratch: an empty folder, in memory-backed storage where there is one.
+        device: device to check.
+        small: whether to use tiny models and data, for a rehearsal on a CPU.
+        scratch: an empty folder, in memory-backed storage if there is any.
     """
 
     device: "torch.device"
@@ -35,13 +35,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        what: was looked at.
-        found: in words.
-        expected: in words; empty where nothing is.
-        verdict: met or missed; absent where it cannot be looked at here; noted where nothing is expected yet.
+        what: what was checked.
+        found: the result, in words.
+        expected: the expected result, in words; empty without an expectation.
+        verdict: met or missed; absent if it cannot be checked here; noted without an expectation.
     """
 
     what: str
@@ -55,9 +55,9 @@ class Part:
     """One check.
 
     Attributes:
-        name: in the table.
-        seconds: after which it is ended.
-        run: yields its findings as it makes them; imports what it needs.
+        name: its name in the table.
+        seconds: time limit.
+        run: yields findings one by one; imports what it needs.
     """
 
     name: str
@@ -66,32 +66,32 @@ class Part:
 
 
 def holds(what: str, is_so: bool, expected: str, otherwise: str) -> Finding:
-    """Something that is so or not.
+    """A finding that is true or false.
 
     Args:
-        what: was looked at.
+        what: what was checked.
         is_so: whether it is as expected.
-        expected: in words.
-        otherwise: what was found where it is not.
+        expected: the expected result, in words.
+        otherwise: the actual result if it is not as expected.
     """
     return Finding(what, expected if is_so else otherwise, expected, "met" if is_so else "missed")
 
 
 def at_least(what: str, found: float, floor: float, form: str = ".3f", unit: str = "") -> Finding:
-    """A number that must not be below a floor; one that is no number is missed."""
+    """A number that must not be below a minimum; NaN is missed."""
     return Finding(what, f"{found:{form}}{unit}", f">= {floor:{form}}{unit}", "met" if found >= floor else "missed")
 
 
 def at_most(what: str, found: float, ceiling: float, form: str = ".3f", unit: str = "") -> Finding:
-    """A number that must not be above a ceiling; one that is no number is missed."""
+    """A number that must not be above a maximum; NaN is missed."""
     return Finding(what, f"{found:{form}}{unit}", f"<= {ceiling:{form}}{unit}", "met" if found <= ceiling else "missed")
 
 
 def noted(what: str, found: str) -> Finding:
-    """Something that was measured, of which nothing is expected yet."""
+    """A measurement without an expectation."""
     return Finding(what, found, "", "noted")
 
 
 def absent(what: str, why: str) -> Finding:
-    """Something that cannot be looked at here."""
+    """Something that cannot be checked here."""
     return Finding(what, why, "", "absent")

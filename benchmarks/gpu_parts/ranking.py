@@ -1,4 +1,4 @@
-"""Lists of the best items by the GPU and by the CPU, and how fast all users' targets are ranked."""
+"""Lists of the best items on the GPU and on the CPU, and the speed of ranking all users' targets."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _LIST = 50
 
 
 def check_lists(setting: Setting) -> Iterator[Finding]:
-    """The best 50 items of each user, beside scores in float64."""
+    """Compare the best 50 items of each user with those by scores in float64."""
     users, items, width = (200, 500, 32) if setting.small else (2_000, 20_000, 256)
     states_UD, vectors_ID = _normal(users, width, 0), _normal(items, width, 1)
     if not _has_faiss():
@@ -33,11 +33,11 @@ def check_lists(setting: Setting) -> Iterator[Finding]:
     else:
         _, by_gpu = exhaustive_search(vectors_ID, "cuda")(states_UD, _LIST)
         yield _same("lists by FAISS on the GPU", by_gpu, states_UD, vectors_ID)
-    yield absent("lists by torch on CUDA", "not there yet")
+    yield absent("lists by torch on CUDA", "not implemented yet")
 
 
 def measure_ranking(setting: Setting) -> Iterator[Finding]:
-    """All targets ranked in the whole catalogue."""
+    """Rank all targets in the whole catalogue."""
     users, items, width = (2_000, 1_000, 64) if setting.small else (200_000, 85_000, 512)
     what = f"ranking {users:,} users x {items:,} items x {width}"
     if not _has_faiss():
@@ -62,7 +62,7 @@ def _normal(rows: int, width: int, seed: int) -> npt.NDArray[np.float32]:
 def _same(
     what: str, rows_UK: npt.NDArray[np.int64], states_UD: npt.NDArray[np.float32], vectors_ID: npt.NDArray[np.float32]
 ) -> Finding:
-    """Equal to the order of scores in float64, but where two of them are equal within rounding."""
+    """Whether the lists equal those by float64 scores, except for scores that are equal within rounding."""
     scores_UI = states_UD.astype(np.float64) @ vectors_ID.astype(np.float64).T
     best_UK = np.argsort(-scores_UI, axis=1, kind="stable")[:, :_LIST]
     listed, expected = (np.take_along_axis(scores_UI, rows, 1) for rows in (rows_UK, best_UK))

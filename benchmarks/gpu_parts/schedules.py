@@ -1,4 +1,4 @@
-"""One model by every schedule, byte for byte: resident, sweeps that hold or stream their blocks, a pipeline."""
+"""One model with every schedule, byte for byte: resident, sweeps that keep or stream their blocks, a pipeline."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ _SWEEPS = (("device", "device"), ("cpu", "memory"), ("disk", "memory"), ("disk",
 
 
 def check_schedules(setting: Setting) -> Iterator[Finding]:
-    """The states of every token at three layers, compared with those of the resident schedule."""
+    """Compare the states of every token at three layers with those of the resident schedule."""
     folder = save_family("opt", setting.scratch / "opt-schedules")
     dtype = torch.bfloat16 if setting.on_cuda else torch.float32
     sequences = tokenize(load_tokenizer(open_model_folder(folder)), made_up_texts(60), max_tokens=30)
@@ -43,7 +43,7 @@ def check_schedules(setting: Setting) -> Iterator[Finding]:
         places = [device if blocks == "device" else blocks] * _BLOCKS
         swept = _states(folder, setting, dtype, sequences, "sweep", places, states)
         yield _same(f"sweep, blocks: {blocks}, states: {states}", resident, swept)
-    # On a CPU only one process's blocks are packed for oneDNN, whose float32 sums run in another order.
+    # On a CPU, blocks are packed for oneDNN only in a single process; its float32 sums have another order.
     own = (
         resident
         if setting.on_cuda
@@ -55,7 +55,7 @@ def check_schedules(setting: Setting) -> Iterator[Finding]:
 
 
 def check_sanitized(setting: Setting) -> Iterator[Finding]:
-    """The same under torch's CUDA sanitizer, which finds memory used on two streams without an order between them."""
+    """The same under torch's CUDA sanitizer, which finds memory used on two streams without synchronisation."""
     what = "schedules under the CUDA sanitizer"
     if not setting.on_cuda:
         yield absent(what, "needs CUDA")
@@ -85,7 +85,7 @@ def _states(
     devices: Sequence[str] = (),
     packs: bool | None = None,
 ) -> dict[int, Tensor]:
-    """The states of all tokens, (nnz, D) a layer, by a schedule with its blocks in these places."""
+    """The states of all tokens, (nnz, D) per layer, with a schedule that keeps its blocks in these places."""
     engine = _engine(folder, setting, dtype, schedule, places, states, devices or [str(setting.device)], packs)
     cpu = torch.device("cpu")
     sinks = {layer: TokenSink(sequences.lengths, _WIDTH, torch.float32, cpu) for layer in _LAYERS}

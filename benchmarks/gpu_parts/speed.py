@@ -1,4 +1,4 @@
-"""How fast texts become vectors, as a share of the rate at which the device multiplies the model's matrices."""
+"""The speed of extraction, as a share of the rate at which the device multiplies the model's matrices."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +15,15 @@ from tcf.config.extract import ExtractConfig
 
 __all__ = ["measure_extraction", "measure_sweep", "measure_wide_blocks"]
 
-# Floors of the share of the measured bfloat16 rate, and texts: estimates, until a first run has measured them.
+# Minimum share of the measured bfloat16 rate, and number of texts; the shares are estimates until first measured.
 _MEASURED = (("125m", 0.35, 65_536), ("1.3b", 0.60, 32_768), ("6.7b", 0.75, 8_192), ("13b", 0.80, 8_192))
-_ROWS = 8_192  # of the products that the rate is measured with
+_ROWS = 8_192  # rows of the products that measure the rate
 _TINY = Geometry("tiny", 2, 4, 64)
 _WIDE = Geometry("two blocks of 175b", 2, 96, 12_288)
 
 
 def measure_extraction(setting: Setting) -> Iterator[Finding]:
-    """Published sizes of OPT, resident, without and with cuDNN's attention."""
+    """Measure published sizes of OPT, resident, without and with cuDNN's attention."""
     sizes = (
         [(_TINY, 0.0, 256)] if setting.small else [(_geometry(name), floor, texts) for name, floor, texts in _MEASURED]
     )
@@ -38,24 +38,24 @@ def measure_extraction(setting: Setting) -> Iterator[Finding]:
                 f"{geometry.name}{', cuDNN' if cudnn else ''}: {texts / done.seconds:,.0f} items/s, share of the rate"
             )
             yield at_least(what, _share(geometry, done, rate), floor)
-        yield absent(f"{geometry.name}, shared prefixes", "not there yet")
+        yield absent(f"{geometry.name}, shared prefixes", "not implemented yet")
 
 
 def measure_sweep(setting: Setting) -> Iterator[Finding]:
-    """A sweep within 6 GiB of the device, beside the whole model on it; weights are read once."""
+    """Compare a sweep within 6 GiB of the device with the whole model on it; weights are read once."""
     geometry, texts = (_TINY, 256) if setting.small else (_geometry("6.7b"), 8_192)
     folder, dataset = _saved(setting, geometry), dataset_of(setting, texts)
     resident = extracted(setting, folder, dataset, config=_config(setting))
     most = "gpu=6GiB" if setting.on_cuda else None
     swept = extracted(setting, folder, dataset, config=_config(setting, schedule="sweep", max_memory=most))
     ratio, floor = resident.seconds / swept.seconds, 0.0 if setting.small else 0.9
-    yield at_least(f"sweep of {geometry.name}, {most or 'no limit'}: beside resident", ratio, floor)
+    yield at_least(f"sweep of {geometry.name}, {most or 'no limit'}: speed relative to resident", ratio, floor)
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    yield at_most("weights read, of the checkpoint", swept.weight_bytes / stored, 1.0)
+    yield at_most("weights read, in checkpoints", swept.weight_bytes / stored, 1.0)
 
 
 def measure_wide_blocks(setting: Setting) -> Iterator[Finding]:
-    """Two blocks as wide as those of OPT-175B."""
+    """Measure two blocks as wide as those of OPT-175B."""
     geometry, texts = (_TINY, 256) if setting.small else (_WIDE, 8_192)
     folder = _saved(setting, geometry)
     rate = matrix_rate(geometry, 256 if setting.small else _ROWS, _dtype(setting), setting.device)

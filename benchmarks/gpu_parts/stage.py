@@ -1,4 +1,4 @@
-"""The extraction stage as the GPU check runs it: planned from given rates, timed from the loaded model on."""
+"""The extraction stage in the GPU check: planned from given rates, timed from the loaded model on."""
 
 import shutil
 import time
@@ -31,20 +31,20 @@ from tcf.extract.stage import load_planned, plan_stage
 
 __all__ = ["Done", "dataset_of", "extracted", "save_geometry", "tokens_at_once"]
 
-# Rates decide which schedule is planned, not what is measured; measuring them would take a share of the lease.
+# Rates decide which schedule is planned, not what is measured; measuring them would only cost time.
 _RATES = Rates(products=6e14, plain=6e14, block_share=0.8, storage=3e9, copy=3e10)
 
 
 @dataclass(frozen=True)
 class Done:
-    """An extraction that is done.
+    """A finished extraction.
 
     Attributes:
         vectors: (n, D) float32, in item order.
-        seconds: from the loaded model to the last vector stored.
-        tokens: that the model read.
-        plan: it followed.
-        weight_bytes: of weights that a sweep read; 0 for other schedules.
+        seconds: time from the loaded model to the last stored vector.
+        tokens: number of tokens that the model read.
+        plan: the plan.
+        weight_bytes: bytes of weights that a sweep read; 0 for other schedules.
         out: the cache.
     """
 
@@ -57,13 +57,13 @@ class Done:
 
 
 def dataset_of(setting: Setting, n: int, *, seed: int = 0) -> Dataset:
-    """A dataset of so many different texts of 1 to 9 words."""
+    """A dataset of `n` distinct texts of 1 to 9 words."""
     path = setting.scratch / f"texts-{n}-{seed}"
     return open_dataset(path) if path.exists() else save_dataset(path, made_up_texts(n, seed))
 
 
 def save_geometry(geometry: Geometry, folder: Path, dtype: torch.dtype, device: torch.device) -> Path:
-    """Save an OPT of a geometry with random weights drawn on the device; its tokenizer is trained on the spot."""
+    """Save an OPT model with random weights generated on the device, and a tokenizer trained here."""
     if (folder / "tokenizer_config.json").exists():
         return folder
     size = OptSize(geometry.name, geometry.blocks, geometry.heads, geometry.width, geometry.width)
@@ -90,11 +90,11 @@ def extracted(
     """Extract a dataset's vectors into a new cache.
 
     Args:
-        setting: where.
-        folder: the model.
-        dataset: its texts.
+        setting: device and scratch folder.
+        folder: folder of the model.
+        dataset: dataset with the texts.
         config: settings.
-        loaded: called with the model when it is loaded, before the clock starts.
+        loaded: called with the loaded model, before the clock starts.
     """
     out = setting.scratch / "cache"
     shutil.rmtree(out, ignore_errors=True)
@@ -119,7 +119,7 @@ def extracted(
 
 
 def tokens_at_once(out: Path) -> set[int]:
-    """How many tokens the model read at once, over the shards of a cache."""
+    """The sizes of micro-batches in tokens, over the shards of a cache."""
     return {int(read_manifest(path, SHARD).facts["tokens_per_batch"]) for path in (out / "shards").iterdir()}
 
 

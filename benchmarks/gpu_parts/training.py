@@ -1,4 +1,4 @@
-"""Training on the device: beside the CPU, twice, killed and resumed; and how fast it is."""
+"""Training on the device: compared with the CPU, repeated, killed and resumed; and its speed."""
 
 import time
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from tcf.train.trainer import Trainer
 
 __all__ = ["check_training", "measure_training"]
 
-_LOSSES_DIFFER = 1e-4  # relative, after any of the steps, in float32
+_LOSSES_DIFFER = 1e-4  # relative tolerance of the loss after each step, in float32
 _RUN_FILES = ("model.safetensors", "optimizer.safetensors", "epochs.jsonl")
 
 
 def check_training(setting: Setting) -> Iterator[Finding]:
-    """200 steps beside the CPU; the same steps twice; a run that is killed and resumed."""
+    """Compare 200 steps with the CPU, repeat the same steps, and kill and resume a run."""
     steps = 40 if setting.small else 200
     users, items = (600, 200) if setting.small else (8_000, 2_000)
     config = TrainConfig(
@@ -42,13 +42,13 @@ def check_training(setting: Setting) -> Iterator[Finding]:
         again = _losses(setting, config, steps, users, items)
         beside = _losses(on_cpu, replace(config, devices="cpu"), steps, users, items)
     apart = float(((first - beside) / beside).abs().max())
-    yield at_most(f"{steps} steps: loss beside the CPU's, relative", apart, _LOSSES_DIFFER, ".2e")
+    yield at_most(f"{steps} steps: relative difference from the CPU's loss", apart, _LOSSES_DIFFER, ".2e")
     yield holds("the same steps twice", torch.equal(first, again), "equal to the bit", "they differ")
     yield _killed_and_resumed(setting, config, users, items)
 
 
 def measure_training(setting: Setting) -> Iterator[Finding]:
-    """Training targets per second at several batch sizes, width 512 as in the study."""
+    """Measure targets per second at several batch sizes, with width 512 as in the study."""
     users, items, seconds = (2_000, 500, 0.3) if setting.small else (100_000, 50_000, 5.0)
     for batch_size in (64,) if setting.small else (256, 1_024, 4_096):
         config = TrainConfig(width=32 if setting.small else 512, batch_size=batch_size, devices=str(setting.device))
@@ -70,7 +70,7 @@ def _losses(setting: Setting, config: TrainConfig, steps: int, users: int, items
 
 
 def _killed_and_resumed(setting: Setting, config: TrainConfig, users: int, items: int) -> Finding:
-    """A run that was ended within its second epoch and started again, beside one that was not."""
+    """Compare a run that was interrupted in its second epoch and resumed with one that was not."""
     dataset, cache = training_inputs(setting, users=users, items=items)
     config = replace(config, epochs=3, save_minutes=0.0)
 
@@ -101,7 +101,7 @@ def _killed_and_resumed(setting: Setting, config: TrainConfig, users: int, items
 
 
 def _rate(trainer: Trainer, seconds: float, setting: Setting) -> float:
-    """Targets per second, after some steps that do not count."""
+    """Targets per second, after some warm-up steps."""
     targets, number, began = 0, 0, 0.0
     while True:
         for fed in _epoch(trainer, 1 + number // trainer.feed.steps):

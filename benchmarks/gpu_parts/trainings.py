@@ -1,4 +1,4 @@
-"""Synthetic users, items and vectors to train on, and a training put together over them."""
+"""Synthetic users, items and vectors, and the setup of a training on them."""
 
 from pathlib import Path
 
@@ -20,14 +20,15 @@ _VECTOR_WIDTH, _LONGEST = 96, 12
 
 
 def training_inputs(setting: Setting, *, users: int, items: int) -> tuple[Dataset, VectorCache]:
-    """A dataset and a cache of normal vectors, made once.
+    """A dataset and a cache of normally distributed vectors, created once.
 
-    Users walk along a circle of all items one step at a time, from anywhere, so that there is something to learn.
+    Each history is a run of consecutive items on a circle of all items, from a random start, so that there is something
+    to learn.
 
     Args:
-        setting: where.
-        users: how many, each with 4 to 12 items.
-        items: how many.
+        setting: device and scratch folder.
+        users: number of users, each with 4 to 12 items.
+        items: number of items.
     """
     folder = setting.scratch / f"train-{users}-{items}"
     if not folder.exists():
@@ -36,7 +37,7 @@ def training_inputs(setting: Setting, *, users: int, items: int) -> tuple[Datase
 
 
 def training_setup(setting: Setting, config: TrainConfig, *, users: int, items: int) -> TrainingSetup:
-    """A training on the setting's device; its first weights depend on the seed alone, not on the device."""
+    """Set up training on the setting's device; the initial weights depend only on the seed, not on the device."""
     dataset, cache = training_inputs(setting, users=users, items=items)
     inputs = Inputs.open(config.items, dataset.path, [cache.path])
     return assemble(inputs, training_data(inputs, config), {}, config, setting.device)
