@@ -1,11 +1,11 @@
 """Micro-batches and training steps in which the host waits for the device.
 
-On CUDA, torch itself refuses a wait (`set_sync_debug_mode`). On any device, a dispatch mode refuses the operations that
-wait on CUDA: those that read a number, or whose result has a data-dependent size.
+On CUDA torch itself refuses a wait (`set_sync_debug_mode`). On a CPU a dispatch mode refuses the operations that
+would wait on CUDA: those that read a number, or whose result's size is only known when they are done.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -75,7 +75,8 @@ def no_host_waits(device: torch.device) -> Iterator[None]:
         torch.cuda.synchronize(device)
         torch.cuda.set_sync_debug_mode("error")
     try:
-        with _RefuseWaits():  # type: ignore[no-untyped-call]
+        # On CUDA torch knows better: a number that is on the CPU already can be read without waiting.
+        with nullcontext() if device.type == "cuda" else _RefuseWaits():  # type: ignore[no-untyped-call]
             yield
     finally:
         if device.type == "cuda":

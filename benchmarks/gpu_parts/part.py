@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Finding", "Part", "Setting", "Verdict", "absent", "at_least", "at_most", "holds", "noted"]
+__all__ = ["Finding", "Part", "Setting", "Verdict", "absent", "at_least", "at_most", "has_faiss", "holds", "noted"]
 
 Verdict = Literal["met", "missed", "absent", "noted"]
 
@@ -95,3 +95,12 @@ def noted(what: str, found: str) -> Finding:
 def absent(what: str, why: str) -> Finding:
     """Something that cannot be checked here."""
     return Finding(what, why, "", "absent")
+
+
+def has_faiss() -> bool:
+    """Whether FAISS is installed, without which nothing is ranked."""
+    try:
+        import faiss  # noqa: F401
+    except ImportError:
+        return False
+    return True

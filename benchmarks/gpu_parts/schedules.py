@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -29,7 +30,7 @@ __all__ = ["check_sanitized", "check_schedules"]
 _BLOCKS, _WIDTH, _TOKENS = 3, 32, 64
 _LAYERS = (0, 2, -1)
 # Where blocks live, and where states are kept between them.
-_SWEEPS = (("device", "device"), ("cpu", "memory"), ("disk", "memory"), ("disk", "disk"))
+_SWEEPS = tuple(product(("device", "cpu", "disk"), ("device", "memory", "disk")))
 
 
 def check_schedules(setting: Setting) -> Iterator[Finding]:
@@ -55,8 +56,11 @@ def check_schedules(setting: Setting) -> Iterator[Finding]:
 
 
 def check_sanitized(setting: Setting) -> Iterator[Finding]:
-    """The same under torch's CUDA sanitizer, which finds memory used on two streams without synchronisation."""
-    what = "schedules under the CUDA sanitizer"
+    """The same under torch's CUDA sanitizer, which finds memory used on two streams without an order between them.
+
+    It sees what the main thread starts. Copies that other threads start, as a sweep's weight stream does, it does not.
+    """
+    what = "schedules under the CUDA sanitizer, main thread"
     if not setting.on_cuda:
         yield absent(what, "needs CUDA")
         return

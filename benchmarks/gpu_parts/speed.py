@@ -1,5 +1,6 @@
 """The speed of extraction, as a share of the rate at which the device multiplies the model's matrices."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from geometries import GEOMETRIES, Geometry
 from matrix_rate import matrix_rate
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gpu_parts.part import Finding, Setting, absent, at_least, at_most, noted
 from gpu_parts.stage import Done, dataset_of, extracted, save_geometry
@@ -17,7 +19,8 @@ __all__ = ["measure_extraction", "measure_sweep", "measure_wide_blocks"]
 
 # Minimum share of the measured bfloat16 rate, and number of texts; the shares are estimates until first measured.
 _MEASURED = (("125m", 0.35, 65_536), ("1.3b", 0.60, 32_768), ("6.7b", 0.75, 8_192), ("13b", 0.80, 8_192))
-_ROWS = 8_192  # rows of the products that measure the rate
+_SWEEP_GIB = 6
+_ROWS = 8_192  # of the products that the rate is measured with
 _TINY = Geometry("tiny", 2, 4, 64)
 _WIDE = Geometry("two blocks of 175b", 2, 96, 12_288)
 
@@ -33,25 +36,35 @@ def measure_extraction(setting: Setting) -> Iterator[Finding]:
         yield noted(f"{geometry.name}: matrix products", f"{rate / 1e12:.2f} TFLOP/s")
         for cudnn in (False, True) if setting.on_cuda else (False,):
             with _cudnn_attention(cudnn):
-                done = extracted(setting, folder, dataset_of(setting, texts), config=_config(setting))
+                done = extracted(setting, folder, dataset_of(setting, texts), config=_config(setting), warm=True)
             what = (
                 f"{geometry.name}{', cuDNN' if cudnn else ''}: {texts / done.seconds:,.0f} items/s, share of the rate"
             )
             yield at_least(what, _share(geometry, done, rate), floor)
         yield absent(f"{geometry.name}, shared prefixes", "not implemented yet")
+        shutil.rmtree(folder)  # memory-backed storage does not hold them all
 
 
 def measure_sweep(setting: Setting) -> Iterator[Finding]:
-    """Compare a sweep within 6 GiB of the device with the whole model on it; weights are read once."""
-    geometry, texts = (_TINY, 256) if setting.small else (_geometry("6.7b"), 8_192)
+    """A sweep within 6 GiB of the device, beside the whole model on it; weights are read once."""
+    geometry, texts = (_TINY, 256) if setting.small else (_geometry("6.7b"), 16_384)
     folder, dataset = _saved(setting, geometry), dataset_of(setting, texts)
-    resident = extracted(setting, folder, dataset, config=_config(setting))
-    most = "gpu=6GiB" if setting.on_cuda else None
+    resident = extracted(setting, folder, dataset, config=_config(setting), warm=True)
+    most = f"gpu={_SWEEP_GIB}GiB" if setting.on_cuda else None
+    if setting.on_cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(setting.device)
     swept = extracted(setting, folder, dataset, config=_config(setting, schedule="sweep", max_memory=most))
     ratio, floor = resident.seconds / swept.seconds, 0.0 if setting.small else 0.9
     yield at_least(f"sweep of {geometry.name}, {most or 'no limit'}: speed relative to resident", ratio, floor)
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    yield at_most("weights read, in checkpoints", swept.weight_bytes / stored, 1.0)
+    yield at_most("weights read, of the checkpoint", swept.weight_bytes / stored, 1.0)
+    yield at_least("weights read, of the checkpoint", swept.weight_bytes / stored, 0.9)
+    if setting.on_cuda:
+        peak = torch.cuda.max_memory_reserved(setting.device) / 2**30
+        yield at_most("peak of the device's memory", peak, _SWEEP_GIB, ".2f", " GiB")
+    else:
+        yield absent("peak of the device's memory", "counted on CUDA")
 
 
 def measure_wide_blocks(setting: Setting) -> Iterator[Finding]:
@@ -59,7 +72,7 @@ def measure_wide_blocks(setting: Setting) -> Iterator[Finding]:
     geometry, texts = (_TINY, 256) if setting.small else (_WIDE, 8_192)
     folder = _saved(setting, geometry)
     rate = matrix_rate(geometry, 256 if setting.small else _ROWS, _dtype(setting), setting.device)
-    done = extracted(setting, folder, dataset_of(setting, texts), config=_config(setting))
+    done = extracted(setting, folder, dataset_of(setting, texts), config=_config(setting), warm=True)
     yield at_least(f"{geometry.name}: share of the rate", _share(geometry, done, rate), 0.0 if setting.small else 0.8)
 
 
@@ -90,9 +103,8 @@ def _share(geometry: Geometry, done: Done, rate: float) -> float:
 
 @contextmanager
 def _cudnn_attention(enabled: bool) -> Iterator[None]:
-    before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
-    torch.backends.cuda.enable_cudnn_sdp(enabled)
-    try:
+    """Within it, cuDNN's attention is preferred to all others, or never used."""
+    others = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    chosen = [SDPBackend.CUDNN_ATTENTION, *others] if enabled else others
+    with sdpa_kernel(chosen, set_priority=True):
         yield
-    finally:
-        torch.backends.cuda.enable_cudnn_sdp(before)

@@ -20,12 +20,12 @@ from tcf.data.cache.cache_files import SHARD
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.encoders.folder.opt_sizes import OptSize
-from tcf.encoders.tokenize import tokenize
+from tcf.encoders.tokenize import TokenSequences, tokenize
 from tcf.extract.fill_caches import CacheFiller
 from tcf.extract.inputs import ExtractionInputs, open_inputs
 from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.plan import Plan
-from tcf.extract.schedules.engine import Engine
+from tcf.extract.schedules.engine import Engine, ignore_progress
 from tcf.extract.schedules.sweep import SweepEngine
 from tcf.extract.stage import load_planned, plan_stage
 
@@ -86,6 +86,7 @@ def extracted(
     *,
     config: ExtractConfig,
     loaded: Callable[[Engine], None] | None = None,
+    warm: bool = False,
 ) -> Done:
     """Extract a dataset's vectors into a new cache.
 
@@ -94,7 +95,8 @@ def extracted(
         folder: folder of the model.
         dataset: dataset with the texts.
         config: settings.
-        loaded: called with the loaded model, before the clock starts.
+        loaded: called with the model when it is loaded, before the clock starts.
+        warm: compute everything once before the clock starts, so that kernels are loaded and chosen.
     """
     out = setting.scratch / "cache"
     shutil.rmtree(out, ignore_errors=True)
@@ -104,6 +106,8 @@ def extracted(
         engine = load_planned(planned)
         if loaded is not None:
             loaded(engine)
+        if warm:
+            _compute_once(engine, inputs, dataset, setting)
         began = time.perf_counter()
         filler.fill(engine)
         _wait(setting.device)
@@ -128,5 +132,17 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def _compute_once(engine: Engine, inputs: ExtractionInputs, dataset: Dataset, setting: Setting) -> None:
+    sequences = _sequences(inputs, dataset)
+    device = engine.encoder.device
+    sinks = {output.layer: [output.sink(sequences.lengths, device)] for output in inputs.outputs}
+    engine.encode(sequences, sinks, scratch=setting.scratch / "warm", advance=ignore_progress)
+    _wait(setting.device)
+
+
 def _tokens(inputs: ExtractionInputs, dataset: Dataset) -> int:
-    return int(tokenize(inputs.tokenizer, dataset.texts.to_pylist(), max_tokens=inputs.config.max_tokens).offsets[-1])
+    return int(_sequences(inputs, dataset).offsets[-1])
+
+
+def _sequences(inputs: ExtractionInputs, dataset: Dataset) -> TokenSequences:
+    return tokenize(inputs.tokenizer, dataset.texts.to_pylist(), max_tokens=inputs.config.max_tokens)

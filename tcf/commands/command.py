@@ -124,6 +124,12 @@ class Command(_Page, typer.core.TyperCommand):
         configure_logging(_level(ctx))
         if self.loads_libraries and "torch" not in sys.modules:
             logger.info(f"{ctx.command_path}: loading libraries")
+        if logger.isEnabledFor(logging.DEBUG):
+            from tcf.common.files import home
+            from tcf.common.manifest import library_versions
+
+            versions = (f"{name} {version}" for name, version in library_versions().items())
+            logger.debug(f"{ctx.command_path}: {', '.join(versions)}; stored files are in {home()}")
         ctx.params = {name: _expanded(value) for name, value in ctx.params.items()}
         return super().invoke(ctx)
 

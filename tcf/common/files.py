@@ -7,6 +7,7 @@ removes it. Nothing here relies on file locks, so network file systems work too.
 
 import glob
 import hashlib
+import logging
 import os
 import shutil
 import socket
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+
+logger = logging.getLogger(__name__)
 
 
 def is_published(path: Path) -> bool:
@@ -100,6 +103,7 @@ def publishing(path: Path, *, duplicate_is_harmless: bool = False) -> Iterator[P
             yield staging
             _sync_tree(staging)
             _rename_into_place(staging, path, duplicate_is_harmless)
+            logger.debug(f"{path}: published")
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -124,6 +128,7 @@ def publishing_file(path: Path) -> Iterator[Path]:
             yield staging
             _sync_file(staging)
             staging.replace(path)
+            logger.debug(f"{path}: written")
         finally:
             staging.unlink(missing_ok=True)
         _sync_directory(path.parent)

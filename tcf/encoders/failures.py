@@ -1,5 +1,6 @@
 """Errors that occur when transformers reads a model folder, in words that a user can act on."""
 
+import logging
 import pickle
 from pathlib import Path
 
@@ -35,12 +36,16 @@ def reason(error: Exception) -> str:
 
 
 def quiet() -> None:
-    """Keep transformers and accelerate from writing to the terminal and to log files; tcf checks what they report."""
+    """Keep transformers and accelerate from writing to the terminal and to log files; tcf checks what they report.
+
+    Their warnings are details: they are shown where tcf logs at DEBUG.
+    """
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    silence()
+    if not logging.getLogger("tcf").isEnabledFor(logging.DEBUG):
+        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        silence()
 
 
 class NotSeparableError(ModelError):

@@ -1,6 +1,7 @@
 """A launcher of processes on this machine."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from tcf.launch.launcher import ErrorReport, Launcher, Outcome, WorkerSpec
 from tcf.launch.worker_process import REPORT_VARIABLE
 
 __all__ = ["DEFAULT_LAUNCHER", "LocalProcesses", "LocalWorker"]
+
+logger = logging.getLogger(__name__)
 
 # Ctrl-C at a terminal reaches both processes, and the parent decides what to do. The worker gets the parent's module
 # search path, so that it finds the same modules from any working directory.
@@ -124,7 +127,7 @@ def _started(spec: WorkerSpec, report: IO[bytes], captured: IO[bytes] | None) ->
         if isinstance(spec.stderr, Path):
             with writing(spec.stderr):
                 stderr = opened.enter_context(spec.stderr.open("ab"))
-        return subprocess.Popen(
+        started = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if spec.converses else subprocess.DEVNULL,
@@ -133,6 +136,8 @@ def _started(spec: WorkerSpec, report: IO[bytes], captured: IO[bytes] | None) ->
             bufsize=0,
             pass_fds=(report.fileno(),),
         )
+    logger.debug(f"{spec.name}: started as process {started.pid}")
+    return started
 
 
 def _read(stream: IO[bytes]) -> str:

@@ -149,5 +149,7 @@ def _train(
     outcome = fit(trainer, some, records, watch)
     folder.write_optimizer(trainer.optimizer.adamw, trainer.model)
     trainer.model.load_state_dict(folder.read_model(outcome.best_epoch))
+    if some is not validation:
+        logger.info(f"train: validating epoch {outcome.best_epoch}, the best, on all {len(validation.users):,} users")
     best = measure(validation, trainer, outcome.best_epoch)
     return TrainResult(folder.path, folder.publish(_run_metadata(assembled, outcome, best)), trained=True)

@@ -65,6 +65,31 @@ def test_a_command_that_loads_much_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert run("inner show x")[1] == ""
 
 
+def test_details_begin_with_versions(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCF_HOME", str(home / "kept"))
+    _, said = run("inner show x -v")
+    assert "numpy " in said and f"stored files are in {home / 'kept'}" in said
+    assert run("inner show x")[1] == ""
+
+
+def test_libraries_are_heard_where_details_are_shown() -> None:
+    from transformers.utils import logging as transformers_logging
+
+    from tcf.encoders.failures import quiet
+
+    kept = transformers_logging.get_verbosity()
+    try:
+        transformers_logging.set_verbosity(logging.WARNING)
+        run("inner show x -v")
+        quiet()
+        assert transformers_logging.get_verbosity() == logging.WARNING
+        run("inner show x")
+        quiet()
+        assert transformers_logging.get_verbosity() == logging.ERROR
+    finally:
+        transformers_logging.set_verbosity(kept)
+
+
 def test_paths_may_begin_with_a_home_folder(home: Path) -> None:
     typed = "inner show ~/a --more ~/b --more c/~ --other ~ --text ~/d"
     assert run(typed)[0] == f"{home}/a {home}/b c/~ {home} ~/d INFO"

@@ -229,8 +229,8 @@ def test_a_damaged_manifest(tmp_path: Path, content: bytes | None, message: str)
 
 def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for name in ("nowhere", "file"):
-        with pytest.raises(DataError, match="expected a directory of format toy made by `tcf toy`, found nothing"):
+    for name, found in (("nowhere", "nothing"), ("file", "a file; name its folder")):
+        with pytest.raises(DataError, match=f"expected a directory of format toy made by `tcf toy`, found {found}"):
             read_manifest(tmp_path / name, TOY)
 
 

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 _Kind = tuple[StoredTensor, torch.dtype]  # a tensor in a buffer, and its dtype there
-_ALIGNMENT = 64  # bytes; the alignment of torch's own CPU allocations
+_ALIGNMENT = 256  # bytes; cuBLAS chooses products by the alignment of addresses, up to this
 STAGING_BYTES = 1 << 26
 """Maximum bytes of device memory for weights as stored while they are cast on the device."""
 

@@ -61,6 +61,7 @@ def remembered_number(
     try:
         known = json.loads(file.read_text(encoding="utf-8"))[key]
         if type(known) in ((int,) if whole else (int, float)) and 0 < known < float("inf"):
+            logger.debug(f"{file}: {key} {known:g}, from an earlier calibration run")
             return float(known)
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not calibrated yet, or unreadable: calibrated now
