@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from tcf.common.errors import TcfError, os_error_words
+from tcf.common.errors import RunError, TcfError, os_error_words
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
@@ -114,7 +114,7 @@ def _finished(path: Path) -> ListedRun:
     for name, entry in manifest.files.items():
         found = (path / name).stat().st_size
         if found != entry["bytes"]:
-            raise ValueError(f"{path / name}: expected {entry['bytes']} bytes, found {found}")
+            raise RunError(f"{path / name}: expected {entry['bytes']} bytes, found {found}")
     settings = {**IMPLIED, **manifest.config, **_inputs(path, read_toml(path / CONFIG))}
     facts = manifest.facts
     return ListedRun(path, "finished", facts["epochs"], facts["best_epoch"], _metrics(facts, settings), settings)
@@ -154,7 +154,7 @@ def _check_state(path: Path) -> None:
     except FileNotFoundError:
         pass  # training has just finished
     except SafetensorError:
-        raise ValueError(f"{path}: damaged, or not written by tcf; remove it to train from the beginning") from None
+        raise RunError(f"{path}: damaged, or not written by tcf; remove it to train from the beginning") from None
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
