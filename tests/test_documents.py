@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -97,6 +98,18 @@ def test_readme_uses_public_names_alone() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert set(re.findall(r"\btcf\.(\w+)", block)) <= set(tcf.__all__)
+    calls = [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)]
+    public = {
+        call.func.attr: call for call in calls if isinstance(call.func, ast.Attribute) and is_tcf(call.func.value)
+    }
+    assert len(public) >= 7
+    for name, call in public.items():
+        keywords = {keyword.arg: None for keyword in call.keywords if keyword.arg is not None}
+        inspect.signature(getattr(tcf, name)).bind(*call.args, **keywords)
+
+
+def is_tcf(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "tcf"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

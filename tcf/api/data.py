@@ -39,7 +39,7 @@ def download_dataset(name: str, *, accept_licence: bool = False) -> Path:
         raw = tcf.download_dataset("ml-100k")
         ```
     """
-    return fetch_dataset(name, accept_licence=accept_licence)
+    return fetch_dataset(typed(name, str, "name"), accept_licence=accept_licence)
 
 
 def prepare_dataset(

@@ -1,13 +1,14 @@
 """Public functions for the steps after training: evaluate, compare, recommend."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, checked_config
 from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
-from tcf.common.errors import ConfigError, DataError
+from tcf.common.errors import ConfigError, DataError, value_words
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
@@ -114,7 +115,7 @@ def open_evaluation(path: PathLike) -> Evaluation:
 
 
 def compare_evaluations(
-    evaluations: Mapping[str, Evaluation | PathLike] | Sequence[Evaluation | PathLike],
+    evaluations: Mapping[str, Evaluation | PathLike] | Sequence[Evaluation | PathLike] | Evaluation | PathLike,
 ) -> EvaluationTable:
     """Compare evaluations in one table.
 
@@ -135,6 +136,8 @@ def compare_evaluations(
         ```
     """
     found: dict[str, Evaluation] = {}
+    if isinstance(evaluations, str | os.PathLike | Evaluation):
+        evaluations = (evaluations,)
     named = evaluations.items() if isinstance(evaluations, Mapping) else ((None, entry) for entry in evaluations)
     for name, entry in named:
         evaluation = entry if isinstance(entry, Evaluation) else open_evaluation(entry)
@@ -199,6 +202,8 @@ def _user_ids(users: str | Iterable[str] | Path | None) -> Path | Sequence[str] 
         return None
     if isinstance(users, Path):
         return as_path(users, "users")
+    if not isinstance(users, Iterable):
+        raise DataError(f"users: expected user ids, or a file of ids as a pathlib.Path, found {value_words(users)}")
     ids = [users] if isinstance(users, str) else list(users)
     for number, user in enumerate(ids):
         if not isinstance(user, str):

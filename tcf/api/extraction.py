@@ -97,6 +97,8 @@ def plan_extraction(
 
 def _model(model: PathLike) -> str:
     """A model as `local_model` accepts it; a path object is never the name of a known model."""
+    if model == "":
+        raise ConfigError("model: expected a name or a path, found an empty string")
     if isinstance(model, str):
         return model
     if isinstance(model, os.PathLike):

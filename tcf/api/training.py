@@ -37,7 +37,7 @@ def train_recommender(
         config: model, loss, optimiser, devices and when to stop.
 
     Returns:
-        The run; its model is loaded when it is first needed.
+        The run, on the first device of `config`; its model is loaded when it is first needed.
 
     Raises:
         ConfigError: no dataset is known, caches are missing or not needed, or settings do not suit them.
@@ -55,7 +55,7 @@ def train_recommender(
     settings, places, place = checked_config(config, TrainConfig), as_paths(caches, "caches"), as_path(out, "out")
     dataset = dataset_of(None if data is None else as_path(data, "data"), places)
     train_on_devices(data=dataset, caches=places, out=place, config=settings)
-    return open_directory(place, data=dataset, caches=places)
+    return open_directory(place, data=dataset, caches=places, device=settings.devices.partition(",")[0])
 
 
 def open_run(

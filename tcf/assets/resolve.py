@@ -16,6 +16,7 @@ from tcf.assets.source import SourceError
 from tcf.assets.store import Asset, find, obtain
 from tcf.common.errors import DataError, ModelError, did_you_mean
 from tcf.config.libraries import require_library
+from tcf.config.toml_files import user_path
 
 __all__ = ["DATASET_NAMES", "describe_assets", "fetch_dataset", "find_model", "raw_format", "resolve_model"]
 
@@ -84,7 +85,7 @@ def find_model(name_or_path: str) -> Path | None:
     for asset in MODELS:
         if asset.name == name_or_path:
             return find(asset)
-    if Path(name_or_path).expanduser().exists() or not _HUB_ID.fullmatch(name_or_path):
+    if user_path(name_or_path).exists() or not _HUB_ID.fullmatch(name_or_path):
         return resolve_model(name_or_path)
     return find_model(OPT_175B) if name_or_path == f"facebook/{OPT_175B}" else cached_snapshot(name_or_path)
 
@@ -108,7 +109,7 @@ def resolve_model(name_or_path: str) -> Path:
             if find(asset) is None and any(file.endswith(".gguf") for file in asset.needs):
                 require_library("gguf", asset.name)  # the download is followed by a conversion
             return obtain(asset)
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if path.is_dir():
         return _checked_folder(path)
     if path.is_file():

@@ -2,7 +2,7 @@
 
 import torch
 
-from tcf.common.errors import ConfigError
+from tcf.common.errors import ConfigError, value_words
 
 __all__ = ["dtype_name", "resolve_device", "resolve_devices"]
 
@@ -21,8 +21,8 @@ def resolve_device(name: str, *, option: str = "--device") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"{option}: expected auto, cpu, cuda or cuda:N, found {name!r}") from None
+    except (RuntimeError, TypeError):
+        raise ConfigError(f"{option}: expected auto, cpu, cuda or cuda:N, found {value_words(name)}") from None
     match device.type:
         case "cpu":
             return device

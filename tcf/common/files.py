@@ -263,8 +263,16 @@ def _sync_directory(directory: Path) -> None:
 
 
 def home() -> Path:
-    """Return the folder for downloads: `TCF_HOME`, or `~/.cache/tcf`."""
-    return Path(os.environ.get("TCF_HOME") or "~/.cache/tcf").expanduser().absolute()
+    """Return the folder for downloads: `TCF_HOME`, or `~/.cache/tcf`.
+
+    Raises:
+        ConfigError: it begins with the home of an unknown user.
+    """
+    named = os.environ.get("TCF_HOME") or "~/.cache/tcf"
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigError(f"TCF_HOME: expected a path whose ~ is the home of a known user, found {named}") from None
 
 
 @dataclass(frozen=True)

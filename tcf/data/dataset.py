@@ -37,7 +37,7 @@ _PARTS = ("training", "validation", "test", "none")
 DATASET = Format(name="tcf-dataset", version=2, error=DataError, made_by="tcf data prepare")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Dataset:
     """A prepared dataset, read back.
 

@@ -54,7 +54,7 @@ EVALUATION = Format(
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Evaluation:
     """A finished evaluation.
 
@@ -219,7 +219,7 @@ def _write_ranks(ranks: Ranks, queries: Queries, file: Path) -> None:
     pq.write_table(table, file)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class EvaluationTable:
     """Evaluations side by side.
 

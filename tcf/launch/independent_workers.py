@@ -12,6 +12,7 @@ from tcf.launch.processes import DEFAULT_LAUNCHER
 __all__ = ["IndependentWorkers"]
 
 logger = logging.getLogger(__name__)
+_WARNING = "tcf: warning: "  # before the warnings in a worker's log
 
 
 @dataclass
@@ -57,7 +58,12 @@ class IndependentWorkers:
 
     def _watch(self, worker: Worker) -> None:
         outcome = worker.wait()
-        if outcome is not None and outcome.status != 0 and not self._ending:
+        if outcome is None:
+            return
+        for line in outcome.stderr or ():
+            if line.startswith(_WARNING):
+                logger.warning(f"{worker.name}: {line.removeprefix(_WARNING)}")
+        if outcome.status != 0 and not self._ending:
             self._report_failure(worker.name, _reason(outcome))
 
     def _report_failure(self, name: str, reason: str) -> None:

@@ -37,7 +37,7 @@ RowIndices = npt.NDArray[np.int64]
 Shard = TypeVar("Shard")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class CacheBase(ABC, Generic[Shard]):
     """A cache, read through memory maps; shards published later are seen after opening it again.
 

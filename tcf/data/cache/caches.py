@@ -35,7 +35,7 @@ __all__ = ["TokenShard", "TokenStates", "VectorCache", "open_cache", "stored_dty
 States = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class VectorCache(CacheBase[Vectors]):
     """A cache of vectors; each shard is a memory map, (rows, width)."""
 
@@ -103,7 +103,8 @@ class VectorCache(CacheBase[Vectors]):
         """
         found = open_dataset(self.only_dataset()) if dataset is None else dataset
         frame = data_frame(pa.table({"item_id": found.item_ids})).set_index("item_id")
-        return type(frame)(self.vectors_for(found), index=frame.index)
+        # pandas cannot print all float16 numbers; the conversion is exact.
+        return type(frame)(self.vectors_for(found).astype(np.float32), index=frame.index)
 
     def _counts(self) -> dict[str, int]:
         return {"vectors": self.n_rows, "bytes": self.n_rows * self.width * self.dtype.itemsize}
@@ -143,7 +144,7 @@ def write_token_shard(
     publish_shard(shard_path(path, keys), TOKEN_STATES, keys, arrays, metadata or {})
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class TokenStates(CacheBase[TokenShard]):
     """A cache of token states, read through memory maps."""
 

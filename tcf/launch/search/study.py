@@ -177,5 +177,5 @@ def _check_unchanged(search: SearchFile, study: Study, requested: Mapping[str, A
     if differing:
         raise RunError(
             f"{search.out}: expected the search of {search.path}, found one of other settings or inputs: {differing}; "
-            f"name another `out` in {search.path}, or remove this one"
+            f"name another `out` in {search.path}, or remove this one; its results are in its trials.csv and best.toml"
         )

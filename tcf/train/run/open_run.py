@@ -48,7 +48,7 @@ _METADATA = (
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Run:
     """A finished training run; its model is loaded when it is first needed.
 
