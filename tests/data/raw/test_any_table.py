@@ -175,11 +175,15 @@ def test_delimiters_templates_and_types_of_files(tmp_path: Path) -> None:
             r"--item-id-column: .*items.csv: expected one of its columns \(.*\), found what",
         ),
         (
-            replace(OPTIONS, drops=(parse_drop("Kinds=1"),)),
+            replace(OPTIONS, drops=(parse_drop("Kind=1"),)),
             "{title}",
-            r"--drop: no file has a column Kinds: .* kind; .*items.csv has key, title, brand; did you mean kind\?$",
+            r"--drop: no file has a column Kind: .* kind; .*items.csv has key, title, brand; did you mean kind\?$",
         ),
-        (replace(OPTIONS, user_column="whom"), "{title}", r"has no column whom; it has who, .*; did you mean who\?$"),
+        (
+            replace(OPTIONS, user_column="whom"),
+            "{title}",
+            r"expected one of its columns \(who, .*\), found whom; did you mean who\?$",
+        ),
         (OPTIONS, "{name}", r"--template: .*items.csv: expected one of its columns \(.*\), found name"),
         (
             replace(OPTIONS, drops=(parse_drop("q=1"),)),
@@ -200,7 +204,7 @@ def test_no_template_and_no_file(tmp_path: Path) -> None:
     ):
         read_table(tmp_path, bad_rows="error", template=None, options=OPTIONS)
     with pytest.raises(
-        DataError, match=r"^--items: expected a file no.csv in .*found none \(it has events.csv, items.csv\); did"
+        DataError, match=r"^--items: .* no.csv in .*found none \(it has events.csv, items.csv\); check the name"
     ):
         read(tmp_path, replace(OPTIONS, items="no.csv"))
 
