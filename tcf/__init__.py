@@ -20,8 +20,7 @@ A directory is given as a string, a `pathlib.Path`, or the result that was opene
 are imported when they are first used, so that `import tcf` is fast.
 """
 
-import importlib
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # as typing has it; its import would delay the first moments of the command line
 
 if TYPE_CHECKING:
     from tcf.api.data import download_dataset, open_cache, open_dataset, prepare_dataset
@@ -128,6 +127,8 @@ _MODULES = (
 
 
 def __getattr__(name: str) -> object:
+    import importlib
+
     for module, names in _MODULES:
         if name in names:
             value = getattr(importlib.import_module(module), name)

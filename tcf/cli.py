@@ -4,7 +4,6 @@ It handles signals, full or closed outputs, and errors that the user can fix. On
 are imported before the signal handlers are installed, because the other imports take long enough to press Ctrl-C.
 """
 
-import contextlib
 import os
 import signal
 import sys
@@ -44,14 +43,17 @@ def _run() -> int:
 
 def _failed(reason: str) -> int:
     """Print why the command failed, and return its exit status."""
-    with contextlib.suppress(OSError):  # standard error may be full too
+    from contextlib import suppress
+
+    with suppress(OSError):  # standard error may be full too
         print(f"tcf: error: {reason}", file=sys.stderr)
     return 2
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
     # Not print: the signal may have interrupted one, and buffered streams are not reentrant.
-    os.write(_STDERR, f"tcf: interrupted by {signal.Signals(number).name}; run the same command again\n".encode())
+    name = signal.Signals(number).name
+    os.write(_STDERR, f"tcf: interrupted by {name}; run the same command again to continue\n".encode())
     raise SystemExit(128 + number)
 
 

@@ -40,7 +40,7 @@ def test_a_signal_during_imports_is_one_line(number: signal.Signals, module: str
             process.send_signal(number)
             break
     said = [line for line in process.stderr if not line.startswith("import time:")]
-    assert said == [f"tcf: interrupted by {number.name}; run the same command again\n"]
+    assert said == [f"tcf: interrupted by {number.name}; run the same command again to continue\n"]
     assert (process.wait(), process.stdout.read()) == (128 + number, "")
 
 

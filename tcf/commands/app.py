@@ -97,7 +97,8 @@ def root(
 ) -> None:
     """Recommend items by their texts.
 
-    A frozen language model reads each text once; SASRec or DSSM train on its vectors; the whole catalogue is ranked.
+    A frozen language model reads each text once; SASRec or DSSM is trained on its vectors; the whole catalogue is
+    ranked.
 
     Examples:
         tcf data download ml-100k

@@ -112,6 +112,7 @@ def describe_command(
         typer.Option(
             "--model",
             help="With --plot: measure text lengths in tokens of this model; default: in words.",
+            metavar="MODEL",
             callback=expand_home,
         ),
     ] = None,

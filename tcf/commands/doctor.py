@@ -88,4 +88,7 @@ def _agreed() -> bool:
     try:
         return typer.confirm("Remove them?", err=True)
     except typer.Abort:
-        raise ConfigError("--clean: expected an answer, found none; pass --yes to remove without a question") from None
+        raise ConfigError(
+            "--clean: cannot ask for confirmation, because standard input is closed; pass --yes to remove without "
+            "asking"
+        ) from None

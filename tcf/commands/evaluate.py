@@ -58,6 +58,8 @@ def evaluate_command(
             done = evaluate_run(run, out, config, data=data, caches=cache or ())
         case None, str(), Path(), None:
             done = evaluate_baseline(baseline, data, out, config, seed=seed)
+        case None, str(), None, None:
+            raise ConfigError("--baseline: expected --data as well, found none")
         case _:
             raise ConfigError("expected either a run directory, or --baseline with --data; see `tcf evaluate --help`")
     print_result(done.as_json(), as_json=as_json)

@@ -26,6 +26,7 @@ def plan_command(
             help="Model as for `tcf extract`; nothing is downloaded. A name such as opt-66b is enough for the "
             "published OPT sizes; other models need a folder with config.json and, if there is one, the index of the "
             "weights.",
+            metavar="MODEL",
             callback=expand_home,
         ),
     ],
@@ -65,6 +66,7 @@ def extract_command(
         typer.Option(
             "--model",
             help="Model name (minilm, opt-125m, ...), Hugging Face id, folder, or text file of word vectors.",
+            metavar="MODEL",
             callback=expand_home,
         ),
     ],

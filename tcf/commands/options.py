@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tcf.commands.command import GENERAL
+from tcf.commands.usage_errors import with_help
 from tcf.common.errors import ConfigError, value_words
 from tcf.config.fields import from_mapping, option_name, read_toml
 from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
@@ -47,9 +48,8 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
             file = values.get("file")
             base = kind() if file is None else from_mapping(kind, read_settings(file), str(file))
             typed = {k: v for k, v in values.items() if k in names and _is_typed(context, k)}
-            settings = {k: _setting(v, hints[k], k) for k, v in typed.items()}
             rest = {k: v for k, v in values.items() if k not in names}
-            command(config=dataclasses.replace(base, **settings), **rest)
+            command(config=_with_settings(base, typed, hints, context.command_path), **rest)
 
         parameters = [_CONTEXT, *own, *fields]
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -57,6 +57,15 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
         return with_options
 
     return decorate
+
+
+def _with_settings(base: Any, typed: dict[str, Any], hints: dict[str, Any], path: str) -> Any:
+    """Replace settings by those of the command line; errors end with what to do, as usage errors do."""
+    try:
+        return dataclasses.replace(base, **{k: _setting(v, hints[k], k) for k, v in typed.items()})
+    except ConfigError as error:
+        fault = str(error)
+        raise ConfigError(fault if "; " in fault else with_help(fault, path)) from None
 
 
 def read_settings(file: Path) -> dict[str, Any]:

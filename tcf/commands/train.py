@@ -37,7 +37,8 @@ def runs_command(
     from tcf.train.run.list_runs import differing_settings, find_runs
 
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: expected a folder with runs, found {'a file' if folder.exists() else 'nothing'}")
+        found = "a file" if folder.exists() else "nothing"
+        raise ConfigError(f"{folder}: expected a folder with runs, found {found}; check the path")
     runs = find_runs(folder)
     lines = [_table(runs, differing_settings(runs), folder)] if runs else [f"{folder}: no runs found"]
     lines += [f"damaged: {run.problem}" for run in runs if run.problem]

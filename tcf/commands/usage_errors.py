@@ -18,9 +18,25 @@ from tcf.commands.typer_internals import (
 )
 from tcf.common.errors import did_you_mean
 
-__all__ = ["usage_error_line"]
+__all__ = ["usage_error_line", "with_help"]
 
-_KINDS = {"INTEGER": "a whole number", "NUMBER": "a number", "PATH": "a path", "FILE": "a file", "TEXT": "some text"}
+_KINDS = {
+    "CHARACTER": "a character",
+    "COLUMN": "a column",
+    "DEVICE": "a device",
+    "DEVICES": "devices",
+    "FILE": "a file",
+    "INTEGER": "a whole number",
+    "LAYER": "a layer",
+    "LAYERS": "layers",
+    "LIMITS": "memory limits",
+    "MODEL": "a model name, hub id or folder",
+    "NUMBER": "a number",
+    "PATH": "a path",
+    "TEXT": "a value",
+    "TIME": "a time",
+}
+"""What the placeholders of values stand for."""
 # Messages of typer that carry the value found only in their text.
 _EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((?P<found>.*)\)", re.DOTALL)
 _NO_COMMAND = re.compile(r"No such command '(?P<found>.*?)'\.", re.DOTALL)
@@ -30,23 +46,43 @@ _NO_VALUE = re.compile(r"Option '.*?' requires an argument\.", re.DOTALL)
 def usage_error_line(error: UsageError) -> str:
     """Describe a usage error in one line, which ends with what to do."""
     path = "tcf" if error.ctx is None else error.ctx.command_path
-    fault = _fault(error)
-    return f"{path}: {fault} See {path} --help" if fault.endswith("?") else f"{path}: {fault}; see {path} --help"
+    line = with_help(_fault(error), path)
+    return line if path == "tcf" else f"{path}: {line}"  # the line is printed after "tcf: error: "
+
+
+def with_help(fault: str, path: str) -> str:
+    """Add to a fault which help page to see.
+
+    Example:
+        >>> with_help("--epochs: expected at least 1, found 0", "tcf train")
+        '--epochs: expected at least 1, found 0; see tcf train --help'
+    """
+    return f"{fault} See {path} --help" if fault.endswith("?") else f"{fault}; see {path} --help"
 
 
 def _fault(error: UsageError) -> str:
     match error:
         case NoSuchOption(option_name=name):
             return f"{name}: unknown option{did_you_mean(name, _options(error))}"
-        case MissingParameter(param=parameter):
-            return f"{_name(parameter)}: expected {_expected(parameter)}, found nothing"
+        case MissingParameter():
+            return _missing(error)
         case BadParameter(param=parameter):
             return f"{_name(parameter)}: {_wrong_value(error)}"
         case BadOptionUsage(option_name=name):
             if _NO_VALUE.search(error.message):
-                return f"{name}: expected {_expected(_parameter(error, name))} after it, found nothing"
-            return f"{name}: expected no value after it, found one"
+                return f"{name}: expected {_expected_value(_parameter(error, name))}, found none"
+            return f"{name}: expected no value, found one"
     return _other_fault(error)
+
+
+def _missing(error: MissingParameter) -> str:
+    """Name all required parameters that are missing; the error has only the first of them."""
+    found = {} if error.ctx is None else error.ctx.params
+    missing = [entry for entry in _parameters(error) if entry.required and entry.name not in found]
+    if len(missing) > 1:
+        *names, last = map(_name, missing)
+        return f"expected {', '.join(names)} and {last}, found none of them"
+    return f"{_name(error.param)}: expected {_expected(error.param)}, found none"
 
 
 def _other_fault(error: UsageError) -> str:
@@ -108,3 +144,9 @@ def _expected(parameter: Parameter | None) -> str:
     kind = value_name(parameter) or "TEXT"
     own = parameter.metavar if parameter.param_type_name == "option" and kind == "TEXT" else None
     return _KINDS.get(own or kind, own or kind)
+
+
+def _expected_value(parameter: Parameter | None) -> str:
+    """Describe the value that an option lacks."""
+    choices = choices_of(parameter)
+    return f"a value ({', '.join(choices)})" if choices else _expected(parameter)

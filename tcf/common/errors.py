@@ -67,7 +67,8 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
         >>> did_you_mean("seed", ["min_tokens", "max_tokens"])
         ''
     """
-    near = difflib.get_close_matches(name, known, n=1)
+    cutoff = 0.75 if len(name) > 3 else 0.6  # one letter is a third of a short name
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -59,9 +59,19 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"{path}: cannot be written ({os_error_words(error)}); nothing incomplete was published: "
+            f"{path}: cannot be written ({_reason(path, error)}); no partial output was left: "
             "free space, fix the permissions or choose another path, and run the same command again"
         ) from error
+
+
+def _may_be_folder(path: Path) -> bool:
+    return path.is_dir() or not os.path.lexists(path)
+
+
+def _reason(path: Path, error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError) and not all(map(_may_be_folder, path.parents)):
+        return "a parent is not a directory"
+    return os_error_words(error)
 
 
 def check_destination(path: Path) -> None:
@@ -174,7 +184,8 @@ def format_by_suffix(out: Path, known: Sequence[str]) -> str:
     format = out.suffix.lower().removeprefix(".")
     if format not in known:
         suffixes = " or ".join(filter(None, (", ".join(f".{name}" for name in known[:-1]), f".{known[-1]}")))
-        raise ConfigError(f"--out: expected a file name that ends in {suffixes}, found {out}; add one of these to it")
+        advice = "change its suffix to one of these" if format else "add one of these to it"
+        raise ConfigError(f"--out: expected a file name that ends in {suffixes}, found {out}; {advice}")
     return format
 
 

@@ -198,7 +198,7 @@ def _without_manifest(path: Path, format: Format) -> str:
     if formats:
         others = ", ".join([f"{child.name} ({name})" for child, name in formats.items()][:8])
         return f"a folder that holds directories of other formats: {others}; name the right directory"
-    return f"an unfinished or foreign directory (no {MANIFEST}); run `{format.made_by}` first"
+    return f"a directory without {MANIFEST} (unfinished, or not made by tcf); run `{format.made_by}` first"
 
 
 def stated_format(path: Path) -> str | None:

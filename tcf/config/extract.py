@@ -121,7 +121,7 @@ class ExtractConfig(CheckedSettings):
     )
     shards: str | None = option(
         None,
-        "Compute only the i-th of n parts of the shards, 0 <= i < n, for jobs of a cluster scheduler that fill one "
+        "Compute only the I-th of N parts of the shards, 0 <= I < N, for jobs of a cluster scheduler that fill one "
         "cache together.",
         group=_RUNNING,
         metavar="I/N",
@@ -146,7 +146,7 @@ class ExtractConfig(CheckedSettings):
 
     @property
     def shard_slice(self) -> tuple[int, int] | None:
-        """`shards` as two numbers, i and n; None for all shards.
+        """`shards` as two numbers, I and N; None for all shards.
 
         Raises:
             ConfigError: `shards` has another form.
@@ -156,7 +156,7 @@ class ExtractConfig(CheckedSettings):
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", self.shards)
         part, parts = map(int, found.groups()) if found else (0, 0)
         if not part < parts:
-            raise ConfigError(f"--shards: expected i/n with 0 <= i < n, such as 0/4, found {self.shards!r}")
+            raise ConfigError(f"--shards: expected I/N with 0 <= I < N, such as 0/4, found {self.shards!r}")
         return part, parts
 
     @property

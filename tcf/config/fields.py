@@ -158,6 +158,6 @@ def from_value(kind: type[Any], key: str, value: Any, where: str) -> Any:
     """
     hints = {entry.name: entry.type for entry in dataclasses.fields(kind)}
     if key not in hints:
-        hint = did_you_mean(key, [*hints])
-        raise ConfigError(f"{where}: unknown setting {key}{hint} (known: {', '.join(hints)})")
+        hint = did_you_mean(key, [*hints]) or f" (known: {', '.join(hints)})"
+        raise ConfigError(f"{where}: unknown setting {key}{hint}")
     return typed(value, hints[key], f"{where}: {key}")

@@ -185,8 +185,8 @@ class TrainConfig(CheckedSettings):
             raise ConfigError(f"--width: expected a multiple of --heads {self.heads}, found {self.width}")
         for name in ("dropout", "gbce_t"):
             if getattr(self, name) > 1 or (name == "dropout" and self.dropout == 1):
-                most = "less than 1" if name == "dropout" else "at most 1"
-                raise ConfigError(f"{option_name(name)}: expected {most}, found {getattr(self, name)}")
+                bounds = "at least 0 and less than 1" if name == "dropout" else "at least 0 and at most 1"
+                raise ConfigError(f"{option_name(name)}: expected {bounds}, found {getattr(self, name)}")
         for name in ("clip_norm", "step_factor"):
             if getattr(self, name) == 0:
                 raise ConfigError(f"{option_name(name)}: expected more than 0, found 0; leave it out")

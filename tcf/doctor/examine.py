@@ -62,7 +62,7 @@ class Examination:
 
     def summary(self) -> str:
         """The report as text; problems come last."""
-        versions = (f"  {name} {version or '(not installed)'}" for name, version in self.installation.versions.items())
+        versions = (f"  {name} {version or 'not installed'}" for name, version in self.installation.versions.items())
         parts = [
             "\n".join(["versions", *versions]),
             "\n".join(["devices", *_devices(self.installation, self.machine)]),
@@ -96,8 +96,22 @@ def list_entries(folders: Sequence[Path]) -> tuple[list[Entry], dict[Path, list[
     """
     for folder in folders:
         if not folder.is_dir():
-            raise ConfigError(f"{folder}: expected a folder, found {'a file' if folder.exists() else 'nothing'}")
-    return inspect_home(home()), {folder: inspect_folder(folder) for folder in folders}
+            found = "a file" if folder.exists() else "nothing"
+            raise ConfigError(f"{folder}: expected a folder, found {found}; check the path")
+    stored = inspect_home(home())
+    return stored, _listed_once(folders, {entry.path.resolve() for entry in stored})
+
+
+def _listed_once(folders: Sequence[Path], seen: set[Path]) -> dict[Path, list[Entry]]:
+    """List what is below each folder, without what is in `seen` or below an earlier one: they may be nested."""
+    listed = {}
+    for folder in folders:
+        entries = inspect_folder(folder)
+        new = [entry for entry in entries if entry.path.resolve() not in seen]
+        if new or not entries:
+            listed[folder] = new
+        seen = seen | {entry.path.resolve() for entry in entries}
+    return listed
 
 
 def entry_values(entry: Entry) -> dict[str, Any]:

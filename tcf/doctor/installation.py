@@ -31,6 +31,8 @@ REQUIRED = (
     "transformers",
     "typer",
 )
+OPTIONAL = ("matplotlib", "pandas")
+"""For plots and data frames only, so that it is no problem if they are not installed."""
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
 _COMPILED = ("numpy", "pyarrow", "safetensors", "tokenizers", "torch", "faiss")  # may be installed and yet broken
 _INSTALL = 'run `pip install "text-cf[cpu]"`'
@@ -115,7 +117,7 @@ def inspect_installation(driver_folder: Path = _DRIVER) -> Installation:
 
 def _versions() -> dict[str, str | None]:
     known: dict[str, str | None] = {"tcf": library_versions().get("tcf"), "python": platform.python_version()}
-    known |= {name: _version(name) for name in REQUIRED}
+    known |= {name: _version(name) for name in (*REQUIRED, *OPTIONAL)}
     return known | {name: found for name in FAISS if (found := _version(name)) is not None}
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from tcf.common.errors import DataError
 from tcf.common.files import format_by_suffix, publishing_file
 from tcf.common.progress import Progress
+from tcf.common.units import counted
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.tables.tsv_file import read_text_file
@@ -186,13 +187,20 @@ def _chosen(dataset: Dataset, users: Path | Sequence[str] | None) -> npt.NDArray
     wrong = np.flatnonzero((chosen < 0) | ~np.isin(np.arange(len(chosen)), first_places))
     if len(wrong):
         first = int(wrong[0])
-        where, lines = (f"{users}:{first + 1}", "lines") if isinstance(users, Path) else (f"users[{first}]", "ids")
+        where, unit = (f"{users}:{first + 1}", "line") if isinstance(users, Path) else (f"users[{first}]", "id")
+        found = f"the unknown id {wanted[first]!r}" if chosen[first] < 0 else f"{wanted[first]!r} a second time"
         raise DataError(
-            f"{where}: expected users of {dataset.path}, each only once, found {wanted[first]!r}, "
-            f"{'unknown' if chosen[first] < 0 else 'a repeat'} ({len(wrong)} wrong {lines}); correct the "
+            f"{where}: expected users of {_shown(dataset.path)}, each only once, found {found} "
+            f"({counted(len(wrong), f'wrong {unit}')}); correct the "
             f"{'file' if isinstance(users, Path) else 'list, or name a file of ids as a pathlib.Path'}"
         )
     return chosen
+
+
+def _shown(path: Path) -> Path:
+    """A path without `..`, which a run's path of its dataset contains; relative to this folder if it is in it."""
+    path, here = path.resolve(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _ids(file: Path) -> list[str]:

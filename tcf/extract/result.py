@@ -34,7 +34,7 @@ class Extraction:
         unknown_words: number of words of distinct texts that the encoder has no vector for.
         without_tokens: number of distinct texts without any token; their vectors are zero.
         max_tokens: the token limit.
-        part: the part of the shards that was requested, as `i/n`; None for all.
+        part: the part of the shards that was requested, as `I/N`; None for all.
         elsewhere: number of distinct token sequences of other parts that are not in the caches yet.
     """
 

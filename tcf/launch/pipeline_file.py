@@ -69,7 +69,8 @@ def read_pipeline(path: Path) -> PipelineConfig:
     check_kind(values, PIPELINE_FILE, path)
     unknown = sorted(set(values) - set(_TABLES))
     if unknown:
-        raise ConfigError(f"{path}: unknown entry {unknown[0]} (known: {', '.join(_TABLES)})")
+        hint = did_you_mean(unknown[0], _TABLES) or f" (known: {', '.join(_TABLES)})"
+        raise ConfigError(f"{path}: unknown entry {unknown[0]}{hint}")
     data = _PipelineSection(path, "data", values.get("data", {}))
     text = _PipelineSection(path, "extract", values.get("extract", {}))
     evaluation = _PipelineSection(path, "evaluate", values.get("evaluate", {}))
@@ -171,13 +172,15 @@ class _PipelineSection:
         value = self.take(key, str)
         if value in known:
             return value
-        raise ConfigError(f"{self.where} {key}: expected one of {', '.join(known)}, found {value_words(value)}")
+        hint = did_you_mean(value or "", known)
+        raise ConfigError(f"{self.where} {key}: expected one of {', '.join(known)}, found {value_words(value)}{hint}")
 
     def choices(self, key: str, known: tuple[Any, ...]) -> tuple[Any, ...]:
         values = self.take(key, list) or []
         for value in values:
             if value not in known:
-                raise ConfigError(f"{self.where} {key}: expected any of {', '.join(known)}, found {value_words(value)}")
+                found = f"{value_words(value)}{did_you_mean(value, known) if isinstance(value, str) else ''}"
+                raise ConfigError(f"{self.where} {key}: expected any of {', '.join(known)}, found {found}")
         return tuple(values)
 
     def rest(self, kind: type[_C]) -> _C:
@@ -185,6 +188,6 @@ class _PipelineSection:
         rest = {key: value for key, value in self.values.items() if key not in self.taken}
         for key in rest:
             if key not in known:
-                hint = did_you_mean(key, known)
-                raise ConfigError(f"{self.where} unknown setting {key}{hint} (known: {', '.join(known)})")
+                hint = did_you_mean(key, known) or f" (known: {', '.join(known)})"
+                raise ConfigError(f"{self.where} unknown setting {key}{hint}")
         return settings_from(kind, rest, self.path, self.name)

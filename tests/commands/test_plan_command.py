@@ -165,7 +165,7 @@ def test_the_largest_size_on_a_processor_alone(monkeypatch: pytest.MonkeyPatch) 
         (["--max-memory", "ram=3GiB"], "--max-memory: expected PLACE=SIZE with PLACE one of gpu, cpu, disk"),
         (["--max-memory", "cpu=much"], "--max-memory: expected a size such as 60GiB"),
         (["--max-memory", "cpu=1MiB"], "expected .* found 1.0 MiB"),
-        (["--shards", "3/3"], "--shards: expected i/n"),
+        (["--shards", "3/3"], "--shards: expected I/N"),
         (["--schedule", "pipeline", "--devices", "cpu"], "--schedule pipeline: expected several --devices"),
         (["--checkpoint-layers", "0"], "--checkpoint-layers: expected at least 1, found 0"),
         (["--max-tokens", "4000"], "--max-tokens: expected at most 2048"),

@@ -8,7 +8,7 @@ import pytest
 from small.command_line import contexts
 from tcf.commands.app import run_commands
 from tcf.commands.command import Group
-from tcf.commands.typer_internals import UsageError, choices_of, value_name
+from tcf.commands.typer_internals import Parameter, UsageError, choices_of, value_name
 from tcf.commands.usage_errors import usage_error_line
 from tcf.common.errors import ConfigError
 
@@ -16,7 +16,7 @@ CONTEXTS = contexts()
 COMMANDS = {path: context for path, context in CONTEXTS.items() if not isinstance(context.command, Group)}
 GROUPS = [path for path in CONTEXTS if path not in COMMANDS]
 COMMANDS_OF = {path: [entry.split()[-1] for entry in CONTEXTS if entry.rpartition(" ")[0] == path] for path in GROUPS}
-KINDS = {"INTEGER": "a whole number", "NUMBER": "a number", "PATH": "a path", "TEXT": "some text"}
+KINDS = {"INTEGER": "a whole number", "NUMBER": "a number", "PATH": "a path", "TEXT": ""}
 
 
 def fault(*words: str) -> str:
@@ -24,6 +24,11 @@ def fault(*words: str) -> str:
     with pytest.raises(UsageError) as raised:
         CONTEXTS["tcf"].command.main(words[1:], prog_name="tcf", standalone_mode=False)
     return usage_error_line(raised.value)
+
+
+def prefix(path: str) -> str:
+    """What a line begins with; the line itself is printed after "tcf: error: "."""
+    return "" if path == "tcf" else f"{path}: "
 
 
 def valid(path: str) -> list[str]:
@@ -36,12 +41,16 @@ def valid(path: str) -> list[str]:
     return words
 
 
-def options() -> Iterator[tuple[str, str, str]]:
+def options() -> Iterator[tuple[str, str, str | None]]:
     """Each option of each command, with what it wants."""
     for path, context in COMMANDS.items():
         for parameter in context.command.get_params(context):
             if parameter.param_type_name == "option":
-                yield path, max(parameter.opts, key=len), wanted(parameter)
+                yield path, name_of(parameter), None if value_name(parameter) is None else wanted(parameter)
+
+
+def name_of(parameter: Parameter) -> str:
+    return max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.metavar or ""
 
 
 def wanted(parameter: object) -> str:
@@ -52,10 +61,10 @@ def wanted(parameter: object) -> str:
 @pytest.mark.parametrize("path", CONTEXTS)
 def test_an_unknown_option(path: str) -> None:
     assert fault(*path.split(), "--quite") == (
-        f"{path}: --quite: unknown option; did you mean --quiet? See {path} --help"
+        f"{prefix(path)}--quite: unknown option; did you mean --quiet? See {path} --help"
     )
-    assert fault(*path.split(), "--zzz") == f"{path}: --zzz: unknown option; see {path} --help"
-    assert fault(*path.split(), "-z") == f"{path}: -z: unknown option; see {path} --help"
+    assert fault(*path.split(), "--zzz") == f"{prefix(path)}--zzz: unknown option; see {path} --help"
+    assert fault(*path.split(), "-z") == f"{prefix(path)}-z: unknown option; see {path} --help"
 
 
 @pytest.mark.parametrize("path", GROUPS)
@@ -63,21 +72,23 @@ def test_an_unknown_command_and_none(path: str) -> None:
     names = COMMANDS_OF[path]
     typed = names[0] + "e"
     assert fault(*path.split(), typed) == (
-        f"{path}: {typed}: unknown command; did you mean {names[0]}? See {path} --help"
+        f"{prefix(path)}{typed}: unknown command; did you mean {names[0]}? See {path} --help"
     )
     known = f"name one of {', '.join(names)}; see {path} --help"
-    assert fault(*path.split(), "zzz") == f"{path}: zzz: unknown command; {known}"
-    assert fault(*path.split(), "-v") == f"{path}: expected a command, found none; {known}"
+    assert fault(*path.split(), "zzz") == f"{prefix(path)}zzz: unknown command; {known}"
+    assert fault(*path.split(), "-v") == f"{prefix(path)}expected a command, found none; {known}"
 
 
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path not in ("tcf runs", "tcf doctor")])
 def test_what_is_required_is_missing(path: str) -> None:
     required = [parameter for parameter in COMMANDS[path].command.params if parameter.required]
-    first = required[0]
-    name = max(first.opts, key=len) if first.param_type_name == "option" else first.metavar
-    assert fault(*path.split(), "--quiet") == (
-        f"{path}: {name}: expected {wanted(first)}, found nothing; see {path} --help"
-    )
+    said, see = fault(*path.split(), "--quiet"), f"; see {path} --help"
+    if len(required) == 1:
+        assert said.startswith(f"{path}: {name_of(required[0])}: expected {wanted(required[0])}")
+        assert said.endswith(f", found none{see}")
+    else:
+        *names, last = map(name_of, required)
+        assert said == f"{path}: expected {', '.join(names)} and {last}, found none of them{see}"
 
 
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path not in ("tcf cache merge", "tcf doctor")])
@@ -88,15 +99,16 @@ def test_one_argument_too_many(path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "option", "expected"), [*options()])
-def test_a_value_that_is_missing_wrong_or_too_much(path: str, option: str, expected: str) -> None:
+def test_a_value_that_is_missing_wrong_or_too_much(path: str, option: str, expected: str | None) -> None:
     see = f"see {path} --help"
-    if not expected:
+    if expected is None:
         if option != "--help":
             said = fault(*path.split(), f"{option}=1")
-            assert said == f"{path}: {option}: expected no value after it, found one; {see}"
+            assert said == f"{path}: {option}: expected no value, found one; {see}"
         return
     said = fault(*path.split(), option)
-    assert said.startswith(f"{path}: {option}: expected ") and said.endswith(f" after it, found nothing; {see}")
+    value = f"a value ({expected.removeprefix('one of ')})" if expected.startswith("one of ") else expected
+    assert said.startswith(f"{path}: {option}: expected {value}") and said.endswith(f", found none; {see}")
     if expected.startswith(("one of", "a whole number", "a number")):
         said = fault(*path.split(), option, "?")
         assert said in {f"{path}: {option}: expected {expected}{end}, found '?'; {see}" for end in ("", " or none")}
@@ -118,7 +130,12 @@ def test_a_value_that_is_missing_wrong_or_too_much(path: str, option: str, expec
             "train --out r -v -q",
             "tcf train: --quiet: expected either this or --verbose, found both; see tcf train --help",
         ),
-        ("train --out r --width 0", "--width: expected at least 1, found 0"),
+        ("train --out r --width 0", "--width: expected at least 1, found 0; see tcf train --help"),
+        ("extract --out c", "tcf extract: expected --data and --model, found none of them; see tcf extract --help"),
+        ("extract --dtype", "--dtype: expected a value (auto, float32, bfloat16, float16), found none; see"),
+        ("extract --data d --out c", "tcf extract: --model: expected a model name, hub id or folder, found none; see"),
+        ("data overlap a b --seed", "--seed: expected a whole number, found none; see"),
+        ("plan --model m --max-memory", "--max-memory: expected memory limits, found none; see"),
         ("recommend r --out x --k 0", "tcf recommend: --k: expected at least 1, found 0; see tcf recommend --help"),
         ("plan --model m --items 0", "tcf plan: --items: expected at least 1, found 0; see tcf plan --help"),
         (

@@ -213,7 +213,7 @@ def test_names_are_not_patterns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"found an unfinished or foreign directory \(no manifest\.json\); run `tcf toy` first"),
+        (None, r"found a directory without manifest\.json \(unfinished, or not made by tcf\); run `tcf toy` first"),
         (b"{", r"manifest\.json: expected .*, found invalid JSON"),
         (b"\xff", r"manifest\.json: expected .*, found invalid JSON"),
         (b"[1]", "found other keys"),
@@ -264,6 +264,10 @@ def test_what_the_system_refuses_is_one_error_and_leaves_nothing(tmp_path: Path)
         publishing(tmp_path / "out"),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    (tmp_path / "file").touch()
+    for below in ("x", "x/y"):
+        with pytest.raises(RunError, match=r"cannot be written \(a parent is not a directory\); no partial output was"):
+            check_destination(tmp_path / "file" / below)
     with pytest.raises(RunError, match=r"f: cannot be written \(short write\)"), publishing_file(tmp_path / "f"):
         raise OSError("short write")
     assert list(tmp_path.iterdir()) == []

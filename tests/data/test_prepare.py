@@ -191,7 +191,9 @@ def test_nothing_left_says_why(tmp_path: Path) -> None:
 
 
 def test_text_columns_of_the_studys_format(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--text-columns: .*items.tsv has no column brand; it has title"):
+    with pytest.raises(
+        ConfigError, match=r"--text-columns: .*items.tsv: expected one of its columns \(title.*, found brand"
+    ):
         prepare("tcf", raw_tcf(tmp_path / "raw"), tmp_path / "out", PrepareConfig(text_columns=("title", "brand")))
 
 

@@ -46,7 +46,7 @@ def test_a_row_without_the_fields_has_no_text(tmp_path: Path) -> None:
 
 def test_a_field_of_no_recbole_column_is_refused(tmp_path: Path) -> None:
     write_files(tmp_path, RECBOLE)
-    found = "^--template: .*/x.item has no column brand; it has price, item_id, title, category$"
+    found = r"^--template: .*/x.item: expected one of its columns \(price, item_id, title, category\), found brand$"
     with pytest.raises(ConfigError, match=found):
         read_recbole(tmp_path, bad_rows="skip", template=parse_template("{title} {brand}"))
 
@@ -57,7 +57,9 @@ def test_the_column_of_format_tcf_is_called_title(tmp_path: Path, header: str) -
     log = read_tcf(tmp_path, bad_rows="error", template=parse_template("Song: {title}"))
     assert texts_of(log) == {item: f"Song: {text}" for item, text in TEXTS.items()}
     assert histories_of(log) == HISTORIES
-    with pytest.raises(ConfigError, match="^--template: .*/items.tsv has no column name; it has title$"):
+    with pytest.raises(
+        ConfigError, match=r"^--template: .*/items.tsv: expected one of its columns \(title\), found name$"
+    ):
         read_tcf(tmp_path, bad_rows="error", template=parse_template("{name}"))
 
 

@@ -60,7 +60,7 @@ def problems_with(monkeypatch: pytest.MonkeyPatch, packages: dict[str, str | Non
 
 def test_packages_that_are_missing_or_too_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    missing: dict[str, str | None] = {"faiss-cpu": None, "gguf": None}
+    missing: dict[str, str | None] = {"faiss-cpu": None, "gguf": None, "pandas": None}  # pandas is optional
     assert problems_with(monkeypatch, missing, tmp_path) == [
         'gguf is not installed; run `pip install "text-cf[cpu]"`',
         "FAISS is not installed, so runs cannot be trained or evaluated; "

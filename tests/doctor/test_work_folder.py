@@ -83,6 +83,11 @@ def test_the_command_lists_folders_and_removes_what_is_half_written(
     done = CliRunner().invoke(app, ["doctor", str(folder)])
     assert done.exit_code == 0, done.output
     assert f"found in {folder}: " in done.stdout and done.stdout.endswith("no problems found\n")
+    words = ["doctor", *(str(folder / name) for name in ("runs", "", "runs/../runs", "cache")), "--json"]
+    found = json.loads(CliRunner().invoke(app, words).stdout)["found"]
+    assert list(found) == [str(folder / "runs"), str(folder)]
+    paths = [entry["path"] for entries in found.values() for entry in entries]
+    assert len(paths) == len(set(paths)) == len(inspect_folder(folder))
     words = ["doctor", str(folder / "cache"), "--clean", "all", "--yes", "--json"]
     told = json.loads(CliRunner().invoke(app, words).stdout)
     assert (len(told["removed"]), told["freed_bytes"]) == (1, 50)

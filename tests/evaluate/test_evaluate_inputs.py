@@ -39,7 +39,7 @@ def test_inputs_that_have_changed_are_refused(runs: Path, tmp_path: Path) -> Non
 
 def test_an_unfinished_run_is_refused(runs: Path, tmp_path: Path) -> None:
     (runs / "text" / "manifest.json").unlink()
-    with pytest.raises(RunError, match=r"found an unfinished or foreign directory .*; run `tcf train` first"):
+    with pytest.raises(RunError, match=r"found a directory without manifest\.json .*; run `tcf train` first"):
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
     assert not (tmp_path / "e").exists()
 

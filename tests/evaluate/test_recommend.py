@@ -121,9 +121,12 @@ def test_users_of_a_file_in_its_order(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"u1\nu60\nu2\nx\n", r"users\.txt:2: expected users of .*, each only once, found 'u60', unknown \(2 wrong"),
-        (b"u1\n\nu2\n", r"users\.txt:2: .* found '', unknown \(1 wrong lines\)"),
-        (b"u1\nu2\nu1\nu1\n", r"users\.txt:3: .* found 'u1', a repeat \(2 wrong lines\)"),
+        (
+            b"u1\nu60\nu2\nx\n",
+            r"users\.txt:2: expected users of .*, each only once, found the unknown id 'u60' \(2 wrong lines\)",
+        ),
+        (b"u1\n\nu2\n", r"users\.txt:2: .* found the unknown id '' \(1 wrong line\)"),
+        (b"u1\nu2\nu1\nu1\n", r"users\.txt:3: .* found 'u1' a second time \(2 wrong lines\)"),
         (b"u1\n\xff\n", r"users\.txt:2: .*unknown"),
         (b"", r"users\.txt: expected rows, found an empty file"),
         (b"\n\n", r"users\.txt: expected user ids, one per line, found none"),
@@ -185,7 +188,10 @@ def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:
         call(run, tmp_path / "r.parquet", 0)
     with pytest.raises(RunError, match="expected a file or an unused path, found a directory; choose"):
         call(run, made_folder(tmp_path / "folder.csv"))
-    with pytest.raises(ConfigError, match=r"--out: expected a file name that ends in .parquet or .csv, found .*r.npy"):
+    with pytest.raises(
+        ConfigError,
+        match=r"--out: expected a file name that ends in .parquet or .csv, found .*r.npy; change its suffix",
+    ):
         call(run, tmp_path / "r.npy")
     with pytest.raises(RunError, match="made by `tcf train`, found nothing"):
         call(tmp_path / "nowhere", tmp_path / "r.parquet")

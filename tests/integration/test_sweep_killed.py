@@ -114,7 +114,7 @@ def test_interrupted_by_a_signal_it_says_so_on_one_line_and_goes_on(one: Work) -
     for by, hit in ((signal.SIGINT, 4), (signal.SIGTERM, 3)):
         stopped = run(one.folder, (), out, hit, by)
         assert (stopped.status, stopped.printed) == (128 + by, ""), stopped.said
-        assert f"tcf: interrupted by {by.name}; run the same command again" in stopped.said.splitlines()
+        assert f"tcf: interrupted by {by.name}; run the same command again to continue" in stopped.said.splitlines()
         assert "Traceback" not in stopped.said
         assert saved_blocks(out) and not list(out.rglob("*.claim"))
     done = run(one.folder, (), out)

@@ -176,7 +176,7 @@ def test_interrupted_by_a_signal_it_says_so_and_goes_on(
     done = run_command(*work.words(out), folder=out, hit=25, by=number)
     told = [line for line in done.said.splitlines() if line.startswith("tcf: ")]
     assert (done.status, done.printed) == (status, "")
-    assert told == [f"tcf: interrupted by {number.name}; run the same command again"]
+    assert told == [f"tcf: interrupted by {number.name}; run the same command again to continue"]
     assert [run.state for run in find_runs(out)] == ["resumable"]
     assert not list(out.glob(".*"))
     again = run_command(*work.words(out), folder=out)

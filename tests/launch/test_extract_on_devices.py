@@ -138,7 +138,7 @@ def test_whoever_ends_the_first_process_ends_the_other_and_nothing_is_lost(work:
     assert (interrupted.process.returncode, printed) == (130, "")
     assert is_gone(other)
     told = [line for line in said.splitlines() if line.startswith("tcf: ")]
-    assert told == ["tcf: interrupted by SIGINT; run the same command again"]
+    assert told == ["tcf: interrupted by SIGINT; run the same command again to continue"]
     second = whole(out)
     assert first.items() < second.items()
     assert len(second) < len(work.expected)

@@ -32,6 +32,7 @@ from tcf.data.raw.ratings import rated_at_least, timed, whole_table, with_ids
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.open_table import open_table
+from tcf.data.tables.source_file import require_folder
 from tcf.data.tables.table import TableFile, listed_columns
 from tcf.data.text_template import Template, joined_columns
 
@@ -93,8 +94,7 @@ def amazon_files(folder: Path) -> tuple[Path, Path]:
         DataError: a file is missing, or there are several of a kind.
     """
     expected = "expected one reviews file and one metadata file, such as Software_5.json.gz and meta_Software.json.gz"
-    if not folder.is_dir():
-        raise DataError(f"{folder}: {expected}, in a folder, found no folder; check the path")
+    require_folder(folder)
     found = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIXES) and path.name != _OWN)
     metadata = [path for path in found if path.name.startswith(_METADATA)]
     reviews = [path for path in found if path not in metadata]

@@ -24,6 +24,7 @@ from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.open_table import open_table
 from tcf.data.tables.records import TextForm
+from tcf.data.tables.source_file import require_folder
 from tcf.data.tables.table import TableBlock, TableFile, lacks_column, listed_columns
 from tcf.data.tables.tsv_file import empty_strings
 from tcf.data.text_template import Template
@@ -37,13 +38,13 @@ def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
     Raises:
         DataError: a file does not exist.
     """
+    require_folder(raw)
     names = dict.fromkeys((options.events, options.items or options.events))
     for name in names:
         if not (raw / name).is_file():
             option = "--events" if name == options.events else "--items"
-            present = sorted(path.name for path in raw.iterdir()) if raw.is_dir() else []
-            empty = "it is empty" if raw.is_dir() else "no such folder"
-            there = f"it has {listed_columns(present)}" if present else empty
+            present = sorted(path.name for path in raw.iterdir())
+            there = f"it has {listed_columns(present)}" if present else "it is empty"
             advice = did_you_mean(name, present) or "; check the name"
             raise DataError(f"{option}: expected a file {name} in {raw}, found none ({there}){advice}")
     return tuple(raw / name for name in names)
@@ -66,7 +67,7 @@ def read_table(
             `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
             `other_item_text` and, in an items file, `duplicate_item`.
         template: the text of an item, made from columns of the items.
-        options: files, columns, and rows to leave out, which are counted as `drop COLUMN=GLOB`.
+        options: files, columns, and rows to leave out, which are counted as `drop COLUMN=PATTERN`.
         keep_times: whether to return times, if the file has them.
 
     Raises:

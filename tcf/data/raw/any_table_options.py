@@ -14,7 +14,7 @@ class Drop:
     """Rows to leave out: those whose value in a column matches a pattern entirely.
 
     Attributes:
-        written: the option as the user wrote it, `COLUMN=GLOB`.
+        written: the option as the user wrote it, `COLUMN=PATTERN`.
         column: the column.
         pattern: a regular expression.
     """
@@ -55,7 +55,7 @@ class TableOptions:
 
 
 def parse_drop(written: str) -> Drop:
-    """Parse `COLUMN=GLOB`, where `*` matches any text, `?` any one character, and everything else itself.
+    """Parse `COLUMN=PATTERN`, where `*` matches any text, `?` any one character, and everything else itself.
 
     Raises:
         ConfigError: there is no `=`, or no column before it.
@@ -67,7 +67,7 @@ def parse_drop(written: str) -> Drop:
     column, equals, glob = written.partition("=")
     if not column or not equals:
         raise ConfigError(
-            f"--drop: expected COLUMN=GLOB, found {written!r}; write for example 'InvoiceNo=C*', in single quotes"
+            f"--drop: expected COLUMN=PATTERN, found {written!r}; write for example 'InvoiceNo=C*', in single quotes"
         )
     pieces = (".*" if mark == "*" else "." if mark == "?" else re.escape(mark) for mark in glob)
     return Drop(written, column, f"(?s)^(?:{''.join(pieces)})$")

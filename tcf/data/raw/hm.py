@@ -16,6 +16,7 @@ from tcf.data.events.timestamps import TimeReader
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.open_table import open_table
+from tcf.data.tables.source_file import require_folder
 from tcf.data.tables.table import TableFile, joined_blocks
 from tcf.data.tables.tsv_file import empty_strings
 from tcf.data.text_template import Template, joined_columns
@@ -33,6 +34,7 @@ def hm_files(folder: Path) -> tuple[Path, Path]:
     Raises:
         DataError: a file is missing, or exists in several formats.
     """
+    require_folder(folder)
     return _the_file(folder, "transactions_train"), _the_file(folder, "articles")
 
 

@@ -26,7 +26,7 @@ from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.csv_table import TextTable
 from tcf.data.tables.records import TextForm
-from tcf.data.tables.source_file import unreadable
+from tcf.data.tables.source_file import require_folder, unreadable
 from tcf.data.tables.table import TableBlock, TableFile
 from tcf.data.text_template import Template, joined_columns
 
@@ -68,8 +68,7 @@ def movielens_files(folder: Path) -> tuple[Path, Path]:
         DataError: there is no pair of files, or there are several.
     """
     expected = f"expected one of {', '.join(' and '.join(pair) for pair in _PAIRS)}"
-    if not folder.is_dir():
-        raise DataError(f"{folder}: {expected}, in a folder, found no folder; check the path")
+    require_folder(folder)
     there = [pair for pair in _PAIRS if all((folder / name).is_file() for name in pair)]
     if len(there) != 1:
         known = [name for pair in _PAIRS for name in pair]

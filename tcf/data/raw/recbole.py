@@ -23,6 +23,7 @@ from tcf.common.errors import ConfigError, DataError
 from tcf.data.events.checked_items import Items, Pairs, check_items, find_items, offsets_of
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.source_file import require_folder
 from tcf.data.tables.table import listed_columns
 from tcf.data.tables.tsv_file import TextFile, TsvRows, empty_strings, read_rows, read_text_file, select_strings
 from tcf.data.text_template import Template, joined_columns
@@ -71,8 +72,7 @@ def recbole_files(folder: Path) -> tuple[Path, Path]:
         DataError: a file is missing, or there are several of a kind.
     """
     expected = "expected exactly one NAME.inter and one NAME.item of the same NAME"
-    if not folder.is_dir():
-        raise DataError(f"{folder}: {expected}, in a folder, found no folder; check the path")
+    require_folder(folder)
     interactions, items = (sorted(folder.glob(f"*{suffix}")) for suffix in (".inter", ".item"))
     if len(interactions) != 1 or len(items) != 1 or interactions[0].stem != items[0].stem:
         found = ", ".join(path.name for path in (*interactions, *items)) or "neither"

@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 from tcf.common.errors import DataError, os_error_words
 from tcf.common.files import FileStamp
 
-__all__ = ["Source", "changed", "read_error_words", "stamp_of", "unreadable"]
+__all__ = ["Source", "changed", "read_error_words", "require_folder", "stamp_of", "unreadable"]
 
 _GZIP = b"\x1f\x8b"
 
@@ -29,6 +29,17 @@ def stamp_of(path: Path) -> FileStamp:
         return FileStamp.of(path)
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a raw folder that does not exist.
+
+    Raises:
+        DataError: there is a file or nothing.
+    """
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise DataError(f"{folder}: expected a folder, found {found}; check the path")
 
 
 def changed(path: Path) -> DataError:

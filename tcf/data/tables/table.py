@@ -116,9 +116,9 @@ def lacks_column(path: Path, name: str, columns: Sequence[str]) -> str:
 
     Example:
         >>> lacks_column(Path("sales.csv"), "InvoiceN", ["InvoiceNo", "StockCode"])
-        'sales.csv has no column InvoiceN; it has InvoiceNo, StockCode; did you mean InvoiceNo?'
+        'sales.csv: expected one of its columns (InvoiceNo, StockCode), found InvoiceN; did you mean InvoiceNo?'
     """
-    return f"{path} has no column {name}; it has {listed_columns(columns)}{did_you_mean(name, columns)}"
+    return f"{path}: expected one of its columns ({listed_columns(columns)}), found {name}{did_you_mean(name, columns)}"
 
 
 def listed_columns(columns: Sequence[str]) -> str:

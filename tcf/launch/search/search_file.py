@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tcf.common.errors import ConfigError, value_words
+from tcf.common.errors import ConfigError, did_you_mean, value_words
 from tcf.config.fields import CheckedSettings, from_mapping, from_value, option, read_toml
 from tcf.config.toml_files import SEARCH_FILE, check_kind, user_path
 from tcf.config.train import TrainConfig
@@ -143,7 +143,8 @@ def _paths(values: dict[str, Any], path: Path) -> _Paths:
     unknown = sorted(set(values) - {"out", "data", "cache"})
     if unknown:
         known = ", ".join(("out", "data", "cache", *(f"[{name}]" for name in _TABLES)))
-        raise ConfigError(f"{path}: unknown entry {unknown[0]} (known: {known})")
+        hint = did_you_mean(unknown[0], ["out", "data", "cache", *_TABLES]) or f" (known: {known})"
+        raise ConfigError(f"{path}: unknown entry {unknown[0]}{hint}")
     paths = from_mapping(_Paths, {**values, "cache": [cache] if isinstance(cache, str) else cache}, f"{path}")
     for name in ("out", "data"):
         if not getattr(paths, name):

@@ -149,22 +149,42 @@ def test_delimiters_templates_and_types_of_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "template", "message"),
     [
-        (replace(OPTIONS, user_column="user"), "{title}", "--user-column: .*events.csv has no column user; it has who"),
-        (replace(OPTIONS, item_column="item"), "{title}", "--item-column: .*events.csv has no column item"),
-        (replace(OPTIONS, time_column="time"), "{title}", "--time-column: .*events.csv has no column time"),
+        (
+            replace(OPTIONS, user_column="user"),
+            "{title}",
+            r"--user-column: .*events.csv: expected one of its columns \(who.*, found user",
+        ),
+        (
+            replace(OPTIONS, item_column="item"),
+            "{title}",
+            r"--item-column: .*events.csv: expected one of its columns \(.*\), found item",
+        ),
+        (
+            replace(OPTIONS, time_column="time"),
+            "{title}",
+            r"--time-column: .*events.csv: expected one of its columns \(.*\), found time",
+        ),
         (
             replace(OPTIONS, item_id_column="id"),
             "{title}",
-            "--item-id-column: .*items.csv has no column id; it has key",
+            r"--item-id-column: .*items.csv: expected one of its columns \(key.*, found id",
         ),
-        (replace(OPTIONS, item_id_column=None), "{title}", "--item-id-column: .*items.csv has no column what"),
         (
-            replace(OPTIONS, drops=(parse_drop("Kinds=1"),)),
+            replace(OPTIONS, item_id_column=None),
             "{title}",
-            r"--drop: no file has a column Kinds: .* kind; .*items.csv has key, title, brand; did you mean kind\?$",
+            r"--item-id-column: .*items.csv: expected one of its columns \(.*\), found what",
         ),
-        (replace(OPTIONS, user_column="whom"), "{title}", r"has no column whom; it has who, .*; did you mean who\?$"),
-        (OPTIONS, "{name}", "--template: .*items.csv has no column name"),
+        (
+            replace(OPTIONS, drops=(parse_drop("Kind=1"),)),
+            "{title}",
+            r"--drop: no file has a column Kind: .* kind; .*items.csv has key, title, brand; did you mean kind\?$",
+        ),
+        (
+            replace(OPTIONS, user_column="whom"),
+            "{title}",
+            r"expected one of its columns \(who, .*\), found whom; did you mean who\?$",
+        ),
+        (OPTIONS, "{name}", r"--template: .*items.csv: expected one of its columns \(.*\), found name"),
         (
             replace(OPTIONS, drops=(parse_drop("q=1"),)),
             "{title}",
@@ -184,7 +204,7 @@ def test_no_template_and_no_file(tmp_path: Path) -> None:
     ):
         read_table(tmp_path, bad_rows="error", template=None, options=OPTIONS)
     with pytest.raises(
-        DataError, match=r"^--items: expected a file no.csv in .*found none \(it has events.csv, items.csv\); did"
+        DataError, match=r"^--items: .* no.csv in .*found none \(it has events.csv, items.csv\); check the name"
     ):
         read(tmp_path, replace(OPTIONS, items="no.csv"))
 
@@ -219,7 +239,7 @@ def test_settings_of_a_preparation(tmp_path: Path) -> None:
         (PrepareConfig(), "--events: expected the events file"),
         (PrepareConfig(events="e"), "--user-column: expected the column of user ids"),
         (PrepareConfig(events="e", user_column="u"), "--item-column: expected the column of item ids"),
-        (PrepareConfig(events="e", user_column="u", item_column="i", drop=("C*",)), "--drop: expected COLUMN=GLOB"),
+        (PrepareConfig(events="e", user_column="u", item_column="i", drop=("C*",)), "--drop: expected COLUMN=PATTERN"),
         (PrepareConfig(events="e", user_column="u", item_column="i", delimiter="é"), "--delimiter: expected ASCII"),
     ],
 )

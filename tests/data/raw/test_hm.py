@@ -143,9 +143,11 @@ def test_files_that_are_missing_or_there_twice(tmp_path: Path) -> None:
 
 
 def test_columns_that_are_missing(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="transactions_train.csv has no column t_dat; it has day"):
+    with pytest.raises(ConfigError, match=r"transactions_train.csv: expected one of its columns \(day.*, found t_dat"):
         read(folder_with(tmp_path, TRANSACTIONS.replace("t_dat", "day")))
-    with pytest.raises(ConfigError, match="--template: .*articles.csv has no column title"):
+    with pytest.raises(
+        ConfigError, match=r"--template: .*articles.csv: expected one of its columns \(.*\), found title"
+    ):
         read(tmp_path, "{title}")
 
 

@@ -245,5 +245,5 @@ def test_the_two_files_must_be_there_once(tmp_path: Path, names: tuple[str, ...]
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(TcfError, match="found no folder"):
+    with pytest.raises(TcfError, match="expected a folder, found nothing; check the path"):
         read(tmp_path / "nowhere")

@@ -48,7 +48,7 @@ def test_a_grid_ends_with_its_combinations(tmp_path: Path) -> None:
     [
         ("out =", "place =", r"search.toml: unknown entry place \(known: out, data, cache, \[search\]"),
         ("data =", "cache =", 'expected data = "FOLDER" above the tables'),
-        ("[train]", "[trian]", "unknown entry trian"),
+        ("[train]", "[trian]", r"unknown entry trian; did you mean train\?$"),
         ("[search]", "cache = 3\n[search]", "cache: expected a list of strings"),
         ("trials = 7", "trails = 7", r"\[search\]: unknown setting trails; did you mean trials\?"),
         ("trials = 7", "trials = 0", r"\[search\]: trials: expected at least 1, found 0"),

@@ -61,7 +61,7 @@ from tcf.data.raw.mind.merge_histories import (
 )
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows, skipped_words
-from tcf.data.tables.source_file import changed, stamp_of
+from tcf.data.tables.source_file import changed, require_folder, stamp_of
 from tcf.data.tables.tsv_file import empty_strings, read_rows, read_text_file, select_strings
 from tcf.data.text_template import Template, joined_columns
 
@@ -99,8 +99,7 @@ def mind_files(raw: Path) -> tuple[Path, ...]:
         DataError: there are none, one of a pair is missing, or there are folders of both MINDsmall and MINDlarge.
     """
     expected = f"expected {_BEHAVIORS} and {_NEWS}, or folders that hold them (MINDsmall_train, MINDsmall_dev, ...)"
-    if not raw.is_dir():
-        raise DataError(f"{raw}: {expected}, found no folder; check the path")
+    require_folder(raw)
     folders = sorted(file.parent for pattern in ("", "*/", "*/*/") for file in raw.glob(pattern + _BEHAVIORS))
     if not folders:
         raise DataError(f"{raw}: {expected}, found neither; name the folder that holds them")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tcf.common.errors import DataError
+from tcf.data.tables.source_file import require_folder
 
 __all__ = ["STUDY_ITEMS", "RawFiles", "find_files", "is_item_column", "is_time_column", "is_user_column", "tcf_files"]
 
@@ -70,8 +71,7 @@ def find_files(folder: Path) -> RawFiles:
     Raises:
         DataError: a file is missing, or there are several of a kind.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: {_EXPECTED}, in a folder, found no folder; check the path")
+    require_folder(folder)
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     sequences = [name for name in names if _SEQUENCES_LIKE.fullmatch(name)]
     pairs = [name for name in names if _PAIRS_LIKE.fullmatch(name)]

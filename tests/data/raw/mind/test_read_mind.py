@@ -142,7 +142,9 @@ def test_texts_of_several_columns(tmp_path: Path) -> None:
     folder(tmp_path, row("U1", "11/12/2019 1:00:00 PM", "N0", "N1-1"))
     log = read_mind(tmp_path, bad_rows="error", template=parse_template("{title} ({category}, {subcategory})"))
     assert texts_of(log)["N2"] == "Two's (news, local)"
-    with pytest.raises(ConfigError, match="news.tsv has no column body; it has id, category, subcategory, title"):
+    with pytest.raises(
+        ConfigError, match=r"news.tsv: expected one of its columns \(id, category, subcategory, title.*, found body"
+    ):
         read_mind(tmp_path, bad_rows="error", template=parse_template("{body}"))
 
 
@@ -242,7 +244,7 @@ def test_a_copy_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_missing_and_mixed_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="found no folder"):
+    with pytest.raises(DataError, match="expected a folder, found nothing; check the path"):
         mind_files(tmp_path / "nowhere")
     with pytest.raises(DataError, match="found neither"):
         mind_files(tmp_path)

@@ -94,7 +94,7 @@ def test_a_missing_file_names_what_is_there(tmp_path: Path, missing: str) -> Non
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="found no folder"):
+    with pytest.raises(DataError, match="expected a folder, found nothing; check the path"):
         read_tcf(tmp_path / "nowhere", bad_rows="error")
 
 
