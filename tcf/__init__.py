@@ -1,8 +1,8 @@
-"""Item text, read by a language model, for recommendation: extract vectors once, train, rank, report.
+"""Recommendation from item texts: compute text vectors once with a language model, train, rank, evaluate.
 
-The public API is what `tcf.__all__` names: a function for each stage, the settings that these take, the results that
-they return, and the errors that they raise. It follows semantic versioning. All else, every module below `tcf`
-included, is private and may change in any version.
+The public API is what `tcf.__all__` names: a function for each stage, the settings that these functions take, the
+results that they return, and the errors that they raise. It follows semantic versioning. Everything else, including
+every module below `tcf`, is private and may change in any version.
 
 Example:
     ```python
@@ -16,8 +16,8 @@ Example:
     print(tcf.recommend_items(run, k=5).to_pandas())
     ```
 
-Whatever stands for a directory is a string, a `pathlib.Path`, or the result that was opened or made there; `~` is
-expanded. Names are imported when they are first used, so that `import tcf` takes no time.
+A directory is given as a string, a `pathlib.Path`, or the result that was opened or made there; `~` is expanded. Names
+are imported when they are first used, so that `import tcf` is fast.
 """
 
 import importlib

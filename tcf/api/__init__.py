@@ -1,1 +1,1 @@
-"""The functions of the public API; import them from `tcf`, since modules here may move."""
+"""The functions of the public API; import them from `tcf`, because modules here may move."""

@@ -1,4 +1,4 @@
-"""What public functions take: paths as strings, paths or opened results, one or several, and settings."""
+"""Arguments of public functions: paths as strings, paths or opened results, one or several, and settings."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ def as_path(value: object, name: str) -> Path:
         name: the argument's name, for messages.
 
     Raises:
-        ConfigError: it names no path, or several.
+        ConfigError: the argument names no path, or several.
     """
     match value:
         case "":
@@ -42,14 +42,14 @@ def as_path(value: object, name: str) -> Path:
 
 
 def as_paths(values: object, name: str) -> tuple[Path, ...]:
-    """Return the paths that an argument names; one that is no sequence is one path.
+    """Return the paths that an argument names; anything but a sequence is one path.
 
     Args:
-        values: what `as_path` takes, an extraction into any number of caches, or a sequence of these.
+        values: a value for `as_path`, an extraction into any number of caches, or a sequence of these.
         name: the argument's name, for messages.
 
     Raises:
-        ConfigError: one of them names no path.
+        ConfigError: a value names no path.
     """
     if isinstance(values, str | os.PathLike) or hasattr(values, "path") or not isinstance(values, Iterable):
         return tuple(getattr(values, "caches", ())) or (as_path(values, name),)
@@ -57,10 +57,10 @@ def as_paths(values: object, name: str) -> tuple[Path, ...]:
 
 
 def checked_config(config: object, kind: type[_C]) -> _C:
-    """Return settings that are of the right class.
+    """Return the settings, after checking their class.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: they are of another class.
     """
     if isinstance(config, kind):
         return config

@@ -21,11 +21,12 @@ __all__ = ["download_dataset", "open_cache", "open_dataset", "prepare_dataset"]
 
 
 def download_dataset(name: str, *, accept_licence: bool = False) -> Path:
-    """Download a named dataset's raw files, unless they are there already.
+    """Download a named dataset's raw files, unless they have already been downloaded.
 
     Args:
-        name: such as `ml-100k`, `mind-small` or `amazon-2018-video-games`; `tcf data download --help` lists them.
-        accept_licence: whether you accept the dataset's terms of use; without this, the error shows them, if any.
+        name: name of the dataset, such as `ml-100k`, `mind-small` or `amazon-2018-video-games`; `tcf data download
+            --help` lists them.
+        accept_licence: whether you accept the dataset's terms of use; otherwise the error shows them, if there are any.
 
     Returns:
         The folder with the raw files, for `prepare_dataset`.
@@ -51,8 +52,8 @@ def prepare_dataset(
     Args:
         format: format of the raw files: tcf, recbole, mind, hm, movielens, amazon or table.
         raw: folder with the raw files.
-        out: dataset directory to make.
-        config: filters, split, texts and what to do with bad rows.
+        out: dataset directory to create.
+        config: filters, split, texts, and how to treat bad rows.
 
     Returns:
         The dataset.
@@ -82,7 +83,7 @@ def open_dataset(path: PathLike) -> Dataset:
         The dataset: ids, texts, histories and their split.
 
     Raises:
-        DataError: no finished dataset is there, or it is damaged.
+        DataError: there is no finished dataset at the path, or it is damaged.
 
     Example:
         ```python
@@ -100,10 +101,10 @@ def open_cache(path: "PathLike | Extraction") -> VectorCache | TokenStates:
         path: the cache's directory, or the extraction that made it.
 
     Returns:
-        A cache of vectors; or of the states of every token, where these were asked for.
+        A cache of vectors, or a cache of token states if the path is one.
 
     Raises:
-        CacheError: no cache is there, or it is damaged.
+        CacheError: there is no cache at the path, or it is damaged.
         ConfigError: the extraction made several caches.
 
     Example:

@@ -1,4 +1,4 @@
-"""Public functions for what comes after training: evaluate, compare, recommend."""
+"""Public functions for the steps after training: evaluate, compare, recommend."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,15 +27,15 @@ def evaluate_run(
     data: DataPath | None = None,
     caches: CachePaths = (),
 ) -> Evaluation:
-    """Rank the whole catalogue for every user by a run, and measure where the held-out item stands.
+    """Rank the whole catalogue for every user with a run's model, and measure the ranks of the held-out items.
 
     An evaluation at `out` of the same run with the same settings is opened and returned.
 
     Args:
         run: the run, or its directory.
-        out: evaluation directory to make.
-        config: which held-out item, and how items seen before are treated; a run that is open stays on its device
-            unless another one is named here.
+        out: evaluation directory to create.
+        config: which held-out item to rank, and how to treat items that the user has already seen; an open run stays
+            on its device unless another one is named here.
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
 
@@ -69,16 +69,16 @@ def evaluate_baseline(
     Args:
         name: popularity, random or co-occurrence.
         data: the dataset, or its directory.
-        out: evaluation directory to make.
-        config: which held-out item, and how items seen before are treated.
+        out: evaluation directory to create.
+        config: which held-out item to rank, and how to treat items that the user has already seen.
         seed: seed of the random ranking.
 
     Returns:
         Metrics, and the rank of each user's item.
 
     Raises:
-        ConfigError: the name is unknown, or the seed is no whole number.
-        DataError: no dataset is there, or no user has a held-out item.
+        ConfigError: the name is unknown, or the seed is not a whole number.
+        DataError: there is no dataset at the path, or no user has a held-out item.
         RunError: `out` holds something else.
 
     Example:
@@ -103,7 +103,7 @@ def open_evaluation(path: PathLike) -> Evaluation:
         Metrics, and the rank of each user's item.
 
     Raises:
-        RunError: no finished evaluation is there, or it is damaged.
+        RunError: there is no finished evaluation at the path, or it is damaged.
 
     Example:
         ```python
@@ -116,18 +116,18 @@ def open_evaluation(path: PathLike) -> Evaluation:
 def compare_evaluations(
     evaluations: Mapping[str, Evaluation | PathLike] | Sequence[Evaluation | PathLike],
 ) -> EvaluationTable:
-    """Set evaluations side by side.
+    """Compare evaluations in one table.
 
     Args:
-        evaluations: evaluations, or their directories, by the name to show; or a sequence of them, each to be shown by
+        evaluations: evaluations, or their directories, by the name to show; or a sequence of them, each shown under
             the name of its directory.
 
     Returns:
-        A table with a line for each; `print` shows it.
+        A table with one row per evaluation; `print` shows it.
 
     Raises:
-        RunError: a finished evaluation is not where a path leads.
-        ConfigError: two have one name.
+        RunError: there is no finished evaluation at a path.
+        ConfigError: two evaluations have the same name.
 
     Example:
         ```python
@@ -155,16 +155,16 @@ def recommend_items(
     caches: CachePaths = (),
     device: str = "auto",
 ) -> Recommendations:
-    """Find each user's best items that the user has not seen yet.
+    """Find the best items for each user that the user has not seen yet.
 
     Args:
         run: the run, or its directory.
-        k: items for each user at most.
-        users: a user id, or several; a `pathlib.Path` is a file of ids, one a line. None for all users.
-        out: file to write, replaced if it is there; None to keep the result in memory.
+        k: maximum number of items per user.
+        users: a user id, or several; a `pathlib.Path` is a file of ids, one per line. None for all users.
+        out: file to write, replaced if it exists; None to keep the result in memory.
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
-        device: where to compute; a run that is open stays on its device unless another one is named.
+        device: where to compute; an open run stays on its device unless another one is named.
 
     Returns:
         Items and scores, best first.
@@ -186,7 +186,7 @@ def recommend_items(
 
 
 def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str) -> Run:
-    """The run, opened where it is to compute."""
+    """The run, opened on the device to compute on."""
     if not isinstance(run, Run) or data is not None or as_paths(caches, "caches"):
         return open_run(as_path(run, "run"), data=data, caches=caches, device=device)
     if device in ("auto", str(run.device)):

@@ -19,24 +19,24 @@ __all__ = ["extract_vectors", "plan_extraction"]
 def extract_vectors(
     data: DataPath, model: PathLike, out: PathLike, config: ExtractConfig = ExtractConfig()
 ) -> Extraction:
-    """Read every item text of a dataset with a language model, and cache the vectors.
+    """Compute a vector of every item text of a dataset with a language model, and cache the vectors.
 
-    Texts that a cache at `out` has vectors for are not computed again; an interrupted extraction is resumed.
+    Vectors that the cache at `out` already has are not computed again; an interrupted extraction is resumed.
 
     Args:
         data: the dataset, or its directory.
         model: a named model such as `minilm` or `opt-125m`, a hub id, a model folder, or a text file of word vectors.
-        out: vector cache to make or to append to; the folder of several where `config` asks for several layers.
+        out: vector cache to create or extend; with several layers in `config`, the folder of their caches.
         config: layers, pooling, number of tokens, devices and how to compute.
 
     Returns:
-        What was done. It can be given to other functions in place of the path of its cache.
+        A summary of the extraction. Other functions accept it in place of the path of its cache.
 
     Raises:
-        DataError: no dataset is there.
+        DataError: there is no dataset at the path.
         ModelError: the model cannot be found, downloaded or run.
         ConfigError: a setting does not suit the model or this machine.
-        CacheError: the cache at `out` is of another encoder or has other options.
+        CacheError: the cache at `out` was made with another encoder or other options.
 
     Example:
         ```python
@@ -61,16 +61,16 @@ def plan_extraction(
     out: PathLike | None = None,
     config: ExtractConfig = ExtractConfig(),
 ) -> Plan:
-    """Tell how `extract_vectors` would run a model on this machine: schedule, memory, time, disk.
+    """Predict how `extract_vectors` would run a model on this machine: schedule, memory, time, disk.
 
     Nothing is downloaded, and no weights are loaded.
 
     Args:
-        model: as for `extract_vectors`; of a published OPT size the name is enough.
+        model: as for `extract_vectors`; for the published OPT sizes, the name is enough.
         data: the dataset, or its directory.
-        items: size of a catalogue of different texts, in place of `data`.
-        tokens_per_text: with `items`: tokens of a text; about a title's if not given.
-        out: where the cache would go, to see whether its disk has room.
+        items: number of distinct texts, instead of `data`.
+        tokens_per_text: with `items`: tokens per text; the default is typical of titles.
+        out: where the cache would be written, to check free disk space.
         config: settings of the extraction.
 
     Returns:
@@ -78,7 +78,7 @@ def plan_extraction(
 
     Raises:
         ConfigError: neither `data` nor `items` is given, or both; or the model cannot be run on this machine.
-        DataError: no dataset is there.
+        DataError: there is no dataset at the path.
         ModelError: the model is not on this machine.
 
     Example:
@@ -96,7 +96,7 @@ def plan_extraction(
 
 
 def _model(model: PathLike) -> str:
-    """A model as `local_model` takes it; a path is never the name of a known model."""
+    """A model as `local_model` accepts it; a path object is never the name of a known model."""
     if isinstance(model, str):
         return model
     if isinstance(model, os.PathLike):

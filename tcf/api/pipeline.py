@@ -1,4 +1,4 @@
-"""The public function that runs all stages of a file."""
+"""The public function that runs all stages of a pipeline file."""
 
 from tcf.api.arguments import PathLike, as_path
 from tcf.launch.pipeline import PipelineResult
@@ -12,10 +12,10 @@ def run_pipeline(file: PathLike) -> PipelineResult:
     """Run all stages of a configuration file that have not been run yet.
 
     Args:
-        file: a TOML file, such as `examples/quickstart.toml`, which says what it may hold.
+        file: a TOML file such as `examples/quickstart.toml`, which explains all entries.
 
     Returns:
-        What was made; `print(result.summary())` compares the evaluations.
+        The results; `print(result.summary())` compares the evaluations.
 
     Raises:
         ConfigError: the file is missing, or a setting in it is unknown, of the wrong type or missing.

@@ -28,12 +28,12 @@ def train_recommender(
     """Train a recommender on cached vectors (TCF) or on learned item ids (IDCF).
 
     A finished run at `out` of the same settings and inputs is opened and returned; an interrupted one is resumed.
-    In a script that torchrun started, every process calls this and gets the run.
+    In a script started by torchrun, every process calls this function and gets the run.
 
     Args:
-        data: the dataset, or its directory; None for the only one that the first cache knows.
-        caches: vector cache, or several whose vectors stand side by side; none for `TrainConfig(items="id")`.
-        out: run directory to make.
+        data: the dataset, or its directory; None for the only dataset of the first cache.
+        caches: vector cache, or several whose vectors are concatenated; none for `TrainConfig(items="id")`.
+        out: run directory to create.
         config: model, loss, optimiser, devices and when to stop.
 
     Returns:
@@ -43,7 +43,7 @@ def train_recommender(
         ConfigError: no dataset is known, caches are missing or not needed, or settings do not suit them.
         DataError: the dataset is missing, damaged or too small.
         CacheError: a cache is missing or damaged, or lacks items.
-        RunError: something else is at `out`, or another process is training there.
+        RunError: `out` holds something else, or another process is training there.
 
     Example:
         ```python
@@ -65,19 +65,20 @@ def open_run(
     caches: CachePaths = (),
     device: str = "auto",
 ) -> Run:
-    """Open a finished run: its settings, its log, its model.
+    """Open a finished run: its settings, log and model.
 
     Args:
         path: the run's directory.
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
-        device: where its model is to compute: auto, cpu, cuda, cuda:1, ...
+        device: device for its model: auto, cpu, cuda, cuda:1, ...
 
     Returns:
         The run; its model is loaded when it is first needed.
 
     Raises:
-        RunError: no finished run is there, it is damaged, or the dataset or a cache is not the one it was trained on.
+        RunError: there is no finished run at the path, it is damaged, or the dataset or a cache is not the one it was
+            trained on.
         DataError: the dataset is missing or damaged.
         CacheError: a cache is missing or damaged.
 
@@ -92,11 +93,11 @@ def open_run(
 
 
 def dataset_of(data: Path | None, caches: Sequence[Path]) -> Path:
-    """Return the dataset named, or the only one that the first cache knows.
+    """Return the given dataset, or the only one of the first cache.
 
     Raises:
-        ConfigError: neither is given.
-        CacheError: the cache knows none or several.
+        ConfigError: neither a dataset nor a cache is given.
+        CacheError: the cache has no dataset, or several.
     """
     if data is not None:
         return data

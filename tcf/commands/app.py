@@ -1,4 +1,4 @@
-"""The command line, assembled from the modules of this package. Nothing heavy is imported before a command runs."""
+"""The command line, assembled from the modules of this package; slow imports wait until a command runs."""
 
 from typing import Annotated
 

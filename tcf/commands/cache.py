@@ -1,4 +1,4 @@
-"""The commands that look into caches, check them, and make other files or other caches of them."""
+"""The commands that describe, verify, export, merge, prune and compare caches."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -75,7 +75,7 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
     }
     lines = [
         f"{cache}: {counted(verified.rows, 'row')} of {opened.kind.words} in {counted(verified.shards, 'shard')}, "
-        f"{as_bytes(verified.bytes)}, all as written"
+        f"{as_bytes(verified.bytes)}, unchanged"
     ]
     if opened.missing:
         lines.append(
@@ -111,7 +111,7 @@ def cache_export(
     from tcf.data.cache.export import FORMATS, export
     from tcf.data.dataset import open_dataset
 
-    format = format_by_suffix(out, FORMATS)  # before anything is read
+    format = format_by_suffix(out, FORMATS)  # refused before anything is read
     opened = VectorCache.open(cache)
     dataset = open_dataset(data or opened.only_dataset())
     written = str(export(opened, dataset, out=out, type=type))
@@ -197,7 +197,7 @@ def cache_compare(
 
 
 def _shown(found: "Comparison") -> dict[str, object]:
-    """A comparison for people: measures that there are, places in words."""
+    """A comparison as text: without missing measures, and with texts and items in words."""
     shown = {key: value for key, value in vars(found).items() if value is not None}
     for name in ("farthest", "least_similar"):
         if (worst := getattr(found, name)) is not None:

@@ -1,4 +1,4 @@
-"""The commands for datasets: fetching raw files, preparing, describing one, and comparing two."""
+"""The commands that download, prepare, describe and compare datasets."""
 
 import logging
 import shlex

@@ -1,4 +1,4 @@
-"""The command that looks at the installation and the machine, and tidies up what tcf stores."""
+"""The command that checks the installation and the machine, and removes stored files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -55,7 +55,7 @@ def doctor_command(
 
 
 def _clean(folders: list[Path], clean: "Clean", yes: bool, as_json: bool) -> None:
-    """List what can be removed, ask, and remove it; as JSON without --yes, nothing is removed."""
+    """List what can be removed, ask, and remove it; with --json and without --yes, nothing is removed."""
     from tcf.common.units import as_bytes
     from tcf.doctor.entries import CLEAN, remove, selected
     from tcf.doctor.examine import entry_values, list_entries, render_entries
@@ -84,7 +84,7 @@ def _kept(chosen: "list[Entry]", removed: "list[Entry]") -> "list[Entry]":
 
 
 def _agreed() -> bool:
-    """Whether the user, who is asked, wants it."""
+    """Ask the user, and return whether to remove the files."""
     try:
         return typer.confirm("Remove them?", err=True)
     except typer.Abort:

@@ -1,4 +1,4 @@
-"""The commands that judge runs and baselines, and write recommendations."""
+"""The commands that evaluate runs and baselines, and write recommendations."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The commands that plan an extraction, run it, and convert raw weights for it."""
+"""The commands that plan and run an extraction, and convert raw weights for it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,24 +131,24 @@ def convert_command(
 
 
 def _convert(source: Path, out: Path, tokenizer: Path | None) -> tuple[dict[str, Any], list[str]]:
-    """Convert a model; returns what to report, for programs and for people."""
+    """Convert a model; returns the result, as JSON values and as lines of text."""
     from tcf.encoders.convert.convert import convert
 
     done = convert(source, out, tokenizer=tokenizer)
-    line = f"{done.folder}: {done.parameters:,} parameters, {done.dtype}{'' if done.made else ', there already'}"
+    line = f"{done.folder}: {done.parameters:,} parameters, {done.dtype}{'' if done.made else ', already converted'}"
     result = {"folder": done.folder, "parameters": done.parameters, "dtype": done.dtype, "made": done.made}
     return result, [line]
 
 
 def _verify(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Check a converted model and run it on a text; returns what to report, for programs and for people."""
+    """Check a converted model and run it on a text; returns the result, as JSON values and as lines of text."""
     from tcf.encoders.convert.verify import verify_converted
     from tcf.launch.sample_vector import SAMPLE, sample_vector
 
     found, vector = verify_converted(folder), sample_vector(folder)
     shown = " ".join(f"{number:.4f}" for number in vector[:6])
     lines = [
-        f"{counted(found.files, 'file')} as written, {counted(found.tensors, 'tensor')}, "
+        f"{counted(found.files, 'file')} unchanged, {counted(found.tensors, 'tensor')}, "
         f"{found.numbers:,} numbers, all finite",
         f'the vector of "{SAMPLE}": {len(vector):,} numbers, {shown} ...',
     ]

@@ -1,7 +1,8 @@
-"""What a command prints on standard output: one JSON document for programs, or lines for people.
+"""The output of commands: one JSON document, or lines of text.
 
-In JSON, numbers are whole, paths are strings, and a number that is not finite is null. For people, labels have spaces
-for underscores, and the name of a value says how it is shown: metrics and shares in percent, sizes in units of bytes.
+In JSON, numbers are not rounded, paths are strings, and a number that is not finite is null. In text, labels have
+spaces instead of underscores, and the name of a value decides its format: metrics and shares in percent, sizes in units
+of bytes.
 """
 
 import json
@@ -19,23 +20,23 @@ _VALIDATION = "validation_"
 
 
 def print_result(result: Any, *, as_json: bool, text: str | None = None) -> None:
-    """Print what a command has to report.
+    """Print the result of a command.
 
     Args:
         result: mappings, sequences, dataclasses, paths, texts and numbers.
         as_json: whether to print JSON.
-        text: what to print for people; None: the result, which is a mapping, as lines.
+        text: text to print without `as_json`; None to print the result, a mapping, as lines.
     """
     if as_json:
         printed = json.dumps(_json_value(result), indent=2, ensure_ascii=False, allow_nan=False)
     else:
         printed = as_lines(result) if text is None else text
-    # The name of a file may hold bytes that are no UTF-8; they are written as JSON writes them.
+    # A file name may contain bytes that are not UTF-8; they are escaped, as in JSON.
     print(printed.encode(errors="backslashreplace").decode())
 
 
 def as_lines(values: Mapping[str, Any], indent: str = "") -> str:
-    """A mapping as indented lines, `label: value`."""
+    """Format a mapping as indented lines, `label: value`."""
     lines = []
     for key, value in values.items():
         label = f"{indent}{key.replace('_', ' ')}:"
@@ -51,7 +52,7 @@ def as_lines(values: Mapping[str, Any], indent: str = "") -> str:
 
 
 def _shown(key: str, value: Any) -> str:
-    """A value that is no mapping, for people."""
+    """Format a value that is not a mapping."""
     match value:
         case bool():
             return "yes" if value else "no"
@@ -80,7 +81,7 @@ def _shown_float(key: str, value: float) -> str:
 
 
 def _json_value(value: Any) -> Any:
-    """A value as JSON can hold it."""
+    """Convert a value to JSON types."""
     match value:
         case Mapping():
             return {str(key): _json_value(entry) for key, entry in value.items()}

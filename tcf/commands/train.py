@@ -45,7 +45,7 @@ def runs_command(
 
 
 def _run_values(run: "ListedRun") -> dict[str, Any]:
-    """A run, for programs."""
+    """A run as JSON values."""
     from tcf.ranking.metrics import VALIDATION_METRICS
 
     return {
@@ -70,7 +70,7 @@ def _table(runs: Sequence["ListedRun"], settings: Sequence[str], folder: Path) -
 
 
 def _always_shown(run: "ListedRun", folder: Path) -> list[str]:
-    """What is told of every run."""
+    """The columns of every run: name, state, best epoch and validation metrics."""
     from tcf.ranking.metrics import VALIDATION_METRICS
 
     name = os.path.relpath(run.path, folder)
@@ -90,7 +90,7 @@ def _state(run: "ListedRun") -> str:
 
 
 def _shown(value: Any, folder: Path) -> str:
-    """A setting; a path as seen from the folder."""
+    """A setting as text; an absolute path is shown relative to the folder."""
     match value:
         case str() if value.startswith("/"):
             return os.path.relpath(value, folder)

@@ -1,7 +1,7 @@
 """Where progress is shown: a live bar in a terminal, plain lines elsewhere, records in a log that a caller configured.
 
-It is shown on standard error unless the logger `tcf`, or `tcf.progress` below it, has a level above INFO. A caller who
-has configured a log of INFO with handlers of their own gets the lines as records of `tcf.progress` instead.
+It is shown on standard error unless the logger `tcf`, or `tcf.progress` below it, has a level above INFO. A caller that
+has configured logging at level INFO with its own handlers gets the lines as records of `tcf.progress` instead.
 """
 
 import io
@@ -32,15 +32,15 @@ class Display(Protocol):
         """Show progress.
 
         Args:
-            done: how much of the total.
-            words: the same in words.
+            done: how much of the total is done.
+            words: the progress in words.
         """
 
     def note(self, text: str) -> None:
-        """Write a line that stays, whatever is shown after it."""
+        """Write a permanent line."""
 
     def close(self) -> None:
-        """Nothing more will be shown."""
+        """End the display."""
 
 
 def open_display(
@@ -51,13 +51,13 @@ def open_display(
     seconds_between_lines: float,
     clock: Callable[[], float],
 ) -> Display:
-    """The display for a piece of work.
+    """Choose the display for a task.
 
     Args:
         label: what is being done.
-        total: how much there is to do; None if that is not known.
+        total: total amount of work; None if unknown.
         stream: where to write; None for standard error or the log.
-        seconds_between_lines: where it is shown in lines, the least time between two of them.
+        seconds_between_lines: minimum time between two lines, if progress is shown in lines.
         clock: seconds on a clock that never goes back.
     """
     logger = logging.getLogger("tcf.progress")
@@ -74,7 +74,7 @@ def open_display(
 
 
 class _Nowhere:
-    """Nobody wants to see it."""
+    """Shows nothing."""
 
     def is_due(self) -> bool:
         return False
@@ -90,7 +90,7 @@ class _Nowhere:
 
 
 class _Lines:
-    """Plain lines for a file, a pipe, a notebook or a log, rarely enough to be kept."""
+    """Plain lines for a file, a pipe, a notebook or a log, few enough to keep."""
 
     def __init__(
         self, label: str, write: Callable[[str], None], seconds_between: float, clock: Callable[[], float]
@@ -117,7 +117,7 @@ class _Bar:
 
     def __init__(self, label: str, total: float | None, stream: TextIO, clock: Callable[[], float]) -> None:
         self._clock, self._next = clock, float("-inf")
-        # Work within other work draws its bar below the other one.
+        # A task inside another task draws its bar below the other one.
         self._bars = stream if isinstance(stream, _LiveBars) else _LiveBars(stream)
         self._number = self._bars.add(label, total)
 
@@ -138,12 +138,11 @@ class _Bar:
 class _LiveBars(io.TextIOBase):
     """Bars at the bottom of a terminal, drawn by rich, and the stream above them.
 
-    It takes the place of standard error while there are bars, so that whatever is written appears above them, line by
-    line.
+    It replaces standard error while there are bars, so that all output appears above them, line by line.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        # Only where there is a terminal: rich takes a while to import.
+        # Imported only for a terminal, because importing rich is slow.
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
@@ -154,7 +153,7 @@ class _LiveBars(io.TextIOBase):
         width = max(5, min(30, console.width - 80))
         words = TextColumn("{task.fields[words]}", markup=False)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=width), words)
-        # Lines on standard output, if that is the same terminal, appear above the bars too.
+        # Lines on standard output, if it is the same terminal, appear above the bars too.
         to_terminal = sys.stdout is not None and sys.stdout.isatty()
         self._rich = RichProgress(*columns, console=console, redirect_stdout=to_terminal, redirect_stderr=False)
 
@@ -169,11 +168,11 @@ class _LiveBars(io.TextIOBase):
             return self._rich.add_task(label, total=total, words="")
 
     def update(self, number: "TaskID", done: float, words: str) -> None:
-        """Change a bar; it is drawn with the next frame."""
+        """Update a bar; it is drawn with the next frame."""
         self._rich.update(number, completed=done, words=words)
 
     def end(self, number: "TaskID") -> None:
-        """End a bar. The last one stays where it is, an earlier one leaves a line."""
+        """End a bar. The last one remains visible; an earlier one is replaced by a line."""
         with self._lock:
             self._open -= 1
             if self._open:
@@ -199,16 +198,16 @@ class _LiveBars(io.TextIOBase):
         return len(text)
 
     def isatty(self) -> bool:
-        """It is a terminal, as the stream is."""
+        """True, because the stream is a terminal."""
         return True
 
     def fileno(self) -> int:
-        """The stream's descriptor."""
+        """The stream's file descriptor."""
         return self._stream.fileno()
 
 
 class _Unfailing:
-    """A stream whose reader may go away: what cannot be written is dropped."""
+    """A stream whose reader may have gone: text that cannot be written is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -218,7 +217,7 @@ class _Unfailing:
         return len(text)
 
     def flush(self) -> None:
-        """Each write has flushed."""
+        """Do nothing, because each write flushes."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

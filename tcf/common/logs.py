@@ -1,8 +1,8 @@
 """The log of tcf: loggers named after its modules, below one named `tcf`, and how the command line shows them.
 
-Notes are INFO, warnings WARNING, details DEBUG. Used as a library, tcf leaves logging as it is: Python shows warnings
-on standard error and drops notes until the caller configures `logging`, or calls `configure_logging`, which shows what
-the command line shows. Progress is shown by `tcf.common.displays`, and follows the level of the logger `tcf` too.
+Notes are INFO, warnings WARNING, details DEBUG. Used as a library, tcf does not configure logging: Python shows
+warnings on standard error and drops notes until the caller configures `logging`, or calls `configure_logging` to see
+what the command line shows. Progress, shown by `tcf.common.displays`, also follows the level of the logger `tcf`.
 """
 
 import io
@@ -22,14 +22,14 @@ __all__ = [
 ]
 
 LEVEL_VARIABLE = "TCF_LOG_LEVEL"
-"""Environment variable that tells a worker process the level of its parent's log."""
+"""Environment variable that passes the level of the parent's log to a worker process."""
 
 
 def configure_logging(level: int = logging.INFO) -> None:
-    """Show the log of tcf on standard error, as the command line does: plain lines, above the progress bar if any.
+    """Show the log of tcf on standard error, as the command line does: plain lines, above any progress bar.
 
-    It adds one handler to the logger `tcf`, or replaces the one that an earlier call added. Records still reach the
-    handlers of the root logger; with one that writes to standard error, lines would appear twice, so configure either.
+    This adds one handler to the logger `tcf`, or replaces the one that an earlier call added. Records still reach the
+    handlers of the root logger; if one of them writes to standard error, lines appear twice, so configure only one.
 
     Args:
         level: `logging.WARNING` for warnings only, without progress; `logging.INFO` for notes as well; `logging.DEBUG`
@@ -65,7 +65,7 @@ def configure_as_parent(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def write_text(text: str, stream: TextIO | None = None) -> None:
-    """Write to a stream, standard error if not given; where that is closed or full, there is nobody to tell."""
+    """Write to a stream, standard error by default; if it is closed or full, the text is dropped."""
     stream = sys.stderr if stream is None else stream
     if stream is None:  # closed before this process began
         return
@@ -80,14 +80,14 @@ def write_text(text: str, stream: TextIO | None = None) -> None:
 
 
 def _write_bytes(data: bytes, buffer: io.BufferedWriter) -> None:
-    """Write at once: what a buffer still holds when this process ends, and cannot write, is an exit status of 120."""
+    """Write without buffering: a buffer that cannot be written when the process ends changes its exit status to 120."""
     buffer.flush()
     while written := buffer.raw.write(data):
         data = data[written:]
 
 
 class _StandardError(logging.Handler):
-    """Writes records to what is standard error at that moment, which is above the bar while there is one."""
+    """Writes records to the current standard error, which is above the progress bar while there is one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class _StandardError(logging.Handler):
 
 
 class _PlainLines(logging.Formatter):
-    """Notes as they are; warnings say that they are warnings."""
+    """Formats notes as plain text, and marks warnings as warnings."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a live bar in a terminal, a plain line now and then elsewhere."""
+"""The progress of a long task: a live bar in a terminal, occasional plain lines elsewhere."""
 
 import time
 from collections.abc import Callable
@@ -14,20 +14,20 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """A context manager that tells how far a piece of work is.
+    """A context manager that shows the progress of a task.
 
     In a terminal it draws one live bar. Elsewhere it writes plain lines: at the start, at the end, and at most one
     every ten seconds between them, such as `extract: 8192/16859 items, 512.3 items/s, 0:00:17 left, 9034 tokens/s`.
-    `tcf.common.displays` says where, and when not at all.
+    `tcf.common.displays` decides where progress is shown, and whether at all.
 
     Args:
         label: what is being done.
-        total: how much there is to do, in units; None if that is not known.
+        total: total amount of work, in units; None if unknown.
         unit: what is counted, in the plural.
         stream: where to write; standard error if not given.
-        done: how much an earlier attempt has done already; counted as done, not in the rate.
-        extra_unit: a second thing to count, shown as a rate only.
-        work: how much effort it all takes, in any unit, where units differ in effort: the time left follows from that.
+        done: units already done by an earlier attempt; counted as done, but not in the rate.
+        extra_unit: a second quantity to count, shown only as a rate.
+        work: total cost of the work, if units differ in cost; the time left is then estimated from it.
         clock: seconds on a clock that never goes back.
     """
 
@@ -64,14 +64,14 @@ class Progress:
         return self
 
     def advance(self, n: float, note: str = "", *, extra: float = 0, work: float = 0, resumed: bool = False) -> None:
-        """Count work that has just been done.
+        """Count finished work.
 
         Args:
-            n: how much of `unit`.
-            note: a few words to show from now on, until the next note.
-            extra: how much of `extra_unit`.
-            work: how much of `work`.
-            resumed: whether an earlier attempt has done it, so that it does not count in rates.
+            n: amount in `unit`.
+            note: a few words to show until the next note.
+            extra: amount in `extra_unit`.
+            work: its share of `work`.
+            resumed: whether an earlier attempt did this work, so that it does not count in rates.
         """
         self._done += n
         self._extra += extra
@@ -84,7 +84,7 @@ class Progress:
             self._show()
 
     def restart_clock(self) -> None:
-        """Let rates begin here: what came before was no work of the kind that is counted."""
+        """Restart the measurement of rates; use this after preparations that are not part of the counted work."""
         self._rates_from, self._start, self._extra = self._clock(), self._done, 0.0
         self._work_start = self._work_done
 
@@ -102,7 +102,7 @@ class Progress:
             self._display.show(self._bar_position(), self._words(ending))
 
     def _bar_position(self) -> float:
-        """How much is done, in units, by the effort that it took."""
+        """The amount done, in units, estimated from the cost of the work done."""
         if self._total is None or not self._work or self._done >= self._total:
             return self._done
         return self._total * min(1.0, self._work_done / self._work)
@@ -123,7 +123,7 @@ class Progress:
         return ", ".join(parts) + note
 
     def _seconds_left(self, elapsed: float) -> float | None:
-        """None where nothing tells how long the rest takes, or all units are done."""
+        """None if the rest cannot be estimated, or if all units are done."""
         if self._total is None or self._done >= self._total:
             return None
         left, done = self._total - self._done, self._done - self._start

@@ -1,4 +1,4 @@
-"""One frozen dataclass per stage: its settings, their defaults and their help texts.
+"""One frozen dataclass per stage, with its settings, their defaults and their help texts.
 
 The command line derives its options from the same dataclasses (`tcf.commands.options`), so a setting is described once.
 """

@@ -13,7 +13,7 @@ Device = str
 
 @dataclass(frozen=True, repr=False)
 class EvaluateConfig(CheckedSettings):
-    """Settings of evaluating a run.
+    """Settings for evaluating a run.
 
     Example:
         >>> import tcf

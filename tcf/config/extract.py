@@ -18,7 +18,7 @@ Pooling = Literal["mean", "first", "last"]
 
 @dataclass(frozen=True, repr=False)
 class ExtractConfig(CheckedSettings):
-    """Settings of encoding texts with a language model.
+    """Settings for encoding texts with a language model.
 
     Example:
         >>> import tcf

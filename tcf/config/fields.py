@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 MAIN_OPTIONS = "Main options"
-"""Heading of the options that matter first; they come first in a command's help."""
-_LARGEST = 2**63 - 1  # what generators, tensors and files can hold
+"""Heading of the most important options, which come first in a command's help."""
+_LARGEST = 2**63 - 1  # the largest number that generators, tensors and files can hold
 _T = TypeVar("_T")
 _C = TypeVar("_C")
 
@@ -42,8 +42,8 @@ def option(
         default: the field's default.
         help: one or two sentences.
         group: heading under which the command's help lists it.
-        minimum: of numbers, the smallest value that makes sense.
-        metavar: what the help calls the value, where the type says too little.
+        minimum: smallest valid number; None for no limit.
+        metavar: placeholder of the value in the help, if the type says too little.
     """
     metadata = {"help": help, "group": group, "minimum": minimum, "metavar": metavar}
     return dataclasses.field(default=default, metadata=metadata)
@@ -116,12 +116,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def write_toml(values: Mapping[str, Any]) -> bytes:
-    """Return the content of a TOML file with these values; None is left out."""
+    """Return the content of a TOML file with these values, without those that are None."""
     return tomli_w.dumps({key: value for key, value in values.items() if value is not None}).encode()
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """Return a stage's settings as JSON and TOML values; None is left out."""
+    """Return a stage's settings as JSON and TOML values, without those that are None."""
     values = dataclasses.asdict(config)
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 

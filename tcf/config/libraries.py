@@ -1,4 +1,4 @@
-"""Libraries that only some commands need, looked for before such a command begins anything that takes long."""
+"""Libraries that only some commands need, checked before such a command starts anything slow."""
 
 import importlib.util
 from typing import Literal
@@ -14,18 +14,18 @@ def require_library(name: Library, needed_by: str) -> None:
     """Check that a library is installed; it is not imported, so this takes no time.
 
     Args:
-        name: what an `import` calls it.
+        name: name to import.
         needed_by: what needs it, such as an option, for the message.
 
     Raises:
-        TcfError: it is not installed; the message has the command that installs it.
+        TcfError: it is not installed; the message names the command that installs it.
     """
     if importlib.util.find_spec(name) is None:
         raise TcfError(f"{needed_by}: expected the library {name}, found none; install it with {install_command(name)}")
 
 
 def install_command(name: Library) -> str:
-    """The command that installs a library together with tcf, for messages.
+    """Return the command that installs a library, for messages.
 
     Example:
         >>> install_command("matplotlib")

@@ -16,7 +16,7 @@ _TABLE = "Format table only"
 
 @dataclass(frozen=True, repr=False)
 class PrepareConfig(CheckedSettings):
-    """Settings of preparing a dataset from raw files (study, section on datasets).
+    """Settings for preparing a dataset from raw files (study, section on datasets).
 
     Example:
         >>> import tcf

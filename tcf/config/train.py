@@ -23,7 +23,7 @@ _RUNNING = "Running"
 
 @dataclass(frozen=True, repr=False)
 class TrainConfig(CheckedSettings):
-    """Settings of training a recommender; the defaults are the study's.
+    """Settings for training a recommender; the defaults are those of the study.
 
     Example:
         >>> import tcf

@@ -1,4 +1,4 @@
-"""Values as the type of their setting wants them, whether they come from Python, TOML or JSON."""
+"""Conversion of values from Python, TOML or JSON to the types of their settings."""
 
 import math
 import os
@@ -16,7 +16,7 @@ _PLURALS: dict[Any, str] = {str: "strings", int: "whole numbers"}
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:
-    """Return a value as a setting's type has it, or refuse it.
+    """Convert a value to a setting's type, or refuse it.
 
     Whole numbers also work as floats, lists as tuples, paths as strings, and NumPy's numbers as Python's; a bool is
     not a number.
@@ -25,7 +25,7 @@ def typed(value: Any, hint: Any, where: str) -> Any:
         value: the value found.
         hint: the annotation of the setting: bool, int, float, str, a Literal of strings, a tuple of ints or strings, or
             one of these or None.
-        where: what to call the setting in messages.
+        where: name of the setting in messages.
 
     Raises:
         ConfigError: the value has another type, or is not one of the Literal's.
@@ -83,7 +83,7 @@ def _scalar(value: Any, kind: Any, where: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value that is not of the right type, for a message."""
+    """Describe a value of the wrong type, for a message."""
     match value:
         case None | bool() | int() | float() | str():
             return value_words(value)

@@ -1,4 +1,4 @@
-"""Results as pandas frames, for those who have pandas installed."""
+"""Results as pandas DataFrames, if pandas is installed."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ __all__ = ["data_frame"]
 
 
 def data_frame(table: pa.Table) -> "pd.DataFrame":
-    """A table as a pandas frame.
+    """Convert a table to a pandas DataFrame.
 
     Raises:
         ConfigError: pandas is not installed.

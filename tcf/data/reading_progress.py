@@ -1,4 +1,4 @@
-"""How much of some files this process has read, whoever reads them: the system knows the position in an open file."""
+"""The progress of reading files, whichever library reads them: the system knows the position in each open file."""
 
 import threading
 from collections.abc import Collection
@@ -12,19 +12,19 @@ from tcf.common.progress import Progress
 __all__ = ["ReadingProgress", "read_positions"]
 
 _MB = 1e6
-_LARGE = 2**26  # bytes from which on progress is shown: smaller files are read in about a second
+_LARGE = 2**26  # bytes; progress is shown from this size on, because smaller files are read in about a second
 _SECONDS_BETWEEN_LOOKS = 0.5
-_DESCRIPTORS = Path("/proc/self/fd")  # on Linux; elsewhere the parts of the work are shown, and not the bytes read
+_DESCRIPTORS = Path("/proc/self/fd")  # on Linux; elsewhere only the phases of the work are shown
 
 
 class ReadingProgress:
-    """A context manager that shows how much of some files has been read, and then what else is being done.
+    """A context manager that shows how much of some files has been read, and then the phases that follow.
 
-    Nothing is shown of small files. Reading itself is not touched: a thread looks at the open files now and then.
+    Nothing is shown for small files. A thread checks the open files from time to time; reading itself is not changed.
 
     Args:
         label: what is being done.
-        files: what will be read.
+        files: files that will be read.
     """
 
     def __init__(self, label: str, files: Collection[Path]) -> None:
@@ -38,7 +38,7 @@ class ReadingProgress:
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
-        """Begin to look at the files."""
+        """Start watching the files."""
         if self._total >= _LARGE:
             self._opened.enter_context(self._progress)
             self._progress.advance(0, "reading")
@@ -55,16 +55,16 @@ class ReadingProgress:
         self._opened.__exit__(kind, error, trace)
 
     def phase(self, words: str) -> None:
-        """All files have been read, and something else begins.
+        """Begin a phase after all files have been read.
 
         Args:
-            words: what it is.
+            words: name of the phase.
         """
         self._stop_looking()
         self._show(self._total, words)
 
     def look(self) -> None:
-        """Show how much has been read by now."""
+        """Show how much has been read so far."""
         for file, position in read_positions(self._sizes).items():
             # A file may be read more than once.
             self._furthest[file] = max(self._furthest[file], min(position, self._sizes[file]))
@@ -87,10 +87,10 @@ class ReadingProgress:
 
 
 def read_positions(files: Collection[Path]) -> dict[Path, int]:
-    """The position in each of these files that this process has open, in bytes; none where the system does not tell.
+    """The position, in bytes, in each of these files that this process has open; empty if it is unknown.
 
     Args:
-        files: their resolved paths.
+        files: resolved paths of the files.
     """
     found: dict[Path, int] = {}
     try:

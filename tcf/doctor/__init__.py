@@ -1,1 +1,1 @@
-"""What `tcf doctor` finds out: the installation, the machine, and what lies in folders. It runs without torch too."""
+"""What `tcf doctor` reports: the installation, the machine and the content of folders. It also works without torch."""

@@ -1,4 +1,4 @@
-"""What `tcf doctor` lists: something that lies on a disk, what it is, what it takes, and whether it can be removed."""
+"""The entries that `tcf doctor` lists: a file or folder, its kind, its size, and whether it can be removed."""
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -13,25 +13,25 @@ __all__ = ["CLEAN", "Clean", "Entry", "Group", "remove", "selected"]
 Group = Literal["partial", "models", "datasets", "remembered"]
 Clean = Literal["partial", "models", "datasets", "remembered", "all"]
 CLEAN: Mapping[Clean, str] = {
-    "partial": "unfinished downloads, and what killed processes left half written",
+    "partial": "unfinished downloads, and files that killed processes left half written",
     "models": "downloaded models",
     "datasets": "downloaded datasets",
     "remembered": "calibration runs and checksums of weights",
-    "all": "all that can be downloaded or made again",
+    "all": "everything that can be downloaded or computed again",
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that lies on a disk.
+    """A file or folder on a disk.
 
     Attributes:
-        path: where.
+        path: its path.
         kind: what it is, in words.
-        bytes: what it takes.
-        state: what else there is to say, in words; empty if nothing.
-        group: under which name `--clean` removes it; None where nothing does, because it cannot be fetched or made
-            again, or is in use.
+        bytes: its size.
+        state: its state, in words; empty if there is nothing to say.
+        group: the value of `--clean` that removes it; None if none does, because it is in use, or cannot be downloaded
+            or computed again.
     """
 
     path: Path
@@ -42,19 +42,21 @@ class Entry:
 
 
 def selected(entries: Sequence[Entry], clean: Clean) -> list[Entry]:
-    """Those that a word after `--clean` stands for."""
+    """The entries that a value of `--clean` selects."""
     return [entry for entry in entries if entry.group is not None and clean in (entry.group, "all")]
 
 
 def remove(entry: Entry, in_use: Collection[str]) -> bool:
-    """Remove something, unless it is in use; it vanishes as a whole, and a process that looks for it finds none of it.
+    """Remove a file or folder, unless it is in use.
+
+    A folder is renamed first, so that no process ever finds a part of it.
 
     Args:
         entry: what to remove.
         in_use: files that processes have open.
 
     Returns:
-        Whether it was removed; False where it is in use or gone already, or cannot be removed.
+        Whether it was removed; False if it is in use, is already gone, or cannot be removed.
     """
     path = entry.path
     within = f"{path.resolve()}/"
@@ -62,7 +64,7 @@ def remove(entry: Entry, in_use: Collection[str]) -> bool:
         return False
     if not path.is_dir() or path.is_symlink():
         return _unlinked(path)
-    # Should this process be killed, the next one finds a leftover by this name.
+    # If this process is killed, the next one recognises the leftover by this name.
     condemned = staging_place(path)
     try:
         path.rename(condemned)

@@ -1,4 +1,4 @@
-"""All that `tcf doctor` tells, for programs and for people."""
+"""The report of `tcf doctor`, as JSON values and as text."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,14 +20,14 @@ __all__ = ["Examination", "entry_values", "examine", "list_entries", "render_ent
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found out.
+    """The report.
 
     Attributes:
         installation: versions, GPUs and FAISS.
         machine: processor, memory and disks.
-        home: the folder that keeps downloads.
-        stored: what is in it.
-        found: what is below other folders, by folder.
+        home: the folder for downloads.
+        stored: its content.
+        found: datasets, caches, runs and the like below other folders, by folder.
     """
 
     installation: Installation
@@ -38,7 +38,7 @@ class Examination:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, and what to do, a line each."""
+        """One line per problem: what is wrong and what to do."""
         damaged = [
             f"{entry.path}: {entry.state}; run `tcf doctor --clean {entry.group}`; it is downloaded again when needed"
             for entry in self.stored
@@ -47,7 +47,7 @@ class Examination:
         return [*self.installation.problems, *self.machine.problems, *damaged]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as values for JSON."""
+        """The report as JSON values."""
         installation, machine = asdict(self.installation), asdict(self.machine)
         installation.pop("problems")
         machine.pop("problems")
@@ -61,7 +61,7 @@ class Examination:
         }
 
     def summary(self) -> str:
-        """The same for people; problems come last."""
+        """The report as text; problems come last."""
         versions = (f"  {name} {version or '(not installed)'}" for name, version in self.installation.versions.items())
         parts = [
             "\n".join(["versions", *versions]),
@@ -76,23 +76,23 @@ class Examination:
 
 
 def examine(folders: Sequence[Path]) -> Examination:
-    """Look at the installation, the machine, the folder of downloads, and other folders.
+    """Inspect the installation, the machine, the folder for downloads, and other folders.
 
     Args:
         folders: where to look for datasets, caches and runs.
 
     Raises:
-        ConfigError: one of them is not there.
+        ConfigError: a folder does not exist.
     """
     stored, found = list_entries(folders)
     return Examination(inspect_installation(), inspect_machine([home(), Path.cwd()]), home(), stored, found)
 
 
 def list_entries(folders: Sequence[Path]) -> tuple[list[Entry], dict[Path, list[Entry]]]:
-    """What is in the folder of downloads, and what is below other folders.
+    """The entries in the folder for downloads, and those below other folders.
 
     Raises:
-        ConfigError: one of them is not there.
+        ConfigError: a folder does not exist.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -101,7 +101,7 @@ def list_entries(folders: Sequence[Path]) -> tuple[list[Entry], dict[Path, list[
 
 
 def entry_values(entry: Entry) -> dict[str, Any]:
-    """An entry as values for JSON."""
+    """An entry as JSON values."""
     return {
         "path": entry.path,
         "kind": entry.kind,
@@ -112,7 +112,7 @@ def entry_values(entry: Entry) -> dict[str, Any]:
 
 
 def render_entries(head: str, entries: Sequence[Entry]) -> str:
-    """Entries as a table under a line that says what they are and what they take together."""
+    """Format entries as a table, under a line with the heading and the total size."""
     total = as_bytes(sum(entry.bytes for entry in entries))
     if not entries:
         return f"{head}: nothing"
@@ -139,7 +139,7 @@ def _devices(installation: Installation, machine: Machine) -> list[str]:
 def _faiss(build: FaissBuild | None) -> str:
     if build is None:
         return "none"
-    where = f"built for GPUs, of which it sees {build.gpus:,}" if build.gpu else "built for the CPU"
+    where = f"built for GPUs, sees {build.gpus:,}" if build.gpu else "built for the CPU"
     return f"{where}; compile options: {build.options or 'none'}"
 
 

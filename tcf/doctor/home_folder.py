@@ -1,4 +1,4 @@
-"""What tcf keeps below `TCF_HOME`: downloads, whole and unfinished, calibration runs and checksums."""
+"""The content of `TCF_HOME`: finished and unfinished downloads, calibration runs and checksums."""
 
 import json
 import os
@@ -16,15 +16,15 @@ __all__ = ["DAMAGED", "inspect_home"]
 
 DAMAGED = "damaged"
 
-_DOWNLOADED = ("tcf-asset", "tcf-model")  # formats of what tcf has fetched, and of what it has converted from that
+_DOWNLOADED = ("tcf-asset", "tcf-model")  # formats of downloads, and of models that tcf converted from them
 _REMEMBERED = (("trials", "remembered calibration runs"), ("digests", "remembered checksums of weights"))
 
 
 def inspect_home(home: Path) -> list[Entry]:
-    """Everything below the folder, the folders of models and datasets one by one.
+    """List the content of the folder, with one entry per model and dataset.
 
     Args:
-        home: `TCF_HOME`; it need not be there.
+        home: `TCF_HOME`; it need not exist.
     """
     return [
         *_assets(home / "models", "model", "models"),
@@ -50,14 +50,14 @@ def _assets(folder: Path, kind: str, group: Group) -> Iterator[Entry]:
 
 
 def _conversion(path: Path, group: Group) -> Entry:
-    """The working folder of a conversion, which the next attempt goes on with."""
+    """The working folder of a conversion, which the next attempt resumes."""
     held = is_held(path.with_name(f"{path.name.rsplit('.', 2)[0]}.convert.claim"))
-    state = "in use" if held else "goes on when the model is used again"
+    state = "in use" if held else "resumes when the model is used again"
     return Entry(path, "unfinished conversion", size_of(path), state, None if held else group)
 
 
 def _why_kept(path: Path) -> str:
-    """Why an asset is not to be removed; empty where tcf has fetched or made all of it."""
+    """Why an asset is not to be removed; empty if tcf downloaded or made all of it."""
     if path.is_symlink():
         return "a link, kept"
     manifest = _manifest(path)
@@ -70,7 +70,7 @@ def _why_kept(path: Path) -> str:
 
 
 def _damage(path: Path) -> str:
-    """Which file of an asset has not the size that it was published with; empty if all have it."""
+    """The state of an asset with a file that is missing or not of its published size; empty if there is none."""
     for name, entry in _manifest(path).get("files", {}).items():
         file = path / name
         if not file.is_file() or file.stat().st_size != entry["bytes"]:
@@ -90,7 +90,7 @@ def _downloads(folder: Path) -> Iterator[Entry]:
     for path in _entries(folder):
         state = leftover_state(path)
         if state is None:
-            yield Entry(path, "unfinished download", size_of(path), "goes on when it is asked for again", "partial")
+            yield Entry(path, "unfinished download", size_of(path), "resumes when it is requested again", "partial")
         else:
             yield _leftover(path, "unfinished download", state)
 
@@ -109,11 +109,11 @@ def _others(home: Path) -> Iterator[Entry]:
     known = ("models", "datasets", "downloads", *(name for name, _ in _REMEMBERED))
     for path in _entries(home):
         if path.name not in known:
-            yield Entry(path, "other", size_of(path), "not tcf's, kept")
+            yield Entry(path, "other", size_of(path), "not written by tcf, kept")
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder; nothing where it is not there, or vanishes."""
+    """The paths in a folder; none if it does not exist or is being removed."""
     try:
         return sorted(folder.iterdir())
     except OSError:

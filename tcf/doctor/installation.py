@@ -1,4 +1,4 @@
-"""What is installed: versions, libraries that cannot be imported, GPUs, the build of FAISS; and what is wrong."""
+"""The installation: versions, libraries that cannot be imported, GPUs, the build of FAISS, and problems."""
 
 import importlib
 import importlib.metadata
@@ -32,7 +32,7 @@ REQUIRED = (
     "typer",
 )
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
-_COMPILED = ("numpy", "pyarrow", "safetensors", "tokenizers", "torch", "faiss")  # what can be installed and yet broken
+_COMPILED = ("numpy", "pyarrow", "safetensors", "tokenizers", "torch", "faiss")  # may be installed and yet broken
 _INSTALL = 'run `pip install "text-cf[cpu]"`'
 _DRIVER = Path("/proc/driver/nvidia")
 _YES = ("1", "on", "true", "yes")
@@ -43,8 +43,8 @@ class CudaDevice:
     """A GPU that torch can use.
 
     Attributes:
-        name: as torch calls it, such as `cuda:0`.
-        model: what it is.
+        name: name of the device in torch, such as `cuda:0`.
+        model: name of the model.
         memory_bytes: its memory.
     """
 
@@ -59,7 +59,7 @@ class FaissBuild:
 
     Attributes:
         gpu: whether it can search on GPUs.
-        gpus: how many of them it sees.
+        gpus: number of GPUs that it sees.
         options: its compile options, such as AVX2.
     """
 
@@ -70,16 +70,16 @@ class FaissBuild:
 
 @dataclass(frozen=True)
 class Installation:
-    """What is installed.
+    """The installation.
 
     Attributes:
-        versions: of tcf, Python and the libraries that it needs, by name; None for one that is not there.
+        versions: versions of tcf, Python and the required libraries, by name; None if not installed.
         cuda_devices: GPUs that torch can use.
-        torch_cuda: version of CUDA that torch is built for; None where it is built for none, or is not there.
-        driver: version of NVIDIA's driver; None where there is no GPU of theirs.
-        faiss: the build of FAISS; None where there is none that can be imported.
-        problems: what is wrong, and what to do, one line each.
-        notes: settings of the environment that change what tcf does, one line each.
+        torch_cuda: version of CUDA that torch is built for; None without CUDA or without torch.
+        driver: version of NVIDIA's driver; None without an NVIDIA GPU.
+        faiss: the build of FAISS; None if it cannot be imported.
+        problems: one line per problem: what is wrong and what to do.
+        notes: one line per environment variable that changes what tcf does.
     """
 
     versions: dict[str, str | None]
@@ -92,10 +92,10 @@ class Installation:
 
 
 def inspect_installation(driver_folder: Path = _DRIVER) -> Installation:
-    """Find out what is installed; compiled libraries are imported to see whether they work.
+    """Inspect the installation; compiled libraries are imported to see whether they work.
 
     Args:
-        driver_folder: where NVIDIA's driver tells about itself.
+        driver_folder: folder in which NVIDIA's driver reports its version and GPUs.
     """
     versions = _versions()
     driver = _driver_version(driver_folder)
@@ -127,7 +127,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _missing(versions: dict[str, str | None]) -> list[str]:
-    """Libraries that are not there, and packages that exclude one another."""
+    """Problems with libraries that are not installed, and with packages that exclude one another."""
     problems = [f"{name} is not installed; {_INSTALL}" for name in REQUIRED if versions[name] is None]
     found = [name for name in FAISS if versions.get(name) is not None]
     if not found:
@@ -144,7 +144,7 @@ def _missing(versions: dict[str, str | None]) -> list[str]:
 
 
 def _import_compiled() -> tuple[dict[str, ModuleType], list[str]]:
-    """The libraries that can be imported, by name, and a line for each that is there but cannot."""
+    """The libraries that can be imported, by name, and one line per installed library that cannot."""
     modules, problems = {}, []
     for name in _COMPILED:
         try:
@@ -177,13 +177,13 @@ def _cuda_devices(torch: Any) -> tuple[CudaDevice, ...]:
 
 
 def _gpu_problems(torch: Any, driver: str | None) -> list[str]:
-    """A GPU that is there and not used, unless the user has hidden it."""
+    """The problem of a GPU that torch cannot use, unless the user has hidden it."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
     if torch is None or driver is None or hidden or torch.cuda.is_available():
         return []
     if torch.version.cuda is None:
         return [
-            f"torch {torch.__version__} is built without CUDA, although there is an NVIDIA GPU; install a build with "
+            f"torch {torch.__version__} is built without CUDA, but there is an NVIDIA GPU; install a build with "
             "CUDA (https://pytorch.org/get-started/locally)"
         ]
     return [

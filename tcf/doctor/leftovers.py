@@ -1,4 +1,4 @@
-"""What processes were writing when they ended, or still are: hidden files and folders `.NAME.partial-...`."""
+"""Half-written files and folders, `.NAME.partial-...`: left by processes that were killed, or still being written."""
 
 import os
 import re
@@ -14,14 +14,14 @@ __all__ = ["LeftoverState", "leftover_state", "open_files", "size_of"]
 
 LeftoverState = Literal["in use", "stale", "of another machine"]
 _PARTIAL = re.compile(r"\..+\.partial-([0-9a-f]{12})-(\d+)-[0-9a-f]{8}")
-_SILENCE = 86_400.0  # seconds without a change after which what a process of another machine writes is stale
+_SILENCE = 86_400.0  # seconds without a change after which a file of another machine's process is stale
 
 
 def leftover_state(path: Path) -> LeftoverState | None:
-    """Whether somebody is still writing a leftover; None where its name is not that of one.
+    """Return whether a process is still writing a half-written file or folder; None for any other name.
 
-    Whether a process of another machine, or of another container, lives cannot be told. What it writes is taken for
-    stale a day after its last change.
+    Whether a process on another machine, or in another container, is alive cannot be known: its files are considered
+    stale a day after their last change.
     """
     named = _PARTIAL.fullmatch(path.name)
     if named is None:
@@ -32,12 +32,12 @@ def leftover_state(path: Path) -> LeftoverState | None:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; links are not followed, what vanishes meanwhile is nothing."""
+    """Bytes of a file, or of all files below a folder; links are not followed, vanished files are not counted."""
     return sum(found.st_size for found in _stats(path) if not stat.S_ISDIR(found.st_mode))
 
 
 def open_files() -> frozenset[str]:
-    """Files that processes of this machine have open or mapped, as far as this user may know."""
+    """Files that processes of this machine have open or mapped, as far as this user may see them."""
     found: set[str] = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -45,7 +45,7 @@ def open_files() -> frozenset[str]:
             found |= {words[5] for line in lines if len(words := line.split(maxsplit=5)) == 6}
             found |= {os.readlink(file) for file in (process / "fd").iterdir()}  # noqa: PTH115 - kept as text
         except OSError:
-            continue  # it has ended, or belongs to somebody else
+            continue  # the process has ended, or belongs to another user
     return frozenset(found)
 
 
@@ -54,7 +54,7 @@ def _last_change(path: Path) -> float:
 
 
 def _stats(path: Path) -> Iterator[os.stat_result]:
-    """Of a path itself and, if it is a folder, of all that is below it."""
+    """Yield the status of a path and, if it is a folder, of everything below it."""
     places = [path]
     if path.is_dir() and not path.is_symlink():
         places += [Path(folder, name) for folder, folders, files in os.walk(path) for name in (*folders, *files)]

@@ -12,7 +12,7 @@ from tcf.common.units import as_bytes
 
 __all__ = ["Disk", "Machine", "inspect_machine"]
 
-_LITTLE = 2**30  # bytes of a disk below which hardly anything can be written
+_LITTLE = 2**30  # bytes; less free disk space than this is a problem
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Disk:
 
     Attributes:
         path: the folder.
-        free_bytes: what this process may still write.
-        total_bytes: its size.
+        free_bytes: bytes that this process may still write.
+        total_bytes: size of the disk.
     """
 
     path: Path
@@ -32,17 +32,17 @@ class Disk:
 
 @dataclass(frozen=True)
 class Machine:
-    """What this process may use.
+    """The resources of this process.
 
     Attributes:
-        processor: what it is called.
-        cores: of the machine.
-        usable_cores: of these, those that this process may use, by its affinity and its control groups.
-        memory_bytes: of the machine.
-        memory_limit_bytes: what this process could ever have of it.
-        memory_available_bytes: what it could have now.
-        disks: of the folders that were asked for.
-        problems: what is wrong, and what to do, a line each.
+        processor: name of the processor.
+        cores: number of cores of the machine.
+        usable_cores: number of cores that this process may use, by its affinity and its control groups.
+        memory_bytes: memory of the machine.
+        memory_limit_bytes: most memory that this process may ever use.
+        memory_available_bytes: memory that it could use now.
+        disks: disks of the requested folders.
+        problems: one line per problem: what is wrong and what to do.
     """
 
     processor: str
@@ -56,10 +56,10 @@ class Machine:
 
 
 def inspect_machine(folders: list[Path]) -> Machine:
-    """Look at the machine.
+    """Inspect the machine.
 
     Args:
-        folders: whose disks to look at; they need not be there yet.
+        folders: folders whose disks to inspect; they need not exist yet.
     """
     limit, available = host_memory()
     disks = tuple(map(_disk, folders))
@@ -76,18 +76,18 @@ def inspect_machine(folders: list[Path]) -> Machine:
 
 
 def usable_cores(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """Cores that this process may use: by its affinity, and by the tightest quota of its control groups.
+    """Number of cores that this process may use, by its affinity and the tightest quota of its control groups.
 
     Args:
-        root: where control groups are mounted.
-        own: says which ones are this process's.
+        root: folder in which control groups are mounted.
+        own: file that lists this process's control groups.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([affinity, *(math.ceil(quota) for quota in _quotas(root, own))]))
 
 
 def _quotas(root: Path, own: Path) -> list[float]:
-    """Cores' worth of time that the process's control groups, and the groups above them, allow."""
+    """Quotas, in cores, of the process's control groups and of the groups above them."""
     try:
         lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -103,7 +103,7 @@ def _quotas(root: Path, own: Path) -> list[float]:
 
 
 def _quotas_above(root: Path, path: str, quota: str, period: str | None) -> list[float]:
-    """The same for one hierarchy, from a group up to its root."""
+    """Quotas in one hierarchy, from a group up to the root."""
     found = []
     folder = root / path.strip("/")
     while folder.is_relative_to(root):
@@ -113,7 +113,7 @@ def _quotas_above(root: Path, path: str, quota: str, period: str | None) -> list
             if int(words[0]) > 0:
                 found.append(int(words[0]) / int(words[1]))
         except (OSError, ValueError, IndexError):
-            pass  # no such group in here, or one without a limit
+            pass  # the group does not exist here, or has no limit
         folder = folder.parent
     return found
 
@@ -139,10 +139,10 @@ def _disk_problems(disk: Disk) -> list[str]:
     if not os.access(there, os.W_OK):
         problems.append(f"{there}: cannot be written; change its permissions, or use another folder")
     if disk.free_bytes < _LITTLE:
-        problems.append(f"{disk.path}: {as_bytes(disk.free_bytes)} of disk space are left; free some space")
+        problems.append(f"{disk.path}: {as_bytes(disk.free_bytes)} of disk space left; free some space")
     return problems
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or the nearest existing one above it."""
     return next(place for place in (folder, *folder.parents) if place.exists())

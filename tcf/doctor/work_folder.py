@@ -1,4 +1,4 @@
-"""What stages have made below a folder, with what it takes, and what is unfinished there."""
+"""The results of stages below a folder, with their sizes, and unfinished work there."""
 
 import json
 import os
@@ -24,7 +24,7 @@ KINDS = {
     "tcf-model": "converted model",
     "tcf-asset": "download",
 }
-"""What directories are called, by the format in their manifest."""
+"""Names of the kinds of directories, by the format in their manifest."""
 
 _CACHES = ("tcf-cache", "tcf-token-states")
 _JOURNAL, _SEARCH_LEASE = "study.jsonl", ".search.claim"
@@ -33,7 +33,7 @@ _CONVERSION = re.compile(r"\.(.+)\.[0-9a-f]{16}\.convert")
 
 
 def inspect_folder(folder: Path) -> list[Entry]:
-    """Datasets, caches, runs, evaluations, searches and unfinished work, at any depth; links are passed over."""
+    """Find datasets, caches, runs, evaluations, searches and unfinished work, at any depth; links are skipped."""
     return list(_found(folder))
 
 
@@ -46,12 +46,12 @@ def _found(folder: Path) -> Iterator[Entry]:
         if entry is not None:
             yield entry
             yield from _half_written_within(path)
-        # What is found is whole, and hidden folders are nobody's results.
+        # An entry includes all folders below it, and hidden folders hold no results.
         folders[:] = [] if entry is not None else sorted(name for name in folders if not name.startswith("."))
 
 
 def _entry_at(path: Path, files: set[str]) -> Entry | None:
-    """What the folder is itself; None where it is nothing of tcf's."""
+    """The entry for the folder itself; None if tcf did not write it."""
     if MANIFEST in files and (format := _format(path)) in KINDS:
         state = "being filled" if format in _CACHES and _is_being_filled(path) else ""
         return Entry(path, KINDS[format], size_of(path), state)
@@ -75,7 +75,7 @@ def _format(path: Path) -> str:
 def _state_of_run(path: Path) -> str:
     if is_held(path / LEASE):
         return "being trained"
-    return "goes on with the same `tcf train`" if (path / STATE).exists() else "starts again with the same `tcf train`"
+    return "resumes with the same `tcf train`" if (path / STATE).exists() else "restarts with the same `tcf train`"
 
 
 def _is_being_filled(cache: Path) -> bool:
@@ -84,7 +84,7 @@ def _is_being_filled(cache: Path) -> bool:
 
 
 def _unfinished_work(path: Path) -> Entry | None:
-    """The folder of a sweep or of a conversion that has not come to its end."""
+    """The entry for the working folder of an unfinished sweep or conversion."""
     if named := _SWEEP.fullmatch(path.name):
         busy = _is_being_filled(path.with_name(named[1]))
         return Entry(path, "unfinished sweep", size_of(path), _resumed_by("extract", busy))
@@ -95,7 +95,7 @@ def _unfinished_work(path: Path) -> Entry | None:
 
 
 def _resumed_by(command: str, busy: bool) -> str:
-    return "in use" if busy else f"goes on with the same `tcf {command}`; else remove it"
+    return "in use" if busy else f"resumes with the same `tcf {command}`, or remove it"
 
 
 def _half_written(path: Path, names: list[str]) -> Iterator[Entry]:
@@ -107,7 +107,7 @@ def _half_written(path: Path, names: list[str]) -> Iterator[Entry]:
 
 
 def _half_written_within(folder: Path) -> Iterator[Entry]:
-    """The same below a folder that is not looked into for anything else."""
+    """Half-written files and folders below a folder that is itself an entry."""
     for place, folders, files in os.walk(folder):
         if Path(place) != folder:
             yield from _half_written(Path(place), [*folders, *files])

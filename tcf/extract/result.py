@@ -1,11 +1,11 @@
-"""The result of an extraction, and the Parquet files that it writes beside the caches."""
+"""The result of an extraction, and the Parquet files that it writes next to the caches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcf.common.units import as_percent
+from tcf.common.units import as_percent, counted
 from tcf.data.cache.caches import VectorCache
 from tcf.data.cache.export import export
 from tcf.data.cache.lookup import lacking_sequences
@@ -71,22 +71,24 @@ class Extraction:
     def summary(self) -> str:
         """The result as text, several lines."""
         lines = [
-            f"{self.items:,} items, {self.texts:,} distinct texts, {self.sequences:,} distinct token sequences, "
-            f"{self.computed:,} computed now",
-            f"{'an unknown number of' if self.cut is None else f'{self.cut:,}'} texts{self._share_cut()} cut at "
-            f"{self.max_tokens:,} tokens",
+            f"{counted(self.items, 'item')}, {counted(self.texts, 'distinct text')}, "
+            f"{counted(self.sequences, 'distinct token sequence')}, {self.computed:,} computed now",
+            f"{self._texts_cut()} cut at {counted(self.max_tokens, 'token')}",
         ]
         if self.unknown_words or self.without_tokens:
             lines.append(
-                f"{self.unknown_words or 0:,} words without a vector left out; {self.without_tokens or 0:,} texts, of "
-                "which nothing was left, have the zero vector"
+                f"{counted(self.unknown_words or 0, 'word')} without a vector left out, "
+                f"{counted(self.without_tokens or 0, 'text')} without tokens given the zero vector"
             )
         if self.part is not None:
-            lines.append(f"shards {self.part}: done; sequences of other parts not here yet: {self.elsewhere:,}")
+            missing = counted(self.elsewhere, "sequence")
+            lines.append(f"shards {self.part}: done; {missing} of other parts still missing")
         return "\n".join([*lines, *(f"in: {path}" for path in (*self.caches, *self.parquet))])
 
-    def _share_cut(self) -> str:
-        return "" if self.cut is None else f" ({as_percent(self.cut / max(1, self.texts))})"
+    def _texts_cut(self) -> str:
+        if self.cut is None:
+            return "an unknown number of texts"
+        return f"{counted(self.cut, 'text')} ({as_percent(self.cut / max(1, self.texts))})"
 
 
 def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], computed: int) -> Extraction:
@@ -118,7 +120,7 @@ def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], compu
 
 
 def _write_parquet(data: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:
-    """Write the dataset's vectors of every cache into a file beside it."""
+    """Write the dataset's vectors of every cache into a file next to the cache."""
     dataset = open_dataset(data)
     written = []
     for output in outputs:

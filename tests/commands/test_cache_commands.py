@@ -51,7 +51,7 @@ def test_a_cache_is_described_in_words_and_in_json(cache: Path, states: Path) ->
 
 def test_a_cache_is_verified(cache: Path, states: Path) -> None:
     size = sum(file.stat().st_size for file in cache.rglob("*.npy"))
-    assert said("verify", cache) == f"{cache}: 4 rows of vectors in 2 shards, {as_bytes(size)}, all as written\n"
+    assert said("verify", cache) == f"{cache}: 4 rows of vectors in 2 shards, {as_bytes(size)}, unchanged\n"
     expected = {"path": str(cache), "kind": "vectors", "shards": 2, "rows": 4, "bytes": size, "missing": 0}
     assert json.loads(said("verify", cache, "--json")) == {**expected, "strays": [], "verified": True}
     assert "2 rows of token states in 1 shard," in said("verify", states)

@@ -78,12 +78,12 @@ def test_everything_is_listed_with_its_size_and_what_can_be_removed(home: Path) 
         "by-hand": ("not downloaded by tcf, kept", None),
         "link": ("a link, kept", None),
         "ml-100k": ("", "datasets"),
-        "0123-a.zip": ("goes on when it is asked for again", "partial"),
+        "0123-a.zip": ("resumes when it is requested again", "partial"),
         ".0123-b.zip": ("stale", "partial"),
         ".0123-c.zip": ("in use", None),
         ".0123-d.zip": ("of another machine", None),
         "trials": ("1 file", "remembered"),
-        "mine": ("not tcf's, kept", None),
+        "mine": ("not written by tcf, kept", None),
     }
     sizes = {entry.path.name: entry.bytes for entry in entries}
     assert (sizes["0123-a.zip"], sizes["by-hand"]) == (300, 100)

@@ -84,7 +84,7 @@ def driver(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("cuda", "usable", "visible", "said"),
     [
-        (None, False, None, "built without CUDA, although there is an NVIDIA GPU"),
+        (None, False, None, "built without CUDA, but there is an NVIDIA GPU"),
         ("12.8", False, None, "cannot use the NVIDIA GPU with driver 550.54.15"),
         ("12.8", True, None, None),
         ("12.8", False, "", None),

@@ -53,12 +53,15 @@ def folder(run_train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_what_is_found(folder: Path) -> None:
     found = {str(entry.path.relative_to(folder)).split(".partial")[0]: entry for entry in inspect_folder(folder)}
     assert {name: (entry.kind, entry.state) for name, entry in found.items()} == {
-        f".cache.{'0a' * 16}.sweep": ("unfinished sweep", "goes on with the same `tcf extract`; else remove it"),
-        f".model.{'0a' * 8}.convert": ("unfinished conversion", "goes on with the same `tcf convert`; else remove it"),
+        f".cache.{'0a' * 16}.sweep": ("unfinished sweep", "resumes with the same `tcf extract`, or remove it"),
+        f".model.{'0a' * 8}.convert": (
+            "unfinished conversion",
+            "resumes with the same `tcf convert`, or remove it",
+        ),
         "cache": ("vector cache", ""),
         "cache/shards/.0001": ("half written", "stale"),
         "data": ("dataset", ""),
-        "runs/broken-off": ("unfinished run", "goes on with the same `tcf train`"),
+        "runs/broken-off": ("unfinished run", "resumes with the same `tcf train`"),
         "runs/whole": ("run", ""),
         "search": ("search", "1 trial"),
         "states": ("cache of token states", ""),

@@ -13,6 +13,7 @@ from small.data.caches import content, keys_of
 from small.encoders.models import made_up_texts, save_dataset
 from small.extract.extractions import TEXTS, extracted, no_model, token_rows, vectors
 from tcf.common.errors import CacheError
+from tcf.common.units import counted
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.key_set import KeySet
 from tcf.encoders.tokenize import TokenSequences
@@ -53,7 +54,10 @@ def test_parts_one_after_the_other_make_the_bytes_of_the_whole(
         done = extracted(dataset, opt, tmp_path / "c", shard_rows=ROWS, shards=f"{part}/3")
         left -= sizes(part, 3)
         assert (done.computed, done.elsewhere, done.sequences) == (sizes(part, 3), left, N)
-        assert f"shards {part}/3: done; sequences of other parts not here yet: {left}" in done.summary().splitlines()
+        assert (
+            f"shards {part}/3: done; {counted(left, 'sequence')} of other parts still missing"
+            in done.summary().splitlines()
+        )
     assert left == 0
     assert content(tmp_path / "c") == content(whole / "c")
     with no_model():

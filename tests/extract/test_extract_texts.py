@@ -14,6 +14,7 @@ from small.extract.extractions import TEXTS, extracted, token_rows, vectors
 from tcf.commands.app import app
 from tcf.common.errors import CacheError, DataError, RunError
 from tcf.common.progress import Progress
+from tcf.common.units import counted
 from tcf.data import Dataset, VectorCache
 from tcf.extract import shards as texts_module
 from tcf.extract.outputs import Output
@@ -84,9 +85,7 @@ def test_word_vectors_by_hand(tmp_path: Path, words: Path, monkeypatch: pytest.M
         caches=(tmp_path / "c",), parquet=(), items=8, texts=7, sequences=6, computed=6, cut=1,
         unknown_words=1 + 1 + 5 + 1, without_tokens=2, max_tokens=30,
     )  # fmt: skip
-    assert "8 words without a vector left out; 2 texts, of which nothing was left, have the zero vector" in (
-        done.summary()
-    )
+    assert "8 words without a vector left out, 2 texts without tokens given the zero vector" in (done.summary())
     known = VectorCache.open(tmp_path / "c").describe()["datasets"][0]
     assert (known["unknown_words"], known["texts_without_tokens"]) == (8, 2)
     again = extracted(dataset, words, tmp_path / "c")
@@ -111,9 +110,9 @@ def test_the_command_on_a_file_of_words_tells_all_counts(
     assert done.exit_code == 0, done.output
     unknown = 1 if content == WORDS else 2
     assert done.stdout == (
-        f"3 items, 3 distinct texts, {4 - unknown} distinct token sequences, {4 - unknown} computed now\n"
-        "1 texts (33.33%) cut at 30 tokens\n"
-        f"{unknown} words without a vector left out; 0 texts, of which nothing was left, have the zero vector\n"
+        f"3 items, 3 distinct texts, {counted(4 - unknown, 'distinct token sequence')}, {4 - unknown} computed now\n"
+        "1 text (33.33%) cut at 30 tokens\n"
+        f"{counted(unknown, 'word')} without a vector left out, 0 texts without tokens given the zero vector\n"
         f"in: {tmp_path / 'c'}\n"
     )
 

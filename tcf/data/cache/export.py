@@ -1,4 +1,4 @@
-"""Vectors of a dataset as one file for other programs: NumPy, Parquet or CSV, rows in item order."""
+"""Export of a dataset's vectors to one file for other programs: NumPy, Parquet or CSV, rows in item order."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,18 +31,18 @@ def export(
     out: Path,
     type: Literal["float16", "float32"] | None = None,
 ) -> np.dtype[Any]:
-    """Write every item's vector, in item order; memory stays flat.
+    """Write every item's vector, in item order, with constant memory.
 
     Args:
-        cache: holds a vector for every item of the dataset.
-        dataset: gives the order and, for Parquet and CSV, the ids.
-        out: the file; replaced if it exists, complete or not there at all. Its suffix says the format: `.npy`, an
-            array (n_items, width); `.parquet`, columns `item_id` and `vector` (FixedSizeList of width elements that
-            are never null); `.csv`, columns `item_id`, `v0`, `v1`, ..., with a line of these names.
-        type: type of the numbers; None: as the cache has them.
+        cache: a cache with a vector for every item of the dataset.
+        dataset: the dataset, for the item order and, in Parquet and CSV, the item ids.
+        out: file to write atomically, replaced if it exists. Its suffix chooses the format: `.npy`, an array
+            (n_items, width); `.parquet`, columns `item_id` and `vector` (FixedSizeList of width elements that are
+            never null); `.csv`, columns `item_id`, `v0`, `v1`, ..., with a header line.
+        type: type of the numbers; None for the type in the cache.
 
     Returns:
-        The type that was written.
+        The type of the written numbers.
 
     Raises:
         ConfigError: the suffix is none of these.

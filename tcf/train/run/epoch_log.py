@@ -1,4 +1,4 @@
-"""What a run writes of every epoch while it trains: a file for programs, and events for TensorBoard."""
+"""The log that a run writes after every epoch: a JSON Lines file, and events for TensorBoard."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -70,11 +70,11 @@ class EpochLog:
             self._events = SummaryWriter(str(folder / EVENTS), purge_step=len(epochs) + 1)
 
     def __enter__(self) -> Self:
-        """Nothing more to open."""
+        """Return the log, whose files are already open."""
         return self
 
     def write(self, epoch: Epoch) -> None:
-        """Write an epoch that has just ended."""
+        """Write a finished epoch."""
         with writing(self._folder):
             self._lines.write(_line(epoch))
             self._lines.flush()

@@ -1,4 +1,4 @@
-"""How far a training is: one live bar over all epochs in a terminal, and a line for each epoch everywhere."""
+"""The progress of training: one live bar over all epochs in a terminal, and one line per epoch everywhere."""
 
 import math
 import time
@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from tcf.common.displays import Display, open_display
-from tcf.common.units import as_percent, as_time
+from tcf.common.units import as_percent, as_time, counted
 from tcf.train.run.epoch_log import Epoch
 
 __all__ = ["TrainingProgress"]
@@ -16,17 +16,17 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 
 class TrainingProgress:
-    """A context manager that tells how far a training is.
+    """A context manager that shows the progress of training.
 
-    The time left is that of all epochs; training may stop before them, when no epoch is better than the best one.
-    Within an epoch, lines come once a minute at most.
+    The time left is that of all epochs, although training may stop early. Within an epoch, lines are written at most
+    once a minute.
 
     Args:
-        epochs: how many there are at most.
-        steps: of each epoch.
+        epochs: maximum number of epochs.
+        steps: number of steps in an epoch.
         monitor: name of the metric that chooses the best epoch.
-        epochs_done: by an earlier attempt.
-        steps_done: by an earlier attempt, of the epoch after those.
+        epochs_done: number of epochs finished by an earlier attempt.
+        steps_done: number of steps that it did in the epoch after those.
         stream: where to write; standard error if not given.
         clock: seconds on a clock that never goes back.
     """
@@ -45,7 +45,7 @@ class TrainingProgress:
         self._epochs, self._steps, self._monitor = epochs, steps, monitor
         self._epoch, self._step = epochs_done, steps_done
         self._stream, self._clock = stream, clock
-        # By this process: seconds in steps and between epochs, and how many these were.
+        # Of this process: seconds in steps, number of steps, seconds between epochs, and number of finished epochs.
         self._stepping, self._stepped, self._between, self._ended = 0.0, 0, 0.0, 0
         self._began = self._epoch_began = self._last = clock()
         self._display: Display | None = None
@@ -65,11 +65,11 @@ class TrainingProgress:
             step = f", step {self._step} of {self._steps}" if self._step else ""
             self._display.note(f"train: resuming at epoch {self._epoch + 1}{step}")
         else:
-            self._display.note(f"train: at most {_epochs(self._epochs)} of {self._steps} steps")
+            self._display.note(f"train: at most {counted(self._epochs, 'epoch')} of {counted(self._steps, 'step')}")
         return self
 
     def step(self) -> None:
-        """Count a step that has just been done."""
+        """Count a finished step."""
         self._step += 1
         self._stepped += 1
         now = self._clock()
@@ -78,12 +78,12 @@ class TrainingProgress:
             self._display.show(self._epoch * self._steps + self._step, self._words())
 
     def end_epoch(self, epoch: Epoch, best: float, best_epoch: int) -> None:
-        """Write the line of an epoch that has just been measured and saved.
+        """Write the line of an epoch that has been evaluated and saved.
 
         Args:
             epoch: the epoch.
             best: the best value so far of the metric that chooses the best epoch.
-            best_epoch: its epoch.
+            best_epoch: the epoch with this value.
         """
         now = self._clock()
         self._between, self._last = self._between + now - self._last, now
@@ -105,7 +105,7 @@ class TrainingProgress:
         """Show the end, or where the training stopped."""
         if self._display is None:
             return
-        where = _epochs(self._epoch) if kind is None else f"epoch {self._epoch + 1}, step {self._step}"
+        where = counted(self._epoch, "epoch") if kind is None else f"epoch {self._epoch + 1}, step {self._step}"
         ending = "in" if kind is None else "stopped after"
         best = f"; {self._best}" if self._best else ""
         words = f"{where} {ending} {as_time(self._clock() - self._began)}{best}"
@@ -121,18 +121,14 @@ class TrainingProgress:
         )
 
     def _left(self, separator: str) -> str:
-        """The time left in words; nothing after the last epoch."""
+        """The time left in words; empty after the last epoch."""
         seconds = self._seconds_left()
         return f"{separator}at most {as_time(math.ceil(seconds))} left" if seconds else ""
 
     def _seconds_left(self) -> float:
-        """For all steps to come and, once it is known how long that takes, for measuring all epochs to come."""
+        """Time for all remaining steps and, once its duration is known, for validation after all remaining epochs."""
         epochs = self._epochs - self._epoch
         steps = epochs * self._steps - self._step
         a_step = self._stepping / self._stepped if self._stepped else 0.0
         an_end = self._between / self._ended if self._ended else 0.0
         return steps * a_step + epochs * an_end
-
-
-def _epochs(number: int) -> str:
-    return f"{number} epoch" if number == 1 else f"{number} epochs"

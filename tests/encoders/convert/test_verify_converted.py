@@ -72,7 +72,7 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["convert", str(tmp_path / "raw"), "--out", str(folder), "--verify"])
     assert done.exit_code == 0, done.stderr
     first, second, third = done.stdout.splitlines()
-    assert first.endswith(" parameters, float16, there already")
+    assert first.endswith(" parameters, float16, already converted")
     assert second.endswith(f" 36 tensors, {first.split(': ')[1].split()[0]} numbers, all finite")
     assert third.startswith(f'the vector of "{SAMPLE}": 32 numbers, {sample_vector(folder)[0]:.4f} ')
     alone = CliRunner().invoke(app, ["convert", str(folder), "--verify"])
