@@ -1,7 +1,8 @@
 """The commands that describe, verify, export, merge, prune and compare caches."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -47,7 +48,8 @@ def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
     """
     from tcf.data.cache.caches import open_cache
 
-    print_result(open_cache(cache).describe(), as_json=as_json)
+    described = open_cache(cache).describe()
+    print_result(described if as_json else _described(described), as_json=as_json)
 
 
 @cache_app.command("verify", cls=Command)
@@ -74,8 +76,8 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
         "verified": True,
     }
     lines = [
-        f"{cache}: {counted(verified.rows, 'row')} of {opened.kind.words} in {counted(verified.shards, 'shard')}, "
-        f"{as_bytes(verified.bytes)}, unchanged"
+        f"{cache}: {_rows(verified.rows, opened.kind.words)} in {counted(verified.shards, 'shard')}, "
+        f"{as_bytes(verified.bytes)} on disk: no errors"
     ]
     if opened.missing:
         lines.append(
@@ -147,7 +149,7 @@ def cache_merge(
         "repeated": done.repeated,
     }
     text = (
-        f"{out}: {counted(done.rows, 'row')} of {done.words} in {counted(done.shards, 'shard')}, "
+        f"{out}: {_rows(done.rows, done.words)} in {counted(done.shards, 'shard')}, "
         f"{counted(done.datasets, 'dataset')} ({counted(done.repeated, 'repeated row')} left out)"
     )
     print_result(result, as_json=as_json, text=text)
@@ -170,7 +172,7 @@ def cache_prune(
 
     done = prune(cache, [open_dataset(path) for path in data], out)
     result = {"out": out, "kind": done.words, "kept": done.kept, "dropped": done.dropped, "shards": done.shards}
-    kept = f"{counted(done.kept, 'row')} of {done.words} kept in {counted(done.shards, 'shard')}"
+    kept = f"{_rows(done.kept, done.words)} kept in {counted(done.shards, 'shard')}"
     text = f"{out}: {kept}, {done.dropped:,} dropped"
     print_result(result, as_json=as_json, text=text)
 
@@ -196,9 +198,22 @@ def cache_compare(
     print_result(found if as_json else _shown(found), as_json=as_json)
 
 
+def _described(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A description as text, which says what the size is of; files are a little larger."""
+    size = {f"size of {values['kind']}": as_bytes(values["bytes"])}
+    shown = [size if key == "bytes" else {key: value} for key, value in values.items()]
+    return {key: value for part in shown for key, value in part.items()}
+
+
+def _rows(number: int, kind: str) -> str:
+    """A number of rows, by what they hold."""
+    return counted(number, "vector") if kind == "vectors" else f"{counted(number, 'row')} of {kind}"
+
+
 def _shown(found: "Comparison") -> dict[str, object]:
     """A comparison as text: without missing measures, and with texts and items in words."""
-    shown = {key: value for key, value in vars(found).items() if value is not None}
+    names = {"only_a": "only in a", "only_b": "only in b"}
+    shown = {names.get(key, key): value for key, value in vars(found).items() if value is not None}
     for name in ("farthest", "least_similar"):
         if (worst := getattr(found, name)) is not None:
             shown[name] = f"text {worst.text_key}" if worst.item is None else f"item {worst.item}"

@@ -62,7 +62,7 @@ def evaluate_command(
             raise ConfigError("--baseline: expected --data as well, found none")
         case _:
             raise ConfigError("expected either a run directory, or --baseline with --data; see `tcf evaluate --help`")
-    print_result(done.as_json(), as_json=as_json)
+    print_result(done.as_json() if as_json else done.for_people(), as_json=as_json)
 
 
 def recommend_command(

@@ -16,7 +16,8 @@ from tcf.common.units import as_bytes, as_percent, as_time
 
 __all__ = ["as_lines", "print_result"]
 
-_VALIDATION = "validation_"
+_SPLITS = ("validation_", "test_")
+_SHARES = ("share", "jaccard", "known_in_a", "known_in_b")  # how names of shares of a whole end
 
 
 def print_result(result: Any, *, as_json: bool, text: str | None = None) -> None:
@@ -75,9 +76,9 @@ def _shown_float(key: str, value: float) -> str:
     from tcf.ranking.metrics import METRICS
 
     for metric in METRICS:
-        if key.removeprefix(_VALIDATION) == metric.name:
+        if key in (metric.name, *(split + metric.name for split in _SPLITS)):
             return metric.shown(value)
-    return as_percent(value) if key.endswith("share") else f"{value:.4g}"
+    return as_percent(value) if key.endswith(_SHARES) else f"{value:.4g}"
 
 
 def _json_value(value: Any) -> Any:

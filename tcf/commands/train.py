@@ -187,4 +187,5 @@ def train_command(
         return
     run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
     if run is not None:
-        print_result(run.as_json(), as_json=as_json)
+        result = run.as_json()
+        print_result(result if as_json else {k: v for k, v in result.items() if k != "trained"}, as_json=as_json)

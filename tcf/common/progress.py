@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from tcf.common.displays import Display, open_display
-from tcf.common.units import as_time
+from tcf.common.units import as_rate, as_time
 
 __all__ = ["Progress"]
 
@@ -17,7 +17,7 @@ class Progress:
     """A context manager that shows the progress of a task.
 
     In a terminal it draws one live bar. Elsewhere it writes plain lines: at the start, at the end, and at most one
-    every ten seconds between them, such as `extract: 8192/16859 items, 512.3 items/s, 0:00:17 left, 9034 tokens/s`.
+    every ten seconds between them, such as `extract: 8,192/16,859 items, 512 items/s, 0:00:17 left, 9,034 tokens/s`.
     `tcf.common.displays` decides where progress is shown, and whether at all.
 
     Args:
@@ -110,15 +110,15 @@ class Progress:
     def _words(self, ending: str | None) -> str:
         elapsed = self._clock() - self._rates_from
         rate = (self._done - self._start) / elapsed if elapsed > 0 else 0.0
-        of = "" if self._total is None else f"/{self._total:.0f}"
-        parts = [f"{self._done:.0f}{of} {self._unit}" + (f" {ending}" if ending else "")]
+        of = "" if self._total is None else f"/{self._total:,.0f}"
+        parts = [f"{self._done:,.0f}{of} {self._unit}" + (f" {ending}" if ending else "")]
         if rate > 0:
-            parts.append(f"{rate:.1f} {self._unit}/s")
+            parts.append(f"{as_rate(rate)} {self._unit}/s")
         left = self._seconds_left(elapsed)
         if ending is None and left is not None:
             parts.append(f"{as_time(left)} left")
         if self._extra_unit is not None and self._extra > 0 and elapsed > 0:
-            parts.append(f"{self._extra / elapsed:.0f} {self._extra_unit}/s")
+            parts.append(f"{as_rate(self._extra / elapsed)} {self._extra_unit}/s")
         note = f" ({self._note})" if self._note else ""
         return ", ".join(parts) + note
 

@@ -1,6 +1,8 @@
 """Bytes, counts, fractions and durations in human-readable form; programs get the numbers themselves, as JSON."""
 
-__all__ = ["as_bytes", "as_count", "as_percent", "as_time", "counted"]
+__all__ = ["as_bytes", "as_count", "as_percent", "as_rate", "as_time", "counted"]
+
+_TWO_DAYS = 2 * 86_400  # seconds
 
 
 def as_bytes(number: float) -> str:
@@ -25,8 +27,20 @@ def as_percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}%"
 
 
+def as_rate(number: float) -> str:
+    """A number per second; two digits if it is small.
+
+    Example:
+        >>> as_rate(6543.7), as_rate(12.34), as_rate(0.0123)
+        ('6,544', '12.3', '0.012')
+    """
+    if number < 0.1:
+        return f"{number:.2g}"
+    return f"{number:,.0f}" if round(number, 1) >= 100 else f"{number:.1f}"
+
+
 def as_time(seconds: float) -> str:
-    """A time in hours, minutes and seconds.
+    """A time in hours, minutes and seconds; from two days on, in days.
 
     Example:
         >>> as_time(83.4)
@@ -35,9 +49,14 @@ def as_time(seconds: float) -> str:
         '27:46:40'
         >>> as_time(0.2)
         'under 1 s'
+        >>> as_time(280_000)
+        '3.2 days'
     """
     if 0 < seconds < 1:
         return "under 1 s"
+    if seconds >= _TWO_DAYS:
+        days = seconds / 86_400
+        return f"{days:,.0f} days" if days >= 100 else f"{days:.1f} days"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 

@@ -1,5 +1,6 @@
 """Preparation of a dataset from raw files: read, select, count, publish (study, section on datasets)."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from tcf.data.statistics import dataset_statistics
 from tcf.data.tables.source_file import changed, stamp_of
 
 __all__ = ["prepare"]
+
+logger = logging.getLogger(__name__)
 
 
 def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> Dataset:
@@ -100,4 +103,5 @@ def _open_same(out: Path, settings: Mapping[str, Any], checksums: Mapping[str, s
             f"{out}: expected a dataset made with these settings, found one made with others: {differing}; remove it, "
             "or name another folder with --out"
         )
+    logger.info(f"{out}: already prepared with these settings and inputs; nothing to do")
     return open_dataset(out)

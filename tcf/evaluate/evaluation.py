@@ -102,6 +102,11 @@ class Evaluation:
         """The evaluation as JSON values, without its manifest."""
         return {"evaluation": str(self.path), **self.metrics}
 
+    def for_people(self) -> dict[str, Any]:
+        """The same by names to print: metrics say of which part of the split they are."""
+        names = {metric.name: f"{self.metrics['split']}_{metric.name}" for metric in METRICS}
+        return {names.get(name, name): value for name, value in self.as_json().items()}
+
 
 def held_out_queries(dataset: Dataset, part: Part) -> Queries:
     """The queries of a part of the dataset's split.
@@ -183,6 +188,7 @@ def existing_evaluation(
             f"{out}: expected an evaluation of these inputs and settings, found another ({differing}); remove it, or "
             "name another --out"
         )
+    logger.info(f"{out}: already evaluated with these settings and inputs; nothing to do")
     return found
 
 

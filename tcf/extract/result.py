@@ -83,7 +83,9 @@ class Extraction:
         if self.part is not None:
             missing = counted(self.elsewhere, "sequence")
             lines.append(f"shards {self.part}: done; {missing} of other parts still missing")
-        return "\n".join([*lines, *(f"in: {path}" for path in (*self.caches, *self.parquet))])
+        return "\n".join(
+            [*lines, *(f"cache: {path}" for path in self.caches), *(f"parquet: {path}" for path in self.parquet)]
+        )
 
     def _texts_cut(self) -> str:
         if self.cut is None:

@@ -82,7 +82,7 @@ class Estimate:
     def for_people(self) -> dict[str, Any]:
         """The same by names to print."""
         parts = f"item tower {self.items_parameters:,}, backbone {self.backbone_parameters:,}"
-        memory = {name: as_bytes(size) for name, size in self.memory.items()}
+        memory = {name: as_bytes(size) for name, size in self.memory.items() if size}
         return {
             "device": self.device,
             "users": self.users,
@@ -92,7 +92,7 @@ class Estimate:
             "steps": f"{self.steps:,} an epoch, {self.epochs:,} epochs at most",
             "first_batch": f"{self.batch_targets:,} targets, {self.batch_items:,} distinct items",
             "parameters": f"{self.parameters:,} ({parts})",
-            "memory": {**memory, "together": f"{as_bytes(sum(self.memory.values()))}, and activations"},
+            "memory": {**memory, "total": f"{as_bytes(sum(self.memory.values()))}, plus activations"},
         }
 
 

@@ -42,16 +42,18 @@ def test_a_cache_is_described_in_words_and_in_json(cache: Path, states: Path) ->
     words = said("describe", cache)
     assert "vectors: 4\n" in words
     assert "  pooling: mean\n" in words
+    assert "size of vectors: 24 B\n" in words and "  exists: yes\n" in words
     described = json.loads(said("describe", cache, "--json"))
     assert (described["vectors"], described["width"], described["encoder"]["model"]) == (4, 3, "toy")
     assert described["datasets"][0]["items"] == FACTS["items"]
     assert "kind: token states\n" in said("describe", states)
+    assert "size of token states: " in said("describe", states)
     assert json.loads(said("describe", states, "--json"))["tokens"] == 5
 
 
 def test_a_cache_is_verified(cache: Path, states: Path) -> None:
     size = sum(file.stat().st_size for file in cache.rglob("*.npy"))
-    assert said("verify", cache) == f"{cache}: 4 rows of vectors in 2 shards, {as_bytes(size)}, unchanged\n"
+    assert said("verify", cache) == f"{cache}: 4 vectors in 2 shards, {as_bytes(size)} on disk: no errors\n"
     expected = {"path": str(cache), "kind": "vectors", "shards": 2, "rows": 4, "bytes": size, "missing": 0}
     assert json.loads(said("verify", cache, "--json")) == {**expected, "strays": [], "verified": True}
     assert "2 rows of token states in 1 shard," in said("verify", states)
@@ -93,7 +95,7 @@ def test_caches_are_merged(cache: Path, tmp_path: Path) -> None:
     shard(new_cache(tmp_path / "other"), ["d", "e"], 9)
     out = tmp_path / "out"
     assert said("merge", cache, tmp_path / "other", "--out", out) == (
-        f"{out}: 5 rows of vectors in 3 shards, 1 dataset (1 repeated row left out)\n"
+        f"{out}: 5 vectors in 3 shards, 1 dataset (1 repeated row left out)\n"
     )
     assert VectorCache.open(out).n_rows == 5
     alone = run("merge", cache, "--out", tmp_path / "alone")
@@ -104,7 +106,7 @@ def test_a_cache_is_pruned(cache: Path, tmp_path: Path) -> None:
     out, more = tmp_path / "out", save_dataset(tmp_path / "more", ["A", "b"])
     add_text_map(cache, more)
     assert said("prune", cache, "--data", tmp_path / "d", "--data", more.path, "--out", out) == (
-        f"{out}: 3 rows of vectors kept in 1 shard, 1 dropped\n"
+        f"{out}: 3 vectors kept in 1 shard, 1 dropped\n"
     )
     assert (VectorCache.open(out).keys == sequences_of(["b", "a", "c"])).all()
 
@@ -116,8 +118,8 @@ def test_caches_are_compared(cache: Path, tmp_path: Path) -> None:
     lines = said("compare", cache, other).splitlines()
     assert lines[:6] == [
         "compared: 2",
-        "only a: 1",
-        "only b: 1",
+        "only in a: 1",
+        "only in b: 1",
         "in neither: 0",
         "largest difference: 0.5",
         "mean difference: 0.5",
@@ -128,4 +130,4 @@ def test_caches_are_compared(cache: Path, tmp_path: Path) -> None:
     assert (found["compared"], found["only_b"], found["in_neither"]) == (2, 1, 0)
     assert found["farthest"]["item"] == "i0"
     nothing = new_cache(tmp_path / "nothing")
-    assert said("compare", cache, nothing) == "compared: 0\nonly a: 3\nonly b: 0\nin neither: 0\n"
+    assert said("compare", cache, nothing) == "compared: 0\nonly in a: 3\nonly in b: 0\nin neither: 0\n"

@@ -23,14 +23,17 @@ def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:
     assert printed["ndcg@10"] == pytest.approx(facts["ndcg@10"], abs=1e-9)
     lines = CliRunner().invoke(app, words).stdout.splitlines()
     assert lines[0] == f"evaluation: {tmp_path / 'e'}"
-    metrics = [f"{name}: {100 * printed[name]:.2f}%" for name in ("hr@10", "ndcg@10", "mrr")]
+    metrics = [f"validation {name}: {100 * printed[name]:.2f}%" for name in ("hr@10", "ndcg@10", "mrr")]
     assert lines[1:] == [*metrics, "users: 60", "candidates: 30", "seen: keep", "split: validation"]
 
 
 def test_the_command_evaluates_a_baseline(runs: Path, tmp_path: Path) -> None:
     words = ["evaluate", "--baseline", "random", "--data", str(runs / "data"), "--seed", "7"]
     done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "e"), "--json"])
-    assert json.loads(done.stdout)["users"] == 60
+    printed = json.loads(done.stdout)
+    assert printed["users"] == 60
+    again = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "e")])
+    assert f"\ntest hr@10: {100 * printed['hr@10']:.2f}%\n" in again.stdout
     assert json.loads((tmp_path / "e" / "manifest.json").read_text())["config"]["ranking"] == "random, seed 7"
 
 

@@ -125,7 +125,10 @@ def test_values_for_people() -> None:
     values: dict[str, Any] = {
         "hr@10": 0.12344,
         "validation_mrr": 0.5,
+        "test_hr@10": 0.25,
         "item_share": 0.25,
+        "jaccard": 0.5,
+        "uses_in_a_known_in_b": 0.75,
         "users": 1_234_567,
         "cosine": 0.123456,
         "bytes": 2048,
@@ -140,7 +143,10 @@ def test_values_for_people() -> None:
     assert as_lines(values).splitlines() == [
         "hr@10: 12.34%",
         "validation mrr: 50.00%",
+        "test hr@10: 25.00%",
         "item share: 25.00%",
+        "jaccard: 50.00%",
+        "uses in a known in b: 75.00%",
         "users: 1,234,567",
         "cosine: 0.1235",
         "bytes: 2.0 KiB",

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from tcf.common.progress import Progress
+from tcf.common.units import as_rate, as_time
 
 
 class Clock:
@@ -41,8 +42,8 @@ def test_resumed_work_counts_as_done_but_not_in_the_rate() -> None:
         clock.now += 10
         progress.advance(100, extra=1234)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "extract: 800/1000 items"
-    assert lines[1] == "extract: 900/1000 items, 10.0 items/s, 0:00:10 left, 123 tokens/s"
+    assert lines[0] == "extract: 800/1,000 items"
+    assert lines[1] == "extract: 900/1,000 items, 10.0 items/s, 0:00:10 left, 123 tokens/s"
 
 
 def test_a_total_may_be_unknown() -> None:
@@ -51,8 +52,8 @@ def test_a_total_may_be_unknown() -> None:
         clock.now += 3661
         progress.advance(7322.4)
     assert stream.getvalue().splitlines()[1:] == [
-        "fetch: 7322 MB, 2.0 MB/s",
-        "fetch: 7322 MB in 1:01:01, 2.0 MB/s",
+        "fetch: 7,322 MB, 2.0 MB/s",
+        "fetch: 7,322 MB in 1:01:01, 2.0 MB/s",
     ]
 
 
@@ -107,3 +108,27 @@ def test_rich_is_imported_in_a_terminal_only() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_large_counts_have_separators_and_large_rates_no_decimals() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Progress("overlap", 2_572_000, "rows", stream, extra_unit="tokens", clock=clock) as progress:
+        clock.now += 10
+        progress.advance(1_234_560, extra=999)
+        clock.now += 100_000
+        progress.advance(10)
+    lines = stream.getvalue().splitlines()
+    assert lines[1] == "overlap: 1,234,560/2,572,000 rows, 123,456 rows/s, 0:00:11 left, 99.9 tokens/s"
+    assert lines[2].startswith("overlap: 1,234,570/2,572,000 rows, 12.3 rows/s, 30:05:")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(172_799, "47:59:59"), (172_800, "2.0 days"), (280_000, "3.2 days"), (1_452_211_200, "16,808 days")],
+)
+def test_long_times_are_in_days(seconds: float, shown: str) -> None:
+    assert as_time(seconds) == shown
+
+
+def test_slow_work_has_a_rate() -> None:
+    assert [as_rate(number) for number in (0.0123, 0.1, 99.94, 99.96)] == ["0.012", "0.1", "99.9", "100"]

@@ -203,7 +203,10 @@ def test_text_columns_reach_the_recbole_reader(tmp_path: Path) -> None:
     assert texts_of(dataset)["a"] == "a Alpha"
 
 
-def test_the_same_again_opens_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("shown_log")
+def test_the_same_again_opens_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     raw = raw_tcf(tmp_path / "raw")
     first = prepare("tcf", raw, tmp_path / "out", SMALL)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
@@ -212,6 +215,7 @@ def test_the_same_again_opens_what_is_there(tmp_path: Path, monkeypatch: pytest.
     assert second.fingerprint == first.fingerprint
     assert histories_of(second) == histories_of(first)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    assert "out: already prepared with these settings and inputs; nothing to do\n" in capsys.readouterr().err
 
 
 def test_other_settings_or_files_are_refused_and_named(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_counts(tmp_path: Path, opt: Path) -> None:
     )  # fmt: skip
     assert done.summary() == (
         "6 items, 5 distinct texts, 4 distinct token sequences, 4 computed now\n"
-        f"2 texts (40.00%) cut at 30 tokens\nin: {tmp_path / 'c'}"
+        f"2 texts (40.00%) cut at 30 tokens\ncache: {tmp_path / 'c'}"
     )
     described = VectorCache.open(tmp_path / "c").describe()["datasets"][0]
     assert (described["items"], described["texts"], described["sequences"], described["texts_cut"]) == (6, 5, 4, 2)

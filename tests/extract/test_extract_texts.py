@@ -59,7 +59,7 @@ def test_a_parquet_file_beside_each_cache_of_vectors(tmp_path: Path, dataset: Da
         assert cached.dtype == storage
         column = table["vector"].combine_chunks()
         assert (column.flatten().to_numpy().reshape(-1, 32) == cached).all()
-    assert f"in: {done.parquet[1]}" in done.summary()
+    assert f"parquet: {done.parquet[1]}" in done.summary()
 
 
 def test_a_parquet_file_of_vectors_that_were_there(tmp_path: Path, dataset: Dataset, opt: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_command_on_a_file_of_words_tells_all_counts(
         f"3 items, 3 distinct texts, {counted(4 - unknown, 'distinct token sequence')}, {4 - unknown} computed now\n"
         "1 text (33.33%) cut at 30 tokens\n"
         f"{counted(unknown, 'word')} without a vector left out, 0 texts without tokens given the zero vector\n"
-        f"in: {tmp_path / 'c'}\n"
+        f"cache: {tmp_path / 'c'}\n"
     )
 
 

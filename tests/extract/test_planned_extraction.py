@@ -15,6 +15,7 @@ from small.extract.sweeps import engine, read, sequences_of
 from tcf.common.errors import ModelError
 from tcf.data import Dataset
 from tcf.encoders.failures import NotSeparableError, not_separable_error
+from tcf.extract.plan.estimates import Shortfall
 from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.schedules.sweep import SweepEngine
 
@@ -29,8 +30,8 @@ def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tcf.extract.plan.choose_schedule.shortfall", lambda inputs, candidate: _lacking(candidate))
 
 
-def _lacking(candidate: Any) -> str | None:
-    return "more, found less" if candidate.schedule == "resident" else None
+def _lacking(candidate: Any) -> Shortfall | None:
+    return Shortfall("more", "less") if candidate.schedule == "resident" else None
 
 
 @pytest.mark.usefixtures("shown_log")

@@ -91,3 +91,6 @@ def test_the_command_prints_and_writes_nothing(here: Path) -> None:
     assert f"parameters: {parameters:,} {split}" in done.output
     assert "steps: 1 an epoch, 200 epochs at most" in done.output
     assert f"  optimiser: {as_bytes(8 * parameters)}\n" in done.output
+    assert f"  total: {as_bytes(sum(found.memory.values()))}, plus activations\n" in done.output
+    assert "  vectors: " in done.output
+    assert "vectors" not in of(here, items="id").for_people()["memory"]

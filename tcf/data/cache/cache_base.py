@@ -258,7 +258,7 @@ class CacheBase(ABC, Generic[Shard]):
 
 
 def _described(known: KnownDataset) -> dict[str, Any]:
-    return {"path": str(known.path), "there": known.is_there, "fingerprint": known.fingerprint, **known.metadata}
+    return {"path": str(known.path), "exists": known.is_there, "fingerprint": known.fingerprint, **known.metadata}
 
 
 def _listed(paths: Sequence[Path]) -> str:

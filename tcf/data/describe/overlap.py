@@ -101,7 +101,7 @@ def overlap(a: Path, b: Path) -> dict[str, Any]:
     """
     first, second = _side(a), _side(b)
     passes = 4  # ids, texts, folded texts, words
-    with Progress("overlap", passes * (first.items.n_items + second.items.n_items), "texts read") as progress:
+    with Progress("overlap", passes * (first.items.n_items + second.items.n_items), "rows") as progress:
         return {
             "a": _described(first),
             "b": _described(second),

@@ -40,7 +40,7 @@ def _fitting(inputs: PlanInputs) -> tuple[CandidatePlan, str]:
     candidate, reason = _automatic(inputs) if inputs.config.schedule == "auto" else (_requested(inputs), "as requested")
     lacking = shortfall(inputs, candidate)
     if lacking is not None:
-        raise MemoryTooSmall(lacking)
+        raise MemoryTooSmall(str(lacking))
     return candidate, reason
 
 
@@ -78,7 +78,9 @@ def _automatic(inputs: PlanInputs) -> tuple[CandidatePlan, str]:
         return spread, "the model fits on all devices together, but on no single one"
     if lacking is None:
         return sweep(inputs), "the model fits, but without room for micro-batches that keep the device busy"
-    return sweep(inputs), f"the model does not fit: resident needs {lacking}"
+    return sweep(
+        inputs
+    ), f"the whole model does not fit: it needs {lacking.needed}, and {lacking.available} are available"
 
 
 def _check_disk(inputs: PlanInputs, spill_bytes: int) -> None:

@@ -10,7 +10,17 @@ from tcf.extract.plan.placement import place_blocks, place_model
 from tcf.extract.plan.plan import Schedule, StatesPlace, memory_in_words
 from tcf.extract.plan.plan_inputs import PlanInputs
 
-__all__ = ["CandidatePlan", "MemoryTooSmall", "Parts", "dispatch", "pipeline", "resident", "shortfall", "too_small"]
+__all__ = [
+    "CandidatePlan",
+    "MemoryTooSmall",
+    "Parts",
+    "Shortfall",
+    "dispatch",
+    "pipeline",
+    "resident",
+    "shortfall",
+    "too_small",
+]
 
 _WAITING = 3  # micro-batches queued before each device of a pipeline, including the one being handed over
 
@@ -19,6 +29,23 @@ Parts = dict[str, dict[str, int]]
 
 class MemoryTooSmall(ConfigError):
     """A schedule does not fit the memory that it may use; the text says what it needs, and what there is."""
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """A memory that is too small.
+
+    Attributes:
+        needed: what is needed, in words: bytes, place and purpose.
+        available: the bytes that may be used, in words.
+    """
+
+    needed: str
+    available: str
+
+    def __str__(self) -> str:
+        """What is needed and what there is, for an error."""
+        return f"{self.needed}, found {self.available} to use"
 
 
 @dataclass(frozen=True)
@@ -246,19 +273,19 @@ def _need_blocks(inputs: PlanInputs, schedule: Schedule) -> None:
         )
 
 
-def shortfall(inputs: PlanInputs, candidate: CandidatePlan) -> str | None:
-    """Which memory is too small, in words: what is needed, and what there is; None if everything fits."""
+def shortfall(inputs: PlanInputs, candidate: CandidatePlan) -> Shortfall | None:
+    """Which memory is too small; None if everything fits."""
     if candidate.schedule == "pipeline" and not set(candidate.blocks) <= set(inputs.devices):
         needed = inputs.geometry.compute_bytes
         limits = ", ".join(as_bytes(inputs.machine.memory[name].limit) for name in inputs.devices)
-        return f"{as_bytes(needed)} for all blocks together on {', '.join(inputs.devices)}, found {limits} to use"
+        return Shortfall(f"{as_bytes(needed)} for all blocks together on {', '.join(inputs.devices)}", limits)
     return too_small(inputs, candidate.parts)
 
 
-def too_small(inputs: PlanInputs, parts: Parts) -> str | None:
-    """The first place that is too small for its parts, in words; None if all are large enough."""
+def too_small(inputs: PlanInputs, parts: Parts) -> Shortfall | None:
+    """The first place that is too small for its parts; None if all are large enough."""
     for place, needed in parts.items():
         total, limit = sum(needed.values()), inputs.machine.memory[place].limit
         if total > limit:
-            return f"{as_bytes(total)} on {place} ({memory_in_words(needed)}), found {as_bytes(limit)} to use"
+            return Shortfall(f"{as_bytes(total)} on {place} ({memory_in_words(needed)})", as_bytes(limit))
     return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tcf.common.units import as_bytes, as_count, as_time
+from tcf.common.units import as_bytes, as_count, as_rate, as_time
 
 __all__ = ["FlopCost", "Plan", "Schedule", "StatesPlace", "memory_in_words", "places_in_words", "plan_text"]
 
@@ -202,15 +202,15 @@ def plan_text(plan: Plan) -> str:
     lines = {
         "model": f"{plan.model}: {as_count(plan.parameters)} parameters, computed in {plan.dtype}; checkpoint "
         f"{as_bytes(plan.checkpoint_bytes)}",
-        "schedule": f"{plan.schedule} on {', '.join(plan.devices)} ({_DOES[plan.schedule]}): {plan.reason}",
+        "schedule": f"{plan.schedule} on {', '.join(plan.devices)} ({_DOES[plan.schedule]}), {_why(plan)}",
         "weights": _weights(plan),
         "texts": f"{plan.items:,} items, {_about(plan)}{plan.sequences:,} token sequences to compute, "
         f"{_about(plan)}{plan.tokens:,} tokens",
         "batches": _batches(plan),
-        **{f"memory of {place}": _memory(plan, place) for place in plan.memory_parts},
+        **{_memory_of(place): _memory(plan, place) for place in plan.memory_parts},
         "reading": f"{as_bytes(plan.weight_bytes_read)} of weights, {as_time(plan.read_seconds)}",
         "computing": f"{plan.flops:.3g} FLOPs, {as_time(plan.compute_seconds)}",
-        "time": f"about {as_time(plan.seconds)}, {_rate(plan.items_per_second)} items per second"
+        "time": f"about {as_time(plan.seconds)}, {_pace(plan)}"
         if plan.sequences
         else "none: everything is in the cache already",
         "output": _output(plan),
@@ -220,6 +220,10 @@ def plan_text(plan: Plan) -> str:
 
 def _about(plan: Plan) -> str:
     return "" if plan.exact else "about "
+
+
+def _why(plan: Plan) -> str:
+    return plan.reason if plan.reason == "as requested" else f"because {plan.reason}"
 
 
 def _weights(plan: Plan) -> str:
@@ -242,7 +246,7 @@ def _at(place: str, plan: Plan) -> str:
 
 
 def _batches(plan: Plan) -> str:
-    micro = "as many tokens at once as a calibration run finds best"
+    micro = "tokens per batch chosen by a calibration run"
     if plan.micro_batch_tokens is not None:
         micro = f"{plan.micro_batch_tokens:,} tokens at once"
     if plan.schedule == "sweep":
@@ -255,16 +259,26 @@ def _batches(plan: Plan) -> str:
     return f"{plan.macro_batches:,} {kind} of at most {plan.macro_batch_rows:,} texts, {micro}{states}"
 
 
+def _memory_of(place: str) -> str:
+    return "CPU memory" if place == "cpu" else f"{place} memory"
+
+
 def _memory(plan: Plan, place: str) -> str:
     peak, limit = as_bytes(plan.peak_memory_bytes[place]), as_bytes(plan.memory_limits[place])
     return f"up to {peak} of {limit} ({memory_in_words(plan.memory_parts[place])})"
 
 
-def _rate(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
+def _pace(plan: Plan) -> str:
+    """Items per second; if they take longer, the time per item."""
+    if plan.items_per_second >= 1:
+        return f"{as_rate(plan.items_per_second)} items per second"
+    seconds = plan.seconds / plan.items
+    if seconds < 100:
+        return f"{seconds:.1f} s per item"
+    return f"{seconds / 60:.0f} min per item" if seconds < 6_000 else f"{as_time(seconds)} per item"
 
 
 def _output(plan: Plan) -> str:
     spill = f", and temporarily {as_bytes(plan.spill_bytes)} of hidden states" if plan.spill_bytes else ""
-    free = "" if plan.disk_free_bytes is None else f"; {as_bytes(plan.disk_free_bytes)} free on that disk"
+    free = "" if plan.disk_free_bytes is None else f"; {as_bytes(plan.disk_free_bytes)} free on its disk"
     return f"{as_bytes(plan.output_bytes)}{spill}{free}"

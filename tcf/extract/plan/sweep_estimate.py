@@ -105,7 +105,7 @@ def _fixed_memory(inputs: PlanInputs, micro: int, *, packs: bool) -> Parts:
         parts["cpu"] = {"slots": stored, "base": inputs.base}
     lacking = too_small(inputs, parts)
     if lacking is not None:
-        raise MemoryTooSmall(lacking)
+        raise MemoryTooSmall(str(lacking))
     return parts
 
 

@@ -45,7 +45,7 @@ def calibrated_micro_batch(encoder: Encoder, dtype: torch.dtype, folder: Path, *
     }
 
     def calibrate() -> int:
-        logger.info("extract: calibration run for the number of tokens at once; --tokens-per-batch sets it instead")
+        logger.info("extract: measuring the best batch size; --tokens-per-batch skips this")
         return best_micro_batch(lambda tokens: _seconds(encoder, tokens), _sizes(encoder.device))
 
     consequence = ", and may then choose another size"

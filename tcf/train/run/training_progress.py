@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from tcf.common.displays import Display, open_display
-from tcf.common.units import as_percent, as_time, counted
+from tcf.common.units import as_percent, as_rate, as_time, counted
 from tcf.train.run.epoch_log import Epoch
 
 __all__ = ["TrainingProgress"]
@@ -62,7 +62,7 @@ class TrainingProgress:
         )
         self._began = self._epoch_began = self._last = self._clock()
         if self._epoch or self._step:
-            step = f", step {self._step} of {self._steps}" if self._step else ""
+            step = f", step {self._step:,} of {self._steps:,}" if self._step else ""
             self._display.note(f"train: resuming at epoch {self._epoch + 1}{step}")
         else:
             self._display.note(f"train: at most {counted(self._epochs, 'epoch')} of {counted(self._steps, 'step')}")
@@ -96,7 +96,7 @@ class TrainingProgress:
             self._display.note(
                 f"train: epoch {epoch.number} of at most {self._epochs}: loss {epoch.loss:.4f}, validation {metrics} "
                 f"({'best so far' if best_epoch == epoch.number else f'the best is epoch {best_epoch}'}), "
-                f"{epoch.examples_per_second:.1f} examples/s, {as_time(seconds)}{self._left('; ')}"
+                f"{as_rate(epoch.examples_per_second)} examples/s, {as_time(seconds)}{self._left('; ')}"
             )
 
     def __exit__(
@@ -105,7 +105,7 @@ class TrainingProgress:
         """Show the end, or where the training stopped."""
         if self._display is None:
             return
-        where = counted(self._epoch, "epoch") if kind is None else f"epoch {self._epoch + 1}, step {self._step}"
+        where = counted(self._epoch, "epoch") if kind is None else f"epoch {self._epoch + 1}, step {self._step:,}"
         ending = "in" if kind is None else "stopped after"
         best = f"; {self._best}" if self._best else ""
         words = f"{where} {ending} {as_time(self._clock() - self._began)}{best}"
@@ -113,10 +113,10 @@ class TrainingProgress:
         self._display.close()
 
     def _words(self) -> str:
-        rate = f", {self._stepped / self._stepping:.1f} steps/s" if self._stepping > 0 else ""
+        rate = f", {as_rate(self._stepped / self._stepping)} steps/s" if self._stepping > 0 else ""
         best = f" ({self._best})" if self._best else ""
         return (
-            f"epoch {self._epoch + 1} of at most {self._epochs}: step {self._step} of {self._steps}{rate}"
+            f"epoch {self._epoch + 1} of at most {self._epochs}: step {self._step:,} of {self._steps:,}{rate}"
             f"{self._left(', ')}{best}"
         )
 

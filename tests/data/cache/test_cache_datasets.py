@@ -44,7 +44,7 @@ def test_a_dataset_that_has_moved_is_found_once_extracted_again(tmp_path: Path) 
     assert opened.only_dataset() == moved.path
     assert (opened.vectors_for(moved) == expected).all()
     assert len(opened.text_maps) == 2  # the texts of both places are the same, and held once
-    described = {Path(entry["path"]).name: entry["there"] for entry in opened.describe()["datasets"]}
+    described = {Path(entry["path"]).name: entry["exists"] for entry in opened.describe()["datasets"]}
     assert described == {"old": False, "new": True}
 
 
@@ -110,6 +110,6 @@ def test_describe(tmp_path: Path) -> None:
     assert (described["vectors"], described["shards"], described["bytes"], described["width"]) == (2, 1, 12, 3)
     assert described["encoder"] == {**IDENTITY, "model": "toy"}
     assert described["datasets"] == [
-        {"path": str(dataset.path), "there": True, "fingerprint": dataset.fingerprint, **FACTS}
+        {"path": str(dataset.path), "exists": True, "fingerprint": dataset.fingerprint, **FACTS}
     ]
     assert described["fingerprint"] == read_manifest(cache, CACHE).fingerprint

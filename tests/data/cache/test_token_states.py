@@ -131,7 +131,7 @@ def test_describe(tmp_path: Path) -> None:
         "width": 3,
     }
     [known] = described["datasets"]
-    assert known == {"path": str(dataset.path), "there": True, "fingerprint": dataset.fingerprint, **FACTS}
+    assert known == {"path": str(dataset.path), "exists": True, "fingerprint": dataset.fingerprint, **FACTS}
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_the_command(a: Dataset, b: Dataset, tmp_path: Path) -> None:
     assert "vectors" not in printed
     lines = CliRunner().invoke(app, words).stdout.splitlines()
     assert lines[:4] == ["a:", f"  path: {a.path}", "  items: 4", "  interactions: 7"]
-    assert lines[-4:-1] == ["  shared: 4", "  jaccard: 0.5", "  uses in a known in b: 0.8571"]
+    assert lines[-4:-1] == ["  shared: 4", "  jaccard: 50.00%", "  uses in a known in b: 85.71%"]
     texts = list(dict.fromkeys([*A_TEXTS.values(), *B_TEXTS.values()]))
     cache = str(fill(new_cache(tmp_path / "one"), texts, np.ones((6, 3), np.float16), a, b))
     for more in ([], ["--cache-b", cache]):

@@ -293,13 +293,24 @@ def test_json_and_text(thirteen: Path) -> None:
     assert shown["peak_memory_bytes"] == {place: sum(parts.values()) for place, parts in shown["memory_parts"].items()}
     lines = dict(line.split(": ", 1) for line in plan_text(found).splitlines())
     assert lines["model"].startswith("small: 12.9 billion parameters, computed in float16; checkpoint 23.9 GiB")
-    assert lines["schedule"].startswith("sweep on cuda:0 (blocks outside, micro-batches inside): the model does not")
+    assert lines["schedule"].startswith(
+        "sweep on cuda:0 (blocks outside, micro-batches inside), because the whole model "
+    )
+    assert "does not fit: it needs 24.0 GiB on cuda:0 (weights 23.9 GiB, " in lines["schedule"]
+    assert lines["schedule"].endswith("), and 16.0 GiB are available")
     assert "around the blocks on cuda:0, blocks 1-" in lines["weights"] and "in RAM" in lines["weights"]
     assert "about 1,400,000,000 tokens" in lines["texts"]
     assert f"{found.macro_batches:,} macro-batches of at most {found.macro_batch_rows:,} texts" in lines["batches"]
-    assert "of 16.0 GiB (block buffers 1.2 GiB, weights" in lines["memory of cuda:0"]
+    assert "of 16.0 GiB (block buffers 1.2 GiB, weights" in lines["cuda:0 memory"]
     assert lines["time"].endswith(f", {found.items_per_second:,.0f} items per second")
-    assert lines["output"].endswith("1.8 TiB free on that disk")
+    assert lines["output"].endswith("1.8 TiB free on its disk")
+
+
+def test_slow_plans_say_the_time_per_item(thirteen: Path) -> None:
+    found = plan(thirteen, gpu_machine(1, gpu=16 * GIB, ram=64 * GIB, disk=2 * 10**12), 100)
+    for seconds, pace in ((8_000, "80.0 s per item"), (144_000, "24 min per item"), (10**6, "2:46:40 per item")):
+        slow = replace(found, seconds=float(seconds), items_per_second=100 / seconds)
+        assert f", {pace}\n" in plan_text(slow)
 
 
 def test_ranges_of_blocks_in_words() -> None:

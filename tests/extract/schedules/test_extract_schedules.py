@@ -236,7 +236,7 @@ def test_the_plan_is_told_before_the_work_and_not_on_standard_output(
     assert set(subjects[first_progress:]) == {"extract"}
     assert told[1].startswith(f"schedule: {schedule} on cpu (")
     printed = done.stdout.splitlines()
-    assert printed[0].startswith(f"{len(TEXTS)} items, ") and printed[-1] == f"in: {tmp_path / 'c'}"
+    assert printed[0].startswith(f"{len(TEXTS)} items, ") and printed[-1] == f"cache: {tmp_path / 'c'}"
     assert len(printed) == 3
 
 

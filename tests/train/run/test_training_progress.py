@@ -42,9 +42,9 @@ def test_a_line_an_epoch_with_the_time_of_all_that_may_come() -> None:
     assert stream.getvalue().splitlines() == [
         "train: at most 10 epochs of 4 steps",
         "train: epoch 1 of at most 10: loss 4.1235, validation hr@10 12.34%, ndcg@10 6.17% (best so far), "
-        "812.3 examples/s, 0:00:11; at most 0:01:39 left",
+        "812 examples/s, 0:00:11; at most 0:01:39 left",
         "train: epoch 2 of at most 10: loss 4.1235, validation hr@10 10.00%, ndcg@10 5.00% (the best is epoch 1), "
-        "812.3 examples/s, 0:00:21; at most 0:02:08 left",
+        "812 examples/s, 0:00:21; at most 0:02:08 left",
         "train: 2 epochs in 0:00:32; best validation ndcg@10 6.17%, epoch 1",
     ]
 
@@ -54,8 +54,8 @@ def test_within_a_long_epoch_there_is_a_line_a_minute() -> None:
     with TrainingProgress(2, 400, "hr@10", stream=stream, clock=clock) as progress:
         steps(progress, clock, 9, 15.0)
         assert stream.getvalue().splitlines()[1:] == [
-            "train: epoch 1 of at most 2: step 4 of 400, 0.1 steps/s, at most 3:19:00 left",
-            "train: epoch 1 of at most 2: step 8 of 400, 0.1 steps/s, at most 3:18:00 left",
+            "train: epoch 1 of at most 2: step 4 of 400, 0.067 steps/s, at most 3:19:00 left",
+            "train: epoch 1 of at most 2: step 8 of 400, 0.067 steps/s, at most 3:18:00 left",
         ]
         steps(progress, clock, 391, 0.01)
         progress.end_epoch(epoch(1, 0.25), 0.25, 1)
