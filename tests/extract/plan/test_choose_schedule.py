@@ -11,6 +11,7 @@ import pytest
 
 from small.extract.plans import CPU_RATES, GIB, KEYS, MIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
 from tcf.common.errors import ConfigError
+from tcf.common.units import as_rate
 from tcf.extract.plan.machine import Machine, parse_max_memory
 from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.plan import places_in_words, plan_text
@@ -302,7 +303,7 @@ def test_json_and_text(thirteen: Path) -> None:
     assert "about 1,400,000,000 tokens" in lines["texts"]
     assert f"{found.macro_batches:,} macro-batches of at most {found.macro_batch_rows:,} texts" in lines["batches"]
     assert "of 16.0 GiB (block buffers 1.2 GiB, weights" in lines["cuda:0 memory"]
-    assert lines["time"].endswith(f", {found.items_per_second:,.0f} items per second")
+    assert lines["time"].endswith(f", {as_rate(found.items_per_second)} items per second")
     assert lines["output"].endswith("1.8 TiB free on its disk")
 
 
