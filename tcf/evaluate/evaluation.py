@@ -54,7 +54,7 @@ EVALUATION = Format(
 )
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """A finished evaluation.
 
@@ -225,7 +225,7 @@ def _write_ranks(ranks: Ranks, queries: Queries, file: Path) -> None:
     pq.write_table(table, file)
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True, repr=False)
 class EvaluationTable:
     """Evaluations side by side.
 

@@ -170,7 +170,10 @@ def test_recommendations_in_memory_are_those_in_a_file(here: Path) -> None:
         ({"k": 0}, "^k: expected at least 1, found 0$"),
         ({"out": "here.txt"}, "^--out: expected a file name that ends in .parquet or .csv"),
         ({"k": "3"}, "^k: expected a whole number, found '3'$"),
-        ({"users": ["u0", "nobody"]}, r"^users\[1\]: expected users of .*, found 'nobody', unknown \(1 wrong ids\); "),
+        (
+            {"users": ["u0", "nobody"]},
+            r"^users\[1\]: expected users of .*, found the unknown id 'nobody' \(1 wrong id\); ",
+        ),
         ({"users": ["u0", 7]}, r"^users\[1\]: expected a user id as a string, found 7$"),
         (
             {"users": "users.txt"},

@@ -53,13 +53,14 @@ def test_options_of_extract(monkeypatch: pytest.MonkeyPatch, words: list[str], s
 def test_layers_that_are_no_numbers(typed: str) -> None:
     done = CliRunner().invoke(app, [*EXTRACT, "--layers", typed])
     assert isinstance(done.exception, ConfigError)
-    assert str(done.exception) == f"--layers: expected whole numbers with commas between them, found {typed!r}"
+    message = f"--layers: expected whole numbers with commas between them, found {typed!r}; see root extract --help"
+    assert str(done.exception) == message
 
 
 def test_a_layer_typed_twice_is_refused() -> None:
     done = CliRunner().invoke(app, [*EXTRACT, "--layers", "0,0"])
     assert isinstance(done.exception, ConfigError)
-    assert str(done.exception) == "--layers: expected each layer once, found 0,0"
+    assert str(done.exception) == "--layers: expected each layer once, found 0,0; see root extract --help"
 
 
 def test_extract_on_no_dataset_fetches_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ COMMANDS = {
     "recommend run --k 2 --out r.parquet --device cpu": "out k users",
     "runs .": "run state epochs best_epoch validation_hr@10 validation_ndcg@10 settings problem",
     "pipeline q.toml": "dataset extraction runs evaluations recommendations",
-    "doctor .": "versions cuda_devices torch_cuda driver faiss machine home stored found notes problems",
+    "doctor .": "versions cuda_devices torch_cuda driver faiss notes machine home stored found problems",
     "doctor --clean partial": "to_be_removed removed freed_bytes",
 }
 

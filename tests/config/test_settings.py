@@ -143,7 +143,11 @@ def test_an_integer_serves_as_a_float() -> None:
         (TrainConfig, {"dropout": float("nan")}, "c.toml: --dropout: expected at least 0, found nan"),
         (TrainConfig, {"width": 5}, "c.toml: --width: expected a multiple of --heads 2, found 5"),
         (TrainConfig, {"whiten": 3, "pca": 3}, "c.toml: --pca: expected either --pca or --whiten, found both"),
-        (TrainConfig, {"loss": "gbce", "gbce_t": 1.5}, "c.toml: --gbce-t: expected at most 1, found 1.5"),
+        (
+            TrainConfig,
+            {"loss": "gbce", "gbce_t": 1.5},
+            "--gbce-t: expected at least 0 and at most 1, found 1.5",
+        ),
         (TrainConfig, {"save_minutes": -1}, "c.toml: --save-minutes: expected at least 0, found -1.0"),
         (TrainConfig, {"save_minutes": float("nan")}, "c.toml: --save-minutes: expected at least 0, found nan"),
         (TrainConfig, {"loss": "softmax"}, "c.toml: loss: expected one of in-batch, full, sampled, bce, gbce, found"),

@@ -111,7 +111,11 @@ def test_an_item_is_without_text_only_if_all_its_columns_are(tmp_path: Path) -> 
             r"2 title-like columns \(title, brand_name\); .* from title, brand_name",
         ),
         ("description:token_seq\tbrand:token", (), r"no title-like column; .* from description, brand"),
-        ("title:token_seq\tbrand:token", ("headline",), r"has no column headline; it has item_id, title, brand"),
+        (
+            "title:token_seq\tbrand:token",
+            ("headline",),
+            r"expected one of its columns \(item_id, title, brand\), found headline",
+        ),
     ],
 )
 def test_choice_of_text_columns(tmp_path: Path, columns: str, chosen: tuple[str, ...], message: str | None) -> None:

@@ -57,7 +57,7 @@ def test_weights_are_read_as_they_are_stored(tmp_path: Path, pool: ReadPool, mon
     for tensor, expected in zip(found, content.values(), strict=True):
         assert tensor.dtype == expected.dtype
         assert torch.equal(tensor, expected)
-    assert all(tensor.data_ptr() % 64 == 0 for tensor in found[:3])
+    assert all(tensor.data_ptr() % 256 == 0 for tensor in found[:3])
     assert pool.bytes_read == 7 * 9 * 4 + 3 * 2 + 8
 
 
@@ -75,14 +75,14 @@ def test_memory_is_used_again(tmp_path: Path, pool: ReadPool) -> None:
 
 def test_sizes_count_padding_and_what_is_shared_once(tmp_path: Path) -> None:
     weights = saved(tmp_path, {"a": torch.zeros(17), "b": torch.zeros(1)}, {"a": torch.float16})
-    assert buffer_nbytes(weights, stored=True) == 128 + 64
-    assert buffer_nbytes(weights, stored=False) == 64 + 64
+    assert buffer_nbytes(weights, stored=True) == 256 + 256
+    assert buffer_nbytes(weights, stored=False) == 256 + 256
     tied = [*weights, Weight("again", weights[0].stored, torch.float16)]
-    assert buffer_nbytes(tied, stored=True) == 128 + 64
-    assert buffer_nbytes(tied, stored=False) == 64 + 64
+    assert buffer_nbytes(tied, stored=True) == 256 + 256
+    assert buffer_nbytes(tied, stored=False) == 256 + 256
     in_another_type = [*weights, Weight("again", weights[0].stored, torch.float32)]
-    assert buffer_nbytes(in_another_type, stored=True) == 128 + 64
-    assert buffer_nbytes(in_another_type, stored=False) == 64 + 64 + 128
+    assert buffer_nbytes(in_another_type, stored=True) == 256 + 256
+    assert buffer_nbytes(in_another_type, stored=False) == 256 + 256 + 256
     assert buffer_nbytes([], stored=True) == 0
 
 
@@ -100,9 +100,9 @@ def test_tied_weights_are_read_and_kept_once(tmp_path: Path, pool: ReadPool) -> 
 
 def test_a_part_that_is_too_large(tmp_path: Path, pool: ReadPool) -> None:
     weights = saved(tmp_path, {"a": torch.zeros(17), "b": torch.zeros(17)})
-    with pytest.raises(RuntimeError, match="b ends at byte 196 of a buffer of 195"):
-        StoredWeightBuffer(195).read(weights, pool=pool)
-    assert len(StoredWeightBuffer(196).read(weights, pool=pool)) == 2
+    with pytest.raises(RuntimeError, match="b ends at byte 324 of a buffer of 323"):
+        StoredWeightBuffer(323).read(weights, pool=pool)
+    assert len(StoredWeightBuffer(324).read(weights, pool=pool)) == 2
 
 
 @pytest.mark.parametrize("to", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

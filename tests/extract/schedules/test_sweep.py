@@ -1,7 +1,5 @@
 """The sweep beside transformers' own forward: equal numbers, each weight read once, errors that end it at once."""
 
-import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,8 +212,7 @@ def test_an_error_on_one_device_ends_all(schedule: str, family: Callable[[str], 
 
 
 def test_a_disk_without_room_for_the_states_is_an_error_before_the_work(tmp_path: Path) -> None:
-    reason = os.strerror(errno.EFBIG)
-    with largest_file(1000), pytest.raises(RunError, match=f"states.bin: cannot be written.*{reason}"):
+    with largest_file(1000), pytest.raises(RunError, match=r"states.bin: cannot be written \(file too large\)"):
         FileStates(tmp_path / "s" / "states.bin", 300, 1, torch.float32)
     assert not list((tmp_path / "s").iterdir())
 

@@ -230,7 +230,7 @@ def test_what_did_not_fit_before_an_interruption_is_not_published_after_it(
             extracted(dataset, model, tmp_path / "c", **settings)
     [saved] = tmp_path.rglob("block-*")
     assert saved.name == "block-2"
-    with pytest.raises(ModelError, match=rf"{ITEM}layer 0 gives .* does not fit float16 .*pass --storage float32"):
+    with pytest.raises(ModelError, match=rf"{ITEM}layer 0 gives .* too large for float16 .*pass --storage float32"):
         extracted(dataset, model, tmp_path / "c", **settings)
     assert not list(tmp_path.glob("c/[!.]*"))
     assert not list((tmp_path / "here").iterdir())  # the text is looked at alone, which nothing is saved of
@@ -257,7 +257,13 @@ def test_a_disk_that_is_full_within_a_sweep(
 
 
 def test_a_device_with_too_little_memory_takes_half_as_much_at_once(
-    model: Path, tmp_path: Path, dataset: Dataset, expected: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
+    model: Path,
+    tmp_path: Path,
+    dataset: Dataset,
+    expected: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Any,
+    shown_log: None,
 ) -> None:
     entering = ForwardPass._entering
 

@@ -46,7 +46,7 @@ def test_a_grid_ends_with_its_combinations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("out =", "place =", r"search.toml: unknown entry place \(known: out, data, cache, \[search\]"),
+        ("out =", "elsewhere =", r"search.toml: unknown entry elsewhere \(known: out, data, cache, \[search\]"),
         ("data =", "cache =", 'expected data = "FOLDER" above the tables'),
         ("[train]", "[trian]", r"unknown entry trian; did you mean train\?$"),
         ("[search]", "cache = 3\n[search]", "cache: expected a list of strings"),
