@@ -28,12 +28,13 @@ def assets_home() -> Path:
 
 @pytest.fixture(autouse=True)
 def unchanged_log() -> Iterator[None]:
-    """No test leaves the log of tcf configured for the next one."""
+    """Every test begins with a log of tcf that nobody has configured, whatever tests and fixtures before it did."""
     logger = logging.getLogger("tcf")
-    level, handlers = logger.level, list(logger.handlers)
+    logger.setLevel(logging.NOTSET)
+    logger.handlers.clear()
     yield
-    logger.setLevel(level)
-    logger.handlers[:] = handlers
+    logger.setLevel(logging.NOTSET)
+    logger.handlers.clear()
 
 
 @pytest.fixture

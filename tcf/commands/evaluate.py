@@ -59,7 +59,7 @@ def evaluate_command(
         case None, str(), Path(), None:
             done = evaluate_baseline(baseline, data, out, config, seed=seed)
         case None, str(), None, None:
-            raise ConfigError("--baseline: expected --data as well, found none")
+            raise ConfigError("--baseline: expected --data as well, found none; add --data DATASET")
         case _:
             raise ConfigError("expected either a run directory, or --baseline with --data; see `tcf evaluate --help`")
     print_result(done.as_json() if as_json else done.for_people(), as_json=as_json)

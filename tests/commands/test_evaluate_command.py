@@ -57,7 +57,7 @@ def signals() -> Iterator[None]:
             "evaluate nowhere --out e",
             "nowhere: expected a directory of format tcf-run made by `tcf train`, found nothing",
         ),
-        ("evaluate --baseline popularity --out e", "expected either a run directory, or --baseline with --data; see"),
+        ("evaluate --baseline popularity --out e", "--baseline: expected --data as well, found none"),
         ("evaluate id --baseline popularity --data data --out e", "expected either a run directory, or --baseline"),
         ("evaluate --baseline popularity --data data --cache cache --out e", "expected either a run directory, or"),
         ("evaluate --out e", "expected either a run directory, or --baseline with --data"),

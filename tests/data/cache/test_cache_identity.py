@@ -51,7 +51,7 @@ def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="expected a cache or an empty folder, found other files"):
         new_cache(foreign)
     assert [file.name for file in foreign.iterdir()] == ["letter.txt"]
-    with pytest.raises(CacheError, match=r"no manifest\.json"):
+    with pytest.raises(CacheError, match=r"a directory without manifest\.json"):
         VectorCache.open(foreign)
 
 
