@@ -79,7 +79,7 @@ def test_a_plan_that_lies_is_seen(setting: Setting, monkeypatch: pytest.MonkeyPa
 
     def lying(*arguments: Any) -> Any:
         planned = plan(*arguments)
-        parts = {place: _an_eighth(sizes) for place, sizes in planned.plan.memory_parts.items()}
+        parts = {place: _much_more(sizes) for place, sizes in planned.plan.memory_parts.items()}
         return dataclasses.replace(planned, plan=dataclasses.replace(planned.plan, memory_parts=parts))
 
     monkeypatch.setattr(stage, "plan_stage", lying)
@@ -130,8 +130,9 @@ def test_a_part_that_fails_or_hangs_is_missed_and_the_next_one_runs(broken: str,
     assert words in ended.stdout
 
 
-def _an_eighth(sizes: Mapping[str, int]) -> dict[str, int]:
-    return {name: size // 8 for name, size in sizes.items()}
+def _much_more(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Too large a plan: too small a one would not show here, where memory of earlier tests is used again."""
+    return {name: size * 50 for name, size in sizes.items()}
 
 
 def _missed(check: Check, setting: Setting) -> list[str]:
