@@ -33,8 +33,8 @@ def memory_advice(inputs: PlanInputs, fits: Fits) -> str:
     smallest = "--max-memory " + ",".join(f"{place}={_as_option(size)}" for place, size in limits.items())
     short = _short(inputs, limits)
     if short is None:
-        return f"pass {_either([f'at least {smallest} (the smallest that works)', *others])}"
-    return f"the smallest that works is {smallest}, and {short}; {_either(['free some memory', *_passed(others)])}"
+        return f"pass {_either([f'{smallest} or more', *others])}"
+    return f"it works from about {smallest} on, but {short}; {_either(['free some memory', *_passed(others)])}"
 
 
 def smallest_limits(inputs: PlanInputs, fits: Fits) -> dict[str, int] | None:
