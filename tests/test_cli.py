@@ -81,6 +81,7 @@ def test_the_version_is_that_of_the_code_and_of_no_other_distribution(tmp_path: 
         text=True,
         check=True,
         env={**ENVIRONMENT, "PYTHONPATH": path},
+        cwd=tmp_path,  # the folder of a clone may hold what an earlier installation left
     )
     assert done.stdout.split() == ["9.9", tcf.__version__, "False"]
 
