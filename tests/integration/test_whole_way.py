@@ -113,7 +113,7 @@ def check_extracted(here: Path) -> None:
     printed = real(here, EXTRACT)
     counts = f"{n_texts} distinct texts, {n_texts} distinct token sequences, {n_texts} computed now"
     assert printed == (
-        f"{dataset.n_items} items, {counts}\n0 texts (0.00%) cut at 30 tokens\nin: cache\nin: cache.parquet\n"
+        f"{dataset.n_items} items, {counts}\n0 texts (0.00%) cut at 30 tokens\ncache: cache\nparquet: cache.parquet\n"
     )
     assert json.loads(quick("cache verify cache --json"))["verified"] is True
     described = json.loads(quick("cache describe cache --json"))
