@@ -27,7 +27,7 @@ __all__ = [
     "verify_manifest",
 ]
 
-_KEY_LIBRARIES = ("numpy", "pyarrow", "torch", "transformers", "accelerate", "tokenizers", "faiss-cpu", "faiss-gpu")
+_KEY_LIBRARIES = tuple("numpy pyarrow duckdb torch transformers accelerate tokenizers faiss-cpu faiss-gpu".split())
 _KINDS = {dict: "a mapping", str: "a string", int: "a whole number", float: "a number"}
 
 

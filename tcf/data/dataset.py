@@ -23,6 +23,7 @@ from tcf.data.data_frames import data_frame
 from tcf.data.histories import Histories
 from tcf.data.npy_files import load_array
 from tcf.data.split import Part, Split, training_counts
+from tcf.data.tables.arrow_numbers import as_arrow
 from tcf.data.tables.source_file import read_error_words
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def write_dataset(
     """
     with publishing(path) as staging:
         counts = training_counts(split, len(item_ids)).astype(np.int32)
-        items = pa.table([item_ids, texts, counts], schema=_ITEMS)
+        items = pa.table([item_ids, texts, as_arrow(counts)], schema=_ITEMS)
         pq.write_table(items, staging / "items.parquet", row_group_size=_ROW_GROUP)
         users = pa.table([user_ids], schema=_USERS)
         # Ids are distinct, so dictionary encoding saves nothing.

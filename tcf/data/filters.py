@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.errors import ConfigError, DataError
@@ -32,6 +31,7 @@ from tcf.config.prepare import PrepareConfig
 from tcf.data.histories import Histories, occurrences, taken
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.split import Split, by_time, held_out, leave_one_out, per_user
+from tcf.data.tables.arrow_numbers import as_arrow, as_numpy
 from tcf.data.tables.bad_rows import skipped_words
 from tcf.data.time_split import Periods, find_periods
 
@@ -194,7 +194,7 @@ def _of_sampled_users(
             f"--sample-users: expected at most {n_users}, the number of users with at least {config.min_history}{most} "
             f"interactions, found {config.sample_users}; leave the option out to keep all"
         )
-    by_id = np.asarray(pc.array_sort_indices(log.user_ids.take(pa.array(events.users))))
+    by_id = as_numpy(pc.array_sort_indices(log.user_ids.take(as_arrow(events.users))))
     draws = generator(RandomStream.SAMPLED_USERS, config.seed).random(n_users)
     chosen = np.zeros(n_users, bool)
     chosen[by_id[np.argsort(draws, kind="stable")[: config.sample_users]]] = True

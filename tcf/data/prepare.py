@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from tcf.common.errors import DataError
-from tcf.common.files import FileStamp, is_published
+from tcf.common.files import FileStamp, check_destination, is_published, remove_leftovers, staging_place
 from tcf.common.manifest import differences, read_manifest, sha256_file
 from tcf.config.fields import to_mapping
 from tcf.config.prepare import PrepareConfig
@@ -19,6 +17,8 @@ from tcf.data.raw.formats import check_options, files_of, read_raw, template_of
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.reading_progress import ReadingProgress
 from tcf.data.statistics import dataset_statistics
+from tcf.data.tables.arrow_numbers import as_arrow
+from tcf.data.tables.engine import Engine
 from tcf.data.tables.source_file import changed, stamp_of
 
 __all__ = ["prepare"]
@@ -55,8 +55,12 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
             f"{out}: expected a new or empty folder, found other files; remove them, or name another with --out"
         )
     stamps = {file: stamp_of(file) for file in files_of(format, raw, config)}
+    check_destination(out)
+    remove_leftovers(out.parent, out.name)
     with ReadingProgress("prepare", stamps) as progress:
-        log = read_raw(format, raw, template, config)
+        with Engine(staging_place(out)) as engine:
+            progress.follow(engine.shares_read)
+            log = read_raw(format, raw, template, config, engine)
         progress.phase("filtering")
         kept = select(log, config, raw)
         _check_unchanged(stamps)
@@ -65,13 +69,13 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
 
 
 def _write(out: Path, log: RawLog, kept: Selected, settings: Mapping[str, Any]) -> Dataset:
-    item_rows = pa.array(kept.items)
+    item_rows = as_arrow(kept.items)
     texts = log.texts.take(item_rows)
     return write_dataset(
         out,
         item_ids=log.item_ids.take(item_rows),
         texts=texts,
-        user_ids=log.user_ids.take(pa.array(kept.users)),
+        user_ids=log.user_ids.take(as_arrow(kept.users)),
         split=kept.split,
         inputs=log.files,
         config=settings,

@@ -1,7 +1,10 @@
-"""The progress of reading files, whichever library reads them: the system knows the position in each open file."""
+"""The progress of reading files, whichever library reads them: the system knows the position in each open file.
+
+Raw files are read twice: their bytes are checked, and their rows read into the engine, which knows how far it is.
+"""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +39,7 @@ class ReadingProgress:
         self._finished = threading.Event()
         self._watch = threading.Thread(target=self._look_repeatedly, name="reading progress", daemon=True)
         self._opened = ExitStack()
+        self._shares_read: Callable[[], Mapping[Path, float]] | None = None
 
     def __enter__(self) -> Self:
         """Start watching the files."""
@@ -54,6 +58,14 @@ class ReadingProgress:
             self._show(self._total, "")
         self._opened.__exit__(kind, error, trace)
 
+    def follow(self, shares_read: Callable[[], Mapping[Path, float]]) -> None:
+        """Count half of every file when it has been read as bytes, and half when its rows have been read.
+
+        Args:
+            shares_read: returns which share of each file's rows has been read, from 0 to 1, by resolved path.
+        """
+        self._shares_read = shares_read
+
     def phase(self, words: str) -> None:
         """Begin a phase after all files have been read.
 
@@ -68,7 +80,12 @@ class ReadingProgress:
         for file, position in read_positions(self._sizes).items():
             # A file may be read more than once.
             self._furthest[file] = max(self._furthest[file], min(position, self._sizes[file]))
-        read = sum(self._furthest.values())
+        read: float = sum(self._furthest.values())
+        if self._shares_read is not None:
+            shares = {file: share for file, share in self._shares_read().items() if file in self._sizes}
+            # A small file may have been read as bytes between two looks.
+            bytes_read = {**self._furthest, **{file: self._sizes[file] for file in shares}}
+            read = (sum(bytes_read.values()) + sum(share * self._sizes[file] for file, share in shares.items())) / 2
         self._show(read, "sorting" if read == self._total else "reading")
 
     def _show(self, read: float, words: str) -> None:

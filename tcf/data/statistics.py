@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from tcf.common.threads import ordered_map
 from tcf.data.histories import Histories
 from tcf.data.split import Split, held_out, training_counts
+from tcf.data.tables.arrow_numbers import as_numpy
 from tcf.data.time_split import Periods
 
 __all__ = ["dataset_statistics"]
@@ -42,7 +43,7 @@ def dataset_statistics(
         "items": n_items,
         "interactions": len(histories.items),
         "history_lengths": _summary(histories.lengths),
-        "text_lengths": _summary(np.asarray(pc.utf8_length(texts))),
+        "text_lengths": _summary(as_numpy(pc.utf8_length(texts))),
         "repeated_interactions": _repeats(histories, n_items),
         "items_without_training": int((training_counts(split, n_items) == 0).sum()),
         "duplicate_texts": n_items - pc.count_distinct(texts).as_py(),

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tcf.common.errors import ConfigError
-from tcf.data.tables.table import lacks_column
+from tcf.data.tables.engine import literal
+from tcf.data.tables.table import joined, lacks_column
 
 __all__ = ["Template", "joined_columns", "parse_template"]
 
@@ -52,22 +50,24 @@ class Template:
         if unknown:
             raise ConfigError(f"{self.option}: {lacks_column(path, unknown[0], there)}")
 
-    def fill(self, columns: Mapping[str, "pa.LargeStringArray"]) -> "pa.LargeStringArray":
-        """Return the texts of all rows, (n_rows,); a text is empty if all its fields are.
+    def text(self, columns: Mapping[str, str]) -> str:
+        """Return an expression in SQL for the text of a row, which is empty if all its fields are.
 
         Args:
-            columns: the values of the fields by column, (n_rows,) each, without nulls; empty values count as missing.
+            columns: an expression in SQL for each field by column, never null; empty values count as missing. Literal
+                text between two fields is used only if the first of them and one of the later ones are not empty.
         """
         values = [columns[name] for name in self.columns]
-        filled = [pc.greater(pc.binary_length(value), 0) for value in values]
-        pieces, later = [values[-1]], filled[-1]
-        # From right to left, so that `later` shows whether a non-empty field follows: only then the text is used.
-        for at in range(len(values) - 2, -1, -1):
-            between = pc.if_else(pc.and_(filled[at], later), _scalar(self.texts[at + 1]), _scalar(""))
-            pieces[:0] = [values[at], between]
-            later = pc.or_(filled[at], later)
-        texts = pc.binary_join_element_wise(_scalar(self.texts[0]), *pieces, _scalar(self.texts[-1]), _scalar(""))
-        return pc.if_else(later, texts, _scalar(""))
+        first, *between, last = self.texts
+        if not first and not last and len(set(between)) == 1:  # there may be hundreds of columns
+            return f"array_to_string(list_filter([{', '.join(values)}], lambda x: x <> ''), {literal(between[0])})"
+        pieces = [literal(first)]
+        for at, value in enumerate(values):
+            pieces.append(value)
+            if at + 1 < len(values):
+                later = joined(values[at + 1 :])
+                pieces.append(f"case when {value} <> '' and {later} <> '' then {literal(between[at])} else '' end")
+        return f"(case when {joined(values)} = '' then '' else {joined([*pieces, literal(last)])} end)"
 
 
 def parse_template(written: str) -> Template:
@@ -126,7 +126,3 @@ def _refuse_surrogates(written: str) -> None:
             f"--template: expected UTF-8, found an invalid byte at character {error.start + 1} of {written!r}; "
             "write the template in UTF-8"
         ) from None
-
-
-def _scalar(text: str) -> "pa.LargeStringScalar":
-    return pa.scalar(text, pa.large_string())

@@ -17,6 +17,7 @@ __all__ = ["FAISS", "REQUIRED", "CudaDevice", "FaissBuild", "Installation", "ins
 
 REQUIRED = (
     "accelerate",
+    "duckdb",
     "gguf",
     "huggingface_hub",
     "numpy",
@@ -34,7 +35,15 @@ REQUIRED = (
 OPTIONAL = ("matplotlib", "pandas")
 """For plots and data frames only, so that it is no problem if they are not installed."""
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
-_COMPILED = ("numpy", "pyarrow", "safetensors", "tokenizers", "torch", "faiss")  # may be installed and yet broken
+_COMPILED = (
+    "numpy",
+    "pyarrow",
+    "duckdb",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "faiss",
+)  # may be installed and yet broken
 _INSTALL = 'run `pip install "text-cf[cpu]"`'
 _DRIVER = Path("/proc/driver/nvidia")
 _YES = ("1", "on", "true", "yes")

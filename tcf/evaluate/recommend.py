@@ -3,6 +3,7 @@
 Shapes: B users of a block, K places.
 """
 
+import codecs
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
-from tcf.data.tables.tsv_file import read_text_file
+from tcf.data.tables.source_file import unreadable
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.top_k import RankedLists, top_k
@@ -205,8 +206,15 @@ def _shown(path: Path) -> Path:
 
 def _ids(file: Path) -> list[str]:
     """The ids in a file, without surrounding white space; blank lines at the end of the file are ignored."""
-    text = read_text_file(file)
-    ids = [text.line(index).strip() for index in range(len(text.ends))]
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise unreadable(file, error) from None
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    text = data.decode(encoding, "backslashreplace")
+    if not text:
+        raise DataError(f"{file}: expected rows, found an empty file; check its source")
+    ids = [line.strip() for line in text.rstrip(" \r\n").split("\n")]
     if ids == [""]:
         raise DataError(f"{file}: expected user ids, one per line, found none; correct the file")
     return ids

@@ -1,1 +1,1 @@
-"""Events collected block by block, encoded, and sorted into histories."""
+"""Items and histories from the tables of raw files."""

@@ -1,10 +1,11 @@
-"""Times of raw files, numbers or ISO 8601 dates, read in blocks as sortable whole numbers.
+"""Times of raw files, numbers or ISO 8601 dates, as sortable whole numbers.
 
 The first value of a file that is a number or a date decides which of the two its times are, and the unit of numbers:
 below 10^11 seconds since 1970 with up to six decimal places, below 10^14 milliseconds, below 10^17 microseconds, else
 nanoseconds. A date may have a time of day and an offset from UTC; without an offset it is in UTC.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,113 +13,118 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["TimeReader"]
+from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.table import RawTable
+
+__all__ = ["Times", "read_numbers", "read_times"]
 
 _MILLION = 10**6
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_WHOLE = "[+-]?[0-9]+"
+_NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T](?s:.*))?"
 _LARGEST = 2**62
-_FEW_RUNS = 0.1  # runs of equal values per value; parsing a value costs about as much as hashing ten
+# Within the least and the largest float64 that fit in int64.
+_DOWN = "greatest(least(floor(time), 9223372036854774784::double), -9223372036854775808::double)::bigint"
+_EXPECTED = "a time, as a number or a date such as 2019-11-12 14:14:46"
 
-Times = npt.NDArray[np.int64]
 
-
-class TimeReader:
-    """Reads the times of one file.
+@dataclass(frozen=True)
+class Times:
+    """The times of a table, all of them readable.
 
     Attributes:
-        per_second: units of the whole numbers in a second.
-        expected: the format of a time in words, for messages.
+        value: an expression in SQL for the time of a row, by which rows are sorted.
+        join: what the rows of the table, named `events`, are joined with for this; may be empty.
+        per_second: units of these numbers in a second.
+        whole: an expression in SQL for such a value, named `time`, as a whole number.
     """
 
-    def __init__(self) -> None:
-        self.per_second = _MILLION
-        self.expected = "a time, as a number or a date such as 2019-11-12 14:14:46"
-        self._dates: bool | None = None
-        self._scale = _MILLION
+    value: str
+    join: str
+    per_second: int
+    whole: str = "time"
 
-    def read(self, written: "pa.LargeStringArray") -> tuple[Times, npt.NDArray[np.bool_]]:
-        """Read the times of a block.
-
-        Args:
-            written: (n,) times as strings.
-
-        Returns:
-            (n,) times, and (n,) which of them could be read; the others are 0.
-        """
-        if self._dates is None and len(written):
-            self._decide(written)
-        # Files are often sorted by time, so that few neighbours differ, or have few distinct values.
-        runs = pc.run_end_encode(written, run_end_type=pa.int64())
-        if len(runs.values) < _FEW_RUNS * len(written):
-            times, usable = self._times_of(runs.values)
-            lengths = np.diff(np.asarray(runs.run_ends), prepend=0)
-            return np.repeat(times, lengths), np.repeat(usable, lengths)
-        encoded = pc.dictionary_encode(written)
-        times, usable = self._times_of(encoded.dictionary)
-        indices = np.asarray(encoded.indices)
-        return times[indices], usable[indices]
-
-    def seconds(self, times: Times) -> Times:
-        """Convert times that were read to whole seconds since 1970, (n,); the order is kept."""
+    def seconds(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Convert times to whole seconds since 1970, (n,); the order is kept."""
         return times if self.per_second == 1 else times // self.per_second
 
-    def _times_of(self, written: "pa.LargeStringArray") -> tuple[Times, npt.NDArray[np.bool_]]:
-        return self._dates_of(written) if self._dates else self._numbers(written)
 
-    def _decide(self, written: "pa.LargeStringArray") -> None:
-        numeric = pc.match_substring_regex(written, _NUMBER)
-        dated = np.flatnonzero(np.asarray(_dates_at_all(written)))
-        first_number = int(np.argmax(np.asarray(numeric))) if pc.any(numeric).as_py() else len(written)
-        first_date = int(dated[0]) if len(dated) else len(written)
-        if first_number == first_date:
-            return
-        self._dates = first_date < first_number
-        if self._dates:
-            self.expected = "a date such as 2019-11-12 or 2019-11-12 14:14:46"
-            return
-        self.expected = "a number in the time column"
-        self._set_unit(abs(float(written[first_number].as_py())))
+def read_times(table: RawTable, column: str, bad: BadRows) -> Times:
+    """Find out what the times of a column are; rows without a readable time are rejected as `bad_timestamp`.
 
-    def _set_unit(self, size: float) -> None:
-        """Choose the unit from the size of a time: seconds are stored as microseconds, other units unchanged."""
-        thousands = sum(size >= bound for bound in (1e11, 1e14, 1e17))
-        self._scale = _MILLION if thousands == 0 else 1
-        self.per_second = _MILLION if thousands == 0 else 1000**thousands
+    Raises:
+        DataError: there are such rows, and `bad` does not skip.
+    """
+    written = table[column]
+    first = table.engine.rows(
+        f"select {written}, regexp_full_match({written}, '{_NUMBER}') from {table.name} "
+        f"where regexp_full_match({written}, '({_NUMBER})|({_DATE})') order by rowid limit 1"
+    )
+    if not first:
+        table.reject("true", "bad_timestamp", _EXPECTED, bad)
+        return Times("0", "", 1)
+    return _numbers(table, column, float(first[0][0]), bad) if first[0][1] else _dates(table, written, bad)
 
-    def _numbers(self, written: "pa.LargeStringArray") -> tuple[Times, npt.NDArray[np.bool_]]:
+
+def read_numbers(table: RawTable, column: str, bad: BadRows) -> Times:
+    """Take times as they are, any numbers of any unit; rows without a finite one are rejected as `bad_timestamp`.
+
+    If all are whole numbers, they are exact beyond 2^53, as for nanoseconds; else all are float64, rounded down in the
+    end.
+
+    Raises:
+        DataError: there are such rows, and `bad` does not skip.
+    """
+    written = table[column]
+    number = f"case when regexp_full_match({written}, '{_NUMBER}') then try_cast({written} as double) end"
+    wrong = f"not coalesce(isfinite({number}), false)"
+    table.reject(wrong, "bad_timestamp", f"a number in column {column}", bad, written)
+    whole = f"regexp_full_match({written}, '{_WHOLE}') and try_cast({written} as bigint) is not null"
+    if table.engine.number(f"select count(*) from {table.name} where not ({whole})"):
+        return Times(f"{written}::double", "", 1, _DOWN)
+    return Times(f"{written}::bigint", "", 1)
+
+
+def _numbers(table: RawTable, column: str, first: float, bad: BadRows) -> Times:
+    """Seconds are stored as microseconds, other units unchanged."""
+    written = table[column]
+    thousands = sum(abs(first) >= bound for bound in (1e11, 1e14, 1e17))
+    scale, per_second = (_MILLION, _MILLION) if thousands == 0 else (1, 1000**thousands)
+    least, most = 1 - _LARGEST // scale, _LARGEST // scale - 1
+    plain, whole = f"try_cast({written} as bigint)", f"try_cast(ltrim({written}, '+') as bigint)"
+    decimal = f"try_cast({written} as double) * {scale}"
+    # Nearly all numbers are written plainly; patterns are slow. Whole numbers are exact beyond 2^53, others are not.
+    value = (
+        f"case when {plain}::varchar = {written} and {plain} between {least} and {most} then {plain} * {scale} "
+        f"when regexp_full_match({written}, '[+-]?[0-9]+') then "
+        f"case when {whole} between {least} and {most} then {whole} * {scale} end "
+        f"when regexp_full_match({written}, '{_NUMBER}') then "
+        f"case when abs({decimal}) < {_LARGEST} then round_even({decimal}, 0)::bigint end end"
+    )
+    table.reject(f"({value}) is null", "bad_timestamp", f"a number in column {column}", bad)
+    return Times(value, "", per_second)
+
+
+def _dates(table: RawTable, written: str, bad: BadRows) -> Times:
+    (distinct,) = table.engine.strings(f"select distinct {written} from {table.name}")
+    moments = _microseconds_of(distinct)
+    times = table.engine.add("times", pa.table({"written": distinct, "moment": moments}))
+    wrong = f"{written} in (select written from {times} where moment is null)"
+    table.reject(wrong, "bad_timestamp", "a date such as 2019-11-12 or 2019-11-12 14:14:46", bad)
+    return Times(f"{times}.moment", f"join {times} on {times}.written = events.{written}", _MILLION)
+
+
+def _microseconds_of(written: "pa.LargeStringArray") -> "pa.Int64Array":
+    """Return dates as microseconds since 1970, (n,); null where the text is not a date."""
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
-            whole = np.asarray(pc.cast(written, pa.int64()))
+            return pc.cast(written, kind).cast(pa.int64())
         except pa.ArrowInvalid:
-            return self._decimals(written)
-        if pc.any(pc.match_substring(written, "x", ignore_case=True)).as_py():  # a cast would read hexadecimal
-            return self._decimals(written)
-        limit = _LARGEST // self._scale
-        usable = (whole > -limit) & (whole < limit)
-        return np.where(usable, whole, 0) * self._scale, usable
-
-    def _decimals(self, written: "pa.LargeStringArray") -> tuple[Times, npt.NDArray[np.bool_]]:
-        numeric = pc.match_substring_regex(written, _NUMBER)
-        values = np.asarray(pc.cast(pc.if_else(numeric, written, "0"), pa.float64())) * self._scale
-        usable = np.asarray(numeric) & (np.abs(values) < _LARGEST)
-        return np.round(np.where(usable, values, 0)).astype(np.int64), usable
-
-    def _dates_of(self, written: "pa.LargeStringArray") -> tuple[Times, npt.NDArray[np.bool_]]:
-        for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
-            try:
-                return np.asarray(pc.cast(written, kind).cast(pa.int64())), np.ones(len(written), bool)
-            except pa.ArrowInvalid:
-                continue
-        found = [_microseconds(text) for text in written.to_pylist()]
-        usable = np.array([time is not None for time in found], bool)
-        return np.array([time or 0 for time in found], np.int64), usable
-
-
-def _dates_at_all(written: "pa.LargeStringArray") -> "pa.BooleanArray":
-    return pc.match_substring_regex(written, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T].*)?$")
+            continue
+    return pa.array([_microseconds(text) for text in written.to_pylist()], pa.int64())
 
 
 def _microseconds(text: str) -> int | None:
-    """Return a date as microseconds since 1970; None if the text is not a date."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

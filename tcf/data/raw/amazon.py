@@ -1,7 +1,7 @@
 """Amazon reviews as published by McAuley Lab: a folder with the reviews file and the metadata file of one category.
 
 Both are JSON lines, plain or gzip (`.json`, `.jsonl`, with or without `.gz`); the name of the metadata file begins with
-`meta_`. The keys of the first review show the edition:
+`meta_`. The keys of the first reviews show the edition:
 
 - 2018: `reviewerID`, `asin`, `unixReviewTime` in seconds, `overall`; items have `asin`, `title`, `brand` ...
 - 2023: `user_id`, `parent_asin`, `timestamp` in milliseconds, `rating`; items have `parent_asin`, `title` ...
@@ -16,30 +16,26 @@ The published files repeat items and reviews, and have items without a title, it
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tcf.common.errors import DataError
-from tcf.data.events.checked_items import Items, Pairs, check_items
-from tcf.data.events.drop_repeats import without_repeats
-from tcf.data.events.event_log import EventLog, Grouped
-from tcf.data.events.timestamps import TimeReader
-from tcf.data.raw.ratings import rated_at_least, timed, whole_table, with_ids
+from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.items import Items, read_items, require_rows
+from tcf.data.events.timestamps import read_times
+from tcf.data.raw.ratings import rated_at_least
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.engine import Engine
 from tcf.data.tables.open_table import open_table
 from tcf.data.tables.source_file import require_folder
-from tcf.data.tables.table import TableFile, listed_columns
+from tcf.data.tables.table import RawTable, TableFile, listed_columns
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["amazon_files", "read_amazon"]
 
-_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
-_METADATA = "meta_"
+_SUFFIXES = tuple(f".{kind}{packed}" for kind in ("json", "jsonl") for packed in ("", ".gz", ".zst"))
 _OWN = "manifest.json"  # in a folder made by `tcf data download`
 _SCRIPT = "getTime"  # occurs in the titles of 2018 that are page scripts
 
@@ -49,41 +45,27 @@ class _Edition:
     """The keys in the files of one edition.
 
     Attributes:
-        user: user id in reviews.
-        item: item id in reviews and metadata.
-        time: time in reviews.
+        events: user id, item id and time in reviews; metadata have the same item id.
         rating: rating in reviews.
-        metadata: all keys that metadata may have.
+        metadata: all keys that metadata may have, separated by spaces.
     """
 
-    user: str
-    item: str
-    time: str
+    events: tuple[str, str, str]
     rating: str
-    metadata: tuple[str, ...]
+    metadata: str
 
 
-_EDITIONS = (
-    _Edition(
-        user="reviewerID",
-        item="asin",
-        time="unixReviewTime",
-        rating="overall",
-        metadata=tuple(
-            "asin title brand category main_cat description feature price date rank fit details also_buy also_view "
-            "similar_item tech1 tech2 imageURL imageURLHighRes".split()
-        ),
-    ),
-    _Edition(
-        user="user_id",
-        item="parent_asin",
-        time="timestamp",
-        rating="rating",
-        metadata=tuple(
-            "parent_asin title store main_category categories features description price average_rating rating_number "
-            "details images videos bought_together subtitle author".split()
-        ),
-    ),
+_EDITION_2018 = _Edition(
+    events=("reviewerID", "asin", "unixReviewTime"),
+    rating="overall",
+    metadata="asin title brand category main_cat description feature price date rank fit details also_buy also_view "
+    "similar_item tech1 tech2 imageURL imageURLHighRes",
+)
+_EDITION_2023 = _Edition(
+    events=("user_id", "parent_asin", "timestamp"),
+    rating="rating",
+    metadata="parent_asin title store main_category categories features description price average_rating rating_number "
+    "details images videos bought_together subtitle author",
 )
 
 
@@ -96,7 +78,7 @@ def amazon_files(folder: Path) -> tuple[Path, Path]:
     expected = "expected one reviews file and one metadata file, such as Software_5.json.gz and meta_Software.json.gz"
     require_folder(folder)
     found = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIXES) and path.name != _OWN)
-    metadata = [path for path in found if path.name.startswith(_METADATA)]
+    metadata = [path for path in found if path.name.startswith("meta_")]
     reviews = [path for path in found if path not in metadata]
     if len(reviews) != 1 or len(metadata) != 1:
         names = ", ".join(path.name for path in found) or "neither"
@@ -105,6 +87,7 @@ def amazon_files(folder: Path) -> tuple[Path, Path]:
 
 
 def read_amazon(
+    engine: Engine,
     folder: Path,
     *,
     bad_rows: Literal["error", "skip"],
@@ -114,6 +97,7 @@ def read_amazon(
     """Read a category of Amazon reviews.
 
     Args:
+        engine: reads and orders the rows.
         folder: the folder of the two files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `bad_json`,
             `bad_utf8`, `nul_byte`, `empty_id`, `bad_timestamp`, `bad_rating`. The known flaws of the published files
@@ -126,52 +110,40 @@ def read_amazon(
         DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     reviews_path, metadata_path = amazon_files(folder)
-    reviews, edition = _opened_reviews(reviews_path)
-    metadata = open_table(metadata_path)
-    template = template or joined_columns(["title"])
-    template.check(tuple(dict.fromkeys((*edition.metadata, *metadata.columns))), metadata_path)
+    reviews, metadata = open_table(reviews_path), open_table(metadata_path)
+    edition, template = _edition_of(reviews), template or joined_columns(["title"])
+    template.check(tuple(dict.fromkeys((*edition.metadata.split(), *metadata.columns))), metadata_path)
     bad, known = BadRows(bad_rows), BadRows("skip")
-    items = _read_items(metadata, edition, template, bad, known)
-    log = _read_events(reviews, edition, items, min_rating, bad, known)
-    files = {table.path.name: table.sha256 for table in (reviews, metadata)}
-    skipped = dict(Counter(bad.skipped) + Counter(known.skipped))
-    return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, skipped, files, log.times)
+    user, item, time = edition.events
+    products = metadata.load(engine, tuple(dict.fromkeys((item, *template.columns))), bad)
+    require_rows(products, bad)
+    items = _read_items(products, edition, template, known)
+    events = reviews.load(engine, edition.events if min_rating is None else (*edition.events, edition.rating), bad)
+    with_ids(events, user, item, bad)
+    rated_at_least(events, edition.rating, min_rating, bad)
+    times = read_times(events, time, bad)
+    log = group_events(events, user, item, times, items, known, once="duplicate_event")
+    return RawLog.of(items, log, dict(Counter(bad.skipped) + Counter(known.skipped)), (events, products))
 
 
-def _opened_reviews(path: Path) -> tuple[TableFile, _Edition]:
-    """Open a reviews file, and find its edition."""
-    table = open_table(path)
-    for edition in _EDITIONS:
-        if {edition.user, edition.item, edition.time} <= set(table.columns):
-            numbers, decimals = frozenset({edition.time}), frozenset({edition.rating})
-            return open_table(path, numbers=numbers, decimals=decimals), edition
-    wanted = " or ".join(", ".join((edition.user, edition.item, edition.time)) for edition in _EDITIONS)
+def _edition_of(reviews: TableFile) -> _Edition:
+    """Return the edition that a reviews file belongs to."""
+    editions = (_EDITION_2018, _EDITION_2023)
+    for edition in editions:
+        if set(edition.events) <= set(reviews.columns):
+            return edition
+    wanted = " or ".join(", ".join(edition.events) for edition in editions)
     raise DataError(
-        f"{path}:1: expected a review with the keys {wanted}, found {listed_columns(table.columns)}; check that it is "
-        "the reviews file"
+        f"{reviews.path}:1: expected a review with the keys {wanted}, found {listed_columns(reviews.columns)}; check "
+        "that it is the reviews file"
     )
 
 
-def _read_items(table: TableFile, edition: _Edition, template: Template, bad: BadRows, known: BadRows) -> Items:
-    rows = whole_table(table, tuple(dict.fromkeys((edition.item, *template.columns))), bad)
-    columns = dict(rows.columns)
-    if "title" in template.columns and edition is _EDITIONS[0]:
-        script = pc.match_substring(columns["title"], _SCRIPT)
-        known.count("title_is_script", pc.sum(script).as_py() or 0)
-        columns["title"] = pc.if_else(script, pa.scalar("", pa.large_string()), columns["title"])
-    return check_items(Pairs(table.path, rows.lines, columns[edition.item], template.fill(columns), rows.unit), known)
-
-
-def _read_events(
-    table: TableFile, edition: _Edition, items: Items, min_rating: float | None, bad: BadRows, known: BadRows
-) -> Grouped:
-    columns = (edition.user, edition.item, edition.time, *((edition.rating,) if min_rating is not None else ()))
-    clock = TimeReader()
-    with EventLog(table.path, table.unit) as log:
-        for rows in table.blocks(columns, bad):
-            rows = with_ids(rows, edition.user, edition.item, bad)
-            rows, times = timed(rated_at_least(rows, edition.rating, min_rating, bad), edition.time, clock, bad)
-            log.add(rows.lines, rows.columns[edition.user], rows.columns[edition.item], times)
-        found, again = without_repeats(log.histories(items, known), len(items.ids))
-    known.count("duplicate_event", again)
-    return replace(found, times=None if found.times is None else clock.seconds(found.times))
+def _read_items(products: RawTable, edition: _Edition, template: Template, known: BadRows) -> Items:
+    columns = dict(products.columns)
+    if "title" in columns and edition is _EDITION_2018:
+        is_script = f"contains({columns['title']}, '{_SCRIPT}')"
+        number = products.engine.number(f"select count(*) from {products.name} where {is_script}")
+        known.count("title_is_script", number)
+        columns["title"] = f"case when {is_script} then '' else {columns['title']} end"
+    return read_items(products, products[edition.events[1]], template.text(columns), known)

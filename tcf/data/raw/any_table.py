@@ -10,23 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import pyarrow.compute as pc
-
 from tcf.common.errors import ConfigError, DataError, did_you_mean
-from tcf.data.events.checked_items import Items, check_items
-from tcf.data.events.event_log import EventLog, Grouped
-from tcf.data.events.timestamps import TimeReader
-from tcf.data.raw.any_table_items import ItemTexts
+from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.timestamps import read_times
+from tcf.data.raw.any_table_items import items_of_catalogue, items_of_events
 from tcf.data.raw.any_table_options import Drop, TableOptions
-from tcf.data.raw.ratings import add_events
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.engine import Engine, literal
 from tcf.data.tables.open_table import open_table
-from tcf.data.tables.records import TextForm
 from tcf.data.tables.source_file import require_folder
-from tcf.data.tables.table import TableBlock, TableFile, lacks_column, listed_columns
-from tcf.data.tables.tsv_file import empty_strings
+from tcf.data.tables.table import RawTable, TableFile, lacks_column, listed_columns
+from tcf.data.tables.text_form import TextForm
 from tcf.data.text_template import Template
 
 __all__ = ["read_table", "table_files"]
@@ -51,6 +46,7 @@ def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
 
 
 def read_table(
+    engine: Engine,
     raw: Path,
     *,
     bad_rows: Literal["error", "skip"],
@@ -61,6 +57,7 @@ def read_table(
     """Read tables of events and items.
 
     Args:
+        engine: reads and orders the rows.
         raw: the folder of the files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes`, `bad_json`, `empty_id`, `empty_text`, `bad_timestamp`,
@@ -75,17 +72,28 @@ def read_table(
         DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     paths = table_files(raw, options)
-    bad, clock = BadRows(bad_rows), TimeReader()
+    bad = BadRows(bad_rows)
     tables = [open_table(path, _form(options)) for path in paths]
     needed = _needed(tables, template, options)
     if len(tables) == 1:
-        items, log = _read_both(tables[0], needed, clock, bad, keep_times)
+        columns = (*needed.of_items(tables[0].columns), *needed.of_events(tables[0].columns))
+        events = described = tables[0].load(engine, tuple(dict.fromkeys(columns)), bad)
+        _drop(events, needed.drops, bad)
+        if bad.is_error:  # rows without a user describe items too, if they are skipped
+            with_ids(events, needed.user, needed.item, bad)
+        items = items_of_events(events, needed.item_id, needed.template, bad)
     else:
-        items = _read_items(tables[1], needed, bad)
-        log = _read_events(tables[0], needed, clock, items, bad, keep_times)
-    files = {path.relative_to(raw).as_posix(): table.sha256 for path, table in zip(paths, tables, strict=True)}
-    times = None if log.times is None else clock.seconds(log.times)
-    return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, times)
+        described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
+        _drop(described, needed.drops, bad)
+        items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+        events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
+        _drop(events, needed.drops, bad)
+    with_ids(events, needed.user, needed.item, bad)
+    times = None if needed.time is None else read_times(events, needed.time, bad)
+    log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times)
+    tables_read = (events, described)[: len(paths)]
+    files = {path.relative_to(raw).as_posix(): table.sha256 for path, table in zip(paths, tables_read, strict=True)}
+    return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times)
 
 
 @dataclass(frozen=True)
@@ -151,48 +159,9 @@ def _check_drops(drops: Sequence[Drop], tables: Sequence[TableFile]) -> None:
             raise ConfigError(f"--drop: no file has a column {drop.column}: {there}{advice}")
 
 
-def _read_both(
-    table: TableFile, needed: _Needed, clock: TimeReader, bad: BadRows, keep_times: bool
-) -> tuple[Items, Grouped]:
-    """Read items and events from one file, in one pass."""
-    columns = dict.fromkeys((*needed.of_items(table.columns), *needed.of_events(table.columns)))
-    with ItemTexts(table.path, table.unit) as texts, EventLog(table.path, table.unit) as log:
-        for block in table.blocks(tuple(columns), bad):
-            block = _dropped(block, needed.drops, bad)
-            _add_items(texts, block.select(~empty_strings(block.columns[needed.item_id])), needed)
-            add_events(log, block, needed.user, needed.item, needed.time, clock, bad)
-        items = check_items(texts.rows(bad, count_duplicates=False), bad)
-        return items, log.histories(items, bad, keep_times=keep_times)
-
-
-def _read_items(table: TableFile, needed: _Needed, bad: BadRows) -> Items:
-    with ItemTexts(table.path, table.unit) as texts:
-        for block in table.blocks(tuple(dict.fromkeys(needed.of_items(table.columns))), bad):
-            block = _dropped(block, needed.drops, bad)
-            no_id = empty_strings(block.columns[needed.item_id])
-            _add_items(texts, block.without(no_id, "empty_id", "an item id", bad), needed)
-        return check_items(texts.rows(bad, count_duplicates=True), bad)
-
-
-def _read_events(
-    table: TableFile, needed: _Needed, clock: TimeReader, items: Items, bad: BadRows, keep_times: bool
-) -> Grouped:
-    with EventLog(table.path, table.unit) as log:
-        for block in table.blocks(tuple(dict.fromkeys(needed.of_events(table.columns))), bad):
-            kept = _dropped(block, needed.drops, bad)
-            add_events(log, kept, needed.user, needed.item, needed.time, clock, bad)
-        return log.histories(items, bad, keep_times=keep_times)
-
-
-def _add_items(texts: ItemTexts, block: TableBlock, needed: _Needed) -> None:
-    texts.add(block.lines, block.columns[needed.item_id], needed.template.fill(block.columns))
-
-
-def _dropped(block: TableBlock, drops: Sequence[Drop], bad: BadRows) -> TableBlock:
+def _drop(table: RawTable, drops: Sequence[Drop], bad: BadRows) -> None:
     """Leave out the rows that `--drop` names; a row that several options name is counted under the first."""
     for drop in drops:
-        if drop.column in block.columns:
-            named = np.asarray(pc.match_substring_regex(block.columns[drop.column], drop.pattern))
-            bad.count(drop.reason, int(named.sum()))
-            block = block.select(~named)
-    return block
+        if drop.column in table.columns:
+            named = f"regexp_matches({table[drop.column]}, {literal(drop.pattern)})"
+            table.leave_out(named, drop.reason, bad)

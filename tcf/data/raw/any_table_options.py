@@ -101,9 +101,9 @@ def _required(value: str | None, option: str, what: str) -> str:
 def _delimiter(written: str) -> str:
     r"""Return the delimiter; `\t`, which is easier to type, stands for a tab."""
     delimiter = written.replace("\\t", "\t")
-    if not delimiter or not delimiter.isascii() or any(mark in delimiter for mark in '\n\r\0"'):
+    if not 1 <= len(delimiter) <= 4 or not delimiter.isascii() or any(mark in delimiter for mark in '\n\r\0"'):
         raise ConfigError(
-            f"--delimiter: expected ASCII characters other than quotes and line ends, found {written!r}; name another "
-            "delimiter"
+            "--delimiter: expected one to four ASCII characters other than quotes and line ends, found "
+            f"{written!r}; name another delimiter"
         )
     return delimiter

@@ -21,6 +21,7 @@ from tcf.data.raw.raw_log import RawLog
 from tcf.data.raw.recbole import read_recbole, recbole_files
 from tcf.data.raw.study.file_names import tcf_files
 from tcf.data.raw.study.read_study import read_tcf
+from tcf.data.tables.engine import Engine
 from tcf.data.text_template import Template, joined_columns, parse_template
 
 __all__ = ["RawReader", "check_options", "files_of", "read_raw", "reader_of", "template_of"]
@@ -29,7 +30,7 @@ __all__ = ["RawReader", "check_options", "files_of", "read_raw", "reader_of", "t
 class ReadsRaw(Protocol):
     """Reads the files of a raw folder."""
 
-    def __call__(self, *, template: Template | None) -> RawLog:
+    def __call__(self, engine: Engine, *, template: Template | None) -> RawLog:
         """Read items and histories; texts are made by the template, or are the format's default."""
 
 
@@ -56,24 +57,24 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
     keep_times = config.split == "time"  # tens of millions of times take memory and time
     match format:
         case "tcf":
-            return RawReader(partial(tcf_files, raw), partial(read_tcf, raw, bad_rows=bad_rows))
+            return RawReader(partial(tcf_files, raw), partial(read_tcf, folder=raw, bad_rows=bad_rows))
         case "recbole":
-            return RawReader(partial(recbole_files, raw), partial(read_recbole, raw, bad_rows=bad_rows))
+            return RawReader(partial(recbole_files, raw), partial(read_recbole, folder=raw, bad_rows=bad_rows))
         case "mind":
-            return RawReader(partial(mind_files, raw), partial(read_mind, raw, bad_rows=bad_rows))
+            return RawReader(partial(mind_files, raw), partial(read_mind, raw=raw, bad_rows=bad_rows))
         case "hm":
             repeats = config.collapse_repeats
-            read = partial(read_hm, raw, bad_rows=bad_rows, collapse_repeats=repeats, keep_times=keep_times)
+            read = partial(read_hm, folder=raw, bad_rows=bad_rows, collapse_repeats=repeats, keep_times=keep_times)
             return RawReader(partial(hm_files, raw), read)
         case "movielens":
-            read = partial(read_movielens, raw, bad_rows=bad_rows, min_rating=config.min_rating)
+            read = partial(read_movielens, folder=raw, bad_rows=bad_rows, min_rating=config.min_rating)
             return RawReader(partial(movielens_files, raw), read)
         case "amazon":
-            read = partial(read_amazon, raw, bad_rows=bad_rows, min_rating=config.min_rating)
+            read = partial(read_amazon, folder=raw, bad_rows=bad_rows, min_rating=config.min_rating)
             return RawReader(partial(amazon_files, raw), read)
         case "table":
             options = table_options(config)
-            read = partial(read_table, raw, bad_rows=bad_rows, options=options, keep_times=keep_times)
+            read = partial(read_table, raw=raw, bad_rows=bad_rows, options=options, keep_times=keep_times)
             return RawReader(partial(table_files, raw, options), read)
         case _:
             assert_never(format)
@@ -111,11 +112,18 @@ def files_of(format: RawFormat, raw: Path, config: PrepareConfig) -> tuple[Path,
     return reader_of(format, raw, config).files()
 
 
-def read_raw(format: RawFormat, raw: Path, template: Template | None, config: PrepareConfig) -> RawLog:
+def read_raw(format: RawFormat, raw: Path, template: Template | None, config: PrepareConfig, engine: Engine) -> RawLog:
     """Read raw files.
+
+    Args:
+        format: their format.
+        raw: their folder.
+        template: the text of an item; None takes the format's default.
+        config: settings.
+        engine: reads and orders their rows.
 
     Raises:
         ConfigError: a setting does not match the format or the files.
         DataError: the files cannot be used.
     """
-    return reader_of(format, raw, config).read(template=template)
+    return reader_of(format, raw, config).read(engine, template=template)

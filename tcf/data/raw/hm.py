@@ -9,22 +9,20 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.common.errors import DataError
-from tcf.data.events.checked_items import Items, Pairs, check_items
-from tcf.data.events.drop_repeats import without_repeats
-from tcf.data.events.event_log import EventLog, Grouped
-from tcf.data.events.timestamps import TimeReader
+from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.items import read_items
+from tcf.data.events.timestamps import read_times
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.engine import Engine
 from tcf.data.tables.open_table import open_table
 from tcf.data.tables.source_file import require_folder
-from tcf.data.tables.table import TableFile, joined_blocks
-from tcf.data.tables.tsv_file import empty_strings
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["hm_files", "read_hm"]
 
 _USER, _ITEM, _DAY = "customer_id", "article_id", "t_dat"
-_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+_SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet")
 _TEXT = joined_columns(("prod_name",))
 
 
@@ -39,6 +37,7 @@ def hm_files(folder: Path) -> tuple[Path, Path]:
 
 
 def read_hm(
+    engine: Engine,
     folder: Path,
     *,
     bad_rows: Literal["error", "skip"],
@@ -49,6 +48,7 @@ def read_hm(
     """Read H&M's transactions and articles.
 
     Args:
+        engine: reads and orders them.
         folder: the folder of the two files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`,
@@ -63,17 +63,17 @@ def read_hm(
         DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     events_path, items_path = hm_files(folder)
-    bad = BadRows(bad_rows)
+    bad, template = BadRows(bad_rows), template or _TEXT
     articles, transactions = open_table(items_path), open_table(events_path)
-    items = _read_articles(articles, template or _TEXT, bad)
-    clock = TimeReader()
-    log = _read_transactions(transactions, clock, items, bad, keep_times or collapse_repeats)
-    if collapse_repeats:
-        log, left_out = without_repeats(log, len(items.ids))
-        bad.count("repeats_within_day", left_out)
-    files = {table.path.name: table.sha256 for table in (transactions, articles)}
-    times = None if log.times is None or not keep_times else clock.seconds(log.times)
-    return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, times)
+    template.check(articles.columns, articles.path)
+    rows = articles.load(engine, tuple(dict.fromkeys((_ITEM, *template.columns))), bad)
+    items = read_items(rows, rows[_ITEM], template.text(rows.columns), bad)
+    events = transactions.load(engine, (_USER, _ITEM, _DAY), bad)
+    with_ids(events, _USER, _ITEM, bad, "a customer and an article id")
+    times = read_times(events, _DAY, bad)
+    once = "repeats_within_day" if collapse_repeats else None
+    log = group_events(events, _USER, _ITEM, times, items, bad, keep_times=keep_times, once=once)
+    return RawLog.of(items, log, bad.skipped, (events, rows))
 
 
 def _the_file(folder: Path, stem: str) -> Path:
@@ -85,22 +85,3 @@ def _the_file(folder: Path, stem: str) -> Path:
         f"{folder}: expected exactly one of {', '.join(stem + suffix for suffix in _SUFFIXES)}, found {names}; name "
         "the folder with the unpacked files of the competition"
     )
-
-
-def _read_articles(table: TableFile, template: Template, bad: BadRows) -> Items:
-    template.check(table.columns, table.path)
-    rows = joined_blocks(table.blocks(tuple(dict.fromkeys((_ITEM, *template.columns))), bad))
-    return check_items(Pairs(table.path, rows.lines, rows.columns[_ITEM], template.fill(rows.columns), rows.unit), bad)
-
-
-def _read_transactions(table: TableFile, clock: TimeReader, items: Items, bad: BadRows, keep_times: bool) -> Grouped:
-    with EventLog(table.path, table.unit) as log:
-        for block in table.blocks((_USER, _ITEM, _DAY), bad):
-            users, articles = block.columns[_USER], block.columns[_ITEM]
-            block = block.without(
-                empty_strings(users) | empty_strings(articles), "empty_id", "a customer and an article id", bad
-            )
-            times, usable = clock.read(block.columns[_DAY])
-            block = block.without(~usable, "bad_timestamp", clock.expected, bad)
-            log.add(block.lines, block.columns[_USER], block.columns[_ITEM], times[usable])
-        return log.histories(items, bad, keep_times=keep_times)

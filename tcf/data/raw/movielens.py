@@ -10,24 +10,21 @@ An item has the columns `item_id`, `title`, `year` and `genres`. GroupLens write
 by a comma and a space; `unknown` and `(no genres listed)` count as no genre.
 """
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tcf.common.errors import DataError
-from tcf.data.events.checked_items import Items, Pairs, check_items
-from tcf.data.events.event_log import EventLog, Grouped
-from tcf.data.events.timestamps import TimeReader
-from tcf.data.raw.ratings import rated_at_least, timed, whole_table, with_ids
+from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.items import read_items, require_rows
+from tcf.data.events.timestamps import read_times
+from tcf.data.raw.ratings import rated_at_least
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.csv_table import TextTable
-from tcf.data.tables.records import TextForm
+from tcf.data.tables.engine import Engine, literal
 from tcf.data.tables.source_file import require_folder, unreadable
-from tcf.data.tables.table import TableBlock, TableFile
+from tcf.data.tables.table import RawTable
+from tcf.data.tables.text_form import TextForm
+from tcf.data.tables.text_table import TextTable
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["movielens_files", "read_movielens"]
@@ -42,23 +39,11 @@ _GENRES_100K = tuple(
     "Mystery Romance Sci-Fi Thriller War Western".split()
 )
 _FILM_COLUMNS_100K = ("movieId", "title", "released", "released on video", "url", *_GENRES_100K)
+_USED_100K = ("movieId", "title", *_GENRES_100K)
 _COMMA = ", "
 _NO_GENRES = ("unknown", "(no genres listed)")
 # A title, and the year or years after it; 100K marks films made for video with a (V) at the end.
 _TITLE_AND_YEAR = r"^(?P<title>.*\S)\s*\((?P<year>[0-9]{4})(?:\s?[-–]\s?[0-9]{0,4})?\)(?:\s*\(V\))?$"
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """The two files of a folder.
-
-    Attributes:
-        ratings: user, film, rating and time; columns are named as in the CSV files.
-        films: ids, titles and genres; columns are named as in the CSV files.
-    """
-
-    ratings: TableFile
-    films: TableFile
 
 
 def movielens_files(folder: Path) -> tuple[Path, Path]:
@@ -78,6 +63,7 @@ def movielens_files(folder: Path) -> tuple[Path, Path]:
 
 
 def read_movielens(
+    engine: Engine,
     folder: Path,
     *,
     bad_rows: Literal["error", "skip"],
@@ -87,6 +73,7 @@ def read_movielens(
     """Read MovieLens.
 
     Args:
+        engine: reads and orders the rows.
         folder: the folder of the two files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`,
@@ -99,26 +86,31 @@ def read_movielens(
         DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
     ratings_path, films_path = movielens_files(folder)
-    template = template or joined_columns(["title"])
+    template, bad = template or joined_columns(["title"]), BadRows(bad_rows)
     template.check(_COLUMNS, films_path)
-    opened, bad = _open(ratings_path, films_path), BadRows(bad_rows)
-    items = _read_items(opened.films, template, bad)
-    log = _read_events(opened.ratings, items, min_rating, bad)
-    files = {table.path.name: table.sha256 for table in (opened.ratings, opened.films)}
-    return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times)
+    events_form, films_form = _forms(ratings_path.name, films_path)
+    of_100k = films_form.header == _FILM_COLUMNS_100K
+    films = TextTable(films_path, films_form).load(engine, _USED_100K if of_100k else _FILM_COLUMNS, bad)
+    require_rows(films, bad)
+    items = read_items(films, films["movieId"], template.text(_values(films, of_100k)), bad)
+    events = TextTable(ratings_path, events_form).load(engine, _RATING_COLUMNS, bad)
+    with_ids(events, "userId", "movieId", bad)
+    rated_at_least(events, "rating", min_rating, bad)
+    log = group_events(events, "userId", "movieId", read_times(events, "timestamp", bad), items, bad)
+    return RawLog.of(items, log, bad.skipped, (events, films))
 
 
-def _open(ratings: Path, films: Path) -> _Opened:
-    match ratings.name:
+def _forms(ratings: str, films: Path) -> tuple[TextForm, TextForm]:
+    """Return the formats of the ratings and of the films."""
+    match ratings:
         case "u.data":
             events = TextForm("\t", quoting=False, header=_RATING_COLUMNS)
-            items = TextForm("|", quoting=False, header=_FILM_COLUMNS_100K, encoding="latin-1")
+            return events, TextForm("|", quoting=False, header=_FILM_COLUMNS_100K, encoding="latin-1")
         case "ratings.dat":
             events = TextForm("::", quoting=False, header=_RATING_COLUMNS)
-            items = TextForm("::", quoting=False, header=_FILM_COLUMNS, encoding=_encoding(films))
+            return events, TextForm("::", quoting=False, header=_FILM_COLUMNS, encoding=_encoding(films))
         case _:
-            events = items = TextForm()
-    return _Opened(TextTable(ratings, events), TextTable(films, items))
+            return TextForm(), TextForm()
 
 
 def _encoding(films: Path) -> Literal["utf-8", "latin-1"]:
@@ -132,56 +124,25 @@ def _encoding(films: Path) -> Literal["utf-8", "latin-1"]:
     return "utf-8"
 
 
-def _read_items(table: TableFile, template: Template, bad: BadRows) -> Items:
-    of_100k = table.columns == _FILM_COLUMNS_100K
-    columns = ("movieId", "title", *_GENRES_100K) if of_100k else _FILM_COLUMNS
-    rows = whole_table(table, columns, bad)
-    titles, years = _titles_and_years(rows.columns["title"])
-    genres = _marked_genres(rows) if of_100k else _named_genres(rows.columns["genres"])
-    values = {"item_id": rows.columns["movieId"], "title": titles, "year": years, "genres": genres}
-    texts = template.fill({name: values[name] for name in template.columns})
-    return check_items(Pairs(table.path, rows.lines, values["item_id"], texts), bad)
+def _values(films: RawTable, of_100k: bool) -> dict[str, str]:
+    """Return an expression in SQL for each column of an item."""
+    written = films["title"]
+    years = f"regexp_extract({written}, {literal(_TITLE_AND_YEAR)}, ['title', 'year'])"
+    split = f"regexp_matches({written}, {literal(_TITLE_AND_YEAR)})"
+    title = f"case when {split} then {years}.title else {written} end"
+    genres = _marked_genres(films) if of_100k else _named_genres(films["genres"])
+    return {"item_id": films["movieId"], "title": title, "year": f"{years}.year", "genres": genres}
 
 
-def _titles_and_years(written: "pa.LargeStringArray") -> "tuple[pa.LargeStringArray, pa.LargeStringArray]":
-    """Split titles from years; a missing year is empty."""
-    found = pc.extract_regex(written, _TITLE_AND_YEAR)
-    titles = pc.coalesce(pc.struct_field(found, "title"), written)
-    return titles, pc.coalesce(pc.struct_field(found, "year"), _text(""))
-
-
-def _named_genres(written: "pa.LargeStringArray") -> "pa.LargeStringArray":
+def _named_genres(written: str) -> str:
     """Convert `Crime|Drama` to `Crime, Drama`."""
-    none = pc.is_in(written, value_set=pa.array(_NO_GENRES, pa.large_string()))
-    return pc.replace_substring(pc.if_else(none, _text(""), written), "|", _COMMA)
+    none = ", ".join(map(literal, _NO_GENRES))
+    return f"case when {written} in ({none}) then '' else replace({written}, '|', '{_COMMA}') end"
 
 
-def _marked_genres(rows: TableBlock) -> "pa.LargeStringArray":
+def _marked_genres(films: RawTable) -> str:
     """Join the names of the genre columns that are 1, except `unknown`."""
     marked = [
-        pc.if_else(pc.equal(rows.columns[name], _text("1")), _text(name), pa.scalar(None, pa.large_string()))
-        for name in _GENRES_100K
-        if name not in _NO_GENRES
+        f"case when {films[name]} = '1' then {literal(name)} end" for name in _GENRES_100K if name not in _NO_GENRES
     ]
-    # Each row begins with an empty text: pyarrow omits rows that are all null, which makes the column too short.
-    joined = pc.binary_join_element_wise(_text(""), *marked, _text(_COMMA), null_handling="skip")
-    return pc.utf8_slice_codeunits(joined, len(_COMMA))
-
-
-def _read_events(table: TableFile, items: Items, min_rating: float | None, bad: BadRows) -> Grouped:
-    columns = _RATING_COLUMNS if min_rating is not None else tuple(c for c in _RATING_COLUMNS if c != "rating")
-    clock = TimeReader()
-    with EventLog(table.path, table.unit) as log:
-        for rows in table.blocks(columns, bad):
-            rows, times = timed(_wanted(rows, min_rating, bad), "timestamp", clock, bad)
-            log.add(rows.lines, rows.columns["userId"], rows.columns["movieId"], times)
-        found = log.histories(items, bad)
-    return replace(found, times=None if found.times is None else clock.seconds(found.times))
-
-
-def _wanted(rows: TableBlock, min_rating: float | None, bad: BadRows) -> TableBlock:
-    return rated_at_least(with_ids(rows, "userId", "movieId", bad), "rating", min_rating, bad)
-
-
-def _text(text: str) -> "pa.LargeStringScalar":
-    return pa.scalar(text, pa.large_string())
+    return f"concat_ws('{_COMMA}', {', '.join(marked)})"

@@ -1,11 +1,15 @@
 """The result of every raw format reader: texts and histories with raw ids, and counts of what was skipped."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from tcf.data.events.group_events import Grouped
+from tcf.data.events.items import Items
+from tcf.data.tables.table import RawTable
 
 __all__ = ["RawLog"]
 
@@ -34,3 +38,9 @@ class RawLog:
     skipped: Mapping[str, int]
     files: Mapping[str, str]
     times: npt.NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(cls, items: Items, log: Grouped, skipped: Mapping[str, int], tables: Iterable[RawTable]) -> "RawLog":
+        """Return items and histories of tables, each in a file of its own."""
+        files = {table.path.name: table.sha256 for table in tables}
+        return cls(items.ids, items.texts, log.user_ids, log.offsets, log.items, skipped, files, log.times)

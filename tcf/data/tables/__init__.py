@@ -1,1 +1,1 @@
-"""Readers of large text and Parquet tables, in blocks of rows."""
+"""Raw files as tables of strings in the engine."""

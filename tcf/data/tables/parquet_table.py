@@ -1,27 +1,35 @@
-"""Parquet as blocks of columns of strings: numbers and dates as a text file would have them."""
+"""Parquet, read by DuckDB as columns of strings: numbers and dates as a text file would have them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tcf.common.errors import ConfigError, DataError
-from tcf.common.ragged import offsets_from
+from tcf.common.errors import DataError
+from tcf.common.manifest import sha256_file
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.source_file import Source, read_error_words, stamp_of
-from tcf.data.tables.table import TableBlock, Unit, lacks_column
+from tcf.data.tables.duckdb_internals import is_of_other_bytes
+from tcf.data.tables.engine import Engine, file_literal
+from tcf.data.tables.source_file import check_unchanged, read_error_words, stamp_of
+from tcf.data.tables.table import RawTable, check_columns, joined, trimmed
+from tcf.data.tables.text_form import BAD_UTF8, escaped_bytes
 
 __all__ = ["ParquetTable"]
 
-_BATCH_ROWS = 1 << 18
-_HASH_BYTES = 1 << 22
-_EXACT = 2.0**53  # whole numbers below it are exact in float64
+_EXACT = 2**53  # whole numbers below it are exact in float64
+_TEXT_KINDS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+)
+_REFUSED = re.compile(r"STRUCT|MAP|UNION|\]\[")
 
 
 class ParquetTable:
@@ -34,61 +42,115 @@ class ParquetTable:
         DataError: the file cannot be read or is damaged.
     """
 
-    unit: Unit = "row"
-
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stamp = stamp_of(path)
-        with self._opened() as file:
-            self.columns: tuple[str, ...] = tuple(file.schema_arrow.names)
-        self._sha256: str | None = None
-
-    @property
-    def sha256(self) -> str:
-        """Sha256 of the file on disk, in hexadecimal, available once all blocks have been read."""
-        if self._sha256 is None:
-            raise ValueError(f"{self.path}: the checksum is available once all blocks have been read")
-        return self._sha256
-
-    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
-        """Yield the rows in blocks; see `TableFile`."""
-        self._check_columns(columns)
-        first = 1
-        for batch in self._batches(columns):
-            arrays = {name: _as_strings(batch.column(name), name, self.path) for name in columns}
-            block = TableBlock(self.path, "row", np.arange(first, first + len(batch)), arrays)
-            first += len(batch)
-            yield _trimmed(self._screened(block, bad))
-        if first == 1:
-            raise DataError(f"{self.path}: expected rows, found none; check its source")
-        self._sha256 = self._checksum()
-
-    def _check_columns(self, columns: Sequence[str]) -> None:
-        for name in columns:
-            if self.columns.count(name) == 0:
-                raise ConfigError(lacks_column(self.path, name, self.columns))
-            if self.columns.count(name) > 1:
-                raise DataError(f"{self.path}: expected one column {name}, found several; rename one")
-
-    def _opened(self) -> pq.ParquetFile:
         try:
-            # Buffered, so that a row group is never in memory as a whole.
-            return pq.ParquetFile(self.path, buffer_size=1 << 20)
+            with pq.ParquetFile(path) as file:
+                self._schema = file.schema_arrow
+                self.columns: tuple[str, ...] = tuple(self._schema.names)
+                self._n_rows = file.metadata.num_rows
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(error) from None
 
-    def _batches(self, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
-        with self._opened() as file:
+    def load(self, engine: Engine, columns: Sequence[str], bad: BadRows) -> RawTable:
+        """Read the rows; see `TableFile`."""
+        check_columns(self.path, columns, self.columns)
+        if self._n_rows == 0:
+            raise DataError(f"{self.path}: expected rows, found none; check its source")
+        name, has_bad_bytes = engine.name("rows"), False
+        try:
             try:
-                yield from file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=True)
-            except (OSError, pa.ArrowException) as error:
-                raise self._damaged(error) from None
+                with engine.reading(self.path):
+                    self._refuse_long_decimals(columns)
+                    self._create(
+                        engine,
+                        name,
+                        columns,
+                        f"read_parquet({file_literal(self.path)}, hive_partitioning = false)",
+                        self.columns,
+                    )
+            except duckdb.Error as error:
+                has_bad_bytes = is_of_other_bytes(error)
+                if not has_bad_bytes:
+                    raise
+                self._create_escaped(engine, name, columns)
+        except (duckdb.Error, OSError, pa.ArrowException) as error:
+            raise self._damaged(error) from None
+        check_unchanged(self.path, self._stamp)
+        if engine.number(f"select count(*) from {name}") != self._n_rows:
+            raise DataError(
+                f"{self.path}: expected {self._n_rows} rows, found others; report this file as a defect of tcf"
+            )
+        sha256 = sha256_file(self.path)
+        check_unchanged(self.path, self._stamp)
+        names = {column: f"c{at}" for at, column in enumerate(columns)}
+        rows = RawTable(engine, name, self.path, "row", names, lambda row: row + 1, sha256)
+        record = joined(names.values())
+        rows.reject(f"contains({record}, chr(0))", "nul_byte", "text", bad)
+        if has_bad_bytes:
+            rows.reject(f"regexp_matches({record}, '{BAD_UTF8}')", "bad_utf8", "UTF-8", bad)
+        return rows
 
-    def _checksum(self) -> str:
-        with Source(self.path, self._stamp) as source:
-            while source.read(_HASH_BYTES):
-                pass
-            return source.finish()
+    def _create(self, engine: Engine, name: str, columns: Sequence[str], source: str, there: Sequence[str]) -> None:
+        """Read columns of a source that has those of `there`; the engine does not distinguish case in names."""
+        named = f"{source} there({', '.join(f'p{at}' for at in range(len(there)))})"
+        wanted = [f"p{there.index(column)}" for column in columns]
+        types = [str(row[1]) for row in engine.rows(f"describe select {', '.join(wanted)} from {named}")]
+        values = [self._as_text(*each) for each in zip(columns, wanted, types, strict=True)]
+        texts = ", ".join(f"coalesce({trimmed(value)}, '') as c{at}" for at, value in enumerate(values))
+        engine.run(f"create temp table {name} as select {texts} from {named}")
+
+    def _create_escaped(self, engine: Engine, name: str, columns: Sequence[str]) -> None:
+        """Read a file whose strings are not all UTF-8, which the engine refuses as a whole."""
+        with pq.ParquetFile(self.path) as file:
+            fields = [file.schema_arrow.field(column) for column in columns]
+            schema = pa.schema([field.with_type(pa.large_string()) if _is_text(field) else field for field in fields])
+            reader = pa.RecordBatchReader.from_batches(schema, _escaped(file, schema, fields))
+            engine.read_from(reader, lambda source: self._create(engine, name, columns, source, columns))
+
+    def _refuse_long_decimals(self, columns: Sequence[str]) -> None:
+        for column in columns:
+            if pa.types.is_decimal256(self._schema.field(column).type):
+                raise DataError(
+                    f"{self.path}: expected decimals of at most 38 digits in column {column}, found longer ones, which "
+                    "would be rounded; convert them to strings"
+                )
+
+    def _as_text(self, column: str, value: str, kind: str) -> str:
+        """Return an expression in SQL for a value of a column as text.
+
+        Nulls and NaN become null, whole numbers have no decimal point, lists are joined without their nulls.
+
+        Raises:
+            DataError: there is no such text.
+        """
+        if _REFUSED.search(kind):
+            raise DataError(
+                f"{self.path}: expected strings, numbers, dates or lists of strings in column {column}, found {kind}; "
+                "convert it"
+            )
+        match kind:
+            case "FLOAT" | "DOUBLE":
+                whole = f"{value} = floor({value}) and abs({value}) < {_EXACT}"
+                return (
+                    f"case when isnan({value}) then null when {whole} then try_cast({value} as bigint)::varchar "
+                    f"else {value}::double::varchar end"
+                )
+            case "TIMESTAMP" | "TIMESTAMP_MS" | "TIMESTAMP_S":
+                return f"strftime({value}::timestamp, '%Y-%m-%d %H:%M:%S.%f')"
+            case "TIMESTAMP_NS":
+                return f"strftime({value}, '%Y-%m-%d %H:%M:%S.%n')"
+            case "TIMESTAMP WITH TIME ZONE":
+                return f"strftime({value} at time zone 'UTC', '%Y-%m-%d %H:%M:%S.%fZ')"
+            case "TIMESTAMPTZ_NS":
+                return f"strftime({value} at time zone 'UTC', '%Y-%m-%d %H:%M:%S.%n') || 'Z'"
+            case "BLOB":
+                return f"decode({value})"
+            case _ if kind.endswith("[]"):
+                return f"array_to_string(list_filter({value}::varchar[], lambda x: x is not null), ' ')"
+            case _:
+                return f"{value}::varchar"
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(
@@ -96,83 +158,14 @@ class ParquetTable:
             f"({read_error_words(error)[:200]}); download it again"
         )
 
-    @staticmethod
-    def _screened(block: TableBlock, bad: BadRows) -> TableBlock:
-        if all(_is_clean(values) for values in block.columns.values()):
-            return block
-        block = block.without(_rows_with(block.columns, _has_nul), "nul_byte", "text", bad)
-        return block.without(_rows_with(block.columns, _is_not_utf8), "bad_utf8", "UTF-8", bad)
+
+def _is_text(field: pa.Field) -> bool:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return any(is_kind(kind) for is_kind in _TEXT_KINDS)
 
 
-def _trimmed(block: TableBlock) -> TableBlock:
-    return replace(block, columns={name: pc.utf8_trim_whitespace(values) for name, values in block.columns.items()})
-
-
-def _as_strings(values: "pa.Array", name: str, path: Path) -> "pa.LargeStringArray":
-    """Convert a column to strings: nulls and NaN become empty, whole numbers have no decimal point, lists are joined.
-
-    Null elements of lists are left out.
-
-    Raises:
-        DataError: its type, such as a structure, cannot be converted to strings.
-    """
-    kind = values.type
-    if pa.types.is_dictionary(kind):
-        return _as_strings(values.dictionary_decode(), name, path)
-    if pa.types.is_floating(kind):
-        return _numbers_as_strings(np.asarray(values.cast(pa.float64()).fill_null(float("nan"))))
-    try:
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            values = _joined(values.cast(pa.list_(pa.string())))
-        return pc.fill_null(values.cast(pa.large_string()), "")
-    except pa.ArrowException:
-        raise DataError(
-            f"{path}: expected strings, numbers, dates or lists of strings in column {name}, found {kind}; convert it"
-        ) from None
-
-
-def _joined(lists: "pa.ListArray") -> "pa.StringArray":
-    flat = lists.flatten()
-    if flat.null_count:
-        there = np.asarray(flat.is_valid())
-        owners = np.asarray(pc.list_parent_indices(lists))[there]
-        offsets = offsets_from(np.bincount(owners, minlength=len(lists)))
-        lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat.drop_null())
-    return pc.binary_join(lists, " ")
-
-
-def _numbers_as_strings(numbers: npt.NDArray[np.float64]) -> "pa.LargeStringArray":
-    whole = (np.abs(numbers) < _EXACT) & (numbers == np.floor(numbers))
-    integers = pc.cast(pa.array(np.where(whole, numbers, 0).astype(np.int64)), pa.large_string())
-    others = pc.cast(pa.array(numbers), pa.large_string())
-    strings = pc.if_else(pa.array(whole), integers, others)
-    return pc.if_else(pa.array(np.isnan(numbers)), pa.scalar("", pa.large_string()), strings)
-
-
-def _is_clean(values: "pa.LargeStringArray") -> bool:
-    try:
-        values.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    data = values.buffers()[2]
-    return data is None or bool(np.frombuffer(data, np.uint8).all())
-
-
-def _rows_with(columns: "Mapping[str, pa.LargeStringArray]", wrong: Any) -> npt.NDArray[np.bool_]:
-    parts = [[wrong(value) for value in values.cast(pa.large_binary()).to_pylist()] for values in columns.values()]
-    found = np.zeros(len(parts[0]), bool)
-    for part in parts:
-        found |= np.array(part, bool)
-    return found
-
-
-def _has_nul(value: bytes) -> bool:
-    return b"\0" in value
-
-
-def _is_not_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return True
-    return False
+def _escaped(file: pq.ParquetFile, schema: pa.Schema, fields: Sequence[pa.Field]) -> "Iterator[pa.RecordBatch]":
+    for batch in file.iter_batches(columns=schema.names):
+        arrays = [batch.column(field.name) for field in fields]
+        texts = [escaped_bytes(a) if _is_text(field) else a for a, field in zip(arrays, fields, strict=True)]
+        yield pa.record_batch(texts, schema=schema)

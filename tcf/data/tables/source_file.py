@@ -1,22 +1,14 @@
-"""Raw files read in pieces: gzip is decompressed, a checksum is computed on the way, and changes are detected.
+"""Raw files on disk: whether they are there, and whether they change while they are read.
 
 A file that grows or changes while it is read is refused, because another process is still writing it.
 """
 
-import gzip
-import hashlib
-import io
-import zlib
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
 from tcf.common.errors import DataError, os_error_words
 from tcf.common.files import FileStamp
 
-__all__ = ["Source", "changed", "read_error_words", "require_folder", "stamp_of", "unreadable"]
-
-_GZIP = b"\x1f\x8b"
+__all__ = ["changed", "check_unchanged", "read_error_words", "require_folder", "stamp_of", "unreadable"]
 
 
 def stamp_of(path: Path) -> FileStamp:
@@ -42,6 +34,16 @@ def require_folder(folder: Path) -> None:
         raise DataError(f"{folder}: expected a folder, found {found}; check the path")
 
 
+def check_unchanged(path: Path, stamp: FileStamp) -> None:
+    """Refuse a file that is no longer the one that was opened.
+
+    Raises:
+        DataError: size, time of the last change or identity differ.
+    """
+    if not stamp_of(path).same_content(stamp):
+        raise changed(path)
+
+
 def changed(path: Path) -> DataError:
     """Return the error for a file that changed while it was read."""
     return DataError(
@@ -58,110 +60,3 @@ def unreadable(path: Path, error: OSError) -> DataError:
 def read_error_words(error: Exception) -> str:
     """Return why a file could not be read, on one line: the words of the system, or of the library that parses it."""
     return os_error_words(error) if isinstance(error, OSError) else " ".join(str(error).split())
-
-
-class Source:
-    """A context manager that reads a file once, from start to end.
-
-    Args:
-        path: the file; gzip is recognised by its first bytes, whatever the name.
-        stamp: the file's stamp when it was opened before; by default its stamp now.
-
-    Attributes:
-        path: the file.
-    """
-
-    path: Path
-
-    def __init__(self, path: Path, stamp: FileStamp | None = None) -> None:
-        self.path = path
-        self._stamp = stamp if stamp is not None else stamp_of(path)
-        try:
-            self._raw = path.open("rb", buffering=0)
-        except OSError as error:
-            raise unreadable(path, error) from None
-        self._hashed = _Hashed(self._raw)
-        self._buffered = io.BufferedReader(self._hashed, 1 << 20)
-        zipped = self._buffered.peek(2)[:2] == _GZIP
-        self._stream: BinaryIO = gzip.GzipFile(fileobj=self._buffered) if zipped else self._buffered  # type: ignore[assignment]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file."""
-        self._raw.close()
-
-    def read(self, size: int, before: bytes = b"") -> bytearray:
-        """Read the next `size` bytes; fewer only at the end of the file, none after it.
-
-        Args:
-            size: number of bytes.
-            before: bytes to prepend.
-
-        Raises:
-            DataError: the file cannot be read, is damaged or truncated gzip, or has changed.
-        """
-        data = bytearray(len(before) + size)
-        data[: len(before)] = before
-        try:
-            with memoryview(data) as view:
-                count = self._fill(view[len(before) :])
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            # A file that is still being written looks like a damaged one.
-            self._check_unchanged()
-            raise DataError(
-                f"{self.path}: expected a complete gzip file, found a damaged or truncated one ({error}); download it "
-                "again"
-            ) from None
-        except OSError as error:
-            raise unreadable(self.path, error) from None
-        del data[len(before) + count :]
-        return data
-
-    def _fill(self, view: memoryview) -> int:
-        """Read until the view is full or the file ends; return the number of bytes."""
-        done = 0
-        with view:
-            while done < len(view):
-                with view[done:] as left:
-                    count = self._stream.readinto(left)  # type: ignore[attr-defined]
-                if not count:
-                    break
-                done += count
-        return done
-
-    def finish(self) -> str:
-        """Return the sha256 of the file on disk, in hexadecimal, after all of it has been read.
-
-        Raises:
-            DataError: the file has changed since it was opened.
-        """
-        # A gzip file may have bytes after its last member.
-        while self._buffered.read(1 << 20):
-            pass
-        self._check_unchanged()
-        return self._hashed.digest.hexdigest()
-
-    def _check_unchanged(self) -> None:
-        opened = FileStamp.of(self._raw.fileno())
-        if not opened.same_content(self._stamp) or not stamp_of(self.path).same_content(self._stamp):
-            raise changed(self.path)
-
-
-class _Hashed(io.RawIOBase):
-    """A raw file that computes a checksum of its bytes as they are read."""
-
-    def __init__(self, raw: io.FileIO) -> None:
-        self._raw = raw
-        self.digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        count = self._raw.readinto(buffer) or 0
-        self.digest.update(memoryview(buffer)[:count])
-        return count

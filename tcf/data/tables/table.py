@@ -1,101 +1,146 @@
-"""Rows of a raw table as columns of strings, read in blocks: the common interface of all table readers."""
+"""Rows of a raw file in the engine: columns of strings, and the line of every row.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+with Engine(scratch) as engine:
+    table = open_table(path).load(engine, ("user", "item"), bad)
+    table.reject(f"{table['user']} = ''", "empty_id", "a user id", bad)
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.common.errors import did_you_mean
-from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.tsv_file import select_strings
+from tcf.common.errors import ConfigError, DataError, did_you_mean
+from tcf.data.tables.bad_rows import LINES_NAMED, BadRows, Unit
+from tcf.data.tables.engine import Engine, literal
+from tcf.data.tables.text_form import MARKS, as_in_file
 
-__all__ = ["TableBlock", "TableFile", "Unit", "empty_block", "joined_blocks", "lacks_column", "listed_columns"]
+__all__ = [
+    "RawTable",
+    "TableFile",
+    "check_columns",
+    "joined",
+    "lacks_column",
+    "listed_columns",
+    "trimmed",
+    "without_marks",
+]
 
-Unit = Literal["line", "row"]
 _SHOWN = 4  # values of a row in messages
 _LISTED = 300  # characters of column names in messages
+# White space of Unicode, and the control characters that separate information.
+_WHITE = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B)))
+_WHITE += "\u2028\u2029\u202f\u205f\u3000"
 
 
 @dataclass(frozen=True)
-class TableBlock:
-    """Consecutive rows of a file.
+class RawTable:
+    """Rows of a file, in file order.
 
     Attributes:
+        engine: where they are.
+        name: the table in the engine; its `rowid` rises with the rows of the file. Rows may be deleted, but not updated
+            after that: DuckDB may then move them.
         path: the file.
-        unit: what the row numbers count: lines of a text file, or rows of another format.
-        lines: (n_rows,) int64, number of each row from 1, rising; the first line of a record of several lines.
-        columns: the requested columns, (n_rows,) each, without nulls: a missing value is an empty string. White space
-            at both ends is removed.
+        unit: what line numbers count: lines of a text file, or rows of another format.
+        columns: the name in the engine of every column that was read. Values are strings without white space at either
+            end; a missing value is an empty string.
+        line_of: returns the line of the row for which `row` has this value, from 1: the first line of a record of
+            several lines.
+        sha256: checksum of the file on disk, in hexadecimal.
+        row: an expression in SQL for what `line_of` takes; it rises with the rows, and is the same for rows of one
+            line.
     """
 
+    engine: Engine
+    name: str
     path: Path
     unit: Unit
-    lines: npt.NDArray[np.int64]
-    columns: Mapping[str, "pa.LargeStringArray"]
+    columns: Mapping[str, str]
+    line_of: Callable[[int], int]
+    sha256: str
+    row: str = "rowid"
+
+    def __getitem__(self, column: str) -> str:
+        """Return the name of a column in the engine."""
+        return self.columns[column]
 
     def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.lines)
+        """Number of rows that have not been left out."""
+        return self.engine.number(f"select count(*) from {self.name}")
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> "TableBlock":
-        """Return the rows where `keep`, (n_rows,), is true."""
-        if keep.all():
-            return self
-        columns = {name: select_strings(values, keep) for name, values in self.columns.items()}
-        return replace(self, lines=self.lines[keep], columns=columns)
-
-    def without(self, wrong: npt.NDArray[np.bool_], reason: str, expected: str, bad: BadRows) -> "TableBlock":
-        """Return the rows that are not wrong; the others are rejected.
+    def reject(self, wrong: str, reason: str, expected: str, bad: BadRows, shown: str | None = None) -> None:
+        """Leave out rows that cannot be used.
 
         Args:
-            wrong: (n_rows,), the rows to reject.
+            wrong: a condition in SQL, true for these rows.
             reason: the key that they are counted under.
             expected: what was expected instead, for messages.
             bad: raises an error for rejected rows, or counts them.
+            shown: an expression in SQL for what the first row has, in place of its first columns.
 
         Raises:
-            DataError: a row is wrong and `bad` does not skip.
+            DataError: there are such rows, and `bad` does not skip.
         """
-        rows = np.flatnonzero(wrong)
-        if len(rows) == 0:
-            return self
-        bad.reject(
-            reason, self.path, self.lines[rows], expected, lambda at: self._shown(int(rows[at])), self.unit, so_far=True
-        )
-        return self.select(~wrong)
+        number = self.engine.number(f"select count(*) from {self.name} where {wrong}")
+        if number == 0:
+            return
+        lines, found = self._first(wrong, shown) if bad.is_error else ([], "")
+        bad.reject(reason, number, self.path, lines, expected, found, self.unit)
+        self.engine.run(f"delete from {self.name} where {wrong}")
 
-    def _shown(self, row: int) -> str:
-        values = [f"{name} {values[row].as_py()!r}" for name, values in self.columns.items()]
-        return ", ".join(values[:_SHOWN])
+    def leave_out(self, unwanted: str, reason: str, bad: BadRows) -> int:
+        """Leave out and count rows that are not wanted; return their number.
+
+        Args:
+            unwanted: a condition in SQL, true for these rows.
+            reason: the key that they are counted under.
+            bad: counts them.
+        """
+        number = self.engine.number(f"select count(*) from {self.name} where {unwanted}")
+        if number:
+            self.engine.run(f"delete from {self.name} where {unwanted}")
+        bad.count(reason, number)
+        return number
+
+    def strings(self, *expressions: str) -> "list[pa.LargeStringArray]":
+        """Return expressions in SQL for all rows, in file order, (n_rows,) each."""
+        return self.engine.strings(f"select {', '.join(expressions)} from {self.name} order by rowid")
+
+    def _first(self, wrong: str, shown: str | None) -> tuple[list[int], str]:
+        """Return the lines of the first rows, and what the very first has."""
+        columns = list(self.columns.items())[:_SHOWN]
+        values = shown or ", ".join(column for _, column in columns)
+        rows = self.engine.rows(
+            f"select distinct on ({self.row}) {self.row}, {values} from {self.name} where {wrong} "
+            f"order by {self.row}, rowid limit {LINES_NAMED + 1}"
+        )
+        texts = [as_in_file(str(value)) for value in rows[0][1:]]
+        if shown is not None:
+            found = repr(texts[0])
+        else:
+            found = ", ".join(f"{name} {text!r}" for (name, _), text in zip(columns, texts, strict=True))
+        return [self.line_of(row[0]) for row in rows], found
 
 
 class TableFile(Protocol):
-    """A raw file with named columns, read once from start to end."""
+    """A raw file with named columns, read once."""
 
     @property
     def path(self) -> Path:
         """The file."""
 
     @property
-    def unit(self) -> Unit:
-        """What the row numbers count."""
-
-    @property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns."""
 
-    @property
-    def sha256(self) -> str:
-        """Sha256 of the file on disk, in hexadecimal, available once all blocks have been read."""
-
-    def blocks(self, columns: Sequence[str], bad: BadRows) -> Iterator[TableBlock]:
-        """Yield the rows in blocks, in file order; one block without rows if all are rejected.
+    def load(self, engine: Engine, columns: Sequence[str], bad: BadRows) -> RawTable:
+        """Read the rows.
 
         Args:
+            engine: where to.
             columns: the columns to read, each once.
             bad: raises an error for unusable rows, or counts them.
 
@@ -106,9 +151,19 @@ class TableFile(Protocol):
         """
 
 
-def empty_block(path: Path, unit: Unit, columns: Sequence[str]) -> TableBlock:
-    """Return a block without rows, for a file whose rows are all rejected."""
-    return TableBlock(path, unit, np.zeros(0, np.int64), {name: pa.array([], pa.large_string()) for name in columns})
+def check_columns(path: Path, wanted: Iterable[str], there: Sequence[str]) -> None:
+    """Refuse a column that a file lacks or has several times.
+
+    Raises:
+        ConfigError: it lacks one.
+        DataError: it has one several times.
+    """
+    for name in wanted:
+        number = there.count(name)
+        if number == 0:
+            raise ConfigError(lacks_column(path, name, there))
+        if number > 1:
+            raise DataError(f"{path}:1: expected one column {name}, found {number}; rename one")
 
 
 def lacks_column(path: Path, name: str, columns: Sequence[str]) -> str:
@@ -127,12 +182,22 @@ def listed_columns(columns: Sequence[str]) -> str:
     return names if len(names) <= _LISTED else f"{names[:_LISTED].rpartition(', ')[0] or names[:_LISTED]}, ..."
 
 
-def joined_blocks(blocks: Iterable[TableBlock]) -> TableBlock:
-    """Concatenate all blocks of a file, at least one; for files that fit in memory."""
-    parts = list(blocks)
-    first = parts[0]
-    columns = {
-        name: pa.chunked_array([part.columns[name] for part in parts], pa.large_string()).combine_chunks()
-        for name in first.columns
-    }
-    return replace(first, lines=np.concatenate([part.lines for part in parts]), columns=columns)
+def joined(values: Iterable[str], between: str = "") -> str:
+    """Return an expression in SQL for values one after another; any number of them, as its depth is one."""
+    return f"array_to_string([{', '.join(values)}], {literal(between)})"
+
+
+def trimmed(value: str) -> str:
+    """Return an expression in SQL for a value without white space at either end.
+
+    Few values have any; only for these is the slow function called.
+    """
+    edges = " or ".join(f"({value})[{at}] <= ' ' or ({value})[{at}] > '~'" for at in (1, -1))
+    return f"case when {edges} then trim({value}, {literal(_WHITE)}) else {value} end"
+
+
+def without_marks(value: str) -> str:
+    """Return an expression in SQL for a value without the marks of a copy (`text_form`)."""
+    for mark in MARKS:
+        value = f"replace({value}, {literal(mark)}, '')"
+    return value

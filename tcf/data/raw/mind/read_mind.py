@@ -36,60 +36,39 @@ a history published later gets the time of the history's last item. Events of ne
 out and counted as `unknown_item`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
-from tcf.data.events.checked_items import Pairs
-from tcf.data.raw.mind.impressions import Impressions, look_up, read_histories, read_impressions
-from tcf.data.raw.mind.merge_histories import (
-    Clicks,
-    MergedHistories,
-    Published,
-    longest_rows,
-    merge_histories,
-    places_in_time,
-)
+from tcf.data.events.items import require_rows
+from tcf.data.raw.mind.merge_histories import merge_histories
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows, skipped_words
-from tcf.data.tables.source_file import changed, require_folder, stamp_of
-from tcf.data.tables.tsv_file import empty_strings, read_rows, read_text_file, select_strings
+from tcf.data.tables.engine import Engine
+from tcf.data.tables.source_file import require_folder
+from tcf.data.tables.table import RawTable
+from tcf.data.tables.text_form import TextForm
+from tcf.data.tables.text_table import TextTable
 from tcf.data.text_template import Template, joined_columns
 
 __all__ = ["mind_files", "read_mind"]
 
 _BEHAVIORS, _NEWS = "behaviors.tsv", "news.tsv"
-_COLUMNS = ("id", "category", "subcategory", "title", "abstract", "url", "title_entities", "abstract_entities")
-_NEWS_FORM = f"one for each of {', '.join(_COLUMNS)}"
+_NEWS_COLUMNS = ("id", "category", "subcategory", "title", "abstract", "url", "title_entities", "abstract_entities")
+_ROW_COLUMNS = ("impression", "user", "time", "history", "impressions")
 _EDITIONS = ("mindsmall", "mindlarge")
-
-_ReadHistories = Callable[[npt.NDArray[np.int64]], tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]
-
-
-@dataclass(frozen=True)
-class _News:
-    """The news of all folders.
-
-    Attributes:
-        ids: (n_items,) raw ids, distinct.
-        texts: (n_items,), none empty.
-        skipped_ids: ids of news without a text.
-        files: sha256 of each file, by its path relative to the raw folder.
-    """
-
-    ids: "pa.LargeStringArray"
-    texts: "pa.LargeStringArray"
-    skipped_ids: "pa.LargeStringArray"
-    files: dict[str, str]
+_TIME_FORMAT = "%m/%d/%Y %I:%M:%S %p"
+_TIME_FORM = "a time such as 11/12/2019 2:14:46 PM"
+_IMPRESSION_FORM = "impressions such as `N1-1 N2-0`, or ids none of which has -1 or -0"
+# Control characters do not belong in a list of ids, and separate them as a space does.
+_SPACE, _ID = r"[\x01-\x20]", r"[^\x01-\x20]+"
+_LABEL, _LABELLED = f"-[01]({_SPACE}|$)", f"({_ID}-[01] )*{_ID}-[01]"
 
 
 def mind_files(raw: Path) -> tuple[Path, ...]:
@@ -115,10 +94,13 @@ def mind_files(raw: Path) -> tuple[Path, ...]:
     return tuple(folder / name for folder in folders for name in (_BEHAVIORS, _NEWS))
 
 
-def read_mind(raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None = None) -> RawLog:
+def read_mind(
+    engine: Engine, raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None = None
+) -> RawLog:
     """Read the published folders of MIND.
 
     Args:
+        engine: reads and orders the rows; it has no tables yet.
         raw: one published folder, or the parent of several.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `empty_id`, `empty_text`, `bad_timestamp`, `bad_impression`.
@@ -129,140 +111,132 @@ def read_mind(raw: Path, *, bad_rows: Literal["error", "skip"], template: Templa
         DataError: a file is missing, empty, in another format, a copy of another or changes while it is read, or a row
             is unusable and not to be skipped.
     """
-    files = mind_files(raw)
-    stamps = [stamp_of(file) for file in files[::2]]
-    bad = BadRows(bad_rows)
-    news = _read_news(raw, files[1::2], template or joined_columns(["title"]), bad)
-    # Ids of news without a text follow the others, so that their events can be distinguished from unknown ones.
-    ids = pa.concat_arrays([news.ids, news.skipped_ids])
-    read = [read_impressions(file, bad) for file in files[::2]]
-    _refuse_copies(files[::2], [rows.sha256 for rows in read])
-    checksums = {_name(raw, file): rows.sha256 for file, rows in zip(files[::2], read, strict=True)}
-    if not any(len(rows.users) for rows in read):
-        raise DataError(
-            f"{files[0]}: expected rows, found none that can be used (skipped: {skipped_words(bad.skipped)}); check "
-            "the file"
-        )
-    users = pa.chunked_array([rows.users for rows in read]).dictionary_encode().unify_dictionaries()
-    numbers = np.concatenate([np.asarray(chunk.indices) for chunk in users.chunks]).astype(np.int64)
-    names = users.chunk(0).dictionary
-
-    def histories(wanted: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        found = _histories(files[::2], read, wanted, ids)
-        for file, stamp in zip(files[::2], stamps, strict=True):
-            if stamp_of(file) != stamp:
-                raise changed(file)
-        return found
-
-    merged = _merged(read, numbers, len(names), ids, histories)
-    bad.count("click_in_later_history", merged.absorbed)
-    offsets, items, times = _known(merged, len(news.ids), files[0], bad)
-    return RawLog(news.ids, news.texts, names, offsets, items, bad.skipped, {**checksums, **news.files}, times)
+    files, bad = mind_files(raw), BadRows(bad_rows)
+    news = [_load_news(engine, file, template or joined_columns(["title"]), bad) for file in files[1::2]]
+    item_ids, texts = _distinct_news(engine, files[1], bad)
+    tables = [_load_rows(engine, file, bad) for file in files[::2]]
+    _refuse_copies(tables)
+    if not any(len(table) for table in tables):
+        require_rows(tables[0], bad)
+    checksums = {table.path.relative_to(raw).as_posix(): table.sha256 for table in (*tables, *news)}
+    user_ids = _number_users(engine, tables)
+    log = merge_histories(engine, user_ids, bad)
+    known = _known(log.items, len(item_ids), files[0], bad)
+    offsets = offsets_from(known.astype(np.int64))[log.offsets]
+    times = None if log.times is None else log.times[known]
+    return RawLog(item_ids, texts, user_ids, offsets, log.items[known], bad.skipped, checksums, times)
 
 
-def _refuse_copies(files: Sequence[Path], checksums: Sequence[str]) -> None:
-    first: dict[str, Path] = {}
-    for file, checksum in zip(files, checksums, strict=True):
-        if checksum in first:
-            raise DataError(
-                f"{file}: expected a file of its own, found a copy of {first[checksum]}, whose clicks would count "
-                "twice; move one of the two folders elsewhere"
-            )
-        first[checksum] = file
+def _load_news(engine: Engine, path: Path, template: Template, bad: BadRows) -> RawTable:
+    """Add the ids and texts of a `news.tsv` to the table `texts`, which has empty ones too."""
+    template.check(_NEWS_COLUMNS, path)
+    form = TextForm("\t", quoting=False, header=_NEWS_COLUMNS)
+    table = TextTable(path, form).load(engine, tuple(dict.fromkeys(("id", *template.columns))), bad)
+    news_id, text = table["id"], template.text(table.columns)
+    shown = f"{news_id} || chr(9) || {text}"
+    table.reject(f"{news_id} = ''", "empty_id", "a news id", bad, shown)
+    engine.run("create temp table if not exists texts (id varchar, text varchar)")
+    engine.run(f"insert into texts select {news_id}, {text} from {table.name} order by rowid")
+    table.reject(f"{text} = ''", "empty_text", "news with a text", bad, shown)
+    return table
 
 
-def _name(raw: Path, file: Path) -> str:
-    return file.relative_to(raw).as_posix()
+def _distinct_news(engine: Engine, path: Path, bad: BadRows) -> "tuple[pa.LargeStringArray, pa.LargeStringArray]":
+    """Number news by their first rows in the table `news`, and return the ids and texts, (n_items,) both.
 
-
-def _read_news(raw: Path, files: Sequence[Path], template: Template, bad: BadRows) -> _News:
-    rows, without_text, checksums = [], [], {}
-    for path in files:
-        template.check(_COLUMNS, path)
-        file = read_text_file(path)
-        checksums[_name(raw, path)] = file.sha256
-        table = read_rows(file, len(_COLUMNS), _NEWS_FORM, bad)
-        texts = template.fill({name: table.column(_COLUMNS.index(name)) for name in template.columns})
-        pairs = Pairs(path, table.lines, table.column(0), texts)
-        pairs = pairs.without(empty_strings(pairs.ids), "empty_id", "a news id", bad)
-        no_text = empty_strings(pairs.values)
-        without_text.append(select_strings(pairs.ids, no_text))
-        rows.append(pairs.without(no_text, "empty_text", "news with a text", bad))
-    ids, texts = _first_of_each([pairs.ids for pairs in rows], [pairs.values for pairs in rows], bad)
+    News without a text follow the others, so that their events can be distinguished from those of unknown news.
+    """
+    engine.run(
+        "create temp table news as "
+        "select id, text, (row_number() over (order by first nulls last) - 1)::int as item from ("
+        "select id, min(rowid) filter (text <> '') as first, arg_min(text, rowid) filter (text <> '') as text "
+        "from texts group by id)"
+    )
+    ids, texts = engine.strings("select id, text from news where text is not null order by item")
     if len(ids) == 0:
         raise DataError(
-            f"{files[0]}: expected news, found none that can be used (skipped: {skipped_words(bad.skipped)}); check "
-            "the file"
+            f"{path}: expected news, found none that can be used (skipped: {skipped_words(bad.skipped)}); check the "
+            "file"
         )
-    no_text_ids = pa.concat_arrays(without_text).unique()
-    elsewhere = np.asarray(pc.is_in(no_text_ids, value_set=ids))
-    return _News(ids, texts, select_strings(no_text_ids, ~elsewhere), checksums)
+    again = "select count(*) from texts join news using (id) where texts.text <> '' and texts.text"
+    bad.count("duplicate_item", engine.number(f"{again} = news.text") - len(ids))
+    bad.count("duplicate_item_other_text", engine.number(f"{again} <> news.text"))
+    return ids, texts
 
 
-def _first_of_each(
-    ids: Sequence["pa.LargeStringArray"], texts: Sequence["pa.LargeStringArray"], bad: BadRows
-) -> tuple["pa.LargeStringArray", "pa.LargeStringArray"]:
-    """Keep the first row of every id; count the others."""
-    all_ids, all_texts = pa.concat_arrays(ids), pa.concat_arrays(texts)
-    encoded = all_ids.dictionary_encode()
-    number = np.asarray(encoded.indices)
-    first = np.unique(number, return_index=True)[1]
-    again = np.ones(len(all_ids), bool)
-    again[first] = False
-    same = np.asarray(pc.equal(all_texts, all_texts.take(pa.array(first[number]))))
-    bad.count("duplicate_item", int((again & same).sum()))
-    bad.count("duplicate_item_other_text", int((again & ~same).sum()))
-    return encoded.dictionary, select_strings(all_texts, ~again)
+def _load_rows(engine: Engine, path: Path, bad: BadRows) -> RawTable:
+    """Load the rows of a `behaviors.tsv`, with one space between the ids of a history, and between labelled ones."""
+    form = TextForm("\t", quoting=False, header=_ROW_COLUMNS)
+    table = TextTable(path, form).load(engine, _ROW_COLUMNS[1:], bad)
+    user, time, history, impressions = table.columns.values()
+    table.reject(f"{user} = ''", "empty_id", "a user id", bad, user)
+    table.reject(f"try_strptime({time}, '{_TIME_FORMAT}') is null", "bad_timestamp", _TIME_FORM, bad, time)
+    mixed = f"regexp_matches({impressions}, '{_LABEL}') and not regexp_full_match({impressions}, '{_LABELLED}')"
+    irregular = f"contains({history}, '  ') or regexp_matches({history}, '[\\x01-\\x1f]')"
+    engine.run(f"update {table.name} set {history} = {_single_spaces(history)} where {irregular}")
+    if engine.number(f"select count(*) from {table.name} where {mixed}"):
+        engine.run(f"update {table.name} set {impressions} = {_single_spaces(impressions)} where {mixed}")
+        table.reject(mixed, "bad_impression", _IMPRESSION_FORM, bad, impressions)
+    return table
 
 
-def _merged(
-    read: Sequence[Impressions], users: npt.NDArray[np.int64], n_users: int, ids: "pa.Array", histories: _ReadHistories
-) -> MergedHistories:
-    """Merge histories and clicks into every user's events."""
-    published = Published(users, *(np.concatenate([getattr(r, name) for r in read]) for name in ("times", "lengths")))
-    before = _rows_before(read)
-    clicks = Clicks(
-        np.concatenate([rows.click_rows + start for rows, start in zip(read, before[:-1], strict=True)]),
-        np.concatenate([look_up(rows.click_ids, ids) for rows in read]),
+def _single_spaces(ids: str) -> str:
+    """Return an expression in SQL for a list of ids with one space between them."""
+    return f"trim(regexp_replace({ids}, '{_SPACE}+', ' ', 'g'), ' ')"
+
+
+def _refuse_copies(tables: Sequence[RawTable]) -> None:
+    first: dict[str, Path] = {}
+    for table in tables:
+        if table.sha256 in first:
+            raise DataError(
+                f"{table.path}: expected a file of its own, found a copy of {first[table.sha256]}, whose clicks would "
+                "count twice; move one of the two folders elsewhere"
+            )
+        first[table.sha256] = table.path
+
+
+def _number_users(engine: Engine, tables: Sequence[RawTable]) -> "pa.LargeStringArray":
+    """Return the ids of users, (n_users,), and replace the tables by those that `merge_histories` needs."""
+    for step in (
+        f"create temp view published as {' union all '.join(map(_rows_of, range(len(tables)), tables))}",
+        "create temp table users as select id, (row_number() over (order by min(line)) - 1)::int as u "
+        "from published group by id",
+        "create temp table shown as select u, line, t, n, row_number() over (order by t, line) as place "
+        "from published join users using (id)",
+        "create temp table clicks as select u, t, place, pos, id, item from ("
+        "select line, unnest(clicks) as id, generate_subscripts(clicks, 1) as pos from published"
+        ") join (select line, u, t, place from shown) using (line) left join news using (id)",
+        "create temp table longest as select u, n, place, history from ("
+        "select distinct on (u) u, line, n, place from shown order by u, n desc, place"
+        ") join (select line, history from published) using (line)",
+        "drop view published",
+        *(f"drop table {table.name}" for table in tables),
+    ):
+        engine.run(step)
+    return engine.strings("select id from users order by u")[0]
+
+
+def _rows_of(place: int, table: RawTable) -> str:
+    """Return a query for the rows of a folder; `line` rises with the folders and their rows."""
+    user, time, history, impressions = table.columns.values()
+    before_labels = f"string_split({impressions} || ' ', '-1 ')[:-2]"
+    return (
+        f"select {place << 40} + rowid as line, {user} as id, {history} as history, "
+        f"epoch(strptime({time}, '{_TIME_FORMAT}'))::bigint as t, "
+        f"case when {history} = '' then 0 else len(string_split({history}, ' ')) end as n, "
+        f"list_transform({before_labels}, lambda x: regexp_extract(x, '[^ ]+$')) as clicks from {table.name}"
     )
-    places = places_in_time(published.times)
-    longest = longest_rows(published, places, n_users)
-    counts, items = histories(np.sort(longest))
-    # Histories are read in row order; users are in the order of their first rows.
-    order = np.searchsorted(np.sort(longest), longest)
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets_from(counts)), pa.array(items)).take(pa.array(order))
-    return merge_histories(published, places, longest, counts[order], lists.flatten().to_numpy(), clicks)
 
 
-def _rows_before(read: Sequence[Impressions]) -> npt.NDArray[np.int64]:
-    """Return where the rows of each file begin among those of all files."""
-    return offsets_from(np.array([len(rows.times) for rows in read]))
-
-
-def _histories(
-    files: Sequence[Path], read: Sequence[Impressions], wanted: npt.NDArray[np.int64], ids: "pa.Array"
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Return lengths and items of the histories of the wanted rows, which rise."""
-    found = []
-    for file, rows, (start, stop) in zip(files, read, pairwise(_rows_before(read).tolist()), strict=True):
-        mine = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)] - start
-        found.append(read_histories(file, rows.starts[mine], rows.stops[mine], ids))
-    return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
-
-
-def _known(
-    merged: MergedHistories, n_items: int, behaviors: Path, bad: BadRows
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Return offsets, items and times of the events of usable news; the others are counted."""
-    known = (merged.items >= 0) & (merged.items < n_items)
-    if known.all():
-        return merged.offsets, merged.items, merged.times
-    if not known.any():
+def _known(items: npt.NDArray[np.int32], n_items: int, path: Path, bad: BadRows) -> npt.NDArray[np.bool_]:
+    """Return which events are of usable news, (nnz,); the others are counted."""
+    known = (items >= 0) & (items < n_items)
+    if len(known) and not known.any():
         raise DataError(
-            f"{behaviors}: expected news ids that {_NEWS} contains, found none in {len(known)} events; check that the "
-            "files belong together"
+            f"{path}: expected news ids that {_NEWS} contains, found none in {len(known)} events; check that the files "
+            "belong together"
         )
-    bad.count("event_of_skipped_item", int((merged.items >= n_items).sum()))
-    bad.count("unknown_item", int((merged.items < 0).sum()))
-    offsets = offsets_from(known.astype(np.int64))[merged.offsets]
-    return offsets, merged.items[known], merged.times[known]
+    bad.count("event_of_skipped_item", int((items >= n_items).sum()))
+    bad.count("unknown_item", int((items < 0).sum()))
+    return known

@@ -10,13 +10,12 @@ The names come from public code and documentation on GitHub:
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from tcf.common.errors import DataError
 from tcf.data.tables.source_file import require_folder
 
-__all__ = ["STUDY_ITEMS", "RawFiles", "find_files", "is_item_column", "is_time_column", "is_user_column", "tcf_files"]
+__all__ = ["STUDY_ITEMS", "is_item_column", "is_time_column", "is_user_column", "tcf_files"]
 
 STUDY_ITEMS = ("items.tsv", "news.tsv", "videos.tsv")
 """Names of item files in the study's folders."""
@@ -37,33 +36,8 @@ _ITEM = re.compile(
 _TIME = re.compile(r"(time(stamp)?|date(time)?|ts|unixtime)")
 
 
-@dataclass(frozen=True)
-class RawFiles:
-    """The files to read.
-
-    Attributes:
-        events: histories, one line for each user, or pairs, one line for each event.
-        items: ids and texts.
-        pairs: whether `events` has pairs.
-    """
-
-    events: Path
-    items: Path
-    pairs: bool
-
-
 def tcf_files(folder: Path) -> tuple[Path, Path]:
-    """Find the files of the format in a folder: events, then items.
-
-    Raises:
-        DataError: a file is missing, or there are several of a kind.
-    """
-    files = find_files(folder)
-    return files.events, files.items
-
-
-def find_files(folder: Path) -> RawFiles:
-    """Find the files of a folder that are to be read.
+    """Find the files of a folder that are to be read: histories (`.tsv`) or pairs (`.csv`), then items.
 
     `behaviors.tsv` and item files with one of the study's three names take precedence over files with similar names;
     histories take precedence over pairs.
@@ -80,7 +54,7 @@ def find_files(folder: Path) -> RawFiles:
     if _SEQUENCES in sequences:
         sequences = [_SEQUENCES]
     events = _only(sequences or pairs, folder, f"keep only one of {_SEQUENCES} and files with similar names there")
-    return RawFiles(folder / events, folder / _only(items, folder, "keep only one item file there"), not sequences)
+    return folder / events, folder / _only(items, folder, "keep only one item file there")
 
 
 def _only(names: list[str], folder: Path, remedy: str) -> str:

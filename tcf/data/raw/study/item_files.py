@@ -11,78 +11,75 @@ columns after the id are:
   read without a header in Baseline/BERT4Rec/BERT4Rec_txt/data_utils/preprocess.py).
 """
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
 from tcf.common.errors import ConfigError, DataError
-from tcf.data.events.checked_items import Items, Pairs, check_items
-from tcf.data.raw.ratings import whole_table
+from tcf.data.events.items import Items, read_items
 from tcf.data.raw.study.file_names import STUDY_ITEMS, is_item_column
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.open_table import open_table
-from tcf.data.tables.records import TextForm
-from tcf.data.tables.table import listed_columns
-from tcf.data.tables.tsv_file import TextFile, read_rows, read_text_file
+from tcf.data.tables.engine import Engine
+from tcf.data.tables.source_file import unreadable
+from tcf.data.tables.table import RawTable, listed_columns
+from tcf.data.tables.text_form import TextForm
+from tcf.data.tables.text_table import TextTable
 from tcf.data.text_template import Template, joined_columns
 
-__all__ = ["ItemRows", "items_of", "read_item_rows"]
+__all__ = ["first_row", "items_of", "load_items", "load_tabs"]
 
-_TITLE = "title"
-_ITEM_FORM = "an item id, a tab and a title"
+_ID, _TITLE = "item id", "title"
 _DEFAULTS = ("title_en", _TITLE)  # the study's encoders read English
-_TAB = 9
 
 
-@dataclass(frozen=True)
-class ItemRows:
-    """The rows of an item file.
-
-    Attributes:
-        path: the file.
-        sha256: its checksum.
-        lines: (n_rows,) int64, line numbers from 1.
-        ids: (n_rows,) raw ids.
-        names: names of the text columns, at least one; None if they come from a header that has not been read yet.
-        columns: the text columns, (n_rows,) each.
-    """
-
-    path: Path
-    sha256: str
-    lines: npt.NDArray[np.int64]
-    ids: "pa.LargeStringArray"
-    names: tuple[str, ...] | None
-    columns: tuple["pa.LargeStringArray", ...]
-
-    @property
-    def pairs(self) -> Pairs:
-        """Ids and the first text column."""
-        return Pairs(self.path, self.lines, self.ids, self.columns[0])
-
-    def after_header(self) -> "ItemRows":
-        """Return the rows after the first one, which is the header."""
-        names = tuple(column[0].as_py() for column in self.columns) if len(self.columns) > 1 else self.names
-        columns = tuple(column[1:] for column in self.columns)
-        return replace(self, lines=self.lines[1:], ids=self.ids[1:], names=names, columns=columns)
-
-
-def read_item_rows(path: Path, bad: BadRows) -> ItemRows:
-    """Read an item file; a header, if there is one, is returned as the first row.
+def load_items(engine: Engine, path: Path, bad: BadRows) -> RawTable:
+    """Read the rows of an item file: `c0` is the id; a header, if there is one, is the first row.
 
     Raises:
         DataError: the file cannot be read, is empty or in another format, or a row is unusable and `bad` does not skip.
     """
-    return _csv_rows(path, bad) if path.suffix.casefold() == ".csv" else _tsv_rows(path, bad)
+    if path.suffix.casefold() != ".csv":
+        first, width = _first_line_and_width(path)
+        plain = path.name in STUDY_ITEMS and not is_item_column(first.split("\t")[0])
+        return load_tabs(engine, path, _names(2 if plain else max(width, 2), (_TITLE, "abstract")), bad)
+    there = TextTable(path, TextForm()).columns
+    if len(there) < 2:
+        raise DataError(
+            f"{path}:1: expected an item id, a comma and a title, found {there[0][:80]!r}; separate the columns with "
+            "commas"
+        )
+    names = _names(len(there), ("title_zh", "title_en"))
+    return TextTable(path, TextForm(header=names)).load(engine, names, bad)
 
 
-def items_of(rows: ItemRows, template: Template | None, bad: BadRows) -> Items:
+def load_tabs(engine: Engine, path: Path, names: tuple[str, ...], bad: BadRows) -> RawTable:
+    """Read the rows of a tab-separated file, with its first line.
+
+    Raises:
+        DataError: the file cannot be read, is empty or has no tabs, or a row is unusable and `bad` does not skip.
+    """
+    table = TextTable(path, TextForm("\t", quoting=False, header=names))
+    first, width = _first_line_and_width(path)
+    if width == 1:
+        raise DataError(
+            f"{path}:1: expected {names[0]}, a tab and {names[1]}, found no tab in any line: {first[:80]!r}; separate "
+            "the columns with tabs"
+        )
+    return table.load(engine, names, bad)
+
+
+def first_row(table: RawTable) -> tuple[str, ...]:
+    """Return the values of the row on line 1; empty ones if that line is not a row."""
+    found = table.engine.rows(f"select {', '.join(table.columns.values())} from {table.name} where rowid = 0")
+    return found[0] if found and table.line_of(0) == 1 else ("",) * len(table.columns)
+
+
+def items_of(table: RawTable, has_header: bool, template: Template | None, bad: BadRows) -> Items:
     """Return the usable items, with their texts.
 
     Args:
-        rows: the rows, without a header.
+        table: the rows of the item file.
+        has_header: whether the first row is a header, which is counted as `header_line`.
         template: the text of an item, made from the columns; None takes the only column, or `title_en`, or `title`.
         bad: raises an error for unusable rows, or counts them: `empty_id`, `empty_text`, `duplicate_item`.
 
@@ -90,19 +87,19 @@ def items_of(rows: ItemRows, template: Template | None, bad: BadRows) -> Items:
         ConfigError: `template` names another column, or a template is required.
         DataError: a row is unusable and `bad` does not skip, or no row is left.
     """
-    if rows.names is None:
+    names = tuple(table.columns)[1:]
+    if has_header:
+        names = names if len(names) == 1 else first_row(table)[1:]
+        table.leave_out("rowid = 0", "header_line", bad)
+    elif len(names) > 2:
         raise DataError(
-            f"{rows.path}:1: expected an item id and one or two text columns, or a header that begins with item_id, "
-            f"found {len(rows.columns) + 1} columns; remove the others, or name the format of the files"
+            f"{table.path}:1: expected an item id and one or two text columns, or a header that begins with item_id, "
+            f"found {len(names) + 1} columns; remove the others, or name the format of the files"
         )
-    template = template or _default(rows.path, rows.names)
-    template.check(rows.names, rows.path)
-    if len(rows.columns) == 1:
-        # The text is empty exactly if the title is, so the rows can be checked, and shown in messages, as written.
-        checked = check_items(rows.pairs, bad)
-        return replace(checked, texts=template.fill({_TITLE: checked.texts}))
-    texts = template.fill(dict(zip(rows.names, rows.columns, strict=True)))
-    return check_items(Pairs(rows.path, rows.lines, rows.ids, texts), bad)
+    template = template or _default(table.path, names)
+    template.check(names, table.path)
+    item_id, *texts = table.columns.values()
+    return read_items(table, item_id, template.text(dict(zip(names, texts, strict=True))), bad)
 
 
 def _default(path: Path, names: tuple[str, ...]) -> Template:
@@ -115,42 +112,25 @@ def _default(path: Path, names: tuple[str, ...]) -> Template:
     )
 
 
-def _tsv_rows(path: Path, bad: BadRows) -> ItemRows:
-    file = read_text_file(path)
-    plain = path.name in STUDY_ITEMS and not is_item_column(file.first_line.split("\t")[0])
-    number = 2 if plain else _most_frequent_width(file)
-    form = _ITEM_FORM if number == 2 else f"as most lines of {path.name} have"
-    rows = read_rows(file, number, form, bad)
-    return _item_rows(path, file.sha256, rows.lines, [rows.column(at) for at in range(number)], ("title", "abstract"))
+def _names(number: int, two: tuple[str, str]) -> tuple[str, ...]:
+    """Return names for the columns of a file, until a header gives others to those after the id."""
+    match number:
+        case 2:
+            return (_ID, _TITLE)
+        case 3:
+            return (_ID, *two)
+        case _:
+            return (_ID, *(f"column {at}" for at in range(2, number + 1)))
 
 
-def _csv_rows(path: Path, bad: BadRows) -> ItemRows:
-    first = open_table(path, TextForm())
-    names = tuple(str(number) for number in range(len(first.columns)))
-    if len(names) < 2:
-        raise DataError(
-            f"{path}:1: expected an item id, a comma and a title, found {first.columns[0][:80]!r}; separate the "
-            "columns with commas"
-        )
-    table = open_table(path, TextForm(header=names))
-    rows = whole_table(table, names, bad)
-    columns = [rows.columns[name] for name in names]
-    return _item_rows(path, table.sha256, rows.lines, columns, ("title_zh", "title_en"))
-
-
-def _item_rows(
-    path: Path,
-    sha256: str,
-    lines: npt.NDArray[np.int64],
-    columns: list["pa.LargeStringArray"],
-    two_names: tuple[str, str],
-) -> ItemRows:
-    names = {1: (_TITLE,), 2: two_names}.get(len(columns) - 1)
-    return ItemRows(path, sha256, lines, columns[0], names, tuple(columns[1:]))
-
-
-def _most_frequent_width(file: TextFile) -> int:
-    """Return the most frequent number of fields in a line, at least two; of equally frequent ones, the smallest."""
-    tabs = np.flatnonzero(file.data == _TAB)
-    numbers = np.bincount(np.diff(np.searchsorted(tabs, file.ends), prepend=0) + 1)
-    return max(int(np.argmax(numbers[2:])) + 2, 2) if len(numbers) > 2 else 2
+def _first_line_and_width(path: Path) -> tuple[str, int]:
+    """Return the first line, and the most frequent number of fields in lines with tabs; 1 if no line has a tab."""
+    try:
+        with path.open("rb") as lines:
+            first = next(lines, b"")
+            widths = Counter(line.count(b"\t") + 1 for line in chain([first], lines))
+    except OSError as error:
+        raise unreadable(path, error) from None
+    del widths[1]
+    width = min(widths, key=lambda width: (-widths[width], width), default=1)
+    return first.decode("utf-8-sig", "backslashreplace").rstrip("\r\n"), width

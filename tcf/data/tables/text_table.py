@@ -1,0 +1,115 @@
+"""Delimited text (CSV, TSV, `a::b`, ...), plain or gzip, read by DuckDB."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tcf.common.errors import DataError
+from tcf.data.tables.bad_rows import LINES_NAMED, BadRows
+from tcf.data.tables.engine import Engine
+from tcf.data.tables.inspect_text import inspect_text
+from tcf.data.tables.read_csv import CsvScan, Malformed
+from tcf.data.tables.regular_copy import unclosed
+from tcf.data.tables.table import RawTable, check_columns, joined, trimmed, without_marks
+from tcf.data.tables.text_form import BAD_UTF8, BLANK, NO_DELIMITER, NUL, TextForm, as_in_file
+
+__all__ = ["TextTable"]
+
+_SHOWN = 80
+
+
+class TextTable:
+    """A text file whose records are rows.
+
+    Unusable rows are rejected as `nul_byte`, `bad_utf8`, `torn_quotes` (text after a closing quote) or `wrong_columns`.
+    Blank lines at the end of the file are ignored; a blank line elsewhere is rejected as `wrong_columns`.
+
+    Args:
+        path: the file.
+        form: its format.
+
+    Raises:
+        DataError: the file cannot be read, is empty or UTF-16, or has no usable header.
+    """
+
+    def __init__(self, path: Path, form: TextForm) -> None:
+        self.path, self._form = path, form
+        self._facts = inspect_text(path, form)
+        self.columns, self._header_lines = (form.header, 0) if form.header else _header(self._facts.begin, form, path)
+
+    def load(self, engine: Engine, columns: Sequence[str], bad: BadRows) -> RawTable:
+        """Read the rows; see `TableFile`."""
+        check_columns(self.path, columns, self.columns)
+        if self._facts.n_lines == self._header_lines:
+            raise DataError(f"{self.path}: expected rows after the header, found none; check its source")
+        names = {column: f"c{self.columns.index(column)}" for column in columns}
+        # A row with a bad byte is rejected wherever in the row that is.
+        wanted = [f"c{at}" for at in range(len(self.columns))] if self._facts.has_bad_bytes else list(names.values())
+        with CsvScan(engine, self.path, self._form, self._facts, len(self.columns), self._header_lines) as scan:
+            steps = (", ".join(f"{self._unmarked(name)} as {name}" for name in wanted),) if scan.is_copy else ()
+            values = {name: trimmed(name) if self._facts.has_spaces else name for name in wanted}
+            table, malformed = scan.read(values, steps)
+            self._reject(scan, malformed, bad)
+            line_of = scan.lines(malformed)
+        rows = RawTable(engine, table, self.path, "line", names, line_of, self._facts.sha256)
+        self._reject_bytes(rows, wanted, bad)
+        return rows
+
+    def _unmarked(self, name: str) -> str:
+        value = without_marks(name)
+        if len(self.columns) == 1:
+            return f"case when {name} = '{BLANK}' then {name} else {value} end"  # a blank line stays one
+        return value
+
+    def _reject(self, scan: CsvScan, malformed: Sequence[Malformed], bad: BadRows) -> None:
+        """Reject the records that are not rows, by reason."""
+        columns = f"{len(self.columns)} columns, {', '.join(self.columns)[:200]}"
+        expected = {"nul_byte": "text", "bad_utf8": "UTF-8", "torn_quotes": "a closing quote at the end of its field"}
+        for reason in (*expected, "wrong_columns"):
+            rows = [row for row in malformed if row.reason == reason]
+            if rows:
+                first, found = rows[: LINES_NAMED + 1], as_in_file(rows[0].text)[:_SHOWN]
+                lines = [scan.line_at(row) for row in first] if bad.is_error else []
+                shown = repr(found) if found else "a blank line"
+                bad.reject(reason, len(rows), self.path, lines, expected.get(reason, columns), shown)
+
+    def _reject_bytes(self, rows: RawTable, wanted: Sequence[str], bad: BadRows) -> None:
+        if len(self.columns) == 1:
+            rows.reject(f"c0 = '{BLANK}'", "wrong_columns", f"1 column, {self.columns[0]}", bad, shown="''")
+        if self._facts.has_bad_bytes:
+            record = joined(wanted, self._form.delimiter)
+            rows.reject(f"contains({record}, '{NUL}')", "nul_byte", "text", bad, record)
+            rows.reject(f"regexp_matches({record}, '{BAD_UTF8}')", "bad_utf8", "UTF-8", bad, record)
+
+
+def _header(begin: bytes, form: TextForm, path: Path) -> tuple[tuple[str, ...], int]:
+    """Return the names of the columns, and the number of lines that the header has."""
+    text = begin.decode("utf-8", "replace")
+    if re.search(BAD_UTF8, text.partition("\n")[0]):
+        raise DataError(f"{path}:1: expected a header in UTF-8, found other bytes; convert the file")
+    if not form.quoting:
+        fields, n_lines = text.partition("\n")[0].split(form.delimiter), 1
+    else:
+        fields, n_lines = _quoted_header(text, form, path)
+    names = tuple(field.strip() for field in fields)
+    if not any(names) or any(NUL in name for name in names):
+        found = text.partition("\n")[0][:_SHOWN]
+        raise DataError(f"{path}:1: expected a header with the names of columns, found {found!r}; add a header")
+    return names, n_lines
+
+
+def _quoted_header(text: str, form: TextForm, path: Path) -> tuple[list[str], int]:
+    text = text.replace(form.delimiter, NO_DELIMITER)  # the delimiter of Python's reader is a single character
+    lines = csv.reader(io.StringIO(text), delimiter=NO_DELIMITER, strict=True)
+    try:
+        fields, n_lines = next(lines, []), lines.line_num
+    except csv.Error:
+        if text.count('"') % 2:
+            raise unclosed(path, 1, "the end of the file") from None
+        found = text.partition("\n")[0].replace(NO_DELIMITER, form.delimiter)[:_SHOWN]
+        raise DataError(
+            f"{path}:1: expected a header with the names of columns, found {found!r}; close the quotes of each name"
+        ) from None
+    return [field.replace(NO_DELIMITER, form.delimiter) for field in fields], n_lines
