@@ -148,7 +148,7 @@ def test_the_package_itself_imports_nothing_but_names_for_type_checkers() -> Non
         ("data", "from tcf import encoders", False),
         ("encoders", "from tcf.ranking.metrics import hit_rate", False),
         ("assets", "from tcf.assets.wheel import SourceError", True),
-        ("assets", "from tcf.data.tables.tsv_file import read", False),
+        ("assets", "from tcf.data.tables.text_table import read", False),
         ("evaluate", "import torch, tcf.launch", False),
     ],
 )

@@ -14,6 +14,7 @@ ROOT = Path(tcf.__file__).parent
 LIBRARIES = (
     "accelerate",
     "click",
+    "duckdb",
     "faiss",
     "gguf",
     "huggingface_hub",
@@ -28,6 +29,7 @@ LIBRARIES = (
 # Of these, and of NumPy, things are used that they do not promise to keep.
 BOUNDED = (
     "accelerate",
+    "duckdb",
     "gguf",
     "huggingface_hub",
     "numpy",
@@ -41,6 +43,7 @@ BOUNDED = (
 # Modules of these libraries whose documentation is for users; `from transformers import X` is a matter of its own.
 DOCUMENTED = {
     "accelerate",
+    "duckdb",
     "faiss",
     "gguf",
     "huggingface_hub",

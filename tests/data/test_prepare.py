@@ -1,6 +1,8 @@
 """From raw files to a dataset: filters, sample, numbering, counts, and what is there already."""
 
 import hashlib
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -264,3 +266,15 @@ def test_a_file_that_grows_after_it_was_read(
     with pytest.raises(DataError, match=rf"{growing.name}: expected an unchanging file"):
         prepare(format, raw, tmp_path / "out", SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+def test_pandas_is_not_imported(tmp_path: Path) -> None:
+    """It is optional, and takes as long to import as everything else."""
+    script = (
+        "import sys; from pathlib import Path; from tcf.config.prepare import PrepareConfig; "
+        "from tcf.data.prepare import prepare; "
+        "prepare('tcf', Path(sys.argv[1]), Path(sys.argv[2]), PrepareConfig(min_history=3)); "
+        "print('pandas' in sys.modules)"
+    )
+    words = [sys.executable, "-c", script, str(raw_tcf(tmp_path / "raw")), str(tmp_path / "out")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "False\n"

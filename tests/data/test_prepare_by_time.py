@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from small.data.logs import recbole_folder
-from small.data.raw import folder_of
+from small.data.raw import folder_of, with_engine
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.files import MANIFEST
 from tcf.config.prepare import PrepareConfig
@@ -117,7 +117,7 @@ def test_files_without_times_cannot_be_split_by_time(tmp_path: Path) -> None:
     (tmp_path / "untimed").mkdir()
     (tmp_path / "untimed" / "x.item").write_text("item_id:token\ttitle:token\na\tA\n")
     (tmp_path / "untimed" / "x.inter").write_text("user_id:token\titem_id:token\nu\ta\nu\ta\nu\ta\n")
-    assert read_recbole(tmp_path / "untimed", bad_rows="error").times is None
+    assert with_engine(read_recbole)(tmp_path / "untimed", bad_rows="error").times is None
     with pytest.raises(ConfigError, match="--split: expected times in .*untimed to split by, found none; use"):
         prepare("recbole", tmp_path / "untimed", tmp_path / "out", CONFIG)
     assert not (tmp_path / "out").exists()
@@ -136,7 +136,7 @@ def test_times_are_handed_on_in_order_and_rounded_down(tmp_path: Path, written: 
     (tmp_path / "x.item").write_text("item_id:token\ttitle:token\na\tA\n")
     rows = "".join(f"u\ta\t{time}\n" for time in written)
     (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + rows)
-    found = read_recbole(tmp_path, bad_rows="error").times
+    found = with_engine(read_recbole)(tmp_path, bad_rows="error").times
     assert found is not None
     assert found.dtype == np.int64
     assert found.tolist() == times

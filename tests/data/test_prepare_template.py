@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from small.data.raw import HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of, write_files
+from small.data.raw import HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of, with_engine, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.manifest import read_manifest
 from tcf.config.fields import from_mapping, to_mapping
@@ -29,7 +29,7 @@ def config_of(template: str, **settings: Any) -> PrepareConfig:
 
 def test_recbole_columns_of_any_type_go_by_their_bare_names(tmp_path: Path) -> None:
     template = parse_template("{item_id}: {title} ({price}), {category}!")
-    log = read_recbole(write_files(tmp_path, RECBOLE), bad_rows="error", template=template)
+    log = with_engine(read_recbole)(write_files(tmp_path, RECBOLE), bad_rows="error", template=template)
     assert texts_of(log) == {"a": "a: Alpha (9.5), fun!", "b": "b: Beta (7!", "c": "c: sad  mad!", "d": "d: 3!"}
 
 
@@ -37,8 +37,8 @@ def test_a_row_without_the_fields_has_no_text(tmp_path: Path) -> None:
     write_files(tmp_path, RECBOLE)
     template = parse_template("Item: {title}. {category}.")
     with pytest.raises(DataError, match=r"x.item:5: expected an item with a text, found 'd\\t'; 1 of this kind"):
-        read_recbole(tmp_path, bad_rows="error", template=template)
-    log = read_recbole(tmp_path, bad_rows="skip", template=template)
+        with_engine(read_recbole)(tmp_path, bad_rows="error", template=template)
+    log = with_engine(read_recbole)(tmp_path, bad_rows="skip", template=template)
     assert texts_of(log) == {"a": "Item: Alpha. fun.", "b": "Item: Beta.", "c": "Item: sad  mad."}
     assert histories_of(log) == {"u": ["c", "a", "b"]}
     assert log.skipped == {"empty_text": 1, "event_of_skipped_item": 1}
@@ -48,27 +48,27 @@ def test_a_field_of_no_recbole_column_is_refused(tmp_path: Path) -> None:
     write_files(tmp_path, RECBOLE)
     found = r"^--template: .*/x.item: expected one of its columns \(price, item_id, title, category\), found brand$"
     with pytest.raises(ConfigError, match=found):
-        read_recbole(tmp_path, bad_rows="skip", template=parse_template("{title} {brand}"))
+        with_engine(read_recbole)(tmp_path, bad_rows="skip", template=parse_template("{title} {brand}"))
 
 
 @pytest.mark.parametrize("header", ["", "item_id\tname\n"])
 def test_the_column_of_format_tcf_is_called_title(tmp_path: Path, header: str) -> None:
     folder_with(tmp_path, header + ITEMS)
-    log = read_tcf(tmp_path, bad_rows="error", template=parse_template("Song: {title}"))
+    log = with_engine(read_tcf)(tmp_path, bad_rows="error", template=parse_template("Song: {title}"))
     assert texts_of(log) == {item: f"Song: {text}" for item, text in TEXTS.items()}
     assert histories_of(log) == HISTORIES
     with pytest.raises(
         ConfigError, match=r"^--template: .*/items.tsv: expected one of its columns \(title\), found name$"
     ):
-        read_tcf(tmp_path, bad_rows="error", template=parse_template("{name}"))
+        with_engine(read_tcf)(tmp_path, bad_rows="error", template=parse_template("{name}"))
 
 
 def test_rows_of_format_tcf_without_a_title_are_reported_as_they_are_written(tmp_path: Path) -> None:
     folder_with(tmp_path, "d\t \n" + ITEMS + "a\tAgain\n")
     template = parse_template("Song: {title}.")
     with pytest.raises(DataError, match=r"items.tsv:1: expected an item with a text, found 'd\\t'; "):
-        read_tcf(tmp_path, bad_rows="error", template=template)
-    log = read_tcf(tmp_path, bad_rows="skip", template=template)
+        with_engine(read_tcf)(tmp_path, bad_rows="error", template=template)
+    log = with_engine(read_tcf)(tmp_path, bad_rows="skip", template=template)
     assert log.skipped == {"empty_text": 1, "duplicate_item": 1}
     assert texts_of(log) == {item: f"Song: {text}." for item, text in TEXTS.items()}
 

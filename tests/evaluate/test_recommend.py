@@ -107,9 +107,10 @@ def test_blocks_change_nothing_and_are_never_larger(run: Path, tmp_path: Path, m
     assert np.allclose(blocks["score"], whole["score"], atol=1e-5)
 
 
-def test_users_of_a_file_in_its_order(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_users_of_a_file_in_its_order(run: Path, tmp_path: Path, encoding: str) -> None:
     users = tmp_path / "users.txt"
-    users.write_bytes("\ufeffu7\r\n u3 \nu59\n\n  \n".encode())
+    users.write_bytes("\ufeffu7\r\n u3 \nu59\n\n  \n".encode(encoding))
     table = call(run, tmp_path / "r.parquet", users=users)
     everyone = by_user(call(run, tmp_path / "all.parquet"))
     found = by_user(table)

@@ -118,34 +118,29 @@ TOY_FORMAT = '''"""A file of lines `user item`, oldest first; the text of an ite
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import pyarrow as pa
-
-from tcf.common.manifest import sha256_file
+from tcf.data.events.group_events import group_events
+from tcf.data.raw.any_table_items import items_of_events
 from tcf.data.raw.raw_log import RawLog
-from tcf.data.text_template import Template
+from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.engine import Engine
+from tcf.data.tables.text_form import TextForm
+from tcf.data.tables.text_table import TextTable
+from tcf.data.text_template import Template, joined_columns
+
+_FORM = TextForm(" ", quoting=False, header=("user", "item"))
 
 
 def toy_files(raw: Path) -> tuple[Path, ...]:
     return (raw / "toy.txt",)
 
 
-def read_toy(raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None = None) -> RawLog:
-    (file,) = toy_files(raw)
-    rows = [line.split() for line in file.read_text().splitlines()]
-    items = list(dict.fromkeys(item for _, item in rows))
-    histories: dict[str, list[int]] = {}
-    for user, item in rows:
-        histories.setdefault(user, []).append(items.index(item))
-    return RawLog(
-        item_ids=pa.array(items, pa.large_string()),
-        texts=pa.array(items, pa.large_string()),
-        user_ids=pa.array(histories, pa.large_string()),
-        offsets=np.cumsum([0, *map(len, histories.values())]),
-        items=np.concatenate([np.array(history, np.int32) for history in histories.values()]),
-        skipped={},
-        files={file.name: sha256_file(file)},
-    )
+def read_toy(
+    engine: Engine, raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None = None
+) -> RawLog:
+    (file,), bad = toy_files(raw), BadRows(bad_rows)
+    rows = TextTable(file, _FORM).load(engine, ("user", "item"), bad)
+    items = items_of_events(rows, "item", template or joined_columns(["item"]), bad)
+    return RawLog.of(items, group_events(rows, "user", "item", None, items, bad), bad.skipped, [rows])
 '''
 
 RAW_FORMAT = Extension(
@@ -159,7 +154,7 @@ RAW_FORMAT = Extension(
         ),
         ("tcf/data/raw/formats.py", "    match format:\n"): (
             '        case "toy":\n'
-            "            return RawReader(partial(toy_files, raw), partial(read_toy, raw, bad_rows=bad_rows))\n"
+            "            return RawReader(partial(toy_files, raw), partial(read_toy, raw=raw, bad_rows=bad_rows))\n"
         ),
     },
     files={"tcf/data/raw/toy.py": TOY_FORMAT},

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from small.data.raw import Bad, histories_of, texts_of, write_files
+from small.data.raw import Bad, histories_of, texts_of, with_engine, write_files
 from tcf.common.errors import ConfigError, DataError
-from tcf.data.raw.amazon import amazon_files, read_amazon
+from tcf.data.raw import amazon
+from tcf.data.raw.amazon import amazon_files
 from tcf.data.text_template import joined_columns, parse_template
 
 META_2018: list[dict[str, Any]] = [
@@ -57,6 +58,7 @@ REVIEWS_2023: list[dict[str, Any]] = [
     }
     for review in REVIEWS_2018
 ]
+read_amazon = with_engine(amazon.read_amazon)
 REVIEWS = "Video_Games_5.json"
 HISTORIES = {"U9": ["000B", "A2", "C3"], "NaN": ["A2", "C3"]}
 TIMES = [1262304000, 1420070400, 1420070400, -86400, 1262304000]
@@ -136,9 +138,11 @@ def test_a_template_of_other_keys_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("files", [of_2018(), of_2023()], ids=["2018", "2023"])
 def test_ratings_below_the_lowest_wanted_are_counted(tmp_path: Path, files: dict[str, str | bytes]) -> None:
-    log = read_amazon(write_files(tmp_path, files), bad_rows="error", min_rating=3)
+    write_files(tmp_path, files)
+    log = read_amazon(tmp_path, bad_rows="error", min_rating=3)
     assert histories_of(log) == {"U9": ["000B", "A2", "C3"]}
     assert log.skipped == {"below_min_rating": 2}
+    assert read_amazon(tmp_path, bad_rows="error", min_rating=2).skipped == {"below_min_rating": 1}
 
 
 def test_ratings_between_whole_numbers_and_absent_ones(tmp_path: Path) -> None:
@@ -152,18 +156,6 @@ def test_ratings_between_whole_numbers_and_absent_ones(tmp_path: Path) -> None:
         DataError, match=r"Video_Games_5.json:4: expected a number in column overall, found .*bad_rating"
     ):
         read_amazon(tmp_path, bad_rows="error", min_rating=3.5)
-
-
-@pytest.mark.parametrize("files", [of_2018(), of_2023()], ids=["2018", "2023"])
-def test_no_line_is_parsed_by_python(
-    tmp_path: Path, files: dict[str, str | bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*about: object) -> None:
-        raise AssertionError("a block was parsed line by line")
-
-    monkeypatch.setattr("tcf.data.tables.json_table._parse_by_line", refuse)
-    log = read_amazon(write_files(tmp_path, files), bad_rows="error", min_rating=2)
-    assert log.skipped == {"below_min_rating": 1}
 
 
 def test_a_title_of_2023_may_name_a_function(tmp_path: Path) -> None:

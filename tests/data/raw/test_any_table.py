@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from small.data.raw import histories_of, texts_of, write_files
+from small.data.raw import histories_of, texts_of, with_engine, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.prepare import prepare
@@ -45,7 +45,7 @@ def read(
 ) -> RawLog:
     contents = {"events.csv": EVENTS, "items.csv": ITEMS, **{f"{name}.csv": text for name, text in files.items()}}
     write_files(path, contents)
-    return read_table(path, bad_rows=bad_rows, template=parse_template(template), options=options)
+    return with_engine(read_table)(path, bad_rows=bad_rows, template=parse_template(template), options=options)
 
 
 def test_events_by_time_then_in_file_order_ids_as_they_are_written(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_globs(tmp_path: Path, glob: str, value: str, fits: bool) -> None:
     pq.write_table(table, tmp_path / "x.parquet")
     drop = parse_drop(f"d={glob}")
     options = TableOptions("x.parquet", "u", "i", drops=(drop,))
-    log = read_table(tmp_path, bad_rows="error", template=parse_template("{t}"), options=options)
+    log = with_engine(read_table)(tmp_path, bad_rows="error", template=parse_template("{t}"), options=options)
     # White space at the ends of fields is no part of them.
     assert len(log.items) == (1 if fits or value.strip() == glob else 2)
 
@@ -202,7 +202,7 @@ def test_no_template_and_no_file(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="--text-columns: expected the columns of .*items.csv .* name some of key, title, brand"
     ):
-        read_table(tmp_path, bad_rows="error", template=None, options=OPTIONS)
+        with_engine(read_table)(tmp_path, bad_rows="error", template=None, options=OPTIONS)
     with pytest.raises(
         DataError, match=r"^--items: .* no.csv in .*found none \(it has events.csv, items.csv\); check the name"
     ):
@@ -240,7 +240,10 @@ def test_settings_of_a_preparation(tmp_path: Path) -> None:
         (PrepareConfig(events="e"), "--user-column: expected the column of user ids"),
         (PrepareConfig(events="e", user_column="u"), "--item-column: expected the column of item ids"),
         (PrepareConfig(events="e", user_column="u", item_column="i", drop=("C*",)), "--drop: expected COLUMN=PATTERN"),
-        (PrepareConfig(events="e", user_column="u", item_column="i", delimiter="é"), "--delimiter: expected ASCII"),
+        (
+            PrepareConfig(events="e", user_column="u", item_column="i", delimiter="é"),
+            "--delimiter: expected one to four ASCII",
+        ),
     ],
 )
 def test_settings_that_are_missing_or_wrong(config: PrepareConfig, message: str) -> None:
@@ -261,7 +264,7 @@ def test_online_retail_without_cancellations_and_non_products() -> None:
     """Against a plain reading of the same rows, one at a time."""
     drops = tuple(parse_drop(written) for written in ("InvoiceNo=C*", *(f"StockCode={code}" for code in NO_PRODUCTS)))
     options = TableOptions("transactions.parquet", "CustomerID", "StockCode", "InvoiceDate", drops=drops)
-    log = read_table(SHOP, bad_rows="skip", template=parse_template("{Description}"), options=options)
+    log = with_engine(read_table)(SHOP, bad_rows="skip", template=parse_template("{Description}"), options=options)
 
     columns = ["InvoiceNo", "StockCode", "Description", "InvoiceDate", "CustomerID"]
     rows = zip(*pq.read_table(SHOP / "transactions.parquet", columns=columns).to_pydict().values(), strict=True)

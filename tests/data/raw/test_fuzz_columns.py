@@ -9,11 +9,12 @@ import pytest
 from small.data.damage import MODES, check, check_named, prepared, unsynced
 from small.data.formats import FORMS, LOG, Form, Log, histories_left, write_form
 from small.data.raw import histories_of
+from small.data.tables import read
 from tcf.common.errors import DataError
 from tcf.data.dataset import Dataset
 from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.engine import Engine
 from tcf.data.tables.json_table import JsonTable
-from tcf.data.tables.table import joined_blocks
 
 TEXT_FORMS = tuple(form for form in FORMS if form.is_text)
 TIMED = tuple(form for form in FORMS if not form.per_user)
@@ -254,15 +255,12 @@ def test_lines_that_are_no_objects(form: Form, line: str, which: int, tmp_path: 
     assert last in files[name]
 
 
-def test_a_block_that_begins_with_null(tmp_path: Path) -> None:
+def test_lines_of_null(tmp_path: Path, engine: Engine) -> None:
     lines = ['{"a": "first"}', "null", " null", '{"a": "last"}', "null"]
     (tmp_path / "x.jsonl").write_text("\n".join(lines) + "\n")
-    for size in range(1, 60):
-        bad = BadRows("skip")
-        rows = joined_blocks(JsonTable(tmp_path / "x.jsonl", frozenset(), size).blocks(("a",), bad))
-        assert rows.columns["a"].to_pylist() == ["first", "last"]
-        assert rows.lines.tolist() == [1, 4]
-        assert bad.skipped == {"bad_json": 3}
+    bad = BadRows("skip")
+    assert read(engine, JsonTable(tmp_path / "x.jsonl"), ("a",), bad) == [(1, "first"), (4, "last")]
+    assert bad.skipped == {"bad_json": 3}
 
 
 @pytest.mark.parametrize("form", [form for form in TIMED if form.is_text], ids=str)

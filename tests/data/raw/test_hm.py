@@ -9,7 +9,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from small.data.raw import histories_of, texts_of, write_files
+from small.data.raw import histories_of, texts_of, with_engine, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.prepare import prepare
@@ -48,7 +48,9 @@ def folder_with(path: Path, transactions: str = TRANSACTIONS, articles: str = AR
 
 
 def read(path: Path, template: str | None = None, bad_rows: Literal["error", "skip"] = "error") -> RawLog:
-    return read_hm(path, bad_rows=bad_rows, template=None if template is None else parse_template(template))
+    return with_engine(read_hm)(
+        path, bad_rows=bad_rows, template=None if template is None else parse_template(template)
+    )
 
 
 def test_purchases_by_day_then_in_file_order(tmp_path: Path) -> None:
@@ -65,7 +67,7 @@ def test_purchases_by_day_then_in_file_order(tmp_path: Path) -> None:
 
 
 def test_one_event_for_an_article_a_day(tmp_path: Path) -> None:
-    log = read_hm(folder_with(tmp_path), bad_rows="error", collapse_repeats=True)
+    log = with_engine(read_hm)(folder_with(tmp_path), bad_rows="error", collapse_repeats=True)
     assert histories_of(log) == {"c1": ["0110065001", "0108775015", "0108775044", "0108775015"], "c2": ["0110065001"]}
     assert log.times is not None
     assert log.times.tolist() == [FIRST + DAY * day for day in (0, 1, 2, 2, 2)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from small.data.raw import Bad, histories_of, texts_of, write_files
+from small.data.raw import Bad, histories_of, texts_of, with_engine, write_files
 from tcf.assets.resolve import fetch_dataset
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.raw.movielens import movielens_files, read_movielens
@@ -61,21 +61,21 @@ ML_20M: dict[str, str | bytes] = {
 
 @pytest.mark.parametrize("files", [ML_100K, ML_1M, ML_10M, ML_20M], ids=["100K", "1M", "10M", "20M"])
 def test_every_form_gives_the_same(tmp_path: Path, files: dict[str, str | bytes]) -> None:
-    log = read_movielens(write_files(tmp_path, files), bad_rows="error")
+    log = with_engine(read_movielens)(write_files(tmp_path, files), bad_rows="error")
     assert list(histories_of(log).items()) == list(HISTORIES.items())
     assert log.times is not None and log.times.tolist() == TIMES
     assert (str(log.offsets.dtype), str(log.items.dtype), str(log.times.dtype)) == ("int64", "int32", "int64")
     assert list(texts_of(log).items()) == list(TEXTS.items())
     assert log.skipped == {}
     assert set(log.files) == {path.name for path in movielens_files(tmp_path)}
-    assert texts_of(read_movielens(tmp_path, bad_rows="error", template=ALL)) == FULL
-    joined = read_movielens(tmp_path, bad_rows="error", template=joined_columns(["genres", "item_id"]))
+    assert texts_of(with_engine(read_movielens)(tmp_path, bad_rows="error", template=ALL)) == FULL
+    joined = with_engine(read_movielens)(tmp_path, bad_rows="error", template=joined_columns(["genres", "item_id"]))
     assert texts_of(joined) == {"1": "Animation, Comedy 1", "543": "Drama 543", "267": "267"}
 
 
 @pytest.mark.parametrize("files", [ML_100K, ML_1M, ML_20M], ids=["100K", "1M", "20M"])
 def test_ratings_below_the_lowest_wanted_are_counted(tmp_path: Path, files: dict[str, str | bytes]) -> None:
-    log = read_movielens(write_files(tmp_path, files), bad_rows="error", min_rating=3)
+    log = with_engine(read_movielens)(write_files(tmp_path, files), bad_rows="error", min_rating=3)
     assert histories_of(log) == {"9": ["543", "1"], "7": ["1"]}
     assert log.times is not None and log.times.tolist() == [20, 20, 50]
     assert log.skipped == {"below_min_rating": 2}
@@ -102,8 +102,8 @@ def test_years_are_taken_off_titles(tmp_path: Path, written: str, title: str, ye
     films = f'movieId,title,genres\n1,"{quoted}",Drama\n'
     ratings = "userId,movieId,rating,timestamp\n1,1,5,1\n"
     folder = write_files(tmp_path, {"movies.csv": films, "ratings.csv": ratings})
-    assert texts_of(read_movielens(folder, bad_rows="error")) == {"1": title}
-    both = read_movielens(folder, bad_rows="error", template=parse_template("{title}|{year}"))
+    assert texts_of(with_engine(read_movielens)(folder, bad_rows="error")) == {"1": title}
+    both = with_engine(read_movielens)(folder, bad_rows="error", template=parse_template("{title}|{year}"))
     assert texts_of(both) == {"1": f"{title}|{year}" if year else title}
 
 
@@ -130,18 +130,18 @@ BAD = [
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
 def test_bad_rows_stop_or_are_counted(tmp_path: Path, bad: Bad) -> None:
-    log = bad.skipped_by(read_movielens, tmp_path)
+    log = bad.skipped_by(with_engine(read_movielens), tmp_path)
     assert (histories_of(log), texts_of(log)) == (HISTORIES, TEXTS)
 
 
 def test_a_rating_that_is_no_number_matters_only_where_ratings_are_asked_for(tmp_path: Path) -> None:
     write_files(tmp_path, csv_with("7,1,good,60\n7,1,nan,70\n"))
-    assert histories_of(read_movielens(tmp_path, bad_rows="error"))["7"] == ["267", "1", "1", "1"]
+    assert histories_of(with_engine(read_movielens)(tmp_path, bad_rows="error"))["7"] == ["267", "1", "1", "1"]
     with pytest.raises(
         DataError, match=r"ratings.csv:7: expected a number in column rating, found .*'good'.*bad_rating"
     ):
-        read_movielens(tmp_path, bad_rows="error", min_rating=1)
-    log = read_movielens(tmp_path, bad_rows="skip", min_rating=0.5)
+        with_engine(read_movielens)(tmp_path, bad_rows="error", min_rating=1)
+    log = with_engine(read_movielens)(tmp_path, bad_rows="skip", min_rating=0.5)
     assert (log.skipped, histories_of(log)) == ({"bad_rating": 2}, HISTORIES)
 
 
@@ -150,7 +150,7 @@ def test_a_file_without_a_column_that_is_needed(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"ratings.csv: expected one of its columns \(userId, movieId, rating\), found timestamp$"
     ):
-        read_movielens(tmp_path, bad_rows="skip")
+        with_engine(read_movielens)(tmp_path, bad_rows="skip")
 
 
 def test_a_template_of_other_columns_is_refused_before_anything_is_read(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_template_of_other_columns_is_refused_before_anything_is_read(tmp_path
     with pytest.raises(
         ConfigError, match=r"movies.csv: expected one of its columns \(item_id, title, year, genres\), found director$"
     ):
-        read_movielens(tmp_path, bad_rows="skip", template=parse_template("{title} by {director}"))
+        with_engine(read_movielens)(tmp_path, bad_rows="skip", template=parse_template("{title} by {director}"))
 
 
 def test_the_folder_must_hold_one_pair_of_files(tmp_path: Path) -> None:
@@ -175,10 +175,10 @@ def test_the_folder_must_hold_one_pair_of_files(tmp_path: Path) -> None:
 def test_nothing_that_can_be_used_is_one_line(tmp_path: Path) -> None:
     write_files(tmp_path, {**ML_20M, "movies.csv": "movieId,title,genres\n1,2\n"})
     with pytest.raises(DataError, match=r"movies.csv: expected rows that can be used, .*: 1 wrong_columns\)"):
-        read_movielens(tmp_path, bad_rows="skip")
+        with_engine(read_movielens)(tmp_path, bad_rows="skip")
     write_files(tmp_path, {**ML_20M, "ratings.csv": "userId,movieId,rating,timestamp\n1,1,5,late\n"})
     with pytest.raises(DataError, match=r"ratings.csv: expected events, found none that can be used"):
-        read_movielens(tmp_path, bad_rows="skip")
+        with_engine(read_movielens)(tmp_path, bad_rows="skip")
 
 
 def test_the_real_100k_is_what_recboles_copy_says(assets_home: Path, tmp_path: Path) -> None:
@@ -188,8 +188,8 @@ def test_the_real_100k_is_what_recboles_copy_says(assets_home: Path, tmp_path: P
     films = [line.split("\t") for line in (copy / "ml-100k.item").read_text(encoding="utf-8").splitlines()[1:]]
     items = [f"{film}|{title} ({year})||||{flags(*genres.split())}" for film, title, year, genres in films]
     write_files(tmp_path, {"u.data": events, "u.item": "\n".join(items).encode("latin-1")})
-    log = read_movielens(tmp_path, bad_rows="error")
-    other = read_recbole(copy, bad_rows="error")
+    log = with_engine(read_movielens)(tmp_path, bad_rows="error")
+    other = with_engine(read_recbole)(copy, bad_rows="error")
     assert len(log.items) == 100_000
     assert (log.items == other.items).all() and (log.offsets == other.offsets).all()
     assert log.user_ids.equals(other.user_ids) and log.item_ids.equals(other.item_ids)

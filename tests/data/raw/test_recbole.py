@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from small.data.raw import TEXTS, Bad, histories_of, texts_of, write_files
+from small.data.raw import TEXTS, Bad, histories_of, texts_of, with_engine, write_files
 from tcf.common.errors import ConfigError, DataError, TcfError
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.raw.recbole import read_recbole
@@ -30,7 +30,8 @@ def folder_with(path: Path, items: str | bytes = ITEMS, events: str | bytes = EV
 
 
 def read(path: Path, *text_columns: str, bad_rows: Literal["error", "skip"] = "error") -> RawLog:
-    return read_recbole(path, bad_rows=bad_rows, template=joined_columns(text_columns) if text_columns else None)
+    template = joined_columns(text_columns) if text_columns else None
+    return with_engine(read_recbole)(path, bad_rows=bad_rows, template=template)
 
 
 def test_events_by_time_ties_in_file_order_users_by_first_line(tmp_path: Path) -> None:
@@ -73,6 +74,13 @@ def test_times_are_compared_as_numbers(tmp_path: Path, times: list[str], expecte
     rows = "".join(f"u\t{item}\t{time}\n" for item, time in zip("abc", times, strict=True))
     events = "user_id:token\titem_id:token\ttimestamp:float\n" + rows
     assert histories_of(read(folder_with(tmp_path, events=events))) == {"u": expected}
+
+
+def test_a_row_without_a_time_leaves_the_order_of_the_others(tmp_path: Path) -> None:
+    rows = "u\ta\t1700000000000000001\nu\tb\t1700000000000000000\nu\tc\tsoon\n"
+    folder_with(tmp_path, events="user_id:token\titem_id:token\ttimestamp:float\n" + rows)
+    log = read(tmp_path, bad_rows="skip")
+    assert (histories_of(log), log.skipped) == ({"u": ["b", "a"]}, {"bad_timestamp": 1})
 
 
 def test_crlf_and_byte_order_marks(tmp_path: Path) -> None:
@@ -156,7 +164,7 @@ BAD = [
     Bad(
         reason="empty_id",
         where="x.inter:8",
-        found="'\\ta'; 2 of this kind (empty_id) in all, on lines 8, 9;",
+        found="user_id '', item_id 'a', timestamp '1'; 2 of this kind (empty_id) in all, on lines 8, 9;",
         skipped={"empty_id": 2},
         histories=HISTORIES,
         files={"x.inter": EVENTS + "\ta\t1\t1\nu1\t \t1\t1\n"},

@@ -1,14 +1,17 @@
 """Raw files small enough to read by eye, damaged ones among them, and what was read or prepared of them."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tcf.common.errors import DataError
 from tcf.data.dataset import Dataset, Histories
 from tcf.data.raw.raw_log import RawLog
+from tcf.data.tables.engine import Engine
 
 # Of the study's format.
 ITEMS = "a\tAlpha\nb\tBeta\nc\tGamma\n"
@@ -61,6 +64,16 @@ class Bad:
         assert log.skipped == self.skipped
         assert list(histories_of(log).items()) == list(self.histories.items())
         assert list(texts_of(log).items()) == list(self.texts.items())
+
+
+def with_engine(read: Callable[..., RawLog]) -> Callable[..., RawLog]:
+    """A reader of raw files that has an engine of its own for every call."""
+
+    def read_once(*given: Any, **options: Any) -> RawLog:
+        with tempfile.TemporaryDirectory() as folder, Engine(Path(folder) / "scratch") as engine:
+            return read(engine, *given, **options)
+
+    return read_once
 
 
 def write_files(path: Path, files: Mapping[str, str | bytes]) -> Path:

@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from small.data.raw import histories_of, write_files
-from tcf.data.raw.mind import impressions, line_blocks
+from small.data.raw import histories_of, with_engine, write_files
 from tcf.data.raw.mind.read_mind import read_mind
 from tcf.data.raw.raw_log import RawLog
+from tcf.data.tables import text_lines
 
 N_NEWS = 6
 BEGIN = int(np.datetime64("2019-11-12T13:00:00", "s").astype(np.int64))
@@ -78,7 +78,7 @@ def _expected(rows: list[Row]) -> list[tuple[str, int]]:
     return [(f"N{item}", minute) for item, minute in events if item < N_NEWS]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(rows_of_a_folder, min_size=1, max_size=3), st.integers(30, 200))
 def test_the_rule(folders: list[list[Row]], block: int) -> None:
     everything = [row for rows in folders for row in rows]
@@ -86,10 +86,10 @@ def test_the_rule(folders: list[list[Row]], block: int) -> None:
         for number, rows in enumerate(folders):
             text = "".join(row.written(number) for row in rows)  # no file is a copy of another
             write_files(Path(scratch) / f"part{number}", {"news.tsv": NEWS, "behaviors.tsv": text})
-        with patch.object(line_blocks, "BLOCK", block), patch.object(impressions, "BLOCK", block):
+        with patch.object(text_lines, "_BLOCK", block):
             wanted = expected(everything)
             if any(wanted.values()) or not any(row.history or row.impressions for row in everything):
-                assert _events(read_mind(Path(scratch), bad_rows="error")) == wanted
+                assert _events(with_engine(read_mind)(Path(scratch), bad_rows="error")) == wanted
 
 
 def _events(log: RawLog) -> dict[str, list[tuple[str, int]]]:

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from small.data.raw import histories_of, texts_of, write_files
+from small.data.raw import histories_of, texts_of, with_engine, write_files
 from tcf.common.errors import ConfigError, DataError
-from tcf.data.raw.mind.impressions import read_histories
-from tcf.data.raw.mind.read_mind import mind_files, read_mind
+from tcf.data.raw.mind import read_mind as module
+from tcf.data.raw.mind.read_mind import mind_files
 from tcf.data.raw.raw_log import RawLog
+from tcf.data.tables.inspect_text import inspect_text
 from tcf.data.text_template import parse_template
 
 NEWS = "".join(
     f'N{n}\tnews\tlocal\t{title}\tAbstract {n}\thttps://x/{n}.html\t[{{"Label": "a"}}]\t[]\n'
     for n, title in enumerate(["Zero", 'Say "one', "Two's", "Three", "Four", "Five"])
 )
+read_mind = with_engine(module.read_mind)
 TITLES = {"N0": "Zero", "N1": 'Say "one', "N2": "Two's", "N3": "Three", "N4": "Four", "N5": "Five"}
 
 
@@ -181,7 +183,7 @@ def test_unknown_news_is_dropped_and_counted(tmp_path: Path) -> None:
         (row("U1", "11/12/2019 1:00:00 PM", "N0", "N1-1 N2"), "bad_impression", "'N1-1 N2'"),
         (row("U1", "11/12/2019 1:00:00 PM", "N0", "N1-1 N2-2"), "bad_impression", "'N1-1 N2-2'"),
         (row("U1", "11/12/2019 1:00:00 PM", "N0\tN1", "N1-1"), "wrong_columns", "'7"),
-        ("\n", "wrong_columns", "''"),
+        ("\n", "wrong_columns", "a blank line"),
         (row("U1", "11/12/2019 1:00:00 PM", "N\0", "N1-1"), "nul_byte", "'7"),
         (row("U\udcff", "11/12/2019 1:00:00 PM", "N0", "N1-1"), "bad_utf8", "'7"),
     ],
@@ -236,6 +238,20 @@ def test_a_dash_and_digit_in_a_history_is_an_id(tmp_path: Path) -> None:
     assert (histories_of(log), log.skipped) == ({"U1": ["N0", "N1", "N2"]}, {"unknown_item": 1})
 
 
+def test_what_looks_like_a_label_in_a_history_makes_up_for_none(tmp_path: Path) -> None:
+    folder(
+        tmp_path, row("U1", "11/12/2019 1:00:00 PM", "N0 N1-1", "N2-1 N3"), row("U2", "11/12/2019 1:00:00 PM", "N0", "")
+    )
+    log = read_mind(tmp_path, bad_rows="skip")
+    assert (histories_of(log), log.skipped) == ({"U2": ["N0"]}, {"bad_impression": 1})
+
+
+def test_control_characters_separate_ids(tmp_path: Path) -> None:
+    folder(tmp_path, row("U1", "11/12/2019 1:00:00 PM", "\x01N0\x02 N1\x1f", "\x01N2-1\x0bN3-0\x02N4-1\x1f"))
+    log = read_mind(tmp_path, bad_rows="error")
+    assert histories_of(log) == {"U1": ["N0", "N1", "N2", "N4"]}
+
+
 def test_a_copy_of_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "MINDsmall_train", tmp_path / "backup" / "MINDsmall_train"):
         folder(path, row("U1", "11/12/2019 1:00:00 PM", "N0", "N1-1"))
@@ -279,13 +295,16 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "x" * 500])
-def test_a_file_that_changes_between_the_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    """Between the two times that its bytes are read."""
     folder(tmp_path, row("U1", "11/12/2019 1:00:00 PM", "N0 N1", "N2-1"))
 
     def later(file: Path, *rest: Any) -> Any:
-        file.write_text(content)
-        return read_histories(file, *rest)
+        facts = inspect_text(file, *rest)
+        if file.name == "behaviors.tsv":
+            file.write_text(content)
+        return facts
 
-    monkeypatch.setattr("tcf.data.raw.mind.read_mind.read_histories", later)
+    monkeypatch.setattr("tcf.data.tables.text_table.inspect_text", later)
     with pytest.raises(DataError, match=r"behaviors.tsv: expected an unchanging file, found one that changed"):
         read_mind(tmp_path, bad_rows="skip")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from small.data.raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of
+from small.data.raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, folder_with, histories_of, texts_of, with_engine
 from tcf.common.errors import DataError
-from tcf.data.raw.study.read_study import read_tcf
+from tcf.data.raw.study import read_study
+
+read_tcf = with_engine(read_study.read_tcf)
 
 
 def test_rows_as_written_repeats_kept(tmp_path: Path) -> None:

@@ -5,9 +5,22 @@ from typing import Literal
 
 import pytest
 
-from small.data.raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, Bad, folder_with, histories_of, texts_of, write_files
+from small.data.raw import (
+    BEHAVIORS,
+    HISTORIES,
+    ITEMS,
+    TEXTS,
+    Bad,
+    folder_with,
+    histories_of,
+    texts_of,
+    with_engine,
+    write_files,
+)
 from tcf.common.errors import DataError
-from tcf.data.raw.study.read_study import read_tcf
+from tcf.data.raw.study import read_study
+
+read_tcf = with_engine(read_study.read_tcf)
 
 BAD = [
     Bad(

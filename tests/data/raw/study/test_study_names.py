@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from small.data.raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, histories_of, texts_of, write_files
+from small.data.raw import BEHAVIORS, HISTORIES, ITEMS, TEXTS, histories_of, texts_of, with_engine, write_files
 from tcf.common.errors import ConfigError, DataError
+from tcf.data.raw.study import read_study
 from tcf.data.raw.study.file_names import tcf_files
-from tcf.data.raw.study.read_study import read_tcf
 from tcf.data.text_template import parse_template
+
+read_tcf = with_engine(read_study.read_tcf)
 
 # As NineRec publishes them: no header, quotes around what has a comma.
 NINEREC_ITEMS = 'v1,韩国电影，《女教师》,"Korean Movie, The Governess"\nv2,二,"Say ""two"""\nv3,三,Three\n'
