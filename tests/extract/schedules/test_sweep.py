@@ -207,7 +207,7 @@ def test_an_error_on_one_device_ends_all(schedule: str, family: Callable[[str], 
 
     with pytest.raises(RunError, match="stop"):
         read(loaded, sequences_of(family("opt")), tmp_path, advance)
-    assert calls == 3
+    assert 3 <= calls <= 5  # the two other devices may report what they had in hand
     loaded.close()
 
 
