@@ -107,19 +107,15 @@ class CsvScan:
                 self._copy(self._torn)
                 return self.read(expressions, given)
             check_unchanged(self._path, self._facts.stamp)
-            if self._longest == _LONGEST[-1]:
-                break
-            # A record that is longer than the reader's buffers is lost without a word.
-            if _TOO_LONG not in kinds and self._are_all_read(name, self._malformed(found)):
-                break
+            # A record that is longer than the reader's buffers is rejected, or lost without a word.
+            if _TOO_LONG not in kinds or self._longest == _LONGEST[-1]:
+                malformed = self._malformed(found)
+                if self._are_all_read(name, malformed):
+                    return name, malformed
             self._engine.run(f"drop table {name}")
-        malformed = self._malformed(found)
-        if not self._are_all_read(name, malformed):
-            raise DataError(
-                f"{self._path}: expected {self._facts.n_records} records, found others; report this file as a defect "
-                "of tcf"
-            )
-        return name, malformed
+        raise DataError(
+            f"{self._path}: expected {self._facts.n_records} records, found others; report this file as a defect of tcf"
+        )
 
     def _copy(self, torn: list[bytes] | None) -> None:
         self.is_copy = True
