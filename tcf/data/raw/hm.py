@@ -51,8 +51,8 @@ def read_hm(
         engine: reads and orders them.
         folder: the folder of the two files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
-            `bad_utf8`, `wrong_columns`, `torn_quotes`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`,
-            `unknown_item`, `event_of_skipped_item`.
+            `bad_utf8`, `wrong_columns`, `torn_quotes`, `quote_over_rows`, `empty_id`, `empty_text`, `duplicate_item`,
+            `bad_timestamp`, `unknown_item`, `event_of_skipped_item`.
         template: the text of an item, made from columns of the articles; None takes `prod_name`.
         collapse_repeats: keep one of the events with the same customer, article and day; the others are counted as
             `repeats_within_day`.

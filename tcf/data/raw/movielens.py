@@ -76,8 +76,8 @@ def read_movielens(
         engine: reads and orders the rows.
         folder: the folder of the two files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
-            `bad_utf8`, `wrong_columns`, `torn_quotes`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`,
-            `bad_rating`, `unknown_item`, `event_of_skipped_item`.
+            `bad_utf8`, `wrong_columns`, `torn_quotes`, `quote_over_rows`, `empty_id`, `empty_text`, `duplicate_item`,
+            `bad_timestamp`, `bad_rating`, `unknown_item`, `event_of_skipped_item`.
         template: the text of an item, made from `item_id`, `title`, `year` and `genres`; None takes the title.
         min_rating: leave out events with a lower rating, and count them (`below_min_rating`); None keeps all.
 

@@ -18,7 +18,7 @@ def open_table(path: Path, form: TextForm | None = None) -> TableFile:
 
     Args:
         path: the file; text and JSON lines may be gzip or Zstandard, with or without the suffix `.gz` or `.zst`.
-        form: format of the text; by default CSV with quotes, or tab-separated with quotes for `.tsv`.
+        form: format of the text; by default CSV with quotes, or tab-separated without quotes for `.tsv`.
 
     Raises:
         DataError: the file cannot be read, is empty or damaged, or has no header.
@@ -29,4 +29,4 @@ def open_table(path: Path, form: TextForm | None = None) -> TableFile:
         return ParquetTable(path)
     if form is None and suffix in _JSON:
         return JsonTable(path)
-    return TextTable(path, form or TextForm(delimiter="\t" if suffix in _TABS else ","))
+    return TextTable(path, form or (TextForm("\t", quoting=False) if suffix in _TABS else TextForm()))

@@ -64,9 +64,9 @@ def read_tcf(
         engine: reads and orders the rows.
         folder: the folder of the two files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
-            `bad_utf8`, `wrong_columns`, `torn_quotes` (CSV), `empty_id`, `empty_text`, `duplicate_item`,
-            `duplicate_user` (the first line of a user is used), `empty_history`, `bad_timestamp`; and single events
-            within rows: `unknown_item`, `event_of_skipped_item`.
+            `bad_utf8`, `wrong_columns`, `torn_quotes` and `quote_over_rows` (CSV), `empty_id`, `empty_text`,
+            `duplicate_item`, `duplicate_user` (the first line of a user is used), `empty_history`, `bad_timestamp`; and
+            single events within rows: `unknown_item`, `event_of_skipped_item`.
         template: the text of an item, made from columns of the item file, usually only `title`; None takes `title_en`
             if there is such a column, else the title.
 
