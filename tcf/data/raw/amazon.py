@@ -7,7 +7,7 @@ Both are JSON lines, plain or gzip (`.json`, `.jsonl`, with or without `.gz`); t
 - 2023: `user_id`, `parent_asin`, `timestamp` in milliseconds, `rating`; items have `parent_asin`, `title` ...
 
 A review is an event; its item is the product, in 2023 the parent product of all sizes and colours. The text of an item
-is its title as published, unless a template is given; lists such as `category` are joined by spaces.
+is its title as published, unless a template is given; lists such as `category` are joined by commas.
 
 The published files repeat items and reviews, and have items without a title, items with a page script in its place
 (2018), and reviews of items without metadata. These are always left out and counted, whatever the setting for bad rows:

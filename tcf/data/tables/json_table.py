@@ -9,6 +9,7 @@ from tcf.common.errors import DataError
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine, literal
 from tcf.data.tables.inspect_text import inspect_text
+from tcf.data.tables.nested.json_text import write_out
 from tcf.data.tables.read_csv import CsvScan
 from tcf.data.tables.table import RawTable, joined, trimmed, without_marks
 from tcf.data.tables.text_form import BAD_UTF8, BLANK, NO_DELIMITER, NUL, TextForm
@@ -18,14 +19,15 @@ __all__ = ["JsonTable"]
 _FORM = TextForm(NO_DELIMITER, quoting=False, header=("line",))
 _SHOWN = 80
 _OBJECTS = 2000  # whose keys are the columns
+_NULL, _SCALAR, _LIST, _NESTED = range(4)  # kinds of JSON values
 _HALF_PAIR = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 
 
 class JsonTable:
     """A file with one JSON object on each line.
 
-    Numbers become strings as in the file; whole numbers below 10^38 have no decimal point. Lists of strings are joined
-    by a space. Missing values, nulls, truth values and objects become empty strings. Unusable lines are rejected as
+    Numbers become strings as in the file; whole numbers below 10^38 have no decimal point. Lists and objects are
+    written out (see `nested`). Missing values and nulls become empty strings. Unusable lines are rejected as
     `bad_json`, `bad_utf8` or `nul_byte`.
 
     Args:
@@ -50,6 +52,7 @@ class JsonTable:
     def load(self, engine: Engine, columns: Sequence[str], bad: BadRows) -> RawTable:
         """Read the rows; see `TableFile`. A column that no object has is empty."""
         names = {column: f"c{at}" for at, column in enumerate(columns)}
+        kinds = {name: f"k{at}" for at, name in enumerate(names.values())}
         pointers = ", ".join(literal(_pointer(column)) for column in columns)
         with CsvScan(engine, self.path, _FORM, self._facts, 1, 0) as scan:
             line = without_marks("c0") if scan.is_copy else "c0"
@@ -60,11 +63,14 @@ class JsonTable:
                 f"case wrong when '' then json_extract(line, [{pointers}]) "
                 f"when 'half' then json_extract({_without_halves('line')}, [{pointers}]) end as v",
                 ", ".join(f"v[{at}] as {name}" for at, name in enumerate(names.values(), 1)) + ", wrong, shown",
-                ", ".join(f"{_as_text(name)} as {name}" for name in names.values()) + ", wrong, shown",
+                ", ".join(f"{v}, {_kind(v)} as {k}" for v, k in kinds.items()) + ", wrong, shown",
+                ", ".join(f"{_as_text(v, k)} as {v}, {k} = {_NESTED} as {k}" for v, k in kinds.items())
+                + ", wrong, shown",
             )
-            values = {name: trimmed(name) for name in names.values()}
+            values = {name: trimmed(name) for name in kinds} | {name: name for name in kinds.values()}
             table, malformed = scan.read({**values, "wrong": "wrong", "shown": "shown"}, steps)
             line_of = scan.lines(malformed)
+        write_out(engine, table, list(kinds), list(kinds.values()))
         rows = RawTable(engine, table, self.path, "line", names, line_of, self._facts.sha256)
         rows.reject("wrong = 'bad_json'", "bad_json", "one JSON object a line", bad, "shown")
         rows.reject("wrong = 'bad_utf8'", "bad_utf8", "UTF-8", bad, "shown")
@@ -104,27 +110,31 @@ def _without_halves(line: str) -> str:
     return f"regexp_replace({line}, '{_HALF_PAIR}', '{BAD_UTF8[1]}', 'g')"
 
 
-def _as_text(value: str, within: str = "xy") -> str:
-    """Return an expression in SQL for a JSON value as text, given its name and names for values of lists in lists."""
-    if within:
-        name = within[0]
-        texts = f"list_transform({_list(value)}::json[], lambda {name}: {_as_text(name, within[1:])})"
-        texts = f"list_filter(list_transform({texts}, lambda {name}: {trimmed(name)}), lambda {name}: {name} <> '')"
-    else:
-        texts = f"{_list(value)}::varchar[]"
-    listed = f"array_to_string({texts}, ' ')"
-    return f"case when {value} is null then '' when ({value}::varchar)[1] = '[' then {listed} {_scalar_cases(value)}"
+def _kind(value: str) -> str:
+    """Return an expression in SQL for what a JSON value is: null, another scalar, a list of scalars, or nested."""
+    text = f"{value}::varchar"
+    within = f"contains(({text})[2:], '[') or contains({text}, '{{')"
+    return (
+        f"case when {value} is null then {_NULL} when ({text})[1] not in ('[', '{{') then {_SCALAR} "
+        f"when {within} then {_NESTED} else {_LIST} end::utinyint"
+    )
 
 
-def _list(value: str) -> str:
-    """Return an expression in SQL for a JSON value that is a list, or an empty list."""
-    return f"(case when ({value}::varchar)[1] = '[' then {value} else '[]' end)"
+def _as_text(value: str, kind: str) -> str:
+    """Return an expression in SQL for a JSON value as text, given the names of both; nested values stay JSON."""
+    texts = f"list_transform((case when {kind} = {_LIST} then {value} else '[]' end)::json[], lambda x: {_scalar('x')})"
+    texts = f"list_filter(list_transform({texts}, lambda x: {trimmed('x')}), lambda x: x <> '')"
+    return (
+        f"case {kind} when {_SCALAR} then {_scalar(value)} when {_LIST} then array_to_string({texts}, ', ') "
+        f"when {_NESTED} then {value}::varchar else '' end"
+    )
 
 
-def _scalar_cases(value: str) -> str:
+def _scalar(value: str) -> str:
     number = f"try_cast({value} as double)"
     return (
-        f"when ({value}::varchar)[1] = '\"' then {value} ->> '$' "
+        f"case when ({value}::varchar)[1] = '\"' then {value} ->> '$' "
+        f"when {value}::varchar in ('true', 'false') then {value}::varchar "
         f"when not regexp_matches({value}::varchar, '^-?[0-9]') then '' "
         f"when regexp_full_match({value}::varchar, '0|-?[1-9][0-9]*') then {value}::varchar "
         f"when floor({number}) = {number} then coalesce(try_cast({number} as hugeint)::varchar, {number}::varchar) "

@@ -41,7 +41,7 @@ def test_lines_of_every_kind(tmp_path: Path, engine: Engine, packed: bool) -> No
     path, bad = written(tmp_path, gzip.compress(JSON) if packed else JSON), BadRows("skip")
     table = JsonTable(path).load(engine, ("id", "n", "list"), bad)
     assert rows_of(table) == [
-        (1, "a", "1", "p q"),
+        (1, "a", "1", "p, q"),
         (2, "b", "2", ""),
         (4, "5", "", ""),
         (7, "e", "7", ""),
@@ -55,14 +55,19 @@ def plain_text(value: Any) -> str:
     match value:
         case str():
             return value.strip()
-        case bool() | None | dict():
+        case None:
             return ""
+        case bool():
+            return str(value).lower()
+        case dict():
+            named = ((key.strip(), plain_text(each)) for key, each in value.items())
+            return ", ".join(f"{key}: {text}" if key else text for key, text in named if text)
         case float() if value.is_integer() and abs(value) < 2**127:
             return str(int(value))
         case int() | float():
             return str(value)
         case _:
-            return " ".join(text for text in map(plain_text, value) if text)
+            return ", ".join(text for text in map(plain_text, value) if text)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Co"], exclude_characters="\0"), max_size=6)
