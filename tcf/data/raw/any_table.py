@@ -12,6 +12,7 @@ from typing import Literal
 
 from tcf.common.errors import ConfigError, did_you_mean
 from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.items import Items
 from tcf.data.events.timestamps import read_times
 from tcf.data.raw.any_table_drops import DroppedRows
 from tcf.data.raw.any_table_files import list_files
@@ -82,25 +83,32 @@ def read_table(
     if items_files:
         tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
     needed = _needed(tables, template, options)
-    if len(tables) == 1:
-        columns = (*needed.of_items(tables[0].columns), *needed.of_events(tables[0].columns))
-        events = described = tables[0].load(engine, tuple(dict.fromkeys(columns)), bad)
-        dropped.leave_out(events, bad)
-        if bad.is_error:  # rows without a user describe items too, if they are skipped
-            with_ids(events, needed.user, needed.item, bad)
-        items = items_of_events(events, needed.item_id, needed.template, bad)
-    else:
-        described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
-        dropped.leave_out(described, bad)
-        items = items_of_catalogue(described, needed.item_id, needed.template, bad)
-        events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
-        dropped.leave_out(events, bad)
+    events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
     with_ids(events, needed.user, needed.item, bad)
     times = None if needed.time is None else read_times(events, needed.time, bad)
     log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times)
     files = _checksums(raw, (events, described))
     return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times)
+
+
+def _load(
+    engine: Engine, tables: Sequence[TableFile], needed: "_Needed", dropped: DroppedRows, bad: BadRows
+) -> tuple[RawTable, Items, RawTable]:
+    """Return the rows of events, the items, and the rows that describe them, which may be those of events."""
+    if len(tables) == 1:
+        columns = (*needed.of_items(tables[0].columns), *needed.of_events(tables[0].columns))
+        events = tables[0].load(engine, tuple(dict.fromkeys(columns)), bad)
+        dropped.leave_out(events, bad)
+        if bad.is_error:  # rows without a user describe items too, if they are skipped
+            with_ids(events, needed.user, needed.item, bad)
+        return events, items_of_events(events, needed.item_id, needed.template, bad), events
+    described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
+    dropped.leave_out(described, bad)
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+    events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
+    dropped.leave_out(events, bad)
+    return events, items, described
 
 
 def _checksums(raw: Path, tables: Sequence[RawTable]) -> dict[str, str]:

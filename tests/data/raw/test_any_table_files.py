@@ -60,11 +60,15 @@ def write_parquet(path: Path, **columns: Any) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def test_files_are_read_in_the_order_given_with_columns_in_any_order(read: Read, tmp_path: Path) -> None:
+def test_files_are_read_in_the_order_given_with_columns_in_any_order(
+    read: Read, engine: Engine, tmp_path: Path
+) -> None:
     log = read(tmp_path)
     assert histories_of(log) == {"u1": ["c", "a", "b"], "u2": ["b"]}
     assert texts_of(log) == {"a": "Alpha", "b": "Beta", "c": "Gamma"}
     assert log.files == {name: sha256(tmp_path / name) for name in ("1.csv", "2.csv", "items.csv")}
+    # The progress of reading counts all of them.
+    assert {path.resolve() for path in table_files(tmp_path, OPTIONS)} <= engine.shares_read().keys()
     # Both events of time 3 are u1's: the order of the files decides.
     other = read(tmp_path, replace(OPTIONS, events=("2.csv", "1.csv")))
     assert list(histories_of(other).items()) == [("u1", ["c", "b", "a"]), ("u2", ["b"])]
@@ -246,6 +250,7 @@ def test_patterns_and_folders(read: Read, tmp_path: Path, events: tuple[str, ...
         (("1.csv", "also.csv"), ConfigError, r"found RAW/also.csv twice, once as RAW/1.csv; name it once"),
         (("1.csv", "copy.csv"), DataError, r"^RAW/copy.csv: expected a file of its own, found a copy of RAW/1.csv, "),
         (("circle",), DataError, r"RAW/circle/in/again: expected files and folders, found a link to a folder "),
+        (("delta",), DataError, r"RAW/delta: expected files whose rows all count, found a Delta table, "),
         (("a=1",), DataError, r"RAW/a=1/a=2/x.csv: expected folders that each name a column, found two with a="),
         (("b=%ff",), DataError, r"RAW/b=%ff/x.csv: expected folders with names in UTF-8, found 'b=%ff'"),
         (("b=%00",), DataError, r"RAW/b=%00/x.csv: expected folders that each name a column, found a NUL"),
@@ -256,6 +261,7 @@ def test_files_that_cannot_be_listed(
 ) -> None:
     raw, many = tmp_path / "raw", FIRST + "u1,a,9\n" * 600
     write_tree(raw, {"log/_SUCCESS": "", "log/part.csv": FIRST, "empty/_x": "", "circle/in/x": ""})
+    write_tree(raw, {"delta/part.csv": FIRST, "delta/_delta_log/0.json": "{}"})
     write_tree(raw, {f"{folder}/x.csv": FIRST for folder in ("a=1/a=2", "b=%ff", "b=%00")})
     (raw / "circle" / "in" / "again").symlink_to(raw / "circle")
     (raw / "also.csv").symlink_to(raw / "1.csv")
