@@ -22,6 +22,7 @@ from typing import Literal
 
 from tcf.common.errors import DataError
 from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import Items, read_items, require_rows
 from tcf.data.events.timestamps import read_times
 from tcf.data.raw.ratings import rated_at_least
@@ -92,6 +93,7 @@ def read_amazon(
     *,
     bad_rows: Literal["error", "skip"],
     template: Template | None = None,
+    unescape_html: bool = False,
     min_rating: float | None = None,
 ) -> RawLog:
     """Read a category of Amazon reviews.
@@ -103,6 +105,7 @@ def read_amazon(
             `bad_utf8`, `nul_byte`, `empty_id`, `bad_timestamp`, `bad_rating`. The known flaws of the published files
             are counted in either case.
         template: the text of an item, made from keys of the metadata; None takes the title.
+        unescape_html: whether character references in texts become characters.
         min_rating: leave out reviews with a lower rating, and count them (`below_min_rating`); None keeps all.
 
     Raises:
@@ -117,7 +120,7 @@ def read_amazon(
     user, item, time = edition.events
     products = metadata.load(engine, tuple(dict.fromkeys((item, *template.columns))), bad)
     require_rows(products, bad)
-    items = _read_items(products, edition, template, known)
+    items = _read_items(products, edition, template, known, unescape_html)
     events = reviews.load(engine, edition.events if min_rating is None else (*edition.events, edition.rating), bad)
     with_ids(events, user, item, bad)
     rated_at_least(events, edition.rating, min_rating, bad)
@@ -139,8 +142,10 @@ def _edition_of(reviews: TableFile) -> _Edition:
     )
 
 
-def _read_items(products: RawTable, edition: _Edition, template: Template, known: BadRows) -> Items:
-    columns = dict(products.columns)
+def _read_items(
+    products: RawTable, edition: _Edition, template: Template, known: BadRows, unescape_html: bool
+) -> Items:
+    products, columns = text_columns(products, template.columns, unescape_html)
     if "title" in columns and edition is _EDITION_2018:
         is_script = f"contains({columns['title']}, '{_SCRIPT}')"
         number = products.engine.number(f"select count(*) from {products.name} where {is_script}")

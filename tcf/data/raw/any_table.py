@@ -57,6 +57,7 @@ def read_table(
     bad_rows: Literal["error", "skip"],
     template: Template | None,
     options: TableOptions,
+    unescape_html: bool = False,
     keep_times: bool = True,
 ) -> RawLog:
     """Read tables of events and items.
@@ -69,6 +70,7 @@ def read_table(
             `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
             `other_item_text` and, in an items file, `duplicate_item`.
         template: the text of an item, made from columns of the items.
+        unescape_html: whether character references in texts become characters.
         options: files, columns, and rows to leave out, which are counted as `drop COLUMN=PATTERN`.
         keep_times: whether to return times, if the file has them.
 
@@ -82,7 +84,7 @@ def read_table(
     tables = [open_files(events_files, options.text, "--header")]
     if items_files:
         tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
-    needed = _needed(tables, template, options)
+    needed = _needed(tables, template, options, unescape_html)
     events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
     with_ids(events, needed.user, needed.item, bad)
@@ -102,10 +104,10 @@ def _load(
         dropped.leave_out(events, bad)
         if bad.is_error:  # rows without a user describe items too, if they are skipped
             with_ids(events, needed.user, needed.item, bad)
-        return events, items_of_events(events, needed.item_id, needed.template, bad), events
+        return events, items_of_events(events, needed.item_id, needed.template, bad, needed.unescape_html), events
     described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
     dropped.leave_out(described, bad)
-    items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad, needed.unescape_html)
     events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
     dropped.leave_out(events, bad)
     return events, items, described
@@ -130,6 +132,7 @@ class _Needed:
         time: column of times in the events, if any.
         item_id: column of item ids in the items.
         template: the text, made from columns of the items.
+        unescape_html: whether character references in texts become characters.
         drops: rows to leave out, in each file that has the column.
     """
 
@@ -138,6 +141,7 @@ class _Needed:
     time: str | None
     item_id: str
     template: Template
+    unescape_html: bool
     drops: Sequence[Drop]
 
     def of_events(self, there: Sequence[str]) -> tuple[str, ...]:
@@ -151,7 +155,9 @@ class _Needed:
         return [drop.column for drop in self.drops if drop.column in there]
 
 
-def _needed(tables: Sequence[TableFile], template: Template | None, options: TableOptions) -> _Needed:
+def _needed(
+    tables: Sequence[TableFile], template: Template | None, options: TableOptions, unescape_html: bool
+) -> _Needed:
     events, items = tables[0], tables[-1]
     if template is None:
         raise ConfigError(
@@ -169,7 +175,15 @@ def _needed(tables: Sequence[TableFile], template: Template | None, options: Tab
             if column not in there:
                 raise ConfigError(f"{option}: {lacks_column(path, column, there)}")
     _check_drops(options.drops, tables)
-    return _Needed(options.user_column, options.item_column, options.time_column, item_id, template, options.drops)
+    return _Needed(
+        user=options.user_column,
+        item=options.item_column,
+        time=options.time_column,
+        item_id=item_id,
+        template=template,
+        unescape_html=unescape_html,
+        drops=options.drops,
+    )
 
 
 def _check_drops(drops: Sequence[Drop], tables: Sequence[TableFile]) -> None:

@@ -13,8 +13,13 @@ from tcf.data.tables.table import trimmed
 __all__ = ["ColumnText", "holds_long_decimals"]
 
 _EXACT = 2**53  # whole numbers below it are exact in float64
-_IS_LIST = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-_IS_LIST += (pa.types.is_list_view, pa.types.is_large_list_view)
+_IS_LIST = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 _WITHOUT_TEXT = re.compile(r"STRUCT|MAP|UNION|VARIANT|\]$")
 
 

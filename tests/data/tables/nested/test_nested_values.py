@@ -20,9 +20,8 @@ from tcf.data.tables.json_table import JsonTable
 from tcf.data.tables.nested import json_text
 from tcf.data.tables.parquet_table import ParquetTable
 
-Kind = pa.DataType
 NAMES = st.sampled_from(["a", "A", "b c", "é", " x ", '"q"', "x'y", "0", "[", "{}", "key", "value", "a: b, c"])
-SCALARS: tuple[tuple[Kind, st.SearchStrategy[Any]], ...] = (
+SCALARS: tuple[tuple[pa.DataType, st.SearchStrategy[Any]], ...] = (
     (pa.string(), st.sampled_from(["", " ", "x", " y\u3000", "a, b", '"', "\\", "[1]", '{"a":1}', "true", "]", "é😀"])),
     (pa.int64(), st.integers(-(2**53), 2**53)),
     (pa.float64(), st.floats(-(2.0**52), 2.0**52)),
@@ -48,7 +47,7 @@ def plain(value: Any) -> str:
 
 
 @st.composite
-def kinds_and_values(draw: st.DrawFn, depth: int = 0) -> tuple[Kind, st.SearchStrategy[Any]]:
+def kinds_and_values(draw: st.DrawFn, depth: int = 0) -> tuple[pa.DataType, st.SearchStrategy[Any]]:
     """A type, and values that have it; as JSON has them."""
     match draw(st.sampled_from(["scalar", "list", "struct", "map"])) if depth < 3 else "scalar":
         case "list":
@@ -69,7 +68,7 @@ def kinds_and_values(draw: st.DrawFn, depth: int = 0) -> tuple[Kind, st.SearchSt
 
 
 @st.composite
-def columns(draw: st.DrawFn) -> tuple[Kind, list[Any]]:
+def columns(draw: st.DrawFn) -> tuple[pa.DataType, list[Any]]:
     kind, values = draw(kinds_and_values())
     return kind, draw(st.lists(values, min_size=1, max_size=6))
 
@@ -81,7 +80,7 @@ def columns(draw: st.DrawFn) -> tuple[Kind, list[Any]]:
 @example((pa.list_(pa.list_(pa.list_(pa.bool_()))), [[[[True], []], None, [[False, None]]]]))
 @example((pa.struct([("a", pa.int64()), ("A", pa.string())]), [{"a": 1, "A": "x"}, {"a": None, "A": " y "}]))
 def test_json_and_parquet_give_the_same_texts(
-    tmp_path_factory: pytest.TempPathFactory, engine: Engine, column: tuple[Kind, list[Any]]
+    tmp_path_factory: pytest.TempPathFactory, engine: Engine, column: tuple[pa.DataType, list[Any]]
 ) -> None:
     (kind, values), folder = column, tmp_path_factory.getbasetemp()
     lines = [json.dumps({"other": "x", "v": value}, ensure_ascii=False) for value in values]
