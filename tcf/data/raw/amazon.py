@@ -29,7 +29,8 @@ from tcf.data.raw.ratings import rated_at_least
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
-from tcf.data.tables.open_table import open_table
+from tcf.data.tables.open_table import open_table, scope_of_columns
+from tcf.data.tables.several_tables import look_for
 from tcf.data.tables.source_file import require_folder
 from tcf.data.tables.table import RawTable, TableFile, listed_columns
 from tcf.data.text_template import Template, joined_columns
@@ -115,7 +116,10 @@ def read_amazon(
     reviews_path, metadata_path = amazon_files(folder)
     reviews, metadata = open_table(reviews_path), open_table(metadata_path)
     edition, template = _edition_of(reviews), template or joined_columns(["title"])
-    template.check(tuple(dict.fromkeys((*edition.metadata.split(), *metadata.columns))), metadata_path)
+    published = edition.metadata.split()
+    look_for(metadata, [name for name in template.columns if name not in published])
+    there = tuple(dict.fromkeys((*published, *metadata.columns)))
+    template.check(there, metadata_path, scope_of_columns(metadata_path))
     bad, known = BadRows(bad_rows), BadRows("skip")
     user, item, time = edition.events
     products = metadata.load(engine, tuple(dict.fromkeys((item, *template.columns))), bad)

@@ -22,7 +22,8 @@ from tcf.data.raw.any_table_text import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
-from tcf.data.tables.several_tables import ListedFile, columns_of_files
+from tcf.data.tables.open_table import scope_of_columns
+from tcf.data.tables.several_tables import ListedFile, columns_of_files, look_for
 from tcf.data.tables.source_file import changed, require_folder
 from tcf.data.tables.table import RawTable, TableFile, lacks_column, listed_columns
 from tcf.data.text_template import Template
@@ -164,16 +165,18 @@ def _needed(
             f"--text-columns: expected the columns of {items.path} that make up the text of an item, or a --template, "
             f"found neither; name some of {listed_columns(items.columns)}"
         )
-    for path, there in columns_of_files(items):
-        template.check(there, path)
-    item_id = options.item_id_column or options.item_column
+    item_id, dropping = options.item_id_column or options.item_column, [drop.column for drop in options.drops]
     named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
     named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
+    look_for(events, [*(column for _, column, _ in named), *dropping])
+    look_for(items, [item_id, *template.columns, *dropping])
+    for path, there in columns_of_files(items):
+        template.check(there, path, scope_of_columns(path))
     named += [("--item-id-column", item_id, items)]
     for option, column, table in named:
         for path, there in columns_of_files(table):
             if column not in there:
-                raise ConfigError(f"{option}: {lacks_column(path, column, there)}")
+                raise ConfigError(f"{option}: {lacks_column(path, column, there, scope_of_columns(path))}")
     _check_drops(options.drops, tables)
     return _Needed(
         user=options.user_column,

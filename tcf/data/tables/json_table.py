@@ -1,7 +1,7 @@
 """JSON lines, plain or gzip, read by DuckDB as lines of text."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,15 @@ from tcf.data.tables.nested.json_text import write_out
 from tcf.data.tables.read_csv import CsvScan
 from tcf.data.tables.table import RawTable, trimmed, without_marks
 from tcf.data.tables.text_form import BAD_UTF8, BLANK, NO_DELIMITER, NUL, TextForm
+from tcf.data.tables.text_lines import kept_lines
 
-__all__ = ["JsonTable"]
+__all__ = ["OBJECTS", "JsonTable"]
 
 _FORM = TextForm(NO_DELIMITER, quoting=False, header=("line",))
 _SHOWN = 80
-_OBJECTS = 2000  # whose keys are the columns
+OBJECTS = 2000
+"""Number of objects at the beginning whose keys are the columns."""
+
 _NULL, _SCALAR, _LIST, _NESTED = range(4)  # kinds of JSON values
 _HALF_PAIR = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 
@@ -36,7 +39,7 @@ class JsonTable:
         encoding: text encoding, by a name that Python's codecs know.
 
     Attributes:
-        columns: the keys of the first objects; other keys can be requested too.
+        columns: the keys of the first objects, and later ones that were looked for.
 
     Raises:
         DataError: the file cannot be read or is empty, or its first line is not a JSON object.
@@ -46,11 +49,25 @@ class JsonTable:
         self.path, self._form = path, replace(_FORM, encoding=encoding)
         self._facts = inspect_text(path, self._form)
         begin, self._facts.begin = self._facts.begin, b""  # there may be thousands of files
-        first, *others = begin.split(b"\n")[:_OBJECTS]
+        first, *others = begin.split(b"\n")[:OBJECTS]
         if (keys := _keys(first)) is None:
             shown = first[:_SHOWN].decode("utf-8", "backslashreplace")
             raise DataError(f"{path}:1: expected one JSON object a line, found {shown!r}; convert the file")
         self.columns = tuple(dict.fromkeys([*keys, *(key for line in others for key in _keys(line) or ())]))
+
+    def look_for(self, names: Sequence[str]) -> None:
+        """Add those of some keys to the columns that only objects after the first ones have.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        wanted = {name: _written(name) for name in names if name not in self.columns}
+        for block in kept_lines(self.path, self._form) if wanted else ():
+            found = [name for name, ways in wanted.items() if _has_key(block, name, ways)]
+            self.columns += tuple(found)
+            wanted = {name: ways for name, ways in wanted.items() if name not in found}
+            if not wanted:
+                break
 
     def load(self, engine: Engine, columns: Sequence[str], bad: BadRows) -> RawTable:
         """Read the rows; see `TableFile`. A column that no object has is empty."""
@@ -82,6 +99,19 @@ class JsonTable:
         )
         rows.reject_values(lambda text: f"contains({text}, chr(0))", "nul_byte", "text", bad)
         return rows
+
+
+def _written(key: str) -> set[bytes]:
+    """Return the usual ways to write a key."""
+    ways = (json.dumps(key), json.dumps(key, ensure_ascii=False))
+    return {way.encode() for way in (*ways, *(way.replace("/", r"\/") for way in ways))}
+
+
+def _has_key(lines: bytes, key: str, ways: Collection[bytes]) -> bool:
+    """Return whether an object has a key, given the ways to write it; a value, or a key within one, is not enough."""
+    if not any(way in lines for way in ways):
+        return False
+    return any(key in (_keys(line) or ()) for line in lines.split(b"\n") if any(way in line for way in ways))
 
 
 def _keys(line: bytes) -> list[str] | None:
