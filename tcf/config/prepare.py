@@ -43,10 +43,11 @@ class PrepareConfig(CheckedSettings):
         None, "Keep a random sample of this many users; default: all users.", group=_FILTERS, minimum=1
     )
     seed: int = option(0, "Seed of --sample-users.", group=_FILTERS, minimum=0)
-    split: Literal["leave-one-out", "time"] = option(
-        "leave-one-out",
+    split: Literal["leave-one-out", "time", "given"] | None = option(
+        None,
         "How to choose the held-out items. leave-one-out: each user's last item for test, the one before it for "
-        "validation. time: each user's first item in the test period and in the validation period.",
+        "validation. time: each user's first item in the test period and in the validation period. given: as the raw "
+        "files say. Default: given if they bring a split, else leave-one-out.",
         group=MAIN_OPTIONS,
     )
     test_from: str | None = option(
@@ -141,4 +142,5 @@ class PrepareConfig(CheckedSettings):
             raise ConfigError("--split time: expected --test-from as well, found none; say when the test period begins")
         for name, value in (("--test-from", self.test_from), ("--validation-from", self.validation_from)):
             if self.split != "time" and value is not None:
-                raise ConfigError(f"{name}: expected --split time, found --split {self.split}; leave {name} out")
+                found = "none" if self.split is None else f"--split {self.split}"
+                raise ConfigError(f"{name}: expected --split time, found {found}; leave {name} out")
