@@ -15,7 +15,7 @@ from tcf.common.ragged import offsets_from
 from tcf.data.events.items import Items
 from tcf.data.events.timestamps import Times
 from tcf.data.tables.arrow_numbers import as_numpy
-from tcf.data.tables.bad_rows import BadRows, place, skipped_words
+from tcf.data.tables.bad_rows import BadRows, skipped_words
 from tcf.data.tables.table import RawTable
 
 __all__ = ["Grouped", "collect", "group_events", "with_ids"]
@@ -42,7 +42,7 @@ class Grouped:
 
 def with_ids(table: RawTable, user: str, item: str, bad: BadRows, expected: str = "a user id and an item id") -> None:
     """Leave out rows that lack an id of the two columns, as `empty_id`."""
-    table.reject(f"{table[user]} = '' or {table[item]} = ''", "empty_id", expected, bad)
+    table.reject(f"{table[user]} = '' or {table[item]} = ''", "empty_id", expected, bad, columns=(user, item))
 
 
 def group_events(
@@ -77,7 +77,7 @@ def group_events(
     """
     if len(table) == 0:
         raise DataError(
-            f"{table.path}: expected events, found none that can be used (skipped: {skipped_words(bad.skipped)}); "
+            f"{table.source}: expected events, found none that can be used (skipped: {skipped_words(bad.skipped)}); "
             "check the file"
         )
     users, found = _number_users(table, user), _find_items(table, table[item], items, bad)
@@ -168,14 +168,13 @@ def _reject_unknown(table: RawTable, item: str, found: str, items: Items, bad: B
     engine = table.engine
     if engine.number(f"select count(number) from {found}") == 0:
         row, first = engine.rows(f"select {table.row}, {item} from {table.name} order by rowid limit 1")[0]
-        where = place(table.path, table.line_of(row), table.unit)
         raise DataError(
-            f"{where}: expected item ids of {items.path}, found {first[:80]!r}, and no event names an item of that "
-            "file; check that the files belong together, and the columns of the ids"
+            f"{table.place_of(row)}: expected item ids of {items.source}, found {first[:80]!r}, and no event "
+            "names an item of that file; check that the files belong together, and the columns of the ids"
         )
     if engine.number(f"select count(*) from {found} where number is null") == 0:
         return
     skipped = f"{item} in (select id from {found} where number is null and is_skipped)"
     table.leave_out(skipped, "event_of_skipped_item", bad)
     unknown = f"{item} in (select id from {found} where number is null)"
-    table.reject(unknown, "unknown_item", f"an item id of {items.path}", bad, item)
+    table.reject(unknown, "unknown_item", f"an item id of {items.source}", bad, item)

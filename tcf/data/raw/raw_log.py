@@ -44,6 +44,6 @@ class RawLog:
 
     @classmethod
     def of(cls, items: Items, log: Grouped, skipped: Mapping[str, int], tables: Iterable[RawTable]) -> "RawLog":
-        """Return items and histories of tables, each in a file of its own."""
-        files = {table.path.name: table.sha256 for table in tables}
+        """Return items and histories of tables, whose files have different names."""
+        files = {path.name: sha256 for table in tables for path, sha256 in table.files.items()}
         return cls(items.ids, items.texts, log.user_ids, log.offsets, log.items, skipped, files, log.times, log.parts)

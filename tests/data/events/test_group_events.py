@@ -25,7 +25,7 @@ def table_of(engine: Engine, path: Path, names: str, rows: list[tuple[str, ...]]
     values = list(zip(*rows, strict=True)) or [()] * len(names.split())
     columns = {f"c{at}": pa.array(column, pa.large_string()) for at, column in enumerate(values)}
     named = dict(zip(names.split(), columns, strict=True))
-    return RawTable(engine, engine.add("rows", pa.table(columns)), path, "line", named, lambda row: row + 2, "")
+    return RawTable.of_file(engine, engine.add("rows", pa.table(columns)), path, "line", named, lambda row: row + 2, "")
 
 
 def items_of(engine: Engine) -> Items:
