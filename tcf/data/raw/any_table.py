@@ -17,7 +17,7 @@ from tcf.data.raw.any_table_drops import DroppedRows
 from tcf.data.raw.any_table_files import list_files
 from tcf.data.raw.any_table_items import items_of_catalogue, items_of_events
 from tcf.data.raw.any_table_options import Drop, TableOptions
-from tcf.data.raw.any_table_split import list_events, part_column, part_of_rows
+from tcf.data.raw.any_table_split import list_events, mention_unused_split, part_column, part_of_rows
 from tcf.data.raw.any_table_text import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
@@ -83,6 +83,7 @@ def read_table(
     if items_files:
         tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
     needed = _needed(tables, template, options)
+    mention_unused_split(tables[0], options)
     if len(tables) == 1:
         columns = (*needed.of_items(tables[0].columns), *needed.of_events(tables[0].columns))
         events = described = tables[0].load(engine, tuple(dict.fromkeys(columns)), bad)

@@ -99,6 +99,16 @@ def test_without_a_file_of_validation_there_is_none(tmp_path: Path) -> None:
     assert parts_of(log) == {"u1": [1, 1, 3, 3], "u2": [1, 3], "u4": [3]}
 
 
+def test_a_column_named_split_is_mentioned_if_it_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, EVENTS.replace("set", "Split", 1))
+    with caplog.at_level(logging.INFO):
+        assert read(tmp_path, replace(COLUMN, split_column=None)).parts is None
+        read(tmp_path, replace(COLUMN, split_column="Split"))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/events.csv: has a column Split, which is not used; --split-column Split takes the split from it"
+    ]
+
+
 def test_events_of_several_parts_describe_their_items_too(tmp_path: Path) -> None:
     write_files(tmp_path, {"1.csv": "who,what,title\nu,a,A\n", "2.csv": "who,what,title\nu,b,B\n"})
     log = read(tmp_path, TableOptions(("1.csv",), "who", "what", test_events=("2.csv",)))
@@ -159,7 +169,7 @@ def test_settings_that_contradict_one_another(settings: dict[str, Any], message:
 
 @pytest.fixture
 def dataset(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Dataset:
-    config = PrepareConfig(events="events.csv", split_column="set", **SETTINGS)
+    config = PrepareConfig(events=("events.csv",), split_column="set", **SETTINGS)
     with caplog.at_level(logging.INFO):
         return prepare("table", write(tmp_path / "raw"), tmp_path / "out", config)
 
@@ -170,12 +180,12 @@ def test_the_split_of_the_files_is_the_default(dataset: Dataset, caplog: pytest.
         f"{raw}: the files bring a split, which is used (--split given)"
     ]
     assert read_manifest(dataset.path, DATASET).config["split"] == "given"
-    given = PrepareConfig(events="events.csv", split_column="set", split="given", **SETTINGS)
+    given = PrepareConfig(events=("events.csv",), split_column="set", split="given", **SETTINGS)
     assert prepare("table", raw, dataset.path, given).fingerprint == dataset.fingerprint
-    other = PrepareConfig(events="events.csv", **{**SETTINGS, "min_history": 3})
+    other = PrepareConfig(events=("events.csv",), **{**SETTINGS, "min_history": 3})
     assert read_manifest(prepare("table", raw, raw / "o", other).path, DATASET).config["split"] == "leave-one-out"
     with pytest.raises(ConfigError, match="--split given: expected files in .*raw that say which .*, found none"):
-        prepare("table", raw, raw / "g", PrepareConfig(events="events.csv", split="given", **SETTINGS))
+        prepare("table", raw, raw / "g", PrepareConfig(events=("events.csv",), split="given", **SETTINGS))
 
 
 def test_the_dataset_of_a_given_split(dataset: Dataset) -> None:
