@@ -92,12 +92,13 @@ def part_of_rows(events: RawTable, options: TableOptions, bad: BadRows) -> str |
     written = f"lower({events[options.split_column]})"
     known = f"{written} in ({', '.join(map(literal, _NAMES))})"
     expected = "a part of the split: train (or training), valid (validation, val, dev), test or context"
-    if events.engine.number(f"select count(*) from {events.name} where {known}") == 0:
+    unknown = events.engine.number(f"select count(*) from {events.name} where not {known}")
+    if unknown and unknown == len(events):
         raise ConfigError(
             f"--split-column: expected {expected}, found {listed_values(events, options.split_column)}; name another "
             "column"
         )
-    if events.engine.number(f"select count(*) from {events.name} where not {known}"):
+    if unknown:
         expected += f" ({listed_values(events, options.split_column)})"
     events.reject(f"not {known}", "bad_split", expected, bad, columns=(options.split_column,))
     cases = " ".join(f"when {literal(name)} then {part.value}" for name, part in _NAMES.items())

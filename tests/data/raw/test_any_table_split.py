@@ -1,10 +1,13 @@
 """Splits of format `table`: a column, or files for each part, by hand from the files to what is printed."""
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from small.data.raw import histories_of, with_engine, write_files
@@ -129,6 +132,43 @@ def test_other_values_are_refused_or_counted(tmp_path: Path) -> None:
     log = read(tmp_path, COLUMN, bad_rows="skip")
     assert log.skipped == {"bad_split": 2}
     assert parts_of(log) == {"u1": PARTS["u1"][1:], "u2": PARTS["u2"], "u3": PARTS["u3"]}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_odd_values_in_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
+    good = {"\ttRaIn ": 1, "VALIDATION": 2, "Dev\u00a0": 2, "tesT": 3}
+    wrong = ["", "trains", "train,test", "1", "NaN", "te st", "ｔｅｓｔ", "x" * 2**16]
+    rows = [{"who": "u", "what": "a", "set": value} for value in (*good, *wrong)]
+    write_files(tmp_path, {"items.csv": ITEMS})
+    file = tmp_path / f"events.{suffix}"
+    match suffix:
+        case "csv":
+            quoted = "".join(f'u,a,"{row["set"]}"\n' for row in rows)
+            file.write_text("who,what,set\n" + quoted, encoding="utf-8")
+        case "jsonl":
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case _:
+            pq.write_table(pa.Table.from_pylist([{**row, "set": row["set"] or None} for row in rows]), file)
+    options = replace(COLUMN, events=(file.name,), time_column=None)
+    log = read(tmp_path, options, bad_rows="skip")
+    assert (parts_of(log), log.skipped) == ({"u": [*good.values()]}, {"bad_split": len(wrong)})
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, options)
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_usable_row_the_split_is_not_to_blame(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected events, found none that can be used \(skipped: .*1.* bad_timestamp"):
+        read(write(tmp_path, "who,what,when,set\nu1,a,never,train\n"), COLUMN, bad_rows="skip")
+
+
+def test_folders_that_name_the_part(tmp_path: Path) -> None:
+    for part, item in (("train", "a"), ("test", "b")):
+        write_files(tmp_path / "log" / f"set={part}", {"0.csv": f"who,what,when\nu,{item},1\n"})
+    write_files(tmp_path, {"items.csv": ITEMS})
+    log = read(tmp_path, replace(COLUMN, events=("log",)))
+    assert (histories_of(log), parts_of(log)) == ({"u": ["a", "b"]}, {"u": [1, 3]})
 
 
 def test_a_column_of_other_values_is_refused(tmp_path: Path) -> None:
