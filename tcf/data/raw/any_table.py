@@ -18,6 +18,7 @@ from tcf.data.raw.any_table_drops import DroppedRows
 from tcf.data.raw.any_table_files import list_files
 from tcf.data.raw.any_table_items import items_of_catalogue, items_of_events
 from tcf.data.raw.any_table_options import Drop, TableOptions
+from tcf.data.raw.any_table_split import list_events, mention_unused_split, part_column, part_of_rows
 from tcf.data.raw.any_table_text import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
@@ -45,7 +46,7 @@ def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
 def _list_files(raw: Path, options: TableOptions) -> tuple[list[ListedFile], list[ListedFile]]:
     """Return the files of events and of items; none of items if the events describe them."""
     require_folder(raw)
-    events = list_files(raw, options.events, "--events")
+    events = list_events(raw, options)
     items = list_files(raw, options.items, "--items")
     same = [file.path for file in items] == [file.path for file in events]
     return events, [] if same else items
@@ -68,7 +69,7 @@ def read_table(
         raw: the folder of the files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes`, `bad_json`, `empty_id`, `empty_text`, `bad_timestamp`,
-            `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
+            `bad_split`, `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
             `other_item_text` and, in an items file, `duplicate_item`.
         template: the text of an item, made from columns of the items.
         unescape_html: whether character references in texts become characters.
@@ -86,13 +87,17 @@ def read_table(
     if items_files:
         tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
     needed = _needed(tables, template, options, unescape_html)
+    mention_unused_split(tables[0], options)
     events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
     with_ids(events, needed.user, needed.item, bad)
     times = None if needed.time is None else read_times(events, needed.time, bad)
-    log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times)
+    part = part_of_rows(events, options, bad)
+    log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times, part=part)
     files = _checksums(raw, (events, described))
-    return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times)
+    return RawLog(
+        items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times, log.parts
+    )
 
 
 def _load(
@@ -131,6 +136,7 @@ class _Needed:
         user: column of user ids in the events.
         item: column of item ids in the events.
         time: column of times in the events, if any.
+        part: column of the events that says their part of the split, if any.
         item_id: column of item ids in the items.
         template: the text, made from columns of the items.
         unescape_html: whether character references in texts become characters.
@@ -140,14 +146,15 @@ class _Needed:
     user: str
     item: str
     time: str | None
+    part: str | None
     item_id: str
     template: Template
     unescape_html: bool
     drops: Sequence[Drop]
 
     def of_events(self, there: Sequence[str]) -> tuple[str, ...]:
-        times = () if self.time is None else (self.time,)
-        return (self.user, self.item, *times, *self._dropping(there))
+        others = [column for column in (self.time, self.part) if column is not None]
+        return (self.user, self.item, *others, *self._dropping(there))
 
     def of_items(self, there: Sequence[str]) -> tuple[str, ...]:
         return (self.item_id, *self.template.columns, *self._dropping(there))
@@ -168,6 +175,7 @@ def _needed(
     item_id, dropping = options.item_id_column or options.item_column, [drop.column for drop in options.drops]
     named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
     named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
+    named += [("--split-column", options.split_column, events)] if options.split_column is not None else []
     look_for(events, [*(column for _, column, _ in named), *dropping])
     look_for(items, [item_id, *template.columns, *dropping])
     for path, there in columns_of_files(items):
@@ -182,6 +190,7 @@ def _needed(
         user=options.user_column,
         item=options.item_column,
         time=options.time_column,
+        part=part_column(options),
         item_id=item_id,
         template=template,
         unescape_html=unescape_html,
