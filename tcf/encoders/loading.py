@@ -17,6 +17,10 @@ from tcf.encoders.failures import failures, quiet, reason
 from tcf.encoders.folder.model_config import may_run_code, read_configuration
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.weight_files import weight_files
+from tcf.encoders.quantised.dequantised import check_not_quantised, dequantised_weights
+from tcf.encoders.quantised.method import quantisation_of
+from tcf.encoders.quantised.weights import LazyWeight
+from tcf.encoders.split.stored_tensors import stored_tensors
 from tcf.encoders.transformers_internals import (
     LOADER_LOCK,
     cast_as_loaded,
@@ -27,10 +31,11 @@ from tcf.encoders.transformers_internals import (
 )
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 __all__ = [
     "POOLER",
+    "WRAPPERS",
     "Dispatch",
     "bare_model",
     "body_of",
@@ -39,6 +44,10 @@ __all__ = [
     "empty_model",
     "load_model",
 ]
+
+WRAPPERS = {r"(?:^module\.|\b_orig_mod\.|\b_checkpoint_wrapped_module\.|\b_fsdp_wrapped_module\.)+": ""}
+"""What torch.compile, activation checkpointing and FSDP add to names of weights, at any level, and DataParallel before
+all of them, with what replaces it."""
 
 # Part of transformers' models, but not used for token states: it may be missing.
 POOLER = "pooler"
@@ -150,17 +159,20 @@ def load_model(
     """
     quiet()
     own_code = may_run_code(folder.path, folder.settings, trust_remote_code=trust_remote_code)
-    weight_files(folder.path)
+    source = _source(folder, dtype, trust_remote_code=trust_remote_code)
     try:
         with LOADER_LOCK:
             # Mismatched shapes are left to the report, because the error would not name them.
-            model, report = _auto_class(folder).from_pretrained(
-                str(folder.path),
+            model, report = source.kind.from_pretrained(
+                None if source.weights else str(folder.path),
+                config=source.config,
+                state_dict=source.weights,
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=own_code,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                key_mapping=WRAPPERS,
                 device_map=None if dispatch is None else _whole_map(folder, dtype, dispatch, own_code=own_code),
                 offload_folder=None if dispatch is None else str(dispatch.folder),
             )
@@ -173,6 +185,33 @@ def load_model(
     body.requires_grad_(False)
     body.eval()  # type: ignore[no-untyped-call]
     return body
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What transformers loads a model from.
+
+    Attributes:
+        kind: a model class, or an auto class that finds it.
+        config: the configuration; None for that of the folder.
+        weights: the weights, if they are dequantised; None for the files of the folder.
+    """
+
+    kind: Any
+    config: "PreTrainedConfig | None" = None
+    weights: Mapping[str, LazyWeight] | None = None
+
+
+def _source(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bool) -> _Source:
+    """Return what to load a model from: its files or, if these are quantised, its dequantised weights."""
+    files = weight_files(folder.path)
+    quantisation = quantisation_of(folder.path, folder.settings)
+    if quantisation is None:
+        if files[0].suffix == ".safetensors":
+            check_not_quantised(stored_tensors(folder.path))
+        return _Source(_auto_class(folder))
+    bare = bare_model(folder, dtype, trust_remote_code=trust_remote_code)
+    return _Source(type(bare), bare.config, dequantised_weights(folder.path, quantisation))
 
 
 def _whole_map(folder: ModelFolder, dtype: torch.dtype, dispatch: Dispatch, *, own_code: bool) -> dict[str, str]:
