@@ -13,7 +13,7 @@ from tcf.encoders.quantised.method import Quantisation
 from tcf.encoders.quantised.weights import LazyWeight, QuantisedWeight, Tensors, read_tensor
 from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
 
-__all__ = ["check_not_quantised", "dequantised_weights"]
+__all__ = ["check_not_quantised", "dequantised_weights", "quantised_name"]
 
 # Scales of activations and of key-value caches: what is computed in full precision needs none.
 _OF_ACTIVATIONS = (
@@ -82,6 +82,11 @@ def check_not_quantised(tensors: Iterable[StoredTensor]) -> None:
         ModelError: there is such a weight.
     """
     _check_plain(tensors, "and no quantization_config in config.json")
+
+
+def quantised_name(names: Iterable[str]) -> str | None:
+    """Return the first of several names of tensors that only a part of a quantised weight has; None if none has."""
+    return next((name for name in sorted(names) if name.endswith(_OF_WEIGHTS)), None)
 
 
 def _check_plain(tensors: Iterable[StoredTensor], lacking: str) -> None:

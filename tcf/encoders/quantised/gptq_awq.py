@@ -78,7 +78,7 @@ def _bits(quantisation: Quantisation, known: tuple[int, ...]) -> int:
 
 
 def _group(quantisation: Quantisation) -> int:
-    group = quantisation.entries.get("group_size", quantisation.entries.get("q_group_size"))
+    group = quantisation.entries.get("group_size", quantisation.entries.get("q_group_size", 128))
     if type(group) is not int or (group < 1 and group != -1):
         raise refused_quantisation(quantisation.file, quantisation.method.upper(), f"with group_size {str(group)[:40]}")
     return group

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, without_cache
+from tcf.encoders.check_weights import POOLER, check_report
 from tcf.encoders.encoder import check_layers, layer_width
 from tcf.encoders.failures import not_separable_error
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.loading import POOLER, body_of, check_report
+from tcf.encoders.loading import body_of
 from tcf.encoders.quantised.dequantised import check_not_quantised
 from tcf.encoders.quantised.method import quantisation_of
 from tcf.encoders.split.place_weights import PlacedWeights, place_weights
