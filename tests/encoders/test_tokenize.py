@@ -116,7 +116,7 @@ def test_damaged_settings_of_a_tokenizer(tmp_path: Path, settings: str) -> None:
 
 
 def begins_with_its_token(path: Path) -> bool:
-    return tokenized(path, ["super"], 9).tokens[0] == 2
+    return bool(tokenized(path, ["super"], 9).tokens[0] == 2)
 
 
 @pytest.mark.parametrize("settings", [{"add_bos_token": False}, {"bos_token": "<pad>"}, None])

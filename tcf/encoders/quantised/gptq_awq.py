@@ -127,7 +127,8 @@ def _dequantise_awq(layer: Mapping[str, StoredTensor], bits: int, size: int) -> 
 
 
 def _in_order(columns: Tensor) -> Tensor:
-    return columns.unflatten(1, (-1, 8))[:, :, _AWQ_PLACES].flatten(1)
+    of_words: Tensor = columns.view(len(columns), -1, 8)
+    return of_words[:, :, _AWQ_PLACES].flatten(1)
 
 
 def _scaled(q_KN: Tensor, zeros_GN: Tensor, scales_GN: Tensor, groups_K: Tensor) -> Tensor:

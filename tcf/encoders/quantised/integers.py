@@ -15,5 +15,5 @@ def unpack(words: Tensor, bits: int, dim: int) -> Tensor:
         dim: the packed dimension, 0 or 1 of two; it becomes 32 / bits times as long.
     """
     shifts = torch.arange(0, 32, bits, dtype=torch.int32)
-    found = (words.unsqueeze(-1) >> shifts) & (2**bits - 1)  # (..., 32 / bits)
+    found: Tensor = (words.unsqueeze(-1) >> shifts) & (2**bits - 1)  # (..., 32 / bits)
     return found.flatten(1) if dim == 1 else found.transpose(1, 2).flatten(0, 1)

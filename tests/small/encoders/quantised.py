@@ -79,7 +79,7 @@ def _integers(bits: int, group: int, *, zero: bool) -> Callable[[Tensor], tuple[
     """Unsigned numbers, zero points and scales of groups of a row, and the matrix that they stand for."""
 
     def quantise(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        runs = weight.unflatten(1, (-1, group or weight.shape[1]))
+        runs = weight.view(len(weight), -1, group or weight.shape[1])
         low = runs.amin(2, keepdim=True) if zero else -runs.abs().amax(2, keepdim=True)
         high = runs.amax(2, keepdim=True) if zero else runs.abs().amax(2, keepdim=True)
         scales = (high - low) / (2**bits - 1)
@@ -153,7 +153,7 @@ def _four_bits(*, nested: bool) -> Callable[[Tensor], Stored]:
         scales = absmax
         if nested:
             table, offset = torch.linspace(-1, 1, 256), float(absmax.mean())
-            of_runs = torch.stack([run.abs().max() for run in (absmax - offset).split(4)])
+            of_runs = torch.stack([run.abs().max() for run in torch.split(absmax - offset, 4)])
             wide = of_runs.repeat_interleave(4)[: len(absmax)]
             codes = ((absmax - offset) / wide)[:, None].sub(table).abs().argmin(1)
             scales = table[codes] * wide + offset
