@@ -55,8 +55,14 @@ def save_quantised(method: str, plain: Path, quantised: Path) -> None:
     edit_json(quantised / "config.json", quantization_config=QUANTISED[method].settings)
 
 
-def _float8(names: Sequence[str], block: tuple[int, int]) -> Callable[[Tensor], Stored]:
-    """FP8 with a scale for each block of rows and columns; 0 rows or columns stand for all of them."""
+def _float8(names: Sequence[str], block: tuple[int, int], *, exponents: bool = False) -> Callable[[Tensor], Stored]:
+    """FP8 with a scale for each block of rows and columns; 0 rows or columns stand for all of them.
+
+    Args:
+        names: of the numbers and of the scales.
+        block: rows and columns of a block.
+        exponents: the scales are powers of two, stored as exponents.
+    """
 
     def quantise(weight: Tensor) -> Stored:
         rows, columns = (size or whole for size, whole in zip(block, weight.shape, strict=True))
@@ -66,9 +72,12 @@ def _float8(names: Sequence[str], block: tuple[int, int]) -> Callable[[Tensor], 
             for j, left in enumerate(range(0, weight.shape[1], columns)):
                 place = slice(top, top + rows), slice(left, left + columns)
                 scales[i, j] = weight[place].abs().max() / 448
+                if exponents:
+                    scales[i, j] = 2 ** scales[i, j].log2().ceil()
                 q[place] = (weight[place] / scales[i, j]).to(torch.float8_e4m3fn).float()
                 meant[place] = q[place] * scales[i, j]
         shaped = scales.reshape(()) if block == (0, 0) else scales
+        shaped = shaped.to(torch.float8_e8m0fnu) if exponents else shaped
         extra = {} if names[1] == "weight_scale_inv" else {"input_scale": torch.tensor(0.5)}
         return {names[0]: q.to(torch.float8_e4m3fn), names[1]: shaped, **extra}, meant
 
@@ -116,6 +125,21 @@ def _compressed(bits: int, group: int, *, zero: bool, packed: bool) -> Callable[
         return {**tensors, "weight_scale": scales, **({"weight_zero_point": points} if zero else {})}, meant
 
     return quantise
+
+
+def _reordered(weight: Tensor) -> Stored:
+    """Groups of 16 inputs in the order that a permutation gives; numbers are stored in the inputs' own order."""
+    order = torch.randperm(weight.shape[1], generator=torch.Generator().manual_seed(0))
+    q, zeros, scales, in_order = _integers(4, 16, zero=True)(weight[:, order])
+    back = order.argsort()
+    tensors = {
+        "weight_packed": _words(q[:, back].numpy(), 4),
+        "weight_shape": torch.tensor(weight.shape),
+        "weight_scale": scales,
+        "weight_zero_point": _words(zeros.numpy().T, 4).T.contiguous(),
+        "weight_g_idx": (torch.arange(weight.shape[1]) // 16)[back].int(),
+    }
+    return tensors, in_order[:, back]
 
 
 def _gptq(bits: int, group: int, *, version: int, shuffled: bool) -> Callable[[Tensor], Stored]:
@@ -193,6 +217,9 @@ _BLOCK = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_s
 _GPTQ = {"quant_method": "gptq", "group_size": 16, "desc_act": True}
 QUANTISED = {
     "fp8, blocks": Quantised(_BLOCK, _float8(("weight", "weight_scale_inv"), (20, 12))),
+    "fp8, exponents": Quantised(
+        {**_BLOCK, "scale_fmt": "ue8m0"}, _float8(("weight", "weight_scale_inv"), (20, 12), exponents=True)
+    ),
     "fp8, tensors": Quantised({"quant_method": "fp8"}, _float8(("weight", "weight_scale"), (0, 0))),
     "fp8, rows": Quantised({"quant_method": "fbgemm_fp8"}, _float8(("weight", "weight_scale"), (1, 0))),
     "compressed, fp8": Quantised(
@@ -216,6 +243,9 @@ QUANTISED = {
     "compressed, packed zero points": Quantised(
         _groups("pack-quantized", num_bits=4, strategy="group", group_size=16),
         _compressed(4, 16, zero=True, packed=True),
+    ),
+    "compressed, inputs in another order": Quantised(
+        _groups("pack-quantized", num_bits=4, strategy="group", group_size=16, actorder="group"), _reordered
     ),
     "compressed, packed int8": Quantised(
         _groups("pack-quantized", num_bits=8, strategy="channel"), _compressed(8, 0, zero=False, packed=True)
