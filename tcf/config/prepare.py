@@ -5,10 +5,11 @@ from typing import Literal
 
 from tcf.common.errors import ConfigError
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
-from tcf.config.raw_formats import only_for
+from tcf.config.raw_formats import Quotes, only_for
 
 __all__ = ["PrepareConfig"]
 
+_SHORTEST = 3  # interactions: one for training, and two targets
 _FILTERS = "Filtering"
 _SPLIT = "With --split time"
 _TABLE = "Format table only"
@@ -24,7 +25,7 @@ class PrepareConfig(CheckedSettings):
         PrepareConfig(min_history=4, text_columns=('title', 'genre'))
     """
 
-    min_history: int = option(5, "Drop users with fewer interactions than this.", group=MAIN_OPTIONS, minimum=3)
+    min_history: int = option(5, "Drop users with fewer interactions than this.", group=MAIN_OPTIONS, minimum=1)
     max_history: int | None = option(
         None,
         "Drop users with more interactions than this; default: no limit.",
@@ -43,10 +44,11 @@ class PrepareConfig(CheckedSettings):
         None, "Keep a random sample of this many users; default: all users.", group=_FILTERS, minimum=1
     )
     seed: int = option(0, "Seed of --sample-users.", group=_FILTERS, minimum=0)
-    split: Literal["leave-one-out", "time"] = option(
-        "leave-one-out",
+    split: Literal["leave-one-out", "time", "given"] | None = option(
+        None,
         "How to choose the held-out items. leave-one-out: each user's last item for test, the one before it for "
-        "validation. time: each user's first item in the test period and in the validation period.",
+        "validation. time: each user's first item in the test period and in the validation period. given: as the raw "
+        "files say. Default: given if they bring a split, else leave-one-out.",
         group=MAIN_OPTIONS,
     )
     test_from: str | None = option(
@@ -83,13 +85,16 @@ class PrepareConfig(CheckedSettings):
         f"Keep one event where a customer bought an article several times on one day {only_for('collapse_repeats')}.",
         group=_FILTERS,
     )
-    events: str | None = option(
-        None,
-        "File of events in RAW: CSV or other delimited text, Parquet or JSON lines.",
+    events: tuple[str, ...] = option(
+        (),
+        "File of events in RAW: CSV or other delimited text, Parquet or JSON lines; or a folder of such files, or a "
+        "pattern such as 'part-*.csv'. Repeat for several, in the order of their rows.",
         group=_TABLE,
         metavar="FILE",
     )
-    items: str | None = option(None, "File of items in RAW; default: the file of events.", group=_TABLE, metavar="FILE")
+    items: tuple[str, ...] = option(
+        (), "File of items in RAW, likewise; default: the files of events.", group=_TABLE, metavar="FILE"
+    )
     user_column: str | None = option(None, "Column of user ids in the file of events.", group=_TABLE, metavar="COLUMN")
     item_column: str | None = option(None, "Column of item ids in the file of events.", group=_TABLE, metavar="COLUMN")
     time_column: str | None = option(
@@ -104,12 +109,32 @@ class PrepareConfig(CheckedSettings):
         group=_TABLE,
         metavar="COLUMN",
     )
+    header: str | None = option(
+        None, "Names of the columns of text files of events without a header.", group=_TABLE, metavar="NAME,NAME,..."
+    )
+    items_header: str | None = option(None, "The same for the files of items.", group=_TABLE, metavar="NAME,NAME,...")
     delimiter: str | None = option(
         None,
         "Separator of fields in text files; default: a tab in .tsv, else a comma.",
         group=_TABLE,
         metavar="CHARACTER",
     )
+    items_delimiter: str | None = option(
+        None, "The same for the files of items; default: --delimiter.", group=_TABLE, metavar="CHARACTER"
+    )
+    encoding: str | None = option(
+        None,
+        "Encoding of text files and JSON lines, such as latin-1, cp1252, gbk or utf-16; default: UTF-8.",
+        group=_TABLE,
+    )
+    items_encoding: str | None = option(None, "The same for the files of items; default: --encoding.", group=_TABLE)
+    quotes: Quotes | None = option(
+        None,
+        'Quotes in text files. csv: a field that begins with " extends to the closing one. none: they are characters '
+        "like others. Default: none in .tsv, else csv.",
+        group=_TABLE,
+    )
+    items_quotes: Quotes | None = option(None, "The same for the files of items; default: --quotes.", group=_TABLE)
     drop: tuple[str, ...] = option(
         (),
         "Drop rows by the value of a column, such as 'InvoiceNo=C*' (* matches any text, ? one character); repeat for "
@@ -117,6 +142,19 @@ class PrepareConfig(CheckedSettings):
         group=_TABLE,
         metavar="COLUMN=PATTERN",
     )
+    split_column: str | None = option(
+        None,
+        "Column of events that says their part of the split: train, valid (or validation, val, dev), test or context.",
+        group=_TABLE,
+        metavar="COLUMN",
+    )
+    validation_events: tuple[str, ...] = option(
+        (),
+        "File of events, like --events, that are the validation targets; --events are then those for training.",
+        group=_TABLE,
+        metavar="FILE",
+    )
+    test_events: tuple[str, ...] = option((), "The same for the test targets.", group=_TABLE, metavar="FILE")
     bad_rows: Literal["error", "skip"] = option(
         "error", "What to do with an unusable row: stop and name its line, or skip and count it.", group=_FILTERS
     )
@@ -137,8 +175,24 @@ class PrepareConfig(CheckedSettings):
             )
 
     def _check_split(self) -> None:
+        of_files = {
+            "--split-column": self.split_column is not None,
+            "--validation-events": bool(self.validation_events),
+            "--test-events": bool(self.test_events),
+        }
+        named = [option for option, is_given in of_files.items() if is_given]
+        if self.min_history < _SHORTEST and self.split != "given" and not named:
+            raise ConfigError(
+                f"--min-history: expected at least {_SHORTEST}, so that every user has a target of each part, found "
+                f"{self.min_history}; fewer only with --split given"
+            )
+        if named and self.split not in ("given", None):
+            raise ConfigError(f"{named[0]}: expected --split given, found --split {self.split}; leave one of them out")
+        if self.split_column is not None and len(named) > 1:
+            raise ConfigError(f"--split-column: expected either it or {named[1]}, found both; leave one out")
         if self.split == "time" and self.test_from is None:
             raise ConfigError("--split time: expected --test-from as well, found none; say when the test period begins")
         for name, value in (("--test-from", self.test_from), ("--validation-from", self.validation_from)):
             if self.split != "time" and value is not None:
-                raise ConfigError(f"{name}: expected --split time, found --split {self.split}; leave {name} out")
+                found = "none" if self.split is None else f"--split {self.split}"
+                raise ConfigError(f"{name}: expected --split time, found {found}; leave {name} out")

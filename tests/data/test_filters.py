@@ -194,7 +194,8 @@ def test_an_empty_part_is_refused(events: Events, found: str) -> None:
     ("settings", "message"),
     [
         ({"split": "time"}, "--split time: expected --test-from as well, found none"),
-        ({"test_from": "0.9"}, "--test-from: expected --split time, found --split leave-one-out"),
+        ({"test_from": "0.9"}, "--test-from: expected --split time, found none"),
+        ({"split": "given", "test_from": "0.9"}, "--test-from: expected --split time, found --split given"),
         ({"validation_from": "0.9"}, "--validation-from: expected --split time"),
         ({"min_history": 6, "max_history": 5}, r"--max-history: expected at least --min-history \(6\), found 5"),
         ({"min_item_count": 0}, "--min-item-count: expected at least 1, found 0"),

@@ -61,9 +61,9 @@ def read_times(table: RawTable, column: str, bad: BadRows) -> Times:
         f"where regexp_full_match({written}, '({_NUMBER})|({_DATE})') order by rowid limit 1"
     )
     if not first:
-        table.reject("true", "bad_timestamp", _EXPECTED, bad)
+        table.reject("true", "bad_timestamp", _EXPECTED, bad, columns=(column,))
         return Times("0", "", 1)
-    return _numbers(table, column, float(first[0][0]), bad) if first[0][1] else _dates(table, written, bad)
+    return _numbers(table, column, float(first[0][0]), bad) if first[0][1] else _dates(table, column, bad)
 
 
 def read_numbers(table: RawTable, column: str, bad: BadRows) -> Times:
@@ -101,16 +101,19 @@ def _numbers(table: RawTable, column: str, first: float, bad: BadRows) -> Times:
         f"when regexp_full_match({written}, '{_NUMBER}') then "
         f"case when abs({decimal}) < {_LARGEST} then round_even({decimal}, 0)::bigint end end"
     )
-    table.reject(f"({value}) is null", "bad_timestamp", f"a number in column {column}", bad)
+    wrong = f"({value}) is null"
+    table.reject(wrong, "bad_timestamp", f"a number in column {column}", bad, columns=(column,))
     return Times(value, "", per_second)
 
 
-def _dates(table: RawTable, written: str, bad: BadRows) -> Times:
+def _dates(table: RawTable, column: str, bad: BadRows) -> Times:
+    written = table[column]
     (distinct,) = table.engine.strings(f"select distinct {written} from {table.name}")
     moments = _microseconds_of(distinct)
     times = table.engine.add("times", pa.table({"written": distinct, "moment": moments}))
     wrong = f"{written} in (select written from {times} where moment is null)"
-    table.reject(wrong, "bad_timestamp", "a date such as 2019-11-12 or 2019-11-12 14:14:46", bad)
+    expected = "a date such as 2019-11-12 or 2019-11-12 14:14:46"
+    table.reject(wrong, "bad_timestamp", expected, bad, columns=(column,))
     return Times(f"{times}.moment", f"join {times} on {times}.written = events.{written}", _MILLION)
 
 

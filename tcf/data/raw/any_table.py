@@ -1,8 +1,8 @@
-"""Event logs from any source: an events file and an items file, as CSV, other delimited text, Parquet or JSON lines.
+"""Event logs from any source: files of events and of items, as CSV, other delimited text, Parquet or JSON lines.
 
-Options name the columns. Each user's events are sorted by time; events of one time, and all events of a file without
-times, keep the order of the file. The events file may also hold the items. Rows can be left out by the values of a
-column.
+Options name the columns. Each user's events are sorted by time; events of one time, and all events of files without
+times, keep the order of the files and of the rows in them. The files of events may also hold the items. Rows can be
+left out by the values of a column.
 """
 
 from collections.abc import Sequence
@@ -10,39 +10,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tcf.common.errors import ConfigError, DataError, did_you_mean
+from tcf.common.errors import ConfigError, did_you_mean
 from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.items import Items
 from tcf.data.events.timestamps import read_times
+from tcf.data.raw.any_table_drops import DroppedRows
+from tcf.data.raw.any_table_files import list_files
 from tcf.data.raw.any_table_items import items_of_catalogue, items_of_events
 from tcf.data.raw.any_table_options import Drop, TableOptions
+from tcf.data.raw.any_table_split import list_events, mention_unused_split, part_column, part_of_rows
+from tcf.data.raw.any_table_text import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.engine import Engine, literal
-from tcf.data.tables.open_table import open_table
-from tcf.data.tables.source_file import require_folder
+from tcf.data.tables.engine import Engine
+from tcf.data.tables.several_tables import ListedFile, columns_of_files
+from tcf.data.tables.source_file import changed, require_folder
 from tcf.data.tables.table import RawTable, TableFile, lacks_column, listed_columns
-from tcf.data.tables.text_form import TextForm
 from tcf.data.text_template import Template
 
 __all__ = ["read_table", "table_files"]
 
 
 def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
-    """Return the files that the options name: events, then items if they have their own file.
+    """Return the files that the options name, each once: events, then items if they have their own files.
 
     Raises:
+        ConfigError: a file is named twice.
         DataError: a file does not exist.
     """
+    events, items = _list_files(raw, options)
+    return tuple(dict.fromkeys(file.path for file in (*events, *items)))
+
+
+def _list_files(raw: Path, options: TableOptions) -> tuple[list[ListedFile], list[ListedFile]]:
+    """Return the files of events and of items; none of items if the events describe them."""
     require_folder(raw)
-    names = dict.fromkeys((options.events, options.items or options.events))
-    for name in names:
-        if not (raw / name).is_file():
-            option = "--events" if name == options.events else "--items"
-            present = sorted(path.name for path in raw.iterdir())
-            there = f"it has {listed_columns(present)}" if present else "it is empty"
-            advice = did_you_mean(name, present) or "; check the name"
-            raise DataError(f"{option}: expected a file {name} in {raw}, found none ({there}){advice}")
-    return tuple(raw / name for name in names)
+    events = list_events(raw, options)
+    items = list_files(raw, options.items, "--items")
+    same = [file.path for file in items] == [file.path for file in events]
+    return events, [] if same else items
 
 
 def read_table(
@@ -61,7 +67,7 @@ def read_table(
         raw: the folder of the files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes`, `bad_json`, `empty_id`, `empty_text`, `bad_timestamp`,
-            `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
+            `bad_split`, `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
             `other_item_text` and, in an items file, `duplicate_item`.
         template: the text of an item, made from columns of the items.
         options: files, columns, and rows to leave out, which are counted as `drop COLUMN=PATTERN`.
@@ -71,29 +77,52 @@ def read_table(
         ConfigError: there is no template, or a file lacks a named column.
         DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
-    paths = table_files(raw, options)
-    bad = BadRows(bad_rows)
-    tables = [open_table(path, _form(options)) for path in paths]
+    events_files, items_files = _list_files(raw, options)
+    refuse_unused(options, events_files, items_files)
+    bad, dropped = BadRows(bad_rows), DroppedRows(options.drops)
+    tables = [open_files(events_files, options.text, "--header")]
+    if items_files:
+        tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
     needed = _needed(tables, template, options)
-    if len(tables) == 1:
-        columns = (*needed.of_items(tables[0].columns), *needed.of_events(tables[0].columns))
-        events = described = tables[0].load(engine, tuple(dict.fromkeys(columns)), bad)
-        _drop(events, needed.drops, bad)
-        if bad.is_error:  # rows without a user describe items too, if they are skipped
-            with_ids(events, needed.user, needed.item, bad)
-        items = items_of_events(events, needed.item_id, needed.template, bad)
-    else:
-        described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
-        _drop(described, needed.drops, bad)
-        items = items_of_catalogue(described, needed.item_id, needed.template, bad)
-        events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
-        _drop(events, needed.drops, bad)
+    mention_unused_split(tables[0], options)
+    events, items, described = _load(engine, tables, needed, dropped, bad)
+    dropped.check()
     with_ids(events, needed.user, needed.item, bad)
     times = None if needed.time is None else read_times(events, needed.time, bad)
-    log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times)
-    tables_read = (events, described)[: len(paths)]
-    files = {path.relative_to(raw).as_posix(): table.sha256 for path, table in zip(paths, tables_read, strict=True)}
-    return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times)
+    part = part_of_rows(events, options, bad)
+    log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times, part=part)
+    files = _checksums(raw, (events, described))
+    return RawLog(
+        items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times, log.parts
+    )
+
+
+def _load(
+    engine: Engine, tables: Sequence[TableFile], needed: "_Needed", dropped: DroppedRows, bad: BadRows
+) -> tuple[RawTable, Items, RawTable]:
+    """Return the rows of events, the items, and the rows that describe them, which may be those of events."""
+    if len(tables) == 1:
+        columns = (*needed.of_items(tables[0].columns), *needed.of_events(tables[0].columns))
+        events = tables[0].load(engine, tuple(dict.fromkeys(columns)), bad)
+        dropped.leave_out(events, bad)
+        if bad.is_error:  # rows without a user describe items too, if they are skipped
+            with_ids(events, needed.user, needed.item, bad)
+        return events, items_of_events(events, needed.item_id, needed.template, bad), events
+    described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
+    dropped.leave_out(described, bad)
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+    events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
+    dropped.leave_out(events, bad)
+    return events, items, described
+
+
+def _checksums(raw: Path, tables: Sequence[RawTable]) -> dict[str, str]:
+    """Return the checksum of each file by its path below the raw folder; one may be read as events and as items."""
+    files: dict[str, str] = {}
+    for path, sha256 in (entry for table in tables for entry in table.files.items()):
+        if files.setdefault(path.relative_to(raw).as_posix(), sha256) != sha256:
+            raise changed(path)
+    return files
 
 
 @dataclass(frozen=True)
@@ -104,6 +133,7 @@ class _Needed:
         user: column of user ids in the events.
         item: column of item ids in the events.
         time: column of times in the events, if any.
+        part: column of the events that says their part of the split, if any.
         item_id: column of item ids in the items.
         template: the text, made from columns of the items.
         drops: rows to leave out, in each file that has the column.
@@ -112,23 +142,20 @@ class _Needed:
     user: str
     item: str
     time: str | None
+    part: str | None
     item_id: str
     template: Template
     drops: Sequence[Drop]
 
     def of_events(self, there: Sequence[str]) -> tuple[str, ...]:
-        times = () if self.time is None else (self.time,)
-        return (self.user, self.item, *times, *self._dropping(there))
+        others = [column for column in (self.time, self.part) if column is not None]
+        return (self.user, self.item, *others, *self._dropping(there))
 
     def of_items(self, there: Sequence[str]) -> tuple[str, ...]:
         return (self.item_id, *self.template.columns, *self._dropping(there))
 
     def _dropping(self, there: Sequence[str]) -> list[str]:
         return [drop.column for drop in self.drops if drop.column in there]
-
-
-def _form(options: TableOptions) -> TextForm | None:
-    return None if options.delimiter is None else TextForm(delimiter=options.delimiter)
 
 
 def _needed(tables: Sequence[TableFile], template: Template | None, options: TableOptions) -> _Needed:
@@ -138,16 +165,22 @@ def _needed(tables: Sequence[TableFile], template: Template | None, options: Tab
             f"--text-columns: expected the columns of {items.path} that make up the text of an item, or a --template, "
             f"found neither; name some of {listed_columns(items.columns)}"
         )
-    template.check(items.columns, items.path)
+    for path, there in columns_of_files(items):
+        template.check(there, path)
     item_id = options.item_id_column or options.item_column
     named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
     named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
+    named += [("--split-column", options.split_column, events)] if options.split_column is not None else []
     named += [("--item-id-column", item_id, items)]
     for option, column, table in named:
-        if column not in table.columns:
-            raise ConfigError(f"{option}: {lacks_column(table.path, column, table.columns)}")
+        for path, there in columns_of_files(table):
+            if column not in there:
+                raise ConfigError(f"{option}: {lacks_column(path, column, there)}")
     _check_drops(options.drops, tables)
-    return _Needed(options.user_column, options.item_column, options.time_column, item_id, template, options.drops)
+    part = part_column(options)
+    return _Needed(
+        options.user_column, options.item_column, options.time_column, part, item_id, template, options.drops
+    )
 
 
 def _check_drops(drops: Sequence[Drop], tables: Sequence[TableFile]) -> None:
@@ -157,11 +190,7 @@ def _check_drops(drops: Sequence[Drop], tables: Sequence[TableFile]) -> None:
             there = "; ".join(f"{table.path} has {listed_columns(table.columns)}" for table in tables)
             advice = did_you_mean(drop.column, known) or "; name one of these"
             raise ConfigError(f"--drop: no file has a column {drop.column}: {there}{advice}")
-
-
-def _drop(table: RawTable, drops: Sequence[Drop], bad: BadRows) -> None:
-    """Leave out the rows that `--drop` names; a row that several options name is counted under the first."""
-    for drop in drops:
-        if drop.column in table.columns:
-            named = f"regexp_matches({table[drop.column]}, {literal(drop.pattern)})"
-            table.leave_out(named, drop.reason, bad)
+        for table in tables:
+            for path, columns in columns_of_files(table) if drop.column in table.columns else ():
+                if drop.column not in columns:
+                    raise ConfigError(f"--drop: {lacks_column(path, drop.column, columns)}")

@@ -25,5 +25,5 @@ def rated_at_least(table: RawTable, column: str, least: float | None, bad: BadRo
     rating = table[column]
     number = f"case when regexp_full_match({rating}, '{_NUMBER}') then try_cast({rating} as double) end"
     numeric = f"coalesce(isfinite({number}), false)"
-    table.reject(f"not {numeric}", "bad_rating", f"a number in column {column}", bad)
+    table.reject(f"not {numeric}", "bad_rating", f"a number in column {column}", bad, columns=(column,))
     table.leave_out(f"{number} < {least!r}", "below_min_rating", bad)
