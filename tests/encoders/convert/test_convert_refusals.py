@@ -1,6 +1,7 @@
 """Raw weights that are damaged, incomplete or of another kind end in a clear error, and nothing is published."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,9 @@ def test_no_tokenizer_or_another_models(raw: Path, tmp_path: Path) -> None:
     refused(raw, r"raw: expected a tokenizer \(gpt2-vocab\.json \+ gpt2-merges\.txt, .*; pass --tokenizer FOLDER")
     (tmp_path / "merges.txt").rename(raw / "gpt2-merges.txt")
     (raw / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer", "add_bos_token": false}')
-    with pytest.raises(ModelError, match=r"expected a tokenizer that adds token 2 at the start"):
+    with pytest.raises(
+        ModelError, match=rf"^{re.escape(str(raw))}: expected a tokenizer that adds token 2 at the start"
+    ):
         convert(raw, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     file = write_gguf(tmp_path / "tiny.gguf", SmallGguf(small_llama(), byte_pairs()))
