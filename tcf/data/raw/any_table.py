@@ -23,7 +23,8 @@ from tcf.data.raw.any_table_text import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
-from tcf.data.tables.several_tables import ListedFile, columns_of_files
+from tcf.data.tables.open_table import scope_of_columns
+from tcf.data.tables.several_tables import ListedFile, columns_of_files, look_for
 from tcf.data.tables.source_file import changed, require_folder
 from tcf.data.tables.table import RawTable, TableFile, lacks_column, listed_columns
 from tcf.data.text_template import Template
@@ -58,6 +59,7 @@ def read_table(
     bad_rows: Literal["error", "skip"],
     template: Template | None,
     options: TableOptions,
+    unescape_html: bool = False,
     keep_times: bool = True,
 ) -> RawLog:
     """Read tables of events and items.
@@ -70,6 +72,7 @@ def read_table(
             `bad_split`, `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
             `other_item_text` and, in an items file, `duplicate_item`.
         template: the text of an item, made from columns of the items.
+        unescape_html: whether character references in texts become characters.
         options: files, columns, and rows to leave out, which are counted as `drop COLUMN=PATTERN`.
         keep_times: whether to return times, if the file has them.
 
@@ -83,7 +86,7 @@ def read_table(
     tables = [open_files(events_files, options.text, "--header")]
     if items_files:
         tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
-    needed = _needed(tables, template, options)
+    needed = _needed(tables, template, options, unescape_html)
     mention_unused_split(tables[0], options)
     events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
@@ -107,10 +110,10 @@ def _load(
         dropped.leave_out(events, bad)
         if bad.is_error:  # rows without a user describe items too, if they are skipped
             with_ids(events, needed.user, needed.item, bad)
-        return events, items_of_events(events, needed.item_id, needed.template, bad), events
+        return events, items_of_events(events, needed.item_id, needed.template, bad, needed.unescape_html), events
     described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
     dropped.leave_out(described, bad)
-    items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad, needed.unescape_html)
     events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
     dropped.leave_out(events, bad)
     return events, items, described
@@ -136,6 +139,7 @@ class _Needed:
         part: column of the events that says their part of the split, if any.
         item_id: column of item ids in the items.
         template: the text, made from columns of the items.
+        unescape_html: whether character references in texts become characters.
         drops: rows to leave out, in each file that has the column.
     """
 
@@ -145,6 +149,7 @@ class _Needed:
     part: str | None
     item_id: str
     template: Template
+    unescape_html: bool
     drops: Sequence[Drop]
 
     def of_events(self, there: Sequence[str]) -> tuple[str, ...]:
@@ -158,28 +163,38 @@ class _Needed:
         return [drop.column for drop in self.drops if drop.column in there]
 
 
-def _needed(tables: Sequence[TableFile], template: Template | None, options: TableOptions) -> _Needed:
+def _needed(
+    tables: Sequence[TableFile], template: Template | None, options: TableOptions, unescape_html: bool
+) -> _Needed:
     events, items = tables[0], tables[-1]
     if template is None:
         raise ConfigError(
             f"--text-columns: expected the columns of {items.path} that make up the text of an item, or a --template, "
             f"found neither; name some of {listed_columns(items.columns)}"
         )
-    for path, there in columns_of_files(items):
-        template.check(there, path)
-    item_id = options.item_id_column or options.item_column
+    item_id, dropping = options.item_id_column or options.item_column, [drop.column for drop in options.drops]
     named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
     named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
     named += [("--split-column", options.split_column, events)] if options.split_column is not None else []
+    look_for(events, [*(column for _, column, _ in named), *dropping])
+    look_for(items, [item_id, *template.columns, *dropping])
+    for path, there in columns_of_files(items):
+        template.check(there, path, scope_of_columns(path))
     named += [("--item-id-column", item_id, items)]
     for option, column, table in named:
         for path, there in columns_of_files(table):
             if column not in there:
-                raise ConfigError(f"{option}: {lacks_column(path, column, there)}")
+                raise ConfigError(f"{option}: {lacks_column(path, column, there, scope_of_columns(path))}")
     _check_drops(options.drops, tables)
-    part = part_column(options)
     return _Needed(
-        options.user_column, options.item_column, options.time_column, part, item_id, template, options.drops
+        user=options.user_column,
+        item=options.item_column,
+        time=options.time_column,
+        part=part_column(options),
+        item_id=item_id,
+        template=template,
+        unescape_html=unescape_html,
+        drops=options.drops,
     )
 
 
