@@ -98,6 +98,13 @@ class PrepareConfig(CheckedSettings):
         group=_TABLE,
         metavar="COLUMN",
     )
+    time_format: str | None = option(
+        None,
+        "Form of the times, in the notation of strptime, such as '%d/%m/%Y %H:%M'; offsets (%z) count, otherwise times "
+        "are in UTC. Default: numbers or ISO dates.",
+        group=_TABLE,
+        metavar="FORMAT",
+    )
     item_id_column: str | None = option(
         None,
         "Column of item ids in the file of items; default: named as --item-column.",

@@ -89,7 +89,9 @@ def read_table(
         events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
         _drop(events, needed.drops, bad)
     with_ids(events, needed.user, needed.item, bad)
-    times = None if needed.time is None else read_times(events, needed.time, bad)
+    times = None
+    if needed.time is not None:
+        times = read_times(events, needed.time, bad, time_format=options.time_format, has_option=True)
     log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times)
     tables_read = (events, described)[: len(paths)]
     files = {path.relative_to(raw).as_posix(): table.sha256 for path, table in zip(paths, tables_read, strict=True)}

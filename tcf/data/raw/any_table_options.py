@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from tcf.common.errors import ConfigError
 from tcf.config.prepare import PrepareConfig
+from tcf.data.events.date_patterns import pattern_of
 
 __all__ = ["Drop", "TableOptions", "parse_drop", "table_options"]
 
@@ -42,6 +43,7 @@ class TableOptions:
         item_id_column: column of item ids in the items file; None if it has the same name as in the events file.
         delimiter: field separator; None for a comma, or a tab in files that end in `.tsv`.
         drops: rows to leave out, in each file that has the column.
+        time_format: the form of the times, as in `datetime.strptime`; None for numbers or ISO dates.
     """
 
     events: str
@@ -52,6 +54,7 @@ class TableOptions:
     item_id_column: str | None = None
     delimiter: str | None = None
     drops: tuple[Drop, ...] = field(default=())
+    time_format: str | None = None
 
 
 def parse_drop(written: str) -> Drop:
@@ -89,6 +92,7 @@ def table_options(config: PrepareConfig) -> TableOptions:
         item_id_column=config.item_id_column,
         delimiter=delimiter,
         drops=tuple(parse_drop(written) for written in config.drop),
+        time_format=_time_format(config),
     )
 
 
@@ -96,6 +100,15 @@ def _required(value: str | None, option: str, what: str) -> str:
     if value is None:
         raise ConfigError(f"{option}: expected {what}, which format table requires, found none; name it")
     return value
+
+
+def _time_format(config: PrepareConfig) -> str | None:
+    if config.time_format is None:
+        return None
+    if config.time_column is None:
+        raise ConfigError("--time-format: expected --time-column as well, found none; name the column of the times")
+    pattern_of(config.time_format)
+    return config.time_format
 
 
 def _delimiter(written: str) -> str:

@@ -145,6 +145,13 @@ def test_a_rating_that_is_no_number_matters_only_where_ratings_are_asked_for(tmp
     assert (log.skipped, histories_of(log)) == ({"bad_rating": 2}, HISTORIES)
 
 
+def test_a_rating_with_a_sign_is_a_number(tmp_path: Path) -> None:
+    write_files(tmp_path, csv_with("7,1,+4.5,60\n7,1,-1e0,70\n"))
+    log = with_engine(read_movielens)(tmp_path, bad_rows="error", min_rating=0.5)
+    assert histories_of(log)["7"] == ["267", "1", "1"]
+    assert log.skipped == {"below_min_rating": 1}
+
+
 def test_a_file_without_a_column_that_is_needed(tmp_path: Path) -> None:
     write_files(tmp_path, {**ML_20M, "ratings.csv": "userId,movieId,rating\n1,1,5\n"})
     with pytest.raises(
