@@ -3,6 +3,7 @@
 Shapes: nnz events.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,12 +14,15 @@ import pyarrow as pa
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
 from tcf.data.events.items import Items
+from tcf.data.events.swapped_columns import swapped_words
 from tcf.data.events.timestamps import Times
 from tcf.data.tables.arrow_numbers import as_numpy
 from tcf.data.tables.bad_rows import BadRows, place, skipped_words
 from tcf.data.tables.table import RawTable
 
 __all__ = ["Grouped", "collect", "group_events", "with_ids"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def group_events(
     *,
     keep_times: bool = True,
     once: str | None = None,
+    if_swapped: str = "check which of them holds the users",
 ) -> Grouped:
     """Group the rows of a table by user.
 
@@ -66,6 +71,7 @@ def group_events(
             out because they have no text (`event_of_skipped_item`).
         keep_times: whether to return the times; False saves memory and time.
         once: keep the first of the events with the same user, item and time, and count the others under this.
+        if_swapped: what to do if the columns of users and items seem to be swapped, for the warning.
 
     Raises:
         DataError: there are no events, an event names an unknown item and `bad` does not skip, or all of them do.
@@ -75,7 +81,9 @@ def group_events(
             f"{table.path}: expected events, found none that can be used (skipped: {skipped_words(bad.skipped)}); "
             "check the file"
         )
-    users, found = _number_users(table, user), _find_items(table, table[item], items, bad)
+    users, found = _number_users(table, user), _find_items(table, table[item], items)
+    swapped = swapped_words(table, user, item, users, found, items, if_swapped)
+    _reject_unknown(table, table[item], found, items, bad, swapped)
     rows = (
         f"select {users}.number as owner, {found}.number as item, {times.value if times else '0'} as time, "
         f"events.rowid as place from {table.name} events join {users} on {users}.id = events.{table[user]} "
@@ -104,14 +112,13 @@ def _number_users(table: RawTable, user: str) -> str:
     return name
 
 
-def _find_items(table: RawTable, item: str, items: Items, bad: BadRows) -> str:
-    """Return a table of the ids of items in the events and their numbers; leave out the events of other items."""
+def _find_items(table: RawTable, item: str, items: Items) -> str:
+    """Return a table of the ids of items in the events and their numbers, null for those that are not usable."""
     name = table.engine.name("found")
     table.engine.run(
         f"create temp table {name} as select named.id, number, known.id is not null as is_skipped "
         f"from (select distinct {item} as id from {table.name}) named left join {items.known} known using (id)"
     )
-    _reject_unknown(table, item, name, items, bad)
     return name
 
 
@@ -149,7 +156,7 @@ def collect(
     return Grouped(user_ids, offsets_from(counts), items, None if times is None else times.seconds(moments))
 
 
-def _reject_unknown(table: RawTable, item: str, found: str, items: Items, bad: BadRows) -> None:
+def _reject_unknown(table: RawTable, item: str, found: str, items: Items, bad: BadRows, swapped: str) -> None:
     """Leave out the events of items that are not usable."""
     engine = table.engine
     if engine.number(f"select count(number) from {found}") == 0:
@@ -157,11 +164,13 @@ def _reject_unknown(table: RawTable, item: str, found: str, items: Items, bad: B
         where = place(table.path, table.line_of(row), table.unit)
         raise DataError(
             f"{where}: expected item ids of {items.path}, found {first[:80]!r}, and no event names an item of that "
-            "file; check that the files belong together, and the columns of the ids"
+            f"file; {swapped or 'check that the files belong together, and the columns of the ids'}"
         )
     if engine.number(f"select count(*) from {found} where number is null") == 0:
         return
     skipped = f"{item} in (select id from {found} where number is null and is_skipped)"
     table.leave_out(skipped, "event_of_skipped_item", bad)
+    if swapped:
+        logger.warning(f"{table.path}: {swapped}")
     unknown = f"{item} in (select id from {found} where number is null)"
     table.reject(unknown, "unknown_item", f"an item id of {items.path}", bad, item)

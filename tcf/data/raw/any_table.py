@@ -26,6 +26,8 @@ from tcf.data.text_template import Template
 
 __all__ = ["read_table", "table_files"]
 
+_SWAP = "exchange --user-column and --item-column"
+
 
 def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
     """Return the files that the options name: events, then items if they have their own file.
@@ -92,7 +94,7 @@ def read_table(
     times = None
     if needed.time is not None:
         times = read_times(events, needed.time, bad, time_format=options.time_format, has_option=True)
-    log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times)
+    log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times, if_swapped=_SWAP)
     tables_read = (events, described)[: len(paths)]
     files = {path.relative_to(raw).as_posix(): table.sha256 for path, table in zip(paths, tables_read, strict=True)}
     return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times)
