@@ -1,7 +1,8 @@
 """A lease: a small file that names the process working on something. It is valid while that process lives.
 
 A lease expires when its process is dead, as far as this machine can tell, or when it has not been renewed for ten
-minutes. A lease without an owner was left by a process that died while creating it, and expires after a few seconds.
+minutes. Where the file system can, a lease appears together with its owner. Elsewhere one without an owner was left by
+a process that died while creating it, and expires after a few seconds.
 """
 
 import json
@@ -88,14 +89,44 @@ def is_expired(file: Path) -> bool:
 
 def _make(file: Path) -> bool:
     """Create a lease for this process; False if one exists."""
+    owner = json.dumps({"machine": this_machine(), "pid": os.getpid()}).encode()
     try:
-        descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        if not _make_at_once(file, owner):
+            _make_in_steps(file, owner)
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump({"machine": this_machine(), "pid": os.getpid()}, stream)
     # Another process may have removed the file if it had no owner for too long.
     return is_own(file)
+
+
+def _make_at_once(file: Path, content: bytes) -> bool:
+    """Create a file so that it never lacks its content; False if the file system cannot do that.
+
+    The file gets its name when it is complete. A process that dies before that leaves nothing.
+
+    Raises:
+        FileExistsError: there is a file.
+    """
+    try:
+        descriptor = os.open(file.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except (AttributeError, OSError):  # another system than Linux, a network file system
+        return False
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        try:
+            # Only with a folder, which an absolute path has no use for, does Python link to what the link points to.
+            os.link(f"/proc/self/fd/{descriptor}", file, src_dir_fd=descriptor, follow_symlinks=True)
+        except FileExistsError:
+            raise
+        except OSError:
+            return False
+    return True
+
+
+def _make_in_steps(file: Path, content: bytes) -> None:
+    with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as stream:
+        stream.write(content)
 
 
 def _owner(file: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from tcf.common.errors import ConfigError
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
-from tcf.config.raw_formats import only_for
+from tcf.config.raw_formats import Quotes, only_for
 
 __all__ = ["PrepareConfig"]
 
@@ -43,10 +43,11 @@ class PrepareConfig(CheckedSettings):
         None, "Keep a random sample of this many users; default: all users.", group=_FILTERS, minimum=1
     )
     seed: int = option(0, "Seed of --sample-users.", group=_FILTERS, minimum=0)
-    split: Literal["leave-one-out", "time"] = option(
-        "leave-one-out",
+    split: Literal["leave-one-out", "time", "given"] | None = option(
+        None,
         "How to choose the held-out items. leave-one-out: each user's last item for test, the one before it for "
-        "validation. time: each user's first item in the test period and in the validation period.",
+        "validation. time: each user's first item in the test period and in the validation period. given: as the raw "
+        "files say. Default: given if they bring a split, else leave-one-out.",
         group=MAIN_OPTIONS,
     )
     test_from: str | None = option(
@@ -83,13 +84,16 @@ class PrepareConfig(CheckedSettings):
         f"Keep one event where a customer bought an article several times on one day {only_for('collapse_repeats')}.",
         group=_FILTERS,
     )
-    events: str | None = option(
-        None,
-        "File of events in RAW: CSV or other delimited text, Parquet or JSON lines.",
+    events: tuple[str, ...] = option(
+        (),
+        "File of events in RAW: CSV or other delimited text, Parquet or JSON lines; or a folder of such files, or a "
+        "pattern such as 'part-*.csv'. Repeat for several, in the order of their rows.",
         group=_TABLE,
         metavar="FILE",
     )
-    items: str | None = option(None, "File of items in RAW; default: the file of events.", group=_TABLE, metavar="FILE")
+    items: tuple[str, ...] = option(
+        (), "File of items in RAW, likewise; default: the files of events.", group=_TABLE, metavar="FILE"
+    )
     user_column: str | None = option(None, "Column of user ids in the file of events.", group=_TABLE, metavar="COLUMN")
     item_column: str | None = option(None, "Column of item ids in the file of events.", group=_TABLE, metavar="COLUMN")
     time_column: str | None = option(
@@ -111,12 +115,32 @@ class PrepareConfig(CheckedSettings):
         group=_TABLE,
         metavar="COLUMN",
     )
+    header: str | None = option(
+        None, "Names of the columns of text files of events without a header.", group=_TABLE, metavar="NAME,NAME,..."
+    )
+    items_header: str | None = option(None, "The same for the files of items.", group=_TABLE, metavar="NAME,NAME,...")
     delimiter: str | None = option(
         None,
         "Separator of fields in text files; default: a tab in .tsv, else a comma.",
         group=_TABLE,
         metavar="CHARACTER",
     )
+    items_delimiter: str | None = option(
+        None, "The same for the files of items; default: --delimiter.", group=_TABLE, metavar="CHARACTER"
+    )
+    encoding: str | None = option(
+        None,
+        "Encoding of text files and JSON lines, such as latin-1, cp1252, gbk or utf-16; default: UTF-8.",
+        group=_TABLE,
+    )
+    items_encoding: str | None = option(None, "The same for the files of items; default: --encoding.", group=_TABLE)
+    quotes: Quotes | None = option(
+        None,
+        'Quotes in text files. csv: a field that begins with " extends to the closing one. none: they are characters '
+        "like others. Default: none in .tsv, else csv.",
+        group=_TABLE,
+    )
+    items_quotes: Quotes | None = option(None, "The same for the files of items; default: --quotes.", group=_TABLE)
     drop: tuple[str, ...] = option(
         (),
         "Drop rows by the value of a column, such as 'InvoiceNo=C*' (* matches any text, ? one character); repeat for "
@@ -148,4 +172,5 @@ class PrepareConfig(CheckedSettings):
             raise ConfigError("--split time: expected --test-from as well, found none; say when the test period begins")
         for name, value in (("--test-from", self.test_from), ("--validation-from", self.validation_from)):
             if self.split != "time" and value is not None:
-                raise ConfigError(f"{name}: expected --split time, found --split {self.split}; leave {name} out")
+                found = "none" if self.split is None else f"--split {self.split}"
+                raise ConfigError(f"{name}: expected --split time, found {found}; leave {name} out")

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-__all__ = ["RAW_FORMATS", "RawFormat", "RawFormatInfo", "formats_help", "formats_with", "only_for"]
+__all__ = ["RAW_FORMATS", "Quotes", "RawFormat", "RawFormatInfo", "formats_help", "formats_with", "only_for"]
 
 RawFormat = Literal["tcf", "recbole", "mind", "hm", "movielens", "amazon", "table"]
+
+Quotes = Literal["csv", "none"]
+"""Whether a field that begins with `"` extends to the closing one, or quotes are characters like others."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,14 @@ RAW_FORMATS: tuple[RawFormatInfo, ...] = (
             "time_column",
             "time_format",
             "item_id_column",
+            "header",
+            "items_header",
             "delimiter",
+            "items_delimiter",
+            "encoding",
+            "items_encoding",
+            "quotes",
+            "items_quotes",
             "drop",
         ),
     ),

@@ -18,8 +18,8 @@ _PLURALS: dict[Any, str] = {str: "strings", int: "whole numbers"}
 def typed(value: Any, hint: Any, where: str) -> Any:
     """Convert a value to a setting's type, or refuse it.
 
-    Whole numbers also work as floats, lists as tuples, paths as strings, and NumPy's numbers as Python's; a bool is
-    not a number.
+    Whole numbers also work as floats, lists as tuples, a string as a list of one, paths as strings, and NumPy's numbers
+    as Python's; a bool is not a number.
 
     Args:
         value: the value found.
@@ -33,6 +33,8 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     Example:
         >>> typed(1, float | None, "dropout"), typed([0, -1], tuple[int, ...], "layers")
         (1.0, (0, -1))
+        >>> typed("part-*.csv", tuple[str, ...], "events")
+        ('part-*.csv',)
         >>> typed("meen", Literal["mean", "first"], "pooling")
         Traceback (most recent call last):
         tcf.common.errors.ConfigError: pooling: expected one of mean, first, found 'meen'; did you mean mean?
@@ -56,6 +58,8 @@ def _one_of(value: Any, known: tuple[str, ...], where: str) -> str:
 
 
 def _tuple_of(value: Any, kind: Any, where: str) -> tuple[Any, ...]:
+    if kind is str and isinstance(value, str | os.PathLike):
+        return (_scalar(value, kind, where),)
     expected = f"{where}: expected a list of {_PLURALS[kind]}"
     entries = value.tolist() if hasattr(value, "tolist") else value  # an array of NumPy
     if not isinstance(entries, list | tuple):

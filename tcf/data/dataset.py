@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from tcf.config.typed_values import typed
 from tcf.data.data_frames import data_frame
 from tcf.data.histories import Histories
 from tcf.data.npy_files import load_array
-from tcf.data.split import Part, Split, training_counts
+from tcf.data.split import EventPart, Split, training_counts
 from tcf.data.tables.arrow_numbers import as_arrow
 from tcf.data.tables.source_file import read_error_words
 
@@ -34,8 +34,8 @@ __all__ = ["DATASET", "Dataset", "Histories", "open_dataset", "write_dataset"]
 _ROW_GROUP = 65_536  # items; readers of a few items at a time hold one row group
 _ITEMS = pa.schema([("item_id", pa.large_string()), ("text", pa.large_string()), ("training_interactions", pa.int32())])
 _USERS = pa.schema([("user_id", pa.large_string())])
-_PARTS = ("training", "validation", "test", "none")
-DATASET = Format(name="tcf-dataset", version=2, error=DataError, made_by="tcf data prepare")
+_PARTS = tuple(part.name.lower() for part in EventPart)
+DATASET = Format(name="tcf-dataset", version=3, error=DataError, made_by="tcf data prepare")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -83,8 +83,8 @@ class Dataset:
         Args:
             table: `items`: one row for each item, in the order of item indices, with `item_id`, `text` and
                 `training_interactions`. `interactions`: one row for each interaction, by user, oldest first, with
-                `user_id`, `item_id`, `position` in the user's history, from 0, and `part`: training, validation, test,
-                or none for what lies between the validation and the test target.
+                `user_id`, `item_id`, `position` in the user's history, from 0, and `part`: context, training,
+                validation, test, or none for what lies between the validation and the test targets.
 
         Raises:
             ConfigError: the table is unknown, or pandas is not installed.
@@ -106,16 +106,14 @@ def _interactions(dataset: Dataset) -> pa.Table:
     histories = dataset.histories
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     positions = np.arange(len(users)) - np.repeat(histories.offsets[:-1], histories.lengths)
-    parts = np.where(positions < np.repeat(dataset.split.training, histories.lengths), 0, len(_PARTS) - 1)
-    for part in get_args(Part):
-        targets = dataset.split.target_positions(part)
-        parts[targets[targets >= 0]] = _PARTS.index(part)
+    parts = dataset.split.event_parts()
+    parts[parts < 0] = len(_PARTS)
     return pa.table(
         {
             "user_id": dataset.user_ids.take(pa.array(users)),
             "item_id": dataset.item_ids.take(pa.array(histories.items)),
             "position": positions,
-            "part": pa.DictionaryArray.from_arrays(parts.astype(np.int8), pa.array(_PARTS)),
+            "part": pa.DictionaryArray.from_arrays(parts, pa.array([*_PARTS, "none"])),
         }
     )
 
@@ -165,8 +163,8 @@ def write_dataset(
 def _save_split(split: Split, folder: Path) -> None:
     np.save(folder / "history_offsets.npy", split.histories.offsets)
     np.save(folder / "history_items.npy", split.histories.items)
-    np.save(folder / "history_training.npy", split.training)
-    np.save(folder / "history_tested.npy", split.tested)
+    for name, numbers in split.numbers.items():
+        np.save(folder / f"history_{name}.npy", numbers)
 
 
 def open_dataset(path: str | Path) -> Dataset:
@@ -200,11 +198,11 @@ def open_dataset(path: str | Path) -> Dataset:
 
 
 def _read_split(path: Path) -> Split:
-    names = ("offsets", "items", "training", "tested")
     remedy = f"prepare {path} again with `tcf data prepare`"
-    offsets, items, training, tested = (load_array(path / f"history_{name}.npy", DataError, remedy) for name in names)
+    arrays = (load_array(path / f"history_{name}.npy", DataError, remedy) for name in ("offsets", "items", *_PARTS))
+    offsets, items, *parts = arrays
     try:
-        return Split(Histories(offsets, items), training, tested)
+        return Split(Histories(offsets, items), *parts)
     except DataError as error:
         raise DataError(f"{path}: {error}; {remedy}") from None
 

@@ -3,7 +3,8 @@
 The steps, in this order:
 
 1. For a split by time, the two times are determined on the whole log, so that every sample and subset of a log is split
-   at the same dates. A user's history ends with the test target; later interactions are treated as future.
+   at the same dates. A user's history ends with the test target; later interactions are treated as future. A split that
+   the files bring keeps all events, and every event its part.
 2. Users whose history is too short or too long are dropped, and a sample of the others is drawn.
 3. Rare items are removed after sampling (as in the study, whose warm subsets are subsets of its samples): with
    `min_item_count`, every item that is kept fewer times and every user whose history is then too short, repeatedly
@@ -11,33 +12,46 @@ The steps, in this order:
    remaining item in the test period is the test target, and the latest remaining items are kept. The interactions kept
    in the end are counted, so the subset is really warm.
 4. Each user keeps the latest interactions of the history, which ends with the test target; items that then occur
-   nowhere are dropped.
+   nowhere are dropped. Of several targets in a part of a given split the further ones are kept beyond that limit.
 
 Shapes: n_users users, n_items items and nnz interactions of the raw log; k remaining users.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
 from tcf.common.errors import ConfigError, DataError
-from tcf.common.ragged import offsets_from
 from tcf.common.random_streams import RandomStream, generator
 from tcf.config.prepare import PrepareConfig
+from tcf.data.events.event_selection import EventSelection
 from tcf.data.histories import Histories, occurrences, taken
 from tcf.data.raw.raw_log import RawLog
-from tcf.data.split import Split, by_time, held_out, leave_one_out, per_user
+from tcf.data.split import (
+    GivenSplit,
+    Part,
+    Split,
+    by_parts,
+    by_time,
+    held_out,
+    leave_one_out,
+    no_given_split,
+    per_user,
+)
 from tcf.data.tables.arrow_numbers import as_arrow, as_numpy
 from tcf.data.tables.bad_rows import skipped_words
 from tcf.data.time_split import Periods, find_periods
 
 __all__ = ["Selected", "select"]
 
-Mask = npt.NDArray[np.bool_]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ class Selected:
         split: item indices by user, oldest first, and their use.
         periods: the periods of a split by time; otherwise None.
         dropped: number of users, interactions or items left out, by reason.
+        given: what is known of a split that the files bring; otherwise None.
     """
 
     users: npt.NDArray[np.int64]
@@ -57,57 +72,7 @@ class Selected:
     split: Split
     periods: Periods | None
     dropped: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class _EventSelection:
-    """Events of a subset of the users.
-
-    Attributes:
-        users: (k,) positions among the raw users, rising.
-        offsets: (k + 1,) where each user's events begin.
-        items: positions among the raw items, oldest first within a user.
-        times: parallel to `items`; None if the split does not use times.
-    """
-
-    users: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int32]
-    times: npt.NDArray[np.int64] | None
-
-    def __len__(self) -> int:
-        """Number of events."""
-        return len(self.items)
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Number of events of each user, (k,)."""
-        return np.diff(self.offsets)
-
-    def where(self, kept: Mask) -> "_EventSelection":
-        """Return the marked events, of the same users."""
-        if kept.all():
-            return self
-        times = None if self.times is None else self.times[kept]
-        return _EventSelection(self.users, offsets_from(per_user(kept, self.offsets)), self.items[kept], times)
-
-    def of(self, kept: Mask) -> "_EventSelection":
-        """Return the marked users, with all their events."""
-        if kept.all():
-            return self
-        events = np.repeat(kept, self.lengths)
-        times = None if self.times is None else self.times[events]
-        return _EventSelection(self.users[kept], offsets_from(self.lengths[kept]), self.items[events], times)
-
-    def first(self, most: npt.NDArray[np.int64]) -> "_EventSelection":
-        """Return each user's oldest events, at most the given number."""
-        kept = np.minimum(self.lengths, most)
-        return self.where(_runs(np.stack([kept, self.lengths - kept], 1), (True, False)))
-
-    def last(self, most: int) -> "_EventSelection":
-        """Return each user's latest events, at most the given number."""
-        kept = np.minimum(self.lengths, most)
-        return self.where(_runs(np.stack([self.lengths - kept, kept], 1), (False, True)))
+    given: GivenSplit | None = None
 
 
 def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
@@ -122,10 +87,9 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
         ConfigError: a setting does not fit the log.
         DataError: nothing is left of the log.
     """
-    periods = _periods(log, config, raw)
-    everything = _EventSelection(
-        np.arange(len(log.user_ids)), log.offsets, log.items, log.times if periods is not None else None
-    )
+    periods, parts = _periods(log, config, raw), _given_parts(log, config, raw)
+    times = log.times if periods is not None or parts is not None else None
+    everything = EventSelection(np.arange(len(log.user_ids)), log.offsets, log.items, times, parts)
     dropped: dict[str, int] = {}
     eligible = _of_eligible_users(everything, config, periods, dropped)
     if not len(eligible.users):
@@ -156,7 +120,14 @@ def _periods(log: RawLog, config: PrepareConfig, raw: Path) -> Periods | None:
     return find_periods(log.times, config.test_from, config.validation_from)
 
 
-def _until_target(events: _EventSelection, periods: Periods | None) -> _EventSelection:
+def _given_parts(log: RawLog, config: PrepareConfig, raw: Path) -> npt.NDArray[np.int8] | None:
+    """Return the parts of events if the split that the files bring is to be used: by default if there is one."""
+    if config.split == "given" and log.parts is None:
+        raise no_given_split(raw)
+    return log.parts if config.split in ("given", None) else None
+
+
+def _until_target(events: EventSelection, periods: Periods | None) -> EventSelection:
     """Return every user's events up to the first one in the test period; all events without such a period."""
     if periods is None or events.times is None:
         return events
@@ -165,8 +136,8 @@ def _until_target(events: _EventSelection, periods: Periods | None) -> _EventSel
 
 
 def _of_eligible_users(
-    events: _EventSelection, config: PrepareConfig, periods: Periods | None, dropped: dict[str, int]
-) -> _EventSelection:
+    events: EventSelection, config: PrepareConfig, periods: Periods | None, dropped: dict[str, int]
+) -> EventSelection:
     """Drop the users whose history, up to the test target, is too short or too long."""
     lengths = _until_target(events, periods).lengths
     short = lengths < config.min_history
@@ -179,8 +150,8 @@ def _of_eligible_users(
 
 
 def _of_sampled_users(
-    events: _EventSelection, log: RawLog, config: PrepareConfig, dropped: dict[str, int]
-) -> _EventSelection:
+    events: EventSelection, log: RawLog, config: PrepareConfig, dropped: dict[str, int]
+) -> EventSelection:
     """Draw a sample of users, kept in their order; of two samples with one seed, the larger contains the smaller.
 
     It is drawn from the sorted ids, so that it does not depend on the order of rows in the files.
@@ -205,8 +176,8 @@ def _of_sampled_users(
 
 
 def _warm(
-    events: _EventSelection, config: PrepareConfig, periods: Periods | None, n_items: int, dropped: dict[str, int]
-) -> _EventSelection:
+    events: EventSelection, config: PrepareConfig, periods: Periods | None, n_items: int, dropped: dict[str, int]
+) -> EventSelection:
     """Remove rare items and the users whose histories are too short without them."""
     fewest, rare = config.min_item_count or 0, np.zeros(n_items, bool)
     left, short_users, short_events = events, 0, 0
@@ -228,20 +199,41 @@ def _warm(
 
 
 def _numbered(
-    kept: _EventSelection, log: RawLog, periods: Periods | None, dropped: dict[str, int], raw: Path
+    kept: EventSelection, log: RawLog, periods: Periods | None, dropped: dict[str, int], raw: Path
 ) -> Selected:
     """Number the items that occur, in the order of the log, and make the split."""
     seen = occurrences(kept.items, len(log.item_ids)) > 0
     index = np.cumsum(seen, dtype=np.int32) - np.int32(1)
     dropped["items_never_seen"] = int((~seen).sum()) - dropped.get("items_below_min_item_count", 0)
     histories = Histories(kept.offsets, taken(index, kept.items))
-    if periods is None or kept.times is None:
-        split = leave_one_out(histories)
-    else:
-        split = by_time(histories, kept.times, periods.validation_from, periods.test_from)
-        _check_parts(split, periods, raw)
     counted = {reason: number for reason, number in dropped.items() if number}
-    return Selected(kept.users, np.flatnonzero(seen), split, periods, counted)
+    selected = partial(Selected, kept.users, np.flatnonzero(seen), periods=periods, dropped=counted)
+    if kept.parts is not None:
+        split = by_parts(histories, kept.parts)
+        _check_given(split, raw)
+        return selected(split, given=GivenSplit.of(split, kept.times))
+    if periods is None or kept.times is None:
+        return selected(leave_one_out(histories))
+    split = by_time(histories, kept.times, periods.validation_from, periods.test_from)
+    _check_parts(split, periods, raw)
+    return selected(split)
+
+
+def _check_given(split: Split, raw: Path) -> None:
+    """Check that a given split has something to learn and something to evaluate."""
+    training = int(split.training.sum(dtype=np.int64))
+    queries = {part: len(held_out(split, part)) for part in get_args(Part)}
+    if not training or not any(queries.values()):
+        raise DataError(
+            f"{raw}: expected a split with events for training, and with users who have a validation or a test target "
+            f"after an earlier event, found {training} events, {queries['validation']} and {queries['test']} users; "
+            "check the files of the split, or filter less"
+        )
+    for part, needed_by in (("validation", "`tcf train`"), ("test", "`tcf evaluate`, without --split validation,")):
+        if not queries[part]:
+            logger.warning(
+                f"{raw}: the split has no user with a {part} target after an earlier event, which {needed_by} needs"
+            )
 
 
 def _check_parts(split: Split, periods: Periods, raw: Path) -> None:
@@ -260,11 +252,6 @@ def _check_parts(split: Split, periods: Periods, raw: Path) -> None:
         )
 
 
-def _runs(lengths: npt.NDArray[np.int64], kept: tuple[bool, bool]) -> Mask:
-    """Return a mask over events from two runs for each user: (k, 2) lengths, and which of the runs are kept."""
-    return np.repeat(np.tile(np.array(kept), len(lengths)), lengths.ravel())
-
-
 def _nothing_left(log: RawLog, config: PrepareConfig, raw: Path) -> str:
     longest = int(np.diff(log.offsets).max(initial=0))
     skipped = skipped_words(log.skipped)
@@ -277,7 +264,7 @@ def _nothing_left(log: RawLog, config: PrepareConfig, raw: Path) -> str:
     )
 
 
-def _nothing_warm(sampled: _EventSelection, config: PrepareConfig, raw: Path) -> str:
+def _nothing_warm(sampled: EventSelection, config: PrepareConfig, raw: Path) -> str:
     return (
         f"{raw}: expected users with at least {config.min_history} interactions with items that are kept "
         f"{config.min_item_count} times or more, found none among {len(sampled.users)} users; lower --min-item-count "

@@ -13,7 +13,7 @@ from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
 from tcf.data.filters import Selected, select
-from tcf.data.raw.formats import check_options, files_of, read_raw, template_of
+from tcf.data.raw.formats import check_options, files_of, read_raw, template_of, with_split
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.reading_progress import ReadingProgress
 from tcf.data.statistics import dataset_statistics
@@ -46,6 +46,7 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
             something else.
     """
     check_options(format, config)
+    config = with_split(format, raw, config)
     template = template_of(config)
     settings = {"format": format, **to_mapping(config)}
     if is_published(out):
@@ -79,7 +80,9 @@ def _write(out: Path, log: RawLog, kept: Selected, settings: Mapping[str, Any]) 
         split=kept.split,
         inputs=log.files,
         config=settings,
-        statistics=dataset_statistics(kept.split, texts, {**log.skipped, **kept.dropped}, kept.periods),
+        statistics=dataset_statistics(
+            kept.split, texts, {**log.skipped, **kept.dropped}, periods=kept.periods, given=kept.given
+        ),
     )
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tcf.common.threads import ordered_map
 from tcf.data.histories import Histories
-from tcf.data.split import Split, held_out, training_counts
+from tcf.data.split import GivenSplit, Split, held_out, training_counts
 from tcf.data.tables.arrow_numbers import as_numpy
 from tcf.data.time_split import Periods
 
@@ -21,7 +21,12 @@ _AT_ONCE = 1 << 19  # interactions sorted at once; few enough that most pairs fi
 
 
 def dataset_statistics(
-    split: Split, texts: "pa.LargeStringArray", skipped: Mapping[str, int], periods: Periods | None = None
+    split: Split,
+    texts: "pa.LargeStringArray",
+    skipped: Mapping[str, int],
+    *,
+    periods: Periods | None = None,
+    given: GivenSplit | None = None,
 ) -> dict[str, Any]:
     """Compute the statistics of a dataset, as JSON values.
 
@@ -30,12 +35,14 @@ def dataset_statistics(
         texts: (n_items,).
         skipped: number of rows, events, users or items left out, by reason.
         periods: the periods of a split by time.
+        given: what is known of a split that the raw files bring.
 
     Returns:
         `users`, `items`, `interactions`; `history_lengths` in items and `text_lengths` in characters, each with min,
         median, mean and max; `repeated_interactions`, whose item the user had before; `items_without_training`, which
         occur only outside the training part (cold items); `duplicate_texts`, items whose text an earlier item has;
-        `split`, with its kind, the interactions and users of each part, and the dates; `skipped`.
+        `split`, with its kind, the interactions and users of each part, and the dates of a split by time, or what
+        is peculiar to a given one; `skipped`.
     """
     histories, n_items = split.histories, len(texts)
     return {
@@ -47,24 +54,38 @@ def dataset_statistics(
         "repeated_interactions": _repeats(histories, n_items),
         "items_without_training": int((training_counts(split, n_items) == 0).sum()),
         "duplicate_texts": n_items - pc.count_distinct(texts).as_py(),
-        "split": {**_parts(split), **_dates(periods)},
+        "split": {**_parts(split), **(_dates(periods) if given is None else _given(split, given))},
         "skipped": dict(skipped),
     }
 
 
 def _parts(split: Split) -> dict[str, int]:
-    """Count the interactions of each part, of which validation and test have one for each user, and those in none."""
-    targets = [split.target_positions(part) for part in ("validation", "test")]
+    """Count the interactions of the parts and those in none; of validation and test, the evaluated users."""
+    targets = [split.number_of_targets(part) for part in ("validation", "test")]
     queries = [len(held_out(split, part)) for part in ("validation", "test")]
-    held = sum(int((positions >= 0).sum()) for positions in targets)
+    held = sum(int((numbers > 0).sum()) for numbers in targets)
     training = int(split.training.sum(dtype=np.int64))
     return {
         "training": training,
         "training_users": int((split.training > 0).sum()),
         "validation": queries[0],
         "test": queries[1],
-        "between": len(split.histories.items) - training - held,
+        "between": len(split.histories.items) - sum(int(n.sum(dtype=np.int64)) for n in split.numbers.values()),
         "targets_without_earlier_items": held - sum(queries),
+    }
+
+
+def _given(split: Split, given: GivenSplit) -> dict[str, str | int | None]:
+    """Count what only a given split may have: context, several targets, users without training, and leaks."""
+    validation, test = split.validation, split.test
+    return {
+        "kind": "given",
+        "context": int(split.context.sum(dtype=np.int64)),
+        "users_without_training": int((split.training == 0).sum()),
+        "users_with_several_targets": int(((validation > 1) | (test > 1)).sum()),
+        "further_validation_targets": int(np.maximum(validation - 1, 0).sum(dtype=np.int64)),
+        "further_test_targets": int(np.maximum(test - 1, 0).sum(dtype=np.int64)),
+        "users_trained_after_test": given.trained_after_test,
     }
 
 

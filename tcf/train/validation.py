@@ -50,7 +50,7 @@ class Validation:
         queries = held_out(split, "validation")
         if not len(queries):
             raise DataError(
-                f"expected users with a validation target and an item before it, found none among {len(split.tested)} "
+                f"expected users with a validation target and an item before it, found none among {len(split.starts)} "
                 "users, so no best epoch can be selected; prepare the dataset from more interactions"
             )
         return Validation(queries.users, latest(queries.earlier, positions), queries.earlier, queries.targets)

@@ -133,7 +133,7 @@ def test_an_integer_serves_as_a_float() -> None:
         (ExtractConfig, {"token_storage": "int8"}, "c.toml: token_storage: expected one of float16, bfloat16, float32"),
         (ExtractConfig, {"parquet": 1}, "c.toml: parquet: expected true or false, found 1"),
         (ExtractConfig, {"shard_rows": 0}, "c.toml: --shard-rows: expected at least 1, found 0"),
-        (PrepareConfig, {"text_columns": "title"}, "c.toml: text_columns: expected a list of strings, found 'title'"),
+        (PrepareConfig, {"text_columns": 1}, "c.toml: text_columns: expected a list of strings, found 1"),
         (PrepareConfig, {"text_columns": [1]}, "c.toml: text_columns: expected a list of strings"),
         (TrainConfig, {"dropout": True}, "c.toml: dropout: expected a number, found true"),
         (TrainConfig, {"dropout": 1}, "c.toml: --dropout: expected at least 0 and less than 1, found 1.0"),

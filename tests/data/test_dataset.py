@@ -38,7 +38,7 @@ def test_what_is_written_is_returned_and_read_back(tmp_path: Path, read: bool) -
     assert dataset.training_interactions.dtype == np.int32
     assert dataset.training_interactions.tolist() == [0, 2, 1]
     assert dataset.split.training.tolist() == [1, 0, 2]
-    assert dataset.split.tested.tolist() == [True, False, True]
+    assert dataset.split.test.tolist() == [1, 0, 1]
     assert dataset.path == tmp_path / "data"
     assert dataset.item_ids.to_pylist() == ["a", "b", "c"]
     assert dataset.texts.to_pylist() == ["Alpha", "Bêta", "Alpha"]
@@ -51,7 +51,7 @@ def test_what_is_written_is_returned_and_read_back(tmp_path: Path, read: bool) -
     manifest = read_manifest(tmp_path / "data", DATASET)
     assert (manifest.inputs, manifest.config) == ({"raw.tsv": "00"}, {"min_history": 3})
     assert sorted(manifest.files) == [
-        *(f"history_{name}.npy" for name in ("items", "offsets", "tested", "training")),
+        *(f"history_{name}.npy" for name in ("context", "items", "offsets", "test", "training", "validation")),
         "items.parquet",
         "users.parquet",
     ]

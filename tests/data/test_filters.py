@@ -1,5 +1,6 @@
 """Filters, samples, warm subsets and splits of small logs, worked out by hand."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,16 @@ def test_longer_histories_are_dropped_and_counted() -> None:
         "interactions_of_users_above_max_history": 8,
         "items_never_seen": 2,  # c and e
     }
+
+
+def test_every_user_is_as_likely_to_be_drawn() -> None:
+    users = spelled({f"u{n}": "abc" for n in range(10)})
+    drawn: Counter[str] = Counter()
+    for seed in range(60):
+        log, found = selected(users, sample_users=5, seed=seed)
+        drawn.update(list(histories_left(found, log)))
+    # 60 draws of probability 1/2 each: 30 expected, standard deviation 3.9.
+    assert all(14 <= drawn[user] <= 46 for user in users)
 
 
 def test_a_warm_subset_by_hand() -> None:
@@ -183,7 +194,8 @@ def test_an_empty_part_is_refused(events: Events, found: str) -> None:
     ("settings", "message"),
     [
         ({"split": "time"}, "--split time: expected --test-from as well, found none"),
-        ({"test_from": "0.9"}, "--test-from: expected --split time, found --split leave-one-out"),
+        ({"test_from": "0.9"}, "--test-from: expected --split time, found none"),
+        ({"split": "given", "test_from": "0.9"}, "--test-from: expected --split time, found --split given"),
         ({"validation_from": "0.9"}, "--validation-from: expected --split time"),
         ({"min_history": 6, "max_history": 5}, r"--max-history: expected at least --min-history \(6\), found 5"),
         ({"min_item_count": 0}, "--min-item-count: expected at least 1, found 0"),

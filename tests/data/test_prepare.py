@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -161,17 +160,6 @@ def test_a_sample_is_drawn_among_long_enough_users_and_keeps_their_order(tmp_pat
     assert first != list(users)[1:80:2]
     assert set(sample(10, seed=1)) < set(first)
     assert sample(40, seed=2) != first
-
-
-def test_every_user_is_as_likely_to_be_drawn(tmp_path: Path) -> None:
-    users = {f"u{n}": "a b z" for n in range(10)}
-    raw = raw_tcf(tmp_path / "raw", ITEMS, users)
-    drawn: Counter[str] = Counter()
-    for seed in range(60):
-        config = PrepareConfig(min_history=3, sample_users=5, seed=seed)
-        drawn.update(list(histories_of(prepare("tcf", raw, tmp_path / str(seed), config))))
-    # 60 draws of probability 1/2 each: 30 expected, standard deviation 3.9.
-    assert all(14 <= drawn[user] <= 46 for user in users)
 
 
 def test_a_sample_of_more_users_than_there_are_is_refused(tmp_path: Path) -> None:

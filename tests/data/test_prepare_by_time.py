@@ -47,19 +47,22 @@ def test_files_by_hand(dataset: Dataset) -> None:
     # Users as they first appear from the end of the log on: C, B, A. Items in the order of their file.
     assert dataset.user_ids.to_pylist() == ["C", "B", "A"]
     assert dataset.item_ids.to_pylist() == ["f", "e", "d", "c", "b", "a"]
-    arrays = {
-        name: np.load(dataset.path / f"history_{name}.npy") for name in ("offsets", "items", "training", "tested")
-    }
+    names = ("offsets", "items", "context", "training", "validation", "test")
+    arrays = {name: np.load(dataset.path / f"history_{name}.npy") for name in names}
     assert {name: array.dtype.name for name, array in arrays.items()} == {
         "offsets": "int64",
         "items": "int32",
+        "context": "int32",
         "training": "int32",
-        "tested": "bool",
+        "validation": "int32",
+        "test": "int32",
     }
     assert arrays["offsets"].tolist() == [0, 3, 6, 11]
     assert arrays["items"].tolist() == [3, 5, 1, 4, 5, 0, 5, 4, 3, 2, 1]
     assert arrays["training"].tolist() == [0, 2, 2]
-    assert arrays["tested"].tolist() == [False, True, True]
+    assert arrays["context"].tolist() == [0, 0, 0]
+    assert arrays["validation"].tolist() == [1, 0, 1]  # the target of C has no item before it
+    assert arrays["test"].tolist() == [0, 1, 1]
     items = pq.read_table(dataset.path / "items.parquet")
     assert items.column_names == ["item_id", "text", "training_interactions"]
     assert items.schema.field("training_interactions").type == "int32"
@@ -144,9 +147,9 @@ def test_times_are_handed_on_in_order_and_rounded_down(tmp_path: Path, written: 
 
 def test_a_dataset_of_an_older_version_is_refused(dataset: Dataset) -> None:
     file = dataset.path / MANIFEST
-    file.write_text(json.dumps({**json.loads(file.read_text()), "version": 1}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "version": 2}))
     with pytest.raises(
-        DataError, match=r"expected version 2 of tcf-dataset, found 1; remove it and run `tcf data prepare`"
+        DataError, match=r"expected version 3 of tcf-dataset, found 2; remove it and run `tcf data prepare`"
     ):
         open_dataset(dataset.path)
 
@@ -155,13 +158,21 @@ def test_a_dataset_of_an_older_version_is_refused(dataset: Dataset) -> None:
     ("name", "array", "found"),
     [
         ("training", np.array([0, 2, 3], np.int32), "items.parquet: expected training_interactions to match"),
-        ("training", np.array([0, 2, 6], np.int32), r"out: split: expected at most the 5 items of user 2 .*, found 6"),
         (
-            "tested",
-            np.array([False, True]),
-            "out: split: expected bool marks .* for 3 users, found bool of shape 2",
+            "training",
+            np.array([0, 2, 6], np.int32),
+            r"out: split: expected at most the 5 items of user 2 .*, found .* 6 for",
         ),
-        ("tested", np.array([0, 1, 1]), "out: split: expected bool marks of test targets for 3 users, found int64"),
+        (
+            "test",
+            np.array([0, 1], np.int32),
+            "out: split: expected int32 numbers of test items for 3 users, found int32",
+        ),
+        (
+            "context",
+            np.array([0, 0, 0]),
+            "out: split: expected int32 numbers of context items for 3 users, found int64",
+        ),
     ],
 )
 def test_a_damaged_split_is_found(dataset: Dataset, name: str, array: "np.ndarray", found: str) -> None:

@@ -1,4 +1,4 @@
-"""Both kinds of split, by hand and by property."""
+"""All kinds of split, by hand and by property."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 
 from tcf.common.errors import DataError
 from tcf.data.histories import Histories, latest, occurrences
-from tcf.data.split import Split, by_time, held_out, leave_one_out, per_user, training_counts, training_histories
+from tcf.data.split import (
+    Split,
+    by_parts,
+    by_time,
+    further_targets_words,
+    held_out,
+    leave_one_out,
+    per_user,
+    training_counts,
+    training_histories,
+)
 
 
 def histories(*lists: list[int]) -> Histories:
@@ -85,7 +95,8 @@ def timed() -> Split:
 def test_a_split_by_time_by_hand() -> None:
     split = timed()
     assert lists_of(training_histories(split)) == [[0, 1], [5, 6], [1], [], [4, 5], [], []]
-    assert split.tested.tolist() == [True, True, False, True, False, True, False]
+    assert split.validation.tolist() == [1, 0, 1, 1, 0, 0, 0]
+    assert split.test.tolist() == [1, 1, 0, 1, 0, 1, 0]
     assert training_counts(split, 9).tolist() == [1, 2, 0, 0, 1, 2, 1, 0, 0]
     validation, test = held_out(split, "validation"), held_out(split, "test")
     assert validation.users.tolist() == [0, 2]
@@ -113,21 +124,86 @@ def test_marked_events_a_user() -> None:
 
 
 @pytest.mark.parametrize(
-    ("training", "tested", "found"),
+    ("part", "numbers", "found"),
     [
-        ([3, 1], [True, True], "at most the 3 items of user 0 .*, found 3 for training and 1 for test"),
-        ([0, -1], [True, True], "user 1 .*, found -1 for training"),
-        ([1], [True, True], "int32 numbers of training items for 2 users, found int32 of shape 1;"),
-        ([1, 1], [True], "bool marks of test targets for 2 users, found bool of shape 1;"),
-        ([1, 1], [1, 0], "bool marks of test targets for 2 users, found int64 of shape 2;"),
-        ([1.0, 1.0], [True, True], "int32 numbers of training items for 2 users, found float64"),
+        (
+            "training",
+            [3, 1],
+            "at most the 3 items of user 0 .*, found 0 for context, 3 for training, 0 for .*, 1 for test",
+        ),
+        ("context", [0, 2], "at most the 2 items of user 1 .*, found 2 for context, 0 for training"),
+        ("training", [0, -1], "user 1 .*, found .* -1 for training"),
+        ("test", [1], "int32 numbers of test items for 2 users, found int32 of shape 1;"),
+        ("validation", [True, False], "int32 numbers of validation items for 2 users, found bool of shape 2;"),
+        ("training", [1.0, 1.0], "int32 numbers of training items for 2 users, found float64"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(training: list[float], tested: list[bool], found: str) -> None:
-    numbers = np.array(training)
-    numbers = numbers.astype(np.int32) if numbers.dtype == np.int64 else numbers
+def test_parts_that_do_not_fit_are_refused(part: str, numbers: list[float], found: str) -> None:
+    wrong = np.array(numbers)
+    parts = {"context": [0, 0], "training": [0, 0], "validation": [0, 0], "test": [1, 1]}
+    arrays = {name: np.array(values, np.int32) for name, values in parts.items()}
+    arrays[part] = wrong.astype(np.int32) if wrong.dtype == np.int64 else wrong
     with pytest.raises(DataError, match=f"split: expected .*{found}"):
-        Split(histories([0, 1, 2], [0, 1]), numbers, np.array(tested))
+        Split(histories([0, 1, 2], [0, 1]), **arrays)
+
+
+# Parts of events, by `EventPart`: 0 context, 1 training, 2 validation, 3 test.
+GIVEN = {
+    "all parts": ([0, 1, 2, 3, 4, 5, 6], [0, 0, 1, 1, 2, 3, 3]),
+    "context only": ([7, 8], [0, 0]),
+    "nothing": ([], []),
+    "several validation targets, no training": ([1, 2, 3], [0, 2, 2]),
+    "test only": ([3], [3]),
+    "one of each": ([5, 6, 7], [1, 2, 3]),
+}
+
+
+def by_parts_of(cases: dict[str, tuple[list[int], list[int]]]) -> Split:
+    lists, parts = zip(*cases.values(), strict=True)
+    return by_parts(histories(*lists), np.array([part for row in parts for part in row], np.int8))
+
+
+def test_a_given_split_by_hand() -> None:
+    split = by_parts_of(GIVEN)
+    assert {name: numbers.tolist() for name, numbers in split.numbers.items()} == {
+        "context": [2, 2, 0, 1, 0, 0],
+        "training": [2, 0, 0, 0, 0, 1],
+        "validation": [1, 0, 0, 2, 0, 1],
+        "test": [2, 0, 0, 0, 1, 1],
+    }
+    assert lists_of(training_histories(split)) == [[2, 3], [], [], [], [], [5]]
+    assert training_counts(split, 9).tolist() == [0, 0, 1, 1, 0, 1, 0, 0, 0]
+    # The first target of each user, after everything before it.
+    validation, test = held_out(split, "validation"), held_out(split, "test")
+    assert (validation.users.tolist(), validation.targets.tolist()) == ([0, 3, 5], [4, 2, 6])
+    assert lists_of(validation.earlier) == [[0, 1, 2, 3], [1], [5]]
+    assert (test.users.tolist(), test.targets.tolist()) == ([0, 5], [5, 7])
+    assert lists_of(test.earlier) == [[0, 1, 2, 3, 4], [5, 6]]
+    assert split.target_positions("validation").tolist() == [4, -1, -1, 10, -1, 14]
+    assert split.target_positions("test").tolist() == [5, -1, -1, -1, 12, 15]
+    assert split.event_parts().tolist() == [part for _, parts in GIVEN.values() for part in parts]
+
+
+def test_further_targets_are_said_not_to_be_evaluated() -> None:
+    split = by_parts_of({**GIVEN, "many": ([1, 2, 3, 4, 5], [1, 3, 3, 3, 3])})
+    assert further_targets_words(split, "test") == (
+        "2 users have several test targets, of which the first is evaluated; 4 further ones are not"
+    )
+    assert further_targets_words(LAST, "test") is None
+
+
+def test_the_parts_of_other_splits() -> None:
+    assert leave_one_out(histories([1, 2, 3, 4], [1])).event_parts().tolist() == [1, 1, 2, 3, 2]
+    # What lies between the targets has no part.
+    assert timed().event_parts().tolist() == [1, 1, 2, -1, 3, 1, 1, 3, 1, 2, 2, -1, 3, 1, 1, 3]
+
+
+@pytest.mark.parametrize(("parts", "user"), [([1, 1, 3, 2, 3], 2), ([2, 1, 1, 1, 1], 0), ([3, 3, 1, 1, 0], 2)])
+def test_parts_in_another_order_are_refused(parts: list[int], user: int) -> None:
+    with pytest.raises(
+        DataError, match=rf"user {user} \(counted from 0\): expected the parts of the split in the order"
+    ):
+        by_parts(histories([0, 1], [], [2, 3, 4]), np.array(parts, np.int8))
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=9), max_size=6), st.integers(1, 6))

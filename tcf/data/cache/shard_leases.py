@@ -4,7 +4,7 @@ A lease is only a hint: if two workers compute a shard, one of them publishes it
 time. A lease is a file `.NAME.claim` next to the path of the shard or, as long as there is no cache,
 `.CACHE.NAME.claim` next to the path of the cache; its worker creates and removes it. It expires when its process is
 dead, when its worker has sent no heartbeat for ten minutes, or, if its worker was killed before it wrote its name into
-the file, ten seconds after it was created.
+the file (`lease_file`), ten seconds after it was created.
 """
 
 import glob

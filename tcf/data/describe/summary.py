@@ -17,6 +17,13 @@ _COUNTS = ("users", "items", "interactions", "repeated_interactions", "items_wit
 _SUMMARIES = ("history_lengths", "text_lengths")
 _PARTS = ("training", "validation", "test")
 _MORE_OF_SPLIT = ("training_users", "between", "targets_without_earlier_items")
+_OF_GIVEN = (
+    "context",
+    "users_without_training",
+    "users_with_several_targets",
+    "further_validation_targets",
+    "further_test_targets",
+)
 _DATES = ("first", "validation_from", "test_from", "last")
 
 
@@ -67,6 +74,7 @@ def _check_complete(dataset: Dataset) -> None:
             raise _incomplete(dataset, f"facts.{name}")
         parts[name] = found
     wanted = [("facts", key) for key in _COUNTS] + [("split", key) for key in (*_PARTS, *_MORE_OF_SPLIT)]
+    wanted += [("split", key) for key in (_OF_GIVEN if parts["split"].get("kind") == "given" else ())]
     wanted += [(summary, key) for summary in _SUMMARIES for key in ("min", "median", "mean", "max")]
     wanted += [("skipped", reason) for reason in parts["skipped"]]
     for part, key in wanted:
@@ -109,17 +117,46 @@ def _skipped(skipped: Mapping[str, int]) -> list[str]:
 
 
 def _split(split: Mapping[str, Any]) -> list[str]:
-    """Render kind, dates and interactions of the parts; for a split by time also its users and targets."""
+    """Render kind and interactions of the parts; for a split by time or a given one also what is peculiar to it."""
     lines = [_line("split", f"{split['kind']}: " + ", ".join(f"{split[part]:,} {part}" for part in _PARTS))]
-    if split["kind"] != "time":
-        return lines
-    periods = (
+    match split["kind"]:
+        case "time":
+            return lines + [_line("", words) for words in _of_time(split)]
+        case "given":
+            return lines + [_line("", words) for words in _of_given(split)]
+        case _:
+            return lines
+
+
+def _of_time(split: Mapping[str, Any]) -> list[str]:
+    return [
         f"training from {split['first']} until {split['validation_from']}, {split['training_users']:,} users",
         f"validation from {split['validation_from']}, test from {split['test_from']} to {split['last']}",
         f"{split['between']:,} in no part: input of test queries, not trained on",
         f"{split['targets_without_earlier_items']:,} targets without an earlier item: not evaluated",
-    )
-    return lines + [_line("", period) for period in periods]
+    ]
+
+
+def _of_given(split: Mapping[str, Any]) -> list[str]:
+    """Say whom the split trains, and what in it is not trained on, not evaluated or suspicious, where there is any."""
+    late = split.get("users_trained_after_test")
+    of_time = [f"{late:,} users have a training item later than their test target: results may be too good"]
+    further = split["further_validation_targets"] + split["further_test_targets"]
+    return [
+        f"the split of the raw files; {split['training_users']:,} users with training items",
+        *_if_any(split["users_without_training"], "users without training items"),
+        *_if_any(split["context"], "items of context: input of queries, not trained on"),
+        *_if_any(
+            split["users_with_several_targets"],
+            f"users with several targets in a part: the first is evaluated, {further:,} further ones are not",
+        ),
+        *_if_any(split["targets_without_earlier_items"], "targets without an earlier item: not evaluated"),
+        *(of_time if late else []),
+    ]
+
+
+def _if_any(number: int, words: str) -> list[str]:
+    return [f"{number:,} {words}"] if number else []
 
 
 def _shortened(text: str) -> str:

@@ -1,10 +1,10 @@
-"""Events grouped into histories: each user's items by time, ties in file order.
+"""Events grouped into histories: each user's items by part of a given split, then by time, ties in file order.
 
 Shapes: nnz events.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from tcf.data.events.items import Items
 from tcf.data.events.swapped_columns import swapped_words
 from tcf.data.events.timestamps import Times
 from tcf.data.tables.arrow_numbers import as_numpy
-from tcf.data.tables.bad_rows import BadRows, place, skipped_words
+from tcf.data.tables.bad_rows import BadRows, skipped_words
 from tcf.data.tables.table import RawTable
 
 __all__ = ["Grouped", "collect", "group_events", "with_ids"]
@@ -34,17 +34,19 @@ class Grouped:
         offsets: (n_users + 1,) int64; user u has items[offsets[u]:offsets[u + 1]], oldest first.
         items: (nnz,) int32 rows of the items.
         times: (nnz,) int64, seconds since 1970; None if the events have no times or these were not requested.
+        parts: (nnz,) int8, `tcf.data.split.EventPart`; None if the events have none.
     """
 
     user_ids: "pa.LargeStringArray"
     offsets: npt.NDArray[np.int64]
     items: npt.NDArray[np.int32]
     times: npt.NDArray[np.int64] | None
+    parts: npt.NDArray[np.int8] | None = None
 
 
 def with_ids(table: RawTable, user: str, item: str, bad: BadRows, expected: str = "a user id and an item id") -> None:
     """Leave out rows that lack an id of the two columns, as `empty_id`."""
-    table.reject(f"{table[user]} = '' or {table[item]} = ''", "empty_id", expected, bad)
+    table.reject(f"{table[user]} = '' or {table[item]} = ''", "empty_id", expected, bad, columns=(user, item))
 
 
 def group_events(
@@ -57,6 +59,7 @@ def group_events(
     *,
     keep_times: bool = True,
     once: str | None = None,
+    part: str | None = None,
     if_swapped: str = "check which of them holds the users",
 ) -> Grouped:
     """Group the rows of a table by user.
@@ -70,7 +73,9 @@ def group_events(
         bad: raises an error for events of unknown items (`unknown_item`), or counts them; counts events of items left
             out because they have no text (`event_of_skipped_item`).
         keep_times: whether to return the times; False saves memory and time.
-        once: keep the first of the events with the same user, item and time, and count the others under this.
+        once: keep the first of the events with the same user, item, part and time, and count the others under this.
+        part: an expression in SQL for the part of an event (`tcf.data.split.EventPart`), over the columns of the table;
+            None for events without parts. A user's events are in the order of their parts first.
         if_swapped: what to do if the columns of users and items seem to be swapped, for the warning.
 
     Raises:
@@ -78,28 +83,30 @@ def group_events(
     """
     if len(table) == 0:
         raise DataError(
-            f"{table.path}: expected events, found none that can be used (skipped: {skipped_words(bad.skipped)}); "
+            f"{table.source}: expected events, found none that can be used (skipped: {skipped_words(bad.skipped)}); "
             "check the file"
         )
     users, found = _number_users(table, user), _find_items(table, table[item], items)
     swapped = swapped_words(table, user, item, users, found, items, if_swapped)
     _reject_unknown(table, table[item], found, items, bad, swapped)
+    parts = [] if part is None else ["part"]
+    of_part = "" if part is None else f"({part})::tinyint as part, "
     rows = (
         f"select {users}.number as owner, {found}.number as item, {times.value if times else '0'} as time, "
-        f"events.rowid as place from {table.name} events join {users} on {users}.id = events.{table[user]} "
+        f"{of_part}events.rowid as place from {table.name} events join {users} on {users}.id = events.{table[user]} "
         f"join {found} on {found}.id = events.{table[item]} {times.join if times else ''}"
     )
     n_events = len(table)
     if once is not None:
-        rows = _first_of_repeats(table, rows)
+        rows = _first_of_repeats(table, rows, ["owner", "item", "time", *parts])
         n_events, before = table.engine.number(f"select count(*) from {rows}"), n_events
         bad.count(once, before - n_events)
     (user_ids,) = table.engine.strings(f"select id from {users} order by number")
     kept = times if keep_times else None
-    wanted = f"owner, item, {kept.whole}" if kept else "owner, item"
-    keys = "owner, time, place" if times else "owner, place"
+    wanted = ", ".join(["owner", "item", *([kept.whole] if kept else []), *parts])
+    keys = ", ".join(["owner", *parts, *(["time"] if times else []), "place"])
     batches = table.engine.batches(f"select {wanted} from ({rows}) order by {keys}")
-    return collect(user_ids, batches, n_events, kept)
+    return collect(user_ids, batches, n_events, kept, has_parts=part is not None)
 
 
 def _number_users(table: RawTable, user: str) -> str:
@@ -122,38 +129,45 @@ def _find_items(table: RawTable, item: str, items: Items) -> str:
     return name
 
 
-def _first_of_repeats(table: RawTable, rows: str) -> str:
-    """Return a table with the first of the rows that have the same user, item and time."""
-    name = table.engine.name("first")
-    table.engine.run(
-        f"create temp table {name} as select owner, item, time, min(place) as place from ({rows}) "
-        "group by owner, item, time"
-    )
+def _first_of_repeats(table: RawTable, rows: str, same: Sequence[str]) -> str:
+    """Return a table with the first of the rows that are the same in these columns."""
+    name, keys = table.engine.name("first"), ", ".join(same)
+    table.engine.run(f"create temp table {name} as select {keys}, min(place) as place from ({rows}) group by {keys}")
     return name
 
 
 def collect(
-    user_ids: "pa.LargeStringArray", batches: "Iterable[pa.RecordBatch]", n_events: int, times: Times | None
+    user_ids: "pa.LargeStringArray",
+    batches: "Iterable[pa.RecordBatch]",
+    n_events: int,
+    times: Times | None,
+    *,
+    has_parts: bool = False,
 ) -> Grouped:
     """Collect events that are in order.
 
     Args:
         user_ids: distinct, (n_users,).
-        batches: the user of each event, from 0 and rising, its item, and its time.
+        batches: the user of each event, from 0 and rising, its item, its time, and its part.
         n_events: their number, nnz.
         times: what the times are; None if the batches have none.
+        has_parts: whether the batches have parts.
     """
     counts, items = np.zeros(len(user_ids), np.int64), np.empty(n_events, np.int32)
     moments = np.empty(n_events if times else 0, np.int64)
+    parts = np.empty(n_events if has_parts else 0, np.int8)
     at = 0
     for batch in batches:
-        owners, part = as_numpy(batch.column(0)), slice(at, at + len(batch))
+        owners, here = as_numpy(batch.column(0)), slice(at, at + len(batch))
         counts[owners[0] : owners[-1] + 1] += np.bincount(owners - owners[0])
-        items[part] = as_numpy(batch.column(1))
+        items[here] = as_numpy(batch.column(1))
         if times is not None:
-            moments[part] = as_numpy(batch.column(2))
+            moments[here] = as_numpy(batch.column(2))
+        if has_parts:
+            parts[here] = as_numpy(batch.column(batch.num_columns - 1))
         at += len(batch)
-    return Grouped(user_ids, offsets_from(counts), items, None if times is None else times.seconds(moments))
+    seconds = None if times is None else times.seconds(moments)
+    return Grouped(user_ids, offsets_from(counts), items, seconds, parts if has_parts else None)
 
 
 def _reject_unknown(table: RawTable, item: str, found: str, items: Items, bad: BadRows, swapped: str) -> None:
@@ -161,16 +175,15 @@ def _reject_unknown(table: RawTable, item: str, found: str, items: Items, bad: B
     engine = table.engine
     if engine.number(f"select count(number) from {found}") == 0:
         row, first = engine.rows(f"select {table.row}, {item} from {table.name} order by rowid limit 1")[0]
-        where = place(table.path, table.line_of(row), table.unit)
         raise DataError(
-            f"{where}: expected item ids of {items.path}, found {first[:80]!r}, and no event names an item of that "
-            f"file; {swapped or 'check that the files belong together, and the columns of the ids'}"
+            f"{table.place_of(row)}: expected item ids of {items.source}, found {first[:80]!r}, and no event names an "
+            f"item of that file; {swapped or 'check that the files belong together, and the columns of the ids'}"
         )
     if engine.number(f"select count(*) from {found} where number is null") == 0:
         return
     skipped = f"{item} in (select id from {found} where number is null and is_skipped)"
     table.leave_out(skipped, "event_of_skipped_item", bad)
     if swapped:
-        logger.warning(f"{table.path}: {swapped}")
+        logger.warning(f"{table.source}: {swapped}")
     unknown = f"{item} in (select id from {found} where number is null)"
-    table.reject(unknown, "unknown_item", f"an item id of {items.path}", bad, item)
+    table.reject(unknown, "unknown_item", f"an item id of {items.source}", bad, item)

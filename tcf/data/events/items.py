@@ -1,7 +1,6 @@
 """The items of a raw format: distinct ids, each with a text."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -17,14 +16,14 @@ class Items:
     """The usable items of a raw format.
 
     Attributes:
-        path: the item file.
+        source: the item file, or files, for messages.
         ids: raw item ids, (n_items,), distinct, in file order.
         texts: (n_items,), none empty.
         known: a table in the engine with the columns `id` and `number`, from 0; the number is null for items left out
             because they have no text.
     """
 
-    path: Path
+    source: str
     ids: "pa.LargeStringArray"
     texts: "pa.LargeStringArray"
     known: str
@@ -51,16 +50,16 @@ def read_items(table: RawTable, item_id: str, text: str, bad: BadRows) -> Items:
     )
     table.reject(f"{text} = ''", "empty_text", "an item with a text", bad, shown)
     again = f"rowid not in (select min(rowid) from {table.name} group by {item_id})"
-    table.reject(again, "duplicate_item", f"an item id that no earlier {table.unit} has", bad, shown)
+    table.reject(again, "duplicate_item", "an item id that no earlier row has", bad, shown)
     if len(table) == 0:
         raise DataError(
-            f"{table.path}: expected items, found none that can be used (skipped: {skipped_words(bad.skipped)}); check "
-            "the file"
+            f"{table.source}: expected items, found none that can be used (skipped: {skipped_words(bad.skipped)}); "
+            "check the file"
         )
     engine.run(f"delete from {known} where id in (select {item_id} from {table.name})")
     engine.run(f"insert into {known} select {item_id}, row_number() over (order by rowid) - 1 from {table.name}")
     ids, texts = table.strings(item_id, text)
-    return Items(table.path, ids, texts, known)
+    return Items(table.source, ids, texts, known)
 
 
 def require_rows(table: RawTable, bad: BadRows) -> None:
@@ -71,6 +70,6 @@ def require_rows(table: RawTable, bad: BadRows) -> None:
     """
     if len(table) == 0:
         raise DataError(
-            f"{table.path}: expected rows that can be used, found none (skipped: {skipped_words(bad.skipped)}); check "
-            "the file"
+            f"{table.source}: expected rows that can be used, found none (skipped: {skipped_words(bad.skipped)}); "
+            "check the file"
         )

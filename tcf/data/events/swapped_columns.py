@@ -38,7 +38,7 @@ def swapped_words(table: RawTable, user: str, item: str, users: str, found: str,
     if known * n_items <= (n_items - unknown) * n_users:
         return ""
     return (
-        f"of {n_items:,} ids in column {item} {n_items - unknown:,} are in {items.path}, but of {n_users:,} in column "
-        f"{user} {known:,} are: {item} has {example[:_ID_SHOWN]!r}, which is not in it, and {user} has "
+        f"of {n_items:,} ids in column {item} {n_items - unknown:,} are in {items.source}, but of {n_users:,} in "
+        f"column {user} {known:,} are: {item} has {example[:_ID_SHOWN]!r}, which is not in it, and {user} has "
         f"{user_example[:_ID_SHOWN]!r}, which is; if the columns are swapped, {advice}"
     )

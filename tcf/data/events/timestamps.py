@@ -17,7 +17,7 @@ from tcf.common.errors import DataError
 from tcf.data.events.date_patterns import ISO, moments, pattern_of
 from tcf.data.events.likely_formats import likely_formats
 from tcf.data.events.written_numbers import NUMBER, is_number
-from tcf.data.tables.bad_rows import BadRows, place
+from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
 from tcf.data.tables.table import RawTable
 
@@ -83,7 +83,7 @@ def read_times(
     if not first:
         if has_option:
             _refuse_known_form(table, column)
-        table.reject("true", "bad_timestamp", _EXPECTED, bad)
+        table.reject("true", "bad_timestamp", _EXPECTED, bad, columns=(column,))
         return Times("0", "", 1)
     found, numeric = first[0]
     if not numeric:
@@ -166,7 +166,7 @@ def _reject(table: RawTable, column: str, wrong: str, expected: str, bad: BadRow
     """Reject times; the message names the formats that they have."""
     formats = _formats(table, column, wrong) if has_option and bad.is_error else ""
     suggested = f", or a --time-format that all times have ({formats} fits these)" if formats else ""
-    table.reject(wrong, "bad_timestamp", f"{expected}{suggested}", bad)
+    table.reject(wrong, "bad_timestamp", f"{expected}{suggested}", bad, columns=(column,))
 
 
 def _refuse_known_form(table: RawTable, column: str) -> None:
@@ -178,7 +178,7 @@ def _refuse_known_form(table: RawTable, column: str) -> None:
         f"select {table.row}, {table[column]} from {table.name} where {table[column]} <> '' order by rowid limit 1"
     )[0]
     raise DataError(
-        f"{place(table.path, table.line_of(row), table.unit)}: expected {_EXPECTED} in column {column}, found "
+        f"{table.place_of(row)}: expected {_EXPECTED} in column {column}, found "
         f"{first[:80]!r}; say what form the times have with --time-format {formats}"
     )
 
@@ -202,6 +202,6 @@ def _warn_of_dates_without_signs(table: RawTable, column: str, first: str) -> No
     ):
         return
     logger.warning(
-        f"{table.path}: times such as {first} in column {column} are read as seconds since 1970; if they are dates, "
+        f"{table.source}: times such as {first} in column {column} are read as seconds since 1970; if they are dates, "
         "say so with --time-format %Y%m%d"
     )

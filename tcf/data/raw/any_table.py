@@ -1,8 +1,8 @@
-"""Event logs from any source: an events file and an items file, as CSV, other delimited text, Parquet or JSON lines.
+"""Event logs from any source: files of events and of items, as CSV, other delimited text, Parquet or JSON lines.
 
-Options name the columns. Each user's events are sorted by time; events of one time, and all events of a file without
-times, keep the order of the file. The events file may also hold the items. Rows can be left out by the values of a
-column.
+Options name the columns. Each user's events are sorted by time; events of one time, and all events of files without
+times, keep the order of the files and of the rows in them. The files of events may also hold the items. Rows can be
+left out by the values of a column.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tcf.common.errors import ConfigError, DataError, did_you_mean
+from tcf.common.errors import ConfigError, did_you_mean
 from tcf.data.events.group_events import group_events, with_ids
 from tcf.data.events.timestamps import read_times
+from tcf.data.raw.any_table_drops import DroppedRows
+from tcf.data.raw.any_table_files import list_files
 from tcf.data.raw.any_table_items import items_of_catalogue, items_of_events
 from tcf.data.raw.any_table_options import Drop, TableOptions
+from tcf.data.raw.any_table_text import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.engine import Engine, literal
-from tcf.data.tables.open_table import open_table
-from tcf.data.tables.source_file import require_folder
+from tcf.data.tables.engine import Engine
+from tcf.data.tables.several_tables import ListedFile, columns_of_files
+from tcf.data.tables.source_file import changed, require_folder
 from tcf.data.tables.table import RawTable, TableFile, lacks_column, listed_columns
-from tcf.data.tables.text_form import TextForm
 from tcf.data.text_template import Template
 
 __all__ = ["read_table", "table_files"]
@@ -30,21 +32,23 @@ _SWAP = "exchange --user-column and --item-column"
 
 
 def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
-    """Return the files that the options name: events, then items if they have their own file.
+    """Return the files that the options name, each once: events, then items if they have their own files.
 
     Raises:
+        ConfigError: a file is named twice.
         DataError: a file does not exist.
     """
+    events, items = _list_files(raw, options)
+    return tuple(dict.fromkeys(file.path for file in (*events, *items)))
+
+
+def _list_files(raw: Path, options: TableOptions) -> tuple[list[ListedFile], list[ListedFile]]:
+    """Return the files of events and of items; none of items if the events describe them."""
     require_folder(raw)
-    names = dict.fromkeys((options.events, options.items or options.events))
-    for name in names:
-        if not (raw / name).is_file():
-            option = "--events" if name == options.events else "--items"
-            present = sorted(path.name for path in raw.iterdir())
-            there = f"it has {listed_columns(present)}" if present else "it is empty"
-            advice = did_you_mean(name, present) or "; check the name"
-            raise DataError(f"{option}: expected a file {name} in {raw}, found none ({there}){advice}")
-    return tuple(raw / name for name in names)
+    events = list_files(raw, options.events, "--events")
+    items = list_files(raw, options.items, "--items")
+    same = [file.path for file in items] == [file.path for file in events]
+    return events, [] if same else items
 
 
 def read_table(
@@ -73,31 +77,43 @@ def read_table(
         ConfigError: there is no template, or a file lacks a named column.
         DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
-    paths = table_files(raw, options)
-    bad = BadRows(bad_rows)
-    tables = [open_table(path, _form(options)) for path in paths]
+    events_files, items_files = _list_files(raw, options)
+    refuse_unused(options, events_files, items_files)
+    bad, dropped = BadRows(bad_rows), DroppedRows(options.drops)
+    tables = [open_files(events_files, options.text, "--header")]
+    if items_files:
+        tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
     needed = _needed(tables, template, options)
     if len(tables) == 1:
         columns = (*needed.of_items(tables[0].columns), *needed.of_events(tables[0].columns))
         events = described = tables[0].load(engine, tuple(dict.fromkeys(columns)), bad)
-        _drop(events, needed.drops, bad)
+        dropped.leave_out(events, bad)
         if bad.is_error:  # rows without a user describe items too, if they are skipped
             with_ids(events, needed.user, needed.item, bad)
         items = items_of_events(events, needed.item_id, needed.template, bad)
     else:
         described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
-        _drop(described, needed.drops, bad)
+        dropped.leave_out(described, bad)
         items = items_of_catalogue(described, needed.item_id, needed.template, bad)
         events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
-        _drop(events, needed.drops, bad)
+        dropped.leave_out(events, bad)
+    dropped.check()
     with_ids(events, needed.user, needed.item, bad)
     times = None
     if needed.time is not None:
         times = read_times(events, needed.time, bad, time_format=options.time_format, has_option=True)
     log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times, if_swapped=_SWAP)
-    tables_read = (events, described)[: len(paths)]
-    files = {path.relative_to(raw).as_posix(): table.sha256 for path, table in zip(paths, tables_read, strict=True)}
+    files = _checksums(raw, (events, described))
     return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times)
+
+
+def _checksums(raw: Path, tables: Sequence[RawTable]) -> dict[str, str]:
+    """Return the checksum of each file by its path below the raw folder; one may be read as events and as items."""
+    files: dict[str, str] = {}
+    for path, sha256 in (entry for table in tables for entry in table.files.items()):
+        if files.setdefault(path.relative_to(raw).as_posix(), sha256) != sha256:
+            raise changed(path)
+    return files
 
 
 @dataclass(frozen=True)
@@ -131,10 +147,6 @@ class _Needed:
         return [drop.column for drop in self.drops if drop.column in there]
 
 
-def _form(options: TableOptions) -> TextForm | None:
-    return None if options.delimiter is None else TextForm(delimiter=options.delimiter)
-
-
 def _needed(tables: Sequence[TableFile], template: Template | None, options: TableOptions) -> _Needed:
     events, items = tables[0], tables[-1]
     if template is None:
@@ -142,14 +154,16 @@ def _needed(tables: Sequence[TableFile], template: Template | None, options: Tab
             f"--text-columns: expected the columns of {items.path} that make up the text of an item, or a --template, "
             f"found neither; name some of {listed_columns(items.columns)}"
         )
-    template.check(items.columns, items.path)
+    for path, there in columns_of_files(items):
+        template.check(there, path)
     item_id = options.item_id_column or options.item_column
     named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
     named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
     named += [("--item-id-column", item_id, items)]
     for option, column, table in named:
-        if column not in table.columns:
-            raise ConfigError(f"{option}: {lacks_column(table.path, column, table.columns)}")
+        for path, there in columns_of_files(table):
+            if column not in there:
+                raise ConfigError(f"{option}: {lacks_column(path, column, there)}")
     _check_drops(options.drops, tables)
     return _Needed(options.user_column, options.item_column, options.time_column, item_id, template, options.drops)
 
@@ -161,11 +175,7 @@ def _check_drops(drops: Sequence[Drop], tables: Sequence[TableFile]) -> None:
             there = "; ".join(f"{table.path} has {listed_columns(table.columns)}" for table in tables)
             advice = did_you_mean(drop.column, known) or "; name one of these"
             raise ConfigError(f"--drop: no file has a column {drop.column}: {there}{advice}")
-
-
-def _drop(table: RawTable, drops: Sequence[Drop], bad: BadRows) -> None:
-    """Leave out the rows that `--drop` names; a row that several options name is counted under the first."""
-    for drop in drops:
-        if drop.column in table.columns:
-            named = f"regexp_matches({table[drop.column]}, {literal(drop.pattern)})"
-            table.leave_out(named, drop.reason, bad)
+        for table in tables:
+            for path, columns in columns_of_files(table) if drop.column in table.columns else ():
+                if drop.column not in columns:
+                    raise ConfigError(f"--drop: {lacks_column(path, drop.column, columns)}")

@@ -21,7 +21,7 @@ def items_of_catalogue(table: RawTable, item_id: str, template: Template, bad: B
     Raises:
         DataError: a row has no id or an item no text and `bad` does not skip, or no item is left.
     """
-    table.reject(f"{table[item_id]} = ''", "empty_id", "an item id", bad)
+    table.reject(f"{table[item_id]} = ''", "empty_id", "an item id", bad, columns=(item_id,))
     rows, others = _one_row_each(table, item_id, template, bad)
     bad.count("duplicate_item", len(table) - len(rows) - others)
     return read_items(rows, "id", "text", bad)
@@ -47,7 +47,8 @@ def _one_row_each(table: RawTable, item_id: str, template: Template, bad: BadRow
     text = template.text(table.columns)
     engine.run(
         f"create temp table {name} as with described as ("
-        f"select {table[item_id]} as id, {text} as text, rowid as row from {table.name} where {table[item_id]} <> ''"
+        f"select {table[item_id]} as id, {text} as text, {table.row} as row from {table.name} "
+        f"where {table[item_id]} <> ''"
         "), counted as ("
         "select id, text, count(*) as number, min(row) as first from described where text <> '' group by all"
         "), chosen as ("

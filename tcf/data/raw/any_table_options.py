@@ -1,13 +1,21 @@
-"""Options of format `table`: files, columns, and rows to leave out."""
+"""Options of format `table`: files, columns, the form of text files, and rows to leave out."""
 
+import codecs
 import re
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tcf.common.errors import ConfigError
+from tcf.config.fields import option_name
 from tcf.config.prepare import PrepareConfig
+from tcf.config.raw_formats import Quotes
 from tcf.data.events.date_patterns import pattern_of
 
-__all__ = ["Drop", "TableOptions", "parse_drop", "table_options"]
+__all__ = ["Drop", "TableOptions", "TextOptions", "parse_drop", "table_options"]
+
+_T = TypeVar("_T")
+_OF_ITEMS = ("items_header", "items_delimiter", "items_encoding", "items_quotes")
+_SIGNED_UTF8 = "utf-8-sig"  # a byte order mark is removed in any case
 
 
 @dataclass(frozen=True)
@@ -31,28 +39,56 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class TextOptions:
+    """What options say about text files; None where they say nothing.
+
+    Attributes:
+        delimiter: field separator.
+        header: names of the columns of files without a header line.
+        encoding: text encoding, by the name that Python's codecs give it.
+        quotes: whether quotes enclose fields, or are characters like others.
+    """
+
+    delimiter: str | None = None
+    header: tuple[str, ...] | None = None
+    encoding: str | None = None
+    quotes: Quotes | None = None
+
+    def or_else(self, others: "TextOptions") -> "TextOptions":
+        """Return these options, and the others where these say nothing, except the header."""
+        return TextOptions(
+            others.delimiter if self.delimiter is None else self.delimiter,
+            self.header,
+            others.encoding if self.encoding is None else self.encoding,
+            others.quotes if self.quotes is None else self.quotes,
+        )
+
+
+@dataclass(frozen=True)
 class TableOptions:
     """Files and columns of the tables.
 
     Attributes:
-        events: the events file, relative to the raw folder.
-        user_column: column of user ids in the events file.
-        item_column: column of item ids in the events file.
-        time_column: column of times in the events file; None for file order.
-        items: the items file, relative to the raw folder; None if the rows of the events describe their items.
-        item_id_column: column of item ids in the items file; None if it has the same name as in the events file.
-        delimiter: field separator; None for a comma, or a tab in files that end in `.tsv`.
-        drops: rows to leave out, in each file that has the column.
+        events: files of events, folders of files or patterns, relative to the raw folder.
+        user_column: column of user ids in the events.
+        item_column: column of item ids in the events.
+        time_column: column of times in the events; None for file order.
+        items: files of items, likewise; empty if the rows of the events describe their items.
+        item_id_column: column of item ids in the items; None if it has the same name as in the events.
+        text: what is said about text files; the header is that of the events.
+        items_text: what is said about those of items in particular.
+        drops: rows to leave out, in all files of events or of items that have the column.
         time_format: the form of the times, as in `datetime.strptime`; None for numbers or ISO dates.
     """
 
-    events: str
+    events: tuple[str, ...]
     user_column: str
     item_column: str
     time_column: str | None = None
-    items: str | None = None
+    items: tuple[str, ...] = ()
     item_id_column: str | None = None
-    delimiter: str | None = None
+    text: TextOptions = TextOptions()
+    items_text: TextOptions = TextOptions()
     drops: tuple[Drop, ...] = field(default=())
     time_format: str | None = None
 
@@ -80,9 +116,15 @@ def table_options(config: PrepareConfig) -> TableOptions:
     """Return the table options in the settings of a preparation.
 
     Raises:
-        ConfigError: a required file or column is not named, or an option is malformed.
+        ConfigError: a required file or column is not named, or an option is malformed or has no use.
     """
-    delimiter = None if config.delimiter is None else _delimiter(config.delimiter)
+    if not config.items:
+        for name in _OF_ITEMS:
+            if getattr(config, name) is not None:
+                raise ConfigError(
+                    f"{option_name(name)}: expected only with --items, found without it; leave it out, or name the "
+                    "files of items"
+                )
     return TableOptions(
         events=_required(config.events, "--events", "the events file, relative to RAW"),
         user_column=_required(config.user_column, "--user-column", "the column of user ids"),
@@ -90,14 +132,25 @@ def table_options(config: PrepareConfig) -> TableOptions:
         time_column=config.time_column,
         items=config.items,
         item_id_column=config.item_id_column,
-        delimiter=delimiter,
+        text=TextOptions(
+            _delimiter(config.delimiter, "--delimiter"),
+            _header(config.header, "--header"),
+            _encoding(config.encoding, "--encoding"),
+            config.quotes,
+        ),
+        items_text=TextOptions(
+            _delimiter(config.items_delimiter, "--items-delimiter"),
+            _header(config.items_header, "--items-header"),
+            _encoding(config.items_encoding, "--items-encoding"),
+            config.items_quotes,
+        ),
         drops=tuple(parse_drop(written) for written in config.drop),
         time_format=_time_format(config),
     )
 
 
-def _required(value: str | None, option: str, what: str) -> str:
-    if value is None:
+def _required(value: _T | None, option: str, what: str) -> _T:
+    if not value:
         raise ConfigError(f"{option}: expected {what}, which format table requires, found none; name it")
     return value
 
@@ -111,12 +164,43 @@ def _time_format(config: PrepareConfig) -> str | None:
     return config.time_format
 
 
-def _delimiter(written: str) -> str:
+def _delimiter(written: str | None, option: str) -> str | None:
     r"""Return the delimiter; `\t`, which is easier to type, stands for a tab."""
+    if written is None:
+        return None
     delimiter = written.replace("\\t", "\t")
     if not 1 <= len(delimiter) <= 4 or not delimiter.isascii() or any(mark in delimiter for mark in '\n\r\0"'):
         raise ConfigError(
-            "--delimiter: expected one to four ASCII characters other than quotes and line ends, found "
+            f"{option}: expected one to four ASCII characters other than quotes and line ends, found "
             f"{written!r}; name another delimiter"
         )
     return delimiter
+
+
+def _header(written: str | None, option: str) -> tuple[str, ...] | None:
+    if written is None:
+        return None
+    names = tuple(name.strip() for name in written.split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"{option}: expected different names of columns with commas between them, found {written[:80]!r}; name "
+            "every column of the file in order"
+        )
+    return names
+
+
+def _encoding(written: str | None, option: str) -> str | None:
+    """Return the name that Python's codecs give an encoding."""
+    if written is None:
+        return None
+    try:
+        name = codecs.lookup(written).name
+        decoder = codecs.getincrementaldecoder(name)()
+        if decoder.decode("a,b\n".encode(name), final=True) != "a,b\n":  # no encoding of files, such as punycode
+            raise LookupError
+    except (LookupError, UnicodeError, ValueError):  # base64 is no encoding of text
+        raise ConfigError(
+            f"{option}: expected a text encoding that Python knows, such as latin-1, cp1252, gbk or utf-16, found "
+            f"{written[:80]!r}; name the encoding of the file"
+        ) from None
+    return "utf-8" if name == _SIGNED_UTF8 else name

@@ -1,6 +1,7 @@
 """The reader of each raw format; `tcf.config.raw_formats` lists the formats and the settings that each one uses."""
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +22,13 @@ from tcf.data.raw.raw_log import RawLog
 from tcf.data.raw.recbole import read_recbole, recbole_files
 from tcf.data.raw.study.file_names import tcf_files
 from tcf.data.raw.study.read_study import read_tcf
+from tcf.data.split import no_given_split
 from tcf.data.tables.engine import Engine
 from tcf.data.text_template import Template, joined_columns, parse_template
 
-__all__ = ["RawReader", "check_options", "files_of", "read_raw", "reader_of", "template_of"]
+__all__ = ["RawReader", "check_options", "files_of", "read_raw", "reader_of", "template_of", "with_split"]
+
+logger = logging.getLogger(__name__)
 
 
 class ReadsRaw(Protocol):
@@ -41,10 +45,12 @@ class RawReader:
     Attributes:
         files: finds the files.
         read: reads them.
+        brings_split: whether the files say the part of each event, which `read` returns if the split is `given`.
     """
 
     files: Callable[[], tuple[Path, ...]]
     read: ReadsRaw
+    brings_split: bool = False
 
 
 def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
@@ -54,7 +60,7 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
         ConfigError: a setting that the format requires is missing.
     """
     bad_rows = config.bad_rows
-    keep_times = config.split == "time"  # tens of millions of times take memory and time
+    keep_times = config.split in ("time", "given")  # tens of millions of times take memory and time
     match format:
         case "tcf":
             return RawReader(partial(tcf_files, raw), partial(read_tcf, folder=raw, bad_rows=bad_rows))
@@ -93,6 +99,25 @@ def check_options(format: RawFormat, config: PrepareConfig) -> None:
                 f"{option_name(entry.name)}: expected only with format {' or '.join(formats)}, found with format "
                 f"{format}; leave it out"
             )
+
+
+def with_split(format: RawFormat, raw: Path, config: PrepareConfig) -> PrepareConfig:
+    """Return the settings with the split to be made: by default that of the files if they bring one.
+
+    Raises:
+        ConfigError: the split is to be that of the files, and they bring none.
+    """
+    brings_split = reader_of(format, raw, config).brings_split
+    match config.split:
+        case None if brings_split:
+            logger.info(f"{raw}: the files bring a split, which is used (--split given)")
+            return dataclasses.replace(config, split="given")
+        case None:
+            return dataclasses.replace(config, split="leave-one-out")
+        case "given" if not brings_split:
+            raise no_given_split(raw)
+        case _:
+            return config
 
 
 def template_of(config: PrepareConfig) -> Template | None:

@@ -22,5 +22,6 @@ def rated_at_least(table: RawTable, column: str, least: float | None, bad: BadRo
     if least is None:
         return
     rating = table[column]
-    table.reject(f"not {is_number(rating)}", "bad_rating", f"a number in column {column}", bad)
+    wrong = f"not {is_number(rating)}"
+    table.reject(wrong, "bad_rating", f"a number in column {column}", bad, columns=(column,))
     table.leave_out(f"{number_of(rating)} < {least!r}", "below_min_rating", bad)

@@ -26,8 +26,10 @@ class RawLog:
         items: (nnz,) int32, rows of `item_ids`; repeats are kept, in order.
         skipped: number of rows or events left out, by reason.
         files: sha256 of the raw files read, by name.
-        times: (nnz,) int64, time of each event in `items`, never falling within a user; any sortable unit, preferably
-            seconds since 1970. None if the format has none.
+        times: (nnz,) int64, time of each event in `items`, never falling within a user, or within a part of a user's
+            history; any sortable unit, preferably seconds since 1970. None if the format has none.
+        parts: (nnz,) int8, `tcf.data.split.EventPart` of each event in `items`, never falling within a user; None if
+            the files bring no split, or it is not to be used.
     """
 
     item_ids: "pa.LargeStringArray"
@@ -38,9 +40,10 @@ class RawLog:
     skipped: Mapping[str, int]
     files: Mapping[str, str]
     times: npt.NDArray[np.int64] | None = None
+    parts: npt.NDArray[np.int8] | None = None
 
     @classmethod
     def of(cls, items: Items, log: Grouped, skipped: Mapping[str, int], tables: Iterable[RawTable]) -> "RawLog":
-        """Return items and histories of tables, each in a file of its own."""
-        files = {table.path.name: table.sha256 for table in tables}
-        return cls(items.ids, items.texts, log.user_ids, log.offsets, log.items, skipped, files, log.times)
+        """Return items and histories of tables, whose files have different names."""
+        files = {path.name: sha256 for table in tables for path, sha256 in table.files.items()}
+        return cls(items.ids, items.texts, log.user_ids, log.offsets, log.items, skipped, files, log.times, log.parts)

@@ -1,12 +1,14 @@
 """Handling of unusable rows in raw files: an error that names their lines, or a count by reason."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 from tcf.common.errors import DataError
 
-__all__ = ["LINES_NAMED", "BadRows", "Unit", "place", "skipped_words"]
+__all__ = ["LINES_NAMED", "BadRows", "Place", "Unit", "skipped_words"]
 
 Unit = Literal["line", "row"]
 
@@ -14,6 +16,28 @@ LINES_NAMED = 5
 """Lines named in a message."""
 
 _FOUND_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row is.
+
+    Attributes:
+        path: its file.
+        number: its line or row, from 1; the first line of a record of several lines.
+        unit: what `number` counts: lines of a text file, or rows of another format.
+
+    Example:
+        >>> print(Place(Path("sales.csv"), 7), "and", Place(Path("sales.parquet"), 7, "row"))
+        sales.csv:7 and sales.parquet, row 7
+    """
+
+    path: Path
+    number: int
+    unit: Unit = "line"
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.number}" if self.unit == "line" else f"{self.path}, {self.unit} {self.number}"
 
 
 class BadRows:
@@ -31,27 +55,15 @@ class BadRows:
         self.skipped = {}
         self.is_error = mode == "error"
 
-    def reject(
-        self,
-        reason: str,
-        number: int,
-        path: Path,
-        lines: Sequence[int],
-        expected: str,
-        found: str,
-        unit: Unit = "line",
-    ) -> None:
+    def reject(self, reason: str, number: int, places: Sequence[Place], expected: str, found: str) -> None:
         """Raise an error for bad rows, or count them; do nothing if there are none.
 
         Args:
             reason: the key that they are counted under.
             number: how many there are.
-            path: the file.
-            lines: the numbers of the first different lines, from 1, rising, one more than a message names; used only
-                for an error.
+            places: the first different places, in order, one more than a message names; used only for an error.
             expected: what was expected instead.
             found: the first bad row; used only for an error.
-            unit: what `lines` counts: lines of a text file, or rows of another format.
 
         Raises:
             DataError: there are bad rows, and such rows are errors.
@@ -60,9 +72,8 @@ class BadRows:
             return
         if self.is_error:
             raise DataError(
-                f"{place(path, lines[0], unit)}: expected {expected}, found {_shortened(found)}; {number} of this kind "
-                f"({reason}) in all, on {_listed(lines, unit)}; correct the file, or skip and count such rows with "
-                "--bad-rows skip"
+                f"{places[0]}: expected {expected}, found {_shortened(found)}; {number} of this kind ({reason}) in "
+                f"all, on {_listed(places)}; correct the file, or skip and count such rows with --bad-rows skip"
             )
         self.count(reason, number)
 
@@ -72,19 +83,24 @@ class BadRows:
             self.skipped[reason] = self.skipped.get(reason, 0) + number
 
 
-def place(path: Path, line: int, unit: Unit) -> str:
-    """Return where in a file a row is, for messages."""
-    return f"{path}:{line}" if unit == "line" else f"{path}, {unit} {line}"
-
-
 def skipped_words(skipped: Mapping[str, int]) -> str:
     """Return counts by reason, for messages: `12 empty_id, 3 empty_text`, or `none`."""
     return ", ".join(f"{number} {reason}" for reason, number in skipped.items()) or "none"
 
 
-def _listed(lines: Sequence[int], unit: Unit) -> str:
-    named = ", ".join(map(str, lines[:LINES_NAMED])) + (", ..." if len(lines) > LINES_NAMED else "")
-    return f"{unit}{'s' if len(lines) > 1 else ''} {named}"
+def _listed(places: Sequence[Place]) -> str:
+    """Return line numbers, and their files if there are several."""
+    by_file = [
+        (path, list(group)) for path, group in groupby(places[:LINES_NAMED], lambda place: (place.path, place.unit))
+    ]
+    dots = ", ..." if len(places) > LINES_NAMED else ""
+    listed = [
+        f"{unit}{'s' if len(group) > 1 else ''} "
+        + ", ".join(str(place.number) for place in group)
+        + (f" of {path}" if len(by_file) > 1 else "")
+        for (path, unit), group in by_file
+    ]
+    return " and ".join(listed) + dots
 
 
 def _shortened(text: str) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tcf.common.errors import DataError
 from tcf.common.files import FileStamp
 from tcf.data.tables.regular_copy import beside_quotes
-from tcf.data.tables.source_file import stamp_of
+from tcf.data.tables.source_file import NoRowsError, stamp_of
 from tcf.data.tables.text_form import RESERVED, TextForm, is_utf8
 from tcf.data.tables.text_lines import is_packed, kept_lines, normalized
 
@@ -54,8 +54,9 @@ def inspect_text(path: Path, form: TextForm) -> TextFacts:
     """Read a file once, from start to end.
 
     Raises:
-        DataError: the file cannot be read, is empty, damaged gzip or UTF-16, has carriage returns as its only line
-            ends, or contains characters that are reserved for copies.
+        NoRowsError: the file is empty.
+        DataError: it cannot be read, is damaged gzip or UTF-16, has carriage returns as its only line ends, or contains
+            characters that are reserved for copies.
     """
     digest = hashlib.sha256()
     facts = TextFacts(stamp_of(path), is_regular=form.encoding == "utf-8" and not is_packed(path))
@@ -68,7 +69,7 @@ def inspect_text(path: Path, form: TextForm) -> TextFacts:
             facts.begin += normalized(block)
         _look_at(path, block, form, facts)
     if not facts.begin:
-        raise DataError(f"{path}: expected rows, found an empty file; check its source")
+        raise NoRowsError(f"{path}: expected rows, found an empty file; check its source")
     facts.sha256 = digest.hexdigest()
     return facts
 

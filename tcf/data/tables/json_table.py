@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine, literal
 from tcf.data.tables.inspect_text import inspect_text
 from tcf.data.tables.read_csv import CsvScan
-from tcf.data.tables.table import RawTable, joined, trimmed, without_marks
+from tcf.data.tables.table import RawTable, trimmed, without_marks
 from tcf.data.tables.text_form import BAD_UTF8, BLANK, NO_DELIMITER, NUL, TextForm
 
 __all__ = ["JsonTable"]
@@ -30,6 +31,7 @@ class JsonTable:
 
     Args:
         path: the file.
+        encoding: text encoding, by a name that Python's codecs know.
 
     Attributes:
         columns: the keys of the first objects; other keys can be requested too.
@@ -38,10 +40,11 @@ class JsonTable:
         DataError: the file cannot be read or is empty, or its first line is not a JSON object.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._facts = inspect_text(path, _FORM)
-        first, *others = self._facts.begin.split(b"\n")[:_OBJECTS]
+    def __init__(self, path: Path, encoding: str = "utf-8") -> None:
+        self.path, self._form = path, replace(_FORM, encoding=encoding)
+        self._facts = inspect_text(path, self._form)
+        begin, self._facts.begin = self._facts.begin, b""  # there may be thousands of files
+        first, *others = begin.split(b"\n")[:_OBJECTS]
         if (keys := _keys(first)) is None:
             shown = first[:_SHOWN].decode("utf-8", "backslashreplace")
             raise DataError(f"{path}:1: expected one JSON object a line, found {shown!r}; convert the file")
@@ -51,7 +54,7 @@ class JsonTable:
         """Read the rows; see `TableFile`. A column that no object has is empty."""
         names = {column: f"c{at}" for at, column in enumerate(columns)}
         pointers = ", ".join(literal(_pointer(column)) for column in columns)
-        with CsvScan(engine, self.path, _FORM, self._facts, 1, 0) as scan:
+        with CsvScan(engine, self.path, self._form, self._facts, 1, 0) as scan:
             line = without_marks("c0") if scan.is_copy else "c0"
             steps = (
                 f"{line} as line, c0 = '{BLANK}' as blank",
@@ -65,12 +68,13 @@ class JsonTable:
             values = {name: trimmed(name) for name in names.values()}
             table, malformed = scan.read({**values, "wrong": "wrong", "shown": "shown"}, steps)
             line_of = scan.lines(malformed)
-        rows = RawTable(engine, table, self.path, "line", names, line_of, self._facts.sha256)
+        rows = RawTable.of_file(engine, table, self.path, "line", names, line_of, self._facts.sha256)
         rows.reject("wrong = 'bad_json'", "bad_json", "one JSON object a line", bad, "shown")
         rows.reject("wrong = 'bad_utf8'", "bad_utf8", "UTF-8", bad, "shown")
-        record = joined(names.values())
-        rows.reject(f"wrong = 'half' and regexp_matches({record}, '{BAD_UTF8}')", "bad_utf8", "UTF-8", bad)
-        rows.reject(f"contains({record}, chr(0))", "nul_byte", "text", bad)
+        rows.reject_values(
+            lambda text: f"wrong = 'half' and regexp_matches({text}, '{BAD_UTF8}')", "bad_utf8", "UTF-8", bad
+        )
+        rows.reject_values(lambda text: f"contains({text}, chr(0))", "nul_byte", "text", bad)
         return rows
 
 

@@ -1,6 +1,7 @@
 """Raw files with named columns, opened by format: delimited text, Parquet or JSON lines."""
 
 from pathlib import Path
+from typing import Literal, assert_never
 
 from tcf.data.tables.json_table import JsonTable
 from tcf.data.tables.parquet_table import ParquetTable
@@ -8,7 +9,9 @@ from tcf.data.tables.table import TableFile
 from tcf.data.tables.text_form import TextForm
 from tcf.data.tables.text_table import TextTable
 
-__all__ = ["open_table"]
+__all__ = ["FileFormat", "default_form", "format_of", "open_table"]
+
+FileFormat = Literal["parquet", "json", "text"]
 
 _PARQUET, _JSON, _TABS = (".parquet", ".pq"), (".jsonl", ".ndjson", ".json"), (".tsv", ".tab")
 
@@ -18,15 +21,33 @@ def open_table(path: Path, form: TextForm | None = None) -> TableFile:
 
     Args:
         path: the file; text and JSON lines may be gzip or Zstandard, with or without the suffix `.gz` or `.zst`.
-        form: format of the text; by default CSV with quotes, or tab-separated with quotes for `.tsv`.
+        form: format of the text; None for that of the suffix. Of JSON lines, it gives the encoding.
 
     Raises:
         DataError: the file cannot be read, is empty or damaged, or has no header.
     """
+    match format_of(path):
+        case "parquet":
+            return ParquetTable(path)
+        case "json":
+            return JsonTable(path) if form is None else JsonTable(path, form.encoding)
+        case "text":
+            return TextTable(path, form or default_form(path))
+        case unknown:
+            assert_never(unknown)
+
+
+def format_of(path: Path) -> FileFormat:
+    """Return the format that the suffix of a file gives."""
+    suffix = _suffix(path)
+    return "parquet" if suffix in _PARQUET else "json" if suffix in _JSON else "text"
+
+
+def default_form(path: Path) -> TextForm:
+    """Return the format that the suffix of a text file gives: tab-separated without quotes for `.tsv`, else CSV."""
+    return TextForm("\t", quoting=False) if _suffix(path) in _TABS else TextForm(",")
+
+
+def _suffix(path: Path) -> str:
     name = path.name.casefold()
-    suffix = Path(name.removesuffix(".gz").removesuffix(".zst")).suffix
-    if form is None and suffix in _PARQUET:
-        return ParquetTable(path)
-    if form is None and suffix in _JSON:
-        return JsonTable(path)
-    return TextTable(path, form or TextForm(delimiter="\t" if suffix in _TABS else ","))
+    return Path(name.removesuffix(".gz").removesuffix(".zst")).suffix

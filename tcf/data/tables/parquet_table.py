@@ -13,8 +13,8 @@ from tcf.common.manifest import sha256_file
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.duckdb_internals import is_of_other_bytes
 from tcf.data.tables.engine import Engine, file_literal
-from tcf.data.tables.source_file import check_unchanged, read_error_words, stamp_of
-from tcf.data.tables.table import RawTable, check_columns, joined, trimmed
+from tcf.data.tables.source_file import NoRowsError, check_unchanged, read_error_words, stamp_of
+from tcf.data.tables.table import RawTable, check_columns, trimmed
 from tcf.data.tables.text_form import BAD_UTF8, escaped_bytes
 
 __all__ = ["ParquetTable"]
@@ -57,7 +57,7 @@ class ParquetTable:
         """Read the rows; see `TableFile`."""
         check_columns(self.path, columns, self.columns)
         if self._n_rows == 0:
-            raise DataError(f"{self.path}: expected rows, found none; check its source")
+            raise NoRowsError(f"{self.path}: expected rows, found none; check its source")
         name, has_bad_bytes = engine.name("rows"), False
         try:
             try:
@@ -85,11 +85,10 @@ class ParquetTable:
         sha256 = sha256_file(self.path)
         check_unchanged(self.path, self._stamp)
         names = {column: f"c{at}" for at, column in enumerate(columns)}
-        rows = RawTable(engine, name, self.path, "row", names, lambda row: row + 1, sha256)
-        record = joined(names.values())
-        rows.reject(f"contains({record}, chr(0))", "nul_byte", "text", bad)
+        rows = RawTable.of_file(engine, name, self.path, "row", names, lambda row: row + 1, sha256)
+        rows.reject_values(lambda text: f"contains({text}, chr(0))", "nul_byte", "text", bad)
         if has_bad_bytes:
-            rows.reject(f"regexp_matches({record}, '{BAD_UTF8}')", "bad_utf8", "UTF-8", bad)
+            rows.reject_values(lambda text: f"regexp_matches({text}, '{BAD_UTF8}')", "bad_utf8", "UTF-8", bad)
         return rows
 
     def _create(self, engine: Engine, name: str, columns: Sequence[str], source: str, there: Sequence[str]) -> None:

@@ -8,7 +8,11 @@ from pathlib import Path
 from tcf.common.errors import DataError, os_error_words
 from tcf.common.files import FileStamp
 
-__all__ = ["changed", "check_unchanged", "read_error_words", "require_folder", "stamp_of", "unreadable"]
+__all__ = ["NoRowsError", "changed", "check_unchanged", "read_error_words", "require_folder", "stamp_of", "unreadable"]
+
+
+class NoRowsError(DataError):
+    """A file is empty, or has a header and no rows."""
 
 
 def stamp_of(path: Path) -> FileStamp:

@@ -1,4 +1,4 @@
-"""Rows of a raw file in the engine: columns of strings, and the line of every row.
+"""Rows of raw files in the engine: columns of strings, and the place of every row.
 
 with Engine(scratch) as engine:
     table = open_table(path).load(engine, ("user", "item"), bad)
@@ -8,12 +8,12 @@ with Engine(scratch) as engine:
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import pyarrow as pa
 
 from tcf.common.errors import ConfigError, DataError, did_you_mean
-from tcf.data.tables.bad_rows import LINES_NAMED, BadRows, Unit
+from tcf.data.tables.bad_rows import LINES_NAMED, BadRows, Place, Unit
 from tcf.data.tables.engine import Engine, literal
 from tcf.data.tables.text_form import MARKS, as_in_file
 
@@ -24,11 +24,13 @@ __all__ = [
     "joined",
     "lacks_column",
     "listed_columns",
+    "source_words",
     "trimmed",
     "without_marks",
 ]
 
 _SHOWN = 4  # values of a row in messages
+_VALUE_SHOWN = 40  # characters of each
 _LISTED = 300  # characters of column names in messages
 # White space of Unicode, and the control characters that separate information.
 _WHITE = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B)))
@@ -37,31 +39,61 @@ _WHITE += "\u2028\u2029\u202f\u205f\u3000"
 
 @dataclass(frozen=True)
 class RawTable:
-    """Rows of a file, in file order.
+    """Rows of a file, in file order, or of several files, one after another.
 
     Attributes:
         engine: where they are.
-        name: the table in the engine; its `rowid` rises with the rows of the file. Rows may be deleted, but not updated
-            after that: DuckDB may then move them.
-        path: the file.
-        unit: what line numbers count: lines of a text file, or rows of another format.
+        name: the table in the engine; its `rowid` rises with the rows. Rows may be deleted, but not updated after that:
+            DuckDB may then move them.
         columns: the name in the engine of every column that was read. Values are strings without white space at either
             end; a missing value is an empty string.
-        line_of: returns the line of the row for which `row` has this value, from 1: the first line of a record of
-            several lines.
-        sha256: checksum of the file on disk, in hexadecimal.
-        row: an expression in SQL for what `line_of` takes; it rises with the rows, and is the same for rows of one
+        place_of: returns the place of the row for which `row` has this value.
+        files: checksum of each file on disk, in hexadecimal, by path.
+        row: an expression in SQL for what `place_of` takes; it rises with the rows, and is the same for rows of one
             line.
     """
 
     engine: Engine
     name: str
-    path: Path
-    unit: Unit
     columns: Mapping[str, str]
-    line_of: Callable[[int], int]
-    sha256: str
+    place_of: Callable[[int], Place]
+    files: Mapping[Path, str]
     row: str = "rowid"
+
+    @classmethod
+    def of_file(
+        cls,
+        engine: Engine,
+        name: str,
+        path: Path,
+        unit: Unit,
+        columns: Mapping[str, str],
+        line_of: Callable[[int], int],
+        sha256: str,
+    ) -> Self:
+        """Return the rows of one file.
+
+        Args:
+            engine: where they are.
+            name: the table in the engine.
+            path: the file.
+            unit: what line numbers count: lines of a text file, or rows of another format.
+            columns: the name in the engine of every column.
+            line_of: returns the line of the row with this `rowid`, from 1: the first line of a record of several
+                lines.
+            sha256: checksum of the file on disk, in hexadecimal.
+        """
+        return cls(engine, name, columns, lambda row: Place(path, line_of(row), unit), {path: sha256})
+
+    @property
+    def path(self) -> Path:
+        """The file, or the first of several."""
+        return next(iter(self.files))
+
+    @property
+    def source(self) -> str:
+        """The files, for messages."""
+        return source_words(self.path, len(self.files))
 
     def __getitem__(self, column: str) -> str:
         """Return the name of a column in the engine."""
@@ -71,7 +103,15 @@ class RawTable:
         """Number of rows that have not been left out."""
         return self.engine.number(f"select count(*) from {self.name}")
 
-    def reject(self, wrong: str, reason: str, expected: str, bad: BadRows, shown: str | None = None) -> None:
+    def reject(
+        self,
+        wrong: str,
+        reason: str,
+        expected: str,
+        bad: BadRows,
+        shown: str | None = None,
+        columns: Sequence[str] = (),
+    ) -> None:
         """Leave out rows that cannot be used.
 
         Args:
@@ -79,7 +119,8 @@ class RawTable:
             reason: the key that they are counted under.
             expected: what was expected instead, for messages.
             bad: raises an error for rejected rows, or counts them.
-            shown: an expression in SQL for what the first row has, in place of its first columns.
+            shown: an expression in SQL for what the first row has, in place of its columns.
+            columns: the columns in which the fault is; a message shows these first.
 
         Raises:
             DataError: there are such rows, and `bad` does not skip.
@@ -87,9 +128,30 @@ class RawTable:
         number = self.engine.number(f"select count(*) from {self.name} where {wrong}")
         if number == 0:
             return
-        lines, found = self._first(wrong, shown) if bad.is_error else ([], "")
-        bad.reject(reason, number, self.path, lines, expected, found, self.unit)
+        places, found = self._first(wrong, shown, columns) if bad.is_error else ([], "")
+        bad.reject(reason, number, places, expected, found)
         self.engine.run(f"delete from {self.name} where {wrong}")
+
+    def reject_values(self, wrong: Callable[[str], str], reason: str, expected: str, bad: BadRows) -> None:
+        """Leave out rows with a value that cannot be used.
+
+        Args:
+            wrong: returns a condition in SQL for a text, true if a part of it cannot be used.
+            reason: the key that they are counted under.
+            expected: what was expected instead, for messages.
+            bad: raises an error for rejected rows, or counts them.
+
+        Raises:
+            DataError: there are such rows, and `bad` does not skip.
+        """
+        row_is_wrong, first = wrong(joined(self.columns.values())), list[str]()
+        if bad.is_error:
+            faults = ", ".join(wrong(column) for column in self.columns.values())
+            rows = self.engine.rows(
+                f"select {faults} from {self.name} where {row_is_wrong} order by {self.row}, rowid limit 1"
+            )
+            first = [name for row in rows for name, fault in zip(self.columns, row, strict=True) if fault]
+        self.reject(row_is_wrong, reason, expected, bad, columns=first)
 
     def leave_out(self, unwanted: str, reason: str, bad: BadRows) -> int:
         """Leave out and count rows that are not wanted; return their number.
@@ -109,10 +171,10 @@ class RawTable:
         """Return expressions in SQL for all rows, in file order, (n_rows,) each."""
         return self.engine.strings(f"select {', '.join(expressions)} from {self.name} order by rowid")
 
-    def _first(self, wrong: str, shown: str | None) -> tuple[list[int], str]:
-        """Return the lines of the first rows, and what the very first has."""
-        columns = list(self.columns.items())[:_SHOWN]
-        values = shown or ", ".join(column for _, column in columns)
+    def _first(self, wrong: str, shown: str | None, first: Sequence[str]) -> tuple[list[Place], str]:
+        """Return the places of the first rows, and what the very first has."""
+        names = list(dict.fromkeys((*first, *self.columns)))[: max(_SHOWN, len(first))]
+        values = shown or ", ".join(self.columns[name] for name in names)
         rows = self.engine.rows(
             f"select distinct on ({self.row}) {self.row}, {values} from {self.name} where {wrong} "
             f"order by {self.row}, rowid limit {LINES_NAMED + 1}"
@@ -121,20 +183,24 @@ class RawTable:
         if shown is not None:
             found = repr(texts[0])
         else:
-            found = ", ".join(f"{name} {text!r}" for (name, _), text in zip(columns, texts, strict=True))
-        return [self.line_of(row[0]) for row in rows], found
+            found = ", ".join(f"{name} {_cut(text)!r}" for name, text in zip(names, texts, strict=True))
+        return [self.place_of(row[0]) for row in rows], found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _VALUE_SHOWN else text[:_VALUE_SHOWN] + "..."
 
 
 class TableFile(Protocol):
-    """A raw file with named columns, read once."""
+    """A raw file with named columns, or several that are read as one; read once."""
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file, or the first of several."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all columns."""
+        """Names of all columns; of several files, those that any of them has."""
 
     def load(self, engine: Engine, columns: Sequence[str], bad: BadRows) -> RawTable:
         """Read the rows.
@@ -174,6 +240,22 @@ def lacks_column(path: Path, name: str, columns: Sequence[str]) -> str:
         'sales.csv: expected one of its columns (InvoiceNo, StockCode), found InvoiceN; did you mean InvoiceNo?'
     """
     return f"{path}: expected one of its columns ({listed_columns(columns)}), found {name}{did_you_mean(name, columns)}"
+
+
+def source_words(path: Path, number: int) -> str:
+    """Return words for files, for messages: the first one, and how many more there are.
+
+    Example:
+        >>> source_words(Path("a.csv"), 1), source_words(Path("a.csv"), 3)
+        ('a.csv', 'a.csv and 2 more files')
+    """
+    match number:
+        case 1:
+            return str(path)
+        case 2:
+            return f"{path} and 1 more file"
+        case _:
+            return f"{path} and {number - 1} more files"
 
 
 def listed_columns(columns: Sequence[str]) -> str:

@@ -57,12 +57,15 @@ class TextForm:
         quoting: whether a field that begins with `"` extends to the next single `"`, delimiters and newlines included.
         header: column names of a file without a header line; None takes them from the first record.
         encoding: text encoding, by a name that Python's codecs know.
+        may_span: whether a quoted field may hold what looks like whole rows, because the user has said how quotes are
+            meant.
     """
 
     delimiter: str = ","
     quoting: bool = True
     header: tuple[str, ...] | None = None
     encoding: str = "utf-8"
+    may_span: bool = False
 
 
 def as_in_file(text: str) -> str:

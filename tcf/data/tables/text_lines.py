@@ -127,14 +127,21 @@ def _decoded(path: Path, form: TextForm, digest: Callable[[bytes], object]) -> I
     if form.encoding == "utf-8":
         yield from _unpacked(path, digest)
         return
-    decoder = codecs.getincrementaldecoder(form.encoding)()
+    decoder, line = codecs.getincrementaldecoder(form.encoding)(), 1
+    has_newlines = "\n".encode(form.encoding) == b"\n"  # unlike UTF-16
     try:
         for data in _unpacked(path, digest):
-            yield decoder.decode(data).encode()
+            text = decoder.decode(data).encode()
+            line += text.count(b"\n")
+            yield text
         yield decoder.decode(b"", final=True).encode()
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
+        where = str(path)
+        if has_newlines and isinstance(error, UnicodeDecodeError):
+            where += f":{line + error.object[: error.start].count(10)}"
+        reason = error.reason if isinstance(error, UnicodeDecodeError | UnicodeEncodeError) else error
         raise DataError(
-            f"{path}: expected text in {form.encoding}, found other bytes ({error.reason}); name its encoding"
+            f"{where}: expected text in {form.encoding}, found other bytes ({reason}); name its encoding"
         ) from None
 
 

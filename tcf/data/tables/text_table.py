@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tcf.common.errors import DataError
-from tcf.data.tables.bad_rows import LINES_NAMED, BadRows
+from tcf.data.tables.bad_rows import LINES_NAMED, BadRows, Place
 from tcf.data.tables.engine import Engine
 from tcf.data.tables.inspect_text import inspect_text
 from tcf.data.tables.read_csv import CsvScan, Malformed
 from tcf.data.tables.regular_copy import unclosed
+from tcf.data.tables.source_file import NoRowsError
 from tcf.data.tables.table import RawTable, check_columns, joined, trimmed, without_marks
 from tcf.data.tables.text_form import BAD_UTF8, BLANK, NO_DELIMITER, NUL, TextForm, as_in_file
 
@@ -37,13 +38,38 @@ class TextTable:
     def __init__(self, path: Path, form: TextForm) -> None:
         self.path, self._form = path, form
         self._facts = inspect_text(path, form)
-        self.columns, self._header_lines = (form.header, 0) if form.header else _header(self._facts.begin, form, path)
+        begin, self._facts.begin = self._facts.begin, b""  # there may be thousands of files
+        self.columns, self._header_lines = (form.header, 0) if form.header else _header(begin, form, path)
+        self._first = _first_record(begin, form) if form.header else None
+
+    def check_header(self, option: str) -> None:
+        """Refuse a header from elsewhere that does not fit the first record; one that is not a row is let pass.
+
+        Args:
+            option: the option that the header comes from, for the message.
+
+        Raises:
+            DataError: the record has another number of fields, or is the header itself.
+        """
+        if self._first is None:
+            return
+        fields, names, where = self._first, self.columns, f"{option}: {self.path}:1"
+        shown = self._form.delimiter.join(fields)[:_SHOWN]
+        if len(fields) != len(names):
+            raise DataError(
+                f"{where}: expected {_counted(len(names))} ({', '.join(names)[:_SHOWN]}), found "
+                f"{_counted(len(fields))} ({shown!r}); name each of them in order, and check the delimiter"
+            )
+        if [field.casefold() for field in fields] == [name.casefold() for name in names]:
+            raise DataError(
+                f"{where}: expected rows without a header, found one ({shown!r}); leave {option} out for such files"
+            )
 
     def load(self, engine: Engine, columns: Sequence[str], bad: BadRows) -> RawTable:
         """Read the rows; see `TableFile`."""
         check_columns(self.path, columns, self.columns)
         if self._facts.n_lines == self._header_lines:
-            raise DataError(f"{self.path}: expected rows after the header, found none; check its source")
+            raise NoRowsError(f"{self.path}: expected rows after the header, found none; check its source")
         names = {column: f"c{self.columns.index(column)}" for column in columns}
         # A row with a bad byte is rejected wherever in the row that is.
         wanted = [f"c{at}" for at in range(len(self.columns))] if self._facts.has_bad_bytes else list(names.values())
@@ -53,7 +79,7 @@ class TextTable:
             table, malformed = scan.read(values, steps)
             self._reject(scan, malformed, bad)
             line_of = scan.lines(malformed)
-        rows = RawTable(engine, table, self.path, "line", names, line_of, self._facts.sha256)
+        rows = RawTable.of_file(engine, table, self.path, "line", names, line_of, self._facts.sha256)
         self._reject_bytes(rows, wanted, bad)
         return rows
 
@@ -71,9 +97,9 @@ class TextTable:
             rows = [row for row in malformed if row.reason == reason]
             if rows:
                 first, found = rows[: LINES_NAMED + 1], as_in_file(rows[0].text)[:_SHOWN]
-                lines = [scan.line_at(row) for row in first] if bad.is_error else []
+                places = [Place(self.path, scan.line_at(row)) for row in first] if bad.is_error else []
                 shown = repr(found) if found else "a blank line"
-                bad.reject(reason, len(rows), self.path, lines, expected.get(reason, columns), shown)
+                bad.reject(reason, len(rows), places, expected.get(reason, columns), shown)
 
     def _reject_bytes(self, rows: RawTable, wanted: Sequence[str], bad: BadRows) -> None:
         if len(self.columns) == 1:
@@ -98,6 +124,23 @@ def _header(begin: bytes, form: TextForm, path: Path) -> tuple[tuple[str, ...], 
         found = text.partition("\n")[0][:_SHOWN]
         raise DataError(f"{path}:1: expected a header with the names of columns, found {found!r}; add a header")
     return names, n_lines
+
+
+def _first_record(begin: bytes, form: TextForm) -> list[str] | None:
+    """Return the fields of the first record; None if it is not a row."""
+    text = begin.decode("utf-8", "replace")
+    if not form.quoting:
+        return [field.strip() for field in text.partition("\n")[0].split(form.delimiter)]
+    text = text.replace(form.delimiter, NO_DELIMITER)
+    try:
+        fields = next(csv.reader(io.StringIO(text), delimiter=NO_DELIMITER, strict=True), [])
+    except csv.Error:
+        return None
+    return [field.replace(NO_DELIMITER, form.delimiter).strip() for field in fields]
+
+
+def _counted(n_fields: int) -> str:
+    return f"{n_fields} field{'' if n_fields == 1 else 's'}"
 
 
 def _quoted_header(text: str, form: TextForm, path: Path) -> tuple[list[str], int]:

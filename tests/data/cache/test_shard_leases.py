@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -205,3 +206,37 @@ def test_the_next_worker_may_be_any_process(place: Path) -> None:
     assert run_program(program, place).stdout == "True\n"
     # That process has ended without releasing it.
     assert not is_leased(place)
+
+
+WATCHED = """
+import os, sys; from pathlib import Path; from tcf.data.cache.shard_leases import lease
+def watch(event, arguments):
+    if watching and os.path.exists(sys.argv[1]) and not os.path.getsize(sys.argv[1]):
+        os._exit(9)
+watching = False
+sys.addaudithook(watch)
+watching = True
+lease(Path(sys.argv[2]))
+watching = False
+"""
+
+
+def test_there_is_no_moment_at_which_a_lease_lacks_its_owner(place: Path) -> None:
+    """A worker killed then would keep the others away for seconds."""
+    command = [sys.executable, "-c", WATCHED, str(within(place)), str(place)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run(command, env=environment, check=False).returncode == 0
+    assert files(place) == [f".{place.name}.claim"]
+
+
+def test_leases_work_where_a_file_cannot_be_made_without_a_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert lease(place)
+    assert is_leased(place)
+    release(place)
+    monkeypatch.delattr(os, "O_TMPFILE")
+    assert lease(place)
+    assert files(place) == [f".{place.name}.claim"]

@@ -25,7 +25,7 @@ def table_of(engine: Engine, path: Path, names: str, rows: list[tuple[str, ...]]
     values = list(zip(*rows, strict=True)) or [()] * len(names.split())
     columns = {f"c{at}": pa.array(column, pa.large_string()) for at, column in enumerate(values)}
     named = dict(zip(names.split(), columns, strict=True))
-    return RawTable(engine, engine.add("rows", pa.table(columns)), path, "line", named, lambda row: row + 2, "")
+    return RawTable.of_file(engine, engine.add("rows", pa.table(columns)), path, "line", named, lambda row: row + 2, "")
 
 
 def items_of(engine: Engine) -> Items:
@@ -155,6 +155,50 @@ def test_the_first_of_repeats_at_one_time_stays(engine: Engine, found: list[Even
         expected = {user: [(item, 0) for item, _ in pairs] for user, pairs in expected.items()}
     assert as_lists(kept) == expected
     assert bad.skipped.get("repeat", 0) == len(found) - sum(map(len, expected.values()))
+
+
+Part = tuple[str, str, int, int]
+parts = st.tuples(st.sampled_from("uv"), st.sampled_from("abc"), st.integers(0, 2), st.integers(0, 3))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(parts, min_size=1, max_size=20), st.booleans(), st.booleans(), st.booleans())
+@example([("u", "a", 1, 3), ("u", "b", 2, 1), ("u", "a", 1, 3), ("u", "a", 1, 2)], True, True, True)
+def test_parts_order_events_before_their_times_do(
+    engine: Engine, found: list[Part], timed: bool, keep_times: bool, once: bool
+) -> None:
+    rows: list[tuple[str, ...]] = [(user, item, str(time), str(part)) for user, item, time, part in found]
+    table, bad = table_of(engine, PATH, "user item time part", rows), BadRows("error")
+    times = read_times(table, "time", bad) if timed else None
+    part = f"{table['part']}::int"
+    log = group_events(
+        table,
+        "user",
+        "item",
+        times,
+        items_of(engine),
+        bad,
+        keep_times=keep_times,
+        once="repeat" if once else None,
+        part=part,
+    )
+    wanted: dict[str, list[tuple[int, int, str]]] = {}
+    for user, item, time, number in found:
+        event = (number, time if timed else 0, item)
+        if not once or event not in wanted.get(user, []):
+            wanted.setdefault(user, []).append(event)
+    lists = {user: sorted(events, key=lambda event: event[:2]) for user, events in wanted.items()}
+    assert log.user_ids.to_pylist() == list(lists)
+    events = [event for user in lists.values() for event in user]
+    assert log.parts is not None
+    assert log.parts.dtype == np.int8
+    assert log.parts.tolist() == [number for number, _, _ in events]
+    assert ["abc"[item] for item in log.items] == [item for _, _, item in events]
+    assert log.offsets.tolist() == np.cumsum([0, *map(len, lists.values())]).tolist()
+    assert (log.times is not None) is (timed and keep_times)
+    if log.times is not None:
+        assert log.times.tolist() == [time for _, time, _ in events]
+    assert bad.skipped.get("repeat", 0) == len(found) - len(events)
 
 
 def test_events_without_ids_are_rejected(engine: Engine) -> None:

@@ -17,7 +17,9 @@ ROWS = [("b", "B"), ("", "no id"), ("a", "A"), ("b", "again"), ("x", ""), ("y", 
 def table_of(engine: Engine, rows: list[tuple[str, str]]) -> RawTable:
     values = {f"c{at}": pa.array([row[at] for row in rows], pa.large_string()) for at in range(2)}
     name = engine.add("rows", pa.table(values))
-    return RawTable(engine, name, Path("/raw/i.csv"), "line", {"id": "c0", "text": "c1"}, lambda row: row + 2, "")
+    return RawTable.of_file(
+        engine, name, Path("/raw/i.csv"), "line", {"id": "c0", "text": "c1"}, lambda row: row + 2, ""
+    )
 
 
 def items_of(engine: Engine, rows: list[tuple[str, str]], bad: BadRows) -> Items:
@@ -39,7 +41,7 @@ def test_unusable_items_are_counted_and_the_others_numbered_in_file_order(engine
     [
         ([("", "t")], r"i.csv:2: expected an item id, found '\\tt'; 1 of this kind \(empty_id\)"),
         ([("a", "A"), ("b", "")], r"i.csv:3: expected an item with a text, found 'b\\t'; .* \(empty_text\)"),
-        ([("a", "A"), ("a", "B")], r"i.csv:3: expected an item id that no earlier line has, .* \(duplicate_item\)"),
+        ([("a", "A"), ("a", "B")], r"i.csv:3: expected an item id that no earlier row has, .* \(duplicate_item\)"),
     ],
 )
 def test_unusable_items_are_errors_with_their_lines(engine: Engine, rows: list[tuple[str, str]], message: str) -> None:

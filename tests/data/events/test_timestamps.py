@@ -20,7 +20,7 @@ from tcf.data.tables.table import RawTable
 
 def table_of(engine: Engine, *values: str) -> RawTable:
     name = engine.add("rows", pa.table({"c0": pa.array(values, pa.large_string())}))
-    return RawTable(engine, name, Path("/raw/t.csv"), "line", {"time": "c0"}, lambda row: row + 2, "")
+    return RawTable.of_file(engine, name, Path("/raw/t.csv"), "line", {"time": "c0"}, lambda row: row + 2, "")
 
 
 def times_of(

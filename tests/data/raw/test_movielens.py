@@ -112,8 +112,8 @@ def csv_with(ratings: str = "", films: str = "") -> dict[str, str | bytes]:
 
 
 BAD = [
-    Bad("bad_timestamp", "ratings.csv:7", "userId '7'", {"bad_timestamp": 1}, files=csv_with("7,1,5,12:30\n")),
-    Bad("bad_timestamp", "ratings.csv:7", "userId '7'", {"bad_timestamp": 1}, files=csv_with("7,1,5,\n")),
+    Bad("bad_timestamp", "ratings.csv:7", "timestamp '12:30'", {"bad_timestamp": 1}, files=csv_with("7,1,5,12:30\n")),
+    Bad("bad_timestamp", "ratings.csv:7", "timestamp ''", {"bad_timestamp": 1}, files=csv_with("7,1,5,\n")),
     Bad("empty_id", "ratings.csv:7", "userId ''", {"empty_id": 1}, files=csv_with(",1,5,12\n")),
     Bad("unknown_item", "ratings.csv:7", "'12'", {"unknown_item": 1}, files=csv_with("7,12,5,12\n")),
     Bad("wrong_columns", "ratings.csv:7", "'7,1,5'", {"wrong_columns": 1}, files=csv_with("7,1,5\n")),

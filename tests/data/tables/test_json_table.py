@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from small.data.tables import read, rows_of
 from tcf.common.errors import DataError
-from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.bad_rows import BadRows, Place
 from tcf.data.tables.engine import Engine
 from tcf.data.tables.json_table import JsonTable
 
@@ -48,7 +48,7 @@ def test_lines_of_every_kind(tmp_path: Path, engine: Engine, packed: bool) -> No
         (11, "f", "1000", ""),
     ]
     assert bad.skipped == {"bad_json": 3, "nul_byte": 1, "bad_utf8": 2}
-    assert table.unit == "line"
+    assert table.place_of(0) == Place(path, 1)
 
 
 def plain_text(value: Any) -> str:

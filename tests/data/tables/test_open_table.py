@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from small.data.tables import read
-from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.bad_rows import BadRows, Place
 from tcf.data.tables.engine import Engine
 from tcf.data.tables.open_table import open_table
 from tcf.data.tables.text_form import TextForm
@@ -28,11 +29,17 @@ def test_the_name_says_what_a_file_is(tmp_path: Path, engine: Engine) -> None:
         assert file.columns == ("id", "n")
         first = {"t.parquet": 1, "t.jsonl": 1, "t.json.gz": 1}.get(name, 2)
         assert read(engine, file, ("id", "n")) == [(first, "000123", "1"), (first + 1, "NaN", "2")], name
-        unit = file.load(engine, ("id",), BadRows("error")).unit
-        assert unit == ("row" if name == "t.parquet" else "line")
+        place = file.load(engine, ("id",), BadRows("error")).place_of(0)
+        assert place == Place(tmp_path / name, first, "row" if name == "t.parquet" else "line")
 
 
 def test_a_form_says_more_than_a_name(tmp_path: Path, engine: Engine) -> None:
-    (tmp_path / "u.json").write_text("1|2\n")
-    table = open_table(tmp_path / "u.json", TextForm("|", header=("a", "b")))
+    (tmp_path / "u.tsv").write_text("1|2\n")
+    table = open_table(tmp_path / "u.tsv", TextForm("|", header=("a", "b")))
     assert read(engine, table, ("b",)) == [(1, "2")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1251", "gbk", "shift_jis"])
+def test_json_lines_in_other_encodings(tmp_path: Path, engine: Engine, encoding: str) -> None:
+    (tmp_path / "u.jsonl").write_bytes('{"id": "д"}\n{"id": "x"}\n'.encode(encoding))
+    assert read(engine, open_table(tmp_path / "u.jsonl", TextForm(encoding=encoding)), ("id",)) == [(1, "д"), (2, "x")]

@@ -16,8 +16,10 @@ __all__ = ["Events", "asked", "histories_left", "log_of", "recbole_folder", "tra
 Events = Mapping[str, Sequence[tuple[str, int]]]  # user to (item, time), oldest first
 
 
-def log_of(events: Events, items: Sequence[str], *, timed: bool = True) -> RawLog:
-    """A log in which the text of item `a` is `Text of a`."""
+def log_of(
+    events: Events, items: Sequence[str], *, timed: bool = True, parts: Mapping[str, Sequence[int]] | None = None
+) -> RawLog:
+    """A log in which the text of item `a` is `Text of a`; `parts` has the part of each event, by user."""
     rows = [row for user in events.values() for row in user]
     return RawLog(
         item_ids=pa.array(items, pa.large_string()),
@@ -28,6 +30,7 @@ def log_of(events: Events, items: Sequence[str], *, timed: bool = True) -> RawLo
         skipped={},
         files={},
         times=np.array([time for _, time in rows], np.int64) if timed else None,
+        parts=None if parts is None else np.array([part for user in events for part in parts[user]], np.int8),
     )
 
 

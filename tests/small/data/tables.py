@@ -18,4 +18,4 @@ def read(engine: Engine, file: TableFile, columns: Sequence[str], bad: BadRows |
 def rows_of(table: RawTable) -> list[tuple[Any, ...]]:
     values = ", ".join(table.columns.values())
     rows = table.engine.rows(f"select rowid, {values} from {table.name} order by rowid")
-    return [(table.line_of(row), *texts) for row, *texts in rows]
+    return [(table.place_of(row).number, *texts) for row, *texts in rows]

@@ -118,7 +118,9 @@ def read_mind(
     _refuse_copies(tables)
     if not any(len(table) for table in tables):
         require_rows(tables[0], bad)
-    checksums = {table.path.relative_to(raw).as_posix(): table.sha256 for table in (*tables, *news)}
+    checksums = {
+        path.relative_to(raw).as_posix(): sha256 for table in (*tables, *news) for path, sha256 in table.files.items()
+    }
     user_ids = _number_users(engine, tables)
     log = merge_histories(engine, user_ids, bad)
     known = _known(log.items, len(item_ids), files[0], bad)
@@ -188,12 +190,13 @@ def _single_spaces(ids: str) -> str:
 def _refuse_copies(tables: Sequence[RawTable]) -> None:
     first: dict[str, Path] = {}
     for table in tables:
-        if table.sha256 in first:
+        sha256 = table.files[table.path]
+        if sha256 in first:
             raise DataError(
-                f"{table.path}: expected a file of its own, found a copy of {first[table.sha256]}, whose clicks would "
-                "count twice; move one of the two folders elsewhere"
+                f"{table.path}: expected a file of its own, found a copy of {first[sha256]}, whose clicks would count "
+                "twice; move one of the two folders elsewhere"
             )
-        first[table.sha256] = table.path
+        first[sha256] = table.path
 
 
 def _number_users(engine: Engine, tables: Sequence[RawTable]) -> "pa.LargeStringArray":

@@ -71,7 +71,7 @@ def load_tabs(engine: Engine, path: Path, names: tuple[str, ...], bad: BadRows) 
 def first_row(table: RawTable) -> tuple[str, ...]:
     """Return the values of the row on line 1; empty ones if that line is not a row."""
     found = table.engine.rows(f"select {', '.join(table.columns.values())} from {table.name} where rowid = 0")
-    return found[0] if found and table.line_of(0) == 1 else ("",) * len(table.columns)
+    return found[0] if found and table.place_of(0).number == 1 else ("",) * len(table.columns)
 
 
 def items_of(table: RawTable, has_header: bool, template: Template | None, bad: BadRows) -> Items:

@@ -150,7 +150,7 @@ def _told_apart(table: RawTable, items: Items) -> tuple[str, ...]:
     ((*shares, timed),) = table.engine.rows(f"select {', '.join(is_item)}, {is_timed} from {first_rows}")
     # If user ids look like item ids, a few unknown items must not decide.
     if max(shares) < _LEAST_RATIO * min(shares) or not any(shares):
-        held = f"{shares[0]:.1%} of the first column and {shares[1]:.1%} of the second are ids of {items.path.name}"
+        held = f"{shares[0]:.1%} of the first column and {shares[1]:.1%} of the second are ids of {items.source}"
         raise DataError(
             f"{table.path}:1: expected {_PAIR_FORM}, found that {held}, so users and items cannot be distinguished; "
             "add a header such as user,item,timestamp"

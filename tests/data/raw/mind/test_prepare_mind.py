@@ -66,7 +66,7 @@ def test_split_by_time(tmp_path: Path) -> None:
     # U1's history of the 15th holds N2, which was clicked on the 12th, so it is for training.
     assert histories_of(dataset) == {"U1": ["N0", "N1", "N2", "N3"], "U3": ["N1", "N2", "N3", "N4", "N0"]}
     assert dataset.split.training.tolist() == [3, 4]
-    assert dataset.split.tested.tolist() == [True, False]
+    assert dataset.split.test.tolist() == [1, 0]
 
 
 def test_the_commands(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""Events of some of the users, of which filters select ever fewer.
+
+Shapes: k users.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.common.ragged import offsets_from
+from tcf.data.split import EventPart, per_user
+
+__all__ = ["EventSelection"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class EventSelection:
+    """Events of a subset of the users.
+
+    Attributes:
+        users: (k,) positions among the raw users, rising.
+        offsets: (k + 1,) where each user's events begin.
+        items: positions among the raw items, oldest first within a user.
+        times: parallel to `items`; None if the split does not use times.
+        parts: parallel to `items`, `EventPart`; None if the split is not a given one.
+    """
+
+    users: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+    times: npt.NDArray[np.int64] | None
+    parts: npt.NDArray[np.int8] | None
+
+    def __len__(self) -> int:
+        """Number of events."""
+        return len(self.items)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of events of each user, (k,)."""
+        return np.diff(self.offsets)
+
+    def where(self, kept: Mask) -> "EventSelection":
+        """Return the marked events, of the same users."""
+        if kept.all():
+            return self
+        return self._marked(self.users, offsets_from(per_user(kept, self.offsets)), kept)
+
+    def of(self, kept: Mask) -> "EventSelection":
+        """Return the marked users, with all their events."""
+        if kept.all():
+            return self
+        return self._marked(self.users[kept], offsets_from(self.lengths[kept]), np.repeat(kept, self.lengths))
+
+    def _marked(self, users: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], kept: Mask) -> "EventSelection":
+        times = None if self.times is None else self.times[kept]
+        parts = None if self.parts is None else self.parts[kept]
+        return EventSelection(users, offsets, self.items[kept], times, parts)
+
+    def first(self, most: npt.NDArray[np.int64]) -> "EventSelection":
+        """Return each user's oldest events, at most the given number."""
+        kept = np.minimum(self.lengths, most)
+        return self.where(_runs(np.stack([kept, self.lengths - kept], 1), (True, False)))
+
+    def last(self, most: int) -> "EventSelection":
+        """Return each user's latest events, at most the given number and further targets of a given split."""
+        kept = np.minimum(self.lengths, most + self._further_targets())
+        return self.where(_runs(np.stack([self.lengths - kept, kept], 1), (False, True)))
+
+    def _further_targets(self) -> npt.NDArray[np.int64] | int:
+        """Return the number of each user's targets after the first one of a part, (k,)."""
+        if self.parts is None:
+            return 0
+        validation, test = (
+            per_user(self.parts == part, self.offsets) for part in (EventPart.VALIDATION, EventPart.TEST)
+        )
+        further: npt.NDArray[np.int64] = np.maximum(validation - 1, 0) + np.maximum(test - 1, 0)
+        return further
+
+
+def _runs(lengths: npt.NDArray[np.int64], kept: tuple[bool, bool]) -> Mask:
+    """Return a mask over events from two runs for each user: (k, 2) lengths, and which of the runs are kept."""
+    return np.repeat(np.tile(np.array(kept), len(lengths)), lengths.ravel())

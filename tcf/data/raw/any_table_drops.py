@@ -1,0 +1,87 @@
+"""Rows of format `table` that `--drop` leaves out, by the values of a column."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tcf.common.errors import ConfigError, did_you_mean
+from tcf.data.raw.any_table_options import Drop
+from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.engine import literal
+from tcf.data.tables.table import RawTable
+
+__all__ = ["DroppedRows"]
+
+_VALUES_SHOWN = 8
+_VALUE_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A value of a column, with the number of rows that have it."""
+
+    text: str
+    n_rows: int
+
+    def __str__(self) -> str:
+        text = self.text if len(self.text) <= _VALUE_SHOWN else self.text[:_VALUE_SHOWN] + "..."
+        return f"{text!r} ({self.n_rows:,} row{'' if self.n_rows == 1 else 's'})"
+
+
+class DroppedRows:
+    """Leaves out rows of tables, and counts those that match each option, also where several do.
+
+    Args:
+        drops: the options; each concerns the tables that have its column.
+    """
+
+    def __init__(self, drops: Sequence[Drop]) -> None:
+        self._drops = drops
+        self._matched = dict.fromkeys(drops, 0)
+        self._found: dict[Drop, list[str]] = {drop: [] for drop in drops}
+
+    def leave_out(self, table: RawTable, bad: BadRows) -> None:
+        """Leave out the rows of a table that options match; each is counted by every option that matches it."""
+        matches = {drop: _matches(table, drop) for drop in self._drops if drop.column in table.columns}
+        if not matches:
+            return
+        counts = ", ".join(f"count(*) filter (where {match})" for match in matches.values())
+        [numbers] = table.engine.rows(f"select {counts} from {table.name}")
+        for drop, number in zip(matches, numbers, strict=True):
+            self._matched[drop] += number
+            bad.count(drop.reason, number)
+            if number == 0:
+                self._found[drop].append(_values_words(table, drop))
+        if any(numbers):
+            table.engine.run(f"delete from {table.name} where {' or '.join(matches.values())}")
+
+    def check(self) -> None:
+        """Refuse an option that no row of any table matches.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        for drop, number in self._matched.items():
+            if number == 0:
+                raise ConfigError(
+                    f"--drop: expected rows with {drop.written}, found none: {'; '.join(self._found[drop])}"
+                )
+
+
+def _matches(table: RawTable, drop: Drop) -> str:
+    return f"regexp_matches({table[drop.column]}, {literal(drop.pattern)})"
+
+
+def _values_words(table: RawTable, drop: Drop) -> str:
+    """Return the most frequent values of a column, for a message, and which one may be meant."""
+    column, pattern = table[drop.column], literal(drop.pattern)
+    counted = f"select {column} as value, count(*) as number from {table.name}"
+    order = "group by value order by number desc, value"
+    rows = table.engine.rows(f"{counted} {order} limit {_VALUES_SHOWN + 1}")
+    values = [_Value(*row) for row in rows]
+    alike = table.engine.rows(f"{counted} where regexp_matches({column}, {pattern}, 'i') {order} limit 1")
+    if alike:
+        hint = f"; did you mean {_Value(*alike[0])}?"
+    else:
+        hint = did_you_mean(drop.written.partition("=")[2], [value.text for value in values])
+    listed = ", ".join(map(str, values[:_VALUES_SHOWN])) + (", ..." if len(values) > _VALUES_SHOWN else "")
+    return f"{table.source} has {listed or 'no rows'} in column {drop.column}{hint or '; name one of these values'}"
