@@ -9,6 +9,7 @@ from tcf.config.raw_formats import Quotes, only_for
 
 __all__ = ["PrepareConfig"]
 
+_SHORTEST = 3  # interactions: one for training, and two targets
 _FILTERS = "Filtering"
 _SPLIT = "With --split time"
 _TABLE = "Format table only"
@@ -24,7 +25,7 @@ class PrepareConfig(CheckedSettings):
         PrepareConfig(min_history=4, text_columns=('title', 'genre'))
     """
 
-    min_history: int = option(5, "Drop users with fewer interactions than this.", group=MAIN_OPTIONS, minimum=3)
+    min_history: int = option(5, "Drop users with fewer interactions than this.", group=MAIN_OPTIONS, minimum=1)
     max_history: int | None = option(
         None,
         "Drop users with more interactions than this; default: no limit.",
@@ -148,6 +149,19 @@ class PrepareConfig(CheckedSettings):
         group=_TABLE,
         metavar="COLUMN=PATTERN",
     )
+    split_column: str | None = option(
+        None,
+        "Column of events that says their part of the split: train, valid (or validation, val, dev), test or context.",
+        group=_TABLE,
+        metavar="COLUMN",
+    )
+    validation_events: tuple[str, ...] = option(
+        (),
+        "File of events, like --events, that are the validation targets; --events are then those for training.",
+        group=_TABLE,
+        metavar="FILE",
+    )
+    test_events: tuple[str, ...] = option((), "The same for the test targets.", group=_TABLE, metavar="FILE")
     bad_rows: Literal["error", "skip"] = option(
         "error", "What to do with an unusable row: stop and name its line, or skip and count it.", group=_FILTERS
     )
@@ -168,6 +182,21 @@ class PrepareConfig(CheckedSettings):
             )
 
     def _check_split(self) -> None:
+        of_files = {
+            "--split-column": self.split_column is not None,
+            "--validation-events": bool(self.validation_events),
+            "--test-events": bool(self.test_events),
+        }
+        named = [option for option, is_given in of_files.items() if is_given]
+        if self.min_history < _SHORTEST and self.split != "given" and not named:
+            raise ConfigError(
+                f"--min-history: expected at least {_SHORTEST}, so that every user has a target of each part, found "
+                f"{self.min_history}; fewer only with --split given"
+            )
+        if named and self.split not in ("given", None):
+            raise ConfigError(f"{named[0]}: expected --split given, found --split {self.split}; leave one of them out")
+        if self.split_column is not None and len(named) > 1:
+            raise ConfigError(f"--split-column: expected either it or {named[1]}, found both; leave one out")
         if self.split == "time" and self.test_from is None:
             raise ConfigError("--split time: expected --test-from as well, found none; say when the test period begins")
         for name, value in (("--test-from", self.test_from), ("--validation-from", self.validation_from)):

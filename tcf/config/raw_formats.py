@@ -57,6 +57,9 @@ RAW_FORMATS: tuple[RawFormatInfo, ...] = (
             "quotes",
             "items_quotes",
             "drop",
+            "split_column",
+            "validation_events",
+            "test_events",
         ),
     ),
 )

@@ -21,7 +21,7 @@ from tcf.config.fields import to_mapping
 from tcf.config.typed_values import typed
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
-from tcf.data.split import Part, Queries, held_out
+from tcf.data.split import Part, Queries, further_targets_words, held_out
 from tcf.ranking.metrics import METRICS, summary
 from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
@@ -134,7 +134,8 @@ def evaluate(
 ) -> Evaluation:
     """Rank every user's held-out item among the whole catalogue without the user's earlier items; publish the ranks.
 
-    Users without a held-out item, or without an item before it, are not evaluated.
+    Users without a held-out item, or without an item before it, are not evaluated; of several ones of a user, the first
+    is.
 
     Args:
         scorer: scores of all items for each user of `held_out_queries`, in order, computed without the held-out items.
@@ -152,6 +153,9 @@ def evaluate(
     if len(queries) < dataset.n_users:
         counted = f"{len(queries):,} of {dataset.n_users:,} users have a {config.split} target and an item before it"
         logger.info(f"{counted}; the others are not evaluated")
+    further = further_targets_words(dataset.split, config.split)
+    if further is not None:
+        logger.info(f"{dataset.path}: {further}")
     with Progress("evaluate: ranking", len(queries), "users") as progress:
         ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen, advance=progress.advance)
     metrics: dict[str, Any] = {

@@ -13,6 +13,8 @@ from tcf.common.devices import resolve_device
 from tcf.common.manifest import Manifest
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
+from tcf.data.dataset import Dataset
+from tcf.data.split import further_targets_words
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.metrics import named_as_validation
 from tcf.train.assemble import TrainingSetup, assemble, training_data
@@ -120,6 +122,7 @@ def train(
     load_faiss()  # validation ranks after the first epoch; without FAISS there is no sense in beginning
     with deterministic_operations(config.deterministic), isolated_generators(device):
         training = training_data(inputs, config)
+        _say_what_is_not_evaluated(inputs.dataset)
         # Without a saved state, it is not known whether existing projections were fitted to these inputs.
         fitted = folder.read_projections() if folder.state.exists() else {}
         projections = fitted or inputs.fit(config, training.items, device)
@@ -129,6 +132,12 @@ def train(
             if finished is not None:
                 return _there_already(out, finished)
             return _train(assembled, projections, folder, watch)
+
+
+def _say_what_is_not_evaluated(dataset: Dataset) -> None:
+    further = further_targets_words(dataset.split, "validation")
+    if further is not None:
+        logger.info(f"{dataset.path}: {further}")
 
 
 def _there_already(out: Path, manifest: Manifest) -> TrainResult:

@@ -12,11 +12,12 @@ from typing import Literal
 
 from tcf.common.errors import ConfigError, did_you_mean
 from tcf.data.events.group_events import group_events, with_ids
-from tcf.data.events.timestamps import read_times
+from tcf.data.events.timestamps import Times, read_times
 from tcf.data.raw.any_table_drops import DroppedRows
 from tcf.data.raw.any_table_files import list_files
 from tcf.data.raw.any_table_items import items_of_catalogue, items_of_events
 from tcf.data.raw.any_table_options import Drop, TableOptions
+from tcf.data.raw.any_table_split import list_events, part_column, part_of_rows
 from tcf.data.raw.any_table_text import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
@@ -45,7 +46,7 @@ def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
 def _list_files(raw: Path, options: TableOptions) -> tuple[list[ListedFile], list[ListedFile]]:
     """Return the files of events and of items; none of items if the events describe them."""
     require_folder(raw)
-    events = list_files(raw, options.events, "--events")
+    events = list_events(raw, options)
     items = list_files(raw, options.items, "--items")
     same = [file.path for file in items] == [file.path for file in events]
     return events, [] if same else items
@@ -67,7 +68,7 @@ def read_table(
         raw: the folder of the files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `torn_quotes`, `bad_json`, `empty_id`, `empty_text`, `bad_timestamp`,
-            `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
+            `bad_split`, `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
             `other_item_text` and, in an items file, `duplicate_item`.
         template: the text of an item, made from columns of the items.
         options: files, columns, and rows to leave out, which are counted as `drop COLUMN=PATTERN`.
@@ -99,12 +100,21 @@ def read_table(
         dropped.leave_out(events, bad)
     dropped.check()
     with_ids(events, needed.user, needed.item, bad)
-    times = None
-    if needed.time is not None:
-        times = read_times(events, needed.time, bad, time_format=options.time_format, has_option=True)
-    log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times, if_swapped=_SWAP)
+    times = _times(events, needed.time, options, bad)
+    part = part_of_rows(events, options, bad)
+    log = group_events(
+        events, needed.user, needed.item, times, items, bad, keep_times=keep_times, part=part, if_swapped=_SWAP
+    )
     files = _checksums(raw, (events, described))
-    return RawLog(items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times)
+    return RawLog(
+        items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times, log.parts
+    )
+
+
+def _times(events: RawTable, column: str | None, options: TableOptions, bad: BadRows) -> Times | None:
+    if column is None:
+        return None
+    return read_times(events, column, bad, time_format=options.time_format, has_option=True)
 
 
 def _checksums(raw: Path, tables: Sequence[RawTable]) -> dict[str, str]:
@@ -124,6 +134,7 @@ class _Needed:
         user: column of user ids in the events.
         item: column of item ids in the events.
         time: column of times in the events, if any.
+        part: column of the events that says their part of the split, if any.
         item_id: column of item ids in the items.
         template: the text, made from columns of the items.
         drops: rows to leave out, in each file that has the column.
@@ -132,13 +143,14 @@ class _Needed:
     user: str
     item: str
     time: str | None
+    part: str | None
     item_id: str
     template: Template
     drops: Sequence[Drop]
 
     def of_events(self, there: Sequence[str]) -> tuple[str, ...]:
-        times = () if self.time is None else (self.time,)
-        return (self.user, self.item, *times, *self._dropping(there))
+        others = [column for column in (self.time, self.part) if column is not None]
+        return (self.user, self.item, *others, *self._dropping(there))
 
     def of_items(self, there: Sequence[str]) -> tuple[str, ...]:
         return (self.item_id, *self.template.columns, *self._dropping(there))
@@ -159,13 +171,17 @@ def _needed(tables: Sequence[TableFile], template: Template | None, options: Tab
     item_id = options.item_id_column or options.item_column
     named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
     named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
+    named += [("--split-column", options.split_column, events)] if options.split_column is not None else []
     named += [("--item-id-column", item_id, items)]
     for option, column, table in named:
         for path, there in columns_of_files(table):
             if column not in there:
                 raise ConfigError(f"{option}: {lacks_column(path, column, there)}")
     _check_drops(options.drops, tables)
-    return _Needed(options.user_column, options.item_column, options.time_column, item_id, template, options.drops)
+    part = part_column(options)
+    return _Needed(
+        options.user_column, options.item_column, options.time_column, part, item_id, template, options.drops
+    )
 
 
 def _check_drops(drops: Sequence[Drop], tables: Sequence[TableFile]) -> None:

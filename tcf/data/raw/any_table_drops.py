@@ -9,7 +9,7 @@ from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import literal
 from tcf.data.tables.table import RawTable
 
-__all__ = ["DroppedRows"]
+__all__ = ["DroppedRows", "listed_values"]
 
 _VALUES_SHOWN = 8
 _VALUE_SHOWN = 40
@@ -73,15 +73,27 @@ def _matches(table: RawTable, drop: Drop) -> str:
 
 def _values_words(table: RawTable, drop: Drop) -> str:
     """Return the most frequent values of a column, for a message, and which one may be meant."""
-    column, pattern = table[drop.column], literal(drop.pattern)
-    counted = f"select {column} as value, count(*) as number from {table.name}"
-    order = "group by value order by number desc, value"
-    rows = table.engine.rows(f"{counted} {order} limit {_VALUES_SHOWN + 1}")
-    values = [_Value(*row) for row in rows]
-    alike = table.engine.rows(f"{counted} where regexp_matches({column}, {pattern}, 'i') {order} limit 1")
+    pattern = literal(drop.pattern)
+    alike = _values(table, drop.column, f"where regexp_matches({table[drop.column]}, {pattern}, 'i')", 1)
     if alike:
-        hint = f"; did you mean {_Value(*alike[0])}?"
+        hint = f"; did you mean {alike[0]}?"
     else:
-        hint = did_you_mean(drop.written.partition("=")[2], [value.text for value in values])
+        frequent = _values(table, drop.column, "", _VALUES_SHOWN + 1)
+        hint = did_you_mean(drop.written.partition("=")[2], [value.text for value in frequent])
+    return f"{listed_values(table, drop.column)}{hint or '; name one of these values'}"
+
+
+def listed_values(table: RawTable, column: str) -> str:
+    """Return words for the most frequent values of a column, for a message."""
+    values = _values(table, column, "", _VALUES_SHOWN + 1)
     listed = ", ".join(map(str, values[:_VALUES_SHOWN])) + (", ..." if len(values) > _VALUES_SHOWN else "")
-    return f"{table.source} has {listed or 'no rows'} in column {drop.column}{hint or '; name one of these values'}"
+    return f"{table.source} has {listed or 'no rows'} in column {column}"
+
+
+def _values(table: RawTable, column: str, where: str, most: int) -> list[_Value]:
+    """Return the most frequent values of a column."""
+    rows = table.engine.rows(
+        f"select {table[column]} as value, count(*) as number from {table.name} {where} "
+        f"group by value order by number desc, value limit {most}"
+    )
+    return [_Value(*row) for row in rows]

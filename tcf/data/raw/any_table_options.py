@@ -78,6 +78,9 @@ class TableOptions:
         text: what is said about text files; the header is that of the events.
         items_text: what is said about those of items in particular.
         drops: rows to leave out, in all files of events or of items that have the column.
+        split_column: column of the events that says the part of each; None if there is none.
+        validation_events: files of events, like `events`, of which all are validation targets.
+        test_events: likewise, test targets; if there are these or the former, `events` are for training.
         time_format: the form of the times, as in `datetime.strptime`; None for numbers or ISO dates.
     """
 
@@ -90,7 +93,15 @@ class TableOptions:
     text: TextOptions = TextOptions()
     items_text: TextOptions = TextOptions()
     drops: tuple[Drop, ...] = field(default=())
+    split_column: str | None = None
+    validation_events: tuple[str, ...] = ()
+    test_events: tuple[str, ...] = ()
     time_format: str | None = None
+
+    @property
+    def has_files_of_parts(self) -> bool:
+        """Whether each part of the split has files of its own."""
+        return bool(self.validation_events or self.test_events)
 
 
 def parse_drop(written: str) -> Drop:
@@ -145,6 +156,9 @@ def table_options(config: PrepareConfig) -> TableOptions:
             config.items_quotes,
         ),
         drops=tuple(parse_drop(written) for written in config.drop),
+        split_column=config.split_column,
+        validation_events=config.validation_events,
+        test_events=config.test_events,
         time_format=_time_format(config),
     )
 

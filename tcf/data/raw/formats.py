@@ -81,7 +81,8 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
         case "table":
             options = table_options(config)
             read = partial(read_table, raw=raw, bad_rows=bad_rows, options=options, keep_times=keep_times)
-            return RawReader(partial(table_files, raw, options), read)
+            brings_split = options.split_column is not None or options.has_files_of_parts
+            return RawReader(partial(table_files, raw, options), read, brings_split)
         case _:
             assert_never(format)
 

@@ -1,0 +1,93 @@
+"""The split that the files of format `table` bring: a column of the events, or files of events for each part."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tcf.common.errors import ConfigError
+from tcf.data.raw.any_table_drops import listed_values
+from tcf.data.raw.any_table_files import list_files
+from tcf.data.raw.any_table_options import TableOptions
+from tcf.data.split import EventPart
+from tcf.data.tables.bad_rows import BadRows
+from tcf.data.tables.engine import literal
+from tcf.data.tables.several_tables import ListedFile
+from tcf.data.tables.table import RawTable
+
+__all__ = ["list_events", "part_column", "part_of_rows"]
+
+_OF_FILE = "(part of the split)"  # a column that the files of each part are given
+_NAMES: Mapping[str, EventPart] = {
+    "context": EventPart.CONTEXT,
+    "train": EventPart.TRAINING,
+    "training": EventPart.TRAINING,
+    "valid": EventPart.VALIDATION,
+    "validation": EventPart.VALIDATION,
+    "val": EventPart.VALIDATION,
+    "dev": EventPart.VALIDATION,
+    "test": EventPart.TEST,
+    "testing": EventPart.TEST,
+}
+
+
+def list_events(raw: Path, options: TableOptions) -> list[ListedFile]:
+    """Return the files of events; if each part of the split has its own, those of training come first.
+
+    Raises:
+        ConfigError: a file is named twice, or a name is malformed.
+        DataError: a file does not exist.
+    """
+    files = list_files(raw, options.events, "--events")
+    if not options.has_files_of_parts:
+        return files
+    files = [_of_part(file, EventPart.TRAINING) for file in files]
+    for names, option, part in (
+        (options.validation_events, "--validation-events", EventPart.VALIDATION),
+        (options.test_events, "--test-events", EventPart.TEST),
+    ):
+        known = {file.path.resolve() for file in files}
+        for file in list_files(raw, names, option):
+            if file.path.resolve() in known:
+                raise ConfigError(
+                    f"{option}: expected files of other events than those before, found {file.path} again; name it for "
+                    "one part"
+                )
+            files.append(_of_part(file, part))
+    return files
+
+
+def _of_part(file: ListedFile, part: EventPart) -> ListedFile:
+    return replace(file, constants={**file.constants, _OF_FILE: str(part.value)})
+
+
+def part_column(options: TableOptions) -> str | None:
+    """Return the column that says the part of an event; None if nothing does."""
+    return _OF_FILE if options.has_files_of_parts else options.split_column
+
+
+def part_of_rows(events: RawTable, options: TableOptions, bad: BadRows) -> str | None:
+    """Return an expression in SQL for the `EventPart` of an event; None if nothing says it.
+
+    Rows whose value of the split column is no part are rejected as `bad_split`.
+
+    Raises:
+        DataError: there are such rows, and `bad` does not skip.
+        ConfigError: all rows are such rows.
+    """
+    if options.has_files_of_parts:
+        return f"{events[_OF_FILE]}::tinyint"
+    if options.split_column is None:
+        return None
+    written = f"lower({events[options.split_column]})"
+    known = f"{written} in ({', '.join(map(literal, _NAMES))})"
+    expected = "a part of the split: train (or training), valid (validation, val, dev), test or context"
+    if events.engine.number(f"select count(*) from {events.name} where {known}") == 0:
+        raise ConfigError(
+            f"--split-column: expected {expected}, found {listed_values(events, options.split_column)}; name another "
+            "column"
+        )
+    if events.engine.number(f"select count(*) from {events.name} where not {known}"):
+        expected += f" ({listed_values(events, options.split_column)})"
+    events.reject(f"not {known}", "bad_split", expected, bad, columns=(options.split_column,))
+    cases = " ".join(f"when {literal(name)} then {part.value}" for name, part in _NAMES.items())
+    return f"case {written} {cases} end"
