@@ -85,6 +85,11 @@ class PrepareConfig(CheckedSettings):
         f"Keep one event where a customer bought an article several times on one day {only_for('collapse_repeats')}.",
         group=_FILTERS,
     )
+    drop_duplicates: bool = option(
+        False,
+        "Drop exact duplicates of events: the same user, item and time (formats with times; amazon always does).",
+        group=_FILTERS,
+    )
     events: tuple[str, ...] = option(
         (),
         "File of events in RAW: CSV or other delimited text, Parquet or JSON lines; or a folder of such files, or a "

@@ -19,7 +19,7 @@ Shapes: n_users users, n_items items and nnz interactions of the raw log; k rema
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -65,6 +65,8 @@ class Selected:
         periods: the periods of a split by time; otherwise None.
         dropped: number of users, interactions or items left out, by reason.
         given: what is known of a split that the files bring; otherwise None.
+        duplicates: whether an event of the split's histories is an exact duplicate of an earlier one, which may have
+            been cut off; None if that is unknown.
     """
 
     users: npt.NDArray[np.int64]
@@ -73,6 +75,7 @@ class Selected:
     periods: Periods | None
     dropped: Mapping[str, int]
     given: GivenSplit | None = None
+    duplicates: npt.NDArray[np.bool_] | None = None
 
 
 def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
@@ -87,10 +90,12 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
         ConfigError: a setting does not fit the log.
         DataError: nothing is left of the log.
     """
+    dropped: dict[str, int] = {}
+    if config.drop_duplicates:
+        log = _without_duplicates(log, raw, dropped)
     periods, parts = _periods(log, config, raw), _given_parts(log, config, raw)
     times = log.times if periods is not None or parts is not None else None
-    everything = EventSelection(np.arange(len(log.user_ids)), log.offsets, log.items, times, parts)
-    dropped: dict[str, int] = {}
+    everything = EventSelection(np.arange(len(log.user_ids)), log.offsets, log.items, times, parts, log.duplicates)
     eligible = _of_eligible_users(everything, config, periods, dropped)
     if not len(eligible.users):
         raise DataError(_nothing_left(log, config, raw))
@@ -105,6 +110,19 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
     dropped["interactions_after_test_target"] = len(warm) - len(until_target)
     dropped["interactions_cut_by_keep_last"] = len(until_target) - len(kept)
     return _numbered(kept, log, periods, dropped, raw)
+
+
+def _without_duplicates(log: RawLog, raw: Path, dropped: dict[str, int]) -> RawLog:
+    if log.duplicates is None:
+        raise ConfigError(
+            f"--drop-duplicates: expected the time of each event in {raw}, by which exact duplicates are told from "
+            "repeats, found none; leave the option out"
+        )
+    dropped["duplicate_event"] = int(log.duplicates.sum()) + log.skipped.get("duplicate_event", 0)
+    users = np.arange(len(log.user_ids))
+    kept = EventSelection(users, log.offsets, log.items, log.times, log.parts).where(~log.duplicates)
+    none = np.zeros(len(kept), bool)
+    return replace(log, offsets=kept.offsets, items=kept.items, times=kept.times, parts=kept.parts, duplicates=none)
 
 
 def _periods(log: RawLog, config: PrepareConfig, raw: Path) -> Periods | None:
@@ -208,6 +226,7 @@ def _numbered(
     histories = Histories(kept.offsets, taken(index, kept.items))
     counted = {reason: number for reason, number in dropped.items() if number}
     selected = partial(Selected, kept.users, np.flatnonzero(seen), periods=periods, dropped=counted)
+    selected = partial(selected, duplicates=kept.duplicates)
     if kept.parts is not None:
         split = by_parts(histories, kept.parts)
         _check_given(split, raw)

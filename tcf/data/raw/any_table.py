@@ -105,10 +105,7 @@ def read_table(
     log = group_events(
         events, needed.user, needed.item, times, items, bad, keep_times=keep_times, part=part, if_swapped=_SWAP
     )
-    files = _checksums(raw, (events, described))
-    return RawLog(
-        items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times, log.parts
-    )
+    return RawLog.from_groups(items, log, bad.skipped, _checksums(raw, (events, described)))
 
 
 def _times(events: RawTable, column: str | None, options: TableOptions, bad: BadRows) -> Times | None:

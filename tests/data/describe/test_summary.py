@@ -50,6 +50,8 @@ def test_text_for_a_terminal(dataset: Dataset) -> None:
         ["items", "without", "training", "0"],
         ["duplicate", "texts", "0"],
     ]
+    assert lines[8].split(maxsplit=2)[2] == "unknown: events without exact times"
+    del lines[8]
     assert lines[8].split(maxsplit=2)[2] == "3 to 6 items, mean 3.8, median 3.0"
     assert lines[9].split(maxsplit=2)[2] == "4 to 239 characters, mean 63.2, median 5.0"
     assert lines[10].split(maxsplit=1)[1] == "leave-one-out: 7 training, 4 validation, 4 test"
@@ -76,6 +78,8 @@ PARTS = {"kind": "leave-one-out", **dict.fromkeys(COUNTS, 1)}
     [
         ({"users": None}, "facts.users"),
         ({"items": "4"}, "facts.items"),
+        ({"duplicate_interactions": "4"}, "facts.duplicate_interactions"),
+        ({"targets_like_the_item_before": {}}, "facts.targets_like_the_item_before.test"),
         ({"split": []}, "facts.split"),
         ({"split": {"kind": "k", "training": 1, "validation": 2}}, "facts.split.test"),
         ({"split": {**PARTS, "between": "1"}}, "facts.split.between"),
