@@ -85,6 +85,12 @@ class PrepareConfig(CheckedSettings):
         f"Keep one event where a customer bought an article several times on one day {only_for('collapse_repeats')}.",
         group=_FILTERS,
     )
+    keep_unseen_items: bool = option(
+        False,
+        "Keep items that occur in no remaining history as candidates of the catalogue; --min-item-count still removes "
+        "rare ones.",
+        group=_FILTERS,
+    )
     drop_duplicates: bool = option(
         False,
         "Drop exact duplicates of events: the same user, item and time (formats with times; amazon always does).",

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.threads import ordered_map
-from tcf.data.histories import Histories
+from tcf.data.histories import Histories, occurrences
 from tcf.data.split import GivenSplit, Part, Split, held_out, training_counts
 from tcf.data.tables.arrow_numbers import as_numpy
 from tcf.data.time_split import Periods
@@ -44,7 +44,8 @@ def dataset_statistics(
         `users`, `items`, `interactions`; `history_lengths` in items and `text_lengths` in characters, each with min,
         median, mean and max; `repeated_interactions`, whose item the user had before, and `duplicate_interactions`,
         those of them that are exact duplicates of an earlier one, None if that is unknown; `items_without_training`,
-        which occur only outside the training part (cold items); `duplicate_texts`, items whose text an earlier item
+        which occur only outside the training part (cold items) or nowhere, and `unseen_items`, the
+        latter (`--keep-unseen-items`); `duplicate_texts`, items whose text an earlier item
         has; `targets_like_the_item_before`, for each part the `targets` with an item before them, those `equal` to it
         and the `duplicates` among these, or None;
         `split`, with its kind, the interactions and users of each part, and the dates of a split by time, or what
@@ -61,6 +62,7 @@ def dataset_statistics(
         "repeated_interactions": repeats,
         "duplicate_interactions": exact,
         "items_without_training": int((training_counts(split, n_items) == 0).sum()),
+        "unseen_items": int((occurrences(histories.items, n_items) == 0).sum()),
         "duplicate_texts": n_items - pc.count_distinct(texts).as_py(),
         "targets_like_the_item_before": {part: _like_before(split, part, duplicates) for part in get_args(Part)},
         "split": {**_parts(split), **(_dates(periods) if given is None else _given(split, given))},
@@ -111,6 +113,8 @@ def _dates(periods: Periods | None) -> dict[str, str]:
 
 
 def _summary(lengths: npt.NDArray[Any]) -> dict[str, float]:
+    if not len(lengths):
+        return {"min": 0, "median": 0.0, "mean": 0.0, "max": 0}
     return {
         "min": int(lengths.min()),
         "median": float(np.median(lengths)),

@@ -71,6 +71,7 @@ def test_a_dataset_worked_out_by_hand(tmp_path: Path, format: Any) -> None:
             for part in ("test", "validation")
         },
         "items_without_training": 0,
+        "unseen_items": 0,
         "duplicate_texts": 1,
         "split": {
             "kind": "leave-one-out",
@@ -119,6 +120,7 @@ def test_the_manifest_names_inputs_and_settings(tmp_path: Path) -> None:
         "split": "leave-one-out",
         "text_columns": [],
         "collapse_repeats": False,
+        "keep_unseen_items": False,
         "drop_duplicates": False,
         "events": [],
         "validation_events": [],

@@ -17,7 +17,15 @@ _EXAMPLE_ITEMS = 5
 _TEXT_SHOWN = 90
 _LABEL_WIDTH = 24
 _WIDTH = 119  # of lines of words
-_COUNTS = ("users", "items", "interactions", "repeated_interactions", "items_without_training", "duplicate_texts")
+_COUNTS = (
+    "users",
+    "items",
+    "interactions",
+    "repeated_interactions",
+    "items_without_training",
+    "unseen_items",
+    "duplicate_texts",
+)
 _SUMMARIES = ("history_lengths", "text_lengths")
 _LIKE_BEFORE = "targets_like_the_item_before"
 _PARTS = ("training", "validation", "test")

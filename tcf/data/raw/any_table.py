@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import pyarrow as pa
+
 from tcf.common.errors import ConfigError, did_you_mean
-from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.group_events import Grouped, group_events, with_ids
 from tcf.data.events.timestamps import Times, read_times
 from tcf.data.raw.any_table_drops import DroppedRows
 from tcf.data.raw.any_table_files import list_files
@@ -27,7 +30,7 @@ from tcf.data.tables.source_file import changed, require_folder
 from tcf.data.tables.table import RawTable, TableFile, lacks_column, listed_columns
 from tcf.data.text_template import Template
 
-__all__ = ["read_table", "table_files"]
+__all__ = ["read_items_alone", "read_table", "table_files"]
 
 _SWAP = "exchange --user-column and --item-column"
 
@@ -106,6 +109,35 @@ def read_table(
         events, needed.user, needed.item, times, items, bad, keep_times=keep_times, part=part, if_swapped=_SWAP
     )
     return RawLog.from_groups(items, log, bad.skipped, _checksums(raw, (events, described)))
+
+
+def read_items_alone(
+    engine: Engine, raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None, options: TableOptions
+) -> RawLog:
+    """Read tables of items, without any event.
+
+    Args:
+        engine: reads the rows.
+        raw: the folder of the files.
+        bad_rows: raise an error at the first kind of unusable row, or skip and count such rows, as `read_table` does.
+        template: the text of an item, made from columns of the items.
+        options: files and columns of items, and rows to leave out.
+
+    Raises:
+        ConfigError: there is no template, or a file lacks a named column.
+        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
+    """
+    _, files = _list_files(raw, options)
+    refuse_unused(options, (), files)
+    bad, dropped = BadRows(bad_rows), DroppedRows(options.drops)
+    table = open_files(files, options.items_text.or_else(options.text), "--items-header")
+    needed = _needed([table], template, options)
+    described = table.load(engine, tuple(dict.fromkeys(needed.of_items(table.columns))), bad)
+    dropped.leave_out(described, bad)
+    dropped.check()
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+    nobody = Grouped(pa.array([], pa.large_string()), np.zeros(1, np.int64), np.zeros(0, np.int32), None)
+    return RawLog.from_groups(items, nobody, bad.skipped, _checksums(raw, (described,)))
 
 
 def _times(events: RawTable, column: str | None, options: TableOptions, bad: BadRows) -> Times | None:

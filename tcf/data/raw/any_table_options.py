@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from tcf.common.errors import ConfigError
@@ -11,7 +11,15 @@ from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import Quotes
 from tcf.data.events.date_patterns import pattern_of
 
-__all__ = ["Drop", "TableOptions", "TextOptions", "parse_drop", "table_options"]
+__all__ = [
+    "Drop",
+    "TableOptions",
+    "TextOptions",
+    "are_items_alone",
+    "catalogue_options",
+    "parse_drop",
+    "table_options",
+]
 
 _T = TypeVar("_T")
 _OF_ITEMS = ("items_header", "items_delimiter", "items_encoding", "items_quotes")
@@ -161,6 +169,41 @@ def table_options(config: PrepareConfig) -> TableOptions:
         test_events=config.test_events,
         time_format=_time_format(config),
     )
+
+
+_OF_EVENTS = (
+    *("user_column", "item_column", "time_column", "time_format", "header", "split_column"),
+    *("validation_events", "test_events", "test_from", "validation_from", "min_history", "max_history"),
+    *("min_item_count", "keep_last", "sample_users", "seed", "drop_duplicates"),
+)
+
+
+def are_items_alone(config: PrepareConfig) -> bool:
+    """Whether the options name files of items with their column of ids, and nothing else: a catalogue without events.
+
+    Raises:
+        ConfigError: they do, and there are options about events as well.
+    """
+    if config.events or not config.items or config.item_id_column is None or config.user_column is not None:
+        return False
+    for entry in fields(config):
+        if entry.name in _OF_EVENTS and getattr(config, entry.name) != entry.default:
+            raise ConfigError(
+                f"{option_name(entry.name)}: expected --events as well, found only --items, whose dataset has no "
+                "interactions; name the file of events, or leave this option out"
+            )
+    return True
+
+
+def catalogue_options(config: PrepareConfig) -> TableOptions:
+    """Return the table options for files of items alone.
+
+    Raises:
+        ConfigError: an option is malformed.
+    """
+    column = _required(config.item_id_column, "--item-id-column", "the column of item ids")
+    named = replace(config, events=config.items, user_column=column, item_column=column)
+    return replace(table_options(named), events=())
 
 
 def _required(value: _T | None, option: str, what: str) -> _T:
