@@ -3,14 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from small.data.raw import histories_of, texts_of, write_files
-from tcf.common.errors import ConfigError
+from small.train.runs import make_cache
+from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
+from tcf.data.cache.export import export
 from tcf.data.dataset import Dataset, open_dataset
+from tcf.data.describe.plots import draw_plots
 from tcf.data.describe.summary import describe, render
+from tcf.data.describe.text_lengths import TextLengths
 from tcf.data.prepare import prepare
+from tcf.evaluate.evaluation import held_out_queries
+from tcf.train.batch.training_data import TrainingData
 
 ITEMS = {item: f"Title {item}" for item in "abcdefg"}
 # d is rare, e only the short user v has, f lies before the last three of u, and g occurs nowhere.
@@ -78,7 +85,7 @@ def test_items_alone(tmp_path: Path) -> None:
         "targets_like_the_item_before": {
             part: {"targets": 0, "equal": 0, "duplicates": None} for part in ("test", "validation")
         },
-        "skipped": {"duplicate_item": 1, "empty_text": 1},
+        "skipped": {"other_item_text": 1, "empty_text": 1},
     }
     assert {number for number in split.values() if number != "leave-one-out"} == {0}
     assert "nan" not in render(describe(dataset)).lower()
@@ -103,3 +110,16 @@ def test_items_alone(tmp_path: Path) -> None:
 def test_options_of_events_without_any(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         catalogue(tmp_path, **settings)
+
+
+def test_what_uses_items_alone_and_what_refuses_them(tmp_path: Path) -> None:
+    dataset = catalogue(tmp_path)
+    cache = make_cache(tmp_path, dataset, np.array([[1, 2], [3, 4]], np.float32))
+    export(cache, dataset, out=tmp_path / "vectors.npy")
+    assert np.load(tmp_path / "vectors.npy").tolist() == [[1, 2], [3, 4]]
+    pictures = draw_plots(dataset, TextLengths(np.array([0, 2]), "words"), tmp_path / "plots")
+    assert [picture.name for picture in pictures] == ["text_lengths.png"]
+    with pytest.raises(DataError, match="found none among 0 users, .* prepare the dataset from events"):
+        TrainingData.build(dataset.split, dataset.n_items, 5)
+    with pytest.raises(DataError, match="found none among 0 users; prepare a dataset with events"):
+        held_out_queries(dataset, "test")

@@ -137,6 +137,8 @@ def _line(label: str, value: str) -> str:
 
 
 def _spread(summary: Mapping[str, float], unit: str) -> str:
+    if not summary["max"]:
+        return "none"
     return (
         f"{summary['min']:,} to {summary['max']:,} {unit}, mean {summary['mean']:,.1f}, median {summary['median']:,.1f}"
     )

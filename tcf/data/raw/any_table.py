@@ -201,6 +201,8 @@ def _needed(tables: Sequence[TableFile], template: Template | None, options: Tab
     named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
     named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
     named += [("--split-column", options.split_column, events)] if options.split_column is not None else []
+    if options.are_items_alone:
+        named = []
     named += [("--item-id-column", item_id, items)]
     for option, column, table in named:
         for path, there in columns_of_files(table):

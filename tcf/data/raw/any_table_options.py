@@ -107,6 +107,11 @@ class TableOptions:
     time_format: str | None = None
 
     @property
+    def are_items_alone(self) -> bool:
+        """Whether there are files of items only, so that no other column is used than theirs."""
+        return not self.events
+
+    @property
     def has_files_of_parts(self) -> bool:
         """Whether each part of the split has files of its own."""
         return bool(self.validation_events or self.test_events)
