@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tcf.common.errors import ConfigError
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
-from tcf.config.fields import CheckedSettings, option_name
+from tcf.config.fields import CheckedSettings, from_mapping, option_name, read_toml
 from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.launch.search.search_file import SearchConfig
@@ -118,6 +118,18 @@ def test_what_also_works_becomes_the_type_of_the_setting() -> None:
     events: Any = Path("log") / "events.csv"
     assert PrepareConfig(events=events).events == ("log/events.csv",)
     assert hash(ExtractConfig(layers=layers)) == hash(ExtractConfig(layers=(0, -1)))
+
+
+STRINGS = [(kind, entry) for kind, entry in FIELDS if entry.type == tuple[str, ...]]
+
+
+@pytest.mark.parametrize(("kind", "entry"), STRINGS, ids=[entry.name for _, entry in STRINGS])
+def test_a_string_is_a_list_of_one(kind: Any, entry: "dataclasses.Field[Any]", tmp_path: Path) -> None:
+    """Such as `events = "log.csv"` in TOML."""
+    (tmp_path / "c.toml").write_text(f'{entry.name} = "one, two"\n')
+    found = from_mapping(kind, read_toml(tmp_path / "c.toml"), "c.toml")
+    assert getattr(found, entry.name) == ("one, two",)
+    assert found == kind(**{entry.name: ["one, two"]}) == kind(**{entry.name: "one, two"})
 
 
 def test_a_number_beyond_all_floats_is_refused() -> None:

@@ -36,10 +36,10 @@ def prepared(folder: Path, name: str, further: bool = False) -> Dataset:
         again = [part for part in (2, 3) if further and user < 5]
         events = sorted([*zip(items, parts, strict=True), *((7, part) for part in again)], key=lambda event: event[1])
         rows += [f"u{user},i{item},{PARTS[part]}" for item, part in events]
-    items = "item,title\n" + "".join(f"i{item},Text {item}\n" for item in range(30))
-    raw = write_files(folder / f"raw-{name}", {"items.csv": items, "events.csv": "\n".join(rows) + "\n"})
+    texts = "item,title\n" + "".join(f"i{item},Text {item}\n" for item in range(30))
+    raw = write_files(folder / f"raw-{name}", {"items.csv": texts, "events.csv": "\n".join(rows) + "\n"})
     column = None if name == "rule" else "part"
-    return prepare("table", raw, folder / name, PrepareConfig(events="events.csv", split_column=column, **COLUMNS))
+    return prepare("table", raw, folder / name, PrepareConfig(events=("events.csv",), split_column=column, **COLUMNS))
 
 
 def test_a_given_split_that_is_leave_one_out_has_its_metrics(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from tcf.common.errors import ConfigError, did_you_mean
 from tcf.data.events.group_events import Grouped, group_events, with_ids
+from tcf.data.events.items import Items
 from tcf.data.events.timestamps import Times, read_times
 from tcf.data.raw.any_table_drops import DroppedRows
 from tcf.data.raw.any_table_files import list_files
 from tcf.data.raw.any_table_items import items_of_catalogue, items_of_events
 from tcf.data.raw.any_table_options import Drop, TableOptions
-from tcf.data.raw.any_table_split import list_events, part_column, part_of_rows
+from tcf.data.raw.any_table_split import list_events, mention_unused_split, part_column, part_of_rows
 from tcf.data.raw.any_table_text import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
@@ -88,19 +89,8 @@ def read_table(
     if items_files:
         tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
     needed = _needed(tables, template, options)
-    if len(tables) == 1:
-        columns = (*needed.of_items(tables[0].columns), *needed.of_events(tables[0].columns))
-        events = described = tables[0].load(engine, tuple(dict.fromkeys(columns)), bad)
-        dropped.leave_out(events, bad)
-        if bad.is_error:  # rows without a user describe items too, if they are skipped
-            with_ids(events, needed.user, needed.item, bad)
-        items = items_of_events(events, needed.item_id, needed.template, bad)
-    else:
-        described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
-        dropped.leave_out(described, bad)
-        items = items_of_catalogue(described, needed.item_id, needed.template, bad)
-        events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
-        dropped.leave_out(events, bad)
+    mention_unused_split(tables[0], options)
+    events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
     with_ids(events, needed.user, needed.item, bad)
     times = _times(events, needed.time, options, bad)
@@ -144,6 +134,25 @@ def _times(events: RawTable, column: str | None, options: TableOptions, bad: Bad
     if column is None:
         return None
     return read_times(events, column, bad, time_format=options.time_format, has_option=True)
+
+
+def _load(
+    engine: Engine, tables: Sequence[TableFile], needed: "_Needed", dropped: DroppedRows, bad: BadRows
+) -> tuple[RawTable, Items, RawTable]:
+    """Return the rows of events, the items, and the rows that describe them, which may be those of events."""
+    if len(tables) == 1:
+        columns = (*needed.of_items(tables[0].columns), *needed.of_events(tables[0].columns))
+        events = tables[0].load(engine, tuple(dict.fromkeys(columns)), bad)
+        dropped.leave_out(events, bad)
+        if bad.is_error:  # rows without a user describe items too, if they are skipped
+            with_ids(events, needed.user, needed.item, bad)
+        return events, items_of_events(events, needed.item_id, needed.template, bad), events
+    described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
+    dropped.leave_out(described, bad)
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+    events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
+    dropped.leave_out(events, bad)
+    return events, items, described
 
 
 def _checksums(raw: Path, tables: Sequence[RawTable]) -> dict[str, str]:

@@ -19,6 +19,7 @@ __all__ = ["list_files"]
 
 _PATTERN = re.compile(r"[*?\[]")
 _NULL = "__HIVE_DEFAULT_PARTITION__"
+_LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
 
 
 def list_files(raw: Path, names: Sequence[str], option: str) -> list[ListedFile]:
@@ -84,6 +85,11 @@ def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     except OSError as error:
         raise unreadable(folder, error) from None
     for entry in entries:
+        if entry.name in _LOGS:
+            raise DataError(
+                f"{folder}: expected files whose rows all count, found a {_LOGS[entry.name]} table, whose own log says "
+                "which of them do; write its rows to a new folder of Parquet files, and name that"
+            )
         if _is_hidden(entry.name):
             continue
         if entry.is_dir():

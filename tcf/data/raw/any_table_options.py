@@ -23,6 +23,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 _OF_ITEMS = ("items_header", "items_delimiter", "items_encoding", "items_quotes")
+_SAMPLE = "a,b\n"
 _SIGNED_UTF8 = "utf-8-sig"  # a byte order mark is removed in any case
 
 
@@ -258,8 +259,8 @@ def _encoding(written: str | None, option: str) -> str | None:
     try:
         name = codecs.lookup(written).name
         decoder = codecs.getincrementaldecoder(name)()
-        if decoder.decode("a,b\n".encode(name), final=True) != "a,b\n":  # no encoding of files, such as punycode
-            raise LookupError
+        if "".join(decoder.decode(bytes([byte])) for byte in _SAMPLE.encode(name)) != _SAMPLE:
+            raise LookupError  # what cannot be decoded piece by piece, such as punycode
     except (LookupError, UnicodeError, ValueError):  # base64 is no encoding of text
         raise ConfigError(
             f"{option}: expected a text encoding that Python knows, such as latin-1, cp1252, gbk or utf-16, found "

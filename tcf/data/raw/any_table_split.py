@@ -1,5 +1,6 @@
 """The split that the files of format `table` bring: a column of the events, or files of events for each part."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from tcf.data.split import EventPart
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import literal
 from tcf.data.tables.several_tables import ListedFile
-from tcf.data.tables.table import RawTable
+from tcf.data.tables.table import RawTable, TableFile
 
-__all__ = ["list_events", "part_column", "part_of_rows"]
+__all__ = ["list_events", "mention_unused_split", "part_column", "part_of_rows"]
+
+logger = logging.getLogger(__name__)
 
 _OF_FILE = "(part of the split)"  # a column that the files of each part are given
 _NAMES: Mapping[str, EventPart] = {
@@ -65,6 +68,14 @@ def part_column(options: TableOptions) -> str | None:
     return _OF_FILE if options.has_files_of_parts else options.split_column
 
 
+def mention_unused_split(events: TableFile, options: TableOptions) -> None:
+    """Say so if the events have a column that is called `split`, and no option mentions a split."""
+    if part_column(options) is None:
+        for column in (column for column in events.columns if column.lower() == "split"):
+            option = f"--split-column {column}"
+            logger.info(f"{events.path}: has a column {column}, which is not used; {option} takes the split from it")
+
+
 def part_of_rows(events: RawTable, options: TableOptions, bad: BadRows) -> str | None:
     """Return an expression in SQL for the `EventPart` of an event; None if nothing says it.
 
@@ -81,12 +92,13 @@ def part_of_rows(events: RawTable, options: TableOptions, bad: BadRows) -> str |
     written = f"lower({events[options.split_column]})"
     known = f"{written} in ({', '.join(map(literal, _NAMES))})"
     expected = "a part of the split: train (or training), valid (validation, val, dev), test or context"
-    if events.engine.number(f"select count(*) from {events.name} where {known}") == 0:
+    unknown = events.engine.number(f"select count(*) from {events.name} where not {known}")
+    if unknown and unknown == len(events):
         raise ConfigError(
             f"--split-column: expected {expected}, found {listed_values(events, options.split_column)}; name another "
             "column"
         )
-    if events.engine.number(f"select count(*) from {events.name} where not {known}"):
+    if unknown:
         expected += f" ({listed_values(events, options.split_column)})"
     events.reject(f"not {known}", "bad_split", expected, bad, columns=(options.split_column,))
     cases = " ".join(f"when {literal(name)} then {part.value}" for name, part in _NAMES.items())

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _BITS = 40  # of the row in its file
 _PLACE = "place"
+_BY_CHANCE = 4096  # bytes; smaller files may be alike without being copies
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,17 @@ def open_several(files: Sequence[ListedFile], open_file: Callable[[Path], TableF
     """
     if len(files) == 1 and not files[0].constants:
         return open_file(files[0].path)
-    parts, empty = list[_Part](), dict[Path, NoRowsError]()
+    parts, empty = list[_Part](), list[Path]()
     for file in files:
         try:
             parts.append(_Part(file, open_file(file.path)))
-        except NoRowsError as error:
+        except NoRowsError:
             if file.is_named:
                 raise
-            empty[file.path] = error
+            empty.append(file.path)
     if not parts:
-        raise next(iter(empty.values()))
-    return SeveralTables(parts, tuple(empty))
+        raise _no_rows(empty)
+    return SeveralTables(parts, empty)
 
 
 def columns_of_files(table: TableFile) -> list[tuple[Path, tuple[str, ...]]]:
@@ -125,45 +126,38 @@ class SeveralTables:
         name, names = engine.name("rows"), {column: f"c{at}" for at, column in enumerate(columns)}
         typed = ", ".join(f"{column} varchar" for column in names.values())
         engine.run(f"create temp table {name} ({typed}, {_PLACE} bigint)")
-        places, files, empty = list[Callable[[int], Place]](), dict[Path, str](), dict[Path, NoRowsError | None]()
+        places, files, empty = list[Callable[[int], Place]](), dict[Path, str](), list(self._empty)
         for part in self._parts:
-            try:
-                rows = self._rows_of(part, columns, engine, bad)
-            except NoRowsError as error:
-                if part.file.is_named:
-                    raise
-                empty[part.file.path] = error
+            rows = self._rows_of(part, columns, engine, bad)
+            if rows is None:
+                empty.append(part.file.path)
                 continue
             values = ", ".join(_value(part.file, rows, column) for column in columns)
             place = f"{len(places) << _BITS} + {rows.row}"
             engine.run(f"insert into {name} select {values}, {place} from {rows.name}; drop table {rows.name}")
             places.append(rows.place_of)
             files |= rows.files
-        self._refuse_copies(files)
         if not files:
-            raise next(error for error in empty.values() if error)
-        empty |= dict.fromkeys(self._empty)
+            raise _no_rows(empty)
+        self._refuse_copies(files)
         if empty:
             logger.info(f"{self.source}: {len(empty)} of them without rows, the first of these {min(empty)}")
         files |= {path: sha256_file(path) for path in empty}
         return RawTable(engine, name, names, _place_among(places), files, _PLACE)
 
-    def _rows_of(self, part: _Part, columns: Sequence[str], engine: Engine, bad: BadRows) -> RawTable:
-        """Read a file; a column that both a folder and the file give must be the same in both."""
+    def _rows_of(self, part: _Part, columns: Sequence[str], engine: Engine, bad: BadRows) -> RawTable | None:
+        """Read a file; return None if it may be without rows, and is."""
         there, constants = part.table.columns, part.file.constants
         own = [column for column in columns if column not in constants or column in there]
-        rows = part.table.load(engine, own or there[:1], bad)
-        for column in constants.keys() & set(own):
-            value = constants[column]
-            differing = engine.rows(
-                f"select {rows.row}, {rows[column]} from {rows.name} where {rows[column]} <> {literal(value)} "
-                f"order by {rows.row} limit 1"
-            )
-            for row, found in differing:
-                raise DataError(
-                    f"{rows.place_of(row)}: expected {column} {value!r}, as a folder of the file says, found "
-                    f"{found[:80]!r}; rename the folder or the column"
-                )
+        try:
+            rows = part.table.load(engine, own or there[:1], bad)
+        except NoRowsError:
+            if part.file.is_named:
+                raise
+            return None
+        for column in own:
+            if column in constants:
+                _check_constant(rows, column, constants[column])
         return rows
 
     def _refuse_copies(self, files: Mapping[Path, str]) -> None:
@@ -171,11 +165,32 @@ class SeveralTables:
         first: dict[tuple[object, str], Path] = {}
         for path, sha256 in files.items():
             known = first.setdefault((constants[path], sha256), path)
-            if known != path:
+            if known != path and path.stat().st_size > _BY_CHANCE:
                 raise DataError(
                     f"{path}: expected a file of its own, found a copy of {known}, whose rows would count twice; leave "
                     "one of them out"
                 )
+
+
+def _no_rows(files: Sequence[Path]) -> NoRowsError:
+    return NoRowsError(f"{source_words(files[0], len(files))}: expected rows, found none; check the source")
+
+
+def _check_constant(rows: RawTable, column: str, value: str) -> None:
+    """Refuse a file of which a column differs from what the name of a folder says.
+
+    Raises:
+        DataError: a row has another value.
+    """
+    differing = rows.engine.rows(
+        f"select {rows.row}, {rows[column]} from {rows.name} where {rows[column]} <> {literal(value)} "
+        f"order by {rows.row} limit 1"
+    )
+    for row, found in differing:
+        raise DataError(
+            f"{rows.place_of(row)}: expected {column} {value!r}, as a folder of the file says, found {found[:80]!r}; "
+            "rename the folder or the column"
+        )
 
 
 def _value(file: ListedFile, rows: RawTable, column: str) -> str:

@@ -1,10 +1,13 @@
 """Splits of format `table`: a column, or files for each part, by hand from the files to what is printed."""
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from small.data.raw import histories_of, with_engine, write_files
@@ -99,6 +102,16 @@ def test_without_a_file_of_validation_there_is_none(tmp_path: Path) -> None:
     assert parts_of(log) == {"u1": [1, 1, 3, 3], "u2": [1, 3], "u4": [3]}
 
 
+def test_a_column_named_split_is_mentioned_if_it_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, EVENTS.replace("set", "Split", 1))
+    with caplog.at_level(logging.INFO):
+        assert read(tmp_path, replace(COLUMN, split_column=None)).parts is None
+        read(tmp_path, replace(COLUMN, split_column="Split"))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/events.csv: has a column Split, which is not used; --split-column Split takes the split from it"
+    ]
+
+
 def test_events_of_several_parts_describe_their_items_too(tmp_path: Path) -> None:
     write_files(tmp_path, {"1.csv": "who,what,title\nu,a,A\n", "2.csv": "who,what,title\nu,b,B\n"})
     log = read(tmp_path, TableOptions(("1.csv",), "who", "what", test_events=("2.csv",)))
@@ -119,6 +132,43 @@ def test_other_values_are_refused_or_counted(tmp_path: Path) -> None:
     log = read(tmp_path, COLUMN, bad_rows="skip")
     assert log.skipped == {"bad_split": 2}
     assert parts_of(log) == {"u1": PARTS["u1"][1:], "u2": PARTS["u2"], "u3": PARTS["u3"]}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_odd_values_in_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
+    good = {"\ttRaIn ": 1, "VALIDATION": 2, "Dev\u00a0": 2, "tesT": 3}
+    wrong = ["", "trains", "train,test", "1", "NaN", "te st", "ｔｅｓｔ", "x" * 2**16]
+    rows = [{"who": "u", "what": "a", "set": value} for value in (*good, *wrong)]
+    write_files(tmp_path, {"items.csv": ITEMS})
+    file = tmp_path / f"events.{suffix}"
+    match suffix:
+        case "csv":
+            quoted = "".join(f'u,a,"{row["set"]}"\n' for row in rows)
+            file.write_text("who,what,set\n" + quoted, encoding="utf-8")
+        case "jsonl":
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case _:
+            pq.write_table(pa.Table.from_pylist([{**row, "set": row["set"] or None} for row in rows]), file)
+    options = replace(COLUMN, events=(file.name,), time_column=None)
+    log = read(tmp_path, options, bad_rows="skip")
+    assert (parts_of(log), log.skipped) == ({"u": [*good.values()]}, {"bad_split": len(wrong)})
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, options)
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_usable_row_the_split_is_not_to_blame(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected events, found none that can be used \(skipped: .*1.* bad_timestamp"):
+        read(write(tmp_path, "who,what,when,set\nu1,a,never,train\n"), COLUMN, bad_rows="skip")
+
+
+def test_folders_that_name_the_part(tmp_path: Path) -> None:
+    for part, item in (("train", "a"), ("test", "b")):
+        write_files(tmp_path / "log" / f"set={part}", {"0.csv": f"who,what,when\nu,{item},1\n"})
+    write_files(tmp_path, {"items.csv": ITEMS})
+    log = read(tmp_path, replace(COLUMN, events=("log",)))
+    assert (histories_of(log), parts_of(log)) == ({"u": ["a", "b"]}, {"u": [1, 3]})
 
 
 def test_a_column_of_other_values_is_refused(tmp_path: Path) -> None:
@@ -159,7 +209,7 @@ def test_settings_that_contradict_one_another(settings: dict[str, Any], message:
 
 @pytest.fixture
 def dataset(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Dataset:
-    config = PrepareConfig(events="events.csv", split_column="set", **SETTINGS)
+    config = PrepareConfig(events=("events.csv",), split_column="set", **SETTINGS)
     with caplog.at_level(logging.INFO):
         return prepare("table", write(tmp_path / "raw"), tmp_path / "out", config)
 
@@ -170,12 +220,12 @@ def test_the_split_of_the_files_is_the_default(dataset: Dataset, caplog: pytest.
         f"{raw}: the files bring a split, which is used (--split given)"
     ]
     assert read_manifest(dataset.path, DATASET).config["split"] == "given"
-    given = PrepareConfig(events="events.csv", split_column="set", split="given", **SETTINGS)
+    given = PrepareConfig(events=("events.csv",), split_column="set", split="given", **SETTINGS)
     assert prepare("table", raw, dataset.path, given).fingerprint == dataset.fingerprint
-    other = PrepareConfig(events="events.csv", **{**SETTINGS, "min_history": 3})
+    other = PrepareConfig(events=("events.csv",), **{**SETTINGS, "min_history": 3})
     assert read_manifest(prepare("table", raw, raw / "o", other).path, DATASET).config["split"] == "leave-one-out"
     with pytest.raises(ConfigError, match="--split given: expected files in .*raw that say which .*, found none"):
-        prepare("table", raw, raw / "g", PrepareConfig(events="events.csv", split="given", **SETTINGS))
+        prepare("table", raw, raw / "g", PrepareConfig(events=("events.csv",), split="given", **SETTINGS))
 
 
 def test_the_dataset_of_a_given_split(dataset: Dataset) -> None:

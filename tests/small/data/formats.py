@@ -50,11 +50,13 @@ class Form:
         name: for people.
         format: what `tcf data prepare` calls it.
         kind: how rows and fields are divided.
-        write: makes the two files, first the events', not compressed.
+        write: makes the files, first the events', then the items', not compressed.
         packed: whether they are then compressed with gzip.
         options: settings that the format needs.
         per_user: whether a line holds a whole history, without times of its own.
         dates: whether times are dates without a time of day.
+        has_header: whether a text file of events has a header line.
+        in_parts: whether there are further files of events, whose rows come before those of the first.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Form:
     options: Mapping[str, Any] = field(default_factory=dict)
     per_user: bool = False
     dates: bool = False
+    has_header: bool = False
+    in_parts: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -225,6 +229,17 @@ def _table_csv(log: Log) -> Files:
     return {"events.csv": _csv(_events(log), _COLUMNS), "items.csv": _csv(_items(log), ["what", "title"])}
 
 
+def _table_parts(log: Log) -> Files:
+    """The later half of the events and the earlier one, without headers, and the items."""
+    rows = _csv(_events(log), []).split(b"\n", 1)[1].splitlines(keepends=True)
+    middle = len(log.events) // 2
+    return {
+        "part-1.csv": b"".join(rows[middle:]),
+        "items.csv": _csv(_items(log), ["what", "title"]),
+        "part-0.csv": b"".join(rows[:middle]),
+    }
+
+
 def _table_json(log: Log) -> Files:
     return {
         "events.jsonl": _json([list(event) for event in log.events], _COLUMNS),
@@ -239,23 +254,27 @@ def _table_parquet(log: Log) -> Files:
     }
 
 
+_PARTS = {**_TABLE, "events": ("part-0.csv", "part-1.csv"), "items": "items.csv", "header": ",".join(_COLUMNS)}
+
+
 def _named(suffix: str) -> dict[str, Any]:
     return {**_TABLE, "events": f"events{suffix}", "items": f"items{suffix}"}
 
 
 FORMS = (
     Form("tcf", "tcf", "tabs", _tcf, per_user=True),
-    Form("recbole", "recbole", "tabs", _recbole),
+    Form("recbole", "recbole", "tabs", _recbole, has_header=True),
     Form("mind", "mind", "tabs", _mind, per_user=True),
-    Form("hm", "hm", "csv", _hm, dates=True),
-    Form("hm-gzip", "hm", "csv", _hm_packed, packed=True, dates=True),
+    Form("hm", "hm", "csv", _hm, dates=True, has_header=True),
+    Form("hm-gzip", "hm", "csv", _hm_packed, packed=True, dates=True, has_header=True),
     Form("hm-parquet", "hm", "parquet", _hm_parquet, dates=True),
     Form("ml-100k", "movielens", "pipes", _ml_100k),
     Form("ml-1m", "movielens", "colons", _ml_1m),
-    Form("ml-csv", "movielens", "csv", _ml_csv),
+    Form("ml-csv", "movielens", "csv", _ml_csv, has_header=True),
     Form("amazon-2018", "amazon", "json", _amazon_2018, packed=True),
     Form("amazon-2023", "amazon", "json", _amazon_2023),
-    Form("table-csv", "table", "csv", _table_csv, options=_named(".csv")),
+    Form("table-csv", "table", "csv", _table_csv, options=_named(".csv"), has_header=True),
+    Form("table-parts", "table", "csv", _table_parts, options=_PARTS, in_parts=True),
     Form("table-json", "table", "json", _table_json, options=_named(".jsonl")),
     Form("table-parquet", "table", "parquet", _table_parquet, options=_named(".parquet")),
 )
