@@ -105,7 +105,13 @@ def read_table(
 
 
 def read_items_alone(
-    engine: Engine, raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None, options: TableOptions
+    engine: Engine,
+    raw: Path,
+    *,
+    bad_rows: Literal["error", "skip"],
+    template: Template | None,
+    options: TableOptions,
+    unescape_html: bool = False,
 ) -> RawLog:
     """Read tables of items, without any event.
 
@@ -115,6 +121,7 @@ def read_items_alone(
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows, as `read_table` does.
         template: the text of an item, made from columns of the items.
         options: files and columns of items, and rows to leave out.
+        unescape_html: whether character references in texts become characters.
 
     Raises:
         ConfigError: there is no template, or a file lacks a named column.
@@ -124,11 +131,11 @@ def read_items_alone(
     refuse_unused(options, (), files)
     bad, dropped = BadRows(bad_rows), DroppedRows(options.drops)
     table = open_files(files, options.items_text.or_else(options.text), "--items-header")
-    needed = _needed([table], template, options)
+    needed = _needed([table], template, options, unescape_html)
     described = table.load(engine, tuple(dict.fromkeys(needed.of_items(table.columns))), bad)
     dropped.leave_out(described, bad)
     dropped.check()
-    items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad, needed.unescape_html)
     nobody = Grouped(pa.array([], pa.large_string()), np.zeros(1, np.int64), np.zeros(0, np.int32), None)
     return RawLog.from_groups(items, nobody, bad.skipped, _checksums(raw, (described,)))
 
