@@ -1,15 +1,16 @@
 """Arguments of public functions: paths as strings, paths or opened results, one or several, and settings."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from tcf.common.errors import ConfigError
+from tcf.config.typed_values import typed
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 
-__all__ = ["CachePaths", "DataPath", "PathLike", "as_path", "as_paths", "checked_config"]
+__all__ = ["CachePaths", "DataPath", "PathLike", "as_path", "as_paths", "at_least", "checked_config"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 DataPath: TypeAlias = PathLike | Dataset
@@ -27,11 +28,10 @@ def as_path(value: object, name: str) -> Path:
     Raises:
         ConfigError: the argument names no path, or several.
     """
-    match value:
-        case "":
+    if isinstance(value, str | os.PathLike):
+        if value == "":
             raise ConfigError(f"{name}: expected a path, found an empty string")
-        case str() | os.PathLike():
-            return _expanded(Path(value), name)
+        return _expanded(Path(value), name)
     caches = getattr(value, "caches", (getattr(value, "path", None),))
     if len(caches) != 1:
         known = ", ".join(map(str, caches))
@@ -51,9 +51,22 @@ def as_paths(values: object, name: str) -> tuple[Path, ...]:
     Raises:
         ConfigError: a value names no path.
     """
-    if isinstance(values, str | os.PathLike) or hasattr(values, "path") or not isinstance(values, Iterable):
+    is_one = isinstance(values, str | os.PathLike | Mapping | Set)  # of which the last two are none
+    if is_one or hasattr(values, "path") or not isinstance(values, Iterable):
         return tuple(getattr(values, "caches", ())) or (as_path(values, name),)
     return tuple(path for number, value in enumerate(values) for path in as_paths(value, f"{name}[{number}]"))
+
+
+def at_least(minimum: int, value: object, name: str) -> int:
+    """Return a whole number, after checking it.
+
+    Raises:
+        ConfigError: it is something else, or less than `minimum`.
+    """
+    number: int = typed(value, int, name)
+    if number < minimum:
+        raise ConfigError(f"{name}: expected at least {minimum}, found {number}")
+    return number
 
 
 def checked_config(config: object, kind: type[_C]) -> _C:

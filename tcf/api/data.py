@@ -32,6 +32,7 @@ def download_dataset(name: str, *, accept_licence: bool = False) -> Path:
         The folder with the raw files, for `prepare_dataset`.
 
     Raises:
+        ConfigError: an argument has another type.
         DataError: the name is unknown, the terms are not accepted, or no source can be reached.
 
     Example:
@@ -39,7 +40,7 @@ def download_dataset(name: str, *, accept_licence: bool = False) -> Path:
         raw = tcf.download_dataset("ml-100k")
         ```
     """
-    return fetch_dataset(typed(name, str, "name"), accept_licence=accept_licence)
+    return fetch_dataset(typed(name, str, "name"), accept_licence=typed(accept_licence, bool, "accept_licence"))
 
 
 def prepare_dataset(

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, checked_config
+from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, at_least, checked_config
 from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
@@ -87,7 +87,7 @@ def evaluate_baseline(
         popularity = tcf.evaluate_baseline("popularity", "dataset", "popularity")
         ```
     """
-    known, number = typed(name, Baseline, "name"), _at_least(0, seed, "seed")
+    known, number = typed(name, Baseline, "name"), at_least(0, seed, "seed")
     settings = checked_config(config, EvaluateConfig)
     return stage.evaluate_baseline(
         known, data=as_path(data, "data"), out=as_path(out, "out"), config=settings, seed=number
@@ -138,10 +138,12 @@ def compare_evaluations(
     found: dict[str, Evaluation] = {}
     if isinstance(evaluations, str | os.PathLike | Evaluation):
         evaluations = (evaluations,)
+    if not isinstance(evaluations, Iterable):
+        raise ConfigError(f"evaluations: expected evaluations or their directories, found {type(evaluations).__name__}")
     named = evaluations.items() if isinstance(evaluations, Mapping) else ((None, entry) for entry in evaluations)
     for name, entry in named:
-        evaluation = entry if isinstance(entry, Evaluation) else open_evaluation(entry)
-        shown = evaluation.path.absolute().name if name is None else name
+        evaluation = entry if isinstance(entry, Evaluation) else open_directory(as_path(entry, "evaluations"))
+        shown = evaluation.path.absolute().name if name is None else typed(name, str, "evaluations: name")
         if shown in found:
             raise ConfigError(f"evaluations: expected different names, found {shown} twice; give a dict with names")
         found[shown] = evaluation
@@ -183,7 +185,7 @@ def recommend_items(
         print(recommended.to_pandas())
         ```
     """
-    places, chosen = _at_least(1, k, "k"), _user_ids(users)
+    places, chosen = at_least(1, k, "k"), _user_ids(users)
     file = None if out is None else as_path(out, "out")
     return recommend(_opened(run, data, caches, device), out=file, k=places, users=chosen)
 
@@ -209,10 +211,3 @@ def _user_ids(users: str | Iterable[str] | Path | None) -> Path | Sequence[str] 
         if not isinstance(user, str):
             raise DataError(f"users[{number}]: expected a user id as a string, found {user!r}")
     return ids
-
-
-def _at_least(minimum: int, value: int, name: str) -> int:
-    number: int = typed(value, int, name)
-    if number < minimum:
-        raise ConfigError(f"{name}: expected at least {minimum}, found {number}")
-    return number

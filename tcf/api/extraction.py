@@ -2,7 +2,7 @@
 
 import os
 
-from tcf.api.arguments import DataPath, PathLike, as_path, checked_config
+from tcf.api.arguments import DataPath, PathLike, as_path, at_least, checked_config
 from tcf.common.errors import ConfigError
 from tcf.common.manifest import read_manifest
 from tcf.config.extract import ExtractConfig
@@ -46,10 +46,9 @@ def extract_vectors(
         ```
     """
     settings, dataset, name = checked_config(config, ExtractConfig), as_path(data, "data"), _model(model)
+    place = as_path(out, "out")
     read_manifest(dataset, DATASET)  # before a model of gigabytes is downloaded
-    return extract_on_devices(
-        data=dataset, model=local_model(name), name=name, out=as_path(out, "out"), config=settings
-    )
+    return extract_on_devices(data=dataset, model=local_model(name), name=name, out=place, config=settings)
 
 
 def plan_extraction(
@@ -91,15 +90,16 @@ def plan_extraction(
     if data is not None and items is None and tokens_per_text is None:
         return plan_for_data(name, as_path(data, "data"), place, settings)
     if data is None and items is not None:
-        return plan_for_items(name, items, tokens_per_text, place, settings)
+        tokens = None if tokens_per_text is None else at_least(1, tokens_per_text, "tokens_per_text")
+        return plan_for_items(name, at_least(1, items, "items"), tokens, place, settings)
     raise ConfigError("expected either --data alone, or --items with or without --tokens-per-text")
 
 
 def _model(model: PathLike) -> str:
     """A model as `local_model` accepts it; a path object is never the name of a known model."""
-    if model == "":
-        raise ConfigError("model: expected a name or a path, found an empty string")
     if isinstance(model, str):
+        if model == "":
+            raise ConfigError("model: expected a name or a path, found an empty string")
         return model
     if isinstance(model, os.PathLike):
         return str(as_path(model, "model").absolute())

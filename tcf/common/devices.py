@@ -17,7 +17,7 @@ def resolve_device(name: str, *, option: str = "--device") -> torch.device:
     Raises:
         ConfigError: the name is not a device, or this machine does not have it.
     """
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)

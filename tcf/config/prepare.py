@@ -90,6 +90,17 @@ class PrepareConfig(CheckedSettings):
         f"Keep one event where a customer bought an article several times on one day {only_for('collapse_repeats')}.",
         group=_FILTERS,
     )
+    keep_unseen_items: bool = option(
+        False,
+        "Keep items that occur in no remaining history as candidates of the catalogue; --min-item-count still removes "
+        "rare ones.",
+        group=_FILTERS,
+    )
+    drop_duplicates: bool = option(
+        False,
+        "Drop exact duplicates of events: the same user, item and time (formats with times; amazon always does).",
+        group=_FILTERS,
+    )
     events: tuple[str, ...] = option(
         (),
         "File of events in RAW: CSV or other delimited text, Parquet or JSON lines; or a folder of such files, or a "
@@ -107,6 +118,13 @@ class PrepareConfig(CheckedSettings):
         "Column of times in the file of events, numbers or dates; default: the file is in order of time.",
         group=_TABLE,
         metavar="COLUMN",
+    )
+    time_format: str | None = option(
+        None,
+        "Form of the times, in the notation of strptime, such as '%d/%m/%Y %H:%M'; offsets (%z) count, otherwise times "
+        "are in UTC. Default: numbers or ISO dates.",
+        group=_TABLE,
+        metavar="FORMAT",
     )
     item_id_column: str | None = option(
         None,

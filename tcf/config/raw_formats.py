@@ -46,6 +46,7 @@ RAW_FORMATS: tuple[RawFormatInfo, ...] = (
             "user_column",
             "item_column",
             "time_column",
+            "time_format",
             "item_id_column",
             "header",
             "items_header",

@@ -204,7 +204,7 @@ def _read_split(path: Path) -> Split:
     try:
         return Split(Histories(offsets, items), *parts)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{path}: {error}; {remedy}") from None
 
 
 def _read_columns(file: Path, schema: pa.Schema) -> "list[pa.Array]":

@@ -12,14 +12,15 @@ The steps, in this order:
    remaining item in the test period is the test target, and the latest remaining items are kept. The interactions kept
    in the end are counted, so the subset is really warm.
 4. Each user keeps the latest interactions of the history, which ends with the test target; items that then occur
-   nowhere are dropped. Of several targets in a part of a given split the further ones are kept beyond that limit.
+   nowhere are dropped, unless `keep_unseen_items` keeps those that are not rare. Of several targets in a part of a
+   given split the further ones are kept beyond that limit.
 
 Shapes: n_users users, n_items items and nnz interactions of the raw log; k remaining users.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -53,6 +54,8 @@ __all__ = ["Selected", "select"]
 
 logger = logging.getLogger(__name__)
 
+Mask = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Selected:
@@ -65,6 +68,8 @@ class Selected:
         periods: the periods of a split by time; otherwise None.
         dropped: number of users, interactions or items left out, by reason.
         given: what is known of a split that the files bring; otherwise None.
+        duplicates: whether an event of the split's histories is an exact duplicate of an earlier one, which may have
+            been cut off; None if that is unknown.
     """
 
     users: npt.NDArray[np.int64]
@@ -73,6 +78,7 @@ class Selected:
     periods: Periods | None
     dropped: Mapping[str, int]
     given: GivenSplit | None = None
+    duplicates: npt.NDArray[np.bool_] | None = None
 
 
 def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
@@ -87,24 +93,51 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
         ConfigError: a setting does not fit the log.
         DataError: nothing is left of the log.
     """
+    if not len(log.user_ids):
+        return _of_items_alone(log)
+    dropped: dict[str, int] = {}
+    if config.drop_duplicates:
+        log = _without_duplicates(log, raw, dropped)
     periods, parts = _periods(log, config, raw), _given_parts(log, config, raw)
     times = log.times if periods is not None or parts is not None else None
-    everything = EventSelection(np.arange(len(log.user_ids)), log.offsets, log.items, times, parts)
-    dropped: dict[str, int] = {}
+    everything = EventSelection(np.arange(len(log.user_ids)), log.offsets, log.items, times, parts, log.duplicates)
     eligible = _of_eligible_users(everything, config, periods, dropped)
     if not len(eligible.users):
         raise DataError(_nothing_left(log, config, raw))
     sampled = _of_sampled_users(eligible, log, config, dropped)
-    warm = sampled
+    warm, rare = sampled, np.zeros(len(log.item_ids), bool)
     if config.min_item_count is not None:
-        warm = _warm(sampled, config, periods, len(log.item_ids), dropped)
+        warm, rare = _warm(sampled, config, periods, len(log.item_ids), dropped)
     if not len(warm.users):
         raise DataError(_nothing_warm(sampled, config, raw))
     until_target = _until_target(warm, periods)
     kept = until_target.last(config.keep_last)
     dropped["interactions_after_test_target"] = len(warm) - len(until_target)
     dropped["interactions_cut_by_keep_last"] = len(until_target) - len(kept)
-    return _numbered(kept, log, periods, dropped, raw)
+    if config.keep_unseen_items:
+        return _numbered(kept, ~rare, periods, dropped, raw)
+    seen = occurrences(kept.items, len(log.item_ids)) > 0
+    dropped["items_never_seen"] = int((~(seen | rare)).sum())
+    return _numbered(kept, seen, periods, dropped, raw)
+
+
+def _of_items_alone(log: RawLog) -> Selected:
+    """Return all items of a log without users."""
+    histories = Histories(np.zeros(1, np.int64), np.zeros(0, np.int32))
+    return Selected(np.zeros(0, np.int64), np.arange(len(log.item_ids)), leave_one_out(histories), None, {})
+
+
+def _without_duplicates(log: RawLog, raw: Path, dropped: dict[str, int]) -> RawLog:
+    if log.duplicates is None:
+        raise ConfigError(
+            f"--drop-duplicates: expected the time of each event in {raw}, by which exact duplicates are told from "
+            "repeats, found none; leave the option out"
+        )
+    dropped["duplicate_event"] = int(log.duplicates.sum()) + log.skipped.get("duplicate_event", 0)
+    users = np.arange(len(log.user_ids))
+    kept = EventSelection(users, log.offsets, log.items, log.times, log.parts).where(~log.duplicates)
+    none = np.zeros(len(kept), bool)
+    return replace(log, offsets=kept.offsets, items=kept.items, times=kept.times, parts=kept.parts, duplicates=none)
 
 
 def _periods(log: RawLog, config: PrepareConfig, raw: Path) -> Periods | None:
@@ -177,8 +210,8 @@ def _of_sampled_users(
 
 def _warm(
     events: EventSelection, config: PrepareConfig, periods: Periods | None, n_items: int, dropped: dict[str, int]
-) -> EventSelection:
-    """Remove rare items and the users whose histories are too short without them."""
+) -> tuple[EventSelection, Mask]:
+    """Remove rare items and the users whose histories are too short without them; return which items are rare too."""
     fewest, rare = config.min_item_count or 0, np.zeros(n_items, bool)
     left, short_users, short_events = events, 0, 0
     while True:
@@ -195,19 +228,18 @@ def _warm(
     dropped["interactions_of_rare_items"] = len(events) - len(left) - short_events
     dropped["users_short_without_rare_items"] = short_users
     dropped["interactions_of_users_short_without_rare_items"] = short_events
-    return left
+    return left, rare
 
 
 def _numbered(
-    kept: EventSelection, log: RawLog, periods: Periods | None, dropped: dict[str, int], raw: Path
+    kept: EventSelection, kept_items: Mask, periods: Periods | None, dropped: dict[str, int], raw: Path
 ) -> Selected:
-    """Number the items that occur, in the order of the log, and make the split."""
-    seen = occurrences(kept.items, len(log.item_ids)) > 0
-    index = np.cumsum(seen, dtype=np.int32) - np.int32(1)
-    dropped["items_never_seen"] = int((~seen).sum()) - dropped.get("items_below_min_item_count", 0)
+    """Number the items that are kept, in the order of the log, and make the split."""
+    index = np.cumsum(kept_items, dtype=np.int32) - np.int32(1)
     histories = Histories(kept.offsets, taken(index, kept.items))
     counted = {reason: number for reason, number in dropped.items() if number}
-    selected = partial(Selected, kept.users, np.flatnonzero(seen), periods=periods, dropped=counted)
+    selected = partial(Selected, kept.users, np.flatnonzero(kept_items), periods=periods, dropped=counted)
+    selected = partial(selected, duplicates=kept.duplicates)
     if kept.parts is not None:
         split = by_parts(histories, kept.parts)
         _check_given(split, raw)

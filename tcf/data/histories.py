@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.errors import DataError
+from tcf.common.errors import ConfigError, DataError, shape_words
 from tcf.common.ragged import offsets_from, spans
 
-__all__ = ["Histories", "latest", "occurrences", "taken"]
+__all__ = ["Histories", "array_words", "index_array", "latest", "occurrences", "taken"]
 
 _AT_ONCE = 1 << 22  # items that are widened to 8 bytes at once
 _CACHED = 1 << 17  # rows of 8 bytes that fit in the processor's cache
@@ -35,17 +35,19 @@ class Histories:
         Raises:
             DataError: types, order or length are wrong.
         """
-        types_fit = self.offsets.dtype == np.int64 and self.items.dtype == np.int32
-        if not types_fit or (self.offsets.ndim, self.items.ndim) != (1, 1):
-            raise DataError(
-                f"histories: expected int64 offsets and int32 items with one axis, found {self.offsets.dtype} with "
-                f"{self.offsets.ndim} and {self.items.dtype} with {self.items.ndim}; prepare the dataset again"
-            )
+        for name, values, kind in (("offsets", self.offsets, np.int64), ("items", self.items, np.int32)):
+            if not isinstance(values, np.ndarray) or values.dtype != kind or values.ndim != 1:
+                wanted = np.dtype(kind).name
+                raise DataError(
+                    f"histories: expected {name} as an array of {wanted} with one axis, found {array_words(values)}; "
+                    f"convert whole numbers with np.asarray({name}, np.{wanted})"
+                )
         falls = bool((np.diff(self.offsets) < 0).any())
         if not len(self.offsets) or self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or falls:
+            ends = f"from {self.offsets[0]} to {self.offsets[-1]}" if len(self.offsets) else "none"
             raise DataError(
-                f"histories: expected offsets rising from 0 to {len(self.items)}, the number of items, found other "
-                "numbers; prepare the dataset again"
+                f"histories: expected offsets rising from 0 to {len(self.items)}, the number of items, found "
+                f"{ends}{', falling in between' if falls else ''}"
             )
 
     def __len__(self) -> int:
@@ -79,6 +81,35 @@ class Histories:
 def latest(histories: Histories, most: int) -> Histories:
     """Return every user's last `most` items."""
     return histories.slice(np.maximum(histories.offsets[:-1], histories.offsets[1:] - most), histories.offsets[1:])
+
+
+def index_array(values: object, name: str) -> npt.NDArray[np.int64]:
+    """Return whole numbers that an argument holds, (n,), after checking them.
+
+    Args:
+        values: an array with one axis, or a list.
+        name: the argument's name, for messages.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    listed = isinstance(values, list) and all(isinstance(value, int | np.integer) for value in values)
+    array = np.array(values, np.int64) if listed else values
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.ndim != 1:
+        raise ConfigError(f"{name}: expected an array of whole numbers with one axis, found {array_words(values)}")
+    return array.astype(np.int64, copy=False)
+
+
+def array_words(value: object) -> str:
+    """Return the type of a value, and of an array the type and number of its values, for a message.
+
+    Example:
+        >>> array_words(np.zeros((3, 2), np.int32)), array_words([0, 1])
+        ('int32 of shape 3 x 2', 'list')
+    """
+    return (
+        f"{value.dtype} of shape {shape_words(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+    )
 
 
 def occurrences(items: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.int64]:

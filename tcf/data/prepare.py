@@ -12,6 +12,7 @@ from tcf.config.fields import to_mapping
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
+from tcf.data.describe.target_repeats import repeated_targets_words
 from tcf.data.events.html_references import warn_of_references
 from tcf.data.filters import Selected, select
 from tcf.data.raw.formats import check_options, files_of, read_raw, template_of, with_split
@@ -67,7 +68,10 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
         kept = select(log, config, raw)
         _check_unchanged(stamps)
         progress.phase("writing")
-        return _write(out, log, kept, settings)
+        dataset = _write(out, log, kept, settings)
+    for words in repeated_targets_words(dataset.statistics):
+        logger.warning(f"{out}: {words}")
+    return dataset
 
 
 def _write(out: Path, log: RawLog, kept: Selected, settings: Mapping[str, Any]) -> Dataset:
@@ -84,7 +88,12 @@ def _write(out: Path, log: RawLog, kept: Selected, settings: Mapping[str, Any]) 
         inputs=log.files,
         config=settings,
         statistics=dataset_statistics(
-            kept.split, texts, {**log.skipped, **kept.dropped}, periods=kept.periods, given=kept.given
+            kept.split,
+            texts,
+            {**log.skipped, **kept.dropped},
+            periods=kept.periods,
+            given=kept.given,
+            duplicates=kept.duplicates,
         ),
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.threads import ordered_map
-from tcf.data.histories import Histories
-from tcf.data.split import GivenSplit, Split, held_out, training_counts
+from tcf.data.histories import Histories, occurrences
+from tcf.data.split import GivenSplit, Part, Split, held_out, training_counts
 from tcf.data.tables.arrow_numbers import as_numpy
 from tcf.data.time_split import Periods
 
@@ -27,6 +27,7 @@ def dataset_statistics(
     *,
     periods: Periods | None = None,
     given: GivenSplit | None = None,
+    duplicates: npt.NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Compute the statistics of a dataset, as JSON values.
 
@@ -36,24 +37,34 @@ def dataset_statistics(
         skipped: number of rows, events, users or items left out, by reason.
         periods: the periods of a split by time.
         given: what is known of a split that the raw files bring.
+        duplicates: (nnz,) whether an interaction is an exact duplicate of an earlier one, which may not be among them;
+            None if that is unknown.
 
     Returns:
         `users`, `items`, `interactions`; `history_lengths` in items and `text_lengths` in characters, each with min,
-        median, mean and max; `repeated_interactions`, whose item the user had before; `items_without_training`, which
-        occur only outside the training part (cold items); `duplicate_texts`, items whose text an earlier item has;
+        median, mean and max; `repeated_interactions`, whose item the user had before, and `duplicate_interactions`,
+        those of them that are exact duplicates of an earlier one, None if that is unknown; `items_without_training`,
+        which occur only outside the training part (cold items) or nowhere, and `unseen_items`, the
+        latter (`--keep-unseen-items`); `duplicate_texts`, items whose text an earlier item
+        has; `targets_like_the_item_before`, for each part the `targets` with an item before them, those `equal` to it
+        and the `duplicates` among these, or None;
         `split`, with its kind, the interactions and users of each part, and the dates of a split by time, or what
         is peculiar to a given one; `skipped`.
     """
     histories, n_items = split.histories, len(texts)
+    repeats, exact = _repeats(histories, n_items, duplicates)
     return {
         "users": len(histories),
         "items": n_items,
         "interactions": len(histories.items),
         "history_lengths": _summary(histories.lengths),
         "text_lengths": _summary(as_numpy(pc.utf8_length(texts))),
-        "repeated_interactions": _repeats(histories, n_items),
+        "repeated_interactions": repeats,
+        "duplicate_interactions": exact,
         "items_without_training": int((training_counts(split, n_items) == 0).sum()),
+        "unseen_items": int((occurrences(histories.items, n_items) == 0).sum()),
         "duplicate_texts": n_items - pc.count_distinct(texts).as_py(),
+        "targets_like_the_item_before": {part: _like_before(split, part, duplicates) for part in get_args(Part)},
         "split": {**_parts(split), **(_dates(periods) if given is None else _given(split, given))},
         "skipped": dict(skipped),
     }
@@ -102,6 +113,8 @@ def _dates(periods: Periods | None) -> dict[str, str]:
 
 
 def _summary(lengths: npt.NDArray[Any]) -> dict[str, float]:
+    if not len(lengths):
+        return {"min": 0, "median": 0.0, "mean": 0.0, "max": 0}
     return {
         "min": int(lengths.min()),
         "median": float(np.median(lengths)),
@@ -110,19 +123,35 @@ def _summary(lengths: npt.NDArray[Any]) -> dict[str, float]:
     }
 
 
-def _repeats(histories: Histories, n_items: int) -> int:
-    """Count the interactions whose item the user had before, a few users at a time."""
+def _repeats(histories: Histories, n_items: int, duplicates: npt.NDArray[np.bool_] | None) -> tuple[int, int | None]:
+    """Count the interactions whose item the user had before, and the duplicates among them; a few users at a time."""
     ends = np.arange(_AT_ONCE, len(histories.items) + _AT_ONCE, _AT_ONCE)
     stops = np.unique(np.searchsorted(histories.offsets, ends, side="right") - 1)
 
-    def count(bounds: tuple[int, int]) -> int:
+    def count(bounds: tuple[int, int]) -> tuple[int, int]:
         start, stop = bounds
         kind = np.dtype(np.uint32 if (stop - start) * n_items < 1 << 32 else np.uint64)
         users = (np.arange(stop - start) * n_items).astype(kind)
         pairs = np.repeat(users, np.diff(histories.offsets[start : stop + 1]))
-        pairs += histories.items[histories.offsets[start] : histories.offsets[stop]].astype(kind)
-        pairs.sort()
-        return int((pairs[1:] == pairs[:-1]).sum())
+        part = slice(histories.offsets[start], histories.offsets[stop])
+        pairs += histories.items[part].astype(kind)
+        exact = None if duplicates is None else duplicates[part]
+        if exact is None or not exact.any():
+            pairs.sort()
+            return int((pairs[1:] == pairs[:-1]).sum()), 0
+        order = np.argsort(pairs, kind="stable")  # the first interaction with an item stays the first
+        again = pairs[order[1:]] == pairs[order[:-1]]
+        return int(again.sum()), int((again & exact[order[1:]]).sum())
 
     bounds = pairwise([0, *stops.tolist(), len(histories)])
-    return sum(ordered_map(count, bounds, threads=2, extra=2))
+    counts = list(ordered_map(count, bounds, threads=2, extra=2))
+    return sum(repeats for repeats, _ in counts), None if duplicates is None else sum(exact for _, exact in counts)
+
+
+def _like_before(split: Split, part: Part, duplicates: npt.NDArray[np.bool_] | None) -> dict[str, int | None]:
+    """Count the targets of a part that have an item before them, those equal to it, and the duplicates among these."""
+    positions = split.target_positions(part)
+    positions = positions[positions > split.starts]
+    equal = positions[split.histories.items[positions] == split.histories.items[positions - 1]]
+    exact = None if duplicates is None else int(duplicates[equal].sum())
+    return {"targets": len(positions), "equal": len(equal), "duplicates": exact}

@@ -118,7 +118,7 @@ def held_out_queries(dataset: Dataset, part: Part) -> Queries:
     if not len(queries):
         raise DataError(
             f"{dataset.path}: expected users with a {part} target and an item before it, found none among "
-            f"{dataset.n_users} users; prepare a dataset with longer histories"
+            f"{dataset.n_users} users; prepare a dataset with {'longer histories' if dataset.n_users else 'events'}"
         )
     return queries
 

@@ -14,7 +14,8 @@ from tcf.commands.typer_internals import Parameter
 
 PAGES = Path(__file__).parent / "help"
 NAMES = {"TEXT", "INTEGER", "NUMBER", "PATH", "FILE", "COLUMN", "TIME", "DEVICE", "DEVICES", "LAYER", "LAYERS"}
-OTHER_NAMES = {"MODEL", "LIMITS", "I/N", "CHARACTER", "COLUMN=PATTERN", "NAME,NAME,...", "INTEGER|none", "NUMBER|none"}
+OTHER_NAMES = {"MODEL", "LIMITS", "I/N", "CHARACTER", "FORMAT", "COLUMN=PATTERN", "NAME,NAME,..."}
+OTHER_NAMES |= {"INTEGER|none", "NUMBER|none"}
 
 
 CONTEXTS = contexts()

@@ -1,3 +1,6 @@
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -74,3 +77,9 @@ def test_a_machine_without_a_gpu() -> None:
             resolve_devices(f"cpu,{name}")
         with pytest.raises(ConfigError, match=f"^--device: expected a device .*, found {name}; use --device cpu"):
             resolve_device(name)
+
+
+@pytest.mark.parametrize("name", [3, None, 2.5, np.arange(3), ["cpu"], {"a": 1}])
+def test_what_is_no_name_of_a_device(name: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^--device: expected auto, cpu, cuda or cuda:N, found "):
+        resolve_device(name)

@@ -120,7 +120,7 @@ def test_users_and_histories_must_be_as_many(tmp_path: Path) -> None:
     ids=["falling", "late start", "early end", "offsets of int32", "items of int64"],
 )
 def test_histories_of_another_form_are_refused(offsets: "np.ndarray", items: "np.ndarray") -> None:
-    with pytest.raises(DataError, match="prepare the dataset again"):
+    with pytest.raises(DataError, match="^histories: expected "):
         Histories(offsets, items)
 
 

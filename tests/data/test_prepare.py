@@ -65,7 +65,13 @@ def test_a_dataset_worked_out_by_hand(tmp_path: Path, format: Any) -> None:
         "history_lengths": {"min": 3, "median": 5.0, "mean": pytest.approx(13 / 3), "max": 5},
         "text_lengths": {"min": 4, "median": 5.0, "mean": 6.0, "max": 11},
         "repeated_interactions": 2,
+        "duplicate_interactions": None if format == "tcf" else 0,
+        "targets_like_the_item_before": {
+            part: {"targets": 3, "equal": 0, "duplicates": None if format == "tcf" else 0}
+            for part in ("test", "validation")
+        },
         "items_without_training": 0,
+        "unseen_items": 0,
         "duplicate_texts": 1,
         "split": {
             "kind": "leave-one-out",
@@ -114,6 +120,12 @@ def test_the_manifest_names_inputs_and_settings(tmp_path: Path) -> None:
         "split": "leave-one-out",
         "text_columns": [],
         "collapse_repeats": False,
+        "keep_unseen_items": False,
+        "drop_duplicates": False,
+        "events": [],
+        "validation_events": [],
+        "test_events": [],
+        "items": [],
         "drop": [],
         "bad_rows": "error",
     }

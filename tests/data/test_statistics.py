@@ -27,6 +27,21 @@ def test_repeats_of_many_users_and_items() -> None:
     assert dataset_statistics(split, texts, {})["repeated_interactions"] == 1
 
 
+@pytest.mark.parametrize("at_once", [1, 4, 100])
+def test_duplicates_are_repeats_of_what_was_kept(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr("tcf.data.statistics._AT_ONCE", at_once)
+    split = leave_one_out(csr([[0, 1, 1, 0], [2, 3, 2, 2], [0, 0, 0]]))
+    # Of user 1 the first event duplicates one that was cut off, and the third is a repeat at another time.
+    duplicates = np.array([0, 0, 1, 0, 1, 0, 0, 1, 0, 0, 1], bool)
+    found = dataset_statistics(split, TEXTS, {}, duplicates=duplicates)
+    assert (found["repeated_interactions"], found["duplicate_interactions"]) == (6, 3)
+    assert found["targets_like_the_item_before"] == {
+        "test": {"targets": 3, "equal": 2, "duplicates": 2},
+        "validation": {"targets": 3, "equal": 2, "duplicates": 1},
+    }
+    assert dataset_statistics(split, TEXTS, {})["duplicate_interactions"] is None
+
+
 def test_parts_of_a_split_by_time() -> None:
     # Validation from 10, test from 20.
     split = by_time(csr([[0, 1, 2, 3], [1, 2], [0]]), np.array([1, 10, 11, 20, 10, 20, 5]), 10, 20)

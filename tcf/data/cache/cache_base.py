@@ -4,6 +4,7 @@ A row belongs to a unique token sequence. Datasets find their rows through their
 to its token sequence, `shards/` each token sequence to its row. The language model is not needed for this.
 """
 
+import os
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.common.errors import CacheError
+from tcf.assets.models import model_label
+from tcf.common.errors import CacheError, ConfigError
 from tcf.common.manifest import Manifest
 from tcf.data.cache.cache_files import (
     Kind,
@@ -28,10 +30,11 @@ from tcf.data.cache.cache_files import (
     read_shard_manifest,
 )
 from tcf.data.cache.verify import VerifiedCache, verify_cache
-from tcf.data.dataset import Dataset
+from tcf.data.dataset import Dataset, open_dataset
+from tcf.data.histories import index_array
 from tcf.data.keys import Keys, first_occurrences, locate, text_keys
 
-__all__ = ["CacheBase", "RowIndices"]
+__all__ = ["CacheBase", "RowIndices", "opened"]
 
 RowIndices = npt.NDArray[np.int64]
 Shard = TypeVar("Shard")
@@ -152,12 +155,17 @@ class CacheBase(ABC, Generic[Shard]):
         """Return the row of each text, (n,); -1 if the cache has none."""
         return self.locate_keys(text_keys(texts))
 
-    def rows_for(self, dataset: Dataset) -> RowIndices:
+    def rows_for(self, dataset: Dataset | str | os.PathLike[str]) -> RowIndices:
         """Return the row of each item's text, (n_items,).
 
+        Args:
+            dataset: the dataset, or its directory.
+
         Raises:
+            ConfigError: it is neither.
             CacheError: the texts of some items have no row yet; states how many, and the command to run.
         """
+        dataset = opened(dataset)
         rows = self.locate_texts(dataset.texts)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
@@ -193,8 +201,10 @@ class CacheBase(ABC, Generic[Shard]):
             A shard, rows within it, and their positions in `rows`.
 
         Raises:
+            ConfigError: `rows` is not an array of whole numbers.
             IndexError: a row is not in the cache.
         """
+        rows = index_array(rows, "rows")
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.n_rows):
             raise IndexError(f"{self.path}: expected rows 0..{self.n_rows - 1}, found {rows.min()}..{rows.max()}")
         order = np.argsort(rows, kind="stable")
@@ -228,6 +238,7 @@ class CacheBase(ABC, Generic[Shard]):
         return {
             "path": str(self.path),
             "kind": self.kind.words,
+            "model": model_label(str(self.manifest.config.get("model"))),
             "fingerprint": self.manifest.fingerprint,
             "encoder": dict(self.manifest.config),
             "width": self.width,
@@ -244,7 +255,7 @@ class CacheBase(ABC, Generic[Shard]):
 
     def __repr__(self) -> str:
         """What it is, in a line."""
-        model = self.manifest.config.get("model")
+        model = model_label(str(self.manifest.config.get("model")))
         holds = f"{self.n_rows} rows of {self.kind.words}, width {self.width}, {self.storage}"
         return f"{type(self).__name__}({str(self.path)!r}: {holds}, by {model})"
 
@@ -263,3 +274,17 @@ def _described(known: KnownDataset) -> dict[str, Any]:
 
 def _listed(paths: Sequence[Path]) -> str:
     return ", ".join(map(str, paths))
+
+
+def opened(dataset: Dataset | str | os.PathLike[str]) -> Dataset:
+    """Return a dataset, after opening it if only its directory is given.
+
+    Raises:
+        ConfigError: it is neither.
+        DataError: there is no dataset at the path.
+    """
+    if isinstance(dataset, str | os.PathLike):
+        return open_dataset(Path(dataset).expanduser())
+    if not isinstance(dataset, Dataset):
+        raise ConfigError(f"dataset: expected a dataset or its directory, found {type(dataset).__name__}")
+    return dataset

@@ -7,6 +7,7 @@ block without recomputing the layers below.
 Shapes: n token sequences, nnz tokens of all of them, width numbers for each vector or token.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,12 @@ import pyarrow as pa
 from tcf.common.errors import CacheError
 from tcf.common.manifest import Manifest
 from tcf.common.ragged import offsets_from, spans
-from tcf.data.cache.cache_base import CacheBase, RowIndices
+from tcf.data.cache.cache_base import CacheBase, RowIndices, opened
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS, Vectors, kind_of, map_part, remedy
 from tcf.data.cache.writer import publish_shard, shard_path
 from tcf.data.data_frames import data_frame
-from tcf.data.dataset import Dataset, open_dataset
+from tcf.data.dataset import Dataset
+from tcf.data.histories import index_array
 from tcf.data.keys import Keys
 from tcf.data.npy_files import load_array, request_rows
 
@@ -53,7 +55,7 @@ class VectorCache(CacheBase[Vectors]):
 
     def row_bytes(self, rows: RowIndices) -> RowIndices:
         """Return the size of each row in bytes, (n,)."""
-        return np.full(len(rows), self.width * self.dtype.itemsize, np.int64)
+        return np.full(len(index_array(rows, "rows")), self.width * self.dtype.itemsize, np.int64)
 
     def arrays(self, rows: RowIndices) -> Mapping[str, npt.NDArray[Any]]:
         """Return the content of a shard made of these rows, by file name, without its keys."""
@@ -67,8 +69,10 @@ class VectorCache(CacheBase[Vectors]):
             request: whether to request all of them from the system first; faster if they are not in memory.
 
         Raises:
+            ConfigError: `rows` is not an array of whole numbers.
             IndexError: a row is not in the cache.
         """
+        rows = index_array(rows, "rows")
         out = np.empty((len(rows), self.width), self.dtype)
         if (rows[1:] < rows[:-1]).any():
             order = np.argsort(rows, kind="stable")
@@ -83,25 +87,29 @@ class VectorCache(CacheBase[Vectors]):
             np.take(shard, within, axis=0, out=out[places[0] : places[-1] + 1], mode="clip")
         return out
 
-    def vectors_for(self, dataset: Dataset) -> Vectors:
+    def vectors_for(self, dataset: Dataset | str | os.PathLike[str]) -> Vectors:
         """Return every item's vector, in item order, (n_items, width), in the storage type.
 
+        Args:
+            dataset: the dataset, or its directory.
+
         Raises:
+            ConfigError: it is neither.
             CacheError: the texts of some items have no vector yet; states how many, and the command to run.
         """
         return self.gather(self.rows_for(dataset))
 
-    def to_pandas(self, dataset: Dataset | None = None) -> "pd.DataFrame":
+    def to_pandas(self, dataset: Dataset | str | os.PathLike[str] | None = None) -> "pd.DataFrame":
         """The vectors of a dataset's items as a pandas frame: a row for each item, named by its id, a column a number.
 
         Args:
-            dataset: the dataset; None for the only one that the cache knows.
+            dataset: the dataset, or its directory; None for the only one that the cache knows.
 
         Raises:
             CacheError: items have no vector yet, or the cache does not know exactly one dataset.
             ConfigError: pandas is not installed.
         """
-        found = open_dataset(self.only_dataset()) if dataset is None else dataset
+        found = opened(self.only_dataset() if dataset is None else dataset)
         frame = data_frame(pa.table({"item_id": found.item_ids})).set_index("item_id")
         # pandas cannot print all float16 numbers; the conversion is exact.
         return type(frame)(self.vectors_for(found).astype(np.float32), index=frame.index)
@@ -175,6 +183,7 @@ class TokenStates(CacheBase[TokenShard]):
 
     def lengths(self, rows: RowIndices) -> RowIndices:
         """Return the number of tokens of each row, (n,)."""
+        rows = index_array(rows, "rows")
         out = np.empty(len(rows), np.int64)
         for shard, within, places in self.by_shard(rows):
             out[places] = shard.offsets[within + 1] - shard.offsets[within]
@@ -196,6 +205,7 @@ class TokenStates(CacheBase[TokenShard]):
             (nnz, width) states in the storage type, and (n + 1,) offsets: row i has states[offsets[i]:offsets[i + 1]].
 
         Raises:
+            ConfigError: `rows` is not an array of whole numbers.
             IndexError: a row is not in the cache.
         """
         offsets = offsets_from(self.lengths(rows))

@@ -97,6 +97,8 @@ def rank_curve(popularity: Counts) -> RankCurve:
 def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path, ...]:
     """Draw history lengths, item popularity and text lengths into the `FILES` of a folder; existing ones are replaced.
 
+    Without any user there are only text lengths to draw.
+
     Args:
         dataset: the dataset; all interactions count, including held-out ones.
         lengths: lengths of its texts.
@@ -111,8 +113,9 @@ def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path,
     """
     require_library("matplotlib", "--plot")
     with _default_style():
-        pictures = [_drawn(_history_lengths(dataset)), _drawn(_popularity(dataset)), _drawn(_text_lengths(lengths))]
-    files = tuple(out / name for name in FILES)
+        of_users = [_drawn(_history_lengths(dataset)), _drawn(_popularity(dataset))] if dataset.n_users else []
+        pictures = [*of_users, _drawn(_text_lengths(lengths))]
+    files = tuple(out / name for name in FILES[-len(pictures) :])
     for file, picture in zip(files, pictures, strict=True):
         publish_file(file, picture)
     return files

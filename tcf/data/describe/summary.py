@@ -1,11 +1,14 @@
 """A one-page description of a dataset: its counts and a few of its users, as JSON values and as text."""
 
+import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from tcf.common.errors import DataError
 from tcf.common.files import MANIFEST
 from tcf.data.dataset import DATASET, Dataset
+from tcf.data.describe.target_repeats import repeated_targets_words
+from tcf.data.split import Part
 
 __all__ = ["describe", "render"]
 
@@ -13,8 +16,18 @@ _EXAMPLE_USERS = 3
 _EXAMPLE_ITEMS = 5
 _TEXT_SHOWN = 90
 _LABEL_WIDTH = 24
-_COUNTS = ("users", "items", "interactions", "repeated_interactions", "items_without_training", "duplicate_texts")
+_WIDTH = 119  # of lines of words
+_COUNTS = (
+    "users",
+    "items",
+    "interactions",
+    "repeated_interactions",
+    "items_without_training",
+    "unseen_items",
+    "duplicate_texts",
+)
 _SUMMARIES = ("history_lengths", "text_lengths")
+_LIKE_BEFORE = "targets_like_the_item_before"
 _PARTS = ("training", "validation", "test")
 _MORE_OF_SPLIT = ("training_users", "between", "targets_without_earlier_items")
 _OF_GIVEN = (
@@ -54,10 +67,12 @@ def render(description: Mapping[str, Any]) -> str:
         _line("dataset", description["path"]),
         _line("fingerprint", description["fingerprint"]),
         *(_line(key.replace("_", " "), f"{description[key]:,}") for key in _COUNTS),
+        _line("duplicate interactions", _number(description["duplicate_interactions"])),
         _line("history lengths", _spread(description["history_lengths"], "items")),
         _line("text lengths", _spread(description["text_lengths"], "characters")),
         *_split(split),
         *_skipped(description["skipped"]),
+        *(line for words in repeated_targets_words(description) for line in _warning(words)),
     ]
     for example in description["examples"]:
         lines += ["", f"user {example['user']}, last items, oldest first"]
@@ -83,6 +98,21 @@ def _check_complete(dataset: Dataset) -> None:
     for key in ("kind", *(_DATES if parts["split"].get("kind") == "time" else ())):
         if not isinstance(parts["split"].get(key), str):
             raise _incomplete(dataset, f"facts.split.{key}")
+    _check_duplicates(dataset)
+
+
+def _check_duplicates(dataset: Dataset) -> None:
+    """Check the statistics that may be null, because events have no times."""
+    if not isinstance(dataset.statistics.get("duplicate_interactions", ""), int | None):
+        raise _incomplete(dataset, "facts.duplicate_interactions")
+    found = dataset.statistics.get(_LIKE_BEFORE)
+    for part in get_args(Part):
+        numbers = found.get(part) if isinstance(found, Mapping) else None
+        if not isinstance(numbers, Mapping):
+            raise _incomplete(dataset, f"facts.{_LIKE_BEFORE}.{part}")
+        for key, kind in (("targets", int), ("equal", int), ("duplicates", int | None)):
+            if not isinstance(numbers.get(key, ""), kind):
+                raise _incomplete(dataset, f"facts.{_LIKE_BEFORE}.{part}.{key}")
 
 
 def _incomplete(dataset: Dataset, entry: str) -> DataError:
@@ -98,14 +128,25 @@ def _example(dataset: Dataset, user: int) -> dict[str, Any]:
     return {"user": dataset.user_ids[user].as_py(), "items": items}
 
 
+def _number(number: int | None) -> str:
+    return "unknown: events without exact times" if number is None else f"{number:,}"
+
+
 def _line(label: str, value: str) -> str:
     return f"{label:<{_LABEL_WIDTH}}{value}"
 
 
 def _spread(summary: Mapping[str, float], unit: str) -> str:
+    if not summary["max"]:
+        return "none"
     return (
         f"{summary['min']:,} to {summary['max']:,} {unit}, mean {summary['mean']:,.1f}, median {summary['median']:,.1f}"
     )
+
+
+def _warning(words: str) -> list[str]:
+    lines = textwrap.wrap(words, _WIDTH - _LABEL_WIDTH)
+    return [_line("" if row else "warning", line) for row, line in enumerate(lines)]
 
 
 def _skipped(skipped: Mapping[str, int]) -> list[str]:

@@ -26,6 +26,7 @@ class EventSelection:
         items: positions among the raw items, oldest first within a user.
         times: parallel to `items`; None if the split does not use times.
         parts: parallel to `items`, `EventPart`; None if the split is not a given one.
+        duplicates: parallel to `items`, whether an event is an exact duplicate of an earlier one; None if unknown.
     """
 
     users: npt.NDArray[np.int64]
@@ -33,6 +34,7 @@ class EventSelection:
     items: npt.NDArray[np.int32]
     times: npt.NDArray[np.int64] | None
     parts: npt.NDArray[np.int8] | None
+    duplicates: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Number of events."""
@@ -58,7 +60,8 @@ class EventSelection:
     def _marked(self, users: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], kept: Mask) -> "EventSelection":
         times = None if self.times is None else self.times[kept]
         parts = None if self.parts is None else self.parts[kept]
-        return EventSelection(users, offsets, self.items[kept], times, parts)
+        duplicates = None if self.duplicates is None else self.duplicates[kept]
+        return EventSelection(users, offsets, self.items[kept], times, parts, duplicates)
 
     def first(self, most: npt.NDArray[np.int64]) -> "EventSelection":
         """Return each user's oldest events, at most the given number."""

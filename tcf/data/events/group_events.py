@@ -3,8 +3,10 @@
 Shapes: nnz events.
 """
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +14,20 @@ import pyarrow as pa
 
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
+from tcf.data.events.duplicates import DuplicateFinder
+from tcf.data.events.event_selection import EventSelection
 from tcf.data.events.items import Items
+from tcf.data.events.swapped_columns import swapped_words
 from tcf.data.events.timestamps import Times
 from tcf.data.tables.arrow_numbers import as_numpy
 from tcf.data.tables.bad_rows import BadRows, skipped_words
 from tcf.data.tables.table import RawTable
 
 __all__ = ["Grouped", "collect", "group_events", "with_ids"]
+
+logger = logging.getLogger(__name__)
+
+_TYPES = {"item": np.int32, "whole": np.int64, "part": np.int8, "duplicate": np.bool_}  # of what is kept
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,8 @@ class Grouped:
         items: (nnz,) int32 rows of the items.
         times: (nnz,) int64, seconds since 1970; None if the events have no times or these were not requested.
         parts: (nnz,) int8, `tcf.data.split.EventPart`; None if the events have none.
+        duplicates: (nnz,) bool, whether an earlier event has the same user, item, time and part; None if the events
+            have no times.
     """
 
     user_ids: "pa.LargeStringArray"
@@ -38,6 +49,16 @@ class Grouped:
     items: npt.NDArray[np.int32]
     times: npt.NDArray[np.int64] | None
     parts: npt.NDArray[np.int8] | None = None
+    duplicates: npt.NDArray[np.bool_] | None = None
+
+    def without_duplicates(self) -> "Grouped":
+        """Return the events that are no duplicates."""
+        if self.duplicates is None:
+            return self
+        users = np.arange(len(self.user_ids))
+        whole = EventSelection(users, self.offsets, self.items, self.times, self.parts, self.duplicates)
+        kept = whole.where(~self.duplicates)
+        return Grouped(self.user_ids, kept.offsets, kept.items, kept.times, kept.parts, kept.duplicates)
 
 
 def with_ids(table: RawTable, user: str, item: str, bad: BadRows, expected: str = "a user id and an item id") -> None:
@@ -56,6 +77,7 @@ def group_events(
     keep_times: bool = True,
     once: str | None = None,
     part: str | None = None,
+    if_swapped: str = "check which of them holds the users",
 ) -> Grouped:
     """Group the rows of a table by user.
 
@@ -68,9 +90,10 @@ def group_events(
         bad: raises an error for events of unknown items (`unknown_item`), or counts them; counts events of items left
             out because they have no text (`event_of_skipped_item`).
         keep_times: whether to return the times; False saves memory and time.
-        once: keep the first of the events with the same user, item, part and time, and count the others under this.
+        once: leave duplicates out, and count them under this.
         part: an expression in SQL for the part of an event (`tcf.data.split.EventPart`), over the columns of the table;
             None for events without parts. A user's events are in the order of their parts first.
+        if_swapped: what to do if the columns of users and items seem to be swapped, for the warning.
 
     Raises:
         DataError: there are no events, an event names an unknown item and `bad` does not skip, or all of them do.
@@ -80,7 +103,9 @@ def group_events(
             f"{table.source}: expected events, found none that can be used (skipped: {skipped_words(bad.skipped)}); "
             "check the file"
         )
-    users, found = _number_users(table, user), _find_items(table, table[item], items, bad)
+    users, found = _number_users(table, user), _find_items(table, table[item], items)
+    swapped = swapped_words(table, user, item, users, found, items, if_swapped)
+    _reject_unknown(table, table[item], found, items, bad, swapped)
     parts = [] if part is None else ["part"]
     of_part = "" if part is None else f"({part})::tinyint as part, "
     rows = (
@@ -88,17 +113,16 @@ def group_events(
         f"{of_part}events.rowid as place from {table.name} events join {users} on {users}.id = events.{table[user]} "
         f"join {found} on {found}.id = events.{table[item]} {times.join if times else ''}"
     )
-    n_events = len(table)
-    if once is not None:
-        rows = _first_of_repeats(table, rows, ["owner", "item", "time", *parts])
-        n_events, before = table.engine.number(f"select count(*) from {rows}"), n_events
-        bad.count(once, before - n_events)
     (user_ids,) = table.engine.strings(f"select id from {users} order by number")
-    kept = times if keep_times else None
-    wanted = ", ".join(["owner", "item", *([kept.whole] if kept else []), *parts])
-    keys = ", ".join(["owner", *parts, *(["time"] if times else []), "place"])
+    timed = ["time"] if times else []
+    whole = [f"{times.whole} as whole"] if times and keep_times else []
+    wanted, keys = ", ".join(["owner", "item", *timed, *whole, *parts]), ", ".join(["owner", *parts, *timed, "place"])
     batches = table.engine.batches(f"select {wanted} from ({rows}) order by {keys}")
-    return collect(user_ids, batches, n_events, kept, has_parts=part is not None)
+    log = collect(user_ids, batches, len(table), times if keep_times else None, DuplicateFinder(len(items.ids)))
+    if once is None or log.duplicates is None:
+        return log
+    bad.count(once, int(log.duplicates.sum()))
+    return log.without_duplicates()
 
 
 def _number_users(table: RawTable, user: str) -> str:
@@ -111,21 +135,13 @@ def _number_users(table: RawTable, user: str) -> str:
     return name
 
 
-def _find_items(table: RawTable, item: str, items: Items, bad: BadRows) -> str:
-    """Return a table of the ids of items in the events and their numbers; leave out the events of other items."""
+def _find_items(table: RawTable, item: str, items: Items) -> str:
+    """Return a table of the ids of items in the events and their numbers, null for those that are not usable."""
     name = table.engine.name("found")
     table.engine.run(
         f"create temp table {name} as select named.id, number, known.id is not null as is_skipped "
         f"from (select distinct {item} as id from {table.name}) named left join {items.known} known using (id)"
     )
-    _reject_unknown(table, item, name, items, bad)
-    return name
-
-
-def _first_of_repeats(table: RawTable, rows: str, same: Sequence[str]) -> str:
-    """Return a table with the first of the rows that are the same in these columns."""
-    name, keys = table.engine.name("first"), ", ".join(same)
-    table.engine.run(f"create temp table {name} as select {keys}, min(place) as place from ({rows}) group by {keys}")
     return name
 
 
@@ -134,47 +150,54 @@ def collect(
     batches: "Iterable[pa.RecordBatch]",
     n_events: int,
     times: Times | None,
-    *,
-    has_parts: bool = False,
+    duplicates: DuplicateFinder | None = None,
 ) -> Grouped:
     """Collect events that are in order.
 
     Args:
         user_ids: distinct, (n_users,).
-        batches: the user of each event, from 0 and rising, its item, its time, and its part.
+        batches: columns by name: `owner`, the user of each event, from 0 and rising; `item`; and, where there are such,
+            `part`; `time`, by which events of a user and part are ordered; `whole`, the time as a whole number.
         n_events: their number, nnz.
-        times: what the times are; None if the batches have none.
-        has_parts: whether the batches have parts.
+        times: what `whole` is; None if it is not there.
+        duplicates: finds events of one user, part and time; None if times are not exact.
     """
-    counts, items = np.zeros(len(user_ids), np.int64), np.empty(n_events, np.int32)
-    moments = np.empty(n_events if times else 0, np.int64)
-    parts = np.empty(n_events if has_parts else 0, np.int8)
+    counts, columns = np.zeros(len(user_ids), np.int64), dict[str, npt.NDArray[Any]]()
     at = 0
     for batch in batches:
-        owners, here = as_numpy(batch.column(0)), slice(at, at + len(batch))
+        found = {name: as_numpy(batch.column(name)) for name in batch.schema.names}
+        owners, kept = found.pop("owner"), {name: found[name] for name in found if name != "time"}
+        if duplicates is not None and "time" in found:
+            keys = (owners, found["time"], *([found["part"]] if "part" in found else []))
+            kept["duplicate"] = duplicates.find(found["item"], *keys)
         counts[owners[0] : owners[-1] + 1] += np.bincount(owners - owners[0])
-        items[here] = as_numpy(batch.column(1))
-        if times is not None:
-            moments[here] = as_numpy(batch.column(2))
-        if has_parts:
-            parts[here] = as_numpy(batch.column(batch.num_columns - 1))
+        for name, values in kept.items():
+            columns.setdefault(name, np.empty(n_events, _TYPES[name]))[at : at + len(batch)] = values
         at += len(batch)
-    seconds = None if times is None else times.seconds(moments)
-    return Grouped(user_ids, offsets_from(counts), items, seconds, parts if has_parts else None)
+    return Grouped(
+        user_ids,
+        offsets_from(counts),
+        columns.get("item", np.empty(0, np.int32)),
+        None if times is None else times.seconds(columns.get("whole", np.empty(0, np.int64))),
+        columns.get("part"),
+        columns.get("duplicate"),
+    )
 
 
-def _reject_unknown(table: RawTable, item: str, found: str, items: Items, bad: BadRows) -> None:
+def _reject_unknown(table: RawTable, item: str, found: str, items: Items, bad: BadRows, swapped: str) -> None:
     """Leave out the events of items that are not usable."""
     engine = table.engine
     if engine.number(f"select count(number) from {found}") == 0:
         row, first = engine.rows(f"select {table.row}, {item} from {table.name} order by rowid limit 1")[0]
         raise DataError(
-            f"{table.place_of(row)}: expected item ids of {items.source}, found {first[:80]!r}, and no event "
-            "names an item of that file; check that the files belong together, and the columns of the ids"
+            f"{table.place_of(row)}: expected item ids of {items.source}, found {first[:80]!r}, and no event names an "
+            f"item of that file; {swapped or 'check that the files belong together, and the columns of the ids'}"
         )
     if engine.number(f"select count(*) from {found} where number is null") == 0:
         return
     skipped = f"{item} in (select id from {found} where number is null and is_skipped)"
     table.leave_out(skipped, "event_of_skipped_item", bad)
+    if swapped:
+        logger.warning(f"{table.source}: {swapped}")
     unknown = f"{item} in (select id from {found} where number is null)"
     table.reject(unknown, "unknown_item", f"an item id of {items.source}", bad, item)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import pyarrow as pa
+
 from tcf.common.errors import ConfigError, did_you_mean
-from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.group_events import Grouped, group_events, with_ids
 from tcf.data.events.items import Items
-from tcf.data.events.timestamps import read_times
+from tcf.data.events.timestamps import Times, read_times
 from tcf.data.raw.any_table_drops import DroppedRows
 from tcf.data.raw.any_table_files import list_files
 from tcf.data.raw.any_table_items import items_of_catalogue, items_of_events
@@ -29,7 +32,9 @@ from tcf.data.tables.source_file import changed, require_folder
 from tcf.data.tables.table import RawTable, TableFile, lacks_column, listed_columns
 from tcf.data.text_template import Template
 
-__all__ = ["read_table", "table_files"]
+__all__ = ["read_items_alone", "read_table", "table_files"]
+
+_SWAP = "exchange --user-column and --item-column"
 
 
 def table_files(raw: Path, options: TableOptions) -> tuple[Path, ...]:
@@ -91,13 +96,54 @@ def read_table(
     events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
     with_ids(events, needed.user, needed.item, bad)
-    times = None if needed.time is None else read_times(events, needed.time, bad)
+    times = _times(events, needed.time, options, bad)
     part = part_of_rows(events, options, bad)
-    log = group_events(events, needed.user, needed.item, times, items, bad, keep_times=keep_times, part=part)
-    files = _checksums(raw, (events, described))
-    return RawLog(
-        items.ids, items.texts, log.user_ids, log.offsets, log.items, bad.skipped, files, log.times, log.parts
+    log = group_events(
+        events, needed.user, needed.item, times, items, bad, keep_times=keep_times, part=part, if_swapped=_SWAP
     )
+    return RawLog.from_groups(items, log, bad.skipped, _checksums(raw, (events, described)))
+
+
+def read_items_alone(
+    engine: Engine,
+    raw: Path,
+    *,
+    bad_rows: Literal["error", "skip"],
+    template: Template | None,
+    options: TableOptions,
+    unescape_html: bool = False,
+) -> RawLog:
+    """Read tables of items, without any event.
+
+    Args:
+        engine: reads the rows.
+        raw: the folder of the files.
+        bad_rows: raise an error at the first kind of unusable row, or skip and count such rows, as `read_table` does.
+        template: the text of an item, made from columns of the items.
+        options: files and columns of items, and rows to leave out.
+        unescape_html: whether character references in texts become characters.
+
+    Raises:
+        ConfigError: there is no template, or a file lacks a named column.
+        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
+    """
+    _, files = _list_files(raw, options)
+    refuse_unused(options, (), files)
+    bad, dropped = BadRows(bad_rows), DroppedRows(options.drops)
+    table = open_files(files, options.items_text.or_else(options.text), "--items-header")
+    needed = _needed([table], template, options, unescape_html)
+    described = table.load(engine, tuple(dict.fromkeys(needed.of_items(table.columns))), bad)
+    dropped.leave_out(described, bad)
+    dropped.check()
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad, needed.unescape_html)
+    nobody = Grouped(pa.array([], pa.large_string()), np.zeros(1, np.int64), np.zeros(0, np.int32), None)
+    return RawLog.from_groups(items, nobody, bad.skipped, _checksums(raw, (described,)))
+
+
+def _times(events: RawTable, column: str | None, options: TableOptions, bad: BadRows) -> Times | None:
+    if column is None:
+        return None
+    return read_times(events, column, bad, time_format=options.time_format, has_option=True)
 
 
 def _load(
@@ -176,6 +222,8 @@ def _needed(
     named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
     named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
     named += [("--split-column", options.split_column, events)] if options.split_column is not None else []
+    if options.are_items_alone:
+        named = []
     look_for(events, [*(column for _, column, _ in named), *dropping])
     look_for(items, [item_id, *template.columns, *dropping])
     for path, there in columns_of_files(items):

@@ -2,15 +2,24 @@
 
 import codecs
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from tcf.common.errors import ConfigError
 from tcf.config.fields import option_name
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import Quotes
+from tcf.data.events.date_patterns import pattern_of
 
-__all__ = ["Drop", "TableOptions", "TextOptions", "parse_drop", "table_options"]
+__all__ = [
+    "Drop",
+    "TableOptions",
+    "TextOptions",
+    "are_items_alone",
+    "catalogue_options",
+    "parse_drop",
+    "table_options",
+]
 
 _T = TypeVar("_T")
 _OF_ITEMS = ("items_header", "items_delimiter", "items_encoding", "items_quotes")
@@ -81,6 +90,7 @@ class TableOptions:
         split_column: column of the events that says the part of each; None if there is none.
         validation_events: files of events, like `events`, of which all are validation targets.
         test_events: likewise, test targets; if there are these or the former, `events` are for training.
+        time_format: the form of the times, as in `datetime.strptime`; None for numbers or ISO dates.
     """
 
     events: tuple[str, ...]
@@ -95,6 +105,12 @@ class TableOptions:
     split_column: str | None = None
     validation_events: tuple[str, ...] = ()
     test_events: tuple[str, ...] = ()
+    time_format: str | None = None
+
+    @property
+    def are_items_alone(self) -> bool:
+        """Whether there are files of items only, so that no other column is used than theirs."""
+        return not self.events
 
     @property
     def has_files_of_parts(self) -> bool:
@@ -157,13 +173,58 @@ def table_options(config: PrepareConfig) -> TableOptions:
         split_column=config.split_column,
         validation_events=config.validation_events,
         test_events=config.test_events,
+        time_format=_time_format(config),
     )
+
+
+_OF_EVENTS = (
+    *("user_column", "item_column", "time_column", "time_format", "header", "split_column"),
+    *("validation_events", "test_events", "test_from", "validation_from", "min_history", "max_history"),
+    *("min_item_count", "keep_last", "sample_users", "seed", "drop_duplicates"),
+)
+
+
+def are_items_alone(config: PrepareConfig) -> bool:
+    """Whether the options name files of items with their column of ids, and nothing else: a catalogue without events.
+
+    Raises:
+        ConfigError: they do, and there are options about events as well.
+    """
+    if config.events or not config.items or config.item_id_column is None or config.user_column is not None:
+        return False
+    for entry in fields(config):
+        if entry.name in _OF_EVENTS and getattr(config, entry.name) != entry.default:
+            raise ConfigError(
+                f"{option_name(entry.name)}: expected --events as well, found only --items, whose dataset has no "
+                "interactions; name the file of events, or leave this option out"
+            )
+    return True
+
+
+def catalogue_options(config: PrepareConfig) -> TableOptions:
+    """Return the table options for files of items alone.
+
+    Raises:
+        ConfigError: an option is malformed.
+    """
+    column = _required(config.item_id_column, "--item-id-column", "the column of item ids")
+    named = replace(config, events=config.items, user_column=column, item_column=column)
+    return replace(table_options(named), events=())
 
 
 def _required(value: _T | None, option: str, what: str) -> _T:
     if not value:
         raise ConfigError(f"{option}: expected {what}, which format table requires, found none; name it")
     return value
+
+
+def _time_format(config: PrepareConfig) -> str | None:
+    if config.time_format is None:
+        return None
+    if config.time_column is None:
+        raise ConfigError("--time-format: expected --time-column as well, found none; name the column of the times")
+    pattern_of(config.time_format)
+    return config.time_format
 
 
 def _delimiter(written: str | None, option: str) -> str | None:

@@ -13,8 +13,8 @@ from tcf.config.fields import option_name
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat, formats_with
 from tcf.data.raw.amazon import amazon_files, read_amazon
-from tcf.data.raw.any_table import read_table, table_files
-from tcf.data.raw.any_table_options import table_options
+from tcf.data.raw.any_table import read_items_alone, read_table, table_files
+from tcf.data.raw.any_table_options import are_items_alone, catalogue_options, table_options
 from tcf.data.raw.hm import hm_files, read_hm
 from tcf.data.raw.mind.read_mind import mind_files, read_mind
 from tcf.data.raw.movielens import movielens_files, read_movielens
@@ -96,6 +96,12 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
                 read_amazon, folder=raw, bad_rows=bad_rows, unescape_html=unescape_html, min_rating=config.min_rating
             )
             return RawReader(partial(amazon_files, raw), read)
+        case "table" if are_items_alone(config):
+            options = catalogue_options(config)
+            read = partial(
+                read_items_alone, raw=raw, bad_rows=bad_rows, unescape_html=unescape_html, options=options
+            )
+            return RawReader(partial(table_files, raw, options), read)
         case "table":
             options = table_options(config)
             read = partial(

@@ -1,11 +1,10 @@
 """Events with ratings."""
 
+from tcf.data.events.written_numbers import is_number, number_of
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.table import RawTable
 
 __all__ = ["rated_at_least"]
-
-_NUMBER = r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
 
 def rated_at_least(table: RawTable, column: str, least: float | None, bad: BadRows) -> None:
@@ -23,7 +22,6 @@ def rated_at_least(table: RawTable, column: str, least: float | None, bad: BadRo
     if least is None:
         return
     rating = table[column]
-    number = f"case when regexp_full_match({rating}, '{_NUMBER}') then try_cast({rating} as double) end"
-    numeric = f"coalesce(isfinite({number}), false)"
-    table.reject(f"not {numeric}", "bad_rating", f"a number in column {column}", bad, columns=(column,))
-    table.leave_out(f"{number} < {least!r}", "below_min_rating", bad)
+    wrong = f"not {is_number(rating)}"
+    table.reject(wrong, "bad_rating", f"a number in column {column}", bad, columns=(column,))
+    table.leave_out(f"{number_of(rating)} < {least!r}", "below_min_rating", bad)

@@ -30,6 +30,8 @@ class RawLog:
             history; any sortable unit, preferably seconds since 1970. None if the format has none.
         parts: (nnz,) int8, `tcf.data.split.EventPart` of each event in `items`, never falling within a user; None if
             the files bring no split, or it is not to be used.
+        duplicates: (nnz,) bool, whether an earlier event has the same user, item, time and part; None if the times of
+            events are not known, or not exactly.
     """
 
     item_ids: "pa.LargeStringArray"
@@ -41,9 +43,16 @@ class RawLog:
     files: Mapping[str, str]
     times: npt.NDArray[np.int64] | None = None
     parts: npt.NDArray[np.int8] | None = None
+    duplicates: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, items: Items, log: Grouped, skipped: Mapping[str, int], tables: Iterable[RawTable]) -> "RawLog":
         """Return items and histories of tables, whose files have different names."""
         files = {path.name: sha256 for table in tables for path, sha256 in table.files.items()}
-        return cls(items.ids, items.texts, log.user_ids, log.offsets, log.items, skipped, files, log.times, log.parts)
+        return cls.from_groups(items, log, skipped, files)
+
+    @classmethod
+    def from_groups(cls, items: Items, log: Grouped, skipped: Mapping[str, int], files: Mapping[str, str]) -> "RawLog":
+        """Return items and histories; `files` are the checksums of the raw files, by name."""
+        events = (log.user_ids, log.offsets, log.items)
+        return cls(items.ids, items.texts, *events, skipped, files, log.times, log.parts, log.duplicates)

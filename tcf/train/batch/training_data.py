@@ -46,8 +46,8 @@ class TrainingData:
         users = np.flatnonzero(training.lengths >= 2)
         if not len(users):
             raise DataError(
-                "expected users with at least two training items, found none, so there is nothing to learn; prepare "
-                "the dataset from more interactions"
+                f"expected users with at least two training items, found none among {len(training)} users, so there is "
+                f"nothing to learn; prepare the dataset from {'more interactions' if len(training) else 'events'}"
             )
         counts = training_counts(split, n_items)
         sequences = latest(training, positions + 1).take(users)

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from tcf.common.devices import resolve_device
-from tcf.common.errors import RunError
+from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import MANIFEST, is_published
 from tcf.common.manifest import Manifest, differences, read_manifest, verify_files
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.train import TrainConfig
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset, Histories
+from tcf.data.histories import index_array
 from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 from tcf.train.inputs import Inputs
 from tcf.train.model.build import build_model
@@ -106,9 +107,15 @@ class Run:
             advance: called with the number of users whose states have just been computed.
 
         Raises:
+            ConfigError: an argument has another type, or there are not as many histories as users.
             DataError: a user has no item.
         """
-        return self.model.user_states(users, histories, self._vectors_ND, advance)
+        if not isinstance(histories, Histories):
+            raise ConfigError(f"histories: expected those of a dataset, found {type(histories).__name__}")
+        indices = index_array(users, "users")
+        if len(indices) != len(histories):
+            raise ConfigError(f"users: expected one for each of {len(histories)} histories, found {len(indices)}")
+        return self.model.user_states(indices, histories, self._vectors_ND, advance)
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row for each epoch: `epoch`, training `loss` and the validation metrics, as fractions.

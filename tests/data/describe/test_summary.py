@@ -42,19 +42,21 @@ def test_values_are_the_statistics_and_examples(dataset: Dataset) -> None:
 
 def test_text_for_a_terminal(dataset: Dataset) -> None:
     lines = render(describe(dataset)).splitlines()
-    assert [line.split() for line in lines[2:8]] == [
+    assert [line.split() for line in lines[2:9]] == [
         ["users", "4"],
         ["items", "4"],
         ["interactions", "15"],
         ["repeated", "interactions", "4"],
         ["items", "without", "training", "0"],
+        ["unseen", "items", "0"],
         ["duplicate", "texts", "0"],
     ]
-    assert lines[8].split(maxsplit=2)[2] == "3 to 6 items, mean 3.8, median 3.0"
-    assert lines[9].split(maxsplit=2)[2] == "4 to 239 characters, mean 63.2, median 5.0"
-    assert lines[10].split(maxsplit=1)[1] == "leave-one-out: 7 training, 4 validation, 4 test"
-    assert lines[11].split(maxsplit=2)[2] == "1  interactions of dropped users"
-    assert lines[12].strip() == "1  users below min history"
+    assert lines[9].split(maxsplit=2)[2] == "unknown: events without exact times"
+    assert lines[10].split(maxsplit=2)[2] == "3 to 6 items, mean 3.8, median 3.0"
+    assert lines[11].split(maxsplit=2)[2] == "4 to 239 characters, mean 63.2, median 5.0"
+    assert lines[12].split(maxsplit=1)[1] == "leave-one-out: 7 training, 4 validation, 4 test"
+    assert lines[13].split(maxsplit=2)[2] == "1  interactions of dropped users"
+    assert lines[14].strip() == "1  users below min history"
     start = lines.index("user u2, last items, oldest first")
     assert lines[start + 1] == "  d  Delta"
     assert lines[start + 2] == "  c  " + ("Gamma " * 40)[:90] + "..."
@@ -76,6 +78,8 @@ PARTS = {"kind": "leave-one-out", **dict.fromkeys(COUNTS, 1)}
     [
         ({"users": None}, "facts.users"),
         ({"items": "4"}, "facts.items"),
+        ({"duplicate_interactions": "4"}, "facts.duplicate_interactions"),
+        ({"targets_like_the_item_before": {}}, "facts.targets_like_the_item_before.test"),
         ({"split": []}, "facts.split"),
         ({"split": {"kind": "k", "training": 1, "validation": 2}}, "facts.split.test"),
         ({"split": {**PARTS, "between": "1"}}, "facts.split.between"),

@@ -185,11 +185,13 @@ def test_parts_order_events_before_their_times_do(
     wanted: dict[str, list[tuple[int, int, str]]] = {}
     for user, item, time, number in found:
         event = (number, time if timed else 0, item)
-        if not once or event not in wanted.get(user, []):
+        if not (once and timed) or event not in wanted.get(user, []):
             wanted.setdefault(user, []).append(event)
     lists = {user: sorted(events, key=lambda event: event[:2]) for user, events in wanted.items()}
     assert log.user_ids.to_pylist() == list(lists)
     events = [event for user in lists.values() for event in user]
+    exact = [event in user[:place] for user in lists.values() for place, event in enumerate(user)]
+    assert (None if log.duplicates is None else log.duplicates.tolist()) == (exact if timed else None)
     assert log.parts is not None
     assert log.parts.dtype == np.int8
     assert log.parts.tolist() == [number for number, _, _ in events]

@@ -250,11 +250,34 @@ def test_settings_of_a_preparation(tmp_path: Path) -> None:
             PrepareConfig(events=("e",), user_column="u", item_column="i", delimiter="é"),
             "--delimiter: expected one to four ASCII",
         ),
+        (
+            PrepareConfig(events=("e",), user_column="u", item_column="i", time_format="%Y"),
+            "--time-format: expected --time-column as well, found none",
+        ),
+        (
+            PrepareConfig(events=("e",), user_column="u", item_column="i", time_column="t", time_format="%D"),
+            "--time-format: expected text and the directives .*, found %D",
+        ),
     ],
 )
 def test_settings_that_are_missing_or_wrong(config: PrepareConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         table_options(config)
+
+
+def test_times_of_a_named_form(tmp_path: Path) -> None:
+    events = "who,what,when\nu1,007,02/01/2020\nu1,NaN,01/02/2020\nu1,None,1/1/2020\nu1,None,2020-01-01\n"
+    with pytest.raises(DataError, match=r"expected a date .*, or a --time-format that all times have \('%m/%d/%Y' or "):
+        read(tmp_path, events=events)
+    options = replace(OPTIONS, time_format="%m/%d/%Y")
+    log = read(tmp_path, options, bad_rows="skip", events=events)
+    assert histories_of(log) == {"u1": ["None", "NaN", "007"]}
+    assert log.times is not None
+    assert log.times.tolist() == [FIRST, FIRST + DAY, FIRST + 31 * DAY]
+    assert log.skipped == {"bad_timestamp": 1}
+    found = r"events.csv:5: expected a time of the form '%m/%d/%Y' .*, found when '2020-01-01', who"
+    with pytest.raises(DataError, match=found):
+        read(tmp_path, options, events=events)
 
 
 def test_a_tab_can_be_typed() -> None:

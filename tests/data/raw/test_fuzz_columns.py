@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from tcf.data.tables.json_table import JsonTable
 
 TEXT_FORMS = tuple(form for form in FORMS if form.is_text)
 TIMED = tuple(form for form in FORMS if not form.per_user)
+TABLES = tuple(form for form in FORMS if form.format == "table")
 BETWEEN = {"tabs": "\t", "csv": ",", "colons": "::", "pipes": "|", "json": "\t", "parquet": "\t"}
 SPARE = frozenset({"spare"})
 every_form = pytest.mark.parametrize("form", FORMS, ids=str)
@@ -261,6 +264,23 @@ def test_lines_of_null(tmp_path: Path, engine: Engine) -> None:
     bad = BadRows("skip")
     assert read(engine, JsonTable(tmp_path / "x.jsonl"), ("a",), bad) == [(1, "first"), (4, "last")]
     assert bad.skipped == {"bad_json": 3}
+
+
+@pytest.mark.parametrize("form", TABLES, ids=str)
+def test_times_of_other_forms(form: Form, tmp_path: Path) -> None:
+    # Each is five hours and a half ahead of UTC, where it says so, and the days stay apart anyway.
+    ahead = timezone(timedelta(hours=5, minutes=30))
+    recognised = ("%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%dT%H:%M:%S.%f%z", "%Y-%m-%d %H:%M GMT", "%Y-%m-%d %z")
+    named = ("%d/%m/%Y", "%m/%d/%y %H:%M", "%a %b %d %H:%M:%S %z %Y", "%d. %B %Y, %I %p", "%Y%m%d%H%M%S", "%j %Y")
+    for place, written in enumerate((*recognised, *named)[TABLES.index(form) :: len(TABLES)]):
+        times = [datetime.fromtimestamp(int(time), ahead).strftime(written) for *_, time in LOG.events]
+        events = tuple((*event[:2], time) for event, time in zip(LOG.events, times, strict=True))
+        log = replace(LOG, events=(*events, ("007", "spare", f"{times[0]} CET"), ("007", "spare", "")))
+        (tmp_path / str(place)).mkdir()
+        raw = write_form(form, tmp_path / str(place) / "raw", form.write(log))
+        settings: dict[str, Any] = {"time_format": written} if written in named else {}
+        check(prepared(form, raw, **settings), LOG, {"bad_timestamp": 2})
+        check_named(prepared(form, raw, "error", **settings), "bad_timestamp", "CET", *settings.values())
 
 
 @pytest.mark.parametrize("form", [form for form in TIMED if form.is_text], ids=str)

@@ -112,8 +112,8 @@ def csv_with(ratings: str = "", films: str = "") -> dict[str, str | bytes]:
 
 
 BAD = [
-    Bad("bad_timestamp", "ratings.csv:7", "userId '7'", {"bad_timestamp": 1}, files=csv_with("7,1,5,12:30\n")),
-    Bad("bad_timestamp", "ratings.csv:7", "userId '7'", {"bad_timestamp": 1}, files=csv_with("7,1,5,\n")),
+    Bad("bad_timestamp", "ratings.csv:7", "timestamp '12:30'", {"bad_timestamp": 1}, files=csv_with("7,1,5,12:30\n")),
+    Bad("bad_timestamp", "ratings.csv:7", "timestamp ''", {"bad_timestamp": 1}, files=csv_with("7,1,5,\n")),
     Bad("empty_id", "ratings.csv:7", "userId ''", {"empty_id": 1}, files=csv_with(",1,5,12\n")),
     Bad("unknown_item", "ratings.csv:7", "'12'", {"unknown_item": 1}, files=csv_with("7,12,5,12\n")),
     Bad("wrong_columns", "ratings.csv:7", "'7,1,5'", {"wrong_columns": 1}, files=csv_with("7,1,5\n")),
@@ -143,6 +143,13 @@ def test_a_rating_that_is_no_number_matters_only_where_ratings_are_asked_for(tmp
         with_engine(read_movielens)(tmp_path, bad_rows="error", min_rating=1)
     log = with_engine(read_movielens)(tmp_path, bad_rows="skip", min_rating=0.5)
     assert (log.skipped, histories_of(log)) == ({"bad_rating": 2}, HISTORIES)
+
+
+def test_a_rating_with_a_sign_is_a_number(tmp_path: Path) -> None:
+    write_files(tmp_path, csv_with("7,1,+4.5,60\n7,1,-1e0,70\n"))
+    log = with_engine(read_movielens)(tmp_path, bad_rows="error", min_rating=0.5)
+    assert histories_of(log)["7"] == ["267", "1", "1"]
+    assert log.skipped == {"below_min_rating": 1}
 
 
 def test_a_file_without_a_column_that_is_needed(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_items_are_one_only_where_all_caches_say_so(tmp_path: Path) -> None:
     assert found.n_distinct == 4
 
     class Coarse(VectorCache):
-        def rows_for(self, dataset: Dataset) -> npt.NDArray[np.int64]:
+        def rows_for(self, dataset: object) -> npt.NDArray[np.int64]:
             return np.array([2, 2, 0, 2])
 
     coarse = Coarse(**{name: getattr(caches[0], name) for name in VectorCache.__dataclass_fields__ if name != "kind"})

@@ -58,7 +58,7 @@ _NOT_YET = -(1 << 62)  # the time of the items of a history, until it is filled 
 
 # In order: the items of each user's history, then the other clicks, none of them before the last of the history.
 _EVENTS = f"""
-    select u, coalesce(item, -1), t
+    select u as owner, coalesce(item, -1) as item, t as whole
     from (
         select u, 0 as place, pos, item, {_NOT_YET} as t
         from (
