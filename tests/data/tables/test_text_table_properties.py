@@ -157,6 +157,7 @@ delimiters = st.sampled_from([",", ",", "\t", "::", "|"])
 @example(b'1,2,"3\n4,5,6\n7,8,24"\nx,5" ,"\n,,"\nx,"\n\r\n",z\n', ",", True, True, 3, False, False)
 @example(b'1,2,"3\n4,5,"6"\n7,"8,9\n1,2",3,4\n', ",", True, True, 3, False, False)
 @example(b'0,5" p,"u\n2,3,z"\n0,5" p,x\n', ",", True, True, 3, False, False)
+@example(b'a" b,"u,3\n2,z",5" x\n7,8,9\n', ",", True, True, 3, False, False)
 @example(b'1,2,"3\n4,5,6"\n', ",", True, True, 3, False, True)
 @example(b'":",":"\n1,"2\n",3"\n', "::", True, True, 2, False, False)
 def test_rows_equal_a_plain_reading(
