@@ -77,8 +77,16 @@ class PrepareConfig(CheckedSettings):
         "is left out with the text after it. Not with --text-columns.",
         group=MAIN_OPTIONS,
     )
+    min_label: float | None = option(
+        None,
+        "Drop rows with a label below this, such as news that was shown and not clicked (--min-label 1); required if "
+        f"there are labels {only_for('min_label')}.",
+        group=_FILTERS,
+    )
     min_rating: float | None = option(
-        None, f"Drop ratings below this; default: keep all {only_for('min_rating')}.", group=_FILTERS
+        None,
+        f"Drop ratings below this; default: keep all; recbole: required if there are ratings {only_for('min_rating')}.",
+        group=_FILTERS,
     )
     collapse_repeats: bool = option(
         False,

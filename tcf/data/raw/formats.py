@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,14 @@ from tcf.common.errors import ConfigError
 from tcf.config.fields import option_name
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat, formats_with
-from tcf.data.raw.amazon import amazon_files, read_amazon
+from tcf.data.raw.amazon import amazon_files, amazon_paths, read_amazon
 from tcf.data.raw.any_table import read_table, table_files
 from tcf.data.raw.any_table_options import table_options
 from tcf.data.raw.hm import hm_files, read_hm
 from tcf.data.raw.mind.read_mind import mind_files, read_mind
 from tcf.data.raw.movielens import movielens_files, read_movielens
 from tcf.data.raw.raw_log import RawLog
-from tcf.data.raw.recbole import read_recbole, recbole_files
+from tcf.data.raw.recbole import RecboleOptions, read_recbole, recbole_files, recbole_paths
 from tcf.data.raw.study.file_names import tcf_files
 from tcf.data.raw.study.read_study import read_tcf
 from tcf.data.split import no_given_split
@@ -65,7 +65,10 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
         case "tcf":
             return RawReader(partial(tcf_files, raw), partial(read_tcf, folder=raw, bad_rows=bad_rows))
         case "recbole":
-            return RawReader(partial(recbole_files, raw), partial(read_recbole, folder=raw, bad_rows=bad_rows))
+            rows = RecboleOptions(config.min_label, config.min_rating, config.split)
+            read = partial(read_recbole, folder=raw, bad_rows=bad_rows, options=rows)
+            brings_split = recbole_files(raw, config.split)[0].parts is not None
+            return RawReader(partial(recbole_paths, raw, config.split), read, brings_split)
         case "mind":
             return RawReader(partial(mind_files, raw), partial(read_mind, raw=raw, bad_rows=bad_rows))
         case "hm":
@@ -76,8 +79,10 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
             read = partial(read_movielens, folder=raw, bad_rows=bad_rows, min_rating=config.min_rating)
             return RawReader(partial(movielens_files, raw), read)
         case "amazon":
-            read = partial(read_amazon, folder=raw, bad_rows=bad_rows, min_rating=config.min_rating)
-            return RawReader(partial(amazon_files, raw), read)
+            rating, split = config.min_rating, config.split
+            read = partial(read_amazon, folder=raw, bad_rows=bad_rows, min_rating=rating, split=split)
+            brings_split = amazon_files(raw, split)[0].parts is not None
+            return RawReader(partial(amazon_paths, raw, split), read, brings_split)
         case "table":
             options = table_options(config)
             read = partial(read_table, raw=raw, bad_rows=bad_rows, options=options, keep_times=keep_times)
@@ -97,9 +102,15 @@ def check_options(format: RawFormat, config: PrepareConfig) -> None:
         formats = formats_with(entry.name)
         if formats and format not in formats and getattr(config, entry.name) != entry.default:
             raise ConfigError(
-                f"{option_name(entry.name)}: expected only with format {' or '.join(formats)}, found with format "
+                f"{option_name(entry.name)}: expected only with format {_one_of(formats)}, found with format "
                 f"{format}; leave it out"
             )
+
+
+def _one_of(names: Sequence[str]) -> str:
+    """Return names for a message: `a`, `a or b`, `a, b or c`."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def with_split(format: RawFormat, raw: Path, config: PrepareConfig) -> PrepareConfig:
