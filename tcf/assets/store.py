@@ -56,6 +56,7 @@ class Asset:
         otherwise: how to obtain it without a source, for the message.
         terms: terms that must be accepted before the download; None if there are none.
         raw: for a dataset, the format of its files, by its name in `tcf data prepare`.
+        prepare_options: for a dataset, the options that its files require there.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Asset:
     otherwise: str = ""
     terms: Terms | None = None
     raw: RawFormat = "recbole"
+    prepare_options: str = ""
 
     @property
     def folder(self) -> Path:
