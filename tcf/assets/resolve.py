@@ -18,7 +18,15 @@ from tcf.common.errors import DataError, ModelError, did_you_mean
 from tcf.config.libraries import require_library
 from tcf.config.toml_files import user_path
 
-__all__ = ["DATASET_NAMES", "describe_assets", "fetch_dataset", "find_model", "raw_format", "resolve_model"]
+__all__ = [
+    "DATASET_NAMES",
+    "describe_assets",
+    "fetch_dataset",
+    "find_model",
+    "prepare_words",
+    "raw_format",
+    "resolve_model",
+]
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WORD_VECTORS = (".txt", ".vec", ".txt.gz", ".vec.gz")
@@ -51,6 +59,17 @@ def raw_format(name: str) -> str:
         DataError: the name is unknown.
     """
     return _dataset(name).raw
+
+
+def prepare_words(name: str, folder: Path) -> str:
+    """Return the command that prepares a named dataset from its folder, up to where the result goes.
+
+    Raises:
+        DataError: the name is unknown.
+    """
+    asset = _dataset(name)
+    words = ["tcf data prepare", asset.raw, shlex.quote(str(folder)), asset.prepare_options]
+    return " ".join(word for word in words if word)
 
 
 def _dataset(name: str) -> Asset:

@@ -146,7 +146,7 @@ def read_toy(
 RAW_FORMAT = Extension(
     "a raw format",
     {
-        ("tcf/config/raw_formats.py", '    RawFormatInfo("recbole", ".inter, .item"),\n'): (
+        ("tcf/config/raw_formats.py", 'options=("min_label", "min_rating")),\n'): (
             '    RawFormatInfo("toy", "toy.txt"),\n'
         ),
         ("tcf/data/raw/formats.py", "from tcf.data.raw.study.read_study import read_tcf\n"): (
