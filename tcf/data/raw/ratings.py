@@ -33,9 +33,8 @@ def rated_at_least(table: RawTable, column: str, least: float | None, bad: BadRo
 
 def require_numbers(table: RawTable, column: str, bad: BadRows, *, kind: Rated = "rating") -> None:
     """Leave out rows whose rating or label is not a number, as `bad_rating` or `bad_label`."""
-    table.reject(
-        f"not {isnumber_of(table[column])}", f"bad_{kind}", f"a number in column {column}", bad, columns=(column,)
-    )
+    wrong = f"not {is_number(table[column])}"
+    table.reject(wrong, f"bad_{kind}", f"a number in column {column}", bad, columns=(column,))
 
 
 def leave_out_lower(table: RawTable, column: str, least: float | None, bad: BadRows, *, kind: Rated = "rating") -> None:
@@ -55,10 +54,10 @@ def undecided(table: RawTable, column: str, kind: Rated) -> ConfigError:
         column: the ratings or labels.
         kind: which of these.
     """
-    option = f"--min-{kind}"
-    counts = f"select {table[column]} as value, count(*) as n, {number_of(table[column])} as x from {table.name} group by all"
+    option, value = f"--min-{kind}", table[column]
+    counts = f"select {value} as value, count(*) as n, {number_of(value)} as x from {table.name} group by all"
     rows = table.engine.rows(f"{counts} order by x nulls last, value limit {_VALUES + 1}")
-    shown = ", ".join(f"{value[:20] or 'empty'} ({n:,} row{'s' * (n > 1)})" for value, n, _ in rows[:_VALUES])
+    shown = ", ".join(f"{text[:20] or 'empty'} ({n:,} row{'s' * (n > 1)})" for text, n, _ in rows[:_VALUES])
     shown += ", ..." if len(rows) > _VALUES else ""
     numbers = table.engine.rows(
         "select min(x), min(x) filter (x > 0), quantile_disc(x, 0.5), max(x) "
