@@ -12,6 +12,7 @@ from typing import Literal
 from tcf.assets.datasets import DATASET_GROUPS, DATASETS
 from tcf.assets.hub import cached_snapshot, download_snapshot
 from tcf.assets.models import MODEL_NAMES, MODELS, OPT_175B, model_label
+from tcf.assets.module_list import MARKS_OF_MODELS
 from tcf.assets.source import SourceError
 from tcf.assets.store import Asset, find, obtain
 from tcf.common.errors import DataError, ModelError, did_you_mean
@@ -142,7 +143,7 @@ def resolve_model(name_or_path: str) -> Path:
 
 
 def _checked_folder(folder: Path) -> Path:
-    if (folder / "config.json").is_file():
+    if any((folder / name).is_file() for name in MARKS_OF_MODELS):
         return folder
     files = sorted(folder.glob("*.gguf"))
     if files:

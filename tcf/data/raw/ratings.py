@@ -3,7 +3,7 @@
 from typing import Literal
 
 from tcf.common.errors import ConfigError
-from tcf.data.events.written_numbers import number_of
+from tcf.data.events.written_numbers import is_number, number_of
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.table import RawTable
 
