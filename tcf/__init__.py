@@ -8,7 +8,8 @@ Example:
     ```python
     import tcf
 
-    dataset = tcf.prepare_dataset("movielens", tcf.download_dataset("ml-100k"), "dataset")
+    ratings = tcf.download_dataset("ml-100k")
+    dataset = tcf.prepare_dataset("recbole", ratings, "dataset", tcf.PrepareConfig(min_rating=1))
     extraction = tcf.extract_vectors(dataset, "minilm", "cache")
     run = tcf.train_recommender(dataset, extraction, out="run", config=tcf.TrainConfig(epochs=20))
     evaluation = tcf.evaluate_run(run, "evaluation")

@@ -20,6 +20,7 @@ from tcf.config.extract import ExtractConfig
 from tcf.config.train import TrainConfig
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.pooling import VectorHead
 from tcf.encoders.tokenize import tokenize
 from tcf.extract.resolved_settings import Settings
 from tcf.extract.schedules.engine import ignore_progress
@@ -101,12 +102,12 @@ def _micro_batches(setting: Setting, name: str) -> Generator[None, None, None]:
     """The micro-batches of a small model, twice."""
     folder = save_family(name, setting.scratch / f"{name}-waits")
     opened = open_model_folder(folder)
-    settings = Settings("mean", torch.float32, setting.device)
+    settings = Settings(("mean",), "", 30, torch.float32, setting.device)
     engine = load_resident(opened, (-1,), ExtractConfig(), settings, tokens_per_batch=_TOKENS)
     sequences = tokenize(load_tokenizer(opened), made_up_texts(40), max_tokens=30)
     try:
         for _ in range(2):
-            sink = VectorSink(len(sequences), 32, torch.float32, "mean", setting.device)
+            sink = VectorSink(len(sequences), 32, torch.float32, VectorHead(["mean"]), setting.device)
             engine.encode(sequences, {-1: [sink]}, scratch=setting.scratch, advance=ignore_progress)
             yield
     finally:

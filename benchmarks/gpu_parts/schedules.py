@@ -123,7 +123,7 @@ def _engine(
         hidden_states=states,
         packs=not setting.on_cuda if packs is None else packs,
     )
-    settings = Settings("mean", dtype, setting.device)
+    settings = Settings(("mean",), "", 30, dtype, setting.device)
     return load_engine(open_model_folder(folder), _LAYERS, ExtractConfig(), settings, cast(Plan, plan))
 
 

@@ -62,6 +62,7 @@ _ML_100K = Asset(
             sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
         ),
     ),
+    prepare_options="--min-rating 1",
 )
 
 _HM = Asset(

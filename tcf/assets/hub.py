@@ -1,12 +1,14 @@
 """Models from the Hugging Face hub, with its client and its local cache."""
 
+import glob
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tcf.assets.hub_internals import stated_checksum, transport_error
+from tcf.assets.module_list import MODULES, first_module, module_paths
 from tcf.assets.source import SourceError
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.errors import os_error_words
@@ -14,7 +16,7 @@ from tcf.common.manifest import sha256_file
 
 __all__ = ["HubSource", "cached_snapshot", "download_snapshot"]
 
-# Patterns are matched against whole paths, so these match the top level only: no copies for ONNX or OpenVINO.
+# Patterns are matched against whole paths, so these match one folder only: no copies for ONNX or OpenVINO.
 _TEXT_FILES = (
     "config.json",
     "tokenizer*",
@@ -23,8 +25,9 @@ _TEXT_FILES = (
     "*_tokens.json",
     "special_tokens_map.json",
     "*.model",
+    "sentence_*_config.json",
 )
-_MARKS_OF_SENTENCE_ENCODERS = ("modules.json", "1_Pooling/config.json")
+_MARKS_OF_SENTENCE_ENCODERS = (MODULES, "config_sentence_transformers.json", "1_Pooling/config.json")
 _OFFLINE = "HF_HUB_OFFLINE is set and the model is not complete in the hub's local cache; unset it or pass a folder"
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model")
 
@@ -80,12 +83,29 @@ def download_snapshot(repo_id: str) -> Path:
 def _complete_snapshot(repo_id: str, *, local_only: bool) -> Path | None:
     from huggingface_hub import snapshot_download
 
+    def snapshot(patterns: Sequence[str]) -> Path:
+        return Path(snapshot_download(repo_id, allow_patterns=list(patterns), local_files_only=local_only))
+
     for whole in WEIGHTS:
-        patterns = [*_TEXT_FILES, *_MARKS_OF_SENTENCE_ENCODERS, _one_or_several(whole), f"{whole}{INDEX}"]
-        folder = Path(snapshot_download(repo_id, allow_patterns=patterns, local_files_only=local_only))
+        patterns = [*_TEXT_FILES, *_MARKS_OF_SENTENCE_ENCODERS, *_weight_patterns(whole)]
+        folder = snapshot(patterns)
+        for path in module_paths(folder):
+            patterns += [f"{glob.escape(path)}/{name}" for name in (*_TEXT_FILES, *_weight_patterns(whole))]
+            folder = snapshot(patterns)
         if _holds_a_model(folder):
-            return folder
+            return _with_pickled_modules(folder, patterns, snapshot)
     return None
+
+
+def _with_pickled_modules(folder: Path, patterns: list[str], snapshot: Callable[[Sequence[str]], Path]) -> Path:
+    """Add the pickled weights of modules that have no others, such as a dense layer beside a language model."""
+    safetensors, pickled = WEIGHTS
+    lacking = [path for path in module_paths(folder) if not any((folder / path).glob(_one_or_several(safetensors)))]
+    return snapshot([*patterns, *(f"{glob.escape(path)}/{pickled}" for path in lacking)]) if lacking else folder
+
+
+def _weight_patterns(whole: str) -> tuple[str, str]:
+    return _one_or_several(whole), f"{whole}{INDEX}"
 
 
 def _one_or_several(whole: str) -> str:
@@ -116,7 +136,8 @@ def _checksum(file: Path, digits: int) -> str:
 
 
 def _holds_a_model(folder: Path) -> bool:
-    """Whether a folder has a configuration, a tokenizer and all weight files."""
+    """Whether a folder has a configuration, a tokenizer and all weight files; they may be in the first module's."""
+    folder = folder / first_module(folder)
     tokenizer = any(True for pattern in _TOKENIZER_FILES for _ in folder.glob(pattern))
     return (folder / "config.json").is_file() and tokenizer and any(map(_all_there, _weights(folder)))
 

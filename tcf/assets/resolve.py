@@ -12,13 +12,22 @@ from typing import Literal
 from tcf.assets.datasets import DATASET_GROUPS, DATASETS
 from tcf.assets.hub import cached_snapshot, download_snapshot
 from tcf.assets.models import MODEL_NAMES, MODELS, OPT_175B, model_label
+from tcf.assets.module_list import MARKS_OF_MODELS
 from tcf.assets.source import SourceError
 from tcf.assets.store import Asset, find, obtain
 from tcf.common.errors import DataError, ModelError, did_you_mean
 from tcf.config.libraries import require_library
 from tcf.config.toml_files import user_path
 
-__all__ = ["DATASET_NAMES", "describe_assets", "fetch_dataset", "find_model", "raw_format", "resolve_model"]
+__all__ = [
+    "DATASET_NAMES",
+    "describe_assets",
+    "fetch_dataset",
+    "find_model",
+    "prepare_words",
+    "raw_format",
+    "resolve_model",
+]
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WORD_VECTORS = (".txt", ".vec", ".txt.gz", ".vec.gz")
@@ -51,6 +60,17 @@ def raw_format(name: str) -> str:
         DataError: the name is unknown.
     """
     return _dataset(name).raw
+
+
+def prepare_words(name: str, folder: Path) -> str:
+    """Return the command that prepares a named dataset from its folder, up to where the result goes.
+
+    Raises:
+        DataError: the name is unknown.
+    """
+    asset = _dataset(name)
+    words = ["tcf data prepare", asset.raw, shlex.quote(str(folder)), asset.prepare_options]
+    return " ".join(word for word in words if word)
 
 
 def _dataset(name: str) -> Asset:
@@ -123,7 +143,7 @@ def resolve_model(name_or_path: str) -> Path:
 
 
 def _checked_folder(folder: Path) -> Path:
-    if (folder / "config.json").is_file():
+    if any((folder / name).is_file() for name in MARKS_OF_MODELS):
         return folder
     files = sorted(folder.glob("*.gguf"))
     if files:

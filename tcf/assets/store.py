@@ -57,6 +57,7 @@ class Asset:
         terms: terms that must be accepted before the download; None if there are none.
         raw: for a dataset, the format of its files, by its name in `tcf data prepare`.
         variant: what it is where the name does not say so, such as the precision of a model; empty otherwise.
+        prepare_options: for a dataset, the options that its files require there.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Asset:
     terms: Terms | None = None
     raw: RawFormat = "recbole"
     variant: str = ""
+    prepare_options: str = ""
 
     @property
     def label(self) -> str:

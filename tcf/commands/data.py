@@ -1,7 +1,6 @@
 """The commands that download, prepare, describe and compare datasets."""
 
 import logging
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +28,7 @@ data_app = typer.Typer(
 
     Examples:
         tcf data download ml-100k
-        tcf data prepare recbole raw/ml-100k --out data/ml-100k
+        tcf data prepare recbole raw/ml-100k --min-rating 1 --out data/ml-100k
         tcf data describe data/ml-100k
     """,
     no_args_is_help=True,
@@ -63,11 +62,11 @@ def data_download(
         tcf data download ml-100k
         tcf data download mind-small --accept-licence
     """
-    from tcf.assets.resolve import fetch_dataset, raw_format
+    from tcf.assets.resolve import fetch_dataset, prepare_words, raw_format
 
     folder, format = fetch_dataset(name, accept_licence=accept_licence), raw_format(name)
     print_result({"name": name, "path": folder, "format": format}, as_json=as_json, text=str(folder))
-    logger.info(f"next: tcf data prepare {format} {shlex.quote(str(folder))} --out DATASET")
+    logger.info(f"next: {prepare_words(name, folder)} --out DATASET")
 
 
 @data_app.command("prepare", cls=Command)
@@ -83,7 +82,7 @@ def data_prepare(
 
     Examples:
         tcf data prepare recbole raw/ml-100k --out data/ml-100k \
-            --text-columns movie_title
+            --min-rating 1 --text-columns movie_title
         tcf data prepare mind raw/mind-small --out data/mind-small
         tcf data prepare table raw/shop --out data/shop --events orders.csv \
             --items products.csv --user-column customer --item-column product \

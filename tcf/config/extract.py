@@ -12,7 +12,7 @@ __all__ = ["ExtractConfig", "Pooling"]
 _TEXTS = "Texts and vectors"
 _MEMORY = "Models larger than memory"
 _RUNNING = "Running"
-Pooling = Literal["mean", "first", "last"]
+Pooling = Literal["mean", "first", "last", "max", "mean_sqrt_len", "weighted_mean"]
 """How the states of a text's tokens are combined into one vector."""
 
 
@@ -42,17 +42,26 @@ class ExtractConfig(CheckedSettings):
     )
     pooling: Literal["auto", Pooling] = option(
         "auto",
-        "How token states become one vector. auto: mean for decoders and sentence encoders, first for BERT.",
+        "How token states become one vector. auto: as a sentence encoder's folder says, mean for decoders, first for "
+        "BERT.",
         group=MAIN_OPTIONS,
     )
-    prefix: str = option(
-        "",
-        "Text to put before each item's text, such as an instruction that the encoder was trained with.",
+    prefix: str | None = option(
+        None,
+        "Text to put before each item's text, such as an instruction that the encoder was trained with. Default: the "
+        "default prompt of a sentence encoder's folder, or none.",
         group=_TEXTS,
+    )
+    prompt: str | None = option(
+        None,
+        "Name of a prompt of the sentence encoder's folder to put before each item's text.",
+        group=_TEXTS,
+        metavar="NAME",
     )
     max_tokens: int = option(
         30,
-        "Maximum number of tokens of a text, special tokens included; the rest is cut off.",
+        "Maximum number of tokens of a text, special tokens included; the rest is cut off. A sentence encoder's own "
+        "limit holds if it is smaller.",
         group=MAIN_OPTIONS,
         minimum=2,
     )
@@ -136,6 +145,8 @@ class ExtractConfig(CheckedSettings):
         super().__post_init__()
         if len(set(self.layers)) < len(self.layers):
             raise ConfigError(f"--layers: expected each layer once, found {','.join(map(str, self.layers))}")
+        if self.prefix is not None and self.prompt is not None:
+            raise ConfigError("--prompt: expected no --prefix as well, because both put a text first; pass one of them")
         if self.parquet and not self.pooled_layers:
             raise ConfigError("--parquet: expected --layers as well, because token states have no vectors to write")
         if self.shard_slice is not None and self.parquet:

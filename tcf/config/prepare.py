@@ -82,8 +82,16 @@ class PrepareConfig(CheckedSettings):
         "Make the character references of HTML in texts, such as &amp; and &#39;, characters.",
         group=MAIN_OPTIONS,
     )
+    min_label: float | None = option(
+        None,
+        "Drop rows with a label below this, such as news that was shown and not clicked (--min-label 1); required if "
+        f"there are labels {only_for('min_label')}.",
+        group=_FILTERS,
+    )
     min_rating: float | None = option(
-        None, f"Drop ratings below this; default: keep all {only_for('min_rating')}.", group=_FILTERS
+        None,
+        f"Drop ratings below this; default: keep all; recbole: required if there are ratings {only_for('min_rating')}.",
+        group=_FILTERS,
     )
     collapse_repeats: bool = option(
         False,

@@ -32,7 +32,7 @@ class RawFormatInfo:
 
 RAW_FORMATS: tuple[RawFormatInfo, ...] = (
     RawFormatInfo("tcf", "behaviors.tsv, items.tsv; NineRec"),
-    RawFormatInfo("recbole", ".inter, .item"),
+    RawFormatInfo("recbole", ".inter or .train.inter ..., .item", options=("min_label", "min_rating")),
     RawFormatInfo("mind", "one published folder or the folder of several"),
     RawFormatInfo("hm", "as published", options=("collapse_repeats",)),
     RawFormatInfo("movielens", "as published", options=("min_rating",)),
@@ -74,10 +74,10 @@ def only_for(option: str) -> str:
     """Return the formats that use a setting, for the end of its help text.
 
     >>> only_for("drop"), only_for("min_rating")
-    ('(table only)', '(movielens and amazon)')
+    ('(table only)', '(recbole, movielens and amazon)')
     """
-    names = formats_with(option)
-    return f"({names[0]} only)" if len(names) == 1 else f"({' and '.join(names)})"
+    *names, last = formats_with(option)
+    return f"({', '.join(names)} and {last})" if names else f"({last} only)"
 
 
 def formats_help() -> str:

@@ -48,8 +48,8 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
             something else.
     """
     check_options(format, config)
-    config = with_split(format, raw, config)
     template = template_of(config)
+    config = with_split(format, raw, config)
     settings = {"format": format, **to_mapping(config)}
     if is_published(out):
         return _open_same(out, settings, _checksums(files_of(format, raw, config), raw))

@@ -15,7 +15,7 @@ from tcf.common.manifest import digest
 from tcf.common.ragged import offsets_from, spans
 from tcf.encoders.folder.model_folder import ModelFolder
 
-__all__ = ["TextTokenizer", "TokenSequences", "check_max_tokens", "tokenize"]
+__all__ = ["TextTokenizer", "TokenSequences", "check_max_tokens", "count_prompt_tokens", "tokenize"]
 
 _CHUNK = 16_384
 _PROBE = "a 1."  # a text for which every tokenizer returns at least one token
@@ -75,11 +75,13 @@ class TextTokenizer:
         backend: the tokenizer, without truncation or padding.
         folder: the model that it belongs to.
         unknown: id of words without a vector, which are dropped from sequences and counted; None if every id has one.
+        keeps_end: whether a text that is too long loses its start instead of its end.
     """
 
     backend: Tokenizer
     folder: ModelFolder
     unknown: int | None = None
+    keeps_end: bool = False
 
     @property
     def digest(self) -> str:
@@ -100,7 +102,7 @@ def check_max_tokens(folder: ModelFolder, max_tokens: int) -> None:
 
 
 def tokenize(tokenizer: TextTokenizer, texts: Sequence[str], *, max_tokens: int) -> TokenSequences:
-    """Return the token ids of every text, special tokens included; the end of a text that is too long is cut off.
+    """Return the token ids of every text, special tokens included; of a text that is too long one end is cut off.
 
     Args:
         tokenizer: the model's tokenizer.
@@ -112,9 +114,9 @@ def tokenize(tokenizer: TextTokenizer, texts: Sequence[str], *, max_tokens: int)
         ModelError: the tokenizer has token ids beyond the model's vocabulary.
     """
     check_max_tokens(tokenizer.folder, max_tokens)
-    last = _last_tokens(tokenizer, max_tokens)
+    outer = _outer_tokens(tokenizer, max_tokens)
     parts = [
-        _tokenized(tokenizer, list(texts[start : start + _CHUNK]), max_tokens, last)
+        _tokenized(tokenizer, list(texts[start : start + _CHUNK]), max_tokens, outer)
         for start in range(0, len(texts), _CHUNK)
     ]
     sequences = TokenSequences.concatenate(parts)
@@ -122,8 +124,24 @@ def tokenize(tokenizer: TextTokenizer, texts: Sequence[str], *, max_tokens: int)
     return sequences
 
 
-def _last_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:
-    """Return the special tokens at the end of every text, which a truncated text also has.
+def count_prompt_tokens(tokenizer: TextTokenizer, prompt: str, max_tokens: int) -> int:
+    """Return how many tokens of a text belong to the prompt before it, counted as sentence-transformers does.
+
+    These are the tokens of the prompt alone, with the special tokens before it and without the one after it.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        prompt: the prompt; an empty one has no tokens.
+        max_tokens: maximum length of a text.
+    """
+    if not prompt:
+        return 0
+    encoded = tokenizer.backend.encode(prompt)
+    return min(len(encoded), max_tokens) - (encoded.special_tokens_mask[-1:] == [1])
+
+
+def _outer_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:
+    """Return the special tokens at the end of every text that is cut, which a truncated text also has.
 
     Raises:
         ConfigError: there are more special tokens than `max_tokens`.
@@ -135,18 +153,21 @@ def _last_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:
             f"--max-tokens: expected at least {np.count_nonzero(special)}, the number of special tokens that "
             f"{tokenizer.folder.path} adds to a text, found {max_tokens}"
         )
+    if tokenizer.keeps_end:
+        return np.asarray(encoded.ids[: int(np.argmin(special))], np.int32)
     end = len(special) - int(np.argmin(special[::-1])) if len(special) else 0
     return np.asarray(encoded.ids[end:], np.int32)
 
 
-def _tokenized(tokenizer: TextTokenizer, texts: list[str], max_tokens: int, last: Tokens) -> TokenSequences:
+def _tokenized(tokenizer: TextTokenizer, texts: list[str], max_tokens: int, outer: Tokens) -> TokenSequences:
     """Tokenize a chunk of texts, without a Python loop over the texts."""
     encoded = tokenizer.backend.encode_batch_fast(texts, add_special_tokens=True)
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     ids: Any = map(attrgetter("ids"), encoded)
     if tokenizer.unknown is None:
         # Tokens that will be cut off are not copied.
-        tokens = _flat(map(itemgetter(slice(max_tokens)), ids), np.minimum(lengths, max_tokens))
+        kept = slice(-max_tokens, None) if tokenizer.keeps_end else slice(max_tokens)
+        tokens = _flat(map(itemgetter(kept), ids), np.minimum(lengths, max_tokens))
         unknown = 0
     else:
         tokens = _flat(ids, lengths)
@@ -156,9 +177,10 @@ def _tokenized(tokenizer: TextTokenizer, texts: list[str], max_tokens: int, last
         tokens = tokens[known]
         tokens = tokens[spans(np.zeros(len(lengths), np.int64), lengths) < max_tokens]
     offsets = offsets_from(np.minimum(lengths, max_tokens))
-    ends = offsets[1:][lengths > max_tokens]
-    tokens[ends[:, None] - np.arange(len(last), 0, -1)] = last
-    return TokenSequences(tokens, offsets, len(ends), unknown)
+    cut = lengths > max_tokens
+    starts = offsets[:-1][cut] if tokenizer.keeps_end else offsets[1:][cut] - len(outer)
+    tokens[starts[:, None] + np.arange(len(outer))] = outer
+    return TokenSequences(tokens, offsets, len(starts), unknown)
 
 
 def _flat(rows: Any, lengths: Counts) -> Tokens:

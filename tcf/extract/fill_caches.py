@@ -118,8 +118,8 @@ def _shards(
     chunks = read_texts(
         inputs.items,
         inputs.tokenizer,
-        prefix=inputs.config.prefix,
-        max_tokens=inputs.config.max_tokens,
+        prefix=inputs.settings.prefix,
+        max_tokens=inputs.settings.max_tokens,
         tally=tally,
         add_to_maps=add_to_maps,
         stored=inputs.stored if part is None else [KeySet()],

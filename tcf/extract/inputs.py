@@ -18,7 +18,7 @@ from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.folder.weight_files import weights_digest
 from tcf.encoders.tokenize import TextTokenizer
 from tcf.extract.outputs import Output, plan_outputs
-from tcf.extract.resolved_settings import Settings, resolve
+from tcf.extract.resolved_settings import Settings, count_unpooled, resolve
 
 __all__ = ["ExtractionInputs", "open_inputs", "stored_in"]
 
@@ -95,7 +95,8 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
     folder = open_model_folder(model, trust_remote_code=config.trust_remote_code)
     settings = resolve(config, folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
-    outputs = plan_outputs(out, config, folder, settings.pooling, _identity(folder, tokenizer, config, settings))
+    skip = count_unpooled(folder, tokenizer, settings)
+    outputs = plan_outputs(out, config, folder, settings, skip, _identity(folder, tokenizer, config, settings))
     stored = [stored_in(output) for output in outputs]
     for output in outputs if config.parquet else ():
         check_destination(output.parquet)
@@ -121,8 +122,9 @@ def _identity(
         "family": folder.family,
         "weights": weights_digest(folder.path),
         "tokenizer": tokenizer.digest,
-        "prefix": config.prefix,
-        "max_tokens": config.max_tokens,
+        "prefix": settings.prefix,
+        "max_tokens": settings.max_tokens,
+        **({"cut_from": "start"} if tokenizer.keeps_end else {}),
         "project_out": config.project_out,
         "compute": dtype_name(settings.dtype),
     }

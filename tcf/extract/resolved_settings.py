@@ -1,18 +1,17 @@
 """An extraction's settings with every `auto` resolved."""
 
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 
 from tcf.common.devices import resolve_devices
-from tcf.common.errors import ConfigError
 from tcf.config.extract import ExtractConfig, Pooling
 from tcf.encoders.encoder import check_layers, resolve_dtype
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.tokenize import check_max_tokens
+from tcf.encoders.tokenize import TextTokenizer, check_max_tokens, count_prompt_tokens
+from tcf.extract.sentence_options import poolings, text_prefix, token_limit, vector_width
 
-__all__ = ["Settings", "check_settings", "resolve"]
+__all__ = ["Settings", "check_settings", "count_unpooled", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -20,25 +19,33 @@ class Settings:
     """Settings that depend on the model and this machine.
 
     Attributes:
-        pooling: how a text's states become a vector.
+        poolings: how a text's states become a vector; those of several are concatenated.
+        prefix: put before every text.
+        max_tokens: maximum number of tokens of a text.
         dtype: type to compute in.
         device: where to compute.
     """
 
-    pooling: Pooling
+    poolings: tuple[Pooling, ...]
+    prefix: str
+    max_tokens: int
     dtype: torch.dtype
     device: torch.device
 
 
 def check_settings(config: ExtractConfig, folder: ModelFolder) -> None:
-    """Refuse a text length or layers that the model does not have.
+    """Refuse a text length, a prompt, a pooling or layers that do not suit the model.
 
     Raises:
         ConfigError: naming the option.
+        ModelError: the modules of a sentence encoder do not fit together.
     """
-    check_max_tokens(folder, config.max_tokens)
+    check_max_tokens(folder, token_limit(config, folder))
+    text_prefix(config, folder)
     if config.pooled_layers:
         check_layers(folder, config.pooled_layers)
+    for layer in config.pooled_layers:
+        vector_width(config, folder, layer)
     if config.token_states is not None:
         check_layers(folder, (config.token_states,), option="--token-states")
 
@@ -48,18 +55,21 @@ def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
 
     Raises:
         ConfigError: naming the option.
+        ModelError: the modules of a sentence encoder do not fit together.
     """
     device = resolve_devices(config.devices)[0]
     check_settings(config, folder)
-    pooling = folder.pooling if config.pooling == "auto" else config.pooling
-    if pooling is None and config.pooled_layers:
-        *first, last = get_args(Pooling)
-        raise ConfigError(
-            f"--pooling: expected {', '.join(first)} or {last}, because {folder.path / '1_Pooling'} names a pooling "
-            "that is not supported, found auto; pass one of them"
-        )
     return Settings(
-        pooling=pooling or "mean",  # not used: nothing is pooled
+        poolings=poolings(config, folder),
+        prefix=text_prefix(config, folder),
+        max_tokens=token_limit(config, folder),
         dtype=resolve_dtype(config.dtype, folder, device),
         device=device,
     )
+
+
+def count_unpooled(folder: ModelFolder, tokenizer: TextTokenizer, settings: Settings) -> int:
+    """Return how many tokens at the start of every text are not pooled: those of a prompt that the folder excludes."""
+    if folder.sentence is None or folder.sentence.include_prompt:
+        return 0
+    return count_prompt_tokens(tokenizer, settings.prefix, settings.max_tokens)

@@ -115,7 +115,7 @@ def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], compu
         cut=counts.get("texts_cut"),
         unknown_words=counts.get("unknown_words"),
         without_tokens=counts.get("texts_without_tokens"),
-        max_tokens=config.max_tokens,
+        max_tokens=inputs.settings.max_tokens,
         part=config.shards,
         elsewhere=_n_missing(inputs.items, inputs.outputs) if config.shards else 0,
     )
@@ -126,7 +126,7 @@ def _write_parquet(data: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:
     dataset = open_dataset(data)
     written = []
     for output in outputs:
-        if output.pooling is not None:
+        if output.head is not None:
             export(VectorCache.open(output.path), dataset, out=output.parquet)
             written.append(output.parquet)
     return tuple(written)

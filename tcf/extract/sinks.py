@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from tcf.common.ragged import offsets_from, spans
-from tcf.config.extract import Pooling
-from tcf.encoders.pooling import pool
+from tcf.encoders.pooling import VectorHead
 from tcf.extract.micro_batches import Indices, MicroBatch
 
 __all__ = ["Sink", "TokenSink", "VectorSink"]
@@ -91,12 +90,13 @@ class VectorSink:
         n: number of texts of the shard.
         width: width of a vector.
         storage: storage type.
-        pooling: how a text's states become a vector.
+        head: how a text's states become a vector.
         device: where the states are.
     """
 
-    def __init__(self, n: int, width: int, storage: torch.dtype, pooling: Pooling, device: torch.device) -> None:
-        self._pooling = pooling
+    def __init__(self, n: int, width: int, storage: torch.dtype, head: VectorHead, device: torch.device) -> None:
+        self._head = head
+        self._heads: dict[torch.device, VectorHead] = {}  # with its weights there; a pipeline has several devices
         self._buffer = _Buffer.of(n, width, storage, device)
 
     @property
@@ -107,9 +107,14 @@ class VectorSink:
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
         """Pool the states of a micro-batch; texts without tokens get the zero vector."""
         if batch.length:
-            self._buffer.fill(batch.texts, pool(states_BTD, self._pooling))
+            self._buffer.fill(batch.texts, self._head_on(states_BTD.device).vectors(states_BTD))
         else:
             self._buffer.rows[batch.texts] = 0
+
+    def _head_on(self, device: torch.device) -> VectorHead:
+        if device not in self._heads:
+            self._heads[device] = self._head.on(device)
+        return self._heads[device]
 
     def mark_restored(self) -> None:
         """Check the numbers restored from an earlier attempt."""

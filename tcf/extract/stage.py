@@ -23,6 +23,7 @@ from tcf.extract.result import Extraction, finish_extraction
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.load_engine import load_engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
+from tcf.extract.sentence_options import sentence_notes
 
 __all__ = ["PlannedExtraction", "extract", "load_planned", "plan_stage"]
 
@@ -96,7 +97,10 @@ def plan_stage(inputs: ExtractionInputs, rates: Rates | None = None) -> PlannedE
     config, outputs = inputs.config, inputs.outputs
     sweep_folder = SweepFolder.beside(outputs[0].path, [output.identity for output in outputs])
     _print_other_sweeps(sweep_folder)
-    work = workload(inputs.items, inputs.tokenizer, config.prefix, config.max_tokens, inputs.stored)
+    for note in sentence_notes(config, inputs.folder):
+        logger.info(f"extract: {note}")
+    settings = inputs.settings
+    work = workload(inputs.items, inputs.tokenizer, settings.prefix, settings.max_tokens, inputs.stored)
     plan = _plan(inputs, work, config, rates)
     if plan.schedule == "sweep" and config.checkpoint_layers is not None:
         # A resumed sweep must cut the same shards as before.

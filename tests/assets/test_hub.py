@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -86,7 +87,7 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             hub.requests.append(self.path)
-            path = self.path.split("?")[0].removeprefix("/api/models").strip("/")
+            path = unquote(self.path.split("?")[0]).removeprefix("/api/models").strip("/")
             owner_and_name = "/".join(path.split("/")[:2])
             files = hub.repositories.get(owner_and_name)
             if files is None:
@@ -145,6 +146,38 @@ def test_safetensors_are_preferred_and_a_second_call_asks_nobody(hub: Hub) -> No
     asked = len(hub.requests)
     assert hub.folder("owner/name") == folder
     assert len(hub.requests) == asked
+
+
+def test_the_modules_of_a_sentence_encoder_are_fetched(hub: Hub) -> None:
+    paths = ["", "1_Pooling", "2_Dense", "odd [name]/3"]
+    modules = json.dumps([{"type": "sentence_transformers.models.Any", "path": path} for path in paths]).encode()
+    needed = {
+        **TEXT_FILES,
+        "model.safetensors": b"s",
+        "modules.json": modules,
+        "config_sentence_transformers.json": b"{}",
+        "sentence_bert_config.json": b"{}",
+        "1_Pooling/config.json": b"{}",
+        "2_Dense/config.json": b"{}",
+        "2_Dense/model.safetensors": b"d",
+        "odd [name]/3/config.json": b"{}",
+        "odd [name]/3/pytorch_model.bin": b"e",
+    }
+    useless = {"2_Dense/pytorch_model.bin": b"d", "pytorch_model.bin": b"p", "other/config.json": b"{}"}
+    hub.repositories["owner/name"] = {**needed, **useless}
+    folder = hub.folder("owner/name")
+    assert names_in(folder) == set(needed)
+    asked = len(hub.requests)
+    assert hub.folder("owner/name") == folder
+    assert len(hub.requests) == asked
+
+
+def test_a_language_model_in_the_folder_of_its_module_is_fetched(hub: Hub) -> None:
+    modules = json.dumps([{"type": "sentence_transformers.models.Transformer", "path": "0_BERT"}]).encode()
+    files = {f"0_BERT/{name}": content for name, content in {**SHARDED, "sentence_bert_config.json": b"{}"}.items()}
+    hub.repositories["owner/name"] = {**files, "modules.json": modules, "0_BERT/pytorch_model.bin": b"p"}
+    folder = hub.folder("owner/name")
+    assert names_in(folder) == {*files, "modules.json"}
 
 
 def test_pickled_weights_are_taken_where_there_is_nothing_else(hub: Hub) -> None:

@@ -1,11 +1,16 @@
+import shlex
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from small.command_line import parse
 from tcf.assets.ml_100k import convert_ml_100k
-from tcf.assets.resolve import fetch_dataset
+from tcf.assets.resolve import DATASET_NAMES, fetch_dataset, prepare_words
 from tcf.assets.source import SourceError
+from tcf.data.dataset import open_dataset
 
 GENRES = (
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
@@ -60,6 +65,25 @@ def test_the_expected_lines_are_in_recboles_own_copy(assets_home: Path) -> None:
     assert set(FILMS.values()) <= set(items)
     assert items[0] == "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"
     assert events[:3] == ["user_id:token\titem_id:token\trating:float\ttimestamp:float", *EVENTS]
+
+
+def test_the_command_after_the_download_prepares_the_files(tmp_path: Path) -> None:
+    films = [line.split("|")[0] for line in FILMS]
+    events = [f"1\t{film}\t{1 + place}\t{place}" for place, film in enumerate(films)]
+    folder = tmp_path / "raw files"
+    folder.mkdir()
+    convert_ml_100k(grouplens_zip(tmp_path / "ml-100k.zip", events=events), folder)
+    program, *words = shlex.split(prepare_words("ml-100k", folder))
+    assert program == "tcf"
+    words += ["--out", str(tmp_path / "out"), "--min-history", "3", "--text-columns", "movie_title"]
+    done = subprocess.run([sys.executable, "-m", "tcf.cli", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert open_dataset(tmp_path / "out").statistics["interactions"] == len(films)
+
+
+def test_the_commands_after_downloads_are_of_the_right_form() -> None:
+    for name in DATASET_NAMES:
+        parse(f"{prepare_words(name, Path('raw'))} --out dataset")
 
 
 def test_a_line_of_another_form_is_named(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_code_is_run_when_it_is_trusted(own: Path) -> None:
     folder = open_model_folder(own, trust_remote_code=True)
     assert ran(own)
     assert (folder.family, folder.width, folder.n_blocks, folder.max_positions) == ("other", 4, 0, None)
-    assert folder.pooling == "mean"
+    assert folder.poolings == ("mean",)
     encoder = load_encoder(folder, torch.float32, CPU, trust_remote_code=True)
     (states_BTD,) = encoder.states(torch.tensor([[3, 1]]))
     assert torch.equal(states_BTD, 2 * TABLE[[3, 1]][None])

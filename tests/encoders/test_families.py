@@ -38,7 +38,7 @@ def test_geometry_and_defaults(family_folder: Folders, name: str) -> None:
     folder = open_model_folder(family_folder(name))
     assert (folder.family, folder.max_positions) == FAMILIES[name].reads
     assert (folder.width, folder.n_blocks, folder.vocabulary) == (32, 3, 512)
-    assert folder.pooling == ("first" if name in ENCODERS else "mean")
+    assert folder.poolings == (("first",) if name in ENCODERS else ("mean",))
     assert len(weight_files(folder.path)) > 2
 
 
@@ -130,12 +130,12 @@ def test_neither_a_mask_nor_a_cache_is_made(family_folder: Folders, name: str) -
 
 def test_an_encoder_without_a_class_token_is_pooled_by_the_mean(family_folder: Folders, tmp_path: Path) -> None:
     path = Path(shutil.copytree(family_folder("distilbert"), tmp_path / "m"))
-    assert open_model_folder(path).pooling == "first"
+    assert open_model_folder(path).poolings == ("first",)
     for name in ("vocab.txt", "tokenizer_config.json"):
         (path / name).unlink()
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(family_folder("t5") / name, path / name)
-    assert open_model_folder(path).pooling == "mean"
+    assert open_model_folder(path).poolings == ("mean",)
 
 
 def test_a_sliding_window_shorter_than_the_text_matters(family_folder: Folders) -> None:

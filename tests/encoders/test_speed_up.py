@@ -64,7 +64,7 @@ class GivesNoNumbers(Model):
 
 
 def encoder_of(model: Model, folder: Path) -> TransformersEncoder:
-    anything = ModelFolder(folder, {}, "other", 4, None, 0, "mean")
+    anything = ModelFolder(folder, {}, "other", 4, None, 0, ("mean",))
     return TransformersEncoder(anything, cast(Any, model), CPU, (-1,), None, {})
 
 

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from small.encoders.models import save_bert, save_dataset, save_opt, vectors_one_by_one
 from small.extract.extractions import TEXTS, extracted, no_model, vectors
-from tcf.common.errors import CacheError, ConfigError
+from tcf.common.errors import CacheError, ModelError
+from tcf.config.extract import Pooling
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.prune import prune
 from tcf.extract.result import Extraction
@@ -37,7 +38,7 @@ def test_vectors_are_transformers_own_pooled_as_the_family_asks(
     np.testing.assert_allclose(vectors(tmp_path / "c", dataset), own, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "first", "last"])
+@pytest.mark.parametrize("pooling", get_args(Pooling))
 def test_pooling_on_request(tmp_path: Path, dataset: Dataset, opt: Path, pooling: Any) -> None:
     extracted(dataset, opt, tmp_path / "c", pooling=pooling)
     own = vectors_one_by_one(opt, TEXTS, pooling=pooling)
@@ -54,13 +55,12 @@ def test_a_sentence_encoders_own_pooling(tmp_path: Path, dataset: Dataset) -> No
     np.testing.assert_allclose(vectors(tmp_path / "c", dataset), own, rtol=0, atol=1e-5)
 
 
-def test_a_sentence_encoder_of_a_pooling_that_is_not_there(tmp_path: Path, dataset: Dataset) -> None:
+def test_a_sentence_encoder_of_a_pooling_that_is_not_known(tmp_path: Path, dataset: Dataset) -> None:
     model = save_bert(tmp_path / "m")
     (model / "1_Pooling").mkdir()
-    (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
-    with pytest.raises(ConfigError, match="--pooling: expected mean, first or last"):
+    (model / "1_Pooling" / "config.json").write_text('{"pooling_mode": "attention"}')
+    with pytest.raises(ModelError, match="'pooling_mode', one of cls, max, .*, lasttoken, found 'attention'; choose"):
         extracted(dataset, model, tmp_path / "c")
-    extracted(dataset, model, tmp_path / "c", pooling="mean")
 
 
 @pytest.mark.parametrize(

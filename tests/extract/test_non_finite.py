@@ -20,6 +20,7 @@ from tcf.data.cache.caches import TokenStates
 from tcf.data.item_table import ItemTable
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.pooling import VectorHead
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.non_finite import fault
 from tcf.extract.outputs import Output
@@ -143,7 +144,7 @@ def made(folder: Path, lengths: Sequence[int]) -> tuple[ItemTable, Shard]:
 
 
 def output(storage: torch.dtype, layer: int = -1, pooling: Any = "mean") -> Output:
-    return Output(Path("nowhere"), layer, 2, pooling, storage, {})
+    return Output(Path("nowhere"), layer, 2, pooling and VectorHead([pooling]), storage, {})
 
 
 def test_the_first_suspect_that_is_at_fault_alone_is_named(tmp_path: Path, opt: Path) -> None:

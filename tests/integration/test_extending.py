@@ -106,11 +106,11 @@ LOSS = Extension(
 POOLING = Extension(
     "a pooling",
     {
-        ("tcf/encoders/pooling.py", "            return states_BTD[:, -1].float()\n"): (
-            '        case "max":\n            return states_BTD.float().amax(dim=1)\n'
+        ("tcf/encoders/pooling.py", "            return kept_BTD[:, -1].float()\n"): (
+            '        case "least":\n            return kept_BTD.float().amin(dim=1)\n'
         ),
     },
-    names={"tcf/config/extract.py": ('"first", "last"]', '"first", "last", "max"]')},
+    names={"tcf/config/extract.py": ('"first", "last", ', '"first", "last", "least", ')},
 )
 
 TOY_FORMAT = '''"""A file of lines `user item`, oldest first; the text of an item is its id."""
@@ -146,7 +146,7 @@ def read_toy(
 RAW_FORMAT = Extension(
     "a raw format",
     {
-        ("tcf/config/raw_formats.py", '    RawFormatInfo("recbole", ".inter, .item"),\n'): (
+        ("tcf/config/raw_formats.py", 'options=("min_label", "min_rating")),\n'): (
             '    RawFormatInfo("toy", "toy.txt"),\n'
         ),
         ("tcf/data/raw/formats.py", "from tcf.data.raw.study.read_study import read_tcf\n"): (
@@ -187,7 +187,7 @@ told = {
     "runs": run("runs run"),
     "opened": {name: dict(found.metrics) for name, found in opened.items()},
     "comparison": comparison(opened),
-    "pooled": pool(torch.tensor([[[1.0, 5.0], [3.0, 2.0]]]), ExtractConfig(pooling="max").pooling).tolist(),
+    "pooled": pool(torch.tensor([[[1.0, 5.0], [3.0, 2.0]]]), ExtractConfig(pooling="least").pooling).tolist(),
     "help": {name: run(name + " --help") for name in ("data prepare", "train", "extract")},
 }
 Path("told.json").write_text(json.dumps(told))
@@ -235,8 +235,8 @@ def check_format_and_pooling(here: Path, told: dict[str, Any]) -> None:
     assert prepared["config"]["format"] == "toy"
     assert [*prepared["inputs"]] == ["toy.txt"]
     assert ".item), toy (toy.txt), mind (" in " ".join(told["help"]["data prepare"].split())
-    assert told["pooled"] == [[3.0, 5.0]]
-    assert "[auto|mean|first|last|max]" in told["help"]["extract"]
+    assert told["pooled"] == [[1.0, 2.0]]
+    assert "[auto|mean|first|last|least|max|" in told["help"]["extract"]
 
 
 def check_loss_and_log(here: Path, told: dict[str, Any]) -> None:

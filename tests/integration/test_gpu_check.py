@@ -19,7 +19,7 @@ from gpu_parts import families, host_waits, memory, ranking, schedules, stage, t
 from gpu_parts.part import Finding, Setting  # noqa: E402
 
 from tcf.encoders.encoder import TransformersEncoder  # noqa: E402
-from tcf.extract import sinks  # noqa: E402
+from tcf.encoders.pooling import VectorHead  # noqa: E402
 from tcf.extract import stage as extract_stage  # noqa: E402
 from tcf.extract.schedules.hidden_states import FileStates  # noqa: E402
 from tcf.ranking import faiss_search  # noqa: E402
@@ -50,7 +50,7 @@ def test_the_rehearsal_runs_every_part_and_misses_nothing(tmp_path: Path) -> Non
 
 def test_a_wrong_pooling_is_seen(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(families, "_REHEARSED", ("opt",))
-    monkeypatch.setattr(sinks, "pool", lambda states_BTD, pooling: states_BTD[:, -1].float())
+    monkeypatch.setattr(VectorHead, "vectors", lambda self, states_BTD: states_BTD[:, -1].float())
     assert all(finding.verdict == "missed" for finding in families.check_families(setting))
 
 

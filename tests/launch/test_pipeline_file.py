@@ -21,7 +21,7 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
     config = read_pipeline(Path(tcf.__file__).parents[1] / "examples" / "quickstart.toml")
     assert (config.out, config.download, config.raw, config.format) == (Path("quickstart"), "ml-100k", None, "recbole")
     # The numbers that it spells out here are the defaults, so that leaving them out changes nothing.
-    assert config.prepare == PrepareConfig(text_columns=("movie_title",))
+    assert config.prepare == PrepareConfig(text_columns=("movie_title",), min_rating=1)
     assert (config.model, config.extract) == ("minilm", ExtractConfig())
     assert config.model in MODEL_NAMES and config.download in DATASET_NAMES
     assert list(config.train) == ["text", "id"]

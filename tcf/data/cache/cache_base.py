@@ -185,6 +185,8 @@ class CacheBase(ABC, Generic[Shard]):
             match config.get(key):
                 case None | False | "":
                     continue
+                case str(poolings) if key == "pooling" and "," in poolings:
+                    continue  # those of the model's folder, which are the default
                 case True:
                     words.append(option)
                 case value:

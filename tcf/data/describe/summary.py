@@ -181,7 +181,7 @@ def _of_time(split: Mapping[str, Any]) -> list[str]:
 def _of_given(split: Mapping[str, Any]) -> list[str]:
     """Say whom the split trains, and what in it is not trained on, not evaluated or suspicious, where there is any."""
     late = split.get("users_trained_after_test")
-    of_time = [f"{late:,} users have a training item later than their test target: results may be too good"]
+    of_time = [f"{late or 0:,} users have a training item later than their test target: results may be too good"]
     further = split["further_validation_targets"] + split["further_test_targets"]
     return [
         f"the split of the raw files; {split['training_users']:,} users with training items",

@@ -1,10 +1,16 @@
-"""Amazon reviews as published by McAuley Lab: a folder with the reviews file and the metadata file of one category.
+"""Amazon reviews as published by McAuley Lab: a folder with the reviews and the metadata file of one category.
 
-Both are JSON lines, plain or gzip (`.json`, `.jsonl`, with or without `.gz`); the name of the metadata file begins with
-`meta_`. The keys of the first reviews show the edition:
+Both are JSON lines, plain or packed (`.json`, `.jsonl`, with or without `.gz`); the name of the metadata file begins
+with `meta_`. The keys of the first reviews show the edition:
 
 - 2018: `reviewerID`, `asin`, `unixReviewTime` in seconds, `overall`; items have `asin`, `title`, `brand` ...
 - 2023: `user_id`, `parent_asin`, `timestamp` in milliseconds, `rating`; items have `parent_asin`, `title` ...
+
+Reviews of 2023 may also be the published benchmark files, which have the same columns: one `NAME.csv`, or the parts of
+a split, `NAME.train.csv`, `NAME.valid.csv` and `NAME.test.csv`. If a folder has reviews of both kinds, `--split` must
+be given: `given` reads the parts, another split the other file. A split's parts follow one another, whatever the times.
+A column `history`, ids with spaces between them, has what a user reviewed before; what the rows themselves do not show
+of it becomes part of the history (`tcf.data.raw.benchmark.connect_lists`).
 
 A review is an event; its item is the product, in 2023 the parent product of all sizes and colours. The text of an item
 is its title as published, unless a template is given; lists such as `category` are joined by commas.
@@ -16,6 +22,7 @@ The published files repeat items and reviews, and have items without a title, it
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,7 +32,9 @@ from tcf.data.events.group_events import group_events, with_ids
 from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import Items, read_items, require_rows
 from tcf.data.events.timestamps import read_times
-from tcf.data.raw.ratings import rated_at_least
+from tcf.data.raw.benchmark.one_table import EventColumns, one_table
+from tcf.data.raw.benchmark.split_files import EventFiles, SplitKind, event_files, part_of
+from tcf.data.raw.ratings import leave_out_lower, require_numbers
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
@@ -35,9 +44,12 @@ from tcf.data.tables.source_file import require_folder
 from tcf.data.tables.table import RawTable, TableFile, listed_columns
 from tcf.data.text_template import Template, joined_columns
 
-__all__ = ["amazon_files", "read_amazon"]
+__all__ = ["amazon_files", "amazon_paths", "read_amazon"]
 
-_SUFFIXES = tuple(f".{kind}{packed}" for kind in ("json", "jsonl") for packed in ("", ".gz", ".zst"))
+_PACKED = ("", ".gz", ".zst")
+_LINES = tuple(f".{kind}{packed}" for kind in ("json", "jsonl") for packed in _PACKED)
+_TABLES = tuple(f".csv{packed}" for packed in _PACKED)
+_HISTORY = "history"
 _OWN = "manifest.json"  # in a folder made by `tcf data download`
 _SCRIPT = "getTime"  # occurs in the titles of 2018 that are page scripts
 
@@ -71,21 +83,36 @@ _EDITION_2023 = _Edition(
 )
 
 
-def amazon_files(folder: Path) -> tuple[Path, Path]:
-    """Find the files of the format in a folder: reviews, then metadata.
+def amazon_files(folder: Path, split: SplitKind = None) -> tuple[EventFiles, Path]:
+    """Find the files of the format in a folder: reviews and metadata.
 
     Raises:
+        ConfigError: there are reviews of two kinds, and no split says which to use.
         DataError: a file is missing, or there are several of a kind.
     """
-    expected = "expected one reviews file and one metadata file, such as Software_5.json.gz and meta_Software.json.gz"
+    expected = (
+        "expected one reviews file, or NAME.train.csv with NAME.valid.csv and NAME.test.csv, and one metadata file, "
+        "such as Software_5.json.gz and meta_Software.json.gz"
+    )
     require_folder(folder)
-    found = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIXES) and path.name != _OWN)
-    metadata = [path for path in found if path.name.startswith("meta_")]
-    reviews = [path for path in found if path not in metadata]
-    if len(reviews) != 1 or len(metadata) != 1:
-        names = ", ".join(path.name for path in found) or "neither"
-        raise DataError(f"{folder}: {expected}, found {names}; name a folder with one category")
-    return reviews[0], metadata[0]
+    suffixes = {path: _suffix(path) for path in sorted(folder.iterdir()) if path.name != _OWN and _suffix(path)}
+    metadata = [path for path, suffix in suffixes.items() if path.name.startswith("meta_") and suffix in _LINES]
+    names = {path: path.name.removesuffix(suffix) for path, suffix in suffixes.items() if path not in metadata}
+    reviews = event_files(folder, names, split)
+    if reviews is None or len(metadata) != 1:
+        found = ", ".join(path.name for path in suffixes) or "neither"
+        raise DataError(f"{folder}: {expected}, found {found}; name a folder with one category")
+    return reviews, metadata[0]
+
+
+def amazon_paths(folder: Path, split: SplitKind = None) -> tuple[Path, ...]:
+    """Return the files that `amazon_files` finds, one after another."""
+    reviews, metadata = amazon_files(folder, split)
+    return (*reviews.paths, metadata)
+
+
+def _suffix(path: Path) -> str:
+    return next((suffix for suffix in (*_LINES, *_TABLES) if path.name.endswith(suffix)), "")
 
 
 def read_amazon(
@@ -96,26 +123,29 @@ def read_amazon(
     template: Template | None = None,
     unescape_html: bool = False,
     min_rating: float | None = None,
+    split: SplitKind = None,
 ) -> RawLog:
     """Read a category of Amazon reviews.
 
     Args:
         engine: reads and orders the rows.
-        folder: the folder of the two files.
+        folder: the folder of the files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `bad_json`,
             `bad_utf8`, `nul_byte`, `empty_id`, `bad_timestamp`, `bad_rating`. The known flaws of the published files
             are counted in either case.
         template: the text of an item, made from keys of the metadata; None takes the title.
         unescape_html: whether character references in texts become characters.
-        min_rating: leave out reviews with a lower rating, and count them (`below_min_rating`); None keeps all.
+        min_rating: leave out reviews with a lower rating, and count them (`below_min_rating`); None keeps all. Reviews
+            that only a `history` shows have no rating and are kept.
+        split: decides between one file of reviews and the parts of a split.
 
     Raises:
-        ConfigError: `template` names a key that the metadata lack.
+        ConfigError: `template` names a key that the metadata lack, or it must be said which files are to be read.
         DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
-    reviews_path, metadata_path = amazon_files(folder)
-    reviews, metadata = open_table(reviews_path), open_table(metadata_path)
-    edition, template = _edition_of(reviews), template or joined_columns(["title"])
+    files, metadata_path = amazon_files(folder, split)
+    reviews, metadata = [open_table(path) for path in files.paths], open_table(metadata_path)
+    edition, template = _one_edition(reviews), template or joined_columns(["title"])
     published = edition.metadata.split()
     look_for(metadata, [name for name in template.columns if name not in published])
     there = tuple(dict.fromkeys((*published, *metadata.columns)))
@@ -125,12 +155,46 @@ def read_amazon(
     products = metadata.load(engine, tuple(dict.fromkeys((item, *template.columns))), bad)
     require_rows(products, bad)
     items = _read_items(products, edition, template, known, unescape_html)
-    events = reviews.load(engine, edition.events if min_rating is None else (*edition.events, edition.rating), bad)
-    with_ids(events, user, item, bad)
-    rated_at_least(events, edition.rating, min_rating, bad)
-    times = read_times(events, time, bad)
-    log = group_events(events, user, item, times, items, known, once="duplicate_event")
-    return RawLog.of(items, log, dict(Counter(bad.skipped) + Counter(known.skipped)), (events, products))
+    columns = EventColumns(
+        user,
+        item,
+        time,
+        items=_HISTORY if any(_has_history(file) for file in reviews) else None,
+        rating=None if min_rating is None else edition.rating,
+    )
+    loaded = [_load_reviews(engine, file, columns, bad) for file in reviews]
+    events = one_table(loaded, files.parts, columns, known)
+    if columns.rating is not None:
+        leave_out_lower(events, columns.rating, min_rating, bad)
+    times, part = read_times(events, time, bad), part_of(files, split)
+    once = None if columns.items else "duplicate_event"  # of the same rows of lists, only one adds an event
+    log = group_events(events, user, item, times, items, known, once=once, part=part)
+    return RawLog.of(items, log, dict(Counter(bad.skipped) + Counter(known.skipped)), (*loaded, products))
+
+
+def _has_history(reviews: TableFile) -> bool:
+    return reviews.path.name.endswith(_TABLES) and _HISTORY in reviews.columns
+
+
+def _load_reviews(engine: Engine, reviews: TableFile, columns: EventColumns, bad: BadRows) -> RawTable:
+    events = reviews.load(engine, (*columns.kept, *([_HISTORY] if _has_history(reviews) else [])), bad)
+    with_ids(events, columns.user, columns.item, bad)
+    if columns.rating is not None:
+        require_numbers(events, columns.rating, bad)
+    if _has_history(reviews) and columns.time is not None:
+        read_times(events, columns.time, bad)  # a row without a time has no place among those with lists
+    return events
+
+
+def _one_edition(reviews: Sequence[TableFile]) -> _Edition:
+    """Return the edition that all reviews files belong to."""
+    editions = [_edition_of(file) for file in reviews]
+    if any(edition is not editions[0] for edition in editions):
+        raise DataError(
+            f"{reviews[0].path.parent}: expected parts of one split, found reviews of 2018 and of 2023; name a folder "
+            "with one category"
+        )
+    return editions[0]
 
 
 def _edition_of(reviews: TableFile) -> _Edition:

@@ -2,24 +2,24 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, assert_never
+from typing import Literal, Protocol, assert_never
 
 from tcf.common.errors import ConfigError
 from tcf.config.fields import option_name
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat, formats_with
-from tcf.data.raw.amazon import amazon_files, read_amazon
+from tcf.data.raw.amazon import amazon_files, amazon_paths, read_amazon
 from tcf.data.raw.any_table import read_items_alone, read_table, table_files
 from tcf.data.raw.any_table_options import are_items_alone, catalogue_options, table_options
 from tcf.data.raw.hm import hm_files, read_hm
 from tcf.data.raw.mind.read_mind import mind_files, read_mind
 from tcf.data.raw.movielens import movielens_files, read_movielens
 from tcf.data.raw.raw_log import RawLog
-from tcf.data.raw.recbole import read_recbole, recbole_files
+from tcf.data.raw.recbole import RecboleOptions, read_recbole, recbole_files, recbole_paths
 from tcf.data.raw.study.file_names import tcf_files
 from tcf.data.raw.study.read_study import read_tcf
 from tcf.data.split import no_given_split
@@ -34,7 +34,9 @@ logger = logging.getLogger(__name__)
 class ReadsRaw(Protocol):
     """Reads the files of a raw folder."""
 
-    def __call__(self, engine: Engine, *, template: Template | None) -> RawLog:
+    def __call__(
+        self, engine: Engine, *, template: Template | None, unescape_html: bool, bad_rows: Literal["error", "skip"]
+    ) -> RawLog:
         """Read items and histories; texts are made by the template, or are the format's default."""
 
 
@@ -59,59 +61,35 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
     Raises:
         ConfigError: a setting that the format requires is missing.
     """
-    bad_rows, unescape_html = config.bad_rows, config.unescape_html
     keep_times = config.split in ("time", "given")  # tens of millions of times take memory and time
     match format:
         case "tcf":
-            return RawReader(
-                partial(tcf_files, raw), partial(read_tcf, folder=raw, bad_rows=bad_rows, unescape_html=unescape_html)
-            )
+            return RawReader(partial(tcf_files, raw), partial(read_tcf, folder=raw))
         case "recbole":
-            return RawReader(
-                partial(recbole_files, raw),
-                partial(read_recbole, folder=raw, bad_rows=bad_rows, unescape_html=unescape_html),
-            )
+            rows = RecboleOptions(config.min_label, config.min_rating, config.split)
+            read = partial(read_recbole, folder=raw, options=rows)
+            brings_split = recbole_files(raw, config.split)[0].parts is not None
+            return RawReader(partial(recbole_paths, raw, config.split), read, brings_split)
         case "mind":
-            return RawReader(
-                partial(mind_files, raw), partial(read_mind, raw=raw, bad_rows=bad_rows, unescape_html=unescape_html)
-            )
+            return RawReader(partial(mind_files, raw), partial(read_mind, raw=raw))
         case "hm":
             repeats = config.collapse_repeats
-            read = partial(
-                read_hm,
-                folder=raw,
-                bad_rows=bad_rows,
-                unescape_html=unescape_html,
-                collapse_repeats=repeats,
-                keep_times=keep_times,
-            )
+            read = partial(read_hm, folder=raw, collapse_repeats=repeats, keep_times=keep_times)
             return RawReader(partial(hm_files, raw), read)
         case "movielens":
-            read = partial(
-                read_movielens, folder=raw, bad_rows=bad_rows, unescape_html=unescape_html, min_rating=config.min_rating
-            )
+            read = partial(read_movielens, folder=raw, min_rating=config.min_rating)
             return RawReader(partial(movielens_files, raw), read)
         case "amazon":
-            read = partial(
-                read_amazon, folder=raw, bad_rows=bad_rows, unescape_html=unescape_html, min_rating=config.min_rating
-            )
-            return RawReader(partial(amazon_files, raw), read)
+            rating, split = config.min_rating, config.split
+            read = partial(read_amazon, folder=raw, min_rating=rating, split=split)
+            brings_split = amazon_files(raw, split)[0].parts is not None
+            return RawReader(partial(amazon_paths, raw, split), read, brings_split)
         case "table" if are_items_alone(config):
             options = catalogue_options(config)
-            read = partial(
-                read_items_alone, raw=raw, bad_rows=bad_rows, unescape_html=unescape_html, options=options
-            )
-            return RawReader(partial(table_files, raw, options), read)
+            return RawReader(partial(table_files, raw, options), partial(read_items_alone, raw=raw, options=options))
         case "table":
             options = table_options(config)
-            read = partial(
-                read_table,
-                raw=raw,
-                bad_rows=bad_rows,
-                unescape_html=unescape_html,
-                options=options,
-                keep_times=keep_times,
-            )
+            read = partial(read_table, raw=raw, options=options, keep_times=keep_times)
             brings_split = options.split_column is not None or options.has_files_of_parts
             return RawReader(partial(table_files, raw, options), read, brings_split)
         case _:
@@ -128,9 +106,15 @@ def check_options(format: RawFormat, config: PrepareConfig) -> None:
         formats = formats_with(entry.name)
         if formats and format not in formats and getattr(config, entry.name) != entry.default:
             raise ConfigError(
-                f"{option_name(entry.name)}: expected only with format {' or '.join(formats)}, found with format "
+                f"{option_name(entry.name)}: expected only with format {_one_of(formats)}, found with format "
                 f"{format}; leave it out"
             )
+
+
+def _one_of(names: Sequence[str]) -> str:
+    """Return names for a message: `a`, `a or b`, `a, b or c`."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def with_split(format: RawFormat, raw: Path, config: PrepareConfig) -> PrepareConfig:
@@ -183,4 +167,5 @@ def read_raw(format: RawFormat, raw: Path, template: Template | None, config: Pr
         ConfigError: a setting does not match the format or the files.
         DataError: the files cannot be used.
     """
-    return reader_of(format, raw, config).read(engine, template=template)
+    read = reader_of(format, raw, config).read
+    return read(engine, template=template, unescape_html=config.unescape_html, bad_rows=config.bad_rows)

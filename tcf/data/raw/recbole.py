@@ -1,54 +1,97 @@
-"""RecBole's atomic files: one `NAME.inter` and one `NAME.item` in a folder, tab-separated, with typed headers.
+"""RecBole's atomic files: interactions `NAME.inter` and items `NAME.item` in a folder, tab-separated, typed headers.
 
-`NAME.inter` needs the columns `user_id` and `item_id`. If it has a column `timestamp`, each user's events are sorted by
-it, and events of one time keep the order of the file; otherwise all events do. `NAME.item` needs `item_id` and at least
-one text column. Other columns and files are ignored.
+**Files.** One `NAME.inter`, or the parts of a split (`benchmark_filename` in RecBole): `NAME.train.inter` with
+`NAME.valid.inter`, `NAME.test.inter` or both. If a folder has both, `--split` must be given: `given` reads the parts,
+another split `NAME.inter`.
 
-A template makes the text of an item from columns of any type, named without their types. Without a template, the text
-is the one column whose name contains `title` or `name`; if there are several such columns, or none, the user must name
-the columns.
+**Interactions** have the columns `user_id` (or `session_id`) and `item_id`. If there is a column `timestamp`, each
+user's events are sorted by it, and events of one time keep the order of the file; otherwise all events do. A split's
+parts follow one another, whatever the times.
+
+If there is a column `item_id_list`, a row is a list of earlier items and the item after it. Rows that repeat one
+another become one history (`tcf.data.raw.benchmark.connect_lists`); `timestamp_list` has the times of the list.
+
+A column `label` or `rating` may mark rows that are no events, such as news that was shown and not clicked. So the user
+must say from which label or rating on a row is an event.
+
+**Items** need `item_id` and at least one text column. Other columns and files are ignored. A template makes the text of
+an item from columns of any type, named without their types. Without a template, the text is the one column whose name
+ends with `title` or `name`, or else contains one of these words; if there are several such columns, or none, the user
+must name the columns.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from tcf.common.errors import ConfigError, DataError
-from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.group_events import Grouped, group_events, with_ids
 from tcf.data.events.html_references import text_columns
-from tcf.data.events.items import read_items
+from tcf.data.events.items import Items, read_items
 from tcf.data.events.timestamps import read_numbers
+from tcf.data.raw.benchmark.one_table import EventColumns, one_table
+from tcf.data.raw.benchmark.split_files import EventFiles, SplitKind, event_files, part_of
+from tcf.data.raw.ratings import Rated, leave_out_lower, require_numbers, undecided
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
 from tcf.data.tables.source_file import require_folder
-from tcf.data.tables.table import RawTable, listed_columns
+from tcf.data.tables.table import RawTable, lacks_column, listed_columns
 from tcf.data.tables.text_form import TextForm
 from tcf.data.tables.text_table import TextTable
 from tcf.data.text_template import Template, joined_columns
 
-__all__ = ["read_recbole", "recbole_files"]
+__all__ = ["RecboleOptions", "read_recbole", "recbole_files", "recbole_paths"]
 
 _FORM = TextForm("\t", quoting=False)
 _TYPES = ("token", "token_seq", "float", "float_seq")
 _TITLE_LIKE = ("title", "name")
-_USER, _ITEM, _TIME = "user_id", "item_id", "timestamp"
+_USER, _SESSION, _ITEM, _TIME = "user_id", "session_id", "item_id", "timestamp"
+_ITEMS, _TIMES = "item_id_list", "timestamp_list"
+_LABEL: Final = "label"
+_RATING: Final = "rating"
 
 
-def recbole_files(folder: Path) -> tuple[Path, Path]:
-    """Find the files of the format in a folder: interactions, then items.
+@dataclass(frozen=True)
+class RecboleOptions:
+    """Settings of this format.
+
+    Attributes:
+        min_label: leave out rows with a lower label, and count them (`below_min_label`).
+        min_rating: leave out rows with a lower rating, and count them (`below_min_rating`).
+        split: decides between one file and the parts of a split.
+    """
+
+    min_label: float | None = None
+    min_rating: float | None = None
+    split: SplitKind = None
+
+
+def recbole_files(folder: Path, split: SplitKind = None) -> tuple[EventFiles, Path]:
+    """Find the files of the format in a folder: interactions and items.
 
     Raises:
+        ConfigError: there are interactions of two kinds, and no split says which to use.
         DataError: a file is missing, or there are several of a kind.
     """
-    expected = "expected exactly one NAME.inter and one NAME.item of the same NAME"
+    expected = (
+        "expected one NAME.inter, or NAME.train.inter with NAME.valid.inter and NAME.test.inter, and one NAME.item of "
+        "the same NAME"
+    )
     require_folder(folder)
     interactions, items = (sorted(folder.glob(f"*{suffix}")) for suffix in (".inter", ".item"))
-    if len(interactions) != 1 or len(items) != 1 or interactions[0].stem != items[0].stem:
+    chosen = event_files(folder, {path: path.stem for path in interactions}, split)
+    if chosen is None or [chosen.name] != [path.stem for path in items]:
         found = ", ".join(path.name for path in (*interactions, *items)) or "neither"
         raise DataError(f"{folder}: {expected}, found {found}; name a folder with one dataset")
-    return interactions[0], items[0]
+    return chosen, items[0]
+
+
+def recbole_paths(folder: Path, split: SplitKind = None) -> tuple[Path, ...]:
+    """Return the files that `recbole_files` finds, one after another."""
+    events, items = recbole_files(folder, split)
+    return (*events.paths, items)
 
 
 def read_recbole(
@@ -58,37 +101,96 @@ def read_recbole(
     bad_rows: Literal["error", "skip"],
     template: Template | None = None,
     unescape_html: bool = False,
+    options: RecboleOptions = RecboleOptions(),
 ) -> RawLog:
     """Read RecBole's atomic files.
 
     Args:
         engine: reads and orders the rows.
-        folder: the folder of the two files.
+        folder: the folder of the files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
-            `bad_utf8`, `wrong_columns`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`, `unknown_item`,
-            `event_of_skipped_item`.
+            `bad_utf8`, `wrong_columns`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`, `bad_label`,
+            `bad_rating`, `unknown_item`, `event_of_skipped_item`.
         template: the text of an item, made from columns of the item file; None takes the one title-like column.
         unescape_html: whether character references in texts become characters.
+        options: which rows are events, and which files are read.
 
     Raises:
-        ConfigError: `template` names a column that the item file lacks, or a template is required.
+        ConfigError: `template` names a column that the item file lacks, or a template is required; it must be said
+            which rows are events, or which files are to be read.
         DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
     """
-    interactions_path, items_path = recbole_files(folder)
+    files, items_path = recbole_files(folder, options.split)
     bad = BadRows(bad_rows)
-    items_file, interactions = TextTable(items_path, _FORM), TextTable(interactions_path, _FORM)
-    described, logged = _typed_columns(items_file, (_ITEM,)), _typed_columns(interactions, (_USER, _ITEM))
+    items_file, interactions = TextTable(items_path, _FORM), [TextTable(path, _FORM) for path in files.paths]
+    described = _typed_columns(items_file, (_ITEM,))
+    logged = [_typed_columns(file, (_USER, _ITEM)) for file in interactions]
     template = template or joined_columns([_title_like(items_path, described)])
     template.check(tuple(described), items_path)
     rows = _load(engine, items_file, described, tuple(dict.fromkeys((_ITEM, *template.columns))), bad)
     rows, columns = text_columns(rows, template.columns, unescape_html)
     items = read_items(rows, rows[_ITEM], template.text(columns), bad)
-    wanted = (_USER, _ITEM, _TIME) if _TIME in logged else (_USER, _ITEM)
-    events = _load(engine, interactions, logged, wanted, bad)
-    times = read_numbers(events, _TIME, bad) if _TIME in logged else None
-    with_ids(events, _USER, _ITEM, bad)
-    log = group_events(events, _USER, _ITEM, times, items, bad)
-    return RawLog.of(items, log, bad.skipped, (events, rows))
+    loaded = [_load_events(engine, *file, options, bad) for file in zip(interactions, logged, strict=True)]
+    log = _group(loaded, files, items, options, bad)
+    return RawLog.of(items, log, bad.skipped, (*loaded, rows))
+
+
+def _load_events(
+    engine: Engine, file: TextTable, typed: Mapping[str, str], options: RecboleOptions, bad: BadRows
+) -> RawTable:
+    """Read the rows of a file of interactions; those with too low a label are no events."""
+    user = _USER if _USER in typed else _SESSION
+    rated = _rated(file.path, typed, options)
+    optional = [name for name in (_TIME, _ITEMS, _TIMES) if name in typed]
+    events = _load(engine, file, typed, (user, _ITEM, *optional, *rated), bad)
+    with_ids(events, user, _ITEM, bad)
+    for kind, least in rated.items():
+        if least is None:
+            raise undecided(events, kind, kind)
+        require_numbers(events, kind, bad, kind=kind)
+    if _LABEL in rated:
+        leave_out_lower(events, _LABEL, options.min_label, bad, kind="label")
+    if _ITEMS in optional and _TIME in optional:
+        read_numbers(events, _TIME, bad)  # a row without a time has no place among those with lists
+    return events
+
+
+def _rated(path: Path, typed: Mapping[str, str], options: RecboleOptions) -> dict[Rated, float | None]:
+    """Return the columns that say which rows are events, with the lowest values of these; None if this is not decided.
+
+    Where labels decide, ratings need not.
+
+    Raises:
+        ConfigError: the file lacks a column that an option is about.
+    """
+    given: dict[Rated, float | None] = {_LABEL: options.min_label, _RATING: options.min_rating}
+    for kind, least in given.items():
+        if least is not None and kind not in typed:
+            raise ConfigError(f"--min-{kind}: {lacks_column(path, kind, tuple(typed))}; leave the option out")
+    if options.min_label is not None and options.min_rating is None:
+        del given[_RATING]
+    return {kind: least for kind, least in given.items() if kind in typed}
+
+
+def _group(
+    loaded: Sequence[RawTable], files: EventFiles, items: Items, options: RecboleOptions, bad: BadRows
+) -> Grouped:
+    """Group events into histories; lists of earlier items become events first."""
+    user, there = _USER if _USER in loaded[0].columns else _SESSION, [set(table.columns) for table in loaded]
+    columns = EventColumns(
+        user=user,
+        item=_ITEM,
+        time=_TIME if _TIME in set.intersection(*there) else None,
+        items=_ITEMS if _ITEMS in set.union(*there) else None,
+        times=_TIMES,
+        rating=_RATING if _RATING in set.union(*there) else None,
+        are_sessions=user == _SESSION,
+    )
+    events = one_table(loaded, files.parts, columns, bad)
+    if columns.rating is not None:
+        leave_out_lower(events, _RATING, options.min_rating, bad)
+    times = read_numbers(events, _TIME, bad) if columns.time else None
+    return group_events(events, user, _ITEM, times, items, bad, part=part_of(files, options.split))
 
 
 def _load(engine: Engine, file: TextTable, typed: Mapping[str, str], wanted: Sequence[str], bad: BadRows) -> RawTable:
@@ -97,7 +199,7 @@ def _load(engine: Engine, file: TextTable, typed: Mapping[str, str], wanted: Seq
     return replace(rows, columns={name: rows[typed[name]] for name in wanted})
 
 
-def _typed_columns(file: TextTable, needed: Sequence[str]) -> dict[str, str]:
+def _typed_columns(file: TextTable, needed: Iterable[str]) -> dict[str, str]:
     """Check a typed header, and return the columns as `NAME:TYPE` by name."""
     where, fields = f"{file.path}:1", file.columns
     if len(fields) == 1:
@@ -109,7 +211,7 @@ def _typed_columns(file: TextTable, needed: Sequence[str]) -> dict[str, str]:
                 "add or correct the header"
             )
     names = [field.rpartition(":")[0] for field in fields]
-    missing = [name for name in needed if name not in names]
+    missing = [name for name in needed if name not in names and not (name == _USER and _SESSION in names)]
     if missing:
         raise DataError(
             f"{where}: expected a column {missing[0]}, found {listed_columns(names)}; rename the column that holds it"
@@ -124,7 +226,8 @@ def _typed_columns(file: TextTable, needed: Sequence[str]) -> dict[str, str]:
 def _title_like(path: Path, columns: Collection[str]) -> str:
     """Return the one column with a title-like name."""
     others = [name for name in columns if name != _ITEM]
-    like = [name for name in others if any(word in name.casefold() for word in _TITLE_LIKE)]
+    containing = [name for name in others if any(word in name.casefold() for word in _TITLE_LIKE)]
+    like = [name for name in containing if name.casefold().endswith(_TITLE_LIKE)] or containing
     if len(like) != 1:
         found = f"{len(like)} title-like columns ({', '.join(like)})" if like else "no title-like column"
         raise ConfigError(

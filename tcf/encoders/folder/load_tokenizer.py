@@ -9,7 +9,7 @@ from tcf.encoders.failures import failures, quiet, reason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.tokenize import TextTokenizer
@@ -90,7 +90,8 @@ def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> T
         from tcf.encoders.word_vectors.word_encoder import word_tokenizer
 
         return word_tokenizer(folder)
-    backend: Tokenizer = _read_tokenizer(folder.path, trust_remote_code=trust_remote_code).backend_tokenizer
+    tokenizer = _read_tokenizer(folder.path, trust_remote_code=trust_remote_code)
+    backend: Tokenizer = tokenizer.backend_tokenizer
     added = backend.encode("").ids
     if folder.family == "opt" and added != [folder.bos_token_id]:
         found = f"one that adds {', '.join(map(str, added[:8]))}" if added else "one that adds none"
@@ -98,7 +99,26 @@ def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> T
             f"{folder.path}: expected a tokenizer that adds token {folder.bos_token_id} at the start, as OPT needs it, "
             f"found {found}; {_remedy_of_opt(folder, backend)}"
         )
-    return TextTokenizer(backend, folder)
+    sentence = folder.sentence
+    if sentence is None or not sentence.obeys_modules:
+        return TextTokenizer(backend, folder)
+    if sentence.lower_case:
+        _lower_case(backend)
+    return TextTokenizer(backend, folder, keeps_end=tokenizer.truncation_side == "left")
+
+
+def _lower_case(backend: Tokenizer) -> None:
+    """Lower-case texts before anything else, unless the tokenizer does; its own setting is for cased vocabularies."""
+    own = backend.normalizer
+    match own:
+        case None:
+            steps = []
+        case normalizers.Sequence():
+            steps = [own[place] for place in range(len(own))]
+        case _:
+            steps = [own]
+    if not any(isinstance(step, normalizers.Lowercase) for step in steps):
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
 
 
 def _remedy_of_opt(folder: ModelFolder, backend: Tokenizer) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tcf.assets.module_list import MARKS_OF_MODELS
 from tcf.assets.resolve import resolve_model
 from tcf.common.errors import ModelError, RunError
 
@@ -21,7 +22,7 @@ def local_model(name_or_path: str) -> Path:
         ModelError: there is no such model, or it cannot be downloaded or converted.
     """
     path = resolve_model(name_or_path)
-    if path.is_file() or (path / "config.json").is_file():
+    if path.is_file() or any((path / name).is_file() for name in MARKS_OF_MODELS):
         return path
     from tcf.encoders.convert.convert import convert
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tcf.common.manifest import digest
 from tcf.config.extract import Pooling
+from tcf.encoders.folder.sentence_encoder import SentenceEncoder
 
 __all__ = ["OPT_BOS", "Family", "ModelFolder"]
 
@@ -29,9 +30,10 @@ class ModelFolder:
         width: width of token states.
         max_positions: maximum length of a token sequence; None if unlimited.
         n_blocks: number of transformer blocks, for an encoder-decoder of the encoder; 0 if it has none.
-        pooling: default pooling; None for a sentence encoder that was trained with an unsupported pooling.
+        poolings: default poolings, whose vectors are concatenated; nearly always one.
         vocabulary: size of the vocabulary; None if unknown.
         code: digest of the folder's own code if that is run, otherwise empty.
+        sentence: what a sentence encoder's folder says beside the language model; None for other models.
     """
 
     path: Path
@@ -40,9 +42,10 @@ class ModelFolder:
     width: int
     max_positions: int | None
     n_blocks: int
-    pooling: Pooling | None
+    poolings: tuple[Pooling, ...]
     vocabulary: int | None = None
     code: str = ""
+    sentence: SentenceEncoder | None = None
 
     @property
     def architecture(self) -> str:

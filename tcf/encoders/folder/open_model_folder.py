@@ -7,8 +7,9 @@ from tcf.common.errors import ModelError, value_words
 from tcf.common.manifest import digest, sha256_file
 from tcf.encoders.folder.model_config import may_run_code, read_configuration, starts_positions_after_padding
 from tcf.encoders.folder.model_folder import OPT_BOS, Family, ModelFolder
+from tcf.encoders.folder.read_sentence_encoder import read_sentence_encoder
 from tcf.encoders.folder.weight_files import read_json
-from tcf.encoders.pooling import pooling_of
+from tcf.encoders.pooling import default_pooling
 from tcf.encoders.quantised.method import quantisation_of
 
 if TYPE_CHECKING:
@@ -18,20 +19,23 @@ __all__ = ["open_model_folder"]
 
 
 def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFolder:
-    """Read a model folder's configuration.
+    """Read a model folder's configuration, and what a sentence encoder's folder says beside it.
 
     Args:
-        path: the folder, or a file of word vectors.
+        path: the folder, or a file of word vectors; a sentence encoder may have its language model in a subfolder.
         trust_remote_code: run code of the folder if transformers has none for this model.
 
     Raises:
-        ModelError: there is no readable `config.json`, the model does not read texts, an entry is not a number, or the
-            folder's own code is needed but not trusted.
+        ModelError: there is no readable `config.json`, the model does not read texts, an entry is not a number, the
+            folder's own code is needed but not trusted, or the folder has a module that tcf does not know.
     """
     if path.is_file():
         from tcf.encoders.word_vectors.word_encoder import open_word_vectors
 
         return open_word_vectors(path)
+    sentence = read_sentence_encoder(path)
+    if sentence is not None:
+        path = sentence.transformer
     file = path / "config.json"
     settings = read_json(file)
     quantisation_of(path, settings)  # refuses methods that cannot be undone, before anything else is read
@@ -49,9 +53,12 @@ def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFo
         width=_whole(getattr(config, "hidden_size", None), "hidden_size", 1, file),
         max_positions=_max_positions(config, family, file),
         n_blocks=_n_blocks(config, family, file),
-        pooling=pooling_of(path, config, family, trust_remote_code=trust_remote_code),
+        poolings=sentence.poolings
+        if sentence is not None
+        else (default_pooling(path, config, family, trust_remote_code=trust_remote_code),),
         vocabulary=vocabulary,
         code=_code(path, settings, trust_remote_code=trust_remote_code),
+        sentence=sentence,
     )
 
 

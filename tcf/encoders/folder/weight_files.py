@@ -12,7 +12,7 @@ from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
 from tcf.encoders.folder.checksums import remembered_checksums
 
-__all__ = ["indexed_files", "read_json", "weight_files", "weights_digest", "weights_or_index"]
+__all__ = ["indexed_files", "read_json", "read_json_list", "weight_files", "weights_digest", "weights_or_index"]
 
 # In order of preference: the single file, or the index that lists the shards.
 _WEIGHTS = tuple(name for whole in WEIGHTS for name in (whole, f"{whole}{INDEX}"))
@@ -98,13 +98,29 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing, damaged, a git-LFS pointer, or has other content.
     """
+    content = _parsed(file)
+    if not isinstance(content, dict):
+        raise ModelError(f"{file}: expected a JSON object, found {value_words(content)}; download the model again")
+    return content
+
+
+def read_json_list(file: Path) -> list[Any]:
+    """Read a JSON array of a model folder.
+
+    Raises:
+        ModelError: the file is missing, damaged or has other content.
+    """
+    content = _parsed(file)
+    if not isinstance(content, list):
+        raise ModelError(f"{file}: expected a JSON array, found {value_words(content)}; download the model again")
+    return content
+
+
+def _parsed(file: Path) -> Any:
     refuse_pointers([file])
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); download the model again") from None
     except ValueError as error:
         raise ModelError(f"{file}: expected a JSON file, found invalid JSON ({error}); download it again") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{file}: expected a JSON object, found {value_words(content)}; download the model again")
-    return content

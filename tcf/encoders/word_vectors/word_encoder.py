@@ -63,7 +63,7 @@ def open_word_vectors(path: Path) -> ModelFolder:
         width=width,
         max_positions=None,
         n_blocks=0,
-        pooling="mean",
+        poolings=("mean",),
     )
 
 

@@ -35,6 +35,7 @@ class PlanInputs:
         machine: devices, memory and disk space.
         rates: speed of the machine.
         config: settings.
+        vector_widths: width of the vectors of each layer.
     """
 
     model: str
@@ -43,6 +44,7 @@ class PlanInputs:
     machine: Machine
     rates: Rates
     config: ExtractConfig
+    vector_widths: tuple[int, ...]
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -103,21 +105,18 @@ class PlanInputs:
         """Bytes of the hidden states of a text."""
         return self.workload.tokens_a_text * self.geometry.width * self.geometry.dtype.itemsize
 
-    def _width(self, layer: int) -> int:
-        return self.geometry.last_width if layer == LAST else self.geometry.width
-
     @cached_property
     def vector_row(self) -> int:
         """Bytes of the vectors of a text, over all layers."""
-        return sum(map(self._width, self.config.pooled_layers)) * _dtype(self.config.storage).itemsize
+        return sum(self.vector_widths) * _dtype(self.config.storage).itemsize
 
     @cached_property
     def token_row(self) -> float:
         """Bytes of the stored token states of a text."""
         if self.config.token_states is None:
             return 0.0
-        width = self._width(self.config.token_states) * _dtype(self.config.token_storage).itemsize
-        return self.workload.tokens_a_text * width
+        width = self.geometry.last_width if self.config.token_states == LAST else self.geometry.width
+        return self.workload.tokens_a_text * width * _dtype(self.config.token_storage).itemsize
 
     @property
     def output_row(self) -> float:

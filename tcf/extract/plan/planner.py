@@ -30,6 +30,7 @@ from tcf.extract.plan.plan import Plan
 from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.plan.workload import Workload, expected_workload, workload
 from tcf.extract.resolved_settings import check_settings
+from tcf.extract.sentence_options import text_prefix, token_limit, vector_width
 
 __all__ = ["plan_extraction", "plan_for_data", "plan_for_items"]
 
@@ -50,7 +51,8 @@ def plan_for_data(model: str, data: Path, out: Path | None, config: ExtractConfi
     """
     items = ItemTable.open(data)
     with _folder(model, config) as folder:
-        work = workload(items, _tokenizer(folder, config), config.prefix, config.max_tokens)
+        prefix, max_tokens = text_prefix(config, folder), token_limit(config, folder)
+        work = workload(items, _tokenizer(folder, config), prefix, max_tokens)
         return plan_extraction(folder, work, config, name=model, out=out)
 
 
@@ -71,7 +73,7 @@ def plan_for_items(
         ConfigError: the machine is too small, or a setting does not suit the model.
     """
     with _folder(model, config) as folder:
-        work = expected_workload(items, tokens_per_text, config.max_tokens)
+        work = expected_workload(items, tokens_per_text, token_limit(config, folder))
         return plan_extraction(folder, work, config, name=model, out=out)
 
 
@@ -114,7 +116,17 @@ def plan_extraction(
         trust_remote_code=config.trust_remote_code,
     )
     rates = rates or measure_rates(geometry.products, dtype, device, geometry.file, home() / "trials")
-    return make_plan(PlanInputs(name, geometry, _own_share(work, config), machine, rates, config))
+    return make_plan(
+        PlanInputs(
+            model=name,
+            geometry=geometry,
+            workload=_own_share(work, config),
+            machine=machine,
+            rates=rates,
+            config=replace(config, max_tokens=token_limit(config, folder)),
+            vector_widths=tuple(vector_width(config, folder, layer) for layer in config.pooled_layers),
+        )
+    )
 
 
 def _own_share(work: Workload, config: ExtractConfig) -> Workload:

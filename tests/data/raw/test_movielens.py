@@ -8,7 +8,7 @@ from small.data.raw import Bad, histories_of, texts_of, with_engine, write_files
 from tcf.assets.resolve import fetch_dataset
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.raw.movielens import movielens_files, read_movielens
-from tcf.data.raw.recbole import read_recbole
+from tcf.data.raw.recbole import RecboleOptions, read_recbole
 from tcf.data.text_template import joined_columns, parse_template
 
 NAMES = (
@@ -196,7 +196,7 @@ def test_the_real_100k_is_what_recboles_copy_says(assets_home: Path, tmp_path: P
     items = [f"{film}|{title} ({year})||||{flags(*genres.split())}" for film, title, year, genres in films]
     write_files(tmp_path, {"u.data": events, "u.item": "\n".join(items).encode("latin-1")})
     log = with_engine(read_movielens)(tmp_path, bad_rows="error")
-    other = with_engine(read_recbole)(copy, bad_rows="error")
+    other = with_engine(read_recbole)(copy, bad_rows="error", options=RecboleOptions(min_rating=1))
     assert len(log.items) == 100_000
     assert (log.items == other.items).all() and (log.offsets == other.offsets).all()
     assert log.user_ids.equals(other.user_ids) and log.item_ids.equals(other.item_ids)

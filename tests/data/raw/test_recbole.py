@@ -8,7 +8,7 @@ import pytest
 from small.data.raw import TEXTS, Bad, histories_of, texts_of, with_engine, write_files
 from tcf.common.errors import ConfigError, DataError, TcfError
 from tcf.data.raw.raw_log import RawLog
-from tcf.data.raw.recbole import read_recbole
+from tcf.data.raw.recbole import RecboleOptions, read_recbole
 from tcf.data.text_template import joined_columns
 
 ITEMS = "item_id:token\tmovie_title:token_seq\tyear:token\na\tAlpha\t1990\nb\tBeta\t1991\nc\tGamma\t1992\n"
@@ -31,7 +31,10 @@ def folder_with(path: Path, items: str | bytes = ITEMS, events: str | bytes = EV
 
 def read(path: Path, *text_columns: str, bad_rows: Literal["error", "skip"] = "error") -> RawLog:
     template = joined_columns(text_columns) if text_columns else None
-    return with_engine(read_recbole)(path, bad_rows=bad_rows, template=template)
+    events = path / "x.inter"
+    has_ratings = events.exists() and b"rating:" in events.read_bytes().partition(b"\n")[0]
+    options = RecboleOptions(min_rating=1 if has_ratings else None)
+    return with_engine(read_recbole)(path, bad_rows=bad_rows, template=template, options=options)
 
 
 def test_events_by_time_ties_in_file_order_users_by_first_line(tmp_path: Path) -> None:
@@ -164,7 +167,7 @@ BAD = [
     Bad(
         reason="empty_id",
         where="x.inter:8",
-        found="user_id '', item_id 'a', timestamp '1'; 2 of this kind (empty_id) in all, on lines 8, 9;",
+        found="user_id '', item_id 'a', timestamp '1', rating '1'; 2 of this kind (empty_id) in all, on lines 8, 9;",
         skipped={"empty_id": 2},
         histories=HISTORIES,
         files={"x.inter": EVENTS + "\ta\t1\t1\nu1\t \t1\t1\n"},

@@ -21,7 +21,7 @@ def bare_folder(path: Path, **settings: object) -> Path:
 
 def test_opt_geometry_and_defaults(tmp_path: Path) -> None:
     folder = open_model_folder(save_opt(tmp_path / "m"))
-    assert (folder.family, folder.width, folder.max_positions, folder.pooling) == ("opt", 32, 64, "mean")
+    assert (folder.family, folder.width, folder.max_positions, folder.poolings) == ("opt", 32, 64, ("mean",))
     assert folder.bos_token_id == 2
 
 
@@ -31,36 +31,44 @@ def test_opt_with_projections_has_the_width_of_its_blocks(tmp_path: Path) -> Non
 
 def test_bert_reads_its_first_token(tmp_path: Path) -> None:
     folder = open_model_folder(save_bert(tmp_path / "m"))
-    assert (folder.family, folder.width, folder.max_positions, folder.pooling) == ("bert", 32, 64, "first")
+    assert (folder.family, folder.width, folder.max_positions, folder.poolings) == ("bert", 32, 64, ("first",))
 
 
 @pytest.mark.parametrize(
-    ("on", "pooling"),
+    ("on", "poolings"),
     [
-        (["mean_tokens"], "mean"),
-        (["cls_token"], "first"),
-        (["lasttoken"], "last"),
-        (["max_tokens"], None),
-        (["mean_tokens", "cls_token"], None),
+        (["mean_tokens"], ["mean"]),
+        (["cls_token"], ["first"]),
+        (["lasttoken"], ["last"]),
+        (["max_tokens"], ["max"]),
+        (["mean_sqrt_len_tokens", "mean_tokens", "cls_token"], ["first", "mean", "mean_sqrt_len"]),
+        ([], ["mean"]),
     ],
 )
-def test_a_sentence_encoder_pools_as_it_was_trained(tmp_path: Path, on: list[str], pooling: str | None) -> None:
+def test_a_sentence_encoder_pools_as_it_was_trained(tmp_path: Path, on: list[str], poolings: list[str]) -> None:
     folder = bare_folder(tmp_path / "m", model_type="bert", hidden_size=8, max_position_embeddings=16)
     modes = ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "lasttoken"]
     (folder / "1_Pooling").mkdir()
     settings = {"word_embedding_dimension": 8, **{f"pooling_mode_{mode}": mode in on for mode in modes}}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))
-    assert open_model_folder(folder).pooling == pooling
+    assert open_model_folder(folder).poolings == tuple(poolings)
 
 
 @pytest.mark.parametrize(
-    ("mode", "pooling"), [("mean", "mean"), ("cls", "first"), ("lasttoken", "last"), ("max", None)]
+    ("mode", "poolings"),
+    [
+        ("mean", ["mean"]),
+        ("cls", ["first"]),
+        ("lasttoken", ["last"]),
+        ("weightedmean", ["weighted_mean"]),
+        (["max", "cls"], ["max", "first"]),
+    ],
 )
-def test_a_sentence_encoder_that_names_its_pooling(tmp_path: Path, mode: str, pooling: str | None) -> None:
+def test_a_sentence_encoder_that_names_its_pooling(tmp_path: Path, mode: str | list[str], poolings: list[str]) -> None:
     folder = bare_folder(tmp_path / "m", model_type="llama")
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"embedding_dimension": 8, "pooling_mode": mode}))
-    assert open_model_folder(folder).pooling == pooling
+    assert open_model_folder(folder).poolings == tuple(poolings)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_the_folder_is_the_file(tmp_path: Path) -> None:
     folder = words_of(tmp_path, GLOVE)
     assert folder.path == tmp_path / "words.txt"
     assert (folder.family, folder.width, folder.n_blocks) == ("words", 2, 0)
-    assert (folder.max_positions, folder.pooling) == (None, "mean")
+    assert (folder.max_positions, folder.poolings) == (None, ("mean",))
     assert weights_digest(folder.path) == sha256_file(folder.path)
     wider = words_of(tmp_path, "a 1 2 3\n", "wider.vec")
     assert folder.architecture != wider.architecture

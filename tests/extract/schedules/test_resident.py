@@ -13,6 +13,7 @@ from tcf.common.errors import ModelError
 from tcf.encoders.encoder import Encoder, load_encoder
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.pooling import VectorHead
 from tcf.encoders.tokenize import TokenSequences, tokenize
 from tcf.extract.schedules.engine import ProgressCallback
 from tcf.extract.schedules.resident import ResidentEngine
@@ -39,7 +40,7 @@ def vectors_of(
     pooling: Literal["mean", "first", "last"] = "mean",
     advance: ProgressCallback = silent,
 ) -> npt.NDArray[Any]:
-    sink = VectorSink(len(sequences), encoder.folder.width, torch.float32, pooling, CPU)
+    sink = VectorSink(len(sequences), encoder.folder.width, torch.float32, VectorHead([pooling]), CPU)
     engine = ResidentEngine(encoder, tokens_per_batch, {})
     order = engine.encode(sequences, {-1: [sink]}, scratch=Path("unused"), advance=advance)
     return sink.vectors(order)
@@ -78,7 +79,7 @@ def test_vectors_come_back_in_the_order_asked_for(opt: Path, tokens_per_batch: i
 def test_every_sink_gets_the_states_of_its_layer(opt: Path) -> None:
     encoder, sequences = loaded(opt, layers=(1, -1))
     n, width = len(sequences), 32
-    sinks = {layer: VectorSink(n, width, torch.float32, "mean", CPU) for layer in (1, -1)}
+    sinks = {layer: VectorSink(n, width, torch.float32, VectorHead(["mean"]), CPU) for layer in (1, -1)}
     tokens = TokenSink(sequences.lengths, width, torch.float32, CPU)
     by_layer: dict[int, list[Sink]] = {1: [sinks[1], tokens], -1: [sinks[-1]]}
     order = ResidentEngine(encoder, 64, {}).encode(sequences, by_layer, scratch=Path("unused"), advance=silent)

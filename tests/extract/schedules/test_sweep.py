@@ -10,6 +10,7 @@ import torch
 from small.encoders.families import save_family, store_weights, stored_weights
 from small.extract.sweeps import CPU, LAYERS, WITH_BLOCKS, engine, largest_file, own_states, read, sequences_of, silent
 from tcf.common.errors import ModelError, RunError
+from tcf.encoders.pooling import VectorHead
 from tcf.extract.micro_batches import micro_batches
 from tcf.extract.schedules.engine import NotFinite
 from tcf.extract.schedules.hidden_states import FileStates
@@ -148,7 +149,7 @@ def test_texts_without_tokens_are_passed_over(
     alone = read(loaded, sequences.take(rows), tmp_path)
     assert all(torch.equal(found[layer], alone[layer]) for layer in found)
     assert sum(told) == pytest.approx(6)
-    sinks = {layer: [VectorSink(6, 32, torch.float32, "mean", CPU)] for layer in LAYERS}
+    sinks = {layer: [VectorSink(6, 32, torch.float32, VectorHead(["mean"]), CPU)] for layer in LAYERS}
     for [sink] in sinks.values():
         sink.rows.fill_(7.0)
     order = loaded.encode(both, sinks, scratch=tmp_path, advance=silent)

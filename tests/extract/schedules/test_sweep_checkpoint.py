@@ -14,6 +14,7 @@ from small.encoders.families import save_family, store_weights, stored_weights
 from small.extract.sweeps import CPU, engine, largest_file, own_states, read, sequences_of, silent
 from tcf.common.errors import RunError
 from tcf.common.files import MANIFEST
+from tcf.encoders.pooling import VectorHead
 from tcf.extract.schedules.engine import halved
 from tcf.extract.schedules.sweep import SweepEngine
 from tcf.extract.schedules.sweep_checkpoint import SweepCheckpoint
@@ -186,10 +187,10 @@ def test_numbers_that_did_not_fit_before_the_interruption_are_noticed_after_it(
     def pass_on(advance: Any = silent) -> Any:
         sweep = loaded(path, layers=(0, -1))
         sinks[0] = [
-            VectorSink(len(sequences), 32, storage, "mean", CPU),
+            VectorSink(len(sequences), 32, storage, VectorHead(["mean"]), CPU),
             TokenSink(sequences.lengths, 32, storage, CPU),
         ]
-        sinks[-1] = [VectorSink(len(sequences), 32, storage, "mean", CPU)]
+        sinks[-1] = [VectorSink(len(sequences), 32, storage, VectorHead(["mean"]), CPU)]
         with closing(sweep):
             return sweep.encode(sequences, sinks, scratch=tmp_path / "s", advance=advance)
 

@@ -152,6 +152,19 @@ def _recbole(log: Log) -> Files:
     return {"x.inter": _lines(_events(log), "\t", header), "x.item": items}
 
 
+def _recbole_lists(log: Log) -> Files:
+    """Every row has the user's items before it, and the times of these."""
+    rows = []
+    for user, item, time in log.events:
+        timed = [(int(when), what) for who, what, when in log.events if who == user and when != ""]
+        before = sorted(event for event in timed if time != "" and event[0] < int(time))
+        rows.append(
+            [user, item, str(time), " ".join(what for _, what in before), " ".join(str(at) for at, _ in before)]
+        )
+    header = "user_id:token\titem_id:token\ttimestamp:float\titem_id_list:token_seq\ttimestamp_list:float_seq\n"
+    return {**_recbole(log), "x.inter": _lines(rows, "\t", header)}
+
+
 def _mind(log: Log) -> Files:
     """The last item of each user is a click, the others are the history."""
     rows = [
@@ -221,6 +234,12 @@ def _amazon_2023(log: Log) -> Files:
     }
 
 
+def _amazon_csv(log: Log) -> Files:
+    rows = [[user, item, "5.0", f"{time}000" if time else ""] for user, item, time in _events(log)]
+    header = ["user_id", "parent_asin", "rating", "timestamp"]
+    return {"Toys.csv": _csv(rows, header), "meta_Toys.jsonl": _amazon_2023(log)["meta_Toys.jsonl"]}
+
+
 _COLUMNS = ["who", "what", "when"]
 _TABLE = {"user_column": "who", "item_column": "what", "time_column": "when", "template": "{title}"}
 
@@ -264,6 +283,7 @@ def _named(suffix: str) -> dict[str, Any]:
 FORMS = (
     Form("tcf", "tcf", "tabs", _tcf, per_user=True),
     Form("recbole", "recbole", "tabs", _recbole, has_header=True),
+    Form("recbole-lists", "recbole", "tabs", _recbole_lists, has_header=True),
     Form("mind", "mind", "tabs", _mind, per_user=True),
     Form("hm", "hm", "csv", _hm, dates=True, has_header=True),
     Form("hm-gzip", "hm", "csv", _hm_packed, packed=True, dates=True, has_header=True),
@@ -273,6 +293,7 @@ FORMS = (
     Form("ml-csv", "movielens", "csv", _ml_csv, has_header=True),
     Form("amazon-2018", "amazon", "json", _amazon_2018, packed=True),
     Form("amazon-2023", "amazon", "json", _amazon_2023),
+    Form("amazon-csv", "amazon", "csv", _amazon_csv, has_header=True),
     Form("table-csv", "table", "csv", _table_csv, options=_named(".csv"), has_header=True),
     Form("table-parts", "table", "csv", _table_parts, options=_PARTS, in_parts=True),
     Form("table-json", "table", "json", _table_json, options=_named(".jsonl")),

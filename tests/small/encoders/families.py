@@ -67,7 +67,7 @@ class Family:
 
 def save_family(name: str, folder: Path, *, shard: str = "20KB", seed: int = 0) -> Path:
     """Save a small model of a family."""
-    family = FAMILIES[name]
+    family = {**FAMILIES, **_OF_SENTENCES}[name]
     config_class, entries = family.config
     config = getattr(transformers, config_class)(**entries)
     model = draw_weights(getattr(transformers, family.model)(config), seed)
@@ -251,6 +251,17 @@ FAMILIES = {
     ),
     "mt5": Family(
         ("MT5Config", _T5), "MT5ForConditionalGeneration", "encoder.block", _save_t5, ("other", None), "MT5EncoderModel"
+    ),
+}  # fmt: skip
+
+# Those that only the tests of sentence encoders use.
+_OF_SENTENCES = {
+    "mpnet": Family(("MPNetConfig", _ROBERTA), "MPNetForMaskedLM", "encoder.layer", _RO, ("other", 64)),
+    "gemma3": Family(
+        ("Gemma3TextConfig", {**_DECODER, "head_dim": 8, "sliding_window": 5, "query_pre_attn_scalar": 8,
+                              "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+                              "use_bidirectional_attention": True}),
+        "Gemma3ForCausalLM", "layers", _save_llama, ("other", 64),
     ),
 }  # fmt: skip
 

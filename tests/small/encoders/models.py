@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from tcf.config.extract import Pooling
 from tcf.data.dataset import Dataset, Histories, write_dataset
 from tcf.data.split import leave_one_out
 
@@ -176,7 +177,7 @@ def vectors_one_by_one(
     folder: Path,
     texts: Sequence[str],
     *,
-    pooling: Literal["mean", "first", "last"],
+    pooling: Pooling,
     max_tokens: int = 30,
     dtype: torch.dtype = torch.float32,
 ) -> npt.NDArray[np.float64]:
@@ -192,6 +193,12 @@ def vectors_one_by_one(
                 rows.append(states[0])
             case "last":
                 rows.append(states[len(states) - 1])
+            case "max":
+                rows.append(np.sort(states, axis=0)[-1])
+            case "mean_sqrt_len":
+                rows.append(states.sum(axis=0) * len(states) ** -0.5)
+            case "weighted_mean":
+                rows.append(np.average(states, axis=0, weights=range(1, len(states) + 1)))
     return np.stack(rows)
 
 

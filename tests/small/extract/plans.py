@@ -63,7 +63,8 @@ def plan(folder: Path, machine: Machine, work: Workload | int, *, rates: Rates |
     states = () if config.token_states is None else (config.token_states,)
     geometry = _geometry(folder, dtype, config.pooled_layers + states)
     rates = rates or (CPU_RATES if machine.on_cpu else GPU_RATES)
-    return make_plan(PlanInputs("small", geometry, work, machine, rates, config))
+    widths = tuple(geometry.last_width if layer == -1 else geometry.width for layer in config.pooled_layers)
+    return make_plan(PlanInputs("small", geometry, work, machine, rates, config, widths))
 
 
 @cache

@@ -74,7 +74,7 @@ def engine(
     )
     config = ExtractConfig(checkpoint_layers=checkpoint_layers)
     folder = open_model_folder(path)
-    return load_engine(folder, layers, config, Settings("mean", dtype, CPU), cast(Plan, plan))
+    return load_engine(folder, layers, config, Settings(("mean",), "", 30, dtype, CPU), cast(Plan, plan))
 
 
 def read(

@@ -1,0 +1,38 @@
+"""`modules.json`, in which a folder of sentence-transformers names the folders of its modules.
+
+Here only which files there are; `tcf.encoders.folder.read_sentence_encoder` reads what they say.
+"""
+
+import json
+from pathlib import Path, PurePosixPath
+
+__all__ = ["MARKS_OF_MODELS", "MODULES", "first_module", "is_within", "module_paths"]
+
+MODULES = "modules.json"
+MARKS_OF_MODELS = ("config.json", MODULES)
+"""A folder with one of these files is taken for a model in Hugging Face layout."""
+
+
+def module_paths(folder: Path) -> list[str]:
+    """Return the subfolders of the modules, without those in the folder itself; none if the list is damaged."""
+    return [path for path in _paths(folder) if path not in ("", ".")]
+
+
+def first_module(folder: Path) -> str:
+    """Return the subfolder of the first module, the language model; empty if it is the folder itself."""
+    return next(iter(_paths(folder)), "")
+
+
+def is_within(path: str) -> bool:
+    """Whether a path stays within the folder that it is relative to."""
+    place = PurePosixPath(path)
+    return not place.is_absolute() and ".." not in place.parts
+
+
+def _paths(folder: Path) -> list[str]:
+    try:
+        entries = json.loads((folder / MODULES).read_text(encoding="utf-8"))
+        paths = [entry["path"] for entry in entries]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    return [path for path in paths if isinstance(path, str) and is_within(path)]

@@ -1,0 +1,1 @@
+"""Events as benchmark files have them: files for the parts of a split, and rows with lists of earlier items."""

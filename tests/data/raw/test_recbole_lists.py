@@ -1,0 +1,88 @@
+"""RecBole's files with a list of earlier items in every row (`item_id_list`), without a split."""
+
+from pathlib import Path
+
+import pytest
+
+from small.data.raw import histories_of
+from small.data.recbole import LISTS, atomic, read, recbole
+from tcf.common.errors import DataError
+
+SESSIONS = LISTS.replace("user", "session")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["u|a|b", "u|a b|c", "u|a b c|d", "v|b|a"],
+        ["u|a b c|d", "u|a b|c", "u|a|b", "v|b|a"],
+        ["u|a b c|d", "v|b|a"],
+        ["v|b|a", "u|a|b", "u|a b|c", "u|b c|d"],
+        ["u|a|b", "v|b|a", "u|a  b|c", "u|a  b   c|d"],
+    ],
+    ids=["forwards", "backwards", "one row each", "cut", "several spaces"],
+)
+def test_each_history_is_there_once_and_complete(tmp_path: Path, rows: list[str]) -> None:
+    log = read(recbole(tmp_path, {"": atomic(LISTS, *rows)}))
+    assert list(histories_of(log).items()) == sorted(
+        {"u": list("abcd"), "v": list("ba")}.items(), key=lambda user: rows[0][0] != user[0]
+    )
+    assert (log.parts, log.times, log.skipped) == (None, None, {})
+
+
+def test_the_order_of_columns_and_others_do_not_matter(tmp_path: Path) -> None:
+    header = "item_length:float\titem_id:token\titem_id_list:token_seq\tuser_id:token"
+    log = read(recbole(tmp_path, {"": atomic(header, "2|c|a b|u", "1|b|a|u")}))
+    assert histories_of(log) == {"u": list("abc")}
+
+
+def test_lists_that_do_not_continue_one_another_are_counted(tmp_path: Path) -> None:
+    log = read(recbole(tmp_path, {"": atomic(LISTS, "u|a b|c", "v|x|y", "u|d e|f", "v|x|z")}))
+    assert histories_of(log) == {"u": list("abcdef"), "v": list("xyz")}
+    assert log.skipped == {"unconnected_list": 2}
+
+
+def test_every_row_has_a_session_id_of_its_own(tmp_path: Path) -> None:
+    """The sessions a b c d, a b, x y z and a b: only neighbours that continue one another are of one session."""
+    rows = ["a|b", "a b|c", "a b c|d", "a|b", "x|y", "x y|z", "a|b"]
+    wanted = {"0": list("abcd"), "3": list("ab"), "4": list("xyz"), "6": list("ab")}
+    log = read(recbole(tmp_path / "f", {"": atomic(SESSIONS, *(f"{at}|{row}" for at, row in enumerate(rows)))}))
+    assert histories_of(log) == wanted
+    backwards = [f"{6 - at}|{row}" for at, row in enumerate(reversed(rows))]
+    log = read(recbole(tmp_path / "b", {"": atomic(SESSIONS, *backwards)}))
+    assert list(histories_of(log).values()) == [list("ab"), list("xyz"), list("ab"), list("abcd")]
+    # A file may say that these are users.
+    log = read(recbole(tmp_path / "u", {"": atomic(LISTS, *(f"{at}|{row}" for at, row in enumerate(rows)))}))
+    assert histories_of(log)["2"] == list("abcd") and histories_of(log)["1"] == list("abc")
+
+
+def test_sessions_cut_to_the_latest_items(tmp_path: Path) -> None:
+    rows = ["1|a|b", "2|a b|c", "3|b c|d", "4|c d|e", "5|e|f", "6|e f|g"]
+    log = read(recbole(tmp_path, {"": atomic(SESSIONS, *rows)}))
+    assert histories_of(log) == {"1": list("abcde"), "5": list("efg")}
+
+
+def test_sessions_with_rows_of_one_id(tmp_path: Path) -> None:
+    log = read(recbole(tmp_path, {"": atomic(SESSIONS, "1|a|b", "1|a b|c", "2|a|b")}))
+    assert histories_of(log) == {"1": list("abc"), "2": list("ab")}
+
+
+def test_times_of_lists_are_used(tmp_path: Path) -> None:
+    header = f"{LISTS}\ttimestamp:float\ttimestamp_list:float_seq"
+    rows = ["u|a b|c|30|10 20", "u|a b c|d|40|10 20 30", "v|x y|z|9|1"]
+    log = read(recbole(tmp_path, {"": atomic(header, *rows)}))
+    assert histories_of(log) == {"u": list("abcd"), "v": list("xyz")}
+    assert log.times is not None
+    assert log.times.tolist() == [10, 20, 30, 40, 9, 9, 9]  # v's list has too few times: known by the row's
+
+
+def test_rows_are_put_in_order_of_time(tmp_path: Path) -> None:
+    log = read(recbole(tmp_path, {"": atomic(f"{LISTS}\ttimestamp:float", "u|x|y|9", "u|a b|c|4", "u|a|b|3")}))
+    assert histories_of(log) == {"u": list("abcxy")}
+    assert log.skipped == {"unconnected_list": 1}
+
+
+def test_unknown_items_of_lists_have_the_line_of_their_row(tmp_path: Path) -> None:
+    folder = recbole(tmp_path, {"": atomic(LISTS, "u|a|b", "v|a Q b|c", "v|a Q b c|R")})
+    with pytest.raises(DataError, match=r"s.inter:3: expected an item id of .*s.item, found 'Q'; 2 of this kind"):
+        read(folder)
