@@ -148,8 +148,8 @@ def test_four_columns_without_a_header_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pairs", "found"),
     [
-        ("v1,v2,1\nv2,v3,2\n", "100.0% of the first column and 100.0% of the second are ids of QB_item.csv"),
-        ("a,b,1\nc,d,2\n", "0.0% of the first column and 0.0% of the second are ids of QB_item.csv"),
+        ("v1,v2,1\nv2,v3,2\n", "100.0% of the first column and 100.0% of the second are ids of .*QB_item.csv"),
+        ("a,b,1\nc,d,2\n", "0.0% of the first column and 0.0% of the second are ids of .*QB_item.csv"),
         ("u1,v1,1,5\n", "found 4 columns"),
         ("", "found an empty file"),
     ],
@@ -170,7 +170,7 @@ def test_pairs_of_users_numbered_as_items_are(tmp_path: Path, item_first: bool) 
     items = "".join(f"{item},zh{item},Title {item}\n" for item in range(1, 31))
     write_files(tmp_path, {"B_item.csv": items, "B_pair.csv": lines})
     shown = r"99.2% of the first column and 100.0%" if item_first else r"100.0% of the first column and 99.2%"
-    with pytest.raises(DataError, match=rf"{shown} of the second are ids of B_item.csv, .* add a header"):
+    with pytest.raises(DataError, match=rf"{shown} of the second are ids of .*B_item.csv, .* add a header"):
         read_tcf(tmp_path, bad_rows="skip")
     header = "item,user,timestamp\n" if item_first else "user,item,timestamp\n"
     write_files(tmp_path, {"B_pair.csv": header + lines})
