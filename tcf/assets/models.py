@@ -4,7 +4,7 @@ from tcf.assets.hub import HubSource
 from tcf.assets.store import Asset
 from tcf.assets.wheel import WheelSource
 
-__all__ = ["MODELS", "MODEL_NAMES", "OPT_175B"]
+__all__ = ["MODELS", "MODEL_NAMES", "OPT_175B", "model_label"]
 
 _OPT_LICENCE = "OPT licence, non-commercial"
 _OPT_SIZES = ("125m", "350m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b")
@@ -29,7 +29,8 @@ MODELS = (
     Asset(
         name="smollm2-135m",
         kind="model",
-        summary="SmolLM2-135M-Instruct: a decoder of the Llama family, 134.5 M parameters, in 4 bits from its wheel",
+        summary="a decoder of the Llama family, 134.5 M parameters",
+        variant="SmolLM2-135M-Instruct, 4-bit GGUF",
         licence="Apache-2.0",
         needs=("SmolLM2-135M-Instruct.Q4_1.gguf",),
         sources=(
@@ -40,8 +41,9 @@ MODELS = (
                 size=92_871_040,
                 suffixes=(".gguf",),
             ),
-            HubSource("HuggingFaceTB/SmolLM2-135M-Instruct"),
         ),
+        # Not a source, because a name stands for one set of weights.
+        otherwise="HuggingFaceTB/SmolLM2-135M-Instruct on the hub is the model before it was quantised, in bfloat16",
     ),
     *(
         Asset(
@@ -69,3 +71,8 @@ MODELS = (
     ),
 )
 MODEL_NAMES = tuple(asset.name for asset in MODELS)
+
+
+def model_label(name: str) -> str:
+    """Return a model's name as reports show it: with its variant, if the name does not say all."""
+    return next((asset.label for asset in MODELS if asset.name == name), name)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tcf.assets.datasets import DATASET_GROUPS, DATASETS
 from tcf.assets.hub import cached_snapshot, download_snapshot
-from tcf.assets.models import MODEL_NAMES, MODELS, OPT_175B
+from tcf.assets.models import MODEL_NAMES, MODELS, OPT_175B, model_label
 from tcf.assets.source import SourceError
 from tcf.assets.store import Asset, find, obtain
 from tcf.common.errors import DataError, ModelError, did_you_mean
@@ -28,7 +28,7 @@ DATASET_NAMES = tuple(asset.name for asset in DATASETS)
 def describe_assets(kind: Literal["dataset", "model"]) -> list[str]:
     """Return one line for each dataset or model: name, summary, licence."""
     assets = DATASETS if kind == "dataset" else MODELS
-    return [f"{asset.name}: {asset.summary} ({asset.licence})" for asset in assets]
+    return [f"{asset.label}: {asset.summary} ({asset.licence})" for asset in assets]
 
 
 def fetch_dataset(name: str, *, accept_licence: bool = False) -> Path:
@@ -118,7 +118,7 @@ def resolve_model(name_or_path: str) -> Path:
         return _from_hub(name_or_path)
     raise ModelError(
         f"{name_or_path}: expected an existing folder or file, a hub id (owner/name) or a known model, found none of "
-        f"them{did_you_mean(name_or_path, MODEL_NAMES)} (known: {', '.join(MODEL_NAMES)})"
+        f"them{did_you_mean(name_or_path, MODEL_NAMES)} (known: {', '.join(map(model_label, MODEL_NAMES))})"
     )
 
 

@@ -56,6 +56,7 @@ class Asset:
         otherwise: how to obtain it without a source, for the message.
         terms: terms that must be accepted before the download; None if there are none.
         raw: for a dataset, the format of its files, by its name in `tcf data prepare`.
+        variant: what it is where the name does not say so, such as the precision of a model; empty otherwise.
     """
 
     name: str
@@ -67,6 +68,12 @@ class Asset:
     otherwise: str = ""
     terms: Terms | None = None
     raw: RawFormat = "recbole"
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name with the variant, for messages and reports."""
+        return f"{self.name} ({self.variant})" if self.variant else self.name
 
     @property
     def folder(self) -> Path:
@@ -164,7 +171,7 @@ def _fetch(asset: Asset, source: Source) -> Path:
         return download_snapshot(source.repo_id)
     remove_leftovers(asset.folder.parent, asset.name)
     with publishing(asset.folder, duplicate_is_harmless=True) as staging:
-        found = _fill(staging, source, f"{asset.name} ({asset.licence})")
+        found = _fill(staging, source, f"{asset.label} ({asset.licence})")
         missing = [name for name in asset.needs if not (staging / name).is_file()]
         if missing:
             drop_downloads(_web_files(source), _downloads())
@@ -214,7 +221,12 @@ def _downloads() -> Path:
 
 def _nowhere(asset: Asset, failures: list[str]) -> str:
     """Say what went wrong with each source, and what to do."""
-    tried = f"cannot be downloaded. {'. '.join(failures)}. Fix this, or" if failures else f"{asset.otherwise}; then"
+    others = [asset.otherwise] if asset.otherwise else []
+    tried = (
+        f"cannot be downloaded. {'. '.join([*failures, *others])}. Fix this, or"
+        if failures
+        else f"{asset.otherwise}; then"
+    )
     match asset:
         case Asset(kind="dataset"):
             use = f"pass it to `tcf data prepare {asset.raw}`"
@@ -223,6 +235,6 @@ def _nowhere(asset: Asset, failures: list[str]) -> str:
         case _:
             use = "pass it as --model"
     return (
-        f"{asset.name}: {tried} put the folder with {' and '.join(asset.needs)} at {asset.folder} yourself, or "
+        f"{asset.label}: {tried} put the folder with {' and '.join(asset.needs)} at {asset.folder} yourself, or "
         f"anywhere and {use}"
     )

@@ -77,6 +77,11 @@ class PrepareConfig(CheckedSettings):
         "is left out with the text after it. Not with --text-columns.",
         group=MAIN_OPTIONS,
     )
+    unescape_html: bool = option(
+        False,
+        "Make the character references of HTML in texts, such as &amp; and &#39;, characters.",
+        group=MAIN_OPTIONS,
+    )
     min_rating: float | None = option(
         None, f"Drop ratings below this; default: keep all {only_for('min_rating')}.", group=_FILTERS
     )

@@ -13,6 +13,7 @@ from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat
 from tcf.data.dataset import DATASET, Dataset, open_dataset, write_dataset
 from tcf.data.describe.target_repeats import repeated_targets_words
+from tcf.data.events.html_references import warn_of_references
 from tcf.data.filters import Selected, select
 from tcf.data.raw.formats import check_options, files_of, read_raw, template_of, with_split
 from tcf.data.raw.raw_log import RawLog
@@ -76,6 +77,8 @@ def prepare(format: RawFormat, raw: Path, out: Path, config: PrepareConfig) -> D
 def _write(out: Path, log: RawLog, kept: Selected, settings: Mapping[str, Any]) -> Dataset:
     item_rows = as_arrow(kept.items)
     texts = log.texts.take(item_rows)
+    if not settings["unescape_html"]:
+        warn_of_references(texts)
     return write_dataset(
         out,
         item_ids=log.item_ids.take(item_rows),

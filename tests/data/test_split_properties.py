@@ -172,7 +172,7 @@ def prepared(path: Path, lines: list[tuple[str, str, int]], config: dict[str, An
         return None
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=logs, filters=filters, split=splits, draw=st.randoms(use_true_random=False))
 def test_the_order_of_rows_decides_only_the_order_of_users(
     tmp_path_factory: pytest.TempPathFactory, events: Events, filters: dict[str, Any], split: dict[str, Any], draw: Any
@@ -196,7 +196,7 @@ def test_the_order_of_rows_decides_only_the_order_of_users(
     assert {**first.statistics, "history_lengths": 0} == {**second.statistics, "history_lengths": 0}
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=logs, filters=filters, split=splits)
 def test_the_same_settings_give_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, events: Events, filters: dict[str, Any], split: dict[str, Any]

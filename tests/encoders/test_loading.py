@@ -200,7 +200,7 @@ def test_a_truncated_file_of_weights(tmp_path: Path, keep: int) -> None:
     path = save_opt(tmp_path / "m")
     file = path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(ModelError, match="weights cannot be loaded"):
+    with pytest.raises(ModelError, match=r"model\.safetensors: damaged or truncated: expected"):
         last_states(path)
 
 
@@ -219,14 +219,6 @@ def test_weights_under_another_name(copied: Folders) -> None:
         last_states(path)
 
 
-def test_a_quantised_model_whose_package_is_not_there(copied: Folders) -> None:
-    path = copied("opt")
-    edit_json(path / "config.json", quantization_config={"quant_method": "awq", "bits": 4})
-    with pytest.raises(ModelError, match="cannot be loaded") as caught:
-        last_states(path)
-    assert "\n" not in str(caught.value)
-
-
 def test_an_index_that_lists_files_outside_the_folder_only_reads_them(copied: Folders) -> None:
     """An index is a file like another: what it names must hold tensors, wherever it is."""
     path = copied("opt")
@@ -235,5 +227,5 @@ def test_an_index_that_lists_files_outside_the_folder_only_reads_them(copied: Fo
     (path.parent / "elsewhere.safetensors").write_bytes(b"no tensors")
     content["weight_map"] = dict.fromkeys(content["weight_map"], "../elsewhere.safetensors")
     index.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="weights cannot be loaded"):
+    with pytest.raises(ModelError, match=r"elsewhere\.safetensors: damaged or truncated: expected"):
         last_states(path)

@@ -1,12 +1,15 @@
 import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoTokenizer
 
 import tcf.encoders.tokenize as module
 from small.encoders.models import TITLES, edit_json, made_up_texts, save_bert, save_opt, token_ids
@@ -112,11 +115,44 @@ def test_damaged_settings_of_a_tokenizer(tmp_path: Path, settings: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_opt_tokenizer_that_does_not_put_its_token_first(tmp_path: Path) -> None:
+def begins_with_its_token(path: Path) -> bool:
+    return bool(tokenized(path, ["super"], 9).tokens[0] == 2)
+
+
+@pytest.mark.parametrize("settings", [{"add_bos_token": False}, {"bos_token": "<pad>"}, None])
+def test_an_opt_tokenizer_of_pairs_follows_add_bos_token(tmp_path: Path, settings: dict[str, Any] | None) -> None:
     path = save_opt(tmp_path / "m")
-    edit_json(path / "tokenizer_config.json", add_bos_token=False)
-    with pytest.raises(ModelError, match="expected a tokenizer that adds token 2 at the start"):
-        load_tokenizer(open_model_folder(path))
+    file = path / "tokenizer_config.json"
+    if settings is None:
+        file.unlink()
+    else:
+        edit_json(file, **settings)
+    found = "1" if settings == {"bos_token": "<pad>"} else "none"
+    advice = 'set "add_bos_token": true and "bos_token": "</s>" in tokenizer_config.json'
+    with pytest.raises(ModelError, match=f"adds token 2 at the start, .*, found one that adds {found}; {advice}"):
+        begins_with_its_token(path)
+    file.write_text('{"add_bos_token": true, "bos_token": "</s>"}')
+    assert begins_with_its_token(path)
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_an_opt_tokenizer_in_json_has_its_own_rule(tmp_path: Path, pairs: bool) -> None:
+    """transformers 5 ignores `add_bos_token` where there is a `tokenizer.json`, as the hint must say."""
+    path, good = save_opt(tmp_path / "m"), save_opt(tmp_path / "good")
+    AutoTokenizer.from_pretrained(str(path)).save_pretrained(path)
+    assert begins_with_its_token(path)
+    edit_json(path / "tokenizer.json", post_processor=None)
+    edit_json(path / "tokenizer_config.json", add_bos_token=True)
+    files = ("vocab.json", "merges.txt", "tokenizer_config.json")
+    if not pairs:
+        (path / "vocab.json").unlink()
+    advice = "remove tokenizer.json, which overrides" if pairs else r"put vocab\.json, merges\.txt and tokenizer_config"
+    with pytest.raises(ModelError, match=advice):
+        begins_with_its_token(path)
+    (path / "tokenizer.json").unlink()
+    for name in files if not pairs else ():
+        shutil.copy(good / name, path / name)
+    assert begins_with_its_token(path)
 
 
 def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:

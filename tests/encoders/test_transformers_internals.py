@@ -132,7 +132,7 @@ def test_placeholders_pass_through_the_loader() -> None:
         if name != lost
     }
     placeholders["decoder.stranger.weight"] = Placeholder((2,), torch.float32)
-    model, report = internals.load_placeholders(OPTModel, _OPT, placeholders, torch.bfloat16)
+    model, report = internals.load_placeholders(OPTModel, _OPT, placeholders, torch.bfloat16, renamed={})
     what = (
         f"{TRANSFORMERS}: from_pretrained no longer loads placeholders that have [...] and .to(device=, dtype=) alone; "
         f"{HERE} learns from them which weight of a model a tensor of the checkpoint becomes"
@@ -158,7 +158,7 @@ def test_the_loader_is_one_for_the_whole_process() -> None:
             super().__init__(config)
             seen.append(PreTrainedModel.tie_weights is not tie)
 
-    internals.load_placeholders(Watching, _OPT, {}, torch.float32)
+    internals.load_placeholders(Watching, _OPT, {}, torch.float32, renamed={})
     assert seen == [True], (
         f"{TRANSFORMERS}: from_pretrained no longer exchanges PreTrainedModel.tie_weights while it makes a model; is "
         f"LOADER_LOCK of {HERE} still needed?"

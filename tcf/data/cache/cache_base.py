@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tcf.assets.models import model_label
 from tcf.common.errors import CacheError, ConfigError
 from tcf.common.manifest import Manifest
 from tcf.data.cache.cache_files import (
@@ -237,6 +238,7 @@ class CacheBase(ABC, Generic[Shard]):
         return {
             "path": str(self.path),
             "kind": self.kind.words,
+            "model": model_label(str(self.manifest.config.get("model"))),
             "fingerprint": self.manifest.fingerprint,
             "encoder": dict(self.manifest.config),
             "width": self.width,
@@ -253,7 +255,7 @@ class CacheBase(ABC, Generic[Shard]):
 
     def __repr__(self) -> str:
         """What it is, in a line."""
-        model = self.manifest.config.get("model")
+        model = model_label(str(self.manifest.config.get("model")))
         holds = f"{self.n_rows} rows of {self.kind.words}, width {self.width}, {self.storage}"
         return f"{type(self).__name__}({str(self.path)!r}: {holds}, by {model})"
 

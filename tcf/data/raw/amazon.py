@@ -7,7 +7,7 @@ Both are JSON lines, plain or gzip (`.json`, `.jsonl`, with or without `.gz`); t
 - 2023: `user_id`, `parent_asin`, `timestamp` in milliseconds, `rating`; items have `parent_asin`, `title` ...
 
 A review is an event; its item is the product, in 2023 the parent product of all sizes and colours. The text of an item
-is its title as published, unless a template is given; lists such as `category` are joined by spaces.
+is its title as published, unless a template is given; lists such as `category` are joined by commas.
 
 The published files repeat items and reviews, and have items without a title, items with a page script in its place
 (2018), and reviews of items without metadata. These are always left out and counted, whatever the setting for bad rows:
@@ -22,13 +22,15 @@ from typing import Literal
 
 from tcf.common.errors import DataError
 from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import Items, read_items, require_rows
 from tcf.data.events.timestamps import read_times
 from tcf.data.raw.ratings import rated_at_least
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
-from tcf.data.tables.open_table import open_table
+from tcf.data.tables.open_table import open_table, scope_of_columns
+from tcf.data.tables.several_tables import look_for
 from tcf.data.tables.source_file import require_folder
 from tcf.data.tables.table import RawTable, TableFile, listed_columns
 from tcf.data.text_template import Template, joined_columns
@@ -92,6 +94,7 @@ def read_amazon(
     *,
     bad_rows: Literal["error", "skip"],
     template: Template | None = None,
+    unescape_html: bool = False,
     min_rating: float | None = None,
 ) -> RawLog:
     """Read a category of Amazon reviews.
@@ -103,6 +106,7 @@ def read_amazon(
             `bad_utf8`, `nul_byte`, `empty_id`, `bad_timestamp`, `bad_rating`. The known flaws of the published files
             are counted in either case.
         template: the text of an item, made from keys of the metadata; None takes the title.
+        unescape_html: whether character references in texts become characters.
         min_rating: leave out reviews with a lower rating, and count them (`below_min_rating`); None keeps all.
 
     Raises:
@@ -112,12 +116,15 @@ def read_amazon(
     reviews_path, metadata_path = amazon_files(folder)
     reviews, metadata = open_table(reviews_path), open_table(metadata_path)
     edition, template = _edition_of(reviews), template or joined_columns(["title"])
-    template.check(tuple(dict.fromkeys((*edition.metadata.split(), *metadata.columns))), metadata_path)
+    published = edition.metadata.split()
+    look_for(metadata, [name for name in template.columns if name not in published])
+    there = tuple(dict.fromkeys((*published, *metadata.columns)))
+    template.check(there, metadata_path, scope_of_columns(metadata_path))
     bad, known = BadRows(bad_rows), BadRows("skip")
     user, item, time = edition.events
     products = metadata.load(engine, tuple(dict.fromkeys((item, *template.columns))), bad)
     require_rows(products, bad)
-    items = _read_items(products, edition, template, known)
+    items = _read_items(products, edition, template, known, unescape_html)
     events = reviews.load(engine, edition.events if min_rating is None else (*edition.events, edition.rating), bad)
     with_ids(events, user, item, bad)
     rated_at_least(events, edition.rating, min_rating, bad)
@@ -139,8 +146,10 @@ def _edition_of(reviews: TableFile) -> _Edition:
     )
 
 
-def _read_items(products: RawTable, edition: _Edition, template: Template, known: BadRows) -> Items:
-    columns = dict(products.columns)
+def _read_items(
+    products: RawTable, edition: _Edition, template: Template, known: BadRows, unescape_html: bool
+) -> Items:
+    products, columns = text_columns(products, template.columns, unescape_html)
     if "title" in columns and edition is _EDITION_2018:
         is_script = f"contains({columns['title']}, '{_SCRIPT}')"
         number = products.engine.number(f"select count(*) from {products.name} where {is_script}")

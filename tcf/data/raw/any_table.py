@@ -26,7 +26,8 @@ from tcf.data.raw.any_table_text import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
-from tcf.data.tables.several_tables import ListedFile, columns_of_files
+from tcf.data.tables.open_table import scope_of_columns
+from tcf.data.tables.several_tables import ListedFile, columns_of_files, look_for
 from tcf.data.tables.source_file import changed, require_folder
 from tcf.data.tables.table import RawTable, TableFile, lacks_column, listed_columns
 from tcf.data.text_template import Template
@@ -63,6 +64,7 @@ def read_table(
     bad_rows: Literal["error", "skip"],
     template: Template | None,
     options: TableOptions,
+    unescape_html: bool = False,
     keep_times: bool = True,
 ) -> RawLog:
     """Read tables of events and items.
@@ -75,6 +77,7 @@ def read_table(
             `bad_split`, `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
             `other_item_text` and, in an items file, `duplicate_item`.
         template: the text of an item, made from columns of the items.
+        unescape_html: whether character references in texts become characters.
         options: files, columns, and rows to leave out, which are counted as `drop COLUMN=PATTERN`.
         keep_times: whether to return times, if the file has them.
 
@@ -88,7 +91,7 @@ def read_table(
     tables = [open_files(events_files, options.text, "--header")]
     if items_files:
         tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
-    needed = _needed(tables, template, options)
+    needed = _needed(tables, template, options, unescape_html)
     mention_unused_split(tables[0], options)
     events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
@@ -102,7 +105,13 @@ def read_table(
 
 
 def read_items_alone(
-    engine: Engine, raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None, options: TableOptions
+    engine: Engine,
+    raw: Path,
+    *,
+    bad_rows: Literal["error", "skip"],
+    template: Template | None,
+    options: TableOptions,
+    unescape_html: bool = False,
 ) -> RawLog:
     """Read tables of items, without any event.
 
@@ -112,6 +121,7 @@ def read_items_alone(
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows, as `read_table` does.
         template: the text of an item, made from columns of the items.
         options: files and columns of items, and rows to leave out.
+        unescape_html: whether character references in texts become characters.
 
     Raises:
         ConfigError: there is no template, or a file lacks a named column.
@@ -121,11 +131,11 @@ def read_items_alone(
     refuse_unused(options, (), files)
     bad, dropped = BadRows(bad_rows), DroppedRows(options.drops)
     table = open_files(files, options.items_text.or_else(options.text), "--items-header")
-    needed = _needed([table], template, options)
+    needed = _needed([table], template, options, unescape_html)
     described = table.load(engine, tuple(dict.fromkeys(needed.of_items(table.columns))), bad)
     dropped.leave_out(described, bad)
     dropped.check()
-    items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad, needed.unescape_html)
     nobody = Grouped(pa.array([], pa.large_string()), np.zeros(1, np.int64), np.zeros(0, np.int32), None)
     return RawLog.from_groups(items, nobody, bad.skipped, _checksums(raw, (described,)))
 
@@ -146,10 +156,10 @@ def _load(
         dropped.leave_out(events, bad)
         if bad.is_error:  # rows without a user describe items too, if they are skipped
             with_ids(events, needed.user, needed.item, bad)
-        return events, items_of_events(events, needed.item_id, needed.template, bad), events
+        return events, items_of_events(events, needed.item_id, needed.template, bad, needed.unescape_html), events
     described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
     dropped.leave_out(described, bad)
-    items = items_of_catalogue(described, needed.item_id, needed.template, bad)
+    items = items_of_catalogue(described, needed.item_id, needed.template, bad, needed.unescape_html)
     events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
     dropped.leave_out(events, bad)
     return events, items, described
@@ -175,6 +185,7 @@ class _Needed:
         part: column of the events that says their part of the split, if any.
         item_id: column of item ids in the items.
         template: the text, made from columns of the items.
+        unescape_html: whether character references in texts become characters.
         drops: rows to leave out, in each file that has the column.
     """
 
@@ -184,6 +195,7 @@ class _Needed:
     part: str | None
     item_id: str
     template: Template
+    unescape_html: bool
     drops: Sequence[Drop]
 
     def of_events(self, there: Sequence[str]) -> tuple[str, ...]:
@@ -197,30 +209,40 @@ class _Needed:
         return [drop.column for drop in self.drops if drop.column in there]
 
 
-def _needed(tables: Sequence[TableFile], template: Template | None, options: TableOptions) -> _Needed:
+def _needed(
+    tables: Sequence[TableFile], template: Template | None, options: TableOptions, unescape_html: bool
+) -> _Needed:
     events, items = tables[0], tables[-1]
     if template is None:
         raise ConfigError(
             f"--text-columns: expected the columns of {items.path} that make up the text of an item, or a --template, "
             f"found neither; name some of {listed_columns(items.columns)}"
         )
-    for path, there in columns_of_files(items):
-        template.check(there, path)
-    item_id = options.item_id_column or options.item_column
+    item_id, dropping = options.item_id_column or options.item_column, [drop.column for drop in options.drops]
     named = [("--user-column", options.user_column, events), ("--item-column", options.item_column, events)]
     named += [("--time-column", options.time_column, events)] if options.time_column is not None else []
     named += [("--split-column", options.split_column, events)] if options.split_column is not None else []
     if options.are_items_alone:
         named = []
+    look_for(events, [*(column for _, column, _ in named), *dropping])
+    look_for(items, [item_id, *template.columns, *dropping])
+    for path, there in columns_of_files(items):
+        template.check(there, path, scope_of_columns(path))
     named += [("--item-id-column", item_id, items)]
     for option, column, table in named:
         for path, there in columns_of_files(table):
             if column not in there:
-                raise ConfigError(f"{option}: {lacks_column(path, column, there)}")
+                raise ConfigError(f"{option}: {lacks_column(path, column, there, scope_of_columns(path))}")
     _check_drops(options.drops, tables)
-    part = part_column(options)
     return _Needed(
-        options.user_column, options.item_column, options.time_column, part, item_id, template, options.drops
+        user=options.user_column,
+        item=options.item_column,
+        time=options.time_column,
+        part=part_column(options),
+        item_id=item_id,
+        template=template,
+        unescape_html=unescape_html,
+        drops=options.drops,
     )
 
 

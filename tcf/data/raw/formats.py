@@ -59,32 +59,59 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
     Raises:
         ConfigError: a setting that the format requires is missing.
     """
-    bad_rows = config.bad_rows
+    bad_rows, unescape_html = config.bad_rows, config.unescape_html
     keep_times = config.split in ("time", "given")  # tens of millions of times take memory and time
     match format:
         case "tcf":
-            return RawReader(partial(tcf_files, raw), partial(read_tcf, folder=raw, bad_rows=bad_rows))
+            return RawReader(
+                partial(tcf_files, raw), partial(read_tcf, folder=raw, bad_rows=bad_rows, unescape_html=unescape_html)
+            )
         case "recbole":
-            return RawReader(partial(recbole_files, raw), partial(read_recbole, folder=raw, bad_rows=bad_rows))
+            return RawReader(
+                partial(recbole_files, raw),
+                partial(read_recbole, folder=raw, bad_rows=bad_rows, unescape_html=unescape_html),
+            )
         case "mind":
-            return RawReader(partial(mind_files, raw), partial(read_mind, raw=raw, bad_rows=bad_rows))
+            return RawReader(
+                partial(mind_files, raw), partial(read_mind, raw=raw, bad_rows=bad_rows, unescape_html=unescape_html)
+            )
         case "hm":
             repeats = config.collapse_repeats
-            read = partial(read_hm, folder=raw, bad_rows=bad_rows, collapse_repeats=repeats, keep_times=keep_times)
+            read = partial(
+                read_hm,
+                folder=raw,
+                bad_rows=bad_rows,
+                unescape_html=unescape_html,
+                collapse_repeats=repeats,
+                keep_times=keep_times,
+            )
             return RawReader(partial(hm_files, raw), read)
         case "movielens":
-            read = partial(read_movielens, folder=raw, bad_rows=bad_rows, min_rating=config.min_rating)
+            read = partial(
+                read_movielens, folder=raw, bad_rows=bad_rows, unescape_html=unescape_html, min_rating=config.min_rating
+            )
             return RawReader(partial(movielens_files, raw), read)
         case "amazon":
-            read = partial(read_amazon, folder=raw, bad_rows=bad_rows, min_rating=config.min_rating)
+            read = partial(
+                read_amazon, folder=raw, bad_rows=bad_rows, unescape_html=unescape_html, min_rating=config.min_rating
+            )
             return RawReader(partial(amazon_files, raw), read)
         case "table" if are_items_alone(config):
             options = catalogue_options(config)
-            read = partial(read_items_alone, raw=raw, bad_rows=bad_rows, options=options)
+            read = partial(
+                read_items_alone, raw=raw, bad_rows=bad_rows, unescape_html=unescape_html, options=options
+            )
             return RawReader(partial(table_files, raw, options), read)
         case "table":
             options = table_options(config)
-            read = partial(read_table, raw=raw, bad_rows=bad_rows, options=options, keep_times=keep_times)
+            read = partial(
+                read_table,
+                raw=raw,
+                bad_rows=bad_rows,
+                unescape_html=unescape_html,
+                options=options,
+                keep_times=keep_times,
+            )
             brings_split = options.split_column is not None or options.has_files_of_parts
             return RawReader(partial(table_files, raw, options), read, brings_split)
         case _:

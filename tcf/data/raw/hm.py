@@ -10,6 +10,7 @@ from typing import Literal
 
 from tcf.common.errors import DataError
 from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import read_items
 from tcf.data.events.timestamps import read_times
 from tcf.data.raw.raw_log import RawLog
@@ -42,6 +43,7 @@ def read_hm(
     *,
     bad_rows: Literal["error", "skip"],
     template: Template | None = None,
+    unescape_html: bool = False,
     collapse_repeats: bool = False,
     keep_times: bool = True,
 ) -> RawLog:
@@ -51,9 +53,10 @@ def read_hm(
         engine: reads and orders them.
         folder: the folder of the two files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
-            `bad_utf8`, `wrong_columns`, `torn_quotes`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`,
-            `unknown_item`, `event_of_skipped_item`.
+            `bad_utf8`, `wrong_columns`, `torn_quotes`, `quote_over_rows`, `empty_id`, `empty_text`, `duplicate_item`,
+            `bad_timestamp`, `unknown_item`, `event_of_skipped_item`.
         template: the text of an item, made from columns of the articles; None takes `prod_name`.
+        unescape_html: whether character references in texts become characters.
         collapse_repeats: keep one of the events with the same customer, article and day; the others are counted as
             `repeats_within_day`.
         keep_times: whether to return times.
@@ -67,7 +70,8 @@ def read_hm(
     articles, transactions = open_table(items_path), open_table(events_path)
     template.check(articles.columns, articles.path)
     rows = articles.load(engine, tuple(dict.fromkeys((_ITEM, *template.columns))), bad)
-    items = read_items(rows, rows[_ITEM], template.text(rows.columns), bad)
+    rows, columns = text_columns(rows, template.columns, unescape_html)
+    items = read_items(rows, rows[_ITEM], template.text(columns), bad)
     events = transactions.load(engine, (_USER, _ITEM, _DAY), bad)
     with_ids(events, _USER, _ITEM, bad, "a customer and an article id")
     times = read_times(events, _DAY, bad)

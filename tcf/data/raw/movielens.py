@@ -10,11 +10,13 @@ An item has the columns `item_id`, `title`, `year` and `genres`. GroupLens write
 by a comma and a space; `unknown` and `(no genres listed)` count as no genre.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from tcf.common.errors import DataError
 from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import read_items, require_rows
 from tcf.data.events.timestamps import read_times
 from tcf.data.raw.ratings import rated_at_least
@@ -68,6 +70,7 @@ def read_movielens(
     *,
     bad_rows: Literal["error", "skip"],
     template: Template | None = None,
+    unescape_html: bool = False,
     min_rating: float | None = None,
 ) -> RawLog:
     """Read MovieLens.
@@ -76,9 +79,10 @@ def read_movielens(
         engine: reads and orders the rows.
         folder: the folder of the two files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
-            `bad_utf8`, `wrong_columns`, `torn_quotes`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`,
-            `bad_rating`, `unknown_item`, `event_of_skipped_item`.
+            `bad_utf8`, `wrong_columns`, `torn_quotes`, `quote_over_rows`, `empty_id`, `empty_text`, `duplicate_item`,
+            `bad_timestamp`, `bad_rating`, `unknown_item`, `event_of_skipped_item`.
         template: the text of an item, made from `item_id`, `title`, `year` and `genres`; None takes the title.
+        unescape_html: whether character references in texts become characters.
         min_rating: leave out events with a lower rating, and count them (`below_min_rating`); None keeps all.
 
     Raises:
@@ -92,7 +96,9 @@ def read_movielens(
     of_100k = films_form.header == _FILM_COLUMNS_100K
     films = TextTable(films_path, films_form).load(engine, _USED_100K if of_100k else _FILM_COLUMNS, bad)
     require_rows(films, bad)
-    items = read_items(films, films["movieId"], template.text(_values(films, of_100k)), bad)
+    films, columns = text_columns(films, ("title",) if of_100k else ("title", "genres"), unescape_html)
+    texts = _values(replace(films, columns=columns), of_100k)
+    items = read_items(films, films["movieId"], template.text(texts), bad)
     events = TextTable(ratings_path, events_form).load(engine, _RATING_COLUMNS, bad)
     with_ids(events, "userId", "movieId", bad)
     rated_at_least(events, "rating", min_rating, bad)

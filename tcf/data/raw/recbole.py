@@ -16,6 +16,7 @@ from typing import Literal
 
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.events.group_events import group_events, with_ids
+from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import read_items
 from tcf.data.events.timestamps import read_numbers
 from tcf.data.raw.raw_log import RawLog
@@ -51,7 +52,12 @@ def recbole_files(folder: Path) -> tuple[Path, Path]:
 
 
 def read_recbole(
-    engine: Engine, folder: Path, *, bad_rows: Literal["error", "skip"], template: Template | None = None
+    engine: Engine,
+    folder: Path,
+    *,
+    bad_rows: Literal["error", "skip"],
+    template: Template | None = None,
+    unescape_html: bool = False,
 ) -> RawLog:
     """Read RecBole's atomic files.
 
@@ -62,6 +68,7 @@ def read_recbole(
             `bad_utf8`, `wrong_columns`, `empty_id`, `empty_text`, `duplicate_item`, `bad_timestamp`, `unknown_item`,
             `event_of_skipped_item`.
         template: the text of an item, made from columns of the item file; None takes the one title-like column.
+        unescape_html: whether character references in texts become characters.
 
     Raises:
         ConfigError: `template` names a column that the item file lacks, or a template is required.
@@ -74,7 +81,8 @@ def read_recbole(
     template = template or joined_columns([_title_like(items_path, described)])
     template.check(tuple(described), items_path)
     rows = _load(engine, items_file, described, tuple(dict.fromkeys((_ITEM, *template.columns))), bad)
-    items = read_items(rows, rows[_ITEM], template.text(rows.columns), bad)
+    rows, columns = text_columns(rows, template.columns, unescape_html)
+    items = read_items(rows, rows[_ITEM], template.text(columns), bad)
     wanted = (_USER, _ITEM, _TIME) if _TIME in logged else (_USER, _ITEM)
     events = _load(engine, interactions, logged, wanted, bad)
     times = read_numbers(events, _TIME, bad) if _TIME in logged else None

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Literal, assert_never
 
-from tcf.data.tables.json_table import JsonTable
+from tcf.data.tables.json_table import OBJECTS, JsonTable
 from tcf.data.tables.parquet_table import ParquetTable
 from tcf.data.tables.table import TableFile
 from tcf.data.tables.text_form import TextForm
 from tcf.data.tables.text_table import TextTable
 
-__all__ = ["FileFormat", "default_form", "format_of", "open_table"]
+__all__ = ["FileFormat", "default_form", "format_of", "open_table", "scope_of_columns"]
 
 FileFormat = Literal["parquet", "json", "text"]
 
@@ -41,6 +41,13 @@ def format_of(path: Path) -> FileFormat:
     """Return the format that the suffix of a file gives."""
     suffix = _suffix(path)
     return "parquet" if suffix in _PARQUET else "json" if suffix in _JSON else "text"
+
+
+def scope_of_columns(path: Path) -> str:
+    """Return which rows show the columns of a file, for messages, if these are not all columns there may be."""
+    if format_of(path) != "json":
+        return ""
+    return f"the keys of its first {OBJECTS:,} objects, or first 1 MB; the others were searched as well"
 
 
 def default_form(path: Path) -> TextForm:

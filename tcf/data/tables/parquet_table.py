@@ -1,6 +1,5 @@
 """Parquet, read by DuckDB as columns of strings: numbers and dates as a text file would have them."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from tcf.common.manifest import sha256_file
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.duckdb_internals import is_of_other_bytes
 from tcf.data.tables.engine import Engine, file_literal
+from tcf.data.tables.nested.parquet_text import ColumnText, holds_long_decimals
 from tcf.data.tables.source_file import NoRowsError, check_unchanged, read_error_words, stamp_of
 from tcf.data.tables.table import RawTable, check_columns, trimmed
 from tcf.data.tables.text_form import BAD_UTF8, escaped_bytes
 
 __all__ = ["ParquetTable"]
 
-_EXACT = 2**53  # whole numbers below it are exact in float64
 _TEXT_KINDS = (
     pa.types.is_string,
     pa.types.is_large_string,
@@ -29,11 +28,12 @@ _TEXT_KINDS = (
     pa.types.is_binary_view,
     pa.types.is_fixed_size_binary,
 )
-_REFUSED = re.compile(r"STRUCT|MAP|UNION|\]\[")
 
 
 class ParquetTable:
     """A Parquet file. Unusable rows are rejected as `nul_byte` or `bad_utf8`.
+
+    Structs, maps and lists are written out (see `nested`); nulls and NaN become empty strings.
 
     Args:
         path: the file.
@@ -95,10 +95,17 @@ class ParquetTable:
         """Read columns of a source that has those of `there`; the engine does not distinguish case in names."""
         named = f"{source} there({', '.join(f'p{at}' for at in range(len(there)))})"
         wanted = [f"p{there.index(column)}" for column in columns]
-        types = [str(row[1]) for row in engine.rows(f"describe select {', '.join(wanted)} from {named}")]
-        values = [self._as_text(*each) for each in zip(columns, wanted, types, strict=True)]
-        texts = ", ".join(f"coalesce({trimmed(value)}, '') as c{at}" for at, value in enumerate(values))
-        engine.run(f"create temp table {name} as select {texts} from {named}")
+
+        def type_of(value: str) -> str:
+            return str(engine.rows(f"describe select {value} from {named}")[0][1])
+
+        texts = [
+            ColumnText(self.path, column, type_of).of(value, self._schema.field(column).type)
+            for column, value in zip(columns, wanted, strict=True)
+        ]
+        values = ", ".join(f"{text} as c{at}" for at, text in enumerate(texts))
+        final = ", ".join(f"coalesce({trimmed(f'c{at}')}, '') as c{at}" for at in range(len(texts)))
+        engine.run(f"create temp table {name} as select {final} from (select {values} from {named})")
 
     def _create_escaped(self, engine: Engine, name: str, columns: Sequence[str]) -> None:
         """Read a file whose strings are not all UTF-8, which the engine refuses as a whole."""
@@ -110,46 +117,11 @@ class ParquetTable:
 
     def _refuse_long_decimals(self, columns: Sequence[str]) -> None:
         for column in columns:
-            if pa.types.is_decimal256(self._schema.field(column).type):
+            if holds_long_decimals(self._schema.field(column).type):
                 raise DataError(
                     f"{self.path}: expected decimals of at most 38 digits in column {column}, found longer ones, which "
                     "would be rounded; convert them to strings"
                 )
-
-    def _as_text(self, column: str, value: str, kind: str) -> str:
-        """Return an expression in SQL for a value of a column as text.
-
-        Nulls and NaN become null, whole numbers have no decimal point, lists are joined without their nulls.
-
-        Raises:
-            DataError: there is no such text.
-        """
-        if _REFUSED.search(kind):
-            raise DataError(
-                f"{self.path}: expected strings, numbers, dates or lists of strings in column {column}, found {kind}; "
-                "convert it"
-            )
-        match kind:
-            case "FLOAT" | "DOUBLE":
-                whole = f"{value} = floor({value}) and abs({value}) < {_EXACT}"
-                return (
-                    f"case when isnan({value}) then null when {whole} then try_cast({value} as bigint)::varchar "
-                    f"else {value}::double::varchar end"
-                )
-            case "TIMESTAMP" | "TIMESTAMP_MS" | "TIMESTAMP_S":
-                return f"strftime({value}::timestamp, '%Y-%m-%d %H:%M:%S.%f')"
-            case "TIMESTAMP_NS":
-                return f"strftime({value}, '%Y-%m-%d %H:%M:%S.%n')"
-            case "TIMESTAMP WITH TIME ZONE":
-                return f"strftime({value} at time zone 'UTC', '%Y-%m-%d %H:%M:%S.%fZ')"
-            case "TIMESTAMPTZ_NS":
-                return f"strftime({value} at time zone 'UTC', '%Y-%m-%d %H:%M:%S.%n') || 'Z'"
-            case "BLOB":
-                return f"decode({value})"
-            case _ if kind.endswith("[]"):
-                return f"array_to_string(list_filter({value}::varchar[], lambda x: x is not null), ' ')"
-            case _:
-                return f"{value}::varchar"
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(

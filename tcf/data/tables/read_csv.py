@@ -16,9 +16,12 @@ from tcf.data.tables.inspect_text import TextFacts
 from tcf.data.tables.regular_copy import unclosed, write_regular
 from tcf.data.tables.source_file import check_unchanged
 from tcf.data.tables.table import joined
-from tcf.data.tables.text_form import BAD_UTF8, NO_NULL, NUL, TORN, TextForm
+from tcf.data.tables.text_form import BAD_UTF8, NO_DELIMITER, NO_NULL, NUL, TORN, TextForm
 
-__all__ = ["CsvScan", "Malformed"]
+__all__ = ["OVER_ROWS", "CsvScan", "Malformed", "holds_rows", "n_rows_held"]
+
+OVER_ROWS = "quote_over_rows"
+"""The reason for a record of several lines, each of which would be a row if quotes were characters."""
 
 _LONGEST = (2_000_000, 32_000_000, 256_000_000)  # bytes of a record, tried in turn: the reader holds 16 of them
 _AT_ONCE = 1 << 20
@@ -43,6 +46,11 @@ class Malformed:
     reason: str
     text: str
     n_newlines: int
+
+    @property
+    def n_lines(self) -> int:
+        """Number of lines of the record in the raw file."""
+        return self.text.count("\n") + 1
 
 
 class CsvScan:
@@ -201,12 +209,24 @@ class CsvScan:
             if record.startswith(TORN):
                 place = record.removeprefix(TORN).removesuffix(self._form.delimiter)
                 record = self._torn[int(place)].decode() if place else ""
-                reason = _reason(record, "torn_quotes") if place else ""
+                reason = self._reason(record, "torn_quotes") if place else ""
                 rows[line] = Malformed(line - header, position - 1, reason, record, 0)
             else:
-                reason = _reason(record, "wrong_columns")
+                reason = self._reason(record, "wrong_columns")
                 rows[line] = Malformed(line - header, position - 1, reason, record, record.count("\n"))
         return list(rows.values())
+
+    def _reason(self, record: str, otherwise: str) -> str:
+        if NUL in record:
+            return "nul_byte"
+        if re.search(BAD_UTF8, record):
+            return "bad_utf8"
+        return OVER_ROWS if holds_rows(record, self._form, self._n_columns) else otherwise
+
+    def spans_lines(self, name: str, malformed: Sequence[Malformed]) -> bool:
+        """Return whether a record has several lines, given what `read` has returned."""
+        n_records = self._engine.number(f"select count(*) from {name}") + len(malformed)
+        return n_records < self._facts.n_lines - self._header_lines
 
     def _are_all_read(self, name: str, malformed: Sequence[Malformed]) -> bool:
         """Return whether every record has become a row or a malformed record."""
@@ -229,7 +249,22 @@ def _record_of(row: int, malformed: Sequence[int]) -> int:
     return record
 
 
-def _reason(record: str, otherwise: str) -> str:
-    if NUL in record:
-        return "nul_byte"
-    return "bad_utf8" if re.search(BAD_UTF8, record) else otherwise
+def holds_rows(record: str, form: TextForm, n_columns: int) -> bool:
+    """Return whether a record has several lines, each of which would be a row if quotes were characters."""
+    lines = record.split("\n") if form.quoting and not form.may_span and n_columns > 1 else []
+    return len(lines) > 1 and all(line.count(form.delimiter) == n_columns - 1 for line in lines)
+
+
+def n_rows_held(columns: Sequence[str], form: TextForm) -> str:
+    """Return an expression in SQL for the number of lines of a record that `holds_rows`; 0 for others.
+
+    Args:
+        columns: all columns of the file, whose values have the delimiters and newlines that the record has.
+        form: its format.
+    """
+    several = " or ".join(f"contains({column}, chr(10))" for column in columns)
+    lines = f"string_split({joined(columns, NO_DELIMITER)}, chr(10))"
+    # Delimiters within values and those between them, which quotes keep apart.
+    n_delimiters = " + ".join(f"len(string_split(x, {literal(each)})) - 1" for each in (form.delimiter, NO_DELIMITER))
+    other = f"list_filter({lines}, lambda x: {n_delimiters} <> {len(columns) - 1})"
+    return f"case when not ({several}) then 0 when len({other}) = 0 then len({lines})::int else 0 end"

@@ -17,7 +17,7 @@ from tcf.data.tables.json_table import JsonTable
 from tcf.data.tables.source_file import NoRowsError
 from tcf.data.tables.table import RawTable, TableFile, check_columns, source_words
 
-__all__ = ["ListedFile", "SeveralTables", "columns_of_files", "open_several"]
+__all__ = ["ListedFile", "SeveralTables", "columns_of_files", "look_for", "open_several"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,16 @@ def columns_of_files(table: TableFile) -> list[tuple[Path, tuple[str, ...]]]:
     return table.columns_of_files() if isinstance(table, SeveralTables) else [(table.path, table.columns)]
 
 
+def look_for(table: TableFile, names: Sequence[str]) -> None:
+    """Look in the whole of JSON lines for keys that their first objects lack: a table has these columns as well.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if isinstance(table, JsonTable | SeveralTables):
+        table.look_for(names)
+
+
 class SeveralTables:
     """Files that are read as one table; each must have the columns that are read, in any order.
 
@@ -96,7 +106,16 @@ class SeveralTables:
     def __init__(self, parts: Sequence[_Part], empty: Sequence[Path]) -> None:
         self._parts, self._empty = parts, empty
         self.path = parts[0].file.path
-        self.columns = tuple(dict.fromkeys(column for part in parts for column in part.columns))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that any of the files has."""
+        return tuple(dict.fromkeys(column for part in self._parts for column in part.columns))
+
+    def look_for(self, names: Sequence[str]) -> None:
+        """Look in the whole of JSON lines for keys that no file has among its first objects."""
+        for part in self._parts:
+            look_for(part.table, [name for name in names if name not in self.columns])
 
     @property
     def source(self) -> str:

@@ -232,14 +232,17 @@ def check_columns(path: Path, wanted: Iterable[str], there: Sequence[str]) -> No
             raise DataError(f"{path}:1: expected one column {name}, found {number}; rename one")
 
 
-def lacks_column(path: Path, name: str, columns: Sequence[str]) -> str:
+def lacks_column(path: Path, name: str, columns: Sequence[str], scope: str = "") -> str:
     """Return the message about a column that a file lacks: it lists the file's columns and suggests the nearest.
+
+    `scope` says which rows have these columns, if only some of them have been looked at.
 
     Example:
         >>> lacks_column(Path("sales.csv"), "InvoiceN", ["InvoiceNo", "StockCode"])
         'sales.csv: expected one of its columns (InvoiceNo, StockCode), found InvoiceN; did you mean InvoiceNo?'
     """
-    return f"{path}: expected one of its columns ({listed_columns(columns)}), found {name}{did_you_mean(name, columns)}"
+    there = listed_columns(columns) + (f"; {scope}" if scope else "")
+    return f"{path}: expected one of its columns ({there}), found {name}{did_you_mean(name, columns)}"
 
 
 def source_words(path: Path, number: int) -> str:

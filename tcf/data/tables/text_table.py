@@ -10,7 +10,7 @@ from tcf.common.errors import DataError
 from tcf.data.tables.bad_rows import LINES_NAMED, BadRows, Place
 from tcf.data.tables.engine import Engine
 from tcf.data.tables.inspect_text import inspect_text
-from tcf.data.tables.read_csv import CsvScan, Malformed
+from tcf.data.tables.read_csv import OVER_ROWS, CsvScan, Malformed, holds_rows, n_rows_held
 from tcf.data.tables.regular_copy import unclosed
 from tcf.data.tables.source_file import NoRowsError
 from tcf.data.tables.table import RawTable, check_columns, joined, trimmed, without_marks
@@ -19,13 +19,18 @@ from tcf.data.tables.text_form import BAD_UTF8, BLANK, NO_DELIMITER, NUL, TextFo
 __all__ = ["TextTable"]
 
 _SHOWN = 80
+_HELD_ROWS = (
+    "a record within one line, or a quoted field whose lines would not be rows each (in format table, --quotes none "
+    "takes quotes for characters and --quotes csv allows such a field)"
+)
 
 
 class TextTable:
     """A text file whose records are rows.
 
-    Unusable rows are rejected as `nul_byte`, `bad_utf8`, `torn_quotes` (text after a closing quote) or `wrong_columns`.
-    Blank lines at the end of the file are ignored; a blank line elsewhere is rejected as `wrong_columns`.
+    Unusable rows are rejected as `nul_byte`, `bad_utf8`, `torn_quotes` (text after a closing quote), `wrong_columns` or
+    `quote_over_rows` (a record of several lines, each of which would be a row if quotes were characters: all its lines
+    are counted). Blank lines at the end of the file are ignored; a blank line elsewhere is rejected as `wrong_columns`.
 
     Args:
         path: the file.
@@ -74,14 +79,31 @@ class TextTable:
         # A row with a bad byte is rejected wherever in the row that is.
         wanted = [f"c{at}" for at in range(len(self.columns))] if self._facts.has_bad_bytes else list(names.values())
         with CsvScan(engine, self.path, self._form, self._facts, len(self.columns), self._header_lines) as scan:
-            steps = (", ".join(f"{self._unmarked(name)} as {name}" for name in wanted),) if scan.is_copy else ()
-            values = {name: trimmed(name) if self._facts.has_spaces else name for name in wanted}
-            table, malformed = scan.read(values, steps)
+            # Only a file that seems to have records of several lines pays for the look at all their columns.
+            looks = self._may_hold_rows and self._facts.n_records < self._facts.n_lines
+            table, malformed = self._read(scan, wanted, looks)
+            if self._may_hold_rows and not looks and scan.spans_lines(table, malformed):
+                engine.run(f"drop table {table}")  # quotes within values have misled the count of records
+                looks, (table, malformed) = True, self._read(scan, wanted, looks=True)
             self._reject(scan, malformed, bad)
             line_of = scan.lines(malformed)
         rows = RawTable.of_file(engine, table, self.path, "line", names, line_of, self._facts.sha256)
         self._reject_bytes(rows, wanted, bad)
+        if looks:
+            self._reject_held_rows(rows, bad)
         return rows
+
+    @property
+    def _may_hold_rows(self) -> bool:
+        return self._facts.has_quotes and not self._form.may_span and len(self.columns) > 1
+
+    def _read(self, scan: CsvScan, wanted: Sequence[str], looks: bool) -> tuple[str, list[Malformed]]:
+        """Read some columns, and the number of rows that a record holds if `looks`."""
+        every = [f"c{at}" for at in range(len(self.columns))]
+        unmarked = [f"{self._unmarked(name)} as {name}" for name in (every if looks else wanted)]
+        values = {name: trimmed(name) if self._facts.has_spaces else name for name in wanted}
+        held = {"held": n_rows_held(every, self._form)} if looks else {}
+        return scan.read({**values, **held}, (", ".join(unmarked),) if scan.is_copy else ())
 
     def _unmarked(self, name: str) -> str:
         value = without_marks(name)
@@ -92,14 +114,29 @@ class TextTable:
     def _reject(self, scan: CsvScan, malformed: Sequence[Malformed], bad: BadRows) -> None:
         """Reject the records that are not rows, by reason."""
         columns = f"{len(self.columns)} columns, {', '.join(self.columns)[:200]}"
-        expected = {"nul_byte": "text", "bad_utf8": "UTF-8", "torn_quotes": "a closing quote at the end of its field"}
+        expected = {
+            "nul_byte": "text",
+            "bad_utf8": "UTF-8",
+            OVER_ROWS: _HELD_ROWS,
+            "torn_quotes": "a closing quote at the end of its field",
+        }
         for reason in (*expected, "wrong_columns"):
             rows = [row for row in malformed if row.reason == reason]
             if rows:
                 first, found = rows[: LINES_NAMED + 1], as_in_file(rows[0].text)[:_SHOWN]
                 places = [Place(self.path, scan.line_at(row)) for row in first] if bad.is_error else []
                 shown = repr(found) if found else "a blank line"
-                bad.reject(reason, len(rows), places, expected.get(reason, columns), shown)
+                are_rows = reason == OVER_ROWS and not bad.is_error
+                number = sum(row.n_lines for row in rows) if are_rows else len(rows)
+                bad.reject(reason, number, places, expected.get(reason, columns), shown)
+
+    def _reject_held_rows(self, rows: RawTable, bad: BadRows) -> None:
+        """Reject records that hold rows; these are lost as well, so that all lines are counted."""
+        if bad.is_error:
+            record = joined(rows.columns.values(), self._form.delimiter)
+            rows.reject("held > 0", OVER_ROWS, _HELD_ROWS, bad, record)
+        bad.count(OVER_ROWS, rows.engine.number(f"select sum(held) from {rows.name}"))
+        rows.engine.run(f"delete from {rows.name} where held > 0")
 
     def _reject_bytes(self, rows: RawTable, wanted: Sequence[str], bad: BadRows) -> None:
         if len(self.columns) == 1:
@@ -155,4 +192,6 @@ def _quoted_header(text: str, form: TextForm, path: Path) -> tuple[list[str], in
         raise DataError(
             f"{path}:1: expected a header with the names of columns, found {found!r}; close the quotes of each name"
         ) from None
+    if holds_rows("\n".join(text.split("\n")[:n_lines]).replace(NO_DELIMITER, form.delimiter), form, len(fields)):
+        raise DataError(f"{path}:1: expected {_HELD_ROWS}, found a header of {n_lines} lines; correct the file")
     return [field.replace(NO_DELIMITER, form.delimiter) for field in fields], n_lines

@@ -6,7 +6,7 @@ afterwards.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,16 @@ from torch import Tensor
 
 from tcf.common.errors import ModelError, os_error_words, shape_words
 
-__all__ = ["ConcatenatedTensor", "FileRange", "TensorInFiles", "are_equal", "joined", "largest_difference"]
+__all__ = [
+    "ConcatenatedTensor",
+    "FileRange",
+    "TensorInFiles",
+    "are_equal",
+    "is_constant",
+    "joined",
+    "largest_absolute",
+    "largest_difference",
+]
 
 _CHUNK = 2**22  # numbers that are compared at once
 
@@ -150,15 +159,36 @@ def are_equal(first: TensorInFiles, second: TensorInFiles) -> bool:
 
 
 def largest_difference(first: TensorInFiles, second: TensorInFiles) -> float:
-    """Return the largest absolute difference between the elements of two tensors of equal shape."""
+    """Return the largest absolute difference between the elements of two tensors of equal shape; NaN if one is NaN."""
     pairs = _side_by_side(first, second)
-    return max((float((one.double() - other.double()).abs().max()) for one, other in pairs), default=0.0)
+    return _largest((one.double() - other.double()).abs().max() for one, other in pairs)
+
+
+def largest_absolute(tensor: TensorInFiles) -> float:
+    """Return the largest absolute value of a tensor; NaN if an element is NaN."""
+    return _largest(part.double().abs().max() for part in _parts(tensor))
+
+
+def _largest(values: Iterable[Tensor]) -> float:
+    """Return the largest of several numbers, or NaN, as torch does, and not the order of the comparisons."""
+    return float(torch.stack([torch.zeros((), dtype=torch.double), *values]).max())
+
+
+def is_constant(tensor: TensorInFiles) -> bool:
+    """Whether all elements of a tensor are equal."""
+    if not tensor.count:
+        return True
+    first = tensor.cut(0, (1,)).read()
+    return all(bool((part == first).all()) for part in _parts(tensor))
+
+
+def _parts(tensor: TensorInFiles) -> Iterator[Tensor]:
+    for start in range(0, tensor.count, _CHUNK):
+        yield tensor.cut(start, (min(_CHUNK, tensor.count - start),)).read()
 
 
 def _side_by_side(first: TensorInFiles, second: TensorInFiles) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, first.count, _CHUNK):
-        shape = (min(_CHUNK, first.count - start),)
-        yield first.cut(start, shape).read(), second.cut(start, shape).read()
+    return zip(_parts(first), _parts(second), strict=True)
 
 
 def _cut(ranges: Sequence[FileRange], start: int, count: int, itemsize: int) -> Iterator[FileRange]:

@@ -17,10 +17,11 @@ import torch
 
 from tcf.common.devices import dtype_name
 from tcf.common.errors import ModelError, shape_words
-from tcf.encoders.convert.file_ranges import ConcatenatedTensor, TensorInFiles, are_equal, joined, largest_difference
+from tcf.encoders.convert.compare_ranks import RankDifference, check_not_copied, compare_shared
+from tcf.encoders.convert.file_ranges import ConcatenatedTensor, TensorInFiles, are_equal, joined
 from tcf.encoders.convert.raw_parts import RankTensors, RawTensors
 
-__all__ = ["MergedWeights", "RankDifference", "merge_ranks"]
+__all__ = ["MergedWeights", "merge_ranks"]
 
 # [hf] lines 46-51; [flexgen] lines 164 and 246 name the final norm as metaseq does.
 _RENAMED = (
@@ -36,21 +37,6 @@ _NO_WEIGHTS = re.compile(r"(decoder\.)?version|.*\._float_tensor")
 _TIED = ("decoder.output_projection.weight", "lm_head.weight")
 _EMBEDDING = "decoder.embed_tokens.weight"
 _TYPES = (torch.float16, torch.bfloat16, torch.float32)
-
-
-@dataclass(frozen=True)
-class RankDifference:
-    """Differences between the ranks' copies of tensors that all model-parallel ranks should share.
-
-    Attributes:
-        tensors: number of tensors that differ.
-        name: the tensor with the largest difference.
-        difference: the largest absolute difference.
-    """
-
-    tensors: int = 0
-    name: str = ""
-    difference: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,19 +56,21 @@ class MergedWeights:
 
 
 def merge_ranks(raw: RawTensors) -> MergedWeights:
-    """Merge the tensors of all model-parallel ranks; only shared and tied tensors are read.
+    """Merge the tensors of all model-parallel ranks; only shared and tied tensors are read, and the start of others.
 
     Args:
         raw: the tensors of each rank.
 
     Raises:
-        ModelError: a rank lacks a tensor, has one of another shape or type, or has a head that is not tied.
+        ModelError: a rank lacks a tensor, has one of another shape or type, has a head that is not tied, has the
+            numbers of another rank, or differs from it, by more than rounding, in what all ranks share.
     """
     named = [_renamed(part) for part in raw.ranks]
     _check_alike(named)
     weights: dict[str, ConcatenatedTensor] = {}
     left_out = dict.fromkeys(raw.other_tensors, "no part of the model")
     shared: dict[str, list[TensorInFiles]] = {}
+    own: dict[str, list[TensorInFiles]] = {}
     for name in named[0]:
         tensors = [part[name] for part in named]
         if _NO_WEIGHTS.fullmatch(name):
@@ -92,9 +80,9 @@ def merge_ranks(raw: RawTensors) -> MergedWeights:
             left_out[name] = f"the numbers of {_EMBEDDING}"
         else:
             weights.update(_weights_of(name, tensors))
-            if _is_shared(name) and len(tensors) > 1:
-                shared[name] = tensors
-    return MergedWeights(weights, left_out, _rank_difference(shared))
+            (shared if _is_shared(name) else own)[name] = tensors
+    check_not_copied(own)
+    return MergedWeights(weights, left_out, compare_shared(shared))
 
 
 def _renamed(part: RankTensors) -> RankTensors:
@@ -211,14 +199,3 @@ def _is_range(head: TensorInFiles, embedding: TensorInFiles) -> bool:
     return n_rows > 0 and any(
         are_equal(head, embedding.rows(start, start + n_rows)) for start in range(0, total - n_rows + 1, n_rows)
     )
-
-
-def _rank_difference(shared: Mapping[str, Sequence[TensorInFiles]]) -> RankDifference:
-    differences = {
-        name: max(largest_difference(tensors[0], other) for other in tensors[1:]) for name, tensors in shared.items()
-    }
-    differing = {name: difference for name, difference in differences.items() if difference != 0}
-    if not differing:
-        return RankDifference()
-    name = max(differing, key=lambda key: differing[key])
-    return RankDifference(len(differing), name, differing[name])

@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from tcf.common.errors import RunError
+from tcf.common.errors import ModelError, RunError
 from tcf.common.files import home, publish_file, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
+from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 from tcf.encoders.convert.opt_geometry import check_tensors, opt_settings
@@ -90,6 +91,7 @@ def open_raw(source: Path, layout: CheckpointLayout, tokenizer: Path | None) -> 
         ModelError: something is missing, unexpected, damaged or of the wrong shape.
     """
     files = tokenizer_files(source, tokenizer)
+    refuse_pointers((*layout.files, *files.values()))
     merged = merge_ranks(read_raw_tensors(layout))
     settings = opt_settings(source, merged.weights)
     merged = replace(merged, weights=check_tensors(source, settings, merged.weights))
@@ -100,6 +102,15 @@ def open_raw(source: Path, layout: CheckpointLayout, tokenizer: Path | None) -> 
             f"{difference.name}, by {difference.difference:g}; those of rank 0 are used"
         )
     return RawModel(source, layout, merged, _completed(settings, merged.weights), files)
+
+
+def _check_tokenizer(model: RawModel, folder: Path) -> None:
+    """Check that a copied tokenizer starts texts with token 2; messages name the folder that it was copied from."""
+    try:
+        load_tokenizer(open_model_folder(folder))
+    except ModelError as error:
+        source = next(iter(model.tokenizer.values())).parent
+        raise ModelError(str(error).replace(str(folder), str(source))) from None
 
 
 def check_room(model: RawModel, out: Path) -> None:
@@ -125,7 +136,7 @@ def write_raw_model(model: RawModel, into: Path) -> None:
     _remove_others(into, shards)
     publish_file(into / "config.json", (json.dumps(dict(model.settings), indent=2) + "\n").encode())
     copy_tokenizer(model.tokenizer, into)
-    load_tokenizer(open_model_folder(into))  # before hours of copying: checks that it starts texts with token 2
+    _check_tokenizer(model, into)  # before hours of copying
     write_shards(shards, into)
 
 

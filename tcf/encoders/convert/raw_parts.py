@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tcf.common.errors import ModelError, os_error_words, shape_words
+from tcf.encoders.convert.compare_ranks import check_shards_not_copied
 from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles, joined
 from tcf.encoders.convert.recognise import CheckpointLayout
 from tcf.encoders.convert.torch_pickles import read_torch_file
@@ -159,6 +160,7 @@ def _whole(shards: Shards, number: int, name: str) -> TensorInFiles:
             raise ModelError(f"{file}: expected {key}, which its shard_metadata names, found none; {_FETCH}")
         padding = metadata["param_metadata"][number]["params"][name]["padding"]
         unpadded.append(state[key].cut(0, (state[key].count - padding,)))
+    check_shards_not_copied(key, unpadded)
     return joined(unpadded)
 
 

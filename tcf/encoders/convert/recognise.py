@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.common.errors import ModelError, os_error_words
+from tcf.common.lfs_pointer import refuse_pointers
 
 __all__ = ["CheckpointLayout", "Kind", "recognise"]
 
@@ -77,6 +78,7 @@ def _only(folder: Path, names: list[Path]) -> Path:
 
 
 def _one_file(file: Path) -> CheckpointLayout:
+    refuse_pointers([file])
     try:
         with file.open("rb") as stream:
             start = stream.read(4)

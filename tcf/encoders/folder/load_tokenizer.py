@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tcf.common.errors import ModelError
+from tcf.common.lfs_pointer import refuse_pointers
 from tcf.encoders.failures import failures, quiet, reason
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ _VOCABULARIES = (
     ("spiece.model",),
     ("sentencepiece.bpe.model",),
 )
+# Endings of the files that tokenizers are read from: vocabularies, merges, pieces, settings.
+_READ = (".json", ".txt", ".model", ".spm", ".vocab", ".codes", ".tiktoken")
 
 
 def _read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
@@ -34,13 +37,15 @@ def _read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrain
         trust_remote_code: run code of the folder if its tokenizer needs it.
 
     Raises:
-        ModelError: the folder has no readable tokenizer, only a slow one, or one whose code is not trusted.
+        ModelError: the folder has no readable tokenizer, only a slow one, a git-LFS pointer in place of a file, or one
+            whose code is not trusted.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     if not any(all((path / name).is_file() for name in names) for names in _VOCABULARIES):
         expected = ", ".join(" + ".join(names) for names in _VOCABULARIES)
         raise ModelError(f"{path}: expected a tokenizer ({expected}), found none; add the tokenizer's files")
+    refuse_pointers(file for file in sorted(path.glob("*")) if file.suffix in _READ)
     quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=trust_remote_code)
@@ -86,9 +91,31 @@ def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> T
 
         return word_tokenizer(folder)
     backend: Tokenizer = _read_tokenizer(folder.path, trust_remote_code=trust_remote_code).backend_tokenizer
-    if folder.family == "opt" and backend.encode("").ids != [folder.bos_token_id]:
+    added = backend.encode("").ids
+    if folder.family == "opt" and added != [folder.bos_token_id]:
+        found = f"one that adds {', '.join(map(str, added[:8]))}" if added else "one that adds none"
         raise ModelError(
             f"{folder.path}: expected a tokenizer that adds token {folder.bos_token_id} at the start, as OPT needs it, "
-            'found one that does not; set "add_bos_token": true in tokenizer_config.json'
+            f"found {found}; {_remedy_of_opt(folder, backend)}"
         )
     return TextTokenizer(backend, folder)
+
+
+def _remedy_of_opt(folder: ModelFolder, backend: Tokenizer) -> str:
+    """Say what makes transformers 5 add the first token of OPT.
+
+    A `tokenizer.json` has its own rule for what is added, and `add_bos_token` does not change it. With `vocab.json` and
+    `merges.txt` alone it is the rule, for the token named `bos_token`.
+    """
+    entries = f'"add_bos_token": true and "bos_token": "{backend.id_to_token(folder.bos_token_id)}"'
+    pairs = all((folder.path / name).is_file() for name in ("vocab.json", "merges.txt"))
+    match (folder.path / "tokenizer.json").is_file(), pairs:
+        case False, _:
+            return f"set {entries} in tokenizer_config.json"
+        case True, True:
+            return f"remove tokenizer.json, which overrides tokenizer_config.json, and set {entries} in the latter"
+        case _:
+            return (
+                "put vocab.json, merges.txt and tokenizer_config.json of facebook/opt-125m, whose tokenizer all sizes "
+                "of OPT share, in the place of tokenizer.json"
+            )

@@ -51,6 +51,8 @@ def read_configuration(path: Path, settings: dict[str, Any], *, trust_remote_cod
         )
     except failures() as error:
         raise ModelError(f"{file}: cannot be read ({reason(error)}); download the model again") from None
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config  # the weights are dequantised here, and not by transformers
     if not own_code:
         _check_reads_text(file, config)
     return config

@@ -9,6 +9,7 @@ from tcf.encoders.folder.model_config import may_run_code, read_configuration, s
 from tcf.encoders.folder.model_folder import OPT_BOS, Family, ModelFolder
 from tcf.encoders.folder.weight_files import read_json
 from tcf.encoders.pooling import pooling_of
+from tcf.encoders.quantised.method import quantisation_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -33,6 +34,7 @@ def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFo
         return open_word_vectors(path)
     file = path / "config.json"
     settings = read_json(file)
+    quantisation_of(path, settings)  # refuses methods that cannot be undone, before anything else is read
     config = read_configuration(path, settings, trust_remote_code=trust_remote_code)
     family = _family(settings.get("model_type"))
     if family == "opt":

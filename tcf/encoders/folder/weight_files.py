@@ -8,6 +8,7 @@ from typing import Any
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.errors import ModelError, os_error_words, value_words
 from tcf.common.files import home
+from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
 from tcf.encoders.folder.checksums import remembered_checksums
 
@@ -23,8 +24,8 @@ def weight_files(path: Path) -> list[Path]:
     """Return the weight files of a model, sorted by name.
 
     Raises:
-        ModelError: there are none, a file of the index is missing, the index is damaged, or the folder has an adapter
-            or a distributed checkpoint.
+        ModelError: there are none, a file of the index is missing or a git-LFS pointer, the index is damaged, or the
+            folder has an adapter or a distributed checkpoint.
     """
     rivals = sorted(file.name for file in path.glob("*") if _RIVALS.fullmatch(file.name))
     if rivals:
@@ -37,9 +38,11 @@ def weight_files(path: Path) -> list[Path]:
         case None:
             raise ModelError(f"{path}: expected weights ({', '.join(_WEIGHTS)}), found none; download them")
         case Path() if found.name.endswith(INDEX):
-            return _all_there(found)
+            files = _all_there(found)
         case _:
-            return [found]
+            files = [found]
+    refuse_pointers(files)
+    return files
 
 
 def weights_or_index(path: Path) -> Path | None:
@@ -93,8 +96,9 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object of a model folder.
 
     Raises:
-        ModelError: the file is missing, damaged or has other content.
+        ModelError: the file is missing, damaged, a git-LFS pointer, or has other content.
     """
+    refuse_pointers([file])
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -15,7 +15,7 @@ from tcf.common.errors import ModelError
 from tcf.common.torch_internals import storage_id
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.loading import bare_model, build_buffers
+from tcf.encoders.loading import WRAPPERS, bare_model, build_buffers
 from tcf.encoders.split.stored_tensors import StoredTensor
 from tcf.encoders.transformers_internals import Placeholder, load_placeholders
 
@@ -64,7 +64,7 @@ def place_weights(
     bare = bare_model(folder, dtype, trust_remote_code=trust_remote_code)
     placeholders = {tensor.name: Placeholder(tensor.shape, tensor.dtype) for tensor in tensors}
     try:
-        model, report = load_placeholders(type(bare), bare.config, placeholders, dtype)
+        model, report = load_placeholders(type(bare), bare.config, placeholders, dtype, renamed=WRAPPERS)
     except failures() as error:
         raise ModelError(
             f"{folder.path}: config.json and weights do not match ({reason(error)}); download the model again, or pass "

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 
 from tcf.common.torch_internals import limit_onednn_caches
 from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused, without_cache
+from tcf.encoders.check_weights import POOLER, check_report
 from tcf.encoders.encoder import check_layers, layer_width
 from tcf.encoders.failures import not_separable_error
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.loading import POOLER, body_of, check_report
+from tcf.encoders.loading import body_of
+from tcf.encoders.quantised.dequantised import check_not_quantised
+from tcf.encoders.quantised.method import quantisation_of
 from tcf.encoders.split.place_weights import PlacedWeights, place_weights
 from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
 
@@ -90,7 +93,9 @@ def open_skeleton(
     for layer in layers:
         layer_width(folder, layer, project_out=project_out)
     _check_plain(folder)
-    placed = place_weights(folder, dtype, stored_tensors(folder.path), trust_remote_code=trust_remote_code)
+    tensors = stored_tensors(folder.path)
+    check_not_quantised(tensors)
+    placed = place_weights(folder, dtype, tensors, trust_remote_code=trust_remote_code)
     check_report(placed.report, placed.model, folder.path)
     model = body_of(placed.model)
     model.requires_grad_(False)
@@ -108,8 +113,9 @@ def _check_plain(folder: ModelFolder) -> None:
     """Refuse models whose weights cannot be loaded block by block."""
     if folder.family == "words":
         raise not_separable_error(folder.path, "word vectors have no blocks")
-    if folder.settings.get("quantization_config"):
-        raise not_separable_error(folder.path, "its weights are quantised")
+    quantisation = quantisation_of(folder.path, folder.settings)
+    if quantisation is not None:
+        raise not_separable_error(folder.path, f"its weights are quantised by {quantisation.method}")
 
 
 def _replace_missing_pooler(model: nn.Module, placed: PlacedWeights) -> None:

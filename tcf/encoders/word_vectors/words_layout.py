@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from tcf.common.errors import ModelError, os_error_words
+from tcf.common.lfs_pointer import refuse_pointers
 
 __all__ = ["WordFileLayout", "is_number", "read_layout", "reading"]
 
@@ -47,6 +48,7 @@ def read_layout(file: Path) -> WordFileLayout:
     Raises:
         ModelError: the file cannot be read, is not UTF-8, or does not begin like a file of word vectors.
     """
+    refuse_pointers([file])
     with reading(file), _opened(file) as stream:
         lines = [line.decode(errors="replace").rstrip("\r\n") for line in islice(stream, _LINES_TO_JUDGE)]
     match lines[0].split() if lines else []:

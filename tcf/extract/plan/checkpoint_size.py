@@ -8,6 +8,7 @@ import torch
 from tcf.assets.weight_index import INDEX
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.weight_files import indexed_files, read_json, weights_or_index
+from tcf.encoders.quantised.method import quantisation_of
 from tcf.encoders.split.stored_tensors import stored_tensors
 
 __all__ = ["checkpoint_bytes", "largest_file", "stored_type"]
@@ -15,7 +16,8 @@ __all__ = ["checkpoint_bytes", "largest_file", "stored_type"]
 
 def stored_type(folder: ModelFolder) -> torch.dtype:
     """The type of most bytes of the checkpoint if it exists, else the type named by the configuration."""
-    if _is_complete(folder):
+    # Quantised weights become numbers of the named type.
+    if _is_complete(folder) and quantisation_of(folder.path, folder.settings) is None:
         sizes: Counter[torch.dtype] = Counter()
         for tensor in stored_tensors(folder.path):
             sizes[tensor.dtype] += tensor.nbytes

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tcf.assets.models import model_label
 from tcf.common.units import as_bytes, as_count, as_rate, as_time
 
 __all__ = ["FlopCost", "Plan", "Schedule", "StatesPlace", "memory_in_words", "places_in_words", "plan_text"]
@@ -200,8 +201,8 @@ def memory_in_words(parts: Mapping[str, int]) -> str:
 def plan_text(plan: Plan) -> str:
     """The plan as text, one line per subject."""
     lines = {
-        "model": f"{plan.model}: {as_count(plan.parameters)} parameters, computed in {plan.dtype}; checkpoint "
-        f"{as_bytes(plan.checkpoint_bytes)}",
+        "model": f"{model_label(plan.model)}: {as_count(plan.parameters)} parameters, computed in {plan.dtype}; "
+        f"checkpoint {as_bytes(plan.checkpoint_bytes)}",
         "schedule": f"{plan.schedule} on {', '.join(plan.devices)} ({_DOES[plan.schedule]}), {_why(plan)}",
         "weights": _weights(plan),
         "texts": f"{plan.items:,} items, {_about(plan)}{plan.sequences:,} token sequences to compute, "

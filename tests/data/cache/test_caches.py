@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small.data.caches import add_text_map, new_cache, shard
+from small.data.caches import IDENTITY, add_text_map, new_cache, shard
 from small.encoders.models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.data import VectorCache
+from tcf.data.cache.writer import create_cache
 
 
 def test_vectors_come_back_in_item_order(tmp_path: Path) -> None:
@@ -101,6 +102,14 @@ def test_an_empty_cache(tmp_path: Path) -> None:
     assert cache.gather(np.zeros(0, np.int64)).shape == (0, 3)
     cache.verify()
     assert cache.describe()["vectors"] == 0
+
+
+def test_a_model_whose_name_does_not_say_all(tmp_path: Path) -> None:
+    create_cache(tmp_path / "c", identity=IDENTITY, model="smollm2-135m", width=3)
+    cache, label = VectorCache.open(tmp_path / "c"), "smollm2-135m (SmolLM2-135M-Instruct, 4-bit GGUF)"
+    assert cache.describe()["model"] == label
+    assert repr(cache).endswith(f", by {label})")
+    assert cache.describe()["encoder"]["model"] == "smollm2-135m"  # as it is given to --model again
 
 
 @pytest.mark.parametrize("rows", [[-1], [2], [0, 1, 2]])

@@ -110,7 +110,7 @@ def test_times_are_compared_to_the_millisecond(tmp_path: Path) -> None:
         (
             of_2018(),
             "{title} by {brand}: {category}",
-            ["Alpha by Acme: Games PC", "Beta", f"{TEXTS['C3']} by Bolt: Games"],
+            ["Alpha by Acme: Games, PC", "Beta", f"{TEXTS['C3']} by Bolt: Games"],
         ),
         (of_2018(), "{description} {price}", ["Fun.", "$1", ""]),
         (
@@ -118,7 +118,7 @@ def test_times_are_compared_to_the_millisecond(tmp_path: Path) -> None:
             "{title} by {store}: {main_category}",
             ["Alpha by Acme: Games", "Beta", f"{TEXTS['C3']} by Bolt: Games"],
         ),
-        (of_2023(), "{categories}|{parent_asin}", ["Games PC|000B", "A2", "C3"]),
+        (of_2023(), "{categories}|{parent_asin}", ["Games, PC|000B", "A2", "C3"]),
     ],
 )
 def test_templates_over_keys_of_the_metadata(

@@ -1,9 +1,10 @@
 """Tables of any origin, row by row; and the real invoices of an online shop, where available."""
 
+import json
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -317,3 +318,30 @@ def test_online_retail_without_cancellations_and_non_products() -> None:
     assert texts_of(log) == {code: counts.most_common(1)[0][0] for code, counts in spellings.items() if counts}
     expected = {user: [code for _, code in sorted(pairs, key=lambda pair: pair[0])] for user, pairs in events.items()}
     assert list(histories_of(log).items()) == list(expected.items())
+
+
+def test_keys_of_json_that_few_objects_have(tmp_path: Path) -> None:
+    """One of them only in line 1,500, and others after the lines whose keys are the columns."""
+    items: list[dict[str, object]] = [{"id": f"i{number}", "title": f"T{number}"} for number in range(2100)]
+    items[1499]["brand"] = "Acme"
+    items[2050]["more"] = "text"
+    events: list[dict[str, object]] = [{"who": "u", "id": f"i{number}"} for number in (3, 1499, 2050, 1)]
+    events[-1]["gone"] = 1
+    write_files(tmp_path / "raw", {"items.jsonl": _lines(items), "events.jsonl": _lines(events)})
+    options: dict[str, Any] = {
+        "events": "events.jsonl",
+        "items": "items.jsonl",
+        "user_column": "who",
+        "item_column": "id",
+    }
+    config = PrepareConfig(**options, min_history=3, template="{title} by {brand} and {more}")
+    found = prepare("table", tmp_path / "raw", tmp_path / "out", config)
+    assert texts_of(found) == {"i1": "T1", "i3": "T3", "i1499": "T1499 by Acme", "i2050": "T2050 by text"}
+    for key, given in {"template": "{title} {colour}", "time_column": "colour"}.items():
+        wrong = PrepareConfig(**{**options, "min_history": 3, "template": "{title}", key: given})
+        with pytest.raises(ConfigError, match=r"first 2,000 objects, or first 1 MB; the others were .*, found colour"):
+            prepare("table", tmp_path / "raw", tmp_path / "wrong", wrong)
+
+
+def _lines(objects: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(each) + "\n" for each in objects)

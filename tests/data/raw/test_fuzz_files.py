@@ -229,6 +229,26 @@ def check_few_differ(found: Dataset, at_most: int) -> None:
     assert len(set(left) - set(histories_left(LARGE))) <= at_most
 
 
+@pytest.mark.parametrize("form", [form for form in FORMS if form.kind == "csv"], ids=str)
+@pytest.mark.parametrize(("first", "n_lines", "opening", "closing"), [(0, 2, 2, 2), (7, 3, 0, 1), (40, 5, 1, 0)])
+def test_quotes_over_several_rows(
+    form: Form, first: int, n_lines: int, opening: int, closing: int, tmp_path: Path
+) -> None:
+    """Rows that two stray quotes make one record of are all counted, and no other row is lost."""
+    files = form.write(LARGE)
+    name = next(iter(files))
+    header, *lines = files[name].splitlines()
+    fields = [line.split(b",") for line in lines]
+    last = first + n_lines - 1
+    fields[first][opening] = b'"' + fields[first][opening]
+    fields[last][closing] += b'"'
+    files[name] = b"\n".join([header, *map(b",".join, fields), b""])
+    left = replace(LARGE, events=LARGE.events[:first] + LARGE.events[last + 1 :])
+    raw = write_form(form, tmp_path / "raw", files)
+    check(prepared(form, raw, "skip"), left, {"quote_over_rows": n_lines})
+    check_named(prepared(form, raw, "error"), f"{name}:{first + 2}: expected a record within one line")
+
+
 @pytest.mark.parametrize("form", [form for form in FORMS if form.name in ("tcf", "hm-gzip", "table-parquet")], ids=str)
 def test_the_command_line_says_it_in_one_line(form: Form, tmp_path: Path) -> None:
     raw = write_form(form, tmp_path / "raw", form.write(LOG))

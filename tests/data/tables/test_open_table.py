@@ -33,6 +33,17 @@ def test_the_name_says_what_a_file_is(tmp_path: Path, engine: Engine) -> None:
         assert place == Place(tmp_path / name, first, "row" if name == "t.parquet" else "line")
 
 
+def test_quotes_are_characters_in_tab_separated_files(tmp_path: Path, engine: Engine) -> None:
+    rows = 'u1\ti2\t12\t"Untitled\nu2\ti3\t13\tA "quoted" word\nu3\ti4\t14\tScreen 24"\n'
+    for name in ("t.tsv", "t.TAB"):
+        (tmp_path / name).write_text("user\titem\ttime\ttitle\n" + rows)
+        assert read(engine, open_table(tmp_path / name), ("item", "title")) == [
+            (2, "i2", '"Untitled'),
+            (3, "i3", 'A "quoted" word'),
+            (4, "i4", 'Screen 24"'),
+        ]
+
+
 def test_a_form_says_more_than_a_name(tmp_path: Path, engine: Engine) -> None:
     (tmp_path / "u.tsv").write_text("1|2\n")
     table = open_table(tmp_path / "u.tsv", TextForm("|", header=("a", "b")))

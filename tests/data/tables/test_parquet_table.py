@@ -15,8 +15,6 @@ from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
 from tcf.data.tables.parquet_table import ParquetTable
 
-MAPS = pa.map_(pa.string(), pa.int8())
-
 
 def written(folder: Path, columns: dict[str, Any]) -> Path:
     pq.write_table(pa.table(columns), folder / "t.parquet")
@@ -44,7 +42,7 @@ def test_types_as_text_would_have_them(tmp_path: Path, engine: Engine) -> None:
         "fraction": ["0.5", "1e+20", "12345678901", "2"],
         "integer": ["1", "", "-5", str(2**60)],
         "coded": ["x", "y", "", "x"],
-        "listed": ["p q", "", "", "r"],
+        "listed": ["p, q", "", "", "r"],
         "day": ["2019-11-12", "", "1970-01-01", "2020-02-29"],
         "moment": ["2019-11-12 14:14:46.000000", "", "1970-01-01 00:00:00.000000", "2020-01-01 00:00:00.000000"],
     }
@@ -120,7 +118,7 @@ def test_texts_of_every_type(tmp_path: Path, engine: Engine) -> None:
         "fixed": ["abc", "xyz"],
         "large": ["000123", "NaN"],
         "view": ["None", "null"],
-        "numbers": ["1 2", ""],
+        "numbers": ["1, 2", ""],
         "a \"b\", 'c'": ["x", "y"],
         "LARGE": ["X", "Y"],
     }
@@ -180,14 +178,9 @@ def test_no_rows_and_no_such_column(tmp_path: Path, engine: Engine) -> None:
 
 
 def test_a_type_without_text(tmp_path: Path, engine: Engine) -> None:
-    path = written(
-        tmp_path, {"s": [{"x": 1}], "nested": [[["x"]]], "map": pa.array([[("k", 1)]], pa.map_("str", "i8"))}
-    )
-    for column in ("s", "nested", "map"):
-        with pytest.raises(
-            DataError, match=f"expected strings, numbers, dates or lists of strings in column {column}, found"
-        ):
-            read(engine, ParquetTable(path), (column,))
+    engine.run(f"copy (select 1::variant as v) to '{tmp_path / 't.parquet'}'")
+    with pytest.raises(DataError, match="expected strings, numbers, dates, or .* in column v, found (VARIANT|VARCHAR)"):
+        read(engine, ParquetTable(tmp_path / "t.parquet"), ("v",))
 
 
 def test_a_file_that_changes_is_refused(tmp_path: Path, engine: Engine) -> None:

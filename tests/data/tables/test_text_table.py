@@ -176,6 +176,32 @@ def test_a_header_may_have_quotes_and_several_lines(tmp_path: Path, engine: Engi
     assert read(engine, table, ("e\nf",)) == [(3, "3")]
 
 
+def test_a_header_that_holds_rows(tmp_path: Path) -> None:
+    path = written(tmp_path, b'a,b,"c\n1,2,3"\n4,5,6\n')
+    with pytest.raises(DataError, match="rows.csv:1: expected a record within one line, .* found a header of 2 lines"):
+        TextTable(path, TextForm())
+    assert TextTable(path, TextForm(may_span=True)).columns == ("a", "b", "c\n1,2,3")
+
+
+def test_a_quoted_field_that_holds_rows(tmp_path: Path, engine: Engine) -> None:
+    """Whether the engine finds a row, text after the quote, or another number of columns."""
+    for swallowed in (b'1,2,"Untitled\n4,5,24"\n', b'1,2,"Untitled\n4,5,"Best" of\n', b'1,2,"Untitled\n4,"5,x\n'):
+        path, bad = written(tmp_path, HEADER + b"0,0,0\n" + swallowed + b'7,8,"two\nlines"\n'), BadRows("skip")
+        assert read(engine, TextTable(path, TextForm()), ("a",), bad) == [(2, "0"), (5, "7")]
+        assert bad.skipped == {"quote_over_rows": 2}
+        with pytest.raises(DataError) as raised:
+            read(engine, TextTable(path, TextForm()), ("a", "c"))
+        assert str(raised.value).startswith(
+            f"{path}:3: expected a record within one line, or a quoted field whose lines would not be rows each (in "
+            "format table, --quotes none takes quotes for characters and --quotes csv allows such a field), found '1,"
+        )
+        assert "1 of this kind (quote_over_rows) in all, on line 3; correct the file" in str(raised.value)
+    path = written(tmp_path, HEADER + b'1,2,"Untitled\n4,5,24"\n')
+    assert read(engine, TextTable(path, TextForm(may_span=True)), ("c",)) == [(2, "Untitled\n4,5,24")]
+    one_column = written(tmp_path, b'a\n"x\ny"\n')
+    assert read(engine, TextTable(one_column, TextForm()), ("a",)) == [(2, "x\ny")]
+
+
 def test_columns_that_are_not_there(tmp_path: Path, engine: Engine) -> None:
     path = written(tmp_path, b"a,b\n1,2\n")
     with pytest.raises(ConfigError, match=r"rows.csv: expected one of its columns \(a, b.*, found c"):

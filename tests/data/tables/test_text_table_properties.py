@@ -79,15 +79,16 @@ def plainly_read(content: bytes, form: TextForm, n_columns: int) -> tuple[list[R
         records.pop()
     rows, skipped = list[Row](), dict[str, int]()
     for record in records:
-        reason = plain_reason(record, n_columns)
+        reason = plain_reason(record, form, n_columns)
         if reason is None:
             rows.append((record.line, *(value.decode().strip() for value in record.fields)))
         else:
-            skipped[reason] = skipped.get(reason, 0) + 1
+            number = record.raw.count(b"\n") + 1 if reason == "quote_over_rows" else 1
+            skipped[reason] = skipped.get(reason, 0) + number
     return rows, skipped
 
 
-def plain_reason(record: Record, n_columns: int) -> str | None:
+def plain_reason(record: Record, form: TextForm, n_columns: int) -> str | None:
     if record.raw == b"":
         return "wrong_columns"
     if b"\0" in record.raw:
@@ -96,6 +97,10 @@ def plain_reason(record: Record, n_columns: int) -> str | None:
         record.raw.decode()
     except UnicodeDecodeError:
         return "bad_utf8"
+    lines = record.raw.split(b"\n")
+    are_rows = {line.count(form.delimiter.encode()) for line in lines} == {n_columns - 1}
+    if are_rows and len(lines) > 1 and n_columns > 1 and not form.may_span:
+        return "quote_over_rows"
     if record.torn:
         return "torn_quotes"
     return None if len(record.fields) == n_columns else "wrong_columns"
@@ -119,28 +124,41 @@ def check(engine: Engine, path: Path, content: bytes, form: TextForm, names: tup
 
 
 PIECES = [b",", b",", b",", b"\n", b"\n", b"\r\n", b"\r", b" ", b"x", b"NaN", b"007", b'"', b'"', b'""', b',"', b'",']
-PIECES += [b"\xc3\xa9", b"\xef\xbb\xbf", b"\xff", b"\0", b"1,2,3\n", b'"p\nq",2,"r ""s"""\n']
+PIECES += [b"\xc3\xa9", b"\xef\xbb\xbf", b"\xff", b"\0", b"1,2,3\n", b'"p\nq",2,"r ""s"""\n', b'1,2,"3\n', b'4,5,6"\n']
 contents = st.lists(st.sampled_from(PIECES), min_size=1, max_size=30).map(b"".join)
 delimiters = st.sampled_from([",", ",", "\t", "::", "|"])
 
 
 @settings(deadline=None, max_examples=60)
-@given(contents, delimiters, st.booleans(), st.booleans(), st.integers(1, 3), st.booleans())
-@example(b"1,2,3\n4,5\n\n7,8,9\n1,2,3,4\n\n\n", ",", True, True, 3, False)
-@example(b'"4\r\nx, ""y""",5,NaN\r\nNone,000123, null\r\n\r\n', ",", True, True, 3, False)
-@example(b'4\0,2,2\n\xff,4,4\n"x"x,3,"3\n"\n"x",5" ,""\n3,3,3\n5,\r,5', ",", True, True, 3, False)
-@example(b'1,"a,3\n4,"def",6\n7,8,9\n', ",", True, True, 3, False)
-@example(b'1,2,3\n"4,4,4\n5,5,5\n', ",", True, True, 3, False)
-@example(b'5" pipe,2,"3\n', ",", False, True, 3, False)
-@example(b"\n\n1,2,3", ",", True, True, 3, False)
-@example(b',"\n",', ",", True, True, 3, False)
-@example(b"a,b\r\n,c", "\t", False, False, 2, True)
-@example(b"a,b\n\n\n", "\t", False, False, 2, False)
-@example(b"a,b\n \r\n\n \r", "\t", False, False, 2, False)
-@example(b"a,b\n,\n\n", "\t", False, False, 2, False)
-@example(b"a,b\n\nc,d\n\n", "\t", False, False, 2, False)
-@example(b"\xef\xbb\xbf1,2\r\n", ",", False, False, 2, True)
-@example(b' "x"\n\n"y" \n', ",", True, False, 1, False)
+@given(
+    contents,
+    delimiters,
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 3),
+    st.booleans(),
+    st.sampled_from([False] * 3 + [True]),
+)
+@example(b"1,2,3\n4,5\n\n7,8,9\n1,2,3,4\n\n\n", ",", True, True, 3, False, False)
+@example(b'"4\r\nx, ""y""",5,NaN\r\nNone,000123, null\r\n\r\n', ",", True, True, 3, False, False)
+@example(b'4\0,2,2\n\xff,4,4\n"x"x,3,"3\n"\n"x",5" ,""\n3,3,3\n5,\r,5', ",", True, True, 3, False, False)
+@example(b'1,"a,3\n4,"def",6\n7,8,9\n', ",", True, True, 3, False, False)
+@example(b'1,2,3\n"4,4,4\n5,5,5\n', ",", True, True, 3, False, False)
+@example(b'5" pipe,2,"3\n', ",", False, True, 3, False, False)
+@example(b"\n\n1,2,3", ",", True, True, 3, False, False)
+@example(b',"\n",', ",", True, True, 3, False, False)
+@example(b"a,b\r\n,c", "\t", False, False, 2, True, False)
+@example(b"a,b\n\n\n", "\t", False, False, 2, False, False)
+@example(b"a,b\n \r\n\n \r", "\t", False, False, 2, False, False)
+@example(b"a,b\n,\n\n", "\t", False, False, 2, False, False)
+@example(b"a,b\n\nc,d\n\n", "\t", False, False, 2, False, False)
+@example(b"\xef\xbb\xbf1,2\r\n", ",", False, False, 2, True, False)
+@example(b' "x"\n\n"y" \n', ",", True, False, 1, False, False)
+@example(b'1,2,"3\n4,5,6\n7,8,24"\nx,5" ,"\n,,"\nx,"\n\r\n",z\n', ",", True, True, 3, False, False)
+@example(b'1,2,"3\n4,5,"6"\n7,"8,9\n1,2",3,4\n', ",", True, True, 3, False, False)
+@example(b'0,5" p,"u\n2,3,z"\n0,5" p,x\n', ",", True, True, 3, False, False)
+@example(b'1,2,"3\n4,5,6"\n', ",", True, True, 3, False, True)
+@example(b'":",":"\n1,"2\n",3"\n', "::", True, True, 2, False, False)
 def test_rows_equal_a_plain_reading(
     tmp_path_factory: pytest.TempPathFactory,
     engine: Engine,
@@ -150,6 +168,7 @@ def test_rows_equal_a_plain_reading(
     has_header: bool,
     n_columns: int,
     has_mark: bool,
+    may_span: bool,
 ) -> None:
     names = ("a", "b", "c")[:n_columns]
     if not has_header:
@@ -157,5 +176,5 @@ def test_rows_equal_a_plain_reading(
     else:
         content = ",".join(names).encode() + b"\n" + content
     content = b"\xef\xbb\xbf" * has_mark + content.replace(b",", delimiter.encode())
-    form = TextForm(delimiter, quoting, None if has_header else names)
+    form = TextForm(delimiter, quoting, None if has_header else names, may_span=may_span)
     check(engine, tmp_path_factory.getbasetemp() / "rows.csv", content, form, names)

@@ -24,7 +24,7 @@ from small.encoders.raw_opt import (
     small_opt,
 )
 from tcf.common.manifest import read_manifest, verify_files
-from tcf.encoders.convert import file_ranges, raw_model, write_shards
+from tcf.encoders.convert import compare_ranks, file_ranges, raw_model, write_shards
 from tcf.encoders.convert.convert import CONVERTED, Converted, convert
 from tcf.encoders.convert.file_ranges import TensorInFiles
 from tcf.encoders.encoder import load_encoder
@@ -150,6 +150,7 @@ def test_a_few_rows_are_in_memory_at_once(
 
     monkeypatch.setattr(TensorInFiles, "read", watched)
     monkeypatch.setattr(file_ranges, "_CHUNK", 150)
+    monkeypatch.setattr(compare_ranks, "_HEAD", 150)
     monkeypatch.setattr(write_shards, "_BLOCK", 150)
     save_metaseq(tmp_path / "raw", metaseq_parts(model, 8))
     save_settings(model, tmp_path / "raw")

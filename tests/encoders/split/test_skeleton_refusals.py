@@ -113,7 +113,7 @@ def test_only_what_lies_in_the_checkpoint_as_it_is_used_is_told(
 def test_quantised_weights_and_word_vectors(copied: Folders, tmp_path: Path) -> None:
     path = copied("opt")
     edit_json(path / "config.json", quantization_config={"quant_method": "awq", "bits": 4})
-    with pytest.raises(ModelError, match=r"\(its weights are quantised\); pass --schedule dispatch"):
+    with pytest.raises(ModelError, match=r"\(its weights are quantised by awq\); pass --schedule dispatch"):
         open_skeleton(open_model_folder(path), torch.float32)
     (tmp_path / "words.txt").write_text("a 1 2\nb 3 4\n")
     with pytest.raises(ModelError, match="word vectors have no blocks"):

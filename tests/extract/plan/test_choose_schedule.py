@@ -292,6 +292,8 @@ def test_json_and_text(thirteen: Path) -> None:
     shown = json.loads(json.dumps(found.as_json()))
     assert shown.keys() >= KEYS
     assert shown["peak_memory_bytes"] == {place: sum(parts.values()) for place, parts in shown["memory_parts"].items()}
+    named = plan_text(replace(found, model="smollm2-135m"))
+    assert named.startswith("model: smollm2-135m (SmolLM2-135M-Instruct, 4-bit GGUF): 12.9 billion parameters")
     lines = dict(line.split(": ", 1) for line in plan_text(found).splitlines())
     assert lines["model"].startswith("small: 12.9 billion parameters, computed in float16; checkpoint 23.9 GiB")
     assert lines["schedule"].startswith(

@@ -46,6 +46,7 @@ import pyarrow as pa
 
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
+from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import require_rows
 from tcf.data.raw.mind.merge_histories import merge_histories
 from tcf.data.raw.raw_log import RawLog
@@ -95,7 +96,12 @@ def mind_files(raw: Path) -> tuple[Path, ...]:
 
 
 def read_mind(
-    engine: Engine, raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None = None
+    engine: Engine,
+    raw: Path,
+    *,
+    bad_rows: Literal["error", "skip"],
+    template: Template | None = None,
+    unescape_html: bool = False,
 ) -> RawLog:
     """Read the published folders of MIND.
 
@@ -105,6 +111,7 @@ def read_mind(
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
             `bad_utf8`, `wrong_columns`, `empty_id`, `empty_text`, `bad_timestamp`, `bad_impression`.
         template: the text of an item, made from the columns of `news.tsv`; None takes the title.
+        unescape_html: whether character references in texts become characters.
 
     Raises:
         ConfigError: `template` names a column that `news.tsv` lacks.
@@ -112,7 +119,8 @@ def read_mind(
             is unusable and not to be skipped.
     """
     files, bad = mind_files(raw), BadRows(bad_rows)
-    news = [_load_news(engine, file, template or joined_columns(["title"]), bad) for file in files[1::2]]
+    template = template or joined_columns(["title"])
+    news = [_load_news(engine, file, template, bad, unescape_html) for file in files[1::2]]
     item_ids, texts = _distinct_news(engine, files[1], bad)
     tables = [_load_rows(engine, file, bad) for file in files[::2]]
     _refuse_copies(tables)
@@ -129,12 +137,13 @@ def read_mind(
     return RawLog(item_ids, texts, user_ids, offsets, log.items[known], bad.skipped, checksums, times)
 
 
-def _load_news(engine: Engine, path: Path, template: Template, bad: BadRows) -> RawTable:
+def _load_news(engine: Engine, path: Path, template: Template, bad: BadRows, unescape_html: bool) -> RawTable:
     """Add the ids and texts of a `news.tsv` to the table `texts`, which has empty ones too."""
     template.check(_NEWS_COLUMNS, path)
     form = TextForm("\t", quoting=False, header=_NEWS_COLUMNS)
     table = TextTable(path, form).load(engine, tuple(dict.fromkeys(("id", *template.columns))), bad)
-    news_id, text = table["id"], template.text(table.columns)
+    table, columns = text_columns(table, template.columns, unescape_html)
+    news_id, text = table["id"], template.text(columns)
     shown = f"{news_id} || chr(9) || {text}"
     table.reject(f"{news_id} = ''", "empty_id", "a news id", bad, shown)
     engine.run("create temp table if not exists texts (id varchar, text varchar)")

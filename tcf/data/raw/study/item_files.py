@@ -12,10 +12,12 @@ columns after the id are:
 """
 
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from tcf.common.errors import ConfigError, DataError
+from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import Items, read_items
 from tcf.data.raw.study.file_names import STUDY_ITEMS, is_item_column
 from tcf.data.tables.bad_rows import BadRows
@@ -74,7 +76,9 @@ def first_row(table: RawTable) -> tuple[str, ...]:
     return found[0] if found and table.place_of(0).number == 1 else ("",) * len(table.columns)
 
 
-def items_of(table: RawTable, has_header: bool, template: Template | None, bad: BadRows) -> Items:
+def items_of(
+    table: RawTable, has_header: bool, template: Template | None, bad: BadRows, unescape_html: bool = False
+) -> Items:
     """Return the usable items, with their texts.
 
     Args:
@@ -82,6 +86,7 @@ def items_of(table: RawTable, has_header: bool, template: Template | None, bad: 
         has_header: whether the first row is a header, which is counted as `header_line`.
         template: the text of an item, made from the columns; None takes the only column, or `title_en`, or `title`.
         bad: raises an error for unusable rows, or counts them: `empty_id`, `empty_text`, `duplicate_item`.
+        unescape_html: whether character references in texts become characters.
 
     Raises:
         ConfigError: `template` names another column, or a template is required.
@@ -99,7 +104,9 @@ def items_of(table: RawTable, has_header: bool, template: Template | None, bad: 
     template = template or _default(table.path, names)
     template.check(names, table.path)
     item_id, *texts = table.columns.values()
-    return read_items(table, item_id, template.text(dict(zip(names, texts, strict=True))), bad)
+    named = replace(table, columns=dict(zip(names, texts, strict=True)))
+    table, columns = text_columns(named, template.columns, unescape_html)
+    return read_items(table, item_id, template.text(columns), bad)
 
 
 def _default(path: Path, names: tuple[str, ...]) -> Template:

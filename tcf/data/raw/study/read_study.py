@@ -56,7 +56,12 @@ _PAIR_FORM = "a user id, an item id and, if there are times, a time, separated b
 
 
 def read_tcf(
-    engine: Engine, folder: Path, *, bad_rows: Literal["error", "skip"], template: Template | None = None
+    engine: Engine,
+    folder: Path,
+    *,
+    bad_rows: Literal["error", "skip"],
+    template: Template | None = None,
+    unescape_html: bool = False,
 ) -> RawLog:
     """Read the study's raw format.
 
@@ -64,11 +69,12 @@ def read_tcf(
         engine: reads and orders the rows.
         folder: the folder of the two files.
         bad_rows: raise an error at the first kind of unusable row, or skip and count such rows: `nul_byte`,
-            `bad_utf8`, `wrong_columns`, `torn_quotes` (CSV), `empty_id`, `empty_text`, `duplicate_item`,
-            `duplicate_user` (the first line of a user is used), `empty_history`, `bad_timestamp`; and single events
-            within rows: `unknown_item`, `event_of_skipped_item`.
+            `bad_utf8`, `wrong_columns`, `torn_quotes` and `quote_over_rows` (CSV), `empty_id`, `empty_text`,
+            `duplicate_item`, `duplicate_user` (the first line of a user is used), `empty_history`, `bad_timestamp`; and
+            single events within rows: `unknown_item`, `event_of_skipped_item`.
         template: the text of an item, made from columns of the item file, usually only `title`; None takes `title_en`
             if there is such a column, else the title.
+        unescape_html: whether character references in texts become characters.
 
     Raises:
         ConfigError: `template` names a column that the item file lacks, or a template is required.
@@ -78,14 +84,14 @@ def read_tcf(
     bad = BadRows(bad_rows)
     described = load_items(engine, items_path, bad)
     if events_path.suffix.casefold() == ".csv":
-        items = items_of(described, is_item_column(first_row(described)[0]), template, bad)
+        items = items_of(described, is_item_column(first_row(described)[0]), template, bad, unescape_html)
         events, log = _read_pairs(engine, events_path, items, bad)
     else:
         users = load_tabs(engine, events_path, (_USER, _ITEMS), bad)
         users_header, items_header = _headers(users, described)
         if users_header:
             users.leave_out("rowid = 0", "header_line", bad)
-        items = items_of(described, items_header, template, bad)
+        items = items_of(described, items_header, template, bad, unescape_html)
         events = _one_row_each(users, bad)
         log = group_events(events, _USER, _ITEMS, None, items, bad)
     return RawLog.of(items, log, bad.skipped, (events, described))

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from small.data.raw import histories_of, with_engine, write_files
@@ -34,17 +34,15 @@ class Row:
 
 
 items = st.integers(0, N_NEWS)  # the last one is in no news.tsv
-rows_of_a_folder = st.lists(
-    st.builds(
-        Row,
-        st.integers(0, 2),
-        st.integers(0, 5),
-        st.lists(items, max_size=5),
-        st.lists(st.tuples(items, st.booleans()), max_size=4),
-    ),
-    min_size=1,
-    max_size=8,
+rows = st.builds(
+    Row,
+    st.integers(0, 3),
+    st.integers(0, 5),
+    st.lists(items, max_size=5),
+    st.lists(st.tuples(items, st.booleans()), max_size=4),
 )
+# Users do not affect one another, so that an example with many rows is a test of several histories.
+rows_of_a_folder = st.lists(rows, min_size=1, max_size=8) | st.lists(rows, min_size=9, max_size=24)
 
 
 def expected(rows: list[Row]) -> dict[str, list[tuple[str, int]]]:
@@ -78,8 +76,9 @@ def _expected(rows: list[Row]) -> list[tuple[str, int]]:
     return [(f"N{item}", minute) for item, minute in events if item < N_NEWS]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(rows_of_a_folder, min_size=1, max_size=3), st.integers(30, 200))
+@example([[Row(0, 0, [], [(1, True), (1, True)]), Row(0, 1, [1, 2, 1, 3], [(1, True)])]], 30)
 def test_the_rule(folders: list[list[Row]], block: int) -> None:
     everything = [row for rows in folders for row in rows]
     with TemporaryDirectory() as scratch:
