@@ -98,9 +98,7 @@ def reader_of(format: RawFormat, raw: Path, config: PrepareConfig) -> RawReader:
             return RawReader(partial(amazon_files, raw), read)
         case "table" if are_items_alone(config):
             options = catalogue_options(config)
-            read = partial(
-                read_items_alone, raw=raw, bad_rows=bad_rows, unescape_html=unescape_html, options=options
-            )
+            read = partial(read_items_alone, raw=raw, bad_rows=bad_rows, unescape_html=unescape_html, options=options)
             return RawReader(partial(table_files, raw, options), read)
         case "table":
             options = table_options(config)
