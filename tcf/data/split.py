@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import ConfigError, DataError
-from tcf.data.histories import Histories, occurrences
-from tcf.data.npy_files import shape_words
+from tcf.config.typed_values import typed
+from tcf.data.histories import Histories, array_words, occurrences
 
 __all__ = [
     "EventPart",
@@ -82,8 +82,10 @@ class Split:
         """
         n_users, parts = len(self.histories), self.numbers
         for name, numbers in parts.items():
-            if numbers.dtype != np.int32 or numbers.shape != (n_users,):
-                raise _mismatch(f"int32 numbers of {name} items for {n_users} users", numbers)
+            if not isinstance(numbers, np.ndarray) or numbers.dtype != np.int32 or numbers.shape != (n_users,):
+                raise DataError(
+                    f"split: expected int32 numbers of {name} items for {n_users} users, found {array_words(numbers)}"
+                )
         total, wrong = np.zeros(n_users, np.int64), np.zeros(n_users, bool)
         for numbers in parts.values():
             total += numbers
@@ -94,7 +96,7 @@ class Split:
             found = ", ".join(f"{numbers[user]} for {name}" for name, numbers in parts.items())
             raise DataError(
                 f"split: expected at most the {self.histories.lengths[user]} items of user {user} (counted from 0), "
-                f"found {found}; prepare the dataset again"
+                f"found {found}"
             )
 
     @property
@@ -121,7 +123,7 @@ class Split:
 
     def number_of_targets(self, part: Part) -> npt.NDArray[np.int32]:
         """Return how many targets of a part each user has, (n_users,)."""
-        return self.test if part == "test" else self.validation
+        return self.test if typed(part, Part, "part") == "test" else self.validation
 
     def target_positions(self, part: Part) -> npt.NDArray[np.int64]:
         """Return the position of each user's first target of a part in `histories.items`, (n_users,).
@@ -286,8 +288,3 @@ def no_given_split(raw: Path) -> ConfigError:
         "none; with format table name a --split-column, or --validation-events and --test-events; or use --split "
         "leave-one-out"
     )
-
-
-def _mismatch(expected: str, found: npt.NDArray[np.generic]) -> DataError:
-    shape = shape_words(found.shape)
-    return DataError(f"split: expected {expected}, found {found.dtype} of shape {shape}; prepare the dataset again")

@@ -1,6 +1,7 @@
 """Arguments of the wrong type: every public function and method says which one is wrong, and what it is."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import tcf
 from small.train.runs import csr, make_cache, make_dataset
 from tcf.data.histories import Histories
+from tcf.data.split import Split, held_out, leave_one_out
+from tcf.data.tables.bad_rows import BadRows
 from tcf.train.run.open_run import Run
 
 HISTORIES = [[0, 1, 2], [2, 1, 0]]
@@ -182,3 +185,21 @@ def test_a_dataset_with_histories_of_another_type_is_to_be_prepared_again(tmp_pa
         tcf.DataError, match="histories: expected items .* int64 of shape 6; .*; prepare .* again with `tcf"
     ):
         tcf.open_dataset(dataset.path)
+
+
+def test_a_split_of_other_types_and_a_part_that_is_none() -> None:
+    histories, two = csr(HISTORIES), np.zeros(2, np.int32)
+    for numbers, found in (([0, 0], "list"), (two.astype(np.int64), "int64 of shape 2"), (two[:1], "int32 of shape 1")):
+        wrong: Any = numbers
+        with pytest.raises(tcf.DataError, match=f"^split: expected int32 numbers of training items for 2 .*{found}$"):
+            Split(histories, two, wrong, two, two)
+    part: Any = "val"
+    for use in (leave_one_out(histories).target_positions, partial(held_out, leave_one_out(histories))):
+        with pytest.raises(tcf.ConfigError, match="^part: expected one of test, validation, found 'val'"):
+            use(part)
+
+
+def test_a_mode_of_bad_rows_that_is_none() -> None:
+    mode: Any = "skp"
+    with pytest.raises(tcf.ConfigError, match="^bad_rows: expected one of error, skip, found 'skp'; did you mean skip"):
+        BadRows(mode)

@@ -133,8 +133,8 @@ def test_marked_events_a_user() -> None:
         ),
         ("context", [0, 2], "at most the 2 items of user 1 .*, found 2 for context, 0 for training"),
         ("training", [0, -1], "user 1 .*, found .* -1 for training"),
-        ("test", [1], "int32 numbers of test items for 2 users, found int32 of shape 1;"),
-        ("validation", [True, False], "int32 numbers of validation items for 2 users, found bool of shape 2;"),
+        ("test", [1], "int32 numbers of test items for 2 users, found int32 of shape 1"),
+        ("validation", [True, False], "int32 numbers of validation items for 2 users, found bool of shape 2"),
         ("training", [1.0, 1.0], "int32 numbers of training items for 2 users, found float64"),
     ],
 )

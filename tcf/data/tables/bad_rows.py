@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.common.errors import DataError
+from tcf.config.typed_values import typed
 
 __all__ = ["LINES_NAMED", "BadRows", "Place", "Unit", "skipped_words"]
 
@@ -53,7 +54,7 @@ class BadRows:
 
     def __init__(self, mode: Literal["error", "skip"]) -> None:
         self.skipped = {}
-        self.is_error = mode == "error"
+        self.is_error = typed(mode, Literal["error", "skip"], "bad_rows") == "error"
 
     def reject(self, reason: str, number: int, places: Sequence[Place], expected: str, found: str) -> None:
         """Raise an error for bad rows, or count them; do nothing if there are none.
