@@ -28,9 +28,10 @@ _HELD_ROWS = (
 class TextTable:
     """A text file whose records are rows.
 
-    Unusable rows are rejected as `nul_byte`, `bad_utf8`, `torn_quotes` (text after a closing quote), `wrong_columns` or
-    `quote_over_rows` (a record of several lines, most of which would be rows if quotes were characters: all its lines
-    are counted). Blank lines at the end of the file are ignored; a blank line elsewhere is rejected as `wrong_columns`.
+    Unusable rows are rejected as `nul_byte`, `bad_utf8`, `wrong_columns`, `torn_quotes` (text after a closing quote) or
+    `quote_over_rows` (a record of several lines, most of which would be rows if quotes were characters); of the last
+    two, all lines of a record are counted. Blank lines at the end of the file are ignored; a blank line elsewhere is
+    rejected as `wrong_columns`.
 
     Args:
         path: the file.
@@ -126,7 +127,8 @@ class TextTable:
                 first, found = rows[: LINES_NAMED + 1], as_in_file(from_fault(rows[0].text))[:_SHOWN]
                 places = [Place(self.path, scan.line_at(row)) for row in first] if bad.is_error else []
                 shown = repr(found) if found else "a blank line"
-                are_rows = reason == OVER_ROWS and not bad.is_error
+                # A quote that is torn by the next one, some lines later, has swallowed these.
+                are_rows = reason in (OVER_ROWS, "torn_quotes") and not bad.is_error
                 number = sum(row.n_lines for row in rows) if are_rows else len(rows)
                 bad.reject(reason, number, places, expected.get(reason, columns), shown)
 

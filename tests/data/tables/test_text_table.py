@@ -213,6 +213,13 @@ def test_rows_that_a_quote_has_swallowed_with_other_lines(tmp_path: Path, engine
     assert read(engine, TextTable(path, TextForm()), ("c",)) == [(2, "Untitled\n4\n7,8,9")]
 
 
+def test_rows_that_are_swallowed_up_to_a_quoted_field(tmp_path: Path, engine: Engine) -> None:
+    """The second quote ends the first one's field, and text follows it; delimiters in its own field change nothing."""
+    path, bad = written(tmp_path, HEADER + b'1,2,"Untitled\n4,5,"six, seven"\n7,8,9\n'), BadRows("skip")
+    assert read(engine, TextTable(path, TextForm()), ("a",), bad) == [(4, "7")]
+    assert bad.skipped == {"torn_quotes": 2}
+
+
 @pytest.mark.parametrize(("fault", "shown"), [(b"\xe9", r"\\xe9"), (b"\0", r"\x00")])
 @pytest.mark.parametrize("more", [b"", b",too many"])
 def test_messages_show_the_place_of_a_bad_byte(
