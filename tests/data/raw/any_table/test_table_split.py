@@ -17,8 +17,8 @@ from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import DATASET, Dataset, open_dataset
 from tcf.data.describe.summary import describe, render
 from tcf.data.prepare import prepare
-from tcf.data.raw.any_table import read_table, table_files
-from tcf.data.raw.any_table_options import TableOptions
+from tcf.data.raw.any_table.read_table import read_table, table_files
+from tcf.data.raw.any_table.table_options import TableOptions
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.split import held_out
 from tcf.data.text_template import parse_template

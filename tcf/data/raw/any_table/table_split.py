@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tcf.common.errors import ConfigError
-from tcf.data.raw.any_table_drops import listed_values
-from tcf.data.raw.any_table_files import list_files
-from tcf.data.raw.any_table_options import TableOptions
+from tcf.data.raw.any_table.dropped_rows import listed_values
+from tcf.data.raw.any_table.table_files import list_files
+from tcf.data.raw.any_table.table_options import TableOptions
 from tcf.data.split import EventPart
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import literal
