@@ -168,7 +168,8 @@ def read_amazon(
         leave_out_lower(events, columns.rating, min_rating, bad)
     times, part = read_times(events, time, bad), part_of(files, split)
     once = None if columns.items else "duplicate_event"  # of the same rows of lists, only one adds an event
-    log = group_events(events, user, item, times, items, known, once=once, part=part)
+    exact = columns.items is None
+    log = group_events(events, user, item, times, items, known, once=once, part=part, has_exact_times=exact)
     return RawLog.of(items, log, dict(Counter(bad.skipped) + Counter(known.skipped)), (*loaded, products))
 
 

@@ -190,7 +190,9 @@ def _group(
     if columns.rating is not None:
         leave_out_lower(events, _RATING, options.min_rating, bad)
     times = read_numbers(events, _TIME, bad) if columns.time else None
-    return group_events(events, user, _ITEM, times, items, bad, part=part_of(files, options.split))
+    exact = all(_TIMES in names or _ITEMS not in names for names in there)
+    part = part_of(files, options.split)
+    return group_events(events, user, _ITEM, times, items, bad, part=part, has_exact_times=exact)
 
 
 def _load(engine: Engine, file: TextTable, typed: Mapping[str, str], wanted: Sequence[str], bad: BadRows) -> RawTable:
