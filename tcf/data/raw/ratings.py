@@ -67,7 +67,8 @@ def undecided(table: RawTable, column: str, kind: Rated) -> ConfigError:
     if kind == "label":
         todo = f"give {option} {above_zero or highest or 1} to keep the positive ones"
     else:
-        todo = f"give {option} {lowest or 0} to keep all of them, or a higher one such as {option} {middle or 4}"
+        higher = "" if middle == lowest else f" such as {option} {middle}"
+        todo = f"give {option} {lowest or 0} to keep all of them, or a higher one{higher}"
     return ConfigError(
         f"{option}: expected the lowest {kind} of an event, since {table.path} has a column {column} with the values "
         f"{shown}, found no such option; {todo}"

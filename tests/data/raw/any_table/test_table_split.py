@@ -112,6 +112,19 @@ def test_a_column_named_split_is_mentioned_if_it_is_not_used(tmp_path: Path, cap
     ]
 
 
+def test_a_column_named_split_is_mentioned_beside_files_of_parts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path)
+    (tmp_path / "test.csv").write_text("who,what,when,split\nu1,d,5,train\n")
+    with caplog.at_level(logging.INFO):
+        assert parts_of(read(tmp_path, FILES))["u1"] == [1, 1, 2, 2, 3]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/test.csv: has a column split, which is not used; the options say which files are for which part; "
+        "without these, --split-column split takes the split from it"
+    ]
+
+
 def test_events_of_several_parts_describe_their_items_too(tmp_path: Path) -> None:
     write_files(tmp_path, {"1.csv": "who,what,title\nu,a,A\n", "2.csv": "who,what,title\nu,b,B\n"})
     log = read(tmp_path, TableOptions(("1.csv",), "who", "what", test_events=("2.csv",)))
