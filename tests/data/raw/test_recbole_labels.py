@@ -31,6 +31,9 @@ def test_labels_need_a_decision(tmp_path: Path) -> None:
     log = read(folder, min_label=1)
     assert (histories_of(log), log.skipped) == ({"u": list("ac")}, {"below_min_label": 2})
     assert histories_of(read(folder, min_label=0)) == {"u": list("abcd")}
+    unlabelled = recbole(tmp_path / "zeros", {"": atomic(LABELS, "u|a|0", "u|b|0")})
+    with pytest.raises(ConfigError, match="none is positive: give --min-label 0 to keep all of them$"):
+        read(unlabelled)
 
 
 def test_ratings_need_a_decision(tmp_path: Path) -> None:
