@@ -241,6 +241,15 @@ def test_the_split_of_the_files_is_the_default(dataset: Dataset, caplog: pytest.
         prepare("table", raw, raw / "g", PrepareConfig(events=("events.csv",), split="given", **SETTINGS))
 
 
+def test_a_row_of_two_parts_is_no_repeat_at_another_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    raw = write(tmp_path, "who,what,when,set\nu,a,1,train\nu,b,2,train\nu,b,2,test\n")
+    prepare("table", raw, tmp_path / "out", PrepareConfig(events=("events.csv",), split_column="set", **SETTINGS))
+    said = (
+        "100.0% of the 1 test targets equal the item before them, 1 of 1 as repeats at another time or in another part;"
+    )
+    assert said in caplog.text
+
+
 def test_the_dataset_of_a_given_split(dataset: Dataset) -> None:
     found = open_dataset(dataset.path)
     assert {name: numbers.tolist() for name, numbers in found.split.numbers.items()} == {
