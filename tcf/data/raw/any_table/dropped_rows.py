@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tcf.common.errors import ConfigError, did_you_mean
 from tcf.data.events.items import Items
-from tcf.data.raw.any_table_options import Drop
+from tcf.data.raw.any_table.table_options import Drop
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine, literal
 from tcf.data.tables.table import RawTable
