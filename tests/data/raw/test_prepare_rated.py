@@ -53,7 +53,7 @@ def test_ratings_too_low_make_histories_shorter(tmp_path: Path) -> None:
 def test_a_rating_above_all_of_them(tmp_path: Path) -> None:
     raw = movielens(tmp_path / "raw")
     with pytest.raises(
-        ConfigError, match=r"^--min-rating: .* found 5.5, while .*ratings.csv has ratings from 2 to 5; g"
+        ConfigError, match=r"^--min-rating: .* found 5.5, while .*ratings.csv has ratings from 0.5 to 5; g"
     ):
         prepare("movielens", raw, tmp_path / "out", PrepareConfig(min_history=3, min_rating=5.5))
 
