@@ -218,6 +218,16 @@ def test_what_holds_is_said(save: Save) -> None:
     assert said(max_tokens=5) == [choice]
 
 
+@pytest.mark.parametrize("pooling", ["1_Pooling", "elsewhere"])
+def test_files_that_are_not_read_without_a_list_of_modules(save: Save, pooling: str) -> None:
+    model = save("bert", SentenceFolder(own=PROMPTS, pooling_folder=pooling))
+    (model / "modules.json").unlink()
+    names = "config_sentence_transformers.json, sentence_bert_config.json"
+    assert list(sentence_notes(ExtractConfig(), open_model_folder(model))) == [
+        f"not used: {names} of {model}, which has no modules.json"
+    ]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
