@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tcf.assets.hub_internals import stated_checksum, transport_error
-from tcf.assets.module_list import MODULES, first_module, module_paths
+from tcf.assets.module_list import MODULES, first_module, lacks_settings, module_paths
 from tcf.assets.source import SourceError
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.errors import os_error_words
@@ -89,8 +89,9 @@ def _complete_snapshot(repo_id: str, *, local_only: bool) -> Path | None:
     for whole in WEIGHTS:
         patterns = [*_TEXT_FILES, *_MARKS_OF_SENTENCE_ENCODERS, *_weight_patterns(whole)]
         folder = snapshot(patterns)
-        for path in module_paths(folder):
-            patterns += [f"{glob.escape(path)}/{name}" for name in (*_TEXT_FILES, *_weight_patterns(whole))]
+        if paths := module_paths(folder):
+            names = (*_TEXT_FILES, *_weight_patterns(whole))
+            patterns += [f"{glob.escape(path)}/{name}" for path in paths for name in names]
             folder = snapshot(patterns)
         if _holds_a_model(folder):
             return _with_pickled_modules(folder, patterns, snapshot)
@@ -136,7 +137,12 @@ def _checksum(file: Path, digits: int) -> str:
 
 
 def _holds_a_model(folder: Path) -> bool:
-    """Whether a folder has a configuration, a tokenizer and all weight files; they may be in the first module's."""
+    """Whether a folder has a configuration, a tokenizer and all weight files; they may be in the first module's.
+
+    A copy that was made for the language model alone may lack the settings of the other modules.
+    """
+    if lacks_settings(folder):
+        return False
     folder = folder / first_module(folder)
     tokenizer = any(True for pattern in _TOKENIZER_FILES for _ in folder.glob(pattern))
     return (folder / "config.json").is_file() and tokenizer and any(map(_all_there, _weights(folder)))

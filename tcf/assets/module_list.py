@@ -6,21 +6,28 @@ Here only which files there are; `tcf.encoders.folder.read_sentence_encoder` rea
 import json
 from pathlib import Path, PurePosixPath
 
-__all__ = ["MARKS_OF_MODELS", "MODULES", "first_module", "is_within", "module_paths"]
+__all__ = ["MARKS_OF_MODELS", "MODULES", "first_module", "is_within", "lacks_settings", "module_paths"]
 
 MODULES = "modules.json"
 MARKS_OF_MODELS = ("config.json", MODULES)
 """A folder with one of these files is taken for a model in Hugging Face layout."""
+_WITH_SETTINGS = ("Pooling", "Dense", "LayerNorm")
 
 
 def module_paths(folder: Path) -> list[str]:
     """Return the subfolders of the modules, without those in the folder itself; none if the list is damaged."""
-    return [path for path in _paths(folder) if path not in ("", ".")]
+    return [path for _, path in _entries(folder) if path not in ("", ".")]
 
 
 def first_module(folder: Path) -> str:
     """Return the subfolder of the first module, the language model; empty if it is the folder itself."""
-    return next(iter(_paths(folder)), "")
+    return next((path for _, path in _entries(folder)), "")
+
+
+def lacks_settings(folder: Path) -> bool:
+    """Whether a module that cannot be without settings has none."""
+    needed = [path for kind, path in _entries(folder) if kind.rpartition(".")[2] in _WITH_SETTINGS]
+    return not all((folder / path / "config.json").is_file() for path in needed)
 
 
 def is_within(path: str) -> bool:
@@ -29,10 +36,11 @@ def is_within(path: str) -> bool:
     return not place.is_absolute() and ".." not in place.parts
 
 
-def _paths(folder: Path) -> list[str]:
+def _entries(folder: Path) -> list[tuple[str, str]]:
+    """Return class and subfolder of each module."""
     try:
         entries = json.loads((folder / MODULES).read_text(encoding="utf-8"))
-        paths = [entry["path"] for entry in entries]
+        found = [(str(entry["type"]), entry["path"]) for entry in entries]
     except (OSError, ValueError, TypeError, KeyError):
         return []
-    return [path for path in paths if isinstance(path, str) and is_within(path)]
+    return [(kind, path) for kind, path in found if isinstance(path, str) and is_within(path)]

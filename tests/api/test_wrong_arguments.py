@@ -84,7 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[tcf.Dataset, tcf.Vec
 
 
 @pytest.mark.parametrize(
-    ("function", "right", "name", "wrong"), WRONG, ids=lambda value: getattr(value, "__name__", None) or str(value)[:40]
+    ("function", "right", "name", "wrong"), WRONG, ids=[f"{function.__name__}-{name}" for function, _, name, _ in WRONG]
 )
 def test_functions(function: Callable[..., Any], right: dict[str, Any], name: str, wrong: tuple[Any, ...]) -> None:
     for value in wrong:

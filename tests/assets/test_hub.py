@@ -172,6 +172,20 @@ def test_the_modules_of_a_sentence_encoder_are_fetched(hub: Hub) -> None:
     assert len(hub.requests) == asked
 
 
+def test_a_copy_without_the_settings_of_a_module_is_completed(hub: Hub) -> None:
+    kinds = {"Transformer": "", "Pooling": "pool"}
+    listed = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in kinds.items()]
+    modules = json.dumps(listed).encode()
+    files = {**TEXT_FILES, "model.safetensors": b"s", "modules.json": modules, "pool/config.json": b"{}"}
+    hub.repositories["owner/name"] = files
+    folder = hub.folder("owner/name")
+    for listing in hub.cache.rglob("trees"):
+        shutil.rmtree(listing)
+    (folder / "pool" / "config.json").unlink()
+    assert hub.folder("owner/name") == folder
+    assert names_in(folder) == set(files)
+
+
 def test_a_language_model_in_the_folder_of_its_module_is_fetched(hub: Hub) -> None:
     modules = json.dumps([{"type": "sentence_transformers.models.Transformer", "path": "0_BERT"}]).encode()
     files = {f"0_BERT/{name}": content for name, content in {**SHARDED, "sentence_bert_config.json": b"{}"}.items()}

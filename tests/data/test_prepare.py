@@ -120,6 +120,7 @@ def test_the_manifest_names_inputs_and_settings(tmp_path: Path) -> None:
         "split": "leave-one-out",
         "text_columns": [],
         "collapse_repeats": False,
+        "unescape_html": False,
         "keep_unseen_items": False,
         "drop_duplicates": False,
         "events": [],

@@ -119,7 +119,7 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.data.events.group_events import group_events
-from tcf.data.raw.any_table_items import items_of_events
+from tcf.data.raw.any_table.table_items import items_of_events
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine

@@ -38,8 +38,11 @@ def together():
     return len({line.split()[1] for line in claims}) >= int(WANTED)
 
 def watch(event, arguments):
-    if event == "open" and str(arguments[0]).endswith(".claim") and arguments[2] & os.O_CREAT:
-        os.write(log, f"claim {os.getpid()} {arguments[0]}\\n".encode())
+    # A lease gets its name, or is made in steps where the file system knows no other way.
+    created = arguments[0] if event == "open" and arguments[2] & os.O_CREAT else None
+    named = str(arguments[1] if event == "os.link" else created)
+    if named.endswith(".claim"):
+        os.write(log, f"claim {os.getpid()} {named}\\n".encode())
     if event == "os.rename" and str(arguments[1]).startswith(FOLDER):
         ends = time.monotonic() + 60
         while not together() and time.monotonic() < ends:

@@ -78,6 +78,7 @@ def group_events(
     once: str | None = None,
     part: str | None = None,
     if_swapped: str = "check which of them holds the users",
+    has_exact_times: bool = True,
 ) -> Grouped:
     """Group the rows of a table by user.
 
@@ -94,6 +95,7 @@ def group_events(
         part: an expression in SQL for the part of an event (`tcf.data.split.EventPart`), over the columns of the table;
             None for events without parts. A user's events are in the order of their parts first.
         if_swapped: what to do if the columns of users and items seem to be swapped, for the warning.
+        has_exact_times: whether each event has a time of its own; otherwise none is called a duplicate.
 
     Raises:
         DataError: there are no events, an event names an unknown item and `bad` does not skip, or all of them do.
@@ -118,7 +120,8 @@ def group_events(
     whole = [f"{times.whole} as whole"] if times and keep_times else []
     wanted, keys = ", ".join(["owner", "item", *timed, *whole, *parts]), ", ".join(["owner", *parts, *timed, "place"])
     batches = table.engine.batches(f"select {wanted} from ({rows}) order by {keys}")
-    log = collect(user_ids, batches, len(table), times if keep_times else None, DuplicateFinder(len(items.ids)))
+    duplicates = DuplicateFinder(len(items.ids)) if has_exact_times else None
+    log = collect(user_ids, batches, len(table), times if keep_times else None, duplicates)
     if once is None or log.duplicates is None:
         return log
     bad.count(once, int(log.duplicates.sum()))

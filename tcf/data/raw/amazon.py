@@ -162,13 +162,16 @@ def read_amazon(
         items=_HISTORY if any(_has_history(file) for file in reviews) else None,
         rating=None if min_rating is None else edition.rating,
     )
-    loaded = [_load_reviews(engine, file, columns, bad) for file in reviews]
+    loaded = [_load_reviews(engine, file, columns, bad, known) for file in reviews]
     events = one_table(loaded, files.parts, columns, known)
     if columns.rating is not None:
         leave_out_lower(events, columns.rating, min_rating, bad)
     times, part = read_times(events, time, bad), part_of(files, split)
-    once = None if columns.items else "duplicate_event"  # of the same rows of lists, only one adds an event
-    log = group_events(events, user, item, times, items, known, once=once, part=part)
+    once = (
+        None if columns.items else "duplicate_event"
+    )  # of rows with lists, those that are repeated have been left out
+    exact = columns.items is None
+    log = group_events(events, user, item, times, items, known, once=once, part=part, has_exact_times=exact)
     return RawLog.of(items, log, dict(Counter(bad.skipped) + Counter(known.skipped)), (*loaded, products))
 
 
@@ -176,14 +179,32 @@ def _has_history(reviews: TableFile) -> bool:
     return reviews.path.name.endswith(_TABLES) and _HISTORY in reviews.columns
 
 
-def _load_reviews(engine: Engine, reviews: TableFile, columns: EventColumns, bad: BadRows) -> RawTable:
-    events = reviews.load(engine, (*columns.kept, *([_HISTORY] if _has_history(reviews) else [])), bad)
+def _load_reviews(engine: Engine, reviews: TableFile, columns: EventColumns, bad: BadRows, known: BadRows) -> RawTable:
+    names = (*columns.kept, *([_HISTORY] if _has_history(reviews) else []))
+    events = reviews.load(engine, names, bad)
     with_ids(events, columns.user, columns.item, bad)
     if columns.rating is not None:
         require_numbers(events, columns.rating, bad)
     if _has_history(reviews) and columns.time is not None:
         read_times(events, columns.time, bad)  # a row without a time has no place among those with lists
+    if columns.items is not None:
+        _leave_out_repeated(events, [name for name in names if name != columns.rating], known)
     return events
+
+
+def _leave_out_repeated(events: RawTable, names: Sequence[str], known: BadRows) -> None:
+    """Leave out further rows with the same values, as `duplicate_event`: each would be another target."""
+    engine, values = events.engine, ", ".join(events[name] for name in names)
+    hashes, again = engine.name("hashes"), engine.name("again")
+    of_rows = f"select hash({values}) as key from {events.name}"  # so that few rows are compared in full
+    engine.run(f"create temp table {hashes} as select key from ({of_rows}) group by key having count(*) > 1")
+    engine.run(
+        f"create temp table {again} as select row from (select rowid as row, row_number() over (partition by {values} "
+        f"order by rowid) as number from {events.name} where hash({values}) in (select key from {hashes})) "
+        "where number > 1"
+    )
+    events.leave_out(f"rowid in (select row from {again})", "duplicate_event", known)
+    engine.run(f"drop table {hashes}; drop table {again}")
 
 
 def _one_edition(reviews: Sequence[TableFile]) -> _Edition:

@@ -13,8 +13,8 @@ from tcf.config.fields import option_name
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat, formats_with
 from tcf.data.raw.amazon import amazon_files, amazon_paths, read_amazon
-from tcf.data.raw.any_table import read_items_alone, read_table, table_files
-from tcf.data.raw.any_table_options import are_items_alone, catalogue_options, table_options
+from tcf.data.raw.any_table.read_table import read_items_alone, read_table, table_files
+from tcf.data.raw.any_table.table_options import are_items_alone, catalogue_options, table_options
 from tcf.data.raw.hm import hm_files, read_hm
 from tcf.data.raw.mind.read_mind import mind_files, read_mind
 from tcf.data.raw.movielens import movielens_files, read_movielens

@@ -60,14 +60,17 @@ def undecided(table: RawTable, column: str, kind: Rated) -> ConfigError:
     shown = ", ".join(f"{text[:20] or 'empty'} ({n:,} row{'s' * (n > 1)})" for text, n, _ in rows[:_VALUES])
     shown += ", ..." if len(rows) > _VALUES else ""
     numbers = table.engine.rows(
-        "select min(x), min(x) filter (x > 0), quantile_disc(x, 0.5), max(x) "
+        "select min(x), min(x) filter (x > 0), quantile_disc(x, 0.5) "
         f"from (select {number_of(value)} as x from {table.name})"
     )[0]
-    lowest, above_zero, middle, highest = (None if x is None else f"{x:g}" for x in numbers)
-    if kind == "label":
-        todo = f"give {option} {above_zero or highest or 1} to keep the positive ones"
+    lowest, above_zero, middle = (None if x is None else f"{x:g}" for x in numbers)
+    if kind == "label" and (above_zero is not None or lowest is None):
+        todo = f"give {option} {above_zero or 1} to keep the positive ones"
+    elif kind == "label":
+        todo = f"none is positive: give {option} {lowest} to keep all of them"
     else:
-        todo = f"give {option} {lowest or 0} to keep all of them, or a higher one such as {option} {middle or 4}"
+        higher = "" if middle == lowest else f" such as {option} {middle}"
+        todo = f"give {option} {lowest or 0} to keep all of them, or a higher one{higher}"
     return ConfigError(
         f"{option}: expected the lowest {kind} of an event, since {table.path} has a column {column} with the values "
         f"{shown}, found no such option; {todo}"

@@ -118,29 +118,31 @@ def read_recbole(
     Raises:
         ConfigError: `template` names a column that the item file lacks, or a template is required; it must be said
             which rows are events, or which files are to be read.
-        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
+        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped; the files
+            of a split have ids or times of different columns.
     """
     files, items_path = recbole_files(folder, options.split)
     bad = BadRows(bad_rows)
     items_file, interactions = TextTable(items_path, _FORM), [TextTable(path, _FORM) for path in files.paths]
     described = _typed_columns(items_file, (_ITEM,))
     logged = [_typed_columns(file, (_USER, _ITEM)) for file in interactions]
+    user = _USER if all(_USER in typed for typed in logged) else _SESSION
+    _check_alike(files.paths, logged, user, options)
     template = template or joined_columns([_title_like(items_path, described)])
     template.check(tuple(described), items_path)
     rows = _load(engine, items_file, described, tuple(dict.fromkeys((_ITEM, *template.columns))), bad)
     rows, columns = text_columns(rows, template.columns, unescape_html)
     items = read_items(rows, rows[_ITEM], template.text(columns), bad)
-    loaded = [_load_events(engine, *file, options, bad) for file in zip(interactions, logged, strict=True)]
-    log = _group(loaded, files, items, options, bad)
+    loaded = [_load_events(engine, *file, user, options, bad) for file in zip(interactions, logged, strict=True)]
+    log = _group(loaded, files, user, items, options, bad)
     return RawLog.of(items, log, bad.skipped, (*loaded, rows))
 
 
 def _load_events(
-    engine: Engine, file: TextTable, typed: Mapping[str, str], options: RecboleOptions, bad: BadRows
+    engine: Engine, file: TextTable, typed: Mapping[str, str], user: str, options: RecboleOptions, bad: BadRows
 ) -> RawTable:
     """Read the rows of a file of interactions; those with too low a label are no events."""
-    user = _USER if _USER in typed else _SESSION
-    rated = _rated(file.path, typed, options)
+    rated = _rated(typed, options)
     optional = [name for name in (_TIME, _ITEMS, _TIMES) if name in typed]
     events = _load(engine, file, typed, (user, _ITEM, *optional, *rated), bad)
     with_ids(events, user, _ITEM, bad)
@@ -155,32 +157,52 @@ def _load_events(
     return events
 
 
-def _rated(path: Path, typed: Mapping[str, str], options: RecboleOptions) -> dict[Rated, float | None]:
+def _check_alike(
+    paths: Sequence[Path], logged: Sequence[Mapping[str, str]], user: str, options: RecboleOptions
+) -> None:
+    """Check that the files of a split have the same ids and times, and the columns that options are about.
+
+    Raises:
+        ConfigError: no file has the column that an option is about.
+        DataError: one file has a column that another one lacks.
+    """
+    for kind, least in _least(options).items():
+        if least is not None and not any(kind in typed for typed in logged):
+            raise ConfigError(f"--min-{kind}: {lacks_column(paths[0], kind, tuple(logged[0]))}; leave the option out")
+    for name in (user, *([_TIME] if any(_TIME in typed for typed in logged) else [])):
+        for path, typed in zip(paths, logged, strict=True):
+            if name not in typed:
+                having = next(other for other, there in zip(paths, logged, strict=True) if name in there)
+                raise DataError(
+                    f"{path}:1: expected a column {name}, which {having} has, found {listed_columns(tuple(typed))}; "
+                    "the files of a split need the same columns of ids and times"
+                )
+
+
+def _least(options: RecboleOptions) -> dict[Rated, float | None]:
+    return {_LABEL: options.min_label, _RATING: options.min_rating}
+
+
+def _rated(typed: Collection[str], options: RecboleOptions) -> dict[Rated, float | None]:
     """Return the columns that say which rows are events, with the lowest values of these; None if this is not decided.
 
     Where labels decide, ratings need not.
-
-    Raises:
-        ConfigError: the file lacks a column that an option is about.
     """
-    given: dict[Rated, float | None] = {_LABEL: options.min_label, _RATING: options.min_rating}
-    for kind, least in given.items():
-        if least is not None and kind not in typed:
-            raise ConfigError(f"--min-{kind}: {lacks_column(path, kind, tuple(typed))}; leave the option out")
+    given = _least(options)
     if options.min_label is not None and options.min_rating is None:
         del given[_RATING]
     return {kind: least for kind, least in given.items() if kind in typed}
 
 
 def _group(
-    loaded: Sequence[RawTable], files: EventFiles, items: Items, options: RecboleOptions, bad: BadRows
+    loaded: Sequence[RawTable], files: EventFiles, user: str, items: Items, options: RecboleOptions, bad: BadRows
 ) -> Grouped:
     """Group events into histories; lists of earlier items become events first."""
-    user, there = _USER if _USER in loaded[0].columns else _SESSION, [set(table.columns) for table in loaded]
+    there = [set(table.columns) for table in loaded]
     columns = EventColumns(
         user=user,
         item=_ITEM,
-        time=_TIME if _TIME in set.intersection(*there) else None,
+        time=_TIME if _TIME in there[0] else None,
         items=_ITEMS if _ITEMS in set.union(*there) else None,
         times=_TIMES,
         rating=_RATING if _RATING in set.union(*there) else None,
@@ -190,7 +212,9 @@ def _group(
     if columns.rating is not None:
         leave_out_lower(events, _RATING, options.min_rating, bad)
     times = read_numbers(events, _TIME, bad) if columns.time else None
-    return group_events(events, user, _ITEM, times, items, bad, part=part_of(files, options.split))
+    exact = all(_TIMES in names or _ITEMS not in names for names in there)
+    part = part_of(files, options.split)
+    return group_events(events, user, _ITEM, times, items, bad, part=part, has_exact_times=exact)
 
 
 def _load(engine: Engine, file: TextTable, typed: Mapping[str, str], wanted: Sequence[str], bad: BadRows) -> RawTable:

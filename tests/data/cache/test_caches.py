@@ -77,6 +77,14 @@ def test_missing_vectors_say_how_many_and_what_to_run(tmp_path: Path) -> None:
     assert message.endswith("--dtype float32 --storage float16`")
 
 
+def test_several_poolings_are_not_named_in_the_command(tmp_path: Path) -> None:
+    # They are those of the model's folder, which `tcf extract` takes without --pooling.
+    cache = new_cache(tmp_path / "c", pooling="mean,max")
+    dataset = save_dataset(tmp_path / "d", ["a"])
+    with pytest.raises(CacheError, match=f"--out {cache} --max-tokens 30"):
+        VectorCache.open(cache).vectors_for(dataset)
+
+
 def test_a_duplicate_of_another_cut_does_no_harm(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     shard(cache, ["a", "b"], 1)

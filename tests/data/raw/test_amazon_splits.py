@@ -100,6 +100,17 @@ def test_low_ratings_do_not_come_back_with_a_history(tmp_path: Path, has_history
     assert log.skipped == {"below_min_rating": 3}
 
 
+@pytest.mark.parametrize("has_history", [False, True])
+def test_repeated_rows_are_left_out_and_counted(tmp_path: Path, has_history: bool) -> None:
+    """Another rating makes no other event; the second test row of u, at another time, is an honest repeat."""
+    header, rows = written(has_history=has_history)
+    train, valid, (d, b, y) = rows["train"], rows["valid"], rows["test"]
+    test = [d, b, y, d.replace("4.0", "1.0"), d.replace("4000", "7000"), d]
+    log = read(folder_of(tmp_path, header, {"train": [*train, train[0]], "valid": valid, "test": test}))
+    assert parts_of(log) == {"u": "a1 b1 c2 d3 d3", "v": "c1 a2 b3", "w": "x1 y3"}
+    assert log.skipped == {"duplicate_event": 3}
+
+
 def test_all_reviews_in_one_table(tmp_path: Path) -> None:
     write_files(
         tmp_path, {"Toys.csv": f"{HEADER}\nu,b,5.0,1600000002000\nu,a,5.0,1600000001000\n", "meta_Toys.jsonl": META}

@@ -31,6 +31,9 @@ def test_labels_need_a_decision(tmp_path: Path) -> None:
     log = read(folder, min_label=1)
     assert (histories_of(log), log.skipped) == ({"u": list("ac")}, {"below_min_label": 2})
     assert histories_of(read(folder, min_label=0)) == {"u": list("abcd")}
+    unlabelled = recbole(tmp_path / "zeros", {"": atomic(LABELS, "u|a|0", "u|b|0")})
+    with pytest.raises(ConfigError, match="none is positive: give --min-label 0 to keep all of them$"):
+        read(unlabelled)
 
 
 def test_ratings_need_a_decision(tmp_path: Path) -> None:
@@ -42,6 +45,9 @@ def test_ratings_need_a_decision(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=expected):
         read(folder)
+    same = recbole(tmp_path / "same", {"": atomic(RATINGS, "u|a|1", "u|b|1")})
+    with pytest.raises(ConfigError, match="give --min-rating 1 to keep all of them, or a higher one$"):
+        read(same)
     assert histories_of(read(folder, min_rating=-1)) == {"u": list("abcdef")}
     log = read(folder, min_rating=4)
     assert (histories_of(log), log.skipped) == ({"u": list("cde")}, {"below_min_rating": 3})
@@ -81,6 +87,14 @@ def test_every_file_of_a_split_is_filtered(tmp_path: Path) -> None:
     folder = recbole(tmp_path, {name: atomic(LABELS, *some) for name, some in rows.items()})
     log = read(folder, min_label=1)
     assert (parts_of(log), log.skipped) == ({"u": "a1 c2 e3"}, {"below_min_label": 2})
+
+
+def test_events_of_files_without_ratings_are_kept(tmp_path: Path) -> None:
+    folder = recbole(tmp_path, {".train": atomic(RATINGS, "u|a|1", "u|b|5"), ".test": atomic(PLAIN, "u|c")})
+    with pytest.raises(ConfigError, match="^--min-rating: expected the lowest rating"):
+        read(folder)
+    log = read(folder, min_rating=4)
+    assert (parts_of(log), log.skipped) == ({"u": "b1 c3"}, {"below_min_rating": 1})
 
 
 def test_lists_are_connected_before_low_ratings_are_left_out(tmp_path: Path) -> None:

@@ -76,6 +76,15 @@ def test_times_of_lists_are_used(tmp_path: Path) -> None:
     assert log.times.tolist() == [10, 20, 30, 40, 9, 9, 9]  # v's list has too few times: known by the row's
 
 
+def test_an_item_twice_in_a_list_is_no_duplicate(tmp_path: Path) -> None:
+    """Items of a list have one time if it has none of its own."""
+    header = f"{LISTS}\ttimestamp:float"
+    log = read(recbole(tmp_path / "one", {"": atomic(header, "u|a b a|c|9")}))
+    assert (histories_of(log), log.duplicates) == ({"u": list("abac")}, None)
+    log = read(recbole(tmp_path / "own", {"": atomic(f"{header}\ttimestamp_list:float_seq", "u|a b a|c|9|1 2 2")}))
+    assert log.duplicates is not None and log.duplicates.tolist() == [False] * 4
+
+
 def test_rows_are_put_in_order_of_time(tmp_path: Path) -> None:
     log = read(recbole(tmp_path, {"": atomic(f"{LISTS}\ttimestamp:float", "u|x|y|9", "u|a b|c|4", "u|a|b|3")}))
     assert histories_of(log) == {"u": list("abcxy")}

@@ -113,6 +113,21 @@ def test_the_line_and_the_file_of_a_bad_row(tmp_path: Path) -> None:
         read(folder)
 
 
+@pytest.mark.parametrize(
+    ("test_header", "faulty", "missing"),
+    [
+        ("session_id:token\titem_id:token\ttimestamp:float", "train", "session_id"),
+        ("user_id:token\titem_id:token\tprice:float", "test", "timestamp"),
+    ],
+)
+def test_files_with_other_columns_of_ids_or_times(tmp_path: Path, test_header: str, faulty: str, missing: str) -> None:
+    """Their events would be those of one user without an id, or the times of all files would count for nothing."""
+    files = {".train": atomic(PLAIN, "u|a|2", "u|b|1"), ".test": atomic(test_header, "u|c|3")}
+    expected = rf"s\.{faulty}\.inter:1: expected a column {missing}, which .*\.inter has, found .*_id, item_id, "
+    with pytest.raises(DataError, match=expected):
+        read(recbole(tmp_path, files))
+
+
 def test_a_folder_with_both_kinds_of_files(tmp_path: Path) -> None:
     folder = split_of(tmp_path, PLAIN, ["u|a|1"], None, ["u|b|2"])
     (folder / "s.inter").write_text(atomic(PLAIN, "u|c|3"))

@@ -152,6 +152,14 @@ def _recbole(log: Log) -> Files:
     return {"x.inter": _lines(_events(log), "\t", header), "x.item": items}
 
 
+def _recbole_split(log: Log) -> Files:
+    """The events of the last days for test and the others for training, and the items."""
+    late = [event for event in log.events if event[2] != "" and int(event[2]) >= _START + 20 * _DAY]
+    early = [event for event in log.events if event not in late]
+    test, train = (_recbole(replace(log, events=tuple(events))) for events in (late, early))
+    return {"x.test.inter": test["x.inter"], "x.item": test["x.item"], "x.train.inter": train["x.inter"]}
+
+
 def _recbole_lists(log: Log) -> Files:
     """Every row has the user's items before it, and the times of these."""
     rows = []
@@ -283,6 +291,7 @@ def _named(suffix: str) -> dict[str, Any]:
 FORMS = (
     Form("tcf", "tcf", "tabs", _tcf, per_user=True),
     Form("recbole", "recbole", "tabs", _recbole, has_header=True),
+    Form("recbole-split", "recbole", "tabs", _recbole_split, has_header=True, in_parts=True),
     Form("recbole-lists", "recbole", "tabs", _recbole_lists, has_header=True),
     Form("mind", "mind", "tabs", _mind, per_user=True),
     Form("hm", "hm", "csv", _hm, dates=True, has_header=True),

@@ -9,8 +9,8 @@ from tcf.common.errors import ConfigError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.describe.summary import describe, render
 from tcf.data.prepare import prepare
-from tcf.data.raw.any_table import read_table
-from tcf.data.raw.any_table_options import TableOptions, parse_drop
+from tcf.data.raw.any_table.read_table import read_table
+from tcf.data.raw.any_table.table_options import TableOptions, parse_drop
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.text_template import parse_template
 

@@ -16,8 +16,8 @@ from small.data.raw import histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.prepare import prepare
-from tcf.data.raw.any_table import read_table, table_files
-from tcf.data.raw.any_table_options import TableOptions, parse_drop
+from tcf.data.raw.any_table.read_table import read_table, table_files
+from tcf.data.raw.any_table.table_options import TableOptions, parse_drop
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tcf.common.errors import ConfigError
-from tcf.data.raw.any_table_drops import listed_values
-from tcf.data.raw.any_table_files import list_files
-from tcf.data.raw.any_table_options import TableOptions
+from tcf.data.raw.any_table.dropped_rows import listed_values
+from tcf.data.raw.any_table.table_files import list_files
+from tcf.data.raw.any_table.table_options import TableOptions
 from tcf.data.split import EventPart
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import literal
-from tcf.data.tables.several_tables import ListedFile
+from tcf.data.tables.several_tables import ListedFile, columns_of_files
 from tcf.data.tables.table import RawTable, TableFile
 
 __all__ = ["list_events", "mention_unused_split", "part_column", "part_of_rows"]
@@ -69,11 +69,17 @@ def part_column(options: TableOptions) -> str | None:
 
 
 def mention_unused_split(events: TableFile, options: TableOptions) -> None:
-    """Say so if the events have a column that is called `split`, and no option mentions a split."""
-    if part_column(options) is None:
-        for column in (column for column in events.columns if column.lower() == "split"):
-            option = f"--split-column {column}"
-            logger.info(f"{events.path}: has a column {column}, which is not used; {option} takes the split from it")
+    """Say so if a file of events has a column that is called `split`, and the split is not taken from it."""
+    unused: dict[str, Path] = {}
+    for path, columns in columns_of_files(events):
+        for column in columns:
+            if column.lower() == "split" and column != part_column(options):
+                unused.setdefault(column, path)
+    for column, path in unused.items():
+        instead = f"--split-column {column} takes the split from it"
+        if options.has_files_of_parts:
+            instead = f"the options say which files are for which part; without these, {instead}"
+        logger.info(f"{path}: has a column {column}, which is not used; {instead}")
 
 
 def part_of_rows(events: RawTable, options: TableOptions, bad: BadRows) -> str | None:

@@ -17,8 +17,8 @@ from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import DATASET, Dataset, open_dataset
 from tcf.data.describe.summary import describe, render
 from tcf.data.prepare import prepare
-from tcf.data.raw.any_table import read_table, table_files
-from tcf.data.raw.any_table_options import TableOptions
+from tcf.data.raw.any_table.read_table import read_table, table_files
+from tcf.data.raw.any_table.table_options import TableOptions
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.split import held_out
 from tcf.data.text_template import parse_template
@@ -109,6 +109,19 @@ def test_a_column_named_split_is_mentioned_if_it_is_not_used(tmp_path: Path, cap
         read(tmp_path, replace(COLUMN, split_column="Split"))
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path}/events.csv: has a column Split, which is not used; --split-column Split takes the split from it"
+    ]
+
+
+def test_a_column_named_split_is_mentioned_beside_files_of_parts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path)
+    (tmp_path / "test.csv").write_text("who,what,when,split\nu1,d,5,train\n")
+    with caplog.at_level(logging.INFO):
+        assert parts_of(read(tmp_path, FILES))["u1"] == [1, 1, 2, 2, 3]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/test.csv: has a column split, which is not used; the options say which files are for which part; "
+        "without these, --split-column split takes the split from it"
     ]
 
 
@@ -226,6 +239,15 @@ def test_the_split_of_the_files_is_the_default(dataset: Dataset, caplog: pytest.
     assert read_manifest(prepare("table", raw, raw / "o", other).path, DATASET).config["split"] == "leave-one-out"
     with pytest.raises(ConfigError, match="--split given: expected files in .*raw that say which .*, found none"):
         prepare("table", raw, raw / "g", PrepareConfig(events=("events.csv",), split="given", **SETTINGS))
+
+
+def test_a_row_of_two_parts_is_no_repeat_at_another_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    raw = write(tmp_path, "who,what,when,set\nu,a,1,train\nu,b,2,train\nu,b,2,test\n")
+    prepare("table", raw, tmp_path / "out", PrepareConfig(events=("events.csv",), split_column="set", **SETTINGS))
+    said = (
+        "100.0% of the 1 test targets equal the item before them, 1 of 1 as repeats at another time or in another part;"
+    )
+    assert said in caplog.text
 
 
 def test_the_dataset_of_a_given_split(dataset: Dataset) -> None:

@@ -17,12 +17,12 @@ from tcf.common.errors import ConfigError, did_you_mean
 from tcf.data.events.group_events import Grouped, group_events, with_ids
 from tcf.data.events.items import Items
 from tcf.data.events.timestamps import Times, read_times
-from tcf.data.raw.any_table_drops import DroppedRows
-from tcf.data.raw.any_table_files import list_files
-from tcf.data.raw.any_table_items import items_of_catalogue, items_of_events
-from tcf.data.raw.any_table_options import Drop, TableOptions
-from tcf.data.raw.any_table_split import list_events, mention_unused_split, part_column, part_of_rows
-from tcf.data.raw.any_table_text import open_files, refuse_unused
+from tcf.data.raw.any_table.dropped_rows import DroppedRows
+from tcf.data.raw.any_table.table_files import list_files
+from tcf.data.raw.any_table.table_items import items_of_catalogue, items_of_events
+from tcf.data.raw.any_table.table_options import Drop, TableOptions
+from tcf.data.raw.any_table.table_split import list_events, mention_unused_split, part_column, part_of_rows
+from tcf.data.raw.any_table.text_options import open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tcf.common.errors import ConfigError, did_you_mean
-from tcf.data.raw.any_table_options import Drop
+from tcf.data.raw.any_table.table_options import Drop
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import literal
 from tcf.data.tables.table import RawTable

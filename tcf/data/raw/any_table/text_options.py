@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from tcf.common.errors import ConfigError
-from tcf.data.raw.any_table_options import TableOptions, TextOptions
+from tcf.data.raw.any_table.table_options import TableOptions, TextOptions
 from tcf.data.tables.open_table import default_form, format_of, open_table
 from tcf.data.tables.several_tables import ListedFile, open_several
 from tcf.data.tables.table import TableFile, source_words

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from small.data.raw import histories_of, texts_of, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
-from tcf.data.raw.any_table import read_table
-from tcf.data.raw.any_table_options import TableOptions, table_options
+from tcf.data.raw.any_table.read_table import read_table
+from tcf.data.raw.any_table.table_options import TableOptions, table_options
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.engine import Engine
 from tcf.data.text_template import parse_template

@@ -14,8 +14,8 @@ from small.data.raw import histories_of, texts_of, with_engine, write_files
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
 from tcf.data.prepare import prepare
-from tcf.data.raw.any_table import read_table
-from tcf.data.raw.any_table_options import TableOptions, TextOptions, parse_drop, table_options
+from tcf.data.raw.any_table.read_table import read_table
+from tcf.data.raw.any_table.table_options import TableOptions, TextOptions, parse_drop, table_options
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.text_template import parse_template
 

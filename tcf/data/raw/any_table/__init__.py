@@ -1,0 +1,1 @@
+"""Event logs from any source: format `table`."""
