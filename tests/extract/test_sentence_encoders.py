@@ -129,6 +129,15 @@ def test_prompts(
     check(found(model, texts, tmp_path / "c", **settings), encoded(model, TEXTS, **arguments))
 
 
+@pytest.mark.parametrize(("name", "end"), [("llama", "</s>"), ("qwen3", "<|endoftext|>")])
+def test_a_prompt_that_ends_with_a_special_token(
+    tmp_path: Path, texts: Dataset, save: Save, name: str, end: str
+) -> None:
+    model = save(name, SentenceFolder({"pooling_mode": "mean", "include_prompt": False}))
+    prompt = f"find {end}"
+    check(found(model, texts, tmp_path / "c", prefix=prompt), encoded(model, TEXTS, prompt=prompt))
+
+
 @pytest.mark.parametrize(
     "content",
     [
