@@ -158,8 +158,9 @@ def _load(
             with_ids(events, needed.user, needed.item, bad)
         return events, items_of_events(events, needed.item_id, needed.template, bad, needed.unescape_html), events
     described = tables[1].load(engine, tuple(dict.fromkeys(needed.of_items(tables[1].columns))), bad)
-    dropped.leave_out(described, bad)
+    dropped.leave_out(described, bad, needed.item_id)
     items = items_of_catalogue(described, needed.item_id, needed.template, bad, needed.unescape_html)
+    dropped.skip_events(engine, items)
     events = tables[0].load(engine, tuple(dict.fromkeys(needed.of_events(tables[0].columns))), bad)
     dropped.leave_out(events, bad)
     return events, items, described
