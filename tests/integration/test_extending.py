@@ -135,11 +135,11 @@ def toy_files(raw: Path) -> tuple[Path, ...]:
 
 
 def read_toy(
-    engine: Engine, raw: Path, *, bad_rows: Literal["error", "skip"], template: Template | None = None
+    engine: Engine, raw: Path, *, template: Template | None, unescape_html: bool, bad_rows: Literal["error", "skip"]
 ) -> RawLog:
     (file,), bad = toy_files(raw), BadRows(bad_rows)
     rows = TextTable(file, _FORM).load(engine, ("user", "item"), bad)
-    items = items_of_events(rows, "item", template or joined_columns(["item"]), bad)
+    items = items_of_events(rows, "item", template or joined_columns(["item"]), bad, unescape_html)
     return RawLog.of(items, group_events(rows, "user", "item", None, items, bad), bad.skipped, [rows])
 '''
 
@@ -153,8 +153,7 @@ RAW_FORMAT = Extension(
             "from tcf.data.raw.toy import read_toy, toy_files\n"
         ),
         ("tcf/data/raw/formats.py", "    match format:\n"): (
-            '        case "toy":\n'
-            "            return RawReader(partial(toy_files, raw), partial(read_toy, raw=raw, bad_rows=bad_rows))\n"
+            '        case "toy":\n            return RawReader(partial(toy_files, raw), partial(read_toy, raw=raw))\n'
         ),
     },
     files={"tcf/data/raw/toy.py": TOY_FORMAT},
