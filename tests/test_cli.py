@@ -120,7 +120,7 @@ def test_a_defect_keeps_its_traceback() -> None:
         (["no-such-command"], "no-such-command"),
         (["extract", "--data", "d", "--model", "m", "--out", "c", "--shard-rows", "0"], "--shard-rows"),
         (["extract", "--data", "d", "--model", "m", "--out", "c", "--max-tokens", "x"], "--max-tokens"),
-        (["extract", "--data", "d", "--model", "m", "--out", "c", "--pooling", "max"], "--pooling"),
+        (["extract", "--data", "d", "--model", "m", "--out", "c", "--pooling", "median"], "--pooling"),
         (["extract", "--data", "d", "--model", "m"], "--out"),
         (["extract", "--data", "d", "--model", "m", "--out", "c", "--token-states", "x"], "--token-states"),
         (["extract", "--data", "d", "--model", "m", "--out", "c", "--token-storage", "int8"], "--token-storage"),

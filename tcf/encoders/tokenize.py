@@ -76,12 +76,14 @@ class TextTokenizer:
         folder: the model that it belongs to.
         unknown: id of words without a vector, which are dropped from sequences and counted; None if every id has one.
         keeps_end: whether a text that is too long loses its start instead of its end.
+        special: ids of special tokens; only sentence encoders need them.
     """
 
     backend: Tokenizer
     folder: ModelFolder
     unknown: int | None = None
     keeps_end: bool = False
+    special: frozenset[int] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -137,7 +139,8 @@ def count_prompt_tokens(tokenizer: TextTokenizer, prompt: str, max_tokens: int) 
     if not prompt:
         return 0
     encoded = tokenizer.backend.encode(prompt)
-    return min(len(encoded), max_tokens) - (encoded.special_tokens_mask[-1:] == [1])
+    # Also a special token that the prompt itself ends with, as sentence-transformers cannot tell them apart.
+    return min(len(encoded), max_tokens) - (not tokenizer.special.isdisjoint(encoded.ids[-1:]))
 
 
 def _outer_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:

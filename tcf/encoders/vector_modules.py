@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tcf.common.errors import ModelError, shape_words, value_words
+from tcf.common.lfs_pointer import refuse_pointers
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.sentence_encoder import TANH, Dense, LayerNorm, Normalize, Truncate, VectorModule, output_width
 
@@ -176,11 +177,12 @@ def _with_weights(layer: nn.Module, folder: Path) -> nn.Module:
     """Fill a layer from the weight file of its folder.
 
     Raises:
-        ModelError: there is none, it cannot be read, or it has other weights than the layer.
+        ModelError: there is none, it is a git-LFS pointer or cannot be read, or it has other weights than the layer.
     """
     file = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if file is None:
         raise ModelError(f"{folder}: expected weights ({' or '.join(_WEIGHTS)}), found none; download the model again")
+    refuse_pointers([file])
     try:
         stored: Mapping[str, Tensor] = (
             safetensors.torch.load_file(file)

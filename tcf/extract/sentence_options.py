@@ -7,6 +7,7 @@ weights are refused.
 
 from collections.abc import Iterator, Sequence
 
+from tcf.assets.module_list import MODULES
 from tcf.common.errors import ConfigError, did_you_mean, value_words
 from tcf.config.extract import ExtractConfig, Pooling
 from tcf.encoders.blocks import LAST
@@ -88,6 +89,10 @@ def vector_width(config: ExtractConfig, folder: ModelFolder, layer: int) -> int:
 def sentence_notes(config: ExtractConfig, folder: ModelFolder) -> Iterator[str]:
     """Yield what of a sentence encoder's folder holds although no option says so, and what of it does not hold."""
     sentence = folder.sentence
+    if sentence is None or not sentence.obeys_modules:
+        unread = sorted(file.name for file in folder.path.glob("*sentence_*.json"))
+        if unread:
+            yield f"not used: {', '.join(unread)} of {folder.path}, which has no {MODULES}"
     if sentence is None:
         return
     yield from _prompt_notes(config, sentence)

@@ -129,6 +129,15 @@ def test_prompts(
     check(found(model, texts, tmp_path / "c", **settings), encoded(model, TEXTS, **arguments))
 
 
+@pytest.mark.parametrize(("name", "end"), [("llama", "</s>"), ("qwen3", "<|endoftext|>")])
+def test_a_prompt_that_ends_with_a_special_token(
+    tmp_path: Path, texts: Dataset, save: Save, name: str, end: str
+) -> None:
+    model = save(name, SentenceFolder({"pooling_mode": "mean", "include_prompt": False}))
+    prompt = f"find {end}"
+    check(found(model, texts, tmp_path / "c", prefix=prompt), encoded(model, TEXTS, prompt=prompt))
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -216,6 +225,16 @@ def test_what_holds_is_said(save: Save) -> None:
     edit_json(model / "config_sentence_transformers.json", default_prompt_name=None, matryoshka=None)
     choice = f"no prompt comes before the texts; {model} has query, passage for --prompt"
     assert said(max_tokens=5) == [choice]
+
+
+@pytest.mark.parametrize("pooling", ["1_Pooling", "elsewhere"])
+def test_files_that_are_not_read_without_a_list_of_modules(save: Save, pooling: str) -> None:
+    model = save("bert", SentenceFolder(own=PROMPTS, pooling_folder=pooling))
+    (model / "modules.json").unlink()
+    names = "config_sentence_transformers.json, sentence_bert_config.json"
+    assert list(sentence_notes(ExtractConfig(), open_model_folder(model))) == [
+        f"not used: {names} of {model}, which has no modules.json"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ class Items:
         ids: raw item ids, (n_items,), distinct, in file order.
         texts: (n_items,), none empty.
         known: a table in the engine with the columns `id` and `number`, from 0; the number is null for items left out
-            because they have no text.
+            because they have no text, or by an option.
     """
 
     source: str

@@ -24,6 +24,7 @@ def rated_at_least(table: RawTable, column: str, least: float | None, bad: BadRo
         bad: counts the others; raises an error for rows whose rating is not a number (`bad_rating`), or counts them.
 
     Raises:
+        ConfigError: all ratings are lower.
         DataError: a rating is not a number and `bad` does not skip.
     """
     if least is not None:
@@ -41,9 +42,25 @@ def leave_out_lower(table: RawTable, column: str, least: float | None, bad: BadR
     """Leave out rows with a lower rating or label, as `below_min_rating` or `below_min_label`.
 
     Rows without one are kept: items of a list of earlier items have no ratings.
+
+    Raises:
+        ConfigError: all ratings are lower. Of labels, one file of a split may have none that are high enough.
     """
-    if least is not None:
-        table.leave_out(f"{number_of(table[column])} < {least!r}", f"below_min_{kind}", bad)
+    if least is None:
+        return
+    if kind == "rating":
+        _refuse_more_than_all(table, column, least)
+    table.leave_out(f"{number_of(table[column])} < {least!r}", f"below_min_{kind}", bad)
+
+
+def _refuse_more_than_all(table: RawTable, column: str, least: float) -> None:
+    ratings = f"(select {number_of(table[column])} as x from {table.name})"
+    [(lowest, highest)] = table.engine.rows(f"select min(x), max(x) from {ratings}")
+    if highest is not None and highest < least:
+        raise ConfigError(
+            f"--min-rating: expected a rating that some event has, found {least:g}, while {table.source} has ratings "
+            f"from {lowest:g} to {highest:g}; give a lower one"
+        )
 
 
 def undecided(table: RawTable, column: str, kind: Rated) -> ConfigError:

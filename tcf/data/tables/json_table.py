@@ -20,6 +20,7 @@ __all__ = ["OBJECTS", "JsonTable"]
 
 _FORM = TextForm(NO_DELIMITER, quoting=False, header=("line",))
 _SHOWN = 80
+_AROUND_BAD_BYTE = f"regexp_extract(line, '.{{0,{_SHOWN}}}{BAD_UTF8}.{{0,{_SHOWN}}}')"
 OBJECTS = 2000
 """Number of objects at the beginning whose keys are the columns."""
 
@@ -79,7 +80,8 @@ class JsonTable:
             steps = (
                 f"{line} as line, c0 = '{BLANK}' as blank",
                 f"line, blank, {_wrong('line', has_bad_bytes=self._facts.has_bad_bytes)} as wrong",
-                f"case when blank then 'a blank line' when wrong like 'bad%' then line[:{_SHOWN}] end as shown, wrong, "
+                f"case when blank then 'a blank line' when wrong = 'bad_utf8' then {_AROUND_BAD_BYTE} "
+                f"when wrong like 'bad%' then line[:{_SHOWN}] end as shown, wrong, "
                 f"case wrong when '' then json_extract(line, [{pointers}]) "
                 f"when 'half' then json_extract({_without_halves('line')}, [{pointers}]) end as v",
                 ", ".join(f"v[{at}] as {name}" for at, name in enumerate(names.values(), 1)) + ", wrong, shown",

@@ -1,5 +1,6 @@
 """Raw files with named columns, opened by format: delimited text, Parquet or JSON lines."""
 
+import os
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -13,11 +14,12 @@ __all__ = ["FileFormat", "default_form", "format_of", "open_table", "scope_of_co
 
 FileFormat = Literal["parquet", "json", "text"]
 
+_MAGIC = b"PAR1"  # begins and ends a Parquet file
 _PARQUET, _JSON, _TABS = (".parquet", ".pq"), (".jsonl", ".ndjson", ".json"), (".tsv", ".tab")
 
 
 def open_table(path: Path, form: TextForm | None = None) -> TableFile:
-    """Open a raw file; its suffix gives the format: Parquet, JSON lines, or else delimited text.
+    """Open a raw file; its suffix gives the format: Parquet, JSON lines, or else delimited text (`format_of`).
 
     Args:
         path: the file; text and JSON lines may be gzip or Zstandard, with or without the suffix `.gz` or `.zst`.
@@ -38,9 +40,22 @@ def open_table(path: Path, form: TextForm | None = None) -> TableFile:
 
 
 def format_of(path: Path) -> FileFormat:
-    """Return the format that the suffix of a file gives."""
+    """Return the format that the suffix of a file gives; Parquet is known by its bytes too (Hive's `000000_0`)."""
     suffix = _suffix(path)
-    return "parquet" if suffix in _PARQUET else "json" if suffix in _JSON else "text"
+    if suffix in _PARQUET or _is_parquet(path):
+        return "parquet"
+    return "json" if suffix in _JSON else "text"
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            if stream.read(len(_MAGIC)) != _MAGIC:
+                return False
+            stream.seek(-len(_MAGIC), os.SEEK_END)
+            return stream.read() == _MAGIC
+    except OSError:
+        return False  # whoever reads the file says why that is not possible
 
 
 def scope_of_columns(path: Path) -> str:

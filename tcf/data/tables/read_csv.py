@@ -21,8 +21,9 @@ from tcf.data.tables.text_form import BAD_UTF8, NO_DELIMITER, NO_NULL, NUL, TORN
 __all__ = ["OVER_ROWS", "CsvScan", "Malformed", "holds_rows", "n_rows_held"]
 
 OVER_ROWS = "quote_over_rows"
-"""The reason for a record of several lines, each of which would be a row if quotes were characters."""
+"""The reason for a record of several lines, most of which would be rows if quotes were characters."""
 
+_MOST_OTHERS = 4  # a line in this many may be no row: a blank one, or one with a delimiter too many
 _LONGEST = (2_000_000, 32_000_000, 256_000_000)  # bytes of a record, tried in turn: the reader holds 16 of them
 _AT_ONCE = 1 << 20
 _TOO_LONG, _TORN = "LINE SIZE OVER MAXIMUM", "UNQUOTED VALUE"
@@ -250,9 +251,14 @@ def _record_of(row: int, malformed: Sequence[int]) -> int:
 
 
 def holds_rows(record: str, form: TextForm, n_columns: int) -> bool:
-    """Return whether a record has several lines, each of which would be a row if quotes were characters."""
+    """Return whether a record has several lines, of which at least three in four would be rows if quotes were none.
+
+    Quoted text hardly ever has that number of delimiters on most of its lines; a stray quote may well have swallowed a
+    line that is no row, too.
+    """
     lines = record.split("\n") if form.quoting and not form.may_span and n_columns > 1 else []
-    return len(lines) > 1 and all(line.count(form.delimiter) == n_columns - 1 for line in lines)
+    n_others = sum(line.count(form.delimiter) != n_columns - 1 for line in lines)
+    return len(lines) > 1 and _MOST_OTHERS * n_others <= len(lines)
 
 
 def n_rows_held(columns: Sequence[str], form: TextForm) -> str:
@@ -267,4 +273,7 @@ def n_rows_held(columns: Sequence[str], form: TextForm) -> str:
     # Delimiters within values and those between them, which quotes keep apart.
     n_delimiters = " + ".join(f"len(string_split(x, {literal(each)})) - 1" for each in (form.delimiter, NO_DELIMITER))
     other = f"list_filter({lines}, lambda x: {n_delimiters} <> {len(columns) - 1})"
-    return f"case when not ({several}) then 0 when len({other}) = 0 then len({lines})::int else 0 end"
+    return (
+        f"case when not ({several}) then 0 when {_MOST_OTHERS} * len({other}) <= len({lines}) then "
+        f"len({lines})::int else 0 end"
+    )

@@ -15,7 +15,7 @@ import pyarrow as pa
 from tcf.common.errors import ConfigError, DataError, did_you_mean
 from tcf.data.tables.bad_rows import LINES_NAMED, BadRows, Place, Unit
 from tcf.data.tables.engine import Engine, literal
-from tcf.data.tables.text_form import MARKS, as_in_file
+from tcf.data.tables.text_form import MARKS, as_in_file, from_fault
 
 __all__ = [
     "RawTable",
@@ -179,7 +179,7 @@ class RawTable:
             f"select distinct on ({self.row}) {self.row}, {values} from {self.name} where {wrong} "
             f"order by {self.row}, rowid limit {LINES_NAMED + 1}"
         )
-        texts = [as_in_file(str(value)) for value in rows[0][1:]]
+        texts = [as_in_file(from_fault(str(value))) for value in rows[0][1:]]
         if shown is not None:
             found = repr(texts[0])
         else:

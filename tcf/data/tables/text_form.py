@@ -25,6 +25,7 @@ __all__ = [
     "as_in_file",
     "escaped",
     "escaped_bytes",
+    "from_fault",
     "is_utf8",
 ]
 
@@ -43,6 +44,8 @@ NO_DELIMITER, NO_NULL = "\U0010fffb", "\U0010fffe"
 _BAD_BYTE = 0x10FE00  # plus the byte: stands for NUL, and for a byte that is not UTF-8
 NUL, BAD_UTF8 = chr(_BAD_BYTE), f"[{chr(_BAD_BYTE + 0x80)}-{chr(_BAD_BYTE + 0xFF)}]"
 """The character that stands for NUL, and a pattern for those that stand for bytes that are not UTF-8."""
+
+_BEFORE_FAULT = 30  # characters shown before a fault
 
 RESERVED = (b"\xf4\x8f\xba", b"\xf4\x8f\xbb", *(mark.encode() for mark in (NUL, *MARKS, NO_DELIMITER, NO_NULL)))
 """Bytes of all these characters, or those that they begin with; no file may contain them."""
@@ -73,6 +76,13 @@ def as_in_file(text: str) -> str:
     for mark in MARKS:
         text = text.replace(mark, "")
     return re.sub(BAD_UTF8, lambda found: f"\\x{ord(found[0]) - _BAD_BYTE:02x}", text.replace(NUL, "\0"))
+
+
+def from_fault(text: str) -> str:
+    """Return text from a few characters before its first NUL or byte that is not UTF-8, for a message that is cut."""
+    found = re.search(f"[\0{NUL}]|{BAD_UTF8}", text)
+    start = found.start() - _BEFORE_FAULT if found else 0
+    return f"...{text[start:]}" if start > 0 else text
 
 
 def escaped_bytes(values: "pa.Array") -> "pa.LargeStringArray":

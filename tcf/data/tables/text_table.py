@@ -14,13 +14,13 @@ from tcf.data.tables.read_csv import OVER_ROWS, CsvScan, Malformed, holds_rows, 
 from tcf.data.tables.regular_copy import unclosed
 from tcf.data.tables.source_file import NoRowsError
 from tcf.data.tables.table import RawTable, check_columns, joined, trimmed, without_marks
-from tcf.data.tables.text_form import BAD_UTF8, BLANK, NO_DELIMITER, NUL, TextForm, as_in_file
+from tcf.data.tables.text_form import BAD_UTF8, BLANK, NO_DELIMITER, NUL, TextForm, as_in_file, from_fault
 
 __all__ = ["TextTable"]
 
 _SHOWN = 80
 _HELD_ROWS = (
-    "a record within one line, or a quoted field whose lines would not be rows each (in format table, --quotes none "
+    "a record within one line, or a quoted field whose lines would not be rows (in format table, --quotes none "
     "takes quotes for characters and --quotes csv allows such a field)"
 )
 
@@ -28,9 +28,10 @@ _HELD_ROWS = (
 class TextTable:
     """A text file whose records are rows.
 
-    Unusable rows are rejected as `nul_byte`, `bad_utf8`, `torn_quotes` (text after a closing quote), `wrong_columns` or
-    `quote_over_rows` (a record of several lines, each of which would be a row if quotes were characters: all its lines
-    are counted). Blank lines at the end of the file are ignored; a blank line elsewhere is rejected as `wrong_columns`.
+    Unusable rows are rejected as `nul_byte`, `bad_utf8`, `wrong_columns`, `torn_quotes` (text after a closing quote) or
+    `quote_over_rows` (a record of several lines, most of which would be rows if quotes were characters); of the last
+    two, all lines of a record are counted. Blank lines at the end of the file are ignored; a blank line elsewhere is
+    rejected as `wrong_columns`.
 
     Args:
         path: the file.
@@ -123,10 +124,11 @@ class TextTable:
         for reason in (*expected, "wrong_columns"):
             rows = [row for row in malformed if row.reason == reason]
             if rows:
-                first, found = rows[: LINES_NAMED + 1], as_in_file(rows[0].text)[:_SHOWN]
+                first, found = rows[: LINES_NAMED + 1], as_in_file(from_fault(rows[0].text))[:_SHOWN]
                 places = [Place(self.path, scan.line_at(row)) for row in first] if bad.is_error else []
                 shown = repr(found) if found else "a blank line"
-                are_rows = reason == OVER_ROWS and not bad.is_error
+                # A quote that is torn by the next one, some lines later, has swallowed these.
+                are_rows = reason in (OVER_ROWS, "torn_quotes") and not bad.is_error
                 number = sum(row.n_lines for row in rows) if are_rows else len(rows)
                 bad.reject(reason, number, places, expected.get(reason, columns), shown)
 

@@ -101,10 +101,15 @@ def load_tokenizer(folder: ModelFolder, *, trust_remote_code: bool = False) -> T
         )
     sentence = folder.sentence
     if sentence is None or not sentence.obeys_modules:
-        return TextTokenizer(backend, folder)
+        return TextTokenizer(backend, folder, special=frozenset(tokenizer.all_special_ids))
     if sentence.lower_case:
         _lower_case(backend)
-    return TextTokenizer(backend, folder, keeps_end=tokenizer.truncation_side == "left")
+    return TextTokenizer(
+        backend,
+        folder,
+        keeps_end=tokenizer.truncation_side == "left",
+        special=frozenset(tokenizer.all_special_ids),
+    )
 
 
 def _lower_case(backend: Tokenizer) -> None:

@@ -80,9 +80,11 @@ def read_sentence_encoder(path: Path) -> SentenceEncoder | None:
         return _read_modules(file)
     if (path / _ONLY_POOLING).is_file():
         settings = ModuleSettings.read(path / _ONLY_POOLING)
-        return SentenceEncoder(
+        found = SentenceEncoder(
             settings.file, path, _poolings(settings), include_prompt=settings.flag("include_prompt", default=True)
         )
+        settings.refuse_others()
+        return found
     return None
 
 
@@ -121,12 +123,22 @@ def _entries(file: Path) -> list[_Entry]:
     """Return the modules; there is at least one.
 
     Raises:
-        ModelError: an entry has another form, a module is not known, or its folder lies elsewhere.
+        ModelError: an entry has another form or the name of another one, a module is not known, or its folder lies
+            elsewhere.
     """
     content = read_json_list(file)
     if not content:
         raise ModelError(f"{file}: expected a list of modules, found an empty one; download the model again")
-    return [_entry(value, file) for value in content]
+    found = [_entry(value, file) for value in content]
+    # Sentence-transformers keeps modules by name: a later one would take the place of an earlier one.
+    names = [value.get("name") for value in content]
+    twice = next((name for name in names if name is not None and names.count(name) > 1), None)
+    if twice is not None:
+        raise ModelError(
+            f"{file}: expected a name of its own for each module, found {value_words(twice)} twice; download the model "
+            "again"
+        )
+    return found
 
 
 def _entry(value: Any, file: Path) -> _Entry:

@@ -111,7 +111,7 @@ def read_text_settings(folder: Path) -> TextSettings:
 
 
 def _limit(value: Any) -> int | None:
-    return value if type(value) is int and 0 < value < _UNLIMITED else None
+    return int(value) if type(value) in (int, float) and 0 < value < _UNLIMITED else None
 
 
 def _check_reads_text(settings: ModuleSettings) -> None:

@@ -50,6 +50,14 @@ def test_ratings_too_low_make_histories_shorter(tmp_path: Path) -> None:
         prepare("movielens", raw, tmp_path / "out", PrepareConfig(min_history=3))
 
 
+def test_a_rating_above_all_of_them(tmp_path: Path) -> None:
+    raw = movielens(tmp_path / "raw")
+    with pytest.raises(
+        ConfigError, match=r"^--min-rating: .* found 5.5, while .*ratings.csv has ratings from 0.5 to 5; g"
+    ):
+        prepare("movielens", raw, tmp_path / "out", PrepareConfig(min_history=3, min_rating=5.5))
+
+
 @pytest.mark.parametrize("format", ["tcf", "mind", "hm", "table"])
 def test_other_formats_have_no_ratings(tmp_path: Path, format: Any) -> None:
     with pytest.raises(ConfigError, match=r"^--min-rating: expected only with format recbole, movielens or amazon, f"):

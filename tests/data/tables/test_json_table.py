@@ -189,6 +189,14 @@ def test_one_line_that_is_wrong_does_not_change_the_others(tmp_path: Path, engin
     assert bad.skipped == {"bad_utf8": 1}
 
 
+def test_the_place_of_a_bad_byte_is_shown(tmp_path: Path, engine: Engine) -> None:
+    path = written(tmp_path, b'{"id":"' + 200 * b"x" + b'caf\xe9"}\n')
+    with pytest.raises(
+        DataError, match=rf"t.jsonl:1: expected UTF-8, found '\.\.\.{27 * 'x'}caf.+xe9\"}}'; 1 of this kind"
+    ):
+        read(engine, JsonTable(path), ("id",))
+
+
 def test_a_bad_line_is_shown(tmp_path: Path, engine: Engine) -> None:
     path = written(tmp_path, b'{"id":"a"}\n{"id":\n{"id":"b"}\n')
     with pytest.raises(DataError, match=r't.jsonl:2: expected one JSON object a line, found .*\{"id":.* on line 2'):

@@ -33,6 +33,17 @@ def test_the_name_says_what_a_file_is(tmp_path: Path, engine: Engine) -> None:
         assert place == Place(tmp_path / name, first, "row" if name == "t.parquet" else "line")
 
 
+@pytest.mark.parametrize("name", ["000000_0", "part-0", "t.csv"])
+def test_parquet_is_known_by_its_bytes(tmp_path: Path, engine: Engine, name: str) -> None:
+    pq.write_table(pa.table({"id": ["000123"]}), tmp_path / name)
+    assert read(engine, open_table(tmp_path / name), ("id",)) == [(1, "000123")]
+
+
+def test_text_may_begin_like_parquet(tmp_path: Path, engine: Engine) -> None:
+    (tmp_path / "t.csv").write_text("PAR1,n\n000123,1\n")
+    assert read(engine, open_table(tmp_path / "t.csv"), ("PAR1",)) == [(2, "000123")]
+
+
 def test_quotes_are_characters_in_tab_separated_files(tmp_path: Path, engine: Engine) -> None:
     rows = 'u1\ti2\t12\t"Untitled\nu2\ti3\t13\tA "quoted" word\nu3\ti4\t14\tScreen 24"\n'
     for name in ("t.tsv", "t.TAB"):

@@ -39,7 +39,7 @@ def test_types_as_text_would_have_them(tmp_path: Path, engine: Engine) -> None:
     }
     assert texts_of(engine, written(tmp_path, columns)) == {
         "whole": ["17850", "", "-3", ""],
-        "fraction": ["0.5", "1e+20", "12345678901", "2"],
+        "fraction": ["0.5", "100000000000000000000", "12345678901", "2"],
         "integer": ["1", "", "-5", str(2**60)],
         "coded": ["x", "y", "", "x"],
         "listed": ["p, q", "", "", "r"],
@@ -95,7 +95,7 @@ def test_numbers_of_every_type(tmp_path: Path, engine: Engine) -> None:
         "least": [str(-(2**63)), ""],
         "small": ["-128", "127"],
         "single": ["0.10000000149011612", "16777216"],
-        "large": ["9007199254740992.0", "-9007199254740991"],
+        "large": ["9007199254740992", "-9007199254740991"],
         "infinite": ["inf", "-inf"],
         "tiny": ["5e-324", "1e-07"],
         "truth": ["true", "false"],

@@ -192,7 +192,7 @@ def test_a_quoted_field_that_holds_rows(tmp_path: Path, engine: Engine) -> None:
         with pytest.raises(DataError) as raised:
             read(engine, TextTable(path, TextForm()), ("a", "c"))
         assert str(raised.value).startswith(
-            f"{path}:3: expected a record within one line, or a quoted field whose lines would not be rows each (in "
+            f"{path}:3: expected a record within one line, or a quoted field whose lines would not be rows (in "
             "format table, --quotes none takes quotes for characters and --quotes csv allows such a field), found '1,"
         )
         assert "1 of this kind (quote_over_rows) in all, on line 3; correct the file" in str(raised.value)
@@ -200,6 +200,35 @@ def test_a_quoted_field_that_holds_rows(tmp_path: Path, engine: Engine) -> None:
     assert read(engine, TextTable(path, TextForm(may_span=True)), ("c",)) == [(2, "Untitled\n4,5,24")]
     one_column = written(tmp_path, b'a\n"x\ny"\n')
     assert read(engine, TextTable(one_column, TextForm()), ("a",)) == [(2, "x\ny")]
+
+
+def test_rows_that_a_quote_has_swallowed_with_other_lines(tmp_path: Path, engine: Engine) -> None:
+    """A blank line among them, or one with a delimiter too many, does not hide them; one in four lines may be such."""
+    first, last = b'1,2,"Untitled\n', b'7,8,9"\n'
+    for other in (b"\n", b"4,5,six, seven\n", b"4\n"):
+        path, bad = written(tmp_path, HEADER + first + b"3,4,5\n" + other + last + b"x,y,z\n"), BadRows("skip")
+        assert read(engine, TextTable(path, TextForm()), ("a",), bad) == [(6, "x")]
+        assert bad.skipped == {"quote_over_rows": 4}
+    path = written(tmp_path, HEADER + first + b"4\n" + last)
+    assert read(engine, TextTable(path, TextForm()), ("c",)) == [(2, "Untitled\n4\n7,8,9")]
+
+
+def test_rows_that_are_swallowed_up_to_a_quoted_field(tmp_path: Path, engine: Engine) -> None:
+    """The second quote ends the first one's field, and text follows it; delimiters in its own field change nothing."""
+    path, bad = written(tmp_path, HEADER + b'1,2,"Untitled\n4,5,"six, seven"\n7,8,9\n'), BadRows("skip")
+    assert read(engine, TextTable(path, TextForm()), ("a",), bad) == [(4, "7")]
+    assert bad.skipped == {"torn_quotes": 2}
+
+
+@pytest.mark.parametrize(("fault", "shown"), [(b"\xe9", r"\\xe9"), (b"\0", r"\x00")])
+@pytest.mark.parametrize("more", [b"", b",too many"])
+def test_messages_show_the_place_of_a_bad_byte(
+    tmp_path: Path, engine: Engine, fault: bytes, shown: str, more: bytes
+) -> None:
+    path = written(tmp_path, HEADER + b"1,2," + 200 * b"x" + b"caf" + fault + b" au lait" + more + b"\n")
+    with pytest.raises(DataError) as raised:
+        read(engine, TextTable(path, TextForm()), ("a",))
+    assert f"found '...{27 * 'x'}caf{shown} au lait{more.decode()}'; 1 of this kind" in str(raised.value)
 
 
 def test_columns_that_are_not_there(tmp_path: Path, engine: Engine) -> None:

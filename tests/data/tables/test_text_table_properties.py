@@ -83,8 +83,8 @@ def plainly_read(content: bytes, form: TextForm, n_columns: int) -> tuple[list[R
         if reason is None:
             rows.append((record.line, *(value.decode().strip() for value in record.fields)))
         else:
-            number = record.raw.count(b"\n") + 1 if reason == "quote_over_rows" else 1
-            skipped[reason] = skipped.get(reason, 0) + number
+            are_rows = reason in ("quote_over_rows", "torn_quotes")
+            skipped[reason] = skipped.get(reason, 0) + (record.raw.count(b"\n") + 1 if are_rows else 1)
     return rows, skipped
 
 
@@ -98,8 +98,8 @@ def plain_reason(record: Record, form: TextForm, n_columns: int) -> str | None:
     except UnicodeDecodeError:
         return "bad_utf8"
     lines = record.raw.split(b"\n")
-    are_rows = {line.count(form.delimiter.encode()) for line in lines} == {n_columns - 1}
-    if are_rows and len(lines) > 1 and n_columns > 1 and not form.may_span:
+    others = [line for line in lines if line.count(form.delimiter.encode()) != n_columns - 1]
+    if len(others) / len(lines) <= 0.25 and len(lines) > 1 and n_columns > 1 and not form.may_span:
         return "quote_over_rows"
     if record.torn:
         return "torn_quotes"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from small.encoders.models import edit_json
 from small.encoders.sentence_encoders import Module, SentenceFolder, dense, save_sentence_encoder
 from tcf.common.errors import ModelError
 from tcf.encoders.folder.read_sentence_encoder import read_sentence_encoder
@@ -101,6 +102,11 @@ def test_what_a_file_says_that_is_not_done(bare: Path, content: SentenceFolder, 
             '[{"type": "sentence_transformers.models.Transformer", "path": ""}]',
             "a Pooling after the Transformer, found",
         ),
+        (
+            '[{"name": "0", "type": "sentence_transformers.models.Transformer", "path": ""}, '
+            '{"name": "0", "type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]',
+            "a name of its own for each module, found '0' twice",
+        ),
         ("[", "invalid JSON"),
     ],
 )
@@ -108,6 +114,33 @@ def test_a_list_of_modules_that_is_none(bare: Path, listed: str, message: str) -
     (bare / "modules.json").write_text(listed)
     with pytest.raises(ModelError, match=f"modules.json: .*{message}"):
         read_sentence_encoder(bare)
+
+
+def test_a_pooling_without_a_list_of_modules(bare: Path) -> None:
+    folder = save_sentence_encoder(bare, bare.with_name("m"), SentenceFolder({"pooling_mode_max_tokens": True}))
+    (folder / "modules.json").unlink()
+    file = folder / "1_Pooling" / "config.json"
+    assert read_sentence_encoder(folder) == SentenceEncoder(file, folder, ("max",))
+    edit_json(file, temperature=2)
+    with pytest.raises(ModelError, match="1_Pooling/config.json: .* that tcf knows, found 'temperature': 2"):
+        read_sentence_encoder(folder)
+
+
+@pytest.mark.parametrize(
+    ("stated", "limit"), [(7, 7), (7.0, 7), (1e30, None), (10**30, None), (-1, None), (None, None)]
+)
+def test_limits_that_only_the_tokenizer_states(bare: Path, stated: float | None, limit: int | None) -> None:
+    edit_json(bare / "tokenizer_config.json", model_max_length=stated)
+    assert read(bare, SentenceFolder(texts=None)).max_tokens == limit
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_pointer_in_the_place_of_a_modules_weights(bare: Path, pickled: bool) -> None:
+    found = read(bare, SentenceFolder(modules=[dense(32, 8, pickled=pickled)]))
+    file = bare.with_name("m") / "2_Dense" / ("pytorch_model.bin" if pickled else "model.safetensors")
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(ModelError, match=f"{file}: expected the file itself, found a git-LFS pointer to its 12345"):
+        load_modules(found.modules)
 
 
 def test_modules_that_do_not_fit_together(bare: Path) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tcf.common.errors import ConfigError, did_you_mean
+from tcf.data.events.items import Items
 from tcf.data.raw.any_table.table_options import Drop
 from tcf.data.tables.bad_rows import BadRows
-from tcf.data.tables.engine import literal
+from tcf.data.tables.engine import Engine, literal
 from tcf.data.tables.table import RawTable
 
 __all__ = ["DroppedRows", "listed_values"]
@@ -38,9 +39,16 @@ class DroppedRows:
         self._drops = drops
         self._matched = dict.fromkeys(drops, 0)
         self._found: dict[Drop, list[str]] = {drop: [] for drop in drops}
+        self._ids: str | None = None
 
-    def leave_out(self, table: RawTable, bad: BadRows) -> None:
-        """Leave out the rows of a table that options match; each is counted by every option that matches it."""
+    def leave_out(self, table: RawTable, bad: BadRows, item_id: str | None = None) -> None:
+        """Leave out the rows of a table that options match; each is counted by every option that matches it.
+
+        Args:
+            table: the rows.
+            bad: counts those that are left out.
+            item_id: the column of item ids, if the table describes the items; `skip_events` takes those of the rows.
+        """
         matches = {drop: _matches(table, drop) for drop in self._drops if drop.column in table.columns}
         if not matches:
             return
@@ -52,7 +60,22 @@ class DroppedRows:
             if number == 0:
                 self._found[drop].append(_values_words(table, drop))
         if any(numbers):
-            table.engine.run(f"delete from {table.name} where {' or '.join(matches.values())}")
+            unwanted = " or ".join(matches.values())
+            if item_id is not None:
+                self._ids = table.engine.name("dropped")
+                table.engine.run(
+                    f"create temp table {self._ids} as select distinct {table[item_id]} as id from {table.name} "
+                    f"where {unwanted}"
+                )
+            table.engine.run(f"delete from {table.name} where {unwanted}")
+
+    def skip_events(self, engine: Engine, items: Items) -> None:
+        """Let events of the items that have been left out count as those of skipped items, not of unknown ones."""
+        if self._ids is not None:
+            engine.run(
+                f"insert into {items.known} select id, null from {self._ids} "
+                f"where id not in (select id from {items.known})"
+            )
 
     def check(self) -> None:
         """Refuse an option that no row of any table matches.

@@ -12,7 +12,7 @@ from tcf.data.tables.table import trimmed
 
 __all__ = ["ColumnText", "holds_long_decimals"]
 
-_EXACT = 2**53  # whole numbers below it are exact in float64
+_MOST = 2**127  # whole numbers below it are written without a point, as those of JSON
 _IS_LIST = (
     pa.types.is_list,
     pa.types.is_large_list,
@@ -20,7 +20,8 @@ _IS_LIST = (
     pa.types.is_list_view,
     pa.types.is_large_list_view,
 )
-_WITHOUT_TEXT = re.compile(r"STRUCT|MAP|UNION|VARIANT|\]$")
+_STRUCT = ("STRUCT", "TUPLE")  # a tuple: a struct with an empty name; Arrow has a struct for a variant as well
+_WITHOUT_TEXT = re.compile(r"STRUCT|TUPLE|MAP|UNION|VARIANT|\]$")
 
 
 class ColumnText:
@@ -50,7 +51,7 @@ class ColumnText:
     def _of(self, value: str, first: str, kind: pa.DataType, depth: int) -> str:
         """Return the text of a value within others, given an expression without lambdas that has its type."""
         x = f"x{depth}"
-        if pa.types.is_struct(kind) and self._type_of(first).startswith("STRUCT"):  # Arrow has no type for variants
+        if pa.types.is_struct(kind) and self._type_of(first).startswith(_STRUCT):
             fields = [
                 f"[{literal(kind.field(at).name)}, {self._of(*_field(value, first, at), kind.field(at).type, depth)}]"
                 for at in range(kind.num_fields)
@@ -74,9 +75,9 @@ class ColumnText:
             )
         match kind:
             case "FLOAT" | "DOUBLE":
-                whole = f"{value} = floor({value}) and abs({value}) < {_EXACT}"
+                whole = f"{value} = floor({value}) and abs({value}) < {float(_MOST)}"
                 return (
-                    f"case when isnan({value}) then null when {whole} then try_cast({value} as bigint)::varchar "
+                    f"case when isnan({value}) then null when {whole} then try_cast({value} as hugeint)::varchar "
                     f"else {value}::double::varchar end"
                 )
             case "TIMESTAMP" | "TIMESTAMP_MS" | "TIMESTAMP_S":

@@ -46,6 +46,15 @@ def test_each_option_counts_all_rows_that_it_matches(tmp_path: Path) -> None:
     assert read(tmp_path, "kind=view", "shop=N", own_items=False).skipped == {"drop kind=view": 7, "drop shop=N": 7}
 
 
+def test_events_of_items_that_are_left_out_are_counted_and_no_error(tmp_path: Path) -> None:
+    """Also where another row of the item file, which is left out, has the same item."""
+    write_files(tmp_path, {"events.csv": EVENTS, "items.csv": ITEMS + "c,Gamma,old\n"})
+    options = TableOptions(("events.csv",), "who", "what", items=("items.csv",), drops=(parse_drop("kind=old"),))
+    log = with_engine(read_table)(tmp_path, bad_rows="error", template=parse_template("{title}"), options=options)
+    assert log.skipped == {"drop kind=old": 2, "event_of_skipped_item": 7}
+    assert histories_of(log) == {"u1": ["b", "c"] * 3 + ["b"], "u2": ["b"]}
+
+
 @pytest.mark.parametrize(
     ("drop", "message"),
     [

@@ -69,7 +69,7 @@ def test_rows_are_left_out_and_counted_by_option(tmp_path: Path) -> None:
     log = read(tmp_path, replace(OPTIONS, drops=drops), bad_rows="skip")
     assert histories_of(log) == {"u1": ["007"], "u2": []}
     assert log.item_ids.to_pylist() == ["007", "NaN"]
-    counts = {"drop kind=ret*": 1, "drop what=N?N": 1, "drop brand=Z": 1, "drop kind=r*": 1, "unknown_item": 2}
+    counts = {"drop kind=ret*": 1, "drop what=N?N": 1, "drop brand=Z": 1, "drop kind=r*": 1, "event_of_skipped_item": 2}
     assert log.skipped == counts
 
 

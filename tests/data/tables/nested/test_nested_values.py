@@ -79,6 +79,8 @@ def columns(draw: st.DrawFn) -> tuple[pa.DataType, list[Any]]:
 @example((pa.map_(pa.string(), pa.list_(pa.float64())), [{"b": [1.5, None, 2.0], "a": []}, {}]))
 @example((pa.list_(pa.list_(pa.list_(pa.bool_()))), [[[[True], []], None, [[False, None]]]]))
 @example((pa.struct([("a", pa.int64()), ("A", pa.string())]), [{"a": 1, "A": "x"}, {"a": None, "A": " y "}]))
+@example((pa.list_(pa.float64()), [[1e20, -1e16, 2.0**126]]))
+@example((pa.list_(pa.struct([("", pa.int64())])), [[{"": 5}, {"": None}]]))
 def test_json_and_parquet_give_the_same_texts(
     tmp_path_factory: pytest.TempPathFactory, engine: Engine, column: tuple[pa.DataType, list[Any]]
 ) -> None:
