@@ -156,7 +156,7 @@ def _check(periods: Periods) -> None:
         periods.shown, (periods.first, periods.validation_from, periods.test_from, periods.last)
     )
     if periods.test_from > periods.last:
-        unit = "" if periods.ticks is None else f" (a whole number is one of {_TICKS[periods.ticks]} since 1970)"
+        unit = "" if periods.ticks is None else f" (whole numbers are {_TICKS[periods.ticks]} since 1970)"
         raise ConfigError(
             f"{_TEST}: expected a time up to the last one in the log, {last}, found {test}; give an earlier one{unit}"
         )

@@ -114,11 +114,9 @@ def test_periods_without_an_event_are_refused(test_from: str, validation_from: s
 
 def test_the_unit_of_whole_numbers_is_said() -> None:
     """Milliseconds, as in the file, for times that are kept in seconds."""
-    expected = (
-        r"--test-from: .* the log, 2017-07-21, found 1500604800000; give an earlier one \(a whole .* of seconds since"
-    )
+    expected = r"--test-from: .* the log, 2017-07-21, found 1500604800000; give an earlier one \(whole numbers are sec"
     with pytest.raises(ConfigError, match=expected):
-        find_periods(np.arange(1_500_000_000, 1_500_595_201, 43_200), "1500604800000", None)
+        find_periods(np.array([1_500_508_800, 1_500_595_200]), "1500604800000", None)
     with pytest.raises(
         ConfigError, match=r"or a whole number \(of seconds since 1970; with format recbole, in the unit"
     ):
