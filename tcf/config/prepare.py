@@ -54,7 +54,7 @@ class PrepareConfig(CheckedSettings):
     test_from: str | None = option(
         None,
         "Start of the test period: a date such as 2020-09-16 (UTC), a fraction of all interactions such as 0.9, or a "
-        "whole number in the unit of the log's times.",
+        "whole number: seconds since 1970, or, with format recbole, in the unit of the file.",
         group=_SPLIT,
         metavar="TIME",
     )
@@ -212,7 +212,7 @@ class PrepareConfig(CheckedSettings):
             "--test-events": bool(self.test_events),
         }
         named = [option for option, is_given in of_files.items() if is_given]
-        if self.min_history < _SHORTEST and self.split != "given" and not named:
+        if self.min_history < _SHORTEST and self.split not in ("given", None):  # None: checked when it is decided
             raise ConfigError(
                 f"--min-history: expected at least {_SHORTEST}, so that every user has a target of each part, found "
                 f"{self.min_history}; fewer only with --split given"

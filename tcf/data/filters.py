@@ -128,6 +128,8 @@ def _of_items_alone(log: RawLog) -> Selected:
 
 
 def _without_duplicates(log: RawLog, raw: Path, dropped: dict[str, int]) -> RawLog:
+    if log.duplicates is None and log.rows_are_distinct:
+        return log
     if log.duplicates is None:
         raise ConfigError(
             f"--drop-duplicates: expected the time of each event in {raw}, by which exact duplicates are told from "

@@ -21,8 +21,11 @@ __all__ = ["Periods", "find_periods"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400  # seconds
 _FIRST_DATE = 1e8  # seconds since 1970; smaller numbers are not taken for dates
-_TICKS = (1, 10**3, 10**6, 10**9)  # per second
-_FORMS = "a date such as 2020-09-16 (UTC), a fraction between 0 and 1, or a whole number in the unit of the log's times"
+_TICKS = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}  # per second
+_FORMS = (
+    "a date such as 2020-09-16 (UTC), a fraction between 0 and 1, or a whole number (of seconds since 1970; "
+    "with format recbole, in the unit of the file)"
+)
 _TEST, _VALIDATION = "--test-from", "--validation-from"
 
 Point = datetime | date | Fraction | int
@@ -153,8 +156,9 @@ def _check(periods: Periods) -> None:
         periods.shown, (periods.first, periods.validation_from, periods.test_from, periods.last)
     )
     if periods.test_from > periods.last:
+        unit = "" if periods.ticks is None else f" (whole numbers are {_TICKS[periods.ticks]} since 1970)"
         raise ConfigError(
-            f"{_TEST}: expected a time up to the last one in the log, {last}, found {test}; give an earlier one"
+            f"{_TEST}: expected a time up to the last one in the log, {last}, found {test}; give an earlier one{unit}"
         )
     if not periods.validation_from < periods.test_from:
         raise ConfigError(f"{_VALIDATION}: expected a time before {_TEST} ({test}), found {validation}; give another")

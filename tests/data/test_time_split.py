@@ -112,6 +112,17 @@ def test_periods_without_an_event_are_refused(test_from: str, validation_from: s
         find_periods(SEPTEMBER, test_from, validation_from)
 
 
+def test_the_unit_of_whole_numbers_is_said() -> None:
+    """Milliseconds, as in the file, for times that are kept in seconds."""
+    expected = r"--test-from: .* the log, 2017-07-21, found 1500604800000; give an earlier one \(whole numbers are sec"
+    with pytest.raises(ConfigError, match=expected):
+        find_periods(np.array([1_500_508_800, 1_500_595_200]), "1500604800000", None)
+    with pytest.raises(
+        ConfigError, match=r"or a whole number \(of seconds since 1970; with format recbole, in the unit"
+    ):
+        find_periods(np.arange(9), "soon", None)
+
+
 def test_dates_of_times_that_are_none_are_refused() -> None:
     message = r"--test-from: expected a whole number or a fraction, .* log \(0 to 99\) .*, found the date 2020-09-16"
     with pytest.raises(ConfigError, match=message):

@@ -7,8 +7,9 @@ with `meta_`. The keys of the first reviews show the edition:
 - 2023: `user_id`, `parent_asin`, `timestamp` in milliseconds, `rating`; items have `parent_asin`, `title` ...
 
 Reviews of 2023 may also be the published benchmark files, which have the same columns: one `NAME.csv`, or the parts of
-a split, `NAME.train.csv`, `NAME.valid.csv` and `NAME.test.csv`. If a folder has reviews of both kinds, `--split` must
-be given: `given` reads the parts, another split the other file. A split's parts follow one another, whatever the times.
+a split, `NAME.train.csv`, `NAME.valid.csv` (or `.validation`, `.val`, `.dev`) and `NAME.test.csv`. If a folder has
+reviews of both kinds, `--split` must be given: `given` reads the parts, another split the other file. A split's parts
+follow one another, whatever the times.
 A column `history`, ids with spaces between them, has what a user reviewed before; what the rows themselves do not show
 of it becomes part of the history (`tcf.data.raw.benchmark.connect_lists`).
 
@@ -23,7 +24,7 @@ The published files repeat items and reviews, and have items without a title, it
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -141,7 +142,8 @@ def read_amazon(
 
     Raises:
         ConfigError: `template` names a key that the metadata lack, or it must be said which files are to be read.
-        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped.
+        DataError: a file is missing, empty, in another format or a copy of another, or a row is unusable and not to be
+            skipped.
     """
     files, metadata_path = amazon_files(folder, split)
     reviews, metadata = [open_table(path) for path in files.paths], open_table(metadata_path)
@@ -172,7 +174,8 @@ def read_amazon(
     )  # of rows with lists, those that are repeated have been left out
     exact = columns.items is None
     log = group_events(events, user, item, times, items, known, once=once, part=part, has_exact_times=exact)
-    return RawLog.of(items, log, dict(Counter(bad.skipped) + Counter(known.skipped)), (*loaded, products))
+    read = RawLog.of(items, log, dict(Counter(bad.skipped) + Counter(known.skipped)), (*loaded, products))
+    return replace(read, rows_are_distinct=True)
 
 
 def _has_history(reviews: TableFile) -> bool:

@@ -32,6 +32,8 @@ class RawLog:
             the files bring no split, or it is not to be used.
         duplicates: (nnz,) bool, whether an earlier event has the same user, item, time and part; None if the times of
             events are not known, or not exactly.
+        rows_are_distinct: whether the reader has left out, and counted, rows that repeat others exactly, so that there
+            is none to drop even if `duplicates` is None.
     """
 
     item_ids: "pa.LargeStringArray"
@@ -44,6 +46,7 @@ class RawLog:
     times: npt.NDArray[np.int64] | None = None
     parts: npt.NDArray[np.int8] | None = None
     duplicates: npt.NDArray[np.bool_] | None = None
+    rows_are_distinct: bool = False
 
     @classmethod
     def of(cls, items: Items, log: Grouped, skipped: Mapping[str, int], tables: Iterable[RawTable]) -> "RawLog":

@@ -1,15 +1,16 @@
 """RecBole's atomic files: interactions `NAME.inter` and items `NAME.item` in a folder, tab-separated, typed headers.
 
 **Files.** One `NAME.inter`, or the parts of a split (`benchmark_filename` in RecBole): `NAME.train.inter` with
-`NAME.valid.inter`, `NAME.test.inter` or both. If a folder has both, `--split` must be given: `given` reads the parts,
-another split `NAME.inter`.
+`NAME.valid.inter` (or `.validation`, `.val`, `.dev`), `NAME.test.inter` or both. If a folder has both, `--split` must
+be given: `given` reads the parts, another split `NAME.inter`.
 
 **Interactions** have the columns `user_id` (or `session_id`) and `item_id`. If there is a column `timestamp`, each
 user's events are sorted by it, and events of one time keep the order of the file; otherwise all events do. A split's
 parts follow one another, whatever the times.
 
 If there is a column `item_id_list`, a row is a list of earlier items and the item after it. Rows that repeat one
-another become one history (`tcf.data.raw.benchmark.connect_lists`); `timestamp_list` has the times of the list.
+another become one history (`tcf.data.raw.benchmark.connect_lists`); `timestamp_list` has the times of the list, one for
+each item.
 
 A column `label` or `rating` may mark rows that are no events, such as news that was shown and not clicked. So the user
 must say from which label or rating on a row is an event.
@@ -30,6 +31,7 @@ from tcf.data.events.group_events import Grouped, group_events, with_ids
 from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import Items, read_items
 from tcf.data.events.timestamps import read_numbers
+from tcf.data.raw.benchmark.item_lists import require_list_times
 from tcf.data.raw.benchmark.one_table import EventColumns, one_table
 from tcf.data.raw.benchmark.split_files import EventFiles, SplitKind, event_files, part_of
 from tcf.data.raw.ratings import Rated, leave_out_lower, require_numbers, undecided
@@ -118,8 +120,8 @@ def read_recbole(
     Raises:
         ConfigError: `template` names a column that the item file lacks, or a template is required; it must be said
             which rows are events, or which files are to be read.
-        DataError: a file is missing, empty or in another format, or a row is unusable and not to be skipped; the files
-            of a split have ids or times of different columns.
+        DataError: a file is missing, empty, in another format or a copy of another, or a row is unusable and not to be
+            skipped; the files of a split have ids or times of different columns.
     """
     files, items_path = recbole_files(folder, options.split)
     bad = BadRows(bad_rows)
@@ -154,6 +156,8 @@ def _load_events(
         leave_out_lower(events, _LABEL, options.min_label, bad, kind="label")
     if _ITEMS in optional and _TIME in optional:
         read_numbers(events, _TIME, bad)  # a row without a time has no place among those with lists
+        if _TIMES in optional:
+            require_list_times(events, _ITEMS, _TIMES, bad)
     return events
 
 

@@ -1,7 +1,8 @@
 """Several files that are read as one table, such as the parts of a log.
 
 The rows of all files lie in one table of the engine, in the order of the files. A column holds the place of each: the
-number of its file, and its row there. A single file needs neither.
+number of its file, and its row there. A single file needs neither. Where files are for the parts of a split, the column
+`part` of the engine's table, which is none of the files' columns, has the part.
 """
 
 import logging
@@ -17,7 +18,7 @@ from tcf.data.tables.json_table import JsonTable
 from tcf.data.tables.source_file import NoRowsError
 from tcf.data.tables.table import RawTable, TableFile, check_columns, source_words
 
-__all__ = ["ListedFile", "SeveralTables", "columns_of_files", "look_for", "open_several"]
+__all__ = ["ListedFile", "SeveralTables", "columns_of_files", "look_for", "open_several", "refuse_copies"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +35,13 @@ class ListedFile:
         path: the file.
         constants: columns whose value is the same in all rows, because the names of folders give it.
         is_named: whether it was named itself, and not only a folder or a pattern; then it must have rows.
+        part: the number of the part of a split that it is for; None, as for all files of a list, if that is not known.
     """
 
     path: Path
     constants: Mapping[str, str] = field(default_factory=dict)
     is_named: bool = True
+    part: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class _Part:
 
 
 def open_several(files: Sequence[ListedFile], open_file: Callable[[Path], TableFile]) -> TableFile:
-    """Open files as one table; one file without columns from its folders is opened as it is.
+    """Open files as one table; one file without columns from its folders and without a part is opened as it is.
 
     Args:
         files: the files, at least one, in the order of their rows.
@@ -63,7 +66,7 @@ def open_several(files: Sequence[ListedFile], open_file: Callable[[Path], TableF
     Raises:
         DataError: one cannot be used; an empty one is an error if it was named itself or all are empty.
     """
-    if len(files) == 1 and not files[0].constants:
+    if len(files) == 1 and not files[0].constants and files[0].part is None:
         return open_file(files[0].path)
     parts, empty = list[_Part](), list[Path]()
     for file in files:
@@ -76,6 +79,26 @@ def open_several(files: Sequence[ListedFile], open_file: Callable[[Path], TableF
     if not parts:
         raise _no_rows(empty)
     return SeveralTables(parts, empty)
+
+
+def refuse_copies(files: Mapping[Path, str], told_apart: Callable[[Path], object] = lambda path: None) -> None:
+    """Refuse a file that is a copy of another one, unless both are so small that they may be alike by chance.
+
+    Args:
+        files: checksum of each file, by path.
+        told_apart: returns what files may differ in although they have the same content; by default, nothing.
+
+    Raises:
+        DataError: there is such a file.
+    """
+    first: dict[tuple[object, str], Path] = {}
+    for path, sha256 in files.items():
+        known = first.setdefault((told_apart(path), sha256), path)
+        if known != path and path.stat().st_size > _BY_CHANCE:
+            raise DataError(
+                f"{path}: expected a file of its own, found a copy of {known}, whose rows would count twice; leave "
+                "one of them out"
+            )
 
 
 def columns_of_files(table: TableFile) -> list[tuple[Path, tuple[str, ...]]]:
@@ -144,7 +167,7 @@ class SeveralTables:
             check_columns(path, columns, there)
         name, names = engine.name("rows"), {column: f"c{at}" for at, column in enumerate(columns)}
         typed = ", ".join(f"{column} varchar" for column in names.values())
-        engine.run(f"create temp table {name} ({typed}, {_PLACE} bigint)")
+        engine.run(f"create temp table {name} ({typed}, part tinyint, {_PLACE} bigint)")
         places, files, empty = list[Callable[[int], Place]](), dict[Path, str](), list(self._empty)
         for part in self._parts:
             rows = self._rows_of(part, columns, engine, bad)
@@ -152,13 +175,16 @@ class SeveralTables:
                 empty.append(part.file.path)
                 continue
             values = ", ".join(_value(part.file, rows, column) for column in columns)
+            part_of_file = "null" if part.file.part is None else part.file.part
             place = f"{len(places) << _BITS} + {rows.row}"
-            engine.run(f"insert into {name} select {values}, {place} from {rows.name}; drop table {rows.name}")
+            engine.run(f"insert into {name} select {values}, {part_of_file}, {place} from {rows.name}")
+            engine.run(f"drop table {rows.name}")
             places.append(rows.place_of)
             files |= rows.files
         if not files:
             raise _no_rows(empty)
-        self._refuse_copies(files)
+        constants = {part.file.path: tuple(sorted(part.file.constants.items())) for part in self._parts}
+        refuse_copies(files, constants.get)
         if empty:
             logger.info(f"{self.source}: {len(empty)} of them without rows, the first of these {min(empty)}")
         files |= {path: sha256_file(path) for path in empty}
@@ -178,17 +204,6 @@ class SeveralTables:
             if column in constants:
                 _check_constant(rows, column, constants[column])
         return rows
-
-    def _refuse_copies(self, files: Mapping[Path, str]) -> None:
-        constants = {part.file.path: tuple(sorted(part.file.constants.items())) for part in self._parts}
-        first: dict[tuple[object, str], Path] = {}
-        for path, sha256 in files.items():
-            known = first.setdefault((constants[path], sha256), path)
-            if known != path and path.stat().st_size > _BY_CHANCE:
-                raise DataError(
-                    f"{path}: expected a file of its own, found a copy of {known}, whose rows would count twice; leave "
-                    "one of them out"
-                )
 
 
 def _no_rows(files: Sequence[Path]) -> NoRowsError:

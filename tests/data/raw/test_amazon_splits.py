@@ -13,7 +13,9 @@ import pytest
 from small.data.raw import histories_of, with_engine, write_files
 from small.data.recbole import parts_of
 from tcf.common.errors import ConfigError, DataError
+from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import open_dataset
+from tcf.data.prepare import prepare
 from tcf.data.raw.amazon import amazon_files, read_amazon
 from tcf.data.raw.raw_log import RawLog
 
@@ -109,6 +111,25 @@ def test_repeated_rows_are_left_out_and_counted(tmp_path: Path, has_history: boo
     log = read(folder_of(tmp_path, header, {"train": [*train, train[0]], "valid": valid, "test": test}))
     assert parts_of(log) == {"u": "a1 b1 c2 d3 d3", "v": "c1 a2 b3", "w": "x1 y3"}
     assert log.skipped == {"duplicate_event": 3}
+
+
+@pytest.mark.parametrize("has_history", [False, True])
+def test_dropping_duplicates_that_are_always_dropped(tmp_path: Path, has_history: bool) -> None:
+    header, rows = written(has_history=has_history)
+    folder = folder_of(tmp_path / "raw", header, {**rows, "train": [*rows["train"], rows["train"][0]]})
+    dataset = prepare("amazon", folder, tmp_path / "out", PrepareConfig(min_history=2, drop_duplicates=True))
+    assert histories_of(dataset) == {"u": list("abcd"), "v": list("cab"), "w": list("xy")}
+    assert dataset.statistics["skipped"]["duplicate_event"] == 1
+    assert dataset.statistics["duplicate_interactions"] == (None if has_history else 0)
+
+
+@pytest.mark.parametrize("has_history", [False, True])
+def test_a_part_that_is_a_copy_of_another(tmp_path: Path, has_history: bool) -> None:
+    rows = [f"u{n},a,5.0,{1600000001000 + n}" + "," * has_history for n in range(300)]
+    header = WITH_HISTORY if has_history else HEADER
+    folder = folder_of(tmp_path, header, {"train": [*rows, rows[0]], "dev": rows, "test": rows})
+    with pytest.raises(DataError, match="Toys.test.csv: expected a file of its own, found a copy of .*Toys.dev.csv, "):
+        read(folder)
 
 
 def test_all_reviews_in_one_table(tmp_path: Path) -> None:

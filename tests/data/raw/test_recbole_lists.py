@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from small.data.raw import histories_of
+from small.data.raw import histories_of, with_engine
 from small.data.recbole import LISTS, atomic, read, recbole
 from tcf.common.errors import DataError
+from tcf.data.raw.recbole import read_recbole
 
 SESSIONS = LISTS.replace("user", "session")
 
@@ -69,11 +70,48 @@ def test_sessions_with_rows_of_one_id(tmp_path: Path) -> None:
 
 def test_times_of_lists_are_used(tmp_path: Path) -> None:
     header = f"{LISTS}\ttimestamp:float\ttimestamp_list:float_seq"
-    rows = ["u|a b|c|30|10 20", "u|a b c|d|40|10 20 30", "v|x y|z|9|1"]
+    rows = ["u|a b|c|30|10 20", "u|a b c|d|40|10 20 30", "v||z|9|", "w|x  y|z|1e2|-.5  9.e1"]
     log = read(recbole(tmp_path, {"": atomic(header, *rows)}))
-    assert histories_of(log) == {"u": list("abcd"), "v": list("xyz")}
+    assert histories_of(log) == {"u": list("abcd"), "v": ["z"], "w": list("xyz")}
     assert log.times is not None
-    assert log.times.tolist() == [10, 20, 30, 40, 9, 9, 9]  # v's list has too few times: known by the row's
+    assert log.times.tolist() == [10, 20, 30, 40, 9, -1, 90, 100]
+
+
+@pytest.mark.parametrize(
+    ("items", "times"),
+    [
+        ("x y", "1"),
+        ("x y", "1 2 3"),
+        ("x y", "1 x"),
+        ("x y", "1 2e999"),
+        ("x y", "1 " + "9" * 400),
+        ("x y", "nan 1"),
+        ("x", ""),
+        ("", "1"),
+    ],
+)
+def test_each_item_of_a_list_needs_a_time(tmp_path: Path, items: str, times: str) -> None:
+    header = f"{LISTS}\ttimestamp:float\ttimestamp_list:float_seq"
+    folder = recbole(tmp_path, {"": atomic(header, "u|a b|c|30|10 20", f"v|{items}|z|9|{times}", "v|x y|z|9|1 1e0")})
+    expected = (
+        "s.inter:3: expected in column timestamp_list as many numbers as item_id_list has items, found timestamp_"
+    )
+    with pytest.raises(DataError, match=rf"{expected}.* 1 of this kind \(bad_timestamp\)"):
+        read(folder)
+    log = with_engine(read_recbole)(folder, bad_rows="skip")
+    assert (histories_of(log), log.skipped) == ({"u": list("abc"), "v": list("xyz")}, {"bad_timestamp": 1})
+    assert log.times is not None and log.times.tolist() == [10, 20, 30, 1, 1, 9]
+
+
+def test_a_part_without_times_of_lists(tmp_path: Path) -> None:
+    """The times of its lists are those of its rows; the other part has them."""
+    header = f"{LISTS}\ttimestamp:float"
+    test = atomic(f"{header}\ttimestamp_list:float_seq", "v|a|b|9|3")
+    log = read(recbole(tmp_path, {".train": atomic(header, "u|a|b|7"), ".test": test}))
+    assert log.times is not None and (histories_of(log), log.times.tolist()) == (
+        {"u": ["a", "b"], "v": ["a", "b"]},
+        [7, 7, 3, 9],
+    )
 
 
 def test_an_item_twice_in_a_list_is_no_duplicate(tmp_path: Path) -> None:

@@ -143,7 +143,8 @@ def test_a_folder_with_both_kinds_of_files(tmp_path: Path) -> None:
     [
         ([".train"], "s.train.inter, s.item"),
         ([".valid", ".test"], "s.test.inter, s.valid.inter, s.item"),
-        ([".train", ".dev"], "s.dev.inter, s.train.inter, s.item"),
+        ([".train", ".evaluation"], "s.evaluation.inter, s.train.inter, s.item"),
+        ([".train", ".dev", ".val"], "s.dev.inter, s.train.inter, s.val.inter, s.item"),
         (["2.train", "2.test"], "s2.test.inter, s2.train.inter, s.item"),
     ],
 )
@@ -151,6 +152,40 @@ def test_incomplete_splits(tmp_path: Path, names: list[str], found: str) -> None
     recbole(tmp_path, dict.fromkeys(names, atomic(PLAIN, "u|a|1")))
     with pytest.raises(DataError, match=f"expected one NAME.inter, or NAME.train.inter with .*, found {found};"):
         read(tmp_path, split="given")
+
+
+@pytest.mark.parametrize("part", [".validation", ".val", ".dev"])
+def test_other_names_of_the_validation_part(tmp_path: Path, part: str) -> None:
+    files = {".train": ["u|a|1"], part: ["u|b|2"], ".test": ["u|c|3"]}
+    log = read(recbole(tmp_path, {name: atomic(PLAIN, *rows) for name, rows in files.items()}))
+    assert parts_of(log) == {"u": "a1 b2 c3"}
+
+
+def test_a_split_is_only_advised_where_there_is_one(tmp_path: Path) -> None:
+    recbole(tmp_path, dict.fromkeys(["", ".train"], atomic(PLAIN, "u|a|1")))
+    with pytest.raises(
+        DataError, match=r"expected one NAME.inter, or .*, found s.inter, s.train.inter, s.item; name a"
+    ):
+        read(tmp_path)
+
+
+def test_a_part_that_is_a_copy_of_another(tmp_path: Path) -> None:
+    rows = [f"u{n}|a|{n}" for n in range(600)]
+    folder = split_of(tmp_path, PLAIN, [*rows, "u1|b|1"], rows, rows)
+    copied = "s.test.inter: expected a file of its own, found a copy of .*s.valid.inter, whose rows would count twice"
+    for split in (None, "time"):
+        with pytest.raises(DataError, match=copied):
+            read(folder, split=split)
+
+
+def test_short_histories_where_the_files_bring_a_split(tmp_path: Path) -> None:
+    folder = split_of(tmp_path / "raw", PLAIN, ["u|a|1", "v|b|1", "w|a|1"], None, ["u|b|2"])
+    dataset = prepare("recbole", folder, tmp_path / "out", PrepareConfig(min_history=1))
+    assert histories_of(dataset) == {"u": ["a", "b"], "v": ["b"], "w": ["a"]}
+    (folder / "s.test.inter").unlink()
+    (folder / "s.train.inter").rename(folder / "s.inter")
+    with pytest.raises(ConfigError, match="--min-history: expected at least 3, .*, found 2; fewer only with --split g"):
+        prepare("recbole", folder, tmp_path / "other", PrepareConfig(min_history=2))
 
 
 def test_the_command_makes_a_dataset_of_a_split(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tcf.data.raw.any_table.dropped_rows import DroppedRows
 from tcf.data.raw.any_table.table_files import list_files
 from tcf.data.raw.any_table.table_items import items_of_catalogue, items_of_events
 from tcf.data.raw.any_table.table_options import Drop, TableOptions
-from tcf.data.raw.any_table.table_split import list_events, mention_unused_split, part_column, part_of_rows
+from tcf.data.raw.any_table.table_split import list_events, mention_unused_split, part_of_rows
 from tcf.data.raw.any_table.text_options import mention_quotes, open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
@@ -186,7 +186,7 @@ class _Needed:
         user: column of user ids in the events.
         item: column of item ids in the events.
         time: column of times in the events, if any.
-        part: column of the events that says their part of the split, if any.
+        part: column of the events that says their part of the split, if one does.
         item_id: column of item ids in the items.
         template: the text, made from columns of the items.
         unescape_html: whether character references in texts become characters.
@@ -242,7 +242,7 @@ def _needed(
         user=options.user_column,
         item=options.item_column,
         time=options.time_column,
-        part=part_column(options),
+        part=options.split_column,
         item_id=item_id,
         template=template,
         unescape_html=unescape_html,

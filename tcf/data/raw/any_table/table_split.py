@@ -15,11 +15,10 @@ from tcf.data.tables.engine import literal
 from tcf.data.tables.several_tables import ListedFile, columns_of_files
 from tcf.data.tables.table import RawTable, TableFile
 
-__all__ = ["list_events", "mention_unused_split", "part_column", "part_of_rows"]
+__all__ = ["list_events", "mention_unused_split", "part_of_rows"]
 
 logger = logging.getLogger(__name__)
 
-_OF_FILE = "(part of the split)"  # a column that the files of each part are given
 _NAMES: Mapping[str, EventPart] = {
     "context": EventPart.CONTEXT,
     "train": EventPart.TRAINING,
@@ -43,7 +42,7 @@ def list_events(raw: Path, options: TableOptions) -> list[ListedFile]:
     files = list_files(raw, options.events, "--events")
     if not options.has_files_of_parts:
         return files
-    files = [_of_part(file, EventPart.TRAINING) for file in files]
+    files = [replace(file, part=EventPart.TRAINING.value) for file in files]
     for names, option, part in (
         (options.validation_events, "--validation-events", EventPart.VALIDATION),
         (options.test_events, "--test-events", EventPart.TEST),
@@ -55,17 +54,8 @@ def list_events(raw: Path, options: TableOptions) -> list[ListedFile]:
                     f"{option}: expected files of other events than those before, found {file.path} again; name it for "
                     "one part"
                 )
-            files.append(_of_part(file, part))
+            files.append(replace(file, part=part.value))
     return files
-
-
-def _of_part(file: ListedFile, part: EventPart) -> ListedFile:
-    return replace(file, constants={**file.constants, _OF_FILE: str(part.value)})
-
-
-def part_column(options: TableOptions) -> str | None:
-    """Return the column that says the part of an event; None if nothing does."""
-    return _OF_FILE if options.has_files_of_parts else options.split_column
 
 
 def mention_unused_split(events: TableFile, options: TableOptions) -> None:
@@ -73,7 +63,7 @@ def mention_unused_split(events: TableFile, options: TableOptions) -> None:
     unused: dict[str, Path] = {}
     for path, columns in columns_of_files(events):
         for column in columns:
-            if column.lower() == "split" and column != part_column(options):
+            if column.lower() == "split" and column != options.split_column:
                 unused.setdefault(column, path)
     for column, path in unused.items():
         instead = f"--split-column {column} takes the split from it"
@@ -92,7 +82,7 @@ def part_of_rows(events: RawTable, options: TableOptions, bad: BadRows) -> str |
         ConfigError: all rows are such rows.
     """
     if options.has_files_of_parts:
-        return f"{events[_OF_FILE]}::tinyint"
+        return "events.part"
     if options.split_column is None:
         return None
     written = f"lower({events[options.split_column]})"

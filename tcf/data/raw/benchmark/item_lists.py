@@ -8,6 +8,7 @@ from operator import itemgetter
 
 import pyarrow as pa
 
+from tcf.data.events.written_numbers import are_numbers
 from tcf.data.raw.benchmark.connect_lists import ListRow, connect_lists
 from tcf.data.raw.benchmark.regular_lists import regular_lists
 from tcf.data.raw.benchmark.session_names import name_sessions, part_name
@@ -15,7 +16,7 @@ from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
 from tcf.data.tables.table import RawTable
 
-__all__ = ["ListColumns", "events_of_lists"]
+__all__ = ["ListColumns", "events_of_lists", "require_list_times"]
 
 # One space between ids; `n` items in a list; `owner` is the first row of the user or session.
 _LISTED = """
@@ -34,8 +35,7 @@ _LISTED = """
 _ADDED = """
     create temp table {added} as
     select * exclude (items, times, n), list_slice(string_split(items, ' '), n - n_items + 1, n) as ids,
-        case when len(string_split(times, ' ')) = n
-            then list_slice(string_split(times, ' '), n - n_items + 1, n) end as moments
+        case when times <> '' then list_slice(string_split(times, ' '), n - n_items + 1, n) end as moments
     from (
         select taken.owner, k, n, n_items, id || if(session_from = 0, '', {session}) as id, part, file, place, target,
             time, rating, if(n_items > 0, items, '') as items, if(n_items > 0, times, '') as times
@@ -46,7 +46,7 @@ _EVENTS = """
     create temp table {events} as
     select {columns}, part, file, place
     from (
-        select owner, k, pos, id, item, if(try_cast(moment as double) is null, time, moment) as time, '' as rating,
+        select owner, k, pos, id, item, coalesce(moment, time) as time, '' as rating,
             if(part = 1, 1, 0) as part, file, place
         from (
             select owner, k, generate_subscripts(ids, 1) as pos, id, unnest(ids) as item, unnest(moments) as moment,
@@ -108,6 +108,25 @@ def events_of_lists(
     engine.run(_EVENTS.format(events=events, added=added, columns=written))
     engine.run(f"drop table {listed}; drop table {taken}; drop table {added}")
     return replace(rows, name=events, columns=names)
+
+
+def require_list_times(rows: RawTable, items: str, times: str, bad: BadRows) -> None:
+    """Reject rows that do not have a time for each item of their list, as `bad_timestamp`.
+
+    Args:
+        rows: the rows.
+        items: the column of lists.
+        times: the column of their times, numbers with spaces between them.
+        bad: raises an error for rejected rows, or counts them.
+
+    Raises:
+        DataError: there are such rows, and `bad` does not skip.
+    """
+    listed, written = _single_spaces(rows[items]), _single_spaces(rows[times])
+    spaces = [f"length({value}) - length(replace({value}, ' ', ''))" for value in (listed, written)]
+    right = f"if({listed} = '', {written} = '', {are_numbers(written)} and {spaces[0]} = {spaces[1]})"
+    expected = f"in column {times} as many numbers as {items} has items"
+    rows.reject(f"not {right}", "bad_timestamp", expected, bad, columns=(times, items))
 
 
 def _single_spaces(value: str) -> str:

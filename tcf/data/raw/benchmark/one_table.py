@@ -8,6 +8,7 @@ from tcf.data.raw.benchmark.item_lists import ListColumns, events_of_lists
 from tcf.data.split import EventPart
 from tcf.data.tables.bad_rows import BadRows, Place
 from tcf.data.tables.engine import literal
+from tcf.data.tables.several_tables import refuse_copies
 from tcf.data.tables.table import RawTable
 
 __all__ = ["EventColumns", "one_table"]
@@ -53,6 +54,9 @@ def one_table(
         parts: the part of each file in a split; None if there is one file, without a split.
         names: the columns.
         bad: counts rows whose lists contradict others.
+
+    Raises:
+        DataError: a file is a copy of another one.
     """
     if parts is None and names.items is None:
         return tables[0]
@@ -86,6 +90,7 @@ def _stacked(tables: Sequence[RawTable], parts: Sequence[EventPart], columns: Se
         engine.run(f"insert into {name} select {values}, {part}, {file}, {place} from {table.name} order by rowid")
         engine.run(f"drop table {table.name}")
         files |= table.files
+    refuse_copies(files)
     return RawTable(engine, name, names, lambda place: _place(tables, place), files, "place")
 
 

@@ -11,7 +11,11 @@ from tcf.data.split import EventPart
 __all__ = ["EventFiles", "SplitKind", "event_files", "part_of"]
 
 SplitKind = Literal["leave-one-out", "time", "given"] | None
-_PARTS = {".train": EventPart.TRAINING, ".valid": EventPart.VALIDATION, ".test": EventPart.TEST}
+_PARTS = {
+    ".train": EventPart.TRAINING,
+    **dict.fromkeys((".valid", ".validation", ".val", ".dev"), EventPart.VALIDATION),
+    ".test": EventPart.TEST,
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ def event_files(folder: Path, files: Mapping[Path, str], split: SplitKind) -> Ev
     Args:
         folder: for messages.
         files: those that may hold events, with their names without suffix: `NAME` for a file of everything,
-            `NAME.train`, `NAME.valid` and `NAME.test` for the parts of a split; one of the last two may be absent.
+            `NAME.train`, `NAME.valid` (`.validation`, `.val`, `.dev`) and `NAME.test` for the parts of a split; one of
+            the last two may be absent.
         split: as in `PrepareConfig`.
 
     Raises:
@@ -44,22 +49,26 @@ def event_files(folder: Path, files: Mapping[Path, str], split: SplitKind) -> Ev
     parts = {path: _part(name) for path, name in files.items()}
     whole = [path for path, part in parts.items() if not part]
     divided = {path: part for path, part in parts.items() if part}
-    if whole and divided and split is None:
+    given = _files_of_parts(files, divided)
+    if whole and given is not None and split is None:
         raise ConfigError(
             f"--split: expected a choice, since {folder} has the parts of a split ({_listed(divided)}) and "
             f"{_listed(whole)}, found none; give --split given for the parts, or --split leave-one-out or time for the "
             "other"
         )
-    if (whole and split != "given") or not divided:
-        return EventFiles(files[whole[0]], (whole[0],)) if len(whole) == 1 else None
-    found = {part: path for path, part in divided.items()}
-    names = {files[path].removesuffix(part) for path, part in divided.items()}
-    if len(names) != 1 or len(found) != len(divided) or len(found) < 2 or ".train" not in found:
+    if split == "given" or (split is None and divided) or not whole:
+        return given
+    return EventFiles(files[whole[0]], (whole[0],)) if len(whole) == 1 else None
+
+
+def _files_of_parts(files: Mapping[Path, str], suffixes: Mapping[Path, str]) -> EventFiles | None:
+    """Return the files that are the parts of one split; None unless one is for training and others for targets."""
+    found = {_PARTS[suffix]: path for path, suffix in suffixes.items()}
+    names = {files[path].removesuffix(suffix) for path, suffix in suffixes.items()}
+    if len(names) != 1 or len(found) != len(suffixes) or len(found) < 2 or EventPart.TRAINING not in found:
         return None
-    ordered = [suffix for suffix in _PARTS if suffix in found]
-    return EventFiles(
-        names.pop(), tuple(found[suffix] for suffix in ordered), tuple(_PARTS[suffix] for suffix in ordered)
-    )
+    parts = tuple(sorted(found))
+    return EventFiles(names.pop(), tuple(found[part] for part in parts), parts)
 
 
 def part_of(files: EventFiles, split: SplitKind) -> str | None:

@@ -200,6 +200,37 @@ def test_a_file_of_two_parts_is_refused(tmp_path: Path) -> None:
         table_files(tmp_path, replace(FILES, validation_events=("dev.csv",)))
 
 
+@pytest.mark.parametrize("copied", ["valid.csv", "test.csv"])
+def test_a_part_that_is_a_copy_of_another(tmp_path: Path, copied: str) -> None:
+    rows = "who,what,when\n" + "".join(f"u{n},a,1\n" for n in range(600))
+    write(tmp_path)
+    write_files(tmp_path, {"train.csv": rows, copied: rows})
+    with pytest.raises(
+        DataError, match=f"{copied}: expected a file of its own, found a copy of .*train.csv, whose rows"
+    ):
+        read(tmp_path, FILES)
+
+
+def test_equal_files_of_other_folders_are_no_copies(tmp_path: Path) -> None:
+    rows = "who,what\n" + "".join(f"u{n},a\n" for n in range(700))
+    for day in (1, 2):
+        write_files(tmp_path / f"when={day}", {"0.csv": rows})
+    write_files(tmp_path, {"items.csv": ITEMS})
+    log = read(tmp_path, replace(FILES, events=("when=1",), validation_events=(), test_events=("when=2",)))
+    assert parts_of(log) == {f"u{n}": [1, 3] for n in range(700)}
+
+
+def test_messages_name_only_columns_of_the_files(tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"train.csv: expected one of its columns \(when, who, what\), found whom; did"
+    ):
+        read(tmp_path, replace(FILES, user_column="whom"))
+    (tmp_path / "test.csv").write_text("who,what,when\nu1,,5\n")
+    with pytest.raises(DataError, match=r"test.csv:2: .*, found who 'u1', what '', when '5'; 1 of this kind"):
+        read(tmp_path, FILES)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -212,7 +243,10 @@ def test_a_file_of_two_parts_is_refused(tmp_path: Path) -> None:
             "--test-events: expected --split given, found --split leave",
         ),
         ({"split_column": "s", "validation_events": "v"}, "--split-column: expected either it or --validation-events"),
-        ({"min_history": 2}, "--min-history: expected at least 3, .*, found 2; fewer only with --split given"),
+        (
+            {"min_history": 2, "split": "leave-one-out"},
+            "--min-history: expected at least 3, .*, found 2; fewer only with --split given",
+        ),
     ],
 )
 def test_settings_that_contradict_one_another(settings: dict[str, Any], message: str) -> None:
@@ -237,6 +271,8 @@ def test_the_split_of_the_files_is_the_default(dataset: Dataset, caplog: pytest.
     assert prepare("table", raw, dataset.path, given).fingerprint == dataset.fingerprint
     other = PrepareConfig(events=("events.csv",), **{**SETTINGS, "min_history": 3})
     assert read_manifest(prepare("table", raw, raw / "o", other).path, DATASET).config["split"] == "leave-one-out"
+    with pytest.raises(ConfigError, match="--min-history: expected at least 3, .*, found 1; fewer only with --split"):
+        prepare("table", raw, raw / "f", PrepareConfig(events=("events.csv",), **SETTINGS))
     with pytest.raises(ConfigError, match="--split given: expected files in .*raw that say which .*, found none"):
         prepare("table", raw, raw / "g", PrepareConfig(events=("events.csv",), split="given", **SETTINGS))
 
