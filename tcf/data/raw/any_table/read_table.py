@@ -22,7 +22,7 @@ from tcf.data.raw.any_table.table_files import list_files
 from tcf.data.raw.any_table.table_items import items_of_catalogue, items_of_events
 from tcf.data.raw.any_table.table_options import Drop, TableOptions
 from tcf.data.raw.any_table.table_split import list_events, mention_unused_split, part_column, part_of_rows
-from tcf.data.raw.any_table.text_options import open_files, refuse_unused
+from tcf.data.raw.any_table.text_options import mention_quotes, open_files, refuse_unused
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine
@@ -95,6 +95,7 @@ def read_table(
     mention_unused_split(tables[0], options)
     events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
+    mention_quotes(items.texts, items_files or events_files, options.items_text.or_else(options.text))
     with_ids(events, needed.user, needed.item, bad)
     times = _times(events, needed.time, options, bad)
     part = part_of_rows(events, options, bad)
@@ -130,12 +131,14 @@ def read_items_alone(
     _, files = _list_files(raw, options)
     refuse_unused(options, (), files)
     bad, dropped = BadRows(bad_rows), DroppedRows(options.drops)
-    table = open_files(files, options.items_text.or_else(options.text), "--items-header")
+    text = options.items_text.or_else(options.text)
+    table = open_files(files, text, "--items-header")
     needed = _needed([table], template, options, unescape_html)
     described = table.load(engine, tuple(dict.fromkeys(needed.of_items(table.columns))), bad)
     dropped.leave_out(described, bad)
     dropped.check()
     items = items_of_catalogue(described, needed.item_id, needed.template, bad, needed.unescape_html)
+    mention_quotes(items.texts, files, text)
     nobody = Grouped(pa.array([], pa.large_string()), np.zeros(1, np.int64), np.zeros(0, np.int32), None)
     return RawLog.from_groups(items, nobody, bad.skipped, _checksums(raw, (described,)))
 

@@ -1,8 +1,12 @@
 """Files of format `table`, opened as the options say."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tcf.common.errors import ConfigError
 from tcf.data.raw.any_table.table_options import TableOptions, TextOptions
@@ -12,7 +16,11 @@ from tcf.data.tables.table import TableFile, source_words
 from tcf.data.tables.text_form import TextForm
 from tcf.data.tables.text_table import TextTable
 
-__all__ = ["open_files", "refuse_unused"]
+__all__ = ["mention_quotes", "open_files", "refuse_unused"]
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 80
 
 
 def open_files(files: Sequence[ListedFile], text: TextOptions, header_option: str) -> TableFile:
@@ -73,3 +81,22 @@ def refuse_unused(options: TableOptions, events: Sequence[ListedFile], items: Se
                 raise ConfigError(
                     f"{option}: expected {wanted}, found only {source_words(files[0].path, len(files))}; leave it out"
                 )
+
+
+def mention_quotes(texts: "pa.LargeStringArray", files: Sequence[ListedFile], text: TextOptions) -> None:
+    """Log a warning if most texts, (n,), stand in quotes, which were taken for characters: most likely they are not.
+
+    Args:
+        texts: texts of items.
+        files: where they come from.
+        text: what the options say about these files.
+    """
+    if text.quotes is not None or not any(format_of(file.path) == "text" for file in files):
+        return
+    quoted = texts.filter(pc.match_substring_regex(texts, '(?s)^".*"$'))
+    if 2 * len(quoted) > len(texts):
+        shown = quoted[0].as_py()[:_SHOWN]
+        logger.warning(
+            f"{len(quoted)} of {len(texts)} item texts begin and end with a quote, such as {shown}; "
+            "if quotes enclose the fields of the file, read it with --quotes csv; --quotes none says that they do not"
+        )

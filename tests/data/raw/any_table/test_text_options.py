@@ -192,6 +192,20 @@ def test_options_about_text_for_files_that_are_none(
         assert histories_of(log) == {"u": ["a", "a"]}
 
 
+QUOTED = 'what\ttitle\na\t"Al"\nb\t"Be"\nc\tCe\n'
+
+
+@pytest.mark.parametrize(("quotes", "warns"), [(None, True), ("none", False), ("csv", False)])
+def test_texts_in_quotes_are_pointed_out(
+    read: Read, tmp_path: Path, caplog: pytest.LogCaptureFixture, quotes: Literal["csv", "none"] | None, warns: bool
+) -> None:
+    files = {"events.csv": "who,what,when\n" + EVENTS, "items.tsv": QUOTED}
+    log = read(tmp_path, files, items=("items.tsv",), items_quotes=quotes)
+    assert log.texts.to_pylist() == (["Al", "Be", "Ce"] if quotes == "csv" else ['"Al"', '"Be"', "Ce"])
+    words = '2 of 3 item texts begin and end with a quote, such as "Al"; if quotes enclose the fields of the file'
+    assert (words in caplog.text) is warns
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
