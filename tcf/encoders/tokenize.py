@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from tcf.common.errors import ConfigError, ModelError
+from tcf.common.errors import ConfigError, ModelError, TcfError, value_words
 from tcf.common.manifest import digest
 from tcf.common.ragged import offsets_from, spans
 from tcf.encoders.folder.model_folder import ModelFolder
@@ -96,11 +96,25 @@ def check_max_tokens(folder: ModelFolder, max_tokens: int) -> None:
 
     Raises:
         ConfigError: `max_tokens` exceeds the number of the model's positions.
+        ModelError: so does the limit of a sentence encoder's folder.
     """
     if folder.max_positions is not None and max_tokens > folder.max_positions:
-        raise ConfigError(
-            f"--max-tokens: expected at most {folder.max_positions}, the positions of {folder.path}, found {max_tokens}"
-        )
+        expected = f"at most {folder.max_positions}, the positions of {folder.path}"
+        raise _limit_error(folder, max_tokens, expected, f"pass --max-tokens {folder.max_positions} or less")
+
+
+def _limit_error(folder: ModelFolder, max_tokens: int, expected: str, remedy: str) -> TcfError:
+    """Return the error for a limit that does not suit the model, naming the folder's own if it is the one that holds.
+
+    Args:
+        folder: the model.
+        max_tokens: the limit that holds.
+        expected: what was expected, in words.
+        remedy: what to do about the folder's own limit.
+    """
+    if folder.sentence is not None and folder.sentence.max_tokens == max_tokens:
+        return ModelError(f"{folder.sentence.limited_by}: expected {expected}, found {max_tokens}; {remedy}")
+    return ConfigError(f"--max-tokens: expected {expected}, found {max_tokens}")
 
 
 def tokenize(tokenizer: TextTokenizer, texts: Sequence[str], *, max_tokens: int) -> TokenSequences:
@@ -113,7 +127,8 @@ def tokenize(tokenizer: TextTokenizer, texts: Sequence[str], *, max_tokens: int)
 
     Raises:
         ConfigError: `max_tokens` exceeds the model's positions, or is too small for the special tokens.
-        ModelError: the tokenizer has token ids beyond the model's vocabulary.
+        ModelError: the folder's own limit is the one that does not fit, or the tokenizer has token ids beyond the
+            model's vocabulary.
     """
     check_max_tokens(tokenizer.folder, max_tokens)
     outer = _outer_tokens(tokenizer, max_tokens)
@@ -135,12 +150,19 @@ def count_prompt_tokens(tokenizer: TextTokenizer, prompt: str, max_tokens: int) 
         tokenizer: the model's tokenizer.
         prompt: the prompt; an empty one has no tokens.
         max_tokens: maximum length of a text.
+
+    Raises:
+        ConfigError: a text of `max_tokens` has no token besides these.
+        ModelError: so has a text of the folder's own limit.
     """
     if not prompt:
         return 0
     encoded = tokenizer.backend.encode(prompt)
+    if len(encoded) >= max_tokens:
+        expected = f"more than {len(encoded)}, the tokens of the prompt {value_words(prompt)}, which are not pooled"
+        raise _limit_error(tokenizer.folder, max_tokens, expected, "pass a shorter --prefix, or choose another model")
     # Also a special token that the prompt itself ends with, as sentence-transformers cannot tell them apart.
-    return min(len(encoded), max_tokens) - (not tokenizer.special.isdisjoint(encoded.ids[-1:]))
+    return len(encoded) - (not tokenizer.special.isdisjoint(encoded.ids[-1:]))
 
 
 def _outer_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:
@@ -148,14 +170,16 @@ def _outer_tokens(tokenizer: TextTokenizer, max_tokens: int) -> Tokens:
 
     Raises:
         ConfigError: there are more special tokens than `max_tokens`.
+        ModelError: so there are than the folder's own limit.
     """
     encoded = tokenizer.backend.encode(_PROBE)
     special = np.asarray(encoded.special_tokens_mask, bool)
     if np.count_nonzero(special) > max_tokens:
-        raise ConfigError(
-            f"--max-tokens: expected at least {np.count_nonzero(special)}, the number of special tokens that "
-            f"{tokenizer.folder.path} adds to a text, found {max_tokens}"
+        folder = tokenizer.folder
+        expected = (
+            f"at least {np.count_nonzero(special)}, the number of special tokens that {folder.path} adds to a text"
         )
+        raise _limit_error(folder, max_tokens, expected, "correct it, or choose another model")
     if tokenizer.keeps_end:
         return np.asarray(encoded.ids[: int(np.argmin(special))], np.int32)
     end = len(special) - int(np.argmin(special[::-1])) if len(special) else 0

@@ -62,7 +62,7 @@ class CacheFiller:
             DataError: the item table is damaged.
             RunError: a cache cannot be written.
         """
-        tally, items, outputs = Tally(), inputs.items, inputs.outputs
+        tally, items, outputs = Tally(inputs.skip), inputs.items, inputs.outputs
         with ExitStack() as stack:
             text_maps = [stack.enter_context(TextMapWriter(output.path, items)) for output in outputs]
             shown = Progress("extract", items.n_items, "items", extra_unit="tokens", work=plan.flops)

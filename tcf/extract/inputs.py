@@ -34,6 +34,7 @@ class ExtractionInputs:
         tokenizer: the encoder's tokenizer.
         outputs: the caches.
         stored: for each cache, the sequences that it had when it was opened.
+        skip: tokens at the start of a text that are not pooled, those of a prompt.
         settings: settings resolved for the model and this machine.
         config: settings as requested.
         name: the model's name, for messages.
@@ -46,6 +47,7 @@ class ExtractionInputs:
     tokenizer: TextTokenizer
     outputs: Sequence[Output]
     stored: Sequence[KeySet]
+    skip: int
     settings: Settings
     config: ExtractConfig
     name: str
@@ -95,12 +97,12 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
     folder = open_model_folder(model, trust_remote_code=config.trust_remote_code)
     settings = resolve(config, folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
-    skip = count_unpooled(folder, tokenizer, settings)
+    skip = count_unpooled(tokenizer, settings.prefix, settings.max_tokens) if config.pooled_layers else 0
     outputs = plan_outputs(out, config, folder, settings, skip, _identity(folder, tokenizer, config, settings))
     stored = [stored_in(output) for output in outputs]
     for output in outputs if config.parquet else ():
         check_destination(output.parquet)
-    return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, settings, config, name, out)
+    return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, skip, settings, config, name, out)
 
 
 def stored_in(output: Output) -> KeySet:

@@ -68,8 +68,19 @@ def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:
     )
 
 
-def count_unpooled(folder: ModelFolder, tokenizer: TextTokenizer, settings: Settings) -> int:
-    """Return how many tokens at the start of every text are not pooled: those of a prompt that the folder excludes."""
-    if folder.sentence is None or folder.sentence.include_prompt:
+def count_unpooled(tokenizer: TextTokenizer, prefix: str, max_tokens: int) -> int:
+    """Return how many tokens at the start of every text are not pooled: those of a prompt that the folder excludes.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        prefix: put before every text.
+        max_tokens: maximum length of a text.
+
+    Raises:
+        ConfigError: nothing of any text would be pooled.
+        ModelError: the same, because of the folder's own limit.
+    """
+    sentence = tokenizer.folder.sentence
+    if sentence is None or sentence.include_prompt:
         return 0
-    return count_prompt_tokens(tokenizer, settings.prefix, settings.max_tokens)
+    return count_prompt_tokens(tokenizer, prefix, max_tokens)

@@ -1,10 +1,12 @@
 """The result of an extraction, and the Parquet files that it writes next to the caches."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tcf.common.errors import value_words
 from tcf.common.units import as_percent, counted
 from tcf.data.cache.caches import VectorCache
 from tcf.data.cache.export import export
@@ -16,6 +18,8 @@ from tcf.extract.inputs import ExtractionInputs, stored_in
 from tcf.extract.outputs import Output
 
 __all__ = ["Extraction", "finish_extraction"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,12 @@ class Extraction:
         texts: number of distinct texts.
         sequences: number of distinct token sequences.
         computed: number of token sequences computed by this call; the others were in the caches.
-        cut: number of distinct texts longer than the token limit; this and the next two are None if the cache was
+        cut: number of distinct texts longer than the token limit; this and the next three are None if the cache was
             pruned to this dataset, which loses these counts.
         unknown_words: number of words of distinct texts that the encoder has no vector for.
         without_tokens: number of distinct texts without any token; their vectors are zero.
+        only_prompt: number of distinct texts of which nothing is pooled, because all their tokens are the prompt's;
+            None also in caches of older versions.
         max_tokens: the token limit.
         part: the part of the shards that was requested, as `I/N`; None for all.
         elsewhere: number of distinct token sequences of other parts that are not in the caches yet.
@@ -47,6 +53,7 @@ class Extraction:
     cut: int | None
     unknown_words: int | None
     without_tokens: int | None
+    only_prompt: int | None
     max_tokens: int
     part: str | None = None
     elsewhere: int = 0
@@ -63,6 +70,7 @@ class Extraction:
             "texts_cut": self.cut,
             "unknown_words": self.unknown_words,
             "texts_without_tokens": self.without_tokens,
+            "texts_only_prompt": self.only_prompt,
             "max_tokens": self.max_tokens,
             "shards": self.part,
             "elsewhere": self.elsewhere,
@@ -80,6 +88,8 @@ class Extraction:
                 f"{counted(self.unknown_words or 0, 'word')} without a vector left out, "
                 f"{counted(self.without_tokens or 0, 'text')} without tokens given the zero vector"
             )
+        if self.only_prompt:
+            lines.append(f"{counted(self.only_prompt, 'text')} with nothing besides the prompt, which is not pooled")
         if self.part is not None:
             missing = counted(self.elsewhere, "sequence")
             lines.append(f"shards {self.part}: done; {missing} of other parts still missing")
@@ -104,7 +114,13 @@ def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], compu
     Raises:
         RunError: a Parquet file cannot be written.
     """
-    config = inputs.config
+    config, only_prompt = inputs.config, counts.get("texts_only_prompt")
+    if only_prompt:
+        logger.warning(
+            f"extract: nothing is pooled of {counted(only_prompt, 'text')} whose tokens are all those of the prompt "
+            f"{value_words(inputs.settings.prefix)}: empty texts, or texts that the tokenizer joins to it; their "
+            "vectors say nothing. End the prompt with another letter, pass --prefix '', or leave such items out"
+        )
     return Extraction(
         caches=tuple(output.path for output in inputs.outputs),
         parquet=_write_parquet(inputs.data, inputs.outputs) if config.parquet else (),
@@ -115,6 +131,7 @@ def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], compu
         cut=counts.get("texts_cut"),
         unknown_words=counts.get("unknown_words"),
         without_tokens=counts.get("texts_without_tokens"),
+        only_prompt=only_prompt,
         max_tokens=inputs.settings.max_tokens,
         part=config.shards,
         elsewhere=_n_missing(inputs.items, inputs.outputs) if config.shards else 0,

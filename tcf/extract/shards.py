@@ -43,19 +43,23 @@ class Tally:
     """Counts of what has been read so far.
 
     Attributes:
+        skip: tokens at the start of a text that are not pooled.
         texts: distinct texts.
         sequences: distinct token sequences.
         cut: distinct texts longer than the limit.
         unknown: words left out of distinct texts because the encoder has no vector for them.
         empty: distinct texts without any token.
+        only_prompt: distinct texts of which no token is pooled, because all are those of the prompt.
         passed: items read.
     """
 
+    skip: int = 0
     texts: int = 0
     sequences: int = 0
     cut: int = 0
     unknown: int = 0
     empty: int = 0
+    only_prompt: int = 0
     passed: int = 0
     _texts: KeySet = field(default_factory=KeySet)
     _sequences: KeySet = field(default_factory=KeySet)
@@ -69,6 +73,7 @@ class Tally:
             "texts_cut": self.cut,
             "unknown_words": self.unknown,
             "texts_without_tokens": self.empty,
+            "texts_only_prompt": self.only_prompt,
         }
 
     def new_texts(self, keys: Keys) -> Indices:
@@ -84,6 +89,7 @@ class Tally:
         self.cut += sequences.cut
         self.unknown += sequences.unknown
         self.empty += int(np.count_nonzero(sequences.lengths == 0))
+        self.only_prompt += int(np.count_nonzero((sequences.lengths > 0) & (sequences.lengths <= self.skip)))
         return rows
 
 

@@ -21,7 +21,8 @@ from tcf.extract.plan import planner
 
 METRICS = "hr@10 ndcg@10 mrr users candidates seen split"
 TRAINED = "best_epoch validation_hr@10 validation_ndcg@10 epochs parameters users users_left_out targets device threads"
-EXTRACTED = "caches parquet items texts sequences computed texts_cut unknown_words texts_without_tokens max_tokens"
+COUNTS = "items texts sequences computed texts_cut unknown_words texts_without_tokens texts_only_prompt"
+EXTRACTED = f"caches parquet {COUNTS} max_tokens"
 PIPELINE = """
 out = "out"
 [data]

@@ -98,7 +98,7 @@ def test_counts(tmp_path: Path, opt: Path) -> None:
     # Both long texts are cut to the same 30 tokens, so they share a vector.
     assert done == Extraction(
         caches=(tmp_path / "c",), parquet=(), items=6, texts=5, sequences=4, computed=4, cut=2, unknown_words=0,
-        without_tokens=0, max_tokens=30,
+        without_tokens=0, only_prompt=0, max_tokens=30,
     )  # fmt: skip
     assert done.summary() == (
         "6 items, 5 distinct texts, 4 distinct token sequences, 4 computed now\n"

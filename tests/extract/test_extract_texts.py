@@ -83,7 +83,7 @@ def test_word_vectors_by_hand(tmp_path: Path, words: Path, monkeypatch: pytest.M
     # Every distinct text counts once; "super mario" and "mario super" are two sequences.
     assert done == Extraction(
         caches=(tmp_path / "c",), parquet=(), items=8, texts=7, sequences=6, computed=6, cut=1,
-        unknown_words=1 + 1 + 5 + 1, without_tokens=2, max_tokens=30,
+        unknown_words=1 + 1 + 5 + 1, without_tokens=2, only_prompt=0, max_tokens=30,
     )  # fmt: skip
     assert "8 words without a vector left out, 2 texts without tokens given the zero vector" in (done.summary())
     known = VectorCache.open(tmp_path / "c").describe()["datasets"][0]

@@ -21,12 +21,12 @@ from small.encoders.sentence_encoders import (
     save_sentence_encoder,
 )
 from small.extract.extractions import extracted, pooled, token_rows, vectors
-from tcf.common.errors import CacheError, ConfigError
+from tcf.common.errors import CacheError, ConfigError, ModelError
 from tcf.config.extract import ExtractConfig
 from tcf.data import Dataset, VectorCache
 from tcf.data.cache.caches import TokenStates
 from tcf.encoders.folder.open_model_folder import open_model_folder
-from tcf.extract.plan.planner import plan_for_data
+from tcf.extract.plan.planner import plan_for_data, plan_for_items
 from tcf.extract.sentence_options import sentence_notes
 
 FAMILIES = ("bert", "qwen3", "llama", "mpnet", "modernbert", "xlm-roberta", "distilbert", "gemma3", "t5")
@@ -205,6 +205,97 @@ def test_other_layers_and_token_states_are_without_modules(
     assert f"extract: token states come before the pooling and the modules after it in {file}" in caplog.messages
     assert "modules" not in TokenStates.open(tmp_path / "c" / "tokens-1").manifest.config
     assert "modules" not in VectorCache.open(tmp_path / "c" / "layer3").manifest.config
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (
+            {"word_embedding_dimension": 64},
+            "config.json: word_embedding_dimension: expected 32, the .* found 64; correct",
+        ),
+        (
+            {"embedding_dimension": 16},
+            "config.json: embedding_dimension: expected 32, the width of .*, found 16; correct",
+        ),
+    ],
+)
+def test_a_pooling_for_another_width(save: Save, stated: dict[str, int], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        open_model_folder(save("bert", SentenceFolder({"pooling_mode": "mean", **stated})))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value", "message"),
+    [
+        ({"max_seq_length": 1}, "max_seq_length", 30, "at least 2, the number of special .*, found 1; correct it, or"),
+        (
+            {"max_seq_length": 500},
+            "max_seq_length",
+            600,
+            "at most 64, the positions .*, found 500; pass --max-tokens 64",
+        ),
+        ({"tokenizer_args": {"model_max_length": 1}}, "model_max_length", 30, "at least 2, .*, found 1; correct it"),
+    ],
+)
+def test_a_limit_of_the_folder_that_does_not_suit_the_model(
+    tmp_path: Path, texts: Dataset, save: Save, settings: dict[str, Any], name: str, value: int, message: str
+) -> None:
+    model = save("bert", SentenceFolder(texts=settings))
+    with pytest.raises(ModelError, match=rf"^.*sentence_bert_config\.json: {name}: expected {message}"):
+        extracted(texts, model, tmp_path / "c", max_tokens=value)
+
+
+def test_an_option_is_not_blamed_on_the_folder(tmp_path: Path, texts: Dataset, save: Save) -> None:
+    model = save("bert", SentenceFolder(texts={"max_seq_length": 500}))
+    with pytest.raises(ConfigError, match="--max-tokens: expected at most 64, the positions .*, found 80"):
+        extracted(texts, model, tmp_path / "c", max_tokens=80)
+
+
+def test_texts_with_nothing_besides_a_prompt_that_is_not_pooled(
+    tmp_path: Path, save: Save, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = save_dataset(tmp_path / "d", ["zelda", "", "super mario", ""])
+    model = save("llama", SentenceFolder({"pooling_mode": "mean", "include_prompt": False}))
+    done = extracted(dataset, model, tmp_path / "c", prefix="find: ")
+    assert (done.only_prompt, done.without_tokens, done.texts) == (1, 0, 3)
+    assert vectors(tmp_path / "c", dataset).any(axis=1).tolist() == [True, False, True, False]
+    said = "extract: nothing is pooled of 1 text whose tokens are all those of the prompt 'find: '"
+    assert sum(message.startswith(said) for message in caplog.messages) == 1
+    assert "1 text with nothing besides the prompt, which is not pooled" in done.summary()
+    again = extracted(dataset, model, tmp_path / "c", prefix="find: ")
+    assert (again.computed, again.only_prompt) == (0, 1)
+    assert extracted(dataset, model, tmp_path / "all", prefix="").only_prompt == 0
+
+
+def test_a_limit_that_is_no_longer_than_a_prompt_that_is_not_pooled(tmp_path: Path, texts: Dataset, save: Save) -> None:
+    own = {**PROMPTS, "default_prompt_name": "query"}
+    model = save("bert", SentenceFolder({"pooling_mode": "mean", "include_prompt": False}, own=own))
+    message = (
+        "expected more than 7, the tokens of the prompt 'find: ', which are not pooled, found 7"  # [CLS] ... [SEP]
+    )
+    with pytest.raises(ConfigError, match=f"--max-tokens: {message}"):
+        extracted(texts, model, tmp_path / "c", max_tokens=7)
+    with pytest.raises(ConfigError, match=f"--max-tokens: {message}"):
+        plan_for_data(str(model), texts.path, None, ExtractConfig(devices="cpu", max_tokens=7))
+    extracted(texts, model, tmp_path / "tokens", max_tokens=7, layers=(), token_states=-1)  # nothing is pooled
+    assert extracted(texts, model, tmp_path / "c", max_tokens=8).only_prompt == 0
+    edit_json(model / "sentence_bert_config.json", max_seq_length=7)
+    with pytest.raises(ModelError, match=f"sentence_bert_config.json: max_seq_length: {message}; pass a shorter"):
+        extracted(texts, model, tmp_path / "e")
+
+
+def test_a_plan_says_what_holds(texts: Dataset, save: Save, caplog: pytest.LogCaptureFixture) -> None:
+    own = {**PROMPTS, "default_prompt_name": "query"}
+    model = save("bert", SentenceFolder(own=own, texts={"max_seq_length": 7}))
+    said = [
+        f"plan: 'find: ' comes before every text, the default prompt 'query' of {model}",
+        f"plan: texts are cut at 7 tokens, the limit of {model}, not at --max-tokens 30",
+    ]
+    with caplog.at_level(logging.INFO, "tcf"):
+        plan_for_data(str(model), texts.path, None, ExtractConfig(devices="cpu"))
+        plan_for_items(str(model), 10, None, None, ExtractConfig(devices="cpu"))
+    assert [message for message in caplog.messages if message.startswith("plan: ")] == said * 2
 
 
 def test_what_holds_is_said(save: Save) -> None:

@@ -136,6 +136,7 @@ def test_every_distinct_text_and_sequence_once_however_it_is_chunked(
     assert [key for _, keys in joined for key in keys.tolist()] == keys_of([ids_of(opt, text) for text in DISTINCT])
     assert tally.counts() == {
         "items": 10, "texts": 7, "sequences": 6, "texts_cut": 2, "unknown_words": 0, "texts_without_tokens": 0,
+        "texts_only_prompt": 0,
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from tcf.common.manifest import digest, sha256_file
 from tcf.encoders.folder.model_config import may_run_code, read_configuration, starts_positions_after_padding
 from tcf.encoders.folder.model_folder import OPT_BOS, Family, ModelFolder
 from tcf.encoders.folder.read_sentence_encoder import read_sentence_encoder
+from tcf.encoders.folder.sentence_encoder import SentenceEncoder
 from tcf.encoders.folder.weight_files import read_json
 from tcf.encoders.pooling import default_pooling
 from tcf.encoders.quantised.method import quantisation_of
@@ -43,6 +44,9 @@ def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFo
     family = _family(settings.get("model_type"))
     if family == "opt":
         _whole({"bos_token_id": OPT_BOS, **settings}.get("bos_token_id"), "bos_token_id", 0, file)
+    width = _whole(getattr(config, "hidden_size", None), "hidden_size", 1, file)
+    if sentence is not None:
+        _check_stated_widths(sentence, width, settings, path)
     vocabulary = getattr(config, "vocab_size", None)
     if family != "other" or vocabulary is not None:
         vocabulary = _whole(vocabulary, "vocab_size", 1, file)
@@ -50,7 +54,7 @@ def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFo
         path=path,
         settings=settings,
         family=family,
-        width=_whole(getattr(config, "hidden_size", None), "hidden_size", 1, file),
+        width=width,
         max_positions=_max_positions(config, family, file),
         n_blocks=_n_blocks(config, family, file),
         poolings=sentence.poolings
@@ -60,6 +64,22 @@ def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFo
         code=_code(path, settings, trust_remote_code=trust_remote_code),
         sentence=sentence,
     )
+
+
+def _check_stated_widths(sentence: SentenceEncoder, width: int, settings: dict[str, Any], path: Path) -> None:
+    """Refuse a pooling that was made for states of another width.
+
+    Raises:
+        ModelError: it says so.
+    """
+    # Of OPT-350M's kind, states may have the width before or after the projection.
+    widths = (width, settings.get("word_embed_proj_dim"))
+    for entry, stated in sentence.stated_widths.items():
+        if stated not in widths:
+            raise ModelError(
+                f"{entry}: expected {width}, the width of {path}, found {stated}; correct it if the pooling belongs to "
+                "this model, or download the model again"
+            )
 
 
 def _family(model_type: Any) -> Family:

@@ -81,7 +81,11 @@ def read_sentence_encoder(path: Path) -> SentenceEncoder | None:
     if (path / _ONLY_POOLING).is_file():
         settings = ModuleSettings.read(path / _ONLY_POOLING)
         found = SentenceEncoder(
-            settings.file, path, _poolings(settings), include_prompt=settings.flag("include_prompt", default=True)
+            settings.file,
+            path,
+            _poolings(settings),
+            include_prompt=settings.flag("include_prompt", default=True),
+            stated_widths=_stated_widths(settings),
         )
         settings.refuse_others()
         return found
@@ -112,8 +116,10 @@ def _read_modules(file: Path) -> SentenceEncoder:
         prompts=own.prompts,
         default_prompt=own.default_prompt,
         max_tokens=texts.max_tokens,
+        limited_by=texts.limited_by if texts.max_tokens is not None else "",
         lower_case=texts.lower_case,
         unused=own.unused,
+        stated_widths=_stated_widths(pooling),
     )
     pooling.refuse_others()
     return encoder
@@ -172,9 +178,14 @@ def _poolings(settings: ModuleSettings) -> tuple[Pooling, ...]:
     unknown = [name for name in names if not isinstance(name, str) or name not in _POOLINGS]
     if unknown or not names:
         settings.refuse("pooling_mode", f"one of {', '.join(_POOLINGS)}", unknown[0] if unknown else names)
-    for key in ("embedding_dimension", "word_embedding_dimension"):  # the width of the language model
-        settings.take(key)
     return tuple(_POOLINGS[name] for name in names)
+
+
+def _stated_widths(settings: ModuleSettings) -> dict[str, int]:
+    """Return the width of the language model, by the entry of the pooling that states it."""
+    keys = ("embedding_dimension", "word_embedding_dimension")
+    found = {f"{settings.file}: {key}": settings.optional_whole(key) for key in keys}
+    return {entry: width for entry, width in found.items() if width is not None}
 
 
 def _vector_module(entry: _Entry, file: Path) -> VectorModule:

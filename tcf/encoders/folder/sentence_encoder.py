@@ -80,8 +80,10 @@ class SentenceEncoder:
         prompts: texts to put before an item's text, by name.
         default_prompt: name of the prompt to use by default; None for none.
         max_tokens: maximum number of tokens of a text, special tokens included; None if not limited.
+        limited_by: the entry that limits them, for messages: its file and name.
         lower_case: whether texts are lower-cased first.
         unused: entries of `config_sentence_transformers.json` that tcf does not use.
+        stated_widths: the language model's width as the pooling states it, by file and name of the entry.
     """
 
     file: Path
@@ -92,8 +94,10 @@ class SentenceEncoder:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     max_tokens: int | None = None
+    limited_by: str = ""
     lower_case: bool = False
     unused: tuple[str, ...] = ()
+    stated_widths: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def obeys_modules(self) -> bool:

@@ -50,10 +50,12 @@ class TextSettings:
     Attributes:
         max_tokens: maximum number of tokens, special tokens included; None if not limited.
         lower_case: whether texts are lower-cased first.
+        limited_by: the entry that limits them, for messages: its file and name.
     """
 
     max_tokens: int | None
     lower_case: bool
+    limited_by: str
 
 
 def read_encoder_settings(file: Path) -> EncoderSettings:
@@ -94,18 +96,20 @@ def read_text_settings(folder: Path) -> TextSettings:
     """
     tokenizer = folder / "tokenizer_config.json"
     stated = read_json(tokenizer) if tokenizer.is_file() else {}
-    limit = stated.get("model_max_length", stated.get("max_len"))
+    key = "model_max_length" if "model_max_length" in stated else "max_len"
+    limit, limited_by = stated.get(key), f"{tokenizer}: {key}"
     files = [folder / name for name in _TRANSFORMER_FILES if (folder / name).is_file()]
     settings = next((found for found in map(ModuleSettings.read, files) if found.entries), None)
     if settings is None:
-        return TextSettings(_limit(limit), lower_case=False)
+        return TextSettings(_limit(limit), lower_case=False, limited_by=limited_by)
     _check_reads_text(settings)
     arguments = {kind: _arguments(settings, kind) for kind in _OLD_NAMES}
     own = settings.optional_whole("max_seq_length")
-    found = TextSettings(
-        _limit(arguments["processor"].get("model_max_length", limit if own is None else own)),
-        lower_case=settings.flag("do_lower_case", default=False),
-    )
+    if own is not None:
+        limit, limited_by = own, f"{settings.file}: max_seq_length"
+    if "model_max_length" in arguments["processor"]:
+        limit, limited_by = arguments["processor"]["model_max_length"], f"{settings.file}: model_max_length"
+    found = TextSettings(_limit(limit), settings.flag("do_lower_case", default=False), limited_by)
     settings.refuse_others()
     return found
 

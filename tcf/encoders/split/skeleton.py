@@ -22,7 +22,7 @@ from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Skeleton", "Weight", "open_skeleton"]
+__all__ = ["Skeleton", "Weight", "check_separable_weights", "open_skeleton"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def open_skeleton(
     check_layers(folder, layers)
     for layer in layers:
         layer_width(folder, layer, project_out=project_out)
-    _check_plain(folder)
+    check_separable_weights(folder)
     tensors = stored_tensors(folder.path)
     check_not_quantised(tensors)
     placed = place_weights(folder, dtype, tensors, trust_remote_code=trust_remote_code)
@@ -109,8 +109,12 @@ def open_skeleton(
     return Skeleton(folder, model, blocks, layers, without_cache(model), around, within)
 
 
-def _check_plain(folder: ModelFolder) -> None:
-    """Refuse models whose weights cannot be loaded block by block."""
+def check_separable_weights(folder: ModelFolder) -> None:
+    """Refuse models whose weights cannot be loaded block by block.
+
+    Raises:
+        NotSeparableError: they are word vectors, or quantised.
+    """
     if folder.family == "words":
         raise not_separable_error(folder.path, "word vectors have no blocks")
     quantisation = quantisation_of(folder.path, folder.settings)

@@ -65,15 +65,20 @@ def _requested(inputs: PlanInputs) -> CandidatePlan:
 
 
 def _automatic(inputs: PlanInputs) -> tuple[CandidatePlan, str]:
-    """Resident if the model fits on each device, pipeline if it fits on all of them together, else sweep."""
+    """Resident if the model fits on each device, pipeline if it fits on all of them together, else sweep.
+
+    In place of pipeline and sweep, dispatch if the model cannot be loaded block by block.
+    """
     whole = resident(inputs)
     lacking = shortfall(inputs, whole)
     # With a micro-batch of only a few texts, a GPU would mostly wait for its own memory.
     busy = inputs.on_cpu or whole.micro is None or inputs.config.tokens_per_batch is not None
-    if (lacking is None and (busy or not inputs.geometry.blocks)) or inputs.geometry.family == "words":
+    if (lacking is None and (busy or not inputs.geometry.separable)) or inputs.geometry.family == "words":
         return whole, "the model fits on the device" if inputs.n_devices == 1 else "the model fits on each device"
     if not inputs.geometry.blocks:
         return dispatch(inputs), "the model does not fit, and its blocks are not recognised"
+    if inputs.geometry.quantised:
+        return dispatch(inputs), "the model does not fit, and its weights are quantised"
     if inputs.n_devices > 1 and not inputs.on_cpu and shortfall(inputs, spread := pipeline(inputs)) is None:
         return spread, "the model fits on all devices together, but on no single one"
     if lacking is None:

@@ -12,6 +12,7 @@ from tcf.encoders.blocks import LAST, cut_blocks, leave_out_unused
 from tcf.encoders.encoder import layer_width
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import empty_model
+from tcf.encoders.quantised.method import quantisation_of
 from tcf.extract.plan.checkpoint_size import checkpoint_bytes, largest_file, stored_type
 from tcf.extract.plan.plan import FlopCost
 
@@ -51,6 +52,7 @@ class Geometry:
         inner_width: width of the widest product within a block.
         around: embeddings, final norm and everything else outside the blocks.
         blocks: its blocks up to the highest requested layer, in order; empty if they are not recognised.
+        quantised: whether its weights are stored quantised, so that it can be loaded only as a whole.
         depth: number of blocks that a token passes through.
         products: inputs and outputs of every matrix of the largest block.
         checkpoint_bytes: size of the checkpoint, heads included.
@@ -68,6 +70,7 @@ class Geometry:
     inner_width: int
     around: ModelPart
     blocks: tuple[ModelPart, ...]
+    quantised: bool
     depth: int
     products: tuple[tuple[int, int], ...]
     checkpoint_bytes: int
@@ -75,6 +78,11 @@ class Geometry:
     file: Path | None
     model: "PreTrainedModel | None"
     stack: nn.ModuleList | None
+
+    @property
+    def separable(self) -> bool:
+        """Whether its blocks can be loaded one by one, as far as is known before they are."""
+        return bool(self.blocks) and not self.quantised
 
     @property
     def parameters(self) -> int:
@@ -157,6 +165,7 @@ def read_geometry(
         inner_width=max((n for _, n in products), default=folder.width),
         around=around,
         blocks=blocks,
+        quantised=quantisation_of(folder.path, folder.settings) is not None,
         depth=folder.n_blocks if stack is None else len(stack),
         products=products,
         checkpoint_bytes=checkpoint_bytes(folder) or stored.itemsize * (around.parameters + _parameters(blocks)),
@@ -181,6 +190,7 @@ def _words_geometry(folder: ModelFolder, dtype: torch.dtype) -> Geometry:
         inner_width=folder.width,
         around=table,
         blocks=(),
+        quantised=False,
         depth=0,
         products=(),
         checkpoint_bytes=table.stored_bytes,

@@ -1,6 +1,7 @@
 """Makes the plan for a model and a catalogue on this machine; reads files' headers and devices, loads nothing."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tcf.encoders.folder.local_model import local_model
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.folder.opt_sizes import OptSize, opt_size
+from tcf.encoders.split.skeleton import check_separable_weights
 from tcf.encoders.tokenize import TextTokenizer
 from tcf.extract.plan.choose_schedule import make_plan
 from tcf.extract.plan.machine import Machine, read_machine
@@ -29,10 +31,12 @@ from tcf.extract.plan.model_size import read_geometry
 from tcf.extract.plan.plan import Plan
 from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.plan.workload import Workload, expected_workload, workload
-from tcf.extract.resolved_settings import check_settings
-from tcf.extract.sentence_options import text_prefix, token_limit, vector_width
+from tcf.extract.resolved_settings import check_settings, count_unpooled
+from tcf.extract.sentence_options import sentence_notes, text_prefix, token_limit, vector_width
 
 __all__ = ["plan_extraction", "plan_for_data", "plan_for_items"]
+
+logger = logging.getLogger(__name__)
 
 
 def plan_for_data(model: str, data: Path, out: Path | None, config: ExtractConfig) -> Plan:
@@ -51,8 +55,12 @@ def plan_for_data(model: str, data: Path, out: Path | None, config: ExtractConfi
     """
     items = ItemTable.open(data)
     with _folder(model, config) as folder:
+        _log_notes(config, folder)
         prefix, max_tokens = text_prefix(config, folder), token_limit(config, folder)
-        work = workload(items, _tokenizer(folder, config), prefix, max_tokens)
+        tokenizer = _tokenizer(folder, config)
+        if tokenizer is not None and config.pooled_layers:
+            count_unpooled(tokenizer, prefix, max_tokens)  # refuses a prompt that leaves no room for a text
+        work = workload(items, tokenizer, prefix, max_tokens)
         return plan_extraction(folder, work, config, name=model, out=out)
 
 
@@ -73,6 +81,7 @@ def plan_for_items(
         ConfigError: the machine is too small, or a setting does not suit the model.
     """
     with _folder(model, config) as folder:
+        _log_notes(config, folder)
         work = expected_workload(items, tokens_per_text, token_limit(config, folder))
         return plan_extraction(folder, work, config, name=model, out=out)
 
@@ -100,9 +109,12 @@ def plan_extraction(
 
     Raises:
         ConfigError: the machine is too small, or a setting does not suit the model.
-        ModelError: no model can be built from the configuration.
+        ModelError: no model can be built from the configuration, or the requested schedule needs single blocks of a
+            model whose weights are quantised.
     """
     check_settings(config, folder)
+    if config.schedule in ("sweep", "pipeline") and folder.family != "words":
+        check_separable_weights(folder)
     devices = resolve_devices(config.devices) if machine is None else ()
     machine = machine or read_machine(devices, config.max_memory, out)
     device = torch.device(machine.devices[0])
@@ -127,6 +139,12 @@ def plan_extraction(
             vector_widths=tuple(vector_width(config, folder, layer) for layer in config.pooled_layers),
         )
     )
+
+
+def _log_notes(config: ExtractConfig, folder: ModelFolder) -> None:
+    """Log what `extract` logs: which prompt and which limit of tokens hold."""
+    for note in sentence_notes(config, folder):
+        logger.info(f"plan: {note}")
 
 
 def _own_share(work: Workload, config: ExtractConfig) -> Workload:

@@ -65,7 +65,7 @@ def test_a_sentence_encoder_pools_as_it_was_trained(tmp_path: Path, on: list[str
     ],
 )
 def test_a_sentence_encoder_that_names_its_pooling(tmp_path: Path, mode: str | list[str], poolings: list[str]) -> None:
-    folder = bare_folder(tmp_path / "m", model_type="llama")
+    folder = bare_folder(tmp_path / "m", model_type="llama", hidden_size=8, num_attention_heads=2)
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"embedding_dimension": 8, "pooling_mode": mode}))
     assert open_model_folder(folder).poolings == tuple(poolings)

@@ -41,6 +41,8 @@ def test_what_is_read(bare: Path) -> None:
         modules=(Dense(folder / "2_Dense", 32, 8, bias=True, activation=tanh, residual=False), Normalize()),
         prompts={"a": "b", "c": ""},
         max_tokens=60,
+        limited_by=f"{folder / 'sentence_bert_config.json'}: max_seq_length",
+        stated_widths={f"{folder / '1_Pooling' / 'config.json'}: word_embedding_dimension": 32},
     )
     assert modules_width(found.modules, 32) == 8
 
@@ -120,7 +122,9 @@ def test_a_pooling_without_a_list_of_modules(bare: Path) -> None:
     folder = save_sentence_encoder(bare, bare.with_name("m"), SentenceFolder({"pooling_mode_max_tokens": True}))
     (folder / "modules.json").unlink()
     file = folder / "1_Pooling" / "config.json"
-    assert read_sentence_encoder(folder) == SentenceEncoder(file, folder, ("max",))
+    assert read_sentence_encoder(folder) == SentenceEncoder(
+        file, folder, ("max",), stated_widths={f"{file}: word_embedding_dimension": 32}
+    )
     edit_json(file, temperature=2)
     with pytest.raises(ModelError, match="1_Pooling/config.json: .* that tcf knows, found 'temperature': 2"):
         read_sentence_encoder(folder)

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from small.encoders.models import edit_json
 from small.extract.plans import CPU_RATES, GIB, KEYS, MIB, TORCH, cpu_machine, gpu_machine, opt_config, plan
 from tcf.common.errors import ConfigError
 from tcf.common.units import as_rate
+from tcf.config.extract import ExtractConfig
+from tcf.encoders.failures import NotSeparableError
 from tcf.extract.plan.machine import Machine, parse_max_memory
 from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.plan import places_in_words, plan_text
+from tcf.extract.plan.planner import plan_for_items
 from tcf.extract.plan.workload import Workload, expected_workload
 
 BLOCK_13B = 12 * 5120**2 + 13 * 5120
@@ -29,6 +33,38 @@ def thirteen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return opt_config(tmp_path_factory.mktemp("125m") / "m", "opt-125m")
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = opt_config(tmp_path_factory.mktemp("quantised") / "m", "opt-13b")
+    edit_json(folder / "config.json", quantization_config={"quant_method": "awq", "bits": 4})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("machine", "schedule"),
+    [
+        (gpu_machine(1, gpu=30 * GIB), "resident"),
+        (gpu_machine(1, gpu=24 * GIB), "resident"),  # a sweep if it were not quantised, for larger micro-batches
+        (gpu_machine(1, gpu=20 * GIB), "dispatch"),  # a sweep
+        (gpu_machine(2, gpu=16 * GIB), "dispatch"),  # a pipeline
+        (cpu_machine(24 * GIB), "dispatch"),
+    ],
+)
+def test_quantised_weights_are_loaded_as_a_whole(quantised: Path, machine: Machine, schedule: str) -> None:
+    found = plan(quantised, machine, 1000)
+    assert found.schedule == schedule
+    assert ("its weights are quantised" in found.reason) == (schedule == "dispatch")
+
+
+@pytest.mark.parametrize(("schedule", "devices"), [("sweep", "cpu"), ("pipeline", "cpu,cpu")])
+def test_a_plan_refuses_schedules_that_quantised_weights_do_not_have(
+    quantised: Path, schedule: Any, devices: str
+) -> None:
+    config = ExtractConfig(schedule=schedule, devices=devices)
+    with pytest.raises(NotSeparableError, match=r"its weights are quantised by awq\); pass --schedule dispatch or"):
+        plan_for_items(str(quantised), 10, None, None, config)
 
 
 def test_a_model_that_fits_is_resident_on_each_device(thirteen: Path) -> None:
