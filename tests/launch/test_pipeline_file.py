@@ -48,7 +48,7 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
         ('format = "tcf"', 'format = "csv"', r"p\.toml: \[data\] format: expected one of tcf, .*, found 'csv'"),
         ('format = "tcf"', 'format = ["tcf"]', r"p\.toml: \[data\] format: expected a string"),
         ('format = "tcf"', 'format = "tcf"\nmin_history = "5"', r"p\.toml: \[data\]: min_history: expected a whole"),
-        ('format = "tcf"', 'format = "tcf"\nmin_history = 2', r"p\.toml: \[data\]: min_history: expected at least 3"),
+        ('format = "tcf"', 'format = "tcf"\nmin_history = 0', r"p\.toml: \[data\]: min_history: expected at least 1"),
         ('model = "model"', "", r"p\.toml: \[extract\] expected a model, since a run reads text, found none"),
         ('model = "model"', 'model = "model"\nlayers = [0, -1]', r"found layers 0, -1 and token_states nothing; keep"),
         ('model = "model"', 'model = "model"\ntoken_states = 0', r"\[extract\] expected .* found .*states 0; keep"),
