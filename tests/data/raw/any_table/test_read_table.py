@@ -34,7 +34,7 @@ TEXTS = {"007": "A, b", "NaN": "Beta", "None": "Gamma"}
 DAY = 86_400
 FIRST = 18_262 * DAY  # 2020-01-01
 
-SHOP = Path(__file__).parents[4] / "shared" / "data" / "online-retail"
+SHOP = Path(__file__).parents[5] / "shared" / "data" / "online-retail"
 
 
 def read(
@@ -300,11 +300,11 @@ def test_online_retail_without_cancellations_and_non_products() -> None:
     skipped, spellings = Counter[str](), defaultdict[str, Counter[str]](Counter)
     events: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for invoice, code, description, moment, customer in rows:
-        if invoice.startswith("C"):
-            skipped["drop InvoiceNo=C*"] += 1
-        elif code in NO_PRODUCTS:
+        is_cancelled, is_other = invoice.startswith("C"), code in NO_PRODUCTS
+        skipped["drop InvoiceNo=C*"] += is_cancelled
+        if is_other:
             skipped[f"drop StockCode={code}"] += 1
-        else:
+        if not (is_cancelled or is_other):
             spellings[code].update([description.strip()] if description and description.strip() else [])
             if customer is None or customer != customer:
                 skipped["empty_id"] += 1
