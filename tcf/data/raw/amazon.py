@@ -169,10 +169,8 @@ def read_amazon(
     if columns.rating is not None:
         leave_out_lower(events, columns.rating, min_rating, bad)
     times, part = read_times(events, time, bad), part_of(files, split)
-    once = (
-        None if columns.items else "duplicate_event"
-    )  # of rows with lists, those that are repeated have been left out
-    exact = columns.items is None
+    exact = columns.items is None  # of rows with lists, those that are repeated have been left out
+    once = "duplicate_event" if exact else None
     log = group_events(events, user, item, times, items, known, once=once, part=part, has_exact_times=exact)
     read = RawLog.of(items, log, dict(Counter(bad.skipped) + Counter(known.skipped)), (*loaded, products))
     return replace(read, rows_are_distinct=True)

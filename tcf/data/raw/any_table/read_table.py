@@ -77,8 +77,8 @@ def read_table(
             `bad_split`, `unknown_item`, `event_of_skipped_item`. Further rows of an item are counted, never errors:
             `other_item_text` and, in an items file, `duplicate_item`.
         template: the text of an item, made from columns of the items.
-        unescape_html: whether character references in texts become characters.
         options: files, columns, and rows to leave out, which are counted as `drop COLUMN=PATTERN`.
+        unescape_html: whether character references in texts become characters.
         keep_times: whether to return times, if the file has them.
 
     Raises:
@@ -88,14 +88,14 @@ def read_table(
     events_files, items_files = _list_files(raw, options)
     refuse_unused(options, events_files, items_files)
     bad, dropped = BadRows(bad_rows), DroppedRows(options.drops)
-    tables = [open_files(events_files, options.text, "--header")]
+    tables, items_text = [open_files(events_files, options.text, "--header")], options.items_text.or_else(options.text)
     if items_files:
-        tables.append(open_files(items_files, options.items_text.or_else(options.text), "--items-header"))
+        tables.append(open_files(items_files, items_text, "--items-header"))
     needed = _needed(tables, template, options, unescape_html)
     mention_unused_split(tables[0], options)
     events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
-    mention_quotes(items.texts, items_files or events_files, options.items_text.or_else(options.text))
+    mention_quotes(items.texts, items_files or events_files, items_text)
     with_ids(events, needed.user, needed.item, bad)
     times = _times(events, needed.time, options, bad)
     part = part_of_rows(events, options, bad)
