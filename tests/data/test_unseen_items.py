@@ -16,7 +16,7 @@ from tcf.data.describe.plots import draw_plots
 from tcf.data.describe.summary import describe, render
 from tcf.data.describe.text_lengths import TextLengths
 from tcf.data.prepare import prepare
-from tcf.evaluate.evaluation import held_out_queries
+from tcf.evaluate.questions import held_out_queries
 from tcf.train.batch.training_data import TrainingData
 
 ITEMS = {item: f"Title {item}" for item in "abcdefg"}

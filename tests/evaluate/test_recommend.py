@@ -16,6 +16,7 @@ from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, RunError
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
+from tcf.evaluate import best_items
 from tcf.evaluate import recommend as module
 from tcf.evaluate.recommend import examples, recommend
 from tcf.ranking.top_k import top_k
@@ -80,7 +81,7 @@ def test_the_best_items_by_brute_force(run: Path, tmp_path: Path, k: int) -> Non
 def test_a_user_with_fewer_candidates_has_fewer_rows(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [[0, 1, 2, 3], [0, 1, 2, 0], [3, 2, 1, 0, 4]], ["a", "b", "c", "d", "e"])
     run = train(data=dataset.path, out=tmp_path / "run", config=TrainConfig(**SMALL, items="id")).path
-    found = by_user(call(run, tmp_path / "r.parquet", 10**12))
+    found = by_user(call(run, tmp_path / "r.parquet", 10**12, catalogue="all"))
     assert {user: {row["item_id"] for row in rows} for user, rows in found.items()} == {
         "u0": {"i4"},
         "u1": {"i3", "i4"},
@@ -178,7 +179,7 @@ def test_a_failure_leaves_what_was_there(
         return top_k(*arguments, **named)
 
     monkeypatch.setattr(module, "_USERS_AT_ONCE", 20)
-    monkeypatch.setattr(module, "top_k", fails)
+    monkeypatch.setattr(best_items, "top_k", fails)
     with pytest.raises(RunError, match="the second block"):
         recommend(run, out=out, k=5, device="cpu")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("r.parquet", "what was there")] * there
