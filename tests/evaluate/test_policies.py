@@ -160,5 +160,7 @@ def test_an_evaluation_of_an_earlier_version_is_refused(
     monkeypatch.setattr(module, "EVALUATION", replace(module.EVALUATION, version=1))
     done, _ = evaluated(made, tmp_path / "e", "popularity")
     monkeypatch.undo()
-    with pytest.raises(RunError, match="expected .*tcf-evaluation.* version 2.*found .*version 1"):
+    with pytest.raises(
+        RunError, match="expected version 2 of tcf-evaluation, found 1; remove it and run `tcf evaluate` again"
+    ):
         open_evaluation(done.path)
