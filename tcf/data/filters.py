@@ -123,7 +123,7 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
         catalogue = occurrences(kept.items, len(log.item_ids)) > 0
         dropped["items_never_seen"] = int((~(catalogue | rare)).sum())
     index = np.where(catalogue, np.cumsum(catalogue, dtype=np.int32) - np.int32(1), np.int32(-1))
-    seen = _seen(warm, until_target, kept, index)
+    seen = _seen(warm, until_target, kept, index, log.others)
     return _numbered(kept, index, seen, periods, dropped, raw)
 
 
@@ -241,11 +241,17 @@ def _warm(
     return left, rare
 
 
-def _seen(warm: EventSelection, until_target: EventSelection, kept: EventSelection, index: Index) -> SeenItems:
-    """Return what users have had before and after their kept events, of the items that are kept."""
+def _seen(
+    warm: EventSelection, until_target: EventSelection, kept: EventSelection, index: Index, others: Histories | None
+) -> SeenItems:
+    """Return what users have had before and after their kept events, and without an event, of the items kept."""
     before = until_target.items_alone().first(until_target.lengths - kept.lengths)
     after = warm.items_alone().after(until_target.lengths)
-    return SeenItems(*(distinct_items(renumbered(events.histories, index)) for events in (before, after)))
+    apart = [after.histories, *([] if others is None else [others.take(kept.users)])]
+    return SeenItems(
+        distinct_items(renumbered(before.histories, index)),
+        distinct_items(*(renumbered(items, index) for items in apart)),
+    )
 
 
 def _numbered(

@@ -95,6 +95,7 @@ def _write(out: Path, log: RawLog, kept: Selected, settings: Mapping[str, Any]) 
             periods=kept.periods,
             given=kept.given,
             duplicates=kept.duplicates,
+            seen=kept.seen,
         ),
     )
 
