@@ -310,7 +310,7 @@ def test_users_who_were_never_trained_are_said_and_left_out_on_request(
     found = {}
     for policy in ("keep", "leave-out"):
         out = tmp_path / f"{policy}.parquet"
-        done = recommend(few / "dssm", out=out, k=1, users=users, untrained_users=policy, device="cpu")  # type: ignore[arg-type]
+        done = recommend(few / "dssm", out=out, k=1, users=users, untrained_users=policy, device="cpu")
         printed = CliRunner().invoke(app, [*words, "--out", str(out), "--untrained-users", policy]).stdout
         assert json.loads(printed) == done.as_json()
         found[policy] = done.as_json(), [*items_by_user(done.table)], capsys.readouterr().err
