@@ -29,12 +29,14 @@ class Questions:
         queries: the evaluated users, their items before the targets, and the targets, as item indices of the dataset.
         seen: the items of each evaluated user that are no candidates, except perhaps the target (`--seen`).
         ranked: the items that are ranked.
+        places: (n,) int64, the place of each target among them; -1 where it is none of them.
         without_training: number of users without a training interaction who have a target and an item before it.
     """
 
     queries: Queries
     seen: Histories
     ranked: RankedItems
+    places: npt.NDArray[np.int64]
     without_training: int
 
     @staticmethod
@@ -51,12 +53,8 @@ class Questions:
         seen = queries.earlier
         if config.exclude == "all-seen":
             seen = distinct_items(seen, dataset.seen.earlier.take(queries.users))
-        return Questions(queries, seen, ranked_items(dataset, config.catalogue), int((~trained).sum()))
-
-    @property
-    def places(self) -> npt.NDArray[np.int64]:
-        """The place of each target among the ranked items, (n,); -1 where it is not ranked."""
-        return self.ranked.places_of(self.queries.targets)
+        ranked = ranked_items(dataset, config.catalogue)
+        return Questions(queries, seen, ranked, ranked.places_of(queries.targets), int((~trained).sum()))
 
     @property
     def targets_outside(self) -> int:

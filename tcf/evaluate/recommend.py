@@ -102,7 +102,8 @@ class Recommendations:
     def __repr__(self) -> str:
         """What it is, in a line."""
         where = "" if self.path is None else f"{str(self.path)!r}: "
-        return f"Recommendations({where}up to {self.k} items for each of {self.n_users} users)"
+        among = "" if self.catalogue == "all" else f", {self.catalogue} ones only"
+        return f"Recommendations({where}up to {self.k} items for each of {self.n_users} users{among})"
 
 
 def recommend(
