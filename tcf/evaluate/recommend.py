@@ -196,10 +196,8 @@ def _finished(done: Recommendations, full: int) -> Recommendations:
     """Say how many users have too few candidates."""
     fewer = done.n_users - full
     if fewer:
-        logger.info(
-            f"{fewer:,} of {counted(done.n_users, 'user')} get fewer than {counted(done.k, 'item')}: there are no further "
-            "candidates that they have not had"
-        )
+        short = f"{fewer:,} of {counted(done.n_users, 'user')} get fewer than {counted(done.k, 'item')}"
+        logger.info(f"{short}: there are no further candidates that they have not had")
     return replace(done, with_fewer=fewer)
 
 
