@@ -21,7 +21,7 @@ from tcf.config.typed_values import typed
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.split import Queries
-from tcf.evaluate.questions import POLICIES, Questions
+from tcf.evaluate.questions import POLICIES, Questions, unusual_policies
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.metrics import METRICS, summary
 from tcf.ranking.ranks import Ranks, rank_targets
@@ -111,7 +111,7 @@ class Evaluation:
     def __repr__(self) -> str:
         """What it is, in a line."""
         shown = ", ".join(f"{metric.name} {metric.shown(self.metrics[metric.name])}" for metric in METRICS)
-        unusual = "".join(f", {name} {values[0]}" for name, values in _unusual_policies([self.metrics]).items())
+        unusual = "".join(f", {name} {value}" for name, value in unusual_policies(self.metrics).items())
         return f"Evaluation({str(self.path)!r}: {self.ranking}, {self.metrics['split']} {shown}{unusual})"
 
     def as_json(self) -> dict[str, Any]:
@@ -260,16 +260,20 @@ def comparison(evaluations: Mapping[str, Evaluation]) -> str:
         *(_aligned(metric.name, [metric.shown(means[metric.name]) for means in found]) for metric in METRICS),
         _aligned("users", [f"{means['users']:,}" for means in found]),
         _aligned("items", [f"{means['candidates']:,}" for means in found]),
-        *(_aligned(name, values) for name, values in _unusual_policies(found).items()),
+        *_unusual_policies(found),
     ]
     return text_table(list(zip(*columns, strict=True)), gap=" ")
 
 
-def _unusual_policies(found: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Each policy that is not the default one in some evaluation, in all of them, by the name of its option."""
-    usual = EvaluateConfig()
-    values = {name: [str(means.get(name, getattr(usual, name))) for means in found] for name in POLICIES}
-    return {option_name(name).lstrip("-"): shown for name, shown in values.items() if {*shown} - {getattr(usual, name)}}
+def _unusual_policies(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """A column for each policy that is not the default one in some evaluation."""
+    columns = []
+    for name in POLICIES:
+        usual = getattr(EvaluateConfig(), name)
+        values = [str(means.get(name, usual)) for means in found]
+        if set(values) != {usual}:
+            columns.append(_aligned(option_name(name).lstrip("-"), values))
+    return columns
 
 
 def _aligned(head: str, cells: Sequence[str]) -> list[str]:
