@@ -75,7 +75,7 @@ def _run_metadata(
         "targets": trainer.feed.rows.n_targets,
         "device": trainer.config.devices,
         "threads": torch.get_num_threads(),
-        "users": len(assembled.data.sequences),
+        "users": len(assembled.data.users),
         "users_left_out": assembled.data.left_out,
     }
 
