@@ -16,7 +16,9 @@ from tcf.train.validation import Validation
 
 __all__ = ["EarlyStopping", "TrainingOutcome", "Watch", "fit", "measure"]
 
-Watch = Callable[[Epoch], None]
+Watch = Callable[[Epoch, bool], None]
+"""Called with each epoch, and whether the training would go on: False after the last epoch, and for one that another
+follows already, because it was finished by an earlier attempt."""
 
 
 @dataclass
@@ -66,8 +68,8 @@ def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch
         trainer: a new trainer.
         validation: the queries that select the best epoch.
         records: where progress is saved and logged.
-        watch: called with each epoch; for a resumed training, first with the finished epochs. An error that it raises
-            ends the training, which can be resumed.
+        watch: see `Watch`; for a resumed training, called first with the finished epochs. An error that it raises ends
+            the training, which can be resumed.
 
     Raises:
         DivergedError: a loss, a vector or a state is not finite.
@@ -78,11 +80,11 @@ def fit(trainer: Trainer, validation: Validation, records: Records, watch: Watch
     loop.replay(resume_point, watch)
     with records.log(resume_point.epochs) as log, _progress(resume_point, trainer) as progress:
         meter = resume_point.meter
-        while len(loop.epochs) < trainer.config.epochs and not loop.stopping.should_stop:
+        while not loop.is_over:
             epoch = loop.run(meter, log, progress)
             meter = None
             if watch is not None:
-                watch(epoch)
+                watch(epoch, not loop.is_over)
     return TrainingOutcome(loop.stopping.best_epoch, len(loop.epochs))
 
 
@@ -119,13 +121,18 @@ class _TrainingLoop:
     stopping: EarlyStopping
     epochs: list[Epoch] = dataclasses.field(default_factory=list)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether epochs or patience have run out."""
+        return len(self.epochs) >= self.trainer.config.epochs or self.stopping.should_stop
+
     def replay(self, resume_point: ResumePoint, watch: Watch | None) -> None:
         """Replay the epochs that an earlier attempt finished."""
         for epoch in resume_point.epochs:
             self.epochs.append(epoch)
             self.stopping.update(epoch.number, epoch.metrics[self.trainer.config.monitor])
             if watch is not None:
-                watch(epoch)
+                watch(epoch, len(self.epochs) == len(resume_point.epochs) and not self.is_over)
         best = self.stopping.best_epoch
         if self.epochs and resume_point.meter is None and best == len(self.epochs):
             # The attempt may have ended after saving this state and before keeping its model.

@@ -99,7 +99,7 @@ def train(
         caches: cache directories for items as text, whose vectors are concatenated; empty for items as ids.
         out: the run's directory.
         config: settings.
-        watch: called with each epoch when it ends; for a resumed training, first with the finished epochs. An error
+        watch: see `Watch`, called when an epoch ends; for a resumed training, first with the finished epochs. An error
             that it raises ends the training, which the same call resumes.
         group: the processes that train together, of which this is the first; None for one process on one device.
 

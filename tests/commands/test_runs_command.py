@@ -63,7 +63,7 @@ def test_as_json(runs: Path) -> None:
 
 def test_a_run_in_training(runs: Path, run_train: Train) -> None:
     seen: list[Any] = []
-    run_train("runs/fourth", epochs=3, watch=lambda epoch: seen.append(find_runs(runs / "fourth")[0]))
+    run_train("runs/fourth", epochs=3, watch=lambda epoch, goes_on: seen.append(find_runs(runs / "fourth")[0]))
     assert [(run.state, run.epochs) for run in seen] == [("training", 1), ("training", 2), ("training", 3)]
     assert find_runs(runs / "fourth")[0].state == "finished"
 
