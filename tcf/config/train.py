@@ -146,6 +146,12 @@ class TrainConfig(CheckedSettings):
         group=_VALIDATION,
         minimum=1,
     )
+    refit: bool = option(
+        False,
+        "Train twice: first as usual, into --out/selection, to find the best epoch; then anew on training and "
+        "validation items for as many epochs, into --out.",
+        group=_VALIDATION,
+    )
     seed: int = option(0, "Seed of initialisation, batch order, sampling and dropout.", group=MAIN_OPTIONS, minimum=0)
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "Type of matrix products. auto: bfloat16 on CUDA, float32 on the CPU.", group=_RUNNING

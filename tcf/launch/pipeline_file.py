@@ -96,6 +96,12 @@ def read_pipeline(path: Path) -> PipelineConfig:
     )
     if any(run.reads_text for run in config.train.values()):
         _check_text(path, config)
+    for name, run in config.train.items():
+        if run.refit and config.evaluate.split == "validation":
+            raise ConfigError(
+                f'{path}: [train.{name}] refit: expected [evaluate] split = "test", since the run is trained on the '
+                "validation targets, found validation; remove one of them"
+            )
     return config
 
 

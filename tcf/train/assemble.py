@@ -34,12 +34,12 @@ class TrainingSetup:
     Attributes:
         data: the training part of the dataset.
         trainer: model, loss, optimiser and batches.
-        validation: the validation queries of all users.
+        validation: the validation queries of all users; None for a refit.
     """
 
     data: TrainingData
     trainer: Trainer
-    validation: Validation
+    validation: Validation | None
 
 
 def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
@@ -93,7 +93,7 @@ def assemble(
         compile_parts(model)
     loss = build_loss(config, data, device)
     feed = feed_of(config, data, vectors, loss, device, parallel.rank_and_size)
-    validation = Validation.build(dataset.split, config.history)
+    validation = None if config.refit else Validation.build(dataset.split, config.history)
     return TrainingSetup(data, Trainer(model, loss, feed, config, device, parallel), validation)
 
 

@@ -69,6 +69,7 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
         ('model = "model"', 'model = "model"\nshards = "0/2"', r"\[extract\] expected no shards, .*found '0/2'"),
         ("recommend = 4", "recommend = -1", r"p\.toml: \[evaluate\] recommend: expected 0 or more, found -1"),
         ("recommend = 4", "recommend = true", r"p\.toml: \[evaluate\] recommend: expected a whole number, found true"),
+        ("[evaluate]", 'refit = true\n[evaluate]\nsplit = "validation"', r'refit: expected \[evaluate\] split = "test"'),
         ("recommend = 4", 'split = "training"', r"p\.toml: \[evaluate\]: split: expected one of test, validation"),
         ("baselines", "baseline", r"p\.toml: \[evaluate\] unknown setting baseline; did you mean baselines\?"),
         ('["popularity", ', '["popular", ', r"p\.toml: \[evaluate\] baselines: expected any of .*'popular'"),
