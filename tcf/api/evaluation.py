@@ -9,7 +9,7 @@ from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths,
 from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
-from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
 from tcf.evaluate.evaluation import Evaluation, EvaluationTable
@@ -35,8 +35,8 @@ def evaluate_run(
     Args:
         run: the run, or its directory.
         out: evaluation directory to create.
-        config: which held-out item to rank, and how to treat items that the user has already seen; an open run stays
-            on its device unless another one is named here.
+        config: which held-out item to rank, among which items, and how to treat items that the user has already seen;
+            an open run stays on its device unless another one is named here.
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
 
@@ -71,7 +71,7 @@ def evaluate_baseline(
         name: popularity, random or co-occurrence.
         data: the dataset, or its directory.
         out: evaluation directory to create.
-        config: which held-out item to rank, and how to treat items that the user has already seen.
+        config: which held-out item to rank, among which items, and how to treat items that the user has already seen.
         seed: seed of the random ranking.
 
     Returns:
@@ -156,17 +156,25 @@ def recommend_items(
     users: str | Iterable[str] | Path | None = None,
     out: PathLike | None = None,
     *,
+    catalogue: CataloguePolicy | None = None,
+    untrained_users: UntrainedUsers = "keep",
     data: DataPath | None = None,
     caches: CachePaths = (),
     device: str = "auto",
 ) -> Recommendations:
-    """Find the best items for each user that the user has not seen yet.
+    """Find the best items for each user that the user has not had yet.
+
+    Left out is all that the raw files say the user has had, whether or not the dataset keeps it in the history.
 
     Args:
         run: the run, or its directory.
         k: maximum number of items per user.
         users: a user id, or several; a `pathlib.Path` is a file of ids, one per line. None for all users.
         out: file to write, replaced if it exists; None to keep the result in memory.
+        catalogue: which items may be recommended: `all`, or those with a training interaction (`trained`). None:
+            `trained` for a run on ids alone, which knows nothing of other items, otherwise `all`.
+        untrained_users: whether users whom a user tower of ids has never trained get items (`keep`) or none
+            (`leave-out`).
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: where to compute; an open run stays on its device unless another one is named.
@@ -175,8 +183,8 @@ def recommend_items(
         Items and scores, best first.
 
     Raises:
-        ConfigError: `k` is less than 1.
-        DataError: a user is unknown or named twice.
+        ConfigError: `k` is less than 1, or a policy is unknown.
+        DataError: a user is unknown or named twice, or no item has a training interaction.
         RunError: the run is unfinished, or its dataset or caches have changed since.
 
     Example:
@@ -187,7 +195,10 @@ def recommend_items(
     """
     places, chosen = at_least(1, k, "k"), _user_ids(users)
     file = None if out is None else as_path(out, "out")
-    return recommend(_opened(run, data, caches, device), out=file, k=places, users=chosen)
+    items = typed(catalogue, CataloguePolicy | None, "catalogue")
+    untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
+    opened = _opened(run, data, caches, device)
+    return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
 
 
 def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str) -> Run:

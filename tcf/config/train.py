@@ -152,6 +152,12 @@ class TrainConfig(CheckedSettings):
         "validation items for as many epochs, into --out.",
         group=_VALIDATION,
     )
+    untrained_users: Literal["keep", "leave-out"] = option(
+        "keep",
+        "Users without a training item, whom --backbone dssm --user-tower id represents by random numbers: evaluate "
+        "each epoch with (keep) or without them (leave-out).",
+        group=_VALIDATION,
+    )
     seed: int = option(0, "Seed of initialisation, batch order, sampling and dropout.", group=MAIN_OPTIONS, minimum=0)
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "Type of matrix products. auto: bfloat16 on CUDA, float32 on the CPU.", group=_RUNNING
@@ -212,8 +218,8 @@ class TrainConfig(CheckedSettings):
             for name in () if found in values else names:
                 if getattr(self, name) != _DEFAULTS[name]:
                     raise ConfigError(
-                        f"{option_name(name)}: expected --{decider} {' or '.join(values)}, found --{decider} {found}; "
-                        f"leave {option_name(name)} out"
+                        f"{option_name(name)}: expected {option_name(decider)} {' or '.join(values)}, found "
+                        f"{option_name(decider)} {found}; leave {option_name(name)} out"
                     )
         if self.whiten is None and self.whiten_epsilon != _DEFAULTS["whiten_epsilon"]:
             raise ConfigError("--whiten-epsilon: expected --whiten as well, found none; leave --whiten-epsilon out")
@@ -238,6 +244,11 @@ class TrainConfig(CheckedSettings):
         return loss_info(self.loss)
 
     @property
+    def learns_users(self) -> bool:
+        """Whether users are represented by learned ids, rather than by their histories."""
+        return self.backbone == "dssm" and self.user_tower == "id"
+
+    @property
     def reads_text(self) -> bool:
         """Whether items use cached text vectors."""
         return self.items != "id"
@@ -247,7 +258,8 @@ _DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConf
 _OF_LOSSES = dict.fromkeys((*(name for loss in LOSSES for name in loss.options), "negatives"))
 # Settings that are read only if another setting has one of these values.
 _READ_WITH = (
-    ("backbone", ("dssm",), ("mlp_layers", "user_tower")),
+    ("backbone", ("dssm",), ("mlp_layers", "user_tower", "untrained_users")),
+    ("user_tower", ("id",), ("untrained_users",)),
     ("backbone", ("sasrec",), ("blocks", "heads", "norm")),
     ("items", ("text", "text+id"), ("dtl_layers", "whiten", "pca", "normalise", "table")),
     *(("loss", losses_reading(name), (name,)) for name in _OF_LOSSES),

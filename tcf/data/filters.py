@@ -35,6 +35,7 @@ from tcf.config.prepare import PrepareConfig
 from tcf.data.events.event_selection import EventSelection
 from tcf.data.histories import Histories, occurrences, taken
 from tcf.data.raw.raw_log import RawLog
+from tcf.data.seen import SeenItems, distinct_items, renumbered
 from tcf.data.split import (
     GivenSplit,
     Part,
@@ -54,6 +55,7 @@ __all__ = ["Selected", "select"]
 
 logger = logging.getLogger(__name__)
 
+Index = npt.NDArray[np.int32]  # of each raw item, its index among the kept ones, or -1
 Mask = npt.NDArray[np.bool_]
 
 
@@ -65,6 +67,7 @@ class Selected:
         users: (k,) int64, positions among the raw users, rising.
         items: positions among the raw items, rising; their order is the item index.
         split: item indices by user, oldest first, and their use.
+        seen: what these users have had besides, of these items.
         periods: the periods of a split by time; otherwise None.
         dropped: number of users, interactions or items left out, by reason.
         given: what is known of a split that the files bring; otherwise None.
@@ -75,6 +78,7 @@ class Selected:
     users: npt.NDArray[np.int64]
     items: npt.NDArray[np.int64]
     split: Split
+    seen: SeenItems
     periods: Periods | None
     dropped: Mapping[str, int]
     given: GivenSplit | None = None
@@ -114,17 +118,21 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
     kept = until_target.last(config.keep_last)
     dropped["interactions_after_test_target"] = len(warm) - len(until_target)
     dropped["interactions_cut_by_keep_last"] = len(until_target) - len(kept)
-    if config.keep_unseen_items:
-        return _numbered(kept, ~rare, periods, dropped, raw)
-    seen = occurrences(kept.items, len(log.item_ids)) > 0
-    dropped["items_never_seen"] = int((~(seen | rare)).sum())
-    return _numbered(kept, seen, periods, dropped, raw)
+    catalogue = ~rare
+    if not config.keep_unseen_items:
+        catalogue = occurrences(kept.items, len(log.item_ids)) > 0
+        dropped["items_never_seen"] = int((~(catalogue | rare)).sum())
+    index = np.where(catalogue, np.cumsum(catalogue, dtype=np.int32) - np.int32(1), np.int32(-1))
+    seen = _seen(warm, until_target, kept, index, log.others)
+    return _numbered(kept, index, seen, periods, dropped, raw)
 
 
 def _of_items_alone(log: RawLog) -> Selected:
     """Return all items of a log without users."""
     histories = Histories(np.zeros(1, np.int64), np.zeros(0, np.int32))
-    return Selected(np.zeros(0, np.int64), np.arange(len(log.item_ids)), leave_one_out(histories), None, {})
+    return Selected(
+        np.zeros(0, np.int64), np.arange(len(log.item_ids)), leave_one_out(histories), SeenItems.none(0), None, {}
+    )
 
 
 def _without_duplicates(log: RawLog, raw: Path, dropped: dict[str, int]) -> RawLog:
@@ -233,14 +241,26 @@ def _warm(
     return left, rare
 
 
+def _seen(
+    warm: EventSelection, until_target: EventSelection, kept: EventSelection, index: Index, others: Histories | None
+) -> SeenItems:
+    """Return what users have had before and after their kept events, and without an event, of the items kept."""
+    before = until_target.items_alone().first(until_target.lengths - kept.lengths)
+    after = warm.items_alone().after(until_target.lengths)
+    apart = [after.histories, *([] if others is None else [others.take(kept.users)])]
+    return SeenItems(
+        distinct_items(renumbered(before.histories, index)),
+        distinct_items(*(renumbered(items, index) for items in apart)),
+    )
+
+
 def _numbered(
-    kept: EventSelection, kept_items: Mask, periods: Periods | None, dropped: dict[str, int], raw: Path
+    kept: EventSelection, index: Index, seen: SeenItems, periods: Periods | None, dropped: dict[str, int], raw: Path
 ) -> Selected:
     """Number the items that are kept, in the order of the log, and make the split."""
-    index = np.cumsum(kept_items, dtype=np.int32) - np.int32(1)
     histories = Histories(kept.offsets, taken(index, kept.items))
     counted = {reason: number for reason, number in dropped.items() if number}
-    selected = partial(Selected, kept.users, np.flatnonzero(kept_items), periods=periods, dropped=counted)
+    selected = partial(Selected, kept.users, np.flatnonzero(index >= 0), seen=seen, periods=periods, dropped=counted)
     selected = partial(selected, duplicates=kept.duplicates)
     if kept.parts is not None:
         split = by_parts(histories, kept.parts)

@@ -1,6 +1,7 @@
 """The evaluation of a training run, or of a baseline, which needs no training."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,14 +11,18 @@ from tcf.common.progress import Progress
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.baselines import baseline
-from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation, held_out_queries
+from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation
+from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.scorers import InnerProduct
+from tcf.train.batch.training_data import trained_users
 from tcf.train.run.file_names import SELECTION
 from tcf.train.run.open_run import Run, open_run
 
 __all__ = ["evaluate_baseline", "evaluate_run"]
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_run(
@@ -51,13 +56,25 @@ def evaluate_run(
     existing = existing_evaluation(out, inputs=inputs, ranking=ranking, config=config)
     if existing is not None:
         return existing
-    queries = held_out_queries(opened.dataset, config.split)
-    catalogue = Catalogue.build(opened.item_vectors())
+    questions = Questions.of(opened.dataset, config)
+    _say_untrained(opened, questions)
+    catalogue = Catalogue.build(questions.ranked.vectors(opened.item_vectors()))
     search_on: Literal["cpu", "cuda"] = "cuda" if opened.device.type == "cuda" else "cpu"
+    queries = questions.queries
     with Progress("evaluate: states", len(queries), "users") as progress:
         states_UD = opened.user_states(queries.users, queries.earlier, progress.advance)
     scorer = InnerProduct(catalogue, states_UD, search_on)
-    return evaluate(scorer, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
+    return evaluate(scorer, questions, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
+
+
+def _say_untrained(run: Run, questions: Questions) -> None:
+    """Warn that some of the evaluated users have a vector that was never trained."""
+    untrained = int((~trained_users(run.dataset.split, run.config)[questions.queries.users]).sum())
+    if untrained:
+        logger.warning(
+            f"{run.path}: {untrained:,} of {len(questions.queries):,} evaluated users have no training interaction, so "
+            "that their user vectors are random numbers; --untrained-users leave-out leaves them out"
+        )
 
 
 def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: EvaluateConfig, seed: int = 0) -> Evaluation:
@@ -79,5 +96,6 @@ def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: Evaluate
     existing = existing_evaluation(out, inputs=inputs, ranking=ranking, config=config)
     if existing is not None:
         return existing
-    scorer = baseline(name, dataset.split, held_out_queries(dataset, config.split), dataset.n_items, seed=seed)
-    return evaluate(scorer, dataset, out=out, inputs=inputs, ranking=ranking, config=config)
+    questions = Questions.of(dataset, config)
+    scorer = questions.ranked.scorer(baseline(name, dataset.split, questions.queries, dataset.n_items, seed=seed))
+    return evaluate(scorer, questions, dataset, out=out, inputs=inputs, ranking=ranking, config=config)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tcf.assets.models import model_label
 from tcf.assets.resolve import fetch_dataset
-from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
@@ -138,7 +138,14 @@ def _evaluate(config: PipelineConfig, name: str) -> Evaluation:
 def _recommend(config: PipelineConfig, name: str) -> Path:
     place = config.out / "recommendations" / f"{name}.parquet"
     with _stage(config, "evaluate", EvaluateConfig):
-        recommend(config.out / "runs" / name, out=place, k=config.recommend, device=config.evaluate.device)
+        recommend(
+            config.out / "runs" / name,
+            out=place,
+            k=config.recommend,
+            catalogue=_recommended(config),
+            untrained_users=config.evaluate.untrained_users,
+            device=config.evaluate.device,
+        )
     return place
 
 
@@ -147,5 +154,11 @@ def _examples(config: PipelineConfig) -> str:
     if not config.recommend or not config.train:
         return ""
     first = next(iter(config.train))
-    some = examples(config.out / "runs" / first, users=3, k=3, device=config.evaluate.device)
+    run, device = config.out / "runs" / first, config.evaluate.device
+    some = examples(run, users=3, k=3, catalogue=_recommended(config), device=device)
     return f"Some recommendations of {first}:\n{some}"
+
+
+def _recommended(config: PipelineConfig) -> CataloguePolicy | None:
+    """Which items may be recommended: those that evaluations rank if that is a part, otherwise as each run has it."""
+    return None if config.evaluate.catalogue == "all" else config.evaluate.catalogue

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from
+from tcf.data.histories import Histories
 from tcf.data.split import EventPart, per_user
 
 __all__ = ["EventSelection"]
@@ -45,6 +46,15 @@ class EventSelection:
         """Number of events of each user, (k,)."""
         return np.diff(self.offsets)
 
+    @property
+    def histories(self) -> Histories:
+        """The items of each user, as they are."""
+        return Histories(self.offsets, self.items)
+
+    def items_alone(self) -> "EventSelection":
+        """Return the events without times, parts and duplicates."""
+        return EventSelection(self.users, self.offsets, self.items, None, None)
+
     def where(self, kept: Mask) -> "EventSelection":
         """Return the marked events, of the same users."""
         if kept.all():
@@ -67,6 +77,11 @@ class EventSelection:
         """Return each user's oldest events, at most the given number."""
         kept = np.minimum(self.lengths, most)
         return self.where(_runs(np.stack([kept, self.lengths - kept], 1), (True, False)))
+
+    def after(self, most: npt.NDArray[np.int64]) -> "EventSelection":
+        """Return each user's events after the given number of oldest ones."""
+        kept = np.minimum(self.lengths, most)
+        return self.where(_runs(np.stack([kept, self.lengths - kept], 1), (False, True)))
 
     def last(self, most: int) -> "EventSelection":
         """Return each user's latest events, at most the given number and further targets of a given split."""

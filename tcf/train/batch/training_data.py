@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
+from tcf.config.train import TrainConfig
 from tcf.data.histories import Histories, latest
 from tcf.data.split import Split, training_counts, training_histories
 
-__all__ = ["TrainingData"]
+__all__ = ["TrainingData", "trained_users"]
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,18 @@ class TrainingData:
     def items(self) -> npt.NDArray[np.int64]:
         """The items that occur in training, ascending."""
         return np.flatnonzero(self.counts)
+
+
+def trained_users(split: Split, config: TrainConfig) -> npt.NDArray[np.bool_]:
+    """Which users a trained model represents by what it has learned, (n_users,).
+
+    A model that reads histories represents every user with an item. One that learns an embedding for each user
+    represents those with a training item: the embeddings of all others keep their random initial values.
+
+    Args:
+        split: every user's items, and which of them the model is trained on.
+        config: the model's settings.
+    """
+    if not config.learns_users:
+        return np.ones(len(split.histories), np.bool_)
+    return np.asarray(split.training > 0)

@@ -100,5 +100,13 @@ def histories_of(log: RawLog | Dataset) -> dict[str, list[str]]:
     return {user: [ids[item] for item in histories.of(row)] for row, user in enumerate(log.user_ids.to_pylist())}
 
 
+def others_of(log: RawLog | Dataset) -> dict[str, list[str]]:
+    """What users have had without an event in their histories, of those who have had anything."""
+    others = log.seen.others if isinstance(log, Dataset) else log.others
+    ids, users = log.item_ids.to_pylist(), log.user_ids.to_pylist()
+    found = {} if others is None else {user: [ids[item] for item in others.of(row)] for row, user in enumerate(users)}
+    return {user: items for user, items in found.items() if items}
+
+
 def texts_of(log: RawLog | Dataset) -> dict[str, str]:
     return dict(zip(log.item_ids.to_pylist(), log.texts.to_pylist(), strict=True))

@@ -1,15 +1,18 @@
 """What the items of a row are there for, by hand, and what training sees of a dataset."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from small.train.runs import csr
 from tcf.common.errors import DataError
+from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
 from tcf.data.split import leave_one_out
 from tcf.train.batch.rows import PairRows, UserRows
-from tcf.train.batch.training_data import TrainingData
+from tcf.train.batch.training_data import TrainingData, trained_users
 
 # Users 2, 5 and 6 of all; the first has item 7 twice.
 DATA = TrainingData(csr([[7, 3, 7], [3, 9], [4, 4]]), np.array([2, 5, 6]), np.bincount([7, 3, 7, 3, 9, 4, 4]), 4, 4)
@@ -68,3 +71,17 @@ def test_training_data_by_hand() -> None:
 def test_nothing_to_learn_is_refused() -> None:
     with pytest.raises(DataError, match="expected users with at least two training items"):
         TrainingData.build(leave_one_out(csr([[0, 1, 2], [1, 2, 0]])), 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"backbone": "dssm"}, [True, False, True, False]),
+        ({"backbone": "dssm", "user_tower": "history"}, [True] * 4),
+        ({"backbone": "sasrec"}, [True] * 4),
+    ],
+)
+def test_only_a_table_of_users_leaves_users_untrained(settings: dict[str, Any], expected: list[bool]) -> None:
+    """Without the last two items, users 1 and 3 have nothing to learn from, user 2 one item."""
+    split = leave_one_out(csr([[0, 1, 2, 3], [1, 2], [2, 0, 1], [3]]))
+    assert trained_users(split, TrainConfig(items="id", **settings)).tolist() == expected
