@@ -39,7 +39,7 @@ class SeedEvaluations:
             kind = type(self.evaluations if wrong is None else wrong).__name__
             raise ConfigError(f"evaluations: expected a dict of evaluations by seed, found {kind}; correct it")
         if len(found) < 2:
-            raise ConfigError(f"evaluations: expected those of two seeds or more, found one; use it alone")
+            raise ConfigError("evaluations: expected those of two seeds or more, found one; use it alone")
 
     @property
     def path(self) -> Path:
