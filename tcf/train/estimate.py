@@ -12,7 +12,7 @@ import torch
 from tcf.common.devices import resolve_devices
 from tcf.common.units import as_bytes, counted
 from tcf.config.train import TrainConfig
-from tcf.train.assemble import feed_of, training_data
+from tcf.train.assemble import batch_rows, feed_of, training_data
 from tcf.train.batch.batch import Batch
 from tcf.train.inputs import Inputs
 from tcf.train.loss.logistic_kernel import CHUNK_PAIRS
@@ -36,7 +36,7 @@ class Estimate:
         device: where it would run.
         users: number of users with a target.
         users_left_out: number of users without a target.
-        rows: rows per epoch: users, or pairs of a user and an item.
+        rows: rows per epoch: windows of users' histories, or pairs of a user and an item.
         targets: targets per epoch.
         steps: steps per epoch.
         epochs: maximum number of epochs.
@@ -132,12 +132,13 @@ def _estimate(opened: Inputs, config: TrainConfig, device: torch.device) -> Esti
     training = training_data(inputs, config)
     vectors = inputs.training_vectors(config, inputs.fit(config, training.items, device), device)
     model = outline_model(config, inputs.dataset.n_items, inputs.dataset.n_users, vectors)
-    feed = feed_of(config, training, vectors, build_loss(config, training, device), device)
+    rows = batch_rows(config, training)
+    feed = feed_of(config, rows, vectors, build_loss(config, training, rows, device), device)
     with closing(feed.epoch(1)) as batches:
         batch = next(batches).batch
     return Estimate(
         device=str(device),
-        users=len(training.sequences),
+        users=len(training.users),
         users_left_out=training.left_out,
         rows=len(feed.rows),
         targets=feed.rows.n_targets,

@@ -78,7 +78,7 @@ def _run_metadata(assembled: TrainingSetup, epochs: int, chosen: Mapping[str, An
         "targets": trainer.feed.rows.n_targets,
         "device": trainer.config.devices,
         "threads": torch.get_num_threads(),
-        "users": len(assembled.data.sequences),
+        "users": len(assembled.data.users),
         "users_left_out": assembled.data.left_out,
     }
 

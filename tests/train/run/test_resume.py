@@ -23,6 +23,7 @@ from tcf.train.validation import Validation
         {"loss": "sampled", "negatives": 8, "save_minutes": 0.0},
         {"validation_users": 20, "save_minutes": 0.0},
         {"backbone": "dssm", "save_minutes": 0.0},
+        {"windows": "random", "history": 3, "save_minutes": 0.0},
         {"schedule": "cosine", "warmup_steps": 5, "clip_norm": 0.1, "item_learning_rate": 0.02, "save_minutes": 0.0},
         {"whiten": 4, "save_minutes": 0.0},
         {"deterministic": True, "save_minutes": 0.0},
