@@ -155,7 +155,7 @@ def test_its_test_asks_as_ever_and_its_validation_is_refused(run_train: Train, t
     config = EvaluateConfig(device="cpu")
     tested = evaluate_run(done.path, out=tmp_path / "test", config=config)
     usual = evaluate_run(done.path / "selection", out=tmp_path / "usual", config=config)
-    for name in ("user", "target", "candidates"):
+    for name in ("user_id", "item_id", "candidates"):
         assert pq.read_table(tested.path / "ranks.parquet")[name] == pq.read_table(usual.path / "ranks.parquet")[name]
     assert tested.ranking == f"{usual.ranking}, refit"
     assert tested.manifest.inputs["dataset"] == usual.manifest.inputs["dataset"]
@@ -166,8 +166,10 @@ def test_its_test_asks_as_ever_and_its_validation_is_refused(run_train: Train, t
     rows = recommend(done.path, out=None, k=5, device="cpu").table.to_pylist()
     assert len(rows) == 5 * len(had)
     assert all(int(row["item_id"][1:]) not in had[int(row["user_id"][1:])] for row in rows)
-    split, trained = open_dataset(tmp_path / "data").split, open_run(done.path, device="cpu").dataset.split
-    assert (trained.training == split.training + 1).all() and not trained.validation.any()
+    prepared, seen = open_dataset(tmp_path / "data"), open_run(done.path, device="cpu").dataset
+    assert (seen.split.training == prepared.split.training + 1).all() and not seen.split.validation.any()
+    # What --catalogue trained ranks follows from these.
+    assert seen.training_interactions.sum() == prepared.training_interactions.sum() + len(had)
 
 
 def test_other_runs_are_refused(run_train: Train, tmp_path: Path) -> None:
