@@ -171,6 +171,8 @@ def _straightforward_model(task: _Task) -> Straightforward:
 def _measured(task: _Task, clock: _Clock, epoch: int, assembled: TrainingSetup) -> dict[str, float]:
     """The counts and times, and the model's NDCG@10."""
     on_gpu, model = task.device.type == "cuda", assembled.trainer.model
+    if assembled.validation is None:
+        raise ValueError("expected a training with a validation, found a refit")
     validation = assembled.validation.sample(task.job["validation_users"], 0)
     metrics = validation.measure(model, "cuda" if on_gpu else "cpu")
     return {

@@ -249,6 +249,8 @@ def _print(rates: dict[str, list[float]]) -> None:
 def _print_validation(ours: TrainingSetup, rate: float) -> None:
     """Time a validation as after each epoch, and compare it with an epoch of tcf's step."""
     epoch, taken = ours.trainer.feed.rows.n_targets / rate, []
+    if ours.validation is None:
+        raise ValueError("expected a training with a validation, found a refit")
     validation = ours.validation.sample(ours.trainer.config.validation_users, 0)
     for _ in range(3):
         began = time.perf_counter()

@@ -158,6 +158,12 @@ class TrainConfig(CheckedSettings):
         group=_VALIDATION,
         minimum=1,
     )
+    refit: bool = option(
+        False,
+        "Train twice: first as usual, into --out/selection, to find the best epoch; then anew on training and "
+        "validation items for as many epochs, into --out.",
+        group=_VALIDATION,
+    )
     untrained_users: Literal["keep", "leave-out"] = option(
         "keep",
         "Users without a training item, whom --backbone dssm --user-tower id represents by random numbers: evaluate "

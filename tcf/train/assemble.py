@@ -36,12 +36,12 @@ class TrainingSetup:
     Attributes:
         data: the training part of the dataset.
         trainer: model, loss, optimiser and batches.
-        validation: the validation queries of all users.
+        validation: the validation queries of all users; None for a refit.
     """
 
     data: TrainingData
     trainer: Trainer
-    validation: Validation
+    validation: Validation | None
 
 
 def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
@@ -107,7 +107,7 @@ def assemble(
     rows = batch_rows(config, data)
     loss = build_loss(config, data, rows, device)
     feed = feed_of(config, rows, vectors, loss, device, parallel.rank_and_size)
-    validation = _validation(inputs, config)
+    validation = None if config.refit else _validation(inputs, config)
     return TrainingSetup(data, Trainer(model, loss, feed, config, device, parallel), validation)
 
 
