@@ -4,9 +4,9 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tcf.common.errors import DataError
+from tcf.common.parsing import parse_json
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine, literal
 from tcf.data.tables.inspect_text import inspect_text
@@ -119,8 +119,8 @@ def _has_key(lines: bytes, key: str, ways: Collection[bytes]) -> bool:
 def _keys(line: bytes) -> list[str] | None:
     """Return the keys of an object; None if the line is none."""
     try:
-        found: Any = json.loads(line)
-    except (ValueError, RecursionError):
+        found = parse_json(line, numbers_as_text=True)
+    except ValueError:
         return None
     return list(found) if isinstance(found, dict) else None
 

@@ -9,7 +9,7 @@ from tcf.encoders.folder.model_config import may_run_code, read_configuration, s
 from tcf.encoders.folder.model_folder import OPT_BOS, Family, ModelFolder
 from tcf.encoders.folder.read_sentence_encoder import read_sentence_encoder
 from tcf.encoders.folder.sentence_encoder import SentenceEncoder
-from tcf.encoders.folder.weight_files import read_json
+from tcf.encoders.folder.weight_files import read_json_object
 from tcf.encoders.pooling import default_pooling
 from tcf.encoders.quantised.method import quantisation_of
 
@@ -38,7 +38,7 @@ def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFo
     if sentence is not None:
         path = sentence.transformer
     file = path / "config.json"
-    settings = read_json(file)
+    settings = read_json_object(file)
     quantisation_of(path, settings)  # refuses methods that cannot be undone, before anything else is read
     config = read_configuration(path, settings, trust_remote_code=trust_remote_code)
     family = _family(settings.get("model_type"))

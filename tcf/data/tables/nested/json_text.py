@@ -1,12 +1,12 @@
 """Objects and lists of JSON as text, whatever their depth, for the few rows that have them."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from tcf.common.parsing import parse_json
 from tcf.data.tables.engine import Engine
 
 __all__ = ["json_text", "write_out"]
@@ -98,7 +98,7 @@ def write_out(engine: Engine, table: str, columns: Sequence[str], is_nested: Seq
 
 
 def _string(token: str) -> str:
-    return str(json.loads(token)) if "\\" in token else token[1:-1]
+    return str(parse_json(token)) if "\\" in token else token[1:-1]
 
 
 def _scalar(token: str) -> str:
