@@ -35,8 +35,16 @@ def lacks_settings(folder: Path) -> bool:
 def is_within(path: str) -> bool:
     """Whether a path stays within the folder that it is relative to, and a file may have it."""
     place = PurePosixPath(path)
-    names = all(name != ".." and len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME for name in place.parts)
+    names = all(name != ".." and _encoded_length(name) <= _LONGEST_NAME for name in place.parts)
     return names and not place.is_absolute() and "\0" not in path and len(path) < _LONGEST_PATH
+
+
+def _encoded_length(name: str) -> int:
+    """Bytes of a name; more than any file's if it is not UTF-8."""
+    try:
+        return len(name.encode())
+    except UnicodeEncodeError:
+        return _LONGEST_NAME + 1
 
 
 def _entries(folder: Path) -> list[tuple[str, str]]:

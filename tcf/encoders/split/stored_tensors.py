@@ -3,7 +3,7 @@
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tcf.encoders.torch_archive import LARGEST_HEADER, UnfitArchiveError, archiv
 __all__ = ["StoredTensor", "stored_tensors"]
 
 _LENGTH = 8  # bytes before a safetensors header: its length
-_LARGEST_SIZE = 2**63 - 1
+_LARGEST_SIZE, _MOST_DIMENSIONS = 2**63 - 1, 64  # as torch has them
 _SAVE_AGAIN = "load the model with transformers and save it again with save_pretrained"
 _TYPES = {
     "BOOL": torch.bool,
@@ -143,8 +143,8 @@ def _described(file: Path, name: str, entry: Any, start: int) -> StoredTensor:
     return tensor
 
 
-def _are_sizes(shape: Iterable[Any]) -> bool:
-    return all(type(size) is int and 0 <= size <= _LARGEST_SIZE for size in shape)
+def _are_sizes(shape: Sequence[Any]) -> bool:
+    return len(shape) <= _MOST_DIMENSIONS and all(type(size) is int and 0 <= size <= _LARGEST_SIZE for size in shape)
 
 
 def _damaged(file: Path, expected: str, found: str) -> ModelError:
