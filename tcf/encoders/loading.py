@@ -112,7 +112,7 @@ def _check_size(model: "PreTrainedModel", folder: ModelFolder) -> None:
 
 
 def _most_numbers(folder: ModelFolder) -> int:
-    """Numbers that a model can have for its checkpoint, with what this may lack, such as a pooler; few are always allowed."""
+    """Numbers that a model can have for its checkpoint, which may lack some of them; a few are always allowed."""
     index = weights_or_index(folder.path)
     files = [] if index is None else indexed_files(index) if index.name.endswith(INDEX) else [index]
     if not files or not all(file.is_file() for file in files):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf import GGUFWriter
+from gguf import GGUFEndian, GGUFWriter
 
 from small.encoders.gguf import SmallGguf, byte_pairs, small_llama, write_gguf
 from tcf.common.errors import ModelError
@@ -23,6 +23,10 @@ def text(value: str) -> bytes:
 
 def entry(key: str, kind: int, value: bytes) -> bytes:
     return text(key) + struct.pack("<I", kind) + value
+
+
+def size(key: str, value: int) -> bytes:
+    return entry(key, 4, struct.pack("<I", value))
 
 
 def array(kind: int, count: int, values: bytes = b"") -> bytes:
@@ -51,15 +55,15 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "tensors": (b"GGUF" + struct.pack("<IQQ", 3, GIANT, 0), "1152921504606846976 tensors and 0 entries in 24 bytes"),
     "dimensions": (header([], [text("a") + struct.pack("<I", 2**32 - 1)]), "4294967295 dimensions of 'a'"),
     "shape": (header([], [tensor("a", GIANT, 2)]), "shape 1152921504606846976 x 2 of 'a' in"),
-    "blocks": (header([entry("llama.block_count", 4, struct.pack("<I", 10**9))], WIDE), "block_count 1000000000, more than 1000"),
-    "experts": (header([entry("llama.expert_count", 4, struct.pack("<I", 10**9))], WIDE), "expert_count 1000000000, more"),
-    "width": (header([entry("llama.embedding_length", 4, struct.pack("<I", 10**9))], WIDE), "length 1000000000, more than 420"),
+    "blocks": (header([size("llama.block_count", 10**9)], WIDE), "block_count 1000000000, more than 1000"),
+    "experts": (header([size("llama.expert_count", 10**9)], WIDE), "expert_count 1000000000, more"),
+    "width": (header([size("llama.embedding_length", 10**9)], WIDE), "length 1000000000, more than 420"),
     "positions": (
-        header([entry("gpt2.context_length", 4, struct.pack("<I", 10**7))], [tensor("position_embd.weight", 64, 100)]),
+        header([size("gpt2.context_length", 10**7)], [tensor("position_embd.weight", 64, 100)]),
         "context_length 10000000, more than 100",
     ),
     "short": (b"GGUF\x03\x00", "4 more bytes|8 more bytes"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -75,8 +79,6 @@ def test_headers_that_promise_too_much(tmp_path: Path, kind: str) -> None:
 
 def test_headers_of_both_orders_of_bytes(tmp_path: Path) -> None:
     check_gguf_header(write_gguf(tmp_path / "a.gguf", SmallGguf(small_llama(), byte_pairs())))
-    from gguf import GGUFEndian
-
     writer = GGUFWriter(tmp_path / "b.gguf", "llama", endianess=GGUFEndian.BIG)
     writer.add_block_count(2)
     writer.add_array("numbers", [1.5, 2.5])
