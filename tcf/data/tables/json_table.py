@@ -92,7 +92,10 @@ class JsonTable:
             values = {name: trimmed(name) for name in kinds} | {name: name for name in kinds.values()}
             table, malformed = scan.read({**values, "wrong": "wrong", "shown": "shown"}, steps)
             line_of = scan.lines(malformed)
-        write_out(engine, table, list(kinds), list(kinds.values()))
+        try:
+            write_out(engine, table, list(kinds), list(kinds.values()))
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from None
         rows = RawTable.of_file(engine, table, self.path, "line", names, line_of, self._facts.sha256)
         rows.reject("wrong = 'bad_json'", "bad_json", "one JSON object a line", bad, "shown")
         rows.reject("wrong = 'bad_utf8'", "bad_utf8", "UTF-8", bad, "shown")
