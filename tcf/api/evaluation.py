@@ -12,7 +12,8 @@ from tcf.common.errors import ConfigError, DataError, value_words
 from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
-from tcf.evaluate.evaluation import Evaluation, EvaluationTable
+from tcf.evaluate.comparison import Compared, EvaluationTable
+from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation import open_evaluation as open_directory
 from tcf.evaluate.recommend import Recommendations, recommend
 from tcf.train.run.open_run import Run
@@ -115,16 +116,16 @@ def open_evaluation(path: PathLike) -> Evaluation:
 
 
 def compare_evaluations(
-    evaluations: Mapping[str, Evaluation | PathLike] | Sequence[Evaluation | PathLike] | Evaluation | PathLike,
+    evaluations: Mapping[str, Compared | PathLike] | Sequence[Compared | PathLike] | Compared | PathLike,
 ) -> EvaluationTable:
     """Compare evaluations in one table.
 
     Args:
         evaluations: evaluations, or their directories, by the name to show; or a sequence of them, each shown under
-            the name of its directory.
+            the name of its directory. Those of one setting with several seeds as one `SeedEvaluations`.
 
     Returns:
-        A table with one row per evaluation; `print` shows it.
+        A table with one row per evaluation, or for the mean of several seeds; `print` shows it.
 
     Raises:
         RunError: there is no finished evaluation at a path.
@@ -135,14 +136,14 @@ def compare_evaluations(
         print(tcf.compare_evaluations({"text": "evaluation", "most popular": "popularity"}))
         ```
     """
-    found: dict[str, Evaluation] = {}
-    if isinstance(evaluations, str | os.PathLike | Evaluation):
+    found: dict[str, Compared] = {}
+    if isinstance(evaluations, str | os.PathLike | Compared):
         evaluations = (evaluations,)
     if not isinstance(evaluations, Iterable):
         raise ConfigError(f"evaluations: expected evaluations or their directories, found {type(evaluations).__name__}")
     named = evaluations.items() if isinstance(evaluations, Mapping) else ((None, entry) for entry in evaluations)
     for name, entry in named:
-        evaluation = entry if isinstance(entry, Evaluation) else open_directory(as_path(entry, "evaluations"))
+        evaluation = entry if isinstance(entry, Compared) else open_directory(as_path(entry, "evaluations"))
         shown = evaluation.path.absolute().name if name is None else typed(name, str, "evaluations: name")
         if shown in found:
             raise ConfigError(f"evaluations: expected different names, found {shown} twice; give a dict with names")

@@ -63,7 +63,19 @@ class TrainConfig(CheckedSettings):
         "Layer norm after each sublayer (post, as in the study), or before it and at the end (pre); sasrec only.",
         group=_MODEL,
     )
+    tower_reads: Literal["all", "earlier"] = option(
+        "all",
+        "What --user-tower history reads in training: the user's other items, also those after the target (all), or "
+        "only those before it (earlier), as in evaluation; dssm only.",
+        group=_MODEL,
+    )
     history: int = option(20, "Number of a user's latest items that the model reads.", group=_MODEL, minimum=1)
+    windows: Literal["last", "all", "random"] = option(
+        "last",
+        "Of training histories longer than --history + 1, an epoch trains on the latest items (last, as in the study), "
+        "on all, in windows that share an item (all), or on one random window (random); sasrec only.",
+        group=_MODEL,
+    )
     dropout: float = option(0.1, "Dropout rate in SASRec and in the DTL layers.", group=_MODEL, minimum=0)
     whiten: int | None = option(
         None,
@@ -145,6 +157,12 @@ class TrainConfig(CheckedSettings):
         "end.",
         group=_VALIDATION,
         minimum=1,
+    )
+    refit: bool = option(
+        False,
+        "Train twice: first as usual, into --out/selection, to find the best epoch; then anew on training and "
+        "validation items for as many epochs, into --out.",
+        group=_VALIDATION,
     )
     untrained_users: Literal["keep", "leave-out"] = option(
         "keep",
@@ -252,9 +270,10 @@ _DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConf
 _OF_LOSSES = dict.fromkeys((*(name for loss in LOSSES for name in loss.options), "negatives"))
 # Settings that are read only if another setting has one of these values.
 _READ_WITH = (
-    ("backbone", ("dssm",), ("mlp_layers", "user_tower", "untrained_users")),
+    ("backbone", ("dssm",), ("mlp_layers", "user_tower", "tower_reads", "untrained_users")),
     ("user_tower", ("id",), ("untrained_users",)),
-    ("backbone", ("sasrec",), ("blocks", "heads", "norm")),
+    ("user_tower", ("history",), ("tower_reads",)),
+    ("backbone", ("sasrec",), ("blocks", "heads", "norm", "windows")),
     ("items", ("text", "text+id"), ("dtl_layers", "whiten", "pca", "normalise", "table")),
     *(("loss", losses_reading(name), (name,)) for name in _OF_LOSSES),
     ("schedule", ("step",), ("step_epochs", "step_factor")),

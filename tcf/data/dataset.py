@@ -3,6 +3,7 @@
 Shapes: n_items items, n_users users, nnz interactions.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -80,6 +81,12 @@ class Dataset:
     def n_users(self) -> int:
         """Number of users."""
         return len(self.user_ids)
+
+    def with_validation_in_training(self) -> "Dataset":
+        """Return the dataset as a final refit sees it: `Split.with_validation_in_training`, and the items' counts."""
+        split = self.split.with_validation_in_training()
+        counts = training_counts(split, self.n_items).astype(np.int32)
+        return dataclasses.replace(self, split=split, training_interactions=counts)
 
     def to_pandas(self, table: Literal["items", "interactions"] = "items") -> "pd.DataFrame":
         """The dataset as a pandas frame.

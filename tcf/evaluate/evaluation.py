@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +14,8 @@ from tcf.common.errors import RunError, value_words
 from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
 from tcf.common.progress import Progress
-from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
-from tcf.config.fields import option_name, to_mapping
+from tcf.config.fields import to_mapping
 from tcf.config.typed_values import typed
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = [
     "EVALUATION",
     "Evaluation",
-    "EvaluationTable",
-    "comparison",
     "evaluate",
     "existing_evaluation",
     "open_evaluation",
@@ -42,7 +39,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_COLUMN = 9  # smallest width of a column of numbers, in characters
 _RANKS = "ranks.parquet"
 _SCHEMA = pa.schema(
     [
@@ -220,63 +216,3 @@ def _write_ranks(ranks: Ranks, queries: Queries, dataset: Dataset, file: Path) -
                 *map(pa.array, (ranks.rank[rows], ranks.equal[rows], ranks.candidates[rows])),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), row_group_size=_ROW_GROUP)
-
-
-@dataclass(frozen=True, repr=False)
-class EvaluationTable:
-    """Evaluations side by side.
-
-    Attributes:
-        evaluations: finished evaluations by the name to show, in the order to show.
-    """
-
-    evaluations: Mapping[str, Evaluation]
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """One row for each evaluation, named as it is shown, a column for each metric and for what was evaluated.
-
-        Raises:
-            ConfigError: pandas is not installed.
-        """
-        found = {name: evaluation.metrics for name, evaluation in self.evaluations.items()}
-        columns = dict.fromkeys(column for metrics in found.values() for column in metrics)
-        rows = [{"name": name, **{c: metrics.get(c) for c in columns}} for name, metrics in found.items()]
-        return data_frame(pa.Table.from_pylist(rows)).set_index("name")
-
-    def __repr__(self) -> str:
-        """One line for each evaluation, with its metrics as each is shown."""
-        return comparison(self.evaluations)
-
-
-def comparison(evaluations: Mapping[str, Evaluation]) -> str:
-    """Compare evaluations in a table, one line each.
-
-    Args:
-        evaluations: finished evaluations by the name to show, in the order of the lines.
-    """
-    found = [evaluation.metrics for evaluation in evaluations.values()]
-    columns = [
-        ["ranking", *evaluations],
-        *(_aligned(metric.name, [metric.shown(means[metric.name]) for means in found]) for metric in METRICS),
-        _aligned("users", [f"{means['users']:,}" for means in found]),
-        _aligned("items", [f"{means['candidates']:,}" for means in found]),
-        *_unusual_policies(found),
-    ]
-    return text_table(list(zip(*columns, strict=True)), gap=" ")
-
-
-def _unusual_policies(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A column for each policy that is not the default one in some evaluation."""
-    columns = []
-    for name in POLICIES:
-        usual = getattr(EvaluateConfig(), name)
-        values = [str(means.get(name, usual)) for means in found]
-        if set(values) != {usual}:
-            columns.append(_aligned(option_name(name).lstrip("-"), values))
-    return columns
-
-
-def _aligned(head: str, cells: Sequence[str]) -> list[str]:
-    """A right-aligned column of numbers."""
-    width = max(_COLUMN, *map(len, (head, *cells)))
-    return [cell.rjust(width) for cell in (head, *cells)]

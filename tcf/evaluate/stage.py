@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from tcf.common.errors import ConfigError
 from tcf.common.progress import Progress
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
@@ -16,6 +17,7 @@ from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.batch.training_data import trained_users
+from tcf.train.run.file_names import SELECTION
 from tcf.train.run.open_run import Run, open_run
 
 __all__ = ["evaluate_baseline", "evaluate_run"]
@@ -36,14 +38,21 @@ def evaluate_run(
         caches: the vector caches, if they have moved, in the order of training.
 
     Raises:
+        ConfigError: the targets are those of validation, and the run is a refit, which was trained on them.
         RunError: the run is unfinished, or its dataset or caches have changed.
         TcfError: FAISS is not installed.
     """
     load_faiss()
     opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=config.device)
+    if opened.config.refit and config.split == "validation":
+        raise ConfigError(
+            f"--split validation: expected a run that was not trained on the validation targets, found {opened.path}, "
+            f"a refit on {opened.manifest.facts['trained_on']} items; evaluate {opened.path / SELECTION}, which chose "
+            "its number of epochs, or use --split test"
+        )
     config = dataclasses.replace(config, device=str(opened.device))
     inputs = {"run": opened.manifest.fingerprint, **opened.manifest.inputs}
-    ranking = f"{opened.config.backbone}, items as {opened.config.items}"
+    ranking = f"{opened.config.backbone}, items as {opened.config.items}{', refit' if opened.config.refit else ''}"
     existing = existing_evaluation(out, inputs=inputs, ranking=ranking, config=config)
     if existing is not None:
         return existing

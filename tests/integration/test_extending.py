@@ -169,7 +169,8 @@ from typer.testing import CliRunner
 from tcf.commands.app import app
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.pooling import pool
-from tcf.evaluate.evaluation import comparison, open_evaluation
+from tcf.evaluate.comparison import comparison
+from tcf.evaluate.evaluation import open_evaluation
 
 def run(line):
     done = CliRunner().invoke(app, line.split(), env={"COLUMNS": "1000"})

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from small.train.losses import CPU, SEQUENCES, Floats, batch_of, check, some, training
 from tcf.config.train import TrainConfig
-from tcf.train.batch.rows import BatchRows, PairRows, UserRows
+from tcf.train.batch.pairs import PairRows
+from tcf.train.batch.rows import EpochRows
+from tcf.train.batch.windows import last_windows
 from tcf.train.loss import logistic_kernel
 from tcf.train.loss.logistic_kernel import logistic_loss
 from tcf.train.loss.losses import BinaryCrossEntropy, build_loss
@@ -31,12 +33,12 @@ def definition(beta: float, places: npt.NDArray[np.int64], s: Floats, v: Floats)
 @pytest.mark.parametrize(
     ("kind", "negatives", "t"), [("bce", 1, 0.0), ("bce", 5, 0.0), ("gbce", 3, 0.75), ("gbce", 3, 0.4)]
 )
-@pytest.mark.parametrize("rows", [UserRows(DATA), PairRows(DATA, reads_history=False)])
-def test_equals_its_definition_in_value_and_gradient(kind: str, negatives: int, t: float, rows: BatchRows) -> None:
+@pytest.mark.parametrize("rows", [last_windows(DATA), PairRows(DATA, reads="nothing")])
+def test_equals_its_definition_in_value_and_gradient(kind: str, negatives: int, t: float, rows: EpochRows) -> None:
     config = TrainConfig(loss=kind, negatives=negatives)  # type: ignore[arg-type]
-    loss = build_loss(replace(config, gbce_t=t) if kind == "gbce" else config, DATA, CPU)
+    loss = build_loss(replace(config, gbce_t=t) if kind == "gbce" else config, DATA, last_windows(DATA), CPU)
     batch = batch_of(rows, loss, [0, 1, 2, 3, 4])
-    alpha = negatives / (8 - 1)  # items 0 to 7 occur in training
+    alpha = negatives / (9 - 1)  # all items, although item 8 does not occur in training
     beta = 1.0 if kind == "bce" else alpha * (t * (1 - 1 / alpha) + 1 / alpha)
     places = np.concatenate([batch.targets_P[:, None].numpy(), batch.drawn.numpy()], 1)
     assert places.shape == (len(batch.targets_P), 1 + negatives)
