@@ -35,4 +35,4 @@ class EvaluateConfig(CheckedSettings):
     device: Device = option(
         "auto", "Device to compute user states on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
     )
-    verify: Verify = option("once", VERIFY_HELP)
+    verify: Verify = option("once", VERIFY_HELP, group=MAIN_OPTIONS)
