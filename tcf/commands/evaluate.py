@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tcf.commands.options import JsonOption, at_least, configured
+from tcf.commands.options import JsonOption, VerifyOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.common.units import counted
@@ -97,6 +97,7 @@ def recommend_command(
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
+    verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
     """Write each user's best items, leaving out all that the user has had.
@@ -119,6 +120,7 @@ def recommend_command(
         data=data,
         caches=cache or (),
         device=device,
+        verify=verify,
     )
     text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
     print_result(done.as_json(), as_json=as_json, text=text)
