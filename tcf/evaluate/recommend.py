@@ -21,6 +21,7 @@ from tcf.common.errors import DataError
 from tcf.common.files import format_by_suffix, publishing_file
 from tcf.common.progress import Progress
 from tcf.common.units import counted
+from tcf.common.untrusted.printable import printable
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.tables.source_file import unreadable
@@ -154,9 +155,10 @@ def _tables(run: Run, users: npt.NDArray[np.int64], places: int, schema: pa.Sche
 
 
 def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recommended: npt.NDArray[np.int32]) -> str:
-    latest = dataset.texts.take(history[-3:]).to_pylist()
-    texts = dataset.texts.take(recommended[recommended >= 0]).to_pylist()
-    return f"user {dataset.user_ids[user].as_py()}, latest: {'; '.join(latest)}\n  recommended: {'; '.join(texts)}"
+    latest = map(printable, dataset.texts.take(history[-3:]).to_pylist())
+    texts = map(printable, dataset.texts.take(recommended[recommended >= 0]).to_pylist())
+    name = printable(dataset.user_ids[user].as_py())
+    return f"user {name}, latest: {'; '.join(latest)}\n  recommended: {'; '.join(texts)}"
 
 
 def _schema(run: Run, users: npt.NDArray[np.int64], k: int) -> pa.Schema:

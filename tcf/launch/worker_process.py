@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from tcf.common.errors import TcfError
 from tcf.common.logs import configure_as_parent, write_text
+from tcf.common.untrusted.printable import printable_lines
 from tcf.launch.jobs import Job, decode_message, encode_message
 
 __all__ = ["REPORT_VARIABLE", "MessageChannel", "run_conversation", "run_job"]
@@ -109,7 +110,7 @@ def _report(error: str | None, text: str) -> None:
             return
         except OSError:
             pass  # for example, /proc is not mounted; the error must not be lost with its report
-    write_text(f"{text}\n")  # also if this process was started by hand
+    write_text(f"{printable_lines(text)}\n")  # also if this process was started by hand
 
 
 def _known_class(error: TcfError) -> str:
