@@ -34,12 +34,25 @@ def main() -> None:
 
 def _run() -> int:
     from tcf.commands.app import run_commands
-    from tcf.common.errors import TcfError
+    from tcf.common.errors import TcfError, place_error_words
 
     try:
         return run_commands()
     except TcfError as error:
         return _failed(" ".join(str(error).split()))
+    except OSError as error:
+        reason = place_error_words(error)
+        if reason is None:
+            raise
+        _log_details()
+        return _failed(reason)
+
+
+def _log_details() -> None:
+    """Show where in the program the current error was noticed, with --verbose."""
+    import logging
+
+    logging.getLogger("tcf").debug("details of the error:", exc_info=True)
 
 
 def _failed(reason: str) -> int:

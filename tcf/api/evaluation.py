@@ -9,6 +9,7 @@ from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths,
 from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
+from tcf.common.output.output_file import check_output_file
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
@@ -166,7 +167,8 @@ def recommend_items(
         run: the run, or its directory.
         k: maximum number of items per user.
         users: a user id, or several; a `pathlib.Path` is a file of ids, one per line. None for all users.
-        out: file to write, replaced if it exists; None to keep the result in memory.
+        out: file to write, which replaces an earlier one of tcf; `-` for CSV on standard output; None to keep the
+            result in memory.
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: where to compute; an open run stays on its device unless another one is named.
@@ -187,6 +189,8 @@ def recommend_items(
     """
     places, chosen = at_least(1, k, "k"), _user_ids(users)
     file = None if out is None else as_path(out, "out")
+    if file is not None:
+        check_output_file(file)  # before a model is loaded
     return recommend(_opened(run, data, caches, device), out=file, k=places, users=chosen)
 
 

@@ -8,6 +8,7 @@ import typer
 from tcf.commands.options import JsonOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.output.output_file import is_standard_output
 from tcf.common.units import counted
 from tcf.config.evaluate import Baseline, EvaluateConfig
 
@@ -71,7 +72,7 @@ def recommend_command(
         Path,
         typer.Option(
             "--out",
-            help="File to write: .parquet or .csv; an existing file is replaced. Columns: user_id, place, item_id, "
+            help="File to write: .parquet or .csv; - for CSV on standard output. Columns: user_id, place, item_id, "
             "score.",
         ),
     ],
@@ -93,4 +94,5 @@ def recommend_command(
 
     done = recommend_items(run, k, users, out, data=data, caches=cache or (), device=device)
     text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
-    print_result({"out": out, "k": k, "users": done.n_users}, as_json=as_json, text=text)
+    result = {"out": out, "k": k, "users": done.n_users}
+    print_result(result, as_json=as_json, text=text, aside=is_standard_output(out))

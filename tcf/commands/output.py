@@ -7,6 +7,7 @@ of bytes. Characters that a terminal would obey are escaped in both.
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import PurePath
@@ -21,19 +22,20 @@ _SPLITS = ("validation_", "test_")
 _SHARES = ("share", "jaccard", "known_in_a", "known_in_b")  # how names of shares of a whole end
 
 
-def print_result(result: Any, *, as_json: bool, text: str | None = None) -> None:
+def print_result(result: Any, *, as_json: bool, text: str | None = None, aside: bool = False) -> None:
     """Print the result of a command.
 
     Args:
         result: mappings, sequences, dataclasses, paths, texts and numbers.
         as_json: whether to print JSON.
         text: text to print without `as_json`; None to print the result, a mapping, as lines.
+        aside: whether to print on standard error, because standard output holds the file that was asked for.
     """
     if as_json:
         printed = printable_json(json.dumps(_json_value(result), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         printed = printable_lines(as_lines(result) if text is None else text)
-    print(printed)
+    print(printed, file=sys.stderr if aside else sys.stdout)
 
 
 def as_lines(values: Mapping[str, Any], indent: str = "") -> str:

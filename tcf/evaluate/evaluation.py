@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tcf.common.errors import DataError, RunError, value_words
-from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
+from tcf.common.files import MANIFEST, check_destination, is_published, publish_file, publishing, refuse_occupied
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
 from tcf.common.progress import Progress
 from tcf.common.text_table import text_table
@@ -183,6 +183,7 @@ def existing_evaluation(
     """
     if not is_published(out):
         refuse_occupied(out)
+        check_destination(out)
         return None
     found = open_evaluation(out)
     stored = {**found.manifest.config, **found.manifest.inputs, "device": config.device}

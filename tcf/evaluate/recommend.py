@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tcf.common.errors import DataError
-from tcf.common.files import format_by_suffix, publishing_file
+from tcf.common.errors import DataError, RunError
+from tcf.common.output.output_file import check_output_file, format_by_suffix, is_stream, output_file
 from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.common.untrusted.printable import printable
@@ -64,6 +64,10 @@ class Recommendations:
         """The columns `user_id`, `place` (1 is the best), `item_id` and `score`; read from the file if there is one."""
         if self.path is None:
             return self.rows
+        if is_stream(self.path):
+            raise RunError(
+                f"{self.path}: expected a file to read, found a stream that they were written to; name a file"
+            )
         if format_by_suffix(self.path, FORMATS) == "parquet":
             return pq.read_table(self.path)
         types = pyarrow.csv.ConvertOptions(column_types=_SCHEMA)
@@ -96,12 +100,12 @@ def recommend(
     """Find each user's k best items that the user has not seen, best first, given the user's whole history.
 
     The metadata of a Parquet file identify the run, the users and k. A file with the same metadata is kept, any other
-    file is replaced.
+    file of tcf is replaced.
 
     Args:
         run: a finished training run, or its directory.
-        out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`; None to keep them in
-            memory.
+        out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`; `-` for CSV on standard
+            output; None to keep them in memory.
         k: number of items for each user.
         users: user ids of the raw data, without repeats, or a file with one per line; None for all users.
         data: the dataset, if it has moved since the training.
@@ -111,12 +115,15 @@ def recommend(
 
     Raises:
         ConfigError: `out` has another suffix.
-        RunError: the run is unfinished, its dataset or caches have changed, `out` is a directory, or k is less than 1.
+        RunError: the run is unfinished, its dataset or caches have changed, `out` is something that tcf did not write,
+            or k is less than 1.
         DataError: `users` names an unknown user, or a user twice.
         TcfError: FAISS is not installed.
     """
     load_faiss()
     format = None if out is None else format_by_suffix(out, FORMATS)
+    if out is not None:
+        check_output_file(out)
     opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=device)
     chosen = _chosen(opened.dataset, users)
     schema = _schema(opened, chosen, k)
@@ -125,7 +132,7 @@ def recommend(
     tables = _tables(opened, chosen, min(k, opened.dataset.n_items), schema)
     if out is None or format is None:
         return Recommendations(len(chosen), k, rows=pa.concat_tables([schema.empty_table(), *tables]))
-    with publishing_file(out) as staging, _writer(staging, format, schema) as writer:
+    with output_file(out) as staging, _writer(staging, format, schema) as writer:
         for table in tables:
             writer.write_table(table)
     return Recommendations(len(chosen), k, out)

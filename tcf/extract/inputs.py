@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.devices import dtype_name
-from tcf.common.files import check_destination, is_published
+from tcf.common.files import check_destination, check_early, is_published
+from tcf.common.output.output_file import check_output_file
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.lookup import finished_metadata, stored_sequences
 from tcf.data.cache.writer import check_cache
@@ -93,6 +94,7 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
         CacheError: a cache was made by another encoder or with other options.
         RunError: a Parquet file cannot be written.
     """
+    check_early(out)
     items = ItemTable.open(data)
     folder = open_model_folder(model, trust_remote_code=config.trust_remote_code)
     settings = resolve(config, folder)
@@ -101,7 +103,7 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
     outputs = plan_outputs(out, config, folder, settings, skip, _identity(folder, tokenizer, config, settings))
     stored = [stored_in(output) for output in outputs]
     for output in outputs if config.parquet else ():
-        check_destination(output.parquet)
+        check_output_file(output.parquet)
     return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, skip, settings, config, name, out)
 
 

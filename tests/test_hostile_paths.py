@@ -1,0 +1,130 @@
+"""Paths that no command can use: each command says so in one line, whichever of its paths it is, and computes nothing."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from small.encoders.models import save_opt
+from tcf.cli import main
+
+# Each takes the path in the place of {}.
+READERS = (
+    "data prepare tcf {} --out new",
+    "data prepare table raw --out new --events {} --user-column u --item-column i",
+    "data describe {}",
+    "data describe data --model {}",
+    "data overlap {} data",
+    "extract --data {} --model model --out new --devices cpu",
+    "extract --data data --model {} --out new --devices cpu",
+    "plan --model {} --items 5 --devices cpu",
+    "convert {} --out new",
+    "train --data {} --items id --out new --devices cpu",
+    "train --cache {} --items text --out new --devices cpu",
+    "train --config {} --out new",
+    "evaluate {} --out new",
+    "evaluate --baseline random --data {} --out new",
+    "recommend {} --out new.csv",
+    "recommend id --out new.csv --users {} --device cpu",
+    "pipeline {}",
+    "search {}",
+    "runs {}",
+    "cache describe {}",
+    "cache verify {}",
+    "cache export {} --out new.csv",
+    "cache merge {} cache --out new",
+    "cache prune cache --data {} --out new",
+    "cache compare {} cache",
+    "doctor {}",
+)
+WRITERS = (
+    "data prepare tcf raw --out {}",
+    "extract --data data --model model --out {} --devices cpu",
+    "convert bin --out {}",
+    "train --data data --items id --out {} --devices cpu --epochs 1",
+    "evaluate id --out {} --device cpu",
+    "evaluate --baseline random --data data --out {}",
+    "recommend id --out {}.csv --device cpu",
+    "cache export cache --out {}.csv",
+    "cache merge cache cache --out {}",
+    "cache prune cache --data data --out {}",
+)
+Run = Callable[[str], tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Runs a command line as the program does; returns its exit status and what it said on standard error."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+    def in_this_process(words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["tcf", *words.split(" ")])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), capfd.readouterr().err
+
+    yield in_this_process
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def place(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that commands read, and with paths that none can use."""
+    folder = tmp_path_factory.mktemp("place")
+    for name in ("data", "cache", "id"):
+        (folder / name).symlink_to(made / name)
+    (folder / "raw").mkdir()
+    (folder / "raw" / "behaviors.tsv").write_text("u\ta b c\n")
+    (folder / "raw" / "items.tsv").write_text("a\tA\nb\tB\nc\tC\n")
+    save_opt(folder / "model")
+    (folder / "bin").mkdir()
+    (folder / "file").write_text("precious")
+    (folder / "dangling").symlink_to("nowhere/at/all")
+    (folder / "dangling.csv").symlink_to("file/below")
+    (folder / "file.csv").write_text("precious")
+    (folder / "link").symlink_to("file")
+    (folder / "link.csv").symlink_to("file")
+    for name in ("loop", "loop.csv"):
+        (folder / name).symlink_to(name)
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def within(place: Path, monkeypatch: pytest.MonkeyPatch, own_home: None) -> None:
+    monkeypatch.chdir(place)
+
+
+def is_one_line(said: str) -> bool:
+    last = said.splitlines()[-1]
+    return last.startswith("tcf: error: ") and said.count("tcf: error: ") == 1 and "Traceback" not in said
+
+
+LONG = "a" * 300
+NO_UTF_8 = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.parametrize("path", [LONG, "loop", "dangling", "file/below", NO_UTF_8], ids=ascii)
+@pytest.mark.parametrize("words", READERS)
+def test_a_path_that_cannot_be_read(run: Run, words: str, path: str) -> None:
+    status, said = run(words.replace("{}", path))
+    assert (status, is_one_line(said)) == (2, True), said
+
+
+@pytest.mark.parametrize(
+    "path", [LONG, "loop", "dangling", "link", "file", "file/below", NO_UTF_8, "/proc/new"], ids=ascii
+)
+@pytest.mark.parametrize("words", WRITERS)
+def test_a_path_that_cannot_be_written(run: Run, place: Path, words: str, path: str) -> None:
+    before = sorted(os.listdir(place))
+    status, said = run(words.replace("{}", path))
+    assert (status, is_one_line(said)) == (2, True), said
+    assert sorted(os.listdir(place)) == before
+    assert {(place / name).read_text() for name in ("file", "file.csv", "link", "link.csv")} == {"precious"}
+    # Nothing was computed: no progress and no plan were shown.
+    assert not [line for line in said.splitlines() if "items/s" in line or "users/s" in line or "epochs" in line], said
