@@ -1,4 +1,4 @@
-"""Paths that no command can use: each command says so in one line, whichever of its paths it is, and computes nothing."""
+"""Paths that no command can use: each says so in one line, whichever of its paths it is, and computes nothing."""
 
 import os
 import signal
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from small.encoders.models import save_opt
+from small.privileges import permissions_apply
 from tcf.cli import main
+from tcf.common.output.folders import walk
 
 # Each takes the path in the place of {}.
 READERS = (
@@ -91,7 +93,10 @@ def place(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "link.csv").symlink_to("file")
     for name in ("loop", "loop.csv"):
         (folder / name).symlink_to(name)
-    os.mkfifo(folder / "pipe")
+    for name, mode in (("locked", 0o500), ("hidden", 0o000)):
+        (folder / name).mkdir()
+        (folder / name / "inner").mkdir()
+        (folder / name).chmod(mode)
     return folder
 
 
@@ -107,24 +112,71 @@ def is_one_line(said: str) -> bool:
 
 LONG = "a" * 300
 NO_UTF_8 = os.fsdecode(b"caf\xe9")
+PLACES = [LONG, "loop", "dangling", "link", "file", "file/below", "locked/new", "hidden/new", NO_UTF_8, "/proc/new"]
 
 
-@pytest.mark.parametrize("path", [LONG, "loop", "dangling", "file/below", NO_UTF_8], ids=ascii)
+def shown(path: str) -> str:
+    return ascii(path)[1:15]
+
+
+@pytest.mark.parametrize("path", [LONG, "loop", "dangling", "file/below", "hidden/inner", NO_UTF_8], ids=shown)
 @pytest.mark.parametrize("words", READERS)
 def test_a_path_that_cannot_be_read(run: Run, words: str, path: str) -> None:
-    status, said = run(words.replace("{}", path))
+    with permissions_apply():
+        status, said = run(words.replace("{}", path))
     assert (status, is_one_line(said)) == (2, True), said
 
 
-@pytest.mark.parametrize(
-    "path", [LONG, "loop", "dangling", "link", "file", "file/below", NO_UTF_8, "/proc/new"], ids=ascii
-)
+@pytest.mark.parametrize("path", PLACES, ids=shown)
 @pytest.mark.parametrize("words", WRITERS)
 def test_a_path_that_cannot_be_written(run: Run, place: Path, words: str, path: str) -> None:
-    before = sorted(os.listdir(place))
-    status, said = run(words.replace("{}", path))
+    before = sorted(place.iterdir())
+    with permissions_apply():
+        status, said = run(words.replace("{}", path))
     assert (status, is_one_line(said)) == (2, True), said
-    assert sorted(os.listdir(place)) == before
+    assert sorted(place.iterdir()) == before
     assert {(place / name).read_text() for name in ("file", "file.csv", "link", "link.csv")} == {"precious"}
     # Nothing was computed: no progress and no plan were shown.
     assert not [line for line in said.splitlines() if "items/s" in line or "users/s" in line or "epochs" in line], said
+
+
+@pytest.mark.parametrize("variable", ["TCF_HOME", "HOME"])
+@pytest.mark.parametrize("path", [LONG, "loop", "file", "locked/new", "hidden/new", "/proc/new"], ids=shown)
+def test_a_home_that_cannot_be_written(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: Path, variable: str, path: str
+) -> None:
+    monkeypatch.delenv("TCF_HOME")
+    monkeypatch.setenv(variable, str(place / path))
+    for words in ("data download hm", "doctor", "doctor --clean all --yes", f"convert bin --out {tmp_path / 'new'}"):
+        with permissions_apply():
+            status, said = run(words)
+        assert words == "doctor" or status == 0 or is_one_line(said), said
+        assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("words", ["doctor", "data prepare tcf raw --out new", "recommend id --out new.csv"])
+def test_a_working_directory_that_was_removed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    status, said = run(words)
+    assert (status, is_one_line(said)) == (2, True), said
+
+
+def test_folders_may_be_nested_to_any_depth(run: Run, place: Path, tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * 1_500)
+    try:
+        status, said = run(f"data prepare tcf raw --out {deep} --min-history 3")
+        assert status == 0, said
+        assert (deep / "manifest.json").is_file()
+        for words in (f"runs {tmp_path}", f"doctor {tmp_path}", f"data describe {deep}"):
+            status, said = run(words)
+            assert (status, "Traceback" in said) == (0, False), said
+    finally:
+        for folder, _, files in reversed([*walk(tmp_path)]):
+            for name in files:
+                (folder / name).unlink()
+            if folder != tmp_path:
+                folder.rmdir()

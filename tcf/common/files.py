@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from tcf.common.errors import ConfigError, RunError, os_error_words
-from tcf.common.output.folders import found_words, make_folder, walk
+from tcf.common.output.folders import found_words, make_folder, real_path, walk
 
 __all__ = [
     "MANIFEST",
@@ -124,7 +124,7 @@ def check_place(path: Path) -> None:
 
 def _behind_link(path: Path) -> Path:
     """The folder that a path links to, where a folder can be renamed to; any other path as it is."""
-    return Path(os.path.realpath(path)) if path.is_symlink() and path.is_dir() else path
+    return real_path(path) if path.is_symlink() and path.is_dir() else path
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tcf.common.errors import DataError, RunError
+from tcf.common.output.folders import real_path
 from tcf.common.output.output_file import check_output_file, format_by_suffix, is_stream, output_file
 from tcf.common.progress import Progress
 from tcf.common.units import counted
@@ -209,7 +210,7 @@ def _chosen(dataset: Dataset, users: Path | Sequence[str] | None) -> npt.NDArray
 
 def _shown(path: Path) -> Path:
     """A path without `..`, which a run's path of its dataset contains; relative to this folder if it is in it."""
-    path, here = path.resolve(), Path.cwd()
+    path, here = real_path(path), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 

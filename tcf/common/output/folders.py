@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["found_words", "make_folder", "walk"]
+__all__ = ["found_words", "make_folder", "real_path", "walk"]
 
 
 def make_folder(path: Path) -> None:
@@ -53,6 +53,11 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def real_path(path: Path) -> Path:
+    """The absolute path without symbolic links; a loop of links stays, for which `Path.resolve` raises RuntimeError."""
+    return Path(os.path.realpath(path))
 
 
 def found_words(path: Path) -> str:

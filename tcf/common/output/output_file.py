@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import check_name, check_place, publishing_file, writing
-from tcf.common.output.folders import found_words
+from tcf.common.output.folders import found_words, real_path
 from tcf.common.output.own_files import is_own_file
 from tcf.common.untrusted.printable import printable_lines
 
@@ -113,7 +113,7 @@ def output_file(out: Path) -> Iterator[Path]:
 
 
 def _behind_link(out: Path) -> Path:
-    return Path(os.path.realpath(out)) if out.is_symlink() else out
+    return real_path(out) if out.is_symlink() else out
 
 
 def _refuse_foreign(out: Path) -> None:
