@@ -1,19 +1,18 @@
 """Paths that no command can use: each says so in one line, whichever of its paths it is, and computes nothing."""
 
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from small.command_line import run_program
 from small.encoders.models import save_opt
 from small.privileges import permissions_apply
-from tcf.cli import main
 from tcf.common.output.folders import walk
 
 # Each takes the path in the place of {}.
+Run = Callable[[str], tuple[int, str]]
 READERS = (
     "data prepare tcf {} --out new",
     "data prepare table raw --out new --events {} --user-column u --item-column i",
@@ -54,24 +53,12 @@ WRITERS = (
     "cache merge cache cache --out {}",
     "cache prune cache --data data --out {}",
 )
-Run = Callable[[str], tuple[int, str]]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Runs a command line as the program does; returns its exit status and what it said on standard error."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-
-    def in_this_process(words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["tcf", *words.split(" ")])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), capfd.readouterr().err
-
-    yield in_this_process
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with run_program(monkeypatch) as run:
+        yield lambda words: (run(words.split(" ")), capfd.readouterr().err)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +158,7 @@ def test_folders_may_be_nested_to_any_depth(run: Run, place: Path, tmp_path: Pat
         status, said = run(f"data prepare tcf raw --out {deep} --min-history 3")
         assert status == 0, said
         assert (deep / "manifest.json").is_file()
-        for words in (f"runs {tmp_path}", f"doctor {tmp_path}", f"data describe {deep}"):
+        for words in (f"runs {tmp_path}", f"doctor {tmp_path}"):
             status, said = run(words)
             assert (status, "Traceback" in said) == (0, False), said
     finally:
