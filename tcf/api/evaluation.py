@@ -10,6 +10,7 @@ from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
 from tcf.common.integrity.checksums import Verify
+from tcf.common.output.output_file import check_output_file
 from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
@@ -174,7 +175,8 @@ def recommend_items(
         run: the run, or its directory.
         k: maximum number of items per user.
         users: a user id, or several; a `pathlib.Path` is a file of ids, one per line. None for all users.
-        out: file to write, replaced if it exists; None to keep the result in memory.
+        out: file to write, which replaces an earlier one of tcf; `-` for CSV on standard output; None to keep the
+            result in memory.
         catalogue: which items may be recommended: `all`, or those with a training interaction (`trained`). None:
             `trained` for a run on ids alone, which knows nothing of other items, otherwise `all`.
         untrained_users: whether users whom a user tower of ids has never trained get items (`keep`) or none
@@ -202,7 +204,10 @@ def recommend_items(
     file = None if out is None else as_path(out, "out")
     items = typed(catalogue, CataloguePolicy | None, "catalogue")
     untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
-    opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
+    checked = typed(verify, Verify, "verify")
+    if file is not None:
+        check_output_file(file)  # before a model is loaded
+    opened = _opened(run, data, caches, device, checked)
     return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
 
 

@@ -10,7 +10,7 @@ from tcf.commands.command import Command, Group
 from tcf.commands.options import JsonOption, VerifyOption
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
-from tcf.common.files import format_by_suffix
+from tcf.common.output.output_file import check_output_file, format_by_suffix, is_standard_output
 from tcf.common.units import as_bytes, counted
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
 def cache_export(
     cache: Annotated[Path, typer.Argument(help="Cache of vectors.")],
     out: Annotated[
-        Path, typer.Option("--out", help="File to write: .npy, .parquet or .csv; an existing file is replaced.")
+        Path, typer.Option("--out", help="File to write: .npy, .parquet or .csv; - for CSV on standard output.")
     ],
     data: CachesData = None,
     type: Annotated[
@@ -114,13 +114,14 @@ def cache_export(
     from tcf.data.cache.export import FORMATS, export
     from tcf.data.dataset import open_dataset
 
-    format = format_by_suffix(out, FORMATS)  # refused before anything is read
+    format = format_by_suffix(out, FORMATS)
+    check_output_file(out)  # refused before anything is read
     opened = VectorCache.open(cache, verify=verify)
     dataset = open_dataset(data or opened.only_dataset(), verify=verify)
     written = str(export(opened, dataset, out=out, type=type))
     result = {"out": out, "format": format, "vectors": dataset.n_items, "width": opened.width, "type": written}
     text = f"{out}: {counted(dataset.n_items, 'vector')} of width {opened.width:,}, {written}"
-    print_result(result, as_json=as_json, text=text)
+    print_result(result, as_json=as_json, text=text, aside=is_standard_output(out))
 
 
 @cache_app.command("merge", cls=Command)

@@ -8,6 +8,7 @@ import typer
 from tcf.commands.options import JsonOption, VerifyOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.output.output_file import is_standard_output
 from tcf.common.units import counted
 from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
 
@@ -71,7 +72,7 @@ def recommend_command(
         Path,
         typer.Option(
             "--out",
-            help="File to write: .parquet or .csv; an existing file is replaced. Columns: user_id, place, item_id, "
+            help="File to write: .parquet or .csv; - for CSV on standard output. Columns: user_id, place, item_id, "
             "score.",
         ),
     ],
@@ -123,4 +124,4 @@ def recommend_command(
         verify=verify,
     )
     text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
-    print_result(done.as_json(), as_json=as_json, text=text)
+    print_result(done.as_json(), as_json=as_json, text=text, aside=is_standard_output(out))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tcf.common.errors import RunError, value_words
-from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
+from tcf.common.files import MANIFEST, check_destination, is_published, publish_file, publishing, refuse_occupied
 from tcf.common.integrity.checksums import Verify
 from tcf.common.integrity.verified_files import verify_files
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal
@@ -173,6 +173,7 @@ def existing_evaluation(
     """
     if not is_published(out):
         refuse_occupied(out)
+        check_destination(out)
         return None
     found = open_evaluation(out, verify=config.verify)
     stored = {**found.manifest.config, **found.manifest.inputs, "device": config.device}

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.devices import dtype_name
-from tcf.common.files import check_destination, is_published
+from tcf.common.files import check_destination, check_early, is_published
 from tcf.common.integrity.checksums import Verify
+from tcf.common.output.output_file import check_output_file
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.lookup import finished_metadata, stored_sequences
 from tcf.data.cache.repair import drop_damaged
@@ -95,6 +96,7 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
         CacheError: a cache was made by another encoder or with other options.
         RunError: a Parquet file cannot be written.
     """
+    check_early(out)
     items = ItemTable.open(data, verify=config.verify)
     folder = open_model_folder(model, trust_remote_code=config.trust_remote_code)
     settings = resolve(config, folder)
@@ -106,7 +108,7 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
         drop_damaged(output.path, output.kind)
     stored = [stored_in(output, config.verify) for output in outputs]
     for output in outputs if config.parquet else ():
-        check_destination(output.parquet)
+        check_output_file(output.parquet)
     return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, skip, settings, config, name, out)
 
 

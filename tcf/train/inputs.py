@@ -14,6 +14,7 @@ import torch
 
 from tcf.common.errors import ConfigError
 from tcf.common.integrity.checksums import Verify
+from tcf.common.output.folders import real_path
 from tcf.config.train import TrainConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset, open_dataset
@@ -96,7 +97,7 @@ class Inputs:
     def paths_from(self, folder: Path) -> dict[str, str]:
         """The inputs' paths relative to a folder: the dataset as `data`, caches by role."""
         found = {"data" if role == "dataset" else role: path for role, path in self.paths.items()}
-        return {role: os.path.relpath(path.resolve(), folder.resolve()) for role, path in found.items()}
+        return {role: os.path.relpath(real_path(path), real_path(folder)) for role, path in found.items()}
 
     def fit(self, config: TrainConfig, items: npt.NDArray[np.int64], device: torch.device) -> Mapping[str, Projection]:
         """Fit the requested projections of the cached vectors.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tcf.common.errors import CacheError
-from tcf.common.files import MANIFEST, publishing
+from tcf.common.files import MANIFEST, check_early, publishing
 from tcf.common.manifest import Manifest, differences
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import CacheBase
@@ -54,6 +54,7 @@ def merge(paths: Sequence[Path], out: Path) -> MergeResult:
         CacheError: the caches differ in kind, encoder or options, or one is damaged.
         RunError: `out` exists or cannot be written.
     """
+    check_early(out)
     caches = [open_cache(path) for path in paths]
     _check_alike(caches)
     stored = KeySet()

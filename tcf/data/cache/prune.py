@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tcf.common.files import MANIFEST, publishing
+from tcf.common.files import MANIFEST, check_early, publishing
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import CacheBase, RowIndices
 from tcf.data.cache.cache_files import read_shard_manifest
@@ -57,6 +57,7 @@ def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> PruneResult:
         CacheError: an item has no row, or the cache is damaged.
         RunError: `out` exists or cannot be written.
     """
+    check_early(out)
     cache = open_cache(path)
     needed = [_distinct(cache, dataset) for dataset in datasets]
     rows = np.concatenate(needed)

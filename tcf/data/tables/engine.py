@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from tcf.common.errors import DataError, RunError
 from tcf.common.memory import host_memory
+from tcf.common.output.folders import real_path
 
 __all__ = ["Engine", "file_literal", "literal"]
 
@@ -155,7 +156,7 @@ class Engine:
     @contextmanager
     def reading(self, path: Path) -> Iterator[None]:
         """Note that the queries inside the block read this raw file, for `shares_read`."""
-        self._reading = path.resolve()
+        self._reading = real_path(path)
         try:
             yield
             self._read[self._reading] = 1.0
