@@ -148,6 +148,7 @@ def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
 def test_seen_items_of_another_form_are_an_error(tmp_path: Path, name: str, values: "np.ndarray", found: str) -> None:
     write(tmp_path / "data")
     np.save(tmp_path / "data" / f"seen_{name}.npy", values)
+    reseal(tmp_path / "data")
     with pytest.raises(DataError, match=f"{found}.*; .*tcf data prepare"):
         open_dataset(tmp_path / "data")
 
