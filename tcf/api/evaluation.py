@@ -205,8 +205,8 @@ def recommend_items(
     items = typed(catalogue, CataloguePolicy | None, "catalogue")
     untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
     checked = typed(verify, Verify, "verify")
-    if file is not None:
-        check_output_file(file)  # before a model is loaded
+    if file is not None and not os.path.isfile(file):  # what is there may be the finished result, which needs no place
+        check_output_file(file)
     opened = _opened(run, data, caches, device, checked)
     return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
 

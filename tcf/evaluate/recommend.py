@@ -152,8 +152,6 @@ def recommend(
     """
     load_faiss()
     format = None if out is None else format_by_suffix(out, FORMATS)
-    if out is not None:
-        check_output_file(out)
     opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=device)
     policy = usual_catalogue(opened) if catalogue is None else catalogue
     chosen, untrained = trained_among(opened, chosen_users(opened.dataset, users), untrained_users)
@@ -161,6 +159,8 @@ def recommend(
     schema = _schema(done, opened, chosen)
     if out is not None and _is_there(out, schema):
         return _finished(done, sum(_full(batch, k) for batch in pq.ParquetFile(out).iter_batches(columns=["place"])))
+    if out is not None:
+        check_output_file(out)  # before the model is loaded
     tables = _tables(BestItems.of(opened, policy), chosen, k, schema)
     if out is None or format is None:
         rows = pa.concat_tables([schema.empty_table(), *tables])
