@@ -10,7 +10,6 @@ from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
 from tcf.common.integrity.checksums import Verify
-from tcf.common.output.output_file import check_output_file
 from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
@@ -204,10 +203,7 @@ def recommend_items(
     file = None if out is None else as_path(out, "out")
     items = typed(catalogue, CataloguePolicy | None, "catalogue")
     untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
-    checked = typed(verify, Verify, "verify")
-    if file is not None and not os.path.isfile(file):  # what is there may be the finished result, which needs no place
-        check_output_file(file)
-    opened = _opened(run, data, caches, device, checked)
+    opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
     return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
 
 
