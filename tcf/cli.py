@@ -7,7 +7,7 @@ are imported before the signal handlers are installed, because the other imports
 import os
 import signal
 import sys
-from types import FrameType
+from types import FrameType, TracebackType
 
 __all__ = ["main"]
 
@@ -23,6 +23,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
     _check_outputs()
+    sys.excepthook = _show_defect
     try:
         status = _run()
         sys.stdout.flush()
@@ -33,21 +34,45 @@ def main() -> None:
 
 def _run() -> int:
     from tcf.commands.app import run_commands
-    from tcf.common.errors import TcfError
+    from tcf.common.errors import TcfError, place_error_words
 
     try:
         return run_commands()
     except TcfError as error:
         return _failed(" ".join(str(error).split()))
+    except OSError as error:
+        reason = place_error_words(error)
+        if reason is None:
+            raise
+        _log_details()
+        return _failed(reason)
+
+
+def _log_details() -> None:
+    """Show where in the program the current error was noticed, with --verbose."""
+    import logging
+
+    logging.getLogger("tcf").debug("details of the error:", exc_info=True)
 
 
 def _failed(reason: str) -> int:
     """Print why the command failed, and return its exit status."""
     from contextlib import suppress
 
+    from tcf.common.untrusted.printable import printable
+
     with suppress(OSError):  # standard error may be full too
-        print(f"tcf: error: {reason}", file=sys.stderr)
+        print(f"tcf: error: {printable(reason)}", file=sys.stderr)
     return 2
+
+
+def _show_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a defect, whose message may contain anything."""
+    import traceback
+
+    from tcf.common.untrusted.printable import printable_lines
+
+    print(printable_lines("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

@@ -9,6 +9,7 @@ from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths,
 from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
+from tcf.common.integrity.checksums import Verify
 from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
@@ -55,7 +56,7 @@ def evaluate_run(
         ```
     """
     settings, place = checked_config(config, EvaluateConfig), as_path(out, "out")
-    return stage.evaluate_run(_opened(run, data, caches, settings.device), out=place, config=settings)
+    return stage.evaluate_run(_opened(run, data, caches, settings.device, settings.verify), out=place, config=settings)
 
 
 def evaluate_baseline(
@@ -95,11 +96,12 @@ def evaluate_baseline(
     )
 
 
-def open_evaluation(path: PathLike) -> Evaluation:
+def open_evaluation(path: PathLike, *, verify: Verify = "once") -> Evaluation:
     """Open an evaluation that `evaluate_run` or `evaluate_baseline` made.
 
     Args:
         path: the evaluation's directory.
+        verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
         Metrics, and the rank of each user's item.
@@ -112,7 +114,7 @@ def open_evaluation(path: PathLike) -> Evaluation:
         evaluation = tcf.open_evaluation("evaluation")
         ```
     """
-    return open_directory(as_path(path, "path"))
+    return open_directory(as_path(path, "path"), verify=typed(verify, Verify, "verify"))
 
 
 def compare_evaluations(
@@ -162,6 +164,7 @@ def recommend_items(
     data: DataPath | None = None,
     caches: CachePaths = (),
     device: str = "auto",
+    verify: Verify = "once",
 ) -> Recommendations:
     """Find the best items for each user that the user has not had yet.
 
@@ -171,7 +174,8 @@ def recommend_items(
         run: the run, or its directory.
         k: maximum number of items per user.
         users: a user id, or several; a `pathlib.Path` is a file of ids, one per line. None for all users.
-        out: file to write, replaced if it exists; None to keep the result in memory.
+        out: file to write, which replaces an earlier one of tcf; `-` for CSV on standard output; None to keep the
+            result in memory.
         catalogue: which items may be recommended: `all`, or those with a training interaction (`trained`). None:
             `trained` for a run on ids alone, which knows nothing of other items, otherwise `all`.
         untrained_users: whether users whom a user tower of ids has never trained get items (`keep`) or none
@@ -179,6 +183,7 @@ def recommend_items(
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: where to compute; an open run stays on its device unless another one is named.
+        verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
         Items and scores, best first.
@@ -198,14 +203,14 @@ def recommend_items(
     file = None if out is None else as_path(out, "out")
     items = typed(catalogue, CataloguePolicy | None, "catalogue")
     untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
-    opened = _opened(run, data, caches, device)
+    opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
     return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
 
 
-def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str) -> Run:
+def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str, verify: Verify) -> Run:
     """The run, opened on the device to compute on."""
     if not isinstance(run, Run) or data is not None or as_paths(caches, "caches"):
-        return open_run(as_path(run, "run"), data=data, caches=caches, device=device)
+        return open_run(as_path(run, "run"), data=data, caches=caches, device=device, verify=verify)
     if device in ("auto", str(run.device)):
         return run
     return dataclasses.replace(run, device=resolve_device(device))

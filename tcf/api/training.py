@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, checked_config
 from tcf.common.errors import ConfigError
+from tcf.common.integrity.checksums import Verify
 from tcf.config.train import TrainConfig
+from tcf.config.typed_values import typed
 from tcf.data.cache.caches import VectorCache
 from tcf.launch.train_on_devices import train_on_devices
 from tcf.train.run.open_run import Run
@@ -55,7 +57,8 @@ def train_recommender(
     settings, places, place = checked_config(config, TrainConfig), as_paths(caches, "caches"), as_path(out, "out")
     dataset = dataset_of(None if data is None else as_path(data, "data"), places)
     train_on_devices(data=dataset, caches=places, out=place, config=settings)
-    return open_directory(place, data=dataset, caches=places, device=settings.devices.partition(",")[0])
+    device = settings.devices.partition(",")[0]
+    return open_directory(place, data=dataset, caches=places, device=device, verify=settings.verify)
 
 
 def open_run(
@@ -64,6 +67,7 @@ def open_run(
     data: DataPath | None = None,
     caches: CachePaths = (),
     device: str = "auto",
+    verify: Verify = "once",
 ) -> Run:
     """Open a finished run: its settings, log and model.
 
@@ -72,6 +76,7 @@ def open_run(
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: device for its model: auto, cpu, cuda, cuda:1, ...
+        verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
         The run; its model is loaded when it is first needed.
@@ -89,7 +94,13 @@ def open_run(
         ```
     """
     dataset = None if data is None else as_path(data, "data")
-    return open_directory(as_path(path, "path"), data=dataset, caches=as_paths(caches, "caches"), device=device)
+    return open_directory(
+        as_path(path, "path"),
+        data=dataset,
+        caches=as_paths(caches, "caches"),
+        device=device,
+        verify=typed(verify, Verify, "verify"),
+    )
 
 
 def dataset_of(data: Path | None, caches: Sequence[Path]) -> Path:

@@ -1,9 +1,9 @@
 """Converting GroupLens' MovieLens 100K to the two atomic files of RecBole's copy."""
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tcf.assets.archives import read_named
 from tcf.assets.source import SourceError
 
 __all__ = ["convert_ml_100k"]
@@ -28,13 +28,7 @@ def convert_ml_100k(archive: Path, into: Path) -> None:
     Raises:
         SourceError: the zip is damaged or lacks a file, or a line has another form.
     """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            data, items, genres = (opened.read(f"ml-100k/{name}") for name in ("u.data", "u.item", "u.genre"))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise SourceError(
-            f"{archive.name}: expected GroupLens' ml-100k.zip, found another file ({error.args[0]})"
-        ) from None
+    data, items, genres = read_named(archive, [f"ml-100k/{name}" for name in ("u.data", "u.item", "u.genre")])
     _write(into / "ml-100k.inter", _INTERACTIONS_HEADER, _interactions(data))
     _write(into / "ml-100k.item", _ITEMS_HEADER, _items(items, _genre_names(genres)))
 

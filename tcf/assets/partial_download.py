@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import urlsplit
 
-from tcf.common.files import is_alive, publish_file, staging_place, this_machine
+from tcf.common.files import is_alive, partial_owner, publish_file, staging_place, this_machine
 from tcf.common.parsing import read_json
 
 __all__ = ["Partial", "Served", "drop", "held"]
@@ -133,8 +133,8 @@ def _place(downloads: Path, url: str) -> Path:
 def _left_behind(kept: Path) -> Iterator[Path]:
     """Yield the downloads that killed processes of this machine left behind."""
     for place in kept.parent.glob(f".{glob.escape(kept.name)}.partial-{this_machine()}-*"):
-        pid = int(place.name.rsplit("-", 2)[1])
-        if pid != os.getpid() and not is_alive(pid):
+        owner = partial_owner(place.name)
+        if owner is not None and owner[1] != os.getpid() and not is_alive(owner[1]):
             yield place
 
 

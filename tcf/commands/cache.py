@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tcf.commands.command import Command, Group
-from tcf.commands.options import JsonOption
+from tcf.commands.options import JsonOption, VerifyOption
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
-from tcf.common.files import format_by_suffix
+from tcf.common.output.output_file import check_output_file, format_by_suffix, is_standard_output
 from tcf.common.units import as_bytes, counted
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ NewCache = Annotated[Path, typer.Option("--out", help="Cache to create; the path
 
 
 @cache_app.command("describe", cls=Command)
-def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
+def cache_describe(cache: CacheArgument, verify: VerifyOption = "once", as_json: JsonOption = False) -> None:
     """Print the encoder, the size and the datasets of a cache.
 
     Examples:
@@ -48,7 +48,7 @@ def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
     """
     from tcf.data.cache.caches import open_cache
 
-    described = open_cache(cache).describe()
+    described = open_cache(cache, verify=verify).describe()
     print_result(described if as_json else _described(described), as_json=as_json)
 
 
@@ -63,7 +63,7 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
     """
     from tcf.data.cache.caches import open_cache
 
-    opened = open_cache(cache)
+    opened = open_cache(cache, verify="always")
     verified = opened.verify()
     result = {
         "path": cache,
@@ -92,13 +92,14 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
 def cache_export(
     cache: Annotated[Path, typer.Argument(help="Cache of vectors.")],
     out: Annotated[
-        Path, typer.Option("--out", help="File to write: .npy, .parquet or .csv; an existing file is replaced.")
+        Path, typer.Option("--out", help="File to write: .npy, .parquet or .csv; - for CSV on standard output.")
     ],
     data: CachesData = None,
     type: Annotated[
         Literal["float16", "float32"] | None,
         typer.Option("--type", help="Type of the numbers; default: the type in the cache."),
     ] = None,
+    verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
     """Write a dataset's vectors, in item order, to one file for other programs.
@@ -113,13 +114,14 @@ def cache_export(
     from tcf.data.cache.export import FORMATS, export
     from tcf.data.dataset import open_dataset
 
-    format = format_by_suffix(out, FORMATS)  # refused before anything is read
-    opened = VectorCache.open(cache)
-    dataset = open_dataset(data or opened.only_dataset())
+    format = format_by_suffix(out, FORMATS)
+    check_output_file(out)  # refused before anything is read
+    opened = VectorCache.open(cache, verify=verify)
+    dataset = open_dataset(data or opened.only_dataset(), verify=verify)
     written = str(export(opened, dataset, out=out, type=type))
     result = {"out": out, "format": format, "vectors": dataset.n_items, "width": opened.width, "type": written}
     text = f"{out}: {counted(dataset.n_items, 'vector')} of width {opened.width:,}, {written}"
-    print_result(result, as_json=as_json, text=text)
+    print_result(result, as_json=as_json, text=text, aside=is_standard_output(out))
 
 
 @cache_app.command("merge", cls=Command)
@@ -184,6 +186,7 @@ def cache_compare(
     data: Annotated[
         Path | None, typer.Option("--data", help="Compare only the texts of this dataset, and name its items.")
     ] = None,
+    verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
     """Measure how far the vectors of two caches differ, over the texts in both.
@@ -194,7 +197,7 @@ def cache_compare(
     from tcf.data.cache.compare import compare
     from tcf.data.dataset import open_dataset
 
-    found = compare(a, b, None if data is None else open_dataset(data))
+    found = compare(a, b, None if data is None else open_dataset(data, verify=verify), verify=verify)
     print_result(found if as_json else _shown(found), as_json=as_json)
 
 

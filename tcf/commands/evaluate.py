@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from tcf.commands.options import JsonOption, at_least, configured
+from tcf.commands.options import JsonOption, VerifyOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
+from tcf.common.output.output_file import is_standard_output
 from tcf.common.units import counted
 from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
 
@@ -71,7 +72,7 @@ def recommend_command(
         Path,
         typer.Option(
             "--out",
-            help="File to write: .parquet or .csv; an existing file is replaced. Columns: user_id, place, item_id, "
+            help="File to write: .parquet or .csv; - for CSV on standard output. Columns: user_id, place, item_id, "
             "score.",
         ),
     ],
@@ -97,6 +98,7 @@ def recommend_command(
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
+    verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
     """Write each user's best items, leaving out all that the user has had.
@@ -119,6 +121,7 @@ def recommend_command(
         data=data,
         caches=cache or (),
         device=device,
+        verify=verify,
     )
     text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
-    print_result(done.as_json(), as_json=as_json, text=text)
+    print_result(done.as_json(), as_json=as_json, text=text, aside=is_standard_output(out))

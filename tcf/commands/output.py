@@ -2,17 +2,19 @@
 
 In JSON, numbers are not rounded, paths are strings, and a number that is not finite is null. In text, labels have
 spaces instead of underscores, and the name of a value decides its format: metrics and shares in percent, sizes in units
-of bytes.
+of bytes. Characters that a terminal would obey are escaped in both.
 """
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
 from tcf.common.units import as_bytes, as_percent, as_time
+from tcf.common.untrusted.printable import printable, printable_json, printable_lines
 
 __all__ = ["as_lines", "print_result"]
 
@@ -20,27 +22,27 @@ _SPLITS = ("validation_", "test_")
 _SHARES = ("share", "jaccard", "known_in_a", "known_in_b")  # how names of shares of a whole end
 
 
-def print_result(result: Any, *, as_json: bool, text: str | None = None) -> None:
+def print_result(result: Any, *, as_json: bool, text: str | None = None, aside: bool = False) -> None:
     """Print the result of a command.
 
     Args:
         result: mappings, sequences, dataclasses, paths, texts and numbers.
         as_json: whether to print JSON.
         text: text to print without `as_json`; None to print the result, a mapping, as lines.
+        aside: whether to print on standard error, because standard output holds the file that was asked for.
     """
     if as_json:
-        printed = json.dumps(_json_value(result), indent=2, ensure_ascii=False, allow_nan=False)
+        printed = printable_json(json.dumps(_json_value(result), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        printed = as_lines(result) if text is None else text
-    # A file name may contain bytes that are not UTF-8; they are escaped, as in JSON.
-    print(printed.encode(errors="backslashreplace").decode())
+        printed = printable_lines(as_lines(result) if text is None else text)
+    print(printed, file=sys.stderr if aside else sys.stdout)
 
 
 def as_lines(values: Mapping[str, Any], indent: str = "") -> str:
     """Format a mapping as indented lines, `label: value`."""
     lines = []
     for key, value in values.items():
-        label = f"{indent}{key.replace('_', ' ')}:"
+        label = f"{indent}{printable(key.replace('_', ' '))}:"
         match value:
             case Mapping() if value:
                 lines += [label, as_lines(value, indent + "  ")]
@@ -69,7 +71,7 @@ def _shown(key: str, value: Any) -> str:
             return ", ".join(_shown(key, entry) for entry in value)
         case None | [] | {} | "":
             return "none"
-    return str(value)
+    return printable(str(value))
 
 
 def _shown_float(key: str, value: float) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from tcf.common.logs import shows_here, write_text
+from tcf.common.untrusted.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -70,7 +71,7 @@ def open_display(
         return _Nowhere()
     if place.isatty() and os.environ.get("TERM") != "dumb":
         return _Bar(label, total, place, clock)
-    return _Lines(label, lambda line: write_text(f"{line}\n", place), seconds_between_lines, clock)
+    return _Lines(label, lambda line: write_text(f"{printable(line)}\n", place), seconds_between_lines, clock)
 
 
 class _Nowhere:
@@ -119,17 +120,17 @@ class _Bar:
         self._clock, self._next = clock, float("-inf")
         # A task inside another task draws its bar below the other one.
         self._bars = stream if isinstance(stream, _LiveBars) else _LiveBars(stream)
-        self._number = self._bars.add(label, total)
+        self._number = self._bars.add(printable(label), total)
 
     def is_due(self) -> bool:
         return self._clock() >= self._next
 
     def show(self, done: float, words: str) -> None:
-        self._bars.update(self._number, done, words)
+        self._bars.update(self._number, done, printable(words))
         self._next = self._clock() + _SECONDS_BETWEEN_FRAMES
 
     def note(self, text: str) -> None:
-        self._bars.write(f"{text}\n")
+        self._bars.write(f"{printable(text)}\n")
 
     def close(self) -> None:
         self._bars.end(self._number)

@@ -22,6 +22,7 @@ __all__ = [
     "TcfError",
     "did_you_mean",
     "os_error_words",
+    "place_error_words",
     "shape_words",
     "value_words",
 ]
@@ -98,6 +99,23 @@ def shape_words(shape: Sequence[int]) -> str:
         ('3 x 4', '5', 'scalar')
     """
     return " x ".join(map(str, shape)) or "scalar"
+
+
+def place_error_words(error: OSError) -> str | None:
+    """Describe an error of the operating system about a path that it names, in one line; None for any other error.
+
+    Such an error comes from the path, and can be fixed there, wherever in the program it was noticed.
+    """
+    if isinstance(error.filename, str | bytes):
+        place = os.fsdecode(error.filename)
+        return (
+            f"{place}: cannot be used ({os_error_words(error)}); check the path and its permissions, or choose another"
+        )
+    try:
+        os.getcwd()  # noqa: PTH109 - only whether there is one
+    except OSError:
+        return "working directory: expected a folder, found that it was removed; change to another one"
+    return None
 
 
 def os_error_words(error: OSError) -> str:

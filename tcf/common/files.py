@@ -5,29 +5,35 @@ place. What a killed process leaves behind is never mistaken for a result, and t
 removes it. Nothing here relies on file locks, so network file systems work too.
 """
 
+import contextlib
 import glob
 import hashlib
 import logging
 import os
+import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from tcf.common.errors import ConfigError, RunError, os_error_words
+from tcf.common.output.folders import found_words, make_folder, real_path, walk
 
 __all__ = [
     "MANIFEST",
     "FileStamp",
     "check_destination",
-    "format_by_suffix",
+    "check_early",
+    "check_name",
+    "check_place",
     "home",
     "is_alive",
     "is_published",
+    "partial_owner",
     "publish_file",
     "publishing",
     "publishing_file",
@@ -41,6 +47,7 @@ __all__ = [
 MANIFEST = "manifest.json"
 
 logger = logging.getLogger(__name__)
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.partial-(?P<machine>[0-9a-f]{12})-(?P<pid>[0-9]{1,10})-[0-9a-f]{8}", re.DOTALL)
 
 
 def is_published(path: Path) -> bool:
@@ -75,17 +82,49 @@ def _reason(path: Path, error: OSError) -> str:
 
 
 def check_destination(path: Path) -> None:
-    """Check, before the work starts, that something can be published at `path`.
+    """Check, before the work starts, that a folder can be published at `path`, or be filled if there is one.
 
     Raises:
-        RunError: the path lacks a name or is not UTF-8, or nothing can be created there.
+        RunError: the path lacks a name or is not UTF-8, something else than a folder is there, or nothing can be
+            created there.
     """
-    _check_name(path)
+    check_name(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = staging_place(path)
-        staging.mkdir()
-        staging.rmdir()
+        if os.path.lexists(path) and not path.is_dir():
+            raise RunError(
+                f"{path}: expected a folder or an unused path, found {found_words(path)}; remove it or choose another "
+                "path"
+            )
+        check_place(_behind_link(path))
+
+
+def check_early(path: Path) -> None:
+    """The same, before anything is read; a folder may still turn out to hold the finished result, and not be writable.
+
+    Raises:
+        RunError: as `check_destination`.
+    """
+    with writing(path):
+        there = path.is_dir()
+    if not there:
+        check_destination(path)
+
+
+def check_place(path: Path) -> None:
+    """Check that a file or folder can be created at `path`, by creating one beside it; the parents are created.
+
+    Raises:
+        OSError: it cannot.
+    """
+    make_folder(path.parent)
+    staging = staging_place(path)
+    staging.mkdir()
+    staging.rmdir()
+
+
+def _behind_link(path: Path) -> Path:
+    """The folder that a path links to, where a folder can be renamed to; any other path as it is."""
+    return real_path(path) if path.is_symlink() and path.is_dir() else path
 
 
 @contextmanager
@@ -101,9 +140,10 @@ def publishing(path: Path, *, duplicate_is_harmless: bool = False) -> Iterator[P
     Raises:
         RunError: `path` is occupied or cannot be written.
     """
-    _check_name(path)
+    check_name(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = _behind_link(path)
+        make_folder(path.parent)
         if not duplicate_is_harmless:
             refuse_occupied(path)
             remove_leftovers(path.parent, path.name)
@@ -127,11 +167,11 @@ def publishing_file(path: Path) -> Iterator[Path]:
     Raises:
         RunError: `path` is a directory or cannot be written.
     """
-    _check_name(path)
+    check_name(path)
     if path.is_dir():
         raise RunError(f"{path}: expected a file or an unused path, found a directory; choose a file name")
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         remove_leftovers(path.parent, path.name)
         staging = staging_place(path)
         try:
@@ -160,33 +200,22 @@ def remove_leftovers(parent: Path, name: str | None = None) -> int:
     removed = 0
     stem = "*" if name is None else glob.escape(name)
     for leftover in parent.glob(f".{stem}.partial-{this_machine()}-*"):
-        pid = int(leftover.name.rsplit("-", 2)[1])
-        if pid == os.getpid() or is_alive(pid):
+        owner = partial_owner(leftover.name)
+        if owner is None or owner[1] == os.getpid() or is_alive(owner[1]):
             continue
-        if leftover.is_dir():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
-            leftover.unlink(missing_ok=True)
-        removed += 1
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+        removed += not os.path.lexists(leftover)
     return removed
 
 
-def format_by_suffix(out: Path, known: Sequence[str]) -> str:
-    """The format of a file to write, by its suffix: `npy` for `vectors.npy`.
-
-    Args:
-        out: the file.
-        known: the formats that can be written.
-
-    Raises:
-        ConfigError: the suffix is none of these.
-    """
-    format = out.suffix.lower().removeprefix(".")
-    if format not in known:
-        suffixes = " or ".join(filter(None, (", ".join(f".{name}" for name in known[:-1]), f".{known[-1]}")))
-        advice = "change its suffix to one of these" if format else "add one of these to it"
-        raise ConfigError(f"--out: expected a file name that ends in {suffixes}, found {out}; {advice}")
-    return format
+def partial_owner(name: str) -> tuple[str, int] | None:
+    """The machine and the process id in a name from `staging_place`; None for any other name."""
+    found = _PARTIAL.fullmatch(name)
+    return None if found is None else (found["machine"], int(found["pid"]))
 
 
 def refuse_occupied(path: Path) -> None:
@@ -195,14 +224,19 @@ def refuse_occupied(path: Path) -> None:
     Raises:
         RunError: `path` is occupied.
     """
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    if path.exists():
-        found = "a directory with files" if path.is_dir() else "a file"
-        raise RunError(f"{path}: expected an unused path, found {found}; remove it or choose another path")
+    with writing(path):
+        if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
+            return
+        found = "a directory with files" if path.is_dir() else found_words(path)
+    raise RunError(f"{path}: expected an unused path, found {found}; remove it or choose another path")
 
 
-def _check_name(path: Path) -> None:
+def check_name(path: Path) -> None:
+    """Check that a path can be the name of something new.
+
+    Raises:
+        RunError: it lacks a name, or is not UTF-8.
+    """
     if path.name in ("", ".."):
         raise RunError(f"{path}: expected the name of a new file or folder, found an existing folder; add a name to it")
     try:
@@ -242,7 +276,7 @@ def is_alive(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+    except (ProcessLookupError, OverflowError):  # no system has ids as long as the latter are
         return False
     except PermissionError:
         return True
@@ -256,10 +290,10 @@ def is_alive(pid: int) -> bool:
 
 def _sync_tree(directory: Path) -> None:
     """Flush files and directories to disk before a rename makes them visible."""
-    for folder, _, names in os.walk(directory):
+    for folder, _, names in walk(directory):
         for name in names:
-            _sync_file(Path(folder) / name)
-        _sync_directory(Path(folder))
+            _sync_file(folder / name)
+        _sync_directory(folder)
 
 
 def _sync_file(path: Path) -> None:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
+from tcf.common.untrusted.printable import printable_lines
+
 __all__ = [
     "LEVEL_VARIABLE",
     "configure_as_parent",
@@ -94,7 +96,7 @@ class _StandardError(logging.Handler):
         self.setFormatter(_PlainLines())
 
     def emit(self, record: logging.LogRecord) -> None:
-        write_text(f"{self.format(record)}\n")
+        write_text(f"{printable_lines(self.format(record))}\n")
 
 
 class _PlainLines(logging.Formatter):

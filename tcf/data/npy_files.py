@@ -5,6 +5,7 @@ the row. If the rows are announced in advance, all of them, and nothing else, ar
 """
 
 import ctypes
+import io
 import mmap
 import tokenize
 from collections.abc import Callable
@@ -26,16 +27,19 @@ _UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, tokenize.T
 _PAGE = mmap.PAGESIZE
 
 
-def load_array(file: Path, kind: type[TcfError], remedy: str) -> npt.NDArray[Any]:
+def load_array(
+    file: Path, kind: type[TcfError], remedy: str, source: io.BytesIO | Path | None = None
+) -> npt.NDArray[Any]:
     """Read a `.npy` file into memory.
 
     Args:
         file: the file.
         kind: the error to raise if it is missing or damaged.
         remedy: what to do then, for the message.
+        source: its bytes, if they have been read already.
     """
     try:
-        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(source or file, allow_pickle=False)
     except _UNREADABLE as error:
         raise kind(f"{file}: expected a readable .npy file, found none ({_reason(error)}); {remedy}") from None
     return array
@@ -82,10 +86,11 @@ class ArrayFile:
         file: the file; replaced if it exists. It contains the shape once it is closed.
         row: shape of a row.
         dtype: type of the numbers.
+        padding: spaces to add to the header, a multiple of 64; the file then differs from `np.save` in these alone.
     """
 
-    def __init__(self, file: Path, row: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-        self._row, self._dtype = row, np.dtype(dtype)
+    def __init__(self, file: Path, row: tuple[int, ...], dtype: npt.DTypeLike, *, padding: int = 0) -> None:
+        self._row, self._dtype, self._padding = row, np.dtype(dtype), padding
         self._stream = file.open("wb")
         self._rows = 0
         self._write_header()
@@ -123,7 +128,11 @@ class ArrayFile:
         shape = (self._rows, *self._row)
         descr = np.lib.format.dtype_to_descr(self._dtype)
         header = {"descr": descr, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._stream, header)
+        written = io.BytesIO()
+        np.lib.format.write_array_header_1_0(written, header)
+        start, length, words = written.getvalue()[:8], written.getvalue()[8:10], written.getvalue()[10:-1]
+        longer = int.from_bytes(length, "little") + self._padding
+        self._stream.write(start + longer.to_bytes(2, "little") + words + b" " * self._padding + b"\n")
 
 
 def request_rows(table: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> int:

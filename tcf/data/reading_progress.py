@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tcf.common.output.folders import real_path
 from tcf.common.progress import Progress
 
 __all__ = ["ReadingProgress", "read_positions"]
@@ -31,7 +32,7 @@ class ReadingProgress:
     """
 
     def __init__(self, label: str, files: Collection[Path]) -> None:
-        self._sizes = {file.resolve(): file.stat().st_size for file in files if file.is_file()}
+        self._sizes = {real_path(file): file.stat().st_size for file in files if file.is_file()}
         self._furthest = dict.fromkeys(self._sizes, 0)
         self._total = sum(self._sizes.values())
         self._progress = Progress(label, self._total / _MB, "MB")

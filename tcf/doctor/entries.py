@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.common.files import staging_place
+from tcf.common.output.folders import real_path
 
 __all__ = ["CLEAN", "Clean", "Entry", "Group", "remove", "selected"]
 
@@ -59,7 +60,7 @@ def remove(entry: Entry, in_use: Collection[str]) -> bool:
         Whether it was removed; False if it is in use, is already gone, or cannot be removed.
     """
     path = entry.path
-    within = f"{path.resolve()}/"
+    within = f"{real_path(path)}/"
     if any(file == within[:-1] or file.startswith(within) for file in in_use):
         return False
     if not path.is_dir() or path.is_symlink():

@@ -7,6 +7,7 @@ from typing import Any
 
 from tcf.common.errors import ConfigError
 from tcf.common.files import home
+from tcf.common.output.folders import real_path
 from tcf.common.text_table import text_table
 from tcf.common.units import as_bytes
 from tcf.doctor.entries import Entry
@@ -99,7 +100,7 @@ def list_entries(folders: Sequence[Path]) -> tuple[list[Entry], dict[Path, list[
             found = "a file" if folder.exists() else "nothing"
             raise ConfigError(f"{folder}: expected a folder, found {found}; check the path")
     stored = inspect_home(home())
-    return stored, _listed_once(folders, {entry.path.resolve() for entry in stored})
+    return stored, _listed_once(folders, {real_path(entry.path) for entry in stored})
 
 
 def _listed_once(folders: Sequence[Path], seen: set[Path]) -> dict[Path, list[Entry]]:
@@ -107,10 +108,10 @@ def _listed_once(folders: Sequence[Path], seen: set[Path]) -> dict[Path, list[En
     listed = {}
     for folder in folders:
         entries = inspect_folder(folder)
-        new = [entry for entry in entries if entry.path.resolve() not in seen]
+        new = [entry for entry in entries if real_path(entry.path) not in seen]
         if new or not entries:
             listed[folder] = new
-        seen = seen | {entry.path.resolve() for entry in entries}
+        seen = seen | {real_path(entry.path) for entry in entries}
     return listed
 
 

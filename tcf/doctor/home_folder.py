@@ -1,12 +1,12 @@
 """The content of `TCF_HOME`: finished and unfinished downloads, calibration runs and checksums."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
+from tcf.common.output.folders import walk
 from tcf.common.parsing import read_json
 from tcf.common.units import counted
 from tcf.doctor.entries import Entry, Group
@@ -64,7 +64,7 @@ def _why_kept(path: Path) -> str:
     if manifest.get("format") not in _DOWNLOADED or not isinstance(manifest.get("files"), dict):
         return "not downloaded by tcf, kept"
     known = {MANIFEST, *manifest["files"]}
-    found = (os.path.relpath(Path(folder, name), path) for folder, _, names in os.walk(path) for name in names)
+    found = (str((folder / name).relative_to(path)) for folder, _, names in walk(path) for name in names)
     others = [name for name in found if name not in known]
     return f"holds other files ({others[0]}), kept" if others else ""
 

@@ -1,19 +1,18 @@
 """Half-written files and folders, `.NAME.partial-...`: left by processes that were killed, or still being written."""
 
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from tcf.common.files import is_alive, this_machine
+from tcf.common.files import is_alive, partial_owner, this_machine
+from tcf.common.output.folders import walk
 
 __all__ = ["LeftoverState", "leftover_state", "open_files", "size_of"]
 
 LeftoverState = Literal["in use", "stale", "of another machine"]
-_PARTIAL = re.compile(r"\..+\.partial-([0-9a-f]{12})-(\d+)-[0-9a-f]{8}")
 _SILENCE = 86_400.0  # seconds without a change after which a file of another machine's process is stale
 
 
@@ -23,11 +22,12 @@ def leftover_state(path: Path) -> LeftoverState | None:
     Whether a process on another machine, or in another container, is alive cannot be known: its files are considered
     stale a day after their last change.
     """
-    named = _PARTIAL.fullmatch(path.name)
-    if named is None:
+    owner = partial_owner(path.name)
+    if owner is None:
         return None
-    if named[1] == this_machine():
-        return "in use" if is_alive(int(named[2])) else "stale"
+    machine, pid = owner
+    if machine == this_machine():
+        return "in use" if is_alive(pid) else "stale"
     return "stale" if time.time() - _last_change(path) > _SILENCE else "of another machine"
 
 
@@ -57,7 +57,7 @@ def _stats(path: Path) -> Iterator[os.stat_result]:
     """Yield the status of a path and, if it is a folder, of everything below it."""
     places = [path]
     if path.is_dir() and not path.is_symlink():
-        places += [Path(folder, name) for folder, folders, files in os.walk(path) for name in (*folders, *files)]
+        places += [folder / name for folder, folders, files in walk(path) for name in (*folders, *files)]
     for place in places:
         try:
             found = place.lstat()

@@ -1,12 +1,12 @@
 """The results of stages below a folder, with their sizes, and unfinished work there."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
+from tcf.common.output.folders import walk
 from tcf.common.parsing import read_json
 from tcf.common.units import counted
 from tcf.doctor.entries import Entry, Group
@@ -38,8 +38,7 @@ def inspect_folder(folder: Path) -> list[Entry]:
 
 
 def _found(folder: Path) -> Iterator[Entry]:
-    for place, folders, files in os.walk(folder):
-        path = Path(place)
+    for path, folders, files in walk(folder):
         yield from _half_written(path, [*folders, *files])
         yield from (entry for name in folders if (entry := _unfinished_work(path / name)) is not None)
         entry = _entry_at(path, {*files})
@@ -108,6 +107,6 @@ def _half_written(path: Path, names: list[str]) -> Iterator[Entry]:
 
 def _half_written_within(folder: Path) -> Iterator[Entry]:
     """Half-written files and folders below a folder that is itself an entry."""
-    for place, folders, files in os.walk(folder):
-        if Path(place) != folder:
-            yield from _half_written(Path(place), [*folders, *files])
+    for place, folders, files in walk(folder):
+        if place != folder:
+            yield from _half_written(place, [*folders, *files])

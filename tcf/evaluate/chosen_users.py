@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tcf.common.errors import DataError
+from tcf.common.output.folders import real_path
 from tcf.common.units import counted
 from tcf.config.evaluate import UntrainedUsers
 from tcf.data.dataset import Dataset
@@ -54,7 +55,7 @@ def chosen_users(dataset: Dataset, users: Path | Sequence[str] | None) -> npt.ND
 
 def _shown(path: Path) -> Path:
     """A path without `..`, which a run's path of its dataset contains; relative to this folder if it is in it."""
-    path, here = path.resolve(), Path.cwd()
+    path, here = real_path(path), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tcf.common.errors import RunError, value_words
-from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
-from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
+from tcf.common.files import MANIFEST, check_destination, is_published, publish_file, publishing, refuse_occupied
+from tcf.common.integrity.checksums import Verify
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal
 from tcf.common.progress import Progress
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import to_mapping
@@ -153,7 +155,7 @@ def evaluate(
     with Progress("evaluate: ranking", len(queries), "users") as progress:
         ranks = rank_targets(scorer, seen, questions.places, policy=config.seen, advance=progress.advance)
     metrics: dict[str, Any] = {**summary(ranks), **questions.facts(config)}
-    settings = {**to_mapping(config), "ranking": ranking}
+    settings = {**_recorded(config), "ranking": ranking}
     with publishing(out) as staging:
         _write_ranks(ranks, queries, dataset, staging / _RANKS)
         publish_file(staging / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
@@ -171,10 +173,11 @@ def existing_evaluation(
     """
     if not is_published(out):
         refuse_occupied(out)
+        check_destination(out)
         return None
-    found = open_evaluation(out)
+    found = open_evaluation(out, verify=config.verify)
     stored = {**found.manifest.config, **found.manifest.inputs, "device": config.device}
-    differing = differences(stored, {**to_mapping(config), "ranking": ranking, **inputs})
+    differing = differences(stored, {**_recorded(config), "ranking": ranking, **inputs})
     if differing:
         raise RunError(
             f"{out}: expected an evaluation of these inputs and settings, found another ({differing}); remove it, or "
@@ -184,15 +187,25 @@ def existing_evaluation(
     return found
 
 
-def open_evaluation(path: Path) -> Evaluation:
+def _recorded(config: EvaluateConfig) -> dict[str, Any]:
+    """The settings that decide the metrics, and the device."""
+    return {name: value for name, value in to_mapping(config).items() if name != "verify"}
+
+
+def open_evaluation(path: Path, *, verify: Verify = "once") -> Evaluation:
     """Open an evaluation's directory.
 
     Metrics unknown to this version of tcf follow the known ones.
 
+    Args:
+        path: the directory.
+        verify: whether large files that this machine has verified are verified again.
+
     Raises:
-        RunError: there is no finished evaluation, or a metric is missing or not a number.
+        RunError: there is no finished evaluation, a file is damaged, or a metric is missing or not a number.
     """
     manifest = read_manifest(path, EVALUATION)
+    verify_files(path, manifest, EVALUATION, verify=verify)
     facts, known = manifest.facts, [metric.name for metric in METRICS]
     others = sorted({*facts} - {*known} - {*_ABOUT})
     for name in others:

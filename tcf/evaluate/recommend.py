@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tcf.common.files import format_by_suffix, publishing_file
+from tcf.common.errors import RunError
+from tcf.common.output.output_file import check_output_file, format_by_suffix, is_stream, output_file
 from tcf.common.progress import Progress
 from tcf.common.units import counted
+from tcf.common.untrusted.printable import printable
 from tcf.config.evaluate import CataloguePolicy, UntrainedUsers
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
@@ -73,6 +75,10 @@ class Recommendations:
         """The columns `user_id`, `place` (1 is the best), `item_id` and `score`; read from the file if there is one."""
         if self.path is None:
             return self.rows
+        if is_stream(self.path):
+            raise RunError(
+                f"{self.path}: expected a file to read, found a stream that they were written to; name a file"
+            )
         if format_by_suffix(self.path, FORMATS) == "parquet":
             return pq.read_table(self.path)
         types = pyarrow.csv.ConvertOptions(column_types=_SCHEMA)
@@ -121,12 +127,12 @@ def recommend(
     """Find each user's k best items that the user has not had, best first, given the user's whole history.
 
     The metadata of a Parquet file identify the run, the users, k and the policies. A file with the same metadata is
-    kept, any other file is replaced.
+    kept, any other file of tcf is replaced.
 
     Args:
         run: a finished training run, or its directory.
-        out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`; None to keep them in
-            memory.
+        out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`; `-` for CSV on standard
+            output; None to keep them in memory.
         k: number of items for each user.
         users: user ids of the raw data, without repeats, or a file with one per line; None for all users.
         catalogue: `all` items, or those with a training interaction (`trained`); None: `trained` for a run on ids
@@ -139,7 +145,8 @@ def recommend(
 
     Raises:
         ConfigError: `out` has another suffix.
-        RunError: the run is unfinished, its dataset or caches have changed, `out` is a directory, or k is less than 1.
+        RunError: the run is unfinished, its dataset or caches have changed, `out` is something that tcf did not write,
+            or k is less than 1.
         DataError: `users` names an unknown user, or a user twice; or no item has a training interaction.
         TcfError: FAISS is not installed.
     """
@@ -152,12 +159,14 @@ def recommend(
     schema = _schema(done, opened, chosen)
     if out is not None and _is_there(out, schema):
         return _finished(done, sum(_full(batch, k) for batch in pq.ParquetFile(out).iter_batches(columns=["place"])))
+    if out is not None:
+        check_output_file(out)  # before the model is loaded
     tables = _tables(BestItems.of(opened, policy), chosen, k, schema)
     if out is None or format is None:
         rows = pa.concat_tables([schema.empty_table(), *tables])
         return _finished(replace(done, rows=rows), _full(rows, k))
     full = 0
-    with publishing_file(out) as staging, _writer(staging, format, schema) as writer:
+    with output_file(out) as staging, _writer(staging, format, schema) as writer:
         for table in tables:
             writer.write_table(table)
             full += _full(table, k)
@@ -202,9 +211,10 @@ def _finished(done: Recommendations, full: int) -> Recommendations:
 
 
 def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recommended: npt.NDArray[np.int32]) -> str:
-    latest = dataset.texts.take(history[-3:]).to_pylist()
-    texts = dataset.texts.take(recommended[recommended >= 0]).to_pylist()
-    return f"user {dataset.user_ids[user].as_py()}, latest: {'; '.join(latest)}\n  recommended: {'; '.join(texts)}"
+    latest = map(printable, dataset.texts.take(history[-3:]).to_pylist())
+    texts = map(printable, dataset.texts.take(recommended[recommended >= 0]).to_pylist())
+    name = printable(dataset.user_ids[user].as_py())
+    return f"user {name}, latest: {'; '.join(latest)}\n  recommended: {'; '.join(texts)}"
 
 
 def _schema(done: Recommendations, run: Run, users: npt.NDArray[np.int64]) -> pa.Schema:

@@ -43,7 +43,11 @@ def evaluate_run(
         TcfError: FAISS is not installed.
     """
     load_faiss()
-    opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=config.device)
+    opened = (
+        run
+        if isinstance(run, Run)
+        else open_run(run, data=data, caches=caches, device=config.device, verify=config.verify)
+    )
     if opened.config.refit and config.split == "validation":
         raise ConfigError(
             f"--split validation: expected a run that was not trained on the validation targets, found {opened.path}, "
@@ -90,7 +94,7 @@ def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: Evaluate
     Raises:
         RunError: `out` holds something else.
     """
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, verify=config.verify)
     inputs = {"dataset": dataset.fingerprint}
     ranking = f"random, seed {seed}" if name == "random" else name
     existing = existing_evaluation(out, inputs=inputs, ranking=ranking, config=config)

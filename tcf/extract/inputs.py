@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.devices import dtype_name
-from tcf.common.files import check_destination, is_published
+from tcf.common.files import check_destination, check_early, is_published
+from tcf.common.integrity.checksums import Verify
+from tcf.common.output.output_file import check_output_file
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.lookup import finished_metadata, stored_sequences
+from tcf.data.cache.repair import drop_damaged
 from tcf.data.cache.writer import check_cache
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
@@ -77,7 +80,7 @@ class ExtractionInputs:
 
 
 def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: ExtractConfig) -> ExtractionInputs:
-    """Open the inputs of an extraction; writes nothing and loads no weights.
+    """Open the inputs of an extraction; loads no weights, and writes nothing but drops what it repairs.
 
     Args:
         data: a dataset directory.
@@ -93,26 +96,30 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
         CacheError: a cache was made by another encoder or with other options.
         RunError: a Parquet file cannot be written.
     """
-    items = ItemTable.open(data)
+    check_early(out)
+    items = ItemTable.open(data, verify=config.verify)
     folder = open_model_folder(model, trust_remote_code=config.trust_remote_code)
     settings = resolve(config, folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     skip = count_unpooled(tokenizer, settings.prefix, settings.max_tokens) if config.pooled_layers else 0
     outputs = plan_outputs(out, config, folder, settings, skip, _identity(folder, tokenizer, config, settings))
-    stored = [stored_in(output) for output in outputs]
+    for output in outputs if config.repair else ():
+        check_cache(output.path, output.identity, output.kind)
+        drop_damaged(output.path, output.kind)
+    stored = [stored_in(output, config.verify) for output in outputs]
     for output in outputs if config.parquet else ():
-        check_destination(output.parquet)
+        check_output_file(output.parquet)
     return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, skip, settings, config, name, out)
 
 
-def stored_in(output: Output) -> KeySet:
+def stored_in(output: Output, verify: Verify = "once") -> KeySet:
     """The sequences stored in a cache.
 
     Raises:
         CacheError: its path holds something else, or another encoder's cache.
     """
     check_cache(output.path, output.identity, output.kind)
-    return stored_sequences(output.path, output.kind)
+    return stored_sequences(output.path, output.kind, verify)
 
 
 def _identity(

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from tcf.common.errors import TcfError
+from tcf.common.errors import RunError, TcfError, place_error_words
 from tcf.common.logs import configure_as_parent, write_text
+from tcf.common.untrusted.printable import printable_lines
 from tcf.launch.jobs import Job, decode_message, encode_message
 
 __all__ = ["REPORT_VARIABLE", "MessageChannel", "run_conversation", "run_job"]
@@ -77,6 +78,10 @@ def run_job(kind: type[_Job], work: Callable[[_Job], None]) -> None:
     except TcfError as error:
         _report(_known_class(error), str(error))
         raise SystemExit(2) from None
+    except OSError as error:
+        words = place_error_words(error)
+        _report(None if words is None else RunError.__name__, words or traceback.format_exc())
+        raise SystemExit(1 if words is None else 2) from None
     except Exception:
         _report(None, traceback.format_exc())
         raise SystemExit(1) from None
@@ -109,7 +114,7 @@ def _report(error: str | None, text: str) -> None:
             return
         except OSError:
             pass  # for example, /proc is not mounted; the error must not be lost with its report
-    write_text(f"{text}\n")  # also if this process was started by hand
+    write_text(f"{printable_lines(text)}\n")  # also if this process was started by hand
 
 
 def _known_class(error: TcfError) -> str:

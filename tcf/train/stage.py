@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tcf.common.devices import resolve_device
+from tcf.common.files import check_early
 from tcf.common.manifest import Manifest
 from tcf.common.units import counted
 from tcf.config.fields import to_mapping
@@ -117,10 +118,11 @@ def train(
             are damaged, or the loss is not finite.
         TcfError: FAISS is not installed.
     """
+    check_early(out)
     device = resolve_device(config.devices, option="--devices") if group is None else group.device
     devices = str(device) if group is None else group.devices
     config = dataclasses.replace(config, devices=devices, patience=config.resolved_patience)
-    inputs = Inputs.open(config.items, data, caches).as_trained_on(config)
+    inputs = Inputs.open(config.items, data, caches, config.verify).as_trained_on(config)
     folder = RunFolder(out, to_mapping(config), inputs.paths_from(out), inputs.fingerprints)
     finished = folder.finished()
     if finished is not None:

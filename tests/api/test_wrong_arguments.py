@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tcf
+from small.manifests import reseal
 from small.train.runs import csr, make_cache, make_dataset
 from tcf.data.histories import Histories
 from tcf.data.split import Split, held_out, leave_one_out
@@ -33,6 +34,11 @@ WRONG: list[Wrong] = [
     (tcf.open_dataset, {}, "path", NO_PATHS),
     (tcf.open_cache, {}, "path", NO_PATHS),
     (tcf.open_run, {}, "path", NO_PATHS),
+    (tcf.open_dataset, {"path": "d"}, "verify", NO_CHOICES),
+    (tcf.open_cache, {"path": "c"}, "verify", NO_CHOICES),
+    (tcf.open_run, {"path": "r"}, "verify", NO_CHOICES),
+    (tcf.open_evaluation, {"path": "e"}, "verify", NO_CHOICES),
+    (tcf.recommend_items, {"run": "r"}, "verify", NO_CHOICES),
     (tcf.open_run, {"path": "r"}, "data", NO_PATHS),
     (tcf.open_run, {"path": "r"}, "caches", (*NO_PATHS, [3], ["c", None], {"c"})),
     (tcf.open_evaluation, {}, "path", NO_PATHS),
@@ -183,9 +189,8 @@ def test_histories(offsets: Any, items: Any, message: str) -> None:
 def test_a_dataset_with_histories_of_another_type_is_to_be_prepared_again(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, HISTORIES, ["a", "b", "c"])
     np.save(dataset.path / "history_items.npy", dataset.histories.items.astype(np.int64))
-    with pytest.raises(
-        tcf.DataError, match="histories: expected items .* int64 of shape 6; .*; prepare .* again with `tcf"
-    ):
+    reseal(dataset.path)
+    with pytest.raises(tcf.DataError, match="histories: expected items .* int64 of shape 6; .*; restore it .* `tcf"):
         tcf.open_dataset(dataset.path)
 
 

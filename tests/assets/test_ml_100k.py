@@ -95,5 +95,5 @@ def test_a_line_of_another_form_is_named(tmp_path: Path) -> None:
 def test_another_zip_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("ml-1m/ratings.dat", "1::1193::5::978300760")
-    with pytest.raises(SourceError, match=r"expected GroupLens' ml-100k\.zip"):
+    with pytest.raises(SourceError, match=r"other\.zip: expected an archive with .*, found no ml-100k/u\.data"):
         convert_ml_100k(tmp_path / "other.zip", tmp_path)

@@ -20,8 +20,11 @@ from tcf.common.files import (
     publish_file,
     publishing,
     publishing_file,
+    refuse_occupied,
     remove_leftovers,
+    this_machine,
 )
+from tcf.common.integrity.verified_files import verify_files
 from tcf.common.manifest import (
     Format,
     Manifest,
@@ -31,7 +34,6 @@ from tcf.common.manifest import (
     read_manifest,
     seal,
     sha256_file,
-    verify_files,
 )
 
 TOY = Format(name="toy", version=3, error=DataError, made_by="tcf toy")
@@ -200,6 +202,57 @@ def test_what_another_machine_is_writing_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / f".d.partial-0123456789ab-{os.getpid()}-aaaaaaaa").mkdir()
     assert remove_leftovers(tmp_path) == 0
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "end", ["x-aaaaaaaa", f"{10**30}-aaaaaaaa", "1", "-5-aaaaaaaa", "1-aaaaaaaa-1", "\u0661-aaaaaaaa"]
+)
+def test_a_strange_name_is_nobodys(tmp_path: Path, end: str) -> None:
+    (tmp_path / f".d.partial-{this_machine()}-{end}").mkdir()
+    assert remove_leftovers(tmp_path) == 0
+    publish(tmp_path / "d")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_link_in_the_place_of_a_leftover_is_removed_and_what_it_leads_to_is_not(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "letter").touch()
+    (tmp_path / f".d.partial-{this_machine()}-4194305-aaaaaaaa").symlink_to("kept")  # more than any process id
+    assert remove_leftovers(tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["kept", "letter"]
+
+
+def test_a_process_id_that_no_system_has_is_of_nobody() -> None:
+    assert not is_alive(10**30)
+
+
+@pytest.mark.parametrize("publish", [check_destination, refuse_occupied, lambda path: publishing(path).__enter__()])
+@pytest.mark.parametrize(
+    "kind", ["a file", "a symbolic link that leads nowhere", "a symbolic link to a file", "a named pipe"]
+)
+def test_what_is_no_folder_is_refused_by_its_kind(tmp_path: Path, publish: Callable[[Path], object], kind: str) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "out"
+    match kind:
+        case "a file":
+            out.touch()
+        case "a named pipe":
+            os.mkfifo(out)
+        case _:
+            out.symlink_to("nowhere" if "nowhere" in kind else "file")
+    with pytest.raises(RunError, match=f"out: expected a.* unused path, found {kind}; remove it or choose"):
+        publish(out)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "out"}
+
+
+def test_a_link_to_an_empty_folder_stays_and_the_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "empty").mkdir(parents=True)
+    (tmp_path / "d").symlink_to("disk/empty")
+    check_destination(tmp_path / "d")
+    publish(tmp_path / "d")
+    assert (tmp_path / "d").is_symlink()
+    assert is_published(tmp_path / "disk" / "empty")
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["empty"]
 
 
 def test_names_are_not_patterns(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
         ("recommend = 4", "recommend = -1", r"p\.toml: \[evaluate\] recommend: expected 0 or more, found -1"),
         ("recommend = 4", "recommend = true", r"p\.toml: \[evaluate\] recommend: expected a whole number, found true"),
         ("[evaluate]", 'refit = true\n[evaluate]\nsplit = "validation"', r'refit: expected \[evaluate\] split = "tes'),
-        ("[data]", "seeds = [0, -1]\n[data]", r"p\.toml: seeds: expected different whole numbers of 0 .* found -1"),
+        ("[data]", "seeds = [0, -1]\n[data]", r"p\.toml: seeds: expected different whole numbers of 0 or more, .* -1"),
         ("[data]", "seeds = [0, 1, 0]\n[data]", r"p\.toml: seeds: expected different whole numbers of 0 or .* found 0"),
         ("[data]", "seeds = [0, true]\n[data]", r"p\.toml: seeds: expected different .*, found true"),
         ("[data]", "seeds = []\n[data]", r"p\.toml: seeds: expected a number or more, found none"),

@@ -1,9 +1,15 @@
 """All commands, for tests that hold of each."""
 
 import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+import pytest
 import typer.main
 
+from tcf.cli import main
 from tcf.commands.app import app
 from tcf.commands.command import Command, Group
 from tcf.commands.typer_internals import Context
@@ -34,3 +40,20 @@ def parse(line: str) -> None:
     assert isinstance(command, Command)
     if "--help" not in words:
         command.parse_args(context, words)
+
+
+@contextmanager
+def run_program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Sequence[str]], int]]:
+    """Run command lines as the program does, in this process; each returns its exit status."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+    def run(words: Sequence[str]) -> int:
+        monkeypatch.setattr(sys, "argv", ["tcf", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

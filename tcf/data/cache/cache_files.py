@@ -4,6 +4,7 @@ There are two kinds of cache: vectors and token states. Both consist of shards, 
 a dataset to its token sequence. They differ only in what a shard holds besides its keys.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy.typing as npt
 
 from tcf.common.errors import CacheError, DataError
 from tcf.common.files import MANIFEST, is_published
+from tcf.common.integrity.checksums import Verify
+from tcf.common.integrity.verified_files import verified_source
 from tcf.common.manifest import Format, Manifest, read_manifest, stated_format
 from tcf.data.dataset import DATASET
 from tcf.data.npy_files import load_array, map_array, shape_words
@@ -24,6 +27,7 @@ __all__ = [
     "SHARD",
     "TEXT_MAP",
     "TOKEN_STATES",
+    "UNKNOWN_ORIGIN",
     "VECTORS",
     "Kind",
     "KnownDataset",
@@ -31,13 +35,18 @@ __all__ = [
     "kind_of",
     "known_dataset",
     "load_keys",
+    "load_texts",
     "map_part",
+    "parts",
     "published",
     "read_cache_manifest",
     "read_shard_manifest",
+    "read_text_map",
     "remedy",
 ]
 
+UNKNOWN_ORIGIN = "the origin of its numbers is unknown; run `tcf extract` with another --out"
+"""What to do about a damaged manifest of a cache."""
 _ENCODER = {f"config.{key}": str for key in ("model", "compute", "storage")}
 _SIZES = {"facts.width": int, "config.max_tokens": int}
 
@@ -50,6 +59,7 @@ CACHE = _format("tcf-cache", {**_SIZES, "config.pooling": str, **_ENCODER})
 SHARD = _format("tcf-shard", {"facts.rows": int})
 TEXT_MAP = _format("tcf-join", {"inputs.dataset": str, "config.path": str})
 
+_NAME = re.compile("[0-9a-f]{32}")  # digests, in hexadecimal
 Vectors = npt.NDArray[np.floating[Any]]
 
 
@@ -63,6 +73,7 @@ class Kind:
         shard: format of its shards.
         storages: permitted storage types of its numbers.
         options: options of `tcf extract`, by the entries of the cache's config that record them.
+        numbers: the file of a shard with its numbers.
     """
 
     words: str
@@ -70,6 +81,7 @@ class Kind:
     shard: Format
     storages: tuple[str, ...]
     options: Mapping[str, str]
+    numbers: str
 
 
 _OPTIONS = {
@@ -80,7 +92,12 @@ _OPTIONS = {
     "compute": "--dtype",
 }
 VECTORS = Kind(
-    "vectors", CACHE, SHARD, ("float16", "float32"), {"layer": "--layers", **_OPTIONS, "storage": "--storage"}
+    "vectors",
+    CACHE,
+    SHARD,
+    ("float16", "float32"),
+    {"layer": "--layers", **_OPTIONS, "storage": "--storage"},
+    "vectors.npy",
 )
 TOKEN_STATES = Kind(
     "token states",
@@ -88,6 +105,7 @@ TOKEN_STATES = Kind(
     _format("tcf-token-shard", {"facts.rows": int, "facts.tokens": int}),
     ("bfloat16", "float16", "float32"),
     {"layer": "--token-states", **_OPTIONS, "storage": "--token-storage"},
+    "states.npy",
 )
 KINDS = (VECTORS, TOKEN_STATES)
 
@@ -126,10 +144,24 @@ class KnownDataset:
 
 
 def published(parent: Path) -> list[Path]:
-    """Return the published directories in `parent`, in the order of their names."""
+    """Return the shards or the text maps in `parent`, in the order of their names.
+
+    Raises:
+        CacheError: one has lost its manifest, with which it was published.
+    """
+    found = [folder for folder in parts(parent) if folder.is_dir()]
+    for folder in found:
+        if not is_published(folder):
+            raise CacheError(f"{folder / MANIFEST}: expected a file, found none; {remedy(folder)}")
+    return found
+
+
+def parts(parent: Path) -> list[Path]:
+    """Return the folders in `parent` that are shards or text maps, whole or not, in the order of their names."""
     if not parent.is_dir():
         return []
-    return sorted(p for p in parent.iterdir() if not p.name.startswith(".") and is_published(p))
+    folders = (p for p in parent.iterdir() if not p.name.startswith(".") and p.is_dir())
+    return sorted(p for p in folders if _NAME.fullmatch(p.name) or is_published(p))
 
 
 def kind_of(path: Path) -> Kind:
@@ -146,19 +178,19 @@ def read_cache_manifest(path: Path, kind: Kind) -> Manifest:
     other = next((other for other in KINDS if other.cache.name == stated_format(path)), kind)
     if other is not kind:
         raise CacheError(f"{path}: expected a cache of {kind.words}, found one of {other.words}; name another cache")
-    manifest = read_manifest(path, kind.cache)
+    manifest = read_manifest(path, kind.cache, remedy=UNKNOWN_ORIGIN)
     storage = manifest.config["storage"]
     if storage not in kind.storages:
         raise CacheError(
             f"{path / MANIFEST}: expected config.storage {' or '.join(kind.storages)}, found {storage!r}; "
-            f"{kind.cache.remedy(path)}"
+            f"{UNKNOWN_ORIGIN}"
         )
     return manifest
 
 
 def read_shard_manifest(folder: Path, kind: Kind, cache: Manifest) -> Manifest:
     """Read the manifest of a shard and check that the shard belongs to this cache."""
-    manifest = read_manifest(folder, kind.shard)
+    manifest = read_manifest(folder, kind.shard, remedy=remedy(folder))
     if manifest.inputs.get("cache") != cache.fingerprint:
         raise CacheError(f"{folder}: expected a shard of this cache, found one of another encoder; {remedy(folder)}")
     return manifest
@@ -173,24 +205,43 @@ def map_part(file: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> npt.
     return array
 
 
-def load_keys(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[np.uint64]:
-    """Read a table of keys, (rows, columns) uint64; None accepts any number of rows."""
-    table = load_array(file, CacheError, remedy(file.parent))
+def load_keys(folder: Path, manifest: Manifest, kind: Kind, verify: Verify = "once") -> npt.NDArray[np.uint64]:
+    """Read the keys of a shard, (rows, 2) uint64, which are as they were written."""
+    return _load_table(folder, "keys.npy", manifest, kind.shard, (int(manifest.facts["rows"]), 2), verify)
+
+
+def load_texts(folder: Path, verify: Verify = "once") -> npt.NDArray[np.uint64]:
+    """Read a text map, (n_texts, 4) uint64, which is as it was written."""
+    return _load_table(folder, "texts.npy", read_text_map(folder), TEXT_MAP, (None, 4), verify)
+
+
+def _load_table(
+    folder: Path, name: str, manifest: Manifest, format: Format, shape: tuple[int | None, int], verify: Verify
+) -> npt.NDArray[np.uint64]:
+    """Read a table of keys; None accepts any number of rows."""
+    file, (rows, columns) = folder / name, shape
+    source = verified_source(folder, name, manifest, format, remedy=remedy(folder), verify=verify)
+    table = load_array(file, CacheError, remedy(folder), source)
     expected = (len(table) if rows is None else rows, columns)
     if table.dtype != np.uint64 or table.shape != expected:
         raise CacheError(
             f"{file}: expected {shape_words(expected)} uint64, found {shape_words(table.shape)} {table.dtype}; "
-            f"{remedy(file.parent)}"
+            f"{remedy(folder)}"
         )
     return table
 
 
 def known_dataset(folder: Path) -> KnownDataset:
     """Return the dataset that a text map was made for."""
-    manifest = read_manifest(folder, TEXT_MAP)
+    manifest = read_text_map(folder)
     return KnownDataset(manifest.inputs["dataset"], Path(manifest.config["path"]), manifest.facts)
+
+
+def read_text_map(folder: Path) -> Manifest:
+    """Read the manifest of a text map."""
+    return read_manifest(folder, TEXT_MAP, remedy=remedy(folder))
 
 
 def remedy(folder: Path) -> str:
     """Return what to do about a damaged part of a cache, for messages."""
-    return f"remove {folder} and run `tcf extract` again"
+    return f"run `tcf extract` again with --repair, which makes {folder} anew"

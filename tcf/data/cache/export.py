@@ -10,7 +10,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tcf.common.errors import CacheError
-from tcf.common.files import format_by_suffix, publishing_file
+from tcf.common.output.output_file import check_output_file, format_by_suffix, output_file
+from tcf.common.output.own_files import NPY_PADDING, PARQUET_PREFIX
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import RowIndices
 from tcf.data.cache.cache_files import Vectors
@@ -36,9 +37,10 @@ def export(
     Args:
         cache: a cache with a vector for every item of the dataset.
         dataset: the dataset, for the item order and, in Parquet and CSV, the item ids.
-        out: file to write atomically, replaced if it exists. Its suffix chooses the format: `.npy`, an array
-            (n_items, width); `.parquet`, columns `item_id` and `vector` (FixedSizeList of width elements that are
-            never null); `.csv`, columns `item_id`, `v0`, `v1`, ..., with a header line.
+        out: file to write atomically: a new one, an earlier one of tcf, or a stream (`-` is standard output), as
+            `tcf.common.output.output_file` says. Its suffix chooses the format: `.npy`, an array (n_items, width);
+            `.parquet`, columns `item_id` and `vector` (FixedSizeList of width elements that are never null); `.csv`,
+            columns `item_id`, `v0`, `v1`, ..., with a header line.
         type: type of the numbers; None for the type in the cache.
 
     Returns:
@@ -46,12 +48,15 @@ def export(
 
     Raises:
         ConfigError: the suffix is none of these.
-        CacheError: some items have no vector, or a number does not fit the type.
+        CacheError: some items have no vector, a shard is damaged, or a number does not fit the type.
+        RunError: something that tcf did not write is at `out`, or it cannot be written.
     """
     format = format_by_suffix(out, FORMATS)
+    check_output_file(out)
     rows = cache.rows_for(dataset)
+    cache.verify_rows(rows)
     dtype = np.dtype(type or cache.dtype)
-    with publishing_file(out) as staging:
+    with output_file(out) as staging:
         match format:
             case "npy":
                 _write_npy(cache, dataset, rows, dtype, staging)
@@ -89,7 +94,7 @@ def _check_fit(vectors: Vectors, cache: VectorCache, dataset: Dataset, start: in
 
 
 def _write_npy(cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype: "np.dtype[Any]", file: Path) -> None:
-    with ArrayFile(file, (cache.width,), dtype) as array:
+    with ArrayFile(file, (cache.width,), dtype, padding=NPY_PADDING) as array:
         for _, vectors in _chunks(cache, dataset, rows, dtype):
             array.append(vectors)
 
@@ -98,7 +103,8 @@ def _write_parquet(cache: VectorCache, dataset: Dataset, rows: RowIndices, dtype
     element = pa.field("element", pa.from_numpy_dtype(dtype), nullable=False)
     vector = pa.list_(element, cache.width)
     schema = pa.schema(
-        [pa.field("item_id", pa.large_string(), nullable=False), pa.field("vector", vector, nullable=False)]
+        [pa.field("item_id", pa.large_string(), nullable=False), pa.field("vector", vector, nullable=False)],
+        {f"{PARQUET_PREFIX}cache": cache.manifest.fingerprint, f"{PARQUET_PREFIX}data": dataset.fingerprint},
     )
     with pq.ParquetWriter(file, schema) as writer:
         for part, vectors in _chunks(cache, dataset, rows, dtype):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tcf.common.files import MANIFEST, publishing
+from tcf.common.files import MANIFEST, check_early, publishing
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import CacheBase, RowIndices
 from tcf.data.cache.cache_files import read_shard_manifest
@@ -57,6 +57,7 @@ def prune(path: Path, datasets: Sequence[Dataset], out: Path) -> PruneResult:
         CacheError: an item has no row, or the cache is damaged.
         RunError: `out` exists or cannot be written.
     """
+    check_early(out)
     cache = open_cache(path)
     needed = [_distinct(cache, dataset) for dataset in datasets]
     rows = np.concatenate(needed)
@@ -86,11 +87,12 @@ def _distinct(cache: CacheBase[Any], dataset: Dataset) -> RowIndices:
 
 def _verified(cache: CacheBase[Any], rows: RowIndices) -> list[dict[str, str]]:
     """Verify the shards of these rows, and return the versions that computed them."""
-    numbers = np.unique(np.searchsorted(cache.starts, rows, side="right") - 1).tolist()
+    numbers = cache.shards_of(rows)
     manifests = [read_shard_manifest(cache.folders[number], cache.kind, cache.manifest) for number in numbers]
     with Progress("verify", len(numbers), "shards") as progress:
         for number, manifest in zip(numbers, manifests, strict=True):
             verify_shard(cache.folders[number], manifest, cache.kind, cache.path)
+            cache.checks.pass_over(number)
             progress.advance(1)
     return computed_with(manifests)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.files import publish_file
+from tcf.common.output.output_file import check_output_file, output_file
+from tcf.common.output.own_files import PNG_PROGRAM
 from tcf.config.libraries import require_library
 from tcf.data.dataset import Dataset
 from tcf.data.describe.text_lengths import TextLengths
@@ -95,7 +96,7 @@ def rank_curve(popularity: Counts) -> RankCurve:
 
 
 def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path, ...]:
-    """Draw history lengths, item popularity and text lengths into the `FILES` of a folder; existing ones are replaced.
+    """Draw history lengths, item popularity and text lengths into the `FILES` of a folder; earlier ones are replaced.
 
     Without any user there are only text lengths to draw.
 
@@ -112,12 +113,15 @@ def draw_plots(dataset: Dataset, lengths: TextLengths, out: Path) -> tuple[Path,
         RunError: a file cannot be written.
     """
     require_library("matplotlib", "--plot")
+    for name in FILES:
+        check_output_file(out / name)
     with _default_style():
         of_users = [_drawn(_history_lengths(dataset)), _drawn(_popularity(dataset))] if dataset.n_users else []
         pictures = [*of_users, _drawn(_text_lengths(lengths))]
     files = tuple(out / name for name in FILES[-len(pictures) :])
     for file, picture in zip(files, pictures, strict=True):
-        publish_file(file, picture)
+        with output_file(file) as staging:
+            staging.write_bytes(picture)
     return files
 
 
@@ -147,9 +151,9 @@ def _figure(draw: "Callable[[Axes], None]") -> "Figure":
 
 
 def _png(figure: "Figure") -> bytes:
-    """Return the figure as PNG, without the time and the program that made it."""
+    """Return the figure as PNG, without the time and the version of the program that made it."""
     stream = BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
+    figure.savefig(stream, format="png", metadata={"Software": PNG_PROGRAM})
     return stream.getvalue()
 
 

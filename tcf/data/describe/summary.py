@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from tcf.common.errors import DataError
 from tcf.common.files import MANIFEST
+from tcf.common.untrusted.printable import printable
 from tcf.data.dataset import DATASET, Dataset
 from tcf.data.describe.target_repeats import repeated_targets_words
 from tcf.data.split import Part
@@ -77,8 +78,8 @@ def render(description: Mapping[str, Any]) -> str:
         *(line for words in repeated_targets_words(description) for line in _warning(words)),
     ]
     for example in description["examples"]:
-        lines += ["", f"user {example['user']}, last items, oldest first"]
-        lines += [f"  {item['item']}  {_shortened(item['text'])}" for item in example["items"]]
+        lines += ["", f"user {printable(example['user'])}, last items, oldest first"]
+        lines += [f"  {printable(item['item'])}  {printable(_shortened(item['text']))}" for item in example["items"]]
     return "\n".join(lines)
 
 
@@ -136,7 +137,7 @@ def _number(number: int | None) -> str:
 
 
 def _line(label: str, value: str) -> str:
-    return f"{label:<{_LABEL_WIDTH}}{value}"
+    return f"{printable(label):<{_LABEL_WIDTH}}{printable(value)}"
 
 
 def _seen(counts: Mapping[str, int]) -> str:

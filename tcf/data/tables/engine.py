@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from tcf.common.errors import DataError, RunError
 from tcf.common.memory import host_memory
+from tcf.common.output.folders import real_path
 
 __all__ = ["Engine", "file_literal", "literal"]
 
@@ -168,7 +169,7 @@ class Engine:
 
         A few kilobytes may unpack to hundreds of gigabytes.
         """
-        self._reading = path.resolve()
+        self._reading = real_path(path)
         self._most_scratch += _EXPANSION * path.stat().st_size
         self._limit_scratch()
         try:

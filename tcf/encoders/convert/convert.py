@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tcf.common.errors import ConfigError, ModelError
-from tcf.common.files import check_destination, is_published, publishing, refuse_occupied, remove_leftovers
+from tcf.common.files import check_destination, check_early, is_published, publishing, refuse_occupied, remove_leftovers
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, sha256_file
 from tcf.config.libraries import require_library
 from tcf.encoders.convert.gguf_model import write_gguf_model
@@ -55,6 +55,7 @@ def convert(source: Path, out: Path, *, tokenizer: Path | None = None) -> Conver
             `out` was made from another source.
         RunError: `out` is occupied or cannot be written, or another process is converting to it.
     """
+    check_early(out)
     layout = recognise(source)
     if layout.kind == "gguf":
         if tokenizer is not None:

@@ -12,6 +12,7 @@ from tcf.common.errors import RunError, TcfError, os_error_words
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
+from tcf.common.output.folders import walk
 from tcf.common.parsing import parse_json, read_json
 from tcf.config.fields import read_toml
 from tcf.ranking.metrics import VALIDATION_METRICS
@@ -65,8 +66,7 @@ def differing_settings(runs: Sequence[ListedRun]) -> list[str]:
 
 
 def _found(folder: Path) -> Iterator[ListedRun]:
-    for place, folders, files in os.walk(folder):
-        path = Path(place)
+    for path, folders, files in walk(folder):
         run = _run_at(path, {*files})
         if run is not None:
             yield run

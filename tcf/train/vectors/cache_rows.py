@@ -74,7 +74,7 @@ class VectorSource:
         path, name = self.cache.path, self.dataset.item_ids[int(self.items_R[place])].as_py()
         return CacheError(
             f"{path}: expected finite numbers, found infinite or undefined ones in the vector of item {name}; "
-            f"run `tcf cache verify {path}`, remove the shard that it names, and extract again"
+            "run `tcf extract` again with --repair"
         )
 
 
@@ -99,9 +99,11 @@ class ItemSources:
             dataset: the dataset of the items.
 
         Raises:
-            CacheError: items have no vector yet.
+            CacheError: items have no vector yet, or a shard is damaged.
         """
         of_caches = [cache.rows_for(dataset) for cache in caches]
+        for cache, of_cache in zip(caches, of_caches, strict=True):
+            cache.verify_rows(of_cache)
         _, items_R, rows_N = _distinct(of_caches[0])
         for cache, of_cache in zip(caches[1:], of_caches[1:], strict=True):
             _, items_R, rows_N = _distinct(rows_N * cache.n_rows + of_cache)

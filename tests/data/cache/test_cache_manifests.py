@@ -8,6 +8,7 @@ import pytest
 
 from small.data.caches import add_text_map, new_cache, shard
 from small.encoders.models import save_dataset
+from small.manifests import reseal
 from tcf.common.errors import CacheError, DataError
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import open_dataset
@@ -42,8 +43,7 @@ def test_a_folder_of_other_directories_names_their_formats(tmp_path: Path) -> No
 def damage(folder: Path, section: str, value: Any, key: str | None = None) -> None:
     file = folder / "manifest.json"
     content = json.loads(file.read_text())
-    content[section] = value if key is None else {**content[section], key: value}
-    file.write_text(json.dumps(content))
+    reseal(folder, **{section: value if key is None else {**content[section], key: value}})
 
 
 def part(cache: Path, name: str) -> Path:
@@ -67,7 +67,7 @@ def part(cache: Path, name: str) -> Path:
 )
 def test_a_damaged_manifest_of_a_cache(cache: Path, section: str, key: str | None, value: Any, message: str) -> None:
     damage(cache, section, value, key)
-    with pytest.raises(CacheError, match=rf"{cache}/manifest\.json: {message}; restore it .* `tcf extract` again"):
+    with pytest.raises(CacheError, match=rf"{cache}/manifest\.json: {message}; the origin .* with another --out"):
         VectorCache.open(cache)
 
 
@@ -82,7 +82,10 @@ def test_a_damaged_manifest_of_a_cache(cache: Path, section: str, key: str | Non
 def test_a_damaged_manifest_within_a_cache(cache: Path, name: str, section: str, message: str) -> None:
     folder = part(cache, name)
     damage(folder, section, {})
-    with pytest.raises(CacheError, match=rf"{message}, found nothing; .*remove {folder} and run `tcf extract` again"):
+    with pytest.raises(
+        CacheError,
+        match=rf"{message}, found nothing; .*run .* --repair, which makes {folder} anew",
+    ):
         VectorCache.open(cache)
 
 
@@ -94,5 +97,5 @@ def test_verifying_says_what_to_remove(cache: Path, name: str, file: str) -> Non
     content = bytearray((folder / file).read_bytes())
     content[-1] ^= 1
     (folder / file).write_bytes(content)
-    with pytest.raises(CacheError, match=rf"its sha256 differs .*; remove {folder} and run `tcf extract` again"):
+    with pytest.raises(CacheError, match=rf"its sha256 differs .*; run .* --repair, which makes {folder} anew"):
         opened.verify()

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from tcf.common.errors import ConfigError, DataError, did_you_mean, os_error_words
+from tcf.common.output.folders import real_path
 from tcf.data.tables.several_tables import ListedFile
 from tcf.data.tables.source_file import unreadable
 from tcf.data.tables.table import listed_columns
@@ -37,7 +38,7 @@ def list_files(raw: Path, names: Sequence[str], option: str) -> list[ListedFile]
     files = [file for name in names for file in _files_of(raw, name, option)]
     first: dict[Path, Path] = {}
     for file in files:
-        known = first.setdefault(file.path.resolve(), file.path)
+        known = first.setdefault(real_path(file.path), file.path)
         if known is not file.path:
             also = f", once as {known}" if known != file.path else ""
             raise ConfigError(f"{option}: expected each file once, found {file.path} twice{also}; name it once")
@@ -77,7 +78,7 @@ def _matches(raw: Path, name: str, option: str) -> list[Path]:
 
 def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """Yield the files in a folder and those below it, links included, in no order."""
-    real = folder.resolve()
+    real = real_path(folder)
     if real in above:
         raise DataError(f"{folder}: expected files and folders, found a link to a folder around it; remove the link")
     try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tcf.common.errors import ConfigError
+from tcf.common.output.folders import real_path
 from tcf.data.raw.any_table.dropped_rows import listed_values
 from tcf.data.raw.any_table.table_files import list_files
 from tcf.data.raw.any_table.table_options import TableOptions
@@ -47,9 +48,9 @@ def list_events(raw: Path, options: TableOptions) -> list[ListedFile]:
         (options.validation_events, "--validation-events", EventPart.VALIDATION),
         (options.test_events, "--test-events", EventPart.TEST),
     ):
-        known = {file.path.resolve() for file in files}
+        known = {real_path(file.path) for file in files}
         for file in list_files(raw, names, option):
-            if file.path.resolve() in known:
+            if real_path(file.path) in known:
                 raise ConfigError(
                     f"{option}: expected files of other events than those before, found {file.path} again; name it for "
                     "one part"

@@ -1,0 +1,1 @@
+"""Places that results are written to, and those that users name."""

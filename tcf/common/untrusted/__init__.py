@@ -1,0 +1,1 @@
+"""Names and texts from outside: from archives, raw files, manifests and settings."""
