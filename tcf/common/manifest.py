@@ -11,6 +11,7 @@ from typing import Any
 from tcf import __version__
 from tcf.common.errors import TcfError, os_error_words, value_words
 from tcf.common.files import MANIFEST, publish_file
+from tcf.common.parsing import read_json
 
 __all__ = [
     "Format",
@@ -163,7 +164,7 @@ def read_manifest(path: Path, format: Format) -> Manifest:
     """
     expected = f"expected a directory of format {format.name} made by `{format.made_by}`"
     try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(path / MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         raise format.error(f"{path}: {expected}, found {_without_manifest(path, format)}") from None
     except OSError as error:
@@ -205,7 +206,7 @@ def _without_manifest(path: Path, format: Format) -> str:
 def stated_format(path: Path) -> str | None:
     """Return the format name in the manifest of a directory; None if there is no readable one."""
     try:
-        return str(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["format"])
+        return str(read_json(path / MANIFEST)["format"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -5,12 +5,14 @@ Shapes: n_users users.
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
+from tcf.common.threads import ordered_map
 from tcf.data.histories import Histories, taken
 from tcf.data.split import per_user
 
@@ -85,12 +87,9 @@ def distinct_items(*parts: Histories) -> Histories:
     """
     n_items = 1 + max(int(part.items.max(initial=0)) for part in parts)
     totals = np.sum([part.offsets for part in parts], axis=0)
-    counts, found = np.zeros(len(parts[0]), np.int64), [np.zeros(0, np.int32)]
-    for start, stop in _ranges(totals):
-        users, items = _distinct(parts, start, stop, n_items)
-        counts[start:stop] = np.bincount(users, minlength=stop - start)
-        found.append(items)
-    return Histories(offsets_from(counts), np.concatenate(found))
+    found = list(ordered_map(lambda users: _distinct(parts, *users, n_items), _ranges(totals), threads=2, extra=2))
+    counts = np.concatenate([np.zeros(0, np.int64), *(counts for counts, _ in found)])
+    return Histories(offsets_from(counts), np.concatenate([np.zeros(0, np.int32), *(items for _, items in found)]))
 
 
 def _ranges(totals: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -103,12 +102,18 @@ def _ranges(totals: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 def _distinct(
     parts: tuple[Histories, ...], start: int, stop: int, n_items: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Return the distinct pairs of the users from start to stop, counted from start, and items, in order."""
+    """Return how many distinct items each of the users from start to stop has, and these items."""
     kind = np.dtype(np.uint32 if (stop - start) * n_items < 1 << 32 else np.uint64)
     of_users = (np.arange(stop - start) * n_items).astype(kind)
-    pairs = []
-    for part in parts:
-        rows = np.repeat(of_users, np.diff(part.offsets[start : stop + 1]))
-        pairs.append(rows + part.items[part.offsets[start] : part.offsets[stop]].astype(kind))
-    users, items = np.divmod(np.unique(np.concatenate(pairs)), kind.type(n_items))
-    return users.astype(np.int64), items.astype(np.int32)
+    pairs = np.concatenate([_pairs(part, start, stop, of_users) for part in parts])
+    pairs.sort()
+    pairs = pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
+    counts = np.diff(np.searchsorted(pairs, of_users), append=len(pairs))
+    return counts, (pairs - np.repeat(of_users, counts)).astype(np.int32)
+
+
+def _pairs(part: Histories, start: int, stop: int, of_users: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return each item of the users from start to stop as one number with its user."""
+    pairs = np.repeat(of_users, np.diff(part.offsets[start : stop + 1]))
+    pairs += part.items[part.offsets[start] : part.offsets[stop]].astype(of_users.dtype)
+    return pairs

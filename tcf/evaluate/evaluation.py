@@ -20,7 +20,7 @@ from tcf.config.typed_values import typed
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.split import Queries
-from tcf.evaluate.questions import POLICIES, Questions
+from tcf.evaluate.questions import POLICIES, Questions, unusual_policies
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.metrics import METRICS, summary
 from tcf.ranking.ranks import Ranks, rank_targets
@@ -107,7 +107,8 @@ class Evaluation:
     def __repr__(self) -> str:
         """What it is, in a line."""
         shown = ", ".join(f"{metric.name} {metric.shown(self.metrics[metric.name])}" for metric in METRICS)
-        return f"Evaluation({str(self.path)!r}: {self.ranking}, {self.metrics['split']} {shown})"
+        unusual = "".join(f", {name} {value}" for name, value in unusual_policies(self.metrics).items())
+        return f"Evaluation({str(self.path)!r}: {self.ranking}, {self.metrics['split']} {shown}{unusual})"
 
     def as_json(self) -> dict[str, Any]:
         """The evaluation as JSON values, without its manifest."""

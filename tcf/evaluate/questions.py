@@ -1,19 +1,22 @@
 """What an evaluation asks: whose held-out items are ranked, among which items, without which."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
 from tcf.config.evaluate import CataloguePolicy, EvaluateConfig
+from tcf.config.fields import option_name
 from tcf.data.dataset import Dataset, Histories
 from tcf.data.seen import distinct_items
 from tcf.data.split import Part, Queries, further_targets_words, held_out
 from tcf.ranking.ranked_items import RankedItems
 
-__all__ = ["POLICIES", "Questions", "held_out_queries", "ranked_items"]
+__all__ = ["POLICIES", "Questions", "held_out_queries", "ranked_items", "unusual_policies"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +32,14 @@ class Questions:
         queries: the evaluated users, their items before the targets, and the targets, as item indices of the dataset.
         seen: the items of each evaluated user that are no candidates, except perhaps the target (`--seen`).
         ranked: the items that are ranked.
+        places: (n,) int64, the place of each target among them; -1 where it is none of them.
         without_training: number of users without a training interaction who have a target and an item before it.
     """
 
     queries: Queries
     seen: Histories
     ranked: RankedItems
+    places: npt.NDArray[np.int64]
     without_training: int
 
     @staticmethod
@@ -51,12 +56,8 @@ class Questions:
         seen = queries.earlier
         if config.exclude == "all-seen":
             seen = distinct_items(seen, dataset.seen.earlier.take(queries.users))
-        return Questions(queries, seen, ranked_items(dataset, config.catalogue), int((~trained).sum()))
-
-    @property
-    def places(self) -> npt.NDArray[np.int64]:
-        """The place of each target among the ranked items, (n,); -1 where it is not ranked."""
-        return self.ranked.places_of(self.queries.targets)
+        ranked = ranked_items(dataset, config.catalogue)
+        return Questions(queries, seen, ranked, ranked.places_of(queries.targets), int((~trained).sum()))
 
     @property
     def targets_outside(self) -> int:
@@ -91,6 +92,13 @@ class Questions:
                 f"{len(self.ranked):,} of {dataset.n_items:,} items have a training interaction and are ranked; "
                 f"{self.targets_outside:,} of {len(self.queries):,} targets are none of them and count as never found"
             )
+
+
+def unusual_policies(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The policies of metrics that are not the default ones, by the name of their option."""
+    usual = EvaluateConfig()
+    policies = {name: str(metrics.get(name, getattr(usual, name))) for name in POLICIES}
+    return {option_name(name).lstrip("-"): value for name, value in policies.items() if value != getattr(usual, name)}
 
 
 def held_out_queries(dataset: Dataset, part: Part) -> Queries:

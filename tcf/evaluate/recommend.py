@@ -54,7 +54,7 @@ class Recommendations:
         path: the file that they are in; None if none was written.
         rows: the table, where there is no file.
         catalogue: which items may be recommended: `all`, or those with a training interaction (`trained`).
-        with_fewer: number of users with fewer than k items, because they have had the others.
+        with_fewer: number of users with fewer than k items, because there are no further ones that they have not had.
         untrained: number of users whom the run has never trained, among those asked for.
         untrained_users: what was done with them: `keep` or `leave-out`.
     """
@@ -102,7 +102,8 @@ class Recommendations:
     def __repr__(self) -> str:
         """What it is, in a line."""
         where = "" if self.path is None else f"{str(self.path)!r}: "
-        return f"Recommendations({where}up to {self.k} items for each of {self.n_users} users)"
+        among = "" if self.catalogue == "all" else f", {self.catalogue} ones only"
+        return f"Recommendations({where}up to {self.k} items for each of {self.n_users} users{among})"
 
 
 def recommend(
@@ -195,10 +196,8 @@ def _finished(done: Recommendations, full: int) -> Recommendations:
     """Say how many users have too few candidates."""
     fewer = done.n_users - full
     if fewer:
-        logger.info(
-            f"{fewer:,} of {counted(done.n_users, 'user')} get fewer than {counted(done.k, 'item')}: they have had the "
-            "others"
-        )
+        short = f"{fewer:,} of {counted(done.n_users, 'user')} get fewer than {counted(done.k, 'item')}"
+        logger.info(f"{short}: there are no further candidates that they have not had")
     return replace(done, with_fewer=fewer)
 
 

@@ -54,7 +54,8 @@ class RankedItems:
 
     def places_of(self, items: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """Return the places of items of the catalogue; -1 where an item is not ranked."""
-        return self.places[items].astype(np.int64)
+        places: npt.NDArray[np.int64] = self.places[items].astype(np.int64)
+        return places
 
     def of_histories(self, histories: Histories) -> Histories:
         """Return the places of every user's ranked items; the others are left out."""

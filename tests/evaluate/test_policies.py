@@ -142,6 +142,8 @@ def test_a_table_names_the_policies_that_are_not_the_usual_ones(made: Path, tmp_
     assert head == [*heads, "catalogue", "untrained-users"]
     assert first[-4:] == ["75", "34", "all", "keep"]
     assert second[-4:] == ["72", "30", "trained", "leave-out"]
+    assert "catalogue" not in repr(usual)
+    assert repr(other).endswith("%, catalogue trained, untrained-users leave-out)")
 
 
 def test_ranks_are_written_a_group_of_users_at_a_time(

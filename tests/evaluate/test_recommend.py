@@ -293,7 +293,7 @@ def test_untrained_items_are_candidates_where_texts_tell_of_them(
     assert [metadata[key] for key in policies] == [used.encode(), b"all-seen", b"keep"]
     assert (done.n_users, done.with_fewer, done.catalogue) == (4, 3, used)
     said = capsys.readouterr().err
-    assert "3 of 4 users get fewer than 3 items: they have had the others" in said
+    assert "3 of 4 users get fewer than 3 items: there are no further candidates that they have not had" in said
     assert ("4 of 6 items have a training interaction and are candidates" in said) == (used == "trained")
     again = recommend(few / name, out=tmp_path / "r.parquet", k=3, catalogue=catalogue, device="cpu")
     assert again == done
@@ -310,7 +310,7 @@ def test_users_who_were_never_trained_are_said_and_left_out_on_request(
     found = {}
     for policy in ("keep", "leave-out"):
         out = tmp_path / f"{policy}.parquet"
-        done = recommend(few / "dssm", out=out, k=1, users=users, untrained_users=policy, device="cpu")  # type: ignore[arg-type]
+        done = recommend(few / "dssm", out=out, k=1, users=users, untrained_users=policy, device="cpu")
         printed = CliRunner().invoke(app, [*words, "--out", str(out), "--untrained-users", policy]).stdout
         assert json.loads(printed) == done.as_json()
         found[policy] = done.as_json(), [*items_by_user(done.table)], capsys.readouterr().err

@@ -45,7 +45,7 @@ class Grouped:
         parts: (nnz,) int8, `tcf.data.split.EventPart`; None if the events have none.
         duplicates: (nnz,) bool, whether an earlier event has the same user, item, time and part; None if the events
             have no times.
-        others: (n_users) items that users have had otherwise, rows of the items, distinct; None if there are none.
+        others: items that each user has had otherwise, rows of the items in any order; None if there are none.
     """
 
     user_ids: "pa.LargeStringArray"
@@ -139,7 +139,7 @@ def group_events(
 
 
 def collect_had(engine: Engine, users: str, items: str, user_ids: "pa.LargeStringArray") -> Histories | None:
-    """Return what users have had without an event, rows of the items, distinct and rising; None if nothing was noted.
+    """Return what users have had without an event, rows of the items in any order; None if nothing was noted.
 
     Args:
         engine: has the notes (`tcf.data.events.had_items`).
@@ -150,7 +150,7 @@ def collect_had(engine: Engine, users: str, items: str, user_ids: "pa.LargeStrin
     pairs = had_pairs(engine, users, items)
     if pairs is None:
         return None
-    ordered = engine.batches(f"select owner, item from {pairs} order by owner, item")
+    ordered = engine.batches(f"select owner, item from {pairs} order by owner")
     found = collect(user_ids, ordered, engine.number(f"select count(*) from {pairs}"), None)
     engine.run(f"drop table {pairs}")
     return Histories(found.offsets, found.items)

@@ -37,7 +37,7 @@ def note_had(engine: Engine, query: str) -> None:
 
 
 def had_pairs(engine: Engine, users: str, items: str) -> str | None:
-    """Return a table of what has been noted, each pair once, and forget it; None if that is nothing.
+    """Return a table of what has been noted, and forget it; None if that is nothing.
 
     Its columns are `owner`, the number of the user, and `item`, that of the item; pairs of others are left out.
 
@@ -50,7 +50,7 @@ def had_pairs(engine: Engine, users: str, items: str) -> str | None:
         return None
     name = engine.name(_PAIRS)
     engine.run(
-        f"create temp table {name} as select distinct {users}.number as owner, {items}.number as item "
+        f"create temp table {name} as select {users}.number as owner, {items}.number as item "
         f"from {_NOTED} join {users} on {users}.id = user_id join {items} on {items}.id = item_id "
         f"where {items}.number is not null"
     )

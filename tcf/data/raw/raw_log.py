@@ -35,8 +35,8 @@ class RawLog:
             events are not known, or not exactly.
         rows_are_distinct: whether the reader has left out, and counted, rows that repeat others exactly, so that there
             is none to drop even if `duplicates` is None.
-        others: items that each user has had without an event in `items`, rows of `item_ids`, distinct; None if there
-            are none.
+        others: items that each user has had without an event in `items`, rows of `item_ids` in any order; None if
+            there are none.
     """
 
     item_ids: "pa.LargeStringArray"

@@ -1,6 +1,5 @@
 """Lists the runs below a folder: their progress, their metrics, and the settings in which they differ."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from tcf.common.errors import RunError, TcfError, os_error_words
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
+from tcf.common.parsing import parse_json, read_json
 from tcf.config.fields import read_toml
 from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.run.file_names import CONFIG, EPOCHS, IMPLIED, LEASE, RUN, SELECTION, STATE
@@ -107,7 +107,7 @@ def _problem(path: Path, error: Exception) -> str:
 
 def _is_manifest_of_run(path: Path) -> bool:
     try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(path / MANIFEST)
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("format") == RUN.name
@@ -169,7 +169,7 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines]
+    return [parse_json(line) for line in lines]
 
 
 def _inputs(path: Path, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tcf.common.errors import RunError
+from tcf.common.parsing import parse_json
 from tcf.train.loss_meter import LossMeter
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.tensor_files import digest_of, optimizer_tensors, read_error_words, write_tensors
@@ -93,7 +94,7 @@ def read_state(path: Path, trainer: Trainer, identity: str) -> ResumePoint:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})[_KEY])
+            about = parse_json((file.metadata() or {})[_KEY])
             return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _unusable(path, f"unreadable ({read_error_words(error)})") from None

@@ -101,6 +101,30 @@ def test_repeats_of_a_candidate_count() -> None:
     assert found.item() == pytest.approx((np.log(5) + 3 * np.log(3)) / 4, rel=1e-6)
 
 
+def test_the_correction_is_by_what_batches_hold() -> None:
+    """Windows of two items: the last ones hold 1 and 2 once, never 0, which the history has three times."""
+    data = training([[0, 0, 0, 1, 2], [1, 2]], 4, positions=1)
+    log_share = np.log(np.array([1, 0.5, 0.5, 1]))  # nothing is said of what is never a candidate
+    for settings, expected in (({}, log_share), ({"windows": "all"}, np.log(np.array([5 / 10, 3 / 10, 2 / 10, 1])))):
+        config = TrainConfig(history=1, **settings)  # type: ignore[arg-type]
+        loss = build_loss(config, data, batch_rows(config, data), CPU)
+        assert isinstance(loss, InBatchSoftmax)
+        np.testing.assert_allclose(loss.log_frequency_N, expected, rtol=1e-6)
+
+
+def test_an_item_that_is_read_and_never_a_candidate_changes_nothing() -> None:
+    """The first item of a user makes no pair where earlier items are read: item 0 is in the batch, and no candidate."""
+    data = training([[0, 1], [0, 2]], 3)
+    config = TrainConfig(backbone="dssm", user_tower="history", tower_reads="earlier")
+    rows = batch_rows(config, data)
+    loss = build_loss(config, data, rows, CPU)
+    batch = batch_of(rows.in_epoch(0, 1), loss, [0, 1])
+    assert batch.items_U.tolist() == [0, 1, 2] and batch.counts_U.tolist() == [0, 1, 1]
+    found = loss(torch.tensor([[1.0], [2.0]]), torch.tensor([[9.0], [0.5], [0.25]]), batch)
+    first, second = np.log(1 + np.exp(0.25 - 0.5)), np.log(1 + np.exp(1.0 - 0.5))
+    assert found.item() == pytest.approx((first + second) / 2, rel=1e-6)
+
+
 def test_a_lone_user_has_no_other_candidate() -> None:
     loss = of("sasrec", "in-batch")
     batch = batch_of(last_windows(DATA), loss, [0])
