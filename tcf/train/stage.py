@@ -28,7 +28,6 @@ from tcf.train.run.file_names import SELECTION
 from tcf.train.run.open_run import ordered_metadata
 from tcf.train.run.records import FolderRecords
 from tcf.train.run.run_folder import RunFolder
-from tcf.train.trainer import Trainer
 from tcf.train.validation import Validation
 from tcf.train.vectors.projection import Projection
 
@@ -172,40 +171,41 @@ def _train(
     if folder.start():
         logger.warning(f"{folder.path}: removed an unfinished attempt at this run; training starts again")
     folder.write_projections(projections)
-    match assembled.validation, selection:
-        case Validation() as validation, None:
-            epochs, chosen = _fit_best(assembled.trainer, folder, validation, watch)
-        case None, Manifest() as chooser:
-            epochs, chosen = _fit_again(assembled.trainer, folder, chooser)
+    trainer, validation = assembled.trainer, assembled.validation
+    goal = _goal(trainer.config, validation, selection)
+    outcome = fit(
+        trainer, goal, FolderRecords(folder, trainer.config.save_minutes), None if validation is None else watch
+    )
+    folder.write_optimizer(trainer.optimizer.adamw, trainer.model)
+    chosen = {} if selection is None else _of_selection(selection)
+    if validation is not None:
+        if goal is not validation:
+            users = f"all {len(validation.users):,} users"
+            logger.info(f"train: validating epoch {outcome.best_epoch}, the best, on {users}")
+        trainer.model.load_state_dict(folder.read_model(outcome.best_epoch))
+        chosen = {"best_epoch": outcome.best_epoch, **measure(validation, trainer, outcome.best_epoch)}
+    return TrainResult(folder.path, folder.publish(_run_metadata(assembled, outcome.epochs, chosen)), trained=True)
+
+
+def _goal(config: TrainConfig, validation: Validation | None, selection: Manifest | None) -> Validation | int:
+    """The queries that choose the best epoch; for a refit, the number of epochs that a first run has chosen."""
+    match validation, selection:
+        case Validation() as queries, None:
+            return queries.sample(config.validation_users, config.seed)
+        case None, Manifest(facts=facts):
+            epochs = int(facts["best_epoch"])
+            logger.info(f"train: refit on {_TRAINED_ON} items for {counted(epochs, 'epoch')}")
+            return epochs
         case _:
             raise ValueError("a training expects either validation queries or the run that chose its number of epochs")
-    return TrainResult(folder.path, folder.publish(_run_metadata(assembled, epochs, chosen)), trained=True)
 
 
-def _fit_best(
-    trainer: Trainer, folder: RunFolder, validation: Validation, watch: Watch | None
-) -> tuple[int, Mapping[str, Any]]:
-    """Train until patience runs out; returns the number of epochs, and the best one with its metrics over all users."""
-    some = validation.sample(trainer.config.validation_users, trainer.config.seed)
-    outcome = fit(trainer, some, FolderRecords(folder, trainer.config.save_minutes), watch)
-    folder.write_optimizer(trainer.optimizer.adamw, trainer.model)
-    trainer.model.load_state_dict(folder.read_model(outcome.best_epoch))
-    if some is not validation:
-        logger.info(f"train: validating epoch {outcome.best_epoch}, the best, on all {len(validation.users):,} users")
-    best = measure(validation, trainer, outcome.best_epoch)
-    return outcome.epochs, {"best_epoch": outcome.best_epoch, **best}
-
-
-def _fit_again(trainer: Trainer, folder: RunFolder, chooser: Manifest) -> tuple[int, Mapping[str, Any]]:
-    """Train for as many epochs as were best; returns their number, and what chose it."""
-    epochs = int(chooser.facts["best_epoch"])
-    logger.info(f"train: refit on {_TRAINED_ON} items for {counted(epochs, 'epoch')} -> {folder.path}")
-    fit(trainer, epochs, FolderRecords(folder, trainer.config.save_minutes))
-    folder.write_optimizer(trainer.optimizer.adamw, trainer.model)
-    metrics = {f"selection_{metric.validation_key}": chooser.facts[metric.name] for metric in VALIDATION_METRICS}
-    return epochs, {
+def _of_selection(selection: Manifest) -> dict[str, Any]:
+    """What a refit's manifest says of the run that chose its number of epochs."""
+    facts = selection.facts
+    return {
         "trained_on": _TRAINED_ON,
-        "selection": chooser.fingerprint,
-        "selected_epoch": epochs,
-        **metrics,
+        "selection": selection.fingerprint,
+        "selected_epoch": facts["best_epoch"],
+        **{f"selection_{metric.validation_key}": facts[metric.name] for metric in VALIDATION_METRICS},
     }

@@ -68,6 +68,7 @@ def test_untrained_users_are_counted_in_validation_and_left_out_on_request(
     config = TrainConfig(items="id", width=4, backbone="dssm", untrained_users=untrained_users)
     data = training_data(inputs, config)
     validation = assemble(inputs, data, {}, config, torch.device("cpu")).validation
+    assert validation is not None
     assert (data.users.tolist(), data.left_out) == ([0, 2], 1)
     assert validation.users.tolist() == users
     assert validation.targets.tolist() == [[3, 0, 1][user] for user in users]
@@ -83,6 +84,7 @@ def test_a_tower_of_histories_leaves_nobody_out_of_validation(tmp_path: Path) ->
     inputs = given(tmp_path)
     config = TrainConfig(items="id", width=4, backbone="dssm", user_tower="history")
     setup = assemble(inputs, training_data(inputs, config), {}, config, torch.device("cpu"))
+    assert setup.validation is not None
     assert setup.data.users.tolist() == [0] and setup.validation.users.tolist() == [0, 1, 2]
 
 
