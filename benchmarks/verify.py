@@ -32,10 +32,10 @@ import sys, time
 from pathlib import Path
 import torch
 from tcf.train.inputs import Inputs
-began = time.perf_counter()
+began, busy = time.perf_counter(), time.process_time()
 inputs = Inputs.open("text", Path(sys.argv[1]), [Path(sys.argv[2])])
 vectors = inputs.item_vectors(torch.device("cpu"), table="device")
-print(time.perf_counter() - began, len(vectors.rows_N))
+print(time.perf_counter() - began, time.process_time() - busy, len(vectors.rows_N))
 """
 
 
@@ -79,31 +79,34 @@ def files_of(folder: Path) -> Iterator[Path]:
     return (file for name in ("data", "cache") for file in sorted((folder / name).rglob("*")) if file.is_file())
 
 
-def plain_read(folder: Path) -> float:
-    """Seconds to read every byte once, one file after the other, and do nothing with it."""
-    buffer, began = bytearray(2**20), time.perf_counter()
+def plain_read(folder: Path) -> tuple[float, float]:
+    """Seconds, and processor seconds, to read every byte once, one file after the other, and do nothing with it."""
+    buffer, began, busy = bytearray(2**20), time.perf_counter(), time.process_time()
     for file in files_of(folder):
         with file.open("rb", buffering=0) as stream:
             while stream.readinto(buffer):
                 pass
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - busy
 
 
-def start(code: Path, folder: Path, home: Path) -> float:
-    """Seconds of a start with the code of a checkout."""
+def start(code: Path, folder: Path, home: Path) -> tuple[float, float]:
+    """Seconds, and processor seconds, of a start with the code of a checkout."""
     environment = {**os.environ, "PYTHONPATH": str(code), "TCF_HOME": str(home)}
     command = [sys.executable, "-c", START, str(folder / "data"), str(folder / "cache")]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, cwd=folder)
-    return float(done.stdout.split()[0])
+    seconds, busy, _ = map(float, done.stdout.split())
+    return seconds, busy
 
 
-def measured(folder: Path, code: Path, before: Path | None, warm: bool, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each kind of start, in turn."""
-    found: dict[str, list[float]] = {}
+def measured(
+    folder: Path, code: Path, before: Path | None, warm: bool, rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and processor seconds of each kind of start, in turn."""
+    found: dict[str, list[tuple[float, float]]] = {}
 
-    def note(name: str, seconds: float) -> None:
-        found.setdefault(name, []).append(seconds)
-        print(f"{name}: {seconds:.2f} s", file=sys.stderr, flush=True)
+    def note(name: str, times: tuple[float, float]) -> None:
+        found.setdefault(name, []).append(times)
+        print(f"{name}: {times[0]:.2f} s, {times[1]:.2f} s of processors", file=sys.stderr, flush=True)
 
     def prepared() -> None:
         if warm:
@@ -141,9 +144,9 @@ def main() -> None:
         time.sleep(3)  # what has just been written is not remembered
         code = Path(__file__).resolve().parents[1]
         found = measured(folder, code, given.before, given.warm, given.rounds)
-    medians = {name: statistics.median(seconds) for name, seconds in found.items()}
+    medians = {name: [statistics.median(kind) for kind in zip(*times, strict=True)] for name, times in found.items()}
     ratios = {
-        f"{name} / {other}": medians[name] / medians[other]
+        f"{name} / {other}": [a / b for a, b in zip(medians[name], medians[other], strict=True)]
         for name in ("first start", "second start")
         for other in ("plain read", "start before")
         if other in medians

@@ -111,7 +111,7 @@ def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) ->
         TcfError: as for training.
     """
     device = resolve_devices(config.devices)[0]
-    inputs = Inputs.open(config.items, data, caches)
+    inputs = Inputs.open(config.items, data, caches, config.verify)
     training = training_data(inputs, config)
     vectors = inputs.training_vectors(config, inputs.fit(config, training.items, device), device)
     model = outline_model(config, inputs.dataset.n_items, inputs.dataset.n_users, vectors)

@@ -31,6 +31,7 @@ from tcf.launch.search.run_trials import TrialLoop
 from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import JOURNAL, open_study, unfinished_trials
 from tcf.launch.search.trial_workers import trial_workers
+from tcf.launch.search.verify_trials import warn_of_damaged_trials
 from tcf.ranking.faiss_search import load_faiss
 from tcf.train.inputs import Inputs
 
@@ -105,6 +106,7 @@ def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> Sea
         _run_trials(search, study, launcher)
         rows = trial_rows(study)
         write_results(search, rows)
+    warn_of_damaged_trials(search.out, rows, search.fixed.get("verify", "once"))
     best = best_row(rows)
     if best is None:
         reasons = [row.reason for row in rows if row.reason]
