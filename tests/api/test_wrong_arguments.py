@@ -76,6 +76,8 @@ WRONG: list[Wrong] = [
     (tcf.recommend_items, {"run": "r"}, "k", NO_NUMBERS),
     (tcf.recommend_items, {"run": "r"}, "users", (3, True, object(), [3], b"u", np.arange(3))),
     (tcf.recommend_items, {"run": "r"}, "out", NO_PATHS),
+    (tcf.recommend_items, {"run": "r"}, "catalogue", tuple(value for value in NO_CHOICES if value is not None)),
+    (tcf.recommend_items, {"run": "r"}, "untrained_users", NO_CHOICES),
     (tcf.recommend_items, {"run": "r"}, "data", NO_PATHS),
     (tcf.recommend_items, {"run": "r"}, "caches", (*NO_PATHS, [3])),
     (tcf.run_pipeline, {}, "file", NO_PATHS),
@@ -188,7 +190,9 @@ def test_a_dataset_with_histories_of_another_type_is_to_be_prepared_again(tmp_pa
     dataset = make_dataset(tmp_path, HISTORIES, ["a", "b", "c"])
     np.save(dataset.path / "history_items.npy", dataset.histories.items.astype(np.int64))
     reseal(dataset.path)
-    with pytest.raises(tcf.DataError, match="histories: expected items .* int64 of shape 6; .*; prepare .* again with `tcf"):
+    with pytest.raises(
+        tcf.DataError, match="histories: expected items .* int64 of shape 6; .*; prepare .* again with `tcf"
+    ):
         tcf.open_dataset(dataset.path)
 
 

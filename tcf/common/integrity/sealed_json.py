@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcf.common.manifest import digest
+from tcf.common.parsing import parse_json
 
 __all__ = ["sealed_json", "unsealed_json"]
 
@@ -26,7 +27,7 @@ def unsealed_json(text: str | bytes) -> dict[str, Any]:
     Raises:
         ValueError: the text is damaged, or was written in another way.
     """
-    values = json.loads(text)
+    values = parse_json(text)
     if not isinstance(values, dict) or values.pop(_CHECKSUM, None) != digest(values):
         raise ValueError("expected JSON values with their checksum, found others")
     return values
