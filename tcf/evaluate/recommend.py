@@ -26,6 +26,7 @@ from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.evaluate.best_items import BestItems, usual_catalogue
 from tcf.evaluate.chosen_users import chosen_users, trained_among
+from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.top_k import RankedLists
 from tcf.train.run.open_run import Run, open_run
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 FORMATS = ("parquet", "csv")
 _EXCLUDE = "all-seen"  # nothing that a user has had is recommended
 _USERS_AT_ONCE = 16_384
-_Writer: TypeAlias = pq.ParquetWriter | pyarrow.csv.CSVWriter
+_Writer: TypeAlias = SealedTableWriter | pyarrow.csv.CSVWriter
 _SCHEMA = pa.schema(
     [("user_id", pa.large_string()), ("place", pa.int32()), ("item_id", pa.large_string()), ("score", pa.float32())]
 )
@@ -127,7 +128,7 @@ def recommend(
     """Find each user's k best items that the user has not had, best first, given the user's whole history.
 
     The metadata of a Parquet file identify the run, the users, k and the policies. A file with the same metadata is
-    kept, any other file of tcf is replaced.
+    kept if it is as it was written, any other file of tcf is replaced.
 
     Args:
         run: a finished training run, or its directory.
@@ -231,15 +232,21 @@ def _schema(done: Recommendations, run: Run, users: npt.NDArray[np.int64]) -> pa
 
 
 def _writer(file: Path, format: str, schema: pa.Schema) -> _Writer:
-    return pq.ParquetWriter(file, schema) if format == "parquet" else pyarrow.csv.CSVWriter(file, schema)
+    return SealedTableWriter(file, schema) if format == "parquet" else pyarrow.csv.CSVWriter(file, schema)
 
 
 def _is_there(out: Path, schema: pa.Schema) -> bool:
-    """Whether `out` is a file with this schema and metadata; files appear complete or not at all."""
+    """Whether `out` is a file with this schema and metadata, as it was written; a damaged one is named."""
     try:
-        return out.is_file() and bool(pq.read_schema(out).equals(schema, check_metadata=True))
-    except (OSError, pa.ArrowInvalid):
-        return False
+        if not (out.is_file() and pq.read_schema(out).equals(schema, check_metadata=True)):
+            return False
+        if is_sealed(out, schema):
+            return True
+    except (OSError, pa.ArrowException):
+        if not out.is_file():
+            return False
+    logger.warning(f"{out}: expected these recommendations as they were written, found other bytes; written again")
+    return False
 
 
 def _table(dataset: Dataset, users: npt.NDArray[np.int64], lists: RankedLists) -> pa.Table:

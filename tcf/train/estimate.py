@@ -121,7 +121,7 @@ def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) ->
     Raises:
         TcfError: as for training.
     """
-    device, inputs = resolve_devices(config.devices)[0], Inputs.open(config.items, data, caches)
+    device, inputs = resolve_devices(config.devices)[0], Inputs.open(config.items, data, caches, config.verify)
     first = _estimate(inputs, dataclasses.replace(config, refit=False), device)
     return dataclasses.replace(first, refit=_estimate(inputs, config, device)) if config.refit else first
 

@@ -50,7 +50,7 @@ def follow(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainC
 
 
 def _trainer(data: Path, caches: Sequence[Path], out: Path, config: TrainConfig, group: Group) -> Trainer:
-    inputs = Inputs.open(config.items, data, caches).as_trained_on(config)
+    inputs = Inputs.open(config.items, data, caches, config.verify).as_trained_on(config)
     folder = RunFolder(out, to_mapping(config), inputs.paths_from(out), inputs.fingerprints)
     training = training_data(inputs, config)
     projections = folder.read_projections() or inputs.fit(config, training.items, group.device)

@@ -190,7 +190,9 @@ def test_a_dataset_with_histories_of_another_type_is_to_be_prepared_again(tmp_pa
     dataset = make_dataset(tmp_path, HISTORIES, ["a", "b", "c"])
     np.save(dataset.path / "history_items.npy", dataset.histories.items.astype(np.int64))
     reseal(dataset.path)
-    with pytest.raises(tcf.DataError, match="histories: expected items .* int64 of shape 6; .*; restore it .* `tcf"):
+    with pytest.raises(
+        tcf.DataError, match="histories: expected items .* int64 of shape 6; .*; prepare .* again with `tcf"
+    ):
         tcf.open_dataset(dataset.path)
 
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from small.encoders.models import save_dataset
+from small.manifests import reseal
 from tcf.common.errors import DataError
 from tcf.data import open_dataset
 from tcf.data.item_table import ItemTable
@@ -24,6 +25,7 @@ def write(dataset: Path, texts: Any = TEXTS, name: str = "text", kind: Any = Non
     ids = [f"i{row}" for row in range(len(texts))]
     columns = {"item_id": pa.array(ids, pa.large_string()), name: pa.array(texts, kind or pa.large_string())}
     pq.write_table(pa.table(columns), dataset / "items.parquet", **options)
+    reseal(dataset)
 
 
 def read(dataset: Path, rows: int) -> list[list[str]]:
@@ -97,13 +99,14 @@ def test_nulls_are_refused_where_they_are_read(dataset: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all" * 9])
 def test_a_file_that_is_not_parquet(dataset: Path, content: bytes) -> None:
     (dataset / "items.parquet").write_bytes(content)
+    reseal(dataset)
     with pytest.raises(DataError, match=r"d: expected a readable dataset, .*; prepare it again with `tcf data"):
         ItemTable.open(dataset)
 
 
 def test_a_file_that_is_not_there(dataset: Path) -> None:
     (dataset / "items.parquet").unlink()
-    with pytest.raises(DataError, match="d: expected a readable dataset, found a damaged one"):
+    with pytest.raises(DataError, match=r"items\.parquet: expected a file, .* found none; restore it .* `tcf data"):
         ItemTable.open(dataset)
 
 
@@ -116,6 +119,9 @@ def test_damage_within_the_file_is_found_when_it_is_read(dataset: Path) -> None:
         b"\xff" * column.total_compressed_size
     )
     file.write_bytes(content)
+    with pytest.raises(DataError, match=r"items\.parquet: its sha256 differs"):
+        ItemTable.open(dataset)
+    reseal(dataset)
     chunks = ItemTable.open(dataset).texts(5)
     for _ in range(3):
         next(chunks)

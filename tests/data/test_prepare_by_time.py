@@ -10,6 +10,7 @@ import pytest
 
 from small.data.logs import recbole_folder
 from small.data.raw import folder_of, with_engine
+from small.manifests import reseal
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.files import MANIFEST
 from tcf.config.prepare import PrepareConfig
@@ -177,8 +178,9 @@ def test_a_dataset_of_an_older_version_is_refused(dataset: Dataset) -> None:
 )
 def test_a_damaged_split_is_found(dataset: Dataset, name: str, array: "np.ndarray", found: str) -> None:
     np.save(dataset.path / f"history_{name}.npy", array)
+    reseal(dataset.path)
     with pytest.raises(DataError, match=found):
         open_dataset(dataset.path)
     (dataset.path / f"history_{name}.npy").unlink()
-    with pytest.raises(DataError, match=rf"history_{name}\.npy: expected a readable .*; prepare .* again"):
+    with pytest.raises(DataError, match=rf"history_{name}\.npy: expected a file, .* found none; restore .* again"):
         open_dataset(dataset.path)

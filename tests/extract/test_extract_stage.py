@@ -194,5 +194,5 @@ def test_a_shard_that_was_cut_short_is_noticed(tmp_path: Path, dataset: Dataset,
     size = file.stat().st_size
     with file.open("r+b") as stream:
         stream.truncate(100)
-    with pytest.raises(CacheError, match=rf"vectors.npy: expected {size} bytes, found 100 bytes; remove .* again"):
+    with pytest.raises(CacheError, match=rf"vectors.npy: expected {size} bytes, found 100 bytes; run .* --repair"):
         extracted(dataset, opt, tmp_path / "c")

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from small.data.caches import content
 from small.encoders.models import save_dataset, vectors_one_by_one
 from small.extract.extractions import TEXTS, extracted, token_rows, vectors
+from small.manifests import reseal
 from tcf.commands.app import app
 from tcf.common.errors import CacheError, DataError, RunError
 from tcf.common.progress import Progress
@@ -187,6 +188,7 @@ def test_an_error_in_saving_stops_the_work(
 def test_a_damaged_item_table_is_an_error_of_the_data(tmp_path: Path, dataset: Dataset, opt: Path) -> None:
     pq.write_table(pq.read_table(dataset.path / "items.parquet").slice(0, 3).set_column(
         1, "text", [["a", None, "b"]]), dataset.path / "items.parquet")  # fmt: skip
+    reseal(dataset.path)
     with pytest.raises(DataError, match="expected a text for every item, found nulls"):
         extracted(dataset, opt, tmp_path / "c")
     assert not (tmp_path / "c").exists()
@@ -194,6 +196,7 @@ def test_a_damaged_item_table_is_an_error_of_the_data(tmp_path: Path, dataset: D
 
 def test_no_items(tmp_path: Path, dataset: Dataset, opt: Path) -> None:
     pq.write_table(pq.read_table(dataset.path / "items.parquet").slice(0, 0), dataset.path / "items.parquet")
+    reseal(dataset.path)
     done = extracted(dataset, opt, tmp_path / "c")
     assert (done.items, done.texts, done.computed) == (0, 0, 0)
     assert "0 texts (0.00%) cut" in done.summary()

@@ -1,5 +1,6 @@
 """`extract --repair`: damage is named, dropped and computed again, to the bytes of an undisturbed extraction."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_a_cache_whose_own_manifest_is_damaged_is_not_repaired(
 def test_what_cannot_be_read_is_not_dropped(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     before = content(cache)
-    monkeypatch.setattr(module.os, "access", lambda file, mode: False)
+    monkeypatch.setattr(os, "access", lambda file, mode: False)
     with pytest.raises(RunError, match=r"cannot be read \(permission denied\); fix that"):
         module.drop_damaged(cache, VECTORS)
     assert content(cache) == before

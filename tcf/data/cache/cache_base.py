@@ -211,7 +211,7 @@ class CacheBase(ABC, Generic[Shard]):
 
     def shards_of(self, rows: RowIndices) -> list[int]:
         """Return the numbers of the shards that hold these rows, ascending."""
-        found: list[int] = np.unique(np.searchsorted(self.starts, rows, side="right") - 1).tolist()
+        found: list[int] = np.flatnonzero(np.bincount(np.searchsorted(self.starts, rows, side="right") - 1)).tolist()
         return found
 
     def verify_rows(self, rows: RowIndices) -> None:

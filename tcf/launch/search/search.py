@@ -12,8 +12,9 @@ from optuna.study import Study
 from tcf.common.devices import resolve_device
 from tcf.common.errors import RunError
 from tcf.common.files import check_destination, writing
+from tcf.common.integrity.verified_files import verify_files
 from tcf.common.lease_file import acquire, heartbeats, is_own
-from tcf.common.manifest import read_manifest, verify_files
+from tcf.common.manifest import read_manifest
 from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.launch.file_terms import errors_in_file_terms
@@ -33,6 +34,7 @@ from tcf.launch.search.run_trials import TrialLoop
 from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import JOURNAL, open_study, unfinished_trials
 from tcf.launch.search.trial_workers import trial_workers
+from tcf.launch.search.verify_trials import warn_of_damaged_trials
 from tcf.ranking.faiss_search import load_faiss
 from tcf.train.inputs import Inputs
 from tcf.train.run.file_names import RUN
@@ -108,6 +110,7 @@ def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> Sea
         _run_trials(search, study, launcher)
         rows = trial_rows(study)
         write_results(search, rows)
+    warn_of_damaged_trials(search.out, rows, search.fixed.get("verify", "once"))
     best = best_row(rows)
     if best is None:
         reasons = [row.reason for row in rows if row.reason]

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from small.data.caches import add_text_map, new_cache, sequences_of
 from small.data.raw import folder_of
+from small.manifests import reseal
 from tcf.commands.app import app
 from tcf.common.errors import CacheError, ConfigError, DataError
 from tcf.config.prepare import PrepareConfig
@@ -119,9 +120,11 @@ def test_counting_of_keys(waiting: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_damaged_histories_are_named(a: Dataset, b: Dataset) -> None:
     np.save(a.path / "history_items.npy", np.array([0, 9], np.int32))
+    reseal(a.path)
     with pytest.raises(DataError, match=r"history_items.npy: expected items below 4, found 0..9"):
         overlap(a.path, b.path)
     np.save(a.path / "history_items.npy", np.array([0.5]))
+    reseal(a.path)
     with pytest.raises(DataError, match=r"expected int32 items with one axis, found float64"):
         overlap(a.path, b.path)
     with pytest.raises(DataError, match=r"expected a directory of format tcf-dataset"):
