@@ -2,17 +2,17 @@
 
 import glob
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tcf.assets.hub_internals import stated_checksum, transport_error
-from tcf.assets.module_list import MODULES, first_module, lacks_settings, module_paths
+from tcf.assets.module_list import MODULES, first_module, is_within, lacks_settings, module_paths
 from tcf.assets.source import SourceError
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.errors import os_error_words
 from tcf.common.manifest import sha256_file
+from tcf.common.parsing import read_json
 
 __all__ = ["HubSource", "cached_snapshot", "download_snapshot"]
 
@@ -160,9 +160,10 @@ def _weights(folder: Path) -> Iterator[list[Path]]:
 def _indexed(index: Path) -> list[str]:
     """Return the files that an index of weights lists; none if it is damaged."""
     try:
-        return indexed_names(json.loads(index.read_text(encoding="utf-8"))) or []
-    except ValueError:
+        names = indexed_names(read_json(index)) or []
+    except (OSError, ValueError):
         return []
+    return names if all(map(is_within, names)) else []
 
 
 def _all_there(files: list[Path]) -> bool:

@@ -3,8 +3,9 @@
 Here only which files there are; `tcf.encoders.folder.read_sentence_encoder` reads what they say.
 """
 
-import json
 from pathlib import Path, PurePosixPath
+
+from tcf.common.parsing import read_json
 
 __all__ = ["MARKS_OF_MODELS", "MODULES", "first_module", "is_within", "lacks_settings", "module_paths"]
 
@@ -12,6 +13,7 @@ MODULES = "modules.json"
 MARKS_OF_MODELS = ("config.json", MODULES)
 """A folder with one of these files is taken for a model in Hugging Face layout."""
 _WITH_SETTINGS = ("Pooling", "Dense", "LayerNorm")
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096 // 4  # bytes, as Linux has it; characters, of up to four bytes
 
 
 def module_paths(folder: Path) -> list[str]:
@@ -31,15 +33,24 @@ def lacks_settings(folder: Path) -> bool:
 
 
 def is_within(path: str) -> bool:
-    """Whether a path stays within the folder that it is relative to."""
+    """Whether a path stays within the folder that it is relative to, and a file may have it."""
     place = PurePosixPath(path)
-    return not place.is_absolute() and ".." not in place.parts
+    names = all(name != ".." and _encoded_length(name) <= _LONGEST_NAME for name in place.parts)
+    return names and not place.is_absolute() and "\0" not in path and len(path) < _LONGEST_PATH
+
+
+def _encoded_length(name: str) -> int:
+    """Bytes of a name; more than any file's if it is not UTF-8."""
+    try:
+        return len(name.encode())
+    except UnicodeEncodeError:
+        return _LONGEST_NAME + 1
 
 
 def _entries(folder: Path) -> list[tuple[str, str]]:
     """Return class and subfolder of each module."""
     try:
-        entries = json.loads((folder / MODULES).read_text(encoding="utf-8"))
+        entries = read_json(folder / MODULES)
         found = [(str(entry["type"]), entry["path"]) for entry in entries]
     except (OSError, ValueError, TypeError, KeyError):
         return []

@@ -18,6 +18,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from tcf.common.files import is_alive, partial_owner, publish_file, staging_place, this_machine
+from tcf.common.parsing import read_json
 
 __all__ = ["Partial", "Served", "drop", "held"]
 
@@ -69,8 +70,8 @@ class Partial:
     def served(self) -> Served:
         """The server's metadata of the file; empty if it cannot be read."""
         try:
-            return Served(**json.loads(self._state.read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
+            return Served(**read_json(self._state))
+        except (OSError, ValueError, TypeError):
             return Served()
 
     @property

@@ -84,7 +84,10 @@ def value_words(value: Any) -> str:
     """
     if value is None:
         return "nothing"
-    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # Python converts no whole number of more than 4,300 digits
+        return "a number too long to be shown"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

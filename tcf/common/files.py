@@ -272,14 +272,14 @@ def this_machine() -> str:
 
 def is_alive(pid: int) -> bool:
     """Whether a process of this machine is alive; a zombie (ended, not yet waited for) is not."""
+    if pid <= 0:  # the system would take it for a group of processes
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
-    except OverflowError:  # no system has such ids
-        return False
     try:
         # Linux: `PID (NAME) STATE ...`, where the name may contain any character.
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]

@@ -2,7 +2,7 @@
 
 A lease expires when its process is dead, as far as this machine can tell, or when it has not been renewed for ten
 minutes. Where the file system can, a lease appears together with its owner. Elsewhere one without an owner was left by
-a process that died while creating it, and expires after a few seconds.
+a process that died while creating it, and expires after a few seconds; so does anything else that names no process.
 """
 
 import json
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.files import is_alive, this_machine
+from tcf.common.parsing import read_json
 
-__all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", "is_held", "is_own"]
+__all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", "is_held", "is_own", "remove"]
 
 LEASE_SECONDS = 600.0  # seconds without a heartbeat after which a lease expires
 _HEARTBEAT = 30.0  # seconds between heartbeats
 _OWNERLESS_SECONDS = 10.0  # seconds after which a lease without an owner expires
+_LARGEST = 4096  # bytes in a lease at most; ours have 60
+_LARGEST_PID = 2**31 - 1
 
 
 def acquire(file: Path) -> bool:
@@ -32,9 +35,23 @@ def acquire(file: Path) -> bool:
     if _make(file):
         return True
     if is_expired(file):
-        file.unlink(missing_ok=True)
+        remove(file)
         return _make(file)
     return is_own(file)
+
+
+def remove(file: Path) -> None:
+    """Remove an expired lease, or what stands in its place: a link, not its target; a folder if nothing is in it.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    try:
+        file.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError):
+        if file.is_symlink() or not file.is_dir():
+            raise
+        file.rmdir()
 
 
 def heartbeat(file: Path) -> None:
@@ -66,7 +83,7 @@ def heartbeats(*files: Path) -> Iterator[None]:
 
 def is_held(file: Path) -> bool:
     """Whether a process, possibly this one, holds an unexpired lease."""
-    return file.exists() and not is_expired(file)
+    return os.path.lexists(file) and not is_expired(file)
 
 
 def is_own(file: Path) -> bool:
@@ -77,14 +94,20 @@ def is_own(file: Path) -> bool:
 def is_expired(file: Path) -> bool:
     """Whether the lease exists but has expired."""
     try:
-        # The clock of a network file system may be ahead of ours.
-        silence = abs(time.time() - file.stat().st_mtime)
+        found = file.lstat()
     except FileNotFoundError:
         return False
     owner = _owner(file)
-    pid = owner.get("pid")
-    dead = owner.get("machine") == this_machine() and isinstance(pid, int) and not is_alive(pid)
-    return dead or silence > (LEASE_SECONDS if owner else _OWNERLESS_SECONDS)
+    if not owner:
+        # Nobody renews it, and a time that is set, such as one in the future, says nothing about when that began.
+        return _since(min(found.st_mtime, found.st_ctime)) > _OWNERLESS_SECONDS
+    dead = owner["machine"] == this_machine() and not is_alive(owner["pid"])
+    return dead or _since(found.st_mtime) > LEASE_SECONDS
+
+
+def _since(moment: float) -> float:
+    """Seconds between a file's time and now; the clock of a network file system may be ahead of ours."""
+    return abs(time.time() - moment)
 
 
 def _make(file: Path) -> bool:
@@ -114,6 +137,7 @@ def _make_at_once(file: Path, content: bytes) -> bool:
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
         stream.flush()
+        _let_all_read(descriptor)
         try:
             # Only with a folder, which an absolute path has no use for, does Python link to what the link points to.
             os.link(f"/proc/self/fd/{descriptor}", file, src_dir_fd=descriptor, follow_symlinks=True)
@@ -126,13 +150,24 @@ def _make_at_once(file: Path, content: bytes) -> bool:
 
 def _make_in_steps(file: Path, content: bytes) -> None:
     with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as stream:
+        _let_all_read(stream.fileno())
         stream.write(content)
 
 
+def _let_all_read(descriptor: int) -> None:
+    """Let other users of a shared folder read a lease, whatever the mask: to them an unreadable one has no owner."""
+    with suppress(OSError):  # a file system without permissions
+        os.fchmod(descriptor, os.fstat(descriptor).st_mode | 0o444)
+
+
 def _owner(file: Path) -> dict[str, Any]:
-    """Machine and process id of a lease; empty if they are not written yet or cannot be read."""
+    """Machine and process id of a lease; empty if they are not written yet, cannot be read, or name no process."""
     try:
-        owner = json.loads(file.read_text(encoding="utf-8"))
+        owner = read_json(file, most=_LARGEST)
     except (OSError, ValueError):
         return {}
-    return owner if isinstance(owner, dict) else {}
+    match owner:
+        case {"machine": str(), "pid": int(pid)} if not isinstance(pid, bool) and 0 < pid <= _LARGEST_PID:
+            return owner
+        case _:
+            return {}

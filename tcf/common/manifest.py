@@ -11,6 +11,7 @@ from typing import Any
 from tcf import __version__
 from tcf.common.errors import TcfError, os_error_words, value_words
 from tcf.common.files import MANIFEST, publish_file
+from tcf.common.parsing import read_json
 
 __all__ = [
     "Format",
@@ -132,10 +133,11 @@ def seal(
         config: the resolved configuration, as JSON values.
         facts: metadata measured by the stage, as JSON values.
         identity: a JSON value that determines the content; None uses the checksums of all files.
-        ignored: names of temporary files to leave out, besides the manifest.
+        ignored: names of files and folders to leave out, besides the manifest.
     """
     others = {MANIFEST, *ignored}
-    names = sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file() and p.name not in others)
+    found = (path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
+    names = sorted(str(path) for path in found if others.isdisjoint(path.parts))
     files = {n: {"bytes": (directory / n).stat().st_size, "sha256": sha256_file(directory / n)} for n in names}
     content = {name: entry["sha256"] for name, entry in files.items()} if identity is None else identity
     manifest = Manifest(
@@ -162,7 +164,7 @@ def read_manifest(path: Path, format: Format) -> Manifest:
     """
     expected = f"expected a directory of format {format.name} made by `{format.made_by}`"
     try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(path / MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         raise format.error(f"{path}: {expected}, found {_without_manifest(path, format)}") from None
     except OSError as error:
@@ -204,7 +206,7 @@ def _without_manifest(path: Path, format: Format) -> str:
 def stated_format(path: Path) -> str | None:
     """Return the format name in the manifest of a directory; None if there is no readable one."""
     try:
-        return str(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["format"])
+        return str(read_json(path / MANIFEST)["format"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import math
-import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from tcf.common.errors import ConfigError, did_you_mean, os_error_words
+from tcf.common.errors import ConfigError, did_you_mean, os_error_words, value_words
+from tcf.common.parsing import LARGEST_TOML, parse_toml
 from tcf.config.typed_values import typed
 
 __all__ = [
@@ -92,11 +92,15 @@ def _fields(settings: object) -> "tuple[dataclasses.Field[Any], ...]":
 
 def _check_range(value: Any, minimum: float | None, name: str) -> None:
     if minimum is not None and value is not None and not value >= minimum:
-        raise ConfigError(f"{name}: expected at least {minimum}, found {value}")
+        raise ConfigError(f"{name}: expected at least {minimum}, found {_number(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name}: expected a finite number, found {value}")
     if isinstance(value, int) and value > _LARGEST:
-        raise ConfigError(f"{name}: expected at most {_LARGEST}, found {value}")
+        raise ConfigError(f"{name}: expected at most {_LARGEST}, found {_number(value)}")
+
+
+def _number(value: float) -> str:
+    return value_words(value) if isinstance(value, int) else str(value)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -106,12 +110,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, unreadable or not valid TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:  # which may be a pipe
+            return parse_toml(stream.read(LARGEST_TOML + 1))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({os_error_words(error)}); name an existing TOML file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: expected text in UTF-8, found another encoding at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: expected valid TOML, found an error ({error}); fix the file") from None
 
 

@@ -1,6 +1,5 @@
 """The content of `TCF_HOME`: finished and unfinished downloads, calibration runs and checksums."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
 from tcf.common.output.folders import walk
+from tcf.common.parsing import read_json
 from tcf.common.units import counted
 from tcf.doctor.entries import Entry, Group
 from tcf.doctor.leftovers import LeftoverState, leftover_state, size_of
@@ -80,7 +80,7 @@ def _damage(path: Path) -> str:
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(path / MANIFEST)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,6 +1,5 @@
 """The results of stages below a folder, with their sizes, and unfinished work there."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
 from tcf.common.output.folders import walk
+from tcf.common.parsing import read_json
 from tcf.common.units import counted
 from tcf.doctor.entries import Entry, Group
 from tcf.doctor.leftovers import leftover_state, size_of
@@ -65,7 +65,7 @@ def _entry_at(path: Path, files: set[str]) -> Entry | None:
 
 def _format(path: Path) -> str:
     try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(path / MANIFEST)
     except (OSError, ValueError):
         return ""
     return str(content.get("format")) if isinstance(content, dict) else ""

@@ -3,6 +3,7 @@
 Loading checks that the checkpoint has every weight of the body and no other weights that belong to the body.
 """
 
+import sys
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tcf.assets.weight_index import INDEX
 from tcf.common.errors import ModelError
 from tcf.common.torch_internals import storage_id
 from tcf.encoders.check_weights import POOLER, check_report
 from tcf.encoders.failures import failures, quiet, reason
+from tcf.encoders.folder.config_sizes import largest_product
 from tcf.encoders.folder.model_config import may_run_code, read_configuration
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.folder.weight_files import weight_files
+from tcf.encoders.folder.weight_files import indexed_files, weight_files, weights_or_index
 from tcf.encoders.quantised.dequantised import check_not_quantised, dequantised_weights
 from tcf.encoders.quantised.method import quantisation_of
 from tcf.encoders.quantised.weights import LazyWeight
@@ -42,6 +45,7 @@ __all__ = [
     "load_model",
 ]
 
+_FEW_NUMBERS = 2**26  # as many as fit into any memory, 256 MiB in float32
 _INSIDE = "_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module"
 # A pattern replaces one place of a name, so that there is one for each level of wrapped modules within one another.
 WRAPPERS = {rf"^(?:(?:module|{_INSIDE})\.)+": "", **{rf"\b(?:(?:{_INSIDE})\.){{1,{n}}}": "" for n in (7, 8, 9)}}
@@ -87,7 +91,35 @@ def bare_model(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bo
             model: PreTrainedModel = _auto_class(folder).from_config(config, dtype=dtype, trust_remote_code=own_code)
     except failures() as error:
         raise _cannot_build(folder, error) from None
+    _check_size(model, folder)
     return model
+
+
+def _check_size(model: "PreTrainedModel", folder: ModelFolder) -> None:
+    """Refuse a model much larger than its checkpoint, if that is there: what it lacks would be made in memory.
+
+    Raises:
+        ModelError: it is.
+    """
+    most = _most_numbers(folder)
+    numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    if numbers > most:
+        raise ModelError(
+            f"{folder.path / 'config.json'}: expected a model of at most {most} numbers, for its checkpoint has no "
+            f"more bytes, found one of {numbers}; use the config.json that the weights were saved with, or download "
+            "the model again"
+        )
+
+
+def _most_numbers(folder: ModelFolder) -> int:
+    """Numbers that a model can have for its checkpoint, which may lack some of them; a few are always allowed."""
+    index = weights_or_index(folder.path)
+    files = [] if index is None else indexed_files(index) if index.name.endswith(INDEX) else [index]
+    if not files or not all(file.is_file() for file in files):
+        return sys.maxsize  # as in the plan for a model that has not been downloaded
+    stored = sum(file.stat().st_size for file in files)
+    packed = quantisation_of(folder.path, folder.settings) is not None
+    return max(_FEW_NUMBERS, stored * (16 if packed else 2))
 
 
 def build_buffers(model: "PreTrainedModel", folder: ModelFolder, stored: Container[int] = ()) -> None:
@@ -197,10 +229,12 @@ def _source(folder: ModelFolder, dtype: torch.dtype, *, trust_remote_code: bool)
     files = weight_files(folder.path)
     quantisation = quantisation_of(folder.path, folder.settings)
     if quantisation is None:
+        if largest_product(folder.settings) > _most_numbers(folder):
+            bare_model(folder, dtype, trust_remote_code=trust_remote_code)  # which checks its size
         if files[0].suffix == ".safetensors":
             check_not_quantised(stored_tensors(folder.path))
         return _Source(_auto_class(folder))
-    bare = bare_model(folder, dtype, trust_remote_code=trust_remote_code)
+    bare = bare_model(folder, dtype, trust_remote_code=trust_remote_code)  # which checks its size
     return _Source(type(bare), bare.config, dequantised_weights(folder.path, quantisation))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tcf.common.parsing import parse_json
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, to_mapping
 from tcf.config.train import TrainConfig
@@ -31,7 +32,7 @@ def decode_message(line: bytes) -> dict[str, Any] | None:
     Args:
         line: the bytes read up to the end of the line or of the stream.
     """
-    message: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
+    message: dict[str, Any] | None = parse_json(line) if line.endswith(b"\n") else None
     return message
 
 

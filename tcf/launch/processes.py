@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tcf.common.files import writing
+from tcf.common.parsing import parse_json
 from tcf.launch.jobs import decode_message, encode_message
 from tcf.launch.launcher import ErrorReport, Launcher, Outcome, WorkerSpec
 from tcf.launch.worker_process import REPORT_VARIABLE
@@ -148,6 +149,6 @@ def _read(stream: IO[bytes]) -> str:
 def _report_in(text: str) -> ErrorReport | None:
     """A worker's error report; None if it wrote none, or was killed while writing."""
     try:
-        return ErrorReport(**json.loads(text))
+        return ErrorReport(**parse_json(text))
     except ValueError:
         return None

@@ -64,7 +64,7 @@ def remove_expired_leases(shards: Path) -> int:
     files = [*shards.glob(".*.claim"), *cache.parent.glob(f".{glob.escape(cache.name)}.*.claim")]
     expired = [file for file in files if is_expired(file)]
     for file in expired:
-        file.unlink(missing_ok=True)
+        lease_file.remove(file)
     return len(expired)
 
 

@@ -28,6 +28,8 @@ _LEAST, _MOST = 256 << 20, 16 << 30
 _FULL = 16 << 20  # bytes; with less free space, a disk is full
 _MEMORY_OF_A_THREAD = 128 << 20
 _BATCH = 1 << 17  # rows of a result at once
+_SCRATCH = 8 << 30  # bytes that queries may write to the scratch folder, whatever is read, and
+_EXPANSION = 100  # times the bytes of the raw files: repeated texts take fewer bytes there than in a table
 
 _T = TypeVar("_T")
 
@@ -49,6 +51,8 @@ class Engine:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._read: dict[Path, float] = {}
         self._reading: Path | None = None
+        self._most_scratch = _SCRATCH
+        self._is_bounded = False  # by that, and not by the free space of the disk
         scratch.mkdir(parents=True, exist_ok=True)
         try:
             self._connection = self._connected()
@@ -116,7 +120,13 @@ class Engine:
         pending = self._worker.submit(work)
         try:
             return pending.result()
-        except duckdb.OutOfMemoryException:
+        except duckdb.OutOfMemoryException as error:
+            if "max_temp_directory_size" in str(error) and self._is_bounded:
+                raise RunError(
+                    f"raw files: expected rows of at most {self._most_scratch >> 20} MiB, {_EXPANSION} times the bytes "
+                    f"of the files and {_SCRATCH >> 30} GiB, found more; a file that unpacks to so much is damaged or "
+                    "made to fill disks: check where it comes from, or rewrite it uncompressed"
+                ) from None
             raise RunError(
                 f"raw files: expected {self._memory >> 20} MiB of memory and the free space of "
                 f"{self.scratch.parent} to be enough to order their rows, found that they are not; run this where more "
@@ -155,13 +165,23 @@ class Engine:
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[None]:
-        """Note that the queries inside the block read this raw file, for `shares_read`."""
+        """Note that the queries inside the block read this raw file, for `shares_read` and the limit of scratch space.
+
+        A few kilobytes may unpack to hundreds of gigabytes.
+        """
         self._reading = real_path(path)
+        self._most_scratch += _EXPANSION * path.stat().st_size
+        self._limit_scratch()
         try:
             yield
             self._read[self._reading] = 1.0
         finally:
             self._reading = None
+
+    def _limit_scratch(self) -> None:
+        free = shutil.disk_usage(self.scratch).free
+        self._is_bounded = self._most_scratch < free
+        self.run(f"set max_temp_directory_size = '{min(self._most_scratch, free) >> 20}MiB'")
 
     def shares_read(self) -> dict[Path, float]:
         """Return which share of each raw file has been read so far, from 0 to 1; it may be called by any thread."""

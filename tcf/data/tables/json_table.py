@@ -4,9 +4,9 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tcf.common.errors import DataError
+from tcf.common.parsing import parse_json
 from tcf.data.tables.bad_rows import BadRows
 from tcf.data.tables.engine import Engine, literal
 from tcf.data.tables.inspect_text import inspect_text
@@ -92,7 +92,10 @@ class JsonTable:
             values = {name: trimmed(name) for name in kinds} | {name: name for name in kinds.values()}
             table, malformed = scan.read({**values, "wrong": "wrong", "shown": "shown"}, steps)
             line_of = scan.lines(malformed)
-        write_out(engine, table, list(kinds), list(kinds.values()))
+        try:
+            write_out(engine, table, list(kinds), list(kinds.values()))
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from None
         rows = RawTable.of_file(engine, table, self.path, "line", names, line_of, self._facts.sha256)
         rows.reject("wrong = 'bad_json'", "bad_json", "one JSON object a line", bad, "shown")
         rows.reject("wrong = 'bad_utf8'", "bad_utf8", "UTF-8", bad, "shown")
@@ -119,8 +122,8 @@ def _has_key(lines: bytes, key: str, ways: Collection[bytes]) -> bool:
 def _keys(line: bytes) -> list[str] | None:
     """Return the keys of an object; None if the line is none."""
     try:
-        found: Any = json.loads(line)
-    except (ValueError, RecursionError):
+        found = parse_json(line, numbers_as_text=True)
+    except ValueError:
         return None
     return list(found) if isinstance(found, dict) else None
 

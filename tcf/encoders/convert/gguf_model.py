@@ -20,6 +20,7 @@ from torch import Tensor
 from tcf.common.devices import dtype_name
 from tcf.common.errors import ModelError, value_words
 from tcf.common.progress import Progress
+from tcf.encoders.convert.gguf_header import check_gguf_header
 from tcf.encoders.convert.gguf_tokenizer import load_gguf_tokenizer
 from tcf.encoders.failures import failures, quiet, reason
 from tcf.encoders.transformers_internals import LOADER_LOCK, read_loading_report
@@ -119,6 +120,7 @@ def _open(file: Path) -> "GGUFReader":
     """Open the file's entries and tensors, memory-mapped, and refuse what transformers would silently ignore."""
     from gguf import GGUFReader
 
+    check_gguf_header(file)
     reader = GGUFReader(file)
     architecture = reader.fields["general.architecture"].contents()
     scaling = reader.fields.get(f"{architecture}.rope.scaling.type")

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from tcf.common.errors import ModelError, shape_words, value_words
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 from tcf.encoders.folder.opt_sizes import OPT_SIZES, OptSize
-from tcf.encoders.folder.weight_files import read_json
+from tcf.encoders.folder.weight_files import read_json_object
 
 __all__ = ["check_tensors", "opt_settings"]
 
@@ -108,7 +108,7 @@ def _shape(source: Path, weights: Mapping[str, ConcatenatedTensor], name: str) -
 
 def _checked(file: Path, found: Mapping[str, int]) -> dict[str, Any]:
     """Return a source's own settings, after checking that they are OPT's and match the shapes."""
-    settings = read_json(file)
+    settings = read_json_object(file)
     if settings.get("model_type") != "opt":
         kind = value_words(settings.get("model_type"))
         raise ModelError(f"{file}: expected model_type 'opt', found {kind}; remove the file")

@@ -18,6 +18,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from tcf.common.errors import ModelError, os_error_words, shape_words
 from tcf.common.torch_internals import file_offset
 from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles
+from tcf.encoders.torch_archive import UnfitArchiveError, archive_members
 
 __all__ = ["read_torch_file"]
 
@@ -81,6 +82,8 @@ def read_torch_file(file: Path) -> Any:
             ValueError,
             AssertionError,
             TypeError,
+            AttributeError,
+            MemoryError,
         ):
             raise ModelError(
                 f"{file}: expected tensors and settings, found other objects or a damaged file; {_FETCH} from its "
@@ -92,22 +95,18 @@ def read_torch_file(file: Path) -> Any:
 def _members(file: Path) -> dict[int, int]:
     """Return the size in bytes of each tensor's storage by its offset in the file."""
     try:
-        with zipfile.ZipFile(file) as archive, file.open("rb") as stream:
-            members = [member for member in archive.infolist() if "/data/" in member.filename]
-            order = [archive.read(name) for name in archive.namelist() if name.endswith("/byteorder")]
-            found = {_start(member, stream): member.file_size for member in members}
+        members = archive_members(file)
+        with file.open("rb") as stream:
+            return {_start(member, stream): member.file_size for member in members if "/data/" in member.filename}
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); fix it or download it again") from None
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+    except UnfitArchiveError as error:
+        raise ModelError(f"{file}: expected uncompressed little-endian data, found {error}; {_FETCH}") from None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
         raise ModelError(
             f"{file}: expected a complete file of torch.save (a zip archive, torch 1.6 or newer), found one that is "
             f"truncated or of another format; {_FETCH}"
         ) from None
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members) or order not in ([], [b"little"]):
-        raise ModelError(
-            f"{file}: expected uncompressed little-endian data, found compressed or big-endian data; {_FETCH}"
-        )
-    return found
 
 
 def _start(member: zipfile.ZipInfo, stream: Any) -> int:

@@ -1,6 +1,5 @@
 """`tcf convert --verify`: checks checksums, tensors and finiteness of a converted model."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from tcf.common.progress import Progress
 from tcf.encoders.convert.convert import CONVERTED
 from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles
 from tcf.encoders.convert.opt_geometry import check_tensors
-from tcf.encoders.folder.weight_files import read_json, weight_files
+from tcf.encoders.folder.weight_files import read_json_object
+from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
 
 __all__ = ["VerifiedConversion", "verify_converted"]
 
-_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 _CHUNK = 2**22  # numbers checked at once
 _MIB = 2**20
 
@@ -46,8 +45,8 @@ def verify_converted(folder: Path) -> VerifiedConversion:
     manifest = read_manifest(folder, CONVERTED)
     verify_manifest(folder, manifest, CONVERTED)
     verify_files(folder, manifest, CONVERTED)
-    tensors = {name: tensor for file in weight_files(folder) for name, tensor in _tensors(file).items()}
-    settings = read_json(folder / "config.json")
+    tensors = {tensor.name: _in_file(tensor) for tensor in stored_tensors(folder)}
+    settings = read_json_object(folder / "config.json")
     if settings.get("model_type") == "opt":
         check_tensors(folder, settings, {name.removeprefix("model."): tensor for name, tensor in tensors.items()})
     with Progress(
@@ -59,17 +58,9 @@ def verify_converted(folder: Path) -> VerifiedConversion:
     return VerifiedConversion(len(manifest.files), len(tensors), sum(tensor.count for tensor in tensors.values()))
 
 
-def _tensors(file: Path) -> dict[str, TensorInFiles]:
-    """Return the tensors of a safetensors file from its header."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-    found = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            start, shape = 8 + length + entry["data_offsets"][0], tuple(entry["shape"])
-            found[name] = TensorInFiles(_TYPES[entry["dtype"]], shape, (FileRange(file, start, math.prod(shape)),))
-    return found
+def _in_file(tensor: StoredTensor) -> TensorInFiles:
+    count = math.prod(tensor.shape)
+    return TensorInFiles(tensor.dtype, tensor.shape, (FileRange(tensor.file, tensor.offset, count),))
 
 
 def _check_finite(name: str, tensor: TensorInFiles) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from tcf.common.errors import ModelError, RunError, os_error_words
 from tcf.common.files import FileStamp, publish_file
 from tcf.common.manifest import digest
+from tcf.common.parsing import read_json
 from tcf.common.progress import Progress
 
 __all__ = ["remembered_checksums"]
@@ -81,7 +82,7 @@ def remembered_checksums(files: Sequence[Path], folder: Path) -> list[str]:
 def _recalled(file: Path, folder: Path) -> str | None:
     try:
         mark = _Mark.of(file)
-        kept = json.loads(mark.place(folder).read_text(encoding="utf-8"))
+        kept = read_json(mark.place(folder))
         checksum = kept.pop("sha256")
         return checksum if kept == mark.as_json() and isinstance(checksum, str) and len(checksum) == 64 else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

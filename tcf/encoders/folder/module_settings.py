@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from tcf.common.errors import ModelError, value_words
-from tcf.encoders.folder.weight_files import read_json
+from tcf.encoders.folder.weight_files import read_json_object
 
 __all__ = ["ModuleSettings"]
 
@@ -30,7 +30,7 @@ class ModuleSettings:
         Raises:
             ModelError: it is missing or damaged.
         """
-        return cls(file, read_json(file))
+        return cls(file, read_json_object(file))
 
     def take(self, key: str, default: Any = None) -> Any:
         """Return an entry of any type; the default if it is missing or null."""

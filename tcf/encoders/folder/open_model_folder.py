@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from tcf.common.errors import ModelError, value_words
 from tcf.common.manifest import digest, sha256_file
+from tcf.encoders.folder.config_sizes import check_counts
 from tcf.encoders.folder.model_config import may_run_code, read_configuration, starts_positions_after_padding
 from tcf.encoders.folder.model_folder import OPT_BOS, Family, ModelFolder
 from tcf.encoders.folder.read_sentence_encoder import read_sentence_encoder
 from tcf.encoders.folder.sentence_encoder import SentenceEncoder
-from tcf.encoders.folder.weight_files import read_json
+from tcf.encoders.folder.weight_files import read_json_object
 from tcf.encoders.pooling import default_pooling
 from tcf.encoders.quantised.method import quantisation_of
 
@@ -38,8 +39,9 @@ def open_model_folder(path: Path, *, trust_remote_code: bool = False) -> ModelFo
     if sentence is not None:
         path = sentence.transformer
     file = path / "config.json"
-    settings = read_json(file)
+    settings = read_json_object(file)
     quantisation_of(path, settings)  # refuses methods that cannot be undone, before anything else is read
+    check_counts(file, settings)  # a configuration makes lists of an entry for each block
     config = read_configuration(path, settings, trust_remote_code=trust_remote_code)
     family = _family(settings.get("model_type"))
     if family == "opt":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tcf.encoders.folder.module_settings import ModuleSettings
-from tcf.encoders.folder.weight_files import read_json
+from tcf.encoders.folder.weight_files import read_json_object
 
 __all__ = ["EncoderSettings", "TextSettings", "read_encoder_settings", "read_text_settings"]
 
@@ -95,7 +95,7 @@ def read_text_settings(folder: Path) -> TextSettings:
         ModelError: a file is damaged, or has a setting that tcf does not know.
     """
     tokenizer = folder / "tokenizer_config.json"
-    stated = read_json(tokenizer) if tokenizer.is_file() else {}
+    stated = read_json_object(tokenizer) if tokenizer.is_file() else {}
     key = "model_max_length" if "model_max_length" in stated else "max_len"
     limit, limited_by = stated.get(key), f"{tokenizer}: {key}"
     files = [folder / name for name in _TRANSFORMER_FILES if (folder / name).is_file()]

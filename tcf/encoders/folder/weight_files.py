@@ -1,23 +1,26 @@
 """Finding and reading the weight files of a model folder."""
 
-import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tcf.assets.module_list import is_within
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.errors import ModelError, os_error_words, value_words
 from tcf.common.files import home
-from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
+from tcf.common.parsing import read_json
+from tcf.common.untrusted.lfs_pointer import refuse_pointers
 from tcf.encoders.folder.checksums import remembered_checksums
 
-__all__ = ["indexed_files", "read_json", "read_json_list", "weight_files", "weights_digest", "weights_or_index"]
+__all__ = ["indexed_files", "read_json_list", "read_json_object", "weight_files", "weights_digest", "weights_or_index"]
 
 # In order of preference: the single file, or the index that lists the shards.
 _WEIGHTS = tuple(name for whole in WEIGHTS for name in (whole, f"{whole}{INDEX}"))
 # Files that transformers would read instead of the files above, or in addition.
 _RIVALS = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors|adapter_config\.json")
+_NAMED = 5  # missing files that a message lists
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -55,7 +58,7 @@ def _all_there(index: Path) -> list[Path]:
     files = indexed_files(index)
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
-        found = f"no {', '.join(missing)}" if missing else "no entries"
+        found = f"no {_some(missing)}" if missing else "no entries"
         raise ModelError(f"{index}: expected the weight files that it lists, found {found}; download the model again")
     return files
 
@@ -66,14 +69,24 @@ def indexed_files(index: Path) -> list[Path]:
     Raises:
         ModelError: the index is missing or damaged.
     """
-    content = read_json(index)
+    content = read_json_object(index)
     names = indexed_names(content)
     if names is None:
         found = value_words(content.get("weight_map"))
         raise ModelError(
             f"{index}: expected weight_map, a mapping from weights to files, found {found}; download the model again"
         )
+    outside = [name for name in names if not is_within(name)]
+    if outside:
+        raise ModelError(
+            f"{index}: expected weight files within the folder, found {value_words(outside[0])}; choose another model"
+        )
     return [index.parent / name for name in names]
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list that may be long."""
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def weights_digest(path: Path) -> str:
@@ -92,7 +105,7 @@ def weights_digest(path: Path) -> str:
     return digest([[file.name, checksum] for file, checksum in zip(files, sums, strict=True)])
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json_object(file: Path) -> dict[str, Any]:
     """Read a JSON object of a model folder.
 
     Raises:
@@ -119,7 +132,7 @@ def read_json_list(file: Path) -> list[Any]:
 def _parsed(file: Path) -> Any:
     refuse_pointers([file])
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file)
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); download the model again") from None
     except ValueError as error:

@@ -5,7 +5,6 @@ of each code, the first number is in the higher half of a byte, and the scales m
 `nested_quant_map` with scales; `_ops.py`, `int8_vectorwise_dequant` for 8 bits.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tcf.common.parsing import parse_json
 from tcf.encoders.quantised.method import Quantisation, refused_quantisation
 from tcf.encoders.quantised.weights import QuantisedWeight, Tensors, mismatched, read_tensor
 from tcf.encoders.split.stored_tensors import StoredTensor
@@ -88,7 +88,7 @@ def _four_bits(quantisation: Quantisation, state: str, tensors: Tensors) -> Quan
     for missing in (one for one in names if one not in tensors):
         raise refused_quantisation(quantisation.file, "bitsandbytes", f"without {missing}")
     try:
-        facts = json.loads(read_tensor(tensors[state]).numpy().tobytes())
+        facts = parse_json(read_tensor(tensors[state]).numpy().tobytes())
         weight = _FourBits(
             codes=tensors[name],
             absmax=tensors[names[1]],

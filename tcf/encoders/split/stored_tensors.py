@@ -1,24 +1,26 @@
 """Finding the place of every tensor of a checkpoint from the headers of its files."""
 
-import json
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tcf.common.errors import ModelError, os_error_words, shape_words, value_words
+from tcf.common.parsing import parse_json
 from tcf.common.torch_internals import file_offset, tensors_without_data
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.weight_files import weight_files
+from tcf.encoders.torch_archive import LARGEST_HEADER, UnfitArchiveError, archive_members
 
 __all__ = ["StoredTensor", "stored_tensors"]
 
 _LENGTH = 8  # bytes before a safetensors header: its length
+_LARGEST_SIZE, _MOST_DIMENSIONS = 2**63 - 1, 64  # as torch has them
 _SAVE_AGAIN = "load the model with transformers and save it again with save_pretrained"
 _TYPES = {
     "BOOL": torch.bool,
@@ -111,7 +113,9 @@ def _header(file: Path) -> tuple[dict[str, Any], int, int]:
             start = _LENGTH + int.from_bytes(stream.read(_LENGTH), "little")
             if size < _LENGTH or start > size:
                 raise _damaged(file, f"at least the {start} bytes of its header", f"{size}")
-            header = json.loads(stream.read(start - _LENGTH))
+            if start - _LENGTH > LARGEST_HEADER:
+                raise _damaged(file, f"a header of at most {LARGEST_HEADER} bytes", f"one of {start - _LENGTH}")
+            header = parse_json(stream.read(start - _LENGTH))
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); check the disk and its mount") from None
     except ValueError as error:
@@ -139,8 +143,8 @@ def _described(file: Path, name: str, entry: Any, start: int) -> StoredTensor:
     return tensor
 
 
-def _are_sizes(shape: Iterable[Any]) -> bool:
-    return all(type(size) is int and size >= 0 for size in shape)
+def _are_sizes(shape: Sequence[Any]) -> bool:
+    return len(shape) <= _MOST_DIMENSIONS and all(type(size) is int and 0 <= size <= _LARGEST_SIZE for size in shape)
 
 
 def _damaged(file: Path, expected: str, found: str) -> ModelError:
@@ -186,14 +190,10 @@ def _check_archive(file: Path) -> None:
     """Refuse what cannot be read in place: torch's format before 1.6, compressed members, big-endian data."""
     expected = f"{file}: expected a complete, uncompressed archive of torch.save (torch 1.6 or newer)"
     try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            orders = {archive.read(member) for member in members if PurePosixPath(member.filename).name == "byteorder"}
+        archive_members(file)
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); check the disk and its mount") from None
+    except UnfitArchiveError as error:
+        raise ModelError(f"{expected}, found {error}; {_SAVE_AGAIN}") from None
     except (EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise ModelError(f"{expected}, found another file ({error}); download it again, or {_SAVE_AGAIN}") from None
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ModelError(f"{expected}, found compressed members; {_SAVE_AGAIN}")
-    if orders - {b"little"}:
-        raise ModelError(f"{expected}, found data that is not little-endian; {_SAVE_AGAIN}")

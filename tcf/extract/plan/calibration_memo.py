@@ -28,6 +28,7 @@ import torch
 from tcf.common.errors import RunError
 from tcf.common.files import publish_file
 from tcf.common.manifest import digest, library_versions
+from tcf.common.parsing import read_json
 
 __all__ = ["conditions", "file_system_name", "remembered_number"]
 
@@ -59,7 +60,7 @@ def remembered_number(
     """
     file = folder / f"{digest(dict(what))[:32]}.json"
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))[key]
+        known = read_json(file)[key]
         if type(known) in ((int,) if whole else (int, float)) and 0 < known < float("inf"):
             logger.debug(f"{file}: {key} {known:g}, from an earlier calibration run")
             return float(known)

@@ -7,7 +7,7 @@ import torch
 
 from tcf.assets.weight_index import INDEX
 from tcf.encoders.folder.model_folder import ModelFolder
-from tcf.encoders.folder.weight_files import indexed_files, read_json, weights_or_index
+from tcf.encoders.folder.weight_files import indexed_files, read_json_object, weights_or_index
 from tcf.encoders.quantised.method import quantisation_of
 from tcf.encoders.split.stored_tensors import stored_tensors
 
@@ -36,7 +36,7 @@ def _is_complete(folder: ModelFolder) -> bool:
 def checkpoint_bytes(folder: ModelFolder) -> int | None:
     """The size stated by the index, else that of the files, in bytes; None if neither exists."""
     index = _index(folder)
-    metadata = None if index is None else read_json(index).get("metadata")
+    metadata = None if index is None else read_json_object(index).get("metadata")
     total = metadata.get("total_size") if isinstance(metadata, dict) else None
     if isinstance(total, int) and total > 0:
         return total

@@ -14,6 +14,7 @@ from typing import Any
 
 from tcf.common.files import publish_file
 from tcf.common.manifest import digest
+from tcf.common.parsing import read_json
 from tcf.config.extract import ExtractConfig
 
 __all__ = ["SweepFolder"]
@@ -57,7 +58,7 @@ class SweepFolder:
     def with_remembered_cuts(self, config: ExtractConfig) -> ExtractConfig:
         """The settings, with missing sizes of shards and micro-batches taken from the sweep that left work here."""
         try:
-            values = json.loads((self.folder / "cuts.json").read_text(encoding="utf-8"))
+            values = read_json(self.folder / "cuts.json")
             rows, tokens = values["shard_rows"], values["tokens_per_batch"]
         except (OSError, ValueError, KeyError, TypeError):
             return config

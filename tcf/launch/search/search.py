@@ -13,6 +13,7 @@ from tcf.common.devices import resolve_device
 from tcf.common.errors import RunError
 from tcf.common.files import check_destination, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
+from tcf.common.manifest import read_manifest, verify_files
 from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.launch.file_terms import errors_in_file_terms
@@ -23,6 +24,7 @@ from tcf.launch.search.results import (
     TrialRow,
     best_row,
     render_table,
+    trial_folder,
     trial_rows,
     trial_values,
     write_results,
@@ -33,6 +35,7 @@ from tcf.launch.search.study import JOURNAL, open_study, unfinished_trials
 from tcf.launch.search.trial_workers import trial_workers
 from tcf.ranking.faiss_search import load_faiss
 from tcf.train.inputs import Inputs
+from tcf.train.run.file_names import RUN
 
 __all__ = ["SearchResult", "run_search"]
 
@@ -112,7 +115,19 @@ def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> Sea
             f"{search.out}: expected a trial that can be trained, found {len(rows)} that failed, the last because of: "
             f"{reasons[-1] if reasons else 'unknown'}; change [train] or [space] in {search.path}, and its `out`"
         )
+    _check_run(search, best)
     return SearchResult(search, tuple(rows), best)
+
+
+def _check_run(search: SearchFile, best: TrialRow) -> None:
+    """Check that the run of the best trial is there and whole; it may have been trained long ago.
+
+    Raises:
+        RunError: it is missing, or a file of it has changed.
+    """
+    run = trial_folder(search.out, best.number if best.same_as is None else best.same_as)
+    command = f"tcf train --config {search.out / BEST} --out {run}"
+    verify_files(run, read_manifest(run, RUN), RUN, remedy=f"remove {run} and run `{command}`")
 
 
 def _run_trials(search: SearchFile, study: Study, launcher: Launcher) -> None:

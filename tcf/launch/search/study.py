@@ -2,15 +2,12 @@
 
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -18,7 +15,8 @@ from tcf.common.errors import RunError
 from tcf.common.files import writing
 from tcf.common.manifest import differences
 from tcf.common.random_streams import RandomStream, derived_seed, generator
-from tcf.launch.search.optuna_internals import repair_journal, running_trial
+from tcf.launch.search.journal import open_journal
+from tcf.launch.search.optuna_internals import running_trial
 from tcf.launch.search.search_file import SearchConfig, SearchFile
 from tcf.launch.search.space import Choices, Range, combinations
 
@@ -46,8 +44,7 @@ def open_study(search: SearchFile, fingerprints: Mapping[str, str]) -> Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = search.out / JOURNAL
     with writing(journal):
-        repair_journal(journal)
-        storage = _storage(journal)
+        storage = open_journal(journal)
     study = optuna.create_study(
         study_name=_NAME,
         storage=storage,
@@ -147,16 +144,6 @@ def _distribution(span: Range) -> BaseDistribution:
     if span.whole:
         return IntDistribution(int(span.low), int(span.high), log=span.log, step=int(span.step or 1))
     return FloatDistribution(span.low, span.high, log=span.log, step=span.step)
-
-
-def _storage(journal: Path) -> JournalStorage:
-    try:
-        return JournalStorage(JournalFileBackend(str(journal)))
-    except (ValueError, KeyError) as error:
-        raise RunError(
-            f"{journal}: expected the journal of a search, found something else ({' '.join(str(error).split())}); "
-            f"remove {journal.parent}, or name another `out` in the search file"
-        ) from None
 
 
 def _defining_settings(search: SearchFile) -> dict[str, Any]:

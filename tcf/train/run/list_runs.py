@@ -1,6 +1,5 @@
 """Lists the runs below a folder: their progress, their metrics, and the settings in which they differ."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from tcf.common.files import MANIFEST
 from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
 from tcf.common.output.folders import walk
+from tcf.common.parsing import parse_json, read_json
 from tcf.config.fields import read_toml
 from tcf.ranking.metrics import VALIDATION_METRICS
-from tcf.train.run.file_names import CONFIG, EPOCHS, IMPLIED, LEASE, RUN, STATE
+from tcf.train.run.file_names import CONFIG, EPOCHS, IMPLIED, LEASE, RUN, SELECTION, STATE
 
 __all__ = ["ListedRun", "differing_settings", "find_runs", "read_epochs"]
 
@@ -33,7 +33,8 @@ class ListedRun:
         state: finished; being trained now; interrupted, so that the same command resumes from its saved state, or
             starts again if there is none; or damaged.
         epochs: number of finished epochs.
-        best_epoch: the best epoch so far by the setting `monitor`; None if there is none yet.
+        best_epoch: the best epoch so far by the setting `monitor`; None if there is none yet, and for a refit, which
+            measures no epoch.
         metrics: validation metrics of that epoch by name; in a finished run over all users. None for a metric that
             this run has not measured.
         settings: settings and inputs.
@@ -69,8 +70,11 @@ def _found(folder: Path) -> Iterator[ListedRun]:
         run = _run_at(path, {*files})
         if run is not None:
             yield run
-        # A published directory contains no runs.
-        folders[:] = [] if run is not None or MANIFEST in files else [f for f in folders if not f.startswith(".")]
+        if run is not None or MANIFEST in files:
+            # A published directory contains no runs, but for that which chose a refit's number of epochs.
+            folders[:] = [name for name in folders if run is not None and name == SELECTION]
+        else:
+            folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 def _run_at(path: Path, files: set[str]) -> ListedRun | None:
@@ -103,7 +107,7 @@ def _problem(path: Path, error: Exception) -> str:
 
 def _is_manifest_of_run(path: Path) -> bool:
     try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(path / MANIFEST)
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("format") == RUN.name
@@ -117,6 +121,8 @@ def _finished(path: Path) -> ListedRun:
             raise RunError(f"{path / name}: expected {entry['bytes']} bytes, found {found}")
     settings = {**IMPLIED, **manifest.config, **_inputs(path, read_toml(path / CONFIG))}
     facts = manifest.facts
+    if settings["refit"]:
+        return ListedRun(path, "finished", facts["epochs"], settings=settings)
     return ListedRun(path, "finished", facts["epochs"], facts["best_epoch"], _metrics(facts, settings), settings)
 
 
@@ -127,9 +133,10 @@ def _unfinished(path: Path) -> ListedRun:
     if (path / STATE).exists():
         _check_state(path / STATE)
     epochs = read_epochs(path / EPOCHS)
-    best = max(epochs, key=lambda epoch: epoch[settings["monitor"]], default=None)
+    measured = [] if settings["refit"] else epochs
+    best = max(measured, key=lambda epoch: epoch[settings["monitor"]], default=None)
     if best is None:
-        return ListedRun(path, _state(path), settings=settings)
+        return ListedRun(path, _state(path), len(epochs), settings=settings)
     return ListedRun(path, _state(path), len(epochs), best["epoch"], _metrics(best, settings), settings)
 
 
@@ -162,7 +169,7 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines]
+    return [parse_json(line) for line in lines]
 
 
 def _inputs(path: Path, settings: Mapping[str, Any]) -> dict[str, str]:

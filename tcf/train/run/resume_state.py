@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tcf.common.errors import RunError
+from tcf.common.parsing import parse_json
 from tcf.train.loss_meter import LossMeter
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.tensor_files import digest_of, optimizer_tensors, read_error_words, write_tensors
@@ -81,7 +82,9 @@ def read_state(path: Path, trainer: Trainer, identity: str) -> ResumePoint:
     _check_fits(path, tensors, trainer)
     _apply(tensors, trainer)
     try:
-        epochs, place = tuple(Epoch.from_state(epoch) for epoch in about["epochs"]), about["pass"]
+        measured = not trainer.config.refit
+        epochs = tuple(Epoch.from_state(epoch, measured=measured) for epoch in about["epochs"])
+        place = about["pass"]
         meter = None if place is None else LossMeter(len(epochs) + 1, trainer.config.learning_rate, **place)
     except (KeyError, TypeError) as error:
         raise _unusable(path, f"unreadable ({read_error_words(error)})") from None
@@ -91,7 +94,7 @@ def read_state(path: Path, trainer: Trainer, identity: str) -> ResumePoint:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})[_KEY])
+            about = parse_json((file.metadata() or {})[_KEY])
             return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _unusable(path, f"unreadable ({read_error_words(error)})") from None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tcf.common.errors import RunError, os_error_words
 from tcf.common.files import publishing_file
+from tcf.common.parsing import parse_json
 
 __all__ = ["digest_of", "optimizer_tensors", "read_best", "read_error_words", "write_best", "write_tensors"]
 
@@ -90,7 +91,7 @@ def read_best(path: Path, epoch: int) -> dict[str, Tensor]:
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})[_KEY])
+            about = parse_json((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _unusable(path, epoch, f"none that can be read ({read_error_words(error)})") from None

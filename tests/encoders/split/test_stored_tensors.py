@@ -1,7 +1,9 @@
 """Where tensors lie: against what safetensors and torch themselves read, and files that are not whole."""
 
 import json
+import os
 import pickle
+import resource
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -17,7 +19,9 @@ from torch import Tensor, nn
 from small.encoders.families import store_weights, stored_weights
 from small.encoders.models import save_opt
 from tcf.common.errors import ModelError
+from tcf.encoders.convert.torch_pickles import read_torch_file
 from tcf.encoders.split.stored_tensors import StoredTensor, stored_tensors
+from tcf.encoders.torch_archive import LARGEST_HEADER
 
 Folders = Callable[[str], Path]
 TYPES = (
@@ -236,3 +240,53 @@ def test_code_in_an_archive_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
     pickle.loads(pickle.dumps(Poison(tmp_path / "ran")))
     assert (tmp_path / "ran").exists()
+
+
+def test_a_header_too_large_to_be_read_in_seconds(tmp_path: Path) -> None:
+    file = save_opt(tmp_path / "opt") / "model.safetensors"
+    file.write_bytes((2 << 30).to_bytes(8, "little"))
+    os.truncate(file, 3 << 30)  # takes no space
+    with pytest.raises(ModelError, match="expected a header of at most 33554432 bytes, found one of 2147483648"):
+        stored_tensors(file.parent)
+
+
+@pytest.mark.parametrize("shape", [[10**38] * 3, [2**63], [-1], [2**62] * 80])
+def test_shapes_that_no_tensor_has(tmp_path: Path, shape: list[int]) -> None:
+    file = save_opt(tmp_path / "opt") / "model.safetensors"
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(ModelError, match="damaged or truncated") as refused:
+        stored_tensors(file.parent)
+    assert len(str(refused.value)) < 3000
+
+
+@pytest.mark.parametrize(("member", "found"), [("data.pkl", "a pickle of"), ("byteorder", "data that is not little")])
+def test_members_too_large_to_be_read(tmp_path: Path, member: str, found: str) -> None:
+    file = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(f"archive/{member}", b"\0" * (LARGEST_HEADER + 1))
+    with pytest.raises(ModelError, match=f"expected a complete, uncompressed archive of torch.save .*found {found}"):
+        stored_tensors(tmp_path)
+    with pytest.raises(ModelError, match=f"expected uncompressed little-endian data, found {found}"):
+        read_torch_file(file)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    file = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/byteorder", "w") as stream:
+        for _ in range(64):
+            stream.write(b"\0" * (1 << 20))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match="found compressed members"):
+        stored_tensors(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 32 << 10
+
+
+def test_a_directory_too_large_to_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "pytorch_model.bin"
+    torch.save({"a": torch.ones(2)}, file)
+    content = file.read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    file.write_bytes(content[: end + 12] + (1 << 30).to_bytes(4, "little") + content[end + 16 :])
+    with pytest.raises(ModelError, match="found a directory of 1073741824 bytes, more than 33554432"):
+        stored_tensors(tmp_path)

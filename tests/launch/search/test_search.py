@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,18 +111,34 @@ def test_the_command_prints_the_trials(done: SearchResult) -> None:
 def test_killed_and_started_again_it_ends_as_undisturbed(done: SearchResult, place: Path) -> None:
     seed = int(os.environ.get("TCF_TEST_SEED", time.time_ns() % 2**32))
     print(f"TCF_TEST_SEED={seed}")
+    chance = random.Random(seed)
     file = workplace(place, "killed")
     out = read_search(file).out
     # The journal's lock is given back with a rename, the results are published with one: each is a step of the search.
-    ended = run_command("search", file, folder=out, hit=random.Random(seed).randint(2, 60), by=signal.SIGKILL)
-    assert ended.status == -signal.SIGKILL, ended.said
+    for _ in range(2):
+        ended = run_command("search", file, folder=out, hit=chance.randint(2, 30), by=signal.SIGKILL)
+        assert ended.status == -signal.SIGKILL, ended.said
     ended = run_command("search", file, folder=out)
     assert ended.status == 0, ended.said
-    assert (out / "trials.csv").read_text() == (done.search.out / "trials.csv").read_text()
     assert str(out / "best.toml") in ended.printed
-    for row in done.rows:
-        model = f"trials/{row.number:04d}/model.safetensors"
-        assert (out / model).read_bytes() == (done.search.out / model).read_bytes()
+    for name in ("trials.csv", "best.toml", *(f"trials/{row.number:04d}/model.safetensors" for row in done.rows)):
+        assert (out / name).read_bytes() == (done.search.out / name).read_bytes(), name
+
+
+def test_the_best_run_is_checked_before_a_search_says_that_it_is_done(done: SearchResult, place: Path) -> None:
+    out = Path(shutil.copytree(done.search.out, place / "copied"))
+    search = replace(done.search, out=out)
+    run = out / f"trials/{done.best.number:04d}"
+    whole = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(RunError, match=rf"model\.safetensors: .*; remove {run} and run `tcf train --config {out}/best"):
+        run_search(search)
+    shutil.rmtree(run)
+    with pytest.raises(RunError, match=rf"{run}: expected a directory of format tcf-run .*found nothing"):
+        run_search(search)
+    ended = run_command("train", "--config", out / "best.toml", "--out", run, folder=out)
+    assert ended.status == 0, ended.said
+    assert run_search(search).best == done.best
 
 
 def test_two_workers_with_text_and_trials_that_fail(place: Path) -> None:

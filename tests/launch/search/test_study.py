@@ -159,7 +159,7 @@ def test_a_search_begun_before_there_was_a_monitor_is_refused(tmp_path: Path, mo
 def test_a_foreign_journal_is_refused(tmp_path: Path) -> None:
     search = made(tmp_path)
     (search.out / JOURNAL).write_text("once upon a time\n" * 2)
-    with pytest.raises(RunError, match="expected the journal of a search, found something else"):
+    with pytest.raises(RunError, match="expected a record of a search"):
         open_study(search, {})
 
 

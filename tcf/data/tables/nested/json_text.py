@@ -1,12 +1,13 @@
 """Objects and lists of JSON as text, whatever their depth, for the few rows that have them."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from tcf.common.errors import DataError
+from tcf.common.parsing import parse_json
 from tcf.data.tables.engine import Engine
 
 __all__ = ["json_text", "write_out"]
@@ -15,6 +16,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]|[^\[\]{}",:\s]+')
 _WHOLE = re.compile("0|-?[1-9][0-9]*")
 _MOST = 2**127  # whole numbers below it are written without a point
 _AT_ONCE = 1 << 16  # rows
+_DEEPEST = 1000  # each object copies the texts within it
 
 
 @dataclass
@@ -47,6 +49,9 @@ class _Open:
 def json_text(value: str) -> str:
     """Return a JSON value as text; it is complete, as the engine returns it.
 
+    Raises:
+        DataError: it is nested more than 1,000 times; the message does not name the file.
+
     Example:
         >>> json_text('{"Brand":"X","Size":{"in cm":[1.50,2.0]},"Notes":null,"New":true}')
         'Brand: X, Size: in cm: 1.5, 2, New: true'
@@ -56,6 +61,8 @@ def json_text(value: str) -> str:
     for token in _TOKEN.findall(value):
         inner = containers[-1]
         if token in ("{", "["):
+            if len(containers) > _DEEPEST:
+                raise DataError(f"expected values nested at most {_DEEPEST} times, found one nested deeper; convert it")
             containers.append(_Open(is_object=token == "{"))
         elif token in ("}", "]"):
             containers.pop()
@@ -75,6 +82,9 @@ def write_out(engine: Engine, table: str, columns: Sequence[str], is_nested: Seq
         table: its name.
         columns: columns of strings.
         is_nested: for each of them, the column that says whether a string is an object or a list in JSON.
+
+    Raises:
+        DataError: see `json_text`.
     """
     some = " or ".join(is_nested)
     if not columns or not engine.number(f"select count(*) from {table} where {some}"):
@@ -98,7 +108,7 @@ def write_out(engine: Engine, table: str, columns: Sequence[str], is_nested: Seq
 
 
 def _string(token: str) -> str:
-    return str(json.loads(token)) if "\\" in token else token[1:-1]
+    return str(parse_json(token)) if "\\" in token else token[1:-1]
 
 
 def _scalar(token: str) -> str:

@@ -13,6 +13,7 @@ from tcf.data.tables.table import trimmed
 __all__ = ["ColumnText", "holds_long_decimals"]
 
 _MOST = 2**127  # whole numbers below it are written without a point, as those of JSON
+_DEEPEST = 5  # lambdas within one another: the engine takes three times as long for each
 _IS_LIST = (
     pa.types.is_list,
     pa.types.is_large_list,
@@ -50,6 +51,11 @@ class ColumnText:
 
     def _of(self, value: str, first: str, kind: pa.DataType, depth: int) -> str:
         """Return the text of a value within others, given an expression without lambdas that has its type."""
+        if depth > _DEEPEST:
+            raise DataError(
+                f"{self._path}: expected lists and maps nested at most {_DEEPEST} times in column {self._column}, "
+                "found them deeper; convert it to text"
+            )
         x = f"x{depth}"
         if pa.types.is_struct(kind) and self._type_of(first).startswith(_STRUCT):
             fields = [
