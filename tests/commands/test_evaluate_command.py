@@ -106,7 +106,7 @@ def test_recommendations_go_to_standard_output_and_the_rest_aside(
         assert run([*words, "--out", "-", "--json"]) == 0
         found = capfdbinary.readouterr()
         assert found.out == (tmp_path / "r.csv").read_bytes()
-        assert json.loads(found.err[found.err.index(b"{") :]) == {"out": "-", "k": 2, "users": 60}
+        assert json.loads(found.err[found.err.index(b"{") :]).items() >= {"out": "-", "k": 2, "users": 60}.items()
         # Of another number of items, so that the file is written again.
         assert run([*words[:3], "3", *words[4:], "--out", str(tmp_path / "r.csv")]) == 0
         assert found.out != (tmp_path / "r.csv").read_bytes()
