@@ -31,6 +31,8 @@ def as_path(value: object, name: str) -> Path:
     if isinstance(value, str | os.PathLike):
         if value == "":
             raise ConfigError(f"{name}: expected a path, found an empty string")
+        if "\0" in os.fspath(value):
+            raise ConfigError(f"{name}: expected a path, found one with a NUL character: {os.fspath(value)!r}")
         return _expanded(Path(value), name)
     caches = getattr(value, "caches", (getattr(value, "path", None),))
     if len(caches) != 1:

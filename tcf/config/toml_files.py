@@ -62,7 +62,13 @@ def _kind(values: Mapping[str, Any]) -> FileKind | None:
 
 
 def user_path(path: str | Path) -> Path:
-    """Return a path in which `~` or `~name` at the start is replaced by the home folder."""
+    """Return a path in which `~` or `~name` at the start is replaced by the home folder.
+
+    Raises:
+        ConfigError: it contains a NUL character, which no path can have.
+    """
+    if "\0" in str(path):
+        raise ConfigError(f"{str(path)!r}: expected a path, found one with a NUL character; remove the character")
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises if there is no such user)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tcf.common.errors import ModelError, shape_words, value_words
-from tcf.common.lfs_pointer import refuse_pointers
+from tcf.common.untrusted.lfs_pointer import refuse_pointers
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.sentence_encoder import TANH, Dense, LayerNorm, Normalize, Truncate, VectorModule, output_width
 

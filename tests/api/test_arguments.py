@@ -23,6 +23,7 @@ def test_a_string_a_path_and_an_opened_result_are_paths(monkeypatch: pytest.Monk
     ("value", "message"),
     [
         ("", "data: expected a path, found an empty string"),
+        (Path("a\0b"), "data: expected a path, found one with a NUL character: 'a\\x00b'"),
         (3, "data: expected a path as a string or pathlib.Path, found int"),
         (None, "data: expected a path as a string or pathlib.Path, found NoneType"),
         ("~nobody-here/x", "data: expected a path whose ~ is the home of a known user, found ~nobody-here/x"),

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 from small.data.caches import FACTS, add_text_map, new_cache, new_token_states, sequences_of, shard, token_shard
 from small.encoders.models import save_dataset
 from tcf.commands.app import app
-from tcf.common.errors import CacheError, ConfigError
+from tcf.common.errors import CacheError, ConfigError, RunError
 from tcf.common.units import as_bytes
 from tcf.data import VectorCache
 
@@ -131,3 +131,19 @@ def test_caches_are_compared(cache: Path, tmp_path: Path) -> None:
     assert found["farthest"]["item"] == "i0"
     nothing = new_cache(tmp_path / "nothing")
     assert said("compare", cache, nothing) == "compared: 0\nonly in a: 3\nonly in b: 0\nin neither: 0\n"
+
+
+@pytest.mark.parametrize("suffix", ["npy", "parquet", "csv"])
+def test_an_export_replaces_an_export_and_nothing_else(cache: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"v.{suffix}"
+    for type in ("float16", "float32"):
+        assert f"{out}: 3 vectors of width 3, {type}" in said("export", cache, "--out", out, "--type", type)
+    if suffix == "npy":
+        np.save(out, np.zeros((3, 3), np.float32))
+    else:
+        out.write_text("item_id,v0\n")
+    before = out.read_bytes()
+    done = run("export", cache, "--out", out)
+    assert isinstance(done.exception, RunError)
+    assert "found a file that tcf did not write; remove it or choose another path" in str(done.exception)
+    assert out.read_bytes() == before

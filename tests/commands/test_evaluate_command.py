@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from small.command_line import run_program
 from tcf.cli import main
 from tcf.commands.app import app
 
@@ -93,3 +94,22 @@ def test_errors_are_one_line_and_status_2(
     assert said.startswith(f"tcf: error: {message}")
     assert said.count("\n") == 1
     assert not (made / "e").exists()
+
+
+def test_recommendations_go_to_standard_output_and_the_rest_aside(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    words = ["recommend", str(runs / "id"), "--k", "2", "--device", "cpu"]
+    with run_program(monkeypatch) as run:
+        assert run([*words, "--out", str(tmp_path / "r.csv")]) == 0
+        capfdbinary.readouterr()
+        assert run([*words, "--out", "-", "--json"]) == 0
+        found = capfdbinary.readouterr()
+        assert found.out == (tmp_path / "r.csv").read_bytes()
+        assert json.loads(found.err[found.err.index(b"{") :]).items() >= {"out": "-", "k": 2, "users": 60}.items()
+        # Of another number of items, so that the file is written again.
+        assert run([*words[:3], "3", *words[4:], "--out", str(tmp_path / "r.csv")]) == 0
+        assert found.out != (tmp_path / "r.csv").read_bytes()
+        (tmp_path / "r.csv").write_text("precious")
+        assert run([*words, "--out", str(tmp_path / "r.csv")]) == 2
+        assert (tmp_path / "r.csv").read_text() == "precious"

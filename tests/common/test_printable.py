@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tcf
+from tcf.common.progress import Progress
 from tcf.common.text_table import text_table
 from tcf.common.untrusted.printable import printable, printable_json, printable_lines
 
@@ -24,7 +26,7 @@ def test_what_a_terminal_obeys_is_shown() -> None:
 
 
 def test_no_control_and_no_direction_of_unicode_is_forgotten() -> None:
-    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    every = "".join(map(chr, (*range(0x20000), *range(0xE0000, 0xE0200))))
     through = set(printable(every))  # escapes consist of letters, which are kept anyway
     assert [c for c in through if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")] == []
     directions = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
@@ -57,3 +59,19 @@ def test_a_defect_is_shown_with_a_harmless_message() -> None:
 def test_records_and_errors_are_shown_harmless(shown_log: None, capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("tcf.test").warning(f"{HOSTILE}{KEPT}")
     assert capsys.readouterr().err == f"tcf: warning: {printable(HOSTILE)}{KEPT}\n"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_progress_is_shown_harmless(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(io.StringIO):
+        def isatty(self) -> bool:
+            return is_terminal
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "400")
+    stream = Stream()
+    with Progress(f"fetch {HOSTILE}", 1, "items", stream) as progress:
+        progress.advance(1, HOSTILE)
+    assert f"fetch {printable(HOSTILE)}" in stream.getvalue()
+    assert f"({printable(HOSTILE)})" in stream.getvalue()
+    assert not {*"\x07\x9b\u202e\u2066\udcff\x00"} & {*stream.getvalue()}

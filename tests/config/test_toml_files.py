@@ -69,6 +69,20 @@ def test_home_folders_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert inputs_of(file) == (tmp_path / "d", [tmp_path / "../c"])
 
 
+@pytest.mark.parametrize(
+    ("command", "content"),
+    [
+        ("pipeline", 'out = "a\\u0000b"\n[data]\nformat = "tcf"\nraw = "r"\n'),
+        ("pipeline", 'out = "o"\n[data]\nformat = "tcf"\nraw = "a\\u0000b"\n'),
+        ("search", 'out = "o"\ndata = "a\\u0000b"\n[space]\nwidth = [8, 16]\n'),
+    ],
+)
+def test_a_path_that_no_system_has(tmp_path: Path, command: str, content: str) -> None:
+    (tmp_path / "c.toml").write_text(content)
+    with pytest.raises(ConfigError, match="expected a path, found one with a NUL character"):
+        READERS[command](tmp_path / "c.toml")
+
+
 def test_names_that_are_no_home_folders_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_path("a/~") == Path("a/~") and user_path("~nobody-of-this-name") == Path("~nobody-of-this-name")

@@ -1,1 +1,1 @@
-"""Names and texts from outside: from archives, raw files, manifests and settings."""
+"""What comes from outside: names in archives, texts to print, pointers in the place of files."""

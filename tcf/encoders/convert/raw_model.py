@@ -19,8 +19,8 @@ import torch
 from tcf.common.errors import ModelError, RunError
 from tcf.common.files import publish_file, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
-from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
+from tcf.common.untrusted.lfs_pointer import refuse_pointers
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 from tcf.encoders.convert.opt_geometry import check_tensors, opt_settings
 from tcf.encoders.convert.opt_tensors import MergedWeights, merge_ranks

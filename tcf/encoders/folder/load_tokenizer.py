@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tcf.common.errors import ModelError
-from tcf.common.lfs_pointer import refuse_pointers
+from tcf.common.untrusted.lfs_pointer import refuse_pointers
 from tcf.encoders.failures import failures, quiet, reason
 
 if TYPE_CHECKING:

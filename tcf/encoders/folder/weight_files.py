@@ -9,9 +9,9 @@ from tcf.assets.module_list import is_within
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.errors import ModelError, os_error_words, value_words
 from tcf.common.integrity.checksums import SMALL, Reading, checksums, memory
-from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
 from tcf.common.parsing import read_json
+from tcf.common.untrusted.lfs_pointer import refuse_pointers
 from tcf.encoders.folder.converted import verify_conversion
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from tcf.common.errors import ModelError, os_error_words
-from tcf.common.lfs_pointer import refuse_pointers
+from tcf.common.untrusted.lfs_pointer import refuse_pointers
 
 __all__ = ["WordFileLayout", "is_number", "read_layout", "reading"]
 
