@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tcf.api.arguments import PathLike, as_path, checked_config
 from tcf.assets.resolve import fetch_dataset
+from tcf.common.integrity.checksums import Verify
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat
 from tcf.config.typed_values import typed
@@ -74,11 +75,12 @@ def prepare_dataset(
     return prepare(typed(format, RawFormat, "format"), as_path(raw, "raw"), as_path(out, "out"), settings)
 
 
-def open_dataset(path: PathLike) -> Dataset:
+def open_dataset(path: PathLike, *, verify: Verify = "once") -> Dataset:
     """Open a dataset that `prepare_dataset` made.
 
     Args:
         path: the dataset directory.
+        verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
         The dataset: ids, texts, histories and their split.
@@ -92,14 +94,15 @@ def open_dataset(path: PathLike) -> Dataset:
         print(dataset.n_users, dataset.n_items)
         ```
     """
-    return open_dataset_directory(as_path(path, "path"))
+    return open_dataset_directory(as_path(path, "path"), verify=typed(verify, Verify, "verify"))
 
 
-def open_cache(path: "PathLike | Extraction") -> VectorCache | TokenStates:
+def open_cache(path: "PathLike | Extraction", *, verify: Verify = "once") -> VectorCache | TokenStates:
     """Open a cache that `extract_vectors` made.
 
     Args:
         path: the cache's directory, or the extraction that made it.
+        verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
         A cache of vectors, or a cache of token states if the path is one.
@@ -114,4 +117,4 @@ def open_cache(path: "PathLike | Extraction") -> VectorCache | TokenStates:
         print(cache.width, cache.n_rows)
         ```
     """
-    return open_cache_directory(as_path(path, "path"))
+    return open_cache_directory(as_path(path, "path"), verify=typed(verify, Verify, "verify"))

@@ -9,6 +9,7 @@ from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths,
 from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
+from tcf.common.integrity.checksums import Verify
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
@@ -54,7 +55,7 @@ def evaluate_run(
         ```
     """
     settings, place = checked_config(config, EvaluateConfig), as_path(out, "out")
-    return stage.evaluate_run(_opened(run, data, caches, settings.device), out=place, config=settings)
+    return stage.evaluate_run(_opened(run, data, caches, settings.device, settings.verify), out=place, config=settings)
 
 
 def evaluate_baseline(
@@ -94,11 +95,12 @@ def evaluate_baseline(
     )
 
 
-def open_evaluation(path: PathLike) -> Evaluation:
+def open_evaluation(path: PathLike, *, verify: Verify = "once") -> Evaluation:
     """Open an evaluation that `evaluate_run` or `evaluate_baseline` made.
 
     Args:
         path: the evaluation's directory.
+        verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
         Metrics, and the rank of each user's item.
@@ -111,7 +113,7 @@ def open_evaluation(path: PathLike) -> Evaluation:
         evaluation = tcf.open_evaluation("evaluation")
         ```
     """
-    return open_directory(as_path(path, "path"))
+    return open_directory(as_path(path, "path"), verify=typed(verify, Verify, "verify"))
 
 
 def compare_evaluations(
@@ -159,6 +161,7 @@ def recommend_items(
     data: DataPath | None = None,
     caches: CachePaths = (),
     device: str = "auto",
+    verify: Verify = "once",
 ) -> Recommendations:
     """Find the best items for each user that the user has not seen yet.
 
@@ -170,6 +173,7 @@ def recommend_items(
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: where to compute; an open run stays on its device unless another one is named.
+        verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
         Items and scores, best first.
@@ -187,13 +191,15 @@ def recommend_items(
     """
     places, chosen = at_least(1, k, "k"), _user_ids(users)
     file = None if out is None else as_path(out, "out")
-    return recommend(_opened(run, data, caches, device), out=file, k=places, users=chosen)
+    return recommend(
+        _opened(run, data, caches, device, typed(verify, Verify, "verify")), out=file, k=places, users=chosen
+    )
 
 
-def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str) -> Run:
+def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str, verify: Verify) -> Run:
     """The run, opened on the device to compute on."""
     if not isinstance(run, Run) or data is not None or as_paths(caches, "caches"):
-        return open_run(as_path(run, "run"), data=data, caches=caches, device=device)
+        return open_run(as_path(run, "run"), data=data, caches=caches, device=device, verify=verify)
     if device in ("auto", str(run.device)):
         return run
     return dataclasses.replace(run, device=resolve_device(device))

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, checked_config
 from tcf.common.errors import ConfigError
+from tcf.common.integrity.checksums import Verify
 from tcf.config.train import TrainConfig
+from tcf.config.typed_values import typed
 from tcf.data.cache.caches import VectorCache
 from tcf.launch.train_on_devices import train_on_devices
 from tcf.train.run.open_run import Run
@@ -64,6 +66,7 @@ def open_run(
     data: DataPath | None = None,
     caches: CachePaths = (),
     device: str = "auto",
+    verify: Verify = "once",
 ) -> Run:
     """Open a finished run: its settings, log and model.
 
@@ -72,6 +75,7 @@ def open_run(
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: device for its model: auto, cpu, cuda, cuda:1, ...
+        verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
         The run; its model is loaded when it is first needed.
@@ -89,7 +93,13 @@ def open_run(
         ```
     """
     dataset = None if data is None else as_path(data, "data")
-    return open_directory(as_path(path, "path"), data=dataset, caches=as_paths(caches, "caches"), device=device)
+    return open_directory(
+        as_path(path, "path"),
+        data=dataset,
+        caches=as_paths(caches, "caches"),
+        device=device,
+        verify=typed(verify, Verify, "verify"),
+    )
 
 
 def dataset_of(data: Path | None, caches: Sequence[Path]) -> Path:

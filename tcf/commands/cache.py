@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tcf.commands.command import Command, Group
-from tcf.commands.options import JsonOption
+from tcf.commands.options import JsonOption, VerifyOption
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.common.files import format_by_suffix
@@ -40,7 +40,7 @@ NewCache = Annotated[Path, typer.Option("--out", help="Cache to create; the path
 
 
 @cache_app.command("describe", cls=Command)
-def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
+def cache_describe(cache: CacheArgument, verify: VerifyOption = "once", as_json: JsonOption = False) -> None:
     """Print the encoder, the size and the datasets of a cache.
 
     Examples:
@@ -48,7 +48,7 @@ def cache_describe(cache: CacheArgument, as_json: JsonOption = False) -> None:
     """
     from tcf.data.cache.caches import open_cache
 
-    described = open_cache(cache).describe()
+    described = open_cache(cache, verify=verify).describe()
     print_result(described if as_json else _described(described), as_json=as_json)
 
 
@@ -63,7 +63,7 @@ def cache_verify(cache: CacheArgument, as_json: JsonOption = False) -> None:
     """
     from tcf.data.cache.caches import open_cache
 
-    opened = open_cache(cache)
+    opened = open_cache(cache, verify="always")
     verified = opened.verify()
     result = {
         "path": cache,
@@ -99,6 +99,7 @@ def cache_export(
         Literal["float16", "float32"] | None,
         typer.Option("--type", help="Type of the numbers; default: the type in the cache."),
     ] = None,
+    verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
     """Write a dataset's vectors, in item order, to one file for other programs.
@@ -114,8 +115,8 @@ def cache_export(
     from tcf.data.dataset import open_dataset
 
     format = format_by_suffix(out, FORMATS)  # refused before anything is read
-    opened = VectorCache.open(cache)
-    dataset = open_dataset(data or opened.only_dataset())
+    opened = VectorCache.open(cache, verify=verify)
+    dataset = open_dataset(data or opened.only_dataset(), verify=verify)
     written = str(export(opened, dataset, out=out, type=type))
     result = {"out": out, "format": format, "vectors": dataset.n_items, "width": opened.width, "type": written}
     text = f"{out}: {counted(dataset.n_items, 'vector')} of width {opened.width:,}, {written}"
@@ -184,6 +185,7 @@ def cache_compare(
     data: Annotated[
         Path | None, typer.Option("--data", help="Compare only the texts of this dataset, and name its items.")
     ] = None,
+    verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
     """Measure how far the vectors of two caches differ, over the texts in both.
@@ -194,7 +196,7 @@ def cache_compare(
     from tcf.data.cache.compare import compare
     from tcf.data.dataset import open_dataset
 
-    found = compare(a, b, None if data is None else open_dataset(data))
+    found = compare(a, b, None if data is None else open_dataset(data, verify=verify), verify=verify)
     print_result(found if as_json else _shown(found), as_json=as_json)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tcf.commands.command import Command, Group
-from tcf.commands.options import JsonOption, at_least, configured
+from tcf.commands.options import JsonOption, VerifyOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.config.libraries import require_library
@@ -115,6 +115,7 @@ def describe_command(
             callback=expand_home,
         ),
     ] = None,
+    verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
     """Print statistics of a dataset and what was filtered out; plot them with --plot.
@@ -130,7 +131,7 @@ def describe_command(
         raise ConfigError("--model: expected --plot with it, because only the plot of text lengths needs tokens")
     if plot is not None:
         require_library("matplotlib", "--plot")
-    opened = open_dataset(dataset)
+    opened = open_dataset(dataset, verify=verify)
     described, files = describe(opened), tuple[Path, ...]()
     if plot is not None:
         from tcf.data.describe.plots import draw_plots
@@ -161,6 +162,7 @@ def overlap_command(
         ),
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of --sample.", callback=at_least(0))] = 0,
+    verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
     """Compare two datasets: shared ids, texts and words, and distances of vectors.
@@ -174,9 +176,9 @@ def overlap_command(
 
     if cache_b is not None and cache is None:
         raise ConfigError("--cache-b: expected --cache with it, for the vectors of A")
-    found = overlap(a, b)
+    found = overlap(a, b, verify=verify)
     if cache is not None:
-        found["vectors"] = vector_overlap(a, b, cache, cache_b or cache, sample=sample, seed=seed)
+        found["vectors"] = vector_overlap(a, b, cache, cache_b or cache, sample=sample, seed=seed, verify=verify)
     print_result(found, as_json=as_json)
 
 

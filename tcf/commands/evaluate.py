@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tcf.commands.options import JsonOption, at_least, configured
+from tcf.commands.options import JsonOption, VerifyOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.common.units import counted
@@ -82,6 +82,7 @@ def recommend_command(
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
+    verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
     """Write each user's best items, leaving out those in the user's history.
@@ -91,6 +92,6 @@ def recommend_command(
     """
     from tcf.api.evaluation import recommend_items
 
-    done = recommend_items(run, k, users, out, data=data, caches=cache or (), device=device)
+    done = recommend_items(run, k, users, out, data=data, caches=cache or (), device=device, verify=verify)
     text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
     print_result({"out": out, "k": k, "users": done.n_users}, as_json=as_json, text=text)

@@ -13,16 +13,19 @@ import typer
 from tcf.commands.command import GENERAL
 from tcf.commands.usage_errors import with_help
 from tcf.common.errors import ConfigError, value_words
+from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import from_mapping, option_name, read_toml
 from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
+from tcf.config.verify import VERIFY_HELP
 
-__all__ = ["JsonOption", "at_least", "configured", "inputs_of", "read_settings"]
+__all__ = ["JsonOption", "VerifyOption", "at_least", "configured", "inputs_of", "read_settings"]
 
 _INPUTS = "inputs"
 _NONE = "none"
 _KINDS = {int: "a whole number", float: "a number"}
 _METAVARS = {int: "INTEGER", float: "NUMBER"}
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+VerifyOption = Annotated[Verify, typer.Option("--verify", help=VERIFY_HELP)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel=GENERAL)]
 
 

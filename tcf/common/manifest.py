@@ -23,8 +23,6 @@ __all__ = [
     "seal",
     "sha256_file",
     "stated_format",
-    "verify_files",
-    "verify_manifest",
 ]
 
 _KEY_LIBRARIES = tuple("numpy pyarrow duckdb torch transformers accelerate tokenizers faiss-cpu faiss-gpu".split())
@@ -153,27 +151,34 @@ def seal(
     return manifest
 
 
-def read_manifest(path: Path, format: Format) -> Manifest:
-    """Read the manifest of a published directory and check that it has the expected format.
+def read_manifest(path: Path, format: Format, *, remedy: str | None = None) -> Manifest:
+    """Read the manifest of a published directory; it has the expected format and is as it was written.
+
+    Args:
+        path: the directory.
+        format: the expected format.
+        remedy: what to do about damage, for messages; None for making the directory again.
 
     Raises:
         TcfError: the format's error; nothing is published there, or the manifest is unreadable, of another format or
-            version, or has a missing entry or one of another type.
+            version, has a missing entry or one of another type, or has changed since it was written.
     """
+    remedy = remedy or format.remedy(path)
     expected = f"expected a directory of format {format.name} made by `{format.made_by}`"
     try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        content = (path / MANIFEST).read_bytes()
+        entries = json.loads(content.decode())
     except (FileNotFoundError, NotADirectoryError):
         raise format.error(f"{path}: {expected}, found {_without_manifest(path, format)}") from None
     except OSError as error:
         raise format.error(f"{path / MANIFEST}: cannot be read ({os_error_words(error)}); fix that and retry") from None
     except ValueError as error:
         found = f"invalid JSON ({error})"
-        raise format.error(f"{path / MANIFEST}: {expected}, found {found}; {format.remedy(path)}") from None
+        raise format.error(f"{path / MANIFEST}: {expected}, found {found}; {remedy}") from None
     try:
-        manifest = Manifest(**content)
+        manifest = Manifest(**entries)
     except TypeError:
-        raise format.error(f"{path / MANIFEST}: {expected}, found other keys; {format.remedy(path)}") from None
+        raise format.error(f"{path / MANIFEST}: {expected}, found other keys; {remedy}") from None
     _check_types(path, manifest, format)
     if manifest.format != format.name:
         raise format.error(f"{path}: {expected}, found format {manifest.format}; name the right directory")
@@ -185,6 +190,7 @@ def read_manifest(path: Path, format: Format) -> Manifest:
     for place, kind in format.required.items():
         section, _, key = place.partition(".")
         _expect(path, getattr(manifest, section).get(key), kind, place, format)
+    _verify(path, manifest, content, format, remedy)
     return manifest
 
 
@@ -224,21 +230,14 @@ def _check_types(path: Path, manifest: Manifest, format: Format) -> None:
         _expect(path, entry.get("sha256"), str, f"files.{name}.sha256", format)
 
 
-def verify_manifest(path: Path, manifest: Manifest, format: Format, *, remedy: str | None = None) -> None:
-    """Check that a manifest is, byte for byte, as it was written.
-
-    Args:
-        path: the directory.
-        manifest: its manifest, as it was read.
-        format: its format.
-        remedy: what to do about damage, for messages; None for making the directory again.
-
-    Raises:
-        TcfError: the format's error; the manifest has changed.
-    """
-    whole = manifest.checksum == _checksum(manifest)
-    if not whole or (path / MANIFEST).read_bytes() != _rendered(manifest):
-        raise format.error(f"{path / MANIFEST}: changed since it was written; {remedy or format.remedy(path)}")
+def _verify(path: Path, manifest: Manifest, content: bytes, format: Format, remedy: str) -> None:
+    """Refuse a manifest that is not, byte for byte, as it was written."""
+    try:
+        is_whole = manifest.checksum == _checksum(manifest) and content == _rendered(manifest)
+    except ValueError:  # a number or a character that JSON cannot hold
+        is_whole = False
+    if not is_whole:
+        raise format.error(f"{path / MANIFEST}: changed since it was written; {remedy}")
 
 
 def _checksum(manifest: Manifest) -> str:
@@ -255,34 +254,6 @@ def _expect(path: Path, value: Any, kind: type, place: str, format: Format) -> N
     if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
         expected = f"expected {place}, {_KINDS[kind]}"
         raise format.error(f"{path / MANIFEST}: {expected}, found {value_words(value)}; {format.remedy(path)}")
-
-
-def verify_files(
-    path: Path, manifest: Manifest, format: Format, *, names: Collection[str] | None = None, remedy: str | None = None
-) -> None:
-    """Compare files of a published directory, byte for byte, with its manifest.
-
-    Args:
-        path: the directory.
-        manifest: its manifest.
-        format: its format.
-        names: the files to compare; None for all.
-        remedy: what to do about damage, for messages; None for making the directory again.
-
-    Raises:
-        TcfError: the format's error, naming the first file that is missing or has changed.
-    """
-    remedy = remedy or format.remedy(path)
-    for name in manifest.files if names is None else names:
-        file, entry = path / name, manifest.files.get(name)
-        if entry is None:
-            raise format.error(f"{path / MANIFEST}: expected an entry for {name}, found none; {remedy}")
-        if not file.is_file():
-            raise format.error(f"{file}: expected a file, as {path / MANIFEST} lists it, found none; {remedy}")
-        if file.stat().st_size != entry["bytes"]:
-            raise format.error(f"{file}: expected {entry['bytes']} bytes, found {file.stat().st_size}; {remedy}")
-        if sha256_file(file) != entry["sha256"]:
-            raise format.error(f"{file}: its sha256 differs from {path / MANIFEST}; {remedy}")
 
 
 def differences(found: Mapping[str, Any], requested: Mapping[str, Any]) -> str:

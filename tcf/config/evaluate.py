@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
+from tcf.config.verify import VERIFY_HELP
 
 __all__ = ["Baseline", "Device", "EvaluateConfig"]
 
@@ -33,3 +35,4 @@ class EvaluateConfig(CheckedSettings):
     device: Device = option(
         "auto", "Device to compute user states on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
     )
+    verify: Verify = option("once", VERIFY_HELP, group=MAIN_OPTIONS)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
+from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
+from tcf.config.verify import VERIFY_HELP
 
 __all__ = ["ExtractConfig", "Pooling"]
 
@@ -135,6 +137,7 @@ class ExtractConfig(CheckedSettings):
         group=_RUNNING,
         metavar="I/N",
     )
+    verify: Verify = option("once", VERIFY_HELP, group=_RUNNING)
 
     def __post_init__(self) -> None:
         """Check the settings that depend on one another.

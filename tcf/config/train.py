@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tcf.common.errors import ConfigError
+from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option, option_name
 from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help, losses_reading, negatives_help
+from tcf.config.verify import VERIFY_HELP
 
 __all__ = ["Monitor", "TrainConfig"]
 
@@ -173,6 +175,7 @@ class TrainConfig(CheckedSettings):
         group=_RUNNING,
         minimum=0,
     )
+    verify: Verify = option("once", VERIFY_HELP, group=_RUNNING)
 
     def __post_init__(self) -> None:
         """Check the settings that depend on one another.

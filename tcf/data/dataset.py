@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 
 from tcf.common.errors import DataError
 from tcf.common.files import publishing
-from tcf.common.manifest import Format, read_manifest, seal
+from tcf.common.integrity.checksums import Verify
+from tcf.common.integrity.verified_files import verified_source
+from tcf.common.manifest import Format, Manifest, read_manifest, seal
 from tcf.common.threads import in_parallel
 from tcf.config.typed_values import typed
 from tcf.data.data_frames import data_frame
@@ -167,17 +169,21 @@ def _save_split(split: Split, folder: Path) -> None:
         np.save(folder / f"history_{name}.npy", numbers)
 
 
-def open_dataset(path: str | Path) -> Dataset:
-    """Read a dataset directory.
+def open_dataset(path: str | Path, *, verify: Verify = "once") -> Dataset:
+    """Read a dataset directory; what is read is as it was written.
+
+    Args:
+        path: the directory.
+        verify: whether large files that this machine has verified are verified again.
 
     Raises:
-        DataError: there is no complete dataset, or its files are inconsistent.
+        DataError: there is no complete dataset, a file is damaged, or its files are inconsistent.
     """
     path = Path(path)
     manifest = read_manifest(path, DATASET)
     try:
-        item_ids, texts, counts = _read_columns(path / "items.parquet", _ITEMS)
-        [user_ids] = _read_columns(path / "users.parquet", _USERS)
+        item_ids, texts, counts = _read_columns(path, "items.parquet", _ITEMS, manifest, verify)
+        [user_ids] = _read_columns(path, "users.parquet", _USERS, manifest, verify)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(
             f"{path}: expected a readable dataset, found a damaged one ({read_error_words(error)}); prepare it again "
@@ -190,16 +196,17 @@ def open_dataset(path: str | Path) -> Dataset:
         texts=texts,
         training_interactions=np.asarray(counts),
         user_ids=user_ids,
-        split=_read_split(path),
+        split=_read_split(path, manifest, verify),
         statistics=manifest.facts,
     )
     _check_consistent(dataset)
     return dataset
 
 
-def _read_split(path: Path) -> Split:
+def _read_split(path: Path, manifest: Manifest, verify: Verify) -> Split:
     remedy = f"prepare {path} again with `tcf data prepare`"
-    arrays = (load_array(path / f"history_{name}.npy", DataError, remedy) for name in ("offsets", "items", *_PARTS))
+    names = (f"history_{name}.npy" for name in ("offsets", "items", *_PARTS))
+    arrays = (_read_array(path, name, manifest, verify) for name in names)
     offsets, items, *parts = arrays
     try:
         return Split(Histories(offsets, items), *parts)
@@ -207,9 +214,15 @@ def _read_split(path: Path) -> Split:
         raise DataError(f"{path}: {error}; {remedy}") from None
 
 
-def _read_columns(file: Path, schema: pa.Schema) -> "list[pa.Array]":
-    """Read all columns, which must have exactly these names."""
-    table = pq.read_table(file)
+def _read_array(path: Path, name: str, manifest: Manifest, verify: Verify) -> npt.NDArray[Any]:
+    source = verified_source(path, name, manifest, DATASET, verify=verify)
+    return load_array(path / name, DataError, DATASET.remedy(path), source)
+
+
+def _read_columns(path: Path, name: str, schema: pa.Schema, manifest: Manifest, verify: Verify) -> "list[pa.Array]":
+    """Read all columns of a file, which must have exactly these names."""
+    file, source = path / name, verified_source(path, name, manifest, DATASET, verify=verify)
+    table = pq.read_table(source if isinstance(source, Path) else pa.BufferReader(source.getbuffer()))
     if table.column_names != schema.names or any(column.null_count for column in table.columns):
         raise DataError(
             f"{file}: expected the columns {', '.join(schema.names)} without nulls, found "

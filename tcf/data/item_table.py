@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tcf.common.errors import DataError
+from tcf.common.integrity.checksums import Verify
+from tcf.common.integrity.verified_files import verify_files
 from tcf.common.manifest import read_manifest
 from tcf.data.dataset import DATASET
 from tcf.data.tables.source_file import read_error_words
@@ -35,13 +37,18 @@ class ItemTable:
     n_items: int
 
     @staticmethod
-    def open(path: Path) -> "ItemTable":
-        """Open a dataset's item table.
+    def open(path: Path, *, verify: Verify = "once") -> "ItemTable":
+        """Open a dataset's item table, which is as it was written.
+
+        Args:
+            path: the dataset directory.
+            verify: whether a large table that this machine has verified is verified again.
 
         Raises:
-            DataError: there is no complete dataset, or its items cannot be read.
+            DataError: there is no complete dataset, or its items are damaged or cannot be read.
         """
         manifest = read_manifest(path, DATASET)
+        verify_files(path, manifest, DATASET, names=("items.parquet",), verify=verify)
         return ItemTable(path, manifest.fingerprint, _opened(path).metadata.num_rows)
 
     def groups(self) -> int:

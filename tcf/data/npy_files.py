@@ -5,6 +5,7 @@ the row. If the rows are announced in advance, all of them, and nothing else, ar
 """
 
 import ctypes
+import io
 import mmap
 import tokenize
 from collections.abc import Callable
@@ -26,16 +27,19 @@ _UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, tokenize.T
 _PAGE = mmap.PAGESIZE
 
 
-def load_array(file: Path, kind: type[TcfError], remedy: str) -> npt.NDArray[Any]:
+def load_array(
+    file: Path, kind: type[TcfError], remedy: str, source: io.BytesIO | Path | None = None
+) -> npt.NDArray[Any]:
     """Read a `.npy` file into memory.
 
     Args:
         file: the file.
         kind: the error to raise if it is missing or damaged.
         remedy: what to do then, for the message.
+        source: its bytes, if they have been read already.
     """
     try:
-        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(source or file, allow_pickle=False)
     except _UNREADABLE as error:
         raise kind(f"{file}: expected a readable .npy file, found none ({_reason(error)}); {remedy}") from None
     return array

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 
 from tcf.common.errors import DataError, RunError, value_words
 from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
-from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
+from tcf.common.integrity.checksums import Verify
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal
 from tcf.common.progress import Progress
 from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
@@ -165,7 +167,7 @@ def evaluate(
         "seen": config.seen,
         "split": config.split,
     }
-    settings = {**to_mapping(config), "ranking": ranking}
+    settings = {**_recorded(config), "ranking": ranking}
     with publishing(out) as staging:
         _write_ranks(ranks, queries, staging / _RANKS)
         publish_file(staging / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
@@ -184,9 +186,9 @@ def existing_evaluation(
     if not is_published(out):
         refuse_occupied(out)
         return None
-    found = open_evaluation(out)
+    found = open_evaluation(out, verify=config.verify)
     stored = {**found.manifest.config, **found.manifest.inputs, "device": config.device}
-    differing = differences(stored, {**to_mapping(config), "ranking": ranking, **inputs})
+    differing = differences(stored, {**_recorded(config), "ranking": ranking, **inputs})
     if differing:
         raise RunError(
             f"{out}: expected an evaluation of these inputs and settings, found another ({differing}); remove it, or "
@@ -196,15 +198,25 @@ def existing_evaluation(
     return found
 
 
-def open_evaluation(path: Path) -> Evaluation:
+def _recorded(config: EvaluateConfig) -> dict[str, Any]:
+    """The settings that decide the metrics, and the device."""
+    return {name: value for name, value in to_mapping(config).items() if name != "verify"}
+
+
+def open_evaluation(path: Path, *, verify: Verify = "once") -> Evaluation:
     """Open an evaluation's directory.
 
     Metrics unknown to this version of tcf follow the known ones.
 
+    Args:
+        path: the directory.
+        verify: whether large files that this machine has verified are verified again.
+
     Raises:
-        RunError: there is no finished evaluation, or a metric is missing or not a number.
+        RunError: there is no finished evaluation, a file is damaged, or a metric is missing or not a number.
     """
     manifest = read_manifest(path, EVALUATION)
+    verify_files(path, manifest, EVALUATION, verify=verify)
     facts, known = manifest.facts, [metric.name for metric in METRICS]
     others = sorted({*facts} - {*known} - {*_ABOUT})
     for name in others:

@@ -35,7 +35,11 @@ def evaluate_run(
         TcfError: FAISS is not installed.
     """
     load_faiss()
-    opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=config.device)
+    opened = (
+        run
+        if isinstance(run, Run)
+        else open_run(run, data=data, caches=caches, device=config.device, verify=config.verify)
+    )
     config = dataclasses.replace(config, device=str(opened.device))
     inputs = {"run": opened.manifest.fingerprint, **opened.manifest.inputs}
     ranking = f"{opened.config.backbone}, items as {opened.config.items}"
@@ -64,7 +68,7 @@ def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: Evaluate
     Raises:
         RunError: `out` holds something else.
     """
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, verify=config.verify)
     inputs = {"dataset": dataset.fingerprint}
     ranking = f"random, seed {seed}" if name == "random" else name
     existing = existing_evaluation(out, inputs=inputs, ranking=ranking, config=config)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tcf.common.devices import dtype_name
 from tcf.common.files import check_destination, is_published
+from tcf.common.integrity.checksums import Verify
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.lookup import finished_metadata, stored_sequences
 from tcf.data.cache.writer import check_cache
@@ -93,26 +94,26 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
         CacheError: a cache was made by another encoder or with other options.
         RunError: a Parquet file cannot be written.
     """
-    items = ItemTable.open(data)
+    items = ItemTable.open(data, verify=config.verify)
     folder = open_model_folder(model, trust_remote_code=config.trust_remote_code)
     settings = resolve(config, folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     skip = count_unpooled(tokenizer, settings.prefix, settings.max_tokens) if config.pooled_layers else 0
     outputs = plan_outputs(out, config, folder, settings, skip, _identity(folder, tokenizer, config, settings))
-    stored = [stored_in(output) for output in outputs]
+    stored = [stored_in(output, config.verify) for output in outputs]
     for output in outputs if config.parquet else ():
         check_destination(output.parquet)
     return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, skip, settings, config, name, out)
 
 
-def stored_in(output: Output) -> KeySet:
+def stored_in(output: Output, verify: Verify = "once") -> KeySet:
     """The sequences stored in a cache.
 
     Raises:
         CacheError: its path holds something else, or another encoder's cache.
     """
     check_cache(output.path, output.identity, output.kind)
-    return stored_sequences(output.path, output.kind)
+    return stored_sequences(output.path, output.kind, verify)
 
 
 def _identity(

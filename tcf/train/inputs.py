@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from tcf.common.errors import ConfigError
+from tcf.common.integrity.checksums import Verify
 from tcf.config.train import TrainConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset, open_dataset
@@ -38,13 +39,16 @@ class Inputs:
     caches: tuple[VectorCache, ...]
 
     @staticmethod
-    def open(items: Literal["text", "id", "text+id"], data: Path, caches: Sequence[Path]) -> "Inputs":
+    def open(
+        items: Literal["text", "id", "text+id"], data: Path, caches: Sequence[Path], verify: Verify = "once"
+    ) -> "Inputs":
         """Open the inputs.
 
         Args:
             items: how the model represents items.
             data: a dataset directory.
             caches: cache directories; at least one for text, none for ids.
+            verify: whether large files that this machine has verified are verified again.
 
         Raises:
             ConfigError: no cache is given, a cache is given twice, or one is given for items as ids.
@@ -57,7 +61,8 @@ class Inputs:
                 raise ConfigError(
                     f"--items id: expected no cache, because ids need none, found {caches[0]}; leave out --cache"
                 )
-        dataset, opened = open_dataset(data), tuple(VectorCache.open(path) for path in caches)
+        dataset = open_dataset(data, verify=verify)
+        opened = tuple(VectorCache.open(path, verify=verify) for path in caches)
         _refuse_repeated(opened)
         return Inputs(dataset, opened)
 

@@ -114,7 +114,7 @@ def train(
     device = resolve_device(config.devices, option="--devices") if group is None else group.device
     devices = str(device) if group is None else group.devices
     config = dataclasses.replace(config, devices=devices, patience=config.resolved_patience)
-    inputs = Inputs.open(config.items, data, caches)
+    inputs = Inputs.open(config.items, data, caches, config.verify)
     folder = RunFolder(out, to_mapping(config), inputs.paths_from(out), inputs.fingerprints)
     finished = folder.finished()
     if finished is not None:

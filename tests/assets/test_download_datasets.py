@@ -18,7 +18,8 @@ from tcf.assets.resolve import DATASET_NAMES, fetch_dataset, raw_format
 from tcf.assets.store import Asset, Terms, obtain
 from tcf.assets.web import WebFile, WebSource
 from tcf.common.errors import DataError
-from tcf.common.manifest import read_manifest, verify_files
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import read_manifest
 
 ML = {"ml-1m/ratings.dat": b"1::1193::5::978300760\n", "ml-1m/movies.dat": b"1193::Cuckoo (1975)::Drama\n"}
 TERMS = Terms("Be kind.", "https://example.org/terms")

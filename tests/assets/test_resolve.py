@@ -17,7 +17,8 @@ from tcf.assets.store import Asset, obtain
 from tcf.assets.web import ZipSource
 from tcf.assets.wheel import WheelSource
 from tcf.common.errors import DataError, ModelError
-from tcf.common.manifest import read_manifest, verify_files
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import read_manifest
 
 MODEL_FILES = {"tiny/model/config.json": b'{"model_type": "opt"}', "tiny/model/model.safetensors": b"\0" * 3000}
 

@@ -22,6 +22,7 @@ from tcf.common.files import (
     publishing_file,
     remove_leftovers,
 )
+from tcf.common.integrity.verified_files import verify_files
 from tcf.common.manifest import (
     Format,
     Manifest,
@@ -31,7 +32,6 @@ from tcf.common.manifest import (
     read_manifest,
     seal,
     sha256_file,
-    verify_files,
 )
 
 TOY = Format(name="toy", version=3, error=DataError, made_by="tcf toy")

@@ -8,7 +8,8 @@ import pytest
 
 from tcf.common.errors import DataError
 from tcf.common.files import MANIFEST, publishing
-from tcf.common.manifest import Format, read_manifest, seal, verify_files
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import Format, read_manifest, seal
 
 TOY = Format(
     name="toy",

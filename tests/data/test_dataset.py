@@ -7,8 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from small.data.caches import flip_bit
+from small.manifests import reseal
 from tcf.common.errors import DataError, RunError
 from tcf.common.files import MANIFEST
+from tcf.common.integrity.checksums import Verify
 from tcf.common.manifest import read_manifest
 from tcf.data.dataset import DATASET, Dataset, Histories, open_dataset, write_dataset
 from tcf.data.split import leave_one_out
@@ -82,13 +85,32 @@ def test_a_torn_file_is_an_error(tmp_path: Path, name: str) -> None:
     write(tmp_path / "data")
     file = tmp_path / "data" / name
     file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DataError, match=rf"{file}: expected \d+ bytes, found \d+; restore it .* `tcf data prepare`"):
+        open_dataset(tmp_path / "data")
+    reseal(tmp_path / "data")
     with pytest.raises(DataError, match="readable"):
         open_dataset(tmp_path / "data")
+
+
+@pytest.mark.parametrize("verify", ["once", "always"])
+def test_a_flipped_bit_in_any_file_is_named(tmp_path: Path, verify: Verify) -> None:
+    write(tmp_path / "data")
+    files = sorted((tmp_path / "data").iterdir())
+    assert {"items.parquet", "users.parquet", "history_items.npy"} < {file.name for file in files}
+    for file in files:
+        whole = file.read_bytes()
+        for position in range(0, len(whole), max(1, len(whole) // 8)):
+            flip_bit(file, position)
+            with pytest.raises(DataError, match=rf"{file.parent}.*`tcf data prepare"):
+                open_dataset(tmp_path / "data", verify=verify)
+            file.write_bytes(whole)
+    open_dataset(tmp_path / "data", verify=verify)
 
 
 def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
     write(tmp_path / "data")
     np.save(tmp_path / "data" / "history_items.npy", np.array([{}], object), allow_pickle=True)
+    reseal(tmp_path / "data")
     with pytest.raises(DataError, match="readable"):
         open_dataset(tmp_path / "data")
 
@@ -97,6 +119,7 @@ def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
 def test_items_outside_the_table_are_an_error(tmp_path: Path, item: int) -> None:
     write(tmp_path / "data")
     np.save(tmp_path / "data" / "history_items.npy", np.where(ITEMS == 1, item, ITEMS).astype(np.int32))
+    reseal(tmp_path / "data")
     with pytest.raises(DataError, match=r"expected items 0\.\.2 in the histories, found"):
         open_dataset(tmp_path / "data")
 
@@ -104,6 +127,7 @@ def test_items_outside_the_table_are_an_error(tmp_path: Path, item: int) -> None
 def test_users_and_histories_must_be_as_many(tmp_path: Path) -> None:
     write(tmp_path / "data")
     pq.write_table(pa.table({"user_id": ["u"]}), tmp_path / "data" / "users.parquet")
+    reseal(tmp_path / "data")
     with pytest.raises(DataError, match="a history for each of its 1 users, found 3;"):
         open_dataset(tmp_path / "data")
 
@@ -158,6 +182,7 @@ def test_tables_of_another_form_are_an_error(
 ) -> None:
     write(tmp_path / "data")
     pq.write_table(pa.table(table), tmp_path / "data" / name)
+    reseal(tmp_path / "data")
     with pytest.raises(DataError, match=f"{name}: expected .*{found}"):
         open_dataset(tmp_path / "data")
 
@@ -167,7 +192,8 @@ def test_a_cut_array_is_an_error_without_advice_on_pickles(tmp_path: Path, size:
     write(tmp_path / "data")
     file = tmp_path / "data" / "history_items.npy"
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(DataError, match=r"history_items\.npy: expected a readable .*; prepare .* again") as caught:
+    reseal(tmp_path / "data")
+    with pytest.raises(DataError, match=r"history_items\.npy: expected a readable .*; restore .* again") as caught:
         open_dataset(tmp_path / "data")
     assert "pickle" not in str(caught.value)
 
@@ -175,5 +201,6 @@ def test_a_cut_array_is_an_error_without_advice_on_pickles(tmp_path: Path, size:
 def test_an_array_of_two_axes_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "data")
     np.save(tmp_path / "data" / "history_offsets.npy", OFFSETS[:, None])
+    reseal(tmp_path / "data")
     with pytest.raises(DataError, match="with one axis"):
         open_dataset(tmp_path / "data")

@@ -10,7 +10,8 @@ import pytest
 
 from small.data.raw import folder_of, histories_of, texts_of
 from tcf.common.errors import ConfigError, DataError
-from tcf.common.manifest import read_manifest, verify_files
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import read_manifest
 from tcf.config.prepare import PrepareConfig
 from tcf.data.dataset import DATASET
 from tcf.data.prepare import prepare

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from small.manifests import reseal
 from small.train.runs import make_dataset
 from tcf.common.errors import RunError
-from tcf.common.manifest import read_manifest, verify_files
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import read_manifest
 from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, existing_evaluation, open_evaluation
@@ -202,8 +204,7 @@ def rewritten(path: Path, **facts: Any) -> Path:
     """The evaluation with other facts in its manifest."""
     content = json.loads((path / "manifest.json").read_text())
     content["facts"] = {name: value for name, value in (content["facts"] | facts).items() if value is not None}
-    (path / "manifest.json").write_text(json.dumps(content))
-    return path
+    return reseal(path, facts=content["facts"])
 
 
 def test_metrics_of_another_version_are_kept(tmp_path: Path) -> None:

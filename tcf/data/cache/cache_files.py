@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from tcf.common.errors import CacheError, DataError
 from tcf.common.files import MANIFEST, is_published
+from tcf.common.integrity.checksums import Verify
+from tcf.common.integrity.verified_files import verified_source
 from tcf.common.manifest import Format, Manifest, read_manifest, stated_format
 from tcf.data.dataset import DATASET
 from tcf.data.npy_files import load_array, map_array, shape_words
@@ -24,6 +26,7 @@ __all__ = [
     "SHARD",
     "TEXT_MAP",
     "TOKEN_STATES",
+    "UNKNOWN_ORIGIN",
     "VECTORS",
     "Kind",
     "KnownDataset",
@@ -31,13 +34,17 @@ __all__ = [
     "kind_of",
     "known_dataset",
     "load_keys",
+    "load_texts",
     "map_part",
     "published",
     "read_cache_manifest",
     "read_shard_manifest",
+    "read_text_map",
     "remedy",
 ]
 
+UNKNOWN_ORIGIN = "the origin of its numbers is unknown; run `tcf extract` with another --out"
+"""What to do about a damaged manifest of a cache."""
 _ENCODER = {f"config.{key}": str for key in ("model", "compute", "storage")}
 _SIZES = {"facts.width": int, "config.max_tokens": int}
 
@@ -63,6 +70,7 @@ class Kind:
         shard: format of its shards.
         storages: permitted storage types of its numbers.
         options: options of `tcf extract`, by the entries of the cache's config that record them.
+        numbers: the file of a shard with its numbers.
     """
 
     words: str
@@ -70,6 +78,7 @@ class Kind:
     shard: Format
     storages: tuple[str, ...]
     options: Mapping[str, str]
+    numbers: str
 
 
 _OPTIONS = {
@@ -80,7 +89,12 @@ _OPTIONS = {
     "compute": "--dtype",
 }
 VECTORS = Kind(
-    "vectors", CACHE, SHARD, ("float16", "float32"), {"layer": "--layers", **_OPTIONS, "storage": "--storage"}
+    "vectors",
+    CACHE,
+    SHARD,
+    ("float16", "float32"),
+    {"layer": "--layers", **_OPTIONS, "storage": "--storage"},
+    "vectors.npy",
 )
 TOKEN_STATES = Kind(
     "token states",
@@ -88,6 +102,7 @@ TOKEN_STATES = Kind(
     _format("tcf-token-shard", {"facts.rows": int, "facts.tokens": int}),
     ("bfloat16", "float16", "float32"),
     {"layer": "--token-states", **_OPTIONS, "storage": "--token-storage"},
+    "states.npy",
 )
 KINDS = (VECTORS, TOKEN_STATES)
 
@@ -146,7 +161,7 @@ def read_cache_manifest(path: Path, kind: Kind) -> Manifest:
     other = next((other for other in KINDS if other.cache.name == stated_format(path)), kind)
     if other is not kind:
         raise CacheError(f"{path}: expected a cache of {kind.words}, found one of {other.words}; name another cache")
-    manifest = read_manifest(path, kind.cache)
+    manifest = read_manifest(path, kind.cache, remedy=UNKNOWN_ORIGIN)
     storage = manifest.config["storage"]
     if storage not in kind.storages:
         raise CacheError(
@@ -158,7 +173,7 @@ def read_cache_manifest(path: Path, kind: Kind) -> Manifest:
 
 def read_shard_manifest(folder: Path, kind: Kind, cache: Manifest) -> Manifest:
     """Read the manifest of a shard and check that the shard belongs to this cache."""
-    manifest = read_manifest(folder, kind.shard)
+    manifest = read_manifest(folder, kind.shard, remedy=remedy(folder))
     if manifest.inputs.get("cache") != cache.fingerprint:
         raise CacheError(f"{folder}: expected a shard of this cache, found one of another encoder; {remedy(folder)}")
     return manifest
@@ -173,22 +188,41 @@ def map_part(file: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> npt.
     return array
 
 
-def load_keys(file: Path, columns: int, rows: int | None = None) -> npt.NDArray[np.uint64]:
-    """Read a table of keys, (rows, columns) uint64; None accepts any number of rows."""
-    table = load_array(file, CacheError, remedy(file.parent))
+def load_keys(folder: Path, manifest: Manifest, kind: Kind, verify: Verify = "once") -> npt.NDArray[np.uint64]:
+    """Read the keys of a shard, (rows, 2) uint64, which are as they were written."""
+    return _load_table(folder, "keys.npy", manifest, kind.shard, (int(manifest.facts["rows"]), 2), verify)
+
+
+def load_texts(folder: Path, verify: Verify = "once") -> npt.NDArray[np.uint64]:
+    """Read a text map, (n_texts, 4) uint64, which is as it was written."""
+    return _load_table(folder, "texts.npy", read_text_map(folder), TEXT_MAP, (None, 4), verify)
+
+
+def _load_table(
+    folder: Path, name: str, manifest: Manifest, format: Format, shape: tuple[int | None, int], verify: Verify
+) -> npt.NDArray[np.uint64]:
+    """Read a table of keys; None accepts any number of rows."""
+    file, (rows, columns) = folder / name, shape
+    source = verified_source(folder, name, manifest, format, remedy=remedy(folder), verify=verify)
+    table = load_array(file, CacheError, remedy(folder), source)
     expected = (len(table) if rows is None else rows, columns)
     if table.dtype != np.uint64 or table.shape != expected:
         raise CacheError(
             f"{file}: expected {shape_words(expected)} uint64, found {shape_words(table.shape)} {table.dtype}; "
-            f"{remedy(file.parent)}"
+            f"{remedy(folder)}"
         )
     return table
 
 
 def known_dataset(folder: Path) -> KnownDataset:
     """Return the dataset that a text map was made for."""
-    manifest = read_manifest(folder, TEXT_MAP)
+    manifest = read_text_map(folder)
     return KnownDataset(manifest.inputs["dataset"], Path(manifest.config["path"]), manifest.facts)
+
+
+def read_text_map(folder: Path) -> Manifest:
+    """Read the manifest of a text map."""
+    return read_manifest(folder, TEXT_MAP, remedy=remedy(folder))
 
 
 def remedy(folder: Path) -> str:

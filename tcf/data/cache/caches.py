@@ -18,6 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tcf.common.errors import CacheError
+from tcf.common.integrity.checksums import Verify
+from tcf.common.integrity.verified_files import verified_source
 from tcf.common.manifest import Manifest
 from tcf.common.ragged import offsets_from, spans
 from tcf.data.cache.cache_base import CacheBase, RowIndices, opened
@@ -161,7 +163,8 @@ class TokenStates(CacheBase[TokenShard]):
     @staticmethod
     def _map(folder: Path, shard: Manifest, cache: Manifest) -> TokenShard:
         rows, tokens = int(shard.facts["rows"]), int(shard.facts["tokens"])
-        offsets = load_array(folder / "offsets.npy", CacheError, remedy(folder))
+        source = verified_source(folder, "offsets.npy", shard, TOKEN_STATES.shard, remedy=remedy(folder))
+        offsets = load_array(folder / "offsets.npy", CacheError, remedy(folder), source)
         whole = offsets.dtype == np.int64 and offsets.shape == (rows + 1,) and offsets[0] == 0
         if not whole or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
             raise CacheError(
@@ -220,12 +223,16 @@ class TokenStates(CacheBase[TokenShard]):
         return {"sequences": self.n_rows, "tokens": self.n_tokens, "bytes": size}
 
 
-def open_cache(path: str | Path) -> VectorCache | TokenStates:
+def open_cache(path: str | Path, *, verify: Verify = "once") -> VectorCache | TokenStates:
     """Open a cache of vectors or of token states.
+
+    Args:
+        path: the directory.
+        verify: whether large files that this machine has verified are verified again.
 
     Raises:
         CacheError: there is no cache, or it is damaged.
     """
     if kind_of(Path(path)) is TOKEN_STATES:
-        return TokenStates.open(path)
-    return VectorCache.open(path)
+        return TokenStates.open(path, verify=verify)
+    return VectorCache.open(path, verify=verify)

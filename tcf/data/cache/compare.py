@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import CacheError
+from tcf.common.integrity.checksums import Verify
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import RowIndices
 from tcf.data.cache.caches import VectorCache
@@ -63,7 +64,7 @@ class Comparison:
     least_similar: Worst | None = None
 
 
-def compare(a: Path, b: Path, dataset: Dataset | None = None) -> Comparison:
+def compare(a: Path, b: Path, dataset: Dataset | None = None, *, verify: Verify = "once") -> Comparison:
     """Compare the vectors of two caches over the texts that both know.
 
     Memory holds a few thousand vectors, and about 150 bytes for each text.
@@ -72,11 +73,12 @@ def compare(a: Path, b: Path, dataset: Dataset | None = None) -> Comparison:
         a: a vector cache.
         b: another vector cache of the same width; encoder, options and storage type may differ.
         dataset: if given, compare only its texts, and name its items.
+        verify: whether large files that this machine has verified are verified again.
 
     Raises:
         CacheError: the widths differ, or a cache cannot be read.
     """
-    first, second = VectorCache.open(a), VectorCache.open(b)
+    first, second = VectorCache.open(a, verify=verify), VectorCache.open(b, verify=verify)
     if first.width != second.width:
         raise CacheError(
             f"{b}: expected vectors of width {first.width} as in {a}, found {second.width}; compare caches of one width"
@@ -94,6 +96,8 @@ def compare(a: Path, b: Path, dataset: Dataset | None = None) -> Comparison:
     if not len(both):
         return counts
     both = both[np.argsort(rows_a[both], kind="stable")]  # so that the first cache is read sequentially
+    first.verify_rows(rows_a[both])
+    second.verify_rows(rows_b[both])
     largest, mean, cosine = _measured(first, rows_a[both], second, rows_b[both])
     farthest, least = int(np.argmax(largest)), int(np.argmin(cosine))
     return replace(

@@ -46,10 +46,11 @@ def export(
 
     Raises:
         ConfigError: the suffix is none of these.
-        CacheError: some items have no vector, or a number does not fit the type.
+        CacheError: some items have no vector, a shard is damaged, or a number does not fit the type.
     """
     format = format_by_suffix(out, FORMATS)
     rows = cache.rows_for(dataset)
+    cache.verify_rows(rows)
     dtype = np.dtype(type or cache.dtype)
     with publishing_file(out) as staging:
         match format:

@@ -8,11 +8,13 @@ import numpy as np
 
 from tcf.common.errors import CacheError
 from tcf.common.files import is_published
+from tcf.common.integrity.checksums import Verify
 from tcf.common.manifest import Manifest
 from tcf.data.cache.cache_files import (
     Kind,
     known_dataset,
     load_keys,
+    load_texts,
     published,
     read_cache_manifest,
     read_shard_manifest,
@@ -27,7 +29,7 @@ __all__ = ["finished_metadata", "lacking_sequences", "stored_sequences"]
 _AT_ONCE = 2**20  # keys sorted or looked up at once
 
 
-def stored_sequences(path: Path, kind: Kind) -> KeySet:
+def stored_sequences(path: Path, kind: Kind, verify: Verify = "once") -> KeySet:
     """Return the token sequences that have a row; none if there is no cache yet.
 
     Raises:
@@ -41,7 +43,7 @@ def stored_sequences(path: Path, kind: Kind) -> KeySet:
     for folder in published(path / "shards"):
         shard = read_shard_manifest(folder, kind, manifest)
         _check_sizes(folder, shard)
-        waiting.append(load_keys(folder / "keys.npy", 2, int(shard.facts["rows"])))
+        waiting.append(load_keys(folder, shard, kind, verify))
         if sum(map(len, waiting)) >= _AT_ONCE:
             stored.add(np.concatenate(waiting))
             waiting = []
@@ -81,7 +83,7 @@ def lacking_sequences(path: Path, dataset: DatasetIdentity, stored: KeySet) -> I
         dataset: the dataset of the texts.
         stored: the token sequences that have a row.
     """
-    table = load_keys(text_map_path(path, dataset) / "texts.npy", 4)
+    table = load_texts(text_map_path(path, dataset))
     for start in range(0, len(table), _AT_ONCE):
         sequences = table[start : start + _AT_ONCE, 2:]
         yield sequences[~stored.contains(sequences)]

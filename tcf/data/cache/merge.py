@@ -10,10 +10,10 @@ import numpy as np
 
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST, publishing
-from tcf.common.manifest import Manifest, differences, read_manifest
+from tcf.common.manifest import Manifest, differences
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_base import CacheBase
-from tcf.data.cache.cache_files import TEXT_MAP, load_keys, published, read_shard_manifest
+from tcf.data.cache.cache_files import load_keys, published, read_shard_manifest, read_text_map
 from tcf.data.cache.caches import open_cache
 from tcf.data.cache.verify import verify_shard, verify_text_map
 from tcf.data.cache.writer import computed_with, publish_shard, shard_path
@@ -94,7 +94,8 @@ def _check_alike(caches: Sequence[CacheBase[Any]]) -> None:
 def _merge_shard(cache: CacheBase[Any], number: int, folder: Path, staging: Path, stored: KeySet) -> None:
     manifest = read_shard_manifest(folder, cache.kind, cache.manifest)
     verify_shard(folder, manifest, cache.kind, cache.path)
-    keys = load_keys(folder / "keys.npy", 2)
+    cache.checks.pass_over(number)
+    keys = load_keys(folder, manifest, cache.kind)
     new = stored.new(keys)
     if not len(new):
         return
@@ -109,7 +110,7 @@ def _merge_shard(cache: CacheBase[Any], number: int, folder: Path, staging: Path
 
 def _merge_text_map(folder: Path, place: Path) -> None:
     if not place.exists():
-        manifest = read_manifest(folder, TEXT_MAP)
+        manifest = read_text_map(folder)
         verify_text_map(folder, manifest)
         _copy(folder, manifest, place)
 

@@ -86,11 +86,12 @@ def _distinct(cache: CacheBase[Any], dataset: Dataset) -> RowIndices:
 
 def _verified(cache: CacheBase[Any], rows: RowIndices) -> list[dict[str, str]]:
     """Verify the shards of these rows, and return the versions that computed them."""
-    numbers = np.unique(np.searchsorted(cache.starts, rows, side="right") - 1).tolist()
+    numbers = cache.shards_of(rows)
     manifests = [read_shard_manifest(cache.folders[number], cache.kind, cache.manifest) for number in numbers]
     with Progress("verify", len(numbers), "shards") as progress:
         for number, manifest in zip(numbers, manifests, strict=True):
             verify_shard(cache.folders[number], manifest, cache.kind, cache.path)
+            cache.checks.pass_over(number)
             progress.advance(1)
     return computed_with(manifests)
 

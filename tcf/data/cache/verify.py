@@ -12,16 +12,18 @@ import numpy.typing as npt
 
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
-from tcf.common.manifest import Format, Manifest, fingerprint_of, read_manifest, verify_files, verify_manifest
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import Format, Manifest, fingerprint_of
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_files import (
     TEXT_MAP,
-    TOKEN_STATES,
+    UNKNOWN_ORIGIN,
     Kind,
     load_keys,
     published,
     read_cache_manifest,
     read_shard_manifest,
+    read_text_map,
     remedy,
 )
 from tcf.data.cache.writer import shard_path
@@ -59,7 +61,7 @@ def verify_cache(path: Path, kind: Kind) -> VerifiedCache:
     cache = _verify_identity(path, kind)
     # Listed before the manifests, so that what workers publish meanwhile does not count as a stray.
     files = set(_files(path))
-    text_maps = [(folder, read_manifest(folder, TEXT_MAP)) for folder in published(path / "datasets")]
+    text_maps = [(folder, read_text_map(folder)) for folder in published(path / "datasets")]
     shards = [(folder, read_shard_manifest(folder, kind, cache)) for folder in published(path / "shards")]
     sizes = {folder: _size(manifest) for folder, manifest in [*text_maps, *shards]}
     total = sum(sizes.values())
@@ -96,33 +98,29 @@ def verify_shard(folder: Path, manifest: Manifest, kind: Kind, path: Path) -> No
         CacheError: a file differs; names it.
     """
     _verify_part(folder, manifest, kind.shard)
-    keys = load_keys(folder / "keys.npy", 2, int(manifest.facts["rows"]))
+    keys = load_keys(folder, manifest, kind)
     if folder.name != shard_path(path, keys).name:
         raise CacheError(
             f"{folder}: expected the folder name {shard_path(path, keys).name}, the digest of its keys, found "
             f"{folder.name}; {remedy(folder)}"
         )
-    name = "states.npy" if kind is TOKEN_STATES else "vectors.npy"
-    numbers = map_array(folder / name, CacheError, remedy(folder)).reshape(-1)
+    numbers = map_array(folder / kind.numbers, CacheError, remedy(folder)).reshape(-1)
     for start in range(0, len(numbers), _NUMBERS):
         if not _are_finite(numbers[start : start + _NUMBERS]):
             raise CacheError(
-                f"{folder / name}: expected finite numbers, found one that is not finite; {remedy(folder)}"
+                f"{folder / kind.numbers}: expected finite numbers, found one that is not finite; {remedy(folder)}"
             )
 
 
 def _verify_identity(path: Path, kind: Kind) -> Manifest:
     manifest = read_cache_manifest(path, kind)
-    advice = "the origin of its numbers is unknown; run `tcf extract` with another --out"
     settings = {key: value for key, value in manifest.config.items() if key != "model"}
     if manifest.fingerprint != fingerprint_of(kind.cache, settings):
-        raise CacheError(f"{path / MANIFEST}: its config does not match its fingerprint, so {advice}")
-    verify_manifest(path, manifest, kind.cache, remedy=advice)
+        raise CacheError(f"{path / MANIFEST}: its config does not match its fingerprint, so {UNKNOWN_ORIGIN}")
     return manifest
 
 
 def _verify_part(folder: Path, manifest: Manifest, format: Format) -> None:
-    verify_manifest(folder, manifest, format, remedy=remedy(folder))
     verify_files(folder, manifest, format, remedy=remedy(folder))
 
 

@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
+from tcf.common.integrity.checksums import Verify
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import read_manifest
 from tcf.common.progress import Progress
 from tcf.data.dataset import DATASET
 from tcf.data.describe.text_lengths import folded, word_counts
@@ -81,12 +84,13 @@ class _Side:
     popularity: Counts
 
 
-def overlap(a: Path, b: Path) -> dict[str, Any]:
+def overlap(a: Path, b: Path, *, verify: Verify = "once") -> dict[str, Any]:
     """Measure the overlap of two datasets.
 
     Args:
         a: a dataset directory.
         b: another dataset directory.
+        verify: whether large files that this machine has verified are verified again.
 
     Returns:
         JSON values. `a` and `b`: `path`, `items`, `interactions`. `ids`, `texts` (as written) and `folded_texts`
@@ -99,7 +103,7 @@ def overlap(a: Path, b: Path) -> dict[str, Any]:
     Raises:
         DataError: a dataset is missing or damaged.
     """
-    first, second = _side(a), _side(b)
+    first, second = _side(a, verify), _side(b, verify)
     passes = 4  # ids, texts, folded texts, words
     with Progress("overlap", passes * (first.items.n_items + second.items.n_items), "rows") as progress:
         return {
@@ -112,9 +116,10 @@ def overlap(a: Path, b: Path) -> dict[str, Any]:
         }
 
 
-def _side(path: Path) -> _Side:
-    items = ItemTable.open(path)
+def _side(path: Path, verify: Verify) -> _Side:
+    items = ItemTable.open(path, verify=verify)
     file = path / "history_items.npy"
+    verify_files(path, read_manifest(path, DATASET), DATASET, names=(file.name,), verify=verify)
     events = map_array(file, DataError, DATASET.remedy(path))
     if events.dtype != np.int32 or events.ndim != 1:
         raise DataError(

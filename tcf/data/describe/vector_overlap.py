@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import CacheError
+from tcf.common.integrity.checksums import Verify
 from tcf.common.manifest import differences
 from tcf.common.progress import Progress
 from tcf.common.random_streams import RandomStream, generator
@@ -28,7 +29,9 @@ Vectors64 = npt.NDArray[np.float64]
 Vectors32 = npt.NDArray[np.float32]
 
 
-def vector_overlap(a: Path, b: Path, cache_a: Path, cache_b: Path, *, sample: int, seed: int) -> dict[str, Any]:
+def vector_overlap(
+    a: Path, b: Path, cache_a: Path, cache_b: Path, *, sample: int, seed: int, verify: Verify = "once"
+) -> dict[str, Any]:
     """Compare the vectors of the items of two datasets; items count once each, also those of equal text.
 
     Args:
@@ -38,6 +41,7 @@ def vector_overlap(a: Path, b: Path, cache_a: Path, cache_b: Path, *, sample: in
         cache_b: vector cache with all texts of `b`, of the same encoder and options; may be the same cache.
         sample: greatest number of items of `b` to look up in `a`.
         seed: seed of that sample.
+        verify: whether large files that this machine has verified are verified again.
 
     Returns:
         JSON values: `cosine_of_means` and `distance_of_means` (Euclidean) of the two mean vectors, computed in float64;
@@ -48,9 +52,9 @@ def vector_overlap(a: Path, b: Path, cache_a: Path, cache_b: Path, *, sample: in
         CacheError: the caches are of different encoders or options, or one lacks a text.
         DataError: a dataset is missing or damaged.
     """
-    first, second = VectorCache.open(cache_a), VectorCache.open(cache_b)
+    first, second = VectorCache.open(cache_a, verify=verify), VectorCache.open(cache_b, verify=verify)
     _check_same_encoder(first, second)
-    rows_a, rows_b = _rows(first, ItemTable.open(a)), _rows(second, ItemTable.open(b))
+    rows_a, rows_b = (_rows(cache, ItemTable.open(path, verify=verify)) for cache, path in ((first, a), (second, b)))
     mean_a_D, mean_b_D = _mean(first, rows_a), _mean(second, rows_b)
     stream = generator(RandomStream.SAMPLED_VECTORS, seed)
     drawn = stream.choice(len(rows_b), size=min(sample, len(rows_b)), replace=False)
@@ -83,6 +87,7 @@ def _rows(cache: VectorCache, items: ItemTable) -> RowIndices:
             f"{items.n_items - missing}; run `tcf extract --data {items.path} --out {cache.path} ...` with the options "
             "of the cache"
         )
+    cache.verify_rows(rows)
     return rows
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from tcf.common.errors import ModelError, RunError
-from tcf.common.files import home, publish_file, writing
+from tcf.common.files import publish_file, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
@@ -28,9 +28,9 @@ from tcf.encoders.convert.opt_tokenizer import copy_tokenizer, tokenizer_digest,
 from tcf.encoders.convert.raw_parts import read_raw_tensors
 from tcf.encoders.convert.recognise import CheckpointLayout
 from tcf.encoders.convert.write_shards import SHARD, WeightShard, check_space, in_shards, write_shards
-from tcf.encoders.folder.checksums import remembered_checksums
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.folder.weight_files import checksums_of_weights
 
 __all__ = ["RawModel", "check_room", "open_raw", "raw_digests", "work_folder", "write_raw_model"]
 
@@ -74,7 +74,7 @@ class RawModel:
 
 def raw_digests(layout: CheckpointLayout, tokenizer: Mapping[str, Path]) -> dict[str, str]:
     """Return the fingerprints of a model folder's inputs; checksums of large files are remembered below `TCF_HOME`."""
-    sums = remembered_checksums(layout.files, home() / "digests")
+    sums = checksums_of_weights(layout.files)
     named = [[file.name, checksum] for file, checksum in zip(layout.files, sums, strict=True)]
     return {"source": digest(named), "tokenizer": tokenizer_digest(tokenizer)}
 

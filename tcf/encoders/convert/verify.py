@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from tcf.common.errors import ModelError
-from tcf.common.manifest import read_manifest, verify_files, verify_manifest
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import read_manifest
 from tcf.common.progress import Progress
 from tcf.encoders.convert.convert import CONVERTED
 from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles
@@ -44,7 +45,6 @@ def verify_converted(folder: Path) -> VerifiedConversion:
         ModelError: a file has changed, a tensor is missing or of the wrong shape, or a number is not finite.
     """
     manifest = read_manifest(folder, CONVERTED)
-    verify_manifest(folder, manifest, CONVERTED)
     verify_files(folder, manifest, CONVERTED)
     tensors = {name: tensor for file in weight_files(folder) for name, tensor in _tensors(file).items()}
     settings = read_json(folder / "config.json")

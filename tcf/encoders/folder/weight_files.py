@@ -2,17 +2,25 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.errors import ModelError, os_error_words, value_words
-from tcf.common.files import home
+from tcf.common.integrity.checksums import SMALL, Reading, checksums, memory
 from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
-from tcf.encoders.folder.checksums import remembered_checksums
 
-__all__ = ["indexed_files", "read_json", "read_json_list", "weight_files", "weights_digest", "weights_or_index"]
+__all__ = [
+    "checksums_of_weights",
+    "indexed_files",
+    "read_json",
+    "read_json_list",
+    "weight_files",
+    "weights_digest",
+    "weights_or_index",
+]
 
 # In order of preference: the single file, or the index that lists the shards.
 _WEIGHTS = tuple(name for whole in WEIGHTS for name in (whole, f"{whole}{INDEX}"))
@@ -79,17 +87,23 @@ def indexed_files(index: Path) -> list[Path]:
 def weights_digest(path: Path) -> str:
     """Return the digest of a model's weight files, or of the file of word vectors.
 
-    Checksums of large files are remembered below `TCF_HOME`; see `tcf.encoders.folder.checksums`.
-
     Raises:
         ModelError: there are no weights, or they cannot be read.
     """
-    remembered = home() / "digests"
     if path.is_file():
-        return remembered_checksums([path], remembered)[0]
+        return checksums_of_weights([path])[0]
     files = weight_files(path)
-    sums = remembered_checksums(files, remembered)
+    sums = checksums_of_weights(files)
     return digest([[file.name, checksum] for file, checksum in zip(files, sums, strict=True)])
+
+
+def checksums_of_weights(files: Sequence[Path]) -> list[str]:
+    """Return the sha256 of each file of weights; those of large files are remembered below `TCF_HOME`.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
+    return checksums(files, memory(), Reading("the weights", ModelError, "fix it or download it again", SMALL))
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from torch import Tensor
 from tcf.common.devices import dtype_name
 from tcf.common.errors import CacheError, TcfError
 from tcf.common.files import publishing, remove_leftovers
-from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal
 from tcf.encoders.split.block_calls import BlockOutput
 from tcf.extract.micro_batches import MicroBatch
 from tcf.extract.schedules.hidden_states import read_file, write_file

@@ -17,7 +17,9 @@ from torch import Tensor
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import MANIFEST, is_published
-from tcf.common.manifest import Manifest, differences, read_manifest, verify_files
+from tcf.common.integrity.checksums import Verify
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import Manifest, differences, read_manifest
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.train import TrainConfig
 from tcf.data.data_frames import data_frame
@@ -140,7 +142,14 @@ class Run:
         return self.model.item_vectors()
 
 
-def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (), device: str = "auto") -> Run:
+def open_run(
+    path: Path,
+    *,
+    data: Path | None = None,
+    caches: Sequence[Path] = (),
+    device: str = "auto",
+    verify: Verify = "once",
+) -> Run:
     """Open a finished run.
 
     Args:
@@ -148,6 +157,7 @@ def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (
         data: where its dataset is now; the recorded place if None.
         caches: where its caches are now, in the order of training; the recorded places if empty.
         device: where to compute.
+        verify: whether large files that this machine has verified are verified again.
 
     Raises:
         RunError: `path` is no finished run, it is damaged, an input is no longer at its recorded place, or dataset or
@@ -156,11 +166,11 @@ def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (
     """
     manifest = read_manifest(path, RUN)
     needed = (CONFIG, MODEL, *(name for name in (INPUTS,) if name in manifest.files))
-    verify_files(path, manifest, RUN, names=needed)
+    verify_files(path, manifest, RUN, names=needed, verify=verify)
     config = from_mapping(TrainConfig, manifest.config, f"{path / 'manifest.json'}: config")
     where = _inputs_of(path, manifest)
     places = tuple(caches) or tuple(_recorded(path, role, where[role]) for role in where if role != "data")
-    inputs = Inputs.open(config.items, _recorded(path, "data", where["data"]) if data is None else data, places)
+    inputs = Inputs.open(config.items, _recorded(path, "data", where["data"]) if data is None else data, places, verify)
     _check_inputs(path, manifest, inputs)
     projections = projections_from(path / INPUTS) if INPUTS in needed else {}
     return Run(path, manifest, config, inputs, projections, resolve_device(device))

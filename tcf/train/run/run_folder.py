@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import check_destination, is_published, publish_file, writing
+from tcf.common.integrity.verified_files import verify_files
 from tcf.common.lease_file import acquire, heartbeats, is_expired, is_held, is_own
 from tcf.common.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.config.fields import read_toml, write_toml
@@ -28,7 +29,7 @@ from tcf.train.vectors.projection import Projection, named_tensors, projections_
 __all__ = ["RunFolder"]
 
 _OURS = {CONFIG, MODEL, OPTIMIZER, EPOCHS, EVENTS, INPUTS, STATE}
-_DECIDE_NOTHING = ("devices", "save_minutes")
+_DECIDE_NOTHING = ("devices", "save_minutes", "verify")
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,13 @@ class RunFolder:
         """The manifest of this run if it is finished; None if it has to be trained.
 
         Raises:
-            RunError: the directory holds another run, an unfinished attempt at another run, or other files; or another
-                process is training there.
+            RunError: the directory holds another run, an unfinished attempt at another run, or other files; a file of
+                this run is damaged; or another process is training there.
         """
         if is_published(self.path):
             manifest = read_manifest(self.path, RUN)
             self._refuse_other("a finished run", manifest.config, manifest.inputs, self.fingerprints)
+            verify_files(self.path, manifest, RUN, verify=self.settings.get("verify", "once"))
             self._tidy()
             return manifest
         self._refuse_foreign()

@@ -99,9 +99,11 @@ class ItemSources:
             dataset: the dataset of the items.
 
         Raises:
-            CacheError: items have no vector yet.
+            CacheError: items have no vector yet, or a shard is damaged.
         """
         of_caches = [cache.rows_for(dataset) for cache in caches]
+        for cache, of_cache in zip(caches, of_caches, strict=True):
+            cache.verify_rows(of_cache)
         _, items_R, rows_N = _distinct(of_caches[0])
         for cache, of_cache in zip(caches[1:], of_caches[1:], strict=True):
             _, items_R, rows_N = _distinct(rows_N * cache.n_rows + of_cache)

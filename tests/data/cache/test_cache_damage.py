@@ -7,6 +7,7 @@ import pytest
 
 from small.data.caches import add_text_map, flip_bit, new_cache, sequences_of, shard
 from small.encoders.models import edit_json, save_dataset
+from small.manifests import reseal
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
 from tcf.data import VectorCache
@@ -57,7 +58,9 @@ def test_vectors_of_another_form(tmp_path: Path, vectors: np.ndarray[Any, Any], 
 @pytest.mark.parametrize("table", [np.zeros((3, 2), np.uint64), np.zeros((2, 2), np.int64), np.zeros(2, np.uint64)])
 def test_keys_of_another_form(tmp_path: Path, table: np.ndarray[Any, Any]) -> None:
     cache = new_cache(tmp_path / "c")
-    np.save(shard(cache, ["a", "b"], 1) / "keys.npy", table)
+    folder = shard(cache, ["a", "b"], 1)
+    np.save(folder / "keys.npy", table)
+    reseal(folder)
     with pytest.raises(CacheError, match=r"keys\.npy: expected 2 x 2 uint64, found"):
         _ = VectorCache.open(cache).keys
 
@@ -68,6 +71,7 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     for name in ("keys.npy", "vectors.npy"):
         original = (folder / name).read_bytes()
         np.save(folder / name, np.array([{"an": "object"}], dtype=object), allow_pickle=True)
+        reseal(folder)
         with pytest.raises(CacheError, match=rf"{name}: expected a readable"):
             _ = VectorCache.open(cache).keys
         (folder / name).write_bytes(original)
@@ -92,7 +96,7 @@ def test_verify_finds_a_flipped_bit_anywhere(tmp_path: Path, name: str) -> None:
 def test_verify_finds_settings_that_were_edited(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     content = json.loads((cache / MANIFEST).read_text())
-    edit_json(cache / MANIFEST, config={**content["config"], "pooling": "first"})
+    reseal(cache, config={**content["config"], "pooling": "first"})
     with pytest.raises(CacheError, match="does not match its fingerprint"):
         VectorCache.open(cache).verify()
 

@@ -8,6 +8,7 @@ import pytest
 
 from small.data.caches import add_text_map, new_cache, shard
 from small.encoders.models import save_dataset
+from small.manifests import reseal
 from tcf.common.errors import CacheError, DataError
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import open_dataset
@@ -42,8 +43,7 @@ def test_a_folder_of_other_directories_names_their_formats(tmp_path: Path) -> No
 def damage(folder: Path, section: str, value: Any, key: str | None = None) -> None:
     file = folder / "manifest.json"
     content = json.loads(file.read_text())
-    content[section] = value if key is None else {**content[section], key: value}
-    file.write_text(json.dumps(content))
+    reseal(folder, **{section: value if key is None else {**content[section], key: value}})
 
 
 def part(cache: Path, name: str) -> Path:

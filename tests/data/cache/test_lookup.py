@@ -6,6 +6,7 @@ import pytest
 import tcf.data.cache.lookup as module
 from small.data.caches import FACTS, add_text_map, new_cache, new_token_states, sequences_of, shard, token_shard
 from small.encoders.models import save_dataset
+from small.manifests import reseal
 from tcf.common.errors import CacheError
 from tcf.data.cache.cache_files import TOKEN_STATES, VECTORS
 from tcf.data.cache.lookup import finished_metadata, stored_sequences
@@ -53,6 +54,8 @@ def test_a_dataset_is_finished_when_every_text_has_its_row(tmp_path: Path) -> No
 
 def test_damaged_keys(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
-    np.save(shard(cache, ["a", "b"], 1) / "keys.npy", np.zeros((2, 2), np.float64))
+    folder = shard(cache, ["a", "b"], 1)
+    np.save(folder / "keys.npy", np.zeros((2, 2), np.float64))
+    reseal(folder)
     with pytest.raises(CacheError, match=r"expected 2 x 2 uint64, found 2 x 2 float64"):
         stored_sequences(cache, VECTORS)

@@ -19,6 +19,7 @@ from small.data.caches import (
     token_shard,
 )
 from small.encoders.models import save_dataset
+from small.manifests import reseal
 from tcf.common.errors import CacheError
 from tcf.common.manifest import read_manifest
 from tcf.data import VectorCache
@@ -149,6 +150,7 @@ def test_damaged_offsets(tmp_path: Path, offsets: np.ndarray[Any, Any]) -> None:
     cache = new_token_states(tmp_path / "c")
     folder = token_shard(cache, ["abc", "de"])
     np.save(folder / "offsets.npy", offsets)
+    reseal(folder)
     with pytest.raises(
         CacheError, match=rf"{folder}/offsets.npy: expected 3 int64 rising from 0 to 5, found other numbers; remove"
     ):

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from small.encoders.gguf import SmallGguf, byte_pairs, small_gpt2, small_llama, write_gguf
 from small.encoders.models import TITLES
 from tcf.common.errors import ModelError, RunError
-from tcf.common.manifest import read_manifest, sha256_file, verify_files
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import read_manifest, sha256_file
 from tcf.encoders.convert.convert import CONVERTED, convert
 from tcf.encoders.convert.gguf_model import smallest_type
 from tcf.encoders.encoder import load_encoder

@@ -23,7 +23,8 @@ from small.encoders.raw_opt import (
     settings_objects,
     small_opt,
 )
-from tcf.common.manifest import read_manifest, verify_files
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import read_manifest
 from tcf.encoders.convert import compare_ranks, file_ranges, raw_model, write_shards
 from tcf.encoders.convert.convert import CONVERTED, Converted, convert
 from tcf.encoders.convert.file_ranges import TensorInFiles

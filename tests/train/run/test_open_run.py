@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 from typer.testing import CliRunner
 
+from small.manifests import reseal
 from small.train.runs import make_cache, make_dataset, walks
 from tcf.commands.app import app
 from tcf.common.errors import ConfigError, RunError
@@ -141,8 +142,7 @@ def test_an_id_run_needs_no_cache(dataset: Dataset, tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_manifest_is_one_error(run: Path, section: str, content: object, message: str) -> None:
-    manifest = json.loads((run / "manifest.json").read_text())
-    (run / "manifest.json").write_text(json.dumps({**manifest, section: content}))
+    reseal(run, **{section: content})
     with pytest.raises(RunError, match=rf"manifest\.json: {message}.*; restore it from a copy, or remove {run} and"):
         open_run(run, device="cpu")
 
@@ -150,7 +150,7 @@ def test_a_damaged_manifest_is_one_error(run: Path, section: str, content: objec
 def test_a_manifest_that_does_not_name_its_cache(run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     del manifest["inputs"]["cache"]
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    reseal(run, inputs=manifest["inputs"])
     with pytest.raises(
         RunError, match=r"expected the cache that .* was trained on \(fingerprint none\), found another"
     ):

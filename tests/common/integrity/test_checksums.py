@@ -1,7 +1,6 @@
-"""Checksums of weights: remembered while a file stays as it is, and never longer."""
+"""Checksums of large files: remembered while a file stays as it is, and never longer."""
 
 import hashlib
-import json
 import os
 import re
 import threading
@@ -14,17 +13,19 @@ import pytest
 from small.encoders.models import save_opt
 from small.launch.kills import run_program
 from tcf.common.errors import ModelError
-from tcf.encoders.folder import checksums as module
-from tcf.encoders.folder.checksums import remembered_checksums
+from tcf.common.integrity import checksums as module
+from tcf.common.integrity.checksums import SMALL, Reading, checksums
+from tcf.common.integrity.sealed_json import sealed_json, unsealed_json
+from tcf.encoders.folder import weight_files as weight_files_module
 from tcf.encoders.folder.weight_files import weight_files, weights_digest
 
 OLD = 1_000_000_000  # seconds since 1970
+WEIGHTS = Reading("the weights", ModelError, "fix it or download it again", small=0)
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files count as large ones, and files just made as old ones."""
-    monkeypatch.setattr(module, "_SMALL", 0)
+def old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files just made count as old ones."""
     monkeypatch.setattr(module, "_FRESH", -1e9)
 
 
@@ -53,23 +54,23 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("old")
 def test_a_file_is_read_once(tmp_path: Path, read: list[str]) -> None:
     files = [written(tmp_path / name, name.encode()) for name in ("a", "b", "c")]
     expected = [sha256(b"a"), sha256(b"b"), sha256(b"c")]
-    assert remembered_checksums(files[:2], tmp_path / "home") == expected[:2]
+    assert checksums(files[:2], tmp_path / "home", WEIGHTS) == expected[:2]
     assert sorted(read) == ["a", "b"]
-    assert remembered_checksums(files, tmp_path / "home") == expected
-    assert remembered_checksums(files[::-1], tmp_path / "home") == expected[::-1]
+    assert checksums(files, tmp_path / "home", WEIGHTS) == expected
+    assert checksums(files[::-1], tmp_path / "home", WEIGHTS) == expected[::-1]
     assert sorted(read) == ["a", "b", "c"]
     assert len(list((tmp_path / "home").iterdir())) == 3
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("old")
 @pytest.mark.parametrize("change", ["content", "longer", "another", "time", "same times"])
 def test_a_file_that_changed_is_read_again(tmp_path: Path, read: list[str], change: str) -> None:
     file = written(tmp_path / "a", b"abc")
-    remembered_checksums([file], tmp_path / "home")
+    checksums([file], tmp_path / "home", WEIGHTS)
     match change:
         case "content":
             file.write_bytes(b"abd")
@@ -83,31 +84,31 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path, read: list[str], chan
         case "same times":
             time.sleep(0.02)  # the clock of files is a coarse one
             written(file, b"abd")
-    assert remembered_checksums([file], tmp_path / "home") == [sha256(file.read_bytes())]
+    assert checksums([file], tmp_path / "home", WEIGHTS) == [sha256(file.read_bytes())]
     assert read == ["a", "a"]
     # One entry a path, the latest.
     assert len(list((tmp_path / "home").iterdir())) == 1
-    remembered_checksums([file], tmp_path / "home")
+    checksums([file], tmp_path / "home", WEIGHTS)
     assert read == ["a", "a"]
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("old")
 def test_one_file_behind_two_links_is_read_once(tmp_path: Path, read: list[str]) -> None:
     written(tmp_path / "blob", b"abc")
     for name in ("one", "two"):
         (tmp_path / name).symlink_to("blob")
-        assert remembered_checksums([tmp_path / name], tmp_path / "home") == [sha256(b"abc")]
+        assert checksums([tmp_path / name], tmp_path / "home", WEIGHTS) == [sha256(b"abc")]
     assert read == ["one"]
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("old")
 @pytest.mark.parametrize(
     "kept",
     [b"", b"{", b"\xff", b"[]", b"3", b"{}", "sha256: 3", "sha256: 'x'", "size: 4", "inode: 0", "path: '/else'"],
 )
 def test_what_is_kept_and_cannot_be_used_is_passed_over(tmp_path: Path, read: list[str], kept: bytes | str) -> None:
     file = written(tmp_path / "a", b"abc")
-    remembered_checksums([file], tmp_path / "home")
+    checksums([file], tmp_path / "home", WEIGHTS)
     (place,) = (tmp_path / "home").iterdir()
     whole = place.read_bytes()
     match kept:
@@ -115,8 +116,9 @@ def test_what_is_kept_and_cannot_be_used_is_passed_over(tmp_path: Path, read: li
             place.write_bytes(kept)
         case str():
             key, _, value = kept.partition(": ")
-            place.write_text(json.dumps({**json.loads(whole), key: value.strip("'")}))
-    assert remembered_checksums([file], tmp_path / "home") == [sha256(b"abc")]
+            entries = unsealed_json(whole)
+            place.write_text(sealed_json({**entries, key: value.strip("'")}))
+    assert checksums([file], tmp_path / "home", WEIGHTS) == [sha256(b"abc")]
     assert read == ["a", "a"]
     assert place.read_bytes() == whole
 
@@ -124,44 +126,45 @@ def test_what_is_kept_and_cannot_be_used_is_passed_over(tmp_path: Path, read: li
 def test_small_files_and_those_just_changed_are_not_remembered(
     tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small, large = written(tmp_path / "small", bytes(module._SMALL - 1)), tmp_path / "large"
+    large_ones = Reading("the weights", ModelError, "download it again")
+    small, large = written(tmp_path / "small", bytes(SMALL - 1)), tmp_path / "large"
     with large.open("wb") as stream:
-        stream.truncate(module._SMALL)
-    remembered_checksums([large], tmp_path / "home")
+        stream.truncate(SMALL)
+    checksums([large], tmp_path / "home", large_ones)
     os.utime(large, (OLD, OLD))  # which is a change, too
-    remembered_checksums([large], tmp_path / "home")
+    checksums([large], tmp_path / "home", large_ones)
     assert not (tmp_path / "home").exists()
     monkeypatch.setattr(time, "time", lambda: large.stat().st_ctime + module._FRESH + 0.01)
-    remembered_checksums([large, small], tmp_path / "home")
+    checksums([large, small], tmp_path / "home", large_ones)
     assert len(list((tmp_path / "home").iterdir())) == 1
-    assert remembered_checksums([large], tmp_path / "home") == [sha256(bytes(module._SMALL))]
+    assert checksums([large], tmp_path / "home", large_ones) == [sha256(bytes(SMALL))]
     assert read.count("large") == 3
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("old")
 def test_a_file_that_changes_while_it_is_read_is_not_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = written(tmp_path / "a", b"abc")
-    plain = module._Reading._sha256
+    plain = module._Reader._sha256
 
     def changing(self: Any, number: int) -> str:
         found = plain(self, number)
         written(file, b"abd", OLD + 1)
         return found
 
-    monkeypatch.setattr(module._Reading, "_sha256", changing)
-    remembered_checksums([file], tmp_path / "home")
+    monkeypatch.setattr(module._Reader, "_sha256", changing)
+    checksums([file], tmp_path / "home", WEIGHTS)
     monkeypatch.undo()
-    assert remembered_checksums([file], tmp_path / "home") == [sha256(b"abd")]
+    assert checksums([file], tmp_path / "home", WEIGHTS) == [sha256(b"abd")]
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("old")
 @pytest.mark.usefixtures("shown_log")
 def test_where_nothing_can_be_kept_it_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "home").write_text("a file")
     files = [written(tmp_path / name, name.encode()) for name in "abc"]
-    assert remembered_checksums(files, tmp_path / "home") == [sha256(name.encode()) for name in "abc"]
+    assert checksums(files, tmp_path / "home", WEIGHTS) == [sha256(name.encode()) for name in "abc"]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("tcf: warning: the weights will be read again for their checksums next time: ")
     assert str(tmp_path / "home") in line
@@ -175,7 +178,7 @@ def test_a_file_that_cannot_be_read_is_named_at_once(
     monkeypatch.setattr(module, "_SOON", soon)
     slow, gone = written(tmp_path / "slow", b"abc"), tmp_path / "gone"
     began = threading.Event()
-    plain = module._Reading._sha256
+    plain = module._Reader._sha256
 
     def reading(self: Any, number: int) -> str:
         if number == 0:
@@ -192,10 +195,10 @@ def test_a_file_that_cannot_be_read_is_named_at_once(
     plain_mark = module._Mark.of
     recalled = iter([None, None])
     monkeypatch.setattr(module, "_recalled", lambda *arguments: next(recalled))
-    monkeypatch.setattr(module._Reading, "_sha256", reading)
+    monkeypatch.setattr(module._Reader, "_sha256", reading)
     monkeypatch.setattr(module._Mark, "of", mark)
     with pytest.raises(ModelError, match=rf"{gone}: cannot be read \(no such file or directory\)"):
-        remembered_checksums([slow, gone], tmp_path / "home")
+        checksums([slow, gone], tmp_path / "home", WEIGHTS)
     assert not (tmp_path / "home").exists()
 
 
@@ -209,16 +212,16 @@ def test_progress_is_shown_where_it_takes_long(
     told: bool,
 ) -> None:
     file = written(tmp_path / "a", bytes(3 * 2**20 + 1))
-    plain = module._Reading._sha256
+    plain = module._Reader._sha256
 
     def slow(self: Any, number: int) -> str:
         time.sleep(0.3)
         return plain(self, number)
 
     if told:
-        monkeypatch.setattr(module._Reading, "_sha256", slow)
+        monkeypatch.setattr(module._Reader, "_sha256", slow)
     monkeypatch.setattr(module, limit, much)
-    remembered_checksums([file], tmp_path / "home")
+    checksums([file], tmp_path / "home", WEIGHTS)
     lines = capsys.readouterr().err.splitlines()
     assert bool(lines) is told
     if told:
@@ -233,7 +236,7 @@ def test_a_models_digest_is_the_same_remembered_or_not(
     monkeypatch.setenv("TCF_HOME", str(tmp_path / "home"))
     plain = weights_digest(folder)
     assert not (tmp_path / "home").exists()
-    monkeypatch.setattr(module, "_SMALL", 0)
+    monkeypatch.setattr(weight_files_module, "SMALL", 0)
     monkeypatch.setattr(module, "_FRESH", -1e9)
     assert [weights_digest(folder) for _ in range(3)] == [plain] * 3
     names = [file.name for file in weight_files(folder)]
@@ -249,7 +252,8 @@ def test_a_models_digest_is_the_same_remembered_or_not(
 INTERRUPTED = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from tcf.encoders.folder import checksums
+from tcf.common.errors import ModelError
+from tcf.common.integrity import checksums
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have been ignored where this was started
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 began = time.monotonic()
@@ -264,7 +268,8 @@ class Slow:
 checksums.hashlib.sha256 = Slow
 checksums._FRESH = -1e9
 try:
-    checksums.remembered_checksums([Path(sys.argv[1])], Path(sys.argv[2]))
+    reading = checksums.Reading("the weights", ModelError, "fix it")
+    checksums.checksums([Path(sys.argv[1])], Path(sys.argv[2]), reading)
 except KeyboardInterrupt:
     print(time.monotonic() - began)
 """
