@@ -1,19 +1,22 @@
-"""Commands that are killed at any moment, meet one another, or wake long after another has done their work."""
+"""Commands that are killed, run out of space, meet one another, or wake long after another has done their work."""
 
 import json
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from small.faults.processes import Moment, ended, start
+from small.faults.damage import LATER
+from small.faults.full_disk import fill
+from small.faults.processes import Moment, apart, ended, start
 from small.faults.trials import Tally
 from small.faults.works import WORKS, Work, content, undisturbed
 
-LATER = 700  # seconds; a claim is then too old to count
+PAGE = 4096
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +79,24 @@ def test_one_that_wakes_late_does_no_harm(world: Path, work: Work, tally: Tally,
         woken = sleeper.end()
         assert woken.status == 0 or woken.error, woken
         check(tally, "late wake", world, work, name)
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.out)
+def test_on_a_full_disk_it_leaves_nothing_and_ends_the_same_once_there_is_room(
+    world: Path, work: Work, tally: Tally, seed: int, every: bool
+) -> None:
+    draw = random.Random(f"{seed} {work.out}")
+    expected = content(world, work.out)
+    pages = sum(-(-len(file) // PAGE) for file in expected.values())
+    sizes = sorted({draw.randint(1, pages - 1) if pages > 1 else 0 for _ in range(6)}) if every else [max(1, pages // 2)]
+    for size in sizes:
+        report = (world / work.out).with_name(f"{size}-{Path(work.out).name}.json")
+        assert apart(fill, world, work.line, Path(work.out).name, size * PAGE, report) == 0
+        said = json.loads(report.read_text())
+        words = f"full disk of {size} pages: tcf {work.line}: {said}"
+        full = said["full"]["status"] == 2 and re.search("cannot be written|free space", said["full"]["error"])
+        harmless = said["again"]["status"] == 0 and (full or said["full"]["status"] == 0)
+        same = harmless and content(world, str(report.with_suffix("").relative_to(world))) == expected
+        tally.add(f"full disk: {work.out}", "survived" if same else "lost", words)
+        assert same, words
+        assert [name for name in said["left"] if ".partial-" in name or name.endswith(".claim")] == [], words

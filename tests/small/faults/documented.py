@@ -30,7 +30,7 @@ def documented_files() -> set[str]:
 
 def _whole(file: str) -> str:
     """A file as it lies in the world; a suffix alone stands for files of any name, a folder for those in it."""
-    file = file.replace("TCF_HOME", "home")
+    file = file.replace("TCF_HOME", "home").rstrip("/")
     if file.endswith((".sweep", ".convert")) or "." not in file:
         return f"{file}/*"
     return f"*{file}" if re.fullmatch(r"\.\w+", file) else file
