@@ -149,7 +149,7 @@ HOSTILE = (
     Hostile("digits of an option", f"{TRAIN} --data data --out new --seed {DIGITS}", lambda folder: None, "--seed"),
     Hostile("deep manifest", "data describe bad", _manifest(_JSON), "bad"),
     Hostile("digits in a manifest", "data describe bad", _manifest(f'{{"version": {DIGITS}}}'.encode()), "bad"),
-    Hostile("archive for an array", f"{TRAIN} --data bad --items id --out new", _array_file, "history_items.npy"),
+    Hostile("archive for an array", f"{TRAIN} --data bad --items id --out new", _array_file, "bad"),
     # Models.
     Hostile("blocks", _BAD, _in_model("config.json", _entries(num_hidden_layers=10**9)), "bad"),
     Hostile("width", _BAD, _in_model("config.json", _entries(hidden_size=10**9)), "bad"),
