@@ -191,9 +191,8 @@ def recommend_items(
     """
     places, chosen = at_least(1, k, "k"), _user_ids(users)
     file = None if out is None else as_path(out, "out")
-    return recommend(
-        _opened(run, data, caches, device, typed(verify, Verify, "verify")), out=file, k=places, users=chosen
-    )
+    opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
+    return recommend(opened, out=file, k=places, users=chosen)
 
 
 def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str, verify: Verify) -> Run:

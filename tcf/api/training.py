@@ -57,7 +57,8 @@ def train_recommender(
     settings, places, place = checked_config(config, TrainConfig), as_paths(caches, "caches"), as_path(out, "out")
     dataset = dataset_of(None if data is None else as_path(data, "data"), places)
     train_on_devices(data=dataset, caches=places, out=place, config=settings)
-    return open_directory(place, data=dataset, caches=places, device=settings.devices.partition(",")[0])
+    device = settings.devices.partition(",")[0]
+    return open_directory(place, data=dataset, caches=places, device=device, verify=settings.verify)
 
 
 def open_run(

@@ -179,7 +179,7 @@ def read_manifest(path: Path, format: Format, *, remedy: str | None = None) -> M
         manifest = Manifest(**entries)
     except TypeError:
         raise format.error(f"{path / MANIFEST}: {expected}, found other keys; {remedy}") from None
-    _check_types(path, manifest, format)
+    _check_types(path, manifest, format, remedy)
     if manifest.format != format.name:
         raise format.error(f"{path}: {expected}, found format {manifest.format}; name the right directory")
     if manifest.version != format.version:
@@ -189,7 +189,7 @@ def read_manifest(path: Path, format: Format, *, remedy: str | None = None) -> M
         )
     for place, kind in format.required.items():
         section, _, key = place.partition(".")
-        _expect(path, getattr(manifest, section).get(key), kind, place, format)
+        _expect(path, getattr(manifest, section).get(key), kind, place, format, remedy)
     _verify(path, manifest, content, format, remedy)
     return manifest
 
@@ -215,19 +215,19 @@ def stated_format(path: Path) -> str | None:
         return None
 
 
-def _check_types(path: Path, manifest: Manifest, format: Format) -> None:
+def _check_types(path: Path, manifest: Manifest, format: Format, remedy: str) -> None:
     """Check the types of the entries that all formats have in common."""
     for name in ("inputs", "config", "facts", "versions", "files"):
-        _expect(path, getattr(manifest, name), dict, name, format)
+        _expect(path, getattr(manifest, name), dict, name, format, remedy)
     for name in ("format", "fingerprint"):
-        _expect(path, getattr(manifest, name), str, name, format)
-    _expect(path, manifest.version, int, "version", format)
+        _expect(path, getattr(manifest, name), str, name, format, remedy)
+    _expect(path, manifest.version, int, "version", format, remedy)
     for role, fingerprint in manifest.inputs.items():
-        _expect(path, fingerprint, str, f"inputs.{role}", format)
+        _expect(path, fingerprint, str, f"inputs.{role}", format, remedy)
     for name, entry in manifest.files.items():
-        _expect(path, entry, dict, f"files.{name}", format)
-        _expect(path, entry.get("bytes"), int, f"files.{name}.bytes", format)
-        _expect(path, entry.get("sha256"), str, f"files.{name}.sha256", format)
+        _expect(path, entry, dict, f"files.{name}", format, remedy)
+        _expect(path, entry.get("bytes"), int, f"files.{name}.bytes", format, remedy)
+        _expect(path, entry.get("sha256"), str, f"files.{name}.sha256", format, remedy)
 
 
 def _verify(path: Path, manifest: Manifest, content: bytes, format: Format, remedy: str) -> None:
@@ -249,11 +249,11 @@ def _rendered(manifest: Manifest) -> bytes:
     return (text + "\n").encode()
 
 
-def _expect(path: Path, value: Any, kind: type, place: str, format: Format) -> None:
+def _expect(path: Path, value: Any, kind: type, place: str, format: Format, remedy: str) -> None:
     """Refuse a value of another type; integers are also numbers, true and false are not."""
     if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
         expected = f"expected {place}, {_KINDS[kind]}"
-        raise format.error(f"{path / MANIFEST}: {expected}, found {value_words(value)}; {format.remedy(path)}")
+        raise format.error(f"{path / MANIFEST}: {expected}, found {value_words(value)}; {remedy}")
 
 
 def differences(found: Mapping[str, Any], requested: Mapping[str, Any]) -> str:

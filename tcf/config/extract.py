@@ -137,6 +137,11 @@ class ExtractConfig(CheckedSettings):
         group=_RUNNING,
         metavar="I/N",
     )
+    repair: bool = option(
+        False,
+        "Read all of the cache, drop damaged shards and text maps, and compute their texts again.",
+        group=_RUNNING,
+    )
     verify: Verify = option("once", VERIFY_HELP, group=_RUNNING)
 
     def __post_init__(self) -> None:
@@ -156,6 +161,12 @@ class ExtractConfig(CheckedSettings):
             raise ConfigError(
                 "--parquet: expected no --shards, because one part of the shards does not have all vectors; run "
                 "`tcf cache export` when all parts are done"
+            )
+
+        if self.shard_slice is not None and self.repair:
+            raise ConfigError(
+                "--repair: expected no --shards, because the jobs would drop the shards of one another; run one job "
+                "with --repair and without --shards first"
             )
 
     @property

@@ -10,6 +10,7 @@ from tcf.common.files import check_destination, is_published
 from tcf.common.integrity.checksums import Verify
 from tcf.config.extract import ExtractConfig
 from tcf.data.cache.lookup import finished_metadata, stored_sequences
+from tcf.data.cache.repair import drop_damaged
 from tcf.data.cache.writer import check_cache
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
@@ -78,7 +79,7 @@ class ExtractionInputs:
 
 
 def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: ExtractConfig) -> ExtractionInputs:
-    """Open the inputs of an extraction; writes nothing and loads no weights.
+    """Open the inputs of an extraction; loads no weights, and writes nothing but drops what it repairs.
 
     Args:
         data: a dataset directory.
@@ -100,6 +101,9 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
     tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     skip = count_unpooled(tokenizer, settings.prefix, settings.max_tokens) if config.pooled_layers else 0
     outputs = plan_outputs(out, config, folder, settings, skip, _identity(folder, tokenizer, config, settings))
+    for output in outputs if config.repair else ():
+        check_cache(output.path, output.identity, output.kind)
+        drop_damaged(output.path, output.kind)
     stored = [stored_in(output, config.verify) for output in outputs]
     for output in outputs if config.parquet else ():
         check_destination(output.parquet)

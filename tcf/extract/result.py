@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tcf.common.errors import value_words
+from tcf.common.integrity.checksums import Verify
 from tcf.common.units import as_percent, counted
-from tcf.data.cache.caches import VectorCache
+from tcf.data.cache.caches import VectorCache, open_cache
 from tcf.data.cache.export import export
-from tcf.data.cache.lookup import lacking_sequences
+from tcf.data.cache.lookup import lacking_sequences, verify_stored
 from tcf.data.dataset import open_dataset
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
@@ -112,9 +113,15 @@ def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], compu
         computed: number of token sequences computed by this call.
 
     Raises:
+        CacheError: a shard that the dataset relies on is damaged.
         RunError: a Parquet file cannot be written.
     """
     config, only_prompt = inputs.config, counts.get("texts_only_prompt")
+    if config.shards is None:
+        for output in inputs.outputs:
+            verify_stored(output.path, inputs.items, output.kind, config.verify)
+            if config.repair:
+                _say_what_others_miss(output.path)
     if only_prompt:
         logger.warning(
             f"extract: nothing is pooled of {counted(only_prompt, 'text')} whose tokens are all those of the prompt "
@@ -123,7 +130,7 @@ def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], compu
         )
     return Extraction(
         caches=tuple(output.path for output in inputs.outputs),
-        parquet=_write_parquet(inputs.data, inputs.outputs) if config.parquet else (),
+        parquet=_write_parquet(inputs.data, inputs.outputs, config.verify) if config.parquet else (),
         items=counts["items"],
         texts=counts["texts"],
         sequences=counts["sequences"],
@@ -138,13 +145,23 @@ def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], compu
     )
 
 
-def _write_parquet(data: Path, outputs: Sequence[Output]) -> tuple[Path, ...]:
+def _say_what_others_miss(path: Path) -> None:
+    """Log how many vectors a repair has dropped that belong to other datasets only."""
+    missing = open_cache(path).missing
+    if missing:
+        logger.warning(
+            f"{path}: {counted(missing, 'token sequence')} of other datasets were in the damaged shards; run "
+            "`tcf extract` for each of them"
+        )
+
+
+def _write_parquet(data: Path, outputs: Sequence[Output], verify: Verify) -> tuple[Path, ...]:
     """Write the dataset's vectors of every cache into a file next to the cache."""
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, verify=verify)
     written = []
     for output in outputs:
         if output.head is not None:
-            export(VectorCache.open(output.path), dataset, out=output.parquet)
+            export(VectorCache.open(output.path, verify=verify), dataset, out=output.parquet)
             written.append(output.parquet)
     return tuple(written)
 

@@ -144,6 +144,7 @@ def _config_for(
         "shard_rows": planned.plan.macro_batch_rows,
         "tokens_per_batch": engine.metadata["tokens_per_batch"],
         "parquet": False,
+        "repair": False,
     }
     values.pop("max_memory", None)  # this process has found that the model fits
     return from_mapping(ExtractConfig, values, "extract")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tcf
+from small.manifests import reseal
 from small.train.runs import csr, make_cache, make_dataset
 from tcf.data.histories import Histories
 from tcf.data.split import Split, held_out, leave_one_out
@@ -186,9 +187,8 @@ def test_histories(offsets: Any, items: Any, message: str) -> None:
 def test_a_dataset_with_histories_of_another_type_is_to_be_prepared_again(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, HISTORIES, ["a", "b", "c"])
     np.save(dataset.path / "history_items.npy", dataset.histories.items.astype(np.int64))
-    with pytest.raises(
-        tcf.DataError, match="histories: expected items .* int64 of shape 6; .*; prepare .* again with `tcf"
-    ):
+    reseal(dataset.path)
+    with pytest.raises(tcf.DataError, match="histories: expected items .* int64 of shape 6; .*; restore it .* `tcf"):
         tcf.open_dataset(dataset.path)
 
 

@@ -4,6 +4,7 @@ There are two kinds of cache: vectors and token states. Both consist of shards, 
 a dataset to its token sequence. They differ only in what a shard holds besides its keys.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "load_keys",
     "load_texts",
     "map_part",
+    "parts",
     "published",
     "read_cache_manifest",
     "read_shard_manifest",
@@ -57,6 +59,7 @@ CACHE = _format("tcf-cache", {**_SIZES, "config.pooling": str, **_ENCODER})
 SHARD = _format("tcf-shard", {"facts.rows": int})
 TEXT_MAP = _format("tcf-join", {"inputs.dataset": str, "config.path": str})
 
+_NAME = re.compile("[0-9a-f]{32}")  # digests, in hexadecimal
 Vectors = npt.NDArray[np.floating[Any]]
 
 
@@ -141,10 +144,24 @@ class KnownDataset:
 
 
 def published(parent: Path) -> list[Path]:
-    """Return the published directories in `parent`, in the order of their names."""
+    """Return the shards or the text maps in `parent`, in the order of their names.
+
+    Raises:
+        CacheError: one has lost its manifest, with which it was published.
+    """
+    found = [folder for folder in parts(parent) if folder.is_dir()]
+    for folder in found:
+        if not is_published(folder):
+            raise CacheError(f"{folder / MANIFEST}: expected a file, found none; {remedy(folder)}")
+    return found
+
+
+def parts(parent: Path) -> list[Path]:
+    """Return the folders in `parent` that are shards or text maps, whole or not, in the order of their names."""
     if not parent.is_dir():
         return []
-    return sorted(p for p in parent.iterdir() if not p.name.startswith(".") and is_published(p))
+    folders = (p for p in parent.iterdir() if not p.name.startswith(".") and p.is_dir())
+    return sorted(p for p in folders if _NAME.fullmatch(p.name) or is_published(p))
 
 
 def kind_of(path: Path) -> Kind:
@@ -166,7 +183,7 @@ def read_cache_manifest(path: Path, kind: Kind) -> Manifest:
     if storage not in kind.storages:
         raise CacheError(
             f"{path / MANIFEST}: expected config.storage {' or '.join(kind.storages)}, found {storage!r}; "
-            f"{kind.cache.remedy(path)}"
+            f"{UNKNOWN_ORIGIN}"
         )
     return manifest
 
@@ -227,4 +244,4 @@ def read_text_map(folder: Path) -> Manifest:
 
 def remedy(folder: Path) -> str:
     """Return what to do about a damaged part of a cache, for messages."""
-    return f"remove {folder} and run `tcf extract` again"
+    return f"run `tcf extract` again with --repair, which makes {folder} anew"

@@ -20,11 +20,12 @@ from tcf.data.cache.cache_files import (
     read_shard_manifest,
     remedy,
 )
+from tcf.data.cache.shard_checks import ShardChecks
 from tcf.data.cache.text_maps import DatasetIdentity, text_map_path
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys
 
-__all__ = ["finished_metadata", "lacking_sequences", "stored_sequences"]
+__all__ = ["finished_metadata", "lacking_sequences", "stored_sequences", "verify_stored"]
 
 _AT_ONCE = 2**20  # keys sorted or looked up at once
 
@@ -70,7 +71,7 @@ def finished_metadata(path: Path, dataset: DatasetIdentity, stored: KeySet) -> d
         stored: the token sequences that have a row.
     """
     place = text_map_path(path, dataset)
-    if not is_published(place) or any(map(len, lacking_sequences(path, dataset, stored))):
+    if place not in published(place.parent) or any(map(len, lacking_sequences(path, dataset, stored))):
         return None
     return dict(known_dataset(place).metadata)
 
@@ -87,3 +88,28 @@ def lacking_sequences(path: Path, dataset: DatasetIdentity, stored: KeySet) -> I
     for start in range(0, len(table), _AT_ONCE):
         sequences = table[start : start + _AT_ONCE, 2:]
         yield sequences[~stored.contains(sequences)]
+
+
+def verify_stored(path: Path, dataset: DatasetIdentity, kind: Kind, verify: Verify) -> None:
+    """Verify the numbers in the shards that hold a dataset's token sequences.
+
+    Args:
+        path: the cache directory; it must have a text map of the dataset.
+        dataset: the dataset of the texts.
+        kind: the kind of cache.
+        verify: whether a shard that this machine has verified is verified again.
+
+    Raises:
+        CacheError: a shard or the text map is damaged; names it.
+    """
+    manifest, wanted = read_cache_manifest(path, kind), KeySet()
+    for sequences in lacking_sequences(path, dataset, KeySet()):
+        wanted.add(sequences)
+    folders = published(path / "shards")
+    shards = [read_shard_manifest(folder, kind, manifest) for folder in folders]
+    checks = ShardChecks(folders, shards, kind, verify)
+    checks.check(
+        number
+        for number, (folder, shard) in enumerate(zip(folders, shards, strict=True))
+        if wanted.contains(load_keys(folder, shard, kind, verify)).any()
+    )

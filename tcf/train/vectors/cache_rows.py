@@ -74,7 +74,7 @@ class VectorSource:
         path, name = self.cache.path, self.dataset.item_ids[int(self.items_R[place])].as_py()
         return CacheError(
             f"{path}: expected finite numbers, found infinite or undefined ones in the vector of item {name}; "
-            f"run `tcf cache verify {path}`, remove the shard that it names, and extract again"
+            "run `tcf extract` again with --repair"
         )
 
 

@@ -67,7 +67,7 @@ def part(cache: Path, name: str) -> Path:
 )
 def test_a_damaged_manifest_of_a_cache(cache: Path, section: str, key: str | None, value: Any, message: str) -> None:
     damage(cache, section, value, key)
-    with pytest.raises(CacheError, match=rf"{cache}/manifest\.json: {message}; restore it .* `tcf extract` again"):
+    with pytest.raises(CacheError, match=rf"{cache}/manifest\.json: {message}; the origin .* with another --out"):
         VectorCache.open(cache)
 
 
@@ -82,7 +82,10 @@ def test_a_damaged_manifest_of_a_cache(cache: Path, section: str, key: str | Non
 def test_a_damaged_manifest_within_a_cache(cache: Path, name: str, section: str, message: str) -> None:
     folder = part(cache, name)
     damage(folder, section, {})
-    with pytest.raises(CacheError, match=rf"{message}, found nothing; .*remove {folder} and run `tcf extract` again"):
+    with pytest.raises(
+        CacheError,
+        match=rf"{message}, found nothing; .*run .* --repair, which makes {folder} anew",
+    ):
         VectorCache.open(cache)
 
 
@@ -94,5 +97,5 @@ def test_verifying_says_what_to_remove(cache: Path, name: str, file: str) -> Non
     content = bytearray((folder / file).read_bytes())
     content[-1] ^= 1
     (folder / file).write_bytes(content)
-    with pytest.raises(CacheError, match=rf"its sha256 differs .*; remove {folder} and run `tcf extract` again"):
+    with pytest.raises(CacheError, match=rf"its sha256 differs .*; run .* --repair, which makes {folder} anew"):
         opened.verify()

@@ -152,7 +152,7 @@ def test_damaged_offsets(tmp_path: Path, offsets: np.ndarray[Any, Any]) -> None:
     np.save(folder / "offsets.npy", offsets)
     reseal(folder)
     with pytest.raises(
-        CacheError, match=rf"{folder}/offsets.npy: expected 3 int64 rising from 0 to 5, found other numbers; remove"
+        CacheError, match=rf"{folder}/offsets.npy: expected 3 int64 rising from 0 to 5, found other numbers; run"
     ):
         TokenStates.open(cache)
 

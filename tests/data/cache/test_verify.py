@@ -77,7 +77,10 @@ def test_an_edited_manifest(cache: Path, which: str, entries: dict[str, object])
 def test_a_shard_under_another_name(cache: Path) -> None:
     folder = sorted((cache / "shards").iterdir())[0]
     folder.rename(folder.with_name("another"))
-    with pytest.raises(CacheError, match=f"another: expected the folder name {folder.name}, .* found another; remove"):
+    with pytest.raises(
+        CacheError,
+        match=f"another: expected the folder name {folder.name}, .* found another; run .*--repair",
+    ):
         open_cache(cache).verify()
 
 
