@@ -17,7 +17,7 @@ __all__ = ["DAMAGED", "inspect_home"]
 DAMAGED = "damaged"
 
 _DOWNLOADED = ("tcf-asset", "tcf-model")  # formats of downloads, and of models that tcf converted from them
-_REMEMBERED = (("trials", "remembered calibration runs"), ("digests", "remembered checksums of weights"))
+_REMEMBERED = (("trials", "remembered calibration runs"), ("digests", "remembered checksums of files"))
 
 
 def inspect_home(home: Path) -> list[Entry]:

@@ -5,6 +5,7 @@ Shapes: B users of a block, K places.
 
 import codecs
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from tcf.common.units import counted
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.tables.source_file import unreadable
+from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.top_k import RankedLists, top_k
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Recommendations", "examples", "recommend"]
 
+logger = logging.getLogger(__name__)
+
 FORMATS = ("parquet", "csv")
 _USERS_AT_ONCE = 16_384
-_Writer: TypeAlias = pq.ParquetWriter | pyarrow.csv.CSVWriter
+_Writer: TypeAlias = SealedTableWriter | pyarrow.csv.CSVWriter
 _SCHEMA = pa.schema(
     [("user_id", pa.large_string()), ("place", pa.int32()), ("item_id", pa.large_string()), ("score", pa.float32())]
 )
@@ -94,8 +98,8 @@ def recommend(
 ) -> Recommendations:
     """Find each user's k best items that the user has not seen, best first, given the user's whole history.
 
-    The metadata of a Parquet file identify the run, the users and k. A file with the same metadata is kept, any other
-    file is replaced.
+    The metadata of a Parquet file identify the run, the users and k. A file with the same metadata is kept if it is as
+    it was written, any other file is replaced.
 
     Args:
         run: a finished training run, or its directory.
@@ -166,15 +170,21 @@ def _schema(run: Run, users: npt.NDArray[np.int64], k: int) -> pa.Schema:
 
 
 def _writer(file: Path, format: str, schema: pa.Schema) -> _Writer:
-    return pq.ParquetWriter(file, schema) if format == "parquet" else pyarrow.csv.CSVWriter(file, schema)
+    return SealedTableWriter(file, schema) if format == "parquet" else pyarrow.csv.CSVWriter(file, schema)
 
 
 def _is_there(out: Path, schema: pa.Schema) -> bool:
-    """Whether `out` is a file with this schema and metadata; files appear complete or not at all."""
+    """Whether `out` is a file with this schema and metadata, as it was written; a damaged one is named."""
     try:
-        return out.is_file() and bool(pq.read_schema(out).equals(schema, check_metadata=True))
-    except (OSError, pa.ArrowInvalid):
-        return False
+        if not (out.is_file() and pq.read_schema(out).equals(schema, check_metadata=True)):
+            return False
+        if is_sealed(out, schema):
+            return True
+    except (OSError, pa.ArrowException):
+        if not out.is_file():
+            return False
+    logger.warning(f"{out}: expected these recommendations as they were written, found other bytes; written again")
+    return False
 
 
 def _chosen(dataset: Dataset, users: Path | Sequence[str] | None) -> npt.NDArray[np.int64]:

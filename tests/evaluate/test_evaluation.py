@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from small.data.caches import flip_bit
 from small.manifests import reseal
 from small.train.runs import make_dataset
 from tcf.common.errors import RunError
+from tcf.common.integrity.checksums import Verify
 from tcf.common.integrity.verified_files import verify_files
 from tcf.common.manifest import read_manifest
 from tcf.config.evaluate import EvaluateConfig
@@ -228,3 +230,19 @@ def test_metrics_that_are_missing_or_no_numbers_are_refused(tmp_path: Path, fact
     done, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]])
     with pytest.raises(RunError, match=rf"manifest\.json: expected {found}; restore it .* `tcf evaluate` again"):
         open_evaluation(rewritten(done.path, **facts))
+
+
+@pytest.mark.parametrize("verify", ["once", "always"])
+def test_a_flip_in_any_file_is_named(tmp_path: Path, verify: Verify) -> None:
+    done, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]])
+    for file in done.path.iterdir():
+        whole = file.read_bytes()
+        for position in range(0, len(whole), max(1, len(whole) // 6)):
+            flip_bit(file, position)
+            with pytest.raises(RunError, match=rf"{done.path}.*`tcf evaluate"):
+                open_evaluation(done.path, verify=verify)
+        file.unlink()
+        with pytest.raises(RunError, match=rf"{done.path}.*`tcf evaluate"):
+            open_evaluation(done.path, verify=verify)
+        file.write_bytes(whole)
+    assert open_evaluation(done.path, verify=verify).metrics == done.metrics

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from small.data.caches import flip_bit
 from small.train.runs import csr, make_cache, make_dataset, walks
 from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, RunError
@@ -160,6 +161,21 @@ def test_an_equal_file_is_left_and_any_other_replaced(run: Path, tmp_path: Path)
     assert out.read_bytes() == content
     other = train(data=run.parent / "data", out=tmp_path / "id", config=TrainConfig(**SMALL, items="id")).path
     assert call(other, out)["item_id"].to_pylist() != pq.read_table(pa.BufferReader(content))["item_id"].to_pylist()
+
+
+@pytest.mark.usefixtures("shown_log")
+def test_a_damaged_file_of_these_rows_is_named_and_written_again(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r.parquet"
+    recommend(run, out=out, k=5, device="cpu")
+    whole = out.read_bytes()
+    for position in (len(whole) // 3, len(whole) // 2):
+        flip_bit(out, position)
+        capsys.readouterr()
+        recommend(run, out=out, k=5, device="cpu")
+        assert f"{out}: expected these recommendations as they were written" in capsys.readouterr().err
+        assert out.read_bytes() == whole
 
 
 @pytest.mark.parametrize("there", [False, True])

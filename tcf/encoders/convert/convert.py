@@ -5,22 +5,16 @@ from pathlib import Path
 
 from tcf.common.errors import ConfigError, ModelError
 from tcf.common.files import check_destination, is_published, publishing, refuse_occupied, remove_leftovers
-from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, sha256_file
+from tcf.common.integrity.verified_files import verify_files
+from tcf.common.manifest import differences, read_manifest, seal, sha256_file
 from tcf.config.libraries import require_library
 from tcf.encoders.convert.gguf_model import write_gguf_model
 from tcf.encoders.convert.opt_tokenizer import tokenizer_files
 from tcf.encoders.convert.raw_model import check_room, open_raw, raw_digests, work_folder, write_raw_model
 from tcf.encoders.convert.recognise import CheckpointLayout, recognise
+from tcf.encoders.folder.converted import CONVERTED
 
 __all__ = ["CONVERTED", "Converted", "convert"]
-
-CONVERTED = Format(
-    name="tcf-model",
-    version=1,
-    error=ModelError,
-    made_by="tcf convert",
-    required={"inputs.source": str, "config.kind": str, "facts.dtype": str, "facts.parameters": int},
-)
 
 
 @dataclass(frozen=True)
@@ -109,13 +103,6 @@ def _converted(out: Path, inputs: dict[str, str], *, made: bool) -> Converted:
     other = differences(manifest.inputs, inputs)
     if other:
         raise ModelError(f"{out}: holds another converted model ({other}); choose another folder, or remove this one")
-    _check_sizes(out, manifest)
+    if not made:
+        verify_files(out, manifest, CONVERTED, verify="once")
     return Converted(out, manifest.facts["dtype"], manifest.facts["parameters"], made)
-
-
-def _check_sizes(out: Path, manifest: Manifest) -> None:
-    for name, entry in manifest.files.items():
-        found = (out / name).stat().st_size if (out / name).is_file() else None
-        if found != entry["bytes"]:
-            state = "nothing" if found is None else f"{found} bytes"
-            raise ModelError(f"{out / name}: expected {entry['bytes']} bytes, found {state}; {CONVERTED.remedy(out)}")

@@ -11,6 +11,7 @@ from tcf.common.errors import ModelError, os_error_words, value_words
 from tcf.common.integrity.checksums import SMALL, Reading, checksums, memory
 from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
+from tcf.encoders.folder.converted import verify_conversion
 
 __all__ = [
     "checksums_of_weights",
@@ -88,10 +89,11 @@ def weights_digest(path: Path) -> str:
     """Return the digest of a model's weight files, or of the file of word vectors.
 
     Raises:
-        ModelError: there are no weights, or they cannot be read.
+        ModelError: there are no weights, they cannot be read, or the model was converted and has changed since.
     """
     if path.is_file():
         return checksums_of_weights([path])[0]
+    verify_conversion(path)
     files = weight_files(path)
     sums = checksums_of_weights(files)
     return digest([[file.name, checksum] for file, checksum in zip(files, sums, strict=True)])

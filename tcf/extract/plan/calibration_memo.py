@@ -14,7 +14,6 @@ find slightly different numbers, and compute slightly different vectors. Two mac
 number, as they should.
 """
 
-import json
 import logging
 import math
 import os
@@ -27,6 +26,7 @@ import torch
 
 from tcf.common.errors import RunError
 from tcf.common.files import publish_file
+from tcf.common.integrity.sealed_json import sealed_json, unsealed_json
 from tcf.common.manifest import digest, library_versions
 
 __all__ = ["conditions", "file_system_name", "remembered_number"]
@@ -59,15 +59,15 @@ def remembered_number(
     """
     file = folder / f"{digest(dict(what))[:32]}.json"
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))[key]
+        known = unsealed_json(file.read_bytes())[key]
         if type(known) in ((int,) if whole else (int, float)) and 0 < known < float("inf"):
             logger.debug(f"{file}: {key} {known:g}, from an earlier calibration run")
             return float(known)
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not calibrated yet, or unreadable: calibrated now
+        pass  # not calibrated yet, or damaged: calibrated now
     found = calibrate()
     try:
-        publish_file(file, json.dumps({**what, key: found}, indent=2).encode())
+        publish_file(file, sealed_json({**what, key: found}).encode())
     except RunError as error:
         logger.warning(f"the calibration run will be repeated next time{consequence}: {error}")
     return found

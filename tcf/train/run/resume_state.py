@@ -4,7 +4,6 @@ Batches, draws, dropout and learning rate are functions of seed, epoch and step,
 the optimiser's moments, the finished epochs and the position in the current epoch.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tcf.common.errors import RunError
+from tcf.common.integrity.sealed_json import sealed_json, unsealed_json
 from tcf.train.loss_meter import LossMeter
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.run.tensor_files import digest_of, optimizer_tensors, read_error_words, write_tensors
@@ -59,7 +59,7 @@ def write_state(path: Path, trainer: Trainer, resume_point: ResumePoint, identit
         "pass": None if resume_point.meter is None else _place(resume_point.meter),
         "tensors": digest_of(tensors),
     }
-    write_tensors(path, tensors, {_KEY: json.dumps(about, allow_nan=False)})
+    write_tensors(path, tensors, {_KEY: sealed_json(about)})
 
 
 def read_state(path: Path, trainer: Trainer, identity: str) -> ResumePoint:
@@ -91,7 +91,7 @@ def read_state(path: Path, trainer: Trainer, identity: str) -> ResumePoint:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})[_KEY])
+            about = unsealed_json((file.metadata() or {})[_KEY])
             return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _unusable(path, f"unreadable ({read_error_words(error)})") from None

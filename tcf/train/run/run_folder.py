@@ -24,7 +24,7 @@ from tcf.common.manifest import Manifest, differences, digest, read_manifest, se
 from tcf.config.fields import read_toml, write_toml
 from tcf.train.run.file_names import CONFIG, EPOCHS, EVENTS, IMPLIED, INPUTS, LEASE, MODEL, OPTIMIZER, RUN, STATE
 from tcf.train.run.tensor_files import optimizer_tensors, read_best, write_best, write_tensors
-from tcf.train.vectors.projection import Projection, named_tensors, projections_from
+from tcf.train.vectors.projection import Projection, projections_from, write_projections
 
 __all__ = ["RunFolder"]
 
@@ -138,7 +138,7 @@ class RunFolder:
     def write_projections(self, projections: Mapping[str, Projection]) -> None:
         """Write the projections fitted to the caches, if there are any."""
         if projections:
-            write_tensors(self.path / INPUTS, named_tensors(projections))
+            write_projections(self.path / INPUTS, projections)
 
     def write_model(self, model: nn.Module, epoch: int) -> None:
         """Write the parameters at the end of an epoch, replacing an earlier epoch's."""

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from tcf.common.errors import RunError
-from tcf.train.run.tensor_files import read_error_words
+from tcf.train.run.tensor_files import digest_of, read_error_words, write_tensors
 
-__all__ = ["Projection", "Transform", "named_tensors", "projections_from"]
+__all__ = ["Projection", "Transform", "projections_from", "write_projections"]
+
+_DIGEST = "tcf"  # entry of the header
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,29 @@ class Transform:
         return Transform(None if self.projection is None else self.projection.to(device), self.normalise)
 
 
-def named_tensors(projections: Mapping[str, Projection]) -> dict[str, Tensor]:
-    """The tensors of each projection by name, for a file: ROLE.mean and ROLE.map, where ROLE is the cache's role."""
+def write_projections(file: Path, projections: Mapping[str, Projection]) -> None:
+    """Write projections as ROLE.mean and ROLE.map, where ROLE is the cache's role, with a digest of them.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     tensors: dict[str, Tensor] = {}
     for role, projection in projections.items():
         tensors |= {f"{role}.mean": projection.mean_V, f"{role}.map": projection.map_VD}
-    return tensors
+    write_tensors(file, tensors, {_DIGEST: digest_of({name: value.cpu() for name, value in tensors.items()})})
 
 
 def projections_from(file: Path) -> dict[str, Projection]:
-    """Read projections from a safetensors file with the tensors of `named_tensors`.
+    """Read projections that `write_projections` wrote.
 
     Raises:
         RunError: the file is damaged.
     """
     try:
-        tensors = safetensors.torch.load_file(file)
+        with safetensors.safe_open(file, "pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            if (opened.metadata() or {})[_DIGEST] != digest_of(tensors):
+                raise KeyError(_DIGEST)
         roles = [name.removesuffix(".mean") for name in tensors if name.endswith(".mean")]
         return {role: Projection(tensors[f"{role}.mean"], tensors[f"{role}.map"]) for role in roles}
     except (OSError, KeyError, safetensors.SafetensorError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from small.data.caches import flip_bit
 from small.encoders.raw_opt import metaseq_parts, save_metaseq, save_settings, small_opt
 from small.launch.kills import run_program
 from tcf.common.errors import ModelError, RunError
@@ -16,6 +17,7 @@ from tcf.common.manifest import read_manifest
 from tcf.encoders.convert import raw_model, write_shards
 from tcf.encoders.convert.convert import CONVERTED, convert
 from tcf.encoders.convert.file_ranges import FileRange, TensorInFiles
+from tcf.encoders.folder.weight_files import weights_digest
 
 # Converts in a process that is killed right before its n-th rename, then in another, for every other n until one is
 # not hit; prints the manifest's files after each pair. Processes are copies of one that has imported everything.
@@ -139,6 +141,18 @@ def test_another_source_at_the_place(raw: Path, tmp_path: Path) -> None:
     save_metaseq(raw, metaseq_parts(small_opt(seed=1), 2))
     with pytest.raises(ModelError, match=r"out: holds another converted model \(source: \w+\.\.\. found"):
         convert(raw, tmp_path / "out")
+
+
+def test_a_converted_model_that_is_damaged_is_named_where_it_is_found_or_read(raw: Path) -> None:
+    out = convert(raw, raw.parent / "out").folder
+    for file in sorted(out.iterdir()):
+        whole = file.read_bytes()
+        flip_bit(file, len(whole) - 2)
+        for use in (lambda: convert(raw, out), lambda: weights_digest(out)):
+            with pytest.raises(ModelError, match=rf"{out}.*`tcf convert"):
+                use()
+        file.write_bytes(whole)
+    assert not convert(raw, out).made
 
 
 def test_a_source_that_has_become_shorter(tmp_path: Path) -> None:

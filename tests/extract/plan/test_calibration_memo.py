@@ -93,3 +93,12 @@ def test_a_file_system_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert file_system_name(tmp_path) == f"xfs of about 2^{size} bytes"
         monkeypatch.setattr(module, "_lines", lambda file: [])
         assert file_system_name(tmp_path) == f"unknown of about 2^{size} bytes"
+
+
+@pytest.mark.parametrize("damage", [b"17", b"27"])
+def test_a_number_that_was_damaged_is_measured_again(tmp_path: Path, damage: bytes) -> None:
+    assert remembered_number(tmp_path, {"of": "x"}, lambda: 19.0) == 19.0
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes().replace(b"19", damage))
+    assert remembered_number(tmp_path, {"of": "x"}, lambda: 23.0) == 23.0
+    assert remembered_number(tmp_path, {"of": "x"}, lambda: 29.0) == 23.0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from small.data.caches import flip_bit
 from small.train.runs import make_dataset, walks
 from small.train.trainings import SMALL, TEXTS, Train, same, stopped
 from tcf.common.errors import RunError
@@ -19,7 +20,7 @@ from tcf.train.run.epoch_log import Epoch
 from tcf.train.stage import train
 
 
-@pytest.mark.parametrize("damage", ["cut", "nothing", "flipped", "foreign", "header"])
+@pytest.mark.parametrize("damage", ["cut", "nothing", "flipped", "foreign", "header", "a number in the header"])
 def test_a_damaged_state_is_refused_with_what_to_do(
     run_train: Train, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
@@ -38,12 +39,32 @@ def test_a_damaged_state_is_refused_with_what_to_do(
             shutil.copy(undisturbed.path / "model.safetensors", state)
         case "header":
             state.write_bytes(content.replace(b'\\"steps\\"', b'\\"stops\\"').replace(b"epochs", b"apochs"))
+        case "a number in the header":
+            flip_bit(state, content.index(b"loss") + len(b'loss\\": '))
     before = state.read_bytes()
     with pytest.raises(RunError, match=r"state\.safetensors: .*remove it to train from the beginning"):
         run_train("killed")
     assert state.read_bytes() == before
     state.unlink()
     same(run_train("killed"), undisturbed)
+
+
+def test_a_finished_run_that_is_damaged_is_named(run_train: Train) -> None:
+    """Where a training finds its result, it does not say that there is nothing to do."""
+    path = run_train().path
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    assert len(files) >= 6  # among them those of TensorBoard
+    for file in files:
+        whole = file.read_bytes()
+        flip_bit(file, len(whole) // 2)
+        with pytest.raises(RunError, match=rf"{path}.*, or remove {path} and run `tcf train` again"):
+            run_train()
+        if file.name != "manifest.json":
+            file.unlink()
+            with pytest.raises(RunError, match=rf"{file}: expected a file, .* found none; .* `tcf train` again"):
+                run_train()
+        file.write_bytes(whole)
+    assert not run_train().trained
 
 
 def test_a_state_of_other_inputs_is_refused(run_train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

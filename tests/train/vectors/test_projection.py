@@ -8,14 +8,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from small.data.caches import flip_bit
 from small.train.runs import make_cache, make_dataset
 from tcf.common.errors import CacheError, ConfigError, RunError
 from tcf.config.train import TrainConfig
-from tcf.train.run.tensor_files import write_tensors
 from tcf.train.vectors import cache_rows as sources_module
 from tcf.train.vectors.cache_rows import ItemSources
 from tcf.train.vectors.fit_projection import Statistics, fit_projections, principal_axes, vector_statistics
-from tcf.train.vectors.projection import Projection, Transform, named_tensors, projections_from
+from tcf.train.vectors.projection import Projection, Transform, projections_from, write_projections
 
 Floats = npt.NDArray[np.float64]
 CPU = torch.device("cpu")
@@ -220,7 +220,7 @@ def test_a_transform_is_exact_within_autocast() -> None:
 def test_what_was_fitted_is_read_back_to_the_bit(tmp_path: Path) -> None:
     found = made(tmp_path, random_vectors())
     fitted = {"cache": fit(found, whiten=3), "cache.2": fit(found, pca=2)}
-    write_tensors(tmp_path / "file", named_tensors(fitted))
+    write_projections(tmp_path / "file", fitted)
     assert set(safetensors.torch.load_file(tmp_path / "file")) == {
         "cache.mean",
         "cache.map",
@@ -232,7 +232,11 @@ def test_what_was_fitted_is_read_back_to_the_bit(tmp_path: Path) -> None:
     for role, projection in fitted.items():
         assert torch.equal(read[role].mean_V, projection.mean_V) and read[role].mean_V.dtype == torch.float64
         assert torch.equal(read[role].map_VD, projection.map_VD)
-    (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes()[:-10])
+    whole = (tmp_path / "file").read_bytes()
+    flip_bit(tmp_path / "file", len(whole) - 1)
+    with pytest.raises(RunError, match=r"file: unreadable \(damaged, or not written by tcf\)"):
+        projections_from(tmp_path / "file")
+    (tmp_path / "file").write_bytes(whole[:-10])
     with pytest.raises(RunError, match=rf"file: unreadable .* remove {tmp_path} and run `tcf train` again"):
         projections_from(tmp_path / "file")
 
