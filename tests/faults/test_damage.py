@@ -17,7 +17,7 @@ from small.faults.world import build
 
 # Read by none of the commands of these trials, or slowly, and tried where these tests are.
 ELSEWHERE = {
-    "home/digests/*": "tests/encoders/folder/test_checksums.py",
+    "home/digests/*": "tests/common/integrity/test_checksums.py",
     "home/downloads/*": "tests/assets/test_download.py",
     "states.bin": "tests/integration/test_sweep_killed.py",
 }

@@ -86,6 +86,7 @@ def test_hostile_input_is_refused_in_one_line(place: Path, hostile: Hostile, tal
     before, beside = contents(place), set(place.parent.iterdir())
     done = attempt(hostile.line)
     refused = done.status == 2 and hostile.named in done.error and ";" in done.error and len(done.error) < 2500
+    refused |= hostile.harmless and done.status == 0
     changed = {path for path, size in before.items() if contents(place).get(path) != size} | set(place.parent.iterdir()) - beside
     tally.add("hostile input", "lost" if changed else "detected" if refused else "unclear", f"{hostile.name}: {done}")
     assert refused, (done.status, done.printed[-500:], done.said[-1500:])

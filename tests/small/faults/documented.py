@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[3]
 _FROM = "## `dataset/`"
 # Of others: model folders, and raw files before the first section.
 _OTHERS = ("## Model folders", "## Folders of sentence encoders")
-_ENDS = "safetensors|parquet|jsonl|claim|sweep|convert|json|toml|npy|csv|bin|log"
+_ENDS = "sha256|safetensors|parquet|jsonl|claim|sweep|convert|json|toml|npy|csv|bin|log"
 _FILE = re.compile(rf"`((?:[\w.-]+/)*(?:[\w.-]*\.(?:{_ENDS})|(?:trials|digests|downloads|events))/?)`")
 _FORMAT = re.compile(r"\btcf-[a-z-]+(?=`?, version)")
 

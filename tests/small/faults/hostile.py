@@ -30,12 +30,14 @@ class Hostile:
         line: what is typed after `tcf`.
         prepare: makes the input in the working directory.
         named: a part of the message.
+        harmless: nothing is wrong with it after all.
     """
 
     name: str
     line: str
     prepare: Callable[[Path], None]
     named: str
+    harmless: bool = False
 
 
 def _text(file: str, content: str | bytes) -> Callable[[Path], None]:
@@ -166,7 +168,7 @@ HOSTILE = (
     Hostile("long name", f"data prepare tcf raw --out {_LONG}", lambda folder: None, "xxx"),
     Hostile("long name of a run", f"{TRAIN} --data data --items id --out {_LONG}", lambda folder: None, "xxx"),
     Hostile("long name of a cache", f"{EXTRACT} --data data --out {_LONG}", lambda folder: None, "xxx"),
-    Hostile("nested folders", "runs n", _nested, "n"),
+    Hostile("nested folders", "runs n", _nested, "n", harmless=True),
     Hostile("loop", "data describe loop", lambda folder: (folder / "loop").symlink_to("loop"), "loop"),
     Hostile("loop to write to", "data prepare tcf raw --out loop", lambda folder: (folder / "loop").symlink_to("loop"), "loop"),
     Hostile("file for a cache", f"{EXTRACT} --data data --out users.txt", lambda folder: None, "users.txt"),
