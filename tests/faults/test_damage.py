@@ -1,4 +1,4 @@
-"""Every file that tcf writes is damaged in every way, and every command that reads it notices, or needs nothing of it."""
+"""Every file that tcf writes is damaged in every way; every command that reads it notices, or needs nothing of it."""
 
 import random
 import re
@@ -60,8 +60,8 @@ def drawn(place: Place, draw: random.Random, every: bool) -> list[tuple[Reader, 
     for file, readers in sorted(tried(place).items()):
         kinds[place.kind_of(file)].append((file, readers))
         if every:
-            found = damages(file, place.files[file], place.others(file), draw)
-            trials += [(reader, damage) for damage in found for reader in readers]
+            every_one = damages(file, place.files[file], place.others(file), draw)
+            trials += [(reader, damage) for damage in every_one for reader in readers]
     if every:
         return trials
     for number, pairs in enumerate(kinds.values()):

@@ -1,7 +1,6 @@
 """Whatever a command is given, it says in one line and within seconds what is wrong, and writes nothing elsewhere."""
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -87,7 +86,9 @@ def test_hostile_input_is_refused_in_one_line(place: Path, hostile: Hostile, tal
     done = attempt(hostile.line)
     refused = done.status == 2 and hostile.named in done.error and ";" in done.error and len(done.error) < 2500
     refused |= hostile.harmless and done.status == 0
-    changed = {path for path, size in before.items() if contents(place).get(path) != size} | set(place.parent.iterdir()) - beside
+    changed = {path for path, size in before.items() if contents(place).get(path) != size} | set(
+        place.parent.iterdir()
+    ) - beside
     tally.add("hostile input", "lost" if changed else "detected" if refused else "unclear", f"{hostile.name}: {done}")
     assert refused, (done.status, done.printed[-500:], done.said[-1500:])
     assert not changed

@@ -88,7 +88,9 @@ def test_on_a_full_disk_it_leaves_nothing_and_ends_the_same_once_there_is_room(
     draw = random.Random(f"{seed} {work.out}")
     expected = content(world, work.out)
     pages = sum(-(-len(file) // PAGE) for file in expected.values())
-    sizes = sorted({draw.randint(1, pages - 1) if pages > 1 else 0 for _ in range(6)}) if every else [max(1, pages // 2)]
+    sizes = (
+        sorted({draw.randint(1, pages - 1) if pages > 1 else 0 for _ in range(6)}) if every else [max(1, pages // 2)]
+    )
     for size in sizes:
         report = (world / work.out).with_name(f"{size}-{Path(work.out).name}.json")
         assert apart(fill, world, work.line, Path(work.out).name, size * PAGE, report) == 0

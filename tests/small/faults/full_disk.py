@@ -60,7 +60,9 @@ def fill(root: Path, line: str, name: str, size: int, report: Path) -> None:
     said = {"full": vars(full) | {"error": full.error}, "left": left, "again": vars(again), "mounted": disk.mounted}
     report.write_text(json.dumps(said))
     if again.status == 0:
-        (shutil.copytree if (root / PLACE / name).is_dir() else shutil.copy)(root / PLACE / name, report.with_suffix(""))
+        (shutil.copytree if (root / PLACE / name).is_dir() else shutil.copy)(
+            root / PLACE / name, report.with_suffix("")
+        )
 
 
 def _small_disk(folder: Path, size: int) -> _Disk:

@@ -48,6 +48,17 @@ def _text(file: str, content: str | bytes) -> Callable[[Path], None]:
     return write
 
 
+def _nothing(folder: Path) -> None:
+    """The line says it all."""
+
+
+def _link(name: str, to: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        (folder / name).symlink_to(to)
+
+    return make
+
+
 def _in_model(file: str, change: Callable[[Path], None]) -> Callable[[Path], None]:
     """A copy of the model with a changed file."""
 
@@ -108,7 +119,7 @@ def _nested(folder: Path) -> None:
     here = Path.cwd()
     os.chdir(folder)
     for _ in range(1500):
-        os.mkdir("n")
+        Path("n").mkdir()
         os.chdir("n")
     os.chdir(here)
 
@@ -148,7 +159,7 @@ HOSTILE = (
     Hostile("deep search", "search bad.toml", _text("bad.toml", _TOML), "bad.toml"),
     Hostile("deep pipeline", "pipeline bad.toml", _text("bad.toml", _TOML), "bad.toml"),
     Hostile("digits in TOML", "train --config bad.toml --out new", _text("bad.toml", f"width = {DIGITS}"), "bad.toml"),
-    Hostile("digits of an option", f"{TRAIN} --data data --out new --seed {DIGITS}", lambda folder: None, "--seed"),
+    Hostile("digits of an option", f"{TRAIN} --data data --out new --seed {DIGITS}", _nothing, "--seed"),
     Hostile("deep manifest", "data describe bad", _manifest(_JSON), "bad"),
     Hostile("digits in a manifest", "data describe bad", _manifest(f'{{"version": {DIGITS}}}'.encode()), "bad"),
     Hostile("archive for an array", f"{TRAIN} --data bad --items id --out new", _array_file, "bad"),
@@ -165,16 +176,21 @@ HOSTILE = (
     # Raw files.
     Hostile("packed line", "data prepare tcf bad --out new", _packed, "bad"),
     # Places.
-    Hostile("long name", f"data prepare tcf raw --out {_LONG}", lambda folder: None, "xxx"),
-    Hostile("long name of a run", f"{TRAIN} --data data --items id --out {_LONG}", lambda folder: None, "xxx"),
-    Hostile("long name of a cache", f"{EXTRACT} --data data --out {_LONG}", lambda folder: None, "xxx"),
+    Hostile("long name", f"data prepare tcf raw --out {_LONG}", _nothing, "xxx"),
+    Hostile("long name of a run", f"{TRAIN} --data data --items id --out {_LONG}", _nothing, "xxx"),
+    Hostile("long name of a cache", f"{EXTRACT} --data data --out {_LONG}", _nothing, "xxx"),
     Hostile("nested folders", "runs n", _nested, "n", harmless=True),
-    Hostile("loop", "data describe loop", lambda folder: (folder / "loop").symlink_to("loop"), "loop"),
-    Hostile("loop to write to", "data prepare tcf raw --out loop", lambda folder: (folder / "loop").symlink_to("loop"), "loop"),
-    Hostile("file for a cache", f"{EXTRACT} --data data --out users.txt", lambda folder: None, "users.txt"),
-    Hostile("file for a run", f"{TRAIN} --data data --items id --out users.txt", lambda folder: None, "users.txt"),
-    Hostile("file for a model", f"{CONVERT} --out users.txt", lambda folder: None, "users.txt"),
-    Hostile("dangling link", NEW.replace("new", "bad"), lambda folder: (folder / "bad").symlink_to("nowhere"), "bad"),
+    Hostile("loop", "data describe loop", _link("loop", "loop"), "loop"),
+    Hostile(
+        "loop to write to",
+        "data prepare tcf raw --out loop",
+        lambda folder: (folder / "loop").symlink_to("loop"),
+        "loop",
+    ),
+    Hostile("file for a cache", f"{EXTRACT} --data data --out users.txt", _nothing, "users.txt"),
+    Hostile("file for a run", f"{TRAIN} --data data --items id --out users.txt", _nothing, "users.txt"),
+    Hostile("file for a model", f"{CONVERT} --out users.txt", _nothing, "users.txt"),
+    Hostile("dangling link", NEW.replace("new", "bad"), _link("bad", "nowhere"), "bad"),
     Hostile("foreign file", f"{RECOMMEND} --out bad.csv", _text("bad.csv", "a,b\n1,2\n"), "bad.csv"),
     Hostile("foreign vectors", "cache export cache --data data --out bad.npy", _text("bad.npy", "mine"), "bad.npy"),
 )

@@ -17,8 +17,8 @@ __all__ = ["Moment", "Running", "apart", "ended", "start"]
 
 _PRELOADED = (
     "tcf.commands.app tcf.api.training tcf.api.evaluation tcf.api.extraction tcf.evaluate.stage tcf.data.prepare "
-    "tcf.data.raw.study.read_study tcf.data.cache.merge tcf.data.cache.export tcf.encoders.convert.convert duckdb faiss "
-    "pandas pyarrow.dataset pydantic small.faults.typed tensorboard.summary.writer.event_file_writer accelerate "
+    "tcf.data.raw.study.read_study tcf.data.cache.merge tcf.data.cache.export tcf.encoders.convert.convert duckdb "
+    "faiss pandas pyarrow.dataset pydantic small.faults.typed tensorboard.summary.writer.event_file_writer accelerate "
     "transformers.models.opt.modeling_opt transformers.models.gpt2.tokenization_gpt2"
 ).split()
 _PATIENCE = 120.0

@@ -26,6 +26,7 @@ class Reader:
 
 
 _SEARCH = "search"
+POPULARITY = "evaluations/popularity"
 CACHE = ("data", "cache")
 TEXT = (*CACHE, "runs/text")
 READERS = (
@@ -65,7 +66,9 @@ READERS = (
     Reader(f"{RECOMMEND} --out recommendations.csv", (*TEXT, "recommendations.csv")),
     # Evaluations, searches, models.
     Reader("evaluate runs/text --out evaluations/text --device cpu --json", (*TEXT, "evaluations/text")),
-    Reader("evaluate --baseline popularity --data data --out evaluations/popularity", ("data", "evaluations/popularity")),
+    Reader(
+        "evaluate --baseline popularity --data data --out evaluations/popularity", ("data", "evaluations/popularity")
+    ),
     Reader("search search.toml --json", ("data", "search")),
     Reader("runs search --json", ("search",)),
     Reader("train --config search/best.toml --out new", ("data", "search/best.toml")),

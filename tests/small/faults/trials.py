@@ -105,7 +105,9 @@ class Place:
     def _result(self, line: str) -> _Result:
         done, now = typed(line), self._now()
         changed = [name for name, stamp in now.items() if stamp != self._stamps.get(name)]
-        written = {name: content for name in changed if (content := (self.folder / name).read_bytes()) != self.files.get(name)}
+        written = {
+            name: content for name in changed if (content := (self.folder / name).read_bytes()) != self.files.get(name)
+        }
         return _Result(done, written, frozenset(set(self.files) - set(now)))
 
     def _restore(self) -> None:
@@ -117,8 +119,8 @@ class Place:
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.folder / name).write_bytes(content)
         for folder, _, _ in os.walk(self.folder, topdown=False):
-            if not os.listdir(folder):
-                os.rmdir(folder)
+            if not any(Path(folder).iterdir()):
+                Path(folder).rmdir()
         self._stamps = self._now()
 
     def _now(self) -> dict[str, tuple[int, int, int]]:
@@ -140,7 +142,9 @@ def _shape(file: str) -> str:
 def _judged(
     reader: Reader, damage: Damage, expected: _Result, found: _Result, whole: dict[str, bytes]
 ) -> tuple[Outcome, str]:
-    harmed = {name for name in found.written.keys() & whole.keys() | found.gone if name not in (damage.file, reader.out)}
+    harmed = {
+        name for name in found.written.keys() & whole.keys() | found.gone if name not in (damage.file, reader.out)
+    }
     harmed -= expected.written.keys() | expected.gone
     lost = sorted(name for name in harmed if not _matches(name, (*_OF_NO_MATTER, *_UNFINISHED)))
     if lost:

@@ -69,7 +69,7 @@ def content(root: Path, out: str) -> dict[str, bytes]:
     """The files of a result by their places in it, without those that hold times; and what is hidden beside it."""
     place = root / out
     files = [file for file in (place.rglob("*") if place.is_dir() else (place,)) if file.is_file()]
-    hidden = [file for file in place.parent.glob(f".{place.name}.*")]
+    hidden = list(place.parent.glob(f".{place.name}.*"))
     return {
         str(file.relative_to(place) if file != place else "."): timeless(file.name, file.read_bytes())
         for file in files
