@@ -15,12 +15,13 @@ TEXTS ?= ../shared/data/games/items.tsv
 # A folder with behaviors.tsv and items.tsv.
 RAW ?= ../shared/data/games
 
-.PHONY: help quickstart test check api bench gpu-check clean
+.PHONY: help quickstart test check faults api bench gpu-check clean
 
 help:
 	@echo "make quickstart  the whole pipeline on MovieLens 100K, with a table at the end"
 	@echo "make test        the tests"
 	@echo "make check       ruff (style, docstrings, format), mypy and the direction of imports"
+	@echo "make faults      every file of every kind damaged before every command that reads it, kills, full disks, hostile input"
 	@echo "make api         the reference of the Python API, from its docstrings, in build/api"
 	@echo "make bench       speed compared with other programs, on the texts of TEXTS=FILE and the users of RAW=FOLDER;"
 	@echo "                 RECTOOLS=PYTHON, an environment with RecTools, adds its SASRec"
@@ -40,6 +41,10 @@ check: $(DEVELOP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
+
+# In one process, which counts what was injected, survived, detected, believed and lost; TCF_TEST_SEED draws others.
+faults: $(DEVELOP)
+	TCF_FAULTS=all $(BIN)/python -m pytest -q --show-capture=no tests/faults
 
 # The import of all public names puts them into the module, where pdoc looks for them.
 api: $(DEVELOP)

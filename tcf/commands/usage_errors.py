@@ -40,13 +40,14 @@ _KINDS = {
 # Messages of typer that carry the value found only in their text.
 _EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((?P<found>.*)\)", re.DOTALL)
 _NO_COMMAND = re.compile(r"No such command '(?P<found>.*?)'\.", re.DOTALL)
+_LONG = re.compile(r"(\S{200})\S{800,}")  # a value of which its beginning says enough
 _NO_VALUE = re.compile(r"Option '.*?' requires an argument\.", re.DOTALL)
 
 
 def usage_error_line(error: UsageError) -> str:
     """Describe a usage error in one line, which ends with what to do."""
     path = "tcf" if error.ctx is None else error.ctx.command_path
-    line = with_help(_fault(error), path)
+    line = with_help(_LONG.sub(r"\1...", _fault(error)), path)
     return line if path == "tcf" else f"{path}: {line}"  # the line is printed after "tcf: error: "
 
 

@@ -108,7 +108,13 @@ def test_damaged_ones_are_listed(runs: Path, file: str, content: bytes | None, s
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [("state.safetensors", b"x"), ("epochs.jsonl", b"half\n"), ("epochs.jsonl", b"{}\n"), ("config.toml", b"\xff")],
+    [
+        ("state.safetensors", b"x"),
+        ("epochs.jsonl", b"half\n"),
+        ("epochs.jsonl", b"{}\n"),
+        ("epochs.jsonl", b'{"epoch": 1, "loss": 1.0, "hr@10": 0.9, "ndcg@10": 0.9}\n'),
+        ("config.toml", b"\xff"),
+    ],
 )
 def test_damaged_unfinished_ones_are_listed(runs: Path, file: str, content: bytes) -> None:
     (runs / "third" / file).write_bytes(content)
@@ -131,6 +137,7 @@ def test_the_best_epoch_so_far_is_that_of_the_monitor(runs: Path, line: str, bes
     (third / "config.toml").write_text(settings.replace('monitor = "hr@10"', line))
     epochs = ({"epoch": 1, "hr@10": 0.5, "ndcg@10": 0.1}, {"epoch": 2, "hr@10": 0.4, "ndcg@10": 0.2})
     (third / "epochs.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
+    (third / "state.safetensors").unlink()  # which has other epochs
     found = find_runs(runs)
     assert found[2].best_epoch == best
     assert ("monitor" in differing_settings(found)) == (best == 2)

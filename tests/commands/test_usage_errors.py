@@ -143,6 +143,7 @@ def test_a_value_that_is_missing_wrong_or_too_much(path: str, option: str, expec
             "tcf data prepare: FORMAT: expected one of tcf, recbole, mind, hm, movielens, ",
         ),
         ("data overlap a b --seed -1", "tcf data overlap: --seed: expected at least 0, found -1; see tcf data overlap"),
+        (f"data overlap a b --seed {'9' * 5000}", f"{'9' * 199}...; see tcf data overlap --help"),
     ],
 )
 def test_examples_of_faults(line: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,8 +90,11 @@ def _convert_raw(source: Path, layout: CheckpointLayout, out: Path, tokenizer: P
     if there:
         return _converted(out, inputs, made=False)
     with work_folder(out, inputs) as work:
-        write_raw_model(model, work)
-        seal(work, CONVERTED, inputs=inputs, config={"kind": layout.kind}, facts=model.metadata)
+        marks = write_raw_model(model, work)
+        config = {"kind": layout.kind}
+        seal(work, CONVERTED, inputs=inputs, config=config, facts=model.metadata, ignored=marks)
+        for mark in marks:  # only now, since sealing takes long and may be interrupted
+            (work / mark).unlink()
         with publishing(out) as staging:
             staging.rmdir()
             work.rename(staging)

@@ -27,7 +27,7 @@ from tcf.encoders.convert.opt_tensors import MergedWeights, merge_ranks
 from tcf.encoders.convert.opt_tokenizer import copy_tokenizer, tokenizer_digest, tokenizer_files
 from tcf.encoders.convert.raw_parts import read_raw_tensors
 from tcf.encoders.convert.recognise import CheckpointLayout
-from tcf.encoders.convert.write_shards import SHARD, WeightShard, check_space, in_shards, write_shards
+from tcf.encoders.convert.write_shards import SHARD, WeightShard, check_space, in_shards, mark_of, write_shards
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.folder.weight_files import checksums_of_weights
@@ -124,8 +124,11 @@ def check_room(model: RawModel, out: Path) -> None:
     check_space(sum(pieces.nbytes for pieces in model.merged.weights.values()) - there, out.parent)
 
 
-def write_raw_model(model: RawModel, into: Path) -> None:
+def write_raw_model(model: RawModel, into: Path) -> list[str]:
     """Write config.json, tokenizer and weights into a folder that may contain files of an interrupted attempt.
+
+    Returns:
+        Names of the marks in the folder, which are no part of the model.
 
     Raises:
         ModelError: the tokenizer does not belong to OPT, or a source cannot be read.
@@ -138,6 +141,7 @@ def write_raw_model(model: RawModel, into: Path) -> None:
     copy_tokenizer(model.tokenizer, into)
     _check_tokenizer(model, into)  # before hours of copying
     write_shards(shards, into)
+    return [mark_of(shard) for shard in shards]
 
 
 @contextmanager
@@ -183,7 +187,7 @@ def _completed(settings: Mapping[str, Any], weights: Mapping[str, ConcatenatedTe
 
 def _remove_others(folder: Path, shards: list[WeightShard]) -> None:
     """Remove everything but finished weight files, that is, what an interrupted attempt left unfinished."""
-    names = {shard.name for shard in shards}
+    names = {name for shard in shards for name in (shard.name, mark_of(shard))}
     for file in folder.iterdir():
         if file.name not in names:
             file.unlink()

@@ -1,10 +1,11 @@
 """Writing a model's weights tensor by tensor, in safetensors files of a few gigabytes, so that it can be resumed.
 
-Each file is published when it is complete. Existing files were written by an earlier attempt at the same conversion
-and are kept.
+Each file is published when it is complete, and beside it a mark with its checksum. Existing files were written by an
+earlier attempt at the same conversion; those that are as their marks say are kept, the others are written again.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +17,19 @@ import torch
 from tcf.assets.weight_index import INDEX, SAFETENSORS
 from tcf.common.errors import RunError
 from tcf.common.files import publish_file, publishing_file
+from tcf.common.manifest import sha256_file
 from tcf.common.progress import Progress
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 
-__all__ = ["SHARD", "WeightShard", "check_space", "in_shards", "write_shards"]
+__all__ = ["SHARD", "WeightShard", "check_space", "in_shards", "mark_of", "write_shards"]
 
 SHARD = 4 * 2**30  # maximum bytes of weights per file, unless a single tensor is larger
 _NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 _BLOCK = 2**24  # numbers in memory at once
 _SPARE = 64 * 2**20  # bytes for everything besides weights: headers, tokenizer, index
 _MIB = 2**20
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def write_shards(shards: Sequence[WeightShard], into: Path) -> None:
         RunError: there is too little space.
         OSError: the folder cannot be written.
     """
-    missing = [shard for shard in shards if not (into / shard.name).is_file()]
+    missing = [shard for shard in shards if not _is_whole(into, shard)]
     check_space(sum(shard.nbytes for shard in missing), into)
     total = sum(shard.nbytes for shard in shards)
     done = total - sum(shard.nbytes for shard in missing)
@@ -88,8 +92,25 @@ def write_shards(shards: Sequence[WeightShard], into: Path) -> None:
         for shard in missing:
             with publishing_file(into / shard.name) as file, file.open("wb") as stream:
                 _write(shard, stream, progress)
+            publish_file(into / mark_of(shard), sha256_file(into / shard.name).encode())
     if len(shards) > 1:
         publish_file(into / f"{SAFETENSORS}{INDEX}", _index(shards))
+
+
+def mark_of(shard: WeightShard) -> str:
+    """Name of the file that holds the checksum of a weight file while a conversion is unfinished."""
+    return f"{shard.name}.sha256"
+
+
+def _is_whole(folder: Path, shard: WeightShard) -> bool:
+    """Whether an earlier attempt has written a weight file that is as it was; a damaged one is counted as missing."""
+    file, mark = folder / shard.name, folder / mark_of(shard)
+    if not (file.is_file() and mark.is_file()):
+        return False
+    whole = mark.read_bytes() == sha256_file(file).encode()
+    if not whole:
+        logger.warning(f"{file}: changed since an earlier attempt wrote it; it is written again")
+    return whole
 
 
 def check_space(nbytes: int, place: Path) -> None:

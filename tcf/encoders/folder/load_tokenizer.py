@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tcf.common.errors import ModelError
 from tcf.common.untrusted.lfs_pointer import refuse_pointers
-from tcf.encoders.failures import failures, quiet, reason
+from tcf.encoders.failures import quiet, reason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -49,7 +49,7 @@ def _read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrain
     quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=trust_remote_code)
-    except failures() as error:
+    except Exception as error:  # the library of tokenizers raises nothing narrower
         if not trust_remote_code and _names_own_code(path):
             raise ModelError(
                 f"{path}: this tokenizer comes with its own code, which tcf does not run by default; read {path}/*.py "

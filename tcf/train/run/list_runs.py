@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from tcf.common.errors import RunError, TcfError, os_error_words
 from tcf.common.files import MANIFEST
+from tcf.common.integrity.sealed_json import unsealed_json
 from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
 from tcf.common.output.folders import walk
@@ -130,9 +131,9 @@ def _unfinished(path: Path) -> ListedRun:
     settings = {**IMPLIED, **read_toml(path / CONFIG)}
     settings |= _inputs(path, settings)
     settings.pop("inputs", None)
-    if (path / STATE).exists():
-        _check_state(path / STATE)
     epochs = read_epochs(path / EPOCHS)
+    if (path / STATE).exists():
+        epochs = _confirmed_epochs(epochs, path)
     measured = [] if settings["refit"] else epochs
     best = max(measured, key=lambda epoch: epoch[settings["monitor"]], default=None)
     if best is None:
@@ -153,15 +154,35 @@ def _state(path: Path) -> State:
     return "resumable" if (path / STATE).exists() else "starts again"
 
 
-def _check_state(path: Path) -> None:
-    """Refuse an incomplete file; its numbers are not read."""
+def _confirmed_epochs(logged: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The epochs of the saved state, from which training resumes; the log, which is written after it, must agree."""
+    saved = _saved_epochs(path / STATE)
+    if len(logged) < len(saved) - 1 or any(one != other for one, other in zip(logged, saved, strict=False)):
+        raise RunError(f"{path / EPOCHS}: expected the epochs of {path / STATE}, found others; training writes it anew")
+    return saved
+
+
+def _saved_epochs(path: Path) -> list[dict[str, Any]]:
+    """The finished epochs of a saved state, as in a log; the numbers of the model are not read.
+
+    Raises:
+        RunError: the file is incomplete, or what it says has changed.
+    """
     try:
-        with safe_open(path, "numpy"):
-            pass
+        with safe_open(path, "numpy") as file:
+            return [_as_logged(epoch) for epoch in unsealed_json(file.metadata()["tcf"])["epochs"]]
     except FileNotFoundError:
-        pass  # training has just finished
-    except SafetensorError:
+        return []  # training has just finished
+    except (SafetensorError, KeyError, TypeError, ValueError):
         raise RunError(f"{path}: damaged, or not written by tcf; remove it to train from the beginning") from None
+
+
+def _as_logged(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "epoch": epoch["number"],
+        "loss": epoch["loss"],
+        **{metric.name: epoch[metric.key] for metric in VALIDATION_METRICS},
+    }
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Conversions of raw weights that are cut off, and what the same command makes of it; room on the disk."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from small.data.caches import flip_bit
+from small.data.caches import content, flip_bit
 from small.encoders.raw_opt import metaseq_parts, save_metaseq, save_settings, small_opt
 from small.launch.kills import run_program
 from tcf.common.errors import ModelError, RunError
@@ -134,6 +135,25 @@ def test_an_interrupted_conversion_is_gone_on_with(raw: Path, monkeypatch: pytes
     assert {name: (again.folder / name).read_bytes() for name in kept} == {
         name: (raw.parent / "first" / name).read_bytes() for name in kept
     }
+
+
+def test_a_damaged_file_of_an_interrupted_conversion_is_written_again(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(raw_model, "SHARD", 20_000)
+    expected = content(convert(raw, raw.parent / "undisturbed").folder)
+    write, calls = write_shards._write, iter(range(9))
+    monkeypatch.setattr(write_shards, "_write", lambda *rest: write(*rest) if next(calls) < 2 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        convert(raw, raw.parent / "out")
+    monkeypatch.setattr(write_shards, "_write", write)
+    first, second = sorted(raw.parent.glob(".out.*.convert/*.safetensors"))
+    flip_bit(first, first.stat().st_size - 2)
+    with caplog.at_level(logging.WARNING):
+        assert content(convert(raw, raw.parent / "out").folder) == expected
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{first}: changed since an earlier attempt wrote it; it is written again"
+    ]
 
 
 def test_another_source_at_the_place(raw: Path, tmp_path: Path) -> None:
