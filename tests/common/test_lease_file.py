@@ -48,7 +48,7 @@ def test_what_names_no_process_counts_for_seconds(
     if modified >= 0:  # an old one has ended already
         assert is_held(file)
         assert not acquire(file)
-    monkeypatch.setattr(lease_file.time, "time", lambda: now + 12)
+    monkeypatch.setattr(time, "time", lambda: now + 12)
     assert is_expired(file)
     assert not is_held(file)
     monkeypatch.undo()

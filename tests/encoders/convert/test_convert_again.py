@@ -147,7 +147,7 @@ def test_a_damaged_file_of_an_interrupted_conversion_is_written_again(
     with pytest.raises(ZeroDivisionError):
         convert(raw, raw.parent / "out")
     monkeypatch.setattr(write_shards, "_write", write)
-    first, second = sorted(raw.parent.glob(".out.*.convert/*.safetensors"))
+    first, _ = sorted(raw.parent.glob(".out.*.convert/*.safetensors"))
     flip_bit(first, first.stat().st_size - 2)
     with caplog.at_level(logging.WARNING):
         assert content(convert(raw, raw.parent / "out").folder) == expected

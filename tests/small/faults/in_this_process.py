@@ -46,8 +46,9 @@ class _Worker:
             os.close(end)
 
     def _train(self, job: TrainingJob) -> None:
-        def report(epoch: Epoch) -> None:
-            self.said.append({"epoch": epoch.number, "value": epoch.metrics[job.config.monitor]})
+        def report(epoch: Epoch, goes_on: bool) -> None:
+            value = epoch.metrics[job.config.monitor]
+            self.said.append({"epoch": epoch.number, "value": value, "goes_on": goes_on})
 
         done = train(data=job.data, caches=job.caches, out=job.out, config=job.config, watch=report)
         self.said.append({"ended": "trained", "facts": done.metadata})
