@@ -57,9 +57,9 @@ def read_layout(file: Path) -> WordFileLayout:
         read = islice(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), _LINES_TO_JUDGE)
         lines = [line.decode(errors="replace").rstrip("\r\n") for line in _short_ones(read, file)]
     match lines[0].split() if lines else []:
-        case [words, width] if _is_count(words) and _is_count(width) and int(width) > 0:
-            _check_width(int(width), file)
-            return WordFileLayout(int(width), int(words), len(lines) > 1 and lines[1].endswith(" "))
+        case [words, stated] if _is_count(words) and _is_count(stated) and int(stated) > 0:
+            _check_width(int(stated), file)
+            return WordFileLayout(int(stated), int(words), len(lines) > 1 and lines[1].endswith(" "))
     width = _common_width(lines)
     _check_width(width, file)
     if width == 0:
