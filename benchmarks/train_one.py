@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from train_straightforward import PaddedSamples, Straightforward
+from train_straightforward import PaddedSamples, Straightforward, log_frequency
 
 from tcf.common.devices import resolve_device
 from tcf.config.fields import from_mapping
@@ -124,7 +124,7 @@ def _straightforward(task: _Task) -> dict[str, float]:
     config, model = task.config, _straightforward_model(task)
     model.load_state_dict(task.weights())
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    samples = PaddedSamples(task.data.sequences, config.history)
+    samples = PaddedSamples(task.data)
     loader = DataLoader(samples, batch_size=config.batch_size, shuffle=True)
     clock, epoch = _Clock(task.job["seconds"], task.device), 1
     for number, items_BS, real_BS in _epochs(loader):
@@ -158,7 +158,7 @@ def _straightforward_model(task: _Task) -> Straightforward:
     config = task.config
     return Straightforward(
         vectors_NV,
-        torch.from_numpy(task.data.log_popularity),
+        log_frequency(task.data),
         width=config.width,
         layers=config.dtl_layers,
         positions=config.history,
@@ -171,6 +171,8 @@ def _straightforward_model(task: _Task) -> Straightforward:
 def _measured(task: _Task, clock: _Clock, epoch: int, assembled: TrainingSetup) -> dict[str, float]:
     """The counts and times, and the model's NDCG@10."""
     on_gpu, model = task.device.type == "cuda", assembled.trainer.model
+    if assembled.validation is None:
+        raise ValueError("expected a training with a validation, found a refit")
     validation = assembled.validation.sample(task.job["validation_users"], 0)
     metrics = validation.measure(model, "cuda" if on_gpu else "cpu")
     return {
@@ -188,8 +190,8 @@ def _check(task: _Task) -> dict[str, float]:
     """The loss of one batch by both steps, and the relative difference of their gradients."""
     trainer, other = task.assemble().trainer, _straightforward_model(task)
     other.load_state_dict(trainer.model.state_dict())
-    samples = PaddedSamples(task.data.sequences, task.config.history)
-    order = row_order(len(task.data.sequences), task.config.seed, 1)[: task.config.batch_size]
+    samples = PaddedSamples(task.data)
+    order = row_order(len(samples), task.config.seed, 1)[: task.config.batch_size]
     items_BS, real_BS = (torch.stack(part) for part in zip(*(samples[int(row)] for row in order), strict=True))
     plain: Tensor = other(items_BS.to(task.device), real_BS.to(task.device))
     plain.backward()  # type: ignore[no-untyped-call]

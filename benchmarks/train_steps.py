@@ -26,7 +26,7 @@ from processes import table
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
-from train_straightforward import PaddedSamples, Straightforward
+from train_straightforward import PaddedSamples, Straightforward, log_frequency
 from train_vectors import cache_of_width
 
 from tcf.config.train import TrainConfig
@@ -100,7 +100,7 @@ class _Bench:
         ours = assemble(inputs, part, inputs.fit(config, part.items, device), config, device)
         plain = Straightforward(
             torch.from_numpy(VectorCache.open(cache).vectors_for(inputs.dataset).astype(np.float32)),
-            torch.from_numpy(part.log_popularity),
+            log_frequency(part),
             width=config.width,
             layers=config.dtl_layers,
             positions=config.history,
@@ -109,7 +109,7 @@ class _Bench:
             dropout=config.dropout,
         )
         plain.load_state_dict(ours.trainer.model.state_dict())
-        return _Bench(config, ours, plain, PaddedSamples(part.sequences, config.history))
+        return _Bench(config, ours, plain, PaddedSamples(part))
 
     def steps(self) -> list[Step]:
         """The steps; each includes the optimisations of those before it."""
@@ -249,6 +249,8 @@ def _print(rates: dict[str, list[float]]) -> None:
 def _print_validation(ours: TrainingSetup, rate: float) -> None:
     """Time a validation as after each epoch, and compare it with an epoch of tcf's step."""
     epoch, taken = ours.trainer.feed.rows.n_targets / rate, []
+    if ours.validation is None:
+        raise ValueError("expected a training with a validation, found a refit")
     validation = ours.validation.sample(ours.trainer.config.validation_users, 0)
     for _ in range(3):
         began = time.perf_counter()

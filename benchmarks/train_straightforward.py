@@ -12,14 +12,17 @@ cached vector, D width, H heads, K width of a head.
 import math
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from tcf.data.dataset import Histories
+from tcf.train.batch.training_data import TrainingData
+from tcf.train.batch.windows import last_windows
+from tcf.train.loss.losses import InBatchSoftmax
 
-__all__ = ["PaddedSamples", "Straightforward"]
+__all__ = ["PaddedSamples", "Straightforward", "log_frequency"]
 
 _EPS = 1e-6
 _FAR_BELOW = -1e9
@@ -32,12 +35,12 @@ class PaddedSamples(Dataset[Sample]):
     """One sample per user: items, padded with zeros on the left, (S,), and the mask of real items, (S,).
 
     Args:
-        sequences: the last items of each user, at most S.
-        positions: L.
+        data: the training part of a dataset, whose users' last S items are used.
     """
 
-    def __init__(self, sequences: Histories, positions: int) -> None:
-        self.sequences, self.length = sequences, positions + 1
+    def __init__(self, data: TrainingData) -> None:
+        rows = last_windows(data)
+        self.sequences, self.length = rows.choose(np.arange(len(rows))).sequences, data.positions + 1
 
     def __len__(self) -> int:
         """Number of users."""
@@ -48,6 +51,12 @@ class PaddedSamples(Dataset[Sample]):
         items = torch.from_numpy(self.sequences.of(index)).long()
         padding = self.length - len(items)
         return F.pad(items, (padding, 0)), F.pad(torch.ones(len(items), dtype=torch.bool), (padding, 0))
+
+
+def log_frequency(data: TrainingData) -> Tensor:
+    """Log of each item's share in the training items, as tcf's loss has it, (N,)."""
+    counts_N = last_windows(data).candidate_counts(len(data.counts))
+    return InBatchSoftmax.build(counts_N, torch.device("cpu"), masks_target=True).log_frequency_N
 
 
 class Straightforward(nn.Module):

@@ -50,8 +50,10 @@ if TYPE_CHECKING:
     from tcf.config.train import TrainConfig
     from tcf.data.cache.caches import TokenStates, VectorCache
     from tcf.data.dataset import Dataset
-    from tcf.evaluate.evaluation import Evaluation, EvaluationTable
+    from tcf.evaluate.comparison import EvaluationTable
+    from tcf.evaluate.evaluation import Evaluation
     from tcf.evaluate.recommend import Recommendations
+    from tcf.evaluate.seeds import SeedEvaluations
     from tcf.extract.plan.plan import Plan
     from tcf.extract.result import Extraction
     from tcf.launch.pipeline import PipelineResult
@@ -75,6 +77,7 @@ __all__ = [
     "Recommendations",
     "Run",
     "RunError",
+    "SeedEvaluations",
     "TcfError",
     "TokenStates",
     "TrainConfig",
@@ -118,8 +121,10 @@ _MODULES = (
     ("tcf.config.train", ("TrainConfig",)),
     ("tcf.data.cache.caches", ("TokenStates", "VectorCache")),
     ("tcf.data.dataset", ("Dataset",)),
-    ("tcf.evaluate.evaluation", ("Evaluation", "EvaluationTable")),
+    ("tcf.evaluate.comparison", ("EvaluationTable",)),
+    ("tcf.evaluate.evaluation", ("Evaluation",)),
     ("tcf.evaluate.recommend", ("Recommendations",)),
+    ("tcf.evaluate.seeds", ("SeedEvaluations",)),
     ("tcf.extract.plan.plan", ("Plan",)),
     ("tcf.extract.result", ("Extraction",)),
     ("tcf.launch.pipeline", ("PipelineResult",)),

@@ -9,10 +9,11 @@ from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths,
 from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
-from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
-from tcf.evaluate.evaluation import Evaluation, EvaluationTable
+from tcf.evaluate.comparison import Compared, EvaluationTable
+from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation import open_evaluation as open_directory
 from tcf.evaluate.recommend import Recommendations, recommend
 from tcf.train.run.open_run import Run
@@ -35,8 +36,8 @@ def evaluate_run(
     Args:
         run: the run, or its directory.
         out: evaluation directory to create.
-        config: which held-out item to rank, and how to treat items that the user has already seen; an open run stays
-            on its device unless another one is named here.
+        config: which held-out item to rank, among which items, and how to treat items that the user has already seen;
+            an open run stays on its device unless another one is named here.
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
 
@@ -71,7 +72,7 @@ def evaluate_baseline(
         name: popularity, random or co-occurrence.
         data: the dataset, or its directory.
         out: evaluation directory to create.
-        config: which held-out item to rank, and how to treat items that the user has already seen.
+        config: which held-out item to rank, among which items, and how to treat items that the user has already seen.
         seed: seed of the random ranking.
 
     Returns:
@@ -115,16 +116,16 @@ def open_evaluation(path: PathLike) -> Evaluation:
 
 
 def compare_evaluations(
-    evaluations: Mapping[str, Evaluation | PathLike] | Sequence[Evaluation | PathLike] | Evaluation | PathLike,
+    evaluations: Mapping[str, Compared | PathLike] | Sequence[Compared | PathLike] | Compared | PathLike,
 ) -> EvaluationTable:
     """Compare evaluations in one table.
 
     Args:
         evaluations: evaluations, or their directories, by the name to show; or a sequence of them, each shown under
-            the name of its directory.
+            the name of its directory. Those of one setting with several seeds as one `SeedEvaluations`.
 
     Returns:
-        A table with one row per evaluation; `print` shows it.
+        A table with one row per evaluation, or for the mean of several seeds; `print` shows it.
 
     Raises:
         RunError: there is no finished evaluation at a path.
@@ -135,14 +136,14 @@ def compare_evaluations(
         print(tcf.compare_evaluations({"text": "evaluation", "most popular": "popularity"}))
         ```
     """
-    found: dict[str, Evaluation] = {}
-    if isinstance(evaluations, str | os.PathLike | Evaluation):
+    found: dict[str, Compared] = {}
+    if isinstance(evaluations, str | os.PathLike | Compared):
         evaluations = (evaluations,)
     if not isinstance(evaluations, Iterable):
         raise ConfigError(f"evaluations: expected evaluations or their directories, found {type(evaluations).__name__}")
     named = evaluations.items() if isinstance(evaluations, Mapping) else ((None, entry) for entry in evaluations)
     for name, entry in named:
-        evaluation = entry if isinstance(entry, Evaluation) else open_directory(as_path(entry, "evaluations"))
+        evaluation = entry if isinstance(entry, Compared) else open_directory(as_path(entry, "evaluations"))
         shown = evaluation.path.absolute().name if name is None else typed(name, str, "evaluations: name")
         if shown in found:
             raise ConfigError(f"evaluations: expected different names, found {shown} twice; give a dict with names")
@@ -156,17 +157,25 @@ def recommend_items(
     users: str | Iterable[str] | Path | None = None,
     out: PathLike | None = None,
     *,
+    catalogue: CataloguePolicy | None = None,
+    untrained_users: UntrainedUsers = "keep",
     data: DataPath | None = None,
     caches: CachePaths = (),
     device: str = "auto",
 ) -> Recommendations:
-    """Find the best items for each user that the user has not seen yet.
+    """Find the best items for each user that the user has not had yet.
+
+    Left out is all that the raw files say the user has had, whether or not the dataset keeps it in the history.
 
     Args:
         run: the run, or its directory.
         k: maximum number of items per user.
         users: a user id, or several; a `pathlib.Path` is a file of ids, one per line. None for all users.
         out: file to write, replaced if it exists; None to keep the result in memory.
+        catalogue: which items may be recommended: `all`, or those with a training interaction (`trained`). None:
+            `trained` for a run on ids alone, which knows nothing of other items, otherwise `all`.
+        untrained_users: whether users whom a user tower of ids has never trained get items (`keep`) or none
+            (`leave-out`).
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: where to compute; an open run stays on its device unless another one is named.
@@ -175,8 +184,8 @@ def recommend_items(
         Items and scores, best first.
 
     Raises:
-        ConfigError: `k` is less than 1.
-        DataError: a user is unknown or named twice.
+        ConfigError: `k` is less than 1, or a policy is unknown.
+        DataError: a user is unknown or named twice, or no item has a training interaction.
         RunError: the run is unfinished, or its dataset or caches have changed since.
 
     Example:
@@ -187,7 +196,10 @@ def recommend_items(
     """
     places, chosen = at_least(1, k, "k"), _user_ids(users)
     file = None if out is None else as_path(out, "out")
-    return recommend(_opened(run, data, caches, device), out=file, k=places, users=chosen)
+    items = typed(catalogue, CataloguePolicy | None, "catalogue")
+    untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
+    opened = _opened(run, data, caches, device)
+    return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
 
 
 def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str) -> Run:

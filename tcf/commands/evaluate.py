@@ -9,7 +9,7 @@ from tcf.commands.options import JsonOption, at_least, configured
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.common.units import counted
-from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
 
 __all__ = ["evaluate_command", "recommend_command"]
 
@@ -45,7 +45,7 @@ def evaluate_command(
     cache: RunsCaches = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank the whole catalogue for every user, and compute HR@10, NDCG@10 and MRR.
+    """Rank the catalogue, less what the user has seen, for every user, and compute HR@10, NDCG@10 and MRR.
 
     Examples:
         tcf evaluate runs/text --out evaluations/text
@@ -79,18 +79,46 @@ def recommend_command(
     users: Annotated[
         Path | None, typer.Option("--users", help="File of user ids, one on each line; default: all users.")
     ] = None,
+    catalogue: Annotated[
+        CataloguePolicy | None,
+        typer.Option(
+            "--catalogue",
+            help="Which items may be recommended: all, or those with a training interaction (trained); default: "
+            "trained for a run on ids alone, otherwise all.",
+        ),
+    ] = None,
+    untrained_users: Annotated[
+        UntrainedUsers,
+        typer.Option(
+            "--untrained-users",
+            help="Whether users whom --user-tower id has never trained get items (keep), or none (leave-out).",
+        ),
+    ] = "keep",
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Write each user's best items, leaving out those in the user's history.
+    """Write each user's best items, leaving out all that the user has had.
+
+    That is the whole history, what --keep-last has cut off from it, and what else the raw files say the user has had,
+    such as items rated below --min-rating.
 
     Examples:
         tcf recommend runs/text --out recommendations.parquet --k 20
     """
     from tcf.api.evaluation import recommend_items
 
-    done = recommend_items(run, k, users, out, data=data, caches=cache or (), device=device)
+    done = recommend_items(
+        run,
+        k,
+        users,
+        out,
+        catalogue=catalogue,
+        untrained_users=untrained_users,
+        data=data,
+        caches=cache or (),
+        device=device,
+    )
     text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
-    print_result({"out": out, "k": k, "users": done.n_users}, as_json=as_json, text=text)
+    print_result(done.as_json(), as_json=as_json, text=text)

@@ -30,6 +30,8 @@ def runs_command(
 ) -> None:
     """List training runs: state, best epoch, validation metrics, differing settings.
 
+    A run of --refit has no validation; the run that chose its number of epochs is listed as well, as RUN/selection.
+
     Examples:
         tcf runs
         tcf runs runs --json
@@ -86,6 +88,8 @@ def _state(run: "ListedRun") -> str:
             return f"finished, {run.epochs} epochs"
         case "damaged":
             return "damaged"
+        case _ if run.settings.get("refit"):
+            return f"{run.state}, {run.epochs} epochs"
         case _:
             return f"{run.state}, {run.epochs} of at most {run.settings.get('epochs', '?')} epochs"
 

@@ -133,10 +133,11 @@ def seal(
         config: the resolved configuration, as JSON values.
         facts: metadata measured by the stage, as JSON values.
         identity: a JSON value that determines the content; None uses the checksums of all files.
-        ignored: names of temporary files to leave out, besides the manifest.
+        ignored: names of files and folders to leave out, besides the manifest.
     """
     others = {MANIFEST, *ignored}
-    names = sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file() and p.name not in others)
+    found = (path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
+    names = sorted(str(path) for path in found if others.isdisjoint(path.parts))
     files = {n: {"bytes": (directory / n).stat().st_size, "sha256": sha256_file(directory / n)} for n in names}
     content = {name: entry["sha256"] for name, entry in files.items()} if identity is None else identity
     manifest = Manifest(

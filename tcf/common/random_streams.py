@@ -19,10 +19,10 @@ __all__ = ["RandomStream", "derived_seed", "generator", "torch_generator"]
 class RandomStream(IntEnum):
     """The purpose of random numbers.
 
-    The first four share the training seed, and their enum values are part of the seed sequence, so these values are
-    fixed. `ROW_ORDER` is left out of the sequence, which NumPy treats as 0. The other streams use seeds of other
-    settings, and their values only identify them. The streams of a search share one seed: a grid has an order but no
-    proposals, and `TRIAL_PARAMETER` adds one word to the sequence.
+    The first four and `WINDOWS` share the training seed, and their enum values are part of the seed sequence, so these
+    values are fixed. `ROW_ORDER` is left out of the sequence, which NumPy treats as 0. The other streams use seeds of
+    other settings, and their values only identify them. The streams of a search share one seed: a grid has an order but
+    no proposals, and `TRIAL_PARAMETER` adds one word to the sequence.
     """
 
     ROW_ORDER = 0
@@ -55,9 +55,13 @@ class RandomStream(IntEnum):
     """Initial weights of a model. Training seed, drawn by torch."""
     CALIBRATION = 14
     """Input of calibration runs. Fixed seed, drawn by torch."""
+    WINDOWS = 15
+    """Where the windows of histories begin in an epoch. Training seed; epoch and 0."""
 
 
-_NUMBERED = frozenset({RandomStream.LOSS_SAMPLES, RandomStream.VALIDATION_USERS, RandomStream.DROPOUT})
+_NUMBERED = frozenset(
+    {RandomStream.LOSS_SAMPLES, RandomStream.VALIDATION_USERS, RandomStream.DROPOUT, RandomStream.WINDOWS}
+)
 _DRAWN_BY_TORCH = frozenset({RandomStream.FIRST_WEIGHTS, RandomStream.CALIBRATION})
 
 

@@ -5,9 +5,11 @@ from typing import Literal
 
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
 
-__all__ = ["Baseline", "Device", "EvaluateConfig"]
+__all__ = ["Baseline", "CataloguePolicy", "Device", "EvaluateConfig", "UntrainedUsers"]
 
 Baseline = Literal["popularity", "random", "co-occurrence"]
+CataloguePolicy = Literal["all", "trained"]
+UntrainedUsers = Literal["keep", "leave-out"]
 Device = str
 
 
@@ -24,10 +26,28 @@ class EvaluateConfig(CheckedSettings):
     split: Literal["test", "validation"] = option(
         "test", "Which held-out item of each user to rank.", group=MAIN_OPTIONS
     )
+    catalogue: CataloguePolicy = option(
+        "all",
+        "Which items are ranked: the whole catalogue (all), so that runs on texts and on ids stay comparable, or the "
+        "items with a training interaction (trained); then a held-out item without one counts as never found.",
+        group=MAIN_OPTIONS,
+    )
+    exclude: Literal["kept", "all-seen"] = option(
+        "kept",
+        "Which items of a user are no candidates: those of the kept history before the held-out item, as in the study "
+        "(kept), or also those that --keep-last has cut off before it (all-seen).",
+        group=MAIN_OPTIONS,
+    )
     seen: Literal["keep", "mask"] = option(
         "keep",
-        "Whether a held-out item that the user has already interacted with stays a candidate (keep), or is excluded as "
-        "in the study's code (mask).",
+        "Whether a held-out item that is itself among the items that --exclude names stays a candidate (keep), or is "
+        "excluded as in the study's code (mask).",
+        group=MAIN_OPTIONS,
+    )
+    untrained_users: UntrainedUsers = option(
+        "keep",
+        "Whether users without a training interaction, whose vector in a user tower of ids was never trained, are "
+        "evaluated (keep), or left out (leave-out).",
         group=MAIN_OPTIONS,
     )
     device: Device = option(

@@ -36,7 +36,7 @@ class LossInfo:
     instead: tuple[LossName, ...] = ()
 
 
-_BINARY = "binary cross-entropy with uniform negatives"
+_BINARY = "binary cross-entropy with uniform negatives from the whole catalogue"
 LOSSES: tuple[LossInfo, ...] = (
     LossInfo("in-batch", "softmax over the items of the batch, corrected for popularity"),
     LossInfo("full", "softmax over all training items", reads_catalogue=True, instead=("in-batch", "sampled")),

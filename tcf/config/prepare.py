@@ -34,10 +34,17 @@ class PrepareConfig(CheckedSettings):
     )
     min_item_count: int | None = option(
         None,
-        "Drop items with fewer interactions than this, then users whose history has become too short, and so on until "
-        "all remaining items and users have enough (the study's warm subsets).",
+        "Drop items with fewer interactions than this (--min-item-count-over says which count), then users whose "
+        "history has become too short, and so on until all remaining items and users have enough (the study's warm "
+        "subsets).",
         group=_FILTERS,
         minimum=1,
+    )
+    min_item_count_over: Literal["kept", "training"] = option(
+        "kept",
+        "Which interactions --min-item-count counts. kept: all that are kept, for validation and test too (the study's "
+        "way). training: those for training alone, so that what is held out has no part in the choice of items.",
+        group=_FILTERS,
     )
     keep_last: int = option(23, "Keep this many of each user's latest interactions.", group=MAIN_OPTIONS, minimum=3)
     sample_users: int | None = option(
@@ -200,6 +207,11 @@ class PrepareConfig(CheckedSettings):
         if self.text_columns and self.template is not None:
             raise ConfigError("--template: expected either --template or --text-columns, found both; leave one out")
         self._check_split()
+        if self.min_item_count is None and self.min_item_count_over != "kept":
+            raise ConfigError(
+                "--min-item-count-over: expected --min-item-count as well, found none; say how many interactions an "
+                "item needs"
+            )
         if self.max_history is not None and self.max_history < self.min_history:
             raise ConfigError(
                 f"--max-history: expected at least --min-history ({self.min_history}), found {self.max_history}"

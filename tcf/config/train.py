@@ -63,7 +63,19 @@ class TrainConfig(CheckedSettings):
         "Layer norm after each sublayer (post, as in the study), or before it and at the end (pre); sasrec only.",
         group=_MODEL,
     )
+    tower_reads: Literal["all", "earlier"] = option(
+        "all",
+        "What --user-tower history reads in training: the user's other items, also those after the target (all), or "
+        "only those before it (earlier), as in evaluation; dssm only.",
+        group=_MODEL,
+    )
     history: int = option(20, "Number of a user's latest items that the model reads.", group=_MODEL, minimum=1)
+    windows: Literal["last", "all", "random"] = option(
+        "last",
+        "Of training histories longer than --history + 1, an epoch trains on the latest items (last, as in the study), "
+        "on all, in windows that share an item (all), or on one random window (random); sasrec only.",
+        group=_MODEL,
+    )
     dropout: float = option(0.1, "Dropout rate in SASRec and in the DTL layers.", group=_MODEL, minimum=0)
     whiten: int | None = option(
         None,
@@ -146,6 +158,18 @@ class TrainConfig(CheckedSettings):
         group=_VALIDATION,
         minimum=1,
     )
+    refit: bool = option(
+        False,
+        "Train twice: first as usual, into --out/selection, to find the best epoch; then anew on training and "
+        "validation items for as many epochs, into --out.",
+        group=_VALIDATION,
+    )
+    untrained_users: Literal["keep", "leave-out"] = option(
+        "keep",
+        "Users without a training item, whom --backbone dssm --user-tower id represents by random numbers: evaluate "
+        "each epoch with (keep) or without them (leave-out).",
+        group=_VALIDATION,
+    )
     seed: int = option(0, "Seed of initialisation, batch order, sampling and dropout.", group=MAIN_OPTIONS, minimum=0)
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "Type of matrix products. auto: bfloat16 on CUDA, float32 on the CPU.", group=_RUNNING
@@ -206,8 +230,8 @@ class TrainConfig(CheckedSettings):
             for name in () if found in values else names:
                 if getattr(self, name) != _DEFAULTS[name]:
                     raise ConfigError(
-                        f"{option_name(name)}: expected --{decider} {' or '.join(values)}, found --{decider} {found}; "
-                        f"leave {option_name(name)} out"
+                        f"{option_name(name)}: expected {option_name(decider)} {' or '.join(values)}, found "
+                        f"{option_name(decider)} {found}; leave {option_name(name)} out"
                     )
         if self.whiten is None and self.whiten_epsilon != _DEFAULTS["whiten_epsilon"]:
             raise ConfigError("--whiten-epsilon: expected --whiten as well, found none; leave --whiten-epsilon out")
@@ -232,6 +256,11 @@ class TrainConfig(CheckedSettings):
         return loss_info(self.loss)
 
     @property
+    def learns_users(self) -> bool:
+        """Whether users are represented by learned ids, rather than by their histories."""
+        return self.backbone == "dssm" and self.user_tower == "id"
+
+    @property
     def reads_text(self) -> bool:
         """Whether items use cached text vectors."""
         return self.items != "id"
@@ -241,8 +270,10 @@ _DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConf
 _OF_LOSSES = dict.fromkeys((*(name for loss in LOSSES for name in loss.options), "negatives"))
 # Settings that are read only if another setting has one of these values.
 _READ_WITH = (
-    ("backbone", ("dssm",), ("mlp_layers", "user_tower")),
-    ("backbone", ("sasrec",), ("blocks", "heads", "norm")),
+    ("backbone", ("dssm",), ("mlp_layers", "user_tower", "tower_reads", "untrained_users")),
+    ("user_tower", ("id",), ("untrained_users",)),
+    ("user_tower", ("history",), ("tower_reads",)),
+    ("backbone", ("sasrec",), ("blocks", "heads", "norm", "windows")),
     ("items", ("text", "text+id"), ("dtl_layers", "whiten", "pca", "normalise", "table")),
     *(("loss", losses_reading(name), (name,)) for name in _OF_LOSSES),
     ("schedule", ("step",), ("step_epochs", "step_factor")),

@@ -3,6 +3,7 @@
 Shapes: n_items items, n_users users, nnz interactions.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from tcf.config.typed_values import typed
 from tcf.data.data_frames import data_frame
 from tcf.data.histories import Histories
 from tcf.data.npy_files import load_array
+from tcf.data.seen import SeenItems
 from tcf.data.split import EventPart, Split, training_counts
 from tcf.data.tables.arrow_numbers import as_arrow
 from tcf.data.tables.source_file import read_error_words
@@ -35,7 +37,8 @@ _ROW_GROUP = 65_536  # items; readers of a few items at a time hold one row grou
 _ITEMS = pa.schema([("item_id", pa.large_string()), ("text", pa.large_string()), ("training_interactions", pa.int32())])
 _USERS = pa.schema([("user_id", pa.large_string())])
 _PARTS = tuple(part.name.lower() for part in EventPart)
-DATASET = Format(name="tcf-dataset", version=3, error=DataError, made_by="tcf data prepare")
+_SEEN = ("earlier", "others")
+DATASET = Format(name="tcf-dataset", version=4, error=DataError, made_by="tcf data prepare")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -50,6 +53,7 @@ class Dataset:
         training_interactions: (n_items,) int32, how often an item occurs in training; 0 for a cold item.
         user_ids: raw user ids, (n_users,).
         split: every user's items, oldest first, and their use for training, validation and test.
+        seen: what each user has had besides these items, so that it is not recommended as something new.
         statistics: counts, including `skipped`, as printed by `tcf data describe`.
     """
 
@@ -60,6 +64,7 @@ class Dataset:
     training_interactions: npt.NDArray[np.int32]
     user_ids: "pa.LargeStringArray"
     split: Split
+    seen: SeenItems
     statistics: Mapping[str, Any]
 
     @property
@@ -76,6 +81,12 @@ class Dataset:
     def n_users(self) -> int:
         """Number of users."""
         return len(self.user_ids)
+
+    def with_validation_in_training(self) -> "Dataset":
+        """Return the dataset as a final refit sees it: `Split.with_validation_in_training`, and the items' counts."""
+        split = self.split.with_validation_in_training()
+        counts = training_counts(split, self.n_items).astype(np.int32)
+        return dataclasses.replace(self, split=split, training_interactions=counts)
 
     def to_pandas(self, table: Literal["items", "interactions"] = "items") -> "pd.DataFrame":
         """The dataset as a pandas frame.
@@ -128,6 +139,7 @@ def write_dataset(
     inputs: Mapping[str, str],
     config: Mapping[str, Any],
     statistics: Mapping[str, Any],
+    seen: SeenItems | None = None,
 ) -> Dataset:
     """Publish a dataset directory.
 
@@ -140,6 +152,7 @@ def write_dataset(
         inputs: sha256 of the raw files, by name.
         config: the resolved configuration of the preparation.
         statistics: counts for `tcf data describe`.
+        seen: what users have had besides the items of the split; None if that is nothing.
 
     Returns:
         The dataset as `open_dataset` would read it.
@@ -147,6 +160,7 @@ def write_dataset(
     Raises:
         RunError: `path` already exists.
     """
+    seen = SeenItems.none(len(user_ids)) if seen is None else seen
     with publishing(path) as staging:
         counts = training_counts(split, len(item_ids)).astype(np.int32)
         items = pa.table([item_ids, texts, as_arrow(counts)], schema=_ITEMS)
@@ -154,17 +168,20 @@ def write_dataset(
         users = pa.table([user_ids], schema=_USERS)
         # Ids are distinct, so dictionary encoding saves nothing.
         save_users = partial(pq.write_table, users, staging / "users.parquet", use_dictionary=False)
-        in_parallel(lambda: _save_split(split, staging), save_users)
+        in_parallel(lambda: _save_histories(split, seen, staging), save_users)
         seal(staging, DATASET, inputs=inputs, config=config, facts=statistics)
     manifest = read_manifest(path, DATASET)
-    return Dataset(path, manifest.fingerprint, item_ids, texts, counts, user_ids, split, manifest.facts)
+    return Dataset(path, manifest.fingerprint, item_ids, texts, counts, user_ids, split, seen, manifest.facts)
 
 
-def _save_split(split: Split, folder: Path) -> None:
+def _save_histories(split: Split, seen: SeenItems, folder: Path) -> None:
     np.save(folder / "history_offsets.npy", split.histories.offsets)
     np.save(folder / "history_items.npy", split.histories.items)
     for name, numbers in split.numbers.items():
         np.save(folder / f"history_{name}.npy", numbers)
+    for name, items in seen.parts.items():
+        np.save(folder / f"seen_{name}_offsets.npy", items.offsets)
+        np.save(folder / f"seen_{name}_items.npy", items.items)
 
 
 def open_dataset(path: str | Path) -> Dataset:
@@ -191,6 +208,7 @@ def open_dataset(path: str | Path) -> Dataset:
         training_interactions=np.asarray(counts),
         user_ids=user_ids,
         split=_read_split(path),
+        seen=_read_seen(path),
         statistics=manifest.facts,
     )
     _check_consistent(dataset)
@@ -198,13 +216,27 @@ def open_dataset(path: str | Path) -> Dataset:
 
 
 def _read_split(path: Path) -> Split:
-    remedy = f"prepare {path} again with `tcf data prepare`"
+    remedy = _remedy(path)
     arrays = (load_array(path / f"history_{name}.npy", DataError, remedy) for name in ("offsets", "items", *_PARTS))
     offsets, items, *parts = arrays
     try:
         return Split(Histories(offsets, items), *parts)
     except DataError as error:
         raise DataError(f"{path}: {error}; {remedy}") from None
+
+
+def _read_seen(path: Path) -> SeenItems:
+    remedy = _remedy(path)
+    files = (path / f"seen_{name}_{array}.npy" for name in _SEEN for array in ("offsets", "items"))
+    earlier_offsets, earlier, others_offsets, others = (load_array(file, DataError, remedy) for file in files)
+    try:
+        return SeenItems(Histories(earlier_offsets, earlier), Histories(others_offsets, others))
+    except DataError as error:
+        raise DataError(f"{path}: {error}; {remedy}") from None
+
+
+def _remedy(path: Path) -> str:
+    return f"prepare {path} again with `tcf data prepare`"
 
 
 def _read_columns(file: Path, schema: pa.Schema) -> "list[pa.Array]":
@@ -220,19 +252,26 @@ def _read_columns(file: Path, schema: pa.Schema) -> "list[pa.Array]":
 
 
 def _check_consistent(dataset: Dataset) -> None:
-    items = dataset.histories.items
-    if len(dataset.histories) != dataset.n_users:
-        raise DataError(
-            f"{dataset.path}: expected a history for each of its {dataset.n_users} users, found "
-            f"{len(dataset.histories)}; {DATASET.remedy(dataset.path)}"
-        )
-    if len(items) and not (items.min() >= 0 and items.max() < dataset.n_items):
-        raise DataError(
-            f"{dataset.path}: expected items 0..{dataset.n_items - 1} in the histories, found "
-            f"{items.min()}..{items.max()}; {DATASET.remedy(dataset.path)}"
-        )
+    _check_items(dataset, dataset.histories, "a history", "histories")
+    for name, items in dataset.seen.parts.items():
+        _check_items(dataset, items, f"{name} items, if any,", f"{name} items that users have seen")
     if (training_counts(dataset.split, dataset.n_items) != dataset.training_interactions).any():
         raise DataError(
             f"{dataset.path / 'items.parquet'}: expected training_interactions to match the histories, found other "
             f"numbers; {DATASET.remedy(dataset.path)}"
+        )
+
+
+def _check_items(dataset: Dataset, histories: Histories, one: str, all_of_them: str) -> None:
+    """Check that there are items of each user, all of them in the catalogue."""
+    items = histories.items
+    if len(histories) != dataset.n_users:
+        raise DataError(
+            f"{dataset.path}: expected {one} for each of its {dataset.n_users} users, found {len(histories)}; "
+            f"{DATASET.remedy(dataset.path)}"
+        )
+    if len(items) and not (items.min() >= 0 and items.max() < dataset.n_items):
+        raise DataError(
+            f"{dataset.path}: expected items 0..{dataset.n_items - 1} in the {all_of_them}, found "
+            f"{items.min()}..{items.max()}; {DATASET.remedy(dataset.path)}"
         )

@@ -7,7 +7,8 @@ The steps, in this order:
    the files bring keeps all events, and every event its part.
 2. Users whose history is too short or too long are dropped, and a sample of the others is drawn.
 3. Rare items are removed after sampling (as in the study, whose warm subsets are subsets of its samples): with
-   `min_item_count`, every item that is kept fewer times and every user whose history is then too short, repeatedly
+   `min_item_count`, every item that is kept (`min_item_count_over` training: kept for training) fewer times and every
+   user whose history is then too short, repeatedly
    until there are none. Each time histories are cut as if the removed items had never been in the log: the first
    remaining item in the test period is the test target, and the latest remaining items are kept. The interactions kept
    in the end are counted, so the subset is really warm.
@@ -21,7 +22,6 @@ Shapes: n_users users, n_items items and nnz interactions of the raw log; k rema
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -32,19 +32,18 @@ import pyarrow.compute as pc
 from tcf.common.errors import ConfigError, DataError
 from tcf.common.random_streams import RandomStream, generator
 from tcf.config.prepare import PrepareConfig
-from tcf.data.events.event_selection import EventSelection
+from tcf.data.events.event_selection import EventSelection, split_of, until_target
+from tcf.data.events.warm_subset import warm_subset
 from tcf.data.histories import Histories, occurrences, taken
 from tcf.data.raw.raw_log import RawLog
+from tcf.data.seen import SeenItems, distinct_items, renumbered
 from tcf.data.split import (
     GivenSplit,
     Part,
     Split,
-    by_parts,
-    by_time,
     held_out,
     leave_one_out,
     no_given_split,
-    per_user,
 )
 from tcf.data.tables.arrow_numbers import as_arrow, as_numpy
 from tcf.data.tables.bad_rows import skipped_words
@@ -54,6 +53,7 @@ __all__ = ["Selected", "select"]
 
 logger = logging.getLogger(__name__)
 
+Index = npt.NDArray[np.int32]  # of each raw item, its index among the kept ones, or -1
 Mask = npt.NDArray[np.bool_]
 
 
@@ -65,6 +65,7 @@ class Selected:
         users: (k,) int64, positions among the raw users, rising.
         items: positions among the raw items, rising; their order is the item index.
         split: item indices by user, oldest first, and their use.
+        seen: what these users have had besides, of these items.
         periods: the periods of a split by time; otherwise None.
         dropped: number of users, interactions or items left out, by reason.
         given: what is known of a split that the files bring; otherwise None.
@@ -75,6 +76,7 @@ class Selected:
     users: npt.NDArray[np.int64]
     items: npt.NDArray[np.int64]
     split: Split
+    seen: SeenItems
     periods: Periods | None
     dropped: Mapping[str, int]
     given: GivenSplit | None = None
@@ -107,24 +109,28 @@ def select(log: RawLog, config: PrepareConfig, raw: Path) -> Selected:
     sampled = _of_sampled_users(eligible, log, config, dropped)
     warm, rare = sampled, np.zeros(len(log.item_ids), bool)
     if config.min_item_count is not None:
-        warm, rare = _warm(sampled, config, periods, len(log.item_ids), dropped)
+        warm, rare = warm_subset(sampled, config, periods, len(log.item_ids), dropped)
     if not len(warm.users):
         raise DataError(_nothing_warm(sampled, config, raw))
-    until_target = _until_target(warm, periods)
-    kept = until_target.last(config.keep_last)
-    dropped["interactions_after_test_target"] = len(warm) - len(until_target)
-    dropped["interactions_cut_by_keep_last"] = len(until_target) - len(kept)
-    if config.keep_unseen_items:
-        return _numbered(kept, ~rare, periods, dropped, raw)
-    seen = occurrences(kept.items, len(log.item_ids)) > 0
-    dropped["items_never_seen"] = int((~(seen | rare)).sum())
-    return _numbered(kept, seen, periods, dropped, raw)
+    before_future = until_target(warm, periods)
+    kept = before_future.last(config.keep_last)
+    dropped["interactions_after_test_target"] = len(warm) - len(before_future)
+    dropped["interactions_cut_by_keep_last"] = len(before_future) - len(kept)
+    catalogue = ~rare
+    if not config.keep_unseen_items:
+        catalogue = occurrences(kept.items, len(log.item_ids)) > 0
+        dropped["items_never_seen"] = int((~(catalogue | rare)).sum())
+    index = np.where(catalogue, np.cumsum(catalogue, dtype=np.int32) - np.int32(1), np.int32(-1))
+    seen = _seen(warm, before_future, kept, index, log.others)
+    return _numbered(kept, index, seen, periods, dropped, raw)
 
 
 def _of_items_alone(log: RawLog) -> Selected:
     """Return all items of a log without users."""
     histories = Histories(np.zeros(1, np.int64), np.zeros(0, np.int32))
-    return Selected(np.zeros(0, np.int64), np.arange(len(log.item_ids)), leave_one_out(histories), None, {})
+    return Selected(
+        np.zeros(0, np.int64), np.arange(len(log.item_ids)), leave_one_out(histories), SeenItems.none(0), None, {}
+    )
 
 
 def _without_duplicates(log: RawLog, raw: Path, dropped: dict[str, int]) -> RawLog:
@@ -162,19 +168,11 @@ def _given_parts(log: RawLog, config: PrepareConfig, raw: Path) -> npt.NDArray[n
     return log.parts if config.split in ("given", None) else None
 
 
-def _until_target(events: EventSelection, periods: Periods | None) -> EventSelection:
-    """Return every user's events up to the first one in the test period; all events without such a period."""
-    if periods is None or events.times is None:
-        return events
-    late = per_user(events.times >= periods.test_from, events.offsets)
-    return events.first(events.lengths - np.maximum(late - 1, 0))
-
-
 def _of_eligible_users(
     events: EventSelection, config: PrepareConfig, periods: Periods | None, dropped: dict[str, int]
 ) -> EventSelection:
     """Drop the users whose history, up to the test target, is too short or too long."""
-    lengths = _until_target(events, periods).lengths
+    lengths = until_target(events, periods).lengths
     short = lengths < config.min_history
     long = np.zeros(len(lengths), bool) if config.max_history is None else lengths > config.max_history
     dropped["users_below_min_history"] = int(short.sum())
@@ -210,47 +208,33 @@ def _of_sampled_users(
     return sampled
 
 
-def _warm(
-    events: EventSelection, config: PrepareConfig, periods: Periods | None, n_items: int, dropped: dict[str, int]
-) -> tuple[EventSelection, Mask]:
-    """Remove rare items and the users whose histories are too short without them; return which items are rare too."""
-    fewest, rare = config.min_item_count or 0, np.zeros(n_items, bool)
-    left, short_users, short_events = events, 0, 0
-    while True:
-        short = _until_target(left, periods).lengths < config.min_history
-        short_users, short_events = short_users + int(short.sum()), short_events + int(left.lengths[short].sum())
-        left = left.of(~short)
-        counts = occurrences(_until_target(left, periods).last(config.keep_last).items, n_items)
-        found = (counts > 0) & (counts < fewest)
-        if not found.any():
-            break
-        rare |= found
-        left = left.where(~found[left.items])
-    dropped["items_below_min_item_count"] = int(rare.sum())
-    dropped["interactions_of_rare_items"] = len(events) - len(left) - short_events
-    dropped["users_short_without_rare_items"] = short_users
-    dropped["interactions_of_users_short_without_rare_items"] = short_events
-    return left, rare
+def _seen(
+    warm: EventSelection, before_future: EventSelection, kept: EventSelection, index: Index, others: Histories | None
+) -> SeenItems:
+    """Return what users have had before and after their kept events, and without an event, of the items kept."""
+    before = before_future.items_alone().first(before_future.lengths - kept.lengths)
+    after = warm.items_alone().after(before_future.lengths)
+    apart = [after.histories, *([] if others is None else [others.take(kept.users)])]
+    return SeenItems(
+        distinct_items(renumbered(before.histories, index)),
+        distinct_items(*(renumbered(items, index) for items in apart)),
+    )
 
 
 def _numbered(
-    kept: EventSelection, kept_items: Mask, periods: Periods | None, dropped: dict[str, int], raw: Path
+    kept: EventSelection, index: Index, seen: SeenItems, periods: Periods | None, dropped: dict[str, int], raw: Path
 ) -> Selected:
     """Number the items that are kept, in the order of the log, and make the split."""
-    index = np.cumsum(kept_items, dtype=np.int32) - np.int32(1)
-    histories = Histories(kept.offsets, taken(index, kept.items))
+    split = split_of(replace(kept, items=taken(index, kept.items)), periods)
     counted = {reason: number for reason, number in dropped.items() if number}
-    selected = partial(Selected, kept.users, np.flatnonzero(kept_items), periods=periods, dropped=counted)
-    selected = partial(selected, duplicates=kept.duplicates)
+    given = None
     if kept.parts is not None:
-        split = by_parts(histories, kept.parts)
         _check_given(split, raw)
-        return selected(split, given=GivenSplit.of(split, kept.times))
-    if periods is None or kept.times is None:
-        return selected(leave_one_out(histories))
-    split = by_time(histories, kept.times, periods.validation_from, periods.test_from)
-    _check_parts(split, periods, raw)
-    return selected(split)
+        given = GivenSplit.of(split, kept.times)
+    elif periods is not None:
+        _check_parts(split, periods, raw)
+    items = np.flatnonzero(index >= 0)
+    return Selected(kept.users, items, split, seen, periods, counted, given, kept.duplicates)
 
 
 def _check_given(split: Split, raw: Path) -> None:

@@ -85,6 +85,7 @@ def _write(out: Path, log: RawLog, kept: Selected, settings: Mapping[str, Any]) 
         texts=texts,
         user_ids=log.user_ids.take(as_arrow(kept.users)),
         split=kept.split,
+        seen=kept.seen,
         inputs=log.files,
         config=settings,
         statistics=dataset_statistics(
@@ -94,6 +95,7 @@ def _write(out: Path, log: RawLog, kept: Selected, settings: Mapping[str, Any]) 
             periods=kept.periods,
             given=kept.given,
             duplicates=kept.duplicates,
+            seen=kept.seen,
         ),
     )
 

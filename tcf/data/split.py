@@ -141,6 +141,15 @@ class Split:
         codes = np.array([EventPart.CONTEXT, EventPart.TRAINING, EventPart.VALIDATION, -1, EventPart.TEST], np.int8)
         return np.repeat(np.tile(codes, len(self.histories)), lengths.ravel())
 
+    def with_validation_in_training(self) -> "Split":
+        """Return the split in which each user's items between context and test targets are all for training.
+
+        These are the validation targets and, of a split by time, the items between them and the test targets, which
+        belong to the validation period: all are earlier than any test target. No user has a validation target left.
+        """
+        training = (self.histories.lengths - self.context - self.test).astype(np.int32)
+        return Split(self.histories, self.context, training, np.zeros_like(training), self.test)
+
 
 @dataclass(frozen=True)
 class GivenSplit:

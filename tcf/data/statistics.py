@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from tcf.common.threads import ordered_map
 from tcf.data.histories import Histories, occurrences
+from tcf.data.seen import SeenItems
 from tcf.data.split import GivenSplit, Part, Split, held_out, training_counts
 from tcf.data.tables.arrow_numbers import as_numpy
 from tcf.data.time_split import Periods
@@ -28,6 +29,7 @@ def dataset_statistics(
     periods: Periods | None = None,
     given: GivenSplit | None = None,
     duplicates: npt.NDArray[np.bool_] | None = None,
+    seen: SeenItems | None = None,
 ) -> dict[str, Any]:
     """Compute the statistics of a dataset, as JSON values.
 
@@ -39,17 +41,18 @@ def dataset_statistics(
         given: what is known of a split that the raw files bring.
         duplicates: (nnz,) whether an interaction is an exact duplicate of an earlier one, which may not be among them;
             None if that is unknown.
+        seen: what the users have had besides; None if that is nothing.
 
     Returns:
         `users`, `items`, `interactions`; `history_lengths` in items and `text_lengths` in characters, each with min,
         median, mean and max; `repeated_interactions`, whose item the user had before, and `duplicate_interactions`,
-        those of them that are exact duplicates of an earlier one, None if that is unknown; `items_without_training`,
-        which occur only outside the training part (cold items) or nowhere, and `unseen_items`, the
-        latter (`--keep-unseen-items`); `duplicate_texts`, items whose text an earlier item
-        has; `targets_like_the_item_before`, for each part the `targets` with an item before them, those `equal` to it
-        and the `duplicates` among these, or None;
-        `split`, with its kind, the interactions and users of each part, and the dates of a split by time, or what
-        is peculiar to a given one; `skipped`.
+        those of them that are exact duplicates of an earlier one, None if that is unknown; `seen_items`, how many items
+        users have had `earlier` and otherwise (`others`), and how many users these are (`earlier_users`,
+        `others_users`); `items_without_training`, which occur only outside the training part (cold items) or nowhere,
+        and `unseen_items`, the latter (`--keep-unseen-items`); `duplicate_texts`, items whose text an earlier item has;
+        `targets_like_the_item_before`, for each part the `targets` with an item before them, those `equal` to it and
+        the `duplicates` among these, or None; `split`, with its kind, the interactions and users of each part, and the
+        dates of a split by time, or what is peculiar to a given one; `skipped`.
     """
     histories, n_items = split.histories, len(texts)
     repeats, exact = _repeats(histories, n_items, duplicates)
@@ -61,6 +64,7 @@ def dataset_statistics(
         "text_lengths": _summary(as_numpy(pc.utf8_length(texts))),
         "repeated_interactions": repeats,
         "duplicate_interactions": exact,
+        "seen_items": _seen(SeenItems.none(len(histories)) if seen is None else seen),
         "items_without_training": int((training_counts(split, n_items) == 0).sum()),
         "unseen_items": int((occurrences(histories.items, n_items) == 0).sum()),
         "duplicate_texts": n_items - pc.count_distinct(texts).as_py(),
@@ -68,6 +72,12 @@ def dataset_statistics(
         "split": {**_parts(split), **(_dates(periods) if given is None else _given(split, given))},
         "skipped": dict(skipped),
     }
+
+
+def _seen(seen: SeenItems) -> dict[str, int]:
+    """Count the items of each kind that users have had besides their histories, and those users."""
+    counts = {name: len(part.items) for name, part in seen.parts.items()}
+    return {**counts, **{f"{name}_users": int((part.lengths > 0).sum()) for name, part in seen.parts.items()}}
 
 
 def _parts(split: Split) -> dict[str, int]:

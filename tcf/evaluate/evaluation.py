@@ -2,26 +2,26 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tcf.common.errors import DataError, RunError, value_words
+from tcf.common.errors import RunError, value_words
 from tcf.common.files import MANIFEST, is_published, publish_file, publishing, refuse_occupied
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, seal, verify_files
 from tcf.common.progress import Progress
-from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import to_mapping
 from tcf.config.typed_values import typed
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
-from tcf.data.split import Part, Queries, further_targets_words, held_out
+from tcf.data.split import Queries
+from tcf.evaluate.questions import POLICIES, Questions, unusual_policies
+from tcf.ranking.catalogue import blocks
 from tcf.ranking.metrics import METRICS, summary
 from tcf.ranking.ranks import Ranks, rank_targets
 from tcf.ranking.scorers import Scorer
@@ -32,22 +32,31 @@ if TYPE_CHECKING:
 __all__ = [
     "EVALUATION",
     "Evaluation",
-    "EvaluationTable",
-    "comparison",
     "evaluate",
     "existing_evaluation",
-    "held_out_queries",
     "open_evaluation",
 ]
 
 logger = logging.getLogger(__name__)
 
-_COLUMN = 9  # smallest width of a column of numbers, in characters
 _RANKS = "ranks.parquet"
-_ABOUT = {"users": int, "candidates": int, "seen": str, "split": str}
+_SCHEMA = pa.schema(
+    [
+        ("user_id", pa.large_string()),
+        ("item_id", pa.large_string()),
+        ("rank", pa.float64()),
+        ("ties", pa.int64()),
+        ("candidates", pa.int64()),
+    ]
+)
+_ROW_GROUP = 2**20  # users; the ids of a row group are in memory at once
+_ABOUT = {
+    **dict.fromkeys(("users", "users_without_training", "candidates", "targets_outside_catalogue"), int),
+    **dict.fromkeys((*POLICIES, "split"), str),
+}
 EVALUATION = Format(
     name="tcf-evaluation",
-    version=1,
+    version=2,
     error=RunError,
     made_by="tcf evaluate",
     required={f"facts.{name}": kind for name, kind in ({metric.name: float for metric in METRICS} | _ABOUT).items()},
@@ -60,8 +69,10 @@ class Evaluation:
 
     Attributes:
         path: its directory.
-        metrics: the mean of each of `tcf.ranking.metrics.METRICS`, by name; the number of evaluated `users`, the number
-            of `candidates` (the whole catalogue), `seen` (the policy for targets that the user has seen) and `split`.
+        metrics: the mean of each of `tcf.ranking.metrics.METRICS`, by name; the number of evaluated `users`, of
+            `users_without_training` (who have no training interaction, evaluated or left out), of `candidates` (the
+            ranked items) and of `targets_outside_catalogue` (which are none of them); the policies `catalogue`,
+            `exclude`, `seen` and `untrained_users`; and `split`.
         manifest: its manifest.
     """
 
@@ -79,7 +90,7 @@ class Evaluation:
 
         Args:
             table: `metrics`: one row with all that `metrics` holds, and the `ranking`. `ranks`: one row for each
-                evaluated user, with the indices `user` and `target` (an item) in the dataset, `rank`, `ties` and
+                evaluated user, with the raw data's `user_id` and `item_id` (the target's), `rank`, `ties` and
                 `candidates`.
 
         Raises:
@@ -96,7 +107,8 @@ class Evaluation:
     def __repr__(self) -> str:
         """What it is, in a line."""
         shown = ", ".join(f"{metric.name} {metric.shown(self.metrics[metric.name])}" for metric in METRICS)
-        return f"Evaluation({str(self.path)!r}: {self.ranking}, {self.metrics['split']} {shown})"
+        unusual = "".join(f", {name} {value}" for name, value in unusual_policies(self.metrics).items())
+        return f"Evaluation({str(self.path)!r}: {self.ranking}, {self.metrics['split']} {shown}{unusual})"
 
     def as_json(self) -> dict[str, Any]:
         """The evaluation as JSON values, without its manifest."""
@@ -108,23 +120,9 @@ class Evaluation:
         return {names.get(name, name): value for name, value in self.as_json().items()}
 
 
-def held_out_queries(dataset: Dataset, part: Part) -> Queries:
-    """The queries of a part of the dataset's split.
-
-    Raises:
-        DataError: there are none.
-    """
-    queries = held_out(dataset.split, part)
-    if not len(queries):
-        raise DataError(
-            f"{dataset.path}: expected users with a {part} target and an item before it, found none among "
-            f"{dataset.n_users} users; prepare a dataset with {'longer histories' if dataset.n_users else 'events'}"
-        )
-    return queries
-
-
 def evaluate(
     scorer: Scorer,
+    questions: Questions,
     dataset: Dataset,
     *,
     out: Path,
@@ -132,42 +130,32 @@ def evaluate(
     ranking: str,
     config: EvaluateConfig,
 ) -> Evaluation:
-    """Rank every user's held-out item among the whole catalogue without the user's earlier items; publish the ranks.
+    """Rank every user's held-out item among all candidates; publish the ranks.
 
     Users without a held-out item, or without an item before it, are not evaluated; of several ones of a user, the first
     is.
 
     Args:
-        scorer: scores of all items for each user of `held_out_queries`, in order, computed without the held-out items.
+        scorer: scores of `questions.ranked` for each user of `questions.queries`, in order, computed without the
+            held-out items.
+        questions: what these settings ask of the dataset.
         dataset: the dataset with the held-out items.
         out: directory to create.
         inputs: fingerprints of everything the scores depend on, including the dataset.
         ranking: what ranks: the kind of the run, or the baseline's name.
-        config: split and policy.
+        config: split and policies.
 
     Raises:
         RunError: a score is not finite, or `out` is occupied.
-        DataError: no user can be evaluated.
     """
-    queries = held_out_queries(dataset, config.split)
-    if len(queries) < dataset.n_users:
-        counted = f"{len(queries):,} of {dataset.n_users:,} users have a {config.split} target and an item before it"
-        logger.info(f"{counted}; the others are not evaluated")
-    further = further_targets_words(dataset.split, config.split)
-    if further is not None:
-        logger.info(f"{dataset.path}: {further}")
+    questions.say(dataset, config)
+    queries, seen = questions.queries, questions.ranked.of_histories(questions.seen)
     with Progress("evaluate: ranking", len(queries), "users") as progress:
-        ranks = rank_targets(scorer, queries.earlier, queries.targets, policy=config.seen, advance=progress.advance)
-    metrics: dict[str, Any] = {
-        **summary(ranks),
-        "users": len(ranks),
-        "candidates": dataset.n_items,
-        "seen": config.seen,
-        "split": config.split,
-    }
+        ranks = rank_targets(scorer, seen, questions.places, policy=config.seen, advance=progress.advance)
+    metrics: dict[str, Any] = {**summary(ranks), **questions.facts(config)}
     settings = {**to_mapping(config), "ranking": ranking}
     with publishing(out) as staging:
-        _write_ranks(ranks, queries, staging / _RANKS)
+        _write_ranks(ranks, queries, dataset, staging / _RANKS)
         publish_file(staging / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
         manifest = seal(staging, EVALUATION, inputs=inputs, config=settings, facts=metrics)
     return Evaluation(out, metrics, manifest)
@@ -216,62 +204,15 @@ def open_evaluation(path: Path) -> Evaluation:
     return Evaluation(path, {name: facts[name] for name in (*known, *others, *_ABOUT)}, manifest)
 
 
-def _write_ranks(ranks: Ranks, queries: Queries, file: Path) -> None:
-    table = pa.table(
-        {
-            "user": queries.users.astype(np.int32),
-            "target": queries.targets.astype(np.int32),
-            "rank": ranks.rank,
-            "ties": ranks.equal,
-            "candidates": ranks.candidates,
-        }
-    )
-    pq.write_table(table, file)
-
-
-@dataclass(frozen=True, repr=False)
-class EvaluationTable:
-    """Evaluations side by side.
-
-    Attributes:
-        evaluations: finished evaluations by the name to show, in the order to show.
-    """
-
-    evaluations: Mapping[str, Evaluation]
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """One row for each evaluation, named as it is shown, a column for each metric and for what was evaluated.
-
-        Raises:
-            ConfigError: pandas is not installed.
-        """
-        found = {name: evaluation.metrics for name, evaluation in self.evaluations.items()}
-        columns = dict.fromkeys(column for metrics in found.values() for column in metrics)
-        rows = [{"name": name, **{c: metrics.get(c) for c in columns}} for name, metrics in found.items()]
-        return data_frame(pa.Table.from_pylist(rows)).set_index("name")
-
-    def __repr__(self) -> str:
-        """One line for each evaluation, with its metrics as each is shown."""
-        return comparison(self.evaluations)
-
-
-def comparison(evaluations: Mapping[str, Evaluation]) -> str:
-    """Compare evaluations in a table, one line each.
-
-    Args:
-        evaluations: finished evaluations by the name to show, in the order of the lines.
-    """
-    found = [evaluation.metrics for evaluation in evaluations.values()]
-    columns = [
-        ["ranking", *evaluations],
-        *(_aligned(metric.name, [metric.shown(means[metric.name]) for means in found]) for metric in METRICS),
-        _aligned("users", [f"{means['users']:,}" for means in found]),
-        _aligned("items", [f"{means['candidates']:,}" for means in found]),
-    ]
-    return text_table(list(zip(*columns, strict=True)), gap=" ")
-
-
-def _aligned(head: str, cells: Sequence[str]) -> list[str]:
-    """A right-aligned column of numbers."""
-    width = max(_COLUMN, *map(len, (head, *cells)))
-    return [cell.rjust(width) for cell in (head, *cells)]
+def _write_ranks(ranks: Ranks, queries: Queries, dataset: Dataset, file: Path) -> None:
+    """Write a row for each query, with the ids of the raw data."""
+    # User ids are distinct, so dictionary encoding saves nothing.
+    repeated = [name for name in _SCHEMA.names if name != "user_id"]
+    with pq.ParquetWriter(file, _SCHEMA, use_dictionary=repeated) as writer:
+        for rows in blocks(len(queries), _ROW_GROUP):
+            columns = [
+                dataset.user_ids.take(pa.array(queries.users[rows])),
+                dataset.item_ids.take(pa.array(queries.targets[rows])),
+                *map(pa.array, (ranks.rank[rows], ranks.equal[rows], ranks.candidates[rows])),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), row_group_size=_ROW_GROUP)

@@ -3,30 +3,29 @@
 Shapes: B users of a block, K places.
 """
 
-import codecs
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tcf.common.errors import DataError
 from tcf.common.files import format_by_suffix, publishing_file
 from tcf.common.progress import Progress
 from tcf.common.units import counted
+from tcf.config.evaluate import CataloguePolicy, UntrainedUsers
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
-from tcf.data.tables.source_file import unreadable
-from tcf.ranking.catalogue import Catalogue
+from tcf.evaluate.best_items import BestItems, usual_catalogue
+from tcf.evaluate.chosen_users import chosen_users, trained_among
 from tcf.ranking.faiss_search import load_faiss
-from tcf.ranking.top_k import RankedLists, top_k
+from tcf.ranking.top_k import RankedLists
 from tcf.train.run.open_run import Run, open_run
 
 if TYPE_CHECKING:
@@ -34,7 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Recommendations", "examples", "recommend"]
 
+logger = logging.getLogger(__name__)
+
 FORMATS = ("parquet", "csv")
+_EXCLUDE = "all-seen"  # nothing that a user has had is recommended
 _USERS_AT_ONCE = 16_384
 _Writer: TypeAlias = pq.ParquetWriter | pyarrow.csv.CSVWriter
 _SCHEMA = pa.schema(
@@ -51,12 +53,20 @@ class Recommendations:
         k: items for each user at most.
         path: the file that they are in; None if none was written.
         rows: the table, where there is no file.
+        catalogue: which items may be recommended: `all`, or those with a training interaction (`trained`).
+        with_fewer: number of users with fewer than k items, because there are no further ones that they have not had.
+        untrained: number of users whom the run has never trained, among those asked for.
+        untrained_users: what was done with them: `keep` or `leave-out`.
     """
 
     n_users: int
     k: int
     path: Path | None = None
     rows: pa.Table | None = None
+    catalogue: CataloguePolicy = "all"
+    with_fewer: int = 0
+    untrained: int = 0
+    untrained_users: UntrainedUsers = "keep"
 
     @property
     def table(self) -> pa.Table:
@@ -76,10 +86,24 @@ class Recommendations:
         """
         return data_frame(self.table)
 
+    def as_json(self) -> dict[str, Any]:
+        """What was recommended to whom, as JSON values, without the rows."""
+        return {
+            "out": None if self.path is None else str(self.path),
+            "k": self.k,
+            "users": self.n_users,
+            "users_with_fewer": self.with_fewer,
+            "users_never_trained": self.untrained,
+            "catalogue": self.catalogue,
+            "exclude": _EXCLUDE,
+            "untrained_users": self.untrained_users,
+        }
+
     def __repr__(self) -> str:
         """What it is, in a line."""
         where = "" if self.path is None else f"{str(self.path)!r}: "
-        return f"Recommendations({where}up to {self.k} items for each of {self.n_users} users)"
+        among = "" if self.catalogue == "all" else f", {self.catalogue} ones only"
+        return f"Recommendations({where}up to {self.k} items for each of {self.n_users} users{among})"
 
 
 def recommend(
@@ -88,14 +112,16 @@ def recommend(
     out: Path | None,
     k: int,
     users: Path | Sequence[str] | None = None,
+    catalogue: CataloguePolicy | None = None,
+    untrained_users: UntrainedUsers = "keep",
     data: Path | None = None,
     caches: Sequence[Path] = (),
     device: str = "auto",
 ) -> Recommendations:
-    """Find each user's k best items that the user has not seen, best first, given the user's whole history.
+    """Find each user's k best items that the user has not had, best first, given the user's whole history.
 
-    The metadata of a Parquet file identify the run, the users and k. A file with the same metadata is kept, any other
-    file is replaced.
+    The metadata of a Parquet file identify the run, the users, k and the policies. A file with the same metadata is
+    kept, any other file is replaced.
 
     Args:
         run: a finished training run, or its directory.
@@ -103,6 +129,9 @@ def recommend(
             memory.
         k: number of items for each user.
         users: user ids of the raw data, without repeats, or a file with one per line; None for all users.
+        catalogue: `all` items, or those with a training interaction (`trained`); None: `trained` for a run on ids
+            alone, otherwise `all`.
+        untrained_users: whether users whom the run has never trained get items (`keep`) or none (`leave-out`).
         data: the dataset, if it has moved since the training.
         caches: the vector caches, if they have moved, in the order of training.
         device: device for user states and, if FAISS is built for GPUs, for the search; a run that is open stays on its
@@ -111,46 +140,65 @@ def recommend(
     Raises:
         ConfigError: `out` has another suffix.
         RunError: the run is unfinished, its dataset or caches have changed, `out` is a directory, or k is less than 1.
-        DataError: `users` names an unknown user, or a user twice.
+        DataError: `users` names an unknown user, or a user twice; or no item has a training interaction.
         TcfError: FAISS is not installed.
     """
     load_faiss()
     format = None if out is None else format_by_suffix(out, FORMATS)
     opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=device)
-    chosen = _chosen(opened.dataset, users)
-    schema = _schema(opened, chosen, k)
+    policy = usual_catalogue(opened) if catalogue is None else catalogue
+    chosen, untrained = trained_among(opened, chosen_users(opened.dataset, users), untrained_users)
+    done = Recommendations(len(chosen), k, out, None, policy, 0, untrained, untrained_users)
+    schema = _schema(done, opened, chosen)
     if out is not None and _is_there(out, schema):
-        return Recommendations(len(chosen), k, out)
-    tables = _tables(opened, chosen, min(k, opened.dataset.n_items), schema)
+        return _finished(done, sum(_full(batch, k) for batch in pq.ParquetFile(out).iter_batches(columns=["place"])))
+    tables = _tables(BestItems.of(opened, policy), chosen, k, schema)
     if out is None or format is None:
-        return Recommendations(len(chosen), k, rows=pa.concat_tables([schema.empty_table(), *tables]))
+        rows = pa.concat_tables([schema.empty_table(), *tables])
+        return _finished(replace(done, rows=rows), _full(rows, k))
+    full = 0
     with publishing_file(out) as staging, _writer(staging, format, schema) as writer:
         for table in tables:
             writer.write_table(table)
-    return Recommendations(len(chosen), k, out)
+            full += _full(table, k)
+    return _finished(done, full)
 
 
-def examples(run: Path, *, users: int, k: int, device: str = "auto") -> str:
+def examples(run: Path, *, users: int, k: int, catalogue: CataloguePolicy | None = None, device: str = "auto") -> str:
     """The latest items of a few users and their recommendations, as texts for people to read."""
     load_faiss()
     opened = open_run(run, device=device)
-    chosen = np.linspace(0, opened.dataset.n_users - 1, min(users, opened.dataset.n_users)).astype(np.int64)
-    histories = opened.dataset.histories.take(chosen)
-    lists = top_k(Catalogue.build(opened.item_vectors()), opened.user_states(chosen, histories), histories, k)
-    return "\n".join(_example(opened.dataset, int(u), histories.of(i), lists.items_UK[i]) for i, u in enumerate(chosen))
+    dataset = opened.dataset
+    chosen = np.linspace(0, dataset.n_users - 1, min(users, dataset.n_users)).astype(np.int64)
+    lists = BestItems.of(opened, usual_catalogue(opened) if catalogue is None else catalogue).lists(chosen, k)
+    histories = dataset.histories.take(chosen)
+    return "\n".join(_example(dataset, int(u), histories.of(i), lists.items_UK[i]) for i, u in enumerate(chosen))
 
 
-def _tables(run: Run, users: npt.NDArray[np.int64], places: int, schema: pa.Schema) -> Iterator[pa.Table]:
+def _tables(best: BestItems, users: npt.NDArray[np.int64], k: int, schema: pa.Schema) -> Iterator[pa.Table]:
     """Iterate over blocks of users with their best items."""
-    search_on: Literal["cpu", "cuda"] = "cuda" if run.device.type == "cuda" else "cpu"
-    catalogue = Catalogue.build(run.item_vectors())
+    dataset, places = best.run.dataset, min(k, len(best.ranked))
+    if not best.ranked.are_all:
+        logger.info(f"{len(best.ranked):,} of {dataset.n_items:,} items have a training interaction and are candidates")
     with Progress("recommend", len(users), "users") as progress:
         for start in range(0, len(users), _USERS_AT_ONCE):
             block = users[start : start + _USERS_AT_ONCE]
-            histories = run.dataset.histories.take(block)
-            lists = top_k(catalogue, run.user_states(block, histories), histories, places, device=search_on)
-            yield _table(run.dataset, block, lists).cast(schema)
+            yield _table(dataset, block, best.lists(block, places)).cast(schema)
             progress.advance(len(block))
+
+
+def _full(rows: pa.Table | pa.RecordBatch, k: int) -> int:
+    """Return how many users have an item in the last place."""
+    return int((rows.column("place").to_numpy() == k).sum())
+
+
+def _finished(done: Recommendations, full: int) -> Recommendations:
+    """Say how many users have too few candidates."""
+    fewer = done.n_users - full
+    if fewer:
+        short = f"{fewer:,} of {counted(done.n_users, 'user')} get fewer than {counted(done.k, 'item')}"
+        logger.info(f"{short}: there are no further candidates that they have not had")
+    return replace(done, with_fewer=fewer)
 
 
 def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recommended: npt.NDArray[np.int32]) -> str:
@@ -159,10 +207,17 @@ def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recomm
     return f"user {dataset.user_ids[user].as_py()}, latest: {'; '.join(latest)}\n  recommended: {'; '.join(texts)}"
 
 
-def _schema(run: Run, users: npt.NDArray[np.int64], k: int) -> pa.Schema:
+def _schema(done: Recommendations, run: Run, users: npt.NDArray[np.int64]) -> pa.Schema:
     """The columns, and as metadata all that decides the rows."""
-    chosen = hashlib.sha256(users.astype("<i8").tobytes()).hexdigest()
-    return _SCHEMA.with_metadata({"tcf.run": run.manifest.fingerprint, "tcf.users": chosen, "tcf.k": str(k)})
+    metadata = {
+        "tcf.run": run.manifest.fingerprint,
+        "tcf.users": hashlib.sha256(users.astype("<i8").tobytes()).hexdigest(),
+        "tcf.k": str(done.k),
+        "tcf.exclude": _EXCLUDE,
+        "tcf.catalogue": done.catalogue,
+        "tcf.untrained_users": done.untrained_users,
+    }
+    return _SCHEMA.with_metadata(metadata)
 
 
 def _writer(file: Path, format: str, schema: pa.Schema) -> _Writer:
@@ -175,49 +230,6 @@ def _is_there(out: Path, schema: pa.Schema) -> bool:
         return out.is_file() and bool(pq.read_schema(out).equals(schema, check_metadata=True))
     except (OSError, pa.ArrowInvalid):
         return False
-
-
-def _chosen(dataset: Dataset, users: Path | Sequence[str] | None) -> npt.NDArray[np.int64]:
-    """Indices of the requested users."""
-    if users is None:
-        return np.arange(dataset.n_users)
-    wanted = _ids(users) if isinstance(users, Path) else users
-    found = pc.index_in(pa.array(wanted, pa.large_string()), value_set=dataset.user_ids).fill_null(-1)
-    chosen = np.asarray(found, np.int64)
-    first_places = np.unique(chosen, return_index=True)[1]
-    wrong = np.flatnonzero((chosen < 0) | ~np.isin(np.arange(len(chosen)), first_places))
-    if len(wrong):
-        first = int(wrong[0])
-        where, unit = (f"{users}:{first + 1}", "line") if isinstance(users, Path) else (f"users[{first}]", "id")
-        found = f"the unknown id {wanted[first]!r}" if chosen[first] < 0 else f"{wanted[first]!r} a second time"
-        raise DataError(
-            f"{where}: expected users of {_shown(dataset.path)}, each only once, found {found} "
-            f"({counted(len(wrong), f'wrong {unit}')}); correct the "
-            f"{'file' if isinstance(users, Path) else 'list, or name a file of ids as a pathlib.Path'}"
-        )
-    return chosen
-
-
-def _shown(path: Path) -> Path:
-    """A path without `..`, which a run's path of its dataset contains; relative to this folder if it is in it."""
-    path, here = path.resolve(), Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _ids(file: Path) -> list[str]:
-    """The ids in a file, without surrounding white space; blank lines at the end of the file are ignored."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise unreadable(file, error) from None
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    text = data.decode(encoding, "backslashreplace")
-    if not text:
-        raise DataError(f"{file}: expected rows, found an empty file; check its source")
-    ids = [line.strip() for line in text.rstrip(" \r\n").split("\n")]
-    if ids == [""]:
-        raise DataError(f"{file}: expected user ids, one per line, found none; correct the file")
-    return ids
 
 
 def _table(dataset: Dataset, users: npt.NDArray[np.int64], lists: RankedLists) -> pa.Table:

@@ -5,7 +5,8 @@ change.
 """
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +14,22 @@ from typing import Any
 
 from tcf.assets.models import model_label
 from tcf.assets.resolve import fetch_dataset
-from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.common.errors import RunError
+from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.data.prepare import prepare
 from tcf.encoders.folder.local_model import local_model
-from tcf.evaluate.evaluation import Evaluation, comparison
+from tcf.evaluate.comparison import Compared, comparison
+from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.recommend import examples, recommend
+from tcf.evaluate.seeds import SeedEvaluations
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.extract.result import Extraction
 from tcf.launch.extract_on_devices import extract_on_devices
 from tcf.launch.file_terms import errors_in_file_terms, keys_of
-from tcf.launch.pipeline_file import PipelineConfig
+from tcf.launch.pipeline_file import PipelineConfig, PlannedTraining
 from tcf.launch.train_on_devices import train_on_devices
 from tcf.ranking.faiss_search import load_faiss
 from tcf.train.stage import TrainResult
@@ -33,6 +37,8 @@ from tcf.train.stage import TrainResult
 __all__ = ["PipelineResult", "run_pipeline"]
 
 logger = logging.getLogger(__name__)
+
+_OF_SEED = re.compile(r"seed-\d+")
 
 
 @dataclass(frozen=True)
@@ -42,16 +48,16 @@ class PipelineResult:
     Attributes:
         dataset: the dataset's directory.
         extraction: summary of the extraction; None if there is no model.
-        runs: the runs, by name.
-        evaluations: evaluations of baselines and runs, by name.
-        recommendations: files of recommendations, by the run's name.
+        runs: the runs, by name; with several seeds by name and seed, such as `text/seed-0`.
+        evaluations: evaluations of baselines and runs, by name; with several seeds, those of a run together.
+        recommendations: files of recommendations, by the run's name; of several seeds, by the first one's run.
         examples: a few recommendations of the first run, for people; empty if none were requested.
     """
 
     dataset: Path
     extraction: Extraction | None
     runs: Mapping[str, TrainResult]
-    evaluations: Mapping[str, Evaluation]
+    evaluations: Mapping[str, Compared]
     recommendations: Mapping[str, Path]
     examples: str
 
@@ -61,7 +67,7 @@ class PipelineResult:
             "dataset": str(self.dataset),
             "extraction": None if self.extraction is None else self.extraction.as_json(),
             "runs": [{"name": name, **run.as_json()} for name, run in self.runs.items()],
-            "evaluations": [{"name": name, **found.as_json()} for name, found in self.evaluations.items()],
+            "evaluations": [entry for name, found in self.evaluations.items() for entry in _as_json(name, found)],
             "recommendations": {name: str(file) for name, file in self.recommendations.items()},
         }
 
@@ -69,6 +75,17 @@ class PipelineResult:
         """The comparison of all evaluations, and the examples."""
         shown = [comparison(self.evaluations)] if self.evaluations else []
         return "\n\n".join([*shown, *([self.examples] if self.examples else [])])
+
+
+def _as_json(name: str, found: Compared) -> Iterator[dict[str, Any]]:
+    """An evaluation as JSON values; or those of several seeds, and then their mean."""
+    match found:
+        case SeedEvaluations():
+            for seed, evaluation in found.evaluations.items():
+                yield {"name": name, "seed": seed, **evaluation.as_json()}
+            yield {"name": name, **found.as_json()}
+        case Evaluation():
+            yield {"name": name, **found.as_json()}
 
 
 def run_pipeline(config: PipelineConfig) -> PipelineResult:
@@ -79,17 +96,35 @@ def run_pipeline(config: PipelineConfig) -> PipelineResult:
     """
     if config.train:
         load_faiss()
+    _refuse_other_layout(config)
     dataset, runs, recommendations = config.out / "dataset", dict[str, TrainResult](), dict[str, Path]()
     _prepare(config, dataset)
     extraction = None if config.model is None else _extract(config, config.model)
-    evaluations: dict[str, Evaluation] = {name: _baseline(config, name) for name in config.baselines}
-    for name, settings in config.train.items():
-        run = _train(config, name, settings)
-        runs |= {} if run is None else {name: run}
-        evaluations[name] = _evaluate(config, name)
+    evaluations: dict[str, Compared] = {name: _baseline(config, name) for name in config.baselines}
+    for name in config.train:
+        found: dict[int, Evaluation] = {}
+        for planned in config.trainings(name):
+            run = _train(config, planned)
+            runs |= {} if run is None else {str(planned.place): run}
+            found[planned.settings.seed] = _evaluate(config, planned)
+        evaluations[name] = SeedEvaluations(found) if len(found) > 1 else next(iter(found.values()))
         if config.recommend:
             recommendations[name] = _recommend(config, name)
     return PipelineResult(dataset, extraction, runs, evaluations, recommendations, _examples(config))
+
+
+def _refuse_other_layout(config: PipelineConfig) -> None:
+    """Refuse a run without seeds where the runs of several seeds belong."""
+    for name in config.train if config.seeds else ():
+        folder = config.out / "runs" / name
+        others = (
+            [entry.name for entry in folder.iterdir() if not _OF_SEED.fullmatch(entry.name)] if folder.is_dir() else []
+        )
+        if others:
+            raise RunError(
+                f"{folder}: expected a folder for each seed, found {min(others)}, as of a run without seeds; remove "
+                f"it, leave seeds out, or name another `out` in {config.path}"
+            )
 
 
 def _stage(config: PipelineConfig, table: str, kind: type[Any], *more: str) -> AbstractContextManager[None]:
@@ -120,25 +155,33 @@ def _baseline(config: PipelineConfig, name: Baseline) -> Evaluation:
         return evaluate_baseline(name, data=config.out / "dataset", out=place, config=config.evaluate)
 
 
-def _train(config: PipelineConfig, name: str, settings: TrainConfig) -> TrainResult | None:
-    run = config.out / "runs" / name
+def _train(config: PipelineConfig, planned: PlannedTraining) -> TrainResult | None:
+    run, settings = config.out / "runs" / planned.place, planned.settings
     caches = (config.out / "cache",) if settings.reads_text else ()
-    logger.info(f"train: {name} -> {run}")
-    with _stage(config, f"train.{name}", TrainConfig):
+    logger.info(f"train: {planned.place} -> {run}")
+    with _stage(config, f"train.{planned.name}", TrainConfig):
         return train_on_devices(data=config.out / "dataset", caches=caches, out=run, config=settings)
 
 
-def _evaluate(config: PipelineConfig, name: str) -> Evaluation:
-    logger.info(f"evaluate: {name}")
-    run, out = config.out / "runs" / name, config.out / "evaluations" / name
+def _evaluate(config: PipelineConfig, planned: PlannedTraining) -> Evaluation:
+    logger.info(f"evaluate: {planned.place}")
+    run, out = config.out / "runs" / planned.place, config.out / "evaluations" / planned.place
     with _stage(config, "evaluate", EvaluateConfig):
         return evaluate_run(run, out=out, config=config.evaluate)
 
 
 def _recommend(config: PipelineConfig, name: str) -> Path:
+    """Write the recommendations of a run; of several seeds, those of the first one's."""
     place = config.out / "recommendations" / f"{name}.parquet"
     with _stage(config, "evaluate", EvaluateConfig):
-        recommend(config.out / "runs" / name, out=place, k=config.recommend, device=config.evaluate.device)
+        recommend(
+            config.out / "runs" / config.trainings(name)[0].place,
+            out=place,
+            k=config.recommend,
+            catalogue=_recommended(config),
+            untrained_users=config.evaluate.untrained_users,
+            device=config.evaluate.device,
+        )
     return place
 
 
@@ -146,6 +189,12 @@ def _examples(config: PipelineConfig) -> str:
     """A few recommendations of the first run, for people; empty if none were requested."""
     if not config.recommend or not config.train:
         return ""
-    first = next(iter(config.train))
-    some = examples(config.out / "runs" / first, users=3, k=3, device=config.evaluate.device)
-    return f"Some recommendations of {first}:\n{some}"
+    first = config.trainings(next(iter(config.train)))[0]
+    run, device = config.out / "runs" / first.place, config.evaluate.device
+    some = examples(run, users=3, k=3, catalogue=_recommended(config), device=device)
+    return f"Some recommendations of {first.place}:\n{some}"
+
+
+def _recommended(config: PipelineConfig) -> CataloguePolicy | None:
+    """Which items may be recommended: those that evaluations rank if that is a part, otherwise as each run has it."""
+    return None if config.evaluate.catalogue == "all" else config.evaluate.catalogue

@@ -18,10 +18,10 @@ from tcf.config.toml_files import PIPELINE_FILE, check_kind, expand_home, user_p
 from tcf.config.train import TrainConfig
 from tcf.launch.file_terms import settings_from
 
-__all__ = ["PipelineConfig", "read_pipeline"]
+__all__ = ["PipelineConfig", "PlannedTraining", "read_pipeline"]
 
 _C = TypeVar("_C")
-_TABLES = ("out", "data", "extract", "train", "evaluate")
+_TABLES = ("out", "seeds", "data", "extract", "train", "evaluate")
 _KINDS: dict[type, str] = {str: "a string", int: "a whole number", list: "a list"}
 _NAME = re.compile(r"[^\W_][\w .+-]{0,99}(?<! )")
 
@@ -43,6 +43,7 @@ class PipelineConfig:
         baselines: untrained rankings to compare with.
         recommend: number of items to recommend to each user; 0 for none.
         evaluate: settings of the evaluations.
+        seeds: the seeds that each run is trained with; empty for that of its settings.
     """
 
     path: Path
@@ -57,6 +58,32 @@ class PipelineConfig:
     baselines: tuple[Baseline, ...]
     recommend: int
     evaluate: EvaluateConfig
+    seeds: tuple[int, ...] = ()
+
+    def trainings(self, name: str) -> "list[PlannedTraining]":
+        """The trainings of a run: one, or one for each seed."""
+        settings = self.train[name]
+        if not self.seeds:
+            return [PlannedTraining(name, Path(name), settings)]
+        return [
+            PlannedTraining(name, Path(name) / f"seed-{seed}", dataclasses.replace(settings, seed=seed))
+            for seed in self.seeds
+        ]
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """One of the trainings that a pipeline file asks for.
+
+    Attributes:
+        name: the run's name, as the file has it.
+        place: where its results are, below `runs` and `evaluations`.
+        settings: its settings.
+    """
+
+    name: str
+    place: Path
+    settings: TrainConfig
 
 
 def read_pipeline(path: Path) -> PipelineConfig:
@@ -80,9 +107,11 @@ def read_pipeline(path: Path) -> PipelineConfig:
         raise ConfigError(
             f"{path}: [data] expected either download or raw, found {'neither' if raw is None else 'both'}"
         )
+    top = _PipelineSection(path, "", values)
     config = PipelineConfig(
         path=path,
-        out=user_path(_PipelineSection(path, "", values).take("out", str) or "out"),
+        out=user_path(top.take("out", str) or "out"),
+        seeds=top.whole_numbers("seeds"),
         download=download,
         raw=None if raw is None else user_path(raw),
         format=format,
@@ -96,7 +125,23 @@ def read_pipeline(path: Path) -> PipelineConfig:
     )
     if any(run.reads_text for run in config.train.values()):
         _check_text(path, config)
+    for name, run in config.train.items():
+        _check_run(path, config, name, run)
     return config
+
+
+def _check_run(path: Path, config: PipelineConfig, name: str, run: TrainConfig) -> None:
+    """Refuse settings of a run that contradict those of other tables."""
+    if run.refit and config.evaluate.split == "validation":
+        raise ConfigError(
+            f'{path}: [train.{name}] refit: expected [evaluate] split = "test", since the run is trained on the '
+            "validation targets, found validation; remove one of them"
+        )
+    if config.seeds and run.seed != TrainConfig.seed:
+        raise ConfigError(
+            f"{path}: [train.{name}] seed: expected none, since every run is trained with the seeds "
+            f"{', '.join(map(str, config.seeds))}, found {run.seed}; remove it, or seeds"
+        )
 
 
 def _check_text(path: Path, config: PipelineConfig) -> None:
@@ -167,6 +212,20 @@ class _PipelineSection:
         if value < 0:
             raise ConfigError(f"{self.where} {key}: expected 0 or more, found {value}")
         return value
+
+    def whole_numbers(self, key: str) -> tuple[int, ...]:
+        """Different whole numbers, none of them negative."""
+        values = self.take(key, list)
+        if values is None:
+            return ()
+        for place, value in enumerate(values):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0 or value in values[:place]:
+                raise ConfigError(
+                    f"{self.where} {key}: expected different whole numbers of 0 or more, found {value_words(value)}"
+                )
+        if not values:
+            raise ConfigError(f"{self.where} {key}: expected a number or more, found none; leave {key} out")
+        return tuple(values)
 
     def choose(self, key: str, known: tuple[Any, ...]) -> Any:
         value = self.take(key, str)

@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from tcf.common.errors import RunError, shape_words
 from tcf.data.dataset import Histories
+from tcf.data.seen import distinct_items
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.count_ranks import count_ranks
 from tcf.ranking.faiss_search import LONGEST_LIST, USERS_AT_ONCE
 from tcf.ranking.scorers import InnerProduct, Scorer
-from tcf.ranking.seen_items import check_seen, counts_at, distinct, owners, without
+from tcf.ranking.seen_items import check_seen, counts_at, owners, without
 
 __all__ = ["Policy", "Ranks", "rank_targets"]
 
@@ -105,12 +106,13 @@ def rank_targets(
     depth: int | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> Ranks:
-    """Rank every user's target among the whole catalogue without the items that the user has seen.
+    """Rank every user's target among all items without those that the user has seen.
 
     Args:
         scorer: scores of all items for these users.
-        seen: the users' earlier items, repeats allowed.
-        targets: the held-out item of each user, (U,).
+        seen: the items that each user has seen, repeats allowed.
+        targets: the held-out item of each user, (U,); -1 for one that is none of the items: it ranks behind all
+            candidates.
         policy: how to treat a target that the user has seen before: `keep` it as a candidate, or `mask` it, so that it
             ranks behind all candidates.
         depth: None for exact ranks; otherwise ranks are exact up to this position only, which with an `InnerProduct`
@@ -125,7 +127,7 @@ def rank_targets(
     check_seen(seen, scorer.n_users, n_items)
     if depth is not None and depth < 1:
         raise RunError(f"depth: expected at least 1, found {depth}")
-    excluded, masked = _exclusions(distinct(seen, n_items), targets, policy)
+    excluded, masked = _exclusions(distinct_items(seen), targets, policy)
     candidates = n_items - excluded.lengths
     counts = _Counts(np.zeros_like(candidates), np.zeros_like(candidates))
     task = _RankingTask(targets, excluded, depth, advance)
@@ -145,8 +147,8 @@ def rank_targets(
 def _exclusions(
     seen: Histories, targets: npt.NDArray[np.int64], policy: Policy
 ) -> tuple[Histories, npt.NDArray[np.bool_]]:
-    """Return the items that are not candidates, and the mask of users whose targets are among them."""
-    masked = np.zeros(len(targets), bool)
+    """Return the items that are not candidates, and the mask of users whose targets are no candidates."""
+    masked = targets < 0
     match policy:
         case "keep":
             return without(seen, targets), masked
@@ -214,5 +216,6 @@ def _check_targets(targets: npt.NDArray[np.int64], n_users: int, n_items: int) -
     if targets.shape != (n_users,) or not np.issubdtype(targets.dtype, np.integer):
         found = f"{targets.dtype} of shape {shape_words(targets.shape)}"
         raise RunError(f"targets: expected one item index for each of {n_users} users, found {found}")
-    if n_users and not (targets.min() >= 0 and targets.max() < n_items):
-        raise RunError(f"targets: expected items 0..{n_items - 1}, found {targets.min()}..{targets.max()}")
+    if n_users and not (targets.min() >= -1 and targets.max() < n_items):
+        found = f"{targets.min()}..{targets.max()}"
+        raise RunError(f"targets: expected items 0..{n_items - 1}, or -1 for none of them, found {found}")

@@ -10,7 +10,7 @@ from tcf.common.errors import RunError
 from tcf.common.ragged import offsets_from
 from tcf.data.dataset import Histories
 
-__all__ = ["check_seen", "counts_at", "distinct", "owners", "without"]
+__all__ = ["check_seen", "counts_at", "owners", "without"]
 
 
 def check_seen(seen: Histories, n_users: int, n_items: int) -> None:
@@ -31,13 +31,6 @@ def check_seen(seen: Histories, n_users: int, n_items: int) -> None:
 def owners(histories: Histories) -> npt.NDArray[np.int64]:
     """Return the user of every interaction, (nnz,)."""
     return np.repeat(np.arange(len(histories)), histories.lengths)
-
-
-def distinct(histories: Histories, n_items: int) -> Histories:
-    """Return every user's items without repeats, in ascending order."""
-    keys = np.sort(owners(histories) * n_items + histories.items)
-    users, items = np.divmod(keys[np.diff(keys, prepend=-1) > 0], n_items)
-    return _from_pairs(users, items, len(histories))
 
 
 def without(histories: Histories, items_U: npt.NDArray[np.int64]) -> Histories:

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from tcf.common.errors import RunError
 from tcf.common.ragged import spans
 from tcf.data.dataset import Histories
+from tcf.data.seen import distinct_items
 from tcf.ranking.catalogue import Catalogue, ScoreRows, blocks
 from tcf.ranking.count_ranks import block_scores
 from tcf.ranking.faiss_search import LONGEST_LIST, USERS_AT_ONCE
 from tcf.ranking.scorers import InnerProduct
-from tcf.ranking.seen_items import check_seen, counts_at, distinct, owners
+from tcf.ranking.seen_items import check_seen, counts_at, owners
 
 __all__ = ["RankedLists", "top_k"]
 
@@ -80,7 +81,7 @@ def top_k(
         raise RunError(f"k: expected at least 1, found {k}")
     scorer = InnerProduct(catalogue, states_UD, device)
     check_seen(seen, scorer.n_users, catalogue.n_items)
-    seen = distinct(seen, catalogue.n_items)
+    seen = distinct_items(seen)
     lists = RankedLists.empty(scorer.n_users, k)
     users = _from_search(scorer, seen, lists)
     for block in blocks(len(users), max(1, _ENTRIES_AT_ONCE // catalogue.n_items)):

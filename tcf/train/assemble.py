@@ -9,8 +9,10 @@ from torch import nn
 
 from tcf.config.train import TrainConfig
 from tcf.train.batch.feed import Feed
-from tcf.train.batch.rows import BatchRows, PairRows, UserRows
-from tcf.train.batch.training_data import TrainingData
+from tcf.train.batch.pairs import PairRows
+from tcf.train.batch.rows import BatchRows
+from tcf.train.batch.training_data import TrainingData, trained_users
+from tcf.train.batch.windows import RandomWindows, all_windows, last_windows
 from tcf.train.inputs import Inputs
 from tcf.train.loss.losses import Loss, build_loss
 from tcf.train.model.build import build_model
@@ -34,35 +36,46 @@ class TrainingSetup:
     Attributes:
         data: the training part of the dataset.
         trainer: model, loss, optimiser and batches.
-        validation: the validation queries of all users.
+        validation: the validation queries of all users; None for a refit.
     """
 
     data: TrainingData
     trainer: Trainer
-    validation: Validation
+    validation: Validation | None
 
 
 def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
-    """The training part of the dataset; logs how many users have none.
+    """The training part of the dataset; logs how many users have none, and how many items are no targets.
 
     Raises:
         DataError: no user has a target.
     """
-    dataset = inputs.dataset
-    data = TrainingData.build(dataset.split, dataset.n_items, config.history)
+    dataset, fewest = inputs.dataset, 1 if config.learns_users else 2
+    data = TrainingData.build(dataset.split, dataset.n_items, config.history, fewest)
     if data.left_out:
-        who = f"{data.left_out} of {dataset.n_users} users"
-        logger.info(f"{who} have fewer than two training items and so no target; they are left out of training")
+        what = (
+            "no training item, so that the model represents them by random numbers"
+            if config.learns_users
+            else "fewer than two training items and so no target"
+        )
+        logger.info(f"{data.left_out} of {dataset.n_users} users have {what}; they are left out of training")
+    if config.tower_reads == "earlier":
+        n_first = len(data.users)
+        logger.info(f"{n_first} of {data.lengths.sum()} training items have no earlier item to read and are no targets")
     return data
 
 
 def batch_rows(config: TrainConfig, data: TrainingData) -> BatchRows:
-    """The kind of batch rows that the backbone needs."""
-    match config.backbone:
-        case "sasrec":
-            return UserRows(data)
-        case "dssm":
-            return PairRows(data, reads_history=config.user_tower == "history")
+    """The rows that backbone and settings name."""
+    if config.backbone == "dssm":
+        return PairRows(data, "nothing" if config.learns_users else config.tower_reads)
+    match config.windows:
+        case "last":
+            return last_windows(data)
+        case "all":
+            return all_windows(data)
+        case "random":
+            return RandomWindows(data)
 
 
 def assemble(
@@ -91,15 +104,30 @@ def assemble(
     model = build_model(config, dataset.n_items, dataset.n_users, vectors, device)
     if config.compile:
         compile_parts(model)
-    loss = build_loss(config, data, device)
-    feed = feed_of(config, data, vectors, loss, device, parallel.rank_and_size)
-    validation = Validation.build(dataset.split, config.history)
+    rows = batch_rows(config, data)
+    loss = build_loss(config, data, rows, device)
+    feed = feed_of(config, rows, vectors, loss, device, parallel.rank_and_size)
+    validation = None if config.refit else _validation(inputs, config)
     return TrainingSetup(data, Trainer(model, loss, feed, config, device, parallel), validation)
+
+
+def _validation(inputs: Inputs, config: TrainConfig) -> Validation:
+    """The validation queries; logs how many are of users whom the model does not learn."""
+    split = inputs.dataset.split
+    validation, trained = Validation.build(split, config.history), trained_users(split, config)
+    untrained = len(validation.users) - int(trained[validation.users].sum())
+    if not untrained:
+        return validation
+    logger.info(
+        f"validation: {untrained:,} of {len(validation.users):,} users have no training item, so that --user-tower id "
+        f"represents them by random numbers; --untrained-users {config.untrained_users}"
+    )
+    return validation if config.untrained_users == "keep" else validation.among(trained)
 
 
 def feed_of(
     config: TrainConfig,
-    data: TrainingData,
+    rows: BatchRows,
     vectors: ItemVectors | None,
     loss: Loss,
     device: torch.device,
@@ -109,14 +137,14 @@ def feed_of(
 
     Args:
         config: settings.
-        data: the dataset's training part.
+        rows: the rows of every epoch.
         vectors: the items' cached vectors; None for items as ids.
         loss: draws the items that it needs besides the targets.
         device: device of the batches.
         rank_and_size: i and n: build the share of the i-th of n devices.
     """
     return Feed(
-        rows=batch_rows(config, data),
+        rows=rows,
         candidates=loss.candidates,
         positions=config.history,
         batch_size=config.batch_size,

@@ -90,10 +90,10 @@ class DistributedGroup:
         return gathered_UD
 
     def _broadcast(self, task: EpochTask) -> EpochTask:
-        message = torch.tensor([task.epoch, task.step], device=self.device)
+        message = torch.tensor([task.epoch, task.step, task.refit], device=self.device)
         dist.broadcast(message, 0)
-        epoch, step = message.tolist()
-        return EpochTask(epoch, step)
+        epoch, step, refit = message.tolist()
+        return EpochTask(epoch, step, bool(refit))
 
     def _copy_state(self, adamw: torch.optim.Optimizer) -> None:
         """Copy the optimiser's state from the first process: none, or that of a resumed run."""

@@ -1,15 +1,18 @@
 """Estimates what a training would take, without training: parameters, memory, steps."""
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tcf.common.devices import resolve_devices
-from tcf.common.units import as_bytes
+from tcf.common.units import as_bytes, counted
 from tcf.config.train import TrainConfig
-from tcf.train.assemble import feed_of, training_data
+from tcf.train.assemble import batch_rows, feed_of, training_data
 from tcf.train.batch.batch import Batch
 from tcf.train.inputs import Inputs
 from tcf.train.loss.logistic_kernel import CHUNK_PAIRS
@@ -33,7 +36,7 @@ class Estimate:
         device: where it would run.
         users: number of users with a target.
         users_left_out: number of users without a target.
-        rows: rows per epoch: users, or pairs of a user and an item.
+        rows: rows per epoch: windows of users' histories, or pairs of a user and an item.
         targets: targets per epoch.
         steps: steps per epoch.
         epochs: maximum number of epochs.
@@ -42,6 +45,7 @@ class Estimate:
         batch_targets: targets of the first batch.
         batch_items: distinct items of the first batch, including drawn ones.
         memory: bytes by purpose.
+        refit: the training on training and validation items that follows; None without one.
     """
 
     device: str
@@ -56,6 +60,7 @@ class Estimate:
     batch_targets: int
     batch_items: int
     memory: dict[str, int]
+    refit: "Estimate | None" = None
 
     @property
     def parameters(self) -> int:
@@ -77,6 +82,7 @@ class Estimate:
             "item_tower_parameters": self.items_parameters,
             "backbone_parameters": self.backbone_parameters,
             "memory_bytes": dict(self.memory),
+            **({} if self.refit is None else {"refit": self.refit.as_json()}),
         }
 
     def for_people(self) -> dict[str, Any]:
@@ -93,7 +99,12 @@ class Estimate:
             "first_batch": f"{self.batch_targets:,} targets, {self.batch_items:,} distinct items",
             "parameters": f"{self.parameters:,} ({parts})",
             "memory": {**memory, "total": f"{as_bytes(sum(self.memory.values()))}, plus activations"},
+            **({} if self.refit is None else {"refit": self.refit._as_second()}),
         }
+
+    def _as_second(self) -> str:
+        data = f"{counted(self.targets, 'target')} of {counted(self.users, 'user')}"
+        return f"{data}, {counted(self.steps, 'step')} an epoch, as many epochs as were best"
 
 
 def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) -> Estimate:
@@ -110,17 +121,24 @@ def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) ->
     Raises:
         TcfError: as for training.
     """
-    device = resolve_devices(config.devices)[0]
-    inputs = Inputs.open(config.items, data, caches)
+    device, inputs = resolve_devices(config.devices)[0], Inputs.open(config.items, data, caches)
+    first = _estimate(inputs, dataclasses.replace(config, refit=False), device)
+    return dataclasses.replace(first, refit=_estimate(inputs, config, device)) if config.refit else first
+
+
+def _estimate(opened: Inputs, config: TrainConfig, device: torch.device) -> Estimate:
+    """Estimate one of the trainings of a refit, or the only one."""
+    inputs = opened.as_trained_on(config)
     training = training_data(inputs, config)
     vectors = inputs.training_vectors(config, inputs.fit(config, training.items, device), device)
     model = outline_model(config, inputs.dataset.n_items, inputs.dataset.n_users, vectors)
-    feed = feed_of(config, training, vectors, build_loss(config, training, device), device)
+    rows = batch_rows(config, training)
+    feed = feed_of(config, rows, vectors, build_loss(config, training, rows, device), device)
     with closing(feed.epoch(1)) as batches:
         batch = next(batches).batch
     return Estimate(
         device=str(device),
-        users=len(training.sequences),
+        users=len(training.users),
         users_left_out=training.left_out,
         rows=len(feed.rows),
         targets=feed.rows.n_targets,

@@ -11,6 +11,7 @@ from tcf.train.determinism import deterministic_operations, isolated_generators
 from tcf.train.inputs import Inputs
 from tcf.train.loss_meter import LossMeter
 from tcf.train.parallel import EpochTask, Group
+from tcf.train.run.file_names import SELECTION
 from tcf.train.run.run_folder import RunFolder
 from tcf.train.trainer import Trainer
 
@@ -38,14 +39,18 @@ def follow(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainC
         return
     config = dataclasses.replace(config, devices=group.devices, patience=config.resolved_patience)
     with deterministic_operations(config.deterministic), isolated_generators(group.device):
-        trainer = _trainer(data, caches, out, config, group)
+        trainer: Trainer | None = None
         while task is not None:
+            if trainer is None or trainer.config.refit != task.refit:
+                trainer = None  # before the next one asks for memory
+                place = out / SELECTION if config.refit and not task.refit else out
+                trainer = _trainer(data, caches, place, dataclasses.replace(config, refit=task.refit), group)
             _run(trainer, task)
             task = group.next_task()
 
 
 def _trainer(data: Path, caches: Sequence[Path], out: Path, config: TrainConfig, group: Group) -> Trainer:
-    inputs = Inputs.open(config.items, data, caches)
+    inputs = Inputs.open(config.items, data, caches).as_trained_on(config)
     folder = RunFolder(out, to_mapping(config), inputs.paths_from(out), inputs.fingerprints)
     training = training_data(inputs, config)
     projections = folder.read_projections() or inputs.fit(config, training.items, group.device)

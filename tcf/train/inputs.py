@@ -1,5 +1,6 @@
 """The inputs of a run: a dataset and, for items as text, one or more vector caches."""
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,15 @@ class Inputs:
         dataset, opened = open_dataset(data), tuple(VectorCache.open(path) for path in caches)
         _refuse_repeated(opened)
         return Inputs(dataset, opened)
+
+    def as_trained_on(self, config: TrainConfig) -> "Inputs":
+        """Return the inputs as a run with these settings is trained on them: a refit learns validation items as well.
+
+        The fingerprints are those of the directories all the same.
+        """
+        if not config.refit:
+            return self
+        return dataclasses.replace(self, dataset=self.dataset.with_validation_in_training())
 
     @property
     def cache_roles(self) -> list[str]:

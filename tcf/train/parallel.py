@@ -30,10 +30,12 @@ class EpochTask:
     Attributes:
         epoch: counted from 1.
         step: its first step, counted from 0.
+        refit: whether it is an epoch of the final refit, rather than of the run that chooses the number of epochs.
     """
 
     epoch: int
     step: int
+    refit: bool = False
 
 
 class Parallel(Protocol):

@@ -11,25 +11,31 @@ import torch
 
 from tcf.common.devices import resolve_device
 from tcf.common.manifest import Manifest
+from tcf.common.units import counted
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Dataset
 from tcf.data.split import further_targets_words
 from tcf.ranking.faiss_search import load_faiss
-from tcf.ranking.metrics import named_as_validation
+from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.determinism import deterministic_operations, isolated_generators
-from tcf.train.fit import TrainingOutcome, Watch, fit, measure
+from tcf.train.fit import Watch, fit, measure
 from tcf.train.inputs import Inputs
 from tcf.train.parallel import Group
+from tcf.train.run.file_names import SELECTION
 from tcf.train.run.open_run import ordered_metadata
 from tcf.train.run.records import FolderRecords
 from tcf.train.run.run_folder import RunFolder
+from tcf.train.trainer import Trainer
+from tcf.train.validation import Validation
 from tcf.train.vectors.projection import Projection
 
 __all__ = ["TrainResult", "train"]
 
 logger = logging.getLogger(__name__)
+
+_TRAINED_ON = "training and validation"
 
 
 @dataclass(frozen=True)
@@ -56,26 +62,23 @@ class TrainResult:
         return {"run": str(self.path), **named_as_validation(self.metadata), "trained": self.trained}
 
 
-def _run_metadata(
-    assembled: TrainingSetup, outcome: TrainingOutcome, best: Mapping[str, float]
-) -> dict[str, int | float | str]:
+def _run_metadata(assembled: TrainingSetup, epochs: int, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a run's manifest.
 
     Args:
         assembled: what was trained.
-        outcome: its epochs.
-        best: the best epoch's metrics over all users, by name.
+        epochs: the number of epochs.
+        chosen: the epoch whose model was kept, and the metrics that chose it.
     """
     trainer = assembled.trainer
     return {
-        "best_epoch": outcome.best_epoch,
-        **best,
-        "epochs": outcome.epochs,
+        **chosen,
+        "epochs": epochs,
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "targets": trainer.feed.rows.n_targets,
         "device": trainer.config.devices,
         "threads": torch.get_num_threads(),
-        "users": len(assembled.data.sequences),
+        "users": len(assembled.data.users),
         "users_left_out": assembled.data.left_out,
     }
 
@@ -91,6 +94,9 @@ def train(
 ) -> TrainResult:
     """Train a recommender and publish the run; a finished run with the same settings and inputs is left unchanged.
 
+    For a refit, this is done twice: a run in `out / SELECTION` finds the best epoch, then that of `out` is trained on
+    training and validation items for as many epochs.
+
     Equal settings, inputs, device and threads give equal bytes of the model, even if an attempt was interrupted and
     resumed. Torch's global generators and settings are restored afterwards.
 
@@ -99,7 +105,7 @@ def train(
         caches: cache directories for items as text, whose vectors are concatenated; empty for items as ids.
         out: the run's directory.
         config: settings.
-        watch: called with each epoch when it ends; for a resumed training, first with the finished epochs. An error
+        watch: see `Watch`, called when an epoch ends; for a resumed training, first with the finished epochs. An error
             that it raises ends the training, which the same call resumes.
         group: the processes that train together, of which this is the first; None for one process on one device.
 
@@ -114,12 +120,20 @@ def train(
     device = resolve_device(config.devices, option="--devices") if group is None else group.device
     devices = str(device) if group is None else group.devices
     config = dataclasses.replace(config, devices=devices, patience=config.resolved_patience)
-    inputs = Inputs.open(config.items, data, caches)
+    inputs = Inputs.open(config.items, data, caches).as_trained_on(config)
     folder = RunFolder(out, to_mapping(config), inputs.paths_from(out), inputs.fingerprints)
     finished = folder.finished()
     if finished is not None:
         return _there_already(out, finished)
     load_faiss()  # validation ranks after the first epoch; without FAISS there is no sense in beginning
+    selection = None
+    if config.refit:
+        first = dataclasses.replace(config, refit=False)
+        logger.info(f"train: choosing the number of epochs -> {out / SELECTION}")
+        selection = train(
+            data=data, caches=caches, out=out / SELECTION, config=first, watch=watch, group=group
+        ).manifest
+        folder = dataclasses.replace(folder, selection=selection.fingerprint)
     with deterministic_operations(config.deterministic), isolated_generators(device):
         training = training_data(inputs, config)
         _say_what_is_not_evaluated(inputs.dataset)
@@ -131,7 +145,7 @@ def train(
             finished = folder.finished()
             if finished is not None:
                 return _there_already(out, finished)
-            return _train(assembled, projections, folder, watch)
+            return _train(assembled, projections, folder, selection, watch)
 
 
 def _say_what_is_not_evaluated(dataset: Dataset) -> None:
@@ -146,19 +160,50 @@ def _there_already(out: Path, manifest: Manifest) -> TrainResult:
 
 
 def _train(
-    assembled: TrainingSetup, projections: Mapping[str, Projection], folder: RunFolder, watch: Watch | None
+    assembled: TrainingSetup,
+    projections: Mapping[str, Projection],
+    folder: RunFolder,
+    selection: Manifest | None,
+    watch: Watch | None,
 ) -> TrainResult:
     """Train in a folder that this process holds."""
-    trainer, validation = assembled.trainer, assembled.validation
     if folder.start():
         logger.warning(f"{folder.path}: removed an unfinished attempt at this run; training starts again")
     folder.write_projections(projections)
-    records = FolderRecords(folder, trainer.config.save_minutes)
+    match assembled.validation, selection:
+        case Validation() as validation, None:
+            epochs, chosen = _fit_best(assembled.trainer, folder, validation, watch)
+        case None, Manifest() as chooser:
+            epochs, chosen = _fit_again(assembled.trainer, folder, chooser)
+        case _:
+            raise ValueError("a training expects either validation queries or the run that chose its number of epochs")
+    return TrainResult(folder.path, folder.publish(_run_metadata(assembled, epochs, chosen)), trained=True)
+
+
+def _fit_best(
+    trainer: Trainer, folder: RunFolder, validation: Validation, watch: Watch | None
+) -> tuple[int, Mapping[str, Any]]:
+    """Train until patience runs out; returns the number of epochs, and the best one with its metrics over all users."""
     some = validation.sample(trainer.config.validation_users, trainer.config.seed)
-    outcome = fit(trainer, some, records, watch)
+    outcome = fit(trainer, some, FolderRecords(folder, trainer.config.save_minutes), watch)
     folder.write_optimizer(trainer.optimizer.adamw, trainer.model)
     trainer.model.load_state_dict(folder.read_model(outcome.best_epoch))
     if some is not validation:
         logger.info(f"train: validating epoch {outcome.best_epoch}, the best, on all {len(validation.users):,} users")
     best = measure(validation, trainer, outcome.best_epoch)
-    return TrainResult(folder.path, folder.publish(_run_metadata(assembled, outcome, best)), trained=True)
+    return outcome.epochs, {"best_epoch": outcome.best_epoch, **best}
+
+
+def _fit_again(trainer: Trainer, folder: RunFolder, chooser: Manifest) -> tuple[int, Mapping[str, Any]]:
+    """Train for as many epochs as were best; returns their number, and what chose it."""
+    epochs = int(chooser.facts["best_epoch"])
+    logger.info(f"train: refit on {_TRAINED_ON} items for {counted(epochs, 'epoch')} -> {folder.path}")
+    fit(trainer, epochs, FolderRecords(folder, trainer.config.save_minutes))
+    folder.write_optimizer(trainer.optimizer.adamw, trainer.model)
+    metrics = {f"selection_{metric.validation_key}": chooser.facts[metric.name] for metric in VALIDATION_METRICS}
+    return epochs, {
+        "trained_on": _TRAINED_ON,
+        "selection": chooser.fingerprint,
+        "selected_epoch": epochs,
+        **metrics,
+    }

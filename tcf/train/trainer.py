@@ -82,7 +82,7 @@ class Trainer:
         began = time.perf_counter()
         meter = LossMeter(epoch, self.config.learning_rate) if meter is None else meter
         first, before = meter.steps, meter.targets
-        self.parallel.announce(EpochTask(epoch, first))
+        self.parallel.announce(EpochTask(epoch, first, self.config.refit))
         self.model.train()
         with closing(self.feed.epoch(epoch, first)) as batches:
             for step, fed in enumerate(batches, first):

@@ -59,10 +59,29 @@ class Validation:
         """The queries of at most this many users, drawn at random by a seed, in the original order."""
         if len(self.users) <= most:
             return self
-        chosen = np.sort(
-            generator(RandomStream.VALIDATION_USERS, seed, 0, 0).choice(len(self.users), most, replace=False)
+        return self._take(
+            np.sort(generator(RandomStream.VALIDATION_USERS, seed, 0, 0).choice(len(self.users), most, replace=False))
         )
-        return Validation(self.users[chosen], self.inputs.take(chosen), self.seen.take(chosen), self.targets[chosen])
+
+    def among(self, chosen: npt.NDArray[np.bool_]) -> "Validation":
+        """The queries of some users.
+
+        Args:
+            chosen: (n_users,) which of all users to evaluate.
+
+        Raises:
+            DataError: none of them has a query.
+        """
+        places = np.flatnonzero(chosen[self.users])
+        if not len(places):
+            raise DataError(
+                f"expected validation targets of users with a training item, found {len(self.users)} of others alone; "
+                "validate with them (--untrained-users keep), or train with --user-tower history"
+            )
+        return self if len(places) == len(self.users) else self._take(places)
+
+    def _take(self, places: npt.NDArray[np.int64]) -> "Validation":
+        return Validation(self.users[places], self.inputs.take(places), self.seen.take(places), self.targets[places])
 
     def measure(self, model: Recommender, device: Literal["cpu", "cuda"]) -> Mapping[str, float]:
         """Rank all targets, and average the metrics.

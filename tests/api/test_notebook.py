@@ -128,11 +128,11 @@ def test_an_evaluation_as_frames(here: Path) -> None:
     [metrics] = evaluation.to_pandas().to_dict("records")
     assert metrics == {"ranking": "sasrec, items as text", **evaluation.metrics}
     ranks = evaluation.to_pandas("ranks")
-    users = tcf.open_dataset(here / "dataset").n_users
-    assert [*ranks] == ["user", "target", "rank", "ties", "candidates"]
-    assert ranks["user"].tolist() == [*range(users)]
+    users = tcf.open_dataset(here / "dataset").user_ids.to_pylist()
+    assert [*ranks] == ["user_id", "item_id", "rank", "ties", "candidates"]
+    assert ranks["user_id"].tolist() == users
     alone = ranks[ranks["ties"] == 0]["rank"]
-    assert 0 < (alone < 10).sum() <= round(evaluation.metrics["hr@10"] * users)
+    assert 0 < (alone < 10).sum() <= round(evaluation.metrics["hr@10"] * len(users))
 
 
 def test_several_evaluations_in_one_table(here: Path) -> None:

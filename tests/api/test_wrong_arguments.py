@@ -70,6 +70,8 @@ WRONG: list[Wrong] = [
     (tcf.recommend_items, {"run": "r"}, "k", NO_NUMBERS),
     (tcf.recommend_items, {"run": "r"}, "users", (3, True, object(), [3], b"u", np.arange(3))),
     (tcf.recommend_items, {"run": "r"}, "out", NO_PATHS),
+    (tcf.recommend_items, {"run": "r"}, "catalogue", tuple(value for value in NO_CHOICES if value is not None)),
+    (tcf.recommend_items, {"run": "r"}, "untrained_users", NO_CHOICES),
     (tcf.recommend_items, {"run": "r"}, "data", NO_PATHS),
     (tcf.recommend_items, {"run": "r"}, "caches", (*NO_PATHS, [3])),
     (tcf.run_pipeline, {}, "file", NO_PATHS),

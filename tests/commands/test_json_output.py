@@ -19,7 +19,10 @@ from tcf.commands.app import app
 from tcf.commands.output import as_lines, print_result
 from tcf.extract.plan import planner
 
-METRICS = "hr@10 ndcg@10 mrr users candidates seen split"
+METRICS = (
+    "hr@10 ndcg@10 mrr users users_without_training candidates targets_outside_catalogue catalogue exclude seen "
+    "untrained_users split"
+)
 TRAINED = "best_epoch validation_hr@10 validation_ndcg@10 epochs parameters users users_left_out targets device threads"
 COUNTS = "items texts sequences computed texts_cut unknown_words texts_without_tokens texts_only_prompt"
 EXTRACTED = f"caches parquet {COUNTS} max_tokens"
@@ -57,7 +60,9 @@ COMMANDS = {
     "train --dry-run --data data --items id --out run --devices cpu": "device users users_left_out rows targets *",
     "train --data data --items id --epochs 1 --width 8 --out run --devices cpu": f"run {TRAINED} trained",
     "evaluate run --out e --device cpu": f"evaluation {METRICS}",
-    "recommend run --k 2 --out r.parquet --device cpu": "out k users",
+    "recommend run --k 2 --out r.parquet --device cpu": (
+        "out k users users_with_fewer users_never_trained catalogue exclude untrained_users"
+    ),
     "runs .": "run state epochs best_epoch validation_hr@10 validation_ndcg@10 settings problem",
     "pipeline q.toml": "dataset extraction runs evaluations recommendations",
     "doctor .": "versions cuda_devices torch_cuda driver faiss notes machine home stored found problems",

@@ -49,6 +49,15 @@ def test_a_table_by_hand(runs: Path) -> None:
     assert len({line.index(word) for line, word in zip(listed(runs).splitlines(), words, strict=True)}) == 1
 
 
+def test_a_refit_and_what_chose_its_epochs(run_train: Train, tmp_path: Path) -> None:
+    run_train("runs/again", refit=True)
+    head, *rows = (re.split(r"  +", line) for line in listed(tmp_path / "runs").splitlines())
+    assert head == ["run", "state", "best", "validation hr@10", "validation ndcg@10", "refit"]
+    assert rows[0] == ["again", "finished, 2 epochs", "-", "-", "-", "yes"]
+    assert (rows[1][:2], rows[1][5]) == (["again/selection", "finished, 2 epochs"], "no")
+    assert rows[1][2].startswith("epoch ") and rows[1][3].endswith("%")
+
+
 def test_as_json(runs: Path) -> None:
     told = json.loads(listed(runs, "--json"))
     assert [Path(entry["run"]).relative_to(runs) for entry in told] == [Path("b/second"), Path("first"), Path("third")]
@@ -63,7 +72,7 @@ def test_as_json(runs: Path) -> None:
 
 def test_a_run_in_training(runs: Path, run_train: Train) -> None:
     seen: list[Any] = []
-    run_train("runs/fourth", epochs=3, watch=lambda epoch: seen.append(find_runs(runs / "fourth")[0]))
+    run_train("runs/fourth", epochs=3, watch=lambda epoch, goes_on: seen.append(find_runs(runs / "fourth")[0]))
     assert [(run.state, run.epochs) for run in seen] == [("training", 1), ("training", 2), ("training", 3)]
     assert find_runs(runs / "fourth")[0].state == "finished"
 

@@ -7,10 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from small.train.runs import csr
 from tcf.common.errors import DataError, RunError
 from tcf.common.files import MANIFEST
 from tcf.common.manifest import read_manifest
 from tcf.data.dataset import DATASET, Dataset, Histories, open_dataset, write_dataset
+from tcf.data.seen import SeenItems
 from tcf.data.split import leave_one_out
 
 OFFSETS = np.array([0, 3, 3, 7], np.int64)
@@ -24,6 +26,7 @@ def write(path: Path, texts: tuple[str, ...] = ("Alpha", "Bêta", "Alpha")) -> D
         texts=pa.array(texts, pa.large_string()),
         user_ids=pa.array(["u", "v", "w"], pa.large_string()),
         split=leave_one_out(Histories(OFFSETS, ITEMS)),
+        seen=SeenItems(earlier=csr([[1, 2], [], [0]]), others=csr([[], [], [0, 1]])),
         inputs={"raw.tsv": "00"},
         config={"min_history": 3},
         statistics={"users": 3, "skipped": {}},
@@ -46,6 +49,8 @@ def test_what_is_written_is_returned_and_read_back(tmp_path: Path, read: bool) -
     assert dataset.texts.type == pa.large_string()
     np.testing.assert_array_equal(dataset.histories.offsets, OFFSETS)
     np.testing.assert_array_equal(dataset.histories.items, ITEMS)
+    seen = [[items.of(user).tolist() for user in range(3)] for items in (dataset.seen.earlier, dataset.seen.others)]
+    assert seen == [[[1, 2], [], [0]], [[], [], [0, 1]]]
     assert dataset.statistics == {"users": 3, "skipped": {}}
     assert (dataset.n_items, dataset.n_users) == (3, 3)
     manifest = read_manifest(tmp_path / "data", DATASET)
@@ -53,6 +58,7 @@ def test_what_is_written_is_returned_and_read_back(tmp_path: Path, read: bool) -
     assert sorted(manifest.files) == [
         *(f"history_{name}.npy" for name in ("context", "items", "offsets", "test", "training", "validation")),
         "items.parquet",
+        *(f"seen_{name}_{array}.npy" for name in ("earlier", "others") for array in ("items", "offsets")),
         "users.parquet",
     ]
 
@@ -69,7 +75,9 @@ def test_a_place_that_is_taken_is_refused(tmp_path: Path) -> None:
         write(tmp_path / "data")
 
 
-@pytest.mark.parametrize("name", [MANIFEST, "items.parquet", "users.parquet", "history_items.npy"])
+@pytest.mark.parametrize(
+    "name", [MANIFEST, "items.parquet", "users.parquet", "history_items.npy", "seen_others_items.npy"]
+)
 def test_a_missing_file_is_an_error(tmp_path: Path, name: str) -> None:
     write(tmp_path / "data")
     (tmp_path / "data" / name).unlink()
@@ -90,6 +98,35 @@ def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
     write(tmp_path / "data")
     np.save(tmp_path / "data" / "history_items.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(DataError, match="readable"):
+        open_dataset(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "found"),
+    [
+        (
+            "earlier_items",
+            np.array([1, 3, 0], np.int32),
+            r"expected items 0\.\.2 in the earlier items that users have seen",
+        ),
+        (
+            "others_items",
+            np.array([1, 0], np.int32),
+            r"distinct and rising items of each user \(others\), .* of user 2",
+        ),
+        (
+            "earlier_items",
+            np.array([1, 1, 0], np.int32),
+            r"distinct and rising items of each user \(earlier\), .* of user 0",
+        ),
+        ("others_offsets", np.array([0, 0, 2], np.int64), "both parts of the same users, found 3 and 2"),
+        ("earlier_offsets", np.array([0, 2, 1, 3], np.int64), "offsets rising"),
+    ],
+)
+def test_seen_items_of_another_form_are_an_error(tmp_path: Path, name: str, values: "np.ndarray", found: str) -> None:
+    write(tmp_path / "data")
+    np.save(tmp_path / "data" / f"seen_{name}.npy", values)
+    with pytest.raises(DataError, match=f"{found}.*; .*tcf data prepare"):
         open_dataset(tmp_path / "data")
 
 

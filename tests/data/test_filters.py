@@ -65,6 +65,21 @@ def test_a_warm_subset_by_hand() -> None:
     }
 
 
+def test_a_subset_that_is_warm_in_training_by_hand() -> None:
+    users = spelled({"A": "ababde", "B": "ababed"})
+    log, found = selected(users, min_item_count=2)
+    assert histories_left(found, log) == {"A": [*"ababde"], "B": [*"ababed"]}
+    # d and e are only held out; without them the last a and b are.
+    log, found = selected(users, min_item_count=2, min_item_count_over="training")
+    assert histories_left(found, log) == {"A": [*"abab"], "B": [*"abab"]}
+    assert trained_on(found, log) == {"A": ["a", "b"], "B": ["a", "b"]}
+    assert found.dropped == {
+        "items_below_min_item_count": 2,
+        "interactions_of_rare_items": 4,
+        "items_never_seen": 4,
+    }
+
+
 def test_the_latest_interactions_with_warm_items_are_kept() -> None:
     log, found = selected(spelled({"A": "dabce", "B": "abc", "C": "abc"}), min_item_count=2, keep_last=3)
     assert histories_left(found, log) == {user: ["a", "b", "c"] for user in "ABC"}
@@ -198,6 +213,7 @@ def test_an_empty_part_is_refused(events: Events, found: str) -> None:
         ({"split": "given", "test_from": "0.9"}, "--test-from: expected --split time, found --split given"),
         ({"validation_from": "0.9"}, "--validation-from: expected --split time"),
         ({"min_history": 6, "max_history": 5}, r"--max-history: expected at least --min-history \(6\), found 5"),
+        ({"min_item_count_over": "training"}, "--min-item-count-over: expected --min-item-count as well, found none;"),
         ({"min_item_count": 0}, "--min-item-count: expected at least 1, found 0"),
         ({"max_history": 2}, "--max-history: expected at least 3, found 2"),
     ],

@@ -51,6 +51,19 @@ def test_all_events_of_a_given_split_are_kept_with_their_parts(split: str | None
     assert found.given == GivenSplit(trained_after_test=2)
 
 
+@pytest.mark.parametrize(
+    ("over", "histories"),
+    [
+        ("kept", {"A": [*"abcd"], "B": [*"abcd"], "C": [*"cba"], "D": [*"acb"]}),
+        ("training", {"A": [*"abc"], "B": [*"abc"], "C": [*"cba"], "D": [*"acb"]}),  # d is never trained on
+    ],
+)
+def test_rare_items_of_all_parts_or_of_training(over: str, histories: dict[str, list[str]]) -> None:
+    log, found = selected(GIVEN, min_item_count=2, min_item_count_over=over)
+    assert histories_left(found, log) == histories
+    assert asked(found, log, "validation")["B"] == (["a", "b"], "c")
+
+
 def test_without_times_nothing_is_known_of_training_after_the_test() -> None:
     assert selected(GIVEN, timed=False)[1].given == GivenSplit(None)
 

@@ -66,6 +66,7 @@ def test_a_dataset_worked_out_by_hand(tmp_path: Path, format: Any) -> None:
         "text_lengths": {"min": 4, "median": 5.0, "mean": 6.0, "max": 11},
         "repeated_interactions": 2,
         "duplicate_interactions": None if format == "tcf" else 0,
+        "seen_items": dict.fromkeys(("earlier", "others", "earlier_users", "others_users"), 0),
         "targets_like_the_item_before": {
             part: {"targets": 3, "equal": 0, "duplicates": None if format == "tcf" else 0}
             for part in ("test", "validation")

@@ -149,7 +149,7 @@ def test_a_dataset_of_an_older_version_is_refused(dataset: Dataset) -> None:
     file = dataset.path / MANIFEST
     file.write_text(json.dumps({**json.loads(file.read_text()), "version": 2}))
     with pytest.raises(
-        DataError, match=r"expected version 3 of tcf-dataset, found 2; remove it and run `tcf data prepare`"
+        DataError, match=r"expected version 4 of tcf-dataset, found 2; remove it and run `tcf data prepare`"
     ):
         open_dataset(dataset.path)
 

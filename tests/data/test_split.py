@@ -112,6 +112,24 @@ def test_a_split_by_time_by_hand() -> None:
     assert split.target_positions("test").tolist() == [4, 7, -1, 12, -1, 15, -1]
 
 
+def test_a_refit_trains_on_all_that_is_neither_context_nor_tested() -> None:
+    timed_again = timed().with_validation_in_training()
+    # Of the first user also the item between the targets: its time, 15, is before the test period.
+    assert lists_of(training_histories(timed_again)) == [[0, 1, 2, 3], [5, 6], [1, 8], [2, 3], [4, 5], [], []]
+    assert not timed_again.validation.any()
+    test, before = held_out(timed_again, "test"), held_out(timed(), "test")
+    assert (test.users.tolist(), test.targets.tolist()) == (before.users.tolist(), before.targets.tolist())
+    assert lists_of(test.earlier) == lists_of(before.earlier)
+    last = LAST.with_validation_in_training()
+    assert lists_of(training_histories(last)) == [[0, 1, 2, 1], [4, 4], [2, 0, 5]]
+    assert training_counts(last, 8).tolist() == [2, 2, 2, 0, 2, 1, 0, 0]
+    # Context, training, two for validation and two for test; context alone; validation alone.
+    told = by_parts(histories([0, 1, 2, 3, 4, 5], [6], [7]), np.array([0, 1, 2, 2, 3, 3, 0, 2], np.int8))
+    told = told.with_validation_in_training()
+    assert lists_of(training_histories(told)) == [[1, 2, 3], [], [7]]
+    assert (told.context.tolist(), told.test.tolist()) == ([1, 1, 0], [2, 0, 0])
+
+
 def test_a_history_ends_with_its_test_target() -> None:
     with pytest.raises(DataError, match=r"user 1 \(counted from 0\): expected one event from 20 on, found 2"):
         by_time(histories([0], [0, 1, 2]), np.array([30, 1, 20, 21]), 10, 20)

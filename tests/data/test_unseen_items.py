@@ -16,7 +16,7 @@ from tcf.data.describe.plots import draw_plots
 from tcf.data.describe.summary import describe, render
 from tcf.data.describe.text_lengths import TextLengths
 from tcf.data.prepare import prepare
-from tcf.evaluate.evaluation import held_out_queries
+from tcf.evaluate.questions import held_out_queries
 from tcf.train.batch.training_data import TrainingData
 
 ITEMS = {item: f"Title {item}" for item in "abcdefg"}
@@ -79,6 +79,7 @@ def test_items_alone(tmp_path: Path) -> None:
         "text_lengths": {"min": 4, "median": 4.5, "mean": 4.5, "max": 5},
         "repeated_interactions": 0,
         "duplicate_interactions": None,
+        "seen_items": dict.fromkeys(("earlier", "others", "earlier_users", "others_users"), 0),
         "items_without_training": 2,
         "unseen_items": 2,
         "duplicate_texts": 0,

@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from tcf.common.manifest import Manifest
-from tcf.evaluate import evaluation as module
-from tcf.evaluate.evaluation import Evaluation, comparison
+from tcf.evaluate import comparison as module
+from tcf.evaluate.comparison import comparison
+from tcf.evaluate.evaluation import Evaluation
 from tcf.ranking.metrics import METRICS, Metric, reciprocal_rank
 
 

@@ -74,9 +74,9 @@ def test_only_users_with_a_question_are_ranked(
     asked, users = expected(part), dataset.user_ids.to_pylist()
     assert 5 < len(asked) < len(users)
     ranks = pq.read_table(tmp_path / "e" / "ranks.parquet")
-    assert [users[user] for user in ranks["user"].to_pylist()] == list(asked)
+    assert ranks["user_id"].to_pylist() == list(asked)
     ids = dataset.item_ids.to_pylist()
-    assert [ids[item] for item in ranks["target"].to_pylist()] == [target for _, target in asked.values()]
+    assert ranks["item_id"].to_pylist() == [target for _, target in asked.values()]
     assert ranks["candidates"].to_pylist() == [
         len(ids) - len(set(earlier) - {target}) for earlier, target in asked.values()
     ]
@@ -122,11 +122,12 @@ def test_users_known_by_their_ids_are_ranked_by_their_own_states(made: tuple[Pat
     train(data=dataset.path, caches=[], out=tmp_path / "run", config=TrainConfig(items="id", backbone="dssm", **SMALL))
     evaluate_run(tmp_path / "run", out=tmp_path / "e", config=CPU)
     opened, ids = open_run(tmp_path / "run", device="cpu"), dataset.item_ids.to_pylist()
+    users = dataset.user_ids.to_pylist()
     vectors = opened.item_vectors()
     ranks = pq.read_table(tmp_path / "e" / "ranks.parquet").to_pylist()
     for row, (earlier, target) in zip(ranks, expected("test").values(), strict=True):
         history = csr([[ids.index(item) for item in earlier]])
-        scores = vectors @ opened.user_states(np.array([row["user"]]), history)[0]
+        scores = vectors @ opened.user_states(np.array([users.index(row["user_id"])]), history)[0]
         others = [place for place, item in enumerate(ids) if item not in earlier and item != target]
         assert row["rank"] == 1 + (scores[others] > scores[ids.index(target)]).sum()
 

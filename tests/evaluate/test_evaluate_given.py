@@ -65,7 +65,7 @@ def test_the_first_of_several_targets_is_evaluated_and_the_others_are_counted(
         assert "users have several" not in capsys.readouterr().err
         evaluate_baseline("popularity", data=several.path, out=tmp_path / f"s-{part}", config=config)
         assert f"5 {said.format(part)}" in capsys.readouterr().err
-        targets = [pq.read_table(tmp_path / f"{name}-{part}" / "ranks.parquet")["target"] for name in "rs"]
+        targets = [pq.read_table(tmp_path / f"{name}-{part}" / "ranks.parquet")["item_id"] for name in "rs"]
         assert targets[0] == targets[1]
     train(data=several.path, caches=[], out=tmp_path / "run", config=TrainConfig(items="id", **{**SMALL, "epochs": 1}))
     assert f"5 {said.format('validation')}" in capsys.readouterr().err

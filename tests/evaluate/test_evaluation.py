@@ -16,9 +16,13 @@ from tcf.common.manifest import read_manifest, verify_files
 from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, existing_evaluation, open_evaluation
+from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import ScoreRows
 
-KEYS = ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
+KEYS = [
+    *("hr@10", "ndcg@10", "mrr", "users", "users_without_training", "candidates", "targets_outside_catalogue"),
+    *("catalogue", "exclude", "seen", "untrained_users", "split"),
+]
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ def judge(
     path = folder / "data"
     dataset = open_dataset(path) if path.exists() else make_dataset(folder, histories, texts)
     config = EvaluateConfig(**settings)
-    done = evaluate(Table(table), dataset, out=folder / out, inputs={"dataset": "d"}, ranking="table", config=config)
+    questions = Questions.of(dataset, config)
+    scorer = questions.ranked.scorer(Table(table[questions.queries.users]))
+    inputs = {"dataset": "d"}
+    done = evaluate(scorer, questions, dataset, out=folder / out, inputs=inputs, ranking="table", config=config)
     return done, pq.read_table(folder / out / "ranks.parquet")
 
 
@@ -65,16 +72,16 @@ def metrics_of(ranks: pa.Table) -> dict[str, float]:
     return {"hr@10": float(np.mean(hits)), "ndcg@10": float(np.mean(gains)), "mrr": float(np.mean(reciprocals))}
 
 
-def ranked(history: list[int], scores: npt.NDArray[Any], split: str, seen: str) -> dict[str, float]:
+def ranked(history: list[int], scores: npt.NDArray[Any], split: str, seen: str) -> dict[str, Any]:
     """One user's row of ranks, item by item."""
     back = 1 if split == "test" else 2
     target, earlier = history[-back], set(history[:-back])
     candidates = {item for item in range(len(scores)) if item not in earlier or (seen == "keep" and item == target)}
     others = [scores[item] for item in candidates if item != target]
     if target not in candidates:
-        return {"target": target, "rank": len(candidates) + 1, "ties": 0, "candidates": len(candidates)}
+        return {"item_id": f"i{target}", "rank": len(candidates) + 1, "ties": 0, "candidates": len(candidates)}
     above, ties = sum(s > scores[target] for s in others), sum(s == scores[target] for s in others)
-    return {"target": target, "rank": 1 + above + ties / 2, "ties": ties, "candidates": len(candidates)}
+    return {"item_id": f"i{target}", "rank": 1 + above + ties / 2, "ties": ties, "candidates": len(candidates)}
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
@@ -87,25 +94,25 @@ def test_ranks_and_metrics_by_brute_force(tmp_path: Path, split: str, seen: str)
     expected = [ranked(h, s, split, seen) for h, s in zip(histories, scores, strict=True)]
     repeats = sum(row["rank"] > row["candidates"] for row in expected)
     assert (repeats > 5) == (seen == "mask")  # the two policies are really told apart
-    assert ranks.column_names == ["user", "target", "rank", "ties", "candidates"]
-    assert ranks.to_pylist() == [{"user": user, **row} for user, row in enumerate(expected)]
+    assert ranks.column_names == ["user_id", "item_id", "rank", "ties", "candidates"]
+    assert ranks.to_pylist() == [{"user_id": f"u{user}", **row} for user, row in enumerate(expected)]
     written = json.loads((done.path / "metrics.json").read_text())
     assert list(written) == list(done.metrics) == KEYS
     assert written == done.metrics
     means = metrics_of(ranks)
     assert {key: written[key] for key in means} == pytest.approx(means, rel=1e-12)
     assert 0 < means["ndcg@10"] < means["hr@10"] < 1
-    assert {key: written[key] for key in KEYS[3:]} == {"users": 60, "candidates": 45, "seen": seen, "split": split}
+    assert [written[key] for key in KEYS[3:]] == [60, 0, 45, 0, "all", "kept", seen, "keep", split]
 
 
 def test_a_target_met_before_by_hand(tmp_path: Path) -> None:
     # Item 1 is the target and was seen before; of the others only item 3 was not.
     histories, scores = [[0, 1, 2, 1]], [[4, 3, 2, 1]]
     kept, ranks = judge(tmp_path, histories, scores, "kept", seen="keep")
-    assert ranks.to_pylist() == [{"user": 0, "target": 1, "rank": 1.0, "ties": 0, "candidates": 2}]
+    assert ranks.to_pylist() == [{"user_id": "u0", "item_id": "i1", "rank": 1.0, "ties": 0, "candidates": 2}]
     assert [kept.metrics[key] for key in KEYS[:3]] == [1, 1, 1]
     masked, ranks = judge(tmp_path, histories, scores, "masked", seen="mask")
-    assert ranks.to_pylist() == [{"user": 0, "target": 1, "rank": 2.0, "ties": 0, "candidates": 1}]
+    assert ranks.to_pylist() == [{"user_id": "u0", "item_id": "i1", "rank": 2.0, "ties": 0, "candidates": 1}]
     assert [masked.metrics[key] for key in KEYS[:3]] == [0, 0, 0]
 
 
@@ -123,7 +130,8 @@ def test_what_an_evaluation_holds(tmp_path: Path) -> None:
     manifest = read_manifest(done.path, EVALUATION)
     verify_files(done.path, manifest, EVALUATION)
     assert manifest.inputs == {"dataset": "d"}
-    assert manifest.config == {"split": "test", "seen": "keep", "device": "auto", "ranking": "table"}
+    policies = {"catalogue": "all", "exclude": "kept", "seen": "keep", "untrained_users": "keep"}
+    assert manifest.config == {"split": "test", **policies, "device": "auto", "ranking": "table"}
     assert open_evaluation(done.path) == done
     again, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]], "again")
     assert again.manifest == done.manifest
@@ -159,6 +167,9 @@ def test_an_equal_evaluation_is_found(tmp_path: Path) -> None:
             r"settings, found another \(split: test found, validation requested\); remove it, or",
         ),
         ({"seen": "mask"}, r"\(seen: keep found, mask requested\)"),
+        ({"catalogue": "trained"}, r"\(catalogue: all found, trained requested\)"),
+        ({"exclude": "all-seen"}, r"\(exclude: kept found, all-seen requested\)"),
+        ({"untrained_users": "leave-out"}, r"\(untrained_users: keep found, leave-out requested\)"),
         ({"ranking": "other"}, r"\(ranking: table found, other requested\)"),
         ({"inputs": {"dataset": "e"}}, r"\(dataset: d found, e requested\)"),
         ({"inputs": {"dataset": "d", "run": "9" * 64}}, r"\(run: nothing found, 999999999999\.\.\. requested\)"),
@@ -189,7 +200,9 @@ def test_other_users_or_items_are_refused(tmp_path: Path, split: Literal["test",
     with pytest.raises(RunError, match="targets: expected one item index for each of 1 users"):
         dataset = make_dataset(tmp_path, [[0, 1, 2], [2, 1, 0]], ["a", "b", "c"])
         config = EvaluateConfig(split=split)
-        evaluate(Table(np.ones((1, 3), np.float32)), dataset, out=tmp_path / "e", inputs={}, ranking="", config=config)
+        scorer = Table(np.ones((1, 3), np.float32))
+        questions = Questions.of(dataset, config)
+        evaluate(scorer, questions, dataset, out=tmp_path / "e", inputs={}, ranking="", config=config)
     assert not (tmp_path / "e").exists()
 
 

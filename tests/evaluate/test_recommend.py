@@ -1,4 +1,5 @@
 import itertools
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, RunError
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
+from tcf.data.seen import SeenItems
+from tcf.evaluate import best_items
 from tcf.evaluate import recommend as module
 from tcf.evaluate.recommend import examples, recommend
 from tcf.ranking.top_k import top_k
@@ -80,7 +83,7 @@ def test_the_best_items_by_brute_force(run: Path, tmp_path: Path, k: int) -> Non
 def test_a_user_with_fewer_candidates_has_fewer_rows(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [[0, 1, 2, 3], [0, 1, 2, 0], [3, 2, 1, 0, 4]], ["a", "b", "c", "d", "e"])
     run = train(data=dataset.path, out=tmp_path / "run", config=TrainConfig(**SMALL, items="id")).path
-    found = by_user(call(run, tmp_path / "r.parquet", 10**12))
+    found = by_user(call(run, tmp_path / "r.parquet", 10**12, catalogue="all"))
     assert {user: {row["item_id"] for row in rows} for user, rows in found.items()} == {
         "u0": {"i4"},
         "u1": {"i3", "i4"},
@@ -178,7 +181,7 @@ def test_a_failure_leaves_what_was_there(
         return top_k(*arguments, **named)
 
     monkeypatch.setattr(module, "_USERS_AT_ONCE", 20)
-    monkeypatch.setattr(module, "top_k", fails)
+    monkeypatch.setattr(best_items, "top_k", fails)
     with pytest.raises(RunError, match="the second block"):
         recommend(run, out=out, k=5, device="cpu")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("r.parquet", "what was there")] * there
@@ -241,3 +244,100 @@ def test_examples_are_texts_of_some_users(run: Path, tmp_path: Path) -> None:
         expected += [f"user u{user}, latest: {latest}", f"  recommended: {'; '.join(texts)}"]
     assert lines == expected
     assert len(examples(run, users=1000, k=1, device="cpu").splitlines()) == 2 * 60
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six items, of which i4 and i5 have no training interaction, and four users; u3 has none either. Runs by name."""
+    folder = tmp_path_factory.mktemp("few")
+    histories = [[0, 1, 2, 3], [0, 1, 2, 0], [3, 2, 1, 0, 4], [2, 5]]
+    seen = SeenItems(csr([[4, 5], [], [], []]), csr([[], [3], [], []]))
+    dataset = make_dataset(folder, histories, ["a", "b", "c", "d", "e", "f"], seen=seen)
+    cache = make_cache(folder, dataset, np.random.default_rng(0).normal(size=(6, 12)).astype(np.float16))
+    for name, more in (("id", {}), ("dssm", {"backbone": "dssm"}), ("text", {"items": "text"})):
+        config = TrainConfig(**{**SMALL, "items": "id", **more})
+        train(data=dataset.path, caches=[cache.path] * (name == "text"), out=folder / name, config=config)
+    return folder
+
+
+def items_by_user(table: pa.Table) -> dict[str, set[str]]:
+    return {user: {row["item_id"] for row in rows} for user, rows in by_user(table).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "catalogue", "expected", "used"),
+    [
+        ("id", None, {"u3": {"i0", "i1", "i3"}}, "trained"),
+        ("text", None, {"u1": {"i4", "i5"}, "u2": {"i5"}, "u3": {"i0", "i1", "i3", "i4"}}, "all"),
+        ("id", "all", {"u1": {"i4", "i5"}, "u2": {"i5"}, "u3": {"i0", "i1", "i3", "i4"}}, "all"),
+        ("text", "trained", {"u3": {"i0", "i1", "i3"}}, "trained"),
+    ],
+)
+@pytest.mark.usefixtures("shown_log")
+def test_untrained_items_are_candidates_where_texts_tell_of_them(
+    few: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    catalogue: Any,
+    expected: dict[str, set[str]],
+    used: str,
+) -> None:
+    """u0 has had everything, partly before its history was cut; u1 has had i3 in another way."""
+    done = recommend(few / name, out=tmp_path / "r.parquet", k=3, catalogue=catalogue, device="cpu")
+    found = items_by_user(done.table)
+    best = found.pop("u3")
+    assert (len(best), best <= expected.pop("u3"), found) == (3, True, expected)
+    metadata = pq.read_schema(tmp_path / "r.parquet").metadata
+    policies = (b"tcf.catalogue", b"tcf.exclude", b"tcf.untrained_users")
+    assert [metadata[key] for key in policies] == [used.encode(), b"all-seen", b"keep"]
+    assert (done.n_users, done.with_fewer, done.catalogue) == (4, 3, used)
+    said = capsys.readouterr().err
+    assert "3 of 4 users get fewer than 3 items: there are no further candidates that they have not had" in said
+    assert ("4 of 6 items have a training interaction and are candidates" in said) == (used == "trained")
+    again = recommend(few / name, out=tmp_path / "r.parquet", k=3, catalogue=catalogue, device="cpu")
+    assert again == done
+    assert "3 of 4 users get fewer" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("shown_log")
+def test_users_who_were_never_trained_are_said_and_left_out_on_request(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("u3\nu1\n")
+    words = ["recommend", str(few / "dssm"), "--device", "cpu", "--users", str(users), "--k", "1", "--json"]
+    found = {}
+    for policy in ("keep", "leave-out"):
+        out = tmp_path / f"{policy}.parquet"
+        done = recommend(few / "dssm", out=out, k=1, users=users, untrained_users=policy, device="cpu")
+        printed = CliRunner().invoke(app, [*words, "--out", str(out), "--untrained-users", policy]).stdout
+        assert json.loads(printed) == done.as_json()
+        found[policy] = done.as_json(), [*items_by_user(done.table)], capsys.readouterr().err
+    policies = {"catalogue": "trained", "exclude": "all-seen"}
+    kept, left = ({**dict(found[name][0]), "out": ""} for name in ("keep", "leave-out"))
+    assert kept == {
+        "out": "",
+        "k": 1,
+        "users": 2,
+        "users_with_fewer": 1,
+        "users_never_trained": 1,
+        **policies,
+        "untrained_users": "keep",
+    }
+    assert left == {**kept, "users": 1, "untrained_users": "leave-out"}
+    assert (found["keep"][1], found["leave-out"][1]) == (["u3"], [])
+    assert "1 of 2 users (the first: u3) have no training interaction, so that" in found["keep"][2]
+    assert "1 of 2 users (the first: u3) have no training interaction and are left out" in found["leave-out"][2]
+    recommend(few / "id", out=tmp_path / "id.parquet", k=1, users=users, device="cpu")
+    assert "no training interaction, so" not in capsys.readouterr().err
+
+
+def test_examples_are_of_what_users_have_not_had(few: Path) -> None:
+    lines = examples(few / "id", users=4, k=6, device="cpu").splitlines()
+    assert lines[:5] == [
+        *("user u0, latest: b; c; d", "  recommended: "),
+        *("user u1, latest: b; c; a", "  recommended: "),
+        "user u2, latest: b; a; e",
+    ]
+    assert sorted(lines[-1].removeprefix("  recommended: ").split("; ")) == ["a", "b", "d"]

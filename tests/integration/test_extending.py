@@ -169,7 +169,8 @@ from typer.testing import CliRunner
 from tcf.commands.app import app
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.pooling import pool
-from tcf.evaluate.evaluation import comparison, open_evaluation
+from tcf.evaluate.comparison import comparison
+from tcf.evaluate.evaluation import open_evaluation
 
 def run(line):
     done = CliRunner().invoke(app, line.split(), env={"COLUMNS": "1000"})
@@ -258,7 +259,7 @@ def check_loss_and_log(here: Path, told: dict[str, Any]) -> None:
 def check_metric(here: Path, told: dict[str, Any]) -> None:
     for name in ("evaluation", "popularity"):
         written = json.loads((here / name / "metrics.json").read_text())
-        assert list(written) == ["hr@10", "ndcg@10", "mrr", "first", "users", "candidates", "seen", "split"]
+        assert list(written)[:5] == ["hr@10", "ndcg@10", "mrr", "first", "users"]
         assert told["opened"][name] == written
         assert 0 <= written["first"] <= written["mrr"] <= 1
     head, *lines = told["comparison"].splitlines()

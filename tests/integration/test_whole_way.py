@@ -17,7 +17,10 @@ from tcf.commands.app import app
 from tcf.data import VectorCache, open_dataset
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(tcf.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-KEYS = ["hr@10", "ndcg@10", "mrr", "users", "candidates", "seen", "split"]
+KEYS = [
+    *("hr@10", "ndcg@10", "mrr", "users", "users_without_training", "candidates", "targets_outside_catalogue"),
+    *("catalogue", "exclude", "seen", "untrained_users", "split"),
+]
 TITLES = [made_up_texts(20)[item // 2] for item in range(40)]
 USERS = 30
 
@@ -145,8 +148,7 @@ def check_trained_and_evaluated(here: Path) -> None:
         assert all(0 <= metrics[key] <= 1 for key in KEYS[:3])
         ranks = pq.read_table(f"evaluations/{name}/ranks.parquet").to_pydict()
         kept = [history for history in histories() if len(history) >= 4]
-        ids = open_dataset("data").item_ids.to_pylist()
-        assert [ids[target] for target in ranks["target"]] == [f"i{history[-1]}" for history in kept]
+        assert ranks["item_id"] == [f"i{history[-1]}" for history in kept]
         assert set(ranks["candidates"]) == {metrics["candidates"] - 8}
     done = start(here, ["-m", "tcf.cli", *"evaluate raw --out evaluations/raw".split()])
     first, error = done.stderr.splitlines()

@@ -217,3 +217,15 @@ def test_recommendations_use_the_evaluations_device(copied: Path, monkeypatch: p
         monkeypatch.setattr(pipeline, name, spy)
     run_pipeline(read_pipeline(copied / "p.toml"))
     assert devices == ["cpu", "cpu", "cpu"]
+
+
+def test_a_catalogue_of_trained_items_is_evaluated_and_recommended_from(copied: Path) -> None:
+    def recommended_from() -> list[bytes]:
+        files = (copied / "out/recommendations" / f"{name}.parquet" for name in ("text", "id"))
+        return [pq.read_schema(file).metadata[b"tcf.catalogue"] for file in files]
+
+    assert recommended_from() == [b"all", b"trained"]  # each run by what it knows of untrained items
+    shutil.rmtree(copied / "out/evaluations")
+    done = run_pipeline(change(copied / "p.toml", "[evaluate]", '[evaluate]\ncatalogue = "trained"'))
+    assert {found.metrics["catalogue"] for found in done.evaluations.values()} == {"trained"}
+    assert recommended_from() == [b"trained", b"trained"]

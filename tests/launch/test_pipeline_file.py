@@ -35,7 +35,7 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[evaluate]", "[judge]", r"p\.toml: unknown entry judge \(known: out, data, extract, train, evaluate\)"),
+        ("[evaluate]", "[judge]", r"p\.toml: unknown entry judge \(known: out, seeds, data, extract, train, ev"),
         ("[evaluate]", "[evalute]", r"p\.toml: unknown entry evalute; did you mean evaluate\?$"),
         ('out = "out"', 'outs = "out"', r"p\.toml: unknown entry outs"),
         ('out = "out"', "out = 3", r"p\.toml: out: expected a string, found 3"),
@@ -69,6 +69,12 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
         ('model = "model"', 'model = "model"\nshards = "0/2"', r"\[extract\] expected no shards, .*found '0/2'"),
         ("recommend = 4", "recommend = -1", r"p\.toml: \[evaluate\] recommend: expected 0 or more, found -1"),
         ("recommend = 4", "recommend = true", r"p\.toml: \[evaluate\] recommend: expected a whole number, found true"),
+        ("[evaluate]", 'refit = true\n[evaluate]\nsplit = "validation"', r'refit: expected \[evaluate\] split = "tes'),
+        ("[data]", "seeds = [0, -1]\n[data]", r"p\.toml: seeds: expected different whole numbers of 0 .* found -1"),
+        ("[data]", "seeds = [0, 1, 0]\n[data]", r"p\.toml: seeds: expected different whole numbers of 0 or .* found 0"),
+        ("[data]", "seeds = [0, true]\n[data]", r"p\.toml: seeds: expected different .*, found true"),
+        ("[data]", "seeds = []\n[data]", r"p\.toml: seeds: expected a number or more, found none"),
+        ("[data]", "seeds = 3\n[data]", r"p\.toml: seeds: expected a list, found 3"),
         ("recommend = 4", 'split = "training"', r"p\.toml: \[evaluate\]: split: expected one of test, validation"),
         ("baselines", "baseline", r"p\.toml: \[evaluate\] unknown setting baseline; did you mean baselines\?"),
         ('["popularity", ', '["popular", ', r"p\.toml: \[evaluate\] baselines: expected any of .*'popular'"),
@@ -91,6 +97,15 @@ def test_a_table_must_be_one(tmp_path: Path, name: str) -> None:
     )
     with pytest.raises(ConfigError, match=rf"p\.toml: \[{name}\] expected .*table.*, found 3"):
         read_pipeline(tmp_path / "p.toml")
+
+
+def test_a_seed_and_seeds_contradict_one_another(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(FILE.replace("FORMAT", "tcf"))
+    assert change(tmp_path / "p.toml", "width = 8", "width = 8\nseed = 3").train["text"].seed == 3
+    with pytest.raises(
+        ConfigError, match=r"p\.toml: \[train\.text\] seed: expected none, .* seeds 4, 1, found 3; remove"
+    ):
+        change(tmp_path / "p.toml", 'out = "out"', 'out = "out"\nseeds = [4, 1]')
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_mistakes_are_named() -> None:
     scorer, nobody = Table(np.ones((2, 3), np.float32)), histories_of([], [])
     with pytest.raises(RunError, match="one item index for each of 2 users"):
         rank_targets(scorer, nobody, np.zeros(3, np.int64))
-    with pytest.raises(RunError, match=r"targets: expected items 0\.\.2, found 0\.\.3"):
+    with pytest.raises(RunError, match=r"targets: expected items 0\.\.2, or -1 for none of them, found 0\.\.3"):
         rank_targets(scorer, nobody, np.array([0, 3]))
     with pytest.raises(RunError, match="expected 2 users, found 1"):
         rank_targets(scorer, histories_of([]), np.zeros(2, np.int64))

@@ -12,9 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from small.train.groups import in_group
+from small.train.groups import in_group, in_processes
 from small.train.runs import make_cache, make_dataset, walks
+from small.train.trainings import SMALL, Train, epochs_of
 from tcf.config.train import TrainConfig
+from tcf.launch.jobs import TrainingJob
+from tcf.launch.train_process import train_as_rank
 from tcf.train.assemble import assemble, training_data
 from tcf.train.batch.batch import share
 from tcf.train.distributed import DistributedGroup
@@ -22,6 +25,7 @@ from tcf.train.follow import follow
 from tcf.train.inputs import Inputs
 from tcf.train.loss_meter import LossMeter
 from tcf.train.parallel import EpochTask, Parallel, SingleProcess
+from tcf.train.run.open_run import open_run
 from tcf.train.trainer import Trainer
 
 # Sixty users and 324 pairs: the last batch of 59 users, or of 17 pairs, is one row, so a process has none.
@@ -200,3 +204,20 @@ def test_one_process_is_a_group_of_one() -> None:
     total = alone.total(loss)
     assert loss.grad is not None
     assert (alone.rank_and_size, loss.grad.item(), total.item(), total.requires_grad) == ((0, 1), 2.0, 3.0, False)
+
+
+def test_two_processes_refit_as_one(run_train: Train, tmp_path: Path) -> None:
+    settings = {"refit": True, "dropout": 0.0}
+    one = run_train("one", **settings)
+    config = TrainConfig(**(SMALL | settings))
+    job = TrainingJob(tmp_path / "data", (tmp_path / "cache",), tmp_path / "two", config, threads=1)
+    in_processes(train_as_rank, job)
+    for place in ("two", "two/selection"):
+        found, expected = epochs_of(tmp_path / place), epochs_of(tmp_path / place.replace("two", "one"))
+        assert [line["loss"] for line in found] == pytest.approx([line["loss"] for line in expected], rel=1e-5)
+    assert open_run(tmp_path / "two", device="cpu").config.devices == "cpu,cpu"
+    np.testing.assert_allclose(
+        open_run(tmp_path / "two", device="cpu").item_vectors(),
+        open_run(one.path, device="cpu").item_vectors(),
+        atol=1e-3,
+    )

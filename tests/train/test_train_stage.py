@@ -211,16 +211,16 @@ def test_settings_reach_the_optimiser_and_the_model(run_train: Train, monkeypatc
 
 
 def test_each_epoch_is_told_to_who_watches(run_train: Train) -> None:
-    seen: list[Epoch] = []
-    path = run_train(epochs=3, watch=seen.append).path
-    assert [(e.number, e.loss, *e.metrics.values()) for e in seen] == [tuple(e.values()) for e in epochs_of(path)]
-    assert len(seen) == 3
+    seen: list[tuple[Epoch, bool]] = []
+    path = run_train(epochs=3, watch=lambda *told: seen.append(told)).path
+    assert [(e.number, e.loss, *e.metrics.values()) for e, _ in seen] == [tuple(e.values()) for e in epochs_of(path)]
+    assert [goes_on for _, goes_on in seen] == [True, True, False]
 
 
 def test_exact_operations_are_asked_for_within_the_run_alone(run_train: Train) -> None:
     within: list[tuple[bool, str | None]] = []
 
-    def look(epoch: Epoch) -> None:
+    def look(epoch: Epoch, goes_on: bool) -> None:
         within.append((torch.are_deterministic_algorithms_enabled(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")))
 
     exact = run_train("exact", epochs=1, watch=look, deterministic=True)
@@ -230,7 +230,7 @@ def test_exact_operations_are_asked_for_within_the_run_alone(run_train: Train) -
     # On a CPU all that is used is exact anyway.
     assert (exact.path / "model.safetensors").read_bytes() == (usual.path / "model.safetensors").read_bytes()
     with pytest.raises(ZeroDivisionError):
-        run_train("failed", watch=lambda epoch: print(1 / 0), deterministic=True)
+        run_train("failed", watch=lambda epoch, goes_on: print(1 / 0), deterministic=True)
     assert not torch.are_deterministic_algorithms_enabled()
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
 

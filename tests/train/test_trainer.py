@@ -10,7 +10,7 @@ from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
 from tcf.data.split import leave_one_out
 from tcf.train import trainer
-from tcf.train.assemble import feed_of
+from tcf.train.assemble import batch_rows, feed_of
 from tcf.train.batch.training_data import TrainingData
 from tcf.train.loss.losses import build_loss
 from tcf.train.model.build import build_model
@@ -24,9 +24,10 @@ def trainer_of(**settings: Any) -> trainer.Trainer:
     usual: dict[str, Any] = {"items": "id", "width": 8, "dropout": 0.0, "devices": "cpu"}
     config = TrainConfig(**(usual | settings))
     data = TrainingData.build(leave_one_out(csr(walks())), 30, config.history)
-    loss = build_loss(config, data, DEVICE)
+    rows = batch_rows(config, data)
+    loss = build_loss(config, data, rows, DEVICE)
     model = build_model(config, 30, 60, None, DEVICE)
-    return trainer.Trainer(model, loss, feed_of(config, data, None, loss, DEVICE), config, DEVICE)
+    return trainer.Trainer(model, loss, feed_of(config, rows, None, loss, DEVICE), config, DEVICE)
 
 
 def test_validation_by_hand() -> None:

@@ -27,6 +27,7 @@ _COUNTS = (
     "duplicate_texts",
 )
 _SUMMARIES = ("history_lengths", "text_lengths")
+_SEEN = {"earlier": "before what is kept", "others": "otherwise"}
 _LIKE_BEFORE = "targets_like_the_item_before"
 _PARTS = ("training", "validation", "test")
 _MORE_OF_SPLIT = ("training_users", "between", "targets_without_earlier_items")
@@ -68,6 +69,7 @@ def render(description: Mapping[str, Any]) -> str:
         _line("fingerprint", description["fingerprint"]),
         *(_line(key.replace("_", " "), f"{description[key]:,}") for key in _COUNTS),
         _line("duplicate interactions", _number(description["duplicate_interactions"])),
+        _line("seen besides", _seen(description["seen_items"])),
         _line("history lengths", _spread(description["history_lengths"], "items")),
         _line("text lengths", _spread(description["text_lengths"], "characters")),
         *_split(split),
@@ -83,13 +85,14 @@ def render(description: Mapping[str, Any]) -> str:
 def _check_complete(dataset: Dataset) -> None:
     """Check that every statistic is present and has its type, because the manifest may have been edited or damaged."""
     parts: dict[str, Mapping[str, Any]] = {"facts": dataset.statistics}
-    for name in (*_SUMMARIES, "split", "skipped"):
+    for name in (*_SUMMARIES, "seen_items", "split", "skipped"):
         found = dataset.statistics.get(name)
         if not isinstance(found, Mapping):
             raise _incomplete(dataset, f"facts.{name}")
         parts[name] = found
     wanted = [("facts", key) for key in _COUNTS] + [("split", key) for key in (*_PARTS, *_MORE_OF_SPLIT)]
     wanted += [("split", key) for key in (_OF_GIVEN if parts["split"].get("kind") == "given" else ())]
+    wanted += [("seen_items", key) for name in _SEEN for key in (name, f"{name}_users")]
     wanted += [(summary, key) for summary in _SUMMARIES for key in ("min", "median", "mean", "max")]
     wanted += [("skipped", reason) for reason in parts["skipped"]]
     for part, key in wanted:
@@ -134,6 +137,16 @@ def _number(number: int | None) -> str:
 
 def _line(label: str, value: str) -> str:
     return f"{label:<{_LABEL_WIDTH}}{value}"
+
+
+def _seen(counts: Mapping[str, int]) -> str:
+    """Say how many items users have had besides their histories, so that these are not recommended to them."""
+    found = [
+        f"{counts[f'{name}_users']:,} users {counts[name]:,} items {when}"
+        for name, when in _SEEN.items()
+        if counts[name]
+    ]
+    return ", ".join(found) or "nothing"
 
 
 def _spread(summary: Mapping[str, float], unit: str) -> str:

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from
-from tcf.data.split import EventPart, per_user
+from tcf.data.histories import Histories
+from tcf.data.split import EventPart, Split, by_parts, by_time, leave_one_out, per_user
+from tcf.data.time_split import Periods
 
-__all__ = ["EventSelection"]
+__all__ = ["EventSelection", "split_of", "until_target"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -45,6 +47,15 @@ class EventSelection:
         """Number of events of each user, (k,)."""
         return np.diff(self.offsets)
 
+    @property
+    def histories(self) -> Histories:
+        """The items of each user, as they are."""
+        return Histories(self.offsets, self.items)
+
+    def items_alone(self) -> "EventSelection":
+        """Return the events without times, parts and duplicates."""
+        return EventSelection(self.users, self.offsets, self.items, None, None)
+
     def where(self, kept: Mask) -> "EventSelection":
         """Return the marked events, of the same users."""
         if kept.all():
@@ -68,6 +79,11 @@ class EventSelection:
         kept = np.minimum(self.lengths, most)
         return self.where(_runs(np.stack([kept, self.lengths - kept], 1), (True, False)))
 
+    def after(self, most: npt.NDArray[np.int64]) -> "EventSelection":
+        """Return each user's events after the given number of oldest ones."""
+        kept = np.minimum(self.lengths, most)
+        return self.where(_runs(np.stack([kept, self.lengths - kept], 1), (False, True)))
+
     def last(self, most: int) -> "EventSelection":
         """Return each user's latest events, at most the given number and further targets of a given split."""
         kept = np.minimum(self.lengths, most + self._further_targets())
@@ -82,6 +98,28 @@ class EventSelection:
         )
         further: npt.NDArray[np.int64] = np.maximum(validation - 1, 0) + np.maximum(test - 1, 0)
         return further
+
+
+def until_target(events: EventSelection, periods: Periods | None) -> EventSelection:
+    """Return every user's events up to the first one in the test period; all events without such a period."""
+    if periods is None or events.times is None:
+        return events
+    late = per_user(events.times >= periods.test_from, events.offsets)
+    return events.first(events.lengths - np.maximum(late - 1, 0))
+
+
+def split_of(events: EventSelection, periods: Periods | None) -> Split:
+    """Split events as their parts say, or by time, or else by leave-one-out.
+
+    Args:
+        events: those of a history that are kept; none after the test target.
+        periods: the periods of a split by time; None for another one.
+    """
+    if events.parts is not None:
+        return by_parts(events.histories, events.parts)
+    if periods is None or events.times is None:
+        return leave_one_out(events.histories)
+    return by_time(events.histories, events.times, periods.validation_from, periods.test_from)
 
 
 def _runs(lengths: npt.NDArray[np.int64], kept: tuple[bool, bool]) -> Mask:

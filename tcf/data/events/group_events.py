@@ -5,7 +5,7 @@ Shapes: nnz events.
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,17 @@ from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
 from tcf.data.events.duplicates import DuplicateFinder
 from tcf.data.events.event_selection import EventSelection
+from tcf.data.events.had_items import had_pairs, noting_had
 from tcf.data.events.items import Items
 from tcf.data.events.swapped_columns import swapped_words
 from tcf.data.events.timestamps import Times
+from tcf.data.histories import Histories
 from tcf.data.tables.arrow_numbers import as_numpy
 from tcf.data.tables.bad_rows import BadRows, skipped_words
+from tcf.data.tables.engine import Engine
 from tcf.data.tables.table import RawTable
 
-__all__ = ["Grouped", "collect", "group_events", "with_ids"]
+__all__ = ["Grouped", "collect", "collect_had", "group_events", "with_ids"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class Grouped:
         parts: (nnz,) int8, `tcf.data.split.EventPart`; None if the events have none.
         duplicates: (nnz,) bool, whether an earlier event has the same user, item, time and part; None if the events
             have no times.
+        others: items that each user has had otherwise, rows of the items in any order; None if there are none.
     """
 
     user_ids: "pa.LargeStringArray"
@@ -50,6 +54,7 @@ class Grouped:
     times: npt.NDArray[np.int64] | None
     parts: npt.NDArray[np.int8] | None = None
     duplicates: npt.NDArray[np.bool_] | None = None
+    others: Histories | None = None
 
     def without_duplicates(self) -> "Grouped":
         """Return the events that are no duplicates."""
@@ -58,12 +63,16 @@ class Grouped:
         users = np.arange(len(self.user_ids))
         whole = EventSelection(users, self.offsets, self.items, self.times, self.parts, self.duplicates)
         kept = whole.where(~self.duplicates)
-        return Grouped(self.user_ids, kept.offsets, kept.items, kept.times, kept.parts, kept.duplicates)
+        events = (kept.offsets, kept.items, kept.times, kept.parts, kept.duplicates)
+        return Grouped(self.user_ids, *events, self.others)
 
 
-def with_ids(table: RawTable, user: str, item: str, bad: BadRows, expected: str = "a user id and an item id") -> None:
-    """Leave out rows that lack an id of the two columns, as `empty_id`."""
+def with_ids(
+    table: RawTable, user: str, item: str, bad: BadRows, expected: str = "a user id and an item id"
+) -> RawTable:
+    """Leave out rows that lack an id of the two columns, as `empty_id`; return the others, which note what is had."""
     table.reject(f"{table[user]} = '' or {table[item]} = ''", "empty_id", expected, bad, columns=(user, item))
+    return noting_had(table, user, item)
 
 
 def group_events(
@@ -122,10 +131,29 @@ def group_events(
     batches = table.engine.batches(f"select {wanted} from ({rows}) order by {keys}")
     duplicates = DuplicateFinder(len(items.ids)) if has_exact_times else None
     log = collect(user_ids, batches, len(table), times if keep_times else None, duplicates)
+    log = replace(log, others=collect_had(table.engine, users, items.known, user_ids))
     if once is None or log.duplicates is None:
         return log
     bad.count(once, int(log.duplicates.sum()))
     return log.without_duplicates()
+
+
+def collect_had(engine: Engine, users: str, items: str, user_ids: "pa.LargeStringArray") -> Histories | None:
+    """Return what users have had without an event, rows of the items in any order; None if nothing was noted.
+
+    Args:
+        engine: has the notes (`tcf.data.events.had_items`).
+        users: a table of the users, with the columns `id` and `number`.
+        items: likewise of the items; a number may be null.
+        user_ids: the ids of users, (n_users,).
+    """
+    pairs = had_pairs(engine, users, items)
+    if pairs is None:
+        return None
+    ordered = engine.batches(f"select owner, item from {pairs} order by owner")
+    found = collect(user_ids, ordered, engine.number(f"select count(*) from {pairs}"), None)
+    engine.run(f"drop table {pairs}")
+    return Histories(found.offsets, found.items)
 
 
 def _number_users(table: RawTable, user: str) -> str:

@@ -83,7 +83,7 @@ def read_times(
     if not first:
         if has_option:
             _refuse_known_form(table, column)
-        table.reject("true", "bad_timestamp", _EXPECTED, bad, columns=(column,))
+        table.reject("true", "bad_timestamp", _EXPECTED, bad, columns=(column,), is_had=True)
         return Times("0", "", 1)
     found, numeric = first[0]
     if not numeric:
@@ -103,7 +103,9 @@ def read_numbers(table: RawTable, column: str, bad: BadRows) -> Times:
         DataError: there are such rows, and `bad` does not skip.
     """
     written = table[column]
-    table.reject(f"not {is_number(written)}", "bad_timestamp", f"a number in column {column}", bad, written)
+    table.reject(
+        f"not {is_number(written)}", "bad_timestamp", f"a number in column {column}", bad, written, is_had=True
+    )
     whole = f"regexp_full_match({written}, '{_WHOLE}') and try_cast({written} as bigint) is not null"
     if table.engine.number(f"select count(*) from {table.name} where not ({whole})"):
         return Times(f"{written}::double", "", 1, _DOWN)
@@ -166,7 +168,7 @@ def _reject(table: RawTable, column: str, wrong: str, expected: str, bad: BadRow
     """Reject times; the message names the formats that they have."""
     formats = _formats(table, column, wrong) if has_option and bad.is_error else ""
     suggested = f", or a --time-format that all times have ({formats} fits these)" if formats else ""
-    table.reject(wrong, "bad_timestamp", f"{expected}{suggested}", bad, columns=(column,))
+    table.reject(wrong, "bad_timestamp", f"{expected}{suggested}", bad, columns=(column,), is_had=True)
 
 
 def _refuse_known_form(table: RawTable, column: str) -> None:

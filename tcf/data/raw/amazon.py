@@ -183,7 +183,7 @@ def _has_history(reviews: TableFile) -> bool:
 def _load_reviews(engine: Engine, reviews: TableFile, columns: EventColumns, bad: BadRows, known: BadRows) -> RawTable:
     names = (*columns.kept, *([_HISTORY] if _has_history(reviews) else []))
     events = reviews.load(engine, names, bad)
-    with_ids(events, columns.user, columns.item, bad)
+    events = with_ids(events, columns.user, columns.item, bad)
     if columns.rating is not None:
         require_numbers(events, columns.rating, bad)
     if _has_history(reviews) and columns.time is not None:

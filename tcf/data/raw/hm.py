@@ -73,7 +73,7 @@ def read_hm(
     rows, columns = text_columns(rows, template.columns, unescape_html)
     items = read_items(rows, rows[_ITEM], template.text(columns), bad)
     events = transactions.load(engine, (_USER, _ITEM, _DAY), bad)
-    with_ids(events, _USER, _ITEM, bad, "a customer and an article id")
+    events = with_ids(events, _USER, _ITEM, bad, "a customer and an article id")
     times = read_times(events, _DAY, bad)
     once = "repeats_within_day" if collapse_repeats else None
     log = group_events(events, _USER, _ITEM, times, items, bad, keep_times=keep_times, once=once)

@@ -100,7 +100,7 @@ def read_movielens(
     texts = _values(replace(films, columns=columns), of_100k)
     items = read_items(films, films["movieId"], template.text(texts), bad)
     events = TextTable(ratings_path, events_form).load(engine, _RATING_COLUMNS, bad)
-    with_ids(events, "userId", "movieId", bad)
+    events = with_ids(events, "userId", "movieId", bad)
     rated_at_least(events, "rating", min_rating, bad)
     log = group_events(events, "userId", "movieId", read_times(events, "timestamp", bad), items, bad)
     return RawLog.of(items, log, bad.skipped, (events, films))

@@ -35,13 +35,23 @@ def rated_at_least(table: RawTable, column: str, least: float | None, bad: BadRo
 def require_numbers(table: RawTable, column: str, bad: BadRows, *, kind: Rated = "rating") -> None:
     """Leave out rows whose rating or label is not a number, as `bad_rating` or `bad_label`."""
     wrong = f"not {is_number(table[column])}"
-    table.reject(wrong, f"bad_{kind}", f"a number in column {column}", bad, columns=(column,))
+    table.reject(wrong, f"bad_{kind}", f"a number in column {column}", bad, columns=(column,), is_had=kind == "rating")
 
 
-def leave_out_lower(table: RawTable, column: str, least: float | None, bad: BadRows, *, kind: Rated = "rating") -> None:
+def leave_out_lower(
+    table: RawTable, column: str, least: float | None, bad: BadRows, *, kind: Rated = "rating", is_had: bool = True
+) -> None:
     """Leave out rows with a lower rating or label, as `below_min_rating` or `below_min_label`.
 
     Rows without one are kept: items of a list of earlier items have no ratings.
+
+    Args:
+        table: the rows.
+        column: the ratings or labels.
+        least: the lowest one to keep; None keeps all rows.
+        bad: counts the others.
+        kind: which of these.
+        is_had: whether users have had the items of the others.
 
     Raises:
         ConfigError: all ratings are lower. Of labels, one file of a split may have none that are high enough.
@@ -50,7 +60,7 @@ def leave_out_lower(table: RawTable, column: str, least: float | None, bad: BadR
         return
     if kind == "rating":
         _refuse_more_than_all(table, column, least)
-    table.leave_out(f"{number_of(table[column])} < {least!r}", f"below_min_{kind}", bad)
+    table.leave_out(f"{number_of(table[column])} < {least!r}", f"below_min_{kind}", bad, is_had=is_had)
 
 
 def _refuse_more_than_all(table: RawTable, column: str, least: float) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from tcf.data.events.group_events import Grouped
 from tcf.data.events.items import Items
+from tcf.data.histories import Histories
 from tcf.data.tables.table import RawTable
 
 __all__ = ["RawLog"]
@@ -34,6 +35,8 @@ class RawLog:
             events are not known, or not exactly.
         rows_are_distinct: whether the reader has left out, and counted, rows that repeat others exactly, so that there
             is none to drop even if `duplicates` is None.
+        others: items that each user has had without an event in `items`, rows of `item_ids` in any order; None if
+            there are none.
     """
 
     item_ids: "pa.LargeStringArray"
@@ -47,6 +50,7 @@ class RawLog:
     parts: npt.NDArray[np.int8] | None = None
     duplicates: npt.NDArray[np.bool_] | None = None
     rows_are_distinct: bool = False
+    others: Histories | None = None
 
     @classmethod
     def of(cls, items: Items, log: Grouped, skipped: Mapping[str, int], tables: Iterable[RawTable]) -> "RawLog":
@@ -58,4 +62,5 @@ class RawLog:
     def from_groups(cls, items: Items, log: Grouped, skipped: Mapping[str, int], files: Mapping[str, str]) -> "RawLog":
         """Return items and histories; `files` are the checksums of the raw files, by name."""
         events = (log.user_ids, log.offsets, log.items)
-        return cls(items.ids, items.texts, *events, skipped, files, log.times, log.parts, log.duplicates)
+        more = (log.times, log.parts, log.duplicates)
+        return cls(items.ids, items.texts, *events, skipped, files, *more, others=log.others)

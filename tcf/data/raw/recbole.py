@@ -28,6 +28,7 @@ from typing import Final, Literal
 
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.events.group_events import Grouped, group_events, with_ids
+from tcf.data.events.had_items import noting_had
 from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import Items, read_items
 from tcf.data.events.timestamps import read_numbers
@@ -147,13 +148,16 @@ def _load_events(
     rated = _rated(typed, options)
     optional = [name for name in (_TIME, _ITEMS, _TIMES) if name in typed]
     events = _load(engine, file, typed, (user, _ITEM, *optional, *rated), bad)
-    with_ids(events, user, _ITEM, bad)
+    events = with_ids(events, user, _ITEM, bad)
+    if user == _SESSION:
+        events = replace(events, note_had=None)  # the sessions that rows belong to are not known yet
     for kind, least in rated.items():
         if least is None:
             raise undecided(events, kind, kind)
         require_numbers(events, kind, bad, kind=kind)
     if _LABEL in rated:
-        leave_out_lower(events, _LABEL, options.min_label, bad, kind="label")
+        # A row without a rating and with a low label is no event: most likely an item was shown and not used.
+        leave_out_lower(events, _LABEL, options.min_label, bad, kind="label", is_had=_RATING in typed)
     if _ITEMS in optional and _TIME in optional:
         read_numbers(events, _TIME, bad)  # a row without a time has no place among those with lists
         if _TIMES in optional:
@@ -212,7 +216,7 @@ def _group(
         rating=_RATING if _RATING in set.union(*there) else None,
         are_sessions=user == _SESSION,
     )
-    events = one_table(loaded, files.parts, columns, bad)
+    events = noting_had(one_table(loaded, files.parts, columns, bad), user, _ITEM)
     if columns.rating is not None:
         leave_out_lower(events, _RATING, options.min_rating, bad)
     times = read_numbers(events, _TIME, bad) if columns.time else None

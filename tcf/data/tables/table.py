@@ -51,6 +51,8 @@ class RawTable:
         files: checksum of each file on disk, in hexadecimal, by path.
         row: an expression in SQL for what `place_of` takes; it rises with the rows, and is the same for rows of one
             line.
+        note_had: notes that users have had the items of rows, which are then left out; it takes a condition in SQL,
+            true for these rows. None if the rows are no events.
     """
 
     engine: Engine
@@ -59,6 +61,7 @@ class RawTable:
     place_of: Callable[[int], Place]
     files: Mapping[Path, str]
     row: str = "rowid"
+    note_had: "Callable[[RawTable, str], None] | None" = None
 
     @classmethod
     def of_file(
@@ -111,6 +114,8 @@ class RawTable:
         bad: BadRows,
         shown: str | None = None,
         columns: Sequence[str] = (),
+        *,
+        is_had: bool = False,
     ) -> None:
         """Leave out rows that cannot be used.
 
@@ -121,6 +126,7 @@ class RawTable:
             bad: raises an error for rejected rows, or counts them.
             shown: an expression in SQL for what the first row has, in place of its columns.
             columns: the columns in which the fault is; a message shows these first.
+            is_had: whether the user has had the item of such an event (`tcf.data.events.had_items`).
 
         Raises:
             DataError: there are such rows, and `bad` does not skip.
@@ -130,7 +136,7 @@ class RawTable:
             return
         places, found = self._first(wrong, shown, columns) if bad.is_error else ([], "")
         bad.reject(reason, number, places, expected, found)
-        self.engine.run(f"delete from {self.name} where {wrong}")
+        self._delete(wrong, is_had)
 
     def reject_values(self, wrong: Callable[[str], str], reason: str, expected: str, bad: BadRows) -> None:
         """Leave out rows with a value that cannot be used.
@@ -153,19 +159,25 @@ class RawTable:
             first = [name for row in rows for name, fault in zip(self.columns, row, strict=True) if fault]
         self.reject(row_is_wrong, reason, expected, bad, columns=first)
 
-    def leave_out(self, unwanted: str, reason: str, bad: BadRows) -> int:
+    def leave_out(self, unwanted: str, reason: str, bad: BadRows, *, is_had: bool = False) -> int:
         """Leave out and count rows that are not wanted; return their number.
 
         Args:
             unwanted: a condition in SQL, true for these rows.
             reason: the key that they are counted under.
             bad: counts them.
+            is_had: whether the user has had the item of such an event (`tcf.data.events.had_items`).
         """
         number = self.engine.number(f"select count(*) from {self.name} where {unwanted}")
         if number:
-            self.engine.run(f"delete from {self.name} where {unwanted}")
+            self._delete(unwanted, is_had)
         bad.count(reason, number)
         return number
+
+    def _delete(self, unwanted: str, is_had: bool) -> None:
+        if is_had and self.note_had is not None:
+            self.note_had(self, unwanted)
+        self.engine.run(f"delete from {self.name} where {unwanted}")
 
     def strings(self, *expressions: str) -> "list[pa.LargeStringArray]":
         """Return expressions in SQL for all rows, in file order, (n_rows,) each."""

@@ -105,9 +105,10 @@ class TrialLoop:
                 del self.running[worker]
             return
         match message:
-            case {"epoch": int(epoch), "value": float(value)}:
+            case {"epoch": int(epoch), "value": float(value), "goes_on": bool(goes_on)}:
                 self._report(trial, epoch, value)
-                worker.decide(not trial.should_prune())
+                # There is nothing to save after the last epoch; and a later epoch than this was decided upon before.
+                worker.decide(not (goes_on and trial.should_prune()))
             case {"ended": "refused", "reason": str(reason)}:
                 reason = in_file_terms(reason, self.search.path, "train", keys_of(TrainConfig))
                 raise RunError(f"{reason}; fix this and run the same command again: the search resumes with {job.out}")

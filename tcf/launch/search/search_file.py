@@ -115,6 +115,7 @@ def read_search(path: Path) -> SearchFile:
     tables = {name: _table(values, name, path) for name in _TABLES}
     paths = _paths({key: value for key, value in values.items() if key not in _TABLES}, path)
     fixed = tables["train"]
+    _refuse_refit(tables, path)
     search = SearchFile(
         path=path,
         out=user_path(paths.out),
@@ -150,6 +151,16 @@ def _paths(values: dict[str, Any], path: Path) -> _Paths:
         if not getattr(paths, name):
             raise ConfigError(f'{path}: expected {name} = "FOLDER" above the tables, found none; add it')
     return paths
+
+
+def _refuse_refit(tables: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Refuse trials that would be trained on the targets that they are compared by."""
+    for name in ("train", "space"):
+        if "refit" in tables[name]:
+            raise ConfigError(
+                f"{path}: [{name}] refit: expected no such setting, since trials are compared by validation, on whose "
+                "targets a refit is trained; remove it, and add --refit to `tcf train --config best.toml`"
+            )
 
 
 def _check_grid(search: SearchFile) -> None:

@@ -1,7 +1,7 @@
 """A worker that trains trials of a search one after the other, as its parent process requests.
 
-The parent sends a `TrainingJob` and then, after each epoch, whether to continue. The worker sends each epoch, and how
-the trial ended.
+The parent sends a `TrainingJob` and then, after each epoch, whether to continue. The worker sends each epoch, with
+whether the training would go on, and how the trial ended.
 """
 
 import gc
@@ -41,8 +41,8 @@ def _train_trials(channel: MessageChannel) -> None:
 def _train(job: TrainingJob, channel: MessageChannel) -> dict[str, Any]:
     """Train a trial's run; returns the final message."""
 
-    def report(epoch: Epoch) -> None:
-        channel.send({"epoch": epoch.number, "value": epoch.metrics[job.config.monitor]})
+    def report(epoch: Epoch, goes_on: bool) -> None:
+        channel.send({"epoch": epoch.number, "value": epoch.metrics[job.config.monitor], "goes_on": goes_on})
         if not channel.receive()["go_on"]:
             raise _TrialPrunedError
 

@@ -1,4 +1,4 @@
-"""Candidates of a loss besides the targets: only the batch's own items, all training items, or sampled ones.
+"""Candidates of a loss besides the targets: only the batch's own items, all training items, or drawn ones.
 
 Shapes: N items, P targets, K items drawn for each target, M items drawn for a batch.
 """
@@ -90,14 +90,17 @@ class PerBatch:
 
 @dataclass(frozen=True)
 class PerTarget:
-    """K items for each target, drawn uniformly with replacement from the items not in the target's row.
+    """K items for each target, drawn uniformly with replacement from the catalogue less the items of the target's row.
+
+    Items without a training interaction are drawn too. All items are ranked, and nothing but being drawn lowers an
+    item's score: those that are never drawn would end up above most others.
 
     Attributes:
-        items: (N,) the items to draw from, ascending; include the items of every sequence.
+        n_items: N, size of the catalogue.
         count: K.
     """
 
-    items: Items
+    n_items: int
     count: int
 
     def draw(self, sequences: Histories, rows_P: Items, generator: np.random.Generator) -> Drawn:
@@ -106,18 +109,18 @@ class PerTarget:
         Raises:
             DataError: a row contains all items.
         """
-        n_items, n_rows = len(self.items), len(sequences)
+        n_items, n_rows = self.n_items, len(sequences)
         owners = np.repeat(np.arange(n_rows), sequences.lengths)
-        own = np.unique(owners * n_items + np.searchsorted(self.items, sequences.items))
+        own = np.unique(owners * n_items + sequences.items)
         firsts = np.searchsorted(own, np.arange(n_rows + 1) * n_items)
         left_B = n_items - np.diff(firsts)
         if not left_B[rows_P].all():
             raise DataError(
-                "expected users with at least one training item missing from their history, as a negative, found a "
-                f"user with all {n_items} training items; train with --loss in-batch, full or sampled"
+                "expected users with at least one item missing from their history, as a negative, found a user with "
+                f"all {n_items} items of the catalogue; train with --loss in-batch, full or sampled"
             )
         chosen_PK = generator.integers(0, left_B[rows_P, None], (len(rows_P), self.count))
-        return Drawn(self.items[chosen_PK + _skipped(own, firsts, n_items, rows_P, chosen_PK)])
+        return Drawn(chosen_PK + _skipped(own, firsts, n_items, rows_P, chosen_PK))
 
 
 def _skipped(own: Items, firsts: Items, n_items: int, rows_P: Items, chosen_PK: Items) -> Items:

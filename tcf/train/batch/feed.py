@@ -33,7 +33,7 @@ class Feed:
     """Builds the batches of any epoch; each is a function of seed, epoch and step alone.
 
     Attributes:
-        rows: the rows that batches are cut from.
+        rows: the rows of every epoch.
         candidates: chooses the items that the loss needs besides the targets.
         positions: maximum number of items of a history that the model reads.
         batch_size: rows per batch; the last batch of an epoch holds the remainder.
@@ -67,9 +67,9 @@ class Feed:
         return prefetch(self._made(number, first), _AHEAD)
 
     def _made(self, number: int, first: int) -> Iterator[FedBatch]:
-        order = row_order(len(self.rows), self.seed, number)
+        order, rows = row_order(len(self.rows), self.seed, number), self.rows.in_epoch(self.seed, number)
         for step in range(first, self.steps):
-            chosen = self.rows.choose(order[step * self.batch_size : (step + 1) * self.batch_size])
+            chosen = rows.choose(order[step * self.batch_size : (step + 1) * self.batch_size])
             stream = generator(RandomStream.LOSS_SAMPLES, self.seed, number, step)
             drawn = self.candidates.draw(chosen.sequences, chosen.owners_S[chosen.target_S], stream)
             batch = Batch.build(chosen, drawn, self.positions, self.device, self.rank_and_size)

@@ -1,6 +1,6 @@
-"""The rows of a batch: whole users for a sequence model, pairs of a user and an item for a pair model.
+"""The rows of a batch: a window of a user's history for a sequence model, a pair of user and item for a pair model.
 
-Shapes: B rows, S items of their sequences (packed).
+Shapes: B rows, S items of their sequences (packed), R rows of an epoch, n users.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tcf.data.dataset import Histories
-from tcf.train.batch.training_data import TrainingData
+from tcf.data.histories import Histories
+from tcf.train.batch.training_data import occurrences_in
 
-__all__ = ["BatchRows", "ChosenRows", "PairRows", "UserRows"]
+__all__ = ["BatchRows", "ChosenRows", "EpochRows", "Marks", "Places", "UserRows"]
 
 Places = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
@@ -45,8 +45,15 @@ class ChosenRows:
         return np.repeat(np.arange(len(self.sequences)), self.sequences.lengths)
 
 
+class EpochRows(Protocol):
+    """The rows of one epoch."""
+
+    def choose(self, rows: Places) -> ChosenRows:
+        """The rows with these indices, in this order."""
+
+
 class BatchRows(Protocol):
-    """All rows of an epoch."""
+    """The rows of every epoch, whose number is always the same."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -55,69 +62,53 @@ class BatchRows(Protocol):
     def n_targets(self) -> int:
         """Number of targets of all rows."""
 
-    def choose(self, rows: Places) -> ChosenRows:
-        """The rows with these indices, in this order."""
+    def candidate_counts(self, n_items: int) -> npt.NDArray[np.int64 | np.float64]:
+        """How often each item is a candidate of the in-batch softmax in an epoch, or is expected to be, (n_items,)."""
+
+    def in_epoch(self, seed: int, epoch: int) -> EpochRows:
+        """The rows of an epoch, counted from 1: a function of seed and epoch alone."""
 
 
 @dataclass(frozen=True)
 class UserRows:
-    """One row per user: all items but the last are read, all but the first are targets, all are candidates and masked.
+    """Windows of users' histories: all items but the last are read, all but the first are targets, all are masked.
+
+    All are candidates, too.
 
     Attributes:
-        data: the training part of a dataset.
+        histories: all items of all users.
+        users_R: each row's user, as an index among all users.
+        starts_R: where each row begins in `histories.items`.
+        stops_R: where it ends, at least two items later.
     """
 
-    data: TrainingData
+    histories: Histories
+    users_R: Places
+    starts_R: Places
+    stops_R: Places
 
     def __len__(self) -> int:
-        """Number of users with a target."""
-        return len(self.data.sequences)
+        """Number of windows."""
+        return len(self.users_R)
 
     @property
     def n_targets(self) -> int:
-        """Number of targets: every item but each user's first."""
-        return len(self.data.sequences.items) - len(self)
+        """Number of targets: every item but each window's first."""
+        return int((self.stops_R - self.starts_R).sum()) - len(self)
+
+    def candidate_counts(self, n_items: int) -> Places:
+        """See `BatchRows`: how often each item occurs in the windows."""
+        return occurrences_in(self.histories, self.starts_R, self.stops_R, n_items)
+
+    def in_epoch(self, seed: int, epoch: int) -> "UserRows":
+        """See `BatchRows`: the same in every epoch."""
+        return self
 
     def choose(self, rows: Places) -> ChosenRows:
-        """The rows of these users."""
-        sequences = self.data.sequences.take(rows)
+        """See `EpochRows`."""
+        sequences = self.histories.slice(self.starts_R[rows], self.stops_R[rows])
         read, target = (np.ones(len(sequences.items), np.bool_) for _ in range(2))
         read[sequences.offsets[1:] - 1] = False
         target[sequences.offsets[:-1]] = False
         every = np.ones_like(read)
-        return ChosenRows(self.data.users[rows], sequences, read, target, every, every)
-
-
-@dataclass(frozen=True)
-class PairRows:
-    """One row per pair of a user and one of the user's items (study, DSSM): that item is target and candidate.
-
-    The user's history without the target is masked, so other occurrences of the target remain candidates.
-
-    Attributes:
-        data: the training part of a dataset.
-        reads_history: whether the model reads that history.
-    """
-
-    data: TrainingData
-    reads_history: bool
-
-    def __len__(self) -> int:
-        """Number of pairs."""
-        return len(self.data.sequences.items)
-
-    @property
-    def n_targets(self) -> int:
-        """Number of targets: one per pair."""
-        return len(self)
-
-    def choose(self, rows: Places) -> ChosenRows:
-        """The rows of these pairs."""
-        offsets = self.data.sequences.offsets
-        owners = np.searchsorted(offsets, rows, side="right") - 1
-        sequences = self.data.sequences.take(owners)
-        target = np.zeros(len(sequences.items), np.bool_)
-        target[sequences.offsets[:-1] + rows - offsets[owners]] = True
-        others = sequences.items != np.repeat(self.data.sequences.items[rows], sequences.lengths)
-        read = others if self.reads_history else np.zeros_like(others)
-        return ChosenRows(self.data.users[owners], sequences, read, target, target, others)
+        return ChosenRows(self.users_R[rows], sequences, read, target, every, every)

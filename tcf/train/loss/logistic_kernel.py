@@ -3,6 +3,8 @@
 Shapes: P targets, E items of each (the target first), U items, D width, C targets of a chunk.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,6 +28,11 @@ def logistic_loss(
     chunk_numbers: int = _CHUNK_NUMBERS,
 ) -> Tensor:
     """Mean over E of -beta log sigmoid(target) and -log(1 - sigmoid(negative)), summed and divided by `n_targets`.
+
+    Before the sigmoid, every score is lowered by log(E - 1), the logarithm of the number of negatives for each target:
+    equal scores of 0 then stand for a target that is no more probable than each of its negatives. That does not change
+    the order of items. Without it the model would have to learn this number as a direction that all item vectors share,
+    in which the items of a history look alike.
 
     Args:
         states_PD: the user's state for each target, (P, D) float32.
@@ -56,7 +63,7 @@ def _loss_and_gradient(
     for start in range(0, len(states_PD), rows):
         part = slice(start, start + rows)
         states_CD, places_CE = states_PD[part], places_PE[part]
-        wrong_CE = _scores(states_CD, vectors_UD, places_CE, chunk_numbers)
+        wrong_CE = _scores(states_CD, vectors_UD, places_CE, chunk_numbers).sub_(math.log(places_CE.shape[1] - 1))
         wrong_CE[:, 0].neg_()
         losses_CE, residue_CE = F.softplus(wrong_CE), wrong_CE.sigmoid()
         losses_CE[:, 0].mul_(beta)

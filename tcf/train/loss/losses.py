@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, assert_never
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from tcf.config.train import TrainConfig
 from tcf.train.batch.batch import Batch
 from tcf.train.batch.candidates import AllItems, Candidates, OwnItems, PerBatch, PerTarget
+from tcf.train.batch.rows import BatchRows
 from tcf.train.batch.training_data import TrainingData
 from tcf.train.loss.logistic_kernel import logistic_loss
 from tcf.train.loss.softmax_kernel import Columns, Masks, softmax_loss
@@ -41,17 +43,18 @@ class Loss(Protocol):
         """
 
 
-def build_loss(config: TrainConfig, data: TrainingData, device: torch.device) -> Loss:
+def build_loss(config: TrainConfig, data: TrainingData, rows: BatchRows, device: torch.device) -> Loss:
     """Build the loss that the settings name.
 
     Args:
         config: which loss, and how many items it draws.
         data: the training part of a dataset: its items, and how often each occurs.
+        rows: the rows of every epoch: how often each item is a candidate of the in-batch softmax.
         device: device of the batches.
     """
     match config.loss:
         case "in-batch":
-            return InBatchSoftmax.build(data, device, masks_target=config.backbone == "sasrec")
+            return InBatchSoftmax.build(rows.candidate_counts(len(data.counts)), device, config.backbone == "sasrec")
         case "full":
             return FullSoftmax.build(data)
         case "sampled":
@@ -66,7 +69,7 @@ def build_loss(config: TrainConfig, data: TrainingData, device: torch.device) ->
 
 @dataclass(frozen=True)
 class InBatchSoftmax:
-    """In-batch softmax: the candidates are all item occurrences of the batch, corrected by their log popularity.
+    """In-batch softmax: the candidates are all item occurrences of the batch, corrected by their log frequency.
 
     Equal candidates have equal scores, so each distinct item is one column, to which the log of its count is added. The
     items of the target's row are masked. If the target itself is masked, as in a sequence, its column represents its
@@ -74,17 +77,26 @@ class InBatchSoftmax:
     Loss and gradient equal those of the study as long as equal items have equal vectors within a batch.
 
     Attributes:
-        log_popularity_N: log of each item's share of the training interactions.
+        log_frequency_N: log of each item's share of all candidates of an epoch; 0 for an item that is never one.
         masks_target: whether other occurrences of the target are masked.
     """
 
-    log_popularity_N: Tensor
+    log_frequency_N: Tensor
     masks_target: bool
 
     @staticmethod
-    def build(data: TrainingData, device: torch.device, *, masks_target: bool) -> "InBatchSoftmax":
-        """Build the loss with the items' popularity in training."""
-        return InBatchSoftmax(torch.from_numpy(data.log_popularity).to(device), masks_target)
+    def build(
+        counts_N: npt.NDArray[np.int64 | np.float64], device: torch.device, masks_target: bool
+    ) -> "InBatchSoftmax":
+        """Build the loss.
+
+        Args:
+            counts_N: how often each item is a candidate in an epoch, or is expected to be.
+            device: device of the batches.
+            masks_target: whether other occurrences of the target are masked.
+        """
+        share_N = np.where(counts_N > 0, counts_N / counts_N.sum(), 1)
+        return InBatchSoftmax(torch.from_numpy(np.log(share_N).astype(np.float32)).to(device), masks_target)
 
     @property
     def candidates(self) -> OwnItems:
@@ -93,7 +105,7 @@ class InBatchSoftmax:
 
     def __call__(self, states_PD: Tensor, vectors_UD: Tensor, batch: Batch) -> Tensor:
         """See `tcf.train.loss.losses.Loss`."""
-        numerator_U = -self.log_popularity_N[batch.items_U]
+        numerator_U = -self.log_frequency_N[batch.items_U]
         candidate_U = batch.counts_U.log() + numerator_U
         own_U = numerator_U if self.masks_target else candidate_U
         columns = Columns(candidate_U, own_U, numerator_U, Masks(batch.masked_BK, batch.rows_P))
@@ -168,7 +180,7 @@ class SampledSoftmax:
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy:
-    """Binary cross-entropy, averaged over a target and K negatives, drawn uniformly from the items not in its row.
+    """Binary cross-entropy, averaged over a target and K negatives: items of the catalogue that are not in its row.
 
     The target's log likelihood is multiplied by beta (Petrov and Macdonald 2023, arXiv 2308.07192): K negatives are
     fewer than all possible ones, which makes the model overestimate every item's probability; beta corrects that.
@@ -186,14 +198,15 @@ class BinaryCrossEntropy:
         """Build the loss.
 
         Args:
-            data: the items to draw from.
+            data: how large the catalogue is.
             count: K.
             calibration: t, from 0 (the plain loss) to 1 (probabilities as without sampling).
         """
         # A rate above 1 would be more draws than there are negatives.
-        rate = min(1.0, count / max(1, len(data.items) - 1))
+        n_items = len(data.counts)
+        rate = min(1.0, count / max(1, n_items - 1))
         # alpha (t (1 - 1 / alpha) + 1 / alpha), where alpha is the rate, multiplied out.
-        return BinaryCrossEntropy(PerTarget(data.items, count), calibration * (rate - 1) + 1)
+        return BinaryCrossEntropy(PerTarget(n_items, count), calibration * (rate - 1) + 1)
 
     def __call__(self, states_PD: Tensor, vectors_UD: Tensor, batch: Batch) -> Tensor:
         """See `tcf.train.loss.losses.Loss`."""

@@ -23,7 +23,7 @@ class Epoch:
     Attributes:
         number: counted from 1.
         loss: mean training loss per target.
-        metrics: validation metrics by name, as fractions.
+        metrics: validation metrics by name, as fractions; empty for a refit, which has no validation.
         examples_per_second: training targets per second, not counting validation.
     """
 
@@ -37,18 +37,22 @@ class Epoch:
         return {
             "number": self.number,
             "loss": self.loss,
-            **{metric.key: self.metrics[metric.name] for metric in VALIDATION_METRICS},
+            **{metric.key: self.metrics[metric.name] for metric in VALIDATION_METRICS if self.metrics},
             "examples_per_second": self.examples_per_second,
         }
 
     @staticmethod
-    def from_state(values: Mapping[str, Any]) -> "Epoch":
+    def from_state(values: Mapping[str, Any], *, measured: bool) -> "Epoch":
         """The epoch from the values of `as_state`.
+
+        Args:
+            values: the values.
+            measured: whether its run has a validation.
 
         Raises:
             KeyError: a value is missing.
         """
-        metrics = {metric.name: values[metric.key] for metric in VALIDATION_METRICS}
+        metrics = {metric.name: values[metric.key] for metric in VALIDATION_METRICS if measured}
         return Epoch(values["number"], values["loss"], metrics, values["examples_per_second"])
 
 

@@ -5,7 +5,19 @@ from collections.abc import Mapping
 from tcf.common.errors import RunError
 from tcf.common.manifest import Format
 
-__all__ = ["CONFIG", "EPOCHS", "EVENTS", "IMPLIED", "INPUTS", "LEASE", "MODEL", "OPTIMIZER", "RUN", "STATE"]
+__all__ = [
+    "CONFIG",
+    "EPOCHS",
+    "EVENTS",
+    "IMPLIED",
+    "INPUTS",
+    "LEASE",
+    "MODEL",
+    "OPTIMIZER",
+    "RUN",
+    "SELECTION",
+    "STATE",
+]
 
 CONFIG = "config.toml"
 MODEL = "model.safetensors"
@@ -19,7 +31,10 @@ STATE = "state.safetensors"
 LEASE = ".training.claim"
 """Names the process that trains; removed when it ends, unless it is killed."""
 
-IMPLIED: Mapping[str, str] = {"monitor": "hr@10"}
+SELECTION = "selection"
+"""The folder, in that of a refit, of the run that chose the number of epochs; a run of its own."""
+
+IMPLIED: Mapping[str, str | bool] = {"monitor": "hr@10", "refit": False}
 """Values of settings that runs saved before these settings existed do not name."""
 
 RUN = Format(

@@ -15,7 +15,7 @@ from tcf.common.manifest import read_manifest
 from tcf.common.parsing import parse_json, read_json
 from tcf.config.fields import read_toml
 from tcf.ranking.metrics import VALIDATION_METRICS
-from tcf.train.run.file_names import CONFIG, EPOCHS, IMPLIED, LEASE, RUN, STATE
+from tcf.train.run.file_names import CONFIG, EPOCHS, IMPLIED, LEASE, RUN, SELECTION, STATE
 
 __all__ = ["ListedRun", "differing_settings", "find_runs", "read_epochs"]
 
@@ -32,7 +32,8 @@ class ListedRun:
         state: finished; being trained now; interrupted, so that the same command resumes from its saved state, or
             starts again if there is none; or damaged.
         epochs: number of finished epochs.
-        best_epoch: the best epoch so far by the setting `monitor`; None if there is none yet.
+        best_epoch: the best epoch so far by the setting `monitor`; None if there is none yet, and for a refit, which
+            measures no epoch.
         metrics: validation metrics of that epoch by name; in a finished run over all users. None for a metric that
             this run has not measured.
         settings: settings and inputs.
@@ -69,8 +70,11 @@ def _found(folder: Path) -> Iterator[ListedRun]:
         run = _run_at(path, {*files})
         if run is not None:
             yield run
-        # A published directory contains no runs.
-        folders[:] = [] if run is not None or MANIFEST in files else [f for f in folders if not f.startswith(".")]
+        if run is not None or MANIFEST in files:
+            # A published directory contains no runs, but for that which chose a refit's number of epochs.
+            folders[:] = [name for name in folders if run is not None and name == SELECTION]
+        else:
+            folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 def _run_at(path: Path, files: set[str]) -> ListedRun | None:
@@ -117,6 +121,8 @@ def _finished(path: Path) -> ListedRun:
             raise RunError(f"{path / name}: expected {entry['bytes']} bytes, found {found}")
     settings = {**IMPLIED, **manifest.config, **_inputs(path, read_toml(path / CONFIG))}
     facts = manifest.facts
+    if settings["refit"]:
+        return ListedRun(path, "finished", facts["epochs"], settings=settings)
     return ListedRun(path, "finished", facts["epochs"], facts["best_epoch"], _metrics(facts, settings), settings)
 
 
@@ -127,9 +133,10 @@ def _unfinished(path: Path) -> ListedRun:
     if (path / STATE).exists():
         _check_state(path / STATE)
     epochs = read_epochs(path / EPOCHS)
-    best = max(epochs, key=lambda epoch: epoch[settings["monitor"]], default=None)
+    measured = [] if settings["refit"] else epochs
+    best = max(measured, key=lambda epoch: epoch[settings["monitor"]], default=None)
     if best is None:
-        return ListedRun(path, _state(path), settings=settings)
+        return ListedRun(path, _state(path), len(epochs), settings=settings)
     return ListedRun(path, _state(path), len(epochs), best["epoch"], _metrics(best, settings), settings)
 
 

@@ -39,6 +39,9 @@ __all__ = ["Run", "open_run", "ordered_metadata"]
 _METADATA = (
     "best_epoch",
     *(metric.name for metric in VALIDATION_METRICS),
+    "trained_on",
+    "selected_epoch",
+    *(f"selection_{metric.validation_key}" for metric in VALIDATION_METRICS),
     "epochs",
     "parameters",
     "users",
@@ -57,7 +60,7 @@ class Run:
         path: the run's directory.
         manifest: what it was made from, and its best epoch.
         config: the resolved settings.
-        inputs: the dataset and the caches that it was trained on.
+        inputs: the dataset and the caches that it was trained on; validation items of a refit are for training.
         projections: what was fitted to the caches, by role.
         device: where the model computes.
     """
@@ -76,12 +79,16 @@ class Run:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The best epoch and its validation metrics as fractions, then counts and what it was trained on."""
+        """The best epoch and its validation metrics as fractions, then counts and what it was trained on.
+
+        For a refit, which validates nothing, the epoch and the metrics are those of the run that chose it
+        (`selected_epoch`, `selection_validation_hr@10`, ...).
+        """
         return named_as_validation(ordered_metadata(self.manifest.facts))
 
     @functools.cached_property
     def model(self) -> Recommender:
-        """The best epoch's model, on its device.
+        """The best epoch's model, or a refit's, on its device.
 
         Raises:
             CacheError: an item has no vector, or one with a number that is not finite.
@@ -133,6 +140,8 @@ class Run:
         facts, config = self.manifest.facts, self.config
         measured = [metric for metric in VALIDATION_METRICS if metric.name in facts]
         shown = ", ".join(f"{metric.validation_name} {metric.shown(facts[metric.name])}" for metric in measured)
+        if config.refit:
+            shown = f"refit on {facts['trained_on']} items for {facts['epochs']} epochs"
         return f"Run({str(self.path)!r}: {config.backbone}, items as {config.items}, {shown})"
 
     @functools.cached_property
@@ -161,6 +170,7 @@ def open_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (
     where = _inputs_of(path, manifest)
     places = tuple(caches) or tuple(_recorded(path, role, where[role]) for role in where if role != "data")
     inputs = Inputs.open(config.items, _recorded(path, "data", where["data"]) if data is None else data, places)
+    inputs = inputs.as_trained_on(config)
     _check_inputs(path, manifest, inputs)
     projections = projections_from(path / INPUTS) if INPUTS in needed else {}
     return Run(path, manifest, config, inputs, projections, resolve_device(device))

@@ -82,7 +82,9 @@ def read_state(path: Path, trainer: Trainer, identity: str) -> ResumePoint:
     _check_fits(path, tensors, trainer)
     _apply(tensors, trainer)
     try:
-        epochs, place = tuple(Epoch.from_state(epoch) for epoch in about["epochs"]), about["pass"]
+        measured = not trainer.config.refit
+        epochs = tuple(Epoch.from_state(epoch, measured=measured) for epoch in about["epochs"])
+        place = about["pass"]
         meter = None if place is None else LossMeter(len(epochs) + 1, trainer.config.learning_rate, **place)
     except (KeyError, TypeError) as error:
         raise _unusable(path, f"unreadable ({read_error_words(error)})") from None

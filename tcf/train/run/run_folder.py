@@ -21,7 +21,19 @@ from tcf.common.files import check_destination, is_published, publish_file, writ
 from tcf.common.lease_file import acquire, heartbeats, is_expired, is_held, is_own
 from tcf.common.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.config.fields import read_toml, write_toml
-from tcf.train.run.file_names import CONFIG, EPOCHS, EVENTS, IMPLIED, INPUTS, LEASE, MODEL, OPTIMIZER, RUN, STATE
+from tcf.train.run.file_names import (
+    CONFIG,
+    EPOCHS,
+    EVENTS,
+    IMPLIED,
+    INPUTS,
+    LEASE,
+    MODEL,
+    OPTIMIZER,
+    RUN,
+    SELECTION,
+    STATE,
+)
 from tcf.train.run.tensor_files import optimizer_tensors, read_best, write_best, write_tensors
 from tcf.train.vectors.projection import Projection, named_tensors, projections_from
 
@@ -40,12 +52,14 @@ class RunFolder:
         settings: the resolved configuration, as TOML values.
         paths: the inputs' paths relative to the directory, by role.
         fingerprints: the inputs' fingerprints, by role.
+        selection: fingerprint of the run that chose a refit's number of epochs; empty for any other run.
     """
 
     path: Path
     settings: Mapping[str, Any]
     paths: Mapping[str, str]
     fingerprints: Mapping[str, str]
+    selection: str = ""
 
     @property
     def state(self) -> Path:
@@ -54,8 +68,9 @@ class RunFolder:
 
     @property
     def identity(self) -> str:
-        """A digest of everything that the run depends on: settings and inputs."""
-        return digest({"config": _identifying(self.settings), "inputs": dict(self.fingerprints)})
+        """A digest of everything that the run depends on: settings, inputs and, for a refit, what chose its epochs."""
+        selection = {"selection": self.selection} if self.selection else {}
+        return digest({"config": _identifying(self.settings), "inputs": dict(self.fingerprints), **selection})
 
     def finished(self) -> Manifest | None:
         """The manifest of this run if it is finished; None if it has to be trained.
@@ -168,7 +183,7 @@ class RunFolder:
             config=self.settings,
             facts=facts,
             identity=digest(identity),
-            ignored=(STATE, LEASE),
+            ignored=(STATE, LEASE, SELECTION),
         )
         self._tidy()
         return manifest
@@ -188,9 +203,11 @@ class RunFolder:
         )
 
     def _names(self) -> list[str]:
+        """What the directory contains, without the run that chose a refit's number of epochs."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: expected a run or nothing, found a file; name another --out")
-        return sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
+        names = sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
+        return [name for name in names if not (name == SELECTION and self.settings.get("refit"))]
 
     def _refuse_foreign(self) -> None:
         """Refuse anything but an unfinished attempt at this run."""

@@ -22,9 +22,9 @@ class TrainingProgress:
     once a minute.
 
     Args:
-        epochs: maximum number of epochs.
+        epochs: maximum number of epochs; of a refit, their number.
         steps: number of steps in an epoch.
-        monitor: name of the metric that chooses the best epoch.
+        monitor: name of the metric that chooses the best epoch; None for a refit, which measures none.
         epochs_done: number of epochs finished by an earlier attempt.
         steps_done: number of steps that it did in the epoch after those.
         stream: where to write; standard error if not given.
@@ -35,7 +35,7 @@ class TrainingProgress:
         self,
         epochs: int,
         steps: int,
-        monitor: str,
+        monitor: str | None,
         *,
         epochs_done: int = 0,
         steps_done: int = 0,
@@ -43,6 +43,7 @@ class TrainingProgress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._epochs, self._steps, self._monitor = epochs, steps, monitor
+        self._at_most = "at most " if monitor is not None else ""
         self._epoch, self._step = epochs_done, steps_done
         self._stream, self._clock = stream, clock
         # Of this process: seconds in steps, number of steps, seconds between epochs, and number of finished epochs.
@@ -65,7 +66,9 @@ class TrainingProgress:
             step = f", step {self._step:,} of {self._steps:,}" if self._step else ""
             self._display.note(f"train: resuming at epoch {self._epoch + 1}{step}")
         else:
-            self._display.note(f"train: at most {counted(self._epochs, 'epoch')} of {counted(self._steps, 'step')}")
+            self._display.note(
+                f"train: {self._at_most}{counted(self._epochs, 'epoch')} of {counted(self._steps, 'step')}"
+            )
         return self
 
     def step(self) -> None:
@@ -77,12 +80,12 @@ class TrainingProgress:
         if self._display is not None and self._display.is_due():
             self._display.show(self._epoch * self._steps + self._step, self._words())
 
-    def end_epoch(self, epoch: Epoch, best: float, best_epoch: int) -> None:
+    def end_epoch(self, epoch: Epoch, best: float | None, best_epoch: int) -> None:
         """Write the line of an epoch that has been evaluated and saved.
 
         Args:
             epoch: the epoch.
-            best: the best value so far of the metric that chooses the best epoch.
+            best: the best value so far of the metric that chooses the best epoch; None for a refit.
             best_epoch: the epoch with this value.
         """
         now = self._clock()
@@ -90,12 +93,13 @@ class TrainingProgress:
         self._ended += 1
         self._epoch, self._step = epoch.number, 0
         seconds, self._epoch_began = now - self._epoch_began, now
-        metrics = ", ".join(f"{name} {as_percent(value)}" for name, value in epoch.metrics.items())
-        self._best = f"best validation {self._monitor} {as_percent(best)}, epoch {best_epoch}"
+        measured = ""
+        if best is not None:
+            measured = _measured(epoch, best_epoch)
+            self._best = f"best validation {self._monitor} {as_percent(best)}, epoch {best_epoch}"
         if self._display is not None:
             self._display.note(
-                f"train: epoch {epoch.number} of at most {self._epochs}: loss {epoch.loss:.4f}, validation {metrics} "
-                f"({'best so far' if best_epoch == epoch.number else f'the best is epoch {best_epoch}'}), "
+                f"train: epoch {epoch.number} of {self._at_most}{self._epochs}: loss {epoch.loss:.4f}, {measured}"
                 f"{as_rate(epoch.examples_per_second)} examples/s, {as_time(seconds)}{self._left('; ')}"
             )
 
@@ -116,14 +120,14 @@ class TrainingProgress:
         rate = f", {as_rate(self._stepped / self._stepping)} steps/s" if self._stepping > 0 else ""
         best = f" ({self._best})" if self._best else ""
         return (
-            f"epoch {self._epoch + 1} of at most {self._epochs}: step {self._step:,} of {self._steps:,}{rate}"
+            f"epoch {self._epoch + 1} of {self._at_most}{self._epochs}: step {self._step:,} of {self._steps:,}{rate}"
             f"{self._left(', ')}{best}"
         )
 
     def _left(self, separator: str) -> str:
         """The time left in words; empty after the last epoch."""
         seconds = self._seconds_left()
-        return f"{separator}at most {as_time(math.ceil(seconds))} left" if seconds else ""
+        return f"{separator}{self._at_most}{as_time(math.ceil(seconds))} left" if seconds else ""
 
     def _seconds_left(self) -> float:
         """Time for all remaining steps and, once its duration is known, for validation after all remaining epochs."""
@@ -132,3 +136,10 @@ class TrainingProgress:
         a_step = self._stepping / self._stepped if self._stepped else 0.0
         an_end = self._between / self._ended if self._ended else 0.0
         return steps * a_step + epochs * an_end
+
+
+def _measured(epoch: Epoch, best_epoch: int) -> str:
+    """The metrics of an epoch, and which epoch is the best so far."""
+    metrics = ", ".join(f"{name} {as_percent(value)}" for name, value in epoch.metrics.items())
+    best = "best so far" if best_epoch == epoch.number else f"the best is epoch {best_epoch}"
+    return f"validation {metrics} ({best}), "

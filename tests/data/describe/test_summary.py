@@ -52,11 +52,12 @@ def test_text_for_a_terminal(dataset: Dataset) -> None:
         ["duplicate", "texts", "0"],
     ]
     assert lines[9].split(maxsplit=2)[2] == "unknown: events without exact times"
-    assert lines[10].split(maxsplit=2)[2] == "3 to 6 items, mean 3.8, median 3.0"
-    assert lines[11].split(maxsplit=2)[2] == "4 to 239 characters, mean 63.2, median 5.0"
-    assert lines[12].split(maxsplit=1)[1] == "leave-one-out: 7 training, 4 validation, 4 test"
-    assert lines[13].split(maxsplit=2)[2] == "1  interactions of dropped users"
-    assert lines[14].strip() == "1  users below min history"
+    assert lines[10].split(maxsplit=2)[2] == "nothing"
+    assert lines[11].split(maxsplit=2)[2] == "3 to 6 items, mean 3.8, median 3.0"
+    assert lines[12].split(maxsplit=2)[2] == "4 to 239 characters, mean 63.2, median 5.0"
+    assert lines[13].split(maxsplit=1)[1] == "leave-one-out: 7 training, 4 validation, 4 test"
+    assert lines[14].split(maxsplit=2)[2] == "1  interactions of dropped users"
+    assert lines[15].strip() == "1  users below min history"
     start = lines.index("user u2, last items, oldest first")
     assert lines[start + 1] == "  d  Delta"
     assert lines[start + 2] == "  c  " + ("Gamma " * 40)[:90] + "..."
@@ -64,8 +65,10 @@ def test_text_for_a_terminal(dataset: Dataset) -> None:
 
 
 def test_large_numbers_are_grouped_and_nothing_skipped_is_said(dataset: Dataset) -> None:
-    text = render({**describe(dataset), "users": 1234567, "skipped": {}})
+    seen = {"earlier": 12345, "earlier_users": 678, "others": 9, "others_users": 8}
+    text = render({**describe(dataset), "users": 1234567, "skipped": {}, "seen_items": seen})
     assert "1,234,567" in text
+    assert "seen besides            678 users 12,345 items before what is kept, 8 users 9 items otherwise" in text
     assert "left out                nothing" in text
 
 
@@ -78,6 +81,7 @@ PARTS = {"kind": "leave-one-out", **dict.fromkeys(COUNTS, 1)}
     [
         ({"users": None}, "facts.users"),
         ({"items": "4"}, "facts.items"),
+        ({"seen_items": {"earlier": 1, "earlier_users": 1}}, "facts.seen_items.others"),
         ({"duplicate_interactions": "4"}, "facts.duplicate_interactions"),
         ({"targets_like_the_item_before": {}}, "facts.targets_like_the_item_before.test"),
         ({"split": []}, "facts.split"),

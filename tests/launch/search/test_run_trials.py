@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.study import Study
 
-from small.launch.searches import PretendedWorker, change, trained, workplace
+from small.launch.searches import PretendedWorker, change, told, trained, workplace
 from tcf.common.errors import RunError
 from tcf.common.progress import Progress
 from tcf.launch.search.results import BEST, TABLE, best_row, trial_rows
@@ -61,11 +61,7 @@ def test_trials_go_to_whoever_is_free(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("shown_log")
 def test_a_trial_below_the_median_is_told_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search, study = made(tmp_path, ("trials = 7", "trials = 3"))
-    poor: list[dict[str, Any]] = [
-        {"epoch": 1, "value": 0.1},
-        {"epoch": 2, "value": 0.2},
-        {"ended": "pruned"},
-    ]
+    poor: list[dict[str, Any]] = [told(1, 0.1), told(2, 0.2), {"ended": "pruned"}]
     [worker] = run(search, study, [*trained(0.5, 2), *trained(0.3, 2), *poor])
     assert worker.decisions == [True, True, True, True, True, False]
     last = trial_rows(study)[-1]
@@ -74,6 +70,27 @@ def test_a_trial_below_the_median_is_told_to_end(tmp_path: Path, capsys: pytest.
     assert "trial 0: validation hr@10 50.00% at epoch 1 of 2; best 50.00% (trial 0)\n" in said
     assert "trial 2: pruned after epoch 2; best 50.00% (trial 0)\n" in said
     assert "search: 3/3 trials" in said
+
+
+@pytest.mark.parametrize("after", ["last epoch", "last epoch of an earlier attempt", "epoch followed by another"])
+def test_a_trial_with_nothing_left_to_save_is_not_pruned(tmp_path: Path, after: str) -> None:
+    """Below the median, but it has run its last epoch, or replays one that it went beyond."""
+    search, study = made(tmp_path, ("trials = 7", "trials = 3"))
+    others = [*trained(0.5, 3), *trained(0.3, 3)]
+    poor = trained(0.1, 2)
+    match after:
+        case "last epoch":
+            [worker] = run(search, study, [*others, told(1, 0.3), *poor[1:]])
+        case "last epoch of an earlier attempt":
+            with pytest.raises(RunError):
+                run(search, study, [*others, told(1, 0.3), poor[1], {"ended": "refused", "reason": "no space left"}])
+            study = open_study(search, {})
+            [worker] = run(search, study, [told(1, 0.3, goes_on=False), *poor[1:]])
+        case _:
+            # With several workers, the median can have risen since the epoch was decided upon.
+            [worker] = run(search, study, [*others, told(1, 0.3), told(2, 0.1, goes_on=False), *trained(0.1, 3)[2:]])
+    assert all(worker.decisions)
+    assert states(study) == {0: "trained", 1: "trained", 2: "trained"}
 
 
 @pytest.mark.parametrize(

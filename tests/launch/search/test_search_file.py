@@ -57,6 +57,12 @@ def test_a_grid_ends_with_its_combinations(tmp_path: Path) -> None:
         ("epochs = 4", "epochs = 4.5", r"\[train\]: epochs: expected a whole number"),
         ("epochs = 4", "epochs = 0", ": epochs: expected at least 1, found 0"),
         ("epochs = 4", "width = 8", "width: expected a setting that"),
+        (
+            "epochs = 4",
+            "refit = true",
+            r"\[train\] refit: expected no such setting, since .*; remove it, and add --refit",
+        ),
+        ("width = [8, 16]", "refit = [true, false]", r"\[space\] refit: expected no such setting"),
         ('items = "id"', 'items = "text"', 'expected cache = "FOLDER" for items as text, found none'),
         ("[search]", 'cache = "a"\n[search]', "expected no cache, because ids need none, found a"),
         ("[8, 16]", "[9, 15]", r"a trial: width: expected a multiple of heads 2, found 9"),

@@ -11,7 +11,7 @@ from tcf.data.filters import Selected
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.split import Part, held_out, training_histories
 
-__all__ = ["Events", "asked", "histories_left", "log_of", "recbole_folder", "trained_on"]
+__all__ = ["Events", "asked", "histories_left", "log_of", "recbole_folder", "seen_by", "trained_on"]
 
 Events = Mapping[str, Sequence[tuple[str, int]]]  # user to (item, time), oldest first
 
@@ -56,6 +56,14 @@ def trained_on(found: Selected, log: RawLog) -> dict[str, list[str]]:
     """Every kept user's training items."""
     training = training_histories(found.split)
     return _by_user(log, found, found.users, training.offsets, training.items)
+
+
+def seen_by(found: Selected, log: RawLog) -> dict[str, tuple[str, str]]:
+    """What every kept user has had earlier and otherwise, the items' letters in one word each."""
+    earlier, others = (
+        _by_user(log, found, found.users, items.offsets, items.items) for items in found.seen.parts.values()
+    )
+    return {user: ("".join(earlier[user]), "".join(others[user])) for user in earlier}
 
 
 def asked(found: Selected, log: RawLog, part: Part) -> dict[str, tuple[list[str], str]]:

@@ -11,6 +11,7 @@ import pytest
 from tcf.common.errors import DataError
 from tcf.data.dataset import Dataset, Histories
 from tcf.data.raw.raw_log import RawLog
+from tcf.data.seen import distinct_items
 from tcf.data.tables.engine import Engine
 
 # Of the study's format.
@@ -98,6 +99,14 @@ def histories_of(log: RawLog | Dataset) -> dict[str, list[str]]:
     histories = log.histories if isinstance(log, Dataset) else Histories(log.offsets, log.items)
     ids = log.item_ids.to_pylist()
     return {user: [ids[item] for item in histories.of(row)] for row, user in enumerate(log.user_ids.to_pylist())}
+
+
+def others_of(log: RawLog | Dataset) -> dict[str, list[str]]:
+    """What users have had without an event in their histories, of those who have had anything."""
+    others = log.seen.others if isinstance(log, Dataset) else log.others and distinct_items(log.others)
+    ids, users = log.item_ids.to_pylist(), log.user_ids.to_pylist()
+    found = {} if others is None else {user: [ids[item] for item in others.of(row)] for row, user in enumerate(users)}
+    return {user: items for user, items in found.items() if items}
 
 
 def texts_of(log: RawLog | Dataset) -> dict[str, str]:

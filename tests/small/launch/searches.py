@@ -14,7 +14,7 @@ from tcf.launch.launcher import Outcome
 from tcf.launch.search.search_file import SearchFile, read_search
 from tcf.launch.search.trial_workers import TrialWorker
 
-__all__ = ["PretendedWorker", "change", "trained", "workplace"]
+__all__ = ["PretendedWorker", "change", "told", "trained", "workplace"]
 
 FILE = """
 out = "OUT"
@@ -60,8 +60,13 @@ def change(file: Path, *pairs: tuple[str, str]) -> SearchFile:
 def trained(hr: float, epochs: int = 1, ndcg: float = 0.0) -> list[dict[str, Any]]:
     """What a worker says that trains a run of so many epochs, each as good as the last by hr@10, its monitor."""
     facts = {"hr@10": hr, "ndcg@10": ndcg, "best_epoch": 1, "epochs": epochs, "parameters": 1}
-    said: list[dict[str, Any]] = [{"epoch": epoch, "value": hr} for epoch in range(1, epochs + 1)]
+    said = [told(epoch, hr, goes_on=epoch < epochs) for epoch in range(1, epochs + 1)]
     return [*said, {"ended": "trained", "facts": facts}]
+
+
+def told(epoch: int, value: float, *, goes_on: bool = True) -> dict[str, Any]:
+    """What a worker says after an epoch."""
+    return {"epoch": epoch, "value": value, "goes_on": goes_on}
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from small.train.runs import csr
 from tcf.train.batch.batch import Batch
-from tcf.train.batch.rows import BatchRows
+from tcf.train.batch.rows import EpochRows
 from tcf.train.batch.training_data import TrainingData
 from tcf.train.loss.losses import Loss
 
@@ -22,12 +22,19 @@ SEQUENCES = [[0, 1, 2, 1], [3, 0], [4, 4, 4], [1, 5, 0, 5, 6], [2, 7]]
 
 def training(sequences: Sequence[Sequence[int]], n_items: int, positions: int = 5) -> TrainingData:
     """Training data that is these sequences."""
+    return training_of(np.arange(len(sequences)), sequences, n_items, positions)
+
+
+def training_of(
+    users: npt.NDArray[np.int64], sequences: Sequence[Sequence[int]], n_items: int, positions: int = 5
+) -> TrainingData:
+    """Training data in which these users have these sequences."""
     histories = csr(sequences)
     counts = np.bincount(histories.items, minlength=n_items)
-    return TrainingData(histories, np.arange(len(sequences)), counts, positions, 0)
+    return TrainingData(histories, users, histories.offsets[:-1], histories.offsets[1:], counts, positions, 0)
 
 
-def batch_of(rows: BatchRows, loss: Loss, which: Sequence[int], part: tuple[int, int] = (0, 1), seed: int = 0) -> Batch:
+def batch_of(rows: EpochRows, loss: Loss, which: Sequence[int], part: tuple[int, int] = (0, 1), seed: int = 0) -> Batch:
     """A batch of these rows, with the items that the loss draws for it."""
     chosen = rows.choose(np.array(which))
     owners_S = np.repeat(np.arange(len(chosen.sequences)), chosen.sequences.lengths)

@@ -13,6 +13,7 @@ from tcf.data.cache.text_maps import write_text_map
 from tcf.data.cache.writer import create_cache, write_shard
 from tcf.data.dataset import Dataset, Histories, write_dataset
 from tcf.data.keys import first_occurrences, text_keys
+from tcf.data.seen import SeenItems
 from tcf.data.split import leave_one_out
 
 
@@ -22,8 +23,14 @@ def csr(sequences: Sequence[Sequence[int]]) -> Histories:
     return Histories(offsets, np.array([item for sequence in sequences for item in sequence], np.int32))
 
 
-def make_dataset(folder: Path, histories: Sequence[Sequence[int]], texts: Sequence[str], name: str = "data") -> Dataset:
-    """Publish a dataset with these histories; item 3 is called i3, user 3 u3."""
+def make_dataset(
+    folder: Path,
+    histories: Sequence[Sequence[int]],
+    texts: Sequence[str],
+    name: str = "data",
+    seen: SeenItems | None = None,
+) -> Dataset:
+    """Publish a dataset with these histories; item 3 is called i3, user 3 u3; `seen`: what users have had besides."""
     return write_dataset(
         folder / name,
         item_ids=pa.array([f"i{i}" for i in range(len(texts))], pa.large_string()),
@@ -33,6 +40,7 @@ def make_dataset(folder: Path, histories: Sequence[Sequence[int]], texts: Sequen
         inputs={},
         config={},
         statistics={},
+        seen=seen,
     )
 
 

@@ -6,21 +6,24 @@ import numpy as np
 import pytest
 import torch
 
+from small.train.losses import training_of
 from small.train.runs import csr
 from tcf.data.split import leave_one_out
 from tcf.train.batch.batch import Batch, row_order
 from tcf.train.batch.candidates import AllItems, Candidates, Drawn, OwnItems, PerBatch, PerTarget
 from tcf.train.batch.feed import Feed
-from tcf.train.batch.rows import BatchRows, PairRows, UserRows
+from tcf.train.batch.pairs import PairRows
+from tcf.train.batch.rows import BatchRows
 from tcf.train.batch.training_data import TrainingData
+from tcf.train.batch.windows import last_windows
 
 CPU = torch.device("cpu")
 NOTHING = Drawn(np.zeros(0, np.int64))
-DATA = TrainingData(csr([[7, 3, 7], [3, 9]]), np.array([2, 5]), np.bincount([7, 3, 7, 3, 9]), 4, 4)
+DATA = training_of(np.array([2, 5]), [[7, 3, 7], [3, 9]], 10, positions=4)
 
 
 def test_users_by_hand() -> None:
-    batch = Batch.build(UserRows(DATA).choose(np.array([0, 1])), NOTHING, 4, CPU)
+    batch = Batch.build(last_windows(DATA).choose(np.array([0, 1])), NOTHING, 4, CPU)
     assert batch.users_B.tolist() == [2, 5]
     assert batch.items_U.tolist() == [3, 7, 9]
     assert batch.counts_U.tolist() == [2, 2, 1]
@@ -35,13 +38,13 @@ def test_users_by_hand() -> None:
 
 def test_pairs_by_hand() -> None:
     """User 2's last 7 and user 5's 9: item 3 is masked for both, but in the batch only if it is read."""
-    batch = Batch.build(PairRows(DATA, reads_history=False).choose(np.array([2, 4])), NOTHING, 4, CPU)
+    batch = Batch.build(PairRows(DATA, reads="nothing").choose(np.array([2, 4])), NOTHING, 4, CPU)
     assert batch.items_U.tolist() == [7, 9]
     assert batch.counts_U.tolist() == [1, 1]
     assert batch.inputs_I.tolist() == []
     assert batch.targets_P.tolist() == [0, 1]
     assert batch.masked_BK.shape == (2, 0)
-    batch = Batch.build(PairRows(DATA, reads_history=True).choose(np.array([2, 4])), NOTHING, 4, CPU)
+    batch = Batch.build(PairRows(DATA, reads="all").choose(np.array([2, 4])), NOTHING, 4, CPU)
     assert batch.items_U.tolist() == [3, 7, 9]
     assert batch.counts_U.tolist() == [0, 1, 1]
     assert batch.inputs_I.tolist() == [0, 0]
@@ -52,14 +55,14 @@ def test_pairs_by_hand() -> None:
 
 def test_a_pairs_masked_items_are_those_that_the_batch_holds() -> None:
     """User 2's 3 and user 5's 3 and 9: user 2's 7 is not in the batch; what user 5 lacks to mask is its target."""
-    batch = Batch.build(PairRows(DATA, reads_history=False).choose(np.array([1, 3, 4])), NOTHING, 4, CPU)
+    batch = Batch.build(PairRows(DATA, reads="nothing").choose(np.array([1, 3, 4])), NOTHING, 4, CPU)
     assert batch.items_U.tolist() == [3, 9]
     assert batch.counts_U.tolist() == [2, 1]
     assert batch.masked_BK.tolist() == [[0], [1], [0]]
 
 
 def test_drawn_items_join_the_batch() -> None:
-    rows = UserRows(DATA).choose(np.array([1]))
+    rows = last_windows(DATA).choose(np.array([1]))
     batch = Batch.build(rows, Drawn(np.array([8, 3, 8])), 4, CPU)
     assert batch.items_U.tolist() == [3, 8, 9]
     assert batch.drawn.tolist() == [1, 0, 1]
@@ -73,12 +76,12 @@ def test_drawn_items_join_the_batch() -> None:
 
 
 SEQUENCES = [np.random.default_rng(7).integers(0, 15, n).tolist() for n in (3, 2, 6, 4, 2, 5, 3)]
-LARGER = TrainingData(csr(SEQUENCES), np.arange(10, 17), np.bincount(np.concatenate(SEQUENCES)), 6, 0)
+LARGER = training_of(np.arange(10, 17), SEQUENCES, 15, positions=6)
 CANDIDATES = [OwnItems(), AllItems(LARGER.items), PerBatch.build(np.arange(15), np.full(15, 1 / 15), 9)]
 
 
-@pytest.mark.parametrize("candidates", [*CANDIDATES, PerTarget(np.arange(16), 3)])
-@pytest.mark.parametrize("rows", [UserRows(LARGER), PairRows(LARGER, True), PairRows(LARGER, False)])
+@pytest.mark.parametrize("candidates", [*CANDIDATES, PerTarget(16, 3)])
+@pytest.mark.parametrize("rows", [last_windows(LARGER), PairRows(LARGER, "all"), PairRows(LARGER, "nothing")])
 @pytest.mark.parametrize("parts", [2, 3, 11])
 def test_parts_put_together_are_the_whole(rows: BatchRows, candidates: Candidates, parts: int) -> None:
     """The items drawn too: each device draws for the whole batch."""
@@ -111,9 +114,8 @@ def test_held_out_items_change_nothing_that_training_sees() -> None:
     kept = [rng.integers(0, 40, n).tolist() for n in rng.integers(1, 12, 30)]
     clean = TrainingData.build(leave_one_out(csr([[*h, 40, 41] for h in kept])), 44, 6)
     poisoned = TrainingData.build(leave_one_out(csr([[*h, 42, 43] for h in kept])), 44, 6)
-    assert np.array_equal(clean.log_popularity, poisoned.log_popularity)
-    assert np.isneginf(clean.log_popularity[40:]).all()
-    one, other = (Feed(UserRows(d), AllItems(d.items), 6, 4, 0, None, CPU).epoch(1) for d in (clean, poisoned))
+    assert np.array_equal(clean.counts, poisoned.counts) and not clean.counts[40:].any()
+    one, other = (Feed(last_windows(d), AllItems(d.items), 6, 4, 0, None, CPU).epoch(1) for d in (clean, poisoned))
     for a, b in zip(one, other, strict=True):
         assert int(a.batch.items_U.max()) < 40
         for name in ("items_U", "counts_U", "inputs_I", "targets_P", "masked_BK"):
@@ -124,7 +126,7 @@ def test_held_out_items_change_nothing_that_training_sees() -> None:
 def test_an_epoch_visits_every_user_once(first: int) -> None:
     data = TrainingData.build(leave_one_out(csr([[u, u + 1, 0, 0] for u in range(10)])), 12, 5)
     order = row_order(10, seed=3, epoch=1)
-    found = [fed.batch for fed in Feed(UserRows(data), OwnItems(), 5, 4, 3, None, CPU).epoch(1, first)]
+    found = [fed.batch for fed in Feed(last_windows(data), OwnItems(), 5, 4, 3, None, CPU).epoch(1, first)]
     assert [len(batch.users_B) for batch in found] == [4, 4, 2][first:]
     visited = torch.cat([batch.items_U[batch.inputs_I] for batch in found])
     assert visited.tolist() == order.tolist()[4 * first :]

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from small.train.losses import CPU, SEQUENCES, Floats, batch_of, check, some, training
 from tcf.config.train import TrainConfig
-from tcf.train.batch.rows import BatchRows, PairRows, UserRows
+from tcf.train.batch.pairs import PairRows
+from tcf.train.batch.rows import EpochRows
+from tcf.train.batch.windows import last_windows
 from tcf.train.loss import logistic_kernel
 from tcf.train.loss.logistic_kernel import logistic_loss
 from tcf.train.loss.losses import BinaryCrossEntropy, build_loss
@@ -19,10 +21,14 @@ DATA = training(SEQUENCES, 9)
 
 
 def definition(beta: float, places: npt.NDArray[np.int64], s: Floats, v: Floats) -> float:
-    """-log of sigmoid(own) to the power beta, and of 1 - sigmoid of each other; mean over them, then over targets."""
+    """-log of sigmoid(own) to the power beta, and of 1 - sigmoid of each other; mean over them, then over targets.
+
+    Of one target and K others, the odds of a target are 1 to K before anything is learned: exp(score) / K.
+    """
     losses = []
     for p, (own, *others) in enumerate(places.tolist()):
-        sigmoid = [1 / (1 + np.exp(-(v[place] @ s[p]))) for place in (own, *others)]
+        odds = [np.exp(v[place] @ s[p]) / len(others) for place in (own, *others)]
+        sigmoid = [odd / (1 + odd) for odd in odds]
         parts = [-np.log(sigmoid[0] ** beta)] + [-np.log(1 - value) for value in sigmoid[1:]]
         losses.append(np.mean(parts))
     return float(np.mean(losses))
@@ -31,12 +37,12 @@ def definition(beta: float, places: npt.NDArray[np.int64], s: Floats, v: Floats)
 @pytest.mark.parametrize(
     ("kind", "negatives", "t"), [("bce", 1, 0.0), ("bce", 5, 0.0), ("gbce", 3, 0.75), ("gbce", 3, 0.4)]
 )
-@pytest.mark.parametrize("rows", [UserRows(DATA), PairRows(DATA, reads_history=False)])
-def test_equals_its_definition_in_value_and_gradient(kind: str, negatives: int, t: float, rows: BatchRows) -> None:
+@pytest.mark.parametrize("rows", [last_windows(DATA), PairRows(DATA, reads="nothing")])
+def test_equals_its_definition_in_value_and_gradient(kind: str, negatives: int, t: float, rows: EpochRows) -> None:
     config = TrainConfig(loss=kind, negatives=negatives)  # type: ignore[arg-type]
-    loss = build_loss(replace(config, gbce_t=t) if kind == "gbce" else config, DATA, CPU)
+    loss = build_loss(replace(config, gbce_t=t) if kind == "gbce" else config, DATA, last_windows(DATA), CPU)
     batch = batch_of(rows, loss, [0, 1, 2, 3, 4])
-    alpha = negatives / (8 - 1)  # items 0 to 7 occur in training
+    alpha = negatives / (9 - 1)  # all items, although item 8 does not occur in training
     beta = 1.0 if kind == "bce" else alpha * (t * (1 - 1 / alpha) + 1 / alpha)
     places = np.concatenate([batch.targets_P[:, None].numpy(), batch.drawn.numpy()], 1)
     assert places.shape == (len(batch.targets_P), 1 + negatives)
@@ -74,6 +80,15 @@ def test_scores_of_any_size_give_finite_losses() -> None:
     assert by_state.item() == pytest.approx(1.0)
     right = logistic_loss(states, -vectors, places, 1.0, 1)
     assert right.item() == 0 and torch.autograd.grad(right, states)[0].item() == 0
+
+
+@pytest.mark.parametrize("negatives", [1, 4, 100])
+def test_scores_of_zero_are_where_a_model_that_knows_nothing_ends(negatives: int) -> None:
+    """The gradients of a target and of its negatives cancel: no direction is common to all items."""
+    states, vectors = torch.ones(1, 1), torch.zeros(negatives + 1, 1, requires_grad=True)
+    logistic_loss(states, vectors, torch.arange(negatives + 1)[None], 1.0, 1).backward()  # type: ignore[no-untyped-call]
+    assert vectors.grad is not None and vectors.grad[0].item() < 0
+    assert vectors.grad.sum().item() == pytest.approx(0.0, abs=1e-7)
 
 
 def test_each_pair_is_scored_with_its_own_items_alone() -> None:

@@ -7,18 +7,20 @@ import pytest
 import torch
 
 from small.train.losses import CPU, SEQUENCES, Floats, batch_of, check, log_sum, some, training
-from tcf.train.batch.rows import BatchRows, PairRows, UserRows
+from tcf.train.batch.pairs import PairRows
+from tcf.train.batch.rows import EpochRows
+from tcf.train.batch.windows import last_windows
 from tcf.train.loss.losses import FullSoftmax, SampledSoftmax
 
 DATA = training(SEQUENCES, 10)  # items 8 and 9 occur in no sequence
 TARGETS = [item for sequence in SEQUENCES for item in sequence[1:]]
 
 
-def rows_of(kind: str) -> tuple[BatchRows, list[int], list[int]]:
-    """BatchRows, some of them, and the items that are their targets."""
+def rows_of(kind: str) -> tuple[EpochRows, list[int], list[int]]:
+    """EpochRows, some of them, and the items that are their targets."""
     if kind == "users":
-        return UserRows(DATA), list(range(len(SEQUENCES))), TARGETS
-    return PairRows(DATA, reads_history=True), [1, 2, 3, 9, 14], [1, 2, 1, 1, 2]
+        return last_windows(DATA), list(range(len(SEQUENCES))), TARGETS
+    return PairRows(DATA, reads="all"), [1, 2, 3, 9, 14], [1, 2, 1, 1, 2]
 
 
 @pytest.mark.parametrize("kind", ["users", "pairs"])
@@ -36,7 +38,7 @@ def test_full_is_the_cross_entropy_over_all_training_items(kind: str) -> None:
 
 def test_full_at_zero_is_the_log_of_the_number_of_items() -> None:
     loss = FullSoftmax.build(DATA)
-    batch = batch_of(UserRows(DATA), loss, [1])
+    batch = batch_of(last_windows(DATA), loss, [1])
     assert loss(torch.zeros(1, 3), torch.zeros(8, 3), batch).item() == pytest.approx(np.log(8), rel=1e-6)
 
 
@@ -71,7 +73,7 @@ def test_sampled_comes_near_the_catalogue_with_many_draws(sampling: Literal["pop
     The target itself, of which E draws are expected, has the weight 1 / E.
     """
     loss = SampledSoftmax.build(DATA, 400_000, sampling, CPU)
-    batch = batch_of(UserRows(DATA), loss, [0, 3])
+    batch = batch_of(last_windows(DATA), loss, [0, 3])
     states, vectors = some(batch)
     assert batch.items_U.tolist() == list(range(8))
     expected = 400_000 * (DATA.counts[:8] / DATA.counts.sum() if sampling == "popularity" else np.full(8, 1 / 8))

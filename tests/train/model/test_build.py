@@ -72,6 +72,14 @@ def test_text_items_need_vectors(items: Any) -> None:
     [
         ({"mlp_layers": 2}, "--mlp-layers: expected --backbone dssm, found --backbone sasrec; leave --mlp-layers out"),
         ({"user_tower": "history"}, "--user-tower: expected --backbone dssm"),
+        ({"tower_reads": "earlier"}, "--tower-reads: expected --backbone dssm, found --backbone sasrec"),
+        ({"backbone": "dssm", "tower_reads": "earlier"}, "--tower-reads: expected --user-tower history, found --user-"),
+        ({"untrained_users": "leave-out"}, "--untrained-users: expected --backbone dssm"),
+        (
+            {"backbone": "dssm", "user_tower": "history", "untrained_users": "leave-out"},
+            "--untrained-users: expected --user-tower id, found --user-tower history; leave --untrained-users out",
+        ),
+        ({"backbone": "dssm", "windows": "all"}, "--windows: expected --backbone sasrec, found --backbone dssm"),
         ({"backbone": "dssm", "blocks": 3}, "--blocks: expected --backbone sasrec, found --backbone dssm"),
         ({"backbone": "dssm", "heads": 4}, "--heads: expected --backbone sasrec"),
         ({"backbone": "dssm", "norm": "pre"}, "--norm: expected --backbone sasrec"),

@@ -10,7 +10,7 @@ from tcf.data.split import leave_one_out
 from tcf.train.batch.batch import Batch
 from tcf.train.batch.candidates import Drawn
 from tcf.train.batch.packed_layout import PackedLayout
-from tcf.train.batch.rows import PairRows
+from tcf.train.batch.pairs import PairRows
 from tcf.train.batch.training_data import TrainingData
 from tcf.train.model.build import build_model
 from tcf.train.model.dssm import MeanOfHistory, UserIds
@@ -61,7 +61,7 @@ def test_a_batch_of_pairs_reads_the_history_without_the_target() -> None:
     config = TrainConfig(backbone="dssm", user_tower="history", items="id", width=4)
     model = build_model(config, 10, 3, None, CPU)
     vectors = model.item_vectors()
-    rows = PairRows(data, reads_history=True)
+    rows = PairRows(data, reads="all")
     batch = Batch.build(rows.choose(np.arange(len(rows))), NOTHING, config.history, CPU)
     states, items = model(batch)
     expected = [(1, 2, 1), (0, 2), (0, 1, 1), (0, 2), (), ()]

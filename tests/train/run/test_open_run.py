@@ -267,7 +267,7 @@ def test_an_interrupted_training_goes_on_with_what_it_had_fitted(
 ) -> None:
     config, caches = dataclasses.replace(CONFIG, whiten=4), [tmp_path / "cache"]
 
-    def stop(epoch: object) -> None:
+    def stop(epoch: object, goes_on: bool) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -23,6 +23,7 @@ from tcf.train.validation import Validation
         {"loss": "sampled", "negatives": 8, "save_minutes": 0.0},
         {"validation_users": 20, "save_minutes": 0.0},
         {"backbone": "dssm", "save_minutes": 0.0},
+        {"windows": "random", "history": 3, "save_minutes": 0.0},
         {"schedule": "cosine", "warmup_steps": 5, "clip_norm": 0.1, "item_learning_rate": 0.02, "save_minutes": 0.0},
         {"whiten": 4, "save_minutes": 0.0},
         {"deterministic": True, "save_minutes": 0.0},
@@ -85,14 +86,17 @@ def test_after_the_last_epoch(run_train: Train, monkeypatch: pytest.MonkeyPatch)
     """All epochs are done, and nothing is published: no step is taken any more."""
     undisturbed = run_train("undisturbed", epochs=3)
 
-    def end(epoch: Epoch) -> None:
+    def end(epoch: Epoch, goes_on: bool) -> None:
         if epoch.number == 3:
             raise Killed
 
     with pytest.raises(Killed):
         run_train("killed", epochs=3, watch=end)
     interrupted_at(monkeypatch, 1)
-    same(run_train("killed", epochs=3), undisturbed)
+    told: list[tuple[int, bool]] = []
+    same(run_train("killed", epochs=3, watch=lambda epoch, goes_on: told.append((epoch.number, goes_on))), undisturbed)
+    # Nobody who watches can take it for one that could still be ended.
+    assert told == [(1, False), (2, False), (3, False)]
 
 
 def test_patience_counts_epochs_of_earlier_attempts(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +106,7 @@ def test_patience_counts_epochs_of_earlier_attempts(run_train: Train, monkeypatc
         calls.append(1)
         return measured(1 / len(calls))
 
-    def end(epoch: Epoch) -> None:
+    def end(epoch: Epoch, goes_on: bool) -> None:
         raise Killed
 
     monkeypatch.setattr(Validation, "measure", falling)
@@ -111,14 +115,17 @@ def test_patience_counts_epochs_of_earlier_attempts(run_train: Train, monkeypatc
             run_train(epochs=9, patience=2, watch=end)
     # The second attempt was told the first epoch again, and ended there.
     assert len(calls) == 1
-    assert run_train(epochs=9, patience=2).manifest.facts["epochs"] == 3
+    told: list[bool] = []
+    done = run_train(epochs=9, patience=2, watch=lambda epoch, goes_on: told.append(goes_on))
+    assert done.manifest.facts["epochs"] == 3
+    assert told == [True, True, False]  # patience has run out
 
 
 def test_an_error_of_who_watches_leaves_a_run_to_take_up(run_train: Train) -> None:
     undisturbed = run_train("undisturbed", epochs=3)
     seen: list[int] = []
 
-    def prune(epoch: Epoch) -> None:
+    def prune(epoch: Epoch, goes_on: bool) -> None:
         seen.append(epoch.number)
         if epoch.number == 2:
             raise ValueError("pruned")
@@ -130,7 +137,7 @@ def test_an_error_of_who_watches_leaves_a_run_to_take_up(run_train: Train) -> No
     seen.clear()
     with pytest.raises(RunError, match="unfinished"):
         run_train("pruned", epochs=4)
-    same(run_train("pruned", epochs=3, watch=lambda epoch: seen.append(epoch.number)), undisturbed)
+    same(run_train("pruned", epochs=3, watch=lambda epoch, goes_on: seen.append(epoch.number)), undisturbed)
     assert seen == [1, 2, 3]
 
 

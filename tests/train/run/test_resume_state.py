@@ -120,7 +120,7 @@ def test_a_second_process_is_refused_while_the_first_lives(run_train: Train, tmp
 def test_who_has_lost_the_folder_stops(run_train: Train, tmp_path: Path) -> None:
     """Another machine has taken this process for dead."""
 
-    def taken(epoch: Epoch) -> None:
+    def taken(epoch: Epoch, goes_on: bool) -> None:
         (tmp_path / "run" / ".training.claim").write_text('{"machine": "another", "pid": 1}')
 
     with pytest.raises(RunError, match="found one that is; wait"):

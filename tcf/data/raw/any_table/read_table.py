@@ -96,7 +96,7 @@ def read_table(
     events, items, described = _load(engine, tables, needed, dropped, bad)
     dropped.check()
     mention_quotes(items.texts, items_files or events_files, items_text)
-    with_ids(events, needed.user, needed.item, bad)
+    events = with_ids(events, needed.user, needed.item, bad)
     times = _times(events, needed.time, options, bad)
     part = part_of_rows(events, options, bad)
     log = group_events(

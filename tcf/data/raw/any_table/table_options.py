@@ -180,7 +180,7 @@ def table_options(config: PrepareConfig) -> TableOptions:
 _OF_EVENTS = (
     *("user_column", "item_column", "time_column", "time_format", "header", "split_column"),
     *("validation_events", "test_events", "test_from", "validation_from", "min_history", "max_history"),
-    *("min_item_count", "keep_last", "sample_users", "seed", "drop_duplicates"),
+    *("min_item_count", "min_item_count_over", "keep_last", "sample_users", "seed", "drop_duplicates"),
 )
 
 

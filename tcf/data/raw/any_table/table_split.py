@@ -96,6 +96,6 @@ def part_of_rows(events: RawTable, options: TableOptions, bad: BadRows) -> str |
         )
     if unknown:
         expected += f" ({listed_values(events, options.split_column)})"
-    events.reject(f"not {known}", "bad_split", expected, bad, columns=(options.split_column,))
+    events.reject(f"not {known}", "bad_split", expected, bad, columns=(options.split_column,), is_had=True)
     cases = " ".join(f"when {literal(name)} then {part.value}" for name, part in _NAMES.items())
     return f"case {written} {cases} end"

@@ -1,15 +1,16 @@
 """Events from rows that have a list of earlier items beside the item itself (see `connect_lists`)."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, starmap
 from operator import itemgetter
 
 import pyarrow as pa
 
+from tcf.data.events.had_items import note_had
 from tcf.data.events.written_numbers import are_numbers
-from tcf.data.raw.benchmark.connect_lists import ListRow, connect_lists
+from tcf.data.raw.benchmark.connect_lists import LIST_NOT_IN_HISTORY, ListRow, connect_lists
 from tcf.data.raw.benchmark.regular_lists import regular_lists
 from tcf.data.raw.benchmark.session_names import name_sessions, part_name
 from tcf.data.tables.bad_rows import BadRows
@@ -126,7 +127,7 @@ def require_list_times(rows: RawTable, items: str, times: str, bad: BadRows) -> 
     spaces = [f"length({value}) - length(replace({value}, ' ', ''))" for value in (listed, written)]
     right = f"if({listed} = '', {written} = '', {are_numbers(written)} and {spaces[0]} = {spaces[1]})"
     expected = f"in column {times} as many numbers as {items} has items"
-    rows.reject(f"not {right}", "bad_timestamp", expected, bad, columns=(times, items))
+    rows.reject(f"not {right}", "bad_timestamp", expected, bad, columns=(times, items), is_had=True)
 
 
 def _single_spaces(value: str) -> str:
@@ -134,24 +135,38 @@ def _single_spaces(value: str) -> str:
 
 
 def _connected(engine: Engine, listed: str, bad: BadRows, *, are_sessions: bool) -> str:
-    """Return a table of what every row adds to the history of its owner, with the columns of `regular_lists`."""
+    """Return a table of what every row adds to the history of its owner, with the columns of `regular_lists`.
+
+    A list that is left out is noted: the user has had its items.
+    """
     taken = regular_lists(engine, listed)
     others = f"from {listed} where owner not in (select owner from {taken})"
     columns: dict[str, array[int]] = {name: array("q") for name in ("row", "owner", "k", "n_items", "session_from")}
+    left_out: dict[str, array[int]] = {name: array("q") for name in ("row", "session_from")}
     ordered = f"select owner, row, part, moment, items, target {others} order by owner, part, moment, row"
     for owner, rows in groupby(_owned_rows(engine, ordered), itemgetter(0)):
         for k, row in enumerate(connect_lists([row for _, row in rows], are_sessions=are_sessions)):
             if row.reason:
                 bad.count(row.reason, 1)
+            if row.reason == LIST_NOT_IN_HISTORY:
+                left_out["row"].append(row.row)
+                left_out["session_from"].append(row.session_from)
             if row.has_target:
                 for column, value in zip(
                     columns.values(), (row.row, owner, k, row.n_items, row.session_from), strict=True
                 ):
                     column.append(value)
     if columns["row"]:
-        table = pa.table({name: pa.array(values, pa.int64()) for name, values in columns.items()})
-        engine.read_from(table, lambda given: engine.run(f"insert into {taken} select * from {given}"))
+        engine.read_from(_int64(columns), lambda given: engine.run(f"insert into {taken} select * from {given}"))
+    if left_out["row"]:
+        user = f"id || if(session_from = 0, '', {part_name('session_from')})"
+        listed_items = f"select {user}, unnest(string_split(items, ' ')) from {listed}"
+        engine.read_from(_int64(left_out), lambda given: note_had(engine, f"{listed_items} join {given} using (row)"))
     return taken
+
+
+def _int64(columns: "Mapping[str, array[int]]") -> pa.Table:
+    return pa.table({name: pa.array(values, pa.int64()) for name, values in columns.items()})
 
 
 def _owned_rows(engine: Engine, query: str) -> Iterator[tuple[int, ListRow]]:

@@ -91,7 +91,7 @@ def _stacked(tables: Sequence[RawTable], parts: Sequence[EventPart], columns: Se
         engine.run(f"drop table {table.name}")
         files |= table.files
     refuse_copies(files)
-    return RawTable(engine, name, names, lambda place: _place(tables, place), files, "place")
+    return RawTable(engine, name, names, lambda place: _place(tables, place), files, "place", tables[0].note_had)
 
 
 def _place(tables: Sequence[RawTable], place: int) -> Place:

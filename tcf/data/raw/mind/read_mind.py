@@ -16,7 +16,8 @@ the test folders have neither -1 nor -0, so none of their impressions count as c
 1. The rows of all folders are sorted by time; rows of one time are sorted by folder name, then line. Of a user's rows
    with the longest history, the first is used. In the published files a history is the clicks of the weeks before the
    period of the folder, so it is the same in nearly all rows of a user in a folder, and longer in a later folder.
-   Shorter histories are its beginning, and are not read.
+   Shorter histories are its beginning, and are not read; if one is not, the user has had its items all the same, and
+   they are noted (`RawLog.others`).
 2. A click in that row or a later one happened after the history was recorded, so it is appended.
 3. A click before that row may be in its history. If the history contains the item, the click is one of the history's
    events and is left out (`click_in_later_history`). Each occurrence in the history matches one click, the earliest
@@ -46,8 +47,11 @@ import pyarrow as pa
 
 from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
+from tcf.data.events.group_events import collect_had
+from tcf.data.events.had_items import note_had
 from tcf.data.events.html_references import text_columns
 from tcf.data.events.items import require_rows
+from tcf.data.histories import Histories
 from tcf.data.raw.mind.merge_histories import merge_histories
 from tcf.data.raw.raw_log import RawLog
 from tcf.data.tables.bad_rows import BadRows, skipped_words
@@ -134,7 +138,8 @@ def read_mind(
     known = _known(log.items, len(item_ids), files[0], bad)
     offsets = offsets_from(known.astype(np.int64))[log.offsets]
     times = None if log.times is None else log.times[known]
-    return RawLog(item_ids, texts, user_ids, offsets, log.items[known], bad.skipped, checksums, times)
+    others = _others(engine, user_ids, len(item_ids))
+    return RawLog(item_ids, texts, user_ids, offsets, log.items[known], bad.skipped, checksums, times, others=others)
 
 
 def _load_news(engine: Engine, path: Path, template: Template, bad: BadRows, unescape_html: bool) -> RawTable:
@@ -222,11 +227,23 @@ def _number_users(engine: Engine, tables: Sequence[RawTable]) -> "pa.LargeString
         "create temp table longest as select u, n, place, history from ("
         "select distinct on (u) u, line, n, place from shown order by u, n desc, place"
         ") join (select line, history from published) using (line)",
+        "create temp table strays as select distinct u, published.history from published join shown using (line) "
+        "join longest using (u) where not starts_with(longest.history || ' ', published.history || ' ') "
+        "and published.history <> ''",
         "drop view published",
         *(f"drop table {table.name}" for table in tables),
     ):
         engine.run(step)
     return engine.strings("select id from users order by u")[0]
+
+
+def _others(engine: Engine, user_ids: "pa.LargeStringArray", n_items: int) -> Histories | None:
+    """Return the items of histories that are no beginning of the user's longest one."""
+    if engine.number("select count(*) from strays"):
+        note_had(engine, "select id, unnest(string_split(history, ' ')) from strays join users using (u)")
+    engine.run("create temp view numbered_users as select id, u as number from users")
+    engine.run(f"create temp view readable as select id, item as number from news where item < {n_items}")
+    return collect_had(engine, "numbered_users", "readable", user_ids)
 
 
 def _rows_of(place: int, table: RawTable) -> str:

@@ -33,6 +33,7 @@ from typing import Literal
 
 from tcf.common.errors import DataError
 from tcf.data.events.group_events import Grouped, group_events, with_ids
+from tcf.data.events.had_items import note_had
 from tcf.data.events.items import Items, require_rows
 from tcf.data.events.timestamps import read_times
 from tcf.data.raw.raw_log import RawLog
@@ -118,8 +119,13 @@ def _one_row_each(users: RawTable, bad: BadRows) -> RawTable:
     users.reject(f"{user} = ''", "empty_id", "a user id", bad, shown)
     users.reject(f"{ids} = ''", "empty_history", "a user with item ids", bad, shown)
     again = f"rowid not in (select min(rowid) from {users.name} group by {user})"
-    users.reject(again, "duplicate_user", "a user id that no earlier line has", bad, shown)
     listed = f"list_filter(string_split({ids}, ' '), lambda id: id <> '')"
+
+    def note(rows: RawTable, left_out: str) -> None:
+        note_had(engine, f"select {user}, unnest({listed}) from {rows.name} where {left_out}")
+
+    users = replace(users, note_had=note)
+    users.reject(again, "duplicate_user", "a user id that no earlier line has", bad, shown, is_had=True)
     engine.run(f"create temp table {name} as select {user}, unnest({listed}) as {ids}, rowid as row from {users.name}")
     engine.run(f"drop table {users.name}")
     return replace(users, name=name, row="row")
@@ -143,7 +149,7 @@ def _read_pairs(engine: Engine, path: Path, items: Items, bad: BadRows) -> tuple
         table = TextTable(path, TextForm(header=names)).load(engine, names, bad)
         require_rows(table, bad)
         user, item, *time = _told_apart(table, items)
-    with_ids(table, user, item, bad)
+    table = with_ids(table, user, item, bad)
     times = read_times(table, time[0], bad) if time else None
     return table, group_events(table, user, item, times, items, bad)
 

@@ -1,0 +1,98 @@
+"""The items that are ranked: the whole catalogue, or some of its items under places of their own.
+
+A part of the catalogue is ranked as a smaller catalogue: scores, searches and counts take only what its size takes.
+
+Shapes: N items of the catalogue, M of them ranked, U users, B users of a block, R rows of scores, D width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tcf.data.histories import Histories
+from tcf.data.seen import renumbered
+from tcf.ranking.catalogue import ScoreRows, blocks
+from tcf.ranking.count_ranks import users_a_block
+from tcf.ranking.scorers import Scorer
+
+__all__ = ["RankedItems", "Restricted"]
+
+
+@dataclass(frozen=True)
+class RankedItems:
+    """Which items of the catalogue are ranked.
+
+    Attributes:
+        items: (M,) int64, the index of each ranked item in the catalogue, ascending.
+        places: (N,) int32, the place of each item of the catalogue in `items`; -1 for an item that is not ranked.
+    """
+
+    items: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int32]
+
+    @classmethod
+    def where(cls, ranked_N: npt.NDArray[np.bool_]) -> "RankedItems":
+        """Rank the marked items."""
+        items = np.flatnonzero(ranked_N)
+        places = np.full(len(ranked_N), -1, np.int32)
+        places[items] = np.arange(len(items))
+        return cls(items, places)
+
+    def __len__(self) -> int:
+        """Number of ranked items, M."""
+        return len(self.items)
+
+    @property
+    def are_all(self) -> bool:
+        """Whether the whole catalogue is ranked."""
+        return len(self.items) == len(self.places)
+
+    def vectors(self, vectors_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the vectors of the ranked items, (M, D); the same array if they are all."""
+        return vectors_ND if self.are_all else vectors_ND[self.items]
+
+    def places_of(self, items: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Return the places of items of the catalogue; -1 where an item is not ranked."""
+        places: npt.NDArray[np.int64] = self.places[items].astype(np.int64)
+        return places
+
+    def of_histories(self, histories: Histories) -> Histories:
+        """Return the places of every user's ranked items; the others are left out."""
+        return histories if self.are_all else renumbered(histories, self.places)
+
+    def scorer(self, scorer: Scorer) -> Scorer:
+        """Return the scorer of the ranked items, made of one of the whole catalogue."""
+        return scorer if self.are_all else Restricted(scorer, self.items)
+
+
+@dataclass(frozen=True)
+class Restricted:
+    """Scores some items of a scorer's catalogue; each has a row of its own.
+
+    Attributes:
+        scorer: scores the whole catalogue.
+        items: (M,) the items to score, by their indices in the catalogue.
+    """
+
+    scorer: Scorer
+    items: npt.NDArray[np.int64]
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return self.scorer.n_users
+
+    @property
+    def rows(self) -> ScoreRows:
+        """Every item has its own score."""
+        return ScoreRows.one_each(len(self.items))
+
+    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the scores of the items for some users, (B, M)."""
+        rows_M = self.scorer.rows.row_of_item[self.items]
+        scores_BM = np.empty((len(users), len(rows_M)), np.float32)
+        # As many users at once as the scores of the whole catalogue allow.
+        for block in blocks(len(users), users_a_block(self.scorer)):
+            scores_BM[block] = self.scorer.scores(users[block])[:, rows_M]
+        return scores_BM
