@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tcf.common.errors import ModelError, shape_words, value_words
-from tcf.common.lfs_pointer import refuse_pointers
 from tcf.encoders.failures import failures, reason
+from tcf.encoders.folder.lfs_pointer import refuse_pointers
 from tcf.encoders.folder.sentence_encoder import TANH, Dense, LayerNorm, Normalize, Truncate, VectorModule, output_width
 
 __all__ = ["describe_modules", "load_modules", "modules_width"]

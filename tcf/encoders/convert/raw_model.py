@@ -19,7 +19,6 @@ import torch
 from tcf.common.errors import ModelError, RunError
 from tcf.common.files import home, publish_file, writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
-from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
 from tcf.encoders.convert.file_ranges import ConcatenatedTensor
 from tcf.encoders.convert.opt_geometry import check_tensors, opt_settings
@@ -29,6 +28,7 @@ from tcf.encoders.convert.raw_parts import read_raw_tensors
 from tcf.encoders.convert.recognise import CheckpointLayout
 from tcf.encoders.convert.write_shards import SHARD, WeightShard, check_space, in_shards, write_shards
 from tcf.encoders.folder.checksums import remembered_checksums
+from tcf.encoders.folder.lfs_pointer import refuse_pointers
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tcf.common.errors import ModelError, os_error_words
-from tcf.common.lfs_pointer import refuse_pointers
+from tcf.encoders.folder.lfs_pointer import refuse_pointers
 
 __all__ = ["CheckpointLayout", "Kind", "recognise"]
 

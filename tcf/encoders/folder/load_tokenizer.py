@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tcf.assets.weight_index import INDEX
 from tcf.common.errors import ModelError
-from tcf.common.lfs_pointer import refuse_pointers
 from tcf.encoders.failures import failures, quiet, reason
+from tcf.encoders.folder.lfs_pointer import refuse_pointers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -9,10 +9,10 @@ from tcf.assets.module_list import is_within
 from tcf.assets.weight_index import INDEX, WEIGHTS, indexed_names
 from tcf.common.errors import ModelError, os_error_words, value_words
 from tcf.common.files import home
-from tcf.common.lfs_pointer import refuse_pointers
 from tcf.common.manifest import digest
 from tcf.common.parsing import read_json
 from tcf.encoders.folder.checksums import remembered_checksums
+from tcf.encoders.folder.lfs_pointer import refuse_pointers
 
 __all__ = ["indexed_files", "read_json_list", "read_json_object", "weight_files", "weights_digest", "weights_or_index"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from tcf.common.errors import ModelError, os_error_words
-from tcf.common.lfs_pointer import refuse_pointers
+from tcf.encoders.folder.lfs_pointer import refuse_pointers
 
 __all__ = ["LONGEST_LINE", "WordFileLayout", "is_number", "read_layout", "reading"]
 
