@@ -168,6 +168,6 @@ def _owner(file: Path) -> dict[str, Any]:
         return {}
     match owner:
         case {"machine": str(), "pid": int(pid)} if not isinstance(pid, bool) and 0 < pid <= _LARGEST_PID:
-            return dict(owner)
+            return {"machine": owner["machine"], "pid": pid}
         case _:
             return {}

@@ -6,7 +6,9 @@ the row. If the rows are announced in advance, all of them, and nothing else, ar
 
 import ctypes
 import io
+import math
 import mmap
+import os
 import tokenize
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +25,21 @@ from tcf.data.numpy_internals import is_about_pickles
 __all__ = ["ArrayFile", "load_array", "map_array", "request_rows", "shape_words"]
 
 # The errors that NumPy raises for damaged headers and truncated files.
-_UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
+_READERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 _PAGE = mmap.PAGESIZE
+_MAGIC = b"\x93NUMPY"
+_NO_ARRAY = "not a complete .npy file of numbers"
 
 
 def load_array(
@@ -38,6 +53,7 @@ def load_array(
         remedy: what to do then, for the message.
         source: its bytes, if they have been read already.
     """
+    _check_begin(file, kind, remedy)
     try:
         array: npt.NDArray[Any] = np.load(source or file, allow_pickle=False)
     except _UNREADABLE as error:
@@ -53,6 +69,7 @@ def map_array(file: Path, kind: type[TcfError], remedy: str) -> npt.NDArray[Any]
         kind: the error to raise if it is missing or damaged.
         remedy: what to do then, for the message.
     """
+    _check_begin(file, kind, remedy)
     try:
         header = np.load(file, mmap_mode="r", allow_pickle=False)
         with pa.memory_map(str(file)) as source:
@@ -62,11 +79,35 @@ def map_array(file: Path, kind: type[TcfError], remedy: str) -> npt.NDArray[Any]
     return np.frombuffer(buffer, dtype=header.dtype, count=header.size, offset=header.offset).reshape(header.shape)
 
 
+def _check_begin(file: Path, kind: type[TcfError], remedy: str) -> None:
+    """Refuse what `numpy.load` opens as something else, such as an archive, or would need any amount of memory for.
+
+    Args:
+        file: the file.
+        kind: the error to raise.
+        remedy: what to do then, for the message.
+    """
+    try:
+        with file.open("rb") as stream:
+            if stream.read(len(_MAGIC)) != _MAGIC:
+                raise ValueError(_NO_ARRAY)
+            stream.seek(0)
+            read = _READERS.get(np.lib.format.read_magic(stream)[0])
+            if read is None:
+                return  # of a version that only numpy itself knows
+            shape, _, dtype = read(stream)
+            expected, found = math.prod(shape) * dtype.itemsize, os.fstat(stream.fileno()).st_size - stream.tell()
+            if expected > found:
+                raise ValueError(f"its header states {expected} bytes of numbers, {found} are there")
+    except _UNREADABLE as error:
+        raise kind(f"{file}: expected a readable .npy file, found none ({_reason(error)}); {remedy}") from None
+
+
 def _reason(error: BaseException) -> str:
     """Return what is wrong, without NumPy's advice to unpickle any file that is not in its own format."""
     if isinstance(error, OSError):
         return os_error_words(error)
-    return "not a complete .npy file of numbers" if is_about_pickles(error) else " ".join(str(error).split())
+    return _NO_ARRAY if is_about_pickles(error) else " ".join(str(error).split())
 
 
 def shape_words(shape: tuple[int, ...]) -> str:

@@ -1,6 +1,7 @@
 """Files of arrays that grow, and rows of a mapped one that are asked for ahead."""
 
 import mmap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from small.train.runs import make_cache, make_dataset
 from tcf.common.errors import CacheError
 from tcf.data import npy_files
-from tcf.data.npy_files import ArrayFile, map_array, request_rows
+from tcf.data.npy_files import ArrayFile, load_array, map_array, request_rows
 
 PAGE = mmap.PAGESIZE
 
@@ -81,3 +82,35 @@ def test_a_real_request_changes_nothing_but_speed(tmp_path: Path) -> None:
     for wrong in ([-1], [50], [0, 50], [7, -1]):
         with pytest.raises(IndexError, match=r"expected rows 0\.\.49, found"):
             cache.gather(np.array(wrong))
+
+
+def npz(file: Path) -> None:
+    with file.open("wb") as stream:
+        np.savez(stream, a=np.ones(3))
+
+
+def header(descr: str, shape: str) -> Callable[[Path], object]:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return lambda file: file.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        npz,
+        lambda file: file.write_bytes(b"PK\x03\x04"),
+        lambda file: file.write_bytes(b""),
+        header("'<f8'", "(1152921504606846976,)"),
+        header("'<f8'", f"({10**30}, {10**30})"),
+        header("'<f8'", "(10000000000,)"),
+        header("'<f8'", "-" * 100),
+        header("'<f8'", "[" * 60),
+    ],
+)
+@pytest.mark.parametrize("read", [load_array, map_array])
+def test_archives_and_sizes_that_are_not_there(
+    tmp_path: Path, write: Callable[[Path], object], read: Callable[..., object]
+) -> None:
+    write(tmp_path / "a.npy")
+    with pytest.raises(CacheError, match=r"a\.npy: expected a readable \.npy file, found none \(.+\); do that$"):
+        read(tmp_path / "a.npy", CacheError, "do that")

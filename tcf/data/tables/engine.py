@@ -20,6 +20,7 @@ import pyarrow as pa
 from tcf.common.errors import DataError, RunError
 from tcf.common.memory import host_memory
 from tcf.common.output.folders import real_path
+from tcf.data.tables.duckdb_internals import is_about_scratch
 
 __all__ = ["Engine", "file_literal", "literal"]
 
@@ -121,7 +122,7 @@ class Engine:
         try:
             return pending.result()
         except duckdb.OutOfMemoryException as error:
-            if "max_temp_directory_size" in str(error) and self._is_bounded:
+            if is_about_scratch(error) and self._is_bounded:
                 raise RunError(
                     f"raw files: expected rows of at most {self._most_scratch >> 20} MiB, {_EXPANSION} times the bytes "
                     f"of the files and {_SCRATCH >> 30} GiB, found more; a file that unpacks to so much is damaged or "

@@ -1,6 +1,7 @@
 """Reading the names and places of raw weights from the headers of the files of each published format."""
 
 import math
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,7 +198,7 @@ def _numpy_tensor(file: Path) -> TensorInFiles:
             start, size = stream.tell(), file.stat().st_size
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); fix it or download it again") from None
-    except ValueError:
+    except (ValueError, TypeError, SyntaxError, LookupError, RecursionError, MemoryError, tokenize.TokenError):
         raise ModelError(f"{file}: expected a file of numpy.save, found another format; {_FETCH}") from None
     if dtype.str not in _NUMPY_TYPES or column_major:
         order = "column-major" if column_major else "row-major"

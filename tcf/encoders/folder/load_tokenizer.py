@@ -1,8 +1,10 @@
 """Loading the tokenizer of a model folder."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tcf.assets.weight_index import INDEX
 from tcf.common.errors import ModelError
 from tcf.common.untrusted.lfs_pointer import refuse_pointers
 from tcf.encoders.failures import quiet, reason
@@ -26,6 +28,7 @@ _VOCABULARIES = (
     ("sentencepiece.bpe.model",),
 )
 # Endings of the files that tokenizers are read from: vocabularies, merges, pieces, settings.
+_LARGEST = 256 << 20  # bytes; the largest published one has 35 MB
 _READ = (".json", ".txt", ".model", ".spm", ".vocab", ".codes", ".tiktoken")
 
 
@@ -45,7 +48,9 @@ def _read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrain
     if not any(all((path / name).is_file() for name in names) for names in _VOCABULARIES):
         expected = ", ".join(" + ".join(names) for names in _VOCABULARIES)
         raise ModelError(f"{path}: expected a tokenizer ({expected}), found none; add the tokenizer's files")
-    refuse_pointers(file for file in sorted(path.glob("*")) if file.suffix in _READ)
+    files = [file for file in sorted(path.glob("*")) if file.suffix in _READ]
+    refuse_pointers(files)
+    _check_sizes(files)
     quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=trust_remote_code)
@@ -62,6 +67,21 @@ def _read_tokenizer(path: Path, *, trust_remote_code: bool = False) -> "PreTrain
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     return tokenizer
+
+
+def _check_sizes(files: Iterable[Path]) -> None:
+    """Refuse tokenizers that take minutes and gigabytes to be read.
+
+    Raises:
+        ModelError: a file is too large.
+    """
+    for file in files:
+        size = file.stat().st_size if file.is_file() and not file.name.endswith(INDEX) else 0
+        if size > _LARGEST:
+            raise ModelError(
+                f"{file}: expected files of a tokenizer of at most {_LARGEST >> 20} MiB, found one of {size >> 20}; "
+                "download the model again, or move it elsewhere if the tokenizer does not need it"
+            )
 
 
 def _names_own_code(path: Path) -> bool:

@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from tcf.common.errors import ModelError
+from tcf.common.memory import host_memory
 from tcf.common.progress import Progress
-from tcf.encoders.word_vectors.words_layout import WordFileLayout, is_number, read_layout, reading
+from tcf.encoders.word_vectors.words_layout import LONGEST_LINE, WordFileLayout, is_number, read_layout, reading
 
 __all__ = ["WordFile", "read_words"]
 
-_BLOCK = 1 << 24
+_BLOCK = LONGEST_LINE  # bytes at once, which a line must not exceed
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,17 @@ def _read_blocks(
     names = ["word", *(str(column) for column in range(layout.width)), *(["end"] if layout.padded else [])]
     types = [pa.string(), *[pa.float32()] * layout.width, *([pa.null()] if layout.padded else [])]
     words, blocks = [], []
+    held, room = 0, host_memory()[1]  # a compressed file may have any number of words
     with reading(file), pa.input_stream(str(file), compression="detect") as stream:
         reader = csv.open_csv(
             stream,
             # One thread: with several, pyarrow does not give line numbers.
             csv.ReadOptions(
-                use_threads=False, block_size=_BLOCK, column_names=names, skip_rows=layout.lines_before, encoding="utf8"
+                use_threads=False,
+                block_size=_BLOCK,
+                column_names=names,
+                skip_rows=layout.lines_before,
+                encoding="utf8",
             ),
             csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False, invalid_row_handler=odd.keep),
             csv.ConvertOptions(
@@ -99,6 +105,12 @@ def _read_blocks(
         for batch in reader:
             words.append(batch.column(0))
             blocks.append(_matrix(batch, layout.width if vectors else 0))
+            held += len(batch) * 4 * layout.width if vectors else batch.nbytes
+            if held > room:
+                raise ModelError(
+                    f"{file}: expected words and vectors that fit into memory, found more than {room >> 20} MiB of "
+                    "them; free memory, or pass a file with fewer words"
+                )
             progress.advance(len(batch))
     return pa.chunked_array(words, pa.string()).combine_chunks(), blocks
 

@@ -4,7 +4,7 @@ import gzip
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -17,9 +17,13 @@ import pyarrow as pa
 from tcf.common.errors import ModelError, os_error_words
 from tcf.common.untrusted.lfs_pointer import refuse_pointers
 
-__all__ = ["WordFileLayout", "is_number", "read_layout", "reading"]
+__all__ = ["LONGEST_LINE", "WordFileLayout", "is_number", "read_layout", "reading"]
 
+LONGEST_LINE = 1 << 24
+"""Bytes of a line at most."""
 _LINES_TO_JUDGE = 10
+_WIDEST = 1 << 16  # numbers of a vector; published ones have at most 1,000
+_DIGITS = 18  # of a number of words or its width
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,14 @@ def read_layout(file: Path) -> WordFileLayout:
     """
     refuse_pointers([file])
     with reading(file), _opened(file) as stream:
-        lines = [line.decode(errors="replace").rstrip("\r\n") for line in islice(stream, _LINES_TO_JUDGE)]
+        read = islice(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), _LINES_TO_JUDGE)
+        lines = [line.decode(errors="replace").rstrip("\r\n") for line in _short_ones(read, file)]
     match lines[0].split() if lines else []:
-        case [words, width] if words.isdecimal() and width.isdecimal() and int(width) > 0:
-            return WordFileLayout(int(width), int(words), len(lines) > 1 and lines[1].endswith(" "))
+        case [words, stated] if _is_count(words) and _is_count(stated) and int(stated) > 0:
+            _check_width(int(stated), file)
+            return WordFileLayout(int(stated), int(words), len(lines) > 1 and lines[1].endswith(" "))
     width = _common_width(lines)
+    _check_width(width, file)
     if width == 0:
         raise ModelError(
             f"{file}:1: expected word vectors as text (a word and its numbers, separated by spaces), found "
@@ -63,6 +70,29 @@ def read_layout(file: Path) -> WordFileLayout:
             else f"{file}: expected word vectors as text, found an empty file; download it again"
         )
     return WordFileLayout(width, None, lines[0].endswith(" "))
+
+
+def _short_ones(lines: Iterable[bytes], file: Path) -> Iterator[bytes]:
+    """Yield lines, and refuse one that is too long."""
+    for number, line in enumerate(lines, 1):
+        if len(line) > LONGEST_LINE:
+            raise ModelError(
+                f"{file}:{number}: expected lines of at most {LONGEST_LINE >> 20} MiB, found a longer one; pass a text "
+                "file in the format of GloVe or word2vec"
+            )
+        yield line
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _DIGITS
+
+
+def _check_width(width: int, file: Path) -> None:
+    if width > _WIDEST:
+        raise ModelError(
+            f"{file}:1: expected word vectors of at most {_WIDEST} numbers, found {width}; pass a text file in the "
+            "format of GloVe or word2vec"
+        )
 
 
 def _common_width(lines: list[str]) -> int:

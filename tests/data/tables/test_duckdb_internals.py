@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tcf.data.tables.duckdb_internals import is_of_other_bytes
+from tcf.data.tables.duckdb_internals import is_about_scratch, is_of_other_bytes
 
 
 def raised(query: str) -> duckdb.Error:
@@ -22,3 +22,12 @@ def test_strings_of_other_bytes_are_known_by_the_words(tmp_path: Path) -> None:
     assert is_of_other_bytes(raised(f"from read_parquet('{tmp_path / 'strings.parquet'}')"))
     assert is_of_other_bytes(raised("select decode('\\xFF'::blob)"))
     assert not is_of_other_bytes(raised("from read_parquet('nowhere.parquet')"))
+
+
+def test_a_full_scratch_folder_is_told_from_too_little_memory(tmp_path: Path) -> None:
+    many = "create temp table t as select md5(i::varchar) || md5((i + 1)::varchar) as a from range(3000000) r(i)"
+    limits = f"set memory_limit = '64MiB'; set threads = 1; set temp_directory = '{tmp_path}'; "
+    full = raised(f"{limits}set max_temp_directory_size = '16MiB'; {many}")
+    assert isinstance(full, duckdb.OutOfMemoryException)
+    assert is_about_scratch(full)
+    assert not is_about_scratch(raised("set memory_limit = '8MiB'; set temp_directory = ''; " + many))

@@ -1,6 +1,7 @@
 """Sizes that a model's files cannot have are refused at once, before anything of that size is made."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from small.encoders.models import edit_json, save_bert, save_opt
 from tcf.common.errors import ModelError
 from tcf.common.memory import resident_bytes
 from tcf.encoders.folder.config_sizes import check_counts, largest_product
+from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.folder.weight_files import weight_files
 from tcf.encoders.loading import empty_model, load_model
@@ -107,3 +109,9 @@ def test_an_index_of_a_million_files_names_a_few(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"found no 0\.safetensors, .* and 19995 more; download") as refused:
         weight_files(tmp_path)
     assert len(str(refused.value)) < 500
+
+
+def test_a_tokenizer_of_a_terabyte(copy: Path) -> None:
+    os.truncate(copy / "vocab.txt", 1 << 40)  # takes no space
+    with pytest.raises(ModelError, match=r"vocab\.txt: expected files of a tokenizer of at most 256 MiB, found"):
+        load_tokenizer(open_model_folder(copy))

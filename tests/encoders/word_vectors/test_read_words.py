@@ -154,3 +154,34 @@ def test_numbers_are_read_as_numpy_reads_them(tmp_path: Path) -> None:
     )
     lines = [f"w{row} " + " ".join(repr(float(number)) for number in numbers) for row, numbers in enumerate(draw)]
     np.testing.assert_array_equal(read(tmp_path, "\n".join(lines)).vectors_ND, draw.astype(np.float32))
+
+
+def test_an_endless_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"w\.txt\.gz:1: expected lines of at most 16 MiB, found a longer one; pass"):
+        read(tmp_path, gzip.compress(b"a" + b" 1" * (40 << 20), 1), "w.txt.gz")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("2 100000\na 1 2\n", "found 100000; pass"),
+        (f"2 {'9' * 17}\na 1 2\n", f"found {'9' * 17}; pass"),
+        ("a" + " 1" * 70_000, "found 70000; pass"),
+    ],
+)
+def test_widths_that_no_vectors_have(tmp_path: Path, content: str, found: str) -> None:
+    with pytest.raises(ModelError, match=r"w\.txt:1: expected word vectors") as told:
+        read(tmp_path, content)
+    assert found in str(told.value)
+
+
+def test_more_words_than_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "host_memory", lambda: (1 << 40, 2 << 20))
+    content = gzip.compress(b"".join(b"word%d 1 2 3 4 5 6 7 8\n" % number for number in range(100_000)))
+    with pytest.raises(ModelError, match="expected words and vectors that fit into memory, found more than 2 MiB"):
+        read(tmp_path, content, "w.txt.gz")
+
+
+def test_numbers_of_any_length_are_no_counts(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"w\.txt:1: expected numbers that are finite in float32"):
+        read(tmp_path, f"{'9' * 5000} {'9' * 5000}\n")

@@ -16,7 +16,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]|[^\[\]{}",:\s]+')
 _WHOLE = re.compile("0|-?[1-9][0-9]*")
 _MOST = 2**127  # whole numbers below it are written without a point
 _AT_ONCE = 1 << 16  # rows
-_DEEPEST = 1000  # each object copies the texts within it
+_DEEPEST = 50_000  # each object copies the texts within it
 
 
 @dataclass
@@ -50,7 +50,7 @@ def json_text(value: str) -> str:
     """Return a JSON value as text; it is complete, as the engine returns it.
 
     Raises:
-        DataError: it is nested more than 1,000 times; the message does not name the file.
+        DataError: it is nested more than 50,000 times; the message does not name the file.
 
     Example:
         >>> json_text('{"Brand":"X","Size":{"in cm":[1.50,2.0]},"Notes":null,"New":true}')
