@@ -14,6 +14,6 @@ def is_of_other_bytes(error: duckdb.Error) -> bool:
     return _NOT_UTF8.search(str(error)) is not None
 
 
-def is_about_scratch(error: duckdb.OutOfMemoryException) -> bool:
+def is_about_scratch(error: duckdb.Error) -> bool:
     """Whether queries wrote as much to the scratch folder as they may; else there is too little memory."""
     return "max_temp_directory_size" in str(error)
