@@ -226,5 +226,7 @@ def test_an_index_that_lists_files_outside_the_folder_is_refused(copied: Folders
     (path.parent / "elsewhere.safetensors").write_bytes(b"no tensors")
     content["weight_map"] = dict.fromkeys(content["weight_map"], "../elsewhere.safetensors")
     index.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match=r"expected weight files within the folder, found '\.\./elsewhere\.safetensors'"):
+    with pytest.raises(
+        ModelError, match=r"expected weight files within the folder, found '\.\./elsewhere\.safetensors'"
+    ):
         last_states(path)

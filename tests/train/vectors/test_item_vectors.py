@@ -179,7 +179,10 @@ def test_a_vector_that_is_not_finite_is_refused(
     both[which][2, 1] = bad
     names = ["first", "second"]
     caches = [make_cache(tmp_path, dataset, both[i], names[i], pooling=names[i]) for i in range(2)]
-    with pytest.raises(CacheError, match=rf"{names[which]}: expected finite .* vector of item i3; run `tcf cache"):
+    with pytest.raises(
+        CacheError,
+        match=rf"{names[which]}: expected finite .* vector of item i3; run `tcf extract` again with --repair",
+    ):
         load(caches, dataset, table)
 
 
