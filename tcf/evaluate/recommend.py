@@ -6,6 +6,7 @@ Shapes: B users of a block, K places.
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,9 +25,10 @@ from tcf.common.untrusted.printable import printable
 from tcf.config.evaluate import CataloguePolicy, UntrainedUsers
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
+from tcf.data.tables.source_file import read_error_words
 from tcf.evaluate.best_items import BestItems, usual_catalogue
 from tcf.evaluate.chosen_users import chosen_users, trained_among
-from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed
+from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed, read_sealed
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.top_k import RankedLists
 from tcf.train.run.open_run import Run, open_run
@@ -73,17 +75,28 @@ class Recommendations:
 
     @property
     def table(self) -> pa.Table:
-        """The columns `user_id`, `place` (1 is the best), `item_id` and `score`; read from the file if there is one."""
+        """The columns `user_id`, `place` (1 is the best), `item_id` and `score`; read from the file if there is one.
+
+        Raises:
+            RunError: the file is gone, or a Parquet file has changed since it was written.
+        """
         if self.path is None:
             return self.rows
         if is_stream(self.path):
             raise RunError(
                 f"{self.path}: expected a file to read, found a stream that they were written to; name a file"
             )
-        if format_by_suffix(self.path, FORMATS) == "parquet":
-            return pq.read_table(self.path)
-        types = pyarrow.csv.ConvertOptions(column_types=_SCHEMA)
-        return pyarrow.csv.read_csv(self.path, convert_options=types)
+        try:
+            if format_by_suffix(self.path, FORMATS) == "parquet":
+                return read_sealed(self.path)
+            types = pyarrow.csv.ConvertOptions(column_types=_SCHEMA)
+            return pyarrow.csv.read_csv(self.path, convert_options=types)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            found = f"others ({read_error_words(error)})"
+            raise RunError(
+                f"{self.path}: expected recommendations as they were written, found {found}; remove it and recommend "
+                "again"
+            ) from None
 
     def to_pandas(self) -> "pd.DataFrame":
         """The same as a pandas frame.
@@ -240,11 +253,12 @@ def _is_there(out: Path, schema: pa.Schema) -> bool:
     try:
         if not (out.is_file() and pq.read_schema(out).equals(schema, check_metadata=True)):
             return False
-        if is_sealed(out, schema):
-            return True
     except (OSError, pa.ArrowException):
-        if not out.is_file():
-            return False
+        return False  # `check_output_file` refuses what nobody can tell from another program's file
+    with suppress(OSError, pa.ArrowException):
+        if is_sealed(out, schema):
+            logger.info(f"{out}: already has these recommendations; nothing to do")
+            return True
     logger.warning(f"{out}: expected these recommendations as they were written, found other bytes; written again")
     return False
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["SealedTableWriter", "is_sealed"]
+__all__ = ["SealedTableWriter", "is_sealed", "read_sealed"]
 
 _SEAL = b"tcf.rows"  # entry of the file's metadata
 
@@ -25,7 +25,7 @@ class SealedTableWriter:
 
     def __init__(self, file: Path | io.RawIOBase, schema: pa.Schema) -> None:
         self._writer = pq.ParquetWriter(file, schema)
-        self._columns = [hashlib.sha256() for _ in schema]
+        self._rows = _RowsDigest(len(schema))
 
     def __enter__(self) -> Self:
         """Return the writer, whose file is already open."""
@@ -34,13 +34,11 @@ class SealedTableWriter:
     @property
     def digest(self) -> str:
         """The digest of the rows so far, however they are divided into tables."""
-        return hashlib.sha256(b"".join(column.digest() for column in self._columns)).hexdigest()
+        return self._rows.hexdigest()
 
     def write_table(self, table: pa.Table) -> None:
         """Append a table with these columns."""
-        for digest, column in zip(self._columns, table.columns, strict=True):
-            for chunk in column.chunks:
-                digest.update(_content(chunk))
+        self._rows.add(table)
         self._writer.write_table(table)
 
     def __exit__(
@@ -66,10 +64,50 @@ def is_sealed(file: Path, schema: pa.Schema) -> bool:
             return False
         for group in range(opened.num_row_groups):
             writer.write_table(opened.read_row_group(group))
-        stated = opened.metadata.metadata.get(_SEAL, b"").decode(errors="replace")
+        stated = _stated(opened)
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     return stated == writer.digest and found == again.content.hexdigest()
+
+
+def read_sealed(file: Path) -> pa.Table:
+    """Read all rows of a file that `SealedTableWriter` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        ArrowException: it is no Parquet file, or is damaged.
+        ValueError: the rows are not those that were written.
+    """
+    with pq.ParquetFile(file) as opened:
+        table: pa.Table = opened.read()
+        stated = _stated(opened)
+    found = _RowsDigest(table.num_columns)
+    found.add(table)
+    if found.hexdigest() != stated:
+        raise ValueError("expected the rows that were written, found others")
+    return table
+
+
+class _RowsDigest:
+    """The digest of the rows of tables, however they are divided into tables."""
+
+    def __init__(self, n_columns: int) -> None:
+        self._columns = [hashlib.sha256() for _ in range(n_columns)]
+
+    def add(self, table: pa.Table) -> None:
+        """Continue with the rows of a table."""
+        for digest, column in zip(self._columns, table.columns, strict=True):
+            for chunk in column.chunks:
+                digest.update(_content(chunk))
+
+    def hexdigest(self) -> str:
+        """The digest of all rows so far."""
+        return hashlib.sha256(b"".join(column.digest() for column in self._columns)).hexdigest()
+
+
+def _stated(file: pq.ParquetFile) -> str:
+    """The digest that a file states; empty if it states none."""
+    return str((file.metadata.metadata or {}).get(_SEAL, b"").decode(errors="replace"))
 
 
 def _content(chunk: pa.Array) -> bytes:

@@ -64,7 +64,7 @@ class ExtractionInputs:
     def finished_counts(self) -> Mapping[str, int] | None:
         """The dataset's counts as stored in the first cache; None if any cache lacks anything."""
         counts = [
-            finished_metadata(output.path, self.items, keys)
+            finished_metadata(output.path, self.items, keys, self.config.verify)
             for output, keys in zip(self.outputs, self.stored, strict=True)
         ]
         return counts[0] if all(counts) else None
@@ -112,7 +112,7 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
     return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, skip, settings, config, name, out)
 
 
-def stored_in(output: Output, verify: Verify = "once") -> KeySet:
+def stored_in(output: Output, verify: Verify) -> KeySet:
     """The sequences stored in a cache.
 
     Raises:

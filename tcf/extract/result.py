@@ -141,7 +141,7 @@ def finish_extraction(inputs: ExtractionInputs, counts: Mapping[str, int], compu
         only_prompt=only_prompt,
         max_tokens=inputs.settings.max_tokens,
         part=config.shards,
-        elsewhere=_n_missing(inputs.items, inputs.outputs) if config.shards else 0,
+        elsewhere=_n_missing(inputs.items, inputs.outputs, config.verify) if config.shards else 0,
     )
 
 
@@ -166,10 +166,10 @@ def _write_parquet(data: Path, outputs: Sequence[Output], verify: Verify) -> tup
     return tuple(written)
 
 
-def _n_missing(items: ItemTable, outputs: Sequence[Output]) -> int:
+def _n_missing(items: ItemTable, outputs: Sequence[Output], verify: Verify) -> int:
     """The number of distinct token sequences of the dataset that some cache still lacks."""
     missing = KeySet()
     for output in outputs:
-        for keys in lacking_sequences(output.path, items, stored_in(output)):
+        for keys in lacking_sequences(output.path, items, stored_in(output, verify), verify):
             missing.add(keys)
     return len(missing)

@@ -122,6 +122,14 @@ def test_damaged_unfinished_ones_are_listed(runs: Path, file: str, content: byte
     assert str(runs / "third") in listed(runs).splitlines()[-1]
 
 
+def test_an_input_that_a_finished_run_never_had_is_not_shown(runs: Path) -> None:
+    file = runs / "first" / "config.toml"
+    file.write_bytes(file.read_bytes().replace(b"../cache", b"../cachd"))  # a bit has flipped
+    found = {run.path.name: run for run in find_runs(runs)}["first"]
+    assert (found.state, found.settings) == ("damaged", {})
+    assert f"{file}: its sha256 differs" in found.problem
+
+
 def test_a_line_that_is_being_written_does_not_count(runs: Path) -> None:
     with (runs / "third" / "epochs.jsonl").open("a") as log:
         log.write('{"epoch": 2, "lo')

@@ -180,6 +180,34 @@ def test_a_damaged_file_of_these_rows_is_named_and_written_again(
         assert out.read_bytes() == whole
 
 
+@pytest.mark.usefixtures("shown_log")
+def test_a_file_that_will_not_be_written_again_is_not_called_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last bytes are damaged, so that nobody can tell whose it is."""
+    out = tmp_path / "r.parquet"
+    recommend(run, out=out, k=5, device="cpu")
+    recommend(run, out=out, k=5, device="cpu")
+    assert f"{out}: already has these recommendations; nothing to do" in capsys.readouterr().err
+    flip_bit(out, out.stat().st_size - 1)
+    with pytest.raises(RunError, match=r"found a file that tcf did not write; remove it or"):
+        recommend(run, out=out, k=5, device="cpu")
+    assert "written again" not in capsys.readouterr().err
+
+
+def test_a_table_that_is_read_is_as_it_was_written(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.parquet"
+    done = recommend(run, out=out, k=5, device="cpu")
+    assert done.table.equals(pq.read_table(out))
+    scores = pa.array(np.flip(done.table["score"].to_numpy()))
+    pq.write_table(done.table.set_column(3, "score", scores), out)
+    with pytest.raises(RunError, match=rf"{out}: expected recommendations as they were written, found others"):
+        _ = done.table
+    out.unlink()
+    with pytest.raises(RunError, match=rf"{out}: .* \(.*no such file.*\)"):
+        _ = done.table
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_a_failure_leaves_what_was_there(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool

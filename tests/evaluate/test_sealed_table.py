@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from small.data.caches import flip_bit
-from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed
+from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed, read_sealed
 
 SCHEMA = pa.schema([("user_id", pa.large_string()), ("place", pa.int32()), ("score", pa.float32())]).with_metadata(
     {"tcf.run": "abc"}
@@ -41,6 +41,21 @@ def test_a_flip_of_any_byte_is_found(tmp_path: Path) -> None:
             assert not is_sealed(file, SCHEMA), position
         file.write_bytes(whole)
     assert is_sealed(file, SCHEMA)
+
+
+def test_rows_that_are_read_are_those_that_were_written(tmp_path: Path) -> None:
+    file = written(tmp_path / "a", range(20), range(20, 25))
+    whole, rows = file.read_bytes(), pq.read_table(file)
+    assert read_sealed(file).equals(rows)
+    for position in range(4, len(whole), 3):
+        flip_bit(file, position)
+        with suppress(OSError, pa.ArrowException, ValueError):
+            found = read_sealed(file)
+            assert found.columns == rows.columns, position  # a flip in what is not read
+        file.write_bytes(whole)
+    pq.write_table(rows, file)
+    with pytest.raises(ValueError, match="expected the rows that were written"):
+        read_sealed(file)
 
 
 def test_other_metadata_other_columns_and_a_file_without_a_digest(tmp_path: Path) -> None:

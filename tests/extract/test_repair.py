@@ -87,6 +87,7 @@ def test_what_is_damaged_in_any_way_is_made_anew(
     said = capsys.readouterr().err
     assert f"{cache}: --repair has dropped {len(shards)} damaged shards and 1 damaged text map" in said
     assert said.count("repair: dropping ") == len(shards) + 1
+    assert "again with --repair" not in said  # that is being done
 
 
 @pytest.mark.usefixtures("shown_log")

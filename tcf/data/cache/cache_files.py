@@ -205,12 +205,12 @@ def map_part(file: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> npt.
     return array
 
 
-def load_keys(folder: Path, manifest: Manifest, kind: Kind, verify: Verify = "once") -> npt.NDArray[np.uint64]:
+def load_keys(folder: Path, manifest: Manifest, kind: Kind, verify: Verify) -> npt.NDArray[np.uint64]:
     """Read the keys of a shard, (rows, 2) uint64, which are as they were written."""
     return _load_table(folder, "keys.npy", manifest, kind.shard, (int(manifest.facts["rows"]), 2), verify)
 
 
-def load_texts(folder: Path, verify: Verify = "once") -> npt.NDArray[np.uint64]:
+def load_texts(folder: Path, verify: Verify) -> npt.NDArray[np.uint64]:
     """Read a text map, (n_texts, 4) uint64, which is as it was written."""
     return _load_table(folder, "texts.npy", read_text_map(folder), TEXT_MAP, (None, 4), verify)
 

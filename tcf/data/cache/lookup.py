@@ -30,8 +30,13 @@ __all__ = ["finished_metadata", "lacking_sequences", "stored_sequences", "verify
 _AT_ONCE = 2**20  # keys sorted or looked up at once
 
 
-def stored_sequences(path: Path, kind: Kind, verify: Verify = "once") -> KeySet:
+def stored_sequences(path: Path, kind: Kind, verify: Verify) -> KeySet:
     """Return the token sequences that have a row; none if there is no cache yet.
+
+    Args:
+        path: the cache directory.
+        kind: the kind of cache.
+        verify: whether large files that this machine has verified are verified again.
 
     Raises:
         CacheError: the path holds something else, or a part of the cache is damaged.
@@ -62,29 +67,37 @@ def _check_sizes(folder: Path, shard: Manifest) -> None:
             raise CacheError(f"{file}: expected {recorded['bytes']} bytes, found {found}; {remedy(folder)}")
 
 
-def finished_metadata(path: Path, dataset: DatasetIdentity, stored: KeySet) -> dict[str, Any] | None:
+def finished_metadata(path: Path, dataset: DatasetIdentity, stored: KeySet, verify: Verify) -> dict[str, Any] | None:
     """Return the counts recorded for a dataset if a cache has a row for each of its texts; else None.
 
     Args:
         path: the cache directory.
         dataset: the dataset of the texts.
         stored: the token sequences that have a row.
+        verify: whether a large text map that this machine has verified is verified again.
+
+    Raises:
+        CacheError: the text map is damaged.
     """
     place = text_map_path(path, dataset)
-    if place not in published(place.parent) or any(map(len, lacking_sequences(path, dataset, stored))):
+    if place not in published(place.parent) or any(map(len, lacking_sequences(path, dataset, stored, verify))):
         return None
     return dict(known_dataset(place).metadata)
 
 
-def lacking_sequences(path: Path, dataset: DatasetIdentity, stored: KeySet) -> Iterator[Keys]:
+def lacking_sequences(path: Path, dataset: DatasetIdentity, stored: KeySet, verify: Verify) -> Iterator[Keys]:
     """Yield the token sequences of a dataset's texts that have no row, in parts, (n, 2) each; some may be repeated.
 
     Args:
         path: the cache directory; it must have a text map of the dataset.
         dataset: the dataset of the texts.
         stored: the token sequences that have a row.
+        verify: whether a large text map that this machine has verified is verified again.
+
+    Raises:
+        CacheError: the text map is damaged.
     """
-    table = load_texts(text_map_path(path, dataset))
+    table = load_texts(text_map_path(path, dataset), verify)
     for start in range(0, len(table), _AT_ONCE):
         sequences = table[start : start + _AT_ONCE, 2:]
         yield sequences[~stored.contains(sequences)]
@@ -103,7 +116,7 @@ def verify_stored(path: Path, dataset: DatasetIdentity, kind: Kind, verify: Veri
         CacheError: a shard or the text map is damaged; names it.
     """
     manifest, wanted = read_cache_manifest(path, kind), KeySet()
-    for sequences in lacking_sequences(path, dataset, KeySet()):
+    for sequences in lacking_sequences(path, dataset, KeySet(), verify):
         wanted.add(sequences)
     folders = published(path / "shards")
     shards = [read_shard_manifest(folder, kind, manifest) for folder in folders]

@@ -96,7 +96,7 @@ def _merge_shard(cache: CacheBase[Any], number: int, folder: Path, staging: Path
     manifest = read_shard_manifest(folder, cache.kind, cache.manifest)
     verify_shard(folder, manifest, cache.kind, cache.path)
     cache.checks.pass_over(number)
-    keys = load_keys(folder, manifest, cache.kind)
+    keys = load_keys(folder, manifest, cache.kind, "once")
     new = stored.new(keys)
     if not len(new):
         return

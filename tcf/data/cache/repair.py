@@ -11,7 +11,7 @@ from tcf.common.errors import CacheError, RunError
 from tcf.common.files import is_published, staging_place, writing
 from tcf.common.progress import Progress
 from tcf.common.units import counted
-from tcf.data.cache.cache_files import Kind, parts, read_cache_manifest, read_shard_manifest, read_text_map
+from tcf.data.cache.cache_files import Kind, parts, read_cache_manifest, read_shard_manifest, read_text_map, remedy
 from tcf.data.cache.shard_leases import lease, release
 from tcf.data.cache.verify import verify_shard, verify_text_map
 
@@ -88,7 +88,8 @@ def _dropped(folder: Path, check: Callable[[Path], None], progress: Progress | N
     fault = _fault(folder, check)
     if fault is None:
         return False
-    logger.warning(f"repair: dropping {folder}: {fault}")
+    why = str(fault).removesuffix(f"; {remedy(folder)}")  # which is being done
+    logger.warning(f"repair: dropping {folder}: {why}")
     with writing(folder):
         # Out of sight at once: other processes see all of it or none of it.
         hidden = folder.rename(staging_place(folder))

@@ -98,7 +98,7 @@ def verify_shard(folder: Path, manifest: Manifest, kind: Kind, path: Path) -> No
         CacheError: a file differs; names it.
     """
     _verify_part(folder, manifest, kind.shard)
-    keys = load_keys(folder, manifest, kind)
+    keys = load_keys(folder, manifest, kind, "once")
     if folder.name != shard_path(path, keys).name:
         raise CacheError(
             f"{folder}: expected the folder name {shard_path(path, keys).name}, the digest of its keys, found "

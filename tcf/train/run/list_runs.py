@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from tcf.common.errors import RunError, TcfError, os_error_words
 from tcf.common.files import MANIFEST
 from tcf.common.integrity.sealed_json import unsealed_json
+from tcf.common.integrity.verified_files import verify_files
 from tcf.common.lease_file import is_held
 from tcf.common.manifest import read_manifest
 from tcf.common.output.folders import walk
@@ -120,6 +121,7 @@ def _finished(path: Path) -> ListedRun:
         found = (path / name).stat().st_size
         if found != entry["bytes"]:
             raise RunError(f"{path / name}: expected {entry['bytes']} bytes, found {found}")
+    verify_files(path, manifest, RUN, names=(CONFIG,))
     settings = {**IMPLIED, **manifest.config, **_inputs(path, read_toml(path / CONFIG))}
     facts = manifest.facts
     if settings["refit"]:

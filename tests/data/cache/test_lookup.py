@@ -21,35 +21,35 @@ def test_the_sequences_of_a_cache(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     shard(cache, ["a", "b"], 1)
     shard(cache, ["b", "c", "e"], 2)
-    stored = stored_sequences(cache, VECTORS)
+    stored = stored_sequences(cache, VECTORS, "once")
     assert len(stored) == 4
     assert stored.new(sequences_of(["x", "a", "X", "e", "y"])).tolist() == [0, 4]
 
 
 def test_no_cache_has_none(tmp_path: Path) -> None:
     for path in (tmp_path / "c", new_cache(tmp_path / "empty")):
-        assert len(stored_sequences(path, VECTORS)) == 0
+        assert len(stored_sequences(path, VECTORS, "once")) == 0
 
 
 def test_the_sequences_of_token_states(tmp_path: Path) -> None:
     cache = new_token_states(tmp_path / "c")
     token_shard(cache, ["a", "bc"])
-    assert stored_sequences(cache, TOKEN_STATES).contains(sequences_of(["bc", "b"])).tolist() == [True, False]
+    assert stored_sequences(cache, TOKEN_STATES, "once").contains(sequences_of(["bc", "b"])).tolist() == [True, False]
     with pytest.raises(CacheError, match="expected a cache of vectors, found one of token states"):
-        stored_sequences(cache, VECTORS)
+        stored_sequences(cache, VECTORS, "once")
 
 
 def test_a_dataset_is_finished_when_every_text_has_its_row(tmp_path: Path) -> None:
     cache = new_cache(tmp_path / "c")
     dataset = save_dataset(tmp_path / "d", ["a", "B", "b", "c", "d"])
     shard(cache, ["a", "b", "c"], 1)
-    assert finished_metadata(cache, dataset, stored_sequences(cache, VECTORS)) is None
+    assert finished_metadata(cache, dataset, stored_sequences(cache, VECTORS, "once"), "once") is None
     add_text_map(cache, dataset)
-    assert finished_metadata(cache, dataset, stored_sequences(cache, VECTORS)) is None
+    assert finished_metadata(cache, dataset, stored_sequences(cache, VECTORS, "once"), "once") is None
     shard(cache, ["d"], 1)
-    assert finished_metadata(cache, dataset, stored_sequences(cache, VECTORS)) == FACTS
+    assert finished_metadata(cache, dataset, stored_sequences(cache, VECTORS, "once"), "once") == FACTS
     elsewhere = save_dataset(tmp_path / "e", ["a", "B", "b", "c", "d"])
-    assert finished_metadata(cache, elsewhere, stored_sequences(cache, VECTORS)) is None
+    assert finished_metadata(cache, elsewhere, stored_sequences(cache, VECTORS, "once"), "once") is None
 
 
 def test_damaged_keys(tmp_path: Path) -> None:
@@ -58,4 +58,4 @@ def test_damaged_keys(tmp_path: Path) -> None:
     np.save(folder / "keys.npy", np.zeros((2, 2), np.float64))
     reseal(folder)
     with pytest.raises(CacheError, match=r"expected 2 x 2 uint64, found 2 x 2 float64"):
-        stored_sequences(cache, VECTORS)
+        stored_sequences(cache, VECTORS, "once")

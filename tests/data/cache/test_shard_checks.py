@@ -7,15 +7,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from small.data.caches import add_text_map, flip_bit, new_cache, new_token_states, shard, token_shard
+from small.data.caches import (
+    FACTS,
+    add_text_map,
+    flip_bit,
+    new_cache,
+    new_token_states,
+    sequences_of,
+    shard,
+    token_shard,
+)
 from small.encoders.models import save_dataset
 from tcf.common.errors import CacheError
 from tcf.common.files import MANIFEST
 from tcf.common.integrity import checksums as checksums_module
-from tcf.common.integrity.checksums import memory
+from tcf.common.integrity.checksums import SMALL, memory
 from tcf.common.integrity.sealed_json import sealed_json, unsealed_json
 from tcf.data.cache import shard_checks as module
+from tcf.data.cache.cache_files import VECTORS
 from tcf.data.cache.caches import TokenStates, VectorCache
+from tcf.data.cache.lookup import finished_metadata, stored_sequences, verify_stored
+from tcf.data.cache.text_maps import write_text_map
 
 
 @pytest.fixture
@@ -46,6 +58,17 @@ def cache(tmp_path: Path) -> Path:
     for number, texts in enumerate((["a", "b"], ["c"], ["d", "e"])):
         shard(path, texts, number)
     return path
+
+
+def remembered_of(file: Path) -> str:
+    """The checksum that this machine remembers of a file."""
+    return str(unsealed_json(checksums_module._Mark.of(file).place(memory()).read_bytes())["sha256"])
+
+
+def remember(file: Path, checksum: str) -> None:
+    """Let this machine remember a checksum of a file as it is now."""
+    mark = checksums_module._Mark.of(file)
+    mark.place(memory()).write_text(sealed_json({**mark.as_json(), "sha256": checksum}))
 
 
 def test_a_flip_is_named_when_a_row_of_its_shard_is_read_and_not_before(cache: Path) -> None:
@@ -104,16 +127,35 @@ def test_a_flip_that_leaves_all_times_is_found_by_always_alone(cache: Path) -> N
     rows = np.arange(opened.n_rows)
     opened.verify_rows(rows)
     damaged = opened.folders[0] / "vectors.npy"
-    mark = checksums_module._Mark.of(damaged)
-    before = unsealed_json(mark.place(memory()).read_bytes())
+    before = remembered_of(damaged)
     flip_bit(damaged, damaged.stat().st_size - 1)
     with pytest.raises(CacheError, match="its sha256 differs"):
         VectorCache.open(cache).verify_rows(rows)
-    now = checksums_module._Mark.of(damaged)
-    now.place(memory()).write_text(sealed_json({**now.as_json(), "sha256": before["sha256"]}))
+    remember(damaged, before)
     VectorCache.open(cache, verify="once").verify_rows(rows)  # the known limit
     with pytest.raises(CacheError, match=rf"{damaged}: its sha256 differs"):
         VectorCache.open(cache, verify="always").verify_rows(rows)
+
+
+@pytest.mark.usefixtures("remembered")
+def test_such_a_flip_in_a_large_text_map_is_found_by_an_extraction_that_finds_all_there(
+    cache: Path, tmp_path: Path
+) -> None:
+    texts = np.arange(SMALL // 16, dtype=np.uint64).reshape(-1, 2)  # 16 bytes for a text, as many for its tokens
+    dataset = save_dataset(tmp_path / "d", ["a"])
+    write_text_map(cache, dataset, texts=texts, sequences=sequences_of(["a"]).repeat(len(texts), 0), metadata=FACTS)
+    verify_stored(cache, dataset, VECTORS, "always")
+    [damaged] = cache.rglob("texts.npy")
+    before = remembered_of(damaged)
+    flip_bit(damaged, damaged.stat().st_size - 32)
+    remember(damaged, before)
+    stored = stored_sequences(cache, VECTORS, "always")
+    assert finished_metadata(cache, dataset, stored, "once") == FACTS  # the known limit
+    verify_stored(cache, dataset, VECTORS, "once")
+    with pytest.raises(CacheError, match=rf"{damaged}: its sha256 differs"):
+        finished_metadata(cache, dataset, stored, "always")
+    with pytest.raises(CacheError, match=rf"{damaged}: its sha256 differs"):
+        verify_stored(cache, dataset, VECTORS, "always")
 
 
 def test_threads_that_touch_the_same_shard_read_it_once(cache: Path, read: list[Path]) -> None:
