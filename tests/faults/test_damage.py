@@ -22,7 +22,7 @@ ELSEWHERE = {
     "states.bin": "tests/integration/test_sweep_killed.py",
 }
 SLOW = "--schedule sweep"
-SOME = 24  # kinds that are tried unless all are
+SOME = 16  # kinds that are tried unless all are
 
 
 @pytest.fixture(scope="module")
