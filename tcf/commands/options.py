@@ -74,10 +74,12 @@ def _with_settings(base: Any, typed: dict[str, Any], hints: dict[str, Any], path
 def read_settings(file: Path) -> dict[str, Any]:
     """Read the settings in a configuration file, such as a run's `config.toml`, without its inputs.
 
+    A file that tcf wrote and that has changed since is a warning.
+
     Raises:
         ConfigError: it is missing, unreadable, not TOML or another kind of file.
     """
-    values = read_toml(file)
+    values = read_toml(file, sealed=True)
     check_kind(values, TRAINING_FILE, file)
     return {key: value for key, value in values.items() if key != _INPUTS}
 

@@ -179,6 +179,8 @@ def train_command(
 
     in_file = (None, []) if file is None else inputs_of(file)
     caches = cache or in_file[1]
+    if file is not None and not (data or in_file[0] or caches):
+        raise ConfigError(f"{file}: expected [inputs] with data or cache, found neither; add it, or --data or --cache")
     dataset = dataset_of(data or in_file[0], caches)
     if config.items == "id" and caches:
         logger.info(f"{caches[0]}: --items id needs no cache; its vectors are not read")

@@ -12,6 +12,7 @@ import tomli_w
 
 from tcf.common.errors import ConfigError, did_you_mean, os_error_words, value_words
 from tcf.common.parsing import LARGEST_TOML, parse_toml
+from tcf.config.sealed_toml import warn_if_changed
 from tcf.config.typed_values import typed
 
 __all__ = [
@@ -103,21 +104,31 @@ def _number(value: float) -> str:
     return value_words(value) if isinstance(value, int) else str(value)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, *, sealed: bool = False) -> dict[str, Any]:
     """Read a TOML file.
+
+    Args:
+        path: the file.
+        sealed: whether to log a warning if tcf wrote it and it has changed since.
 
     Raises:
         ConfigError: the file is missing, unreadable or not valid TOML.
     """
     try:
         with path.open("rb") as stream:  # which may be a pipe
-            return parse_toml(stream.read(LARGEST_TOML + 1))
+            content = stream.read(LARGEST_TOML + 1)
+        values = parse_toml(content)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({os_error_words(error)}); name an existing TOML file") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected text in UTF-8, found another encoding at byte {error.start}") from None
+        raise ConfigError(
+            f"{path}: expected text in UTF-8, found another encoding at byte {error.start}; fix the file"
+        ) from None
     except ValueError as error:
         raise ConfigError(f"{path}: expected valid TOML, found an error ({error}); fix the file") from None
+    if sealed:
+        warn_if_changed(path, content)
+    return values
 
 
 def write_toml(values: Mapping[str, Any]) -> bytes:

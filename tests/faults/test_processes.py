@@ -17,16 +17,22 @@ from small.faults.trials import Tally
 from small.faults.works import WORKS, Work, content, undisturbed
 
 PAGE = 4096
+EVERY = os.environ.get("TCF_FAULTS") == "all"
 
 
 @pytest.fixture(scope="module")
 def world(root: Path) -> Path:
-    undisturbed(root)
+    undisturbed(root, WORKS if EVERY else named("data", "cache", "runs/text", "recommendations.parquet", "converted"))
     return root
 
 
-def named(works: tuple[Work, ...], *outs: str) -> list[Work]:
-    return [work for work in works if work.out in outs]
+def named(*outs: str) -> list[Work]:
+    return [work for work in WORKS if work.out in outs]
+
+
+def some(*outs: str) -> list[Work]:
+    """All works, or a few of them."""
+    return [*WORKS] if EVERY else named(*outs)
 
 
 def check(tally: Tally, kind: str, root: Path, work: Work, name: str) -> None:
@@ -38,7 +44,7 @@ def check(tally: Tally, kind: str, root: Path, work: Work, name: str) -> None:
     assert not differing, words
 
 
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.out)
+@pytest.mark.parametrize("work", some("data", "cache", "runs/text", "converted"), ids=lambda work: work.out)
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(
     world: Path, work: Work, tally: Tally, seed: int, every: bool
 ) -> None:
@@ -53,7 +59,10 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(
         check(tally, "killed", world, work, name)
 
 
-@pytest.mark.parametrize("work", named(WORKS, "data", "cache", "runs/text", "converted"), ids=lambda work: work.out)
+TWICE = ("data", "cache", "runs/text", "converted")
+
+
+@pytest.mark.parametrize("work", named(*TWICE if EVERY else ("cache", "converted")), ids=lambda work: work.out)
 def test_two_at_once_make_one_result(world: Path, work: Work, tally: Tally) -> None:
     line = work.to(work.beside("twice"))
     for done in [process.end() for process in [start(line, world) for _ in range(2)]]:
@@ -63,7 +72,7 @@ def test_two_at_once_make_one_result(world: Path, work: Work, tally: Tally) -> N
     check(tally, "two at once", world, work, "twice")
 
 
-@pytest.mark.parametrize("work", named(WORKS, "cache", "runs/text", "converted"), ids=lambda work: work.out)
+@pytest.mark.parametrize("work", named(*TWICE[1:] if EVERY else ("runs/text",)), ids=lambda work: work.out)
 def test_one_that_wakes_late_does_no_harm(world: Path, work: Work, tally: Tally, seed: int, every: bool) -> None:
     draw = random.Random(f"{seed} {work.out}")
     for number in range(8 if every else 1):
@@ -81,7 +90,7 @@ def test_one_that_wakes_late_does_no_harm(world: Path, work: Work, tally: Tally,
         check(tally, "late wake", world, work, name)
 
 
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.out)
+@pytest.mark.parametrize("work", some("runs/text", "recommendations.parquet"), ids=lambda work: work.out)
 def test_on_a_full_disk_it_leaves_nothing_and_ends_the_same_once_there_is_room(
     world: Path, work: Work, tally: Tally, seed: int, every: bool
 ) -> None:

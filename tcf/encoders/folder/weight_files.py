@@ -13,6 +13,7 @@ from tcf.common.manifest import digest
 from tcf.common.parsing import read_json
 from tcf.common.untrusted.lfs_pointer import refuse_pointers
 from tcf.encoders.folder.converted import verify_conversion
+from tcf.encoders.safetensors_header import check_headers
 
 __all__ = [
     "checksums_of_weights",
@@ -107,6 +108,7 @@ def weights_digest(path: Path) -> str:
         return checksums_of_weights([path])[0]
     verify_conversion(path)
     files = weight_files(path)
+    check_headers(files)  # what claims to have no end is not read to it
     sums = checksums_of_weights(files)
     return digest([[file.name, checksum] for file, checksum in zip(files, sums, strict=True)])
 

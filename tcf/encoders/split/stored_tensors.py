@@ -1,7 +1,6 @@
 """Finding the place of every tensor of a checkpoint from the headers of its files."""
 
 import math
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,15 +10,14 @@ from typing import Any
 import torch
 
 from tcf.common.errors import ModelError, os_error_words, shape_words, value_words
-from tcf.common.parsing import parse_json
 from tcf.common.torch_internals import file_offset, tensors_without_data
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.weight_files import weight_files
-from tcf.encoders.torch_archive import LARGEST_HEADER, UnfitArchiveError, archive_members
+from tcf.encoders.safetensors_header import damaged, read_header
+from tcf.encoders.torch_archive import UnfitArchiveError, archive_members
 
 __all__ = ["StoredTensor", "stored_tensors"]
 
-_LENGTH = 8  # bytes before a safetensors header: its length
 _LARGEST_SIZE, _MOST_DIMENSIONS = 2**63 - 1, 64  # as torch has them
 _SAVE_AGAIN = "load the model with transformers and save it again with save_pretrained"
 _TYPES = {
@@ -93,36 +91,16 @@ def stored_tensors(folder: Path) -> list[StoredTensor]:
 
 def _of_safetensors(file: Path) -> Iterator[StoredTensor]:
     """Yield the tensors of a safetensors file: 8 bytes with the length of the header, the header in JSON, the data."""
-    header, start, end = _header(file)
+    header, start, end = read_header(file)
     tensors = [_described(file, name, entry, start) for name, entry in header.items() if name != "__metadata__"]
     position = start
     for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
         if tensor.offset != position:
-            raise _damaged(file, f"{tensor.name} at byte {position}", f"byte {tensor.offset} in its header")
+            raise damaged(file, f"{tensor.name} at byte {position}", f"byte {tensor.offset} in its header")
         position += tensor.nbytes
     if position != end:
-        raise _damaged(file, f"{position} bytes, as its header says", f"{end}")
+        raise damaged(file, f"{position} bytes, as its header says", f"{end}")
     yield from tensors
-
-
-def _header(file: Path) -> tuple[dict[str, Any], int, int]:
-    """Return the header of a safetensors file, the offset of its data, and the size of the file."""
-    try:
-        with file.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            start = _LENGTH + int.from_bytes(stream.read(_LENGTH), "little")
-            if size < _LENGTH or start > size:
-                raise _damaged(file, f"at least the {start} bytes of its header", f"{size}")
-            if start - _LENGTH > LARGEST_HEADER:
-                raise _damaged(file, f"a header of at most {LARGEST_HEADER} bytes", f"one of {start - _LENGTH}")
-            header = parse_json(stream.read(start - _LENGTH))
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({os_error_words(error)}); check the disk and its mount") from None
-    except ValueError as error:
-        raise _damaged(file, "a header in JSON", f"invalid JSON ({error})") from None
-    if not isinstance(header, dict):
-        raise _damaged(file, "a JSON object as its header", value_words(header))
-    return header, start, size
 
 
 def _described(file: Path, name: str, entry: Any, start: int) -> StoredTensor:
@@ -131,7 +109,7 @@ def _described(file: Path, name: str, entry: Any, start: int) -> StoredTensor:
         case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if _are_sizes(shape):
             pass
         case _:
-            raise _damaged(file, f"dtype, shape and data_offsets of {name}", value_words(entry))
+            raise damaged(file, f"dtype, shape and data_offsets of {name}", value_words(entry))
     if kind not in _TYPES:
         raise ModelError(
             f"{file}: expected {name} in a type that torch has ({', '.join(_TYPES)}), found {kind}; {_SAVE_AGAIN}"
@@ -139,16 +117,12 @@ def _described(file: Path, name: str, entry: Any, start: int) -> StoredTensor:
     tensor = StoredTensor(name, file, start + begin, _TYPES[kind], tuple(shape))
     if begin < 0 or end - begin != tensor.nbytes:
         expected = f"{tensor.nbytes} bytes of {name}, {kind} of shape {shape_words(tensor.shape)}"
-        raise _damaged(file, expected, f"{begin} to {end}")
+        raise damaged(file, expected, f"{begin} to {end}")
     return tensor
 
 
 def _are_sizes(shape: Sequence[Any]) -> bool:
     return len(shape) <= _MOST_DIMENSIONS and all(type(size) is int and 0 <= size <= _LARGEST_SIZE for size in shape)
-
-
-def _damaged(file: Path, expected: str, found: str) -> ModelError:
-    return ModelError(f"{file}: damaged or truncated: expected {expected}, found {found[:200]}; download it again")
 
 
 def _of_archive(file: Path) -> Iterator[StoredTensor]:

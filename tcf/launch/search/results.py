@@ -14,6 +14,7 @@ from tcf.common.files import publish_file
 from tcf.common.text_table import text_table
 from tcf.common.units import as_percent
 from tcf.config.fields import to_mapping, write_toml
+from tcf.config.sealed_toml import sealed_toml
 from tcf.launch.search.search_file import SearchFile
 from tcf.ranking.metrics import VALIDATION_METRICS
 from tcf.train.inputs import Inputs
@@ -164,7 +165,7 @@ def _as_configuration(search: SearchFile, best: TrialRow) -> bytes:
         f"# Trial {best.number} of a search: {metrics} on validation.\n"
         f"# To train with them again: tcf train --config {BEST} --out RUN\n\n"
     )
-    return words.encode() + write_toml({**to_mapping(config), "inputs": inputs})
+    return sealed_toml(words.encode() + write_toml({**to_mapping(config), "inputs": inputs}))
 
 
 def _shown(value: Any) -> str:

@@ -22,6 +22,7 @@ from tcf.common.integrity.verified_files import verify_files
 from tcf.common.lease_file import acquire, heartbeats, is_expired, is_held, is_own
 from tcf.common.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.config.fields import read_toml, write_toml
+from tcf.config.sealed_toml import sealed_toml
 from tcf.train.run.file_names import (
     CONFIG,
     EPOCHS,
@@ -139,7 +140,7 @@ class RunFolder:
             for name in names:
                 if name != LEASE and (_is_leftover(name) or not resumes):
                     _remove(self.path / name)
-        publish_file(self.path / CONFIG, write_toml({**self.settings, "inputs": self.paths}))
+        publish_file(self.path / CONFIG, sealed_toml(write_toml({**self.settings, "inputs": self.paths})))
         return not resumes and bool({*names} - {LEASE})
 
     def read_projections(self) -> dict[str, Projection]:

@@ -98,10 +98,10 @@ def _giant_array(folder: Path) -> None:
 
 
 def _packed(folder: Path) -> None:
-    """A line of 2 GiB in 2 MiB."""
+    """A line of half a GiB in half a MiB."""
     shutil.copytree(folder / "raw", folder / "bad")
     with gzip.open(folder / "bad" / "behaviors.tsv", "wb", compresslevel=1) as stream:
-        for _ in range(1 << 11):
+        for _ in range(1 << 9):
             stream.write(b"a" * (1 << 20))
 
 

@@ -1,5 +1,6 @@
 """Commands that write something, and whether what they wrote is what an undisturbed one writes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +58,10 @@ def write_inputs(root: Path) -> None:
     save_settings(model, root / "parts")
 
 
-def undisturbed(root: Path) -> None:
-    """Do all works, one after another."""
+def undisturbed(root: Path, works: Sequence[Work]) -> None:
+    """Do works, one after another; each reads only what those before it made."""
     write_inputs(root)
-    for work in WORKS:
+    for work in works:
         done = ended(work.to(work.out), root)
         assert done.status == 0, f"{work.line}: {done}"
 
