@@ -18,7 +18,7 @@ from tcf.common.untrusted.printable import printable, printable_json, printable_
 
 __all__ = ["as_lines", "print_result"]
 
-_SPLITS = ("validation_", "test_")
+_SPLITS = ("validation_", "test_", "selection_validation_")  # what metrics are of
 _SHARES = ("share", "jaccard", "known_in_a", "known_in_b")  # how names of shares of a whole end
 
 

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ class SeedEvaluations:
     evaluations: Mapping[int, Evaluation]
 
     def __post_init__(self) -> None:
-        """Check that there are several.
+        """Check that there are several, which ask the same.
 
         Raises:
-            ConfigError: there are fewer than two, of which no interval can be told, or something else.
+            ConfigError: there are fewer than two, of which no interval can be told, or something else; or they are of
+                different datasets, users, items or policies.
         """
         found = self.evaluations if isinstance(self.evaluations, Mapping) else {}
         wrong = next((value for value in found.values() if not isinstance(value, Evaluation)), None)
@@ -40,6 +41,7 @@ class SeedEvaluations:
             raise ConfigError(f"evaluations: expected a dict of evaluations by seed, found {kind}; correct it")
         if len(found) < 2:
             raise ConfigError("evaluations: expected those of two seeds or more, found one; use it alone")
+        _refuse_different([_asked(evaluation) for evaluation in found.values()])
 
     @property
     def path(self) -> Path:
@@ -49,10 +51,8 @@ class SeedEvaluations:
     @property
     def metrics(self) -> dict[str, Any]:
         """The mean over the seeds of each metric; what all seeds have in common, such as `users`, as it is."""
-        first, *others = (evaluation.metrics for evaluation in self.evaluations.values())
-        shared = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
-        means = {metric.name: statistics.fmean(self._values(metric.name)) for metric in METRICS}
-        return {**means, **{name: value for name, value in shared.items() if name not in means}}
+        first = next(iter(self.evaluations.values()))
+        return {**first.metrics, **{metric.name: statistics.fmean(self._values(metric.name)) for metric in METRICS}}
 
     @property
     def half_widths(self) -> dict[str, float]:
@@ -72,6 +72,25 @@ class SeedEvaluations:
     def as_json(self) -> dict[str, Any]:
         """The means as JSON values, with their seeds and half-widths."""
         return {"seeds": [*self.evaluations], **self.metrics, "half_widths": self.half_widths}
+
+
+def _asked(evaluation: Evaluation) -> dict[str, Any]:
+    """What an evaluation asks, of which dataset: all but the answers."""
+    measured = {metric.name for metric in METRICS}
+    asked = {name: value for name, value in evaluation.metrics.items() if name not in measured}
+    return {**asked, "dataset": evaluation.manifest.inputs.get("dataset", "none")}
+
+
+def _refuse_different(asked: Sequence[Mapping[str, Any]]) -> None:
+    first = asked[0]
+    for other in asked[1:]:
+        for name in sorted({*first, *other}):
+            if first.get(name) != other.get(name):
+                values = " and ".join(str(values.get(name, "none"))[:12] for values in (first, other))
+                raise ConfigError(
+                    f"evaluations: expected those of one dataset with the same policies, found {name} {values}; "
+                    "evaluate all runs alike"
+                )
 
 
 def student_t(degrees: int, confidence: float = _CONFIDENCE) -> float:

@@ -114,17 +114,21 @@ def run_pipeline(config: PipelineConfig) -> PipelineResult:
 
 
 def _refuse_other_layout(config: PipelineConfig) -> None:
-    """Refuse a run without seeds where the runs of several seeds belong."""
-    for name in config.train if config.seeds else ():
+    """Refuse a run without seeds where the runs of several seeds belong, and the reverse."""
+    for name in config.train:
         folder = config.out / "runs" / name
-        others = (
-            [entry.name for entry in folder.iterdir() if not _OF_SEED.fullmatch(entry.name)] if folder.is_dir() else []
-        )
-        if others:
-            raise RunError(
-                f"{folder}: expected a folder for each seed, found {min(others)}, as of a run without seeds; remove "
-                f"it, leave seeds out, or name another `out` in {config.path}"
-            )
+        there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        of_seeds = [entry for entry in there if _OF_SEED.fullmatch(entry)]
+        if config.seeds and len(of_seeds) < len(there):
+            other = next(entry for entry in there if entry not in of_seeds)
+            found = f"expected a folder for each seed, found {other}, as of a run without seeds"
+            remedy = "remove it, leave seeds out"
+        elif of_seeds and not config.seeds:
+            found = f"expected a run without seeds, found those of seeds ({', '.join(of_seeds)})"
+            remedy = "set seeds again, remove them"
+        else:
+            continue
+        raise RunError(f"{folder}: {found}; {remedy}, or name another `out` in {config.path}")
 
 
 def _stage(config: PipelineConfig, table: str, kind: type[Any], *more: str) -> AbstractContextManager[None]:

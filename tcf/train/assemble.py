@@ -58,10 +58,10 @@ def training_data(inputs: Inputs, config: TrainConfig) -> TrainingData:
             if config.learns_users
             else "fewer than two training items and so no target"
         )
-        logger.info(f"{data.left_out} of {dataset.n_users} users have {what}; they are left out of training")
+        logger.info(f"{data.left_out:,} of {dataset.n_users:,} users have {what}; they are left out of training")
     if config.tower_reads == "earlier":
-        n_first = len(data.users)
-        logger.info(f"{n_first} of {data.lengths.sum()} training items have no earlier item to read and are no targets")
+        first, every = f"{len(data.users):,}", f"{data.lengths.sum():,}"
+        logger.info(f"{first} of {every} training items have no earlier item to read and are no targets")
     return data
 
 

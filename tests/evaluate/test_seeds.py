@@ -1,5 +1,6 @@
 """Means over seeds and their intervals."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def test_students_t(degrees: int, t: float) -> None:
 
 
 def test_mean_and_interval_by_hand() -> None:
-    found = SeedEvaluations({0: evaluation(0.1), 1: evaluation(0.2), 5: evaluation(0.3, users=11)})
-    assert found.metrics == {"hr@10": pytest.approx(0.2), "ndcg@10": 0.5, "mrr": pytest.approx(0.1), "candidates": 30}
+    found = SeedEvaluations({0: evaluation(0.1), 1: evaluation(0.2), 5: evaluation(0.3)})
+    means = {"hr@10": pytest.approx(0.2), "ndcg@10": 0.5, "mrr": pytest.approx(0.1)}
+    assert found.metrics == {**means, "users": 10, "candidates": 30}
     # The standard deviation of 0.1, 0.2 and 0.3 is 0.1: 4.3027 * 0.1 / sqrt(3).
     assert found.half_widths == {
         "hr@10": pytest.approx(0.24841, abs=1e-5),
@@ -55,3 +57,15 @@ def test_means_stand_below_one_another() -> None:
 def test_one_alone_has_no_interval(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="^evaluations: expected"):
         SeedEvaluations(wrong)
+
+
+def test_evaluations_that_ask_something_else_have_no_mean() -> None:
+    """A mean over other users, items or policies would be of nothing, and the table has one number of each."""
+    usual, other = evaluation(0.1, catalogue="all"), evaluation(0.2, catalogue="trained", candidates=20)
+    with pytest.raises(ConfigError, match=r"the same policies, found candidates 30 and 20; evaluate all runs alike"):
+        SeedEvaluations({0: usual, 1: usual, 2: other})
+    with pytest.raises(ConfigError, match=r"found catalogue none and all;"):
+        SeedEvaluations({0: evaluation(0.1), 1: usual})
+    moved = replace(usual, manifest=replace(usual.manifest, inputs={"dataset": "0123456789abcdef"}))
+    with pytest.raises(ConfigError, match=r"found dataset none and 0123456789ab;"):
+        SeedEvaluations({0: usual, 1: moved})

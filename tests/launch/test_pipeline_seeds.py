@@ -115,7 +115,7 @@ def test_another_seed_is_added_and_the_others_stay(done: PipelineResult, here: P
 
 def test_a_run_without_seeds_is_not_mixed_with_those_of_seeds(done: PipelineResult, here: Path) -> None:
     (here / "alone.toml").write_text(FILE.replace("seeds = [2, 0]\n", ""))
-    with pytest.raises(RunError, match=r"out/runs/ids: .*found other files \(seed-0, .*`out` in alone\.toml"):
+    with pytest.raises(RunError, match=r"out/runs/ids: .*without seeds, found .*\(seed-0, seed-1, seed-2\); set seeds"):
         run_pipeline(read_pipeline(Path("alone.toml")))
     shutil.copytree(here / "out", here / "other")
     shutil.rmtree(here / "other/runs/ids")
