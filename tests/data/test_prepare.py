@@ -124,6 +124,7 @@ def test_the_manifest_names_inputs_and_settings(tmp_path: Path) -> None:
         "collapse_repeats": False,
         "unescape_html": False,
         "keep_unseen_items": False,
+        "min_item_count_over": "kept",
         "drop_duplicates": False,
         "events": [],
         "validation_events": [],
