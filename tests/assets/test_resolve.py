@@ -115,7 +115,7 @@ def test_a_damaged_folder_is_an_error_that_says_what_to_delete(index: Path) -> N
     with pytest.raises(ModelError, match=rf"expected 3000 bytes, found 2999; delete {folder} and run again"):
         obtain(asset)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=rf"found nothing; delete {folder} and run again"):
+    with pytest.raises(ModelError, match=rf"found none; delete {folder} and run again"):
         obtain(asset)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(ModelError, match=rf"found invalid JSON .*remove {folder} and run"):
