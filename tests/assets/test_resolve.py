@@ -118,7 +118,7 @@ def test_a_damaged_folder_is_an_error_that_says_what_to_delete(index: Path) -> N
     with pytest.raises(ModelError, match=rf"found none; delete {folder} and run again"):
         obtain(asset)
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(ModelError, match=rf"found invalid JSON .*remove {folder} and run"):
+    with pytest.raises(ModelError, match=rf"found invalid JSON .*delete {folder} and run again"):
         obtain(asset)
 
 
