@@ -166,7 +166,7 @@ def test_the_dimensions_of_vectors_of_low_rank_are_counted(tmp_path: Path) -> No
 def test_a_number_that_is_not_finite_is_refused_before_it_spoils_the_statistics(tmp_path: Path) -> None:
     vectors = random_vectors()
     vectors[2, 1] = np.nan
-    with pytest.raises(CacheError, match=r"vector of item i2; run `tcf cache verify"):
+    with pytest.raises(CacheError, match=r"vector of item i2; run `tcf extract` again with --repair"):
         fit(made(tmp_path, vectors), pca=2)
 
 
