@@ -135,9 +135,8 @@ def _unfinished(path: Path) -> ListedRun:
     settings.pop("inputs", None)
     epochs = read_epochs(path / EPOCHS)
     if (path / STATE).exists():
-        epochs = _confirmed_epochs(epochs, path)
-    measured = [] if settings["refit"] else epochs
-    best = max(measured, key=lambda epoch: epoch[settings["monitor"]], default=None)
+        epochs = _confirmed_epochs(epochs, path, measured=not settings["refit"])
+    best = max([] if settings["refit"] else epochs, key=lambda epoch: epoch[settings["monitor"]], default=None)
     if best is None:
         return ListedRun(path, _state(path), len(epochs), settings=settings)
     return ListedRun(path, _state(path), len(epochs), best["epoch"], _metrics(best, settings), settings)
@@ -156,34 +155,38 @@ def _state(path: Path) -> State:
     return "resumable" if (path / STATE).exists() else "starts again"
 
 
-def _confirmed_epochs(logged: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+def _confirmed_epochs(logged: list[dict[str, Any]], path: Path, measured: bool) -> list[dict[str, Any]]:
     """The epochs of the saved state, from which training resumes; the log, which is written after it, must agree."""
-    saved = _saved_epochs(path / STATE)
+    saved = _saved_epochs(path / STATE, measured)
     if len(logged) < len(saved) - 1 or any(one != other for one, other in zip(logged, saved, strict=False)):
         raise RunError(f"{path / EPOCHS}: expected the epochs of {path / STATE}, found others; training writes it anew")
     return saved
 
 
-def _saved_epochs(path: Path) -> list[dict[str, Any]]:
+def _saved_epochs(path: Path, measured: bool) -> list[dict[str, Any]]:
     """The finished epochs of a saved state, as in a log; the numbers of the model are not read.
+
+    Args:
+        path: the file of the state.
+        measured: whether its run has a validation.
 
     Raises:
         RunError: the file is incomplete, or what it says has changed.
     """
     try:
         with safe_open(path, "numpy") as file:
-            return [_as_logged(epoch) for epoch in unsealed_json(file.metadata()["tcf"])["epochs"]]
+            return [_as_logged(epoch, measured) for epoch in unsealed_json(file.metadata()["tcf"])["epochs"]]
     except FileNotFoundError:
         return []  # training has just finished
     except (SafetensorError, KeyError, TypeError, ValueError):
         raise RunError(f"{path}: damaged, or not written by tcf; remove it to train from the beginning") from None
 
 
-def _as_logged(epoch: Mapping[str, Any]) -> dict[str, Any]:
+def _as_logged(epoch: Mapping[str, Any], measured: bool) -> dict[str, Any]:
     return {
         "epoch": epoch["number"],
         "loss": epoch["loss"],
-        **{metric.name: epoch[metric.key] for metric in VALIDATION_METRICS},
+        **{metric.name: epoch[metric.key] for metric in VALIDATION_METRICS if measured},
     }
 
 

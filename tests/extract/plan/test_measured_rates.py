@@ -1,4 +1,3 @@
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from tcf.common.integrity.sealed_json import unsealed_json
 from tcf.extract.plan import measured_rates as module
 from tcf.extract.plan.calibration_memo import remembered_number
 from tcf.extract.plan.measured_rates import Rates, measure_rates, measure_storage
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_tried_again(tmp_path: Path, content: str) -> Non
     (file,) = tmp_path.iterdir()
     file.write_text(content)
     assert remembered_number(tmp_path, {"trial": "x"}, lambda: 7.0) == 7.0
-    assert json.loads(file.read_text()) == {"trial": "x", "found": 7.0}
+    assert unsealed_json(file.read_text()) == {"trial": "x", "found": 7.0}
 
 
 @pytest.mark.usefixtures("shown_log")

@@ -110,7 +110,7 @@ def test_the_monitor_chooses_the_best_trial(tmp_path: Path, monitor: str, heads:
     assert [line.split(",")[:4] for line in lines] == rows
     best_file = (search.out / BEST).read_text()
     assert f'monitor = "{monitor}"' in best_file
-    assert best_file.startswith(f"# Trial {rows[0][0]} of a search: {monitor} {rows[0][2]}00000, ")
+    assert f"\n# Trial {rows[0][0]} of a search: {monitor} {rows[0][2]}00000, " in best_file
 
 
 def test_a_failure_is_counted_and_the_search_goes_on(tmp_path: Path) -> None:
