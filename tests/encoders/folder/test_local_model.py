@@ -71,7 +71,7 @@ def test_what_cannot_be_converted_names_the_file(models: Path) -> None:
         local_model("tiny")
     (models / "tiny.converted").rename(models / "other")
     (models / "tiny.converted").write_text("a file")
-    with pytest.raises(ModelError, match=r"tiny\.converted: expected an unused path.*TCF_HOME"):
+    with pytest.raises(ModelError, match=r"tiny\.converted: expected a folder or an unused path.*TCF_HOME"):
         local_model("tiny")
 
 
