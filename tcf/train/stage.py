@@ -129,11 +129,7 @@ def train(
     load_faiss()  # validation ranks after the first epoch; without FAISS there is no sense in beginning
     selection = None
     if config.refit:
-        first = dataclasses.replace(config, refit=False)
-        logger.info(f"train: choosing the number of epochs -> {out / SELECTION}")
-        selection = train(
-            data=data, caches=caches, out=out / SELECTION, config=first, watch=watch, group=group
-        ).manifest
+        selection = _select_epoch(data, caches, out / SELECTION, config, watch, group)
         folder = dataclasses.replace(folder, selection=selection.fingerprint)
     with deterministic_operations(config.deterministic), isolated_generators(device):
         training = training_data(inputs, config)
@@ -147,6 +143,15 @@ def train(
             if finished is not None:
                 return _there_already(out, finished)
             return _train(assembled, projections, folder, selection, watch)
+
+
+def _select_epoch(
+    data: Path, caches: Sequence[Path], out: Path, config: TrainConfig, watch: Watch | None, group: Group | None
+) -> Manifest:
+    """Train the run that finds the best epoch for a refit; returns its manifest."""
+    logger.info(f"train: choosing the number of epochs -> {out}")
+    first = dataclasses.replace(config, refit=False)
+    return train(data=data, caches=caches, out=out, config=first, watch=watch, group=group).manifest
 
 
 def _say_what_is_not_evaluated(dataset: Dataset) -> None:
