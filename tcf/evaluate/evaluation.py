@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,9 +25,11 @@ from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.histories import owners
 from tcf.data.split import Queries
+from tcf.evaluate.groups.group_table import GroupTable, group_table
+from tcf.evaluate.intervals import Bootstrap, Interval, end_columns, interval_words, intervals_of
 from tcf.evaluate.questions import POLICIES, Questions, unusual_policies
 from tcf.ranking.catalogue import blocks
-from tcf.ranking.metrics import Metric, means, rank_metrics
+from tcf.ranking.metrics import Metric, rank_metrics
 from tcf.ranking.ranker import Ranker
 from tcf.ranking.ranks import Ranks, rank_targets
 
@@ -58,16 +60,20 @@ _SCHEMA = pa.schema(
     ]
 )
 _ROW_GROUP = 2**20  # users; the ids of a row group are in memory at once
-_ABOUT = {
-    **dict.fromkeys(("users", "targets", "users_without_training", "candidates", "targets_outside_catalogue"), int),
-    **dict.fromkeys((*POLICIES, "split"), str),
-}
+_COUNTS = ("users", "targets", "users_without_training", "candidates", "targets_outside_catalogue")
+_ABOUT = {**dict.fromkeys(_COUNTS, int), **dict.fromkeys((*POLICIES, "split"), str)}
+_OF_RANKS, _OF_LISTS = ("hr", "recall", "ndcg", "mrr"), ("coverage", "popularity", "novelty", "diversity")
+_INTERVALS = "intervals"
+_BOOTSTRAP = ("resamples", "bootstrap_seed", "confidence")
 EVALUATION = Format(
     name="tcf-evaluation",
     version=3,
     error=RunError,
     made_by="tcf evaluate",
-    required={f"facts.{name}": kind for name, kind in ({"mrr": float} | _ABOUT).items()},
+    required={
+        **{f"facts.{name}": kind for name, kind in ({"mrr": float, _INTERVALS: dict} | _ABOUT).items()},
+        **{f"config.{name}": kind for name, kind in zip(_BOOTSTRAP, (int, int, float), strict=True)},
+    },
 )
 
 
@@ -100,6 +106,27 @@ class Evaluation:
         return tuple(metric for metric in known if metric is not None)
 
     @property
+    def intervals(self) -> Mapping[str, Interval]:
+        """The interval of the mean over users, lower and upper end, of each metric that has a value for each user.
+
+        That of `hr@k` is Wilson's where no target ties with others across position k, all others are bootstrapped.
+        There are none where `resamples` is 0.
+        """
+        return {name: (low, high) for name, (low, high) in self.manifest.facts.get(_INTERVALS, {}).items()}
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How intervals are computed."""
+        return Bootstrap.recorded(self.manifest.config)
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """All but the answers: the dataset's fingerprint, split, policies, and numbers of users, targets and items."""
+        names = ("split", *POLICIES, *_COUNTS)
+        dataset = self.manifest.inputs.get("dataset", "none")
+        return {"dataset": dataset, **{name: self.metrics.get(name, "none") for name in names}}
+
+    @property
     def ranks(self) -> Ranks:
         """The rank of every target, from its file.
 
@@ -121,10 +148,10 @@ class Evaluation:
         """The evaluation as a pandas frame.
 
         Args:
-            table: `metrics`: one row with all that `metrics` holds, and the `ranking`. `ranks`: one row for each
-                user and target, with the raw data's `user_id` and `item_id`, `rank`, `ties` and `candidates`, the
-                number of the item's training interactions (`item_interactions`), and that of the user's items before
-                the target (`history`).
+            table: `metrics`: one row with all that `metrics` holds, the `ranking`, and the ends of the intervals, such
+                as `hr@10_low` and `hr@10_high`. `ranks`: one row for each user and target, with the raw data's
+                `user_id` and `item_id`, `rank`, `ties` and `candidates`, the number of the item's training
+                interactions (`item_interactions`), and that of the user's items before the target (`history`).
 
         Raises:
             ConfigError: the table is unknown, or pandas is not installed.
@@ -132,24 +159,56 @@ class Evaluation:
         """
         match typed(table, Literal["metrics", "ranks"], "table"):
             case "metrics":
-                return data_frame(pa.Table.from_pylist([{"ranking": self.ranking, **self.metrics}]))
+                return data_frame(
+                    pa.Table.from_pylist([{"ranking": self.ranking, **self.metrics, **end_columns(self.intervals)}])
+                )
             case _:
                 return data_frame(self.table())
 
+    def groups(self, by: str | Iterable[str]) -> GroupTable:
+        """The metrics of groups of targets or users, from the saved ranks, with intervals.
+
+        With several targets of a user, a group has those of the user's targets that are in it.
+
+        Args:
+            by: what decides the group, or several of these: `cold` (targets without a training interaction, and the
+                others), `warm:20,50,200` (targets with at least so many training interactions), `popularity:10` (as
+                many groups of about equal numbers of targets, by the training interactions of their items),
+                `history:5,10,20` (by the number of the user's items before the target), or `FILE:COLUMN` (the values
+                of a column of a table with `item_id` or `user_id`: Parquet, CSV or JSON lines).
+
+        Raises:
+            ConfigError: it is something else, or a file lacks the column.
+            DataError: a file cannot be read, or gives an id several values.
+            RunError: the file of ranks is missing or damaged.
+        """
+        return group_table(self, by)
+
     def __repr__(self) -> str:
         """What it is, in a line."""
-        shown = ", ".join(f"{metric.name} {metric.shown(self.metrics[metric.name])}" for metric in self.measured)
+        shown = ", ".join(f"{metric.name} {self._shown(metric)}" for metric in self.measured)
         unusual = "".join(f", {name} {value}" for name, value in unusual_policies(self.metrics).items())
         return f"Evaluation({str(self.path)!r}: {self.ranking}, {self.metrics['split']} {shown}{unusual})"
 
     def as_json(self) -> dict[str, Any]:
         """The evaluation as JSON values, without its manifest."""
-        return {"evaluation": str(self.path), **self.metrics}
+        return {"evaluation": str(self.path), **self.metrics, _INTERVALS: self.intervals}
 
     def for_people(self) -> dict[str, Any]:
-        """The same by names to print: metrics say of which part of the split they are."""
-        names = {metric.name: f"{self.metrics['split']}_{metric.name}" for metric in self.measured}
-        return {names.get(name, name): value for name, value in self.as_json().items()}
+        """The same by names to print: metrics say of which part of the split they are, and have their intervals."""
+        shown = {metric.name: self._shown(metric) for metric in self.measured}
+        named = {f"{self.metrics['split']}_{name}": text for name, text in shown.items()}
+        about = {name: value for name, value in self.metrics.items() if name not in shown}
+        return {"evaluation": str(self.path), **named, **about, _INTERVALS: self._intervals_words}
+
+    def _shown(self, metric: Metric) -> str:
+        """A mean, and its interval if it has one: `9.37% (8.91 to 9.85)`."""
+        mean, ends = metric.shown(self.metrics[metric.name]), self.intervals.get(metric.name)
+        return mean if ends is None else f"{mean} ({interval_words(metric, ends)})"
+
+    @property
+    def _intervals_words(self) -> str:
+        return f"{self.bootstrap.words} over users" if self.intervals else "none"
 
 
 def evaluate(
@@ -184,12 +243,15 @@ def evaluate(
     with Progress("evaluate: ranking", len(queries), "users") as progress:
         ranks = rank_targets(ranker, seen, questions.targets, policy=config.seen, advance=progress.advance)
     measured = rank_metrics(config.cutoffs, several=len(ranks.greater) > len(ranks))
-    metrics: dict[str, Any] = {**means(ranks, measured), **questions.facts(config)}
+    columns = {metric.name: metric.per_user(ranks) for metric in measured}
+    means = {name: float(values_U.mean()) for name, values_U in columns.items()}
+    metrics: dict[str, Any] = {**means, **questions.facts(config)}
+    facts = {**metrics, _INTERVALS: intervals_of(columns, Bootstrap.of(config))}
     settings = {**_recorded(config), "ranking": ranking}
     with publishing(out) as staging:
         _write_ranks(ranks, queries, dataset, staging / _RANKS)
-        publish_file(staging / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
-        manifest = seal(staging, EVALUATION, inputs=inputs, config=settings, facts=metrics)
+        publish_file(staging / "metrics.json", (json.dumps(facts, indent=2) + "\n").encode())
+        manifest = seal(staging, EVALUATION, inputs=inputs, config=settings, facts=facts)
     return Evaluation(out, metrics, manifest)
 
 
@@ -237,14 +299,35 @@ def open_evaluation(path: Path, *, verify: Verify = "once") -> Evaluation:
     manifest = read_manifest(path, EVALUATION)
     verify_files(path, manifest, EVALUATION, verify=verify)
     facts = manifest.facts
-    others = [name for name in facts if name not in _ABOUT]
+    others = sorted((name for name in facts if name not in (*_ABOUT, _INTERVALS)), key=_place)
     for name in others:
-        if not isinstance(facts[name], int | float) or isinstance(facts[name], bool):
-            raise RunError(
-                f"{path / MANIFEST}: expected facts.{name}, a number, found {value_words(facts[name])}; "
-                f"{EVALUATION.remedy(path)}"
-            )
+        _require(_is_number(facts[name]), path, name, "a number", facts[name])
+    for name, ends in facts[_INTERVALS].items():
+        are_ends = isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))
+        _require(are_ends, path, f"{_INTERVALS}.{name}", "two numbers", ends)
     return Evaluation(path, {name: facts[name] for name in (*others, *_ABOUT)}, manifest)
+
+
+def _place(name: str) -> tuple[int, float, int, str]:
+    """The place of a metric among others, which a manifest has in the order of their letters; unknown ones are last."""
+    kind, at, k = name.partition("@")
+    if Metric.named(name) is None:
+        return 3, 0, 0, name
+    if kind in _OF_LISTS:
+        return 2, float(k), _OF_LISTS.index(kind), name
+    return (0 if at else 1), float(k or 0), _OF_RANKS.index(kind) if kind in _OF_RANKS else len(_OF_RANKS), name
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _require(holds: bool, path: Path, name: str, expected: str, found: object) -> None:
+    if not holds:
+        raise RunError(
+            f"{path / MANIFEST}: expected facts.{name}, {expected}, found {value_words(found)}; "
+            f"{EVALUATION.remedy(path)}"
+        )
 
 
 def ranks_of(table: pa.Table) -> Ranks:

@@ -9,6 +9,7 @@ A user may have several targets (a given split). With one, `recall@k` is `hr@k`,
 Shapes: U users, T targets of all users.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ __all__ = [
     "means",
     "named_as_validation",
     "ndcg",
+    "rank_metric",
     "rank_metrics",
     "recall",
     "reciprocal_rank",
@@ -192,6 +194,17 @@ def rank_metrics(cutoffs: Iterable[int], *, several: bool = False) -> tuple[Rank
         found.append(RankMetric(f"ndcg@{k}", key="ndcg", per_user=partial(ndcg, k=k), depth=k))
         found.append(RankMetric(f"mrr@{k}", key="mrr", per_user=partial(reciprocal_rank, k=k), depth=k))
     return (*found, RankMetric("mrr", key="mrr", per_user=reciprocal_rank))
+
+
+def rank_metric(name: str) -> RankMetric | None:
+    """Return the metric of ranks of this name, for any cutoff; None if there is none.
+
+    >>> rank_metric("recall@7").name, rank_metric("hr"), rank_metric("coverage@10"), rank_metric("hr@0")
+    ('recall@7', None, None, None)
+    """
+    k = name.partition("@")[2]
+    cutoffs = [int(k)] if re.fullmatch("[1-9][0-9]{0,8}", k) else []
+    return next((metric for metric in rank_metrics(cutoffs, several=True) if metric.name == name), None)
 
 
 def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:
