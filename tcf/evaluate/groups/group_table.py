@@ -1,6 +1,6 @@
 """The metrics of groups, with intervals, as a table for people, as JSON and as a frame."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tcf.common.text_table import text_table
 from tcf.data.data_frames import data_frame
 from tcf.evaluate.cells import aligned, metric_columns
 from tcf.evaluate.groups.grouping import groupings_of
 from tcf.evaluate.groups.target_groups import target_groups
 from tcf.evaluate.intervals import Bootstrap, Interval, end_columns, intervals_of
-from tcf.common.text_table import text_table
 from tcf.ranking.metrics import Metric, RankMetric, rank_metric
 from tcf.ranking.ranks import Ranks
 
