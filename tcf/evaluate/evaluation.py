@@ -246,7 +246,8 @@ def evaluate(
     columns = {metric.name: metric.per_user(ranks) for metric in measured}
     means = {name: float(values_U.mean()) for name, values_U in columns.items()}
     metrics: dict[str, Any] = {**means, **questions.facts(config)}
-    facts = {**metrics, _INTERVALS: intervals_of(columns, Bootstrap.of(config))}
+    intervals = {name: [*ends] for name, ends in intervals_of(columns, Bootstrap.of(config)).items()}
+    facts = {**metrics, _INTERVALS: intervals}
     settings = {**_recorded(config), "ranking": ranking}
     with publishing(out) as staging:
         _write_ranks(ranks, queries, dataset, staging / _RANKS)
