@@ -29,7 +29,7 @@ from tcf.evaluate.groups.group_table import GroupTable, group_table
 from tcf.evaluate.intervals import Bootstrap, Interval, end_columns, interval_words, intervals_of
 from tcf.evaluate.questions import POLICIES, Questions, unusual_policies
 from tcf.ranking.catalogue import blocks
-from tcf.ranking.metrics import Metric, rank_metrics
+from tcf.ranking.metrics import Metric, measured_among, rank_metrics
 from tcf.ranking.ranker import Ranker
 from tcf.ranking.ranks import Ranks, rank_targets
 
@@ -62,7 +62,6 @@ _SCHEMA = pa.schema(
 _ROW_GROUP = 2**20  # users; the ids of a row group are in memory at once
 _COUNTS = ("users", "targets", "users_without_training", "candidates", "targets_outside_catalogue")
 _ABOUT = {**dict.fromkeys(_COUNTS, int), **dict.fromkeys((*POLICIES, "split"), str)}
-_OF_RANKS, _OF_LISTS = ("hr", "recall", "ndcg", "mrr"), ("coverage", "popularity", "novelty", "diversity")
 _INTERVALS = "intervals"
 _BOOTSTRAP = ("resamples", "bootstrap_seed", "confidence")
 EVALUATION = Format(
@@ -102,8 +101,7 @@ class Evaluation:
     @property
     def measured(self) -> tuple[Metric, ...]:
         """What was measured, in the order of files and tables."""
-        known = (Metric.named(name) for name in self.metrics)
-        return tuple(metric for metric in known if metric is not None)
+        return measured_among(self.metrics)
 
     @property
     def intervals(self) -> Mapping[str, Interval]:
@@ -300,23 +298,15 @@ def open_evaluation(path: Path, *, verify: Verify = "once") -> Evaluation:
     manifest = read_manifest(path, EVALUATION)
     verify_files(path, manifest, EVALUATION, verify=verify)
     facts = manifest.facts
-    others = sorted((name for name in facts if name not in (*_ABOUT, _INTERVALS)), key=_place)
+    others = [name for name in facts if name not in (*_ABOUT, _INTERVALS)]
     for name in others:
         _require(_is_number(facts[name]), path, name, "a number", facts[name])
     for name, ends in facts[_INTERVALS].items():
         are_ends = isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))
         _require(are_ends, path, f"{_INTERVALS}.{name}", "two numbers", ends)
-    return Evaluation(path, {name: facts[name] for name in (*others, *_ABOUT)}, manifest)
-
-
-def _place(name: str) -> tuple[int, float, int, str]:
-    """The place of a metric among others, which a manifest has in the order of their letters; unknown ones are last."""
-    kind, at, k = name.partition("@")
-    if Metric.named(name) is None:
-        return 3, 0, 0, name
-    if kind in _OF_LISTS:
-        return 2, float(k), _OF_LISTS.index(kind), name
-    return (0 if at else 1), float(k or 0), _OF_RANKS.index(kind) if kind in _OF_RANKS else len(_OF_RANKS), name
+    known = [metric.name for metric in measured_among(others)]
+    others = sorted({*others} - {*known})
+    return Evaluation(path, {name: facts[name] for name in (*known, *others, *_ABOUT)}, manifest)
 
 
 def _is_number(value: object) -> bool:

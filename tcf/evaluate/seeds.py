@@ -17,7 +17,7 @@ from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.intervals import Bootstrap, Interval, interval_words
 from tcf.evaluate.same_questions import refuse_other_questions
 from tcf.evaluate.statistics.crossed import crossed_intervals
-from tcf.ranking.metrics import Metric, RankMetric, rank_metric
+from tcf.ranking.metrics import Metric, rank_metric
 
 __all__ = ["SeedEvaluations"]
 
@@ -85,7 +85,7 @@ class SeedEvaluations:
         Raises:
             RunError: a file of ranks is missing or damaged.
         """
-        metrics = [metric for metric in map(_of_ranks, self.measured) if metric is not None]
+        metrics = [metric for metric in self.measured if rank_metric(metric.name) is not None]
         bootstrap = self.bootstrap
         if not metrics or not bootstrap.resamples:
             return {}
@@ -115,8 +115,3 @@ class SeedEvaluations:
     def as_json(self) -> dict[str, Any]:
         """The means as JSON values, with their seeds and intervals."""
         return {"seeds": [*self.evaluations], **self.metrics, "intervals": self.intervals}
-
-
-def _of_ranks(metric: Metric) -> RankMetric | None:
-    """The metric as one that follows from ranks; None if it does not."""
-    return rank_metric(metric.name)

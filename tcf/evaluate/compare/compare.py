@@ -4,7 +4,6 @@ Shapes: N rankings, S seeds of a ranking, U users.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ from tcf.evaluate.evaluation_table import Compared
 from tcf.evaluate.groups.grouping import Grouping
 from tcf.evaluate.statistics.holm import holm
 from tcf.evaluate.statistics.letters import letters
-from tcf.ranking.metrics import RankMetric, rank_metric
+from tcf.ranking.metrics import Metric, rank_metric
 
 __all__ = ["compare", "metrics_named"]
 
@@ -35,7 +34,7 @@ def compare(
     evaluations: Mapping[str, Compared],
     draws: Draws,
     *,
-    metrics: Sequence[RankMetric] = (),
+    metrics: Sequence[Metric] = (),
     groupings: Mapping[str, Grouping] | None = None,
 ) -> Comparison:
     """Compare evaluations of the same users, each two of them by each metric.
@@ -71,7 +70,7 @@ def compare(
     return Comparison(tuple(means), tuple(differences), tuple(served), tuple(chosen), draws, _about(evaluations))
 
 
-def metrics_named(names: Sequence[str], where: str) -> tuple[RankMetric, ...]:
+def metrics_named(names: Sequence[str], where: str) -> tuple[Metric, ...]:
     """Return the metrics of these names, each once.
 
     Args:
@@ -97,7 +96,7 @@ def metrics_named(names: Sequence[str], where: str) -> tuple[RankMetric, ...]:
 class _ComparedPart:
     """All pairs of rankings by one metric, of all targets or of a group."""
 
-    def __init__(self, part: Part, metric: RankMetric, draws: Draws) -> None:
+    def __init__(self, part: Part, metric: Metric, draws: Draws) -> None:
         self.part, self.metric, self.draws = part, metric, draws
         self.values = [ranking.values(metric) for ranking in part.rankings]
         self.pairs = pair_statistics(self.values, draws, hits=self._is_hit_rate)
@@ -111,7 +110,10 @@ class _ComparedPart:
         """Yield a row for each pair, with its corrected p-value."""
         names = [ranking.name for ranking in self.part.rankings]
         for (first, second), pair, p in zip(pairs_of(len(names)), self.pairs, p_holm, strict=True):
-            row = DifferenceRow(
+            only_first, only_second, both, neither = (
+                pair_shares(self.values[first], self.values[second]) if self._is_hit_rate else (None,) * 4
+            )
+            yield DifferenceRow(
                 *self.place,
                 first=names[first],
                 second=names[second],
@@ -123,9 +125,11 @@ class _ComparedPart:
                 p_mcnemar=pair.p_mcnemar,
                 told_apart=pair.told_apart(p, self.draws.level),
                 detectable=pair.detectable(self.draws.level / tests),
+                only_first=only_first,
+                only_second=only_second,
+                both=both,
+                neither=neither,
             )
-            shares = pair_shares(self.values[first], self.values[second]) if self._is_hit_rate else {}
-            yield replace(row, **shares)
 
     def means(self, rows: Sequence[DifferenceRow]) -> Iterator[MeanRow]:
         """Yield a row for each ranking; `rows` say which of them differ."""
@@ -158,7 +162,7 @@ def _differing(n_rankings: int, rows: Sequence[DifferenceRow]) -> npt.NDArray[np
     return differs_NN
 
 
-def _measured_by_all(evaluations: Mapping[str, Compared]) -> tuple[RankMetric, ...]:
+def _measured_by_all(evaluations: Mapping[str, Compared]) -> tuple[Metric, ...]:
     first, *others = ([metric.name for metric in found.measured] for found in evaluations.values())
     common = [name for name in first if all(name in other for other in others)]
     return tuple(metric for name in common if (metric := rank_metric(name)) is not None)

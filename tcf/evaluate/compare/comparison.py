@@ -11,7 +11,7 @@ from tcf.data.data_frames import data_frame
 from tcf.evaluate.compare.pairs import Draws
 from tcf.evaluate.compare.rows import DifferenceRow, MeanRow, ServedRow
 from tcf.evaluate.compare.shown import shown_part
-from tcf.ranking.metrics import RankMetric
+from tcf.ranking.metrics import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ class Comparison:
     means: tuple[MeanRow, ...]
     differences: tuple[DifferenceRow, ...]
     served: tuple[ServedRow, ...]
-    metrics: tuple[RankMetric, ...]
+    metrics: tuple[Metric, ...]
     draws: Draws
     about: Mapping[str, Any]
 

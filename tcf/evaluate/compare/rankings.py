@@ -18,7 +18,7 @@ from tcf.evaluate.groups.grouping import Grouping
 from tcf.evaluate.groups.target_groups import target_groups
 from tcf.evaluate.same_questions import refuse_other_questions
 from tcf.evaluate.seeds import SeedEvaluations
-from tcf.ranking.metrics import RankMetric
+from tcf.ranking.metrics import Metric
 from tcf.ranking.ranks import Ranks
 
 __all__ = ["Part", "Ranking", "Rankings"]
@@ -38,7 +38,7 @@ class Ranking:
     name: str
     of_seeds: tuple[Ranks, ...]
 
-    def values(self, metric: RankMetric) -> npt.NDArray[np.float64]:
+    def values(self, metric: Metric) -> npt.NDArray[np.float64]:
         """Each user's value under each seed, (S, U)."""
         return np.stack([metric.per_user(ranks) for ranks in self.of_seeds])
 

@@ -73,10 +73,10 @@ class DifferenceRow:
     p_mcnemar: float | None
     told_apart: bool
     detectable: float
-    only_first: float | None = None
-    only_second: float | None = None
-    both: float | None = None
-    neither: float | None = None
+    only_first: float | None
+    only_second: float | None
+    both: float | None
+    neither: float | None
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,16 @@ def served_shares(names: Sequence[str], values: Sequence[npt.NDArray[np.float64]
     return {**shares, "all": of_all, "none": of_none}
 
 
-def pair_shares(first_SU: npt.NDArray[np.float64], second_SU: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Return the shares of users with a hit of one of two rankings alone, of both, of neither."""
-    only_first, only_second, both, neither = served_shares(["", " "], [first_SU, second_SU]).values()
-    return {"only_first": only_first, "only_second": only_second, "both": both, "neither": neither}
+def pair_shares(
+    first_SU: npt.NDArray[np.float64], second_SU: npt.NDArray[np.float64]
+) -> tuple[float, float, float, float]:
+    """Return the shares of users with a hit of the first ranking alone, of the second one alone, of both, of neither.
+
+    >>> pair_shares(np.array([[1.0, 1.0, 0.0, 0.5]]), np.array([[1.0, 0.0, 0.0, 0.0]]))
+    (0.375, 0.0, 0.25, 0.375)
+    """
+    only_first, only_second, both, neither = served_shares(["first", "second"], [first_SU, second_SU]).values()
+    return only_first, only_second, both, neither
 
 
 def _alone(hits_NU: npt.NDArray[np.float64], number: int) -> npt.NDArray[np.float64]:

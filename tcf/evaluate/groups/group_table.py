@@ -14,7 +14,7 @@ from tcf.evaluate.cells import aligned, metric_columns
 from tcf.evaluate.groups.grouping import groupings_of
 from tcf.evaluate.groups.target_groups import target_groups
 from tcf.evaluate.intervals import Bootstrap, Interval, end_columns, intervals_of
-from tcf.ranking.metrics import Metric, RankMetric, rank_metric
+from tcf.ranking.metrics import Metric, rank_metric
 from tcf.ranking.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def group_table(evaluation: RankedTargets, by: str | Iterable[str]) -> GroupTabl
     """
     groupings = groupings_of(by)
     targets, ranks = evaluation.table(), evaluation.ranks
-    measured = tuple(found for metric in evaluation.measured if (found := rank_metric(metric.name)) is not None)
+    measured = tuple(metric for metric in evaluation.measured if rank_metric(metric.name) is not None)
     groups = [
         _group(text, name, ranks, chosen_T, measured, evaluation.bootstrap)
         for text, grouping in groupings.items()
@@ -146,7 +146,7 @@ def _group(
     name: str,
     ranks: Ranks,
     chosen_T: npt.NDArray[np.bool_],
-    measured: Sequence[RankMetric],
+    measured: Sequence[Metric],
     bootstrap: Bootstrap,
 ) -> Group:
     if not chosen_T.any():

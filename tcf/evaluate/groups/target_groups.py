@@ -69,7 +69,8 @@ def target_groups(grouping: Grouping, targets: pa.Table) -> TargetGroups:
 
 
 def _column(targets: pa.Table, name: str) -> npt.NDArray[np.int64]:
-    return targets[name].to_numpy().astype(np.int64)
+    numbers_T: npt.NDArray[np.int64] = targets[name].to_numpy().astype(np.int64)
+    return numbers_T
 
 
 def _between(numbers_T: npt.NDArray[np.int64], least: Sequence[int], names: Sequence[str] = ()) -> TargetGroups:
