@@ -16,7 +16,7 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.data.seen import SeenItems
 from tcf.evaluate import evaluation as module
-from tcf.evaluate.comparison import comparison
+from tcf.evaluate.evaluation_table import EvaluationTable
 from tcf.evaluate.evaluation import Evaluation, open_evaluation
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.train.run.open_run import open_run

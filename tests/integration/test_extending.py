@@ -169,7 +169,7 @@ from typer.testing import CliRunner
 from tcf.commands.app import app
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.pooling import pool
-from tcf.evaluate.comparison import comparison
+from tcf.evaluate.evaluation_table import EvaluationTable
 from tcf.evaluate.evaluation import open_evaluation
 
 def run(line):

@@ -1,42 +1,22 @@
 """Evaluations of scores that are given, on a small dataset."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from small.score_tables import ScoreTable
 from small.train.runs import make_dataset
 from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.evaluate.evaluation import Evaluation, evaluate
 from tcf.evaluate.questions import Questions
-from tcf.ranking.catalogue import ScoreRows
 from tcf.ranking.ranker import DenseRanker
 
-__all__ = ["N_ITEMS", "Table", "histories", "judged", "small_dataset"]
+__all__ = ["N_ITEMS", "histories", "judged", "small_dataset"]
 
 N_ITEMS = 40
-
-
-@dataclass(frozen=True)
-class Table:
-    """Scores that are given, (U, N)."""
-
-    table: npt.NDArray[np.float32]
-
-    @property
-    def n_users(self) -> int:
-        return len(self.table)
-
-    @property
-    def rows(self) -> ScoreRows:
-        return ScoreRows.one_each(self.table.shape[1])
-
-    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        return self.table[users]
 
 
 def histories(n_users: int = 120) -> list[list[int]]:
@@ -74,7 +54,7 @@ def judged(
         seed: of the scores.
         levels: number of different scores, so that there are ties; 0: all differ.
         cutoffs: depths of metrics.
-        settings: other settings of the evaluation.
+        settings: other settings of the evaluation; 500 resamples if they do not say how many.
     """
     dataset = small_dataset(folder)
     rng = np.random.default_rng(seed)
@@ -82,9 +62,10 @@ def judged(
     last = dataset.histories.items[dataset.histories.offsets[1:] - 1]
     scores[np.arange(len(scores)), last] += skill
     scores = np.floor(scores * levels) if levels else scores
-    config = EvaluateConfig(cutoffs=tuple(cutoffs), device="cpu", **settings)
+    config = EvaluateConfig(cutoffs=tuple(cutoffs), device="cpu", **{"resamples": 500, **settings})
     questions = Questions.of(dataset, config)
-    ranker = DenseRanker(questions.ranked.scorer(Table(scores[questions.queries.users].astype(np.float32))))
+    table = ScoreTable(scores[questions.queries.users].astype(np.float32))
+    ranker = DenseRanker(questions.ranked.scorer(table))
     inputs = {"dataset": dataset.fingerprint}
     out = folder / name
     return evaluate(ranker, questions, dataset, out=out, inputs=inputs, ranking=out.name, config=config)
