@@ -93,7 +93,8 @@ def compare_evaluations(
         at_least(1, resamples, "resamples"), at_least(1, flips, "flips"), at_least(0, seed, "seed"), confidence=sure
     )
     chosen = metrics_named([typed(name, str, "metrics") for name in names], "metrics")
-    return compare(_by_name(evaluations), draws, metrics=chosen, groupings=groupings_of(by))
+    groupings = groupings_of(by)
+    return compare(_by_name(evaluations), draws, metrics=chosen, groupings=groupings)
 
 
 def _by_name(evaluations: Several) -> dict[str, Compared]:

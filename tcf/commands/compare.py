@@ -43,7 +43,7 @@ def compare_command(
         typer.Option(
             "--metrics",
             help="Metrics to compare by, with any cutoff, such as hr@10,ndcg@10; default: all that were measured.",
-            metavar="NAME,NAME",
+            metavar="NAME,NAME,...",
             rich_help_panel=MAIN_OPTIONS,
         ),
     ] = None,
@@ -92,14 +92,14 @@ def compare_command(
 ) -> None:
     """Compare evaluations of the same users: differences, intervals, tests, and which cannot be told apart.
 
-    Each user is compared with itself. The differences of all pairs have intervals by the bootstrap over users (crossed
+    Users are compared with themselves. The differences of all pairs have intervals by the bootstrap over users (crossed
     with seeds where there are several), paired sign-flip tests with Holm's correction for all pairs, McNemar's test for
     HR without ties, and the smallest difference that could have been found. Evaluations of different datasets, splits,
     policies or users are refused.
 
     Examples:
         tcf compare evaluations/text evaluations/id popular=evaluations/popularity
-        tcf compare evaluations/text evaluations/id --metrics hr@10,ndcg@10 --by cold --by warm:20,50,200
+        tcf compare evaluations/text evaluations/id --metrics hr@10 --by cold
     """
     from tcf.api.comparison import compare_evaluations
     from tcf.evaluate.compare.write_comparison import write_comparison
