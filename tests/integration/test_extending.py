@@ -60,7 +60,7 @@ METRIC = Extension(
         ("tcf/ranking/metrics.py", '    _Kind("mrr", reciprocal_rank, whole=True),\n'): (
             '    _Kind("first", first_place, shown=lambda value: f"{value:.3f}", validated=True),\n'
         ),
-        ("tcf/ranking/metrics.py", "return np.where(ranks.is_candidate, within / (ranks.equal + 1), 0.0)\n"): (
+        ("tcf/ranking/metrics.py", "len(ranks) == len(single_T) else first_target(ranks, gains, single_T)\n"): (
             "\n\ndef first_place(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:\n"
             "    return ((ranks.greater == 0) & ranks.is_candidate) / (ranks.equal + 1)\n"
         ),
