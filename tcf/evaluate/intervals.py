@@ -94,7 +94,12 @@ def interval_words(metric: Metric, interval: Interval) -> str:
     >>> interval_words(Metric("hr@10"), (0.0891, 0.0985))
     '8.91 to 9.85'
     """
-    return " to ".join(metric.shown(end).removesuffix("%") for end in interval)
+    return " to ".join(_unsigned_zero(metric.shown(end).removesuffix("%")) for end in interval)
+
+
+def _unsigned_zero(number: str) -> str:
+    """Drop the sign of a number that was rounded to 0."""
+    return number if float(number) else number.removeprefix("-")
 
 
 def end_columns(intervals: Mapping[str, Interval]) -> dict[str, float]:
