@@ -68,7 +68,8 @@ def bootstrap_means(
         rng = generator(RandomStream.BOOTSTRAP, seed, number, 0)
         sums_RC += _weighted_sums(rows_KC, resamples, rng) if own else _shared_sums(rows_KC, resamples, rng)
     sums_RC[sums_RC[:, -1] == 0] = whole_C
-    return centre_M + sums_RC[:, :-1] / sums_RC[:, -1:]
+    means_RM: npt.NDArray[np.float64] = centre_M + sums_RC[:, :-1] / sums_RC[:, -1:]
+    return means_RM
 
 
 def bootstrap_intervals(
@@ -97,9 +98,7 @@ def bootstrap_intervals(
     return np.quantile(means_RM, [tail, 1 - tail], axis=0)
 
 
-def _shared_sums(
-    rows_KC: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def _shared_sums(rows_KC: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Weighted sums of a group's rows, (R, C), each one of a limited number of draws."""
     sums_DC = _weighted_sums(rows_KC, min(resamples, _SHARED_DRAWS), rng)
     sums_DC += rows_KC.sum(axis=0) - sums_DC.mean(axis=0)

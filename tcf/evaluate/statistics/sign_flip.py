@@ -23,9 +23,7 @@ _FLIPS_AT_ONCE = 128  # so that the signs of a group stay in the processor's cac
 _SIGNS_A_WORD = 64
 
 
-def sign_flip(
-    differences_UM: npt.NDArray[np.float64], *, flips: int = FLIPS, seed: int = 0
-) -> npt.NDArray[np.float64]:
+def sign_flip(differences_UM: npt.NDArray[np.float64], *, flips: int = FLIPS, seed: int = 0) -> npt.NDArray[np.float64]:
     """Return the two-sided p-values of all columns, (M,); the columns share the signs.
 
     Sums are exact (`exact_sums`), and sums that differ by no more than the rounding of the differences are equal:
@@ -53,12 +51,11 @@ def sign_flip(
         _add_flipped(units_UM[users], generator(RandomStream.SIGN_FLIPS, seed, number, 0), sums_FM)
     # Each user's difference is rounded by at most half a unit, in the observed sum and in the other one.
     as_far_M = (np.abs(sums_FM) >= np.abs(units_UM.sum(axis=0)) - len(units_UM)).sum(axis=0)
-    return (as_far_M + 1) / (flips + 1)
+    p_M: npt.NDArray[np.float64] = (as_far_M + 1) / (flips + 1)
+    return p_M
 
 
-def _add_flipped(
-    units_KM: npt.NDArray[np.float64], rng: np.random.Generator, sums_FM: npt.NDArray[np.float64]
-) -> None:
+def _add_flipped(units_KM: npt.NDArray[np.float64], rng: np.random.Generator, sums_FM: npt.NDArray[np.float64]) -> None:
     """Add the sums of a group's differences, with signs drawn for each of F flips, to `sums_FM`."""
     units_KM = np.pad(units_KM, ((0, -len(units_KM) % _SIGNS_A_WORD), (0, 0)))
     signs_of_byte = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
