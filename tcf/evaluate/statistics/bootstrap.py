@@ -9,9 +9,10 @@ are multiples of 2^-16), and weight all columns in one matrix product.
 
 Users are taken in groups of 1,024. Up to 16 groups, every resample has its own weights throughout. Beyond, the weighted
 sums of a group are drawn 1,024 times, and each resample takes one of them at random, for each group anew. A resample
-alone is the same as before, and two of them share the weights of one user in 1,024, so 10,000 are worth nearly as much
-as independent ones, for a tenth of the draws. What these draws have in common, the difference between their mean and
-its known expected value, is subtracted (as by Efron, More efficient bootstrap computations, JASA 1990).
+alone is the same as before, and two of them share the weights of one user in 1,024. So 10,000 are worth nearly as much
+as independent ones, for a tenth of the draws; at worst, where one group has all the variance, as much as 1,024. What
+the draws of a group have in common, the difference between their mean and its known expected value, is subtracted (as
+by Efron, More efficient bootstrap computations, JASA 1990).
 """
 
 from collections.abc import Iterator
