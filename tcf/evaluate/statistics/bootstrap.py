@@ -15,14 +15,12 @@ the draws of a group have in common, the difference between their mean and its k
 by Efron, More efficient bootstrap computations, JASA 1990).
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.random_streams import RandomStream, generator
 from tcf.evaluate.statistics.checks import check_at_least, check_probability, check_values
-from tcf.evaluate.statistics.exact_sums import whole_units
+from tcf.evaluate.statistics.exact_sums import DRAWS_AT_ONCE, weighted_sums, whole_units
 from tcf.ranking.catalogue import blocks
 
 __all__ = ["RESAMPLES", "bootstrap_intervals", "bootstrap_means"]
@@ -32,7 +30,6 @@ RESAMPLES = 10_000
 _GROUP = 1024  # users
 _FEW_GROUPS = 16
 _SHARED_DRAWS = 1024
-_DRAWS_AT_ONCE = 128  # so that the weights of a group stay in the processor's cache
 _WORD = 2**16
 _WEIGHTS_A_DRAW = 4  # 64 random bits hold four words
 
@@ -112,19 +109,13 @@ def _weighted_sums(rows_KC: npt.NDArray[np.float64], draws: int, rng: np.random.
     units_KC, exponents_C = whole_units(rows_KC, len(rows_KC) * table[-1])
     padding = -len(units_KC) % _WEIGHTS_A_DRAW
     units_KC = np.pad(units_KC, ((0, padding), (0, 0)))
+    words = (DRAWS_AT_ONCE, len(units_KC) // _WEIGHTS_A_DRAW)
     sums_DC = np.empty((draws, units_KC.shape[1]))
-    for weights_BK, drawn in _weights(len(units_KC), draws, table, rng):
-        np.matmul(weights_BK, units_KC, out=sums_DC[drawn])
+    for drawn in blocks(draws, DRAWS_AT_ONCE):
+        words_BK = rng.integers(0, 2**64, words, np.uint64).view(np.uint16)
+        weights_BK = np.take(table, words_BK, mode="clip")  # every word is in the table
+        sums_DC[drawn] = weighted_sums(weights_BK, units_KC)[: drawn.stop - drawn.start]
     return np.ldexp(sums_DC, exponents_C)
-
-
-def _weights(
-    width: int, draws: int, table: npt.NDArray[np.float64], rng: np.random.Generator
-) -> Iterator[tuple[npt.NDArray[np.float64], slice]]:
-    for drawn in blocks(draws, _DRAWS_AT_ONCE):
-        size = (drawn.stop - drawn.start, width // _WEIGHTS_A_DRAW)
-        words_BK = rng.integers(0, 2**64, size, np.uint64).view(np.uint16)
-        yield np.take(table, words_BK, mode="clip"), drawn  # every word is in the table
 
 
 def _poisson_table() -> npt.NDArray[np.float64]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tcf.evaluate.statistics.exact_sums import whole_units
+from tcf.evaluate.statistics.exact_sums import weighted_sums, whole_units
 
 
 def test_sums_are_the_same_in_every_order() -> None:
@@ -28,6 +28,15 @@ def test_no_sum_exceeds_what_float64_counts_exactly(weight: float) -> None:
     assert (np.abs(units) * weight <= 2.0**53).all()
     assert (np.abs(units[0, :3]) * weight >= 2.0**50).tolist() == [True, True, True]
     assert units[0, 3] == 0
+
+
+@pytest.mark.parametrize(("draws", "users", "columns"), [(32, 1, 1), (128, 256, 32), (64, 1000, 33), (96, 257, 70)])
+def test_small_products_are_one_large_product(draws: int, users: int, columns: int) -> None:
+    rng = np.random.default_rng(1)
+    weights = rng.integers(-2, 5, (draws, users)).astype(np.float64)
+    units = rng.integers(-(2**40), 2**40, (users, columns)).astype(np.float64)
+    exact = weights.astype(np.int64) @ units.astype(np.int64)
+    assert np.array_equal(weighted_sums(weights, units), exact)
 
 
 def test_what_is_no_larger_than_a_unit_is_rounded() -> None:
