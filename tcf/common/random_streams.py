@@ -20,9 +20,9 @@ class RandomStream(IntEnum):
     """The purpose of random numbers.
 
     The first four and `WINDOWS` share the training seed, and their enum values are part of the seed sequence, so these
-    values are fixed; so are those of `BOOTSTRAP` and `SIGN_FLIPS`, whose seeds may be the same as any other. `ROW_ORDER`
-    is left out of the sequence, which NumPy treats as 0. The other streams use seeds of other settings, and their values
-    only identify them. The streams of a search share one seed: a grid has an order but no proposals, and
+    values are fixed; so are those of `BOOTSTRAP` and `SIGN_FLIPS`, whose seed may be that of any other stream.
+    `ROW_ORDER` is left out of the sequence, which NumPy treats as 0. The other streams use seeds of other settings, and
+    their values only identify them. The streams of a search share one seed: a grid has an order but no proposals, and
     `TRIAL_PARAMETER` adds one word to the sequence.
     """
 

@@ -121,7 +121,7 @@ class Comparison:
         over = "users" + ("; with several seeds, over users crossed with seeds" if several else "")
         yield f"intervals: {100 * self.draws.confidence:g} % ({self.draws.resamples:,} resamples) over {over}"
         yield (
-            f"p: paired sign-flip test over users, {self.draws.flips:,} flips; p(Holm): corrected for all pairs"
+            f"p: paired sign-flip test over users, {self.draws.flips:,} flips; p(Holm): adjusted for all pairs"
             + (" and all groups of a grouping" if any(row.by for row in self.means) else "")
             + " by one metric"
         )

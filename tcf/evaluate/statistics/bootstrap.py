@@ -9,19 +9,18 @@ are multiples of 2^-16), and weight all columns in one matrix product.
 
 Users are taken in groups of 1,024. Up to 16 groups, every resample has its own weights throughout. Beyond, the weighted
 sums of a group are drawn 1,024 times, and each resample takes one of them at random, for each group anew. A resample
-alone is the same as before, and two of them share the weights of one user in 1,024, so 10,000 are worth nearly as much
-as independent ones, for a tenth of the draws. What these draws have in common, the difference between their mean and
-its known expected value, is subtracted (as by Efron, More efficient bootstrap computations, JASA 1990).
+alone is the same as before, and two of them share the weights of one user in 1,024. So 10,000 are worth nearly as much
+as independent ones, for a tenth of the draws; at worst, where one group has all the variance, as much as 1,024. What
+the draws of a group have in common, the difference between their mean and its known expected value, is subtracted (as
+by Efron, More efficient bootstrap computations, JASA 1990).
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.random_streams import RandomStream, generator
 from tcf.evaluate.statistics.checks import check_at_least, check_probability, check_values
-from tcf.evaluate.statistics.exact_sums import whole_units
+from tcf.evaluate.statistics.exact_sums import DRAWS_AT_ONCE, weighted_sums, whole_units
 from tcf.ranking.catalogue import blocks
 
 __all__ = ["RESAMPLES", "bootstrap_intervals", "bootstrap_means"]
@@ -31,7 +30,6 @@ RESAMPLES = 10_000
 _GROUP = 1024  # users
 _FEW_GROUPS = 16
 _SHARED_DRAWS = 1024
-_DRAWS_AT_ONCE = 128  # so that the weights of a group stay in the processor's cache
 _WORD = 2**16
 _WEIGHTS_A_DRAW = 4  # 64 random bits hold four words
 
@@ -68,7 +66,8 @@ def bootstrap_means(
         rng = generator(RandomStream.BOOTSTRAP, seed, number, 0)
         sums_RC += _weighted_sums(rows_KC, resamples, rng) if own else _shared_sums(rows_KC, resamples, rng)
     sums_RC[sums_RC[:, -1] == 0] = whole_C
-    return centre_M + sums_RC[:, :-1] / sums_RC[:, -1:]
+    means_RM: npt.NDArray[np.float64] = centre_M + sums_RC[:, :-1] / sums_RC[:, -1:]
+    return means_RM
 
 
 def bootstrap_intervals(
@@ -97,9 +96,7 @@ def bootstrap_intervals(
     return np.quantile(means_RM, [tail, 1 - tail], axis=0)
 
 
-def _shared_sums(
-    rows_KC: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def _shared_sums(rows_KC: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Weighted sums of a group's rows, (R, C), each one of a limited number of draws."""
     sums_DC = _weighted_sums(rows_KC, min(resamples, _SHARED_DRAWS), rng)
     sums_DC += rows_KC.sum(axis=0) - sums_DC.mean(axis=0)
@@ -112,19 +109,13 @@ def _weighted_sums(rows_KC: npt.NDArray[np.float64], draws: int, rng: np.random.
     units_KC, exponents_C = whole_units(rows_KC, len(rows_KC) * table[-1])
     padding = -len(units_KC) % _WEIGHTS_A_DRAW
     units_KC = np.pad(units_KC, ((0, padding), (0, 0)))
+    words = (DRAWS_AT_ONCE, len(units_KC) // _WEIGHTS_A_DRAW)
     sums_DC = np.empty((draws, units_KC.shape[1]))
-    for weights_BK, drawn in _weights(len(units_KC), draws, table, rng):
-        np.matmul(weights_BK, units_KC, out=sums_DC[drawn])
+    for drawn in blocks(draws, DRAWS_AT_ONCE):
+        words_BK = rng.integers(0, 2**64, words, np.uint64).view(np.uint16)
+        weights_BK = np.take(table, words_BK, mode="clip")  # every word is in the table
+        sums_DC[drawn] = weighted_sums(weights_BK, units_KC)[: drawn.stop - drawn.start]
     return np.ldexp(sums_DC, exponents_C)
-
-
-def _weights(
-    width: int, draws: int, table: npt.NDArray[np.float64], rng: np.random.Generator
-) -> Iterator[tuple[npt.NDArray[np.float64], slice]]:
-    for drawn in blocks(draws, _DRAWS_AT_ONCE):
-        size = (drawn.stop - drawn.start, width // _WEIGHTS_A_DRAW)
-        words_BK = rng.integers(0, 2**64, size, np.uint64).view(np.uint16)
-        yield np.take(table, words_BK, mode="clip"), drawn  # every word is in the table
 
 
 def _poisson_table() -> npt.NDArray[np.float64]:

@@ -1,4 +1,7 @@
-"""Groups of rankings that cannot be told apart, as letters (Piepho, J. Comput. Graph. Stat. 2004: insert and absorb)."""
+"""Groups of rankings that cannot be told apart, as letters.
+
+The algorithm is insert and absorb (Piepho, J. Comput. Graph. Stat. 2004).
+"""
 
 import string
 from collections.abc import Sequence

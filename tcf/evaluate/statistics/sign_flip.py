@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tcf.common.random_streams import RandomStream, generator
 from tcf.evaluate.statistics.checks import check_at_least, check_values
-from tcf.evaluate.statistics.exact_sums import whole_units
+from tcf.evaluate.statistics.exact_sums import DRAWS_AT_ONCE, weighted_sums, whole_units
 from tcf.ranking.catalogue import blocks
 
 __all__ = ["FLIPS", "sign_flip"]
@@ -19,13 +19,10 @@ __all__ = ["FLIPS", "sign_flip"]
 FLIPS = 9_999
 
 _GROUP = 1024  # users
-_FLIPS_AT_ONCE = 128  # so that the signs of a group stay in the processor's cache
 _SIGNS_A_WORD = 64
 
 
-def sign_flip(
-    differences_UM: npt.NDArray[np.float64], *, flips: int = FLIPS, seed: int = 0
-) -> npt.NDArray[np.float64]:
+def sign_flip(differences_UM: npt.NDArray[np.float64], *, flips: int = FLIPS, seed: int = 0) -> npt.NDArray[np.float64]:
     """Return the two-sided p-values of all columns, (M,); the columns share the signs.
 
     Sums are exact (`exact_sums`), and sums that differ by no more than the rounding of the differences are equal:
@@ -53,17 +50,16 @@ def sign_flip(
         _add_flipped(units_UM[users], generator(RandomStream.SIGN_FLIPS, seed, number, 0), sums_FM)
     # Each user's difference is rounded by at most half a unit, in the observed sum and in the other one.
     as_far_M = (np.abs(sums_FM) >= np.abs(units_UM.sum(axis=0)) - len(units_UM)).sum(axis=0)
-    return (as_far_M + 1) / (flips + 1)
+    p_M: npt.NDArray[np.float64] = (as_far_M + 1) / (flips + 1)
+    return p_M
 
 
-def _add_flipped(
-    units_KM: npt.NDArray[np.float64], rng: np.random.Generator, sums_FM: npt.NDArray[np.float64]
-) -> None:
+def _add_flipped(units_KM: npt.NDArray[np.float64], rng: np.random.Generator, sums_FM: npt.NDArray[np.float64]) -> None:
     """Add the sums of a group's differences, with signs drawn for each of F flips, to `sums_FM`."""
     units_KM = np.pad(units_KM, ((0, -len(units_KM) % _SIGNS_A_WORD), (0, 0)))
     signs_of_byte = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
-    for drawn in blocks(len(sums_FM), _FLIPS_AT_ONCE):
-        size = (drawn.stop - drawn.start, len(units_KM) // _SIGNS_A_WORD)
-        bytes_B = rng.integers(0, 2**64, size, np.uint64).view(np.uint8)
-        signs_BK = np.take(signs_of_byte, bytes_B, axis=0, mode="clip").reshape(len(bytes_B), -1)
-        sums_FM[drawn] += signs_BK @ units_KM
+    words = (DRAWS_AT_ONCE, len(units_KM) // _SIGNS_A_WORD)
+    for drawn in blocks(len(sums_FM), DRAWS_AT_ONCE):
+        bytes_B = rng.integers(0, 2**64, words, np.uint64).view(np.uint8)
+        signs_BK = np.take(signs_of_byte, bytes_B, axis=0, mode="clip").reshape(DRAWS_AT_ONCE, -1)
+        sums_FM[drawn] += weighted_sums(signs_BK, units_KM)[: drawn.stop - drawn.start]

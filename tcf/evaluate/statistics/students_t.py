@@ -14,6 +14,7 @@ from tcf.evaluate.statistics.checks import check_at_least, check_probability
 __all__ = ["students_t_cdf", "students_t_quantile"]
 
 _HALVINGS = 60  # after which the interval of a bisection is smaller than a float64 can tell
+_FAR = 1e150  # of which the square is finite; nothing is beyond
 
 
 def students_t_quantile(degrees: int, confidence: float = 0.95) -> float:
@@ -34,8 +35,7 @@ def students_t_quantile(degrees: int, confidence: float = 0.95) -> float:
     low, high = 0.0, math.pi / 2
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        within = _within(np.array(math.sin(middle)), np.array(math.cos(middle)), degrees)
-        low, high = (middle, high) if within < confidence else (low, middle)
+        low, high = (middle, high) if _within(np.array(math.tan(middle)), degrees) < confidence else (low, middle)
     return math.sqrt(degrees) * math.tan((low + high) / 2)
 
 
@@ -53,19 +53,18 @@ def students_t_cdf(values: npt.NDArray[np.float64], degrees: int) -> npt.NDArray
         RunError: there are fewer degrees.
     """
     check_at_least(1, degrees, "degrees of freedom")
-    tangent = np.abs(values) / math.sqrt(degrees)
-    cosine = 1 / np.hypot(1.0, tangent)
-    sine = np.where(np.isinf(tangent), 1.0, np.where(np.isinf(tangent), 0.0, tangent) * cosine)
-    return 0.5 + np.sign(values) * _within(sine, cosine, degrees) / 2
+    tangents = np.clip(values / math.sqrt(degrees), -_FAR, _FAR)
+    return 0.5 + _within(tangents, degrees) / 2
 
 
-def _within(
-    sine: npt.NDArray[np.float64], cosine: npt.NDArray[np.float64], degrees: int
-) -> npt.NDArray[np.float64]:
-    """Return the probability that |t| < sqrt(degrees) * sine / cosine."""
+def _within(tangents: npt.NDArray[np.float64], degrees: int) -> npt.NDArray[np.float64]:
+    """Return the probability that |t| < sqrt(degrees) * |tangent|, with the sign of the tangent."""
+    cosine_squared = 1 / (1 + tangents * tangents)
+    cosine = np.sqrt(cosine_squared)
     odd = degrees % 2
     term, total = (cosine if odd else np.ones_like(cosine)), np.zeros_like(cosine)
     for power in range(odd, degrees - 1, 2):
-        total = total + term
-        term = term * cosine**2 * ((power + 1) / (power + 2))
-    return 2 / math.pi * (np.arctan2(sine, cosine) + sine * total) if odd else sine * total
+        total += term
+        term = term * cosine_squared * ((power + 1) / (power + 2))
+    of_sine = tangents * cosine * total
+    return 2 / math.pi * (np.arctan(tangents) + of_sine) if odd else of_sine

@@ -237,7 +237,7 @@ def test_the_text(done: Comparison) -> None:
     ]
     assert parts[0].splitlines()[-1].startswith("users with a hit: only good ")
     assert parts[-1].splitlines()[1] == (
-        "p: paired sign-flip test over users, 1,999 flips; p(Holm): corrected for all pairs and all groups of a "
+        "p: paired sign-flip test over users, 1,999 flips; p(Holm): adjusted for all pairs and all groups of a "
         "grouping by one metric"
     )
 
