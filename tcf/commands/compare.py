@@ -5,28 +5,16 @@ from typing import Annotated
 
 import typer
 
-from tcf.commands.options import JsonOption, at_least
+from tcf.commands.options import ByOption, JsonOption, at_least
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.common.output.output_file import check_output_file, format_by_suffix, is_standard_output
 from tcf.config.fields import MAIN_OPTIONS
 from tcf.config.toml_files import user_path
 
-__all__ = ["ByOption", "compare_command"]
+__all__ = ["compare_command"]
 
 _FORMATS = ("json", "parquet", "csv")
-ByOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--by",
-        help="Groups to measure as well, from the saved ranks; repeat for several: cold (held-out items without a "
-        "training interaction, and the others), warm:20,50,200 (with at least so many), popularity:10 (as many groups "
-        "of about equal numbers of held-out items, by training interactions), history:5,10,20 (users, by items before "
-        "the held-out one), or FILE:COLUMN (the values of a column of a table with item_id or user_id).",
-        metavar="GROUPS",
-        rich_help_panel=MAIN_OPTIONS,
-    ),
-]
 
 
 def compare_command(

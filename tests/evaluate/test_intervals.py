@@ -30,7 +30,7 @@ def test_all_other_means_are_bootstrapped(tmp_path: Path) -> None:
     values = {metric.name: metric.per_user(tied.ranks) for metric in tied.measured}
     assert not set(values["hr@10"]) <= {0.0, 1.0}  # ties lie across position 10
     for name, values_U in values.items():
-        error = np.std(values_U) / math.sqrt(len(values_U))
+        error = float(np.std(values_U)) / math.sqrt(len(values_U))
         low, high = tied.intervals[name]
         assert low == pytest.approx(values_U.mean() - 1.96 * error, abs=0.12 * error)
         assert high == pytest.approx(values_U.mean() + 1.96 * error, abs=0.12 * error)

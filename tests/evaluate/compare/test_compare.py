@@ -45,13 +45,14 @@ def done(here: Path) -> Comparison:
 def values(folder: Path, name: str, metric: str) -> npt.NDArray[np.float64]:
     """Each user's value, by the definition."""
     ranks = pq.read_table(folder / name / "ranks.parquet")["rank"].to_numpy()
-    if metric == "hr@3":
-        return (ranks <= 3).astype(float)
-    return np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0)
+    hits, gains = (ranks <= 3).astype(np.float64), np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0)
+    return np.asarray(hits if metric == "hr@3" else gains)
 
 
-def cold(folder: Path) -> npt.NDArray[np.bool_]:
-    return pq.read_table(folder / "good" / "ranks.parquet")["item_interactions"].to_numpy() == 0
+def users_of(folder: Path, group: str) -> npt.NDArray[np.bool_]:
+    """Which users are in a group of `cold`, or all."""
+    counts = pq.read_table(folder / "good" / "ranks.parquet")["item_interactions"].to_numpy()
+    return np.asarray({"": counts >= 0, "cold": counts == 0, "warm": counts > 0}[group])
 
 
 def of(done: Comparison, first: str, second: str, metric: str = "ndcg@10", group: str = "") -> Any:
@@ -66,12 +67,12 @@ def of(done: Comparison, first: str, second: str, metric: str = "ndcg@10", group
 def test_differences_and_means_are_those_of_the_users(done: Comparison, here: Path) -> None:
     for row in done.differences:
         first, second = (values(here, name, row.metric) for name in (row.first, row.second))
-        users = {"": slice(None), "cold": cold(here), "warm": ~cold(here)}[row.group]
+        users = users_of(here, row.group)
         assert row.difference == pytest.approx(float(np.mean(first[users] - second[users])))
     for mean in done.means:
-        users = {"": slice(None), "cold": cold(here), "warm": ~cold(here)}[mean.group]
+        users = users_of(here, mean.group)
         assert mean.mean == pytest.approx(values(here, mean.ranking, mean.metric)[users].mean())
-        assert (mean.users, mean.seeds) == (len(values(here, "good", "hr@3")[users]), 1)
+        assert (mean.users, mean.seeds) == (users.sum(), 1)
     assert len(done.differences) == 3 * 2 * 3
     assert [row.group for row in done.means if row.metric == "hr@3"] == [*[""] * 3, *["cold"] * 3, *["warm"] * 3]
 

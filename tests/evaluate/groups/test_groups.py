@@ -43,7 +43,7 @@ def expected(rows: Rows, chosen: Callable[[dict[str, Any]], bool]) -> tuple[int,
     return len(ranks), sum(rank <= 5 for rank in ranks) / len(ranks), sum(1 / rank for rank in ranks) / len(ranks)
 
 
-def found(done: Evaluation, by: str) -> dict[str, tuple[int, float, float]]:
+def found(done: Evaluation, by: str) -> dict[str, tuple[int, float, Any]]:
     groups = done.groups(by).groups
     assert all(group.by == by and group.targets == group.users for group in groups)
     return {g.name: (g.users, g.metrics["hr@5"], pytest.approx(g.metrics["mrr"])) for g in groups if g.users}
