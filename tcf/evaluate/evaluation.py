@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +26,7 @@ from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.histories import owners
 from tcf.data.split import Queries
+from tcf.evaluate.lists import LIST_METRICS, LISTS, FoundLists, ListVectors
 from tcf.evaluate.questions import POLICIES, Questions, unusual_policies
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.metrics import Metric, means, rank_metrics
@@ -114,25 +116,52 @@ class Evaluation:
         Raises:
             RunError: it is missing or damaged.
         """
-        verify_files(self.path, self.manifest, EVALUATION, names=(_RANKS,))
-        return pq.read_table(self.path / _RANKS)
+        return self._read(_RANKS)
 
-    def to_pandas(self, table: Literal["metrics", "ranks"] = "metrics") -> "pd.DataFrame":
+    def lists(self) -> pa.Table:
+        """The file of lists: a row for each user and place, users in order, the best place first.
+
+        Raises:
+            RunError: it is missing or damaged, or lists were not asked for.
+        """
+        return self._read(LISTS)
+
+    def list_values(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Each user's value of the metrics of lists, (users,), by the metric's name; empty if none were measured.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        if LIST_METRICS not in self.manifest.files:
+            return {}
+        table = self._read(LIST_METRICS)
+        return {name: table[name].to_numpy() for name in table.column_names if name != "user_id"}
+
+    def _read(self, file: str) -> pa.Table:
+        if file not in self.manifest.files:
+            raise RunError(f"{self.path}: expected {file}, found an evaluation without; evaluate again with --lists")
+        verify_files(self.path, self.manifest, EVALUATION, names=(file,))
+        return pq.read_table(self.path / file)
+
+    def to_pandas(self, table: Literal["metrics", "ranks", "lists"] = "metrics") -> "pd.DataFrame":
         """The evaluation as a pandas frame.
 
         Args:
             table: `metrics`: one row with all that `metrics` holds, and the `ranking`. `ranks`: one row for each
                 user and target, with the raw data's `user_id` and `item_id`, `rank`, `ties` and `candidates`, the
                 number of the item's training interactions (`item_interactions`), and that of the user's items before
-                the target (`history`).
+                the target (`history`). `lists`: one row for each user and place, with `user_id`, `place` (1 is the
+                best), `item_id` and `score`.
 
         Raises:
             ConfigError: the table is unknown, or pandas is not installed.
-            RunError: the file of ranks is missing or damaged.
+            RunError: the file of ranks or lists is missing or damaged, or lists were not asked for.
         """
-        match typed(table, Literal["metrics", "ranks"], "table"):
+        match typed(table, Literal["metrics", "ranks", "lists"], "table"):
             case "metrics":
                 return data_frame(pa.Table.from_pylist([{"ranking": self.ranking, **self.metrics}]))
+            case "lists":
+                return data_frame(self.lists())
             case _:
                 return data_frame(self.table())
 
@@ -161,6 +190,7 @@ def evaluate(
     inputs: Mapping[str, str],
     ranking: str,
     config: EvaluateConfig,
+    vectors: ListVectors | None = None,
 ) -> Evaluation:
     """Rank every user's held-out items among all candidates; publish the ranks.
 
@@ -175,6 +205,7 @@ def evaluate(
         inputs: fingerprints of everything the scores depend on, including the dataset.
         ranking: what ranks: the kind of the run, or the baseline's name.
         config: split and policies.
+        vectors: what the diversity of lists is measured on, if it is.
 
     Raises:
         RunError: a score is not finite, or `out` is occupied.
@@ -184,10 +215,14 @@ def evaluate(
     with Progress("evaluate: ranking", len(queries), "users") as progress:
         ranks = rank_targets(ranker, seen, questions.targets, policy=config.seen, advance=progress.advance)
     measured = rank_metrics(config.cutoffs, several=len(ranks.greater) > len(ranks))
-    metrics: dict[str, Any] = {**means(ranks, measured), **questions.facts(config)}
+    lists = FoundLists.find(ranker, questions, dataset, config, vectors) if config.lists else None
+    of_lists = {} if lists is None else lists.metrics
+    metrics: dict[str, Any] = {**means(ranks, measured), **of_lists, **questions.facts(config)}
     settings = {**_recorded(config), "ranking": ranking}
     with publishing(out) as staging:
         _write_ranks(ranks, queries, dataset, staging / _RANKS)
+        if lists is not None:
+            lists.write(staging, queries.users, dataset)
         publish_file(staging / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
         manifest = seal(staging, EVALUATION, inputs=inputs, config=settings, facts=metrics)
     return Evaluation(out, metrics, manifest)
