@@ -22,11 +22,13 @@ from tcf.common.progress import Progress
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import to_mapping
 from tcf.config.typed_values import typed
+from tcf.data.cache.caches import VectorCache
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.histories import owners
 from tcf.data.split import Queries
-from tcf.evaluate.lists import LIST_METRICS, LISTS, FoundLists, ListVectors
+from tcf.evaluate.lists.found_lists import LIST_METRICS, LISTS, FoundLists
+from tcf.evaluate.lists.list_vectors import vectors_of
 from tcf.evaluate.questions import POLICIES, Questions, unusual_policies
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.metrics import Metric, means, measured_among, rank_metrics
@@ -123,6 +125,8 @@ class Evaluation:
         Raises:
             RunError: it is missing or damaged, or lists were not asked for.
         """
+        if LISTS not in self.manifest.files:
+            raise RunError(f"{self.path}: expected {LISTS}, found an evaluation without; evaluate again with --lists")
         return self._read(LISTS)
 
     def list_values(self) -> dict[str, npt.NDArray[np.float64]]:
@@ -137,8 +141,6 @@ class Evaluation:
         return {name: table[name].to_numpy() for name in table.column_names if name != "user_id"}
 
     def _read(self, file: str) -> pa.Table:
-        if file not in self.manifest.files:
-            raise RunError(f"{self.path}: expected {file}, found an evaluation without; evaluate again with --lists")
         verify_files(self.path, self.manifest, EVALUATION, names=(file,))
         return pq.read_table(self.path / file)
 
@@ -189,7 +191,7 @@ def evaluate(
     inputs: Mapping[str, str],
     ranking: str,
     config: EvaluateConfig,
-    vectors: ListVectors | None = None,
+    vectors: VectorCache | None = None,
 ) -> Evaluation:
     """Rank every user's held-out items among all candidates; publish the ranks.
 
@@ -204,17 +206,19 @@ def evaluate(
         inputs: fingerprints of everything the scores depend on, including the dataset.
         ranking: what ranks: the kind of the run, or the baseline's name.
         config: split and policies.
-        vectors: what the diversity of lists is measured on, if it is.
+        vectors: the cache that the diversity of lists is measured on; None: it is not measured.
 
     Raises:
         RunError: a score is not finite, or `out` is occupied.
+        CacheError: an item has no vector.
     """
+    vectors_of_items = vectors_of(vectors, dataset)  # refused before anything is ranked
     questions.say(dataset, config)
     queries, seen = questions.queries, questions.ranked.of_histories(questions.seen)
     with Progress("evaluate: ranking", len(queries), "users") as progress:
         ranks = rank_targets(ranker, seen, questions.targets, policy=config.seen, advance=progress.advance)
     measured = rank_metrics(config.cutoffs, several=len(ranks.greater) > len(ranks))
-    lists = FoundLists.find(ranker, questions, dataset, config, vectors) if config.lists else None
+    lists = FoundLists.find(ranker, questions, dataset, config, vectors_of_items) if config.lists else None
     of_lists = {} if lists is None else lists.metrics
     metrics: dict[str, Any] = {**means(ranks, measured), **of_lists, **questions.facts(config)}
     settings = {**_recorded(config), "ranking": ranking}

@@ -28,7 +28,7 @@ from tcf.data.dataset import Dataset
 from tcf.data.tables.source_file import read_error_words
 from tcf.evaluate.best_items import BestItems, usual_catalogue
 from tcf.evaluate.chosen_users import chosen_users, trained_among
-from tcf.evaluate.lists import LISTS_SCHEMA, list_table
+from tcf.evaluate.lists.list_table import LISTS_SCHEMA, list_table
 from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed, read_sealed
 from tcf.ranking.faiss_search import load_faiss
 from tcf.train.run.open_run import Run, open_run

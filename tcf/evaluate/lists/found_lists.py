@@ -1,4 +1,4 @@
-"""Each evaluated user's list of the best candidates: found, measured, and written beside the ranks.
+"""Every evaluated user's list: found among the candidates of the ranks, measured and written.
 
 Shapes: U evaluated users, K places, N items of the dataset.
 """
@@ -7,22 +7,20 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tcf.common.errors import ConfigError
 from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.config.evaluate import EvaluateConfig
-from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 from tcf.data.histories import occurrences
 from tcf.data.seen import distinct_items
 from tcf.data.split import training_histories
+from tcf.evaluate.lists.list_table import LISTS_SCHEMA, list_table
 from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.list_metrics import VectorsOf, coverage, diversity, novelty, popularity
@@ -30,57 +28,14 @@ from tcf.ranking.ranked_lists import RankedLists
 from tcf.ranking.ranker import Ranker
 from tcf.ranking.ranks import excluded_items
 
-__all__ = ["LISTS", "LISTS_SCHEMA", "LIST_METRICS", "FoundLists", "ListVectors", "list_table", "list_values"]
+__all__ = ["LISTS", "LIST_METRICS", "FoundLists", "list_values"]
 
 logger = logging.getLogger(__name__)
 
 LISTS = "lists.parquet"
 LIST_METRICS = "list_metrics.parquet"
-LISTS_SCHEMA = pa.schema(
-    [("user_id", pa.large_string()), ("place", pa.int32()), ("item_id", pa.large_string()), ("score", pa.float32())]
-)
 _KINDS = ("coverage", "popularity", "novelty", "diversity")
 _ROWS_AT_ONCE = 2**20  # of a list; the ids of a row group are in memory at once
-
-
-@dataclass(frozen=True)
-class ListVectors:
-    """The vectors that the diversity of lists is measured on.
-
-    Attributes:
-        cache: the cache.
-        rows: the row of each item's text, (N,).
-    """
-
-    cache: VectorCache
-    rows: npt.NDArray[np.int64]
-
-    @staticmethod
-    def open(path: Path | None, dataset: Dataset, config: EvaluateConfig) -> "ListVectors | None":
-        """Open the cache that the user has named; None for none.
-
-        Raises:
-            ConfigError: one is named, and lists are not asked for.
-            CacheError: it is missing or damaged, or some items have no vector in it.
-        """
-        if path is None:
-            return None
-        if not config.lists:
-            raise ConfigError(
-                f"--vectors: expected --lists as well, because they are for the diversity of lists, found {path} "
-                "alone; add --lists"
-            )
-        cache = VectorCache.open(path, verify=config.verify)
-        return ListVectors(cache, cache.rows_for(dataset))
-
-    @staticmethod
-    def inputs(vectors: "ListVectors | None") -> dict[str, str]:
-        """What an evaluation records of them among its inputs."""
-        return {} if vectors is None else {"vectors": vectors.cache.manifest.fingerprint}
-
-    def of(self, items: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return the vectors of some items, (n, D)."""
-        return self.cache.gather(self.rows[items])
 
 
 @dataclass(frozen=True)
@@ -99,7 +54,7 @@ class FoundLists:
 
     @staticmethod
     def find(
-        ranker: Ranker, questions: Questions, dataset: Dataset, config: EvaluateConfig, vectors: ListVectors | None
+        ranker: Ranker, questions: Questions, dataset: Dataset, config: EvaluateConfig, vectors: VectorsOf | None
     ) -> "FoundLists":
         """Find every user's list to the largest cutoff among the candidates of the ranks, and measure it.
 
@@ -122,7 +77,7 @@ class FoundLists:
         items_UK = np.where(found.items_UK >= 0, questions.ranked.items[found.items_UK], -1).astype(np.int32)
         shares = coverage(items_UK, config.cutoffs, len(questions.ranked)).tolist()
         names = (f"coverage@{k}" for k in config.cutoffs)
-        values = list_values(items_UK, dataset, config.cutoffs, None if vectors is None else vectors.of)
+        values = list_values(items_UK, dataset, config.cutoffs, vectors)
         return FoundLists(RankedLists(items_UK, found.scores_UK), values, dict(zip(names, shares, strict=True)))
 
     @property
@@ -173,19 +128,6 @@ def list_values(
         distances_UC = diversity(items_UK, deep, vectors)
         values |= {f"diversity@{k}": distances_UC[:, c] for c, k in enumerate(deep)}
     return dict(sorted(values.items(), key=lambda entry: _place(entry[0])))
-
-
-def list_table(dataset: Dataset, users: npt.NDArray[np.int64], lists: RankedLists) -> pa.Table:
-    """Return a row for each place of some users' lists, with the ids of the raw data; 1 is the best place."""
-    there_BK = lists.items_UK >= 0
-    rows, places = np.nonzero(there_BK)
-    columns = [
-        dataset.user_ids.take(pa.array(users[rows])),
-        pa.array(places + 1, pa.int32()),
-        dataset.item_ids.take(pa.array(lists.items_UK[there_BK])),
-        pa.array(lists.scores_UK[there_BK], pa.float32()),
-    ]
-    return pa.Table.from_arrays(columns, schema=LISTS_SCHEMA)
 
 
 def _place(name: str) -> tuple[int, int]:
