@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -12,6 +12,7 @@ from tcf.common.errors import ConfigError
 from tcf.common.output.output_file import is_standard_output
 from tcf.common.units import counted
 from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
+from tcf.config.typed_values import typed
 
 __all__ = ["evaluate_command", "recommend_command"]
 
@@ -43,10 +44,11 @@ def evaluate_command(
         typer.Argument(help="Run directories from `tcf train`; may be left out with --baseline.", metavar="RUN..."),
     ] = None,
     baseline: Annotated[
-        list[Baseline] | None,
+        list[str] | None,
         typer.Option(
             "--baseline",
             help="Evaluate this baseline as well, on the runs' dataset or on --data; repeat for several.",
+            metavar=f"[{'|'.join(get_args(Baseline))}]",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of --baseline random.", callback=at_least(0))] = 0,
@@ -72,8 +74,8 @@ def evaluate_command(
 ) -> None:
     """Rank the catalogue, less what the user has seen, for every user, and compute HR@10, NDCG@10 and MRR.
 
-    Several runs are evaluated in one command: each has a directory below --out, named after its own, and one table shows
-    them all. Those that exist already are found; one that fails does not stop the others.
+    Of several runs, each has a directory below --out, named after its own, and one table shows them all. Those that
+    exist already are found; one that fails does not stop the others.
 
     Examples:
         tcf evaluate runs/text --out evaluations/text
@@ -84,7 +86,8 @@ def evaluate_command(
     from tcf.launch.evaluate_runs import evaluate_runs as evaluate_many
     from tcf.launch.evaluate_runs import evaluation_devices
 
-    runs, baselines, caches = run or [], baseline or [], cache or []
+    runs, caches = run or [], cache or []
+    baselines: list[Baseline] = [typed(name, Baseline, "--baseline") for name in baseline or ()]
     if not runs and (caches or not baselines):
         raise ConfigError("expected run directories, or --baseline with --data; see `tcf evaluate --help`")
     if not runs and data is None:
