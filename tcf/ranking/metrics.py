@@ -29,12 +29,16 @@ __all__ = [
     "RankMetric",
     "hit_rate",
     "means",
+    "measured_among",
     "named_as_validation",
     "ndcg",
     "rank_metrics",
     "recall",
     "reciprocal_rank",
 ]
+
+_OF_RANKS = ("hr", "recall", "ndcg", "mrr")
+_OF_LISTS = ("coverage", "popularity", "novelty", "diversity")
 
 
 def hit_rate(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
@@ -139,14 +143,21 @@ class Metric:
         ('hr@5', None)
         """
         kind, at, k = name.partition("@")
-        if (at and not (k.isdecimal() and k.isascii())) or (not at and kind != "mrr"):
+        if name != "mrr" and not (at and kind in (*_OF_RANKS, *_OF_LISTS) and k.isdecimal() and k.isascii()):
             return None
-        match kind:
-            case "hr" | "recall" | "ndcg" | "mrr" | "coverage" | "diversity":
-                return Metric(name)
-            case "popularity" | "novelty":
-                return Metric(name, _as_number)
-        return None
+        return Metric(name, _as_number if kind in ("popularity", "novelty") else as_percent)
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Where it stands in files and tables: by cutoff; those of all positions after these, those of lists last.
+
+        >>> [metric.name for metric in sorted(map(Metric, ["mrr", "hr@10", "ndcg@5"]), key=lambda metric: metric.place)]
+        ['ndcg@5', 'hr@10', 'mrr']
+        """
+        kind, at, k = self.name.partition("@")
+        if not at:
+            return (1, 0, 0)
+        return (0, int(k), _OF_RANKS.index(kind)) if kind in _OF_RANKS else (2, int(k), _OF_LISTS.index(kind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +203,12 @@ def rank_metrics(cutoffs: Iterable[int], *, several: bool = False) -> tuple[Rank
         found.append(RankMetric(f"ndcg@{k}", key="ndcg", per_user=partial(ndcg, k=k), depth=k))
         found.append(RankMetric(f"mrr@{k}", key="mrr", per_user=partial(reciprocal_rank, k=k), depth=k))
     return (*found, RankMetric("mrr", key="mrr", per_user=reciprocal_rank))
+
+
+def measured_among(names: Iterable[str]) -> tuple[Metric, ...]:
+    """Return the metrics among some names, in the order of files and tables."""
+    metrics = (metric for metric in map(Metric.named, names) if metric is not None)
+    return tuple(sorted(metrics, key=lambda metric: metric.place))
 
 
 def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:
