@@ -179,8 +179,13 @@ def _read(run: Path, data: Path | None, caches: Sequence[Path]) -> RecordedRun |
 
 def _datasets(read: Sequence[RecordedRun | TcfError], data: Path | None) -> list[Path]:
     """The directories of the runs' datasets, each once."""
-    places = [data] if data is not None else [run.data for run in read if isinstance(run, RecordedRun)]
-    return [*{real_path(place): place for place in reversed(places)}.values()][::-1]
+    if data is not None:
+        return [data]
+    found: dict[Path, Path] = {}
+    for run in read:
+        if isinstance(run, RecordedRun):
+            found.setdefault(real_path(run.data), run.data)
+    return [*found.values()]
 
 
 def _add(batch: Batch, request: Request, evaluator: Evaluator) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tcf.ranking.top_k import top_k
 from typer.testing import CliRunner
 
 from small.data.caches import flip_bit
@@ -22,7 +23,6 @@ from tcf.data.seen import SeenItems
 from tcf.evaluate import best_items
 from tcf.evaluate import recommend as module
 from tcf.evaluate.recommend import examples, recommend
-from tcf.ranking.top_k import top_k
 from tcf.train.run.open_run import Run, open_run
 from tcf.train.stage import train
 
