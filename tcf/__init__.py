@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         compare_evaluations,
         evaluate_baseline,
         evaluate_run,
+        evaluate_runs,
         open_evaluation,
         recommend_items,
     )
@@ -87,6 +88,7 @@ __all__ = [
     "download_dataset",
     "evaluate_baseline",
     "evaluate_run",
+    "evaluate_runs",
     "extract_vectors",
     "open_cache",
     "open_dataset",
@@ -106,7 +108,14 @@ _MODULES = (
     ("tcf.api.data", ("download_dataset", "open_cache", "open_dataset", "prepare_dataset")),
     (
         "tcf.api.evaluation",
-        ("compare_evaluations", "evaluate_baseline", "evaluate_run", "open_evaluation", "recommend_items"),
+        (
+            "compare_evaluations",
+            "evaluate_baseline",
+            "evaluate_run",
+            "evaluate_runs",
+            "open_evaluation",
+            "recommend_items",
+        ),
     ),
     ("tcf.api.extraction", ("extract_vectors", "plan_extraction")),
     ("tcf.api.pipeline", ("run_pipeline",)),

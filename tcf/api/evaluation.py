@@ -17,9 +17,17 @@ from tcf.evaluate.comparison import Compared, EvaluationTable
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation import open_evaluation as open_directory
 from tcf.evaluate.recommend import Recommendations, recommend
+from tcf.launch.evaluate_runs import evaluate_runs as evaluate_many
 from tcf.train.run.open_run import Run
 
-__all__ = ["compare_evaluations", "evaluate_baseline", "evaluate_run", "open_evaluation", "recommend_items"]
+__all__ = [
+    "compare_evaluations",
+    "evaluate_baseline",
+    "evaluate_run",
+    "evaluate_runs",
+    "open_evaluation",
+    "recommend_items",
+]
 
 
 def evaluate_run(
@@ -94,6 +102,66 @@ def evaluate_baseline(
     return stage.evaluate_baseline(
         known, data=as_path(data, "data"), out=as_path(out, "out"), config=settings, seed=number
     )
+
+
+def evaluate_runs(
+    runs: PathLike | Run | Sequence[PathLike | Run],
+    out: PathLike,
+    config: EvaluateConfig = EvaluateConfig(),
+    *,
+    baselines: Baseline | Sequence[Baseline] = (),
+    data: DataPath | None = None,
+    caches: CachePaths = (),
+    seed: int = 0,
+    workers: int = 1,
+    devices: str = "",
+) -> EvaluationTable:
+    """Evaluate many runs, and baselines on their datasets: each has a directory below `out`, named after its own.
+
+    Datasets and caches are opened once. Evaluations that are there already are found; one that fails does not stop the
+    others, and is reported at the end.
+
+    Args:
+        runs: the runs' directories; also of different datasets.
+        out: the folder of all evaluations.
+        config: which held-out item to rank, among which items, and how to treat items that the user has already seen.
+        baselines: popularity, random or co-occurrence, or several of them.
+        data: the dataset, if it is no longer where the runs found it.
+        caches: the vector caches, likewise, in the order of training; for the runs that have any.
+        seed: seed of the random ranking.
+        workers: number of processes that share out the runs.
+        devices: the devices of these processes, such as `cuda:0,cuda:1`, in place of `config.device`.
+
+    Returns:
+        All evaluations by name, as a table: `table.evaluations["text"]` is one of them, `print(table)` shows them all.
+
+    Raises:
+        ConfigError: a baseline is unknown, a device does not exist, or a run is given twice.
+        RunError: some could not be evaluated, and why; the others are at `out`, where the same call finds them.
+
+    Example:
+        ```python
+        table = tcf.evaluate_runs(["run"], "evaluations", baselines=["popularity"])
+        print(table)
+        ```
+    """
+    settings, place = checked_config(config, EvaluateConfig), as_path(out, "out")
+    names = [baselines] if isinstance(baselines, str) else baselines
+    if not isinstance(names, Sequence):
+        raise ConfigError(f"baselines: expected names of baselines, found {type(names).__name__}")
+    done = evaluate_many(
+        as_paths(runs, "runs"),
+        [typed(name, Baseline, f"baselines[{number}]") for number, name in enumerate(names)],
+        out=place,
+        config=settings,
+        data=None if data is None else as_path(data, "data"),
+        caches=as_paths(caches, "caches"),
+        seed=at_least(0, seed, "seed"),
+        workers=at_least(1, workers, "workers"),
+        devices=typed(devices, str, "devices"),
+    )
+    done.check()
+    return done.table
 
 
 def open_evaluation(path: PathLike, *, verify: Verify = "once") -> Evaluation:

@@ -1,8 +1,7 @@
 """An evaluation: the rank of every held-out target, metrics computed from the ranks, and the directory of both."""
 
 import json
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,13 +40,13 @@ if TYPE_CHECKING:
 __all__ = [
     "EVALUATION",
     "Evaluation",
+    "UsersProgress",
     "evaluate",
     "existing_evaluation",
     "open_evaluation",
     "ranks_of",
+    "users_progress",
 ]
-
-logger = logging.getLogger(__name__)
 
 _RANKS = "ranks.parquet"
 _SCHEMA = pa.schema(
@@ -182,6 +181,15 @@ class Evaluation:
         return {names.get(name, name): value for name, value in self.as_json().items()}
 
 
+UsersProgress = Callable[[str, int], Progress]
+"""Opens what shows the progress of a step: its name, and the number of users."""
+
+
+def users_progress(step: str, users: int) -> Progress:
+    """Show the progress of a step over so many users."""
+    return Progress(step, users, "users")
+
+
 def evaluate(
     ranker: Ranker,
     questions: Questions,
@@ -192,6 +200,7 @@ def evaluate(
     ranking: str,
     config: EvaluateConfig,
     vectors: VectorCache | None = None,
+    progress: UsersProgress = users_progress,
 ) -> Evaluation:
     """Rank every user's held-out items among all candidates; publish the ranks.
 
@@ -207,18 +216,21 @@ def evaluate(
         ranking: what ranks: the kind of the run, or the baseline's name.
         config: split and policies.
         vectors: the cache that the diversity of lists is measured on; None: it is not measured.
+        progress: shows the progress of a step.
 
     Raises:
         RunError: a score is not finite, or `out` is occupied.
         CacheError: an item has no vector.
     """
     vectors_of_items = vectors_of(vectors, dataset)  # refused before anything is ranked
-    questions.say(dataset, config)
     queries, seen = questions.queries, questions.ranked.of_histories(questions.seen)
-    with Progress("evaluate: ranking", len(queries), "users") as progress:
-        ranks = rank_targets(ranker, seen, questions.targets, policy=config.seen, advance=progress.advance)
+    with progress("evaluate: ranking", len(queries)) as shown:
+        ranks = rank_targets(ranker, seen, questions.targets, policy=config.seen, advance=shown.advance)
     measured = rank_metrics(config.cutoffs, several=len(ranks.greater) > len(ranks))
-    lists = FoundLists.find(ranker, questions, dataset, config, vectors_of_items) if config.lists else None
+    lists = None
+    if config.lists:
+        with progress("evaluate: lists", len(queries)) as shown:
+            lists = FoundLists.find(ranker, questions, dataset, config, vectors_of_items, shown.advance)
     of_lists = {} if lists is None else lists.metrics
     metrics: dict[str, Any] = {**means(ranks, measured), **of_lists, **questions.facts(config)}
     settings = {**_recorded(config), "ranking": ranking}
@@ -251,7 +263,6 @@ def existing_evaluation(
             f"{out}: expected an evaluation of these inputs and settings, found another ({differing}); remove it, or "
             "name another --out"
         )
-    logger.info(f"{out}: already evaluated with these settings and inputs; nothing to do")
     return found
 
 

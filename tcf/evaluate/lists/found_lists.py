@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import Dataset
@@ -25,7 +24,7 @@ from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.list_metrics import VectorsOf, coverage, diversity, novelty, popularity
 from tcf.ranking.ranked_lists import RankedLists
-from tcf.ranking.ranker import Ranker
+from tcf.ranking.ranker import Advance, Ranker
 from tcf.ranking.ranks import excluded_items
 
 __all__ = ["LISTS", "LIST_METRICS", "FoundLists", "list_values"]
@@ -54,7 +53,12 @@ class FoundLists:
 
     @staticmethod
     def find(
-        ranker: Ranker, questions: Questions, dataset: Dataset, config: EvaluateConfig, vectors: VectorsOf | None
+        ranker: Ranker,
+        questions: Questions,
+        dataset: Dataset,
+        config: EvaluateConfig,
+        vectors: VectorsOf | None,
+        advance: Advance | None = None,
     ) -> "FoundLists":
         """Find every user's list to the largest cutoff among the candidates of the ranks, and measure it.
 
@@ -64,6 +68,7 @@ class FoundLists:
             dataset: the dataset.
             config: cutoffs and policies.
             vectors: the vectors for diversity; without them it is not measured.
+            advance: called with the number of users whose lists have just been found.
 
         Raises:
             RunError: a score, or a vector of a recommended item, is not finite.
@@ -71,8 +76,7 @@ class FoundLists:
         seen = questions.ranked.of_histories(questions.seen)
         excluded = excluded_items(seen, questions.targets, config.seen)
         k = min(max(config.cutoffs), len(questions.ranked))
-        with Progress("evaluate: lists", len(questions.queries), "users") as progress:
-            found = ranker.lists(excluded, k, progress.advance)
+        found = ranker.lists(excluded, k, advance)
         _say_short(found, k)
         items_UK = np.where(found.items_UK >= 0, questions.ranked.items[found.items_UK], -1).astype(np.int32)
         shares = coverage(items_UK, config.cutoffs, len(questions.ranked)).tolist()
