@@ -5,7 +5,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, at_least, checked_config
+from tcf.api.arguments import (
+    CachePaths,
+    DataPath,
+    PathLike,
+    VectorsPath,
+    as_path,
+    as_paths,
+    at_least,
+    checked_config,
+)
 from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
@@ -37,6 +46,7 @@ def evaluate_run(
     *,
     data: DataPath | None = None,
     caches: CachePaths = (),
+    vectors: VectorsPath | None = None,
 ) -> Evaluation:
     """Rank the whole catalogue for every user with a run's model, and measure the ranks of the held-out items.
 
@@ -49,6 +59,8 @@ def evaluate_run(
             an open run stays on its device unless another one is named here.
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
+        vectors: a vector cache, or its directory, on which the diversity of each user's list is measured, if
+            `config.lists`; the same for all evaluations that are to be compared.
 
     Returns:
         Metrics, and the rank of each user's item.
@@ -64,7 +76,8 @@ def evaluate_run(
         ```
     """
     settings, place = checked_config(config, EvaluateConfig), as_path(out, "out")
-    return stage.evaluate_run(_opened(run, data, caches, settings.device, settings.verify), out=place, config=settings)
+    opened = _opened(run, data, caches, settings.device, settings.verify)
+    return stage.evaluate_run(opened, out=place, config=settings, vectors=_place_of(vectors))
 
 
 def evaluate_baseline(
@@ -74,6 +87,7 @@ def evaluate_baseline(
     config: EvaluateConfig = EvaluateConfig(),
     *,
     seed: int = 0,
+    vectors: VectorsPath | None = None,
 ) -> Evaluation:
     """Evaluate a ranking that needs no training.
 
@@ -83,6 +97,8 @@ def evaluate_baseline(
         out: evaluation directory to create.
         config: which held-out item to rank, among which items, and how to treat items that the user has already seen.
         seed: seed of the random ranking.
+        vectors: a vector cache, or its directory, on which the diversity of each user's list is measured, if
+            `config.lists`.
 
     Returns:
         Metrics, and the rank of each user's item.
@@ -99,8 +115,9 @@ def evaluate_baseline(
     """
     known, number = typed(name, Baseline, "name"), at_least(0, seed, "seed")
     settings = checked_config(config, EvaluateConfig)
+    source, place = as_path(data, "data"), as_path(out, "out")
     return stage.evaluate_baseline(
-        known, data=as_path(data, "data"), out=as_path(out, "out"), config=settings, seed=number
+        known, data=source, out=place, config=settings, seed=number, vectors=_place_of(vectors)
     )
 
 
@@ -115,6 +132,7 @@ def evaluate_runs(
     seed: int = 0,
     workers: int = 1,
     devices: str = "",
+    vectors: VectorsPath | None = None,
 ) -> EvaluationTable:
     """Evaluate many runs, and baselines on their datasets: each has a directory below `out`, named after its own.
 
@@ -131,6 +149,8 @@ def evaluate_runs(
         seed: seed of the random ranking.
         workers: number of processes that share out the runs.
         devices: the devices of these processes, such as `cuda:0,cuda:1`, in place of `config.device`.
+        vectors: a vector cache, or its directory, on which the diversity of each user's list is measured, if
+            `config.lists`.
 
     Returns:
         All evaluations by name, as a table: `table.evaluations["text"]` is one of them, `print(table)` shows them all.
@@ -159,6 +179,7 @@ def evaluate_runs(
         seed=at_least(0, seed, "seed"),
         workers=at_least(1, workers, "workers"),
         devices=typed(devices, str, "devices"),
+        vectors=_place_of(vectors),
     )
     done.check()
     return done.table
@@ -273,6 +294,10 @@ def recommend_items(
     untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
     opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
     return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
+
+
+def _place_of(vectors: VectorsPath | None) -> Path | None:
+    return None if vectors is None else as_path(vectors, "vectors")
 
 
 def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str, verify: Verify) -> Run:

@@ -70,6 +70,14 @@ def evaluate_command(
             metavar="DEVICES",
         ),
     ] = "",
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            "--vectors",
+            help="Vector cache on which --lists measures the diversity of lists: the same for all that is to be "
+            "compared, runs on ids among it. Left out, diversity is not measured.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank the catalogue, less what the user has seen, for every user, and compute HR@10, NDCG@10 and MRR.
@@ -103,6 +111,7 @@ def evaluate_command(
             seed=seed,
             workers=workers,
             devices=devices,
+            vectors=vectors,
         )
         if as_json or many.evaluations:
             print_result(many.as_json(), as_json=as_json, text=repr(many.table))
@@ -111,9 +120,9 @@ def evaluate_command(
     if devices:
         config = dataclasses.replace(config, device=evaluation_devices(config, 1, devices)[0])
     if runs:
-        done = evaluate_run(runs[0], out, config, data=data, caches=caches)
+        done = evaluate_run(runs[0], out, config, data=data, caches=caches, vectors=vectors)
     else:
-        done = evaluate_baseline(baselines[0], str(data), out, config, seed=seed)
+        done = evaluate_baseline(baselines[0], str(data), out, config, seed=seed, vectors=vectors)
     print_result(done.as_json() if as_json else done.for_people(), as_json=as_json)
 
 

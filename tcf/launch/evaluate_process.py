@@ -12,6 +12,7 @@ from tcf.common.errors import TcfError
 from tcf.config.evaluate import Baseline
 from tcf.config.typed_values import typed
 from tcf.evaluate.batch import failure_words
+from tcf.evaluate.lists.list_vectors import open_list_vectors
 from tcf.evaluate.requests import BaselineRequest, Request, RunRequest, evaluated
 from tcf.evaluate.stage import Evaluator
 from tcf.launch.jobs import EvaluationJob
@@ -35,7 +36,7 @@ def _evaluate_all(channel: MessageChannel) -> None:
         job = EvaluationJob.from_message(channel.receive())
         if evaluator is None:
             _use(job)
-            evaluator = Evaluator(job.config, OpenInputs(job.config.verify))
+            evaluator = Evaluator(job.config, OpenInputs(job.config.verify), open_list_vectors(job.vectors, job.config))
         try:
             evaluated(_request(job), evaluator)
         except TcfError as error:
