@@ -76,8 +76,9 @@ def evaluate_run(
         ```
     """
     settings, place = checked_config(config, EvaluateConfig), as_path(out, "out")
+    cache = _place_of(vectors)
     opened = _opened(run, data, caches, settings.device, settings.verify)
-    return stage.evaluate_run(opened, out=place, config=settings, vectors=_place_of(vectors))
+    return stage.evaluate_run(opened, out=place, config=settings, vectors=cache)
 
 
 def evaluate_baseline(
