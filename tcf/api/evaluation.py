@@ -26,7 +26,7 @@ from tcf.evaluate.comparison import Compared, EvaluationTable
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation import open_evaluation as open_directory
 from tcf.evaluate.recommend import Recommendations, recommend
-from tcf.launch.evaluate_runs import evaluate_runs as evaluate_many
+from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
 from tcf.train.run.open_run import Run
 
 __all__ = [

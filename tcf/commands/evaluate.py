@@ -41,7 +41,7 @@ def evaluate_command(
     config: EvaluateConfig,
     run: Annotated[
         list[Path] | None,
-        typer.Argument(help="Run directories from `tcf train`; may be left out with --baseline.", metavar="RUN..."),
+        typer.Argument(help="Run directories from `tcf train`; may be left out with --baseline."),
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -91,8 +91,8 @@ def evaluate_command(
         tcf evaluate runs/text runs/id --baseline popularity --out evaluations
     """
     from tcf.api.evaluation import evaluate_baseline, evaluate_run
-    from tcf.launch.evaluate_runs import evaluate_runs as evaluate_many
-    from tcf.launch.evaluate_runs import evaluation_devices
+    from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
+    from tcf.launch.evaluation.evaluate_runs import evaluation_devices
 
     runs, caches = run or [], cache or []
     baselines: list[Baseline] = [typed(name, Baseline, "--baseline") for name in baseline or ()]

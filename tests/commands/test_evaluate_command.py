@@ -23,13 +23,15 @@ def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:
     assert printed["ndcg@10"] == pytest.approx(facts["ndcg@10"], abs=1e-9)
     lines = CliRunner().invoke(app, words).stdout.splitlines()
     assert lines[0] == f"evaluation: {tmp_path / 'e'}"
-    metrics = [f"validation {name}: {100 * printed[name]:.2f}%" for name in ("hr@10", "ndcg@10", "mrr")]
+    metrics = [f"validation {name}: {100 * printed[name]:.2f}%" for name in ("hr@10", "ndcg@10", "mrr@10", "mrr")]
     assert lines[1:] == [
         *metrics,
         "users: 60",
+        "targets: 60",
         "users without training: 0",
         "candidates: 30",
         "targets outside catalogue: 0",
+        "several targets: all",
         "catalogue: all",
         "exclude: kept",
         "seen: keep",

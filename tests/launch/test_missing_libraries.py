@@ -13,7 +13,7 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
-from tcf.launch.evaluate_runs import evaluate_runs
+from tcf.launch.evaluation.evaluate_runs import evaluate_runs
 from tcf.launch.pipeline import run_pipeline
 from tcf.launch.pipeline_file import read_pipeline
 from tcf.launch.search.search import run_search

@@ -11,9 +11,9 @@ from tcf.common.devices import resolve_device
 from tcf.common.errors import TcfError
 from tcf.config.evaluate import Baseline
 from tcf.config.typed_values import typed
-from tcf.evaluate.batch import failure_words
+from tcf.evaluate.batch.batch import failure_words
+from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest, evaluated
 from tcf.evaluate.lists.list_vectors import open_list_vectors
-from tcf.evaluate.requests import BaselineRequest, Request, RunRequest, evaluated
 from tcf.evaluate.stage import Evaluator
 from tcf.launch.jobs import EvaluationJob
 from tcf.launch.worker_process import MessageChannel, run_conversation

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tcf.common.errors import ConfigError
-from tcf.evaluate.names_below import names_below
+from tcf.evaluate.batch.names_below import names_below
 
 OUT = Path("out")
 

@@ -17,10 +17,10 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Dataset
 from tcf.evaluate import stage
-from tcf.evaluate.batch import EvaluatedBatch
+from tcf.evaluate.batch.batch import EvaluatedBatch
 from tcf.evaluate.questions import Questions
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
-from tcf.launch.evaluate_runs import evaluate_runs, evaluation_devices
+from tcf.launch.evaluation.evaluate_runs import evaluate_runs, evaluation_devices
 from tcf.launch.launcher import WorkerSpec
 from tcf.launch.processes import LocalProcesses, LocalWorker
 from tcf.train.run import open_inputs

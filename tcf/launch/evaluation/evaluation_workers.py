@@ -12,9 +12,9 @@ from typing import Any
 
 from tcf.common.errors import RunError
 from tcf.config.evaluate import EvaluateConfig
-from tcf.evaluate.batch import Batch
+from tcf.evaluate.batch.batch import Batch
+from tcf.evaluate.batch.requests import BaselineRequest, Places, Request, RunRequest
 from tcf.evaluate.evaluation import open_evaluation
-from tcf.evaluate.requests import BaselineRequest, Places, Request, RunRequest
 from tcf.launch.jobs import EvaluationJob
 from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers, ready, start_failure
 from tcf.launch.worker_slot import WorkerSlot
@@ -65,7 +65,9 @@ class _EvaluationWorker(WorkerSlot):
                 return EvaluationJob(data, name, data, (), seed=seed, **values)
 
     def _spec(self) -> WorkerSpec:
-        return WorkerSpec(f"worker {self.number}", "tcf.launch.evaluate_process", threads=self.threads, converses=True)
+        return WorkerSpec(
+            f"worker {self.number}", "tcf.launch.evaluation.evaluate_process", threads=self.threads, converses=True
+        )
 
 
 def evaluate_in_workers(

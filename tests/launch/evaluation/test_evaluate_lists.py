@@ -5,7 +5,7 @@ from pathlib import Path
 
 from small.train.evaluations import CPU
 from tcf.evaluate.stage import evaluate_baseline
-from tcf.launch.evaluate_runs import evaluate_runs
+from tcf.launch.evaluation.evaluate_runs import evaluate_runs
 from tcf.launch.jobs import EvaluationJob, decode_message, encode_message
 
 

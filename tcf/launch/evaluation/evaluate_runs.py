@@ -12,10 +12,10 @@ from tcf.common.devices import resolve_device, resolve_devices
 from tcf.common.errors import ConfigError
 from tcf.common.progress import Progress
 from tcf.config.evaluate import Baseline, EvaluateConfig
-from tcf.evaluate.batch import Batch, EvaluatedBatch, plan_batch
+from tcf.evaluate.batch.batch import Batch, EvaluatedBatch, plan_batch
 from tcf.evaluate.lists.list_vectors import open_list_vectors
 from tcf.evaluate.stage import Evaluator
-from tcf.launch.evaluation_workers import evaluate_in_workers
+from tcf.launch.evaluation.evaluation_workers import evaluate_in_workers
 from tcf.launch.launcher import Launcher
 from tcf.launch.processes import DEFAULT_LAUNCHER
 from tcf.ranking.faiss_search import load_faiss

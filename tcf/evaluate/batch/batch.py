@@ -12,10 +12,10 @@ from tcf.common.manifest import read_manifest
 from tcf.common.output.folders import real_path
 from tcf.common.units import counted
 from tcf.config.evaluate import Baseline
+from tcf.evaluate.batch.names_below import names_below
+from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest, evaluated
 from tcf.evaluate.comparison import EvaluationTable
 from tcf.evaluate.evaluation import Evaluation
-from tcf.evaluate.names_below import names_below
-from tcf.evaluate.requests import BaselineRequest, Request, RunRequest, evaluated
 from tcf.evaluate.stage import Evaluator
 from tcf.train.run.file_names import RUN
 from tcf.train.run.recorded_run import RecordedRun, read_run
