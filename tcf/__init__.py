@@ -26,7 +26,13 @@ TYPE_CHECKING = False  # as typing has it; its import would delay the first mome
 if TYPE_CHECKING:
     from tcf.api.comparison import compare_evaluations, evaluation_table
     from tcf.api.data import download_dataset, open_cache, open_dataset, prepare_dataset
-    from tcf.api.evaluation import evaluate_baseline, evaluate_run, open_evaluation, recommend_items
+    from tcf.api.evaluation import (
+        evaluate_baseline,
+        evaluate_run,
+        evaluate_runs,
+        open_evaluation,
+        recommend_items,
+    )
     from tcf.api.extraction import extract_vectors, plan_extraction
     from tcf.api.pipeline import run_pipeline
     from tcf.api.training import open_run, train_recommender
@@ -86,6 +92,7 @@ __all__ = [
     "download_dataset",
     "evaluate_baseline",
     "evaluate_run",
+    "evaluate_runs",
     "evaluation_table",
     "extract_vectors",
     "open_cache",
@@ -105,7 +112,16 @@ __version__ = "0.1.0"
 _MODULES = (
     ("tcf.api.comparison", ("compare_evaluations", "evaluation_table")),
     ("tcf.api.data", ("download_dataset", "open_cache", "open_dataset", "prepare_dataset")),
-    ("tcf.api.evaluation", ("evaluate_baseline", "evaluate_run", "open_evaluation", "recommend_items")),
+    (
+        "tcf.api.evaluation",
+        (
+            "evaluate_baseline",
+            "evaluate_run",
+            "evaluate_runs",
+            "open_evaluation",
+            "recommend_items",
+        ),
+    ),
     ("tcf.api.extraction", ("extract_vectors", "plan_extraction")),
     ("tcf.api.pipeline", ("run_pipeline",)),
     ("tcf.api.training", ("open_run", "train_recommender")),

@@ -51,6 +51,12 @@ class EvaluateConfig(CheckedSettings):
         group=MAIN_OPTIONS,
         metavar="[K,K,...]",
     )
+    lists: bool = option(
+        False,
+        "Also find each user's list to the largest of these depths, save it, and measure catalogue coverage, and the "
+        "popularity and novelty of what is recommended; with --vectors also its diversity.",
+        group=MAIN_OPTIONS,
+    )
     catalogue: CataloguePolicy = option(
         "all",
         "Which items are ranked: the whole catalogue (all), so that runs on texts and on ids stay comparable, or the "

@@ -52,6 +52,23 @@ def test_the_command_evaluates_a_baseline(runs: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "e" / "manifest.json").read_text())["config"]["ranking"] == "random, seed 7"
 
 
+def test_several_are_a_table_or_a_list(made: Path, tmp_path: Path) -> None:
+    words = ["evaluate", *map(str, (made / "id", made / "text")), "--baseline", "random", "--baseline", "popularity"]
+    words += ["--out", str(tmp_path / "e"), "--device", "cpu"]
+    first = CliRunner().invoke(app, words)
+    names = ["random", "popularity", "id", "text"]
+    assert [line.split()[0] for line in first.stdout.splitlines()] == ["ranking", *names]
+    printed = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert [entry.pop("name") for entry in printed] == names
+    for name, entry in zip(names, printed, strict=True):
+        assert entry.pop("evaluation") == str(tmp_path / "e" / name)
+        assert entry == json.loads((tmp_path / "e" / name / "metrics.json").read_text())
+    # One that fails: the others are printed, and the command has failed.
+    more = CliRunner().invoke(app, [*words, str(made / "none"), "--json"])
+    assert [entry["name"] for entry in json.loads(more.stdout)] == names
+    assert "found 1 of them failed (none: " in str(more.exception)
+
+
 @pytest.fixture
 def signals() -> Iterator[None]:
     """`main` takes over the signals of its process."""
@@ -72,10 +89,12 @@ def signals() -> Iterator[None]:
             "evaluate nowhere --out e",
             "nowhere: expected a directory of format tcf-run made by `tcf train`, found nothing",
         ),
-        ("evaluate --baseline popularity --out e", "--baseline: expected --data as well, found none"),
-        ("evaluate id --baseline popularity --data data --out e", "expected either a run directory, or --baseline"),
-        ("evaluate --baseline popularity --data data --cache cache --out e", "expected either a run directory, or"),
-        ("evaluate --out e", "expected either a run directory, or --baseline with --data"),
+        ("evaluate --baseline popularity --out e", "--baseline: expected --data as well, or runs, found neither"),
+        ("evaluate --baseline popularity --data data --cache cache --out e", "expected run directories, or --baseline"),
+        ("evaluate --out e", "expected run directories, or --baseline with --data"),
+        ("evaluate --baseline popular --data data --out e", "--baseline: expected one of popularity, random, co-occ"),
+        ("evaluate id text --devices abacus --out e", "--devices: expected auto, cpu, cuda or cuda:N, found 'abacus'"),
+        ("evaluate id --device cpu --devices cpu --out e", "--devices: expected no --device besides, found cpu"),
         ("evaluate --baseline popularity --data cache --out e", "cache: expected a directory of format tcf-dataset"),
         ("evaluate id --out data", "data: expected a directory of format tcf-evaluation"),
         ("evaluate id --out e --device abacus", "--device: expected auto, cpu, cuda or cuda:N, found 'abacus'"),

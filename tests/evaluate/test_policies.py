@@ -16,6 +16,7 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.data.seen import SeenItems
 from tcf.evaluate import evaluation as module
+from tcf.evaluate import ranks_table
 from tcf.evaluate.evaluation import Evaluation, open_evaluation
 from tcf.evaluate.evaluation_table import EvaluationTable
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
@@ -156,7 +157,7 @@ def test_ranks_are_written_a_group_of_users_at_a_time(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, whole = evaluated(made, tmp_path / "whole", "popularity")
-    monkeypatch.setattr(module, "_ROW_GROUP", 20)
+    monkeypatch.setattr(ranks_table, "_ROW_GROUP", 20)
     done, rows = evaluated(made, tmp_path / "groups", "popularity")
     assert rows == whole
     assert pq.ParquetFile(done.path / "ranks.parquet").num_row_groups == 4

@@ -13,6 +13,7 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
+from tcf.launch.evaluation.evaluate_runs import evaluate_runs
 from tcf.launch.pipeline import run_pipeline
 from tcf.launch.pipeline_file import read_pipeline
 from tcf.launch.search.search import run_search
@@ -52,6 +53,7 @@ def test_everything_else_that_ranks_ends_at_once(data: Path, tmp_path: Path, mon
         lambda: run_search(search),
         lambda: run_pipeline(pipeline),
         lambda: evaluate_run(tmp_path / "none", out=tmp_path / "evaluation", config=EvaluateConfig()),
+        lambda: evaluate_runs([tmp_path / "none"], out=tmp_path / "evaluation", config=EvaluateConfig()),
         lambda: recommend(tmp_path / "none", out=tmp_path / "r.parquet", k=1),
         lambda: examples(tmp_path / "none", users=1, k=1),
     ):

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tcf.common.errors import ConfigError
-from tcf.evaluate.evaluation import Evaluation, ranks_of
+from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation_table import Compared
 from tcf.evaluate.groups.grouping import Grouping
 from tcf.evaluate.groups.target_groups import target_groups
+from tcf.evaluate.ranks_table import ranks_of
 from tcf.evaluate.same_questions import refuse_other_questions
 from tcf.evaluate.seeds import SeedEvaluations
 from tcf.ranking.metrics import Metric
