@@ -128,7 +128,14 @@ def test_what_an_evaluation_holds(tmp_path: Path) -> None:
         "seen": "keep",
         "untrained_users": "keep",
     }
-    assert manifest.config == {"split": "test", "cutoffs": [10], **policies, "device": "auto", "ranking": "table"}
+    assert manifest.config == {
+        "split": "test",
+        "cutoffs": [10],
+        "lists": False,
+        **policies,
+        "device": "auto",
+        "ranking": "table",
+    }
     assert open_evaluation(done.path) == done
     again, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]], "again")
     assert again.manifest == done.manifest
