@@ -1,0 +1,151 @@
+"""Counts of what scores above, and as much as, each user's targets, taken from blocks of scores.
+
+Where a block has the scores of the whole catalogue, a target's score is that of the same product. Otherwise it is
+computed first, by itself, and put into the blocks in the product's place; it then equals the product's within the
+rounding of float32, and exactly where all sums are whole numbers below 2^24.
+
+Shapes: B users of a block, H of them who have a further target, T targets of them all, M of the user who has most, S rows
+of a block, R rows in all, D width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tcf.data.histories import Histories, owners
+from tcf.ranking.catalogue import blocks
+from tcf.ranking.products.block_products import Products, ScoreBlock, UserBlock
+from tcf.ranking.products.excluded_rows import Places
+
+__all__ = ["Counter", "TargetCounts"]
+
+_COMPARED_AT_ONCE = 2**18  # 1 MB of marks, which stay in the cache while they are summed
+_COMPARED_ON_CUDA = 2**26
+_EXACT = 2**24  # float32 holds all whole numbers up to here
+_NUMBERS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Counts the items of the rows whose scores pass a comparison.
+
+    Attributes:
+        sizes_R: number of items of each row, in a type in which the sums over a block are exact.
+        marks: memory for 1 where a score passes and 0 elsewhere.
+    """
+
+    sizes_R: Tensor
+    marks: Tensor
+
+    @staticmethod
+    def of(products: Products) -> "Counter":
+        """Allocate what the blocks of some products need."""
+        sizes = products.rows.sizes
+        most = max(int(sizes[rows].sum()) for rows in products.row_blocks())
+        dtype = torch.float32 if most <= _EXACT else torch.float64
+        n_marks = max(products.shape.rows, min(_COMPARED_ON_CUDA if products.device.type == "cuda" else _COMPARED_AT_ONCE, products.buffer.numel()))
+        marks = torch.empty(n_marks, dtype=dtype, device=products.device)
+        return Counter(torch.from_numpy(sizes).to(products.device, dtype), marks)
+
+    def items(self, compare: Callable[..., Tensor], scores_HS: Tensor, levels_H: Tensor, rows: slice) -> Tensor:
+        """Count the items whose scores compare so with a level for each user, (H,)."""
+        counts_H = torch.empty(len(scores_HS), dtype=self.sizes_R.dtype, device=scores_HS.device)
+        n_rows = scores_HS.shape[1]
+        for part in blocks(len(scores_HS), max(1, len(self.marks) // n_rows)):
+            marks_hS = self.marks[: (part.stop - part.start) * n_rows].view(-1, n_rows)
+            compare(scores_HS[part], levels_H[part, None], out=marks_hS)
+            torch.mv(marks_hS, self.sizes_R[rows], out=counts_H[part])
+        return counts_H
+
+
+@dataclass(frozen=True)
+class TargetCounts:
+    """The counts for a block of users, filled in by one block of scores after the other.
+
+    Attributes:
+        block: the users, those with more targets first.
+        counter: counts items.
+        own: the places of the targets' own scores, T of them, users in order.
+        turns_T: the number of each target among those of its user.
+        having: for each turn, how many users have a further target; they are the first ones.
+        levels_BM: the targets' scores; without a meaning where a user has no further target.
+        above_BM: the candidates that score above, float64.
+        from_BM: the candidates that score as much or more, the target among them, float64.
+    """
+
+    block: UserBlock
+    counter: Counter
+    own: Places
+    turns_T: Tensor
+    having: tuple[int, ...]
+    levels_BM: Tensor
+    above_BM: Tensor
+    from_BM: Tensor
+
+    @staticmethod
+    def of(block: UserBlock, counter: Counter, targets: Histories) -> "TargetCounts":
+        """Begin to count for a block of users, whose numbers of targets never rise."""
+        products, users_T = block.products, owners(targets)
+        turns_T = np.arange(len(users_T)) - targets.offsets[users_T]
+        having = np.bincount(turns_T)
+        shape, device = (len(block), len(having)), products.device
+        levels_BM = torch.zeros(shape, dtype=torch.float32, device=device)
+        above_BM, from_BM = (torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(2))
+        own = Places.of(users_T, products.rows.row_of_item[targets.items], device)
+        turns = torch.from_numpy(turns_T).to(device)
+        if not products.are_whole:
+            levels_BM[own.users, turns] = _scores_at(block, own)
+        return TargetCounts(block, counter, own, turns, tuple(having.tolist()), levels_BM, above_BM, from_BM)
+
+    def read(self, scores: ScoreBlock) -> None:
+        """Count in a block of scores."""
+        if self.block.products.are_whole:
+            self.levels_BM[self.own.users, self.turns_T] = scores.scores_BS[self.own.users, self.own.rows]
+        else:
+            here = self.own.among(scores.rows)
+            users, rows = self.own.users[here], self.own.rows[here] - scores.rows.start
+            scores.scores_BS[users, rows] = self.levels_BM[users, self.turns_T[here]]
+        for turn, having in enumerate(self.having):
+            levels_H = self.levels_BM[:having, turn]
+            for compare, counts_BM in ((torch.gt, self.above_BM), (torch.ge, self.from_BM)):
+                counts_BM[:having, turn] += self.counter.items(
+                    compare, scores.scores_BS[:having], levels_H, scores.rows
+                )
+        self._leave_out_excluded(scores)
+
+    def _leave_out_excluded(self, scores: ScoreBlock) -> None:
+        """Take the excluded items of rows that have candidates, too, from the counts."""
+        excluded = self.block.excluded_rows
+        here = excluded.partial.among(scores.rows)
+        if not len(here):
+            return
+        users, counts = excluded.partial.users[here], excluded.counts_P[here]
+        found = scores.scores_BS[users, excluded.partial.rows[here] - scores.rows.start]
+        for turn, having in enumerate(self.having):
+            n_entries = int(torch.searchsorted(users, having))
+            owner, level = users[:n_entries], self.levels_BM[users[:n_entries], turn]
+            for compare, counts_BM in ((torch.gt, self.above_BM), (torch.ge, self.from_BM)):
+                passed = compare(found[:n_entries], level) * counts[:n_entries]
+                counts_BM[:, turn].index_add_(0, owner, passed, alpha=-1)
+
+    def result(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return how many candidates score above each target, and how many others as much, (T,), in their order."""
+        above_T, from_T = (
+            counts_BM[self.own.users, self.turns_T].cpu().numpy().astype(np.int64)
+            for counts_BM in (self.above_BM, self.from_BM)
+        )
+        return above_T, from_T - above_T - 1
+
+
+def _scores_at(block: UserBlock, places: Places) -> Tensor:
+    """Return the scores at some places, (T,), each the sum of its products in float64, rounded to float32."""
+    vectors_RD = block.products.vectors_RD
+    scores_T = torch.empty(len(places.rows), dtype=torch.float32, device=block.states_BD.device)
+    for part in blocks(len(scores_T), max(1, _NUMBERS_AT_ONCE // vectors_RD.shape[1])):
+        vectors_tD = vectors_RD[places.rows[part].to(vectors_RD.device)].to(scores_T.device, torch.float64)
+        scores_T[part] = (block.states_BD[places.users[part]].double() * vectors_tD).sum(1)
+    return scores_T
