@@ -21,7 +21,7 @@ from tcf.ranking.ranked_lists import Entries, RankedLists, place_best, place_ord
 __all__ = ["BestRows"]
 
 _SPARE = 8  # scores of float32 tie by chance, hardly ever as many as these
-_GROUP = 16  # columns of which the highest score is found first
+_GROUP = 8  # columns of which the highest score is found first
 _TIES_AT_ONCE = 2**20
 
 
@@ -49,12 +49,15 @@ class BestRows:
 
     def read(self, scores: ScoreBlock) -> None:
         """Take what is better in a block of scores."""
-        values_BL, columns_BL = _best(scores.scores_BS, min(self.scores_BL.shape[1], scores.scores_BS.shape[1]))
-        values = torch.cat([self.scores_BL, values_BL], 1)
-        rows = torch.cat([self.rows_BL, columns_BL + scores.rows.start], 1)
-        best = values.topk(self.scores_BL.shape[1])
-        self.scores_BL.copy_(best.values)
-        self.rows_BL.copy_(rows.gather(1, best.indices))
+        values_BL, rows_BL = _best_of_block(scores, self.scores_BL.shape[1])
+        if not self.block.products.are_whole:
+            values_BL, rows_BL = _best_of(
+                torch.cat([self.scores_BL, values_BL], 1),
+                torch.cat([self.rows_BL, rows_BL], 1),
+                self.scores_BL.shape[1],
+            )
+        self.scores_BL.copy_(values_BL)
+        self.rows_BL.copy_(rows_BL)
 
     def place(self, lists: RankedLists) -> None:
         """Fill the lists of the users of the block."""
@@ -68,23 +71,77 @@ class BestRows:
             _place_tied(self.block, items, tied, lists)
 
 
-def _best(scores_BS: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k highest scores of each user and their columns, highest first, through the best of groups."""
-    n_columns = scores_BS.shape[1]
-    n_groups = n_columns // _GROUP
-    if n_groups < 2 * k:
-        best = scores_BS.topk(k)
-        return best.values, best.indices
-    # Column c is in group c mod n_groups; those that are left over at the end are candidates anyway.
-    first = n_groups * _GROUP
-    highest_BG = scores_BS[:, :first].unflatten(1, (_GROUP, n_groups)).amax(1)
-    groups_Bk = highest_BG.topk(k, sorted=False).indices
-    steps_G = torch.arange(0, first, n_groups, device=scores_BS.device)
-    columns = (groups_Bk[:, None, :] + steps_G[None, :, None]).flatten(1)
-    left = torch.arange(first, n_columns, device=scores_BS.device).expand(len(scores_BS), -1)
-    columns = torch.cat([columns, left], 1)
-    best = scores_BS.gather(1, columns).topk(k)
-    return best.values, columns.gather(1, best.indices)
+def _best_of(values_BC: Tensor, names_BC: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Return the highest values of each user, highest first, and their names."""
+    best = values_BC.topk(min(most, values_BC.shape[1]))
+    return best.values, names_BC.gather(1, best.indices)
+
+
+def _best_of_block(scores: ScoreBlock, most: int) -> tuple[Tensor, Tensor]:
+    """Return the highest scores of each user, highest first, and their rows.
+
+    They are in as many groups of rows as rows are wanted, those whose highest scores are the best. So all scores are
+    read once, but not searched. The best groups are found in the same way.
+    """
+    groups = _Groups.of(scores)
+    if len(groups) < 4 * most:
+        rows = torch.arange(scores.rows.start, scores.rows.stop, device=scores.memory.device)
+        all_scores = torch.cat([scores_BS for _, scores_BS in scores.tiles()], 1)
+        return _best_of(all_scores, rows.expand_as(all_scores), most)
+    highest = ScoreBlock(slice(0, len(groups)), scores.n_users, len(groups), groups.highest(scores))
+    _, groups_BK = _best_of_block(highest, most)
+    rows_BC = groups.rows(groups_BK)
+    users_B1 = torch.arange(scores.n_users, device=rows_BC.device)[:, None]
+    return _best_of(scores.memory[scores.places(users_B1, rows_BC)], rows_BC, most)
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Groups of rows of a block, each within a tile: first, first + step, first + 2 step, ...
+
+    Attributes:
+        first_G: first row of each group.
+        step_G: step of each group.
+        left: rows at the ends of tiles that are in no group.
+    """
+
+    first_G: Tensor
+    step_G: Tensor
+    left: Tensor
+
+    @staticmethod
+    def of(scores: ScoreBlock) -> "_Groups":
+        """Divide the rows of a block."""
+        device, tiles = scores.memory.device, [rows for rows, _ in scores.tiles()]
+        steps = [(rows.stop - rows.start) // _GROUP for rows in tiles]
+        ends = [rows.start + step * _GROUP for rows, step in zip(tiles, steps, strict=True)]
+        return _Groups(
+            torch.cat([torch.arange(r.start, r.start + n, device=device) for r, n in zip(tiles, steps, strict=True)]),
+            torch.repeat_interleave(torch.tensor(steps, device=device), torch.tensor(steps, device=device)),
+            torch.cat([torch.arange(end, r.stop, device=device) for r, end in zip(tiles, ends, strict=True)]),
+        )
+
+    def __len__(self) -> int:
+        """Number of groups, G."""
+        return len(self.first_G)
+
+    def highest(self, scores: ScoreBlock) -> Tensor:
+        """Return the highest score of each user in each group, (B * G,)."""
+        highest_BG, done = torch.empty(scores.n_users, len(self), device=scores.memory.device), 0
+        for _, scores_BS in scores.tiles():
+            step = scores_BS.shape[1] // _GROUP
+            if step:
+                grouped = scores_BS[:, : step * _GROUP].unflatten(1, (_GROUP, step))
+                torch.amax(grouped, 1, out=highest_BG[:, done : done + step])
+            done += step
+        return highest_BG.view(-1)
+
+    def rows(self, groups_BK: Tensor) -> Tensor:
+        """Return the rows of each user's chosen groups, and those of no group, (B, C)."""
+        first_B1K, step_B1K = self.first_G[groups_BK][:, None], self.step_G[groups_BK][:, None]
+        turns = torch.arange(_GROUP, device=groups_BK.device)[:, None]
+        in_groups = (first_B1K + turns * step_B1K).flatten(1)
+        return torch.cat([in_groups, self.left.expand(len(groups_BK), -1)], 1)
 
 
 def _place_listed(
@@ -113,27 +170,32 @@ def _place_tied(block: UserBlock, items: RowItems, tied_Q: npt.NDArray[np.int64]
     above = Entries(tied_Q[owner], lists.items_UK[users_Q[owner], place], lists.scores_UK[users_Q[owner], place])
     ties = above.where(np.zeros(len(owner), bool))
     for scores in block.sweep():
-        for part in blocks(len(tied_Q), max(1, _TIES_AT_ONCE // scores.scores_BS.shape[1])):
-            found = _ties(scores, items, tied_Q[part], edge_Q[part], k)
-            ties = _first_items(Entries.joined(ties, found), k)
+        for rows, scores_BS in scores.tiles():
+            for part in blocks(len(tied_Q), max(1, _TIES_AT_ONCE // scores_BS.shape[1])):
+                found = _ties(scores_BS, rows.start, items, tied_Q[part], edge_Q[part], k)
+                ties = _first_items(Entries.joined(ties, found), k)
     place_best(Entries.joined(above, ties), block.users, lists)
 
 
 def _ties(
-    scores: ScoreBlock, items: RowItems, users_Q: npt.NDArray[np.int64], edge_Q: npt.NDArray[np.float32], k: int
+    scores_BS: Tensor,
+    first: int,
+    items: RowItems,
+    users_Q: npt.NDArray[np.int64],
+    edge_Q: npt.NDArray[np.float32],
+    k: int,
 ) -> Entries:
-    """Return the first candidates that score just so."""
-    scores_BS, rows = scores.scores_BS, scores.rows
+    """Return the first candidates that score just so, among the rows of a tile, of which `first` is the first."""
     users, edges = (torch.from_numpy(values).to(scores_BS.device) for values in (users_Q, edge_Q))
     ties_QS = scores_BS[users] == edges[:, None]
     # Rows, those of several items and then the others, rise with their first items. As many rows as the list is long
     # have the first candidates, if no row's first item is excluded.
     enough_Q1 = torch.from_numpy(k + items.excluded.lengths[users_Q]).to(scores_BS.device)[:, None]
-    shared = min(max(items.rows.n_shared - rows.start, 0), ties_QS.shape[1])
+    shared = min(max(items.rows.n_shared - first, 0), ties_QS.shape[1])
     for ties_Qs in (ties_QS[:, :shared], ties_QS[:, shared:]):
         ties_Qs &= ties_Qs.cumsum(1, dtype=torch.int32) <= enough_Q1
     owner, column = (places.cpu().numpy() for places in ties_QS.nonzero(as_tuple=True))
-    return items.entries(users_Q[owner], column + rows.start, edge_Q[owner], k)
+    return items.entries(users_Q[owner], column + first, edge_Q[owner], k)
 
 
 def _first_items(entries: Entries, k: int) -> Entries:

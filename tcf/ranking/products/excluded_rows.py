@@ -1,6 +1,6 @@
 """The rows of scores of items that are no candidates: rows without a candidate, and rows that have some left.
 
-Shapes: B users of a block, S rows of a block, M rows that are masked, P rows with some candidates left.
+Shapes: P rows with some candidates left.
 """
 
 from dataclasses import dataclass
@@ -73,8 +73,3 @@ class ExcludedRows:
             Places.of(users_of[left], rows_of[left], device),
             torch.from_numpy(counts[left].astype(np.float64)).to(device),
         )
-
-    def mask(self, scores_BS: Tensor, rows: slice) -> None:
-        """Set the scores of the masked rows to -inf."""
-        chosen = self.masked.among(rows)
-        scores_BS[self.masked.users[chosen], self.masked.rows[chosen] - rows.start] = -torch.inf

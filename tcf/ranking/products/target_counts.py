@@ -23,8 +23,6 @@ from tcf.ranking.products.excluded_rows import Places
 
 __all__ = ["Counter", "TargetCounts"]
 
-_COMPARED_AT_ONCE = 2**18  # 1 MB of marks, which stay in the cache while they are summed
-_COMPARED_ON_CUDA = 2**26
 _EXACT = 2**24  # float32 holds all whole numbers up to here
 _NUMBERS_AT_ONCE = 2**22
 
@@ -34,8 +32,8 @@ class Counter:
     """Counts the items of the rows whose scores pass a comparison.
 
     Attributes:
-        sizes_R: number of items of each row, in a type in which the sums over a block are exact.
-        marks: memory for 1 where a score passes and 0 elsewhere.
+        sizes_R: number of items of each row, in a type in which the sums over a tile are exact.
+        marks: memory for 1 where a score of a tile passes and 0 elsewhere.
     """
 
     sizes_R: Tensor
@@ -44,21 +42,20 @@ class Counter:
     @staticmethod
     def of(products: Products) -> "Counter":
         """Allocate what the blocks of some products need."""
-        sizes = products.rows.sizes
-        most = max(int(sizes[rows].sum()) for rows in products.row_blocks())
+        sizes, shape = products.rows.sizes, products.shape
+        # A tile's rows that are not all its own are counted twice here, which does no harm.
+        most = max(int(sizes[rows].sum()) for rows in blocks(len(sizes), shape.tile)) * 2
         dtype = torch.float32 if most <= _EXACT else torch.float64
-        n_marks = max(products.shape.rows, min(_COMPARED_ON_CUDA if products.device.type == "cuda" else _COMPARED_AT_ONCE, products.buffer.numel()))
-        marks = torch.empty(n_marks, dtype=dtype, device=products.device)
+        marks = torch.empty(shape.users * shape.tile, dtype=dtype, device=products.device)
         return Counter(torch.from_numpy(sizes).to(products.device, dtype), marks)
 
-    def items(self, compare: Callable[..., Tensor], scores_HS: Tensor, levels_H: Tensor, rows: slice) -> Tensor:
-        """Count the items whose scores compare so with a level for each user, (H,)."""
-        counts_H = torch.empty(len(scores_HS), dtype=self.sizes_R.dtype, device=scores_HS.device)
-        n_rows = scores_HS.shape[1]
-        for part in blocks(len(scores_HS), max(1, len(self.marks) // n_rows)):
-            marks_hS = self.marks[: (part.stop - part.start) * n_rows].view(-1, n_rows)
-            compare(scores_HS[part], levels_H[part, None], out=marks_hS)
-            torch.mv(marks_hS, self.sizes_R[rows], out=counts_H[part])
+    def items(self, compare: Callable[..., Tensor], scores: ScoreBlock, levels_H: Tensor) -> Tensor:
+        """Count for the first users the items whose scores compare so with a level of each, (H,) float64."""
+        counts_H = torch.zeros(len(levels_H), dtype=torch.float64, device=levels_H.device)
+        for rows, scores_BS in scores.tiles():
+            marks_HS = self.marks[: len(levels_H) * scores_BS.shape[1]].view(len(levels_H), -1)
+            compare(scores_BS[: len(levels_H)], levels_H[:, None], out=marks_HS)
+            counts_H += torch.mv(marks_HS, self.sizes_R[rows])
         return counts_H
 
 
@@ -104,18 +101,18 @@ class TargetCounts:
     def read(self, scores: ScoreBlock) -> None:
         """Count in a block of scores."""
         if self.block.products.are_whole:
-            self.levels_BM[self.own.users, self.turns_T] = scores.scores_BS[self.own.users, self.own.rows]
+            self.levels_BM[self.own.users, self.turns_T] = scores.memory[scores.places(self.own.users, self.own.rows)]
         else:
             here = self.own.among(scores.rows)
-            users, rows = self.own.users[here], self.own.rows[here] - scores.rows.start
-            scores.scores_BS[users, rows] = self.levels_BM[users, self.turns_T[here]]
+            places = scores.places(self.own.users[here], self.own.rows[here])
+            scores.memory[places] = self.levels_BM[self.own.users[here], self.turns_T[here]]
         for turn, having in enumerate(self.having):
-            levels_H = self.levels_BM[:having, turn]
-            for compare, counts_BM in ((torch.gt, self.above_BM), (torch.ge, self.from_BM)):
-                counts_BM[:having, turn] += self.counter.items(
-                    compare, scores.scores_BS[:having], levels_H, scores.rows
-                )
+            for compare, counts_BM in self._comparisons():
+                counts_BM[:having, turn] += self.counter.items(compare, scores, self.levels_BM[:having, turn])
         self._leave_out_excluded(scores)
+
+    def _comparisons(self) -> tuple[tuple[Callable[..., Tensor], Tensor], ...]:
+        return (torch.gt, self.above_BM), (torch.ge, self.from_BM)
 
     def _leave_out_excluded(self, scores: ScoreBlock) -> None:
         """Take the excluded items of rows that have candidates, too, from the counts."""
@@ -124,11 +121,11 @@ class TargetCounts:
         if not len(here):
             return
         users, counts = excluded.partial.users[here], excluded.counts_P[here]
-        found = scores.scores_BS[users, excluded.partial.rows[here] - scores.rows.start]
+        found = scores.memory[scores.places(users, excluded.partial.rows[here])]
         for turn, having in enumerate(self.having):
-            n_entries = int(torch.searchsorted(users, having))
+            n_entries = int((users < having).sum())
             owner, level = users[:n_entries], self.levels_BM[users[:n_entries], turn]
-            for compare, counts_BM in ((torch.gt, self.above_BM), (torch.ge, self.from_BM)):
+            for compare, counts_BM in self._comparisons():
                 passed = compare(found[:n_entries], level) * counts[:n_entries]
                 counts_BM[:, turn].index_add_(0, owner, passed, alpha=-1)
 

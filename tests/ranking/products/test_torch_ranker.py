@@ -19,7 +19,7 @@ from tcf.ranking.task import RankingTask
 
 F32 = npt.NDArray[np.float32]
 CPU = torch.device("cpu")
-SHAPES = [None, BlockShape(7, 1000), BlockShape(1000, 13), BlockShape(3, 50), BlockShape(1, 1)]
+SHAPES = [None, BlockShape(7, 1000, 90), BlockShape(1000, 50, 13), BlockShape(9, 300, 300)]
 
 
 def histories_of(users: list[list[int]]) -> Histories:
@@ -108,7 +108,7 @@ def test_counts_and_lists_are_those_of_faiss_and_brute_force(
     n_items=st.integers(1, 60),
     width=st.integers(1, 3),
     k=st.integers(1, 12),
-    shape=st.builds(BlockShape, st.integers(1, 6), st.integers(1, 80)),
+    shape=st.builds(BlockShape, st.integers(1, 6), st.integers(1, 80), st.integers(1, 80)),
 )
 def test_any_small_case_equals_brute_force(seed: int, n_items: int, width: int, k: int, shape: BlockShape) -> None:
     rng = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def test_any_small_case_equals_brute_force(seed: int, n_items: int, width: int, 
     assert same(lists, brute_lists(scores, task.excluded, k))
 
 
-@pytest.mark.parametrize("shape", [None, BlockShape(100, 700)])
+@pytest.mark.parametrize("shape", [None, BlockShape(100, 700, 256)])
 def test_on_real_numbers_only_what_lies_within_rounding_may_differ(shape: BlockShape | None) -> None:
     rng = np.random.default_rng(5)
     vectors = rng.standard_normal((3000, 64), dtype=np.float32)
@@ -155,7 +155,7 @@ def test_items_of_equal_vectors_tie_with_a_target_in_every_block() -> None:
         assert TorchRanker(product, CPU, shape).count(task)[1].tolist() == [297] * 18
 
 
-@pytest.mark.parametrize("shape", [None, BlockShape(16, 250)])
+@pytest.mark.parametrize("shape", [None, BlockShape(16, 250, 80)])
 def test_constant_scores_list_the_first_candidates(shape: BlockShape | None) -> None:
     vectors = np.random.default_rng(0).standard_normal((1500, 4), dtype=np.float32)
     vectors[[3, 700]] = vectors[[900, 1499]]
@@ -171,7 +171,7 @@ def test_users_are_told_as_they_are_finished() -> None:
         Catalogue.build(rng.standard_normal((90, 4), dtype=np.float32)), rng.standard_normal((33, 4), dtype=np.float32)
     )
     task, told = random_task(rng, 33, 90, 2, 5), [0]
-    ranker = TorchRanker(product, CPU, BlockShape(5, 20))
+    ranker = TorchRanker(product, CPU, BlockShape(5, 20, 20))
     ranker.count(task, told.append)
     assert sum(told) == 33
     ranker.lists(task.excluded, 3, told.append)
@@ -188,7 +188,7 @@ def test_the_number_of_threads_decides_nothing() -> None:
     try:
         for number in (1, 2, 3):
             torch.set_num_threads(number)
-            found.append(TorchRanker(product, CPU, BlockShape(128, 2048)).count_and_list(task, 20))
+            found.append(TorchRanker(product, CPU, BlockShape(128, 4096, 1024)).count_and_list(task, 20))
     finally:
         torch.set_num_threads(threads)
     for counts, lists in found[1:]:
