@@ -88,9 +88,7 @@ def place_ordered(entries: Entries, users: npt.NDArray[np.int64], lists: RankedL
 def unseen(entries: Entries, seen: Histories, n_items: int) -> Entries:
     """Return the entries without the items that the users of the block have seen."""
     keys = owners(seen) * n_items + seen.items
-    return entries.where(
-        counts_at(keys, np.ones(len(keys), np.int64), entries.users * n_items + entries.items) == 0
-    )
+    return entries.where(counts_at(keys, np.ones(len(keys), np.int64), entries.users * n_items + entries.items) == 0)
 
 
 def place_best_of_all(

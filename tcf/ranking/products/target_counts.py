@@ -4,11 +4,10 @@ Where a block has the scores of the whole catalogue, a target's score is that of
 computed first, by itself, and put into the blocks in the product's place; it then equals the product's within the
 rounding of float32, and exactly where all sums are whole numbers below 2^24.
 
-Shapes: B users of a block, H of them who have a further target, T targets of them all, M of the user who has most, S rows
-of a block, R rows in all, D width.
+Shapes: B users of a block, H of them who have a further target, T targets of them all, M of the user who has most, S
+rows of a tile, R rows in all, D width.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ from tcf.ranking.products.excluded_rows import Places
 
 __all__ = ["Counter", "TargetCounts"]
 
+_COMPARISONS = (torch.gt, torch.ge)
 _EXACT = 2**24  # float32 holds all whole numbers up to here
 _NUMBERS_AT_ONCE = 2**22
 
@@ -49,14 +49,16 @@ class Counter:
         marks = torch.empty(shape.users * shape.tile, dtype=dtype, device=products.device)
         return Counter(torch.from_numpy(sizes).to(products.device, dtype), marks)
 
-    def items(self, compare: Callable[..., Tensor], scores: ScoreBlock, levels_H: Tensor) -> Tensor:
-        """Count for the first users the items whose scores compare so with a level of each, (H,) float64."""
-        counts_H = torch.zeros(len(levels_H), dtype=torch.float64, device=levels_H.device)
+    def items(self, scores: ScoreBlock, levels_H: Tensor) -> Tensor:
+        """Count for the first users the items that score above a level of each, and those from there on, (H, 2)."""
+        counts_H2 = torch.zeros(len(levels_H), 2, dtype=torch.float64, device=levels_H.device)
         for rows, scores_BS in scores.tiles():
-            marks_HS = self.marks[: len(levels_H) * scores_BS.shape[1]].view(len(levels_H), -1)
-            compare(scores_BS[: len(levels_H)], levels_H[:, None], out=marks_HS)
-            counts_H += torch.mv(marks_HS, self.sizes_R[rows])
-        return counts_H
+            scores_HS = scores_BS[: len(levels_H)]
+            marks_HS = self.marks[: scores_HS.numel()].view_as(scores_HS)
+            for place, compare in enumerate(_COMPARISONS):
+                compare(scores_HS, levels_H[:, None], out=marks_HS)
+                counts_H2[:, place] += torch.mv(marks_HS, self.sizes_R[rows])
+        return counts_H2
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ class TargetCounts:
         turns_T: the number of each target among those of its user.
         having: for each turn, how many users have a further target; they are the first ones.
         levels_BM: the targets' scores; without a meaning where a user has no further target.
-        above_BM: the candidates that score above, float64.
-        from_BM: the candidates that score as much or more, the target among them, float64.
+        counts_BM2: the candidates that score above, and those that score as much or more, float64; the target is one.
     """
 
     block: UserBlock
@@ -80,8 +81,7 @@ class TargetCounts:
     turns_T: Tensor
     having: tuple[int, ...]
     levels_BM: Tensor
-    above_BM: Tensor
-    from_BM: Tensor
+    counts_BM2: Tensor
 
     @staticmethod
     def of(block: UserBlock, counter: Counter, targets: Histories) -> "TargetCounts":
@@ -91,12 +91,12 @@ class TargetCounts:
         having = np.bincount(turns_T)
         shape, device = (len(block), len(having)), products.device
         levels_BM = torch.zeros(shape, dtype=torch.float32, device=device)
-        above_BM, from_BM = (torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(2))
+        counts_BM2 = torch.zeros(*shape, 2, dtype=torch.float64, device=device)
         own = Places.of(users_T, products.rows.row_of_item[targets.items], device)
         turns = torch.from_numpy(turns_T).to(device)
         if not products.are_whole:
             levels_BM[own.users, turns] = _scores_at(block, own)
-        return TargetCounts(block, counter, own, turns, tuple(having.tolist()), levels_BM, above_BM, from_BM)
+        return TargetCounts(block, counter, own, turns, tuple(having.tolist()), levels_BM, counts_BM2)
 
     def read(self, scores: ScoreBlock) -> None:
         """Count in a block of scores."""
@@ -107,12 +107,8 @@ class TargetCounts:
             places = scores.places(self.own.users[here], self.own.rows[here])
             scores.memory[places] = self.levels_BM[self.own.users[here], self.turns_T[here]]
         for turn, having in enumerate(self.having):
-            for compare, counts_BM in self._comparisons():
-                counts_BM[:having, turn] += self.counter.items(compare, scores, self.levels_BM[:having, turn])
+            self.counts_BM2[:having, turn] += self.counter.items(scores, self.levels_BM[:having, turn])
         self._leave_out_excluded(scores)
-
-    def _comparisons(self) -> tuple[tuple[Callable[..., Tensor], Tensor], ...]:
-        return (torch.gt, self.above_BM), (torch.ge, self.from_BM)
 
     def _leave_out_excluded(self, scores: ScoreBlock) -> None:
         """Take the excluded items of rows that have candidates, too, from the counts."""
@@ -125,17 +121,14 @@ class TargetCounts:
         for turn, having in enumerate(self.having):
             n_entries = int((users < having).sum())
             owner, level = users[:n_entries], self.levels_BM[users[:n_entries], turn]
-            for compare, counts_BM in self._comparisons():
+            for place, compare in enumerate(_COMPARISONS):
                 passed = compare(found[:n_entries], level) * counts[:n_entries]
-                counts_BM[:, turn].index_add_(0, owner, passed, alpha=-1)
+                self.counts_BM2[:, turn, place].index_add_(0, owner, passed, alpha=-1)
 
     def result(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return how many candidates score above each target, and how many others as much, (T,), in their order."""
-        above_T, from_T = (
-            counts_BM[self.own.users, self.turns_T].cpu().numpy().astype(np.int64)
-            for counts_BM in (self.above_BM, self.from_BM)
-        )
-        return above_T, from_T - above_T - 1
+        counts_T2 = self.counts_BM2[self.own.users, self.turns_T].cpu().numpy().astype(np.int64)
+        return counts_T2[:, 0], counts_T2[:, 1] - counts_T2[:, 0] - 1
 
 
 def _scores_at(block: UserBlock, places: Places) -> Tensor:

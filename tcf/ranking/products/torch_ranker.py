@@ -36,7 +36,7 @@ class TorchRanker:
     """
 
     product: InnerProduct
-    device: torch.device = torch.device("cpu")
+    device: torch.device
     shape: BlockShape | None = None
 
     @property

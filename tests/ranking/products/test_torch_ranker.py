@@ -75,7 +75,7 @@ def copied(rng: np.random.Generator, values: F32) -> F32:
 
 def test_by_hand() -> None:
     vectors = np.array([[5], [4], [4], [3], [3], [3]], np.float32)
-    ranker = TorchRanker(InnerProduct(Catalogue.build(vectors), np.ones((4, 1), np.float32)))
+    ranker = TorchRanker(InnerProduct(Catalogue.build(vectors), np.ones((4, 1), np.float32)), CPU)
     task = RankingTask(histories_of([[3, 0], [], [2], [5]]), histories_of([[4], [1], [1], [0, 1, 2, 3, 4]]))
     counts, lists = ranker.count_and_list(task, 3)
     assert pairs(counts) == [(3, 1), (0, 0), (1, 0), (0, 0)]
@@ -199,6 +199,6 @@ def test_the_number_of_threads_decides_nothing() -> None:
 def test_no_users_and_no_targets() -> None:
     catalogue = Catalogue.build(np.eye(3, dtype=np.float32))
     product = InnerProduct(catalogue, np.ones((2, 3), np.float32))
-    greater, equal = TorchRanker(product).count(RankingTask(histories_of([[], []]), histories_of([[], []])))
+    greater, equal = TorchRanker(product, CPU).count(RankingTask(histories_of([[], []]), histories_of([[], []])))
     assert len(greater) == len(equal) == 0
-    assert TorchRanker(product).lists(histories_of([[0, 1, 2], [1]]), 2).items_UK.tolist() == [[-1, -1], [0, 2]]
+    assert TorchRanker(product, CPU).lists(histories_of([[0, 1, 2], [1]]), 2).items_UK.tolist() == [[-1, -1], [0, 2]]
