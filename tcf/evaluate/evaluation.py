@@ -27,7 +27,7 @@ from tcf.data.histories import owners
 from tcf.data.split import Queries
 from tcf.evaluate.questions import POLICIES, Questions, unusual_policies
 from tcf.ranking.catalogue import blocks
-from tcf.ranking.metrics import Metric, means, rank_metrics
+from tcf.ranking.metrics import Metric, means, measured_among, rank_metrics
 from tcf.ranking.ranker import Ranker
 from tcf.ranking.ranks import Ranks, rank_targets
 
@@ -96,8 +96,7 @@ class Evaluation:
     @property
     def measured(self) -> tuple[Metric, ...]:
         """What was measured, in the order of files and tables."""
-        known = (Metric.named(name) for name in self.metrics)
-        return tuple(metric for metric in known if metric is not None)
+        return measured_among(self.metrics)
 
     @property
     def ranks(self) -> Ranks:
@@ -244,7 +243,9 @@ def open_evaluation(path: Path, *, verify: Verify = "once") -> Evaluation:
                 f"{path / MANIFEST}: expected facts.{name}, a number, found {value_words(facts[name])}; "
                 f"{EVALUATION.remedy(path)}"
             )
-    return Evaluation(path, {name: facts[name] for name in (*others, *_ABOUT)}, manifest)
+    known = [metric.name for metric in measured_among(others)]
+    others = sorted({*others} - {*known})
+    return Evaluation(path, {name: facts[name] for name in (*known, *others, *_ABOUT)}, manifest)
 
 
 def ranks_of(table: pa.Table) -> Ranks:
