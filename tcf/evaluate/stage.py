@@ -4,7 +4,6 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from tcf.common.errors import ConfigError
 from tcf.common.progress import Progress
@@ -14,8 +13,7 @@ from tcf.evaluate.baselines import baseline
 from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation
 from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.faiss_ranker import FaissRanker
-from tcf.ranking.faiss_search import load_faiss
+from tcf.ranking.engines import product_ranker, resolve_search
 from tcf.ranking.ranker import DenseRanker
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.batch.training_data import trained_users
@@ -42,9 +40,9 @@ def evaluate_run(
     Raises:
         ConfigError: the targets are those of validation, and the run is a refit, which was trained on them.
         RunError: the run is unfinished, or its dataset or caches have changed.
-        TcfError: FAISS is not installed.
+        TcfError: FAISS is to search, and not installed.
     """
-    load_faiss()
+    engine = resolve_search(config.search)
     opened = (
         run
         if isinstance(run, Run)
@@ -56,7 +54,7 @@ def evaluate_run(
             f"a refit on {opened.manifest.facts['trained_on']} items; evaluate {opened.path / SELECTION}, which chose "
             "its number of epochs, or use --split test"
         )
-    config = dataclasses.replace(config, device=str(opened.device))
+    config = dataclasses.replace(config, device=str(opened.device), search=engine)
     inputs = {"run": opened.manifest.fingerprint, **opened.manifest.inputs}
     ranking = f"{opened.config.backbone}, items as {opened.config.items}{', refit' if opened.config.refit else ''}"
     existing = existing_evaluation(out, inputs=inputs, ranking=ranking, config=config)
@@ -65,11 +63,10 @@ def evaluate_run(
     questions = Questions.of(opened.dataset, config)
     _say_untrained(opened, questions)
     catalogue = Catalogue.build(questions.ranked.vectors(opened.item_vectors()))
-    search_on: Literal["cpu", "cuda"] = "cuda" if opened.device.type == "cuda" else "cpu"
     queries = questions.queries
     with Progress("evaluate: states", len(queries), "users") as progress:
         states_UD = opened.user_states(queries.users, queries.earlier, progress.advance)
-    ranker = FaissRanker(InnerProduct(catalogue, states_UD), search_on)
+    ranker = product_ranker(InnerProduct(catalogue, states_UD), engine, opened.device)
     return evaluate(ranker, questions, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
 
 
