@@ -131,7 +131,7 @@ class _Groups:
         for _, scores_BS in scores.tiles():
             step = scores_BS.shape[1] // _GROUP
             if step:
-                grouped = scores_BS[:, : step * _GROUP].unflatten(1, (_GROUP, step))
+                grouped = scores_BS[:, : step * _GROUP].view(scores.n_users, _GROUP, step)
                 torch.amax(grouped, 1, out=highest_BG[:, done : done + step])
             done += step
         return highest_BG.view(-1)

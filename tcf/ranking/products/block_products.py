@@ -113,10 +113,12 @@ class ScoreBlock:
         """Return where in the memory the scores of some rows of the block are, for users of the block."""
         in_block, n_rows = rows - self.rows.start, self.rows.stop - self.rows.start
         if self.tile >= n_rows:
-            return users * n_rows + in_block
+            found: Tensor = users * n_rows + in_block
+            return found
         start = in_block - in_block % self.tile
         width = torch.clamp(n_rows - start, max=self.tile)
-        return start * self.n_users + users * width + in_block - start
+        found = start * self.n_users + users * width + in_block - start
+        return found
 
 
 @dataclass(frozen=True)
