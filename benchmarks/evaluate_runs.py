@@ -29,7 +29,6 @@ from tcf.common.progress import Progress  # noqa: E402
 from tcf.config.evaluate import EvaluateConfig  # noqa: E402
 from tcf.evaluate.batch.batch import plan_batch  # noqa: E402
 from tcf.evaluate.stage import Evaluator  # noqa: E402
-from tcf.ranking.faiss_search import load_faiss  # noqa: E402
 from tcf.train.run.open_inputs import OpenInputs  # noqa: E402
 from tcf.train.run.recorded_run import read_run  # noqa: E402
 
@@ -114,7 +113,6 @@ def _copies(runs: Sequence[Path], folder: Path, number: int) -> list[Path]:
 def _evaluate(runs: Sequence[Path], out: Path, stopwatch: Stopwatch) -> None:
     config = EvaluateConfig(device="cpu")
     with stopwatch.measure("command"):
-        load_faiss()
         evaluator = Evaluator(config, OpenInputs(), stopwatch.step)
         batch = plan_batch(runs, [], out=out, evaluator=evaluator)
         batch.evaluate_all(evaluator)

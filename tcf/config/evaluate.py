@@ -8,13 +8,28 @@ from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
 from tcf.config.verify import VERIFY_HELP
 
-__all__ = ["Baseline", "CataloguePolicy", "Device", "EvaluateConfig", "TargetPolicy", "UntrainedUsers"]
+__all__ = [
+    "SEARCH_HELP",
+    "Baseline",
+    "CataloguePolicy",
+    "Device",
+    "EvaluateConfig",
+    "Search",
+    "TargetPolicy",
+    "UntrainedUsers",
+]
 
 Baseline = Literal["popularity", "random", "co-occurrence"]
 CataloguePolicy = Literal["all", "trained"]
 UntrainedUsers = Literal["keep", "leave-out"]
 TargetPolicy = Literal["all", "first"]
+Search = Literal["auto", "faiss", "torch"]
 Device = str
+
+SEARCH_HELP = (
+    "What computes the scores, in float32: torch, or FAISS (faiss); auto is torch. Ranks differ only where scores lie "
+    "within rounding."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,6 +84,7 @@ class EvaluateConfig(CheckedSettings):
     device: Device = option(
         "auto", "Device to compute user states on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
     )
+    search: Search = option("auto", SEARCH_HELP, group=MAIN_OPTIONS)
     verify: Verify = option("once", VERIFY_HELP, group=MAIN_OPTIONS)
 
     def __post_init__(self) -> None:

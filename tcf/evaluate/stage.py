@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tcf.common.errors import ConfigError
 from tcf.config.evaluate import Baseline, EvaluateConfig
@@ -14,8 +13,7 @@ from tcf.evaluate.baselines import baseline
 from tcf.evaluate.evaluation import Evaluation, UsersProgress, evaluate, existing_evaluation, users_progress
 from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.faiss_ranker import FaissRanker
-from tcf.ranking.faiss_search import load_faiss
+from tcf.ranking.engines import Engine, product_ranker, resolve_search
 from tcf.ranking.ranker import DenseRanker, Ranker
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.batch.training_data import trained_users
@@ -46,6 +44,15 @@ class Evaluator:
     progress: UsersProgress = users_progress
     _asked: tuple[Dataset, Questions] | None = None
 
+    @property
+    def engine(self) -> Engine:
+        """What searches for runs.
+
+        Raises:
+            TcfError: it is FAISS, which is not installed.
+        """
+        return resolve_search(self.config.search)
+
     def existing_run(self, run: RecordedRun | Run, out: Path) -> Evaluation | None:
         """Open the evaluation of a run at `out`; None if there is nothing.
 
@@ -59,7 +66,8 @@ class Evaluator:
                 f"a refit on {run.manifest.facts['trained_on']} items; evaluate {run.path / SELECTION}, which chose "
                 "its number of epochs, or use --split test"
             )
-        return existing_evaluation(out, inputs=_inputs_of(run), ranking=_ranking_of(run), config=self.config)
+        config = dataclasses.replace(self.config, search=self.engine)
+        return existing_evaluation(out, inputs=_inputs_of(run), ranking=_ranking_of(run), config=config)
 
     def existing_baseline(self, name: Baseline, dataset: str, out: Path, seed: int) -> Evaluation | None:
         """Open the evaluation of a baseline at `out`, by the fingerprint of its dataset; None if there is nothing.
@@ -67,8 +75,8 @@ class Evaluator:
         Raises:
             RunError: `out` holds something else.
         """
-        inputs = {"dataset": dataset}
-        return existing_evaluation(out, inputs=inputs, ranking=_ranking_by(name, seed), config=self.config)
+        inputs, config = {"dataset": dataset}, _of_baseline(self.config)
+        return existing_evaluation(out, inputs=inputs, ranking=_ranking_by(name, seed), config=config)
 
     def open(self, recorded: RecordedRun) -> Run:
         """Open a run on the device of the settings; the dataset and the answers of another one are let go.
@@ -95,7 +103,7 @@ class Evaluator:
         Raises:
             RunError: a score is not finite, or `out` is occupied.
         """
-        config = dataclasses.replace(self.config, device=str(run.device))
+        config = dataclasses.replace(self.config, device=str(run.device), search=self.engine)
         questions = self._questions_of(run.dataset)
         _say_untrained(run, questions)
         return evaluate(
@@ -124,18 +132,17 @@ class Evaluator:
             out=out,
             inputs={"dataset": dataset.fingerprint},
             ranking=_ranking_by(name, seed),
-            config=self.config,
+            config=_of_baseline(self.config),
             progress=self.progress,
         )
 
     def _ranker(self, run: Run, questions: Questions) -> Ranker:
         """Compute what a run ranks by: the vectors of the ranked items, and the users' states."""
         catalogue = Catalogue.build(questions.ranked.vectors(run.item_vectors()))
-        search_on: Literal["cpu", "cuda"] = "cuda" if run.device.type == "cuda" else "cpu"
         queries = questions.queries
         with self.progress("evaluate: states", len(queries)) as shown:
             states_UD = run.user_states(queries.users, queries.earlier, shown.advance)
-        return FaissRanker(InnerProduct(catalogue, states_UD), search_on)
+        return product_ranker(InnerProduct(catalogue, states_UD), self.engine, run.device)
 
     def _questions_of(self, dataset: Dataset) -> Questions:
         """What the settings ask of a dataset; said once."""
@@ -161,9 +168,9 @@ def evaluate_run(
     Raises:
         ConfigError: the targets are those of validation, and the run is a refit, which was trained on them.
         RunError: the run is unfinished, or its dataset or caches have changed.
-        TcfError: FAISS is not installed.
+        TcfError: FAISS is to search, and not installed.
     """
-    load_faiss()
+    resolve_search(config.search)
     evaluator = Evaluator(config, OpenInputs(config.verify))
     if not isinstance(run, Run):
         run = evaluator.open(read_run(run, data=data, caches=caches))
@@ -193,6 +200,11 @@ def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: Evaluate
 def _found(existing: Evaluation) -> Evaluation:
     logger.info(f"{existing.path}: already evaluated with these settings and inputs; nothing to do")
     return existing
+
+
+def _of_baseline(config: EvaluateConfig) -> EvaluateConfig:
+    """The settings of a baseline, which nothing searches for."""
+    return dataclasses.replace(config, search="auto")
 
 
 def _inputs_of(run: RecordedRun | Run) -> dict[str, str]:
