@@ -113,7 +113,7 @@ def _copies(runs: Sequence[Path], folder: Path, number: int) -> list[Path]:
 def _evaluate(runs: Sequence[Path], out: Path, stopwatch: Stopwatch) -> None:
     config = EvaluateConfig(device="cpu")
     with stopwatch.measure("command"):
-        evaluator = Evaluator(config, OpenInputs(), stopwatch.step)
+        evaluator = Evaluator(config, OpenInputs(), progress=stopwatch.step)
         batch = plan_batch(runs, [], out=out, evaluator=evaluator)
         batch.evaluate_all(evaluator)
         result = batch.result()

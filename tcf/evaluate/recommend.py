@@ -28,9 +28,9 @@ from tcf.data.dataset import Dataset
 from tcf.data.tables.source_file import read_error_words
 from tcf.evaluate.best_items import BestItems, usual_catalogue
 from tcf.evaluate.chosen_users import chosen_users, trained_among
+from tcf.evaluate.lists.list_table import LISTS_SCHEMA, list_table
 from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed, read_sealed
 from tcf.ranking.engines import Engine, resolve_search
-from tcf.ranking.ranked_lists import RankedLists
 from tcf.train.run.open_run import Run, open_run
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ FORMATS = ("parquet", "csv")
 _EXCLUDE = "all-seen"  # nothing that a user has had is recommended
 _USERS_AT_ONCE = 16_384
 _Writer: TypeAlias = SealedTableWriter | pyarrow.csv.CSVWriter
-_SCHEMA = pa.schema(
-    [("user_id", pa.large_string()), ("place", pa.int32()), ("item_id", pa.large_string()), ("score", pa.float32())]
-)
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,7 +88,7 @@ class Recommendations:
         try:
             if format_by_suffix(self.path, FORMATS) == "parquet":
                 return read_sealed(self.path)
-            types = pyarrow.csv.ConvertOptions(column_types=_SCHEMA)
+            types = pyarrow.csv.ConvertOptions(column_types=LISTS_SCHEMA)
             return pyarrow.csv.read_csv(self.path, convert_options=types)
         except (OSError, ValueError, pa.ArrowException) as error:
             found = f"others ({read_error_words(error)})"
@@ -220,7 +217,7 @@ def _tables(best: BestItems, users: npt.NDArray[np.int64], k: int, schema: pa.Sc
     with Progress("recommend", len(users), "users") as progress:
         for start in range(0, len(users), _USERS_AT_ONCE):
             block = users[start : start + _USERS_AT_ONCE]
-            yield _table(dataset, block, best.lists(block, places)).cast(schema)
+            yield list_table(dataset, block, best.lists(block, places)).cast(schema)
             progress.advance(len(block))
 
 
@@ -256,7 +253,7 @@ def _schema(done: Recommendations, run: Run, users: npt.NDArray[np.int64]) -> pa
         "tcf.untrained_users": done.untrained_users,
         "tcf.search": done.search,
     }
-    return _SCHEMA.with_metadata(metadata)
+    return LISTS_SCHEMA.with_metadata(metadata)
 
 
 def _writer(file: Path, format: str, schema: pa.Schema) -> _Writer:
@@ -276,15 +273,3 @@ def _is_there(out: Path, schema: pa.Schema) -> bool:
             return True
     logger.warning(f"{out}: expected these recommendations as they were written, found other bytes; written again")
     return False
-
-
-def _table(dataset: Dataset, users: npt.NDArray[np.int64], lists: RankedLists) -> pa.Table:
-    there_BK = lists.items_UK >= 0
-    rows, places = np.nonzero(there_BK)
-    columns = [
-        dataset.user_ids.take(pa.array(users[rows])),
-        pa.array(places + 1, pa.int32()),
-        dataset.item_ids.take(pa.array(lists.items_UK[there_BK])),
-        pa.array(lists.scores_UK[there_BK], pa.float32()),
-    ]
-    return pa.Table.from_arrays(columns, schema=_SCHEMA)

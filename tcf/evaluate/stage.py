@@ -2,15 +2,17 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tcf.common.errors import ConfigError
 from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 from tcf.evaluate.baselines import baseline
 from tcf.evaluate.evaluation import Evaluation, UsersProgress, evaluate, existing_evaluation, users_progress
+from tcf.evaluate.lists.list_vectors import open_list_vectors, vectors_input
 from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.engines import Engine, product_ranker, resolve_search
@@ -36,11 +38,13 @@ class Evaluator:
     Attributes:
         config: settings of all.
         inputs: the open inputs.
+        vectors: the cache that the diversity of lists is measured on.
         progress: shows the progress of a step.
     """
 
     config: EvaluateConfig
     inputs: OpenInputs
+    vectors: VectorCache | None = None
     progress: UsersProgress = users_progress
     _asked: tuple[Dataset, Questions] | None = None
 
@@ -67,7 +71,7 @@ class Evaluator:
                 "its number of epochs, or use --split test"
             )
         config = dataclasses.replace(self.config, search=self.engine)
-        return existing_evaluation(out, inputs=_inputs_of(run), ranking=_ranking_of(run), config=config)
+        return self._existing(out, _inputs_of(run), _ranking_of(run), config)
 
     def existing_baseline(self, name: Baseline, dataset: str, out: Path, seed: int) -> Evaluation | None:
         """Open the evaluation of a baseline at `out`, by the fingerprint of its dataset; None if there is nothing.
@@ -75,8 +79,15 @@ class Evaluator:
         Raises:
             RunError: `out` holds something else.
         """
-        inputs, config = {"dataset": dataset}, _of_baseline(self.config)
-        return existing_evaluation(out, inputs=inputs, ranking=_ranking_by(name, seed), config=config)
+        return self._existing(out, {"dataset": dataset}, _ranking_by(name, seed), _of_baseline(self.config))
+
+    def _existing(
+        self, out: Path, inputs: Mapping[str, str], ranking: str, config: EvaluateConfig
+    ) -> Evaluation | None:
+        return existing_evaluation(out, inputs=self._with_vectors(inputs), ranking=ranking, config=config)
+
+    def _with_vectors(self, inputs: Mapping[str, str]) -> dict[str, str]:
+        return {**inputs, **vectors_input(self.vectors)}
 
     def open(self, recorded: RecordedRun) -> Run:
         """Open a run on the device of the settings; the dataset and the answers of another one are let go.
@@ -111,9 +122,10 @@ class Evaluator:
             questions,
             run.dataset,
             out=out,
-            inputs=_inputs_of(run),
+            inputs=self._with_vectors(_inputs_of(run)),
             ranking=_ranking_of(run),
             config=config,
+            vectors=self.vectors,
             progress=self.progress,
         )
 
@@ -130,9 +142,10 @@ class Evaluator:
             questions,
             dataset,
             out=out,
-            inputs={"dataset": dataset.fingerprint},
+            inputs=self._with_vectors({"dataset": dataset.fingerprint}),
             ranking=_ranking_by(name, seed),
             config=_of_baseline(self.config),
+            vectors=self.vectors,
             progress=self.progress,
         )
 
@@ -154,7 +167,13 @@ class Evaluator:
 
 
 def evaluate_run(
-    run: Path | Run, *, out: Path, config: EvaluateConfig, data: Path | None = None, caches: Sequence[Path] = ()
+    run: Path | Run,
+    *,
+    out: Path,
+    config: EvaluateConfig,
+    data: Path | None = None,
+    caches: Sequence[Path] = (),
+    vectors: Path | None = None,
 ) -> Evaluation:
     """Evaluate a finished training run; if `out` already holds this evaluation, it is returned as it is.
 
@@ -164,21 +183,25 @@ def evaluate_run(
         config: settings; a run that is open stays on its device.
         data: the dataset, if it has moved since the training.
         caches: the vector caches, if they have moved, in the order of training.
+        vectors: a cache, for the diversity of lists; None: it is not measured.
 
     Raises:
-        ConfigError: the targets are those of validation, and the run is a refit, which was trained on them.
+        ConfigError: the targets are those of validation, and the run is a refit, which was trained on them; or vectors
+            are named without lists.
         RunError: the run is unfinished, or its dataset or caches have changed.
         TcfError: FAISS is to search, and not installed.
     """
     resolve_search(config.search)
-    evaluator = Evaluator(config, OpenInputs(config.verify))
+    evaluator = Evaluator(config, OpenInputs(config.verify), open_list_vectors(vectors, config))
     if not isinstance(run, Run):
         run = evaluator.open(read_run(run, data=data, caches=caches))
     existing = evaluator.existing_run(run, out)
     return evaluator.evaluate_run(run, out) if existing is None else _found(existing)
 
 
-def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: EvaluateConfig, seed: int = 0) -> Evaluation:
+def evaluate_baseline(
+    name: Baseline, *, data: Path, out: Path, config: EvaluateConfig, seed: int = 0, vectors: Path | None = None
+) -> Evaluation:
     """Evaluate a baseline; if `out` already holds this evaluation, it is returned as it is.
 
     Args:
@@ -187,11 +210,13 @@ def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: Evaluate
         out: directory to create.
         config: settings.
         seed: seed of the random ranking.
+        vectors: a cache, for the diversity of lists; None: it is not measured.
 
     Raises:
+        ConfigError: vectors are named without lists.
         RunError: `out` holds something else.
     """
-    evaluator = Evaluator(config, OpenInputs(config.verify))
+    evaluator = Evaluator(config, OpenInputs(config.verify), open_list_vectors(vectors, config))
     dataset = evaluator.dataset(data)
     existing = evaluator.existing_baseline(name, dataset.fingerprint, out, seed)
     return evaluator.evaluate_baseline(name, dataset, out, seed) if existing is None else _found(existing)

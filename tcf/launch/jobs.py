@@ -103,6 +103,7 @@ class EvaluationJob(Job):
         caches: where the run's caches are.
         out: directory to create.
         config: settings, with the worker's device.
+        vectors: where the vectors for the diversity of lists are; None without.
         seed: seed of the random ranking.
         threads: number of torch threads.
     """
@@ -113,6 +114,7 @@ class EvaluationJob(Job):
     caches: tuple[Path, ...]
     out: Path
     config: EvaluateConfig
+    vectors: Path | None
     seed: int
     threads: int
 
@@ -130,8 +132,8 @@ def _encoded(value: Any) -> Any:
 
 
 def _decoded(hint: Any, value: Any, name: str) -> Any:
-    if hint is Path:
-        return Path(value)
+    if hint in (Path, Path | None):
+        return None if value is None else Path(value)
     if typing.get_origin(hint) is tuple:
         [kind, _] = typing.get_args(hint)  # tuple[kind, ...]
         return tuple(_decoded(kind, part, name) for part in value)

@@ -21,8 +21,8 @@ from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.data.prepare import prepare
 from tcf.encoders.folder.local_model import local_model
-from tcf.evaluate.comparison import Compared, comparison
 from tcf.evaluate.evaluation import Evaluation
+from tcf.evaluate.evaluation_table import Compared, EvaluationTable
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.seeds import SeedEvaluations
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
@@ -73,7 +73,7 @@ class PipelineResult:
 
     def summary(self) -> str:
         """The comparison of all evaluations, and the examples."""
-        shown = [comparison(self.evaluations)] if self.evaluations else []
+        shown = [str(EvaluationTable(self.evaluations))] if self.evaluations else []
         return "\n\n".join([*shown, *([self.examples] if self.examples else [])])
 
 

@@ -13,6 +13,7 @@ from tcf.config.evaluate import Baseline
 from tcf.config.typed_values import typed
 from tcf.evaluate.batch.batch import failure_words
 from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest, evaluated
+from tcf.evaluate.lists.list_vectors import open_list_vectors
 from tcf.evaluate.stage import Evaluator
 from tcf.launch.jobs import EvaluationJob
 from tcf.launch.worker_process import MessageChannel, run_conversation
@@ -35,7 +36,7 @@ def _evaluate_all(channel: MessageChannel) -> None:
         job = EvaluationJob.from_message(channel.receive())
         if evaluator is None:
             _use(job)
-            evaluator = Evaluator(job.config, OpenInputs(job.config.verify))
+            evaluator = Evaluator(job.config, OpenInputs(job.config.verify), open_list_vectors(job.vectors, job.config))
         try:
             evaluated(_request(job), evaluator)
         except TcfError as error:

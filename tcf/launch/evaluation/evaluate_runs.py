@@ -13,6 +13,7 @@ from tcf.common.errors import ConfigError
 from tcf.common.progress import Progress
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.evaluate.batch.batch import Batch, EvaluatedBatch, plan_batch
+from tcf.evaluate.lists.list_vectors import open_list_vectors
 from tcf.evaluate.stage import Evaluator
 from tcf.launch.evaluation.evaluation_workers import evaluate_in_workers
 from tcf.launch.launcher import Launcher
@@ -38,6 +39,7 @@ def evaluate_runs(
     seed: int = 0,
     workers: int = 1,
     devices: str = "",
+    vectors: Path | None = None,
     launcher: Launcher = DEFAULT_LAUNCHER,
 ) -> EvaluatedBatch:
     """Evaluate runs, and baselines on their datasets, each in a directory of its own; what is there is found.
@@ -54,11 +56,12 @@ def evaluate_runs(
         seed: seed of the random ranking.
         workers: number of worker processes; 1 for none besides this one, unless there are several devices.
         devices: the workers' devices, in turn, with commas between them; empty for that of the settings.
+        vectors: a cache, for the diversity of lists; None: it is not measured.
         launcher: starts the workers if there are several.
 
     Raises:
-        ConfigError: there is nothing to evaluate, a device does not exist, a result cannot be named, or no dataset is
-            known for a baseline.
+        ConfigError: there is nothing to evaluate, a device does not exist, a result cannot be named, no dataset is
+            known for a baseline, or vectors are named without lists.
         RunError: `out` is one evaluation, or no worker can be started.
         TcfError: FAISS is to search, and not installed.
     """
@@ -69,7 +72,8 @@ def evaluate_runs(
     places = evaluation_devices(config, workers, devices)
     config = dataclasses.replace(config, device=places[0])
     inputs = OpenInputs(config.verify)
-    evaluator = Evaluator(config, inputs, partial(Progress, unit="users", hidden_for=_HIDDEN))
+    cache = open_list_vectors(vectors, config)
+    evaluator = Evaluator(config, inputs, cache, partial(Progress, unit="users", hidden_for=_HIDDEN))
     batch = plan_batch(runs, baselines, out=out, evaluator=evaluator, data=data, caches=caches, seed=seed)
     ended = len(batch.finished) + len(batch.failures)
     with Progress("evaluate", len(batch.names), "evaluations", done=ended) as progress:
@@ -82,7 +86,8 @@ def _evaluate(batch: Batch, evaluator: Evaluator, devices: Sequence[str], launch
     """Evaluate all that wait, with as many processes as there are devices and evaluations."""
     used = devices[: len(batch.waiting)]
     if len(used) > 1:
-        evaluate_in_workers(batch, evaluator.config, used, torch.get_num_threads(), launcher)
+        place = None if evaluator.vectors is None else evaluator.vectors.path
+        evaluate_in_workers(batch, evaluator.config, used, torch.get_num_threads(), launcher, place)
     else:
         batch.evaluate_all(evaluator)
 

@@ -7,6 +7,7 @@ to another one, and given up when it has ended two of them.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from tcf.common.errors import RunError
@@ -30,6 +31,7 @@ class _EvaluationWorker(WorkerSlot):
     Attributes:
         config: settings, with its device.
         threads: number of torch threads.
+        vectors: where the vectors for the diversity of lists are.
         request: what it evaluates; None while it has nothing to do.
         places: what its worker has open.
     """
@@ -37,6 +39,7 @@ class _EvaluationWorker(WorkerSlot):
     number: int
     config: EvaluateConfig
     threads: int
+    vectors: Path | None
     launcher: Launcher
     worker: Worker | None = None
     request: Request | None = None
@@ -50,7 +53,16 @@ class _EvaluationWorker(WorkerSlot):
         """
         worker = self._running()
         self.request, self.places = request, request.places
-        worker.send(_job(request, self.config, self.threads).as_message())
+        worker.send(self._job(request).as_message())
+
+    def _job(self, request: Request) -> EvaluationJob:
+        values: dict[str, Any] = {"out": request.out, "config": self.config, "threads": self.threads}
+        values["vectors"] = self.vectors
+        match request:
+            case RunRequest(run=run):
+                return EvaluationJob(run.path, "", run.data, run.caches, seed=0, **values)
+            case BaselineRequest(baseline=name, data=data, seed=seed):
+                return EvaluationJob(data, name, data, (), seed=seed, **values)
 
     def _spec(self) -> WorkerSpec:
         return WorkerSpec(
@@ -59,7 +71,12 @@ class _EvaluationWorker(WorkerSlot):
 
 
 def evaluate_in_workers(
-    batch: Batch, config: EvaluateConfig, devices: Sequence[str], threads: int, launcher: Launcher
+    batch: Batch,
+    config: EvaluateConfig,
+    devices: Sequence[str],
+    threads: int,
+    launcher: Launcher,
+    vectors: Path | None = None,
 ) -> None:
     """Evaluate all that wait, in worker processes, which end with this one.
 
@@ -69,13 +86,14 @@ def evaluate_in_workers(
         devices: the device of each worker.
         threads: number of threads of all workers together.
         launcher: starts the workers.
+        vectors: where the vectors for the diversity of lists are.
 
     Raises:
         RunError: no worker can be started.
     """
     share = max(1, threads // len(devices))
     workers = [
-        _EvaluationWorker(number, replace(config, device=device), share, launcher)
+        _EvaluationWorker(number, replace(config, device=device), share, vectors, launcher)
         for number, device in enumerate(devices, start=1)
     ]
     try:
@@ -178,12 +196,3 @@ def _end_words(outcome: Outcome) -> str:
         return f"failed: {outcome.report.summary.strip()}"
     lines = [line for line in outcome.stderr or () if line.strip()]
     return f"failed: {lines[-1].strip()}" if lines else f"ended with status {outcome.status}"
-
-
-def _job(request: Request, config: EvaluateConfig, threads: int) -> EvaluationJob:
-    values: dict[str, Any] = {"out": request.out, "config": config, "threads": threads}
-    match request:
-        case RunRequest(run=run):
-            return EvaluationJob(run.path, "", run.data, run.caches, seed=0, **values)
-        case BaselineRequest(baseline=name, data=data, seed=seed):
-            return EvaluationJob(data, name, data, (), seed=seed, **values)

@@ -1,5 +1,6 @@
 """Many evaluations in one command: in this process, and shared out over others, some of which are killed."""
 
+import dataclasses
 import json
 import signal
 from pathlib import Path
@@ -62,7 +63,7 @@ def counted_calls(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], list[Pat
 
 
 def call(made: Path, out: Path, **more: Any) -> EvaluatedBatch:
-    return evaluate_runs([made / "text", made / "id"], ["popularity"], out=out, config=CPU, **more)
+    return evaluate_runs([made / "text", made / "id"], ["popularity"], out=out, **{"config": CPU, **more})
 
 
 def test_each_is_what_it_is_alone_and_their_dataset_is_opened_once(
@@ -145,12 +146,14 @@ class Killer(LocalProcesses):
 
 @pytest.mark.usefixtures("shown_log")
 def test_two_processes_give_the_same_and_one_may_be_killed(
-    made: Path, tmp_path: Path, alone: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    asked = {"config": dataclasses.replace(CPU, lists=True), "vectors": made / "cache"}
+    call(made, tmp_path / "one", **asked).check()
     launcher = Killer(1)
-    done = call(made, tmp_path / "e", workers=2, launcher=launcher)
+    done = call(made, tmp_path / "e", workers=2, launcher=launcher, **asked)
     done.check()
-    assert files(tmp_path / "e") == alone
+    assert files(tmp_path / "e") == files(tmp_path / "one")
     assert [*done.evaluations] == ["popularity", "text", "id"]
     said = capsys.readouterr().err
     assert "popularity: its worker process was ended by SIGKILL; another one evaluates it\n" in said
