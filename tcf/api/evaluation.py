@@ -1,8 +1,7 @@
-"""Public functions for the steps after training: evaluate, compare, recommend."""
+"""Public functions for the steps after training: evaluate, recommend."""
 
 import dataclasses
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tcf.api.arguments import (
@@ -19,18 +18,17 @@ from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
 from tcf.common.integrity.checksums import Verify
-from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
+from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
-from tcf.evaluate.comparison import Compared, EvaluationTable
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation import open_evaluation as open_directory
+from tcf.evaluate.evaluation_table import EvaluationTable
 from tcf.evaluate.recommend import Recommendations, recommend
 from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
 from tcf.train.run.open_run import Run
 
 __all__ = [
-    "compare_evaluations",
     "evaluate_baseline",
     "evaluate_run",
     "evaluate_runs",
@@ -207,42 +205,6 @@ def open_evaluation(path: PathLike, *, verify: Verify = "once") -> Evaluation:
     return open_directory(as_path(path, "path"), verify=typed(verify, Verify, "verify"))
 
 
-def compare_evaluations(
-    evaluations: Mapping[str, Compared | PathLike] | Sequence[Compared | PathLike] | Compared | PathLike,
-) -> EvaluationTable:
-    """Compare evaluations in one table.
-
-    Args:
-        evaluations: evaluations, or their directories, by the name to show; or a sequence of them, each shown under
-            the name of its directory. Those of one setting with several seeds as one `SeedEvaluations`.
-
-    Returns:
-        A table with one row per evaluation, or for the mean of several seeds; `print` shows it.
-
-    Raises:
-        RunError: there is no finished evaluation at a path.
-        ConfigError: two evaluations have the same name.
-
-    Example:
-        ```python
-        print(tcf.compare_evaluations({"text": "evaluation", "most popular": "popularity"}))
-        ```
-    """
-    found: dict[str, Compared] = {}
-    if isinstance(evaluations, str | os.PathLike | Compared):
-        evaluations = (evaluations,)
-    if not isinstance(evaluations, Iterable):
-        raise ConfigError(f"evaluations: expected evaluations or their directories, found {type(evaluations).__name__}")
-    named = evaluations.items() if isinstance(evaluations, Mapping) else ((None, entry) for entry in evaluations)
-    for name, entry in named:
-        evaluation = entry if isinstance(entry, Compared) else open_directory(as_path(entry, "evaluations"))
-        shown = evaluation.path.absolute().name if name is None else typed(name, str, "evaluations: name")
-        if shown in found:
-            raise ConfigError(f"evaluations: expected different names, found {shown} twice; give a dict with names")
-        found[shown] = evaluation
-    return EvaluationTable(found)
-
-
 def recommend_items(
     run: PathLike | Run,
     k: int = 10,
@@ -254,6 +216,7 @@ def recommend_items(
     data: DataPath | None = None,
     caches: CachePaths = (),
     device: str = "auto",
+    search: Search = "auto",
     verify: Verify = "once",
 ) -> Recommendations:
     """Find the best items for each user that the user has not had yet.
@@ -273,6 +236,7 @@ def recommend_items(
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: where to compute; an open run stays on its device unless another one is named.
+        search: what computes the scores: `torch`, or `faiss`; `auto` is torch.
         verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
@@ -293,8 +257,11 @@ def recommend_items(
     file = None if out is None else as_path(out, "out")
     items = typed(catalogue, CataloguePolicy | None, "catalogue")
     untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
+    engine = typed(search, Search, "search")
     opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
-    return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
+    return recommend(
+        opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained, search=engine
+    )
 
 
 def _place_of(vectors: VectorsPath | None) -> Path | None:

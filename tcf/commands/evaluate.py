@@ -6,12 +6,12 @@ from typing import Annotated, get_args
 
 import typer
 
-from tcf.commands.options import JsonOption, VerifyOption, at_least, configured
-from tcf.commands.output import print_result
+from tcf.commands.options import ByOption, JsonOption, VerifyOption, at_least, configured
+from tcf.commands.output import as_lines, print_result
 from tcf.common.errors import ConfigError
 from tcf.common.output.output_file import is_standard_output
 from tcf.common.units import counted
-from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
+from tcf.config.evaluate import SEARCH_HELP, Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
 from tcf.config.typed_values import typed
 
 __all__ = ["evaluate_command", "recommend_command"]
@@ -78,6 +78,7 @@ def evaluate_command(
             "compared, runs on ids among it. Left out, diversity is not measured.",
         ),
     ] = None,
+    by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank the catalogue, less what the user has seen, for every user, and compute HR@10, NDCG@10 and MRR.
@@ -85,16 +86,20 @@ def evaluate_command(
     Of several runs, each has a directory below --out, named after its own, and one table shows them all. Those that
     exist already are found; one that fails does not stop the others.
 
+    Groups (--by) follow from the saved ranks: the same command with other groups ranks nothing again.
+
     Examples:
         tcf evaluate runs/text --out evaluations/text
         tcf evaluate --baseline popularity --data data/ml-100k --out evaluations/pop
         tcf evaluate runs/text runs/id --baseline popularity --out evaluations
     """
     from tcf.api.evaluation import evaluate_baseline, evaluate_run
+    from tcf.evaluate.groups.grouping import groupings_of
     from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
     from tcf.launch.evaluation.evaluate_runs import evaluation_devices
 
-    runs, caches = run or [], cache or []
+    runs, caches, by = run or [], cache or [], by or []
+    groupings_of(by, "--by")  # refused before anything is ranked
     baselines: list[Baseline] = [typed(name, Baseline, "--baseline") for name in baseline or ()]
     if not runs and (caches or not baselines):
         raise ConfigError("expected run directories, or --baseline with --data; see `tcf evaluate --help`")
@@ -114,7 +119,8 @@ def evaluate_command(
             vectors=vectors,
         )
         if as_json or many.evaluations:
-            print_result(many.as_json(), as_json=as_json, text=repr(many.table))
+            shown = [f"{name}\n{done.groups(by)}" for name, done in many.evaluations.items() if by and not as_json]
+            print_result(many.as_json(by), as_json=as_json, text="\n\n".join([repr(many.table), *shown]))
         many.check()
         return
     if devices:
@@ -123,7 +129,11 @@ def evaluate_command(
         done = evaluate_run(runs[0], out, config, data=data, caches=caches, vectors=vectors)
     else:
         done = evaluate_baseline(baselines[0], str(data), out, config, seed=seed, vectors=vectors)
-    print_result(done.as_json() if as_json else done.for_people(), as_json=as_json)
+    if as_json:
+        print_result(done.as_json(by), as_json=True)
+    else:
+        groups = [str(done.groups(by))] if by else []
+        print_result({}, as_json=False, text="\n\n".join([as_lines(done.for_people()), *groups]))
 
 
 def recommend_command(
@@ -158,6 +168,7 @@ def recommend_command(
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
+    search: Annotated[Search, typer.Option("--search", help=SEARCH_HELP)] = "auto",
     verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
@@ -181,6 +192,7 @@ def recommend_command(
         data=data,
         caches=cache or (),
         device=device,
+        search=search,
         verify=verify,
     )
     text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"

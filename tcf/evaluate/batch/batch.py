@@ -14,8 +14,8 @@ from tcf.common.units import counted
 from tcf.config.evaluate import Baseline
 from tcf.evaluate.batch.names_below import names_below
 from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest, evaluated
-from tcf.evaluate.comparison import EvaluationTable
 from tcf.evaluate.evaluation import Evaluation
+from tcf.evaluate.evaluation_table import EvaluationTable
 from tcf.evaluate.stage import Evaluator
 from tcf.train.run.file_names import RUN
 from tcf.train.run.recorded_run import RecordedRun, read_run
@@ -47,9 +47,9 @@ class EvaluatedBatch:
         """The finished evaluations side by side."""
         return EvaluationTable(self.evaluations)
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """The finished evaluations as JSON values."""
-        return [{"name": name, **found.as_json()} for name, found in self.evaluations.items()]
+    def as_json(self, by: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """The finished evaluations as JSON values, with their groups `by` something."""
+        return [{"name": name, **found.as_json(by)} for name, found in self.evaluations.items()]
 
     def check(self) -> None:
         """Refuse a batch of which a part failed.
