@@ -18,7 +18,7 @@ from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
 from tcf.common.integrity.checksums import Verify
-from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
+from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
 from tcf.evaluate.evaluation import Evaluation
@@ -216,6 +216,7 @@ def recommend_items(
     data: DataPath | None = None,
     caches: CachePaths = (),
     device: str = "auto",
+    search: Search = "auto",
     verify: Verify = "once",
 ) -> Recommendations:
     """Find the best items for each user that the user has not had yet.
@@ -235,6 +236,7 @@ def recommend_items(
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: where to compute; an open run stays on its device unless another one is named.
+        search: what computes the scores: `torch`, or `faiss`; `auto` is torch.
         verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
@@ -255,8 +257,11 @@ def recommend_items(
     file = None if out is None else as_path(out, "out")
     items = typed(catalogue, CataloguePolicy | None, "catalogue")
     untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
+    engine = typed(search, Search, "search")
     opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
-    return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
+    return recommend(
+        opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained, search=engine
+    )
 
 
 def _place_of(vectors: VectorsPath | None) -> Path | None:

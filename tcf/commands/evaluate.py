@@ -11,7 +11,7 @@ from tcf.commands.output import as_lines, print_result
 from tcf.common.errors import ConfigError
 from tcf.common.output.output_file import is_standard_output
 from tcf.common.units import counted
-from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
+from tcf.config.evaluate import SEARCH_HELP, Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
 from tcf.config.typed_values import typed
 
 __all__ = ["evaluate_command", "recommend_command"]
@@ -168,6 +168,7 @@ def recommend_command(
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
+    search: Annotated[Search, typer.Option("--search", help=SEARCH_HELP)] = "auto",
     verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
@@ -191,6 +192,7 @@ def recommend_command(
         data=data,
         caches=cache or (),
         device=device,
+        search=search,
         verify=verify,
     )
     text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"

@@ -9,10 +9,12 @@ from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
 from tcf.config.verify import VERIFY_HELP
 
 __all__ = [
+    "SEARCH_HELP",
     "Baseline",
     "CataloguePolicy",
     "Device",
     "EvaluateConfig",
+    "Search",
     "TargetPolicy",
     "UntrainedUsers",
     "check_confidence",
@@ -22,8 +24,14 @@ Baseline = Literal["popularity", "random", "co-occurrence"]
 CataloguePolicy = Literal["all", "trained"]
 UntrainedUsers = Literal["keep", "leave-out"]
 TargetPolicy = Literal["all", "first"]
+Search = Literal["auto", "faiss", "torch"]
 Device = str
 _INTERVALS = "Intervals"
+
+SEARCH_HELP = (
+    "What computes the scores, in float32: torch, or FAISS (faiss); auto is torch. Ranks differ only where scores lie "
+    "within rounding."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,6 +92,7 @@ class EvaluateConfig(CheckedSettings):
     device: Device = option(
         "auto", "Device to compute user states on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
     )
+    search: Search = option("auto", SEARCH_HELP, group=MAIN_OPTIONS)
     verify: Verify = option("once", VERIFY_HELP, group=MAIN_OPTIONS)
     resamples: int = option(
         10_000,

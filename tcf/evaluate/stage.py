@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tcf.common.errors import ConfigError
 from tcf.config.evaluate import Baseline, EvaluateConfig
@@ -16,8 +15,7 @@ from tcf.evaluate.evaluation import Evaluation, UsersProgress, evaluate, existin
 from tcf.evaluate.lists.list_vectors import open_list_vectors, vectors_input
 from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.faiss_ranker import FaissRanker
-from tcf.ranking.faiss_search import load_faiss
+from tcf.ranking.engines import Engine, product_ranker, resolve_search
 from tcf.ranking.ranker import DenseRanker, Ranker
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.batch.training_data import trained_users
@@ -50,6 +48,15 @@ class Evaluator:
     progress: UsersProgress = users_progress
     _asked: tuple[Dataset, Questions] | None = None
 
+    @property
+    def engine(self) -> Engine:
+        """What searches for runs.
+
+        Raises:
+            TcfError: it is FAISS, which is not installed.
+        """
+        return resolve_search(self.config.search)
+
     def existing_run(self, run: RecordedRun | Run, out: Path) -> Evaluation | None:
         """Open the evaluation of a run at `out`; None if there is nothing.
 
@@ -63,7 +70,8 @@ class Evaluator:
                 f"a refit on {run.manifest.facts['trained_on']} items; evaluate {run.path / SELECTION}, which chose "
                 "its number of epochs, or use --split test"
             )
-        return self._existing(out, _inputs_of(run), _ranking_of(run))
+        config = dataclasses.replace(self.config, search=self.engine)
+        return self._existing(out, _inputs_of(run), _ranking_of(run), config)
 
     def existing_baseline(self, name: Baseline, dataset: str, out: Path, seed: int) -> Evaluation | None:
         """Open the evaluation of a baseline at `out`, by the fingerprint of its dataset; None if there is nothing.
@@ -71,10 +79,12 @@ class Evaluator:
         Raises:
             RunError: `out` holds something else.
         """
-        return self._existing(out, {"dataset": dataset}, _ranking_by(name, seed))
+        return self._existing(out, {"dataset": dataset}, _ranking_by(name, seed), _of_baseline(self.config))
 
-    def _existing(self, out: Path, inputs: Mapping[str, str], ranking: str) -> Evaluation | None:
-        return existing_evaluation(out, inputs=self._with_vectors(inputs), ranking=ranking, config=self.config)
+    def _existing(
+        self, out: Path, inputs: Mapping[str, str], ranking: str, config: EvaluateConfig
+    ) -> Evaluation | None:
+        return existing_evaluation(out, inputs=self._with_vectors(inputs), ranking=ranking, config=config)
 
     def _with_vectors(self, inputs: Mapping[str, str]) -> dict[str, str]:
         return {**inputs, **vectors_input(self.vectors)}
@@ -104,7 +114,7 @@ class Evaluator:
         Raises:
             RunError: a score is not finite, or `out` is occupied.
         """
-        config = dataclasses.replace(self.config, device=str(run.device))
+        config = dataclasses.replace(self.config, device=str(run.device), search=self.engine)
         questions = self._questions_of(run.dataset)
         _say_untrained(run, questions)
         return evaluate(
@@ -134,7 +144,7 @@ class Evaluator:
             out=out,
             inputs=self._with_vectors({"dataset": dataset.fingerprint}),
             ranking=_ranking_by(name, seed),
-            config=self.config,
+            config=_of_baseline(self.config),
             vectors=self.vectors,
             progress=self.progress,
         )
@@ -142,11 +152,10 @@ class Evaluator:
     def _ranker(self, run: Run, questions: Questions) -> Ranker:
         """Compute what a run ranks by: the vectors of the ranked items, and the users' states."""
         catalogue = Catalogue.build(questions.ranked.vectors(run.item_vectors()))
-        search_on: Literal["cpu", "cuda"] = "cuda" if run.device.type == "cuda" else "cpu"
         queries = questions.queries
         with self.progress("evaluate: states", len(queries)) as shown:
             states_UD = run.user_states(queries.users, queries.earlier, shown.advance)
-        return FaissRanker(InnerProduct(catalogue, states_UD), search_on)
+        return product_ranker(InnerProduct(catalogue, states_UD), self.engine, run.device)
 
     def _questions_of(self, dataset: Dataset) -> Questions:
         """What the settings ask of a dataset; said once."""
@@ -180,9 +189,9 @@ def evaluate_run(
         ConfigError: the targets are those of validation, and the run is a refit, which was trained on them; or vectors
             are named without lists.
         RunError: the run is unfinished, or its dataset or caches have changed.
-        TcfError: FAISS is not installed.
+        TcfError: FAISS is to search, and not installed.
     """
-    load_faiss()
+    resolve_search(config.search)
     evaluator = Evaluator(config, OpenInputs(config.verify), open_list_vectors(vectors, config))
     if not isinstance(run, Run):
         run = evaluator.open(read_run(run, data=data, caches=caches))
@@ -216,6 +225,11 @@ def evaluate_baseline(
 def _found(existing: Evaluation) -> Evaluation:
     logger.info(f"{existing.path}: already evaluated with these settings and inputs; nothing to do")
     return existing
+
+
+def _of_baseline(config: EvaluateConfig) -> EvaluateConfig:
+    """The settings of a baseline, which nothing searches for."""
+    return dataclasses.replace(config, search="auto")
 
 
 def _inputs_of(run: RecordedRun | Run) -> dict[str, str]:

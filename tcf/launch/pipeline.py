@@ -184,6 +184,7 @@ def _recommend(config: PipelineConfig, name: str) -> Path:
             k=config.recommend,
             catalogue=_recommended(config),
             untrained_users=config.evaluate.untrained_users,
+            search=config.evaluate.search,
             device=config.evaluate.device,
         )
     return place
@@ -194,8 +195,8 @@ def _examples(config: PipelineConfig) -> str:
     if not config.recommend or not config.train:
         return ""
     first = config.trainings(next(iter(config.train)))[0]
-    run, device = config.out / "runs" / first.place, config.evaluate.device
-    some = examples(run, users=3, k=3, catalogue=_recommended(config), device=device)
+    run, settings = config.out / "runs" / first.place, config.evaluate
+    some = examples(run, users=3, k=3, catalogue=_recommended(config), search=settings.search, device=settings.device)
     return f"Some recommendations of {first.place}:\n{some}"
 
 

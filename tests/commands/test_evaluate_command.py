@@ -57,7 +57,7 @@ def test_several_are_a_table_or_a_list(made: Path, tmp_path: Path) -> None:
     words += ["--out", str(tmp_path / "e"), "--device", "cpu"]
     first = CliRunner().invoke(app, words)
     names = ["random", "popularity", "id", "text"]
-    assert [line.split()[0] for line in first.stdout.splitlines()] == ["ranking", *names]
+    assert [line.split()[0] for line in first.stdout.splitlines()][:5] == ["ranking", *names]
     printed = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert [entry.pop("name") for entry in printed] == names
     for name, entry in zip(names, printed, strict=True):

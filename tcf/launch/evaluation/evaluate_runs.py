@@ -18,7 +18,7 @@ from tcf.evaluate.stage import Evaluator
 from tcf.launch.evaluation.evaluation_workers import evaluate_in_workers
 from tcf.launch.launcher import Launcher
 from tcf.launch.processes import DEFAULT_LAUNCHER
-from tcf.ranking.faiss_search import load_faiss
+from tcf.ranking.engines import resolve_search
 from tcf.train.run.open_inputs import OpenInputs
 
 __all__ = ["evaluate_runs", "evaluation_devices"]
@@ -63,12 +63,12 @@ def evaluate_runs(
         ConfigError: there is nothing to evaluate, a device does not exist, a result cannot be named, no dataset is
             known for a baseline, or vectors are named without lists.
         RunError: `out` is one evaluation, or no worker can be started.
-        TcfError: FAISS is not installed.
+        TcfError: FAISS is to search, and not installed.
     """
     if not runs and not baselines:
         raise ConfigError("runs: expected runs or baselines to evaluate, found neither")
     if runs:
-        load_faiss()
+        resolve_search(config.search)
     places = evaluation_devices(config, workers, devices)
     config = dataclasses.replace(config, device=places[0])
     inputs = OpenInputs(config.verify)
