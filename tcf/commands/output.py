@@ -75,11 +75,11 @@ def _shown(key: str, value: Any) -> str:
 
 
 def _shown_float(key: str, value: float) -> str:
-    from tcf.ranking.metrics import METRICS
+    from tcf.ranking.metrics import Metric
 
-    for metric in METRICS:
-        if key in (metric.name, *(split + metric.name for split in _SPLITS)):
-            return metric.shown(value)
+    metric = Metric.named(next((key.removeprefix(split) for split in _SPLITS if key.startswith(split)), key))
+    if metric is not None:
+        return metric.shown(value)
     return as_percent(value) if key.endswith(_SHARES) else f"{value:.4g}"
 
 

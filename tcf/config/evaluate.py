@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from tcf.common.errors import ConfigError
 from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
 from tcf.config.verify import VERIFY_HELP
 
-__all__ = ["Baseline", "CataloguePolicy", "Device", "EvaluateConfig", "UntrainedUsers"]
+__all__ = ["Baseline", "CataloguePolicy", "Device", "EvaluateConfig", "TargetPolicy", "UntrainedUsers"]
 
 Baseline = Literal["popularity", "random", "co-occurrence"]
 CataloguePolicy = Literal["all", "trained"]
 UntrainedUsers = Literal["keep", "leave-out"]
+TargetPolicy = Literal["all", "first"]
 Device = str
 
 
@@ -27,6 +29,18 @@ class EvaluateConfig(CheckedSettings):
 
     split: Literal["test", "validation"] = option(
         "test", "Which held-out item of each user to rank.", group=MAIN_OPTIONS
+    )
+    several_targets: TargetPolicy = option(
+        "all",
+        "Which held-out items of a user count, where a given split has several: all of them, or the first one alone.",
+        group=MAIN_OPTIONS,
+    )
+    cutoffs: tuple[int, ...] = option(
+        (10,),
+        "Depths K of HR@K, NDCG@K and MRR@K, and of recall@K where users have several held-out items, such as "
+        "1,5,10,20,50.",
+        group=MAIN_OPTIONS,
+        metavar="K,K",
     )
     catalogue: CataloguePolicy = option(
         "all",
@@ -56,3 +70,10 @@ class EvaluateConfig(CheckedSettings):
         "auto", "Device to compute user states on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
     )
     verify: Verify = option("once", VERIFY_HELP, group=MAIN_OPTIONS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.cutoffs or min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):
+            found = ",".join(map(str, self.cutoffs)) or "none"
+            raise ConfigError(f"--cutoffs: expected depths of at least 1, each once, found {found}; correct them")
+        object.__setattr__(self, "cutoffs", tuple(sorted(self.cutoffs)))

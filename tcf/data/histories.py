@@ -11,7 +11,17 @@ import numpy.typing as npt
 from tcf.common.errors import ConfigError, DataError, shape_words
 from tcf.common.ragged import offsets_from, spans
 
-__all__ = ["Histories", "array_words", "index_array", "latest", "occurrences", "taken"]
+__all__ = [
+    "Histories",
+    "array_words",
+    "first_occurrences",
+    "index_array",
+    "latest",
+    "occurrences",
+    "one_each",
+    "owners",
+    "taken",
+]
 
 _AT_ONCE = 1 << 22  # items that are widened to 8 bytes at once
 _CACHED = 1 << 17  # rows of 8 bytes that fit in the processor's cache
@@ -81,6 +91,32 @@ class Histories:
 def latest(histories: Histories, most: int) -> Histories:
     """Return every user's last `most` items."""
     return histories.slice(np.maximum(histories.offsets[:-1], histories.offsets[1:] - most), histories.offsets[1:])
+
+
+def one_each(items: npt.NDArray[np.integer]) -> Histories:
+    """Return histories of one item each, (n,)."""
+    return Histories(np.arange(len(items) + 1), items.astype(np.int32))
+
+
+def owners(histories: Histories) -> npt.NDArray[np.int64]:
+    """Return the user of every item, (nnz,)."""
+    return np.repeat(np.arange(len(histories)), histories.lengths)
+
+
+def first_occurrences(histories: Histories) -> Histories:
+    """Return every user's distinct items, each where it is first.
+
+    >>> first_occurrences(Histories(np.array([0, 4, 5]), np.array([3, 1, 3, 2, 3], np.int32))).items
+    array([3, 1, 2, 3], dtype=int32)
+    """
+    users = owners(histories)
+    order = np.lexsort((histories.items, users))  # stable: of equal ones the first leads
+    repeated = (np.diff(users[order], prepend=-1) == 0) & (np.diff(histories.items[order], prepend=-2) == 0)
+    if not repeated.any():
+        return histories
+    kept = np.ones(len(users), bool)
+    kept[order[repeated]] = False
+    return Histories(offsets_from(np.bincount(users[kept], minlength=len(histories))), histories.items[kept])
 
 
 def index_array(values: object, name: str) -> npt.NDArray[np.int64]:

@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import ConfigError, DataError
+from tcf.config.evaluate import TargetPolicy
 from tcf.config.typed_values import typed
-from tcf.data.histories import Histories, array_words, occurrences
+from tcf.data.histories import Histories, array_words, first_occurrences, occurrences
 
 __all__ = [
     "EventPart",
@@ -128,7 +129,7 @@ class Split:
     def target_positions(self, part: Part) -> npt.NDArray[np.int64]:
         """Return the position of each user's first target of a part in `histories.items`, (n_users,).
 
-        It is -1 for users without one. Further targets are kept, but so far not evaluated (`further_targets_words`).
+        It is -1 for users without one. Further targets follow it.
         """
         first = self.histories.offsets[1:] - self.test if part == "test" else self.training_stops
         return np.where(self.number_of_targets(part) > 0, first, -1)
@@ -174,21 +175,26 @@ class GivenSplit:
 
 @dataclass(frozen=True)
 class Queries:
-    """Evaluation queries: rank the target, given the user's earlier items.
+    """Evaluation queries: rank the targets, given the user's earlier items.
 
     Attributes:
         users: (n,) int64, index of each evaluated user, rising.
-        earlier: each user's items before the target, oldest first, at least one: the input, and what the user has seen.
-        targets: (n,) int64, each user's held-out item.
+        earlier: each user's items before the first target, oldest first, at least one: the input, and what the user
+            has seen.
+        targets: each user's held-out items, at least one, distinct, oldest first.
     """
 
     users: npt.NDArray[np.int64]
     earlier: Histories
-    targets: npt.NDArray[np.int64]
+    targets: Histories
 
     def __len__(self) -> int:
         """Number of evaluated users."""
         return len(self.users)
+
+    def take(self, places: npt.NDArray[np.int64]) -> "Queries":
+        """Return some of the queries, by their places among them, in the given order."""
+        return Queries(self.users[places], self.earlier.take(places), self.targets.take(places))
 
 
 def leave_one_out(histories: Histories) -> Split:
@@ -270,16 +276,24 @@ def training_counts(split: Split, n_items: int) -> npt.NDArray[np.int64]:
     return occurrences(training_histories(split).items, n_items)
 
 
-def held_out(split: Split, part: Part) -> Queries:
-    """Return the queries of a part, for all users with a target in it and an item before the (first) target."""
-    targets = split.target_positions(part)
-    users = np.flatnonzero(targets > split.starts)
-    earlier = split.histories.slice(split.starts[users], targets[users])
-    return Queries(users, earlier, split.histories.items[targets[users]].astype(np.int64))
+def held_out(split: Split, part: Part, which: TargetPolicy = "all") -> Queries:
+    """Return the queries of a part, for all users with a target in it and an item before the (first) target.
+
+    Args:
+        split: every user's items, and which of them are targets.
+        part: the part.
+        which: `all` targets of a user, of repeated ones the first; or the `first` one alone.
+    """
+    starts = split.target_positions(part)
+    users = np.flatnonzero(starts > split.starts)
+    earlier = split.histories.slice(split.starts[users], starts[users])
+    numbers = split.number_of_targets(part)[users] if which == "all" else np.ones(len(users), np.int32)
+    targets = split.histories.slice(starts[users], starts[users] + numbers)
+    return Queries(users, earlier, first_occurrences(targets))
 
 
 def further_targets_words(split: Split, part: Part) -> str | None:
-    """Say how many targets of a part are not evaluated, because only a user's first one is; None if all are."""
+    """Say how many targets of a part are left out if only a user's first one counts; None if no user has several."""
     targets = split.number_of_targets(part)
     several = targets[targets > 1]
     if not len(several):

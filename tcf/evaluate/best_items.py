@@ -15,8 +15,11 @@ from tcf.data.histories import Histories
 from tcf.data.seen import distinct_items
 from tcf.evaluate.questions import ranked_items
 from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.faiss_ranker import FaissRanker
 from tcf.ranking.ranked_items import RankedItems
-from tcf.ranking.top_k import RankedLists, top_k
+from tcf.ranking.ranked_lists import RankedLists
+from tcf.ranking.ranker import top_k
+from tcf.ranking.scorers import InnerProduct
 from tcf.train.run.open_run import Run
 
 __all__ = ["BestItems", "had", "usual_catalogue"]
@@ -56,7 +59,7 @@ class BestItems:
         states_BD = self.run.user_states(users, self.run.dataset.histories.take(users))
         gone = self.ranked.of_histories(had(self.run.dataset, users))
         search_on: Literal["cpu", "cuda"] = "cuda" if self.run.device.type == "cuda" else "cpu"
-        found = top_k(self.catalogue, states_BD, gone, k, device=search_on)
+        found = top_k(FaissRanker(InnerProduct(self.catalogue, states_BD), search_on), gone, k)
         items_BK = np.where(found.items_UK >= 0, self.ranked.items[found.items_UK], -1).astype(np.int32)
         return RankedLists(items_BK, found.scores_UK)
 

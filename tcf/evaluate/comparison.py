@@ -13,7 +13,7 @@ from tcf.data.data_frames import data_frame
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.questions import POLICIES
 from tcf.evaluate.seeds import SeedEvaluations
-from tcf.ranking.metrics import METRICS, Metric
+from tcf.ranking.metrics import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,7 @@ def comparison(evaluations: Mapping[str, Compared]) -> str:
     found = [entry.metrics for entry in compared]
     columns = [
         ["ranking", *evaluations],
-        *(column for metric in METRICS for column in _of_metric(metric, compared)),
+        *(column for metric in _measured(compared) for column in _of_metric(metric, compared)),
         _aligned("users", [f"{means['users']:,}" for means in found]),
         _aligned("items", [f"{means['candidates']:,}" for means in found]),
         *_unusual_policies(found),
@@ -85,14 +85,26 @@ def comparison(evaluations: Mapping[str, Compared]) -> str:
     return f"{table}\n{_NOTE}" if any(isinstance(entry, SeedEvaluations) for entry in compared) else table
 
 
+def _measured(compared: Sequence[Compared]) -> list[Metric]:
+    """What was measured in some evaluation, in the order of the first that measured most."""
+    names = sorted((entry.measured for entry in compared), key=len, reverse=True)
+    return [*{metric.name: metric for measured in names for metric in measured}.values()]
+
+
 def _of_metric(metric: Metric, compared: Sequence[Compared]) -> list[list[str]]:
     """A column with the means of a metric and, if there are any, one with their intervals."""
-    means = _aligned(metric.name, [metric.shown(entry.metrics[metric.name]) for entry in compared])
+    means = _aligned(metric.name, [_cell(metric, entry.metrics) for entry in compared])
     halves = [
-        f"±{metric.shown(entry.half_widths[metric.name])}" if isinstance(entry, SeedEvaluations) else ""
+        f"±{metric.shown(entry.half_widths[metric.name])}"
+        if isinstance(entry, SeedEvaluations) and metric.name in entry.half_widths
+        else ""
         for entry in compared
     ]
     return [means, ["", *halves]] if any(halves) else [means]
+
+
+def _cell(metric: Metric, found: Mapping[str, Any]) -> str:
+    return metric.shown(found[metric.name]) if metric.name in found else "-"
 
 
 def _unusual_policies(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import DataError
-from tcf.config.evaluate import CataloguePolicy, EvaluateConfig
+from tcf.config.evaluate import CataloguePolicy, EvaluateConfig, TargetPolicy
 from tcf.config.fields import option_name
 from tcf.data.dataset import Dataset, Histories
 from tcf.data.seen import distinct_items
@@ -20,7 +20,7 @@ __all__ = ["POLICIES", "Questions", "held_out_queries", "ranked_items", "unusual
 
 logger = logging.getLogger(__name__)
 
-POLICIES = ("catalogue", "exclude", "seen", "untrained_users")
+POLICIES = ("several_targets", "catalogue", "exclude", "seen", "untrained_users")
 """The settings that decide what is ranked for whom, besides the split; every result names them."""
 
 
@@ -32,14 +32,14 @@ class Questions:
         queries: the evaluated users, their items before the targets, and the targets, as item indices of the dataset.
         seen: the items of each evaluated user that are no candidates, except perhaps the target (`--seen`).
         ranked: the items that are ranked.
-        places: (n,) int64, the place of each target among them; -1 where it is none of them.
+        targets: each user's targets as places among them; -1 where a target is none of them.
         without_training: number of users without a training interaction who have a target and an item before it.
     """
 
     queries: Queries
     seen: Histories
     ranked: RankedItems
-    places: npt.NDArray[np.int64]
+    targets: Histories
     without_training: int
 
     @staticmethod
@@ -49,7 +49,7 @@ class Questions:
         Raises:
             DataError: no user can be evaluated, or no item can be ranked.
         """
-        queries = held_out_queries(dataset, config.split)
+        queries = held_out_queries(dataset, config.split, config.several_targets)
         trained = dataset.split.training[queries.users] > 0
         if config.untrained_users == "leave-out":
             queries = _some(queries, trained, dataset)
@@ -62,12 +62,13 @@ class Questions:
     @property
     def targets_outside(self) -> int:
         """Number of targets that are not ranked."""
-        return int((self.places < 0).sum())
+        return int((self.targets.items < 0).sum())
 
     def facts(self, config: EvaluateConfig) -> dict[str, int | str]:
         """What metrics are of: how many users and items, and the policies."""
         return {
             "users": len(self.queries),
+            "targets": len(self.targets.items),
             "users_without_training": self.without_training,
             "candidates": len(self.ranked),
             "targets_outside_catalogue": self.targets_outside,
@@ -85,12 +86,13 @@ class Questions:
         if left_out:
             logger.info(f"{left_out:,} of these {asked:,} users have no training interaction and are left out")
         further = further_targets_words(dataset.split, config.split)
-        if further is not None:
+        if config.several_targets == "first" and further is not None:
             logger.info(f"{dataset.path}: {further}")
         if config.catalogue == "trained":
             logger.info(
                 f"{len(self.ranked):,} of {dataset.n_items:,} items have a training interaction and are ranked; "
-                f"{self.targets_outside:,} of {len(self.queries):,} targets are none of them and count as never found"
+                f"{self.targets_outside:,} of {len(self.targets.items):,} targets are none of them and count as never "
+                "found"
             )
 
 
@@ -101,13 +103,13 @@ def unusual_policies(metrics: Mapping[str, Any]) -> dict[str, str]:
     return {option_name(name).lstrip("-"): value for name, value in policies.items() if value != getattr(usual, name)}
 
 
-def held_out_queries(dataset: Dataset, part: Part) -> Queries:
-    """The queries of a part of the dataset's split.
+def held_out_queries(dataset: Dataset, part: Part, targets: TargetPolicy = "all") -> Queries:
+    """The queries of a part of the dataset's split, with all targets of a user or the first alone.
 
     Raises:
         DataError: there are none.
     """
-    queries = held_out(dataset.split, part)
+    queries = held_out(dataset.split, part, targets)
     if not len(queries):
         raise DataError(
             f"{dataset.path}: expected users with a {part} target and an item before it, found none among "
@@ -142,5 +144,4 @@ def _some(queries: Queries, chosen: npt.NDArray[np.bool_], dataset: Dataset) -> 
         )
     if chosen.all():
         return queries
-    places = np.flatnonzero(chosen)
-    return Queries(queries.users[places], queries.earlier.take(places), queries.targets[places])
+    return queries.take(np.flatnonzero(chosen))

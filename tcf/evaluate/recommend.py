@@ -30,7 +30,7 @@ from tcf.evaluate.best_items import BestItems, usual_catalogue
 from tcf.evaluate.chosen_users import chosen_users, trained_among
 from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed, read_sealed
 from tcf.ranking.faiss_search import load_faiss
-from tcf.ranking.top_k import RankedLists
+from tcf.ranking.ranked_lists import RankedLists
 from tcf.train.run.open_run import Run, open_run
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tcf.common.errors import ConfigError
 from tcf.evaluate.evaluation import Evaluation
-from tcf.ranking.metrics import METRICS
+from tcf.ranking.metrics import Metric
 
 __all__ = ["SeedEvaluations", "student_t"]
 
@@ -49,16 +49,24 @@ class SeedEvaluations:
         return next(iter(self.evaluations.values())).path.parent
 
     @property
+    def measured(self) -> tuple[Metric, ...]:
+        """What was measured for every seed."""
+        return next(iter(self.evaluations.values())).measured
+
+    @property
     def metrics(self) -> dict[str, Any]:
         """The mean over the seeds of each metric; what all seeds have in common, such as `users`, as it is."""
         first = next(iter(self.evaluations.values()))
-        return {**first.metrics, **{metric.name: statistics.fmean(self._values(metric.name)) for metric in METRICS}}
+        return {
+            **first.metrics,
+            **{metric.name: statistics.fmean(self._values(metric.name)) for metric in self.measured},
+        }
 
     @property
     def half_widths(self) -> dict[str, float]:
         """Half the width of the 95 % interval of each mean, by Student's t: mean - half to mean + half."""
         factor = student_t(len(self.evaluations) - 1) / math.sqrt(len(self.evaluations))
-        return {metric.name: factor * statistics.stdev(self._values(metric.name)) for metric in METRICS}
+        return {metric.name: factor * statistics.stdev(self._values(metric.name)) for metric in self.measured}
 
     def _values(self, metric: str) -> Iterator[float]:
         return (evaluation.metrics[metric] for evaluation in self.evaluations.values())
@@ -66,7 +74,7 @@ class SeedEvaluations:
     def __repr__(self) -> str:
         """What it is, in a line."""
         means, halves = self.metrics, self.half_widths
-        shown = ", ".join(f"{m.name} {m.shown(means[m.name])} ±{m.shown(halves[m.name])}" for m in METRICS)
+        shown = ", ".join(f"{m.name} {m.shown(means[m.name])} ±{m.shown(halves[m.name])}" for m in self.measured)
         return f"SeedEvaluations({str(self.path)!r}: {len(self.evaluations)} seeds, {shown})"
 
     def as_json(self) -> dict[str, Any]:
@@ -76,9 +84,9 @@ class SeedEvaluations:
 
 def _asked(evaluation: Evaluation) -> dict[str, Any]:
     """What an evaluation asks, of which dataset: all but the answers."""
-    measured = {metric.name for metric in METRICS}
+    measured = [metric.name for metric in evaluation.measured]
     asked = {name: value for name, value in evaluation.metrics.items() if name not in measured}
-    return {**asked, "dataset": evaluation.manifest.inputs.get("dataset", "none")}
+    return {**asked, "metrics": ",".join(measured), "dataset": evaluation.manifest.inputs.get("dataset", "none")}
 
 
 def _refuse_different(asked: Sequence[Mapping[str, Any]]) -> None:

@@ -14,7 +14,9 @@ from tcf.evaluate.baselines import baseline
 from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation
 from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.faiss_ranker import FaissRanker
 from tcf.ranking.faiss_search import load_faiss
+from tcf.ranking.ranker import DenseRanker
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.batch.training_data import trained_users
 from tcf.train.run.file_names import SELECTION
@@ -67,8 +69,8 @@ def evaluate_run(
     queries = questions.queries
     with Progress("evaluate: states", len(queries), "users") as progress:
         states_UD = opened.user_states(queries.users, queries.earlier, progress.advance)
-    scorer = InnerProduct(catalogue, states_UD, search_on)
-    return evaluate(scorer, questions, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
+    ranker = FaissRanker(InnerProduct(catalogue, states_UD), search_on)
+    return evaluate(ranker, questions, opened.dataset, out=out, inputs=inputs, ranking=ranking, config=config)
 
 
 def _say_untrained(run: Run, questions: Questions) -> None:
@@ -102,4 +104,4 @@ def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: Evaluate
         return existing
     questions = Questions.of(dataset, config)
     scorer = questions.ranked.scorer(baseline(name, dataset.split, questions.queries, dataset.n_items, seed=seed))
-    return evaluate(scorer, questions, dataset, out=out, inputs=inputs, ranking=ranking, config=config)
+    return evaluate(DenseRanker(scorer), questions, dataset, out=out, inputs=inputs, ranking=ranking, config=config)

@@ -1,6 +1,6 @@
 """Counting ranks over the scores of the whole catalogue, for any scorer.
 
-Shapes: B users of a block, R rows of scores.
+Shapes: B users of a block, H of them who have a further target, R rows of scores.
 """
 
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
-from tcf.data.dataset import Histories
+from tcf.data.histories import Histories, owners
 from tcf.ranking.catalogue import ScoreRows, blocks
 from tcf.ranking.scorers import Scorer
-from tcf.ranking.seen_items import owners
+from tcf.ranking.task import RankingTask
 
 __all__ = ["block_scores", "count_ranks", "users_a_block"]
 
@@ -42,47 +42,57 @@ def block_scores(scorer: Scorer, users: npt.NDArray[np.int64]) -> npt.NDArray[np
 
 def count_ranks(
     scorer: Scorer,
-    excluded: Histories,
-    targets: npt.NDArray[np.int64],
-    users: npt.NDArray[np.int64],
+    task: RankingTask,
     advance: Callable[[int], object] | None = None,
+    *,
+    only_with_targets: bool = False,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Count the candidates that score above some users' targets, and the other candidates that score the same.
+    """Count the candidates that score above each target, and the other candidates that score the same.
 
     Args:
         scorer: scores of all items for all users.
-        excluded: every user's items that are not candidates, each once, without the targets.
-        targets: every user's target.
-        users: the users to count for.
+        task: the targets of all users.
         advance: called with the number of users that have just been counted for.
+        only_with_targets: call it for users with targets alone.
 
     Returns:
-        Two arrays, one count for each of `users`.
+        Two arrays, one count for each target.
 
     Raises:
         RunError: some score is not finite.
     """
-    greater, equal = np.zeros(len(users), np.int64), np.zeros(len(users), np.int64)
+    greater, equal = (np.zeros(len(task.targets.items), np.int64) for _ in range(2))
+    users = np.flatnonzero(task.targets.lengths)
+    if advance is not None and not only_with_targets:
+        advance(scorer.n_users - len(users))
     for block in blocks(len(users), users_a_block(scorer)):
         chosen = users[block]
-        scores_BR = block_scores(scorer, chosen)
-        greater[block], equal[block] = _count_block(scores_BR, scorer.rows, excluded.take(chosen), targets[chosen])
+        scores_BR, targets = block_scores(scorer, chosen), task.targets.take(chosen)
+        places = slice(task.targets.offsets[chosen[0]], task.targets.offsets[chosen[-1] + 1])
+        greater[places], equal[places] = _count_block(scores_BR, scorer.rows, task.excluded.take(chosen), targets)
         if advance is not None:
             advance(len(chosen))
     return greater, equal
 
 
 def _count_block(
-    scores_BR: npt.NDArray[np.float32], rows: ScoreRows, excluded: Histories, targets_B: npt.NDArray[np.int64]
+    scores_BR: npt.NDArray[np.float32], rows: ScoreRows, excluded: Histories, targets: Histories
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    target_B = scores_BR[np.arange(len(targets_B)), rows.row_of_item[targets_B]]
-    users = owners(excluded)
-    seen_scores = scores_BR[users, rows.row_of_item[excluded.items]]
-    n_seen_above = np.bincount(users[seen_scores > target_B[users]], minlength=len(targets_B))
-    n_seen_from = np.bincount(users[seen_scores >= target_B[users]], minlength=len(targets_B))
-    greater_B = _items(scores_BR > target_B[:, None], rows) - n_seen_above
-    from_B = _items(scores_BR >= target_B[:, None], rows) - n_seen_from
-    return greater_B, from_B - greater_B - 1  # without the target itself
+    """Count for each target of a block of users, one target of every user at a time."""
+    users, seen_scores = owners(excluded), scores_BR[owners(excluded), rows.row_of_item[excluded.items]]
+    greater, equal = (np.zeros(len(targets.items), np.int64) for _ in range(2))
+    for turn in range(int(targets.lengths.max())):
+        having = np.flatnonzero(targets.lengths > turn)
+        scores_HR = scores_BR if len(having) == len(targets) else scores_BR[having]
+        places = targets.offsets[having] + turn
+        level_B = np.full(len(targets), np.inf, np.float32)
+        level_B[having] = level_H = scores_HR[np.arange(len(having)), rows.row_of_item[targets.items[places]]]
+        n_seen_above = np.bincount(users[seen_scores > level_B[users]], minlength=len(targets))[having]
+        n_seen_from = np.bincount(users[seen_scores >= level_B[users]], minlength=len(targets))[having]
+        greater[places] = _items(scores_HR > level_H[:, None], rows) - n_seen_above
+        from_H = _items(scores_HR >= level_H[:, None], rows) - n_seen_from
+        equal[places] = from_H - greater[places] - 1  # without the target itself
+    return greater, equal
 
 
 def _items(chosen_BR: npt.NDArray[np.bool_], rows: ScoreRows) -> npt.NDArray[np.int64]:

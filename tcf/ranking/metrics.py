@@ -1,14 +1,15 @@
-"""Metrics of ranked targets, one target per user; ties count with their expected value.
+"""Metrics of ranked targets; ties count with their expected value.
 
 A target with g candidates above it and e others with the same score takes each of the positions g + 1 to g + 1 + e with
-equal probability. Every metric is the mean over these positions, so constant scores get the same value as random ones.
-A target that is not a candidate counts 0.
+equal probability, and items of equal scores are in random order. Every metric is the expected value over these orders,
+so constant scores get the same value as random ones. A target that is not a candidate counts as never found.
 
-`METRICS` is the single list of metrics: the files and tables of evaluations, the log and the manifest of a run, the
-listing of runs and the results of a search follow from it.
+A user may have several targets (a given split). With one, `recall@k` is `hr@k`, and is not measured on its own.
+
+Shapes: U users, T targets of all users.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,23 +20,29 @@ import numpy.typing as npt
 from tcf.common.errors import RunError
 from tcf.common.units import as_percent
 from tcf.ranking.ranks import Ranks
+from tcf.ranking.tied_targets import first_target, hits_of_tied
 
 __all__ = [
-    "METRICS",
     "VALIDATION_DEPTH",
     "VALIDATION_METRICS",
     "Metric",
+    "RankMetric",
     "hit_rate",
-    "metrics_at",
+    "means",
+    "measured_among",
     "named_as_validation",
     "ndcg",
+    "rank_metrics",
+    "recall",
     "reciprocal_rank",
-    "summary",
 ]
+
+_OF_RANKS = ("hr", "recall", "ndcg", "mrr")
+_OF_LISTS = ("coverage", "popularity", "novelty", "diversity")
 
 
 def hit_rate(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
-    """Return the probability that the target is among the first k, by user.
+    """Return the probability that a target is among the first k, by user, (U,).
 
     The second target below ties with three others for positions 2 to 5, of which two are within the first three:
 
@@ -46,16 +53,33 @@ def hit_rate(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
     Raises:
         RunError: k is less than 1 or beyond the depth of the ranks.
     """
-    _check_depth(ranks, k)
-    within = np.clip(k - ranks.greater, 0, ranks.equal + 1)
-    return np.where(ranks.is_candidate, within / (ranks.equal + 1), 0.0)
+    within_T = _within(ranks, k)
+    if len(ranks) == len(within_T):
+        return within_T
+    return hits_of_tied(ranks, k, within_T)
+
+
+def recall(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
+    """Return the expected share of the user's targets that are among the first k, by user, (U,).
+
+    One user whose targets are at positions 2 and 7:
+
+    >>> recall(Ranks(np.array([1, 6]), np.array([0, 0]), np.array([9]), offsets=np.array([0, 2])), 5)
+    array([0.5])
+
+    Raises:
+        RunError: k is less than 1 or beyond the depth of the ranks.
+    """
+    found_U: npt.NDArray[np.float64] = _sums(ranks, _within(ranks, k)) / ranks.n_targets
+    return found_U
 
 
 def ndcg(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
-    """Return the expected normalised discounted cumulative gain within the first k, by user.
+    """Return the expected normalised discounted cumulative gain within the first k, by user, (U,).
 
-    With one relevant item this is 1 / log2(1 + position) for a position of at most k, else 0. The first target below
-    takes position 3, the second one of the positions 1 to 3: (1 + 1 / log2(3) + 1 / log2(4)) / 3.
+    A target at a position p of at most k adds 1 / log2(1 + p); the sum is divided by that of targets at the first
+    positions (Jarvelin and Kekalainen 2002, with gains of 1). The first target below takes position 3, the second
+    one of the positions 1 to 3: (1 + 1 / log2(3) + 1 / log2(4)) / 3.
 
     >>> counts = np.array([[2, 0, 3], [0, 2, 0]])
     >>> ndcg(Ranks(counts[0], counts[1], np.array([9, 9, 9])), 3).round(4)
@@ -65,12 +89,15 @@ def ndcg(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
         RunError: k is less than 1 or beyond the depth of the ranks.
     """
     _check_depth(ranks, k)
-    positions = np.arange(1, min(k, _largest(ranks)) + 1)
-    return _expected(ranks, 1 / np.log2(1 + positions))
+    most = min(k, max(_largest(ranks), int(ranks.n_targets.max(initial=1))))
+    gains = 1 / np.log2(1 + np.arange(1, most + 1))
+    ideal = np.cumsum(gains)[np.minimum(ranks.n_targets, len(gains)) - 1]
+    found_U: npt.NDArray[np.float64] = _sums(ranks, _expected(ranks, gains)) / ideal
+    return found_U
 
 
-def reciprocal_rank(ranks: Ranks) -> npt.NDArray[np.float64]:
-    """Return the expected value of 1 / position of the target, by user.
+def reciprocal_rank(ranks: Ranks, k: int | None = None) -> npt.NDArray[np.float64]:
+    """Return the expected value of 1 / position of the user's first target, by user, (U,); 0 beyond position k.
 
     The second target below takes position 2 or 3: (1/2 + 1/3) / 2.
 
@@ -78,34 +105,74 @@ def reciprocal_rank(ranks: Ranks) -> npt.NDArray[np.float64]:
     >>> reciprocal_rank(Ranks(counts[0], counts[1], np.array([4, 4]))).round(4)
     array([1.    , 0.4167])
 
+    Args:
+        ranks: the ranks of the targets.
+        k: the last position that counts; None: all do.
+
     Raises:
-        RunError: the ranks are not exact at all depths.
+        RunError: k is less than 1 or beyond the depth of the ranks, or there is none and they have a depth.
     """
-    if ranks.depth is not None:
+    if k is None and ranks.depth is not None:
         raise RunError(
             f"reciprocal ranks: expected exact ranks, found ranks to depth {ranks.depth}; rank without a depth"
         )
-    return _expected(ranks, 1 / np.arange(1, _largest(ranks) + 1))
+    if k is not None:
+        _check_depth(ranks, k)
+    gains = 1 / np.arange(1, min(_largest(ranks), k or _largest(ranks)) + 1)
+    single_T = _expected(ranks, gains)
+    return single_T if len(ranks) == len(single_T) else first_target(ranks, gains, single_T)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric; its value for several users is the mean.
+    """A measured number; its value for several users is the mean.
 
     Attributes:
         name: what it is called in files and tables, such as `hr@10`.
-        key: the same as a plain word, such as `hr`: in the state of an unfinished run and between processes.
-        per_user: its value for each user, (U,).
-        depth: the last position that it looks at. Such a metric is measured after every epoch of training too, where
-            ranks need be exact to this depth only. None: it looks at all positions, and is part of evaluations alone.
         shown: a mean as tables for people show it.
     """
 
     name: str
+    shown: Callable[[float], str] = as_percent
+
+    @staticmethod
+    def named(name: str) -> "Metric | None":
+        """Return the metric of this name; None if there is none.
+
+        >>> Metric.named("hr@5").name, Metric.named("users")
+        ('hr@5', None)
+        """
+        kind, at, k = name.partition("@")
+        if name != "mrr" and not (at and kind in (*_OF_RANKS, *_OF_LISTS) and k.isdecimal() and k.isascii()):
+            return None
+        return Metric(name, _as_number if kind in ("popularity", "novelty") else as_percent)
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Where it stands in files and tables: by cutoff; those of all positions after these, those of lists last.
+
+        >>> [metric.name for metric in sorted(map(Metric, ["mrr", "hr@10", "ndcg@5"]), key=lambda metric: metric.place)]
+        ['ndcg@5', 'hr@10', 'mrr']
+        """
+        kind, at, k = self.name.partition("@")
+        if not at:
+            return (1, 0, 0)
+        return (0, int(k), _OF_RANKS.index(kind)) if kind in _OF_RANKS else (2, int(k), _OF_LISTS.index(kind))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankMetric(Metric):
+    """A metric that follows from the ranks of the targets.
+
+    Attributes:
+        key: the name as a plain word, such as `hr`: in the state of an unfinished run and between processes.
+        per_user: its value for each user, (U,).
+        depth: the last position that it looks at; None: it looks at all positions.
+    """
+
     key: str
     per_user: Callable[[Ranks], npt.NDArray[np.float64]]
     depth: int | None = None
-    shown: Callable[[float], str] = as_percent
 
     @property
     def validation_name(self) -> str:
@@ -118,13 +185,30 @@ class Metric:
         return f"validation_{self.name}"
 
 
-def metrics_at(k: int) -> tuple[Metric, ...]:
-    """Return all metrics in the order of files and tables; k is the depth of those that have one."""
-    return (
-        Metric(f"hr@{k}", "hr", partial(hit_rate, k=k), depth=k),
-        Metric(f"ndcg@{k}", "ndcg", partial(ndcg, k=k), depth=k),
-        Metric("mrr", "mrr", reciprocal_rank),
-    )
+def rank_metrics(cutoffs: Iterable[int], *, several: bool = False) -> tuple[RankMetric, ...]:
+    """Return the metrics of ranks in the order of files and tables.
+
+    >>> [metric.name for metric in rank_metrics([5], several=True)]
+    ['hr@5', 'recall@5', 'ndcg@5', 'mrr@5', 'mrr']
+
+    Args:
+        cutoffs: the depths of those that have one.
+        several: whether some user has several targets, so that recall is another number than the hit rate.
+    """
+    found: list[RankMetric] = []
+    for k in cutoffs:
+        found.append(RankMetric(f"hr@{k}", key="hr", per_user=partial(hit_rate, k=k), depth=k))
+        if several:
+            found.append(RankMetric(f"recall@{k}", key="recall", per_user=partial(recall, k=k), depth=k))
+        found.append(RankMetric(f"ndcg@{k}", key="ndcg", per_user=partial(ndcg, k=k), depth=k))
+        found.append(RankMetric(f"mrr@{k}", key="mrr", per_user=partial(reciprocal_rank, k=k), depth=k))
+    return (*found, RankMetric("mrr", key="mrr", per_user=reciprocal_rank))
+
+
+def measured_among(names: Iterable[str]) -> tuple[Metric, ...]:
+    """Return the metrics among some names, in the order of files and tables."""
+    metrics = (metric for metric in map(Metric.named, names) if metric is not None)
+    return tuple(sorted(metrics, key=lambda metric: metric.place))
 
 
 def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,28 +221,44 @@ def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:
     return {keys.get(name, name): value for name, value in values.items()}
 
 
-METRICS = metrics_at(10)
-VALIDATION_METRICS = tuple(metric for metric in METRICS if metric.depth is not None)
+VALIDATION_METRICS = tuple(metric for metric in rank_metrics([10]) if metric.key in ("hr", "ndcg"))
+"""What is measured after every epoch of training; its files, the log and the results of a search follow from it."""
 VALIDATION_DEPTH = max(metric.depth or 0 for metric in VALIDATION_METRICS)
 
 
-def summary(ranks: Ranks, k: int = 10) -> dict[str, float]:
-    """Return means over the users, as fractions: `hr@k`, `ndcg@k` and, for exact ranks, `mrr`.
+def means(ranks: Ranks, metrics: Sequence[RankMetric]) -> dict[str, float]:
+    """Return the mean of each metric over the users, as fractions.
 
-    >>> summary(Ranks(np.array([0, 7]), np.array([0, 0]), np.array([8, 8])), 5)
-    {'hr@5': 0.5, 'ndcg@5': 0.5, 'mrr': 0.5625}
+    >>> means(Ranks(np.array([0, 7]), np.array([0, 0]), np.array([8, 8])), rank_metrics([5]))
+    {'hr@5': 0.5, 'ndcg@5': 0.5, 'mrr@5': 0.5, 'mrr': 0.5625}
 
     Raises:
-        RunError: there are no users, or k is beyond the depth of the ranks.
+        RunError: there are no users, or a metric looks beyond the depth of the ranks.
     """
     if not len(ranks):
         raise RunError("metrics: expected the ranks of at least one user, found none")
-    measured = (metric for metric in metrics_at(k) if ranks.depth is None or metric.depth is not None)
-    return {metric.name: float(metric.per_user(ranks).mean()) for metric in measured}
+    return {metric.name: float(metric.per_user(ranks).mean()) for metric in metrics}
+
+
+def _within(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
+    """Return the probability that each target is among the first k, (T,)."""
+    _check_depth(ranks, k)
+    within = np.clip(k - ranks.greater, 0, ranks.equal + 1)
+    return np.where(ranks.is_candidate, within / (ranks.equal + 1), 0.0)
+
+
+def _sums(ranks: Ranks, values_T: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the sum of the values of each user's targets, (U,)."""
+    if len(values_T) == len(ranks):
+        return values_T
+    return np.bincount(ranks.owners, values_T, minlength=len(ranks)).astype(np.float64)
 
 
 def _expected(ranks: Ranks, gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the mean gain over the target's possible positions; position p has gains[p - 1], or 0 beyond the end."""
+    """Return each target's mean gain over its possible positions, (T,).
+
+    Position p has gains[p - 1], or 0 beyond the end.
+    """
     cumulative = np.concatenate([[0.0], np.cumsum(gains)])
     first = np.minimum(ranks.greater, len(gains))
     last = np.minimum(ranks.greater + ranks.equal + 1, len(gains))
@@ -177,3 +277,7 @@ def _check_depth(ranks: Ranks, k: int) -> None:
     if k < 1 or (ranks.depth is not None and k > ranks.depth):
         deepest = "" if ranks.depth is None else f" and at most {ranks.depth}, the depth of the ranks"
         raise RunError(f"k: expected at least 1{deepest}, found {k}")
+
+
+def _as_number(value: float) -> str:
+    return f"{value:.4g}"

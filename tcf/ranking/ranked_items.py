@@ -52,10 +52,9 @@ class RankedItems:
         """Return the vectors of the ranked items, (M, D); the same array if they are all."""
         return vectors_ND if self.are_all else vectors_ND[self.items]
 
-    def places_of(self, items: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-        """Return the places of items of the catalogue; -1 where an item is not ranked."""
-        places: npt.NDArray[np.int64] = self.places[items].astype(np.int64)
-        return places
+    def places_of(self, histories: Histories) -> Histories:
+        """Return the place of every item; -1 where an item is not ranked."""
+        return Histories(histories.offsets, self.places[histories.items])
 
     def of_histories(self, histories: Histories) -> Histories:
         """Return the places of every user's ranked items; the others are left out."""

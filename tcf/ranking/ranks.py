@@ -1,59 +1,59 @@
 """Exact ranks of the users' targets among all their candidates, with ties counted separately.
 
-FAISS lists give the rank of every target that scores above the last row of its list. All other ranks are counted over
-the scores of the whole catalogue, block by block; the target's own score always comes from the matrix product it is
-compared with.
-
-Shapes: U users in all, B users of a block, R rows of scores, K listed rows.
+Shapes: U users, T targets of all users.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.errors import RunError, shape_words
+from tcf.common.errors import RunError
+from tcf.common.ragged import offsets_from
 from tcf.data.dataset import Histories
+from tcf.data.histories import owners
 from tcf.data.seen import distinct_items
-from tcf.ranking.catalogue import blocks
-from tcf.ranking.count_ranks import count_ranks
-from tcf.ranking.faiss_search import LONGEST_LIST, USERS_AT_ONCE
-from tcf.ranking.scorers import InnerProduct, Scorer
-from tcf.ranking.seen_items import check_seen, counts_at, owners, without
+from tcf.ranking.ranker import Ranker
+from tcf.ranking.seen_items import are_in, check_seen, without
+from tcf.ranking.task import RankingTask
 
 __all__ = ["Policy", "Ranks", "rank_targets"]
 
 Policy = Literal["keep", "mask"]
-_LIST = 50  # list length for exact ranks: FAISS takes no longer for 50 than for 10
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Ranks of the users' targets.
+    """Ranks of the users' targets; the targets of user u are offsets[u] to offsets[u + 1] - 1.
 
     Attributes:
-        greater: candidates that score above the target, (U,) int64.
-        equal: other candidates with the same score, (U,) int64.
-        candidates: number of candidates, (U,) int64. A target that is not a candidate has `greater == candidates`.
+        greater: candidates that score above the target, (T,) int64; other targets of the user may be among them.
+        equal: other candidates with the same score, (T,) int64.
+        candidates: number of candidates, (U,) int64. A target that is not a candidate has as many `greater`.
         depth: None if all ranks are exact. Otherwise a target with at least `depth` candidates above it has
             `greater == depth` and `equal` 0, whatever its rank.
+        offsets: (U + 1,) int64; by default each user has one target.
     """
 
     greater: npt.NDArray[np.int64]
     equal: npt.NDArray[np.int64]
     candidates: npt.NDArray[np.int64]
     depth: int | None = None
+    offsets: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         """Check that the counts are consistent.
 
         Raises:
-            RunError: they differ in length, or exceed the candidates.
+            RunError: they differ in length, or exceed the candidates, or a user has no target.
         """
-        fits = len(self.greater) == len(self.equal) == len(self.candidates)
-        if not fits or (self.greater < 0).any() or (self.equal < 0).any() or (self._last > self.candidates).any():
+        if not len(self.offsets):
+            object.__setattr__(self, "offsets", np.arange(len(self.candidates) + 1))
+        fits = len(self.greater) == len(self.equal) == self.offsets[-1] and len(self.offsets) == len(self) + 1
+        fits = fits and bool((self.n_targets > 0).all())
+        if not fits or (self.greater < 0).any() or (self.equal < 0).any() or (self._last > self._candidates).any():
             raise RunError(
                 "ranks: expected counts of equal length, with greater and equal within the candidates, found others; "
                 "rank again"
@@ -61,17 +61,48 @@ class Ranks:
 
     def __len__(self) -> int:
         """Number of users."""
-        return len(self.greater)
+        return len(self.candidates)
+
+    @property
+    def n_targets(self) -> npt.NDArray[np.int64]:
+        """Number of targets of each user, (U,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> npt.NDArray[np.int64]:
+        """The user of each target, (T,)."""
+        return np.repeat(np.arange(len(self)), self.n_targets)
 
     @property
     def is_candidate(self) -> npt.NDArray[np.bool_]:
-        """Whether the target is a candidate, (U,)."""
-        return self.greater < self.candidates
+        """Whether the target is a candidate, (T,)."""
+        return self.greater < self._candidates
 
     @property
     def rank(self) -> npt.NDArray[np.float64]:
-        """Expected rank from 1, ties in random order, (U,); the number of candidates + 1 if the target is not one."""
+        """Expected rank from 1, ties in random order, (T,); the number of candidates + 1 if the target is not one."""
         return 1 + self.greater + self.equal / 2
+
+    def take(self, users: npt.NDArray[np.int64]) -> "Ranks":
+        """Return the ranks of some users, in the given order."""
+        chosen = Histories(self.offsets, np.arange(len(self.greater), dtype=np.int32)).take(users)
+        return self._kept(chosen.items, self.candidates[users], chosen.offsets)
+
+    def where(self, chosen_T: npt.NDArray[np.bool_]) -> "Ranks":
+        """Return the ranks of some targets, and of the users who have one of them, as if there were no others."""
+        numbers = np.bincount(self.owners[chosen_T], minlength=len(self))
+        kept = numbers > 0
+        return self._kept(np.flatnonzero(chosen_T), self.candidates[kept], offsets_from(numbers[kept]))
+
+    def _kept(
+        self, targets: npt.NDArray[np.integer], candidates: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+    ) -> "Ranks":
+        return Ranks(self.greater[targets], self.equal[targets], candidates, self.depth, offsets)
+
+    @property
+    def _candidates(self) -> npt.NDArray[np.int64]:
+        """The number of candidates, by target."""
+        return self.candidates[self.owners]
 
     @property
     def _last(self) -> npt.NDArray[np.int64]:
@@ -79,143 +110,69 @@ class Ranks:
         return self.greater + self.equal + self.is_candidate
 
 
-@dataclass(frozen=True)
-class _RankingTask:
-    """The targets to rank, see `rank_targets`; `excluded` has each user's items that are not candidates, each once."""
-
-    targets: npt.NDArray[np.int64]
-    excluded: Histories
-    depth: int | None
-    advance: Callable[[int], object] | None
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """Counts that are filled in block by block."""
-
-    greater: npt.NDArray[np.int64]
-    equal: npt.NDArray[np.int64]
-
-
 def rank_targets(
-    scorer: Scorer,
+    ranker: Ranker,
     seen: Histories,
-    targets: npt.NDArray[np.int64],
+    targets: Histories,
     *,
     policy: Policy = "keep",
     depth: int | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> Ranks:
-    """Rank every user's target among all items without those that the user has seen.
+    """Rank every user's targets among all items without those that the user has seen.
 
     Args:
-        scorer: scores of all items for these users.
+        ranker: ranks all items for these users.
         seen: the items that each user has seen, repeats allowed.
-        targets: the held-out item of each user, (U,); -1 for one that is none of the items: it ranks behind all
+        targets: the held-out items of each user, distinct; -1 for one that is none of the items: it ranks behind all
             candidates.
         policy: how to treat a target that the user has seen before: `keep` it as a candidate, or `mask` it, so that it
             ranks behind all candidates.
-        depth: None for exact ranks; otherwise ranks are exact up to this position only, which with an `InnerProduct`
-            takes little more than one matrix product.
+        depth: None for exact ranks; otherwise ranks are exact up to this position only.
         advance: called with the number of users that have just been ranked.
 
     Raises:
         RunError: users or items do not match, or a score is not finite.
     """
-    n_items = scorer.rows.n_items
-    _check_targets(targets, scorer.n_users, n_items)
-    check_seen(seen, scorer.n_users, n_items)
+    _check_targets(targets, ranker.n_users, ranker.n_items)
+    check_seen(seen, ranker.n_users, ranker.n_items)
     if depth is not None and depth < 1:
         raise RunError(f"depth: expected at least 1, found {depth}")
-    excluded, masked = _exclusions(distinct_items(seen), targets, policy)
-    candidates = n_items - excluded.lengths
-    counts = _Counts(np.zeros_like(candidates), np.zeros_like(candidates))
-    task = _RankingTask(targets, excluded, depth, advance)
-    users = np.flatnonzero(~masked)
-    if advance is not None:
-        advance(int(masked.sum()))  # their ranks are known
-    if isinstance(scorer, InnerProduct):
-        users = _from_lists(scorer, task, users, counts)
-    counts.greater[users], counts.equal[users] = count_ranks(scorer, excluded, targets, users, advance)
+    excluded, masked_T = _exclusions(distinct_items(seen), targets, policy)
+    candidates = ranker.n_items - excluded.lengths
+    greater, equal = (np.zeros(len(targets.items), np.int64) for _ in range(2))
+    task = RankingTask(_without_masked(targets, masked_T), excluded, depth)
+    greater[~masked_T], equal[~masked_T] = ranker.count(task, advance)
     if depth is not None:
-        counts.equal[counts.greater >= depth] = 0
-        np.minimum(counts.greater, depth, out=counts.greater)
-    counts.greater[masked] = candidates[masked]
-    return Ranks(counts.greater, counts.equal, candidates, depth)
+        equal[greater >= depth] = 0
+        np.minimum(greater, depth, out=greater)
+    greater[masked_T] = candidates[owners(targets)[masked_T]]
+    return Ranks(greater, equal, candidates, depth, targets.offsets)
 
 
-def _exclusions(
-    seen: Histories, targets: npt.NDArray[np.int64], policy: Policy
-) -> tuple[Histories, npt.NDArray[np.bool_]]:
-    """Return the items that are not candidates, and the mask of users whose targets are no candidates."""
-    masked = targets < 0
+def _exclusions(seen: Histories, targets: Histories, policy: Policy) -> tuple[Histories, npt.NDArray[np.bool_]]:
+    """Return the items that are not candidates, and the mask of the targets that are none, (T,)."""
+    outside_T = targets.items < 0
     match policy:
         case "keep":
-            return without(seen, targets), masked
+            return without(seen, targets), outside_T
         case "mask":
-            users = owners(seen)
-            masked[users[seen.items == targets[users]]] = True
-            return seen, masked
+            return seen, outside_T | are_in(targets, seen)
 
 
-def _from_lists(
-    scorer: InnerProduct, task: _RankingTask, users: npt.NDArray[np.int64], counts: _Counts
-) -> npt.NDArray[np.int64]:
-    """Rank the users for whom a list is enough; return the other users."""
-    # One row more than the excluded rows and the wanted positions, so that the last row lies beyond them.
-    needed = np.minimum((task.depth or _LIST) + task.excluded.lengths[users] + 1, scorer.rows.n_rows)
-    left = [users[needed > LONGEST_LIST]]
-    users, needed = users[needed <= LONGEST_LIST], needed[needed <= LONGEST_LIST]
-    for block in blocks(len(users), USERS_AT_ONCE):
-        settled = _read_lists(scorer, task, users[block], int(needed[block].max()), counts)
-        left.append(users[block][~settled])
-        if task.advance is not None:
-            task.advance(int(settled.sum()))
-    return np.concatenate(left)
+def _without_masked(targets: Histories, masked_T: npt.NDArray[np.bool_]) -> Histories:
+    if not masked_T.any():
+        return targets
+    numbers = np.bincount(owners(targets)[~masked_T], minlength=len(targets))
+    return Histories(offsets_from(numbers), targets.items[~masked_T])
 
 
-def _read_lists(
-    scorer: InnerProduct, task: _RankingTask, users: npt.NDArray[np.int64], length: int, counts: _Counts
-) -> npt.NDArray[np.bool_]:
-    """Rank the users of a block from lists of this length; return which of them have their final counts."""
-    scores_BK, rows_BK = scorer.search(scorer.states_UD[users], length)
-    weights_BK = scorer.rows.sizes[rows_BK] - _excluded_counts(task.excluded.take(users), scorer, rows_BK)
-    edge_B = scores_BK[:, -1] if length < scorer.rows.n_rows else np.full(len(users), -np.inf, np.float32)
-    target_B = _target_scores(rows_BK, scores_BK, scorer.rows.row_of_item[task.targets[users]])
-    clear_B = target_B > edge_B
-    # A target outside the list, or equal to its last row, has at least these candidates above it.
-    level_B1 = np.where(clear_B, target_B, edge_B)[:, None]
-    greater_B = (weights_BK * (scores_BK > level_B1)).sum(1)
-    equal_B = (weights_BK * (scores_BK == level_B1)).sum(1) - 1
-    counts.greater[users], counts.equal[users] = greater_B, equal_B
-    return clear_B if task.depth is None else clear_B | (greater_B >= task.depth)
-
-
-def _target_scores(
-    rows_BK: npt.NDArray[np.int64], scores_BK: npt.NDArray[np.float32], target_rows_B: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
-    """Return the target's score in its list, (B,); -inf if it is not in the list."""
-    scores_B: npt.NDArray[np.float32] = np.where(rows_BK == target_rows_B[:, None], scores_BK, np.float32(-np.inf)).max(
-        1
-    )
-    return scores_B
-
-
-def _excluded_counts(
-    excluded: Histories, scorer: InnerProduct, rows_BK: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Return how many items of each listed row are not candidates, (B, K)."""
-    n_rows = scorer.rows.n_rows
-    keys = owners(excluded) * n_rows + scorer.rows.row_of_item[excluded.items]
-    wanted_BK = np.arange(len(excluded))[:, None] * n_rows + rows_BK
-    distinct_keys, counts = np.unique(keys, return_counts=True)
-    return counts_at(distinct_keys, counts, wanted_BK)
-
-
-def _check_targets(targets: npt.NDArray[np.int64], n_users: int, n_items: int) -> None:
-    if targets.shape != (n_users,) or not np.issubdtype(targets.dtype, np.integer):
-        found = f"{targets.dtype} of shape {shape_words(targets.shape)}"
-        raise RunError(f"targets: expected one item index for each of {n_users} users, found {found}")
-    if n_users and not (targets.min() >= -1 and targets.max() < n_items):
-        found = f"{targets.min()}..{targets.max()}"
+def _check_targets(targets: Histories, n_users: int, n_items: int) -> None:
+    if len(targets) != n_users or (targets.lengths < 1).any():
+        raise RunError(
+            f"targets: expected one item or more for each of {n_users} users, found {len(targets.items)} items for "
+            f"{int((targets.lengths > 0).sum())} users"
+        )
+    if n_users and not (targets.items.min() >= -1 and targets.items.max() < n_items):
+        found = f"{targets.items.min()}..{targets.items.max()}"
         raise RunError(f"targets: expected items 0..{n_items - 1}, or -1 for none of them, found {found}")

@@ -1,17 +1,16 @@
-"""Scorers: anything that can score the whole catalogue for a block of users.
+"""Scorers: anything that can score every item for a block of users.
 
 Shapes: U users in all, B users of a block, R rows of scores (one item each, or several with equal vectors), D width.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
 from tcf.ranking.catalogue import Catalogue, ScoreRows, check_finite, check_matrix
-from tcf.ranking.faiss_search import Search, exhaustive_search
 
 __all__ = ["InnerProduct", "Scorer"]
 
@@ -33,12 +32,11 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class InnerProduct:
-    """Inner products of user states and item vectors, with a FAISS search for the best ones.
+    """Inner products of user states and item vectors.
 
     Attributes:
         catalogue: the items.
         states_UD: one state per user, (U, D) float32.
-        device: where FAISS searches; `cuda` needs a FAISS with GPU support, otherwise the CPU is used.
 
     Raises:
         RunError: widths differ, a state is not finite, or a score might not fit into float32.
@@ -46,8 +44,6 @@ class InnerProduct:
 
     catalogue: Catalogue
     states_UD: npt.NDArray[np.float32]
-    device: Literal["cpu", "cuda"] = "cpu"
-    search: Search = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_matrix(self.states_UD, "user states")
@@ -57,7 +53,6 @@ class InnerProduct:
                 f"{self.states_UD.shape[1]}; take states and vectors from the same model"
             )
         self._check_range()
-        object.__setattr__(self, "search", exhaustive_search(self.catalogue.vectors_RD, self.device))
 
     @property
     def n_users(self) -> int:

@@ -1,6 +1,6 @@
 """Items that are not candidates because the user has seen them.
 
-Shapes: U users in all, B users of a block, K listed rows.
+Shapes: U users, any number of items of each.
 """
 
 import numpy as np
@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from tcf.common.errors import RunError
 from tcf.common.ragged import offsets_from
-from tcf.data.dataset import Histories
+from tcf.data.histories import Histories, owners
 
-__all__ = ["check_seen", "counts_at", "owners", "without"]
+__all__ = ["are_in", "check_seen", "counts_at", "without"]
 
 
 def check_seen(seen: Histories, n_users: int, n_items: int) -> None:
@@ -28,21 +28,36 @@ def check_seen(seen: Histories, n_users: int, n_items: int) -> None:
         )
 
 
-def owners(histories: Histories) -> npt.NDArray[np.int64]:
-    """Return the user of every interaction, (nnz,)."""
-    return np.repeat(np.arange(len(histories)), histories.lengths)
-
-
-def without(histories: Histories, items_U: npt.NDArray[np.int64]) -> Histories:
-    """Return every user's items without one item, whether or not the user has it.
+def are_in(some: Histories, others: Histories) -> npt.NDArray[np.bool_]:
+    """Return for each item of `some` whether the same user has it in `others` too.
 
     Args:
-        histories: U users.
-        items_U: the item to leave out, by user.
+        some: U users.
+        others: the same users; items distinct and rising within a user.
     """
-    users = owners(histories)
-    kept = histories.items != items_U[users]
-    return _from_pairs(users[kept], histories.items[kept], len(histories))
+    most = int(max(some.items.max(initial=0), others.items.max(initial=0))) + 1
+    keys = owners(others) * most + others.items
+    wanted = np.where(some.items >= 0, owners(some) * most + some.items, -1)
+    return counts_at(keys, np.ones(len(keys), np.int64), wanted) > 0
+
+
+def without(histories: Histories, items: Histories) -> Histories:
+    """Return every user's items without some of them.
+
+    Args:
+        histories: U users; items distinct and rising within a user.
+        items: the items to leave out, whether or not the user has them; a negative one is none.
+    """
+    if not len(histories.items):
+        return histories
+    most = int(max(histories.items.max(), items.items.max(initial=0))) + 1
+    keys = owners(histories) * most + histories.items
+    gone = (owners(items) * most + items.items)[items.items >= 0]
+    places = np.minimum(np.searchsorted(keys, gone), len(keys) - 1)
+    kept = np.ones(len(keys), bool)
+    kept[places[keys[places] == gone]] = False
+    numbers = np.bincount(owners(histories)[kept], minlength=len(histories))
+    return Histories(offsets_from(numbers), histories.items[kept])
 
 
 def counts_at(
@@ -59,7 +74,3 @@ def counts_at(
         return np.zeros(wanted.shape, np.int64)
     found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[found] == wanted, counts[found], 0)
-
-
-def _from_pairs(users: npt.NDArray[np.int64], items: npt.NDArray[np.integer], n_users: int) -> Histories:
-    return Histories(offsets_from(np.bincount(users, minlength=n_users)), items.astype(np.int32))

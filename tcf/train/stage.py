@@ -15,8 +15,6 @@ from tcf.common.manifest import Manifest
 from tcf.common.units import counted
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
-from tcf.data.dataset import Dataset
-from tcf.data.split import further_targets_words
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 from tcf.train.assemble import TrainingSetup, assemble, training_data
@@ -133,7 +131,6 @@ def train(
         folder = dataclasses.replace(folder, selection=selection.fingerprint)
     with deterministic_operations(config.deterministic), isolated_generators(device):
         training = training_data(inputs, config)
-        _say_what_is_not_evaluated(inputs.dataset)
         # Without a saved state, it is not known whether existing projections were fitted to these inputs.
         fitted = folder.read_projections() if folder.state.exists() else {}
         projections = fitted or inputs.fit(config, training.items, device)
@@ -152,12 +149,6 @@ def _select_epoch(
     logger.info(f"train: choosing the number of epochs -> {out}")
     first = dataclasses.replace(config, refit=False)
     return train(data=data, caches=caches, out=out, config=first, watch=watch, group=group).manifest
-
-
-def _say_what_is_not_evaluated(dataset: Dataset) -> None:
-    further = further_targets_words(dataset.split, "validation")
-    if further is not None:
-        logger.info(f"{dataset.path}: {further}")
 
 
 def _there_already(out: Path, manifest: Manifest) -> TrainResult:

@@ -12,7 +12,8 @@ from tcf.common.random_streams import RandomStream, generator
 from tcf.data.histories import Histories, latest
 from tcf.data.split import Split, held_out
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.metrics import VALIDATION_DEPTH, summary
+from tcf.ranking.faiss_ranker import FaissRanker
+from tcf.ranking.metrics import VALIDATION_DEPTH, VALIDATION_METRICS, means
 from tcf.ranking.ranks import rank_targets
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.model.recommender import Recommender
@@ -27,14 +28,14 @@ class Validation:
     Attributes:
         users: index of each evaluated user.
         inputs: the items that the model reads, by evaluated user.
-        seen: all items of an evaluated user before the target; they are not candidates.
-        targets: the validation target of each evaluated user.
+        seen: all items of an evaluated user before the first target; they are not candidates.
+        targets: the validation targets of each evaluated user.
     """
 
     users: npt.NDArray[np.int64]
     inputs: Histories
     seen: Histories
-    targets: npt.NDArray[np.int64]
+    targets: Histories
 
     @staticmethod
     def build(split: Split, positions: int) -> "Validation":
@@ -81,7 +82,9 @@ class Validation:
         return self if len(places) == len(self.users) else self._take(places)
 
     def _take(self, places: npt.NDArray[np.int64]) -> "Validation":
-        return Validation(self.users[places], self.inputs.take(places), self.seen.take(places), self.targets[places])
+        return Validation(
+            self.users[places], self.inputs.take(places), self.seen.take(places), self.targets.take(places)
+        )
 
     def measure(self, model: Recommender, device: Literal["cpu", "cuda"]) -> Mapping[str, float]:
         """Rank all targets, and average the metrics.
@@ -98,5 +101,5 @@ class Validation:
         """
         vectors_ND = model.item_vectors()
         states_UD = model.user_states(self.users, self.inputs, vectors_ND)
-        scorer = InnerProduct(Catalogue.build(vectors_ND.cpu().numpy()), states_UD, device)
-        return summary(rank_targets(scorer, self.seen, self.targets, depth=VALIDATION_DEPTH))
+        ranker = FaissRanker(InnerProduct(Catalogue.build(vectors_ND.cpu().numpy()), states_UD), device)
+        return means(rank_targets(ranker, self.seen, self.targets, depth=VALIDATION_DEPTH), VALIDATION_METRICS)

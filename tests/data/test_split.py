@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcf.common.errors import DataError
-from tcf.data.histories import Histories, latest, occurrences
+from tcf.data.histories import Histories, first_occurrences, latest, occurrences
 from tcf.data.split import (
+    Queries,
     Split,
     by_parts,
     by_time,
@@ -29,6 +30,11 @@ def lists_of(found: Histories) -> list[list[int]]:
     return [found.of(user).tolist() for user in range(len(found))]
 
 
+def firsts(queries: Queries) -> list[int]:
+    """The first target of every query."""
+    return queries.targets.items[queries.targets.offsets[:-1]].tolist()
+
+
 HISTORIES = histories([0, 1, 2, 1, 3], [4, 4, 4], [2, 0, 5, 6])
 LAST = leave_one_out(HISTORIES)
 
@@ -42,21 +48,20 @@ def test_short_histories_train_on_nothing() -> None:
     assert lists_of(training_histories(split)) == [[], [], [], [1]]
     # Only a target after an earlier item is asked about.
     test, validation = held_out(split, "test"), held_out(split, "validation")
-    assert (test.users.tolist(), test.targets.tolist(), lists_of(test.earlier)) == ([2, 3], [2, 3], [[1], [1, 2]])
-    assert (validation.users.tolist(), validation.targets.tolist(), lists_of(validation.earlier)) == ([3], [2], [[1]])
+    assert (test.users.tolist(), firsts(test), lists_of(test.earlier)) == ([2, 3], [2, 3], [[1], [1, 2]])
+    assert (validation.users.tolist(), firsts(validation), lists_of(validation.earlier)) == ([3], [2], [[1]])
 
 
 def test_the_test_query_sees_the_validation_item() -> None:
     queries = held_out(LAST, "test")
     assert queries.users.tolist() == [0, 1, 2]
-    assert queries.targets.tolist() == [3, 4, 6]
+    assert firsts(queries) == [3, 4, 6]
     assert lists_of(queries.earlier) == [[0, 1, 2, 1], [4, 4], [2, 0, 5]]
-    assert queries.targets.dtype == np.int64
 
 
 def test_the_validation_query_sees_training_items_only() -> None:
     queries = held_out(LAST, "validation")
-    assert queries.targets.tolist() == [1, 4, 5]
+    assert firsts(queries) == [1, 4, 5]
     assert lists_of(queries.earlier) == lists_of(training_histories(LAST))
 
 
@@ -100,10 +105,10 @@ def test_a_split_by_time_by_hand() -> None:
     assert training_counts(split, 9).tolist() == [1, 2, 0, 0, 1, 2, 1, 0, 0]
     validation, test = held_out(split, "validation"), held_out(split, "test")
     assert validation.users.tolist() == [0, 2]
-    assert validation.targets.tolist() == [2, 8]
+    assert firsts(validation) == [2, 8]
     assert lists_of(validation.earlier) == [[0, 1], [1]]
     assert test.users.tolist() == [0, 1, 3]
-    assert test.targets.tolist() == [4, 7, 0]
+    assert firsts(test) == [4, 7, 0]
     # What lies between the targets is read and was not trained on.
     assert lists_of(test.earlier) == [[0, 1, 2, 3], [5, 6], [2, 3]]
     assert (len(validation), len(test)) == (2, 3)
@@ -118,7 +123,7 @@ def test_a_refit_trains_on_all_that_is_neither_context_nor_tested() -> None:
     assert lists_of(training_histories(timed_again)) == [[0, 1, 2, 3], [5, 6], [1, 8], [2, 3], [4, 5], [], []]
     assert not timed_again.validation.any()
     test, before = held_out(timed_again, "test"), held_out(timed(), "test")
-    assert (test.users.tolist(), test.targets.tolist()) == (before.users.tolist(), before.targets.tolist())
+    assert (test.users.tolist(), firsts(test)) == (before.users.tolist(), firsts(before))
     assert lists_of(test.earlier) == lists_of(before.earlier)
     last = LAST.with_validation_in_training()
     assert lists_of(training_histories(last)) == [[0, 1, 2, 1], [4, 4], [2, 0, 5]]
@@ -191,15 +196,28 @@ def test_a_given_split_by_hand() -> None:
     }
     assert lists_of(training_histories(split)) == [[2, 3], [], [], [], [], [5]]
     assert training_counts(split, 9).tolist() == [0, 0, 1, 1, 0, 1, 0, 0, 0]
-    # The first target of each user, after everything before it.
+    # All targets of each user, after everything before the first.
     validation, test = held_out(split, "validation"), held_out(split, "test")
-    assert (validation.users.tolist(), validation.targets.tolist()) == ([0, 3, 5], [4, 2, 6])
+    assert (validation.users.tolist(), firsts(validation)) == ([0, 3, 5], [4, 2, 6])
+    assert lists_of(validation.targets) == [[4], [2, 3], [6]]
+    assert lists_of(held_out(split, "validation", "first").targets) == [[4], [2], [6]]
+    assert lists_of(test.targets) == [[5, 6], [7]]
     assert lists_of(validation.earlier) == [[0, 1, 2, 3], [1], [5]]
-    assert (test.users.tolist(), test.targets.tolist()) == ([0, 5], [5, 7])
+    assert (test.users.tolist(), firsts(test)) == ([0, 5], [5, 7])
     assert lists_of(test.earlier) == [[0, 1, 2, 3, 4], [5, 6]]
     assert split.target_positions("validation").tolist() == [4, -1, -1, 10, -1, 14]
     assert split.target_positions("test").tolist() == [5, -1, -1, -1, 12, 15]
     assert split.event_parts().tolist() == [part for _, parts in GIVEN.values() for part in parts]
+
+
+def test_a_repeated_target_is_one_target() -> None:
+    split = by_parts_of({"a": ([1, 2, 3, 2, 4, 3], [1, 3, 3, 3, 3, 3]), "b": ([3, 3, 3], [1, 2, 3])})
+    assert lists_of(held_out(split, "test").targets) == [[2, 3, 4], [3]]
+
+
+@given(st.lists(st.lists(st.integers(0, 4), max_size=9), max_size=6))
+def test_first_occurrences_one_item_after_the_other(lists: list[list[int]]) -> None:
+    assert lists_of(first_occurrences(histories(*lists))) == [list(dict.fromkeys(items)) for items in lists]
 
 
 def test_further_targets_are_said_not_to_be_evaluated() -> None:
@@ -229,7 +247,7 @@ def test_parts_put_together_are_the_history(lists: list[list[int]], most: int) -
     split = leave_one_out(histories(*lists))
     training = lists_of(training_histories(split))
     validation, test = held_out(split, "validation"), held_out(split, "test")
-    parts = zip(training, validation.targets.tolist(), test.targets.tolist(), strict=True)
+    parts = zip(training, firsts(validation), firsts(test), strict=True)
     assert [[*items, second, last] for items, second, last in parts] == lists
     assert validation.users.tolist() == test.users.tolist() == list(range(len(lists)))
     assert lists_of(validation.earlier) == training

@@ -114,7 +114,7 @@ def test_the_run_was_validated_on_who_has_a_target(made: tuple[Path, Dataset], t
     for place, (earlier, target) in enumerate(asked.values()):
         assert [ids[item] for item in validation.inputs.of(place).tolist()] == earlier[-4:]
         assert [ids[item] for item in validation.seen.of(place).tolist()] == earlier
-        assert ids[validation.targets[place]] == target
+        assert [ids[item] for item in validation.targets.of(place)] == [target]
 
 
 def test_users_known_by_their_ids_are_ranked_by_their_own_states(made: tuple[Path, Dataset], tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Splits that the raw files bring, in training and evaluation."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pyarrow.parquet as pq
+import numpy as np
 import pytest
 
 from small.data.raw import write_files
@@ -54,18 +55,45 @@ def test_a_given_split_that_is_leave_one_out_has_its_metrics(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("shown_log")
-def test_the_first_of_several_targets_is_evaluated_and_the_others_are_counted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_all_of_several_targets_are_evaluated_or_the_first_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: Literal["validation", "test"]
 ) -> None:
     rule, several = prepared(tmp_path, "rule"), prepared(tmp_path, "several", further=True)
-    said = "users have several {} targets, of which the first is evaluated; 5 further ones are not"
-    for part in ("validation", "test"):
-        config = EvaluateConfig(split=part, device="cpu")
-        evaluate_baseline("popularity", data=rule.path, out=tmp_path / f"r-{part}", config=config)
-        assert "users have several" not in capsys.readouterr().err
-        evaluate_baseline("popularity", data=several.path, out=tmp_path / f"s-{part}", config=config)
-        assert f"5 {said.format(part)}" in capsys.readouterr().err
-        targets = [pq.read_table(tmp_path / f"{name}-{part}" / "ranks.parquet")["item_id"] for name in "rs"]
-        assert targets[0] == targets[1]
-    train(data=several.path, caches=[], out=tmp_path / "run", config=TrainConfig(items="id", **{**SMALL, "epochs": 1}))
-    assert f"5 {said.format('validation')}" in capsys.readouterr().err
+    config = EvaluateConfig(split=part, device="cpu")
+    one = evaluate_baseline("popularity", data=rule.path, out=tmp_path / "one", config=config)
+    every = evaluate_baseline("popularity", data=several.path, out=tmp_path / "every", config=config)
+    assert "further ones are not" not in capsys.readouterr().err
+    first = evaluate_baseline(
+        "popularity", data=several.path, out=tmp_path / "first", config=replace(config, several_targets="first")
+    )
+    said = f"5 users have several {part} targets, of which the first is evaluated; 5 further ones are not"
+    assert said in capsys.readouterr().err
+    assert first.table()["item_id"] == one.table()["item_id"]
+    assert {"recall@10"} == {*every.metrics} - {*first.metrics}
+    users = [*dict.fromkeys(one.table()["user_id"].to_pylist())]
+    assert every.metrics["users"] == first.metrics["users"] == len(users)
+    assert every.metrics["targets"] == first.metrics["targets"] + 5
+    rows = every.table().to_pylist()
+    found: dict[str, list[dict[str, Any]]] = {user: [row for row in rows if row["user_id"] == user] for user in users}
+    assert [[row["item_id"] for row in found[user]][1:] for user in users[:6]] == [["i7"]] * 5 + [[]]
+    shares = [np.mean([within(row) for row in found[user]]) for user in users]
+    assert every.metrics["recall@10"] == pytest.approx(np.mean(shares))
+
+
+def within(row: dict[str, Any]) -> float:
+    """The share of the target's possible positions that are among the first ten."""
+    positions = np.arange(row["ties"] + 1) + row["rank"] - row["ties"] / 2
+    return float((positions <= 10).mean())
+
+
+def test_training_validates_all_targets(tmp_path: Path) -> None:
+    several = prepared(tmp_path, "several", further=True)
+    done = train(
+        data=several.path, caches=[], out=tmp_path / "run", config=TrainConfig(items="id", **SMALL | {"epochs": 1})
+    )
+    config = EvaluateConfig(split="validation", device="cpu")
+    found = evaluate_run(done.path, out=tmp_path / "e", config=config)
+    assert found.metrics["targets"] == found.metrics["users"] + 5
+    for name in ("hr@10", "ndcg@10"):
+        assert done.manifest.facts[name] == pytest.approx(found.metrics[name], abs=1e-12)

@@ -1,6 +1,5 @@
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ import pytest
 
 from small.data.caches import flip_bit
 from small.manifests import reseal
+from small.score_tables import ScoreTable, table_ranker
 from small.train.runs import make_dataset
 from tcf.common.errors import RunError
 from tcf.common.integrity.checksums import Verify
@@ -21,30 +21,13 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate.evaluation import EVALUATION, Evaluation, evaluate, existing_evaluation, open_evaluation
 from tcf.evaluate.questions import Questions
-from tcf.ranking.catalogue import ScoreRows
+from tcf.ranking.ranker import DenseRanker
 
+MORE = ["item_interactions", "history"]
 KEYS = [
-    *("hr@10", "ndcg@10", "mrr", "users", "users_without_training", "candidates", "targets_outside_catalogue"),
-    *("catalogue", "exclude", "seen", "untrained_users", "split"),
+    *("hr@10", "ndcg@10", "mrr@10", "mrr", "users", "targets", "users_without_training", "candidates"),
+    *("targets_outside_catalogue", "several_targets", "catalogue", "exclude", "seen", "untrained_users", "split"),
 ]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Scores that are given, (U, N)."""
-
-    table: npt.NDArray[np.float32]
-
-    @property
-    def n_users(self) -> int:
-        return len(self.table)
-
-    @property
-    def rows(self) -> ScoreRows:
-        return ScoreRows.one_each(self.table.shape[1])
-
-    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        return self.table[users]
 
 
 def judge(
@@ -57,9 +40,9 @@ def judge(
     dataset = open_dataset(path) if path.exists() else make_dataset(folder, histories, texts)
     config = EvaluateConfig(**settings)
     questions = Questions.of(dataset, config)
-    scorer = questions.ranked.scorer(Table(table[questions.queries.users]))
+    ranker = DenseRanker(questions.ranked.scorer(ScoreTable(table[questions.queries.users])))
     inputs = {"dataset": "d"}
-    done = evaluate(scorer, questions, dataset, out=folder / out, inputs=inputs, ranking="table", config=config)
+    done = evaluate(ranker, questions, dataset, out=folder / out, inputs=inputs, ranking="table", config=config)
     return done, pq.read_table(folder / out / "ranks.parquet")
 
 
@@ -98,26 +81,30 @@ def test_ranks_and_metrics_by_brute_force(tmp_path: Path, split: str, seen: str)
     expected = [ranked(h, s, split, seen) for h, s in zip(histories, scores, strict=True)]
     repeats = sum(row["rank"] > row["candidates"] for row in expected)
     assert (repeats > 5) == (seen == "mask")  # the two policies are really told apart
-    assert ranks.column_names == ["user_id", "item_id", "rank", "ties", "candidates"]
-    assert ranks.to_pylist() == [{"user_id": f"u{user}", **row} for user, row in enumerate(expected)]
+    assert ranks.column_names == [*("user_id", "item_id", "rank", "ties", "candidates"), *MORE]
+    assert ranks.drop(MORE).to_pylist() == [{"user_id": f"u{user}", **row} for user, row in enumerate(expected)]
+    back = 1 if split == "test" else 2
+    assert ranks["history"].to_pylist() == [len(history) - back for history in histories]
+    trained = [item for history in histories for item in history[:-2]]
+    assert ranks["item_interactions"].to_pylist() == [trained.count(history[-back]) for history in histories]
     written = json.loads((done.path / "metrics.json").read_text())
     assert list(written) == list(done.metrics) == KEYS
     assert written == done.metrics
     means = metrics_of(ranks)
     assert {key: written[key] for key in means} == pytest.approx(means, rel=1e-12)
     assert 0 < means["ndcg@10"] < means["hr@10"] < 1
-    assert [written[key] for key in KEYS[3:]] == [60, 0, 45, 0, "all", "kept", seen, "keep", split]
+    assert [written[key] for key in KEYS[4:]] == [60, 60, 0, 45, 0, "all", "all", "kept", seen, "keep", split]
 
 
 def test_a_target_met_before_by_hand(tmp_path: Path) -> None:
     # Item 1 is the target and was seen before; of the others only item 3 was not.
     histories, scores = [[0, 1, 2, 1]], [[4, 3, 2, 1]]
     kept, ranks = judge(tmp_path, histories, scores, "kept", seen="keep")
-    assert ranks.to_pylist() == [{"user_id": "u0", "item_id": "i1", "rank": 1.0, "ties": 0, "candidates": 2}]
-    assert [kept.metrics[key] for key in KEYS[:3]] == [1, 1, 1]
+    assert ranks.drop(MORE).to_pylist() == [{"user_id": "u0", "item_id": "i1", "rank": 1.0, "ties": 0, "candidates": 2}]
+    assert [kept.metrics[key] for key in KEYS[:4]] == [1, 1, 1, 1]
     masked, ranks = judge(tmp_path, histories, scores, "masked", seen="mask")
-    assert ranks.to_pylist() == [{"user_id": "u0", "item_id": "i1", "rank": 2.0, "ties": 0, "candidates": 1}]
-    assert [masked.metrics[key] for key in KEYS[:3]] == [0, 0, 0]
+    assert ranks.drop(MORE).to_pylist() == [{"user_id": "u0", "item_id": "i1", "rank": 2.0, "ties": 0, "candidates": 1}]
+    assert [masked.metrics[key] for key in KEYS[:4]] == [0, 0, 0, 0]
 
 
 def test_constant_scores_earn_what_chance_earns(tmp_path: Path) -> None:
@@ -134,8 +121,14 @@ def test_what_an_evaluation_holds(tmp_path: Path) -> None:
     manifest = read_manifest(done.path, EVALUATION)
     verify_files(done.path, manifest, EVALUATION)
     assert manifest.inputs == {"dataset": "d"}
-    policies = {"catalogue": "all", "exclude": "kept", "seen": "keep", "untrained_users": "keep"}
-    assert manifest.config == {"split": "test", **policies, "device": "auto", "ranking": "table"}
+    policies = {
+        "several_targets": "all",
+        "catalogue": "all",
+        "exclude": "kept",
+        "seen": "keep",
+        "untrained_users": "keep",
+    }
+    assert manifest.config == {"split": "test", "cutoffs": [10], **policies, "device": "auto", "ranking": "table"}
     assert open_evaluation(done.path) == done
     again, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]], "again")
     assert again.manifest == done.manifest
@@ -201,12 +194,12 @@ def test_nothing_else_is_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_other_users_or_items_are_refused(tmp_path: Path, split: Literal["test", "validation"]) -> None:
-    with pytest.raises(RunError, match="targets: expected one item index for each of 1 users"):
+    with pytest.raises(RunError, match="targets: expected one item or more for each of 1 users"):
         dataset = make_dataset(tmp_path, [[0, 1, 2], [2, 1, 0]], ["a", "b", "c"])
         config = EvaluateConfig(split=split)
-        scorer = Table(np.ones((1, 3), np.float32))
+        ranker = table_ranker(np.ones((1, 3)))
         questions = Questions.of(dataset, config)
-        evaluate(scorer, questions, dataset, out=tmp_path / "e", inputs={}, ranking="", config=config)
+        evaluate(ranker, questions, dataset, out=tmp_path / "e", inputs={}, ranking="", config=config)
     assert not (tmp_path / "e").exists()
 
 
@@ -226,7 +219,7 @@ def test_metrics_of_another_version_are_kept(tmp_path: Path) -> None:
     done, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]])
     opened = open_evaluation(rewritten(done.path, **{"recall@20": 0.5, "coverage": 1}))
     assert opened.metrics == {**done.metrics, "recall@20": 0.5, "coverage": 1}
-    assert list(opened.metrics) == [*KEYS[:3], "coverage", "recall@20", *KEYS[3:]]
+    assert list(opened.metrics) == [*KEYS[:3], "recall@20", "mrr", "coverage", *KEYS[4:]]
 
 
 @pytest.mark.parametrize(

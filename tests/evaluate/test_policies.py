@@ -86,10 +86,16 @@ def test_ranks_are_those_among_what_the_policies_leave(
         assert least <= row["rank"] - row["ties"] / 2 <= row["rank"] + row["ties"] / 2 <= most
     assert unknown == (13 if catalogue == "trained" else 0)
     assert never > unknown or seen == "keep"  # user 0's target was seen before its history was cut
-    counts = {"users": N_USERS, "users_without_training": 3, "candidates": 30 if unknown else N_ITEMS}
+    counts = {
+        "users": N_USERS,
+        "targets": N_USERS,
+        "users_without_training": 3,
+        "candidates": 30 if unknown else N_ITEMS,
+    }
     policies = {"catalogue": catalogue, "exclude": exclude, "seen": seen, "untrained_users": "keep"}
+    policies |= {"several_targets": "all"}
     expected = counts | {"targets_outside_catalogue": unknown} | policies | {"split": "test"}
-    assert dict(list(done.metrics.items())[3:]) == expected
+    assert dict(list(done.metrics.items())[4:]) == expected
     assert json.loads((done.path / "metrics.json").read_text()) == done.metrics
     found = np.mean([row["rank"] <= 10 for row in rows if row["ties"] == 0])
     assert ranking == "popularity" or done.metrics["hr@10"] == pytest.approx(found)
@@ -136,7 +142,7 @@ def test_nothing_to_rank_is_refused(tmp_path: Path) -> None:
 def test_a_table_names_the_policies_that_are_not_the_usual_ones(made: Path, tmp_path: Path) -> None:
     usual, _ = evaluated(made, tmp_path / "usual", "popularity")
     other, _ = evaluated(made, tmp_path / "other", "popularity", catalogue="trained", untrained_users="leave-out")
-    heads = ["ranking", "hr@10", "ndcg@10", "mrr", "users", "items"]
+    heads = ["ranking", "hr@10", "ndcg@10", "mrr@10", "mrr", "users", "items"]
     assert comparison({"a": usual}).splitlines()[0].split() == heads
     head, first, second = (line.split() for line in comparison({"a": usual, "b": other}).splitlines())
     assert head == [*heads, "catalogue", "untrained-users"]
@@ -164,6 +170,6 @@ def test_an_evaluation_of_an_earlier_version_is_refused(
     done, _ = evaluated(made, tmp_path / "e", "popularity")
     monkeypatch.undo()
     with pytest.raises(
-        RunError, match="expected version 2 of tcf-evaluation, found 1; remove it and run `tcf evaluate` again"
+        RunError, match="expected version 3 of tcf-evaluation, found 1; remove it and run `tcf evaluate` again"
     ):
         open_evaluation(done.path)

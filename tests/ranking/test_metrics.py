@@ -11,13 +11,14 @@ from tcf.common.errors import RunError
 from tcf.config.train import Monitor
 from tcf.ranking import metrics
 from tcf.ranking.metrics import (
-    METRICS,
     VALIDATION_DEPTH,
     VALIDATION_METRICS,
     hit_rate,
+    means,
+    measured_among,
     ndcg,
+    rank_metrics,
     reciprocal_rank,
-    summary,
 )
 from tcf.ranking.ranks import Ranks
 
@@ -42,7 +43,7 @@ def test_metrics_equal_those_of_ranx_on_runs_without_ties() -> None:
     qrels = ranx.Qrels({f"u{u}": {f"i{targets[u]}": 1} for u in range(users)})
     run = ranx.Run({f"u{u}": {f"i{i}": float(scores[u, i]) for i in range(items)} for u in range(users)})
     greater = (scores > scores[np.arange(users), targets][:, None]).sum(1)
-    ours = summary(Ranks(greater, np.zeros(users, np.int64), np.full(users, items)))
+    ours = means(Ranks(greater, np.zeros(users, np.int64), np.full(users, items)), rank_metrics([10]))
     theirs = ranx.evaluate(qrels, run, ["hit_rate@10", "ndcg@10", "mrr"])
     assert ours["hr@10"] == pytest.approx(theirs["hit_rate@10"], abs=1e-12)
     assert ours["ndcg@10"] == pytest.approx(theirs["ndcg@10"], abs=1e-12)
@@ -89,7 +90,7 @@ def test_a_target_that_is_no_candidate_earns_nothing_even_with_fewer_candidates_
 
 def test_ranks_to_a_depth_give_no_metric_beyond_it() -> None:
     ranks = ranks_of((0, 1, 20), (5, 0, 20), depth=5)
-    assert summary(ranks, 5) == {"hr@5": 0.5, "ndcg@5": pytest.approx((1 + 1 / math.log2(3)) / 4)}
+    assert means(ranks, rank_metrics([5])[:2]) == {"hr@5": 0.5, "ndcg@5": pytest.approx((1 + 1 / math.log2(3)) / 4)}
     with pytest.raises(RunError, match="at most 5"):
         hit_rate(ranks, 6)
     with pytest.raises(RunError, match="at most 5"):
@@ -100,7 +101,7 @@ def test_ranks_to_a_depth_give_no_metric_beyond_it() -> None:
 
 def test_nothing_to_average_over_is_an_error() -> None:
     with pytest.raises(RunError, match="found none"):
-        summary(ranks_of())
+        means(ranks_of(), rank_metrics([10]))
     with pytest.raises(RunError, match="at least 1, found 0"):
         hit_rate(ranks_of((0, 0, 1)), 0)
 
@@ -118,8 +119,11 @@ def test_counts_of_different_lengths_are_refused() -> None:
 
 
 def test_what_is_measured_where() -> None:
-    assert [metric.name for metric in METRICS] == ["hr@10", "ndcg@10", "mrr"]
+    assert [metric.name for metric in rank_metrics([10])] == ["hr@10", "ndcg@10", "mrr@10", "mrr"]
+    deep = rank_metrics([1, 20], several=True)
+    names = [metric.name for metric in deep]
+    assert names == ["hr@1", "recall@1", "ndcg@1", "mrr@1", "hr@20", "recall@20", "ndcg@20", "mrr@20", "mrr"]
+    assert [metric.name for metric in measured_among([*reversed(names), "users", "hr@", "hr", "hr@x"])] == names
     assert [(metric.name, metric.key) for metric in VALIDATION_METRICS] == [("hr@10", "hr"), ("ndcg@10", "ndcg")]
-    assert len({metric.name for metric in METRICS}) == len({metric.key for metric in METRICS}) == len(METRICS)
     assert [*get_args(Monitor)] == [metric.name for metric in VALIDATION_METRICS]
     assert VALIDATION_DEPTH == 10

@@ -1,37 +1,19 @@
 """A part of the catalogue is ranked as if there were nothing else."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from small.score_tables import ScoreTable
 from small.train.runs import csr
+from tcf.data.histories import one_each
 from tcf.ranking import count_ranks
-from tcf.ranking.catalogue import Catalogue, ScoreRows
+from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.faiss_ranker import FaissRanker
 from tcf.ranking.ranked_items import RankedItems
+from tcf.ranking.ranker import DenseRanker, Ranker
 from tcf.ranking.ranks import Policy, rank_targets
-from tcf.ranking.scorers import InnerProduct, Scorer
-
-
-@dataclass(frozen=True)
-class Table:
-    """Scores that are given; the most users that were asked for at once."""
-
-    table: npt.NDArray[np.float32]
-    asked: list[int]
-
-    @property
-    def n_users(self) -> int:
-        return len(self.table)
-
-    @property
-    def rows(self) -> ScoreRows:
-        return ScoreRows.one_each(self.table.shape[1])
-
-    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        self.asked.append(len(users))
-        return self.table[users]
+from tcf.ranking.scorers import InnerProduct
 
 
 def expected(
@@ -63,12 +45,12 @@ def test_ranks_among_some_items_by_brute_force(
     ranked = RankedItems.where(rng.random(150) < 0.6)
     asked: list[int] = []
     if kind == "table":
-        scorer: Scorer = ranked.scorer(Table(states @ vectors.T, asked))
+        ranker: Ranker = DenseRanker(ranked.scorer(ScoreTable(states @ vectors.T, asked)))
     else:
-        scorer = InnerProduct(Catalogue.build(ranked.vectors(vectors)), states)
-    places = ranked.places_of(targets)
-    found = rank_targets(scorer, ranked.of_histories(csr(histories)), places, policy=policy, depth=depth)
-    assert 5 < (places < 0).sum() < 35
+        ranker = FaissRanker(InnerProduct(Catalogue.build(ranked.vectors(vectors)), states))
+    places = ranked.places_of(one_each(targets))
+    found = rank_targets(ranker, ranked.of_histories(csr(histories)), places, policy=policy, depth=depth)
+    assert 5 < (places.items < 0).sum() < 35
     assert max(asked, default=0) <= 400 // 150  # a block holds no more scores than one of the whole catalogue
     scores, items = states @ vectors.T, set(ranked.items.tolist())
     for user, (history, target) in enumerate(zip(histories, targets.tolist(), strict=True)):
@@ -82,7 +64,7 @@ def test_ranks_among_some_items_by_brute_force(
 
 def test_the_whole_catalogue_is_not_copied() -> None:
     ranked, vectors, histories = RankedItems.where(np.ones(4, bool)), np.ones((4, 2), np.float32), csr([[1, 2], [3]])
-    scorer = Table(np.ones((2, 4), np.float32), [])
+    scorer = ScoreTable(np.ones((2, 4), np.float32))
     assert ranked.are_all
     assert ranked.vectors(vectors) is vectors
     assert ranked.of_histories(histories) is histories

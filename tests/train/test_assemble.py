@@ -71,7 +71,7 @@ def test_untrained_users_are_counted_in_validation_and_left_out_on_request(
     assert validation is not None
     assert (data.users.tolist(), data.left_out) == ([0, 2], 1)
     assert validation.users.tolist() == users
-    assert validation.targets.tolist() == [[3, 0, 1][user] for user in users]
+    assert validation.targets.items.tolist() == [[3, 0, 1][user] for user in users]
     assert [validation.seen.of(place).tolist() for place in range(len(users))] == [
         [[0, 1, 2], [1, 2], [3]][user] for user in users
     ]

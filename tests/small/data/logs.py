@@ -67,11 +67,11 @@ def seen_by(found: Selected, log: RawLog) -> dict[str, tuple[str, str]]:
 
 
 def asked(found: Selected, log: RawLog, part: Part) -> dict[str, tuple[list[str], str]]:
-    """Earlier items and target of every user who is asked about."""
-    queries = held_out(found.split, part)
+    """Earlier items and first target of every user who is asked about."""
+    queries = held_out(found.split, part, "first")
     users = found.users[queries.users]
     earlier = _by_user(log, found, users, queries.earlier.offsets, queries.earlier.items)
-    targets = [_ids(log, found)[target] for target in queries.targets.tolist()]
+    targets = [_ids(log, found)[target] for target in queries.targets.items.tolist()]
     return {user: (items, target) for (user, items), target in zip(earlier.items(), targets, strict=True)}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import safetensors.numpy
 from typer.testing import CliRunner
@@ -21,9 +22,10 @@ from tcf.data.cache.text_maps import write_text_map
 from tcf.data.cache.writer import write_shard
 from tcf.data.dataset import Dataset
 from tcf.data.keys import text_keys
-from tcf.data.split import held_out
+from tcf.data.split import Queries, held_out
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.metrics import summary
+from tcf.ranking.faiss_ranker import FaissRanker
+from tcf.ranking.metrics import VALIDATION_METRICS, means
 from tcf.ranking.ranks import rank_targets
 from tcf.ranking.scorers import InnerProduct
 from tcf.train import inputs as inputs_module
@@ -46,15 +48,20 @@ def run(dataset: Dataset, tmp_path: Path) -> Path:
     return train(data=dataset.path, caches=[tmp_path / "cache"], out=tmp_path / "run", config=CONFIG).path
 
 
+def validated(vectors: npt.NDArray[np.float32], states: npt.NDArray[np.float32], queries: Queries) -> dict[str, float]:
+    ranker = FaissRanker(InnerProduct(Catalogue.build(vectors), states))
+    return means(rank_targets(ranker, queries.earlier, queries.targets), VALIDATION_METRICS)
+
+
 def test_an_opened_run_repeats_its_validation(run: Path, dataset: Dataset) -> None:
     opened = open_run(run, device="cpu")
     queries = held_out(dataset.split, "validation")
     states, vectors = opened.user_states(np.arange(60), queries.earlier), opened.item_vectors()
     assert (states.shape, vectors.shape) == ((60, 16), (30, 16))
     assert states.dtype == vectors.dtype == np.float32
-    means = summary(rank_targets(InnerProduct(Catalogue.build(vectors), states), queries.earlier, queries.targets))
-    assert means["hr@10"] == opened.manifest.facts["hr@10"]
-    assert means["ndcg@10"] == pytest.approx(opened.manifest.facts["ndcg@10"])
+    found = validated(vectors, states, queries)
+    assert found["hr@10"] == opened.manifest.facts["hr@10"]
+    assert found["ndcg@10"] == pytest.approx(opened.manifest.facts["ndcg@10"])
     assert np.array_equal(vectors[::2], vectors[1::2])
     assert (opened.config.width, opened.config.patience, opened.dataset.n_items) == (16, 5, 30)
     again = open_run(run, device="cpu")
@@ -216,9 +223,8 @@ def test_what_was_fitted_is_read_and_never_fitted_again(
     queries = held_out(dataset.split, "validation")
     monkeypatch.setattr(inputs_module, "fit_projections", None)
     opened = open_run(done.path, device="cpu")
-    scorer = InnerProduct(Catalogue.build(opened.item_vectors()), opened.user_states(np.arange(60), queries.earlier))
-    means = summary(rank_targets(scorer, queries.earlier, queries.targets))
-    assert means["hr@10"] == done.manifest.facts["hr@10"]
+    found = validated(opened.item_vectors(), opened.user_states(np.arange(60), queries.earlier), queries)
+    assert found["hr@10"] == done.manifest.facts["hr@10"]
     file = done.path / "inputs.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(RunError, match="inputs.safetensors: its sha256 differs"):
@@ -294,11 +300,11 @@ def test_every_kind_of_model_repeats_its_validation(settings: dict[str, Any], da
     config = dataclasses.replace(CONFIG, epochs=1, **settings)
     path = train(data=dataset.path, caches=[tmp_path / "cache"], out=tmp_path / "run", config=config).path
     opened, queries = open_run(path, device="cpu"), held_out(dataset.split, "validation")
-    scorer = InnerProduct(Catalogue.build(opened.item_vectors()), opened.user_states(np.arange(60), queries.earlier))
-    means = summary(rank_targets(scorer, queries.earlier, queries.targets))
-    assert means["hr@10"] == opened.manifest.facts["hr@10"]
-    assert means["ndcg@10"] == pytest.approx(opened.manifest.facts["ndcg@10"])
+    whole = opened.user_states(np.arange(60), queries.earlier)
+    found = validated(opened.item_vectors(), whole, queries)
+    assert found["hr@10"] == opened.manifest.facts["hr@10"]
+    assert found["ndcg@10"] == pytest.approx(opened.manifest.facts["ndcg@10"])
     # Users out of order: each has the own state.
     some = np.array([40, 3])
     states = opened.user_states(some, queries.earlier.take(some))
-    np.testing.assert_allclose(states, scorer.states_UD[some], atol=1e-6)
+    np.testing.assert_allclose(states, whole[some], atol=1e-6)
