@@ -10,13 +10,12 @@ from tcf.common.errors import ConfigError
 from tcf.common.progress import Progress
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.data.dataset import open_dataset
-from tcf.evaluate.baselines import baseline
+from tcf.evaluate.baselines.baseline import baseline
 from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation
 from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.faiss_ranker import FaissRanker
 from tcf.ranking.faiss_search import load_faiss
-from tcf.ranking.ranker import DenseRanker
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.batch.training_data import trained_users
 from tcf.train.run.file_names import SELECTION
@@ -103,5 +102,5 @@ def evaluate_baseline(name: Baseline, *, data: Path, out: Path, config: Evaluate
     if existing is not None:
         return existing
     questions = Questions.of(dataset, config)
-    scorer = questions.ranked.scorer(baseline(name, dataset.split, questions.queries, dataset.n_items, seed=seed))
-    return evaluate(DenseRanker(scorer), questions, dataset, out=out, inputs=inputs, ranking=ranking, config=config)
+    ranker = baseline(name, dataset.split, questions.queries, questions.ranked, seed=seed)
+    return evaluate(ranker, questions, dataset, out=out, inputs=inputs, ranking=ranking, config=config)

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
-from tcf.data.histories import Histories
+from tcf.data.histories import Histories, owners
 from tcf.evaluate.baselines.pair_counts import WEIGHTS, PairCounts
 from tcf.evaluate.baselines.recent_rows import RecentRows
-from tcf.ranking.seen_items import owners
 
 __all__ = ["MergedRows", "most_users", "value_bits"]
 
@@ -84,7 +83,7 @@ def value_bits(pairs: PairCounts) -> int:
     Raises:
         RunError: such a count, an item and a user do not fit into 63 bits.
     """
-    largest = int(pairs.counts.max(initial=0)) * int(WEIGHTS.max())
+    largest = int(pairs.counts.max(initial=0)) * int(WEIGHTS.sum())
     bits = max(largest, _TARGET).bit_length()
     if pairs.n_columns << bits > 1 << 63:
         raise RunError(
@@ -104,7 +103,7 @@ def _packed(
 ) -> npt.NDArray[np.int64]:
     """Return every entry of the rows to merge, and every mark, as one number: user, item and value."""
     users, items, weights = rows.merged
-    lengths = pairs.sizes[items]
+    lengths = pairs.sizes(items)
     packed = np.empty(int(lengths.sum()) + len(excluded.items) + len(targets.items), np.int64)
     entries, marked = np.split(packed, [int(lengths.sum())])
     values = np.empty_like(entries)

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from
-from tcf.data.histories import Histories, occurrences
+from tcf.data.histories import Histories, occurrences, owners
 from tcf.ranking.ranked_items import RankedItems
-from tcf.ranking.seen_items import owners
 
 __all__ = ["WEIGHTS", "WINDOW", "PairCounts", "Whole"]
 
@@ -56,24 +55,21 @@ class PairCounts:
         counts = np.concatenate([np.zeros(0, np.int32), *(counts for _, _, counts in blocks)])
         return cls(offsets_from(sizes), columns, counts, n_items)
 
-    @property
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """Number of second items of each first item, (N,)."""
-        return np.diff(self.offsets)
+    def sizes(self, firsts: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Return the number of second items of each of these first items; 0 for a negative one."""
+        return np.where(firsts < 0, 0, self.offsets[firsts + 1] - self.offsets[firsts])
 
     def row(self, first: int) -> slice:
         """Return where the second items and counts of a first item are."""
         return slice(int(self.offsets[first]), int(self.offsets[first + 1]))
 
     def gather(self, values: npt.NDArray[Any], firsts: npt.NDArray[np.integer], out: npt.NDArray[Any]) -> None:
-        """Write what the rows of some first items have in an array like `columns` into another one, one after another."""
+        """Write the rows that some first items have in an array like `columns` one after another into another array."""
         starts, stops = self.offsets[firsts].tolist(), self.offsets[firsts + 1].tolist()
         if starts:
             np.concatenate([values[start:stop] for start, stop in zip(starts, stops, strict=True)], out=out)
 
-    def are_together(
-        self, firsts: npt.NDArray[np.integer], seconds: npt.NDArray[np.integer]
-    ) -> npt.NDArray[np.bool_]:
+    def are_together(self, firsts: npt.NDArray[np.integer], seconds: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         """Return whether first and second items have a count, by bisection; any number of both."""
         starts, ends = self.offsets[firsts], self.offsets[firsts + 1]
         stops = ends.copy()

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.ragged import offsets_from
-from tcf.data.histories import Histories
+from tcf.data.histories import Histories, owners
 from tcf.evaluate.baselines.pair_counts import WEIGHTS, WINDOW, PairCounts
 from tcf.ranking.catalogue import blocks
-from tcf.ranking.seen_items import owners
 
 __all__ = ["RecentRows"]
 
@@ -39,21 +37,22 @@ class RecentRows:
     main_weights_U: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, recent: Histories, pairs: PairCounts, *, least: int = _WORTH) -> "RecentRows":
+    def of(cls, recent: Histories, pairs: PairCounts, *, may_look: bool = True) -> "RecentRows":
         """Choose the main rows.
 
         Args:
             recent: the users' last items, at most 5.
             pairs: the counts.
-            least: entries of a row from which it may be a main one.
+            may_look: whether users may have main rows; otherwise all rows are merged.
         """
         everyone = np.arange(len(recent))
         back = np.repeat(recent.offsets[1:], recent.lengths) - np.arange(len(recent.items)) - 1
         items_UW = np.full((len(recent), WINDOW), -1, np.int32)
         items_UW[np.repeat(everyone, recent.lengths), back] = recent.items
-        sizes_UW = np.where(items_UW < 0, 0, pairs.sizes[items_UW])
+        sizes_UW = pairs.sizes(items_UW)
         longest = everyone, sizes_UW.argmax(1)
-        main_U = np.where(sizes_UW[longest] >= least, items_UW[longest], -1).astype(np.int32)
+        has_main_U = may_look & (sizes_UW[longest] >= _WORTH)
+        main_U = np.where(has_main_U, items_UW[longest], -1).astype(np.int32)
         is_main_UW = (items_UW == main_U[:, None]) & (items_UW >= 0)  # the same item may be there several times
         return cls(np.where(is_main_UW | (sizes_UW == 0), -1, items_UW), main_U, is_main_UW @ WEIGHTS)
 
@@ -69,7 +68,7 @@ class RecentRows:
         """Return which of the users' items any of their rows names, (number of items,)."""
         users = owners(items)
         found = np.zeros(len(users), np.bool_)
-        for firsts_U in (self.main_U, *self.items_UW.T):
+        for firsts_U in (self.main_U, *self.items_UW.T):  # an item at a time, because the first ones name most
             open_ = np.flatnonzero(~found & (firsts_U[users] >= 0))
             found[open_] = pairs.are_together(firsts_U[users[open_]], items.items[open_])
         return found
@@ -97,10 +96,12 @@ class RecentRows:
             others_U: (U,) number of each user's entries besides the rows.
             most_users: number of users of a block at most.
         """
+        if not len(self):
+            return
         order = np.argsort(self.main_U, kind="stable")
-        entries_U = others_U + np.where(self.items_UW < 0, 0, pairs.sizes[self.items_UW]).sum(1)
+        entries_U = others_U + pairs.sizes(self.items_UW).sum(1)
         begins_run = np.diff(self.main_U[order], prepend=-1) != 0
-        work = entries_U[order] + np.where(begins_run, pairs.sizes[self.main_U[order]], 0)
+        work = entries_U[order] + np.where(begins_run, pairs.sizes(self.main_U[order]), 0)
         ends = np.flatnonzero(np.diff(np.cumsum(work) // _ENTRIES_AT_ONCE, append=-1)) + 1
         for part in np.split(order, ends[:-1]):
             for block in blocks(len(part), most_users):

@@ -11,17 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.ragged import spans
-from tcf.data.histories import Histories
+from tcf.data.histories import owners
 from tcf.data.split import per_user
 from tcf.evaluate.baselines.merged_rows import MergedRows
 from tcf.evaluate.baselines.pair_counts import PairCounts, Whole
 from tcf.evaluate.baselines.recent_rows import RecentRows
-from tcf.evaluate.baselines.union_sizes import union_sizes
-from tcf.ranking.seen_items import owners
 from tcf.ranking.task import RankingTask
 
-__all__ = ["Cells", "count_block"]
+__all__ = ["count_scored"]
 
 
 @dataclass(frozen=True)
@@ -63,31 +60,15 @@ class _MainRows:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return how many items of the users' main rows have more than a level from these rows, and how many it."""
         starts_T, stops_T, weights_T = self.starts_B[users_T], self.stops_B[users_T], weights_B[users_T]
-        from_T = _bisected(self.values, starts_T, stops_T, weights_T, levels_T)
-        above_T = _bisected(self.values, starts_T, stops_T, weights_T, np.nextafter(levels_T, np.float32(np.inf)))
+        from_T, above_T = (
+            _bisected(self.values, starts_T, stops_T, weights_T, least)
+            for least in (levels_T, np.nextafter(levels_T, np.float32(np.inf)))
+        )
         return stops_T - above_T, above_T - from_T
 
 
-@dataclass(frozen=True)
-class Cells:
-    """Where a block works: two arrays of zeros, zeros again afterwards.
-
-    Attributes:
-        counts_N: (N,) of the type of the counts.
-        marks_N: (N,) uint32.
-    """
-
-    counts_N: Whole
-    marks_N: npt.NDArray[np.uint32]
-
-    @classmethod
-    def of(cls, pairs: PairCounts) -> "Cells":
-        """Make the arrays for these counts."""
-        return cls(np.zeros(pairs.n_columns, pairs.counts.dtype), np.zeros(pairs.n_columns, np.uint32))
-
-
-def count_block(
-    pairs: PairCounts, rows: RecentRows, task: RankingTask, bits: int, cells: Cells
+def count_scored(
+    pairs: PairCounts, rows: RecentRows, task: RankingTask, bits: int, cells_N: Whole
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Count the candidates of a block of users that score above each target, and the others that score the same.
 
@@ -96,31 +77,11 @@ def count_block(
         rows: the users' rows.
         task: these users' targets and excluded items.
         bits: `value_bits` of the counts.
-        cells: where to work.
+        cells_N: (N,) zeros, in which the function works; zeros again afterwards.
 
     Returns:
         Two arrays, (T,).
     """
-    scored_T = rows.name(pairs, task.targets)
-    scored_B = per_user(scored_T, task.targets.offsets) > 0
-    greater_T, equal_T = np.empty((2, len(scored_T)), np.int64)
-    users = np.flatnonzero(~scored_B & (task.targets.lengths > 0))
-    if len(users):  # all their targets have 0: whatever has more is above them
-        above = union_sizes(pairs, rows.take(users), task.excluded.take(users), cells.marks_N)
-        same = pairs.n_columns - task.excluded.lengths[users] - above - 1
-        places, lengths = _places(task.targets, users), task.targets.lengths[users]
-        greater_T[places], equal_T[places] = np.repeat(above, lengths), np.repeat(same, lengths)
-    users = np.flatnonzero(scored_B)
-    if len(users):
-        places = _places(task.targets, users)
-        greater_T[places], equal_T[places] = _count_scored(pairs, rows.take(users), _taken(task, users), bits, cells.counts_N)
-    return greater_T, equal_T
-
-
-def _count_scored(
-    pairs: PairCounts, rows: RecentRows, task: RankingTask, bits: int, cells_N: Whole
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Count like `count_block`, where a user has a target with a score above 0."""
     excluded, targets = task.excluded, task.targets
     merged = MergedRows.of(pairs, rows, excluded, targets, bits)
     main = _MainRows.of(pairs, rows, merged, cells_N)
@@ -141,15 +102,6 @@ def _count_scored(
             counts_T[places] += per_user(more_G, merged.offsets)[users]
     zeros_T = pairs.n_columns - np.repeat(excluded.lengths, targets.lengths) - greater_T
     return greater_T, np.where(levels_T > 0, equal_T, zeros_T) - 1  # without the target itself
-
-
-def _places(targets: Histories, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return where the targets of some users are among those of all."""
-    return spans(targets.offsets[users], targets.lengths[users])
-
-
-def _taken(task: RankingTask, users: npt.NDArray[np.int64]) -> RankingTask:
-    return RankingTask(task.targets.take(users), task.excluded.take(users), task.depth)
 
 
 def _bisected(
