@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_parts.part import Finding, Setting, absent, has_faiss, holds, noted
-from tcf.data.dataset import Histories
+from tcf.data.histories import Histories, one_each
 from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.faiss_ranker import FaissRanker
 from tcf.ranking.faiss_search import exhaustive_search
 from tcf.ranking.ranks import rank_targets
 from tcf.ranking.scorers import InnerProduct
@@ -45,11 +46,11 @@ def measure_ranking(setting: Setting) -> Iterator[Finding]:
         return
     draw = np.random.default_rng(2)
     seen = Histories(np.arange(users + 1, dtype=np.int64) * 5, draw.integers(0, items, users * 5).astype(np.int32))
-    targets = draw.integers(0, items, users)
+    targets = one_each(draw.integers(0, items, users))
     kind: Any = "cuda" if _faiss_gpus() else "cpu"
     began = time.perf_counter()
-    scorer = InnerProduct(Catalogue.build(_normal(items, width, 1)), _normal(users, width, 0), kind)
-    ranks = rank_targets(scorer, seen, targets, depth=10)
+    product = InnerProduct(Catalogue.build(_normal(items, width, 1)), _normal(users, width, 0))
+    ranks = rank_targets(FaissRanker(product, kind), seen, targets, depth=10)
     seconds = time.perf_counter() - began
     yield holds(f"{what}: ranked", len(ranks) == users, f"{users:,} users", f"{len(ranks):,}")
     yield noted(f"{what}, on {kind}", f"{seconds:.1f} s, {users / seconds:,.0f} users/s")

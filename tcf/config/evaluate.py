@@ -38,9 +38,9 @@ class EvaluateConfig(CheckedSettings):
     cutoffs: tuple[int, ...] = option(
         (10,),
         "Depths K of HR@K, NDCG@K and MRR@K, and of recall@K where users have several held-out items, such as "
-        "1,5,10,20,50.",
+        "1,5,10,20,50. Default: 10.",
         group=MAIN_OPTIONS,
-        metavar="K,K",
+        metavar="DEPTHS",
     )
     catalogue: CataloguePolicy = option(
         "all",

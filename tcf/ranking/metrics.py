@@ -9,9 +9,9 @@ A user may have several targets (a given split). With one, `recall@k` is `hr@k`,
 Shapes: U users, T targets of all users.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ __all__ = [
     "VALIDATION_DEPTH",
     "VALIDATION_METRICS",
     "Metric",
-    "RankMetric",
     "hit_rate",
     "means",
     "measured_among",
@@ -36,9 +35,6 @@ __all__ = [
     "recall",
     "reciprocal_rank",
 ]
-
-_OF_RANKS = ("hr", "recall", "ndcg", "mrr")
-_OF_LISTS = ("coverage", "popularity", "novelty", "diversity")
 
 
 def hit_rate(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
@@ -96,31 +92,60 @@ def ndcg(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
     return found_U
 
 
-def reciprocal_rank(ranks: Ranks, k: int | None = None) -> npt.NDArray[np.float64]:
+def reciprocal_rank(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
     """Return the expected value of 1 / position of the user's first target, by user, (U,); 0 beyond position k.
 
     The second target below takes position 2 or 3: (1/2 + 1/3) / 2.
 
     >>> counts = np.array([[0, 1], [0, 1]])
-    >>> reciprocal_rank(Ranks(counts[0], counts[1], np.array([4, 4]))).round(4)
+    >>> reciprocal_rank(Ranks(counts[0], counts[1], np.array([4, 4])), 4).round(4)
     array([1.    , 0.4167])
 
-    Args:
-        ranks: the ranks of the targets.
-        k: the last position that counts; None: all do.
-
     Raises:
-        RunError: k is less than 1 or beyond the depth of the ranks, or there is none and they have a depth.
+        RunError: k is less than 1 or beyond the depth of the ranks.
     """
-    if k is None and ranks.depth is not None:
-        raise RunError(
-            f"reciprocal ranks: expected exact ranks, found ranks to depth {ranks.depth}; rank without a depth"
-        )
-    if k is not None:
-        _check_depth(ranks, k)
-    gains = 1 / np.arange(1, min(_largest(ranks), k or _largest(ranks)) + 1)
+    _check_depth(ranks, k)
+    gains = 1 / np.arange(1, min(_largest(ranks), k) + 1)
     single_T = _expected(ranks, gains)
     return single_T if len(ranks) == len(single_T) else first_target(ranks, gains, single_T)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of metric.
+
+    Attributes:
+        key: its name without a cutoff.
+        per_user: its value for each user, (U,), from ranks and a cutoff; None for a metric of lists.
+        shown: a mean as tables for people show it.
+        several: whether it is measured only where some user has several targets.
+        validated: whether it is measured after every epoch of training, too.
+        whole: whether it is also measured without a cutoff.
+    """
+
+    key: str
+    per_user: Callable[[Ranks, int], npt.NDArray[np.float64]] | None = None
+    shown: Callable[[float], str] = as_percent
+    several: bool = False
+    validated: bool = False
+    whole: bool = False
+
+
+def _as_number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+_KINDS = (
+    _Kind("hr", hit_rate, validated=True),
+    _Kind("recall", recall, several=True),
+    _Kind("ndcg", ndcg, validated=True),
+    _Kind("mrr", reciprocal_rank, whole=True),
+    _Kind("coverage"),
+    _Kind("popularity", shown=_as_number),
+    _Kind("novelty", shown=_as_number),
+    _Kind("diversity"),
+)
+"""All metrics, in the order of files and tables, which follow from it, as do the log and the results of a search."""
 
 
 @dataclass(frozen=True)
@@ -129,50 +154,43 @@ class Metric:
 
     Attributes:
         name: what it is called in files and tables, such as `hr@10`.
+        key: the same without the cutoff: in the state of an unfinished run and between processes.
+        cutoff: the last position that it looks at; None: it looks at all positions.
         shown: a mean as tables for people show it.
+        place: where it stands in files and tables: by cutoff, metrics of ranks first.
     """
 
     name: str
-    shown: Callable[[float], str] = as_percent
+    key: str
+    cutoff: int | None
+    shown: Callable[[float], str]
+    place: tuple[bool, float, int]
 
     @staticmethod
     def named(name: str) -> "Metric | None":
         """Return the metric of this name; None if there is none.
 
-        >>> Metric.named("hr@5").name, Metric.named("users")
-        ('hr@5', None)
+        >>> Metric.named("hr@5").cutoff, Metric.named("users")
+        (5, None)
         """
-        kind, at, k = name.partition("@")
-        if name != "mrr" and not (at and kind in (*_OF_RANKS, *_OF_LISTS) and k.isdecimal() and k.isascii()):
+        key, at, k = name.partition("@")
+        place = next((number for number, kind in enumerate(_KINDS) if kind.key == key), None)
+        if place is None or (not _KINDS[place].whole if not at else not (k.isdecimal() and k.isascii())):
             return None
-        return Metric(name, _as_number if kind in ("popularity", "novelty") else as_percent)
+        of_lists = _KINDS[place].per_user is None
+        order = (of_lists, float(k) if at else math.inf, place)
+        return Metric(name, key, int(k) if at else None, _KINDS[place].shown, order)
 
-    @property
-    def place(self) -> tuple[int, int, int]:
-        """Where it stands in files and tables: by cutoff; those of all positions after these, those of lists last.
+    def per_user(self, ranks: Ranks) -> npt.NDArray[np.float64]:
+        """Return the value for each user, (U,), of a metric of ranks.
 
-        >>> [metric.name for metric in sorted(map(Metric, ["mrr", "hr@10", "ndcg@5"]), key=lambda metric: metric.place)]
-        ['ndcg@5', 'hr@10', 'mrr']
+        Raises:
+            RunError: the ranks are not exact to the cutoff.
         """
-        kind, at, k = self.name.partition("@")
-        if not at:
-            return (1, 0, 0)
-        return (0, int(k), _OF_RANKS.index(kind)) if kind in _OF_RANKS else (2, int(k), _OF_LISTS.index(kind))
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankMetric(Metric):
-    """A metric that follows from the ranks of the targets.
-
-    Attributes:
-        key: the name as a plain word, such as `hr`: in the state of an unfinished run and between processes.
-        per_user: its value for each user, (U,).
-        depth: the last position that it looks at; None: it looks at all positions.
-    """
-
-    key: str
-    per_user: Callable[[Ranks], npt.NDArray[np.float64]]
-    depth: int | None = None
+        function = next(kind.per_user for kind in _KINDS if kind.key == self.key)
+        if function is None:
+            raise ValueError(f"{self.name} does not follow from ranks")
+        return function(ranks, self.cutoff or ranks.deepest)
 
     @property
     def validation_name(self) -> str:
@@ -185,7 +203,7 @@ class RankMetric(Metric):
         return f"validation_{self.name}"
 
 
-def rank_metrics(cutoffs: Iterable[int], *, several: bool = False) -> tuple[RankMetric, ...]:
+def rank_metrics(cutoffs: Iterable[int], *, several: bool = False) -> tuple[Metric, ...]:
     """Return the metrics of ranks in the order of files and tables.
 
     >>> [metric.name for metric in rank_metrics([5], several=True)]
@@ -195,20 +213,24 @@ def rank_metrics(cutoffs: Iterable[int], *, several: bool = False) -> tuple[Rank
         cutoffs: the depths of those that have one.
         several: whether some user has several targets, so that recall is another number than the hit rate.
     """
-    found: list[RankMetric] = []
-    for k in cutoffs:
-        found.append(RankMetric(f"hr@{k}", key="hr", per_user=partial(hit_rate, k=k), depth=k))
-        if several:
-            found.append(RankMetric(f"recall@{k}", key="recall", per_user=partial(recall, k=k), depth=k))
-        found.append(RankMetric(f"ndcg@{k}", key="ndcg", per_user=partial(ndcg, k=k), depth=k))
-        found.append(RankMetric(f"mrr@{k}", key="mrr", per_user=partial(reciprocal_rank, k=k), depth=k))
-    return (*found, RankMetric("mrr", key="mrr", per_user=reciprocal_rank))
+    kinds = [kind for kind in _KINDS if kind.per_user is not None and (several or not kind.several)]
+    names = [f"{kind.key}@{k}" for k in cutoffs for kind in kinds]
+    return measured_among([*names, *(kind.key for kind in kinds if kind.whole)])
 
 
 def measured_among(names: Iterable[str]) -> tuple[Metric, ...]:
-    """Return the metrics among some names, in the order of files and tables."""
+    """Return the metrics among some names, in the order of files and tables.
+
+    >>> [metric.name for metric in measured_among(["coverage@5", "mrr", "hr@10", "users", "ndcg@5"])]
+    ['ndcg@5', 'hr@10', 'mrr', 'coverage@5']
+    """
     metrics = (metric for metric in map(Metric.named, names) if metric is not None)
     return tuple(sorted(metrics, key=lambda metric: metric.place))
+
+
+VALIDATION_METRICS = measured_among(f"{kind.key}@10" for kind in _KINDS if kind.validated)
+"""What is measured after every epoch of training."""
+VALIDATION_DEPTH = max(metric.cutoff or 0 for metric in VALIDATION_METRICS)
 
 
 def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,12 +243,7 @@ def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:
     return {keys.get(name, name): value for name, value in values.items()}
 
 
-VALIDATION_METRICS = tuple(metric for metric in rank_metrics([10]) if metric.key in ("hr", "ndcg"))
-"""What is measured after every epoch of training; its files, the log and the results of a search follow from it."""
-VALIDATION_DEPTH = max(metric.depth or 0 for metric in VALIDATION_METRICS)
-
-
-def means(ranks: Ranks, metrics: Sequence[RankMetric]) -> dict[str, float]:
+def means(ranks: Ranks, metrics: Sequence[Metric]) -> dict[str, float]:
     """Return the mean of each metric over the users, as fractions.
 
     >>> means(Ranks(np.array([0, 7]), np.array([0, 0]), np.array([8, 8])), rank_metrics([5]))
@@ -277,7 +294,3 @@ def _check_depth(ranks: Ranks, k: int) -> None:
     if k < 1 or (ranks.depth is not None and k > ranks.depth):
         deepest = "" if ranks.depth is None else f" and at most {ranks.depth}, the depth of the ranks"
         raise RunError(f"k: expected at least 1{deepest}, found {k}")
-
-
-def _as_number(value: float) -> str:
-    return f"{value:.4g}"

@@ -83,6 +83,17 @@ class Ranks:
         """Expected rank from 1, ties in random order, (T,); the number of candidates + 1 if the target is not one."""
         return 1 + self.greater + self.equal / 2
 
+    @property
+    def deepest(self) -> int:
+        """The largest position that any target may take, at least 1.
+
+        Raises:
+            RunError: the ranks are not exact at all depths.
+        """
+        if self.depth is not None:
+            raise RunError(f"ranks: expected exact ranks, found ranks to depth {self.depth}; rank without a depth")
+        return int((self.greater + self.equal).max(initial=0)) + 1
+
     def take(self, users: npt.NDArray[np.int64]) -> "Ranks":
         """Return the ranks of some users, in the given order."""
         chosen = Histories(self.offsets, np.arange(len(self.greater), dtype=np.int32)).take(users)

@@ -20,8 +20,8 @@ from tcf.commands.output import as_lines, print_result
 from tcf.extract.plan import planner
 
 METRICS = (
-    "hr@10 ndcg@10 mrr users users_without_training candidates targets_outside_catalogue catalogue exclude seen "
-    "untrained_users split"
+    "hr@10 ndcg@10 mrr@10 mrr users targets users_without_training candidates targets_outside_catalogue "
+    "several_targets catalogue exclude seen untrained_users split"
 )
 TRAINED = "best_epoch validation_hr@10 validation_ndcg@10 epochs parameters users users_left_out targets device threads"
 COUNTS = "items texts sequences computed texts_cut unknown_words texts_without_tokens texts_only_prompt"

@@ -14,7 +14,8 @@ from tcf.config.train import TrainConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate import stage
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
-from tcf.ranking.scorers import InnerProduct
+from tcf.ranking.ranked_lists import RankedLists
+from tcf.ranking.ranker import Ranker, top_k
 from tcf.train.run.open_run import open_run
 from tcf.train.stage import train
 
@@ -133,6 +134,16 @@ def test_an_occupied_place_is_refused_before_the_work(
         evaluate_run(runs / "text", out=tmp_path / "e", config=CPU)
 
 
+def everything(ranker: Ranker) -> RankedLists:
+    """All items with their scores, ranked for every user."""
+    return top_k(ranker, csr([[]] * ranker.n_users), ranker.n_items)
+
+
+def assert_same_lists(one: RankedLists, other: RankedLists) -> None:
+    assert np.array_equal(one.items_UK, other.items_UK)
+    assert np.array_equal(one.scores_UK, other.scores_UK)
+
+
 @pytest.mark.parametrize(("split", "hidden"), [("test", 1), ("validation", 2)])
 @pytest.mark.parametrize("items", ["text", "id"])
 def test_nothing_of_the_target_is_seen(
@@ -142,10 +153,7 @@ def test_nothing_of_the_target_is_seen(
     rng = np.random.default_rng(9)
     found = []
 
-    def spy(scorer: InnerProduct, *_: object, **__: Any) -> None:
-        found.append((scorer.states_UD, scorer.scores(np.arange(60))))
-
-    monkeypatch.setattr(stage, "evaluate", spy)
+    monkeypatch.setattr(stage, "evaluate", lambda ranker, *_, **__: found.append(everything(ranker)))
     for name in ("one", "other"):
         histories = [[*h[:-hidden], *rng.integers(0, 30, hidden).tolist()] for h in walks()]
         folder = tmp_path / name
@@ -157,8 +165,7 @@ def test_nothing_of_the_target_is_seen(
         evaluate_run(folder / "run", out=folder / "e", config=EvaluateConfig(split=split, device="cpu"))
     models = [(tmp_path / name / "run" / "model.safetensors").read_bytes() for name in ("one", "other")]
     assert models[0] == models[1]
-    assert np.array_equal(found[0][0], found[1][0])
-    assert np.array_equal(found[0][1], found[1][1])
+    assert_same_lists(*found)
 
 
 @pytest.mark.parametrize(("split", "hidden"), [("test", 1), ("validation", 2)])
@@ -168,10 +175,10 @@ def test_a_baseline_sees_nothing_of_the_target(
 ) -> None:
     rng = np.random.default_rng(9)
     found = []
-    monkeypatch.setattr(stage, "evaluate", lambda scorer, *_, **__: found.append(scorer.scores(np.arange(60))))
+    monkeypatch.setattr(stage, "evaluate", lambda ranker, *_, **__: found.append(everything(ranker)))
     for place in ("one", "other"):
         histories = [[*h[:-hidden], *rng.integers(0, 30, hidden).tolist()] for h in walks()]
         dataset = make_dataset(tmp_path, histories, TEXTS, name=place)
         evaluate_baseline(name, data=dataset.path, out=tmp_path / "e", config=EvaluateConfig(split=split))
-    assert np.array_equal(found[0], found[1])
-    assert len(np.unique(found[0])) > 2
+    assert_same_lists(*found)
+    assert len(np.unique(found[0].scores_UK)) > 2

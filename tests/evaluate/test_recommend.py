@@ -22,7 +22,7 @@ from tcf.data.seen import SeenItems
 from tcf.evaluate import best_items
 from tcf.evaluate import recommend as module
 from tcf.evaluate.recommend import examples, recommend
-from tcf.ranking.top_k import top_k
+from tcf.ranking.ranker import top_k
 from tcf.train.run.open_run import Run, open_run
 from tcf.train.stage import train
 
@@ -218,7 +218,7 @@ def test_a_failure_leaves_what_was_there(
     blocks = []
 
     def fails(*arguments: Any, **named: Any) -> Any:
-        blocks.append(len(arguments[1]))
+        blocks.append(arguments[0].n_users)
         if len(blocks) == 2:
             raise RunError("the second block")
         return top_k(*arguments, **named)

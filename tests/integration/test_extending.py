@@ -57,11 +57,11 @@ class Extension:
 METRIC = Extension(
     "a metric",
     {
-        ("tcf/ranking/metrics.py", '        Metric("mrr", "mrr", reciprocal_rank),\n'): (
-            '        Metric("first", "first", first_place, depth=1, shown=lambda value: f"{value:.3f}"),\n'
+        ("tcf/ranking/metrics.py", '    _Kind("mrr", reciprocal_rank, whole=True),\n'): (
+            '    _Kind("first", first_place, shown=lambda value: f"{value:.3f}", validated=True),\n'
         ),
         ("tcf/ranking/metrics.py", "return np.where(ranks.is_candidate, within / (ranks.equal + 1), 0.0)\n"): (
-            "\n\ndef first_place(ranks: Ranks) -> npt.NDArray[np.float64]:\n"
+            "\n\ndef first_place(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:\n"
             "    return ((ranks.greater == 0) & ranks.is_candidate) / (ranks.equal + 1)\n"
         ),
     },
@@ -244,25 +244,25 @@ def check_loss_and_log(here: Path, told: dict[str, Any]) -> None:
     assert trained["config"]["loss"] == "toy"
     assert "toy: squared distance of scores from 1; sampled: " in " ".join(told["help"]["train"].split())
     epochs = [json.loads(line) for line in (here / "run" / "epochs.jsonl").read_text().splitlines()]
-    assert [list(epoch) for epoch in epochs] == [["epoch", "loss", "hr@10", "ndcg@10", "first"]] * 2
-    assert all(0 <= epoch["first"] <= epoch["hr@10"] for epoch in epochs)
+    assert [list(epoch) for epoch in epochs] == [["epoch", "loss", "hr@10", "ndcg@10", "first@10"]] * 2
+    assert all(0 <= epoch["first@10"] <= epoch["hr@10"] for epoch in epochs)
     assert list(dict(line.split(": ") for line in told["trained"].splitlines()))[1:5] == [
         "best epoch",
         "validation hr@10",
         "validation ndcg@10",
-        "validation first",
+        "validation first@10",
     ]
     head = re.split("  +", told["runs"].splitlines()[0])
-    assert head[:6] == ["run", "state", "best", "validation hr@10", "validation ndcg@10", "validation first"]
+    assert head[:6] == ["run", "state", "best", "validation hr@10", "validation ndcg@10", "validation first@10"]
 
 
 def check_metric(here: Path, told: dict[str, Any]) -> None:
     for name in ("evaluation", "popularity"):
         written = json.loads((here / name / "metrics.json").read_text())
-        assert list(written)[:5] == ["hr@10", "ndcg@10", "mrr", "first", "users"]
+        assert list(written)[:5] == ["hr@10", "ndcg@10", "mrr@10", "first@10", "mrr"]
         assert told["opened"][name] == written
-        assert 0 <= written["first"] <= written["mrr"] <= 1
+        assert 0 <= written["first@10"] <= written["mrr"] <= 1
     head, *lines = told["comparison"].splitlines()
-    assert head.split() == ["ranking", "hr@10", "ndcg@10", "mrr", "first", "users", "items"]
-    shown = [f"{told['opened'][name]['first']:.3f}" for name in ("evaluation", "popularity")]
+    assert head.split() == ["ranking", "hr@10", "ndcg@10", "mrr@10", "first@10", "mrr", "users", "items"]
+    shown = [f"{told['opened'][name]['first@10']:.3f}" for name in ("evaluation", "popularity")]
     assert [line.split()[4] for line in lines] == shown

@@ -61,7 +61,7 @@ def test_ties_give_the_mean_over_all_their_positions() -> None:
                 assert hit_rate(ranks, k)[0] == pytest.approx(float(hits), abs=1e-15)
                 assert ndcg(ranks, k)[0] == pytest.approx(gain, abs=1e-14)
             mean = sum(Fraction(1, p) for p in positions) / (equal + 1)
-            assert reciprocal_rank(ranks)[0] == pytest.approx(float(mean), abs=1e-14)
+            assert reciprocal_rank(ranks, 10**7)[0] == pytest.approx(float(mean), abs=1e-14)
 
 
 def test_constant_scores_earn_what_chance_earns() -> None:
@@ -74,8 +74,8 @@ def test_constant_scores_earn_what_chance_earns() -> None:
 def test_a_million_ties() -> None:
     ranks = ranks_of((0, 10**6 - 1, 10**6), (10**6 - 1, 0, 10**6))
     euler = 0.57721566490153286
-    assert reciprocal_rank(ranks)[0] == pytest.approx((math.log(10**6) + euler + 0.5e-6) / 10**6, rel=1e-12)
-    assert reciprocal_rank(ranks)[1] == 1e-6
+    assert reciprocal_rank(ranks, 10**7)[0] == pytest.approx((math.log(10**6) + euler + 0.5e-6) / 10**6, rel=1e-12)
+    assert reciprocal_rank(ranks, 10**7)[1] == 1e-6
     assert hit_rate(ranks, 10).tolist() == [1e-5, 0]
     assert hit_rate(ranks, 10**7).tolist() == [1, 1]
 
@@ -83,7 +83,7 @@ def test_a_million_ties() -> None:
 def test_a_target_that_is_no_candidate_earns_nothing_even_with_fewer_candidates_than_k() -> None:
     ranks = ranks_of((4, 0, 4), (0, 0, 0))
     assert not ranks.is_candidate.any()
-    for values in (hit_rate(ranks, 10), ndcg(ranks, 10), reciprocal_rank(ranks)):
+    for values in (hit_rate(ranks, 10), ndcg(ranks, 10), reciprocal_rank(ranks, 10)):
         assert values.tolist() == [0, 0]
     assert ranks.rank.tolist() == [5, 1]
 
@@ -96,7 +96,7 @@ def test_ranks_to_a_depth_give_no_metric_beyond_it() -> None:
     with pytest.raises(RunError, match="at most 5"):
         ndcg(ranks, 6)
     with pytest.raises(RunError, match="expected exact ranks"):
-        reciprocal_rank(ranks)
+        means(ranks, rank_metrics([5])[-1:])
 
 
 def test_nothing_to_average_over_is_an_error() -> None:
