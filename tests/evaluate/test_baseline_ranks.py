@@ -151,7 +151,7 @@ def test_large_counts_are_added_up_exactly(monkeypatch: pytest.MonkeyPatch, main
     pairs = PairCounts(np.array([0, 2, 5, 5]), np.array([0, 1, 0, 1, 2], np.int32), huge, 3)
     ranker = CoOccurrence(csr([[0, 1]]), pairs)  # 30 x the first row and 60 x the second
     lists = ranker.lists(csr([[]]), 3)
-    expected = np.float32([30 * (2**40 + 2**17) + 420, 30 * 2**40 + 60, 540])
+    expected = np.array([30 * (2**40 + 2**17) + 420, 30 * 2**40 + 60, 540], np.float32)
     assert (lists.items_UK.tolist(), lists.scores_UK.tolist()) == ([[1, 0, 2]], [expected.tolist()])
     greater, equal = ranker.count(RankingTask(csr([[0, 1, 2]]), csr([[]])))
     assert (greater.tolist(), equal.tolist()) == ([1, 0, 2], [0, 0, 0])

@@ -12,13 +12,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.ragged import offsets_from
+from tcf.common.ragged import offsets_from, run_starts
 from tcf.data.histories import Histories, occurrences, owners
 from tcf.ranking.ranked_items import RankedItems
 
 __all__ = ["WEIGHTS", "WINDOW", "PairCounts", "Whole"]
 
-Whole: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.int64]
+Whole: TypeAlias = npt.NDArray[np.signedinteger]
 
 WINDOW = 5
 """Two items of a history are counted together if they are at most so many positions apart."""
@@ -128,7 +128,7 @@ def _summed(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Whole]:
     """Add up the weights of equal pairs; keys are sorted."""
     pairs = keys >> _BITS
-    begins = np.flatnonzero(np.diff(pairs, prepend=-1))
+    begins = run_starts(pairs)
     weights = np.concatenate([[0], WEIGHTS])[keys & (1 << _BITS) - 1]
     counts = np.add.reduceat(weights, begins) if len(begins) else np.zeros(0, np.int64)
     first, second = np.divmod(pairs[begins], n_items)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tcf.common.ragged import run_starts
 from tcf.data.histories import Histories, owners
 from tcf.evaluate.baselines.pair_counts import WEIGHTS, WINDOW, PairCounts
 from tcf.ranking.catalogue import blocks
@@ -82,7 +83,7 @@ class RecentRows:
     @property
     def runs(self) -> list[tuple[int, int, int]]:
         """Main item, first and one past the last of users next to one another who share it."""
-        begins = np.flatnonzero(np.diff(self.main_U, prepend=-2))
+        begins = run_starts(self.main_U)
         runs = zip(self.main_U[begins].tolist(), begins.tolist(), [*begins[1:].tolist(), len(self)], strict=True)
         return [run for run in runs if run[0] >= 0]
 

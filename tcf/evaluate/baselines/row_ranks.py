@@ -98,8 +98,9 @@ def count_scored(
         levels_B[users] = levels_T[places]
         levels_G = np.repeat(levels_B, merged.lengths)
         for counts_T, compare in ((greater_T, np.greater), (equal_T, np.equal)):
-            more_G = compare(scores_G, levels_G).view(np.int8) - compare(alone_G, levels_G).view(np.int8)
-            counts_T[places] += per_user(more_G, merged.offsets)[users]
+            more_B = per_user(compare(scores_G, levels_G), merged.offsets)
+            more_B -= per_user(compare(alone_G, levels_G), merged.offsets)
+            counts_T[places] += more_B[users]
     zeros_T = pairs.n_columns - np.repeat(excluded.lengths, targets.lengths) - greater_T
     return greater_T, np.where(levels_T > 0, equal_T, zeros_T) - 1  # without the target itself
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from tcf.data.histories import Histories, owners
 from tcf.data.split import per_user
-from tcf.evaluate.baselines.pair_counts import PairCounts, Whole
+from tcf.evaluate.baselines.pair_counts import PairCounts
 from tcf.evaluate.baselines.recent_rows import RecentRows
 
 __all__ = ["MOST_KEYS", "union_sizes"]
@@ -19,14 +19,16 @@ MOST_KEYS = int(_NONE)
 """A block may have so many pairs of a user and an item at most."""
 
 
-def union_sizes(pairs: PairCounts, rows: RecentRows, excluded: Histories, cells_N: Whole) -> npt.NDArray[np.int64]:
+def union_sizes(
+    pairs: PairCounts, rows: RecentRows, excluded: Histories, marks_N: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
     """Count the items that any of a user's rows names and that are not excluded, (B,).
 
     Args:
         pairs: the rows.
         rows: which of them each user has.
         excluded: the users' items that are not counted.
-        cells_N: (N,) zeros, in which the function works; zeros again afterwards.
+        marks_N: (N,) False, in which the function works; False again afterwards.
     """
     n_columns, n_users = pairs.n_columns, len(rows)
     users_R, items_R, _ = rows.merged
@@ -37,11 +39,11 @@ def union_sizes(pairs: PairCounts, rows: RecentRows, excluded: Histories, cells_
     in_main, excluded_are_in = np.zeros(len(keys), np.bool_), np.zeros(len(excluded.items), np.bool_)
     for item, first, past in rows.runs:
         columns = pairs.columns[pairs.row(item)]
-        cells_N[columns] = 1
+        marks_N[columns] = True
         part, excluded_part = slice(ends[first], ends[past]), slice(excluded.offsets[first], excluded.offsets[past])
-        in_main[part] = cells_N[keys[part]]
-        excluded_are_in[excluded_part] = cells_N[excluded.items[excluded_part]] > 0
-        cells_N[columns] = 0
+        in_main[part] = marks_N[keys[part]]
+        excluded_are_in[excluded_part] = marks_N[excluded.items[excluded_part]]
+        marks_N[columns] = False
     keys += np.repeat((users_R * n_columns).astype(np.uint32), lengths_R)
     keys[in_main] = _NONE  # counted as a part of the main row
     keys.sort()
@@ -57,4 +59,5 @@ def _are_in(keys: npt.NDArray[np.uint32], wanted: npt.NDArray[np.uint32]) -> npt
     """Return which of the wanted keys are among the sorted keys."""
     if not len(keys):
         return np.zeros(len(wanted), np.bool_)
-    return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    found: npt.NDArray[np.bool_] = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    return found
