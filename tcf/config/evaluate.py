@@ -40,7 +40,7 @@ class EvaluateConfig(CheckedSettings):
         "Depths K of HR@K, NDCG@K and MRR@K, and of recall@K where users have several held-out items, such as "
         "1,5,10,20,50. Default: 10.",
         group=MAIN_OPTIONS,
-        metavar="DEPTHS",
+        metavar="[K,K,...]",
     )
     catalogue: CataloguePolicy = option(
         "all",

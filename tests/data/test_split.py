@@ -32,7 +32,7 @@ def lists_of(found: Histories) -> list[list[int]]:
 
 def firsts(queries: Queries) -> list[int]:
     """The first target of every query."""
-    return queries.targets.items[queries.targets.offsets[:-1]].tolist()
+    return [int(queries.targets.of(place)[0]) for place in range(len(queries))]
 
 
 HISTORIES = histories([0, 1, 2, 1, 3], [4, 4, 4], [2, 0, 5, 6])

@@ -55,7 +55,7 @@ def test_a_sample_of_the_validation_users() -> None:
     assert len(some.users) == len(some.targets) == 7
     assert some.users.tolist() == sorted({*some.users.tolist()})
     for place, user in enumerate(some.users):
-        assert some.targets[place] == whole.targets[user] == walks()[user][-2]
+        assert some.targets.of(place).tolist() == whole.targets.of(user).tolist() == walks()[user][-2:-1]
         assert some.seen.of(place).tolist() == walks()[user][:-2]
         assert some.inputs.of(place).tolist() == walks()[user][:-2][-5:]
     assert np.array_equal(whole.sample(7, seed=3).users, some.users)

@@ -203,7 +203,7 @@ def _of_given(split: Mapping[str, Any]) -> list[str]:
         *_if_any(split["context"], "items of context: input of queries, not trained on"),
         *_if_any(
             split["users_with_several_targets"],
-            f"users with several targets in a part: the first is evaluated, {further:,} further ones are not",
+            f"users with several targets in a part, all evaluated: {further:,} more targets than users",
         ),
         *_if_any(split["targets_without_earlier_items"], "targets without an earlier item: not evaluated"),
         *(of_time if late else []),

@@ -198,4 +198,4 @@ def test_the_command_makes_a_dataset_of_a_split(tmp_path: Path) -> None:
     ids = dataset.item_ids.to_pylist()
     queries = held_out(dataset.split, "test")
     assert [ids[item] for item in queries.earlier.of(0)] == list("abcd")
-    assert ids[queries.targets[0]] == "e"
+    assert [ids[item] for item in queries.targets.of(0)] == ["e", "f"]
