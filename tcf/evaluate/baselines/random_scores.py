@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.random_streams import RandomStream, generator
-from tcf.ranking.catalogue import ScoreRows
+from tcf.ranking.catalogue import ScoreRows, blocks
 from tcf.ranking.ranked_items import RankedItems
 
 __all__ = ["Random"]
+
+_CACHED = 1 << 16  # scores that stay in the processor's cache while they are made
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,11 @@ class Random:
         key = generator(RandomStream.RANDOM_BASELINE, self.seed).integers(0, 2**32, dtype=np.uint32)
         users_B = _mixed(_mixed(self.users[users].astype(np.uint32)) ^ key)
         items_N = _mixed(self.items.astype(np.uint32))
-        bits_BN = _mixed(users_B[:, None] ^ items_N[None, :])
-        return (bits_BN >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+        scores_BN = np.empty((len(users), len(items_N)), np.float32)
+        for block in blocks(len(items_N), max(1, _CACHED // max(1, len(users)))):
+            scores_BN[:, block] = _mixed(users_B[:, None] ^ items_N[None, block]) >> np.uint32(8)
+            scores_BN[:, block] *= np.float32(2**-24)
+        return scores_BN
 
 
 def _mixed(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
