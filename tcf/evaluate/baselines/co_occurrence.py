@@ -91,13 +91,13 @@ class CoOccurrence:
 
         def counted(users: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
             some, cells_N = RankingTask(task.targets.take(users), task.excluded.take(users)), free_cells.get()
-            if scored_U[users[0]]:
-                counts = count_scored(self.pairs, rows.take(users), some, bits, cells_N)
-            else:
+            try:
+                if scored_U[users[0]]:
+                    return users, *count_scored(self.pairs, rows.take(users), some, bits, cells_N)
                 marks_N = cells_N.view(np.bool_)[: self.n_items]  # fewer bytes for the processor's cache
-                counts = self._count_unscored(rows.take(users), some, marks_N)
-            free_cells.put(cells_N)
-            return users, *counts
+                return users, *self._count_unscored(rows.take(users), some, marks_N)
+            finally:
+                free_cells.put(cells_N)
 
         if advance is not None:
             advance(int((task.targets.lengths == 0).sum()))
