@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from, run_starts
+from tcf.common.threads import ordered_map
 from tcf.data.histories import Histories, occurrences, owners
 from tcf.ranking.ranked_items import RankedItems
 
@@ -48,8 +49,15 @@ class PairCounts:
 
     @classmethod
     def learn(cls, histories: Histories, n_items: int) -> "PairCounts":
-        """Count the pairs of these histories, those of some first items at a time."""
-        blocks = list(_counted(histories, n_items))
+        """Count the pairs of these histories, those of some first items at a time, in two threads."""
+        users = owners(histories).astype(np.int32)
+
+        def counted(firsts: tuple[int, int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Whole]:
+            keys = np.concatenate(list(_keys(users, histories.items, *firsts, n_items)))
+            keys.sort()
+            return _summed(keys, firsts[1] - firsts[0], n_items)
+
+        blocks = list(ordered_map(counted, _ranges(histories, n_items), threads=2))
         sizes = np.concatenate([np.zeros(0, np.int64), *(sizes for sizes, _, _ in blocks)])
         columns = np.concatenate([np.zeros(0, np.int32), *(columns for _, columns, _ in blocks)])
         counts = np.concatenate([np.zeros(0, np.int32), *(counts for _, _, counts in blocks)])
@@ -92,18 +100,12 @@ class PairCounts:
         return PairCounts(before[self.offsets], places[kept], self.counts[kept], len(ranked))
 
 
-def _counted(
-    histories: Histories, n_items: int
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Whole]]:
-    """Yield the numbers of second items, the second items and the counts of one range of first items after another."""
-    users = owners(histories).astype(np.int32)
+def _ranges(histories: Histories, n_items: int) -> list[tuple[int, int]]:
+    """Return ranges of first items, start and stop, with a limited number of pairs each."""
     most = np.cumsum(2 * WINDOW * occurrences(histories.items, n_items))  # pairs up to each first item, at most
     ends = np.arange(_PAIRS_AT_ONCE, most[-1] + _PAIRS_AT_ONCE, _PAIRS_AT_ONCE)
     stops = np.minimum(np.searchsorted(most, ends, side="right"), n_items)
-    for start, stop in pairwise(np.unique([0, *stops.tolist(), n_items]).tolist()):
-        keys = np.concatenate(list(_keys(users, histories.items, start, stop, n_items)))
-        keys.sort()
-        yield _summed(keys, stop - start, n_items)
+    return list(pairwise(np.unique([0, *stops.tolist(), n_items]).tolist()))
 
 
 def _keys(
