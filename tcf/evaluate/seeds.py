@@ -9,12 +9,10 @@ from typing import Any
 
 from tcf.common.errors import ConfigError
 from tcf.evaluate.evaluation import Evaluation
+from tcf.evaluate.statistics.students_t import students_t_quantile
 from tcf.ranking.metrics import Metric
 
-__all__ = ["SeedEvaluations", "student_t"]
-
-_CONFIDENCE = 0.95
-_HALVINGS = 60  # after which the interval of a bisection is smaller than a float64 can tell
+__all__ = ["SeedEvaluations"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,7 +63,7 @@ class SeedEvaluations:
     @property
     def half_widths(self) -> dict[str, float]:
         """Half the width of the 95 % interval of each mean, by Student's t: mean - half to mean + half."""
-        factor = student_t(len(self.evaluations) - 1) / math.sqrt(len(self.evaluations))
+        factor = students_t_quantile(len(self.evaluations) - 1) / math.sqrt(len(self.evaluations))
         return {metric.name: factor * statistics.stdev(self._values(metric.name)) for metric in self.measured}
 
     def _values(self, metric: str) -> Iterator[float]:
@@ -99,35 +97,3 @@ def _refuse_different(asked: Sequence[Mapping[str, Any]]) -> None:
                     f"evaluations: expected those of one dataset with the same policies, found {name} {values}; "
                     "evaluate all runs alike"
                 )
-
-
-def student_t(degrees: int, confidence: float = _CONFIDENCE) -> float:
-    """Return t so that a variable of Student's distribution lies between -t and t with this probability.
-
-    Example:
-        >>> [round(student_t(degrees), 3) for degrees in (1, 2, 9)]
-        [12.706, 4.303, 2.262]
-
-    Args:
-        degrees: degrees of freedom, at least 1.
-        confidence: the probability, between 0 and 1.
-    """
-    low, high = 0.0, math.pi / 2
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, degrees) < confidence else (low, middle)
-    return math.sqrt(degrees) * math.tan((low + high) / 2)
-
-
-def _within(angle: float, degrees: int) -> float:
-    """Return the probability that |t| < sqrt(degrees) * tan(angle).
-
-    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
-    """
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = degrees % 2
-    term, total = (cosine if odd else 1.0), 0.0
-    for power in range(odd, degrees - 1, 2):
-        total += term
-        term *= cosine**2 * (power + 1) / (power + 2)
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total

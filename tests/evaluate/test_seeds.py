@@ -10,21 +10,12 @@ from tcf.common.errors import ConfigError
 from tcf.common.manifest import Manifest
 from tcf.evaluate.comparison import comparison
 from tcf.evaluate.evaluation import Evaluation
-from tcf.evaluate.seeds import SeedEvaluations, student_t
+from tcf.evaluate.seeds import SeedEvaluations
 
 
 def evaluation(hr: float, **others: Any) -> Evaluation:
     metrics: dict[str, Any] = {"hr@10": hr, "ndcg@10": 0.5, "mrr": hr / 2, "users": 10, "candidates": 30}
     return Evaluation(Path("text/seed-0"), {**metrics, **others}, Manifest("tcf-evaluation", 2, "", {}, {}, {}, {}))
-
-
-# Tables of Student's distribution, two-sided at 95 %.
-@pytest.mark.parametrize(
-    ("degrees", "t"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)]
-)
-def test_students_t(degrees: int, t: float) -> None:
-    assert student_t(degrees) == pytest.approx(t, abs=6e-5)
-    assert student_t(degrees, 0.99) > student_t(degrees)
 
 
 def test_mean_and_interval_by_hand() -> None:
