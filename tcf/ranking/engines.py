@@ -19,9 +19,9 @@ Engine = Literal["faiss", "torch"]
 def resolve_search(search: Search) -> Engine:
     """Return the engine that a setting stands for; called before any work that ranks in the end.
 
-    `auto` is torch, for ranks and lists of any depth on every device. On a CPU exact ranks take less than half as long as
-    with FAISS. Lists take as long with either where FAISS multiplies matrices, and several times as long with FAISS
-    where it does not, which depends on width and number of users.
+    `auto` is torch, for ranks and lists of any depth on every device. On a CPU exact ranks take less than half as long
+    as with FAISS. Lists take about as long with either for thousands of users; for some hundreds of users FAISS may
+    multiply no matrices, and then takes several times as long.
 
     Raises:
         TcfError: it is FAISS, which is not installed.
