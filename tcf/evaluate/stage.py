@@ -10,13 +10,13 @@ from tcf.common.errors import ConfigError
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
-from tcf.evaluate.baselines import baseline
+from tcf.evaluate.baselines.baseline import baseline
 from tcf.evaluate.evaluation import Evaluation, UsersProgress, evaluate, existing_evaluation, users_progress
 from tcf.evaluate.lists.list_vectors import open_list_vectors, vectors_input
 from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.engines import Engine, product_ranker, resolve_search
-from tcf.ranking.ranker import DenseRanker, Ranker
+from tcf.ranking.ranker import Ranker
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.batch.training_data import trained_users
 from tcf.train.run.file_names import SELECTION
@@ -136,9 +136,8 @@ class Evaluator:
             RunError: `out` is occupied.
         """
         questions = self._questions_of(dataset)
-        scorer = questions.ranked.scorer(baseline(name, dataset.split, questions.queries, dataset.n_items, seed=seed))
         return evaluate(
-            DenseRanker(scorer),
+            baseline(name, dataset.split, questions.queries, questions.ranked, seed=seed),
             questions,
             dataset,
             out=out,

@@ -40,7 +40,7 @@ def judge(
     dataset = open_dataset(path) if path.exists() else make_dataset(folder, histories, texts)
     config = EvaluateConfig(**settings)
     questions = Questions.of(dataset, config)
-    ranker = DenseRanker(questions.ranked.scorer(ScoreTable(table[questions.queries.users])))
+    ranker = DenseRanker(ScoreTable(table[questions.queries.users][:, questions.ranked.items]))
     inputs = {"dataset": "d"}
     done = evaluate(ranker, questions, dataset, out=folder / out, inputs=inputs, ranking="table", config=config)
     return done, pq.read_table(folder / out / "ranks.parquet")
