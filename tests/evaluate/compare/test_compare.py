@@ -87,10 +87,10 @@ def test_intervals_are_those_of_paired_users(done: Comparison, here: Path) -> No
         drawn = differences[rng.integers(0, len(differences), (4000, len(differences)))].mean(axis=1)
         row = of(done, first, second, metric)
         assert (row.low, row.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.012)
-        # Users are paired: apart from one another, the intervals of both means would make it wider.
-        alone = math.hypot(values(here, first, metric).std(), values(here, second, metric).std()) / math.sqrt(120)
+        # Users are paired: the width is that of their differences.
         assert row.high - row.low == pytest.approx(3.92 * differences.std() / math.sqrt(120), rel=0.06)
-        assert row.detectable > 2.8 * differences.std(ddof=1) / math.sqrt(120) > 0.5 * alone
+        # Three tests: the normal quantiles of 1 - 0.05 / 3 / 2 and of 0.8.
+        assert row.detectable == pytest.approx((2.39398 + 0.84162) * differences.std(ddof=1) / math.sqrt(120), rel=1e-5)
 
 
 def test_means_have_the_intervals_of_their_evaluations(here: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -192,9 +191,10 @@ def test_equal_counts_are_never_divided() -> None:
     from tcf.evaluate.groups.grouping import Popularity
     from tcf.evaluate.groups.target_groups import target_groups
 
-    counts: npt.NDArray[np.int32] = np.array([7, 7, 7, 7, 7, 0, 9], np.int32)
-    groups = dict(target_groups(Popularity(3), pa.table({"item_interactions": counts})))
-    assert {name: counts[chosen].tolist() for name, chosen in groups.items()} == {
-        "0 to 6": [0],
-        "7 or more": [7, 7, 7, 7, 7, 9],
-    }
+    def groups(*counts: int) -> dict[str, list[int]]:
+        array = np.array(counts, np.int32)
+        found = target_groups(Popularity(3), pa.table({"item_interactions": array}))
+        return {name: array[chosen].tolist() for name, chosen in found}
+
+    assert groups(7, 7, 7, 7, 7, 0, 9) == {"0 to 6": [0], "7 or more": [7, 7, 7, 7, 7, 9]}
+    assert groups(5, 6, 7) == {"0 to 5": [5], "6": [6], "7 or more": [7]}
