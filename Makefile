@@ -57,6 +57,7 @@ bench: $(BENCH)
 	$(BIN)/python benchmarks/extract.py --texts $(TEXTS)
 	$(BIN)/python benchmarks/packing.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/baselines.py
 	$(BIN)/tcf data prepare tcf $(RAW) --out build/bench/dataset
 	$(BIN)/python benchmarks/train.py --data build/bench/dataset --seconds 30 $(if $(RECTOOLS),--rectools $(RECTOOLS))
 

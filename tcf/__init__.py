@@ -24,11 +24,12 @@ are imported when they are first used, so that `import tcf` is fast.
 TYPE_CHECKING = False  # as typing has it; its import would delay the first moments of the command line
 
 if TYPE_CHECKING:
+    from tcf.api.comparison import compare_evaluations, evaluation_table
     from tcf.api.data import download_dataset, open_cache, open_dataset, prepare_dataset
     from tcf.api.evaluation import (
-        compare_evaluations,
         evaluate_baseline,
         evaluate_run,
+        evaluate_runs,
         open_evaluation,
         recommend_items,
     )
@@ -50,8 +51,10 @@ if TYPE_CHECKING:
     from tcf.config.train import TrainConfig
     from tcf.data.cache.caches import TokenStates, VectorCache
     from tcf.data.dataset import Dataset
-    from tcf.evaluate.comparison import EvaluationTable
+    from tcf.evaluate.compare.comparison import Comparison
     from tcf.evaluate.evaluation import Evaluation
+    from tcf.evaluate.evaluation_table import EvaluationTable
+    from tcf.evaluate.groups.group_table import GroupTable
     from tcf.evaluate.recommend import Recommendations
     from tcf.evaluate.seeds import SeedEvaluations
     from tcf.extract.plan.plan import Plan
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CacheError",
+    "Comparison",
     "ConfigError",
     "DataError",
     "Dataset",
@@ -70,6 +74,7 @@ __all__ = [
     "EvaluationTable",
     "ExtractConfig",
     "Extraction",
+    "GroupTable",
     "ModelError",
     "PipelineResult",
     "Plan",
@@ -87,6 +92,8 @@ __all__ = [
     "download_dataset",
     "evaluate_baseline",
     "evaluate_run",
+    "evaluate_runs",
+    "evaluation_table",
     "extract_vectors",
     "open_cache",
     "open_dataset",
@@ -103,10 +110,17 @@ __version__ = "0.1.0"
 
 # Where each name is defined; the imports above say the same to type checkers.
 _MODULES = (
+    ("tcf.api.comparison", ("compare_evaluations", "evaluation_table")),
     ("tcf.api.data", ("download_dataset", "open_cache", "open_dataset", "prepare_dataset")),
     (
         "tcf.api.evaluation",
-        ("compare_evaluations", "evaluate_baseline", "evaluate_run", "open_evaluation", "recommend_items"),
+        (
+            "evaluate_baseline",
+            "evaluate_run",
+            "evaluate_runs",
+            "open_evaluation",
+            "recommend_items",
+        ),
     ),
     ("tcf.api.extraction", ("extract_vectors", "plan_extraction")),
     ("tcf.api.pipeline", ("run_pipeline",)),
@@ -121,8 +135,10 @@ _MODULES = (
     ("tcf.config.train", ("TrainConfig",)),
     ("tcf.data.cache.caches", ("TokenStates", "VectorCache")),
     ("tcf.data.dataset", ("Dataset",)),
-    ("tcf.evaluate.comparison", ("EvaluationTable",)),
+    ("tcf.evaluate.compare.comparison", ("Comparison",)),
     ("tcf.evaluate.evaluation", ("Evaluation",)),
+    ("tcf.evaluate.evaluation_table", ("EvaluationTable",)),
+    ("tcf.evaluate.groups.group_table", ("GroupTable",)),
     ("tcf.evaluate.recommend", ("Recommendations",)),
     ("tcf.evaluate.seeds", ("SeedEvaluations",)),
     ("tcf.extract.plan.plan", ("Plan",)),

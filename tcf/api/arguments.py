@@ -10,11 +10,12 @@ from tcf.config.typed_values import typed
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 
-__all__ = ["CachePaths", "DataPath", "PathLike", "as_path", "as_paths", "at_least", "checked_config"]
+__all__ = ["CachePaths", "DataPath", "PathLike", "VectorsPath", "as_path", "as_paths", "at_least", "checked_config"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 DataPath: TypeAlias = PathLike | Dataset
 CachePaths: TypeAlias = PathLike | VectorCache | Sequence[PathLike | VectorCache]
+VectorsPath: TypeAlias = PathLike | VectorCache
 _C = TypeVar("_C")
 
 

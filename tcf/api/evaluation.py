@@ -1,25 +1,40 @@
-"""Public functions for the steps after training: evaluate, compare, recommend."""
+"""Public functions for the steps after training: evaluate, recommend."""
 
 import dataclasses
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, at_least, checked_config
+from tcf.api.arguments import (
+    CachePaths,
+    DataPath,
+    PathLike,
+    VectorsPath,
+    as_path,
+    as_paths,
+    at_least,
+    checked_config,
+)
 from tcf.api.training import open_run
 from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
 from tcf.common.integrity.checksums import Verify
-from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
+from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
-from tcf.evaluate.comparison import Compared, EvaluationTable
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation import open_evaluation as open_directory
+from tcf.evaluate.evaluation_table import EvaluationTable
 from tcf.evaluate.recommend import Recommendations, recommend
+from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
 from tcf.train.run.open_run import Run
 
-__all__ = ["compare_evaluations", "evaluate_baseline", "evaluate_run", "open_evaluation", "recommend_items"]
+__all__ = [
+    "evaluate_baseline",
+    "evaluate_run",
+    "evaluate_runs",
+    "open_evaluation",
+    "recommend_items",
+]
 
 
 def evaluate_run(
@@ -29,6 +44,7 @@ def evaluate_run(
     *,
     data: DataPath | None = None,
     caches: CachePaths = (),
+    vectors: VectorsPath | None = None,
 ) -> Evaluation:
     """Rank the whole catalogue for every user with a run's model, and measure the ranks of the held-out items.
 
@@ -41,6 +57,8 @@ def evaluate_run(
             an open run stays on its device unless another one is named here.
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
+        vectors: a vector cache, or its directory, on which the diversity of each user's list is measured, if
+            `config.lists`; the same for all evaluations that are to be compared.
 
     Returns:
         Metrics, and the rank of each user's item.
@@ -56,7 +74,9 @@ def evaluate_run(
         ```
     """
     settings, place = checked_config(config, EvaluateConfig), as_path(out, "out")
-    return stage.evaluate_run(_opened(run, data, caches, settings.device, settings.verify), out=place, config=settings)
+    cache = _place_of(vectors)
+    opened = _opened(run, data, caches, settings.device, settings.verify)
+    return stage.evaluate_run(opened, out=place, config=settings, vectors=cache)
 
 
 def evaluate_baseline(
@@ -66,6 +86,7 @@ def evaluate_baseline(
     config: EvaluateConfig = EvaluateConfig(),
     *,
     seed: int = 0,
+    vectors: VectorsPath | None = None,
 ) -> Evaluation:
     """Evaluate a ranking that needs no training.
 
@@ -75,6 +96,8 @@ def evaluate_baseline(
         out: evaluation directory to create.
         config: which held-out item to rank, among which items, and how to treat items that the user has already seen.
         seed: seed of the random ranking.
+        vectors: a vector cache, or its directory, on which the diversity of each user's list is measured, if
+            `config.lists`.
 
     Returns:
         Metrics, and the rank of each user's item.
@@ -91,9 +114,74 @@ def evaluate_baseline(
     """
     known, number = typed(name, Baseline, "name"), at_least(0, seed, "seed")
     settings = checked_config(config, EvaluateConfig)
+    source, place = as_path(data, "data"), as_path(out, "out")
     return stage.evaluate_baseline(
-        known, data=as_path(data, "data"), out=as_path(out, "out"), config=settings, seed=number
+        known, data=source, out=place, config=settings, seed=number, vectors=_place_of(vectors)
     )
+
+
+def evaluate_runs(
+    runs: PathLike | Run | Sequence[PathLike | Run],
+    out: PathLike,
+    config: EvaluateConfig = EvaluateConfig(),
+    *,
+    baselines: Baseline | Sequence[Baseline] = (),
+    data: DataPath | None = None,
+    caches: CachePaths = (),
+    seed: int = 0,
+    workers: int = 1,
+    devices: str = "",
+    vectors: VectorsPath | None = None,
+) -> EvaluationTable:
+    """Evaluate many runs, and baselines on their datasets: each has a directory below `out`, named after its own.
+
+    Datasets and caches are opened once. Evaluations that are there already are found; one that fails does not stop the
+    others, and is reported at the end.
+
+    Args:
+        runs: the runs' directories; also of different datasets.
+        out: the folder of all evaluations.
+        config: which held-out item to rank, among which items, and how to treat items that the user has already seen.
+        baselines: popularity, random or co-occurrence, or several of them.
+        data: the dataset, if it is no longer where the runs found it.
+        caches: the vector caches, likewise, in the order of training; for the runs that have any.
+        seed: seed of the random ranking.
+        workers: number of processes that share out the runs.
+        devices: the devices of these processes, such as `cuda:0,cuda:1`, in place of `config.device`.
+        vectors: a vector cache, or its directory, on which the diversity of each user's list is measured, if
+            `config.lists`.
+
+    Returns:
+        All evaluations by name, as a table: `table.evaluations["text"]` is one of them, `print(table)` shows them all.
+
+    Raises:
+        ConfigError: a baseline is unknown, a device does not exist, or a run is given twice.
+        RunError: some could not be evaluated, and why; the others are at `out`, where the same call finds them.
+
+    Example:
+        ```python
+        table = tcf.evaluate_runs(["run"], "evaluations", baselines=["popularity"])
+        print(table)
+        ```
+    """
+    settings, place = checked_config(config, EvaluateConfig), as_path(out, "out")
+    names = [baselines] if isinstance(baselines, str) else baselines
+    if not isinstance(names, Sequence):
+        raise ConfigError(f"baselines: expected names of baselines, found {type(names).__name__}")
+    done = evaluate_many(
+        as_paths(runs, "runs"),
+        [typed(name, Baseline, f"baselines[{number}]") for number, name in enumerate(names)],
+        out=place,
+        config=settings,
+        data=None if data is None else as_path(data, "data"),
+        caches=as_paths(caches, "caches"),
+        seed=at_least(0, seed, "seed"),
+        workers=at_least(1, workers, "workers"),
+        devices=typed(devices, str, "devices"),
+        vectors=_place_of(vectors),
+    )
+    done.check()
+    return done.table
 
 
 def open_evaluation(path: PathLike, *, verify: Verify = "once") -> Evaluation:
@@ -117,42 +205,6 @@ def open_evaluation(path: PathLike, *, verify: Verify = "once") -> Evaluation:
     return open_directory(as_path(path, "path"), verify=typed(verify, Verify, "verify"))
 
 
-def compare_evaluations(
-    evaluations: Mapping[str, Compared | PathLike] | Sequence[Compared | PathLike] | Compared | PathLike,
-) -> EvaluationTable:
-    """Compare evaluations in one table.
-
-    Args:
-        evaluations: evaluations, or their directories, by the name to show; or a sequence of them, each shown under
-            the name of its directory. Those of one setting with several seeds as one `SeedEvaluations`.
-
-    Returns:
-        A table with one row per evaluation, or for the mean of several seeds; `print` shows it.
-
-    Raises:
-        RunError: there is no finished evaluation at a path.
-        ConfigError: two evaluations have the same name.
-
-    Example:
-        ```python
-        print(tcf.compare_evaluations({"text": "evaluation", "most popular": "popularity"}))
-        ```
-    """
-    found: dict[str, Compared] = {}
-    if isinstance(evaluations, str | os.PathLike | Compared):
-        evaluations = (evaluations,)
-    if not isinstance(evaluations, Iterable):
-        raise ConfigError(f"evaluations: expected evaluations or their directories, found {type(evaluations).__name__}")
-    named = evaluations.items() if isinstance(evaluations, Mapping) else ((None, entry) for entry in evaluations)
-    for name, entry in named:
-        evaluation = entry if isinstance(entry, Compared) else open_directory(as_path(entry, "evaluations"))
-        shown = evaluation.path.absolute().name if name is None else typed(name, str, "evaluations: name")
-        if shown in found:
-            raise ConfigError(f"evaluations: expected different names, found {shown} twice; give a dict with names")
-        found[shown] = evaluation
-    return EvaluationTable(found)
-
-
 def recommend_items(
     run: PathLike | Run,
     k: int = 10,
@@ -164,6 +216,7 @@ def recommend_items(
     data: DataPath | None = None,
     caches: CachePaths = (),
     device: str = "auto",
+    search: Search = "auto",
     verify: Verify = "once",
 ) -> Recommendations:
     """Find the best items for each user that the user has not had yet.
@@ -183,6 +236,7 @@ def recommend_items(
         data: the dataset, if it is no longer where the run found it.
         caches: the vector caches, likewise, in the order of training.
         device: where to compute; an open run stays on its device unless another one is named.
+        search: what computes the scores: `torch`, or `faiss`; `auto` is torch.
         verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
@@ -203,8 +257,15 @@ def recommend_items(
     file = None if out is None else as_path(out, "out")
     items = typed(catalogue, CataloguePolicy | None, "catalogue")
     untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
+    engine = typed(search, Search, "search")
     opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
-    return recommend(opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained)
+    return recommend(
+        opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained, search=engine
+    )
+
+
+def _place_of(vectors: VectorsPath | None) -> Path | None:
+    return None if vectors is None else as_path(vectors, "vectors")
 
 
 def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str, verify: Verify) -> Run:

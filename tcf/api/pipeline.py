@@ -24,7 +24,7 @@ def run_pipeline(file: PathLike) -> PipelineResult:
     Example:
         ```python
         result = tcf.run_pipeline("pipeline.toml")
-        print(tcf.compare_evaluations(result.evaluations).to_pandas())
+        print(tcf.evaluation_table(result.evaluations).to_pandas())
         ```
     """
     return run_stages(read_pipeline(as_path(file, "file")))

@@ -7,6 +7,7 @@ import typer
 from tcf import __version__
 from tcf.commands.cache import cache_app
 from tcf.commands.command import Command, Group, HeavyCommand
+from tcf.commands.compare import compare_command
 from tcf.commands.data import data_app
 from tcf.commands.doctor import doctor_command
 from tcf.commands.evaluate import evaluate_command, recommend_command
@@ -27,6 +28,7 @@ _ORDER = (
     "extract",
     "train",
     "evaluate",
+    "compare",
     "recommend",
     "pipeline",
     "search",
@@ -57,6 +59,7 @@ app.add_typer(data_app, name="data", rich_help_panel=_STEPS)
 app.command("extract", cls=HeavyCommand, rich_help_panel=_STEPS)(extract_command)
 app.command("train", cls=HeavyCommand, rich_help_panel=_STEPS)(train_command)
 app.command("evaluate", cls=HeavyCommand, rich_help_panel=_STEPS)(evaluate_command)
+app.command("compare", cls=Command, rich_help_panel=_STEPS)(compare_command)
 app.command("recommend", cls=HeavyCommand, rich_help_panel=_STEPS)(recommend_command)
 app.command("pipeline", cls=HeavyCommand, rich_help_panel=_ALL)(pipeline_command)
 app.command("search", cls=HeavyCommand, rich_help_panel=_ALL)(search_command)

@@ -1,16 +1,18 @@
 """The commands that evaluate runs and baselines, and write recommendations."""
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
-from tcf.commands.options import JsonOption, VerifyOption, at_least, configured
-from tcf.commands.output import print_result
+from tcf.commands.options import ByOption, JsonOption, VerifyOption, at_least, configured
+from tcf.commands.output import as_lines, print_result
 from tcf.common.errors import ConfigError
 from tcf.common.output.output_file import is_standard_output
 from tcf.common.units import counted
-from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, UntrainedUsers
+from tcf.config.evaluate import SEARCH_HELP, Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
+from tcf.config.typed_values import typed
 
 __all__ = ["evaluate_command", "recommend_command"]
 
@@ -30,40 +32,108 @@ StatesDevice = Annotated[
 
 @configured(EvaluateConfig)
 def evaluate_command(
-    out: Annotated[Path, typer.Option("--out", help="Evaluation directory to create.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="Evaluation directory to create; of several, the folder in which each has its directory."
+        ),
+    ],
     config: EvaluateConfig,
     run: Annotated[
-        Path | None, typer.Argument(help="Run directory from `tcf train`; left out with --baseline.")
+        list[Path] | None,
+        typer.Argument(help="Run directories from `tcf train`; may be left out with --baseline."),
     ] = None,
     baseline: Annotated[
-        Baseline | None, typer.Option("--baseline", help="Evaluate this baseline instead of a run; needs --data.")
+        list[str] | None,
+        typer.Option(
+            "--baseline",
+            help="Evaluate this baseline as well, on the runs' dataset or on --data; repeat for several.",
+            metavar=f"[{'|'.join(get_args(Baseline))}]",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of --baseline random.", callback=at_least(0))] = 0,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Dataset of --baseline; or the run's, if it has moved since training."),
+        typer.Option("--data", help="Dataset of --baseline; or the runs', if it has moved since training."),
     ] = None,
     cache: RunsCaches = None,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", help="Number of processes that share out several runs.", callback=at_least(1)),
+    ] = 1,
+    devices: Annotated[
+        str,
+        typer.Option(
+            "--devices",
+            help="Devices that share out several runs, with a process on each: auto, or names such as cuda:0,cuda:1; "
+            "in place of --device.",
+            metavar="DEVICES",
+        ),
+    ] = "",
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            "--vectors",
+            help="Vector cache on which --lists measures the diversity of lists: the same for all that is to be "
+            "compared, runs on ids among it. Left out, diversity is not measured.",
+        ),
+    ] = None,
+    by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank the catalogue, less what the user has seen, for every user, and compute HR@10, NDCG@10 and MRR.
 
+    Of several runs, each has a directory below --out, named after its own, and one table shows them all. Those that
+    exist already are found; one that fails does not stop the others.
+
+    Groups (--by) follow from the saved ranks: the same command with other groups ranks nothing again.
+
     Examples:
         tcf evaluate runs/text --out evaluations/text
         tcf evaluate --baseline popularity --data data/ml-100k --out evaluations/pop
+        tcf evaluate runs/text runs/id --baseline popularity --out evaluations
     """
     from tcf.api.evaluation import evaluate_baseline, evaluate_run
+    from tcf.evaluate.groups.grouping import groupings_of
+    from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
+    from tcf.launch.evaluation.evaluate_runs import evaluation_devices
 
-    match run, baseline, data, cache or None:
-        case Path(), None, _, _:
-            done = evaluate_run(run, out, config, data=data, caches=cache or ())
-        case None, str(), Path(), None:
-            done = evaluate_baseline(baseline, data, out, config, seed=seed)
-        case None, str(), None, None:
-            raise ConfigError("--baseline: expected --data as well, found none; add --data DATASET")
-        case _:
-            raise ConfigError("expected either a run directory, or --baseline with --data; see `tcf evaluate --help`")
-    print_result(done.as_json() if as_json else done.for_people(), as_json=as_json)
+    runs, caches, by = run or [], cache or [], by or []
+    groupings_of(by, "--by")  # refused before anything is ranked
+    baselines: list[Baseline] = [typed(name, Baseline, "--baseline") for name in baseline or ()]
+    if not runs and (caches or not baselines):
+        raise ConfigError("expected run directories, or --baseline with --data; see `tcf evaluate --help`")
+    if not runs and data is None:
+        raise ConfigError("--baseline: expected --data as well, or runs, found neither; add --data DATASET")
+    if len(runs) + len(baselines) > 1:
+        many = evaluate_many(
+            runs,
+            baselines,
+            out=out,
+            config=config,
+            data=data,
+            caches=caches,
+            seed=seed,
+            workers=workers,
+            devices=devices,
+            vectors=vectors,
+        )
+        if as_json or many.evaluations:
+            shown = [f"{name}\n{done.groups(by)}" for name, done in many.evaluations.items() if by and not as_json]
+            print_result(many.as_json(by), as_json=as_json, text="\n\n".join([repr(many.table), *shown]))
+        many.check()
+        return
+    if devices:
+        config = dataclasses.replace(config, device=evaluation_devices(config, 1, devices)[0])
+    if runs:
+        done = evaluate_run(runs[0], out, config, data=data, caches=caches, vectors=vectors)
+    else:
+        done = evaluate_baseline(baselines[0], str(data), out, config, seed=seed, vectors=vectors)
+    if as_json:
+        print_result(done.as_json(by), as_json=True)
+    else:
+        groups = [str(done.groups(by))] if by else []
+        print_result({}, as_json=False, text="\n\n".join([as_lines(done.for_people()), *groups]))
 
 
 def recommend_command(
@@ -98,6 +168,7 @@ def recommend_command(
     data: RunsData = None,
     cache: RunsCaches = None,
     device: StatesDevice = "auto",
+    search: Annotated[Search, typer.Option("--search", help=SEARCH_HELP)] = "auto",
     verify: VerifyOption = "once",
     as_json: JsonOption = False,
 ) -> None:
@@ -121,6 +192,7 @@ def recommend_command(
         data=data,
         caches=cache or (),
         device=device,
+        search=search,
         verify=verify,
     )
     text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"

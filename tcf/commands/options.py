@@ -14,11 +14,11 @@ from tcf.commands.command import GENERAL
 from tcf.commands.usage_errors import with_help
 from tcf.common.errors import ConfigError, value_words
 from tcf.common.integrity.checksums import Verify
-from tcf.config.fields import from_mapping, option_name, read_toml
+from tcf.config.fields import MAIN_OPTIONS, from_mapping, option_name, read_toml
 from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
 from tcf.config.verify import VERIFY_HELP
 
-__all__ = ["JsonOption", "VerifyOption", "at_least", "configured", "inputs_of", "read_settings"]
+__all__ = ["ByOption", "JsonOption", "VerifyOption", "at_least", "configured", "inputs_of", "read_settings"]
 
 _INPUTS = "inputs"
 _NONE = "none"
@@ -26,6 +26,18 @@ _KINDS = {int: "a whole number", float: "a number"}
 _METAVARS = {int: "INTEGER", float: "NUMBER"}
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 VerifyOption = Annotated[Verify, typer.Option("--verify", help=VERIFY_HELP)]
+ByOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        help="Groups to measure as well, from the saved ranks; repeat for several: cold (held-out items without a "
+        "training interaction, and the others), warm:20,50,200 (with at least so many), popularity:10 (as many groups "
+        "of about equal numbers of held-out items, by training interactions), history:5,10,20 (users, by items before "
+        "the held-out one), or FILE:COLUMN (the values of a column of a table with item_id or user_id).",
+        metavar="GROUPS",
+        rich_help_panel=MAIN_OPTIONS,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel=GENERAL)]
 
 

@@ -20,7 +20,7 @@ def pipeline_command(
     Steps that have already been run are skipped, so that the same command resumes an interrupted pipeline.
 
     With seeds = [0, 1, 2] in the file, every run is trained and evaluated once with each seed (runs/NAME/seed-0, ...).
-    The table then shows means over the seeds with their 95 % intervals; recommendations are those of the first seed.
+    The table then shows means over the seeds with intervals; recommendations are those of the first seed.
 
     Examples:
         tcf pipeline examples/quickstart.toml

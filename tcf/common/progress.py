@@ -28,6 +28,7 @@ class Progress:
         done: units already done by an earlier attempt; counted as done, but not in the rate.
         extra_unit: a second quantity to count, shown only as a rate.
         work: total cost of the work, if units differ in cost; the time left is then estimated from it.
+        hidden_for: seconds for which nothing is shown; of a task that takes less, nothing is.
         clock: seconds on a clock that never goes back.
     """
 
@@ -41,26 +42,22 @@ class Progress:
         done: float = 0,
         extra_unit: str | None = None,
         work: float | None = None,
+        hidden_for: float = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._label, self._total, self._unit, self._extra_unit = label, total, unit, extra_unit
         self._stream, self._clock = stream, clock
         self._start, self._done, self._extra, self._note = done, done, 0.0, ""
         self._work, self._work_start, self._work_done = work, 0.0, 0.0
+        self._hidden_for = hidden_for
         self._began = self._rates_from = clock()
         self._display: Display | None = None
 
     def __enter__(self) -> Self:
         """Start the clock and show the start."""
-        self._display = open_display(
-            self._label,
-            self._total,
-            stream=self._stream,
-            seconds_between_lines=_SECONDS_BETWEEN_LINES,
-            clock=self._clock,
-        )
         self._began = self._rates_from = self._clock()
-        self._show()
+        if not self._hidden_for:
+            self._open()
         return self
 
     def advance(self, n: float, note: str = "", *, extra: float = 0, work: float = 0, resumed: bool = False) -> None:
@@ -80,7 +77,9 @@ class Progress:
             self._start += n
             self._work_start += work
         self._note = note or self._note
-        if self._display is not None and self._display.is_due():
+        if self._display is None and self._hidden_for and self._clock() >= self._began + self._hidden_for:
+            self._open()
+        elif self._display is not None and self._display.is_due():
             self._show()
 
     def restart_clock(self) -> None:
@@ -96,6 +95,16 @@ class Progress:
             ending = "in" if kind is None else "stopped after"
             self._show(f"{ending} {as_time(self._clock() - self._began)}")
             self._display.close()
+
+    def _open(self) -> None:
+        self._display = open_display(
+            self._label,
+            self._total,
+            stream=self._stream,
+            seconds_between_lines=_SECONDS_BETWEEN_LINES,
+            clock=self._clock,
+        )
+        self._show()
 
     def _show(self, ending: str | None = None) -> None:
         if self._display is not None:

@@ -6,7 +6,7 @@ Shapes: n rows.
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["offsets_from", "spans"]
+__all__ = ["offsets_from", "run_starts", "spans"]
 
 Counts = npt.NDArray[np.int64]
 
@@ -20,6 +20,17 @@ def offsets_from(lengths: Counts) -> Counts:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def run_starts(values: npt.NDArray[np.integer]) -> Counts:
+    """Return where the runs of equal values begin; `np.diff` with a first value takes many times as long.
+
+    >>> run_starts(np.array([4, 4, 7, 4])).tolist()
+    [0, 2, 3]
+    """
+    begins = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    return np.flatnonzero(begins)
 
 
 def spans(starts: Counts, lengths: Counts) -> Counts:

@@ -20,9 +20,10 @@ class RandomStream(IntEnum):
     """The purpose of random numbers.
 
     The first four and `WINDOWS` share the training seed, and their enum values are part of the seed sequence, so these
-    values are fixed. `ROW_ORDER` is left out of the sequence, which NumPy treats as 0. The other streams use seeds of
-    other settings, and their values only identify them. The streams of a search share one seed: a grid has an order but
-    no proposals, and `TRIAL_PARAMETER` adds one word to the sequence.
+    values are fixed; so are those of `BOOTSTRAP` and `SIGN_FLIPS`, whose seed may be that of any other stream.
+    `ROW_ORDER` is left out of the sequence, which NumPy treats as 0. The other streams use seeds of other settings, and
+    their values only identify them. The streams of a search share one seed: a grid has an order but no proposals, and
+    `TRIAL_PARAMETER` adds one word to the sequence.
     """
 
     ROW_ORDER = 0
@@ -57,10 +58,21 @@ class RandomStream(IntEnum):
     """Input of calibration runs. Fixed seed, drawn by torch."""
     WINDOWS = 15
     """Where the windows of histories begin in an epoch. Training seed; epoch and 0."""
+    BOOTSTRAP = 16
+    """Weights of users in a bootstrap. Seed of the evaluation; number of the group of users and 0."""
+    SIGN_FLIPS = 17
+    """Signs of users in a sign-flip test. Seed of the comparison; number of the group of users and 0."""
 
 
 _NUMBERED = frozenset(
-    {RandomStream.LOSS_SAMPLES, RandomStream.VALIDATION_USERS, RandomStream.DROPOUT, RandomStream.WINDOWS}
+    {
+        RandomStream.LOSS_SAMPLES,
+        RandomStream.VALIDATION_USERS,
+        RandomStream.DROPOUT,
+        RandomStream.WINDOWS,
+        RandomStream.BOOTSTRAP,
+        RandomStream.SIGN_FLIPS,
+    }
 )
 _DRAWN_BY_TORCH = frozenset({RandomStream.FIRST_WEIGHTS, RandomStream.CALIBRATION})
 

@@ -8,13 +8,30 @@ from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
 from tcf.config.verify import VERIFY_HELP
 
-__all__ = ["Baseline", "CataloguePolicy", "Device", "EvaluateConfig", "TargetPolicy", "UntrainedUsers"]
+__all__ = [
+    "SEARCH_HELP",
+    "Baseline",
+    "CataloguePolicy",
+    "Device",
+    "EvaluateConfig",
+    "Search",
+    "TargetPolicy",
+    "UntrainedUsers",
+    "check_confidence",
+]
 
 Baseline = Literal["popularity", "random", "co-occurrence"]
 CataloguePolicy = Literal["all", "trained"]
 UntrainedUsers = Literal["keep", "leave-out"]
 TargetPolicy = Literal["all", "first"]
+Search = Literal["auto", "faiss", "torch"]
 Device = str
+_INTERVALS = "Intervals"
+
+SEARCH_HELP = (
+    "What computes the scores, in float32: torch, or FAISS (faiss); auto is torch. Ranks differ only where scores lie "
+    "within rounding."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,6 +58,12 @@ class EvaluateConfig(CheckedSettings):
         "1,5,10,20,50. Default: 10.",
         group=MAIN_OPTIONS,
         metavar="[K,K,...]",
+    )
+    lists: bool = option(
+        False,
+        "Also find each user's list to the largest of these depths, save it, and measure catalogue coverage, and the "
+        "popularity and novelty of what is recommended; with --vectors also its diversity.",
+        group=MAIN_OPTIONS,
     )
     catalogue: CataloguePolicy = option(
         "all",
@@ -69,7 +92,16 @@ class EvaluateConfig(CheckedSettings):
     device: Device = option(
         "auto", "Device to compute user states on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
     )
+    search: Search = option("auto", SEARCH_HELP, group=MAIN_OPTIONS)
     verify: Verify = option("once", VERIFY_HELP, group=MAIN_OPTIONS)
+    resamples: int = option(
+        10_000,
+        "How often the users are drawn again for the intervals of the metrics, by the bootstrap; 0: no intervals.",
+        group=_INTERVALS,
+        minimum=0,
+    )
+    bootstrap_seed: int = option(0, "Seed of these draws.", group=_INTERVALS, minimum=0)
+    confidence: float = option(0.95, "Probability of the intervals.", group=_INTERVALS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,3 +109,14 @@ class EvaluateConfig(CheckedSettings):
             found = ",".join(map(str, self.cutoffs)) or "none"
             raise ConfigError(f"--cutoffs: expected depths of at least 1, each once, found {found}; correct them")
         object.__setattr__(self, "cutoffs", tuple(sorted(self.cutoffs)))
+        check_confidence(self.confidence, "--confidence")
+
+
+def check_confidence(confidence: float, name: str) -> None:
+    """Refuse what is not between 0 and 1, both excluded.
+
+    Raises:
+        ConfigError: saying what was found.
+    """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"{name}: expected a probability between 0 and 1, such as 0.95, found {confidence}")

@@ -4,7 +4,6 @@ Shapes: B users, K places, M ranked items.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from tcf.data.histories import Histories
 from tcf.data.seen import distinct_items
 from tcf.evaluate.questions import ranked_items
 from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.faiss_ranker import FaissRanker
+from tcf.ranking.engines import Engine, product_ranker
 from tcf.ranking.ranked_items import RankedItems
 from tcf.ranking.ranked_lists import RankedLists
 from tcf.ranking.ranker import top_k
@@ -33,21 +32,23 @@ class BestItems:
         run: the run.
         ranked: the items that may be recommended.
         catalogue: their vectors.
+        engine: what ranks them.
     """
 
     run: Run
     ranked: RankedItems
     catalogue: Catalogue
+    engine: Engine
 
     @staticmethod
-    def of(run: Run, policy: CataloguePolicy) -> "BestItems":
+    def of(run: Run, policy: CataloguePolicy, engine: Engine) -> "BestItems":
         """Compute the vectors of the items that may be recommended.
 
         Raises:
             DataError: there are none.
         """
         ranked = ranked_items(run.dataset, policy)
-        return BestItems(run, ranked, Catalogue.build(ranked.vectors(run.item_vectors())))
+        return BestItems(run, ranked, Catalogue.build(ranked.vectors(run.item_vectors())), engine)
 
     def lists(self, users: npt.NDArray[np.int64], k: int) -> RankedLists:
         """Return each user's k best items, by their indices in the dataset, given the user's whole history.
@@ -58,8 +59,8 @@ class BestItems:
         """
         states_BD = self.run.user_states(users, self.run.dataset.histories.take(users))
         gone = self.ranked.of_histories(had(self.run.dataset, users))
-        search_on: Literal["cpu", "cuda"] = "cuda" if self.run.device.type == "cuda" else "cpu"
-        found = top_k(FaissRanker(InnerProduct(self.catalogue, states_BD), search_on), gone, k)
+        ranker = product_ranker(InnerProduct(self.catalogue, states_BD), self.engine, self.run.device)
+        found = top_k(ranker, gone, k)
         items_BK = np.where(found.items_UK >= 0, self.ranked.items[found.items_UK], -1).astype(np.int32)
         return RankedLists(items_BK, found.scores_UK)
 

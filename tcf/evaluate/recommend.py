@@ -22,15 +22,15 @@ from tcf.common.output.output_file import check_output_file, format_by_suffix, i
 from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.common.untrusted.printable import printable
-from tcf.config.evaluate import CataloguePolicy, UntrainedUsers
+from tcf.config.evaluate import CataloguePolicy, Search, UntrainedUsers
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.tables.source_file import read_error_words
 from tcf.evaluate.best_items import BestItems, usual_catalogue
 from tcf.evaluate.chosen_users import chosen_users, trained_among
+from tcf.evaluate.lists.list_table import LISTS_SCHEMA, list_table
 from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed, read_sealed
-from tcf.ranking.faiss_search import load_faiss
-from tcf.ranking.ranked_lists import RankedLists
+from tcf.ranking.engines import Engine, resolve_search
 from tcf.train.run.open_run import Run, open_run
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ FORMATS = ("parquet", "csv")
 _EXCLUDE = "all-seen"  # nothing that a user has had is recommended
 _USERS_AT_ONCE = 16_384
 _Writer: TypeAlias = SealedTableWriter | pyarrow.csv.CSVWriter
-_SCHEMA = pa.schema(
-    [("user_id", pa.large_string()), ("place", pa.int32()), ("item_id", pa.large_string()), ("score", pa.float32())]
-)
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,6 +59,7 @@ class Recommendations:
         with_fewer: number of users with fewer than k items, because there are no further ones that they have not had.
         untrained: number of users whom the run has never trained, among those asked for.
         untrained_users: what was done with them: `keep` or `leave-out`.
+        search: what computed the scores: `torch` or `faiss`.
     """
 
     n_users: int
@@ -72,6 +70,7 @@ class Recommendations:
     with_fewer: int = 0
     untrained: int = 0
     untrained_users: UntrainedUsers = "keep"
+    search: Engine = "torch"
 
     @property
     def table(self) -> pa.Table:
@@ -89,7 +88,7 @@ class Recommendations:
         try:
             if format_by_suffix(self.path, FORMATS) == "parquet":
                 return read_sealed(self.path)
-            types = pyarrow.csv.ConvertOptions(column_types=_SCHEMA)
+            types = pyarrow.csv.ConvertOptions(column_types=LISTS_SCHEMA)
             return pyarrow.csv.read_csv(self.path, convert_options=types)
         except (OSError, ValueError, pa.ArrowException) as error:
             found = f"others ({read_error_words(error)})"
@@ -117,6 +116,7 @@ class Recommendations:
             "catalogue": self.catalogue,
             "exclude": _EXCLUDE,
             "untrained_users": self.untrained_users,
+            "search": self.search,
         }
 
     def __repr__(self) -> str:
@@ -134,6 +134,7 @@ def recommend(
     users: Path | Sequence[str] | None = None,
     catalogue: CataloguePolicy | None = None,
     untrained_users: UntrainedUsers = "keep",
+    search: Search = "auto",
     data: Path | None = None,
     caches: Sequence[Path] = (),
     device: str = "auto",
@@ -152,30 +153,31 @@ def recommend(
         catalogue: `all` items, or those with a training interaction (`trained`); None: `trained` for a run on ids
             alone, otherwise `all`.
         untrained_users: whether users whom the run has never trained get items (`keep`) or none (`leave-out`).
+        search: what computes the scores: `torch`, or `faiss`; `auto` is torch.
         data: the dataset, if it has moved since the training.
         caches: the vector caches, if they have moved, in the order of training.
-        device: device for user states and, if FAISS is built for GPUs, for the search; a run that is open stays on its
-            own.
+        device: device for user states and for the search, the latter with FAISS only if it is built for GPUs; a run
+            that is open stays on its own.
 
     Raises:
         ConfigError: `out` has another suffix.
         RunError: the run is unfinished, its dataset or caches have changed, `out` is something that tcf did not write,
             or k is less than 1.
         DataError: `users` names an unknown user, or a user twice; or no item has a training interaction.
-        TcfError: FAISS is not installed.
+        TcfError: FAISS is to search, and not installed.
     """
-    load_faiss()
+    engine = resolve_search(search)
     format = None if out is None else format_by_suffix(out, FORMATS)
     opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=device)
     policy = usual_catalogue(opened) if catalogue is None else catalogue
     chosen, untrained = trained_among(opened, chosen_users(opened.dataset, users), untrained_users)
-    done = Recommendations(len(chosen), k, out, None, policy, 0, untrained, untrained_users)
+    done = Recommendations(len(chosen), k, out, None, policy, 0, untrained, untrained_users, engine)
     schema = _schema(done, opened, chosen)
     if out is not None and _is_there(out, schema):
         return _finished(done, sum(_full(batch, k) for batch in pq.ParquetFile(out).iter_batches(columns=["place"])))
     if out is not None:
         check_output_file(out)  # before the model is loaded
-    tables = _tables(BestItems.of(opened, policy), chosen, k, schema)
+    tables = _tables(BestItems.of(opened, policy, engine), chosen, k, schema)
     if out is None or format is None:
         rows = pa.concat_tables([schema.empty_table(), *tables])
         return _finished(replace(done, rows=rows), _full(rows, k))
@@ -187,13 +189,22 @@ def recommend(
     return _finished(done, full)
 
 
-def examples(run: Path, *, users: int, k: int, catalogue: CataloguePolicy | None = None, device: str = "auto") -> str:
+def examples(
+    run: Path,
+    *,
+    users: int,
+    k: int,
+    catalogue: CataloguePolicy | None = None,
+    search: Search = "auto",
+    device: str = "auto",
+) -> str:
     """The latest items of a few users and their recommendations, as texts for people to read."""
-    load_faiss()
+    engine = resolve_search(search)
     opened = open_run(run, device=device)
     dataset = opened.dataset
     chosen = np.linspace(0, dataset.n_users - 1, min(users, dataset.n_users)).astype(np.int64)
-    lists = BestItems.of(opened, usual_catalogue(opened) if catalogue is None else catalogue).lists(chosen, k)
+    policy = usual_catalogue(opened) if catalogue is None else catalogue
+    lists = BestItems.of(opened, policy, engine).lists(chosen, k)
     histories = dataset.histories.take(chosen)
     return "\n".join(_example(dataset, int(u), histories.of(i), lists.items_UK[i]) for i, u in enumerate(chosen))
 
@@ -206,7 +217,7 @@ def _tables(best: BestItems, users: npt.NDArray[np.int64], k: int, schema: pa.Sc
     with Progress("recommend", len(users), "users") as progress:
         for start in range(0, len(users), _USERS_AT_ONCE):
             block = users[start : start + _USERS_AT_ONCE]
-            yield _table(dataset, block, best.lists(block, places)).cast(schema)
+            yield list_table(dataset, block, best.lists(block, places)).cast(schema)
             progress.advance(len(block))
 
 
@@ -240,8 +251,9 @@ def _schema(done: Recommendations, run: Run, users: npt.NDArray[np.int64]) -> pa
         "tcf.exclude": _EXCLUDE,
         "tcf.catalogue": done.catalogue,
         "tcf.untrained_users": done.untrained_users,
+        "tcf.search": done.search,
     }
-    return _SCHEMA.with_metadata(metadata)
+    return LISTS_SCHEMA.with_metadata(metadata)
 
 
 def _writer(file: Path, format: str, schema: pa.Schema) -> _Writer:
@@ -261,15 +273,3 @@ def _is_there(out: Path, schema: pa.Schema) -> bool:
             return True
     logger.warning(f"{out}: expected these recommendations as they were written, found other bytes; written again")
     return False
-
-
-def _table(dataset: Dataset, users: npt.NDArray[np.int64], lists: RankedLists) -> pa.Table:
-    there_BK = lists.items_UK >= 0
-    rows, places = np.nonzero(there_BK)
-    columns = [
-        dataset.user_ids.take(pa.array(users[rows])),
-        pa.array(places + 1, pa.int32()),
-        dataset.item_ids.take(pa.array(lists.items_UK[there_BK])),
-        pa.array(lists.scores_UK[there_BK], pa.float32()),
-    ]
-    return pa.Table.from_arrays(columns, schema=_SCHEMA)

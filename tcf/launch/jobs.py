@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from tcf.common.parsing import parse_json
+from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, to_mapping
 from tcf.config.train import TrainConfig
 
-__all__ = ["ExtractionJob", "Job", "TrainingJob", "decode_message", "encode_message"]
+__all__ = ["EvaluationJob", "ExtractionJob", "Job", "TrainingJob", "decode_message", "encode_message"]
 
 
 def encode_message(message: Mapping[str, Any]) -> bytes:
@@ -91,6 +92,33 @@ class TrainingJob(Job):
     threads: int
 
 
+@dataclass(frozen=True)
+class EvaluationJob(Job):
+    """One of the evaluations that a worker makes one after the other.
+
+    Attributes:
+        source: directory of a run; of a dataset for a baseline.
+        baseline: the baseline's name; empty for a run.
+        data: where the run's dataset is.
+        caches: where the run's caches are.
+        out: directory to create.
+        config: settings, with the worker's device.
+        vectors: where the vectors for the diversity of lists are; None without.
+        seed: seed of the random ranking.
+        threads: number of torch threads.
+    """
+
+    source: Path
+    baseline: str
+    data: Path
+    caches: tuple[Path, ...]
+    out: Path
+    config: EvaluateConfig
+    vectors: Path | None
+    seed: int
+    threads: int
+
+
 def _encoded(value: Any) -> Any:
     match value:
         case Path():
@@ -104,8 +132,8 @@ def _encoded(value: Any) -> Any:
 
 
 def _decoded(hint: Any, value: Any, name: str) -> Any:
-    if hint is Path:
-        return Path(value)
+    if hint in (Path, Path | None):
+        return None if value is None else Path(value)
     if typing.get_origin(hint) is tuple:
         [kind, _] = typing.get_args(hint)  # tuple[kind, ...]
         return tuple(_decoded(kind, part, name) for part in value)

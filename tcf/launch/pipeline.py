@@ -21,8 +21,8 @@ from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.data.prepare import prepare
 from tcf.encoders.folder.local_model import local_model
-from tcf.evaluate.comparison import Compared, comparison
 from tcf.evaluate.evaluation import Evaluation
+from tcf.evaluate.evaluation_table import Compared, EvaluationTable
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.seeds import SeedEvaluations
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
@@ -73,7 +73,7 @@ class PipelineResult:
 
     def summary(self) -> str:
         """The comparison of all evaluations, and the examples."""
-        shown = [comparison(self.evaluations)] if self.evaluations else []
+        shown = [str(EvaluationTable(self.evaluations))] if self.evaluations else []
         return "\n\n".join([*shown, *([self.examples] if self.examples else [])])
 
 
@@ -184,6 +184,7 @@ def _recommend(config: PipelineConfig, name: str) -> Path:
             k=config.recommend,
             catalogue=_recommended(config),
             untrained_users=config.evaluate.untrained_users,
+            search=config.evaluate.search,
             device=config.evaluate.device,
         )
     return place
@@ -194,8 +195,8 @@ def _examples(config: PipelineConfig) -> str:
     if not config.recommend or not config.train:
         return ""
     first = config.trainings(next(iter(config.train)))[0]
-    run, device = config.out / "runs" / first.place, config.evaluate.device
-    some = examples(run, users=3, k=3, catalogue=_recommended(config), device=device)
+    run, settings = config.out / "runs" / first.place, config.evaluate
+    some = examples(run, users=3, k=3, catalogue=_recommended(config), search=settings.search, device=settings.device)
     return f"Some recommendations of {first.place}:\n{some}"
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "measured_among",
     "named_as_validation",
     "ndcg",
+    "rank_metric",
     "rank_metrics",
     "recall",
     "reciprocal_rank",
@@ -231,6 +232,18 @@ def measured_among(names: Iterable[str]) -> tuple[Metric, ...]:
 VALIDATION_METRICS = measured_among(f"{kind.key}@10" for kind in _KINDS if kind.validated)
 """What is measured after every epoch of training."""
 VALIDATION_DEPTH = max(metric.cutoff or 0 for metric in VALIDATION_METRICS)
+
+
+def rank_metric(name: str) -> Metric | None:
+    """Return the metric of ranks of this name, with any cutoff; None if there is none.
+
+    >>> rank_metric("recall@7").name, rank_metric("hr"), rank_metric("coverage@10"), rank_metric("hr@0")
+    ('recall@7', None, None, None)
+    """
+    metric = Metric.named(name)
+    if metric is None or metric.place[0] or metric.cutoff == 0:
+        return None
+    return metric
 
 
 def named_as_validation(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A part of the catalogue is ranked as a smaller catalogue: scores, searches and counts take only what its size takes.
 
-Shapes: N items of the catalogue, M of them ranked, U users, B users of a block, R rows of scores, D width.
+Shapes: N items of the catalogue, M of them ranked, D width.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,8 @@ import numpy.typing as npt
 
 from tcf.data.histories import Histories
 from tcf.data.seen import renumbered
-from tcf.ranking.catalogue import ScoreRows, blocks
-from tcf.ranking.count_ranks import users_a_block
-from tcf.ranking.scorers import Scorer
 
-__all__ = ["RankedItems", "Restricted"]
+__all__ = ["RankedItems"]
 
 
 @dataclass(frozen=True)
@@ -59,39 +56,3 @@ class RankedItems:
     def of_histories(self, histories: Histories) -> Histories:
         """Return the places of every user's ranked items; the others are left out."""
         return histories if self.are_all else renumbered(histories, self.places)
-
-    def scorer(self, scorer: Scorer) -> Scorer:
-        """Return the scorer of the ranked items, made of one of the whole catalogue."""
-        return scorer if self.are_all else Restricted(scorer, self.items)
-
-
-@dataclass(frozen=True)
-class Restricted:
-    """Scores some items of a scorer's catalogue; each has a row of its own.
-
-    Attributes:
-        scorer: scores the whole catalogue.
-        items: (M,) the items to score, by their indices in the catalogue.
-    """
-
-    scorer: Scorer
-    items: npt.NDArray[np.int64]
-
-    @property
-    def n_users(self) -> int:
-        """Number of users."""
-        return self.scorer.n_users
-
-    @property
-    def rows(self) -> ScoreRows:
-        """Every item has its own score."""
-        return ScoreRows.one_each(len(self.items))
-
-    def scores(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Return the scores of the items for some users, (B, M)."""
-        rows_M = self.scorer.rows.row_of_item[self.items]
-        scores_BM = np.empty((len(users), len(rows_M)), np.float32)
-        # As many users at once as the scores of the whole catalogue allow.
-        for block in blocks(len(users), users_a_block(self.scorer)):
-            scores_BM[block] = self.scorer.scores(users[block])[:, rows_M]
-        return scores_BM

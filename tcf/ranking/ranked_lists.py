@@ -12,7 +12,7 @@ from tcf.data.histories import Histories, owners
 from tcf.ranking.catalogue import ScoreRows
 from tcf.ranking.seen_items import counts_at
 
-__all__ = ["Entries", "RankedLists", "place_best", "place_best_of_all", "unseen"]
+__all__ = ["Entries", "RankedLists", "place_best", "place_best_of_all", "place_ordered", "unseen"]
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,51 @@ class Entries:
     """
 
     users: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int64]
+    items: npt.NDArray[np.integer]
     scores: npt.NDArray[np.float32]
+
+    @staticmethod
+    def joined(one: "Entries", other: "Entries") -> "Entries":
+        """Return the entries of both."""
+        return Entries(
+            np.concatenate([one.users, other.users]),
+            np.concatenate([one.items, other.items]),
+            np.concatenate([one.scores, other.scores]),
+        )
+
+    def take(self, places: npt.NDArray[np.int64]) -> "Entries":
+        """Return the entries at some places, in this order."""
+        return Entries(self.users[places], self.items[places], self.scores[places])
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> "Entries":
+        """Return the chosen entries."""
+        return Entries(self.users[chosen], self.items[chosen], self.scores[chosen])
 
 
 def place_best(entries: Entries, users: npt.NDArray[np.int64], lists: RankedLists) -> None:
     """Put the best entries of a block into the lists of its users, in order."""
-    order = np.lexsort((entries.items, -entries.scores, entries.users))
-    owner = entries.users[order]
-    places = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    place_ordered(entries.take(np.lexsort((entries.items, -entries.scores, entries.users))), users, lists)
+
+
+def place_ordered(entries: Entries, users: npt.NDArray[np.int64], lists: RankedLists) -> None:
+    """Put the first entries of each user into the lists of the block's users.
+
+    Args:
+        entries: users of the block in order, each user's best item first.
+        users: (B,) the users of the block.
+        lists: lists of all users.
+    """
+    places = np.arange(len(entries.users)) - np.searchsorted(entries.users, entries.users)
     kept = places < lists.items_UK.shape[1]
-    chosen, owner, places = order[kept], users[owner[kept]], places[kept]
-    lists.items_UK[owner, places] = entries.items[chosen]
-    lists.scores_UK[owner, places] = entries.scores[chosen]
+    owner, places = users[entries.users[kept]], places[kept]
+    lists.items_UK[owner, places] = entries.items[kept]
+    lists.scores_UK[owner, places] = entries.scores[kept]
 
 
 def unseen(entries: Entries, seen: Histories, n_items: int) -> Entries:
     """Return the entries without the items that the users of the block have seen."""
     keys = owners(seen) * n_items + seen.items
-    kept = counts_at(keys, np.ones(len(keys), np.int64), entries.users * n_items + entries.items) == 0
-    return Entries(entries.users[kept], entries.items[kept], entries.scores[kept])
+    return entries.where(counts_at(keys, np.ones(len(keys), np.int64), entries.users * n_items + entries.items) == 0)
 
 
 def place_best_of_all(

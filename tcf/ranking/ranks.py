@@ -19,7 +19,7 @@ from tcf.ranking.ranker import Ranker
 from tcf.ranking.seen_items import are_in, check_seen, without
 from tcf.ranking.task import RankingTask
 
-__all__ = ["Policy", "Ranks", "rank_targets"]
+__all__ = ["Policy", "Ranks", "excluded_items", "rank_targets"]
 
 Policy = Literal["keep", "mask"]
 
@@ -159,6 +159,17 @@ def rank_targets(
         np.minimum(greater, depth, out=greater)
     greater[masked_T] = candidates[owners(targets)[masked_T]]
     return Ranks(greater, equal, candidates, depth, targets.offsets)
+
+
+def excluded_items(seen: Histories, targets: Histories, policy: Policy) -> Histories:
+    """Return each user's items that are no candidates when the targets are ranked, distinct and rising.
+
+    Args:
+        seen: the items that each user has seen, repeats allowed.
+        targets: the held-out items of each user; -1 for one that is none of the items.
+        policy: how to treat a target that the user has seen before, as in `rank_targets`.
+    """
+    return _exclusions(distinct_items(seen), targets, policy)[0]
 
 
 def _exclusions(seen: Histories, targets: Histories, policy: Policy) -> tuple[Histories, npt.NDArray[np.bool_]]:

@@ -23,7 +23,7 @@ from tcf.train.vectors.fit_projection import fit_projections
 from tcf.train.vectors.item_vectors import ItemVectors, load_item_vectors
 from tcf.train.vectors.projection import Projection, Transform
 
-__all__ = ["Inputs"]
+__all__ = ["Inputs", "check_number"]
 
 _MIB = 2**20
 
@@ -56,13 +56,7 @@ class Inputs:
             ConfigError: no cache is given, a cache is given twice, or one is given for items as ids.
             TcfError: the dataset or a cache is missing or damaged.
         """
-        match items:
-            case "text" | "text+id" if not caches:
-                raise ConfigError(f"--items {items}: expected a vector cache, found none; add --cache")
-            case "id" if caches:
-                raise ConfigError(
-                    f"--items id: expected no cache, because ids need none, found {caches[0]}; leave out --cache"
-                )
+        check_number(items, caches)
         dataset = open_dataset(data, verify=verify)
         opened = tuple(VectorCache.open(path, verify=verify) for path in caches)
         _refuse_repeated(opened)
@@ -141,9 +135,12 @@ class Inputs:
         """
         if not self.caches:
             return None
-        fitted = {} if projections is None else projections
-        transforms = [Transform(fitted.get(role), normalise) for role in self.cache_roles]
+        transforms = self.transforms(normalise, {} if projections is None else projections)
         return load_item_vectors(self._found, device, transforms=transforms, table=table)
+
+    def transforms(self, normalise: bool, projections: Mapping[str, Projection]) -> list[Transform]:
+        """The transform of each cache's vectors."""
+        return [Transform(projections.get(role), normalise) for role in self.cache_roles]
 
     def training_vectors(
         self, config: TrainConfig, projections: Mapping[str, Projection], device: torch.device
@@ -167,6 +164,21 @@ class Inputs:
     @cached_property
     def _found(self) -> ItemSources:
         return ItemSources.find(self.caches, self.dataset)
+
+
+def check_number(items: Literal["text", "id", "text+id"], caches: Sequence[Path]) -> None:
+    """Refuse items as text without a cache, and items as ids with one.
+
+    Raises:
+        ConfigError: see above.
+    """
+    match items:
+        case "text" | "text+id" if not caches:
+            raise ConfigError(f"--items {items}: expected a vector cache, found none; add --cache")
+        case "id" if caches:
+            raise ConfigError(
+                f"--items id: expected no cache, because ids need none, found {caches[0]}; leave out --cache"
+            )
 
 
 def _refuse_repeated(caches: Sequence[VectorCache]) -> None:

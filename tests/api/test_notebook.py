@@ -126,10 +126,15 @@ def test_a_run_as_a_frame(here: Path) -> None:
 def test_an_evaluation_as_frames(here: Path) -> None:
     evaluation = tcf.open_evaluation(here / "evaluation")
     [metrics] = evaluation.to_pandas().to_dict("records")
-    assert metrics == {"ranking": "sasrec, items as text", **evaluation.metrics}
+    ends = {
+        f"{name}_{end}": value
+        for name, pair in evaluation.intervals.items()
+        for end, value in zip(("low", "high"), pair, strict=True)
+    }
+    assert metrics == {"ranking": "sasrec, items as text", **evaluation.metrics, **ends}
     ranks = evaluation.to_pandas("ranks")
     users = tcf.open_dataset(here / "dataset").user_ids.to_pylist()
-    assert [*ranks] == ["user_id", "item_id", "rank", "ties", "candidates"]
+    assert [*ranks] == [*("user_id", "item_id", "rank", "ties", "candidates"), "item_interactions", "history"]
     assert ranks["user_id"].tolist() == users
     alone = ranks[ranks["ties"] == 0]["rank"]
     assert 0 < (alone < 10).sum() <= round(evaluation.metrics["hr@10"] * len(users))
@@ -137,15 +142,33 @@ def test_an_evaluation_as_frames(here: Path) -> None:
 
 def test_several_evaluations_in_one_table(here: Path) -> None:
     baseline = tcf.evaluate_baseline("popularity", here / "dataset", here / "popularity", EVALUATE)
-    table = tcf.compare_evaluations({"text": here / "evaluation", "most popular": baseline})
+    table = tcf.evaluation_table({"text": here / "evaluation", "most popular": baseline})
     frame = table.to_pandas()
     assert frame.index.tolist() == ["text", "most popular"]
     for name, evaluation in table.evaluations.items():
-        assert frame.loc[name].to_dict() == dict(evaluation.metrics)
-    assert [line.split()[0] for line in str(table).splitlines()] == ["ranking", "text", "most"]
-    assert [*tcf.compare_evaluations([baseline, here / "evaluation"]).evaluations] == ["popularity", "evaluation"]
+        assert frame.loc[name].to_dict().items() >= evaluation.metrics.items()
+        assert (frame.loc[name]["mrr_low"], frame.loc[name]["mrr_high"]) == evaluation.intervals["mrr"]
+    assert [line.split()[0] for line in str(table).splitlines()] == ["ranking", "text", "most", "intervals:"]
+    assert [*tcf.evaluation_table([baseline, here / "evaluation"]).evaluations] == ["popularity", "evaluation"]
     with pytest.raises(tcf.ConfigError, match="evaluations: expected different names, found popularity twice"):
-        tcf.compare_evaluations([baseline, baseline])
+        tcf.evaluation_table([baseline, baseline])
+
+
+def test_two_evaluations_are_compared(here: Path) -> None:
+    baseline = tcf.evaluate_baseline("popularity", here / "dataset", here / "popularity", EVALUATE)
+    found = tcf.compare_evaluations(
+        [here / "evaluation", baseline], ["hr@3", "ndcg@10"], by="cold", resamples=200, flips=99
+    )
+    row = found.to_pandas().set_index(["metric", "group"]).loc[("ndcg@10", "")]
+    frames = [tcf.open_evaluation(here / name).metrics["ndcg@10"] for name in ("evaluation", "popularity")]
+    assert row["difference"] == pytest.approx(frames[0] - frames[1])
+    assert (
+        command(
+            *("-q", "compare", here / "evaluation", f"popularity={here / 'popularity'}", "--metrics", "hr@3,ndcg@10"),
+            *("--by", "cold", "--resamples", 200, "--flips", 99),
+        )
+        == f"{found}\n"
+    )
 
 
 def test_recommendations_in_memory_are_those_in_a_file(here: Path) -> None:

@@ -23,19 +23,23 @@ def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:
     assert printed["ndcg@10"] == pytest.approx(facts["ndcg@10"], abs=1e-9)
     lines = CliRunner().invoke(app, words).stdout.splitlines()
     assert lines[0] == f"evaluation: {tmp_path / 'e'}"
-    metrics = [f"validation {name}: {100 * printed[name]:.2f}%" for name in ("hr@10", "ndcg@10", "mrr")]
+    ends = {name: [f"{100 * end:.2f}" for end in ends] for name, ends in printed["intervals"].items()}
     assert lines[1:] == [
-        *metrics,
+        *(f"validation {name}: {100 * printed[name]:.2f}% ({low} to {high})" for name, (low, high) in ends.items()),
         "users: 60",
+        "targets: 60",
         "users without training: 0",
         "candidates: 30",
         "targets outside catalogue: 0",
+        "several targets: all",
         "catalogue: all",
         "exclude: kept",
         "seen: keep",
         "untrained users: keep",
         "split: validation",
+        "intervals: 95 % (10,000 resamples) over users",
     ]
+    assert [*ends] == ["hr@10", "ndcg@10", "mrr@10", "mrr"]
 
 
 def test_the_command_evaluates_a_baseline(runs: Path, tmp_path: Path) -> None:
@@ -44,8 +48,25 @@ def test_the_command_evaluates_a_baseline(runs: Path, tmp_path: Path) -> None:
     printed = json.loads(done.stdout)
     assert printed["users"] == 60
     again = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "e")])
-    assert f"\ntest hr@10: {100 * printed['hr@10']:.2f}%\n" in again.stdout
+    assert f"\ntest hr@10: {100 * printed['hr@10']:.2f}% (" in again.stdout
     assert json.loads((tmp_path / "e" / "manifest.json").read_text())["config"]["ranking"] == "random, seed 7"
+
+
+def test_several_are_a_table_or_a_list(made: Path, tmp_path: Path) -> None:
+    words = ["evaluate", *map(str, (made / "id", made / "text")), "--baseline", "random", "--baseline", "popularity"]
+    words += ["--out", str(tmp_path / "e"), "--device", "cpu"]
+    first = CliRunner().invoke(app, words)
+    names = ["random", "popularity", "id", "text"]
+    assert [line.split()[0] for line in first.stdout.splitlines()][:5] == ["ranking", *names]
+    printed = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert [entry.pop("name") for entry in printed] == names
+    for name, entry in zip(names, printed, strict=True):
+        assert entry.pop("evaluation") == str(tmp_path / "e" / name)
+        assert entry == json.loads((tmp_path / "e" / name / "metrics.json").read_text())
+    # One that fails: the others are printed, and the command has failed.
+    more = CliRunner().invoke(app, [*words, str(made / "none"), "--json"])
+    assert [entry["name"] for entry in json.loads(more.stdout)] == names
+    assert "found 1 of them failed (none: " in str(more.exception)
 
 
 @pytest.fixture
@@ -68,10 +89,12 @@ def signals() -> Iterator[None]:
             "evaluate nowhere --out e",
             "nowhere: expected a directory of format tcf-run made by `tcf train`, found nothing",
         ),
-        ("evaluate --baseline popularity --out e", "--baseline: expected --data as well, found none"),
-        ("evaluate id --baseline popularity --data data --out e", "expected either a run directory, or --baseline"),
-        ("evaluate --baseline popularity --data data --cache cache --out e", "expected either a run directory, or"),
-        ("evaluate --out e", "expected either a run directory, or --baseline with --data"),
+        ("evaluate --baseline popularity --out e", "--baseline: expected --data as well, or runs, found neither"),
+        ("evaluate --baseline popularity --data data --cache cache --out e", "expected run directories, or --baseline"),
+        ("evaluate --out e", "expected run directories, or --baseline with --data"),
+        ("evaluate --baseline popular --data data --out e", "--baseline: expected one of popularity, random, co-occ"),
+        ("evaluate id text --devices abacus --out e", "--devices: expected auto, cpu, cuda or cuda:N, found 'abacus'"),
+        ("evaluate id --device cpu --devices cpu --out e", "--devices: expected no --device besides, found cpu"),
         ("evaluate --baseline popularity --data cache --out e", "cache: expected a directory of format tcf-dataset"),
         ("evaluate id --out data", "data: expected a directory of format tcf-evaluation"),
         ("evaluate id --out e --device abacus", "--device: expected auto, cpu, cuda or cuda:N, found 'abacus'"),

@@ -15,7 +15,7 @@ from tcf.commands.typer_internals import Parameter
 PAGES = Path(__file__).parent / "help"
 NAMES = {"TEXT", "INTEGER", "NUMBER", "PATH", "FILE", "COLUMN", "TIME", "DEVICE", "DEVICES", "LAYER", "LAYERS", "NAME"}
 OTHER_NAMES = {"MODEL", "LIMITS", "I/N", "CHARACTER", "FORMAT", "COLUMN=PATTERN", "NAME,NAME,..."}
-OTHER_NAMES |= {"INTEGER|none", "NUMBER|none"}
+OTHER_NAMES |= {"INTEGER|none", "NUMBER|none", "DEPTHS", "GROUPS"}
 
 
 CONTEXTS = contexts()
@@ -99,4 +99,4 @@ def test_the_first_options_of_train_are_about_ten() -> None:
 
 def test_commands_are_listed_in_the_order_in_which_they_are_used() -> None:
     names = [path.split()[1] for path in CONTEXTS if len(path.split()) == 2]
-    assert names[:5] == ["data", "extract", "train", "evaluate", "recommend"]
+    assert names[:6] == ["data", "extract", "train", "evaluate", "compare", "recommend"]

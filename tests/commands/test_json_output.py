@@ -21,7 +21,7 @@ from tcf.extract.plan import planner
 
 METRICS = (
     "hr@10 ndcg@10 mrr@10 mrr users targets users_without_training candidates targets_outside_catalogue "
-    "several_targets catalogue exclude seen untrained_users split"
+    "several_targets catalogue exclude seen untrained_users split intervals"
 )
 TRAINED = "best_epoch validation_hr@10 validation_ndcg@10 epochs parameters users users_left_out targets device threads"
 COUNTS = "items texts sequences computed texts_cut unknown_words texts_without_tokens texts_only_prompt"
@@ -65,6 +65,10 @@ COMMANDS = {
     ),
     "runs .": "run state epochs best_epoch validation_hr@10 validation_ndcg@10 settings problem",
     "pipeline q.toml": "dataset extraction runs evaluations recommendations",
+    "compare e popularity=out/evaluations/popularity --resamples 50 --flips 49": (
+        "format evaluations rankings split users targets candidates resamples flips seed confidence means differences "
+        "served"
+    ),
     "doctor .": "versions cuda_devices torch_cuda driver faiss notes machine home stored found problems",
     "doctor --clean partial": "to_be_removed removed freed_bytes",
 }

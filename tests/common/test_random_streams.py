@@ -15,6 +15,8 @@ NUMBERED = {
     RandomStream.VALIDATION_USERS: 2,
     RandomStream.DROPOUT: 3,
     RandomStream.WINDOWS: 15,
+    RandomStream.BOOTSTRAP: 16,
+    RandomStream.SIGN_FLIPS: 17,
 }
 
 

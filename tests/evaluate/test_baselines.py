@@ -6,9 +6,15 @@ import pytest
 
 from tcf.config.evaluate import Baseline
 from tcf.data.dataset import Histories
+from tcf.data.histories import one_each
 from tcf.data.split import Queries, held_out, leave_one_out
-from tcf.evaluate.baselines import CoOccurrence, Popularity, Random, baseline
+from tcf.evaluate.baselines.baseline import baseline
+from tcf.evaluate.baselines.co_occurrence import CoOccurrence
+from tcf.evaluate.baselines.popularity import Popularity
+from tcf.evaluate.baselines.random_scores import Random
 from tcf.ranking.metrics import hit_rate
+from tcf.ranking.ranked_items import RankedItems
+from tcf.ranking.ranker import Ranker
 from tcf.ranking.ranks import rank_targets
 
 
@@ -17,22 +23,28 @@ def histories_of(*users: list[int]) -> Histories:
     return Histories(offsets, np.array([i for u in users for i in u], np.int32))
 
 
-def everyone(histories: Histories) -> npt.NDArray[np.int64]:
-    return np.arange(len(histories))
+def first_items(n_items: int) -> RankedItems:
+    return RankedItems.where(np.ones(n_items, np.bool_))
+
+
+def scores_of(ranker: Ranker) -> npt.NDArray[np.float32]:
+    """The score of every item for every user, as its lists of all items have it, (U, N)."""
+    lists = ranker.lists(histories_of(*([] for _ in range(ranker.n_users))), ranker.n_items)
+    scores = np.empty((ranker.n_users, ranker.n_items), np.float32)
+    np.put_along_axis(scores, lists.items_UK.astype(np.int64), lists.scores_UK, axis=1)
+    return scores
 
 
 def test_popularity_counts_training_interactions_only() -> None:
     histories = histories_of([0, 1, 0, 2, 3], [1, 0, 3, 3])
-    scores = Popularity.learn(leave_one_out(histories), 2, 5).scores(everyone(histories))
-    assert scores.tolist() == [[3, 2, 0, 0, 0]] * 2
-    assert scores.dtype == np.float32
+    assert scores_of(Popularity.learn(leave_one_out(histories), 2, 5)).tolist() == [[3, 2, 0, 0, 0]] * 2
 
 
 def test_popularity_ties_are_shared_out() -> None:
     histories = histories_of([0, 1, 2], [0, 3, 4])
     queries = held_out(leave_one_out(histories), "test")
-    scorer = baseline("popularity", leave_one_out(histories), queries, 6)
-    ranks = rank_targets(scorer, queries.earlier, queries.targets)
+    ranker = baseline("popularity", leave_one_out(histories), queries, first_items(6))
+    ranks = rank_targets(ranker, queries.earlier, queries.targets)
     assert ranks.greater.tolist() == [0, 0]
     assert ranks.equal.tolist() == [3, 3]  # items 2, 3, 4 and 5 less the one target, for both
     assert hit_rate(ranks, 1).tolist() == [0.25, 0.25]
@@ -42,7 +54,7 @@ def test_co_occurrence_by_hand() -> None:
     # Training parts: [0, 1, 2] and [2, 0]; items 3 and 4 are held out.
     histories = histories_of([0, 1, 2, 3, 4], [2, 0, 3, 4])
     earlier = histories_of([0, 1], [2])
-    scores = CoOccurrence.learn(leave_one_out(histories), earlier, 5).scores(everyone(histories)) / 60
+    scores = scores_of(CoOccurrence.learn(leave_one_out(histories), earlier, 5)) / 60
     near = {(0, 1): 1, (1, 2): 1, (0, 2): 1 / 2 + 1}
 
     def count(first: int, second: int) -> float:
@@ -56,13 +68,13 @@ def test_co_occurrence_by_hand() -> None:
 def test_co_occurrence_reaches_five_positions_and_five_items() -> None:
     histories = histories_of([0, 1, 2, 3, 4, 5, 6, 9, 9])
     earlier = histories_of([7, 0, 8, 8, 8, 8])
-    scores = CoOccurrence.learn(leave_one_out(histories), earlier, 10).scores(np.array([0])) / 3600
+    scores = scores_of(CoOccurrence.learn(leave_one_out(histories), earlier, 10)) / 3600
     assert scores[0] == pytest.approx([0, *(1 / 5 / d for d in range(1, 6)), 0, 0, 0, 0])
 
 
 def test_co_occurrence_does_not_cross_users() -> None:
     histories = histories_of([0, 1, 8, 8], [2, 3, 8, 8])
-    scores = CoOccurrence.learn(leave_one_out(histories), histories_of([1], [2]), 9).scores(np.array([0, 1]))
+    scores = scores_of(CoOccurrence.learn(leave_one_out(histories), histories_of([1], [2]), 9))
     assert np.flatnonzero(scores[0]).tolist() == [0]
     assert np.flatnonzero(scores[1]).tolist() == [3]
 
@@ -74,22 +86,14 @@ def test_equal_evidence_in_another_order_ties_exactly() -> None:
 
     distances = range(1, 6)
     users = [history(10, d) for d in distances] + [history(11, d) for d in reversed(distances)]
-    scorer = CoOccurrence.learn(leave_one_out(histories_of(*users)), histories_of(*([[0]] * 10)), 100)
-    scores = scorer.scores(np.array([0]))[0]
+    scores = scores_of(CoOccurrence.learn(leave_one_out(histories_of(*users)), histories_of([0]), 100))[0]
     assert scores[10] == scores[11] == 60 * sum(60 // d for d in distances)
 
 
-@pytest.mark.parametrize("name", ["popularity", "random", "co-occurrence"])
-def test_scores_do_not_depend_on_the_block(name: Baseline) -> None:
-    rng = np.random.default_rng(0)
-    histories = histories_of(*(rng.integers(0, 50, n).tolist() for n in rng.integers(3, 20, 30)))
-    scorer = baseline(name, leave_one_out(histories), held_out(leave_one_out(histories), "test"), 50, seed=3)
+def test_random_scores_do_not_depend_on_the_block() -> None:
+    scorer = Random(np.arange(30), np.arange(50), 3)
     together = scorer.scores(np.arange(30))
-    assert together.shape == (30, 50)
-    assert np.isfinite(together).all()
     assert np.array_equal(together[[7, 3, 29]], scorer.scores(np.array([7, 3, 29])))
-    assert scorer.n_users == 30
-    assert scorer.rows.n_items == 50
 
 
 @pytest.mark.parametrize("name", ["popularity", "co-occurrence"])
@@ -98,13 +102,13 @@ def test_held_out_items_teach_nothing(name: Baseline, split: str) -> None:
     rng = np.random.default_rng(1)
     users = [rng.integers(0, 20, 8).tolist() for _ in range(10)]
     other = [user[:-2] + [int(i) for i in rng.integers(0, 20, 2)] for user in users]
-    queries = Queries(np.arange(10), histories_of(*(user[:-2] for user in users)), np.zeros(10, np.int64))
-    first, second = (baseline(name, leave_one_out(histories_of(*u)), queries, 20) for u in (users, other))
-    assert np.array_equal(first.scores(np.arange(10)), second.scores(np.arange(10)))
+    queries = Queries(np.arange(10), histories_of(*(user[:-2] for user in users)), one_each(np.zeros(10, np.int64)))
+    first, second = (baseline(name, leave_one_out(histories_of(*u)), queries, first_items(20)) for u in (users, other))
+    assert np.array_equal(scores_of(first), scores_of(second))
 
 
 def test_random_scores_look_uniform_and_independent() -> None:
-    scores = Random(np.arange(400), 500, 0).scores(np.arange(400)).astype(np.float64)
+    scores = Random(np.arange(400), np.arange(500), 0).scores(np.arange(400)).astype(np.float64)
     assert scores.min() >= 0
     assert scores.max() < 1
     histogram = np.histogram(scores, 20, (0, 1))[0]
@@ -120,7 +124,7 @@ def test_random_ranks_are_uniform_and_follow_the_seed() -> None:
     split = leave_one_out(histories)
     queries = held_out(split, "test")
     first, again, other = (
-        rank_targets(baseline("random", split, queries, 100, seed=seed), queries.earlier, queries.targets)
+        rank_targets(baseline("random", split, queries, first_items(100), seed=seed), queries.earlier, queries.targets)
         for seed in (0, 0, 1)
     )
     assert np.array_equal(first.greater, again.greater)
@@ -137,7 +141,7 @@ def test_co_occurrence_finds_a_rule_that_popularity_cannot() -> None:
     queries = held_out(leave_one_out(histories), "test")
     hits = {}
     for name in ("popularity", "co-occurrence"):
-        scorer = baseline(name, leave_one_out(histories), queries, 80)
-        hits[name] = hit_rate(rank_targets(scorer, queries.earlier, queries.targets), 1).mean()
+        ranker = baseline(name, leave_one_out(histories), queries, first_items(80))
+        hits[name] = hit_rate(rank_targets(ranker, queries.earlier, queries.targets), 1).mean()
     assert hits["co-occurrence"] > 0.9
     assert hits["popularity"] < 0.1

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,9 +18,11 @@ from tcf.config.train import TrainConfig
 from tcf.data.dataset import Dataset
 from tcf.data.prepare import prepare
 from tcf.data.split import by_time, held_out
-from tcf.evaluate.baselines import Random, baseline
+from tcf.evaluate.baselines.baseline import baseline
+from tcf.evaluate.baselines.random_scores import Random
 from tcf.evaluate.recommend import recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
+from tcf.ranking.ranked_items import RankedItems
 from tcf.train.run.open_run import open_run
 from tcf.train.stage import train
 from tcf.train.validation import Validation
@@ -140,7 +142,7 @@ def test_everyone_gets_recommendations(made: tuple[Path, Dataset], tmp_path: Pat
 
 
 def test_random_scores_are_those_of_the_users_whoever_else_is_asked() -> None:
-    whole, some = Random(np.arange(9), 20, 4), Random(np.array([3, 7]), 20, 4)
+    whole, some = Random(np.arange(9), np.arange(20), 4), Random(np.array([3, 7]), np.arange(20), 4)
     assert some.n_users == 2
     np.testing.assert_array_equal(some.scores(np.array([0, 1])), whole.scores(np.array([3, 7])))
 
@@ -150,8 +152,9 @@ def test_co_occurrence_learns_from_all_and_scores_who_is_asked() -> None:
     split = by_time(csr([[0, 1, 2], [0, 3]]), np.array([1, 2, 10, 12, 20]), 10, 20)
     queries = held_out(split, "test")
     assert queries.users.tolist() == [1]
-    scorer: Any = baseline("co-occurrence", split, queries, 4)
-    assert scorer.scores(np.array([0])).tolist() == [[0, 3600, 0, 0]]
+    ranker = baseline("co-occurrence", split, queries, RankedItems.where(np.ones(4, np.bool_)))
+    lists = ranker.lists(csr([[]]), 4)
+    assert (lists.items_UK.tolist(), lists.scores_UK.tolist()) == ([[1, 0, 2, 3]], [[3600, 0, 0, 0]])
 
 
 def test_no_question_at_all_is_an_error(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ import pytest
 from small.train.evaluations import CPU, SMALL, TEXTS, VECTORS, Split
 from small.train.runs import csr, make_cache, make_dataset, walks
 from tcf.common.errors import RunError
-from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.config.evaluate import Baseline, EvaluateConfig, Search
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import open_dataset
 from tcf.evaluate import stage
@@ -67,6 +67,15 @@ def test_a_run_ranks_as_its_states_and_vectors_say(
     assert done.metrics["candidates"] == 30
     assert done.manifest.config["ranking"] == f"sasrec, items as {items}"
     assert set(done.manifest.inputs) == {"run", "dataset"} | ({"cache"} if items == "text" else set())
+
+
+def test_what_searches_is_recorded_and_decides_no_metric(made: Path, tmp_path: Path) -> None:
+    found = {
+        search: evaluate_run(made / "text", out=tmp_path / search, config=EvaluateConfig(search=search, device="cpu"))
+        for search in get_args(Search)
+    }
+    assert [done.manifest.config["search"] for done in found.values()] == ["torch", "faiss", "torch"]
+    assert found["auto"].metrics == found["torch"].metrics == found["faiss"].metrics
 
 
 @pytest.mark.parametrize("name", ["popularity", "random", "co-occurrence"])

@@ -40,7 +40,7 @@ def judge(
     dataset = open_dataset(path) if path.exists() else make_dataset(folder, histories, texts)
     config = EvaluateConfig(**settings)
     questions = Questions.of(dataset, config)
-    ranker = DenseRanker(questions.ranked.scorer(ScoreTable(table[questions.queries.users])))
+    ranker = DenseRanker(ScoreTable(table[questions.queries.users][:, questions.ranked.items]))
     inputs = {"dataset": "d"}
     done = evaluate(ranker, questions, dataset, out=folder / out, inputs=inputs, ranking="table", config=config)
     return done, pq.read_table(folder / out / "ranks.parquet")
@@ -88,6 +88,7 @@ def test_ranks_and_metrics_by_brute_force(tmp_path: Path, split: str, seen: str)
     trained = [item for history in histories for item in history[:-2]]
     assert ranks["item_interactions"].to_pylist() == [trained.count(history[-back]) for history in histories]
     written = json.loads((done.path / "metrics.json").read_text())
+    assert {name: tuple(ends) for name, ends in written.pop("intervals").items()} == done.intervals
     assert list(written) == list(done.metrics) == KEYS
     assert written == done.metrics
     means = metrics_of(ranks)
@@ -128,7 +129,9 @@ def test_what_an_evaluation_holds(tmp_path: Path) -> None:
         "seen": "keep",
         "untrained_users": "keep",
     }
-    assert manifest.config == {"split": "test", "cutoffs": [10], **policies, "device": "auto", "ranking": "table"}
+    bootstrap = {"resamples": 10_000, "bootstrap_seed": 0, "confidence": 0.95}
+    settings = {"split": "test", "cutoffs": [10], **policies, "device": "auto", **bootstrap}
+    assert manifest.config == {**settings, "ranking": "table"}
     assert open_evaluation(done.path) == done
     again, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]], "again")
     assert again.manifest == done.manifest

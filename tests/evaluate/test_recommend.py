@@ -16,6 +16,7 @@ from small.data.caches import flip_bit
 from small.train.runs import csr, make_cache, make_dataset, walks
 from tcf.commands.app import app
 from tcf.common.errors import ConfigError, DataError, RunError
+from tcf.config.evaluate import Search
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Histories
 from tcf.data.seen import SeenItems
@@ -58,9 +59,9 @@ def all_scores(run: Path) -> npt.NDArray[np.float64]:
     )
 
 
-@pytest.mark.parametrize("k", [1, 5, 12])
-def test_the_best_items_by_brute_force(run: Path, tmp_path: Path, k: int) -> None:
-    table = call(run, tmp_path / "r.parquet", k)
+@pytest.mark.parametrize(("k", "search"), [(1, "torch"), (5, "auto"), (12, "faiss"), (12, "torch")])
+def test_the_best_items_by_brute_force(run: Path, tmp_path: Path, k: int, search: Search) -> None:
+    table = call(run, tmp_path / "r.parquet", k, search=search)
     assert table.column_names == ["user_id", "place", "item_id", "score"]
     found, scores = by_user(table), all_scores(run)
     assert list(found) == [f"u{u}" for u in range(60)]
@@ -367,6 +368,7 @@ def test_users_who_were_never_trained_are_said_and_left_out_on_request(
         "users_never_trained": 1,
         **policies,
         "untrained_users": "keep",
+        "search": "torch",
     }
     assert left == {**kept, "users": 1, "untrained_users": "leave-out"}
     assert (found["keep"][1], found["leave-out"][1]) == (["u3"], [])

@@ -60,7 +60,7 @@ METRIC = Extension(
         ("tcf/ranking/metrics.py", '    _Kind("mrr", reciprocal_rank, whole=True),\n'): (
             '    _Kind("first", first_place, shown=lambda value: f"{value:.3f}", validated=True),\n'
         ),
-        ("tcf/ranking/metrics.py", "return np.where(ranks.is_candidate, within / (ranks.equal + 1), 0.0)\n"): (
+        ("tcf/ranking/metrics.py", "len(ranks) == len(single_T) else first_target(ranks, gains, single_T)\n"): (
             "\n\ndef first_place(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:\n"
             "    return ((ranks.greater == 0) & ranks.is_candidate) / (ranks.equal + 1)\n"
         ),
@@ -169,7 +169,7 @@ from typer.testing import CliRunner
 from tcf.commands.app import app
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.pooling import pool
-from tcf.evaluate.comparison import comparison
+from tcf.evaluate.evaluation_table import EvaluationTable
 from tcf.evaluate.evaluation import open_evaluation
 
 def run(line):
@@ -186,7 +186,8 @@ told = {
     "trained": trained,
     "runs": run("runs run"),
     "opened": {name: dict(found.metrics) for name, found in opened.items()},
-    "comparison": comparison(opened),
+    "table": str(EvaluationTable(opened)),
+    "intervals": {name: found.intervals for name, found in opened.items()},
     "pooled": pool(torch.tensor([[[1.0, 5.0], [3.0, 2.0]]]), ExtractConfig(pooling="least").pooling).tolist(),
     "help": {name: run(name + " --help") for name in ("data prepare", "train", "extract")},
 }
@@ -260,9 +261,12 @@ def check_metric(here: Path, told: dict[str, Any]) -> None:
     for name in ("evaluation", "popularity"):
         written = json.loads((here / name / "metrics.json").read_text())
         assert list(written)[:5] == ["hr@10", "ndcg@10", "mrr@10", "first@10", "mrr"]
+        assert told["intervals"][name] == written.pop("intervals")
         assert told["opened"][name] == written
         assert 0 <= written["first@10"] <= written["mrr"] <= 1
-    head, *lines = told["comparison"].splitlines()
+    head, *lines, _ = told["table"].splitlines()
     assert head.split() == ["ranking", "hr@10", "ndcg@10", "mrr@10", "first@10", "mrr", "users", "items"]
     shown = [f"{told['opened'][name]['first@10']:.3f}" for name in ("evaluation", "popularity")]
-    assert [line.split()[4] for line in lines] == shown
+    # Each metric has its mean and `low to high`.
+    assert [line.split()[1 + 4 * 3] for line in lines] == shown
+    assert told["intervals"]["popularity"]["first@10"][0] <= told["opened"]["popularity"]["first@10"]

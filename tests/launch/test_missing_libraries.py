@@ -13,6 +13,7 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
+from tcf.launch.evaluation.evaluate_runs import evaluate_runs
 from tcf.launch.pipeline import run_pipeline
 from tcf.launch.pipeline_file import read_pipeline
 from tcf.launch.search.search import run_search
@@ -51,9 +52,10 @@ def test_everything_else_that_ranks_ends_at_once(data: Path, tmp_path: Path, mon
         lambda: train_on_devices(data=data, out=tmp_path / "run", config=several),
         lambda: run_search(search),
         lambda: run_pipeline(pipeline),
-        lambda: evaluate_run(tmp_path / "none", out=tmp_path / "evaluation", config=EvaluateConfig()),
-        lambda: recommend(tmp_path / "none", out=tmp_path / "r.parquet", k=1),
-        lambda: examples(tmp_path / "none", users=1, k=1),
+        lambda: evaluate_run(tmp_path / "none", out=tmp_path / "evaluation", config=EvaluateConfig(search="faiss")),
+        lambda: evaluate_runs([tmp_path / "none"], out=tmp_path / "e", config=EvaluateConfig(search="faiss")),
+        lambda: recommend(tmp_path / "none", out=tmp_path / "r.parquet", k=1, search="faiss"),
+        lambda: examples(tmp_path / "none", users=1, k=1, search="faiss"),
     ):
         with pytest.raises(TcfError) as refused:
             start()

@@ -68,31 +68,32 @@ def test_each_run_is_trained_and_evaluated_once_a_seed(done: PipelineResult) -> 
 
 def test_the_table_has_means_and_intervals(done: PipelineResult) -> None:
     first, second = (tcf.open_evaluation(f"out/evaluations/ids/seed-{seed}").metrics["hr@10"] for seed in (2, 0))
-    # With two values the standard deviation of their mean is half their distance; t for one degree is 12.706.
-    mean, half = (first + second) / 2, 12.7062 * abs(first - second) / 2
-    head, popularity, ids, note = done.summary().split("\n\n")[0].splitlines()
-    assert head.split() == ["ranking", "hr@10", "ndcg@10", "mrr", "users", "items"]
-    assert "±" not in popularity
-    assert re.match(rf"ids +{mean:.2%} ±{half:.2%} ", ids)
-    assert len(re.findall(r"±\d+\.\d\d%", ids)) == 3
-    assert note == "±: half the width of the 95 % interval of a mean over seeds (Student's t)"
+    head, popularity, ids, *notes = done.summary().split("\n\n")[0].splitlines()
+    assert head.split() == ["ranking", "hr@10", "ndcg@10", "mrr@10", "mrr", "users", "items"]
+    assert re.match(rf"ids +{(first + second) / 2:.2%} -?\d+\.\d\d to \d+\.\d\d ", ids)
+    assert len(re.findall(r"\d to \d", ids)) == len(re.findall(r"\d to \d", popularity)) == 4
+    assert notes == [
+        "intervals: 95 % (10,000 resamples) over users",
+        "intervals: 95 % (10,000 resamples) over users crossed with seeds, of means over several",
+    ]
     ends = [line.index(word) + len(word) for line, word in ((head, "hr@10"), (popularity, "%"), (ids, "%"))]
     assert len(set(ends)) == 1
 
 
 def test_a_frame_has_each_seed_and_the_mean(done: PipelineResult) -> None:
-    frame = tcf.compare_evaluations(done.evaluations).to_pandas()
+    frame = tcf.evaluation_table(done.evaluations).to_pandas()
     assert frame.index.tolist() == ["popularity", "ids", "ids", "ids"]
     rows = frame.to_dict("records")
     assert [row["seed"] for row in rows[1:3]] == [2, 0]
     assert rows[3]["hr@10"] == pytest.approx((rows[1]["hr@10"] + rows[2]["hr@10"]) / 2)
     assert [row["seeds"] for row in rows[1:]] == [1, 1, 2]
-    assert rows[3]["hr@10_half_width"] == pytest.approx(
-        12.7062 * abs(rows[1]["hr@10"] - rows[2]["hr@10"]) / 2, rel=1e-4
-    )
+    # Student's t of two seeds is a part of the interval.
+    assert rows[3]["hr@10_high"] - rows[3]["hr@10_low"] >= 12.706 * abs(rows[1]["hr@10"] - rows[2]["hr@10"])
     assert rows[3]["users"] == rows[0]["users"]
-    table = tcf.compare_evaluations([done.evaluations["ids"]])
-    assert [*table.evaluations] == ["ids"]
+    for ids, seeds in ((done.evaluations["ids"], [2, 0]), ("out/evaluations/ids", [0, 2])):
+        table = tcf.evaluation_table([ids])
+        assert [*table.evaluations] == ["ids"]
+        assert table.to_pandas()["seed"].tolist()[:2] == seeds
 
 
 def test_another_seed_is_added_and_the_others_stay(done: PipelineResult, here: Path, tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_another_seed_is_added_and_the_others_stay(done: PipelineResult, here: P
         ("ids", 1, None),
         ("ids", None, [2, 0, 1]),
     ]
-    assert told["evaluations"][-1]["half_widths"].keys() == {"hr@10", "ndcg@10", "mrr"}
+    assert told["evaluations"][-1]["intervals"].keys() == {"hr@10", "ndcg@10", "mrr@10", "mrr"}
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 

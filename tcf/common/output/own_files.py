@@ -1,7 +1,8 @@
 """How a file that a tcf command wrote for other programs is recognised, wherever it has been moved or copied to.
 
 Each format is marked where other programs ignore it: Parquet in the metadata of the schema, PNG in the name of the
-program, NumPy in the length of the padding of its header. CSV has no such place: its header line is the mark.
+program, NumPy in the length of the padding of its header, JSON in its first key. CSV has no such place: its header line
+is the mark.
 """
 
 import re
@@ -19,7 +20,10 @@ PNG_PROGRAM = "tcf"
 """Name of the program in a PNG file."""
 
 _BEGINNING = 65_536
-_CSV = re.compile(rb'"user_id","place","item_id","score"\n|"item_id","v0"[,\n]')
+_CSV = re.compile(
+    rb'"user_id","place","item_id","score"\n|"item_id","v0"[,\n]|"by","group","metric","first","second","difference",'
+)
+_JSON = re.compile(rb'\{\s*"format": "tcf-comparison"')
 
 
 def is_own_file(file: Path) -> bool:
@@ -37,7 +41,7 @@ def is_own_file(file: Path) -> bool:
         return header.endswith(b" " * NPY_PADDING + b"\n")
     if begin.startswith(b"\x89PNG"):
         return b"tEXtSoftware\x00%s" % PNG_PROGRAM.encode() in begin
-    return _CSV.match(begin) is not None
+    return _CSV.match(begin) is not None or _JSON.match(begin) is not None
 
 
 def _is_own_parquet(file: Path) -> bool:

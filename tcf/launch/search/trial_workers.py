@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tcf.common.errors import RunError
 from tcf.common.files import writing
@@ -13,14 +12,13 @@ from tcf.common.logs import LEVEL_VARIABLE, level_for_workers
 from tcf.launch.jobs import TrainingJob
 from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers, start_failure
 from tcf.launch.processes import DEFAULT_LAUNCHER
+from tcf.launch.worker_slot import WorkerSlot
 
 __all__ = ["TrialWorker", "trial_workers"]
 
-_PATIENCE = 10.0  # seconds that a worker has to end after its last message
-
 
 @dataclass(eq=False)
-class TrialWorker:
+class TrialWorker(WorkerSlot):
     """A slot in which trials are trained one after the other; its worker is started on demand.
 
     Attributes:
@@ -45,35 +43,18 @@ class TrialWorker:
         Raises:
             RunError: the worker cannot be started.
         """
-        if self.worker is None:
-            try:
-                self.worker = self.launcher.start(self._spec())
-            except OSError as error:
-                raise RunError(
-                    f"worker {self.number}: expected a worker process, but {start_failure(error)}; free memory or "
-                    "processes, and run the same command again: the search resumes"
-                ) from error
-        self.worker.send(job.as_message())
+        try:
+            worker = self._running()
+        except OSError as error:
+            raise RunError(
+                f"worker {self.number}: expected a worker process, but {start_failure(error)}; free memory or "
+                "processes, and run the same command again: the search resumes"
+            ) from error
+        worker.send(job.as_message())
 
     def decide(self, go_on: bool) -> None:
         """Send whether to continue after an epoch."""
         self._started().send({"go_on": go_on})
-
-    def receive(self) -> dict[str, Any] | None:
-        """Wait for the next message; None if the worker has ended instead."""
-        return self._started().receive()
-
-    def fileno(self) -> int:
-        """A descriptor that becomes readable when the worker has sent a message or has ended."""
-        return self._started().fileno()
-
-    def wait(self) -> Outcome:
-        """The outcome of a worker that sends no more messages; the next trial starts a new one."""
-        worker, self.worker = self._started(), None
-        if worker.wait(_PATIENCE) is None:
-            worker.kill()
-        [outcome] = end_workers([worker])
-        return outcome
 
     def failure(self, outcome: Outcome) -> str:
         """Why a worker has exited: its error report, or the last line of its log."""
@@ -81,11 +62,6 @@ class TrialWorker:
             return outcome.report.summary.strip()
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "without a message")
-
-    def _started(self) -> Worker:
-        if self.worker is None:
-            raise ValueError(f"worker {self.number} has not been started")
-        return self.worker
 
     def _spec(self) -> WorkerSpec:
         return WorkerSpec(

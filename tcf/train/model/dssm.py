@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tcf.train.batch.packed_layout import PackedLayout
+from tcf.train.model.embedding import make_embedding
 
 __all__ = ["MeanOfHistory", "UserIds"]
 
@@ -24,7 +25,7 @@ class UserIds(nn.Module):
     def __init__(self, n_users: int, width: int) -> None:
         super().__init__()
         self.n_users: int | None = n_users
-        self.embedding = nn.Embedding(n_users, width)
+        self.embedding = make_embedding(n_users, width)
 
     def forward(self, vectors_ID: Tensor, layout: PackedLayout, users_B: Tensor) -> Tensor:
         """Each row's state, (B, D)."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tcf.train.model.embedding import make_embedding
 from tcf.train.vectors.item_vectors import ItemVectors
 
 __all__ = ["DTL", "DeepItems", "IdItems", "ItemTower", "SummedItems", "TextItems"]
@@ -110,7 +111,7 @@ class IdItems(nn.Module):
 
     def __init__(self, n_items: int, width: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(n_items, width)
+        self.embedding = make_embedding(n_items, width)
 
     def forward(self, items_U: Tensor, read_UV: Tensor | None = None) -> Tensor:
         """See `ItemTower`."""

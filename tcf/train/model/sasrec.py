@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tcf.train.batch.packed_layout import PackedLayout
+from tcf.train.model.embedding import make_embedding
 
 __all__ = ["SASRec"]
 
@@ -116,7 +117,7 @@ class SASRec(nn.Module):
         super().__init__()
         self.n_users: int | None = None
         self.positions = positions
-        self.position = nn.Embedding(positions, width)
+        self.position = make_embedding(positions, width)
         self.input_norm = nn.LayerNorm(width, _EPS)
         self.blocks = nn.ModuleList(_Block(width, heads, dropout, before=norm == "pre") for _ in range(blocks))
         self.output_norm = nn.LayerNorm(width, _EPS) if norm == "pre" else nn.Identity()

@@ -1,7 +1,6 @@
 """Opens a finished run for evaluation and recommendation: item vectors and user states."""
 
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,28 +14,27 @@ import torch
 from torch import Tensor
 
 from tcf.common.devices import resolve_device
-from tcf.common.errors import ConfigError, RunError
-from tcf.common.files import MANIFEST, is_published
+from tcf.common.errors import ConfigError
 from tcf.common.integrity.checksums import Verify
 from tcf.common.integrity.verified_files import verify_files
-from tcf.common.manifest import Manifest, differences, read_manifest
-from tcf.config.fields import from_mapping, read_toml
+from tcf.common.manifest import Manifest
 from tcf.config.train import TrainConfig
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset, Histories
 from tcf.data.histories import index_array
 from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 from tcf.train.inputs import Inputs
-from tcf.train.model.build import build_model
+from tcf.train.model.build import outline_model
 from tcf.train.model.recommender import Recommender
-from tcf.train.run.file_names import CONFIG, EPOCHS, INPUTS, MODEL, RUN
+from tcf.train.run.file_names import EPOCHS, INPUTS, MODEL, RUN
 from tcf.train.run.list_runs import read_epochs
+from tcf.train.run.recorded_run import RecordedRun, read_run
 from tcf.train.vectors.projection import Projection, projections_from
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Run", "open_run", "ordered_metadata"]
+__all__ = ["Run", "open_run", "opened_run", "ordered_metadata"]
 
 _METADATA = (
     "best_epoch",
@@ -97,7 +95,8 @@ class Run:
         """
         vectors = self.inputs.item_vectors(self.device, normalise=self.config.normalise, projections=self.projections)
         dataset = self.dataset
-        model = build_model(self.config, dataset.n_items, dataset.n_users, vectors, self.device)
+        # Without the initial values of training, which take long to draw; all are replaced.
+        model = outline_model(self.config, dataset.n_items, dataset.n_users, vectors).to_empty(device=self.device)
         model.load_state_dict(safetensors.torch.load_file(self.path / MODEL, device=str(self.device)))
         return model.eval()
 
@@ -173,63 +172,30 @@ def open_run(
             caches are not those that it was trained on.
         TcfError: the dataset or a cache is missing or damaged.
     """
-    manifest = read_manifest(path, RUN)
-    needed = (CONFIG, MODEL, *(name for name in (INPUTS,) if name in manifest.files))
-    verify_files(path, manifest, RUN, names=needed, verify=verify)
-    config = from_mapping(TrainConfig, manifest.config, f"{path / 'manifest.json'}: config")
-    where = _inputs_of(path, manifest)
-    places = tuple(caches) or tuple(_recorded(path, role, where[role]) for role in where if role != "data")
-    inputs = Inputs.open(config.items, _recorded(path, "data", where["data"]) if data is None else data, places, verify)
-    inputs = inputs.as_trained_on(config)
-    _check_inputs(path, manifest, inputs)
-    projections = projections_from(path / INPUTS) if INPUTS in needed else {}
-    return Run(path, manifest, config, inputs, projections, resolve_device(device))
+    recorded = read_run(path, data=data, caches=caches)
+    recorded.verify_files(verify)
+    inputs = Inputs.open(recorded.config.items, recorded.data, recorded.caches, verify)
+    return opened_run(recorded, inputs.as_trained_on(recorded.config), device)
+
+
+def opened_run(recorded: RecordedRun, inputs: Inputs, device: str = "auto") -> Run:
+    """Return a run whose files have been verified, with its inputs.
+
+    Args:
+        recorded: what its directory says.
+        inputs: what is at the places of its inputs, as it was trained on them.
+        device: where to compute.
+
+    Raises:
+        RunError: dataset or caches are not those that it was trained on.
+    """
+    recorded.check(inputs)
+    path, manifest = recorded.path, recorded.manifest
+    projections = projections_from(path / INPUTS) if INPUTS in manifest.files else {}
+    return Run(path, manifest, recorded.config, inputs, projections, resolve_device(device))
 
 
 def ordered_metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
     """A run's metadata in the order in which people read it: the best epoch and its metrics first."""
     known = [name for name in _METADATA if name in facts]
     return {name: facts[name] for name in (*known, *sorted({*facts} - {*known}))}
-
-
-def _inputs_of(path: Path, manifest: Manifest) -> Mapping[str, str]:
-    """Where the inputs were, from `config.toml`, which has been verified and must agree with the manifest."""
-    settings = read_toml(path / CONFIG)
-    where: Mapping[str, str] = settings.pop("inputs", {})
-    differing = differences(manifest.config, settings)
-    if differing:
-        raise RunError(f"{path / MANIFEST}: config differs from {path / CONFIG}: {differing}; {RUN.remedy(path)}")
-    return where
-
-
-def _recorded(path: Path, role: str, place: str) -> Path:
-    """The recorded path of an input; refuse one that was moved or removed since."""
-    found = path / place
-    if is_published(found):
-        return found
-    what, remedy = (
-        ("dataset", "--data") if role == "data" else ("cache", "--cache, for several in the order of training")
-    )
-    there = f"no {what}" if found.exists() else "nothing"
-    raise RunError(
-        f"{path}: expected the {what} that it was trained on at {os.path.normpath(found.absolute())}, as recorded in "
-        f"{CONFIG}, found {there} there; if it was moved, name its new place with {remedy}"
-    )
-
-
-def _check_inputs(path: Path, manifest: Manifest, inputs: Inputs) -> None:
-    """Refuse other inputs, another number of caches, and another order of them."""
-    for role, found in inputs.fingerprints.items():
-        expected = manifest.inputs.get(role, "none")
-        if found != expected:
-            what, option = ("dataset", "--data") if role == "dataset" else ("cache", "--cache")
-            raise RunError(
-                f"{inputs.paths[role]}: expected the {what} that {path} was trained on (fingerprint {expected[:12]}), "
-                f"found another ({found[:12]}); name the right one with {option}, or train a new run"
-            )
-    missing = len(manifest.inputs) - len(inputs.fingerprints)
-    if missing > 0:
-        raise RunError(
-            f"{path}: expected the {len(manifest.inputs) - 1} caches that it was trained on, found "
-            f"{len(inputs.caches)}; name all of them with --cache, in the order of training"
-        )

@@ -65,7 +65,10 @@ READERS = (
     Reader(f"{RECOMMEND} --out recommendations.parquet", (*TEXT, "recommendations.parquet")),
     Reader(f"{RECOMMEND} --out recommendations.csv", (*TEXT, "recommendations.csv")),
     # Evaluations, searches, models.
-    Reader("evaluate runs/text --out evaluations/text --device cpu --json", (*TEXT, "evaluations/text")),
+    Reader(
+        "evaluate runs/text --out evaluations/text --device cpu --lists --vectors cache --json",
+        (*TEXT, "evaluations/text"),
+    ),
     Reader(
         "evaluate --baseline popularity --data data --out evaluations/popularity", ("data", "evaluations/popularity")
     ),

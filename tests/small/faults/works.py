@@ -40,7 +40,7 @@ WORKS = (
     Work(f"{EXTRACT} --data data", "cache"),
     Work(f"{EXTRACT} --data more", "other"),
     Work(f"{TRAIN} --cache cache --items text --whiten 4", "runs/text"),
-    Work("evaluate runs/text --device cpu", "evaluations/text"),
+    Work("evaluate runs/text --device cpu --lists --vectors cache", "evaluations/text"),
     Work(RECOMMEND, "recommendations.parquet"),
     Work("cache merge cache other", "merged"),
     Work("cache export cache --data data", "vectors.npy"),

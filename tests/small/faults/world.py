@@ -45,7 +45,7 @@ COMMANDS = (
     f"{EXTRACT} --data more --out other-states --token-states 1",
     f"{TRAIN} --cache cache --items text --whiten 4 --out runs/text",
     f"{TRAIN} --data data --items id --out runs/id",
-    "evaluate runs/text --out evaluations/text --device cpu",
+    "evaluate runs/text --out evaluations/text --device cpu --lists --vectors cache",
     "evaluate --baseline popularity --data data --out evaluations/popularity",
     f"{RECOMMEND} --out recommendations.parquet",
     f"{RECOMMEND} --out recommendations.csv",

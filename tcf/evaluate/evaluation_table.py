@@ -10,7 +10,9 @@ from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import option_name
 from tcf.data.data_frames import data_frame
+from tcf.evaluate.cells import aligned, metric_columns
 from tcf.evaluate.evaluation import Evaluation
+from tcf.evaluate.intervals import end_columns
 from tcf.evaluate.questions import POLICIES
 from tcf.evaluate.seeds import SeedEvaluations
 from tcf.ranking.metrics import Metric
@@ -18,11 +20,9 @@ from tcf.ranking.metrics import Metric
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Compared", "EvaluationTable", "comparison"]
+__all__ = ["Compared", "EvaluationTable"]
 
 Compared = Evaluation | SeedEvaluations
-_COLUMN = 9  # smallest width of a column of numbers, in characters
-_NOTE = "±: half the width of the 95 % interval of a mean over seeds (Student's t)"
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,12 +39,13 @@ class EvaluationTable:
     def to_pandas(self) -> "pd.DataFrame":
         """One row for each evaluation, named as it is shown, a column for each metric and for what was evaluated.
 
-        Where a setting was trained with several seeds, there is a row for each of them and one for their mean, and
-        there are more columns: the `seed` of a row, the number of `seeds` that it is the mean of, and half the width
-        of each mean's 95 % interval (`hr@10_half_width`, ...).
+        The ends of a metric's interval are in the columns `hr@10_low` and `hr@10_high`. Where a setting was trained
+        with several seeds, there is a row for each of them and one for their mean, whose intervals cross users with
+        seeds, and there are more columns: the `seed` of a row, and the number of `seeds` that it is the mean of.
 
         Raises:
             ConfigError: pandas is not installed.
+            RunError: the ranks of a seed's evaluation are missing or damaged.
         """
         rows = [row for name, compared in self.evaluations.items() for row in _rows(name, compared)]
         columns = dict.fromkeys(column for row in rows for column in row)
@@ -52,37 +53,30 @@ class EvaluationTable:
 
     def __repr__(self) -> str:
         """One line for each evaluation, or for the mean of several, with its metrics as each is shown."""
-        return comparison(self.evaluations)
+        compared = [*self.evaluations.values()]
+        found = [entry.metrics for entry in compared]
+        columns = [
+            ["ranking", *self.evaluations],
+            *(column for metric in _measured(compared) for column in _of_metric(metric, compared)),
+            aligned("users", [f"{means['users']:,}" for means in found]),
+            aligned("items", [f"{means['candidates']:,}" for means in found]),
+            *_unusual_policies(found),
+        ]
+        return "\n".join([text_table(list(zip(*columns, strict=True)), gap=" "), *_notes(compared)])
 
 
 def _rows(name: str, compared: Compared) -> Iterator[dict[str, Any]]:
     match compared:
         case SeedEvaluations():
             for seed, evaluation in compared.evaluations.items():
-                yield {"name": name, **evaluation.metrics, "seed": seed, "seeds": 1}
-            halves = {f"{metric}_half_width": half for metric, half in compared.half_widths.items()}
-            yield {"name": name, **compared.metrics, "seed": None, "seeds": len(compared.evaluations), **halves}
+                yield {"name": name, **_row(evaluation), "seed": seed, "seeds": 1}
+            yield {"name": name, **_row(compared), "seed": None, "seeds": len(compared.evaluations)}
         case Evaluation():
-            yield {"name": name, **compared.metrics}
+            yield {"name": name, **_row(compared)}
 
 
-def comparison(evaluations: Mapping[str, Compared]) -> str:
-    """Compare evaluations in a table, one line each; several ones of one setting in the line of their mean.
-
-    Args:
-        evaluations: finished evaluations by the name to show, in the order of the lines.
-    """
-    compared = [*evaluations.values()]
-    found = [entry.metrics for entry in compared]
-    columns = [
-        ["ranking", *evaluations],
-        *(column for metric in _measured(compared) for column in _of_metric(metric, compared)),
-        _aligned("users", [f"{means['users']:,}" for means in found]),
-        _aligned("items", [f"{means['candidates']:,}" for means in found]),
-        *_unusual_policies(found),
-    ]
-    table = text_table(list(zip(*columns, strict=True)), gap=" ")
-    return f"{table}\n{_NOTE}" if any(isinstance(entry, SeedEvaluations) for entry in compared) else table
+def _row(compared: Compared) -> dict[str, Any]:
+    return {**compared.metrics, **end_columns(compared.intervals)}
 
 
 def _measured(compared: Sequence[Compared]) -> list[Metric]:
@@ -93,18 +87,16 @@ def _measured(compared: Sequence[Compared]) -> list[Metric]:
 
 def _of_metric(metric: Metric, compared: Sequence[Compared]) -> list[list[str]]:
     """A column with the means of a metric and, if there are any, one with their intervals."""
-    means = _aligned(metric.name, [_cell(metric, entry.metrics) for entry in compared])
-    halves = [
-        f"±{metric.shown(entry.half_widths[metric.name])}"
-        if isinstance(entry, SeedEvaluations) and metric.name in entry.half_widths
-        else ""
-        for entry in compared
-    ]
-    return [means, ["", *halves]] if any(halves) else [means]
+    means = [entry.metrics.get(metric.name) for entry in compared]
+    return metric_columns(metric, means, [entry.intervals.get(metric.name) for entry in compared])
 
 
-def _cell(metric: Metric, found: Mapping[str, Any]) -> str:
-    return metric.shown(found[metric.name]) if metric.name in found else "-"
+def _notes(compared: Sequence[Compared]) -> Iterator[str]:
+    """What the intervals are; those of several seeds are of another kind."""
+    for kind, over in ((Evaluation, "users"), (SeedEvaluations, "users crossed with seeds, of means over several")):
+        words = dict.fromkeys(e.bootstrap.words for e in compared if isinstance(e, kind) and e.intervals)
+        if words:
+            yield f"intervals: {' or '.join(words)} over {over}"
 
 
 def _unusual_policies(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -114,11 +106,5 @@ def _unusual_policies(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         usual = getattr(EvaluateConfig(), name)
         values = [str(means.get(name, usual)) for means in found]
         if set(values) != {usual}:
-            columns.append(_aligned(option_name(name).lstrip("-"), values))
+            columns.append(aligned(option_name(name).lstrip("-"), values))
     return columns
-
-
-def _aligned(head: str, cells: Sequence[str]) -> list[str]:
-    """A right-aligned column of numbers."""
-    width = max(_COLUMN, *map(len, (head, *cells)))
-    return [cell.rjust(width) for cell in (head, *cells)]

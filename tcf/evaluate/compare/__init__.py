@@ -1,0 +1,1 @@
+"""Paired comparison of evaluations over the same users."""

@@ -1,0 +1,1 @@
+"""Evaluates many runs in one command, in this process or in several."""

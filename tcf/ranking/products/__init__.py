@@ -1,0 +1,1 @@
+"""Ranking by blocks of torch's matrix products."""
