@@ -29,13 +29,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from tcf.ranking.products.torch_ranker import TorchRanker
 
 from tcf.data.dataset import open_dataset
 from tcf.data.histories import Histories, one_each
 from tcf.data.split import held_out
-from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.catalogue import Catalogue, blocks
 from tcf.ranking.faiss_ranker import FaissRanker
+from tcf.ranking.products.torch_ranker import TorchRanker
 from tcf.ranking.ranker import Ranker, top_k
 from tcf.ranking.ranks import rank_targets
 from tcf.ranking.scorers import InnerProduct
@@ -151,10 +151,10 @@ def _contenders(made: Setting, options: argparse.Namespace, folder: Path) -> dic
             offsets=made.seen.offsets,
             items=made.seen.items,
         )
-        for ranker in ("torch", "implicit"):
+        for kind in ("torch", "implicit"):
             for depth in options.depths:
-                job = {"arrays": str(arrays), "ranker": ranker, "depth": depth, "threads": options.threads}
-                found[f"rectools {ranker}, lists of {depth}"] = lambda job=job: (
+                job = {"arrays": str(arrays), "ranker": kind, "depth": depth, "threads": options.threads}
+                found[f"rectools {kind}, lists of {depth}"] = lambda job=job: (
                     users
                     / _by_rectools(  # type: ignore[misc]
                         options.rectools, job, folder, made
@@ -173,8 +173,8 @@ def _multiply(made: Setting) -> None:
     states, vectors = torch.from_numpy(made.states_UD), torch.from_numpy(made.vectors_ND)
     scores = torch.empty(_USERS_A_PRODUCT, len(vectors))
     with torch.inference_mode():
-        for block in states.split(_USERS_A_PRODUCT):
-            torch.mm(block, vectors.T, out=scores[: len(block)])
+        for users in blocks(len(states), _USERS_A_PRODUCT):
+            torch.mm(states[users], vectors.T, out=scores[: users.stop - users.start])
 
 
 def _ranks(ranker: Ranker, made: Setting) -> npt.NDArray[np.int64]:

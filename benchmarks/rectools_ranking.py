@@ -7,7 +7,7 @@ It needs a separate environment, because RecTools 0.19 requires a NumPy below ve
     python -m venv FOLDER && FOLDER/bin/pip install torch==2.13.0 'rectools[torch]==0.19.0'
 
 The job names a file with states, item vectors and each user's seen items (`offsets`, `items`). The clock runs while the
-best items that are not among the seen ones are found, which both of its rankers do: one with torch, one with `implicit`.
+best items that are not among the seen ones are found, by either of its rankers: one uses torch, one `implicit`.
 """
 
 import json
