@@ -30,6 +30,7 @@ READERS = (
     "train --config {} --out new",
     "evaluate {} --out new",
     "evaluate --baseline random --data {} --out new",
+    "compare {} other={}",
     "recommend {} --out new.csv",
     "recommend id --out new.csv --users {} --device cpu",
     "pipeline {}",

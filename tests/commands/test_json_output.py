@@ -61,7 +61,7 @@ COMMANDS = {
     "train --data data --items id --epochs 1 --width 8 --out run --devices cpu": f"run {TRAINED} trained",
     "evaluate run --out e --device cpu": f"evaluation {METRICS}",
     "recommend run --k 2 --out r.parquet --device cpu": (
-        "out k users users_with_fewer users_never_trained catalogue exclude untrained_users"
+        "out k users users_with_fewer users_never_trained catalogue exclude untrained_users search"
     ),
     "runs .": "run state epochs best_epoch validation_hr@10 validation_ndcg@10 settings problem",
     "pipeline q.toml": "dataset extraction runs evaluations recommendations",

@@ -66,6 +66,10 @@ def test_files_of_ours_are_recognised_and_no_others(tmp_path: Path) -> None:
         (True, lambda: save_csv(file, ["item_id", "v0", "v1"])),
         (True, lambda: save_csv(file, ["item_id", "v0"])),
         (False, lambda: save_csv(file, ["item_id", "v0_of_mine"])),
+        (True, lambda: save_csv(file, ["by", "group", "metric", "first", "second", "difference", "low"])),
+        (False, lambda: save_csv(file, ["by", "group", "metric", "first"])),
+        (True, lambda: file.write_bytes(b'{\n  "format": "tcf-comparison",\n  "users": 1\n}\n')),
+        (False, lambda: file.write_bytes(b'{"users": 1, "format": "tcf-comparison"}')),
         (False, lambda: file.write_bytes(b"a letter")),
     ):
         save()

@@ -130,7 +130,8 @@ def test_what_an_evaluation_holds(tmp_path: Path) -> None:
         "untrained_users": "keep",
     }
     bootstrap = {"resamples": 10_000, "bootstrap_seed": 0, "confidence": 0.95}
-    settings = {"split": "test", "cutoffs": [10], **policies, "device": "auto", **bootstrap}
+    found_by = {"lists": False, "search": "auto", "device": "auto"}
+    settings = {"split": "test", "cutoffs": [10], **policies, **found_by, **bootstrap}
     assert manifest.config == {**settings, "ranking": "table"}
     assert open_evaluation(done.path) == done
     again, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]], "again")

@@ -26,41 +26,41 @@ CUTOFFS = (1, 3, 10)
 KINDS = ("hr", "ndcg", "mrr", "coverage", "popularity", "novelty")
 
 
-def recomputed(folder: Path, done: Evaluation, *arguments: Path) -> dict[str, tuple[float, float]]:
-    """What the scripts of the page print: the published and the recomputed value of each metric."""
-    found = {}
-    for number, script in enumerate(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)):
-        assert "tcf" not in script
-        (folder / f"script{number}.py").write_text(script)
-        for line in printed(folder / f"script{number}.py", done.path, *arguments):
-            name, published, value = line.split()
-            found[name] = float(published), float(value)
-    return found
-
-
-def printed(script: Path, *arguments: Path) -> list[str]:
-    """The lines that a script prints."""
+def recomputed(folder: Path, done: Evaluation, *arguments: Path) -> dict[str, list[float]]:
+    """What the script of the page prints of each metric: published and recomputed value, and both intervals."""
+    scripts = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    [script] = [script for script in scripts if "lists.parquet" in script]
+    assert "tcf" not in script
+    (folder / "script.py").write_text(script)
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(script), *map(str, arguments)])
-        runpy.run_path(str(script), {"print": lambda *words: lines.append(" ".join(map(str, words)))})
-    return lines
+        patch.setattr(sys, "argv", ["script.py", str(done.path), *map(str, arguments)])
+        printing = {"print": lambda *words: lines.append(" ".join(map(str, words)))}
+        runpy.run_path(str(folder / "script.py"), printing)
+    return {line.split()[0]: [*map(float, line.split()[1:])] for line in lines}
 
 
-def check(found: dict[str, tuple[float, float]], done: Evaluation) -> None:
-    """Every metric of the evaluation has been recomputed, with the same result."""
+def check(found: dict[str, list[float]], done: Evaluation) -> None:
+    """Every metric of the evaluation, and its interval, has been recomputed with the same result."""
     published = json.loads((done.path / "metrics.json").read_text())
     assert [*found] == [name for name in published if Metric.named(name) is not None]
-    assert {name: mean for name, (mean, _) in found.items()} == {name: published[name] for name in found}
-    again = {name: value for name, (_, value) in found.items()}
-    assert again == pytest.approx({name: published[name] for name in found}, rel=1e-6)
-    assert len({*again.values()}) > len(CUTOFFS) * 4
+    assert len({*(numbers[1] for numbers in found.values())}) > len(CUTOFFS) * 4
+    for name, (mean, again, *ends) in found.items():
+        assert mean == published[name]
+        assert again == pytest.approx(mean, rel=1e-6), name
+        assert bool(ends) != name.startswith("coverage")
+        if ends:
+            assert ends[:2] == published["intervals"][name]
+            # Other draws of the bootstrap move an end by about 1 % of the width; Wilson's interval is exact.
+            near = 1e-6 if name.startswith("hr") and not done.table()["ties"].to_numpy().any() else 0.06
+            assert ends[2:] == pytest.approx(ends[:2], abs=near * (ends[1] - ends[0]) + 1e-9), name
 
 
-def test_the_numbers_of_a_run_are_recomputed(made: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("items", ["text", "id"])
+def test_the_numbers_of_a_run_are_recomputed(made: Path, tmp_path: Path, items: str) -> None:
     config = EvaluateConfig(device="cpu", cutoffs=CUTOFFS, lists=True)
-    done = evaluate_run(made / "text", out=tmp_path / "e", config=config, vectors=made / "cache")
-    assert done.table()["ties"].to_numpy().max() > 0
+    done = evaluate_run(made / items, out=tmp_path / "e", config=config, vectors=made / "cache")
+    assert done.table()["ties"].to_numpy().any() == (items == "text")  # whose texts are there twice
     np.save(tmp_path / "vectors.npy", VectorCache.open(made / "cache").vectors_for(made / "data"))
     found = recomputed(tmp_path, done, made / "data", tmp_path / "vectors.npy")
     check(found, done)

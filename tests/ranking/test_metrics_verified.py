@@ -140,7 +140,7 @@ def test_ties_of_several_targets_give_the_mean_over_every_order_of_the_tied_item
             "recall": recall(ranks, k),
             "ndcg": ndcg(ranks, k),
             "mrr@k": reciprocal_rank(ranks, k),
-            "mrr": reciprocal_rank(ranks),
+            "mrr": reciprocal_rank(ranks, 10**9),
         }
         for user in range(n_users):
             right = expected(scores[user].tolist(), seen[user], targets[user], k)
@@ -157,5 +157,5 @@ def test_users_without_candidates_and_targets_that_are_none_by_hand() -> None:
     assert hit_rate(ranks, 2).tolist() == [0, 1]
     assert recall(ranks, 2).tolist() == [0, 0.5]
     assert ndcg(ranks, 2).tolist() == pytest.approx([0, gain(2) / (1 + gain(2))])
-    assert reciprocal_rank(ranks).tolist() == reciprocal_rank(ranks, 2).tolist() == [0, 0.5]
+    assert reciprocal_rank(ranks, 2).tolist() == reciprocal_rank(ranks, 9).tolist() == [0, 0.5]
     assert reciprocal_rank(ranks, 1).tolist() == [0, 0]

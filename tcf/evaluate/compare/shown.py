@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tcf.common.text_table import text_table
 from tcf.common.units import as_percent, counted
+from tcf.common.untrusted.printable import printable
 from tcf.evaluate.cells import aligned
 from tcf.evaluate.compare.rows import DifferenceRow, MeanRow, ServedRow
 from tcf.evaluate.intervals import interval_words
@@ -25,7 +26,9 @@ def shown_part(
     """
     parts = [_head(metric, means[0]), _means(metric, means), _differences(metric, differences)]
     if served:
-        parts.append("users with a hit: " + ", ".join(f"{row.served_by} {as_percent(row.share)}" for row in served))
+        parts.append(
+            "users with a hit: " + ", ".join(f"{printable(row.served_by)} {as_percent(row.share)}" for row in served)
+        )
     return "\n".join(parts)
 
 
@@ -33,7 +36,8 @@ def _head(metric: Metric, row: MeanRow) -> str:
     numbers = counted(row.users, "user")
     if row.targets != row.users:
         numbers += f", {counted(row.targets, 'target')}"
-    return f"{metric.name}{f', {row.by}: {row.group}' if row.by else ''} ({numbers})"
+    group = f", {printable(row.by)}: {printable(row.group)}" if row.by else ""
+    return f"{metric.name}{group} ({numbers})"
 
 
 def _means(metric: Metric, rows: Sequence[MeanRow]) -> str:

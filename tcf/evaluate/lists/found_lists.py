@@ -23,6 +23,7 @@ from tcf.evaluate.lists.list_table import LISTS_SCHEMA, list_table
 from tcf.evaluate.questions import Questions
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.list_metrics import VectorsOf, coverage, diversity, novelty, popularity
+from tcf.ranking.metrics import measured_among
 from tcf.ranking.ranked_lists import RankedLists
 from tcf.ranking.ranker import Advance, Ranker
 from tcf.ranking.ranks import excluded_items
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 LISTS = "lists.parquet"
 LIST_METRICS = "list_metrics.parquet"
-_KINDS = ("coverage", "popularity", "novelty", "diversity")
 _ROWS_AT_ONCE = 2**20  # of a list; the ids of a row group are in memory at once
 
 
@@ -88,7 +88,7 @@ class FoundLists:
     def metrics(self) -> dict[str, float]:
         """The mean of each metric over the users, and the coverage; cutoff by cutoff."""
         found = {**self.coverage, **{name: float(values_U.mean()) for name, values_U in self.values.items()}}
-        return dict(sorted(found.items(), key=lambda entry: _place(entry[0])))
+        return {metric.name: found[metric.name] for metric in measured_among(found)}
 
     def write(self, folder: Path, users: npt.NDArray[np.int64], dataset: Dataset) -> None:
         """Write the lists, and every user's values, with the ids of the raw data.
@@ -131,13 +131,7 @@ def list_values(
     if vectors is not None and deep:
         distances_UC = diversity(items_UK, deep, vectors)
         values |= {f"diversity@{k}": distances_UC[:, c] for c, k in enumerate(deep)}
-    return dict(sorted(values.items(), key=lambda entry: _place(entry[0])))
-
-
-def _place(name: str) -> tuple[int, int]:
-    """The place of a metric in files and tables: by cutoff, then by kind."""
-    kind, _, k = name.partition("@")
-    return int(k), _KINDS.index(kind)
+    return {metric.name: values[metric.name] for metric in measured_among(values)}
 
 
 def _say_short(lists: RankedLists, k: int) -> None:

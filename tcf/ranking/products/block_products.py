@@ -24,8 +24,9 @@ __all__ = ["BlockShape", "Products", "ScoreBlock", "UserBlock", "block_shape", "
 
 _SCORES = 2**24  # of a block: 64 MB
 _USERS = 512
+_USERS_OF_ALL_ROWS = 256  # with more users the scores of a small catalogue leave the processor's cache
 _FEWEST_USERS = 128  # a product for fewer users waits for the vectors to come from memory
-_SCORES_A_TILE = 2**20
+_ROWS_A_TILE = 2048  # its scores stay in the cache; larger products are no faster
 _USERS_ON_CUDA = 4096
 _SCORES_ON_CUDA = 2**26
 _MEMORY_FOR_VECTORS = 0.5  # share of a GPU's free memory
@@ -58,9 +59,9 @@ def block_shape(n_users: int, n_rows: int, device: torch.device) -> BlockShape:
     scores, most_users = (_SCORES_ON_CUDA, _USERS_ON_CUDA) if on_cuda else (_SCORES, _USERS)
     users = max(1, min(n_users, most_users))
     if n_rows <= scores // min(users, _FEWEST_USERS):
-        users = min(users, scores // n_rows)
+        users = min(users, scores // n_rows, users if on_cuda else _USERS_OF_ALL_ROWS)
     rows = min(n_rows, scores // users)
-    return BlockShape(users, rows, rows if on_cuda else min(rows, _SCORES_A_TILE // users))
+    return BlockShape(users, rows, rows if on_cuda else min(rows, _ROWS_A_TILE))
 
 
 @contextmanager

@@ -95,9 +95,10 @@ class Run:
         """
         vectors = self.inputs.item_vectors(self.device, normalise=self.config.normalise, projections=self.projections)
         dataset = self.dataset
-        # Without the initial values of training, which take long to draw; all are replaced.
-        model = outline_model(self.config, dataset.n_items, dataset.n_users, vectors).to_empty(device=self.device)
-        model.load_state_dict(safetensors.torch.load_file(self.path / MODEL, device=str(self.device)))
+        model = outline_model(self.config, dataset.n_items, dataset.n_users, vectors)
+        saved = safetensors.torch.load_file(self.path / MODEL, device=str(self.device))
+        # Copies, because the file's tensors are not aligned as products expect them.
+        model.load_state_dict({name: value.clone() for name, value in saved.items()}, assign=True)
         return model.eval()
 
     def item_vectors(self) -> npt.NDArray[np.float32]:

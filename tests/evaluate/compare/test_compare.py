@@ -2,6 +2,9 @@
 
 import json
 import math
+import re
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -108,6 +111,19 @@ def test_p_values_are_those_of_flipped_signs(done: Comparison, here: Path) -> No
     assert of(done, "good", "poor").p == 1 / 2000  # as small as 1999 flips can tell, and never 0
     assert of(done, "good", "same").told_apart is False
     assert of(done, "good", "poor").told_apart is True
+
+
+def test_the_script_of_the_docs_finds_the_same(here: Path) -> None:
+    page = Path(tcf.__file__).parents[1] / "docs" / "evaluation.md"
+    [script] = [
+        part for part in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL) if "flipped" in part
+    ]
+    words = [sys.executable, "-c", script.replace("10_000", "2_000").replace("9_999", "1_999"), "same", "tied", "5"]
+    printed = subprocess.run(words, cwd=here, capture_output=True, text=True, check=True).stdout
+    difference, low, high, p = map(float, printed.split())
+    [row] = tcf.compare_evaluations([here / "same", here / "tied"], "hr@5", **DRAWS).differences
+    assert row.difference == pytest.approx(difference)
+    assert (row.low, row.high, row.p) == pytest.approx((low, high, p), abs=0.012)
 
 
 def test_holm_corrects_over_all_pairs_and_groups_of_a_grouping(done: Comparison) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from small.score_tables import ScoreTable
+from small.score_tables import table_ranker
 from small.train.evaluations import TEXTS, VECTORS
 from small.train.runs import make_cache, make_dataset
 from tcf.common.errors import CacheError, ConfigError, RunError
@@ -17,7 +17,6 @@ from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation, o
 from tcf.evaluate.lists.list_vectors import open_list_vectors, vectors_input
 from tcf.evaluate.questions import Questions
 from tcf.evaluate.stage import evaluate_run
-from tcf.ranking.ranker import DenseRanker
 from tcf.train.run.open_run import open_run
 
 N_ITEMS = 30
@@ -37,8 +36,7 @@ def scores(users: int = 40) -> Any:
 def judge(folder: Path, dataset: Dataset, out: str = "e", vectors: Path | None = None, **settings: Any) -> Evaluation:
     config = EvaluateConfig(lists=True, **settings)
     questions, cache = Questions.of(dataset, config), open_list_vectors(vectors, config)
-    table = scores(dataset.n_users)[questions.queries.users, : dataset.n_items]
-    ranker = DenseRanker(questions.ranked.scorer(ScoreTable(table)))
+    ranker = table_ranker(scores(dataset.n_users)[questions.queries.users][:, questions.ranked.items])
     inputs = {"dataset": dataset.fingerprint, **vectors_input(cache)}
     return evaluate(
         ranker, questions, dataset, out=folder / out, inputs=inputs, ranking="table", config=config, vectors=cache
@@ -104,7 +102,7 @@ def test_metrics_of_lists_follow_those_of_ranks_and_their_values_are_saved(tmp_p
 def test_an_evaluation_without_lists_says_so(tmp_path: Path) -> None:
     dataset, config = make_dataset(tmp_path, histories(), TEXTS), EvaluateConfig()
     questions = Questions.of(dataset, config)
-    ranker = DenseRanker(ScoreTable(scores()))
+    ranker = table_ranker(scores())
     done = evaluate(ranker, questions, dataset, out=tmp_path / "e", inputs={}, ranking="table", config=config)
     assert sorted(path.name for path in done.path.iterdir()) == ["manifest.json", "metrics.json", "ranks.parquet"]
     assert not [name for name in done.metrics if name.startswith(KINDS)]

@@ -15,8 +15,7 @@ from tcf.common.errors import ConfigError, RunError
 from tcf.common.integrity.checksums import Verify
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
-from tcf.data.dataset import Dataset
-from tcf.evaluate import stage
+from tcf.data.dataset import Dataset, open_dataset
 from tcf.evaluate.batch.batch import EvaluatedBatch
 from tcf.evaluate.questions import Questions
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
@@ -47,7 +46,7 @@ def alone(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 def counted_calls(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], list[Path]]:
     """The datasets that are opened, and those that are asked, from now on."""
     opened, asked = list[Path](), list[Path]()
-    open_dataset, questions_of = open_inputs.open_dataset, stage.Questions.of
+    questions_of = Questions.of
 
     def opening(path: Path, *, verify: Verify) -> Dataset:
         opened.append(path)
@@ -58,7 +57,7 @@ def counted_calls(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], list[Pat
         return questions_of(dataset, config)
 
     monkeypatch.setattr(open_inputs, "open_dataset", opening)
-    monkeypatch.setattr(stage.Questions, "of", asking)
+    monkeypatch.setattr(Questions, "of", asking)
     return opened, asked
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -50,7 +52,8 @@ def test_places_are_where_the_tiles_have_their_scores() -> None:
 
 def test_products_are_in_float32_whatever_the_process_allows() -> None:
     before = torch.get_float32_matmul_precision()
-    matmul = torch.backends.mkldnn.matmul
+    mkldnn: Any = torch.backends.mkldnn
+    matmul = mkldnn.matmul
     try:
         torch.set_float32_matmul_precision("medium")
         allowed = matmul.fp32_precision, torch.backends.cuda.matmul.fp32_precision

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from small.score_tables import ScoreTable
+from small.score_tables import table_ranker
 from small.train.runs import make_dataset
 from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.evaluate.evaluation import Evaluation, evaluate
 from tcf.evaluate.questions import Questions
-from tcf.ranking.ranker import DenseRanker
 
 __all__ = ["N_ITEMS", "histories", "judged", "small_dataset"]
 
@@ -64,8 +63,7 @@ def judged(
     scores = np.floor(scores * levels) if levels else scores
     config = EvaluateConfig(cutoffs=tuple(cutoffs), device="cpu", **{"resamples": 500, **settings})
     questions = Questions.of(dataset, config)
-    table = ScoreTable(scores[questions.queries.users].astype(np.float32))
-    ranker = DenseRanker(questions.ranked.scorer(table))
+    ranker = table_ranker(scores[questions.queries.users][:, questions.ranked.items])
     inputs = {"dataset": dataset.fingerprint}
     out = folder / name
     return evaluate(ranker, questions, dataset, out=out, inputs=inputs, ranking=out.name, config=config)

@@ -72,6 +72,10 @@ READERS = (
     Reader(
         "evaluate --baseline popularity --data data --out evaluations/popularity", ("data", "evaluations/popularity")
     ),
+    Reader(
+        "compare evaluations/text evaluations/popularity --resamples 50 --flips 49 --by cold --json",
+        ("evaluations/text", "evaluations/popularity"),
+    ),
     Reader("search search.toml --json", ("data", "search")),
     Reader("runs search --json", ("search",)),
     Reader("train --config search/best.toml --out new", ("data", "search/best.toml")),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from small.train.evaluations import SMALL, TEXTS
 from small.train.runs import make_dataset, walks
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.train import TrainConfig
+from tcf.train.model.item_tower import TextItems
 from tcf.train.run.open_inputs import OpenInputs
 from tcf.train.run.open_run import Run, open_run
 from tcf.train.run.recorded_run import read_run
@@ -42,7 +44,7 @@ def test_runs_of_one_dataset_share_it_and_what_they_read(runs: Path) -> None:
     for run in found:
         np.testing.assert_array_equal(run.item_vectors(), open_run(run.path, device="cpu").item_vectors())
     # Vectors are read once for runs that transform them alike, and not kept beside others.
-    vectors = [run.model.items.vectors for run in (text, one, other)]  # type: ignore[union-attr]
+    vectors = [cast(TextItems, run.model.items).vectors for run in (text, one, other)]
     assert vectors[1] is vectors[2] is not vectors[0]
 
 
