@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from small.command_line import run_program
 from tcf.cli import main
 from tcf.commands.app import app
+from tcf.evaluate.evaluation import open_evaluation
 
 
 def test_the_command_prints_the_metrics(runs: Path, tmp_path: Path) -> None:
@@ -67,6 +68,26 @@ def test_several_are_a_table_or_a_list(made: Path, tmp_path: Path) -> None:
     more = CliRunner().invoke(app, [*words, str(made / "none"), "--json"])
     assert [entry["name"] for entry in json.loads(more.stdout)] == names
     assert "found 1 of them failed (none: " in str(more.exception)
+
+
+def test_groups_follow_from_an_evaluation_that_is_there(made: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--baseline", "popularity", "--data", str(made / "data"), "--out", str(tmp_path / "e")]
+    alone = CliRunner().invoke(app, words).stdout
+    before = (tmp_path / "e" / "ranks.parquet").stat().st_mtime_ns
+    grouped = CliRunner().invoke(app, [*words, "--by", "cold", "--by", "history:3"])
+    groups = open_evaluation(tmp_path / "e").groups(["cold", "history:3"])
+    assert grouped.stdout == f"{alone}\n{groups}\n"
+    assert (tmp_path / "e" / "ranks.parquet").stat().st_mtime_ns == before
+    printed = json.loads(CliRunner().invoke(app, [*words, "--by", "cold", "--json"]).stdout)
+    assert [entry["group"] for entry in printed["groups"]] == ["cold", "warm"]
+    assert sum(entry["users"] for entry in printed["groups"]) == printed["users"]
+    many = [*words, "--baseline", "random", "--out", str(tmp_path / "many"), "--by", "cold"]
+    *_, last = CliRunner().invoke(app, many).stdout.split("\n\n")
+    assert last == f"random\n{open_evaluation(tmp_path / 'many' / 'random').groups('cold')}\n"
+    assert [len(entry["groups"]) for entry in json.loads(CliRunner().invoke(app, [*many, "--json"]).stdout)] == [2, 2]
+    wrong = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "none"), "--by", "warmer"])
+    assert str(wrong.exception).startswith("--by: expected cold, warm:20,50,200")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.fixture

@@ -11,13 +11,7 @@ import numpy.typing as npt
 from tcf.common.errors import ConfigError, did_you_mean
 from tcf.common.progress import Progress
 from tcf.evaluate.compare.comparison import Comparison
-from tcf.evaluate.compare.pairs import (
-    Draws,
-    PairStatistics,
-    intervals_of_means,
-    pair_statistics,
-    pairs_of,
-)
+from tcf.evaluate.compare.pairs import Draws, PairStatistics, metric_statistics, pairs_of
 from tcf.evaluate.compare.rankings import Part, Rankings
 from tcf.evaluate.compare.rows import DifferenceRow, MeanRow, ServedRow
 from tcf.evaluate.compare.served import pair_shares, served_shares
@@ -99,7 +93,7 @@ class _ComparedPart:
     def __init__(self, part: Part, metric: Metric, draws: Draws) -> None:
         self.part, self.metric, self.draws = part, metric, draws
         self.values = [ranking.values(metric) for ranking in part.rankings]
-        self.pairs = pair_statistics(self.values, draws, hits=self._is_hit_rate)
+        self.pairs, self.ends = metric_statistics(self.values, draws, hits=self._is_hit_rate)
         self.place = (part.by, part.group, metric.name)
 
     @property
@@ -107,7 +101,7 @@ class _ComparedPart:
         return self.metric.key == "hr"
 
     def differences(self, p_holm: Sequence[float], tests: int) -> Iterator[DifferenceRow]:
-        """Yield a row for each pair, with its corrected p-value."""
+        """Yield a row for each pair, with its adjusted p-value."""
         names = [ranking.name for ranking in self.part.rankings]
         for (first, second), pair, p in zip(pairs_of(len(names)), self.pairs, p_holm, strict=True):
             only_first, only_second, both, neither = (
@@ -135,11 +129,10 @@ class _ComparedPart:
         """Yield a row for each ranking; `rows` say which of them differ."""
         part = self.part
         means = [float(values_SU.mean()) for values_SU in self.values]
-        ends = intervals_of_means(self.values, self.draws, hits=self._is_hit_rate)
         alike = letters(_differing(len(means), rows), np.argsort([-mean for mean in means], kind="stable").tolist())
         for place, ranking in enumerate(part.rankings):
             about = (*self.place, ranking.name, len(ranking.of_seeds), part.users, part.targets)
-            yield MeanRow(*about, means[place], *ends[place], alike[place])
+            yield MeanRow(*about, means[place], *self.ends[place], alike[place])
 
     def served(self) -> Iterator[ServedRow]:
         """Yield who serves which share of the users, if that can be told of the metric."""

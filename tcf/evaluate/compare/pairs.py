@@ -13,14 +13,14 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from tcf.evaluate.intervals import are_hits
+from tcf.evaluate.intervals import Interval, are_hits
 from tcf.evaluate.statistics.binomial import mcnemar, wilson
 from tcf.evaluate.statistics.bootstrap import bootstrap_intervals
 from tcf.evaluate.statistics.crossed import crossed_intervals
 from tcf.evaluate.statistics.detectable import smallest_detectable_difference
 from tcf.evaluate.statistics.sign_flip import sign_flip
 
-__all__ = ["Draws", "PairStatistics", "intervals_of_means", "pair_statistics", "pairs_of"]
+__all__ = ["Draws", "PairStatistics", "metric_statistics", "pairs_of"]
 
 
 @dataclass(frozen=True)
@@ -88,63 +88,60 @@ def pairs_of(n_rankings: int) -> list[tuple[int, int]]:
     return list(combinations(range(n_rankings), 2))
 
 
-def pair_statistics(values: Sequence[npt.NDArray[np.float64]], draws: Draws, *, hits: bool) -> list[PairStatistics]:
-    """Compare all pairs of rankings by one metric.
+def metric_statistics(
+    values: Sequence[npt.NDArray[np.float64]], draws: Draws, *, hits: bool
+) -> tuple[list[PairStatistics], list[Interval]]:
+    """Compare all pairs of rankings by one metric; return what is known of each, and the intervals of the means.
 
     The sign-flip test pairs users: a user's difference is that of the means over each ranking's seeds. What it asks is
     whether these runs, as they are, serve users alike. Whether another training would say the same is a matter of the
-    interval, which crosses users with seeds.
+    interval, which crosses users with seeds. Means have the intervals of their evaluations: Wilson's where all values
+    are hits.
 
     Args:
         values: each user's values under each seed, (S, U), of each ranking; S is the same, or 1.
         draws: what is drawn.
-        hits: whether the metric is a hit rate, for McNemar's test.
+        hits: whether the metric is a hit rate, for the intervals of Wilson and the test of McNemar.
     """
     pairs = pairs_of(len(values))
-    if not pairs:
-        return []
-    means_NU = np.stack([values_SU.mean(axis=0) for values_SU in values])
-    differences_UP = np.stack([means_NU[first] - means_NU[second] for first, second in pairs], axis=1)
+    differences = [values[first] - values[second] for first, second in pairs]
+    ends = _intervals([*differences, *values], draws)
+    differences_UP = np.stack([values_SU.mean(axis=0) for values_SU in differences], axis=1)
     p_values = sign_flip(differences_UP, flips=draws.flips, seed=draws.seed)
-    ends = _intervals([values[first] - values[second] for first, second in pairs], draws)
-    found = []
-    for place, (first, second) in enumerate(pairs):
-        low, high = ends[place]
-        crossed = len(values[first]) > 1 or len(values[second]) > 1
-        found.append(
-            PairStatistics(
-                difference=float(differences_UP[:, place].mean()),
-                low=low,
-                high=high,
-                p=float(p_values[place]),
-                p_mcnemar=_mcnemar(values[first], values[second]) if hits else None,
-                error=_error(differences_UP[:, place], (low, high) if crossed else None, draws.confidence),
-                users=len(differences_UP),
-                crossed=crossed,
-            )
-        )
-    return found
-
-
-def intervals_of_means(
-    values: Sequence[npt.NDArray[np.float64]], draws: Draws, *, hits: bool
-) -> list[tuple[float, float]]:
-    """Return the interval of the mean of each ranking, as evaluations have it: Wilson's where all values are hits.
-
-    Args:
-        values: each user's values under each seed, (S, U), of each ranking.
-        draws: what is drawn.
-        hits: whether the metric is a hit rate.
-    """
-    return [
+    of_means = [
         wilson(int(values_SU.sum()), values_SU.shape[1], draws.confidence)
-        if hits and len(values_SU) == 1 and are_hits(values_SU)
-        else ends
-        for values_SU, ends in zip(values, _intervals(values, draws), strict=True)
+        if hits and _are_sure(values_SU)
+        else interval
+        for values_SU, interval in zip(values, ends[len(pairs) :], strict=True)
     ]
+    found = [
+        _pair(values_SU, interval, float(p), _mcnemar(values[first], values[second]) if hits else None, draws)
+        for (first, second), values_SU, interval, p in zip(pairs, differences, ends, p_values, strict=False)
+    ]
+    return found, of_means
 
 
-def _intervals(values: Sequence[npt.NDArray[np.float64]], draws: Draws) -> list[tuple[float, float]]:
+def _pair(
+    differences_SU: npt.NDArray[np.float64], interval: Interval, p: float, p_mcnemar: float | None, draws: Draws
+) -> PairStatistics:
+    n_seeds, n_users = differences_SU.shape
+    deviation = float(differences_SU[0].std(ddof=1)) if n_users > 1 else 0.0
+    error = deviation / math.sqrt(n_users)
+    if n_seeds > 1:  # that which the width of the interval would have if it were normal
+        error = (interval[1] - interval[0]) / 2 / NormalDist().inv_cdf((1 + draws.confidence) / 2)
+    return PairStatistics(
+        difference=float(differences_SU.mean()),
+        low=interval[0],
+        high=interval[1],
+        p=p,
+        p_mcnemar=p_mcnemar,
+        error=error,
+        users=n_users,
+        crossed=n_seeds > 1,
+    )
+
+
+def _intervals(values: Sequence[npt.NDArray[np.float64]], draws: Draws) -> list[Interval]:
     """Return the intervals of means: over users where there is one seed, otherwise over users crossed with seeds.
 
     Args:
@@ -162,16 +159,13 @@ def _intervals(values: Sequence[npt.NDArray[np.float64]], draws: Draws) -> list[
     return [(float(low), float(high)) for low, high in found.T]
 
 
-def _error(differences_U: npt.NDArray[np.float64], crossed: tuple[float, float] | None, confidence: float) -> float:
-    """The standard error over users; with seeds, that which the width of the interval would have if it were normal."""
-    over_users = float(differences_U.std(ddof=1)) / math.sqrt(len(differences_U)) if len(differences_U) > 1 else 0.0
-    if crossed is None:
-        return over_users
-    return (crossed[1] - crossed[0]) / 2 / NormalDist().inv_cdf((1 + confidence) / 2)
-
-
 def _mcnemar(first_SU: npt.NDArray[np.float64], second_SU: npt.NDArray[np.float64]) -> float | None:
     """McNemar's p-value; None unless each user has a hit or none of either ranking."""
-    if len(first_SU) > 1 or len(second_SU) > 1 or not (are_hits(first_SU) and are_hits(second_SU)):
+    if not (_are_sure(first_SU) and _are_sure(second_SU)):
         return None
     return mcnemar(int((first_SU > second_SU).sum()), int((first_SU < second_SU).sum()))
+
+
+def _are_sure(values_SU: npt.NDArray[np.float64]) -> bool:
+    """Whether there is one seed, and each user has a hit or none."""
+    return len(values_SU) == 1 and are_hits(values_SU)
