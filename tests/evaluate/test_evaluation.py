@@ -130,7 +130,8 @@ def test_what_an_evaluation_holds(tmp_path: Path) -> None:
         "untrained_users": "keep",
     }
     bootstrap = {"resamples": 10_000, "bootstrap_seed": 0, "confidence": 0.95}
-    settings = {"split": "test", "cutoffs": [10], "lists": False, **policies, "search": "auto", "device": "auto", **bootstrap}
+    others = {"split": "test", "cutoffs": [10], "lists": False, "search": "auto", "device": "auto"}
+    settings = {**policies, **others, **bootstrap}
     assert manifest.config == {**settings, "ranking": "table"}
     assert open_evaluation(done.path) == done
     again, _ = judge(tmp_path, [[0, 1, 2]], [[1, 2, 3]], "again")
