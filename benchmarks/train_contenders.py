@@ -157,7 +157,7 @@ class Bench:
         job |= {"batch": self.common["batch_size"], "device": self.common["devices"], "seed": seed}
         job |= {"histories": str(histories), "lists": str(lists), "seconds": self.seconds}
         found, peak = self._run("rectools_sasrec.py", str(self.rectools), job)
-        return _outcome(found, peak, ndcg_of_lists(np.load(lists), self.validation.targets.items))
+        return _outcome(found, peak, ndcg_of_lists(np.load(lists), self.validation.targets.items.astype(np.int64)))
 
     def _run(self, script: str, python: str, job: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         """Run a script; returns its result and its peak memory."""

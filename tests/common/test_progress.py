@@ -83,6 +83,19 @@ def test_nothing_done_gives_no_rate_and_no_division_by_zero() -> None:
     assert stream.getvalue().splitlines() == ["extract: 0/0 items", "extract: 0/0 items in 0:00:00"]
 
 
+def test_a_task_may_be_hidden_until_it_takes_long() -> None:
+    clock, stream = Clock(), io.StringIO()
+    for seconds in (4, 6):
+        with Progress("ranking", 2, "users", stream, hidden_for=10, clock=clock) as progress:
+            for _ in range(2):
+                clock.now += seconds
+                progress.advance(1)
+    assert stream.getvalue().splitlines() == [
+        "ranking: 2/2 users, 0.2 users/s",
+        "ranking: 2/2 users in 0:00:12, 0.2 users/s",
+    ]
+
+
 def test_a_terminal_gets_a_live_bar_that_shows_the_end() -> None:
     clock, stream = Clock(), Terminal()
     with Progress("extract [a]", 100, "items", stream, clock=clock) as progress:

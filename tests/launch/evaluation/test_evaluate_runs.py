@@ -1,7 +1,6 @@
 """Many evaluations in one command: in this process, and shared out over others, some of which are killed."""
 
-import dataclasses
-import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from tcf.common.integrity.checksums import Verify
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import Dataset, open_dataset
-from tcf.evaluate.batch.batch import EvaluatedBatch
+from tcf.evaluate.batch.batch import EvaluatedBatch, plan_batch
 from tcf.evaluate.questions import Questions
-from tcf.evaluate.stage import evaluate_baseline, evaluate_run
+from tcf.evaluate.stage import Evaluator, evaluate_baseline, evaluate_run
 from tcf.launch.evaluation.evaluate_runs import evaluate_runs, evaluation_devices
 from tcf.launch.launcher import WorkerSpec
 from tcf.launch.processes import LocalProcesses, LocalWorker
 from tcf.train.run import open_inputs
+from tcf.train.run.open_inputs import OpenInputs
 from tcf.train.stage import train
 
 
@@ -110,10 +110,12 @@ def test_what_is_there_is_found_and_what_fails_does_not_stop_the_others(
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
-def test_runs_of_several_datasets(runs: Path, tmp_path: Path) -> None:
+def test_runs_of_several_datasets(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = make_dataset(runs / "2", walks()[1:], TEXTS)
     run = train(data=other.path, out=runs / "2" / "id", config=TrainConfig(items="id", **SMALL))
+    opened, asked = counted_calls(monkeypatch)
     done = evaluate_runs([runs / "id", run.path, runs / "text"], ["popularity"], out=tmp_path / "e", config=CPU)
+    assert (len(opened), len(asked)) == (2, 2)
     names = ["made/data/popularity", "2/data/popularity", "made/id", "2/id", "text"]
     assert [*done.evaluations] == names
     assert [done.evaluations[name].metrics["users"] for name in names] == [60, 59, 60, 59, 60]
@@ -145,17 +147,20 @@ class Killer(LocalProcesses):
 
 @pytest.mark.usefixtures("shown_log")
 def test_two_processes_give_the_same_and_one_may_be_killed(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: Path, tmp_path: Path, alone: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = {"config": dataclasses.replace(CPU, lists=True), "vectors": made / "cache"}
-    call(made, tmp_path / "one", **asked).check()
+    """One of the runs is damaged besides, which a worker finds."""
+    shutil.copytree(runs / "id", runs / "damaged")
+    (runs / "damaged" / "model.safetensors").write_bytes(b"")
     launcher = Killer(1)
-    done = call(made, tmp_path / "e", workers=2, launcher=launcher, **asked)
-    done.check()
-    assert files(tmp_path / "e") == files(tmp_path / "one")
+    paths = [runs / "damaged", runs / "text", runs / "id"]
+    done = evaluate_runs(paths, ["popularity"], out=tmp_path / "e", config=CPU, workers=2, launcher=launcher)
+    assert files(tmp_path / "e") == alone
     assert [*done.evaluations] == ["popularity", "text", "id"]
     said = capsys.readouterr().err
     assert "popularity: its worker process was ended by SIGKILL; another one evaluates it\n" in said
+    assert f"damaged: not evaluated: {runs / 'damaged' / 'model.safetensors'}: expected " in said
+    assert [*done.failures] == ["damaged"]
     assert len(launcher.started) == 3
     assert all(worker.wait(0) is not None for worker in launcher.started)
 
@@ -167,17 +172,28 @@ def test_what_ends_two_processes_is_given_up(made: Path, tmp_path: Path) -> None
     assert done.failures == dict.fromkeys(["popularity", "text", "id"], reason)
 
 
-def test_a_command_that_is_killed_leaves_what_is_finished(made: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+@pytest.mark.usefixtures("shown_log")
+def test_a_command_that_is_killed_leaves_what_is_finished(
+    made: Path, tmp_path: Path, alone: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "e"
     words = ["evaluate", made / "text", made / "id", "--baseline", "popularity", "--device", "cpu", "--out", out]
-    killed = run_command(*words, folder=out, hit=4)  # a file, a manifest and the directory of the first; then
+    killed = run_command(*words, folder=out, hit=4)  # after a file, a manifest and the directory of the first
     assert (killed.status, killed.printed) == (-signal.SIGKILL, "")
     hidden, finished = sorted(path.name for path in out.iterdir())
     assert (hidden.partition("-")[0], finished) == (".id.partial", "popularity")
-    again = run_command(*words, "--json", folder=out)
-    assert "evaluate: 1 of 3 evaluations exist already" in again.said
-    assert [found["name"] for found in json.loads(again.printed)] == ["popularity", "text", "id"]
+    call(made, out).check()
+    assert "evaluate: 1 of 3 evaluations exist already\n" in capsys.readouterr().err
     assert files(out) == alone
+
+
+def test_what_another_process_has_made_meanwhile_is_found(made: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    evaluator = Evaluator(CPU, OpenInputs())
+    batch = plan_batch([made / "text", made / "id"], ["popularity"], out=tmp_path / "e", evaluator=evaluator)
+    evaluate_run(made / "text", out=tmp_path / "e" / "text", config=CPU)
+    batch.evaluate_all(evaluator)
+    batch.result().check()
+    assert files(tmp_path / "e") == alone
 
 
 def test_what_is_refused_before_anything_is_read(made: Path, tmp_path: Path) -> None:

@@ -202,3 +202,10 @@ def test_no_users_and_no_targets() -> None:
     greater, equal = TorchRanker(product, CPU).count(RankingTask(histories_of([[], []]), histories_of([[], []])))
     assert len(greater) == len(equal) == 0
     assert TorchRanker(product, CPU).lists(histories_of([[0, 1, 2], [1]]), 2).items_UK.tolist() == [[-1, -1], [0, 2]]
+
+
+def test_a_row_whose_first_item_is_excluded_hides_no_other_row_that_ties() -> None:
+    vectors = np.random.default_rng(9).standard_normal((60, 2), dtype=np.float32)
+    vectors[50], vectors[2] = vectors[0], vectors[1]
+    product = InnerProduct(Catalogue.build(vectors), np.zeros((1, 2), np.float32))
+    assert TorchRanker(product, CPU).lists(histories_of([[0]]), 1).items_UK.tolist() == [[1]]
