@@ -24,7 +24,7 @@ help:
 	@echo "make faults      every file of every kind damaged before every command that reads it, kills, full disks, hostile input"
 	@echo "make api         the reference of the Python API, from its docstrings, in build/api"
 	@echo "make bench       speed compared with other programs, on the texts of TEXTS=FILE and the users of RAW=FOLDER;"
-	@echo "                 RECTOOLS=PYTHON, an environment with RecTools, adds its SASRec"
+	@echo "                 RECTOOLS=PYTHON, an environment with RecTools, adds its SASRec and its ranking"
 	@echo "make gpu-check   everything that has to be right and fast on one GPU, in 9 minutes"
 	@echo "make clean       remove .venv and the caches of tools"
 
@@ -58,6 +58,7 @@ bench: $(BENCH)
 	$(BIN)/python benchmarks/packing.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/baselines.py
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python benchmarks/evaluate.py --users 4096 $(if $(RECTOOLS),--rectools $(RECTOOLS))
 	$(BIN)/tcf data prepare tcf $(RAW) --out build/bench/dataset
 	$(BIN)/python benchmarks/train.py --data build/bench/dataset --seconds 30 $(if $(RECTOOLS),--rectools $(RECTOOLS))
 
