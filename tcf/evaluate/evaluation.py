@@ -27,11 +27,12 @@ from tcf.evaluate.groups.group_table import GroupTable, group_table
 from tcf.evaluate.intervals import Bootstrap, Interval, end_columns, interval_words, intervals_of
 from tcf.evaluate.lists.found_lists import LIST_METRICS, LISTS, FoundLists
 from tcf.evaluate.lists.list_vectors import vectors_of
+from tcf.evaluate.lists.ranks_and_lists import ranks_and_lists
 from tcf.evaluate.questions import POLICIES, Questions, unusual_policies
 from tcf.evaluate.ranks_table import ranks_of, write_ranks
 from tcf.ranking.metrics import Metric, measured_among, rank_metrics
 from tcf.ranking.ranker import Ranker
-from tcf.ranking.ranks import Ranks, rank_targets
+from tcf.ranking.ranks import Ranks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,14 +268,9 @@ def evaluate(
         CacheError: an item has no vector.
     """
     vectors_of_items = vectors_of(vectors, dataset)  # refused before anything is ranked
-    queries, seen = questions.queries, questions.ranked.of_histories(questions.seen)
-    with progress("evaluate: ranking", len(queries)) as shown:
-        ranks = rank_targets(ranker, seen, questions.targets, policy=config.seen, advance=shown.advance)
+    ranks, found = ranks_and_lists(ranker, questions, config, progress)
+    lists = None if found is None else FoundLists.of(found, questions, dataset, config, vectors_of_items)
     measured = rank_metrics(config.cutoffs, several=len(ranks.greater) > len(ranks))
-    lists = None
-    if config.lists:
-        with progress("evaluate: lists", len(queries)) as shown:
-            lists = FoundLists.find(ranker, questions, dataset, config, vectors_of_items, shown.advance)
     columns = {metric.name: metric.per_user(ranks) for metric in measured}
     means = {name: float(values_U.mean()) for name, values_U in columns.items()}
     of_lists = {} if lists is None else lists.metrics
@@ -284,9 +280,9 @@ def evaluate(
     facts = {**metrics, _INTERVALS: intervals}
     settings = {**_recorded(config), "ranking": ranking}
     with publishing(out) as staging:
-        write_ranks(ranks, queries, dataset, staging / _RANKS)
+        write_ranks(ranks, questions.queries, dataset, staging / _RANKS)
         if lists is not None:
-            lists.write(staging, queries.users, dataset)
+            lists.write(staging, questions.queries.users, dataset)
         publish_file(staging / "metrics.json", (json.dumps(facts, indent=2) + "\n").encode())
         manifest = seal(staging, EVALUATION, inputs=inputs, config=settings, facts=facts)
     return Evaluation(out, metrics, manifest)

@@ -19,9 +19,9 @@ __all__ = ["block_scores", "count_ranks", "users_a_block"]
 _SCORES_AT_ONCE = 16 * 2**20
 
 
-def users_a_block(scorer: Scorer) -> int:
-    """Return how many users to score at once so that the scores take about 64 MB."""
-    return max(1, _SCORES_AT_ONCE // scorer.rows.n_rows)
+def users_a_block(n_scores: int) -> int:
+    """Return how many users with so many scores to take at once so that their scores take about 64 MB."""
+    return max(1, _SCORES_AT_ONCE // n_scores)
 
 
 def block_scores(scorer: Scorer, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -65,7 +65,7 @@ def count_ranks(
     users = np.flatnonzero(task.targets.lengths)
     if advance is not None and not only_with_targets:
         advance(scorer.n_users - len(users))
-    for block in blocks(len(users), users_a_block(scorer)):
+    for block in blocks(len(users), users_a_block(scorer.rows.n_rows)):
         chosen = users[block]
         scores_BR, targets = block_scores(scorer, chosen), task.targets.take(chosen)
         places = slice(task.targets.offsets[chosen[0]], task.targets.offsets[chosen[-1] + 1])

@@ -5,7 +5,7 @@ Shapes: U users, T targets of all users, N items, K list length.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,13 @@ from tcf.ranking.scorers import Scorer
 from tcf.ranking.seen_items import check_seen
 from tcf.ranking.task import RankingTask
 
-__all__ = ["Advance", "DenseRanker", "Ranker", "top_k"]
+__all__ = ["Advance", "Counts", "DenseRanker", "Ranker", "RanksAndLists", "top_k"]
 
 Advance = Callable[[int], object]
 """Called with the number of users that have just been finished."""
+
+Counts: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""The candidates that score above each target, (T,), and the other ones that score the same, (T,)."""
 
 
 class Ranker(Protocol):
@@ -37,9 +40,7 @@ class Ranker(Protocol):
     def n_items(self) -> int:
         """Number of items, N."""
 
-    def count(
-        self, task: RankingTask, advance: Advance | None = None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def count(self, task: RankingTask, advance: Advance | None = None) -> Counts:
         """Count the candidates that score above each target, (T,), and the other ones that score the same, (T,).
 
         Args:
@@ -55,6 +56,23 @@ class Ranker(Protocol):
 
         Args:
             excluded: the items of each user that are no candidates, distinct and rising.
+            k: list length.
+            advance: called with numbers of users, U in total.
+
+        Raises:
+            RunError: some score is not finite.
+        """
+
+
+@runtime_checkable
+class RanksAndLists(Ranker, Protocol):
+    """A ranker that ranks and lists from the same scores, so that both agree to the last bit."""
+
+    def count_and_list(self, task: RankingTask, k: int, advance: Advance | None = None) -> tuple[Counts, RankedLists]:
+        """Return what `count` and `lists` return, the lists of the task's candidates.
+
+        Args:
+            task: the targets of all users, in order.
             k: list length.
             advance: called with numbers of users, U in total.
 
@@ -83,16 +101,14 @@ class DenseRanker:
         """Number of items."""
         return self.scorer.rows.n_items
 
-    def count(
-        self, task: RankingTask, advance: Advance | None = None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def count(self, task: RankingTask, advance: Advance | None = None) -> Counts:
         """Count over the scores of all items."""
         return count_ranks(self.scorer, task, advance)
 
     def lists(self, excluded: Histories, k: int, advance: Advance | None = None) -> RankedLists:
         """Choose among the scores of all items."""
         lists = RankedLists.empty(self.n_users, k)
-        for block in blocks(self.n_users, max(1, users_a_block(self.scorer) // 4)):
+        for block in blocks(self.n_users, users_a_block(self.n_items) // 4 or 1):
             users = np.arange(block.start, block.stop)
             scores_BR = block_scores(self.scorer, users)
             place_best_of_all(scores_BR, self.scorer.rows, excluded.take(users), users, lists)

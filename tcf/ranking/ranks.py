@@ -15,11 +15,12 @@ from tcf.common.ragged import offsets_from
 from tcf.data.dataset import Histories
 from tcf.data.histories import owners
 from tcf.data.seen import distinct_items
-from tcf.ranking.ranker import Ranker
+from tcf.ranking.ranked_lists import RankedLists
+from tcf.ranking.ranker import Counts, Ranker, RanksAndLists
 from tcf.ranking.seen_items import are_in, check_seen, without
 from tcf.ranking.task import RankingTask
 
-__all__ = ["Policy", "Ranks", "excluded_items", "rank_targets"]
+__all__ = ["Policy", "Ranks", "excluded_items", "rank_and_list", "rank_targets"]
 
 Policy = Literal["keep", "mask"]
 
@@ -145,20 +146,65 @@ def rank_targets(
     Raises:
         RunError: users or items do not match, or a score is not finite.
     """
-    _check_targets(targets, ranker.n_users, ranker.n_items)
-    check_seen(seen, ranker.n_users, ranker.n_items)
     if depth is not None and depth < 1:
         raise RunError(f"depth: expected at least 1, found {depth}")
+    task, masked_T = _asked(ranker, seen, targets, policy, depth)
+    return _ranks(ranker.n_items, task, targets, masked_T, ranker.count(task, advance))
+
+
+def rank_and_list(
+    ranker: RanksAndLists,
+    seen: Histories,
+    targets: Histories,
+    k: int,
+    *,
+    policy: Policy = "keep",
+    advance: Callable[[int], object] | None = None,
+) -> tuple[Ranks, RankedLists]:
+    """Rank every user's targets, exactly, and return the k best of the same candidates, from the same scores.
+
+    So a target without ties is at the place of its rank. Where scores are computed twice they may differ in a last bit.
+
+    Args:
+        ranker: ranks all items for these users.
+        seen: as for `rank_targets`.
+        targets: as for `rank_targets`.
+        k: list length.
+        policy: as for `rank_targets`.
+        advance: called with the number of users that have just been finished.
+
+    Raises:
+        RunError: users or items do not match, a score is not finite, or k is less than 1.
+    """
+    if k < 1:
+        raise RunError(f"k: expected at least 1, found {k}")
+    task, masked_T = _asked(ranker, seen, targets, policy, None)
+    counts, lists = ranker.count_and_list(task, k, advance)
+    return _ranks(ranker.n_items, task, targets, masked_T, counts), lists
+
+
+def _asked(
+    ranker: Ranker, seen: Histories, targets: Histories, policy: Policy, depth: int | None
+) -> tuple[RankingTask, npt.NDArray[np.bool_]]:
+    """Return what to ask a ranker, and the mask of the targets that are no candidates, (T,)."""
+    _check_targets(targets, ranker.n_users, ranker.n_items)
+    check_seen(seen, ranker.n_users, ranker.n_items)
     excluded, masked_T = _exclusions(distinct_items(seen), targets, policy)
-    candidates = ranker.n_items - excluded.lengths
+    return RankingTask(_without_masked(targets, masked_T), excluded, depth), masked_T
+
+
+def _ranks(
+    n_items: int, task: RankingTask, targets: Histories, masked_T: npt.NDArray[np.bool_], counts: Counts
+) -> Ranks:
+    """Return the ranks of all targets, given the counts of those that are candidates."""
+    candidates = n_items - task.excluded.lengths
     greater, equal = (np.zeros(len(targets.items), np.int64) for _ in range(2))
-    task = RankingTask(_without_masked(targets, masked_T), excluded, depth)
-    greater[~masked_T], equal[~masked_T] = ranker.count(task, advance)
-    if depth is not None:
-        equal[greater >= depth] = 0
-        np.minimum(greater, depth, out=greater)
+    greater[~masked_T], equal[~masked_T] = counts
+    if task.depth is not None:
+        equal[greater >= task.depth] = 0
+        np.minimum(greater, task.depth, out=greater)
     greater[masked_T] = candidates[owners(targets)[masked_T]]
-    return Ranks(greater, equal, candidates, depth, targets.offsets)
+    return Ranks(greater, equal, candidates, task.depth, targets.offsets)
 
 
 def excluded_items(seen: Histories, targets: Histories, policy: Policy) -> Histories:

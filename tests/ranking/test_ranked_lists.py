@@ -10,7 +10,7 @@ from tcf.ranking import faiss_ranker
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.faiss_ranker import FaissRanker
 from tcf.ranking.ranked_lists import RankedLists
-from tcf.ranking.ranker import Ranker, top_k
+from tcf.ranking.ranker import DenseRanker, Ranker, top_k
 from tcf.ranking.scorers import InnerProduct
 
 
@@ -51,6 +51,14 @@ def test_by_hand() -> None:
     )
     assert lists.items_UK.tolist() == [[3, 2, 0], [2, 1, 3]]
     assert lists.scores_UK.tolist() == [[6, 4, 2], [-2, -3, -3]]
+
+
+def test_all_scores_of_few_users_are_in_memory_where_many_items_share_a_vector() -> None:
+    product = InnerProduct(Catalogue.build(np.ones((2**21, 1), np.float32)), np.ones((3, 1), np.float32))
+    told: list[int] = []
+    lists = top_k(DenseRanker(product), histories_of([0], [1], []), 2, told.append)
+    assert told == [2, 1]
+    assert lists.items_UK.tolist() == [[1, 2], [0, 2], [0, 1]]
 
 
 def test_fewer_candidates_than_places() -> None:

@@ -1,4 +1,4 @@
-"""Every evaluated user's list: found among the candidates of the ranks, measured and written.
+"""Every evaluated user's list: measured and written.
 
 Shapes: U evaluated users, K places, N items of the dataset.
 """
@@ -25,8 +25,6 @@ from tcf.ranking.catalogue import blocks
 from tcf.ranking.list_metrics import VectorsOf, coverage, diversity, novelty, popularity
 from tcf.ranking.metrics import measured_among
 from tcf.ranking.ranked_lists import RankedLists
-from tcf.ranking.ranker import Advance, Ranker
-from tcf.ranking.ranks import excluded_items
 
 __all__ = ["LISTS", "LIST_METRICS", "FoundLists", "list_values"]
 
@@ -52,32 +50,26 @@ class FoundLists:
     coverage: Mapping[str, float]
 
     @staticmethod
-    def find(
-        ranker: Ranker,
+    def of(
+        found: RankedLists,
         questions: Questions,
         dataset: Dataset,
         config: EvaluateConfig,
         vectors: VectorsOf | None,
-        advance: Advance | None = None,
     ) -> "FoundLists":
-        """Find every user's list to the largest cutoff among the candidates of the ranks, and measure it.
+        """Measure every user's list.
 
         Args:
-            ranker: ranks `questions.ranked` for each user.
+            found: the lists, of places among `questions.ranked`.
             questions: who is evaluated, and what is ranked.
             dataset: the dataset.
             config: cutoffs and policies.
             vectors: the vectors for diversity; without them it is not measured.
-            advance: called with the number of users whose lists have just been found.
 
         Raises:
-            RunError: a score, or a vector of a recommended item, is not finite.
+            RunError: a vector of a recommended item is not finite.
         """
-        seen = questions.ranked.of_histories(questions.seen)
-        excluded = excluded_items(seen, questions.targets, config.seen)
-        k = min(max(config.cutoffs), len(questions.ranked))
-        found = ranker.lists(excluded, k, advance)
-        _say_short(found, k)
+        _say_short(found)
         items_UK = np.where(found.items_UK >= 0, questions.ranked.items[found.items_UK], -1).astype(np.int32)
         shares = coverage(items_UK, config.cutoffs, len(questions.ranked)).tolist()
         names = (f"coverage@{k}" for k in config.cutoffs)
@@ -134,11 +126,12 @@ def list_values(
     return {metric.name: values[metric.name] for metric in measured_among(values)}
 
 
-def _say_short(lists: RankedLists, k: int) -> None:
+def _say_short(lists: RankedLists) -> None:
     """Log how many users have fewer candidates than places."""
+    n_users, k = lists.items_UK.shape
     short = int((lists.items_UK[:, -1] < 0).sum())
     if short:
         logger.info(
-            f"{short:,} of {counted(len(lists.items_UK), 'evaluated user')} have fewer than {counted(k, 'candidate')}, "
+            f"{short:,} of {counted(n_users, 'evaluated user')} have fewer than {counted(k, 'candidate')}, "
             "so that their lists are shorter"
         )

@@ -9,7 +9,6 @@ Shapes: U users, T targets of all users, K list length.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from tcf.common.ragged import spans
@@ -18,7 +17,7 @@ from tcf.ranking.products.best_rows import BestRows
 from tcf.ranking.products.block_products import BlockShape, Products, full_float32
 from tcf.ranking.products.target_counts import Counter, TargetCounts
 from tcf.ranking.ranked_lists import RankedLists
-from tcf.ranking.ranker import Advance
+from tcf.ranking.ranker import Advance, Counts
 from tcf.ranking.scorers import InnerProduct
 from tcf.ranking.task import RankingTask
 
@@ -49,9 +48,7 @@ class TorchRanker:
         """Number of items."""
         return self.product.catalogue.n_items
 
-    def count(
-        self, task: RankingTask, advance: Advance | None = None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def count(self, task: RankingTask, advance: Advance | None = None) -> Counts:
         """Count the candidates that score above each target, (T,), and the other ones that score the same, (T,)."""
         return self._rank(task, None, advance)
 
@@ -60,16 +57,12 @@ class TorchRanker:
         nobody = Histories(np.zeros(self.n_users + 1, np.int64), np.zeros(0, np.int32))
         return self.count_and_list(RankingTask(nobody, excluded), k, advance)[1]
 
-    def count_and_list(
-        self, task: RankingTask, k: int, advance: Advance | None = None
-    ) -> tuple[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], RankedLists]:
+    def count_and_list(self, task: RankingTask, k: int, advance: Advance | None = None) -> tuple[Counts, RankedLists]:
         """Return what `count` and `lists` return, from the same products."""
         lists = RankedLists.empty(self.n_users, k)
         return self._rank(task, lists, advance), lists
 
-    def _rank(
-        self, task: RankingTask, lists: RankedLists | None, advance: Advance | None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _rank(self, task: RankingTask, lists: RankedLists | None, advance: Advance | None) -> Counts:
         """Count for all targets, and fill the lists if there are any."""
         targets = task.targets
         greater, equal = (np.zeros(len(targets.items), np.int64) for _ in range(2))

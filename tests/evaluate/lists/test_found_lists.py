@@ -6,17 +6,23 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from small.score_tables import table_ranker
 from small.train.evaluations import TEXTS, VECTORS
 from small.train.runs import make_cache, make_dataset
 from tcf.common.errors import CacheError, ConfigError, RunError
+from tcf.common.progress import Progress
 from tcf.config.evaluate import EvaluateConfig
 from tcf.data.dataset import Dataset
-from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation, open_evaluation
+from tcf.evaluate.evaluation import Evaluation, evaluate, existing_evaluation, open_evaluation, users_progress
 from tcf.evaluate.lists.list_vectors import open_list_vectors, vectors_input
 from tcf.evaluate.questions import Questions
 from tcf.evaluate.stage import evaluate_run
+from tcf.ranking.catalogue import Catalogue
+from tcf.ranking.faiss_ranker import FaissRanker
+from tcf.ranking.products.torch_ranker import TorchRanker
+from tcf.ranking.scorers import InnerProduct
 from tcf.train.run.open_run import open_run
 
 N_ITEMS = 30
@@ -75,6 +81,36 @@ def test_lists_are_the_best_of_the_candidates_of_the_ranks(
     for row in sure:
         assert abs(places[row["user_id"], row["item_id"]] - row["rank"]) <= row["ties"] / 2
     assert done.metrics["coverage@6"] == len({row["item_id"] for row in expected}) / done.metrics["candidates"]
+
+
+@pytest.mark.parametrize("seen", ["keep", "mask"])
+@pytest.mark.parametrize("catalogue", ["all", "trained"])
+def test_ranks_and_lists_of_one_pass_are_those_of_two(tmp_path: Path, seen: str, catalogue: str) -> None:
+    dataset = make_dataset(tmp_path, histories(), TEXTS)
+    config = EvaluateConfig(lists=True, cutoffs=(2, 6), seen=seen, catalogue=catalogue)  # type: ignore[arg-type]
+    questions, rng = Questions.of(dataset, config), np.random.default_rng(4)
+    vectors = rng.integers(-2, 3, (len(questions.ranked), 3)).astype(np.float32)
+    product = InnerProduct(Catalogue.build(vectors), rng.integers(-2, 3, (40, 3)).astype(np.float32))
+    steps: dict[str, list[str]] = {}
+    for name, ranker in (("faiss", FaissRanker(product)), ("torch", TorchRanker(product, torch.device("cpu")))):
+
+        def progress(step: str, users: int, name: str = name) -> Progress:
+            steps.setdefault(name, []).append(step)
+            return users_progress(step, users)
+
+        evaluate(
+            ranker,
+            questions,
+            dataset,
+            out=tmp_path / name,
+            inputs={},
+            ranking="table",
+            config=config,
+            progress=progress,
+        )
+    assert steps == {"faiss": ["evaluate: ranking", "evaluate: lists"], "torch": ["evaluate: ranking, lists"]}
+    for file in ("ranks.parquet", "lists.parquet", "list_metrics.parquet", "metrics.json"):
+        assert (tmp_path / "faiss" / file).read_bytes() == (tmp_path / "torch" / file).read_bytes()
 
 
 def test_metrics_of_lists_follow_those_of_ranks_and_their_values_are_saved(tmp_path: Path) -> None:

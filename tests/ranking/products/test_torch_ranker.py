@@ -5,14 +5,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tcf.common.errors import RunError
 from tcf.common.ragged import offsets_from
-from tcf.data.histories import Histories
+from tcf.data.histories import Histories, one_each
 from tcf.data.seen import distinct_items
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.faiss_ranker import FaissRanker
 from tcf.ranking.products.block_products import BlockShape
 from tcf.ranking.products.torch_ranker import TorchRanker
 from tcf.ranking.ranked_lists import RankedLists
+from tcf.ranking.ranks import rank_and_list
 from tcf.ranking.scorers import InnerProduct
 from tcf.ranking.seen_items import without
 from tcf.ranking.task import RankingTask
@@ -177,6 +179,21 @@ def test_users_are_told_as_they_are_finished() -> None:
     ranker.lists(task.excluded, 3, told.append)
     assert sum(told) == 66
     assert max(told[-7:]) == 5
+
+
+def test_a_target_is_at_the_place_of_its_rank_where_scores_differ_by_rounding() -> None:
+    rng = np.random.default_rng(10)
+    vectors = rng.standard_normal((4000, 24), dtype=np.float32)
+    vectors[2000:] = vectors[:2000] * np.float32(1 + 1e-7)
+    product = InnerProduct(Catalogue.build(vectors), rng.standard_normal((90, 24), dtype=np.float32))
+    ranker, nobody = TorchRanker(product, CPU, BlockShape(32, 1500, 256)), histories_of([[]] * 90)
+    targets = ranker.lists(nobody, 50).items_UK[:, 20]
+    ranks, lists = rank_and_list(ranker, nobody, one_each(targets), 50)
+    alone = ranks.equal == 0
+    assert alone.sum() > 60
+    assert (lists.items_UK[alone, ranks.greater[alone]] == targets[alone]).all()
+    with pytest.raises(RunError, match="k: expected at least 1, found 0"):
+        rank_and_list(ranker, nobody, one_each(targets), 0)
 
 
 def test_the_number_of_threads_decides_nothing() -> None:
