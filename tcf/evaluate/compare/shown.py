@@ -53,16 +53,20 @@ def _means(metric: Metric, rows: Sequence[MeanRow]) -> str:
 
 
 def _differences(metric: Metric, rows: Sequence[DifferenceRow]) -> str:
+    crossed = any(row.p_seeds is not None for row in rows)
     columns = [
         ["difference", *(f"{row.first} - {row.second}" for row in rows)],
         aligned("mean", [_signed(metric, row.difference) for row in rows]),
         ["interval", *(interval_words(metric, (row.low, row.high)) for row in rows)],
         aligned("p", [_p(row.p) for row in rows]),
+        *([aligned("p(seeds)", ["-" if row.p_seeds is None else _p(row.p_seeds) for row in rows])] if crossed else []),
         aligned("p(Holm)", [_p(row.p_holm) for row in rows]),
     ]
     if any(row.p_mcnemar is not None for row in rows):
         columns.append(aligned("McNemar", ["-" if row.p_mcnemar is None else _p(row.p_mcnemar) for row in rows]))
-    columns.append(aligned("detectable", [metric.shown(row.detectable) for row in rows]))
+    columns.append(
+        aligned("detectable", ["-" if row.detectable is None else metric.shown(row.detectable) for row in rows])
+    )
     return text_table(list(zip(*columns, strict=True)))
 
 
