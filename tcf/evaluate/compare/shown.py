@@ -12,6 +12,8 @@ from tcf.ranking.metrics import Metric
 
 __all__ = ["shown_part"]
 
+_WIDTH = 100  # characters
+
 
 def shown_part(
     metric: Metric, means: Sequence[MeanRow], differences: Sequence[DifferenceRow], served: Sequence[ServedRow]
@@ -26,10 +28,21 @@ def shown_part(
     """
     parts = [_head(metric, means[0]), _means(metric, means), _differences(metric, differences)]
     if served:
-        parts.append(
-            "users with a hit: " + ", ".join(f"{printable(row.served_by)} {as_percent(row.share)}" for row in served)
-        )
+        shares = [f"{printable(row.served_by)} {as_percent(row.share)}" for row in served]
+        parts += _lines([f"users with a hit: {shares[0]}", *shares[1:]])
     return "\n".join(parts)
+
+
+def _lines(entries: Sequence[str]) -> list[str]:
+    """Entries with commas between them, in lines that a terminal shows whole."""
+    lines = [entries[0]]
+    for entry in entries[1:]:
+        if len(lines[-1]) + len(entry) + 3 <= _WIDTH:
+            lines[-1] += f", {entry}"
+        else:
+            lines[-1] += ","
+            lines.append(f"    {entry}")
+    return lines
 
 
 def _head(metric: Metric, row: MeanRow) -> str:

@@ -299,7 +299,7 @@ def test_the_text(done: Comparison) -> None:
         *("good", "-", "poor", f"+{100 * row.difference:.2f}%"),
         *(f"{100 * row.low:.2f}", "to", f"{100 * row.high:.2f}"),
     ]
-    assert parts[0].splitlines()[-1].startswith("users with a hit: only good ")
+    assert parts[0].splitlines()[9].startswith("users with a hit: only good ")
     assert parts[-1].splitlines()[1:] == [
         "p: paired sign-flip test over users, 1,999 flips",
         "p(Holm): p, adjusted for all pairs and all groups of a grouping by one metric",
@@ -307,6 +307,18 @@ def test_the_text(done: Comparison) -> None:
         "alike: rankings with a letter in common cannot be told apart: p(Holm) is above 0.05",
         "detectable: the smallest true difference that would be found 4 times in 5",
     ]
+
+
+def test_who_serves_whom_fits_a_terminal(here: Path) -> None:
+    names = [f"a ranking of the number {number}" for number in range(4)]
+    lines = str(
+        tcf.compare_evaluations(dict.fromkeys(names, here / "good"), "hr@3", resamples=9, flips=999)
+    ).splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith("users with a hit: only a ranking"))
+    shown = lines[first : lines.index("", first)]
+    assert len(shown) > 1
+    assert max(map(len, shown)) <= 100
+    assert re.findall(r"(\w+) [\d.]+%", " ".join(shown)) == ["0", "1", "2", "3", "all", "all", "none"]
 
 
 def test_the_same_seed_says_the_same(here: Path) -> None:
