@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from tcf.common.text_table import text_table
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.fields import option_name
 from tcf.data.data_frames import data_frame
-from tcf.evaluate.cells import aligned, metric_columns, wide_table
+from tcf.evaluate.cells import aligned, metric_columns
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.intervals import end_columns
 from tcf.evaluate.questions import POLICIES
@@ -54,14 +55,14 @@ class EvaluationTable:
         """One line for each evaluation, or for the mean of several, with its metrics as each is shown."""
         compared = [*self.evaluations.values()]
         found = [entry.metrics for entry in compared]
-        asked = [
+        columns = [
+            ["ranking", *self.evaluations],
+            *(column for metric in _measured(compared) for column in _of_metric(metric, compared)),
             aligned("users", [f"{means['users']:,}" for means in found]),
             aligned("items", [f"{means['candidates']:,}" for means in found]),
             *_unusual_policies(found),
         ]
-        of_metrics = [_of_metric(metric, compared) for metric in _measured(compared)]
-        table = wide_table([["ranking", *self.evaluations]], [*of_metrics, asked])
-        return "\n".join([table, *_notes(compared)])
+        return "\n".join([text_table(list(zip(*columns, strict=True)), gap=" "), *_notes(compared)])
 
 
 def _rows(name: str, compared: Compared) -> Iterator[dict[str, Any]]:

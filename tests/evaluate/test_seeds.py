@@ -74,7 +74,7 @@ def test_both_make_an_interval_wider_than_either(tmp_path: Path) -> None:
     assert found.as_json()["intervals"] == found.intervals
     table = str(EvaluationTable({"one": found.evaluations[0], "three": found})).splitlines()
     assert words in table[2]
-    assert table[-2:] == [
+    assert table[3:] == [
         "intervals: 95 % (500 resamples) over users",
         "intervals: 95 % (500 resamples) over users crossed with seeds, of means over several",
     ]
