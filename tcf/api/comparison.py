@@ -58,7 +58,7 @@ def compare_evaluations(
     all pairs with intervals by the bootstrap over users, paired sign-flip tests with Holm's correction, McNemar's test
     for hit rates without ties, the smallest detectable difference, and which share of the users has a hit of one
     ranking alone. The tests pair users and are about these runs; with several seeds the intervals cross users with
-    seeds, and two rankings are told apart only if these agree.
+    seeds, and so does a second p-value; Holm's correction takes the larger of the two.
 
     Args:
         evaluations: two or more, as for `evaluation_table`; of the same dataset, split, policies and users.

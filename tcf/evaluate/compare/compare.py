@@ -3,6 +3,7 @@
 Shapes: N rankings, S seeds of a ranking, U users.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -22,6 +23,8 @@ from tcf.evaluate.statistics.letters import letters
 from tcf.ranking.metrics import Metric, rank_metric
 
 __all__ = ["compare", "metrics_named"]
+
+logger = logging.getLogger(__name__)
 
 
 def compare(
@@ -50,6 +53,7 @@ def compare(
     means: list[MeanRow] = []
     differences: list[DifferenceRow] = []
     served: list[ServedRow] = []
+    _warn_of_too_few_draws(families, draws)
     with Progress("compare", len(chosen) * sum(map(len, families)), "metrics") as progress:
         for parts in families:
             for metric in chosen:
@@ -117,7 +121,8 @@ class _ComparedPart:
                 p=pair.p,
                 p_holm=p,
                 p_mcnemar=pair.p_mcnemar,
-                told_apart=pair.told_apart(p, self.draws.level),
+                p_seeds=pair.p_seeds,
+                told_apart=p <= self.draws.level,
                 detectable=pair.detectable(self.draws.level / tests),
                 only_first=only_first,
                 only_second=only_second,
@@ -142,9 +147,17 @@ class _ComparedPart:
                 yield ServedRow(*self.place, who, share)
 
 
+def _warn_of_too_few_draws(families: Sequence[Sequence[Part]], draws: Draws) -> None:
+    for parts in families:
+        tests = sum(len(pairs_of(len(part.rankings))) for part in parts)
+        crossed = any(len(ranking.of_seeds) > 1 for part in parts for ranking in part.rankings)
+        if words := draws.too_few(tests, crossed=crossed):
+            logger.warning(f"{parts[0].by or 'all targets'}: {words}")
+
+
 def _adjusted(pairs: Sequence[Sequence[PairStatistics]]) -> list[list[float]]:
     """The p-values of all groups, corrected for all of them together."""
-    adjusted = iter(holm(np.array([pair.p for of_group in pairs for pair in of_group])).tolist())
+    adjusted = iter(holm(np.array([pair.p_of_both for of_group in pairs for pair in of_group])).tolist())
     return [[next(adjusted) for _ in of_group] for of_group in pairs]
 
 

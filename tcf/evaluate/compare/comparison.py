@@ -23,7 +23,7 @@ _SCHEMAS = {
     "differences": pa.schema(
         [
             *((name, pa.string()) for name in ("by", "group", "metric", "first", "second")),
-            *((name, pa.float64()) for name in ("difference", "low", "high", "p", "p_holm", "p_mcnemar")),
+            *((name, pa.float64()) for name in ("difference", "low", "high", "p", "p_holm", "p_mcnemar", "p_seeds")),
             ("told_apart", pa.bool_()),
             *((name, pa.float64()) for name in ("detectable", "only_first", "only_second", "both", "neither")),
         ]
@@ -120,12 +120,15 @@ class Comparison:
         several = any(row.seeds > 1 for row in self.means)
         over = "users" + ("; with several seeds, over users crossed with seeds" if several else "")
         yield f"intervals: {100 * self.draws.confidence:g} % ({self.draws.resamples:,} resamples) over {over}"
+        yield f"p: paired sign-flip test over users, {self.draws.flips:,} flips"
+        if several:
+            yield "p(seeds): over users crossed with seeds; p is about these runs, p(seeds) about other trainings, too"
         yield (
-            f"p: paired sign-flip test over users, {self.draws.flips:,} flips; p(Holm): adjusted for all pairs"
+            f"p(Holm): {'the larger of both' if several else 'p'}, adjusted for all pairs"
             + (" and all groups of a grouping" if any(row.by for row in self.means) else "")
             + " by one metric"
         )
-        yield "alike: rankings with a letter in common cannot be told apart: p(Holm) is larger" + (
-            ", or the interval contains 0" if several else ""
-        )
+        if any(row.p_mcnemar is not None for row in self.differences):
+            yield "McNemar: p of the exact test of hits, not adjusted"
+        yield f"alike: rankings with a letter in common cannot be told apart: p(Holm) is above {self.draws.level:g}"
         yield "detectable: the smallest true difference that would be found 4 times in 5"

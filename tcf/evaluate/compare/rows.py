@@ -50,10 +50,13 @@ class DifferenceRow:
         low: lower end of its interval.
         high: upper end.
         p: p-value of the sign-flip test over users.
-        p_holm: the same after Holm's correction for all pairs of rankings, and for all groups of a grouping.
+        p_holm: the larger of `p` and `p_seeds` after Holm's correction for all pairs of rankings, and for all groups
+            of a grouping.
         p_mcnemar: p-value of McNemar's exact test, of `hr@k` without ties and seeds; otherwise None.
-        told_apart: whether `p_holm` is at most the level and, with several seeds, the interval is without 0.
-        detectable: the smallest true difference that would be found with a probability of 80 %.
+        p_seeds: p-value over users crossed with seeds, of settings with several seeds; otherwise None.
+        told_apart: whether `p_holm` is at most the level.
+        detectable: the smallest true difference that would be found with a probability of 80 %; None where all users
+            have the same difference, which says nothing about others.
         only_first: of `hr@k`: the share of users with a hit of the first ranking alone; otherwise None.
         only_second: of the second one alone.
         both: of both.
@@ -71,8 +74,9 @@ class DifferenceRow:
     p: float
     p_holm: float
     p_mcnemar: float | None
+    p_seeds: float | None
     told_apart: bool
-    detectable: float
+    detectable: float | None
     only_first: float | None
     only_second: float | None
     both: float | None

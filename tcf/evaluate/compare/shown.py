@@ -12,6 +12,8 @@ from tcf.ranking.metrics import Metric
 
 __all__ = ["shown_part"]
 
+_WIDTH = 100  # characters
+
 
 def shown_part(
     metric: Metric, means: Sequence[MeanRow], differences: Sequence[DifferenceRow], served: Sequence[ServedRow]
@@ -26,10 +28,21 @@ def shown_part(
     """
     parts = [_head(metric, means[0]), _means(metric, means), _differences(metric, differences)]
     if served:
-        parts.append(
-            "users with a hit: " + ", ".join(f"{printable(row.served_by)} {as_percent(row.share)}" for row in served)
-        )
+        shares = [f"{printable(row.served_by)} {as_percent(row.share)}" for row in served]
+        parts += _lines([f"users with a hit: {shares[0]}", *shares[1:]])
     return "\n".join(parts)
+
+
+def _lines(entries: Sequence[str]) -> list[str]:
+    """Entries with commas between them, in lines that a terminal shows whole."""
+    lines = [entries[0]]
+    for entry in entries[1:]:
+        if len(lines[-1]) + len(entry) + 3 <= _WIDTH:
+            lines[-1] += f", {entry}"
+        else:
+            lines[-1] += ","
+            lines.append(f"    {entry}")
+    return lines
 
 
 def _head(metric: Metric, row: MeanRow) -> str:
@@ -53,16 +66,20 @@ def _means(metric: Metric, rows: Sequence[MeanRow]) -> str:
 
 
 def _differences(metric: Metric, rows: Sequence[DifferenceRow]) -> str:
+    crossed = any(row.p_seeds is not None for row in rows)
     columns = [
         ["difference", *(f"{row.first} - {row.second}" for row in rows)],
         aligned("mean", [_signed(metric, row.difference) for row in rows]),
         ["interval", *(interval_words(metric, (row.low, row.high)) for row in rows)],
         aligned("p", [_p(row.p) for row in rows]),
+        *([aligned("p(seeds)", ["-" if row.p_seeds is None else _p(row.p_seeds) for row in rows])] if crossed else []),
         aligned("p(Holm)", [_p(row.p_holm) for row in rows]),
     ]
     if any(row.p_mcnemar is not None for row in rows):
         columns.append(aligned("McNemar", ["-" if row.p_mcnemar is None else _p(row.p_mcnemar) for row in rows]))
-    columns.append(aligned("detectable", [metric.shown(row.detectable) for row in rows]))
+    columns.append(
+        aligned("detectable", ["-" if row.detectable is None else metric.shown(row.detectable) for row in rows])
+    )
     return text_table(list(zip(*columns, strict=True)))
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tcf.common.text_table import text_table
 from tcf.data.data_frames import data_frame
-from tcf.evaluate.cells import aligned, metric_columns
+from tcf.evaluate.cells import aligned, metric_columns, wide_table
 from tcf.evaluate.groups.grouping import groupings_of
 from tcf.evaluate.groups.target_groups import target_groups
 from tcf.evaluate.intervals import Bootstrap, Interval, end_columns, intervals_of
@@ -104,17 +103,22 @@ class GroupTable:
         """One line for each group, with its metrics as each is shown."""
         if not self.groups:
             return "no groups"
-        columns = [
+        keys = [
             ["by", *(group.by for group in self.groups)],
             ["group", *(group.name for group in self.groups)],
             aligned("users", [f"{group.users:,}" for group in self.groups]),
             aligned("targets", [f"{group.targets:,}" for group in self.groups]),
         ]
-        for metric in self.measured:
-            means = [group.metrics.get(metric.name) for group in self.groups]
-            columns += metric_columns(metric, means, [group.intervals.get(metric.name) for group in self.groups])
+        columns = [
+            metric_columns(
+                metric,
+                [group.metrics.get(metric.name) for group in self.groups],
+                [group.intervals.get(metric.name) for group in self.groups],
+            )
+            for metric in self.measured
+        ]
         note = f"\nintervals: {self.bootstrap.words} over users" if self.bootstrap.resamples else ""
-        return text_table(list(zip(*columns, strict=True)), gap=" ") + note
+        return wide_table(keys, columns) + note
 
 
 def group_table(evaluation: RankedTargets, by: str | Iterable[str]) -> GroupTable:

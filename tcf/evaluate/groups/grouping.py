@@ -101,6 +101,8 @@ def _grouping(text: str, name: str) -> Grouping:
     match kind, bool(colon):
         case "cold", False:
             return Cold()
+        case "cold", True:
+            raise _wrong(text, name)
         case "warm", _:
             return Warm(_numbers(rest, text, name)) if colon else Warm()
         case "popularity", _:

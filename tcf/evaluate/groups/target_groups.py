@@ -94,8 +94,9 @@ def _quantiles(counts_T: npt.NDArray[np.int64], number: int) -> tuple[int, ...]:
     """Where groups of equal numbers of targets begin; equal counts are in one group, so there may be fewer groups.
 
     >>> _quantiles(np.array([3, 1, 1, 1, 2, 9]), 3)
-    (1, 2)
+    (0, 3)
     """
     ordered = np.sort(counts_T)
+    number = min(number, len(ordered))
     starts = ordered[np.arange(number) * len(ordered) // number]
     return (0, *sorted({*starts.tolist()} - {int(ordered[0]), 0}))

@@ -24,7 +24,7 @@ from tcf.evaluate.statistics.bootstrap import RESAMPLES, bootstrap_means
 from tcf.evaluate.statistics.checks import check_at_least, check_probability, check_values
 from tcf.evaluate.statistics.students_t import students_t_cdf, students_t_quantile
 
-__all__ = ["crossed_intervals"]
+__all__ = ["crossed_intervals", "crossed_statistics"]
 
 _HALVINGS = 24  # an end is found to 10^-7 of the range of the deviations
 
@@ -51,6 +51,31 @@ def crossed_intervals(
         RunError: there is one seed alone, no users or no columns; a value is not finite; or the confidence is not
             between 0 and 1.
     """
+    return crossed_statistics(values_SUM, confidence=confidence, resamples=resamples, seed=seed)[0]
+
+
+def crossed_statistics(
+    values_SUM: npt.NDArray[np.float64], *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the intervals of `crossed_intervals`, (2, M), and the two-sided p-values of means of 0, (M,).
+
+    p is 1 less the confidence of the interval that ends at 0: intervals without 0 and a p of at most 1 less their
+    confidence say the same. As a test of R draws it counts the observed value as one more, and is never 0.
+
+    The mean is 0.2, 3.4641 of its standard errors 0.1 / sqrt(3), for which Student's t with two degrees has p = 0.0742:
+
+    >>> crossed_statistics(np.tile([[[0.1]], [[0.2]], [[0.3]]], (1, 50, 1)))[1].round(4).tolist()
+    [0.0743]
+
+    Args:
+        values_SUM: as for `crossed_intervals`, as are the others.
+        confidence: the probability of the interval.
+        resamples: of the users.
+        seed: of the bootstrap, at least 0.
+
+    Raises:
+        RunError: as for `crossed_intervals`.
+    """
     check_values(values_SUM, "seeds, users, columns", "values")
     check_at_least(2, len(values_SUM), "seeds")
     check_probability(confidence, "confidence")
@@ -59,7 +84,10 @@ def crossed_intervals(
     deviations_RM *= parts.share_of_users_M
     tail = (1 - confidence) / 2
     ends_2M = [_quantiles(deviations_RM, parts.seeds_error_M, len(values_SUM) - 1, p) for p in (tail, 1 - tail)]
-    return parts.mean_M + np.array(ends_2M)
+    below_M = _probabilities(-parts.mean_M, deviations_RM, parts.seeds_error_M, len(values_SUM) - 1)
+    draws = len(deviations_RM)
+    p_M: npt.NDArray[np.float64] = (2 * np.minimum(below_M, 1 - below_M) * draws + 1) / (draws + 1)
+    return parts.mean_M + np.array(ends_2M), np.minimum(p_M, 1.0)
 
 
 @dataclass(frozen=True)
@@ -101,11 +129,21 @@ def _quantiles(
     """Quantiles of each column's sum of one of its deviations, at random, and scale times Student's t, (M,)."""
     t = students_t_quantile(degrees, abs(2 * probability - 1)) * np.sign(probability - 0.5)
     low_M, high_M = deviations_RM.min(axis=0) + t * scale_M, deviations_RM.max(axis=0) + t * scale_M
-    positive_M = np.maximum(scale_M, np.finfo(np.float64).tiny)  # where seeds agree, the deviations alone are left
     for _ in range(_HALVINGS):
         middle_M = (low_M + high_M) / 2
-        with np.errstate(over="ignore"):
-            standard_RM = (middle_M - deviations_RM) / positive_M
-        below_M = students_t_cdf(standard_RM, degrees).mean(axis=0) < probability
+        below_M = _probabilities(middle_M, deviations_RM, scale_M, degrees) < probability
         low_M, high_M = np.where(below_M, middle_M, low_M), np.where(below_M, high_M, middle_M)
     return np.asarray((low_M + high_M) / 2)
+
+
+def _probabilities(
+    ends_M: npt.NDArray[np.float64],
+    deviations_RM: npt.NDArray[np.float64],
+    scale_M: npt.NDArray[np.float64],
+    degrees: int,
+) -> npt.NDArray[np.float64]:
+    """The probability that the sum which `_quantiles` is about is at most this, (M,)."""
+    positive_M = np.maximum(scale_M, np.finfo(np.float64).tiny)  # where seeds agree, the deviations alone are left
+    with np.errstate(over="ignore"):
+        standard_RM = (ends_M - deviations_RM) / positive_M
+    return np.asarray(students_t_cdf(standard_RM, degrees).mean(axis=0))

@@ -19,9 +19,11 @@ import tcf
 from small.evaluate.judged import judged
 from tcf.common.errors import ConfigError, RunError
 from tcf.evaluate.compare.comparison import Comparison
+from tcf.evaluate.compare.pairs import Draws, metric_statistics
 from tcf.evaluate.compare.write_comparison import write_comparison
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.seeds import SeedEvaluations
+from tcf.evaluate.statistics.holm import holm
 
 NAMES = ("good", "same", "poor")
 DRAWS: dict[str, Any] = {"resamples": 2000, "flips": 1999}
@@ -197,7 +199,13 @@ def test_seeds_widen_intervals_and_tests_pair_users(here: Path) -> None:
     # Student's t with two degrees of freedom is a part of the interval.
     assert row.high - row.low > 2 * 4.30 * seeds.mean(axis=1).std(ddof=1) / math.sqrt(3)
     assert "over users; with several seeds, over users crossed with seeds" in str(found)
-    assert "or the interval contains 0" in str(found)
+    assert row.p_seeds is not None
+    assert row.p_holm >= row.p_seeds > 1 / 2001
+    assert of(found, "poor", "good").p_seeds is None
+    text = str(found)
+    assert "p(Holm): the larger of both, adjusted for all pairs by one metric" in text
+    [line] = [line for line in text.splitlines() if line.startswith("several - poor ")]
+    assert line.split()[7:10] == [f"{p:.2g}" for p in (row.p, row.p_seeds, row.p_holm)]
 
 
 def test_what_the_users_alone_would_tell_apart_seeds_may_not(tmp_path: Path) -> None:
@@ -206,15 +214,54 @@ def test_what_the_users_alone_would_tell_apart_seeds_may_not(tmp_path: Path) -> 
         judged(tmp_path, f"wide/seed-{seed}", skill=skill, seed=seed)
     judged(tmp_path, "low", skill=0, seed=9)
     [row] = tcf.compare_evaluations([tmp_path / "wide", tmp_path / "low"], "ndcg@10", **DRAWS).differences
-    assert row.p_holm < 0.05
+    assert row.p < 0.05 < row.p_holm == row.p_seeds
     assert row.low < 0 < row.high
     assert not row.told_apart
+
+
+def test_of_several_settings_alike_hardly_ever_two_are_told_apart() -> None:
+    """Seeds differ and settings do not: of 80 comparisons of six settings, each of 15 pairs, 5 % may be wrong."""
+    rng = np.random.default_rng(0)
+    wrong, wrong_of_users, wrong_uncorrected = 0, 0, 0
+    for repeat in range(80):
+        users_U = rng.standard_normal(100)
+        seeds = 0.5 * rng.standard_normal((6, 4, 100)) + 0.2 * rng.standard_normal((6, 4, 1)) + users_U
+        pairs, _ = metric_statistics([*seeds], Draws(100, 999, repeat, 0.95), hits=False)
+        wrong += bool(holm(np.array([pair.p_of_both for pair in pairs])).min() <= 0.05)
+        wrong_of_users += bool(holm(np.array([pair.p for pair in pairs])).min() <= 0.05)
+        wrong_uncorrected += any(pair.low > 0 or pair.high < 0 for pair in pairs)
+    assert wrong <= 8
+    assert wrong_of_users > 40
+    assert wrong_uncorrected > 12
+
+
+def test_users_alike_say_nothing_about_others(here: Path) -> None:
+    [row] = tcf.compare_evaluations({"good": here / "good", "again": here / "good"}, "ndcg@10", **DRAWS).differences
+    assert (row.difference, row.low, row.high, row.p, row.told_apart) == (0, 0, 0, 1, False)
+    assert row.detectable is None
+
+
+@pytest.mark.usefixtures("shown_log")
+def test_too_few_flips_are_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three pairs: the strictest of Holm's tests asks for 0.05 / 3, and of n flips p is at least 1 / (n + 1)."""
+    for flips in (58, 59):
+        tcf.compare_evaluations([here / name for name in NAMES], "hr@3", resamples=9, flips=flips)
+        said = capsys.readouterr().err
+        assert ("all targets: nothing can be told apart" in said) is (flips == 58)
+        assert ("p is at least 1 / 59, and 3 tests together ask for 0.017; give at least 59 flips" in said) is (
+            flips == 58
+        )
+    tcf.compare_evaluations([here / name for name in NAMES], "hr@3", "cold", resamples=9, flips=100)
+    assert "cold: nothing can be told apart: p is at least 1 / 101, and 6 tests" in capsys.readouterr().err
+    tcf.compare_evaluations([here / "several", here / "good"], "hr@3", resamples=9, flips=100)
+    assert "give at least 19 flips and resamples" in capsys.readouterr().err
 
 
 def test_as_frames_json_and_files(done: Comparison, tmp_path: Path) -> None:
     frame = done.to_pandas()
     assert [*frame.columns] == [*vars(done.differences[0])]
     assert frame["p_mcnemar"].isna().sum() == 9
+    assert frame["p_seeds"].isna().all()
     assert done.to_pandas("means")["alike"].tolist() == [row.alike for row in done.means]
     assert done.to_pandas("served")["share"].tolist() == [row.share for row in done.served]
     for _ in range(2):  # a file that tcf wrote is replaced
@@ -252,11 +299,26 @@ def test_the_text(done: Comparison) -> None:
         *("good", "-", "poor", f"+{100 * row.difference:.2f}%"),
         *(f"{100 * row.low:.2f}", "to", f"{100 * row.high:.2f}"),
     ]
-    assert parts[0].splitlines()[-1].startswith("users with a hit: only good ")
-    assert parts[-1].splitlines()[1] == (
-        "p: paired sign-flip test over users, 1,999 flips; p(Holm): adjusted for all pairs and all groups of a "
-        "grouping by one metric"
-    )
+    assert parts[0].splitlines()[9].startswith("users with a hit: only good ")
+    assert parts[-1].splitlines()[1:] == [
+        "p: paired sign-flip test over users, 1,999 flips",
+        "p(Holm): p, adjusted for all pairs and all groups of a grouping by one metric",
+        "McNemar: p of the exact test of hits, not adjusted",
+        "alike: rankings with a letter in common cannot be told apart: p(Holm) is above 0.05",
+        "detectable: the smallest true difference that would be found 4 times in 5",
+    ]
+
+
+def test_who_serves_whom_fits_a_terminal(here: Path) -> None:
+    names = [f"a ranking of the number {number}" for number in range(4)]
+    lines = str(
+        tcf.compare_evaluations(dict.fromkeys(names, here / "good"), "hr@3", resamples=9, flips=999)
+    ).splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith("users with a hit: only a ranking"))
+    shown = lines[first : lines.index("", first)]
+    assert len(shown) > 1
+    assert max(map(len, shown)) <= 100
+    assert re.findall(r"(\w+) [\d.]+%", " ".join(shown)) == ["0", "1", "2", "3", "all", "all", "none"]
 
 
 def test_the_same_seed_says_the_same(here: Path) -> None:

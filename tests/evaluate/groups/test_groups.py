@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from small.evaluate.judged import judged, small_dataset
 from tcf.common.errors import ConfigError, DataError
 from tcf.data.split import leave_one_out
 from tcf.evaluate.evaluation import Evaluation
+from tcf.ranking.metrics import rank_metrics
 
 Rows = list[dict[str, Any]]
 
@@ -66,7 +68,9 @@ def test_cold_and_warm_targets(done: Evaluation, rows: Rows) -> None:
 def test_a_group_without_targets_is_shown_as_such(done: Evaluation) -> None:
     table = done.groups("warm:1,1000")
     assert [(group.users, group.metrics) for group in table.groups][1] == (0, {})
-    assert str(table).splitlines()[2].split() == ["warm:1,1000", "warm-1000", "0", "0", *"----"]
+    lines = [line.split() for line in str(table).splitlines() if "warm-1000" in line]
+    assert all(line[:4] == ["warm:1,1000", "warm-1000", "0", "0"] for line in lines)
+    assert [word for line in lines for word in line[4:]] == [*"----"]
     assert math.isnan(table.to_pandas()["hr@5"].iloc[1])
 
 
@@ -163,7 +167,22 @@ def test_a_group_takes_some_of_a_users_targets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "by", ["", "colde", "cold:", "warm:", "warm:a", "warm:3,2", "warm:0", "popularity:2,3", "history:-1", ":c", "f:", 3]
+    "by",
+    [
+        "",
+        "colde",
+        "cold:",
+        "cold:5",
+        "warm:",
+        "warm:a",
+        "warm:3,2",
+        "warm:0",
+        "popularity:2,3",
+        "history:-1",
+        ":c",
+        "f:",
+        3,
+    ],
 )
 def test_what_is_no_grouping_is_refused(done: Evaluation, by: Any) -> None:
     with pytest.raises(ConfigError, match=r"^by: expected .*, found "):
@@ -185,6 +204,20 @@ def test_files_that_say_nothing_are_refused(done: Evaluation, tmp_path: Path) ->
         done.groups(f"{file}:a")
     with pytest.raises(DataError, match="nowhere.csv"):
         done.groups(f"{tmp_path}/nowhere.csv:a")
+
+
+def test_as_many_groups_as_counts_at_most(done: Evaluation) -> None:
+    """Asked for 10^9 groups, no array of as many is made."""
+    assert found(done, "popularity:999999999") == found(done, "popularity:1000")
+
+
+def test_a_wide_table_is_divided_for_a_terminal(done: Evaluation) -> None:
+    wide = replace(done.groups("cold"), measured=tuple(rank_metrics((1, 5, 10, 20, 50), several=False)))
+    lines = str(wide).splitlines()
+    assert max(map(len, lines)) <= 100
+    heads = [line.split() for line in lines if line.startswith("by ")]
+    assert all(head[:4] == ["by", "group", "users", "targets"] for head in heads)
+    assert [name for head in heads for name in head[4:]] == [metric.name for metric in wide.measured]
 
 
 def test_equal_counts_are_never_divided() -> None:

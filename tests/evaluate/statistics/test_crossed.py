@@ -6,7 +6,7 @@ import pytest
 
 from tcf.common.errors import RunError
 from tcf.evaluate.statistics.bootstrap import bootstrap_intervals, bootstrap_means
-from tcf.evaluate.statistics.crossed import crossed_intervals
+from tcf.evaluate.statistics.crossed import crossed_intervals, crossed_statistics
 from tcf.evaluate.statistics.students_t import students_t_quantile
 
 USERS, REPEATS = 40, 2000
@@ -90,6 +90,21 @@ def test_the_rest_is_not_counted_twice() -> None:
     values = tables(5, (0.0, 0.0, 1.0))[..., :300]
     lengths = np.diff(crossed_intervals(values, resamples=300), axis=0) / np.diff(by_seeds_alone(values), axis=0)
     assert 1.0 <= np.median(lengths) < 1.02
+
+
+def test_p_values_say_the_same_as_the_intervals() -> None:
+    values = tables(3, (0.33, 0.33, 0.34))[..., :500] + 0.5
+    for confidence in (0.8, 0.95):
+        (low_M, high_M), p_M = crossed_statistics(values, confidence=confidence, resamples=999)
+        assert 0 < p_M.min() < 0.01 < 0.99 < p_M.max() <= 1
+        sure = np.abs(p_M - (1 - confidence)) > 0.002  # one more draw is counted
+        assert sure.sum() > 450
+        assert (((low_M > 0) | (high_M < 0)) == (p_M < 1 - confidence))[sure].all()
+
+
+def test_p_values_of_what_never_varies() -> None:
+    _, p_M = crossed_statistics(np.full((3, 30, 2), [0.0, 0.25]), resamples=99)
+    assert p_M == pytest.approx([1.0, 0.01])
 
 
 def test_wrong_arguments() -> None:
