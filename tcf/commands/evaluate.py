@@ -95,7 +95,8 @@ def evaluate_command(
     Examples:
         tcf evaluate runs/text --out evaluations/text
         tcf evaluate --baseline popularity --data data/ml-100k --out evaluations/pop
-        tcf evaluate runs/text runs/id --baseline popularity --cutoffs 1,10,50 --by cold --out evaluations
+        tcf evaluate runs/text runs/id --baseline popularity --out evaluations
+        tcf evaluate runs/text --cutoffs 1,10,50 --by cold --out evaluations/deep
     """
     from tcf.api.evaluation import evaluate_baseline, evaluate_run
     from tcf.evaluate.groups.grouping import groupings_of

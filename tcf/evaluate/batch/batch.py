@@ -147,7 +147,7 @@ def plan_batch(
             baseline.
         RunError: `out` is one evaluation, or a file.
     """
-    if is_published(out) or os.path.lexists(out) and not out.is_dir():
+    if is_published(out) or (os.path.lexists(out) and not out.is_dir()):
         found = "a result" if is_published(out) else "something else"
         raise RunError(f"{out}: expected a folder for several evaluations, found {found}; name another --out")
     if twice := [name for number, name in enumerate(baselines) if name in baselines[:number]]:
