@@ -99,12 +99,11 @@ def evaluate_command(
         tcf evaluate runs/text --cutoffs 1,10,50 --by cold --out evaluations/deep
     """
     from tcf.api.evaluation import evaluate_baseline, evaluate_run
-    from tcf.evaluate.groups.grouping import groupings_of
     from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
     from tcf.launch.evaluation.evaluate_runs import evaluation_devices
 
     runs, caches, by = run or [], cache or [], by or []
-    groupings_of(by, "--by")  # refused before anything is ranked
+    _check_groupings(by)
     baselines: list[Baseline] = [typed(name, Baseline, "--baseline") for name in baseline or ()]
     if not runs and (caches or not baselines):
         raise ConfigError("expected run directories, or --baseline with --data; see `tcf evaluate --help`")
@@ -133,6 +132,16 @@ def evaluate_command(
     else:
         done = evaluate_baseline(baselines[0], str(data), out, config, seed=seed, vectors=vectors)
     _print_one(done, by, as_json)
+
+
+def _check_groupings(by: Sequence[str]) -> None:
+    """Refuse unknown groups, and tables without the column, before anything is ranked."""
+    from tcf.evaluate.groups.column_groups import id_column_of
+    from tcf.evaluate.groups.grouping import Column, groupings_of
+
+    for grouping in groupings_of(by, "--by").values():
+        if isinstance(grouping, Column):
+            id_column_of(grouping.file, grouping.name)
 
 
 def _print_several(many: "EvaluatedBatch", by: Sequence[str], as_json: bool) -> None:

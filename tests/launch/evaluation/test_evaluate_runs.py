@@ -209,7 +209,7 @@ def test_what_is_refused_before_anything_is_read(made: Path, tmp_path: Path) -> 
         ({"runs": [tmp_path], "baselines": ["random"]}, "^--baseline: expected --data, or a run whose dataset"),
         ({"runs": [made / "id"], "devices": "abacus"}, "^--devices: expected auto, cpu"),
         ({"runs": [made / "id", made / "id"]}, "id: expected each path once, found it twice"),
-        ({"runs": [], "baselines": ["random", "random"]}, "--baseline: expected each baseline once, found random twice"),
+        ({"runs": [], "baselines": ["random", "random"]}, "--baseline: expected each baseline once, found random"),
     ):
         settings: dict[str, Any] = {"out": tmp_path / "o", "config": EvaluateConfig(), **arguments}
         with pytest.raises(ConfigError, match=message):
