@@ -155,7 +155,7 @@ def evaluate_runs(
         All evaluations by name, as a table: `table.evaluations["text"]` is one of them, `print(table)` shows them all.
 
     Raises:
-        ConfigError: a baseline is unknown, a device does not exist, or a run is given twice.
+        ConfigError: a baseline is unknown, a device does not exist, or a run or a baseline is given twice.
         RunError: some could not be evaluated, and why; the others are at `out`, where the same call finds them.
 
     Example:

@@ -1,8 +1,9 @@
 """The commands that evaluate runs and baselines, and write recommendations."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -14,6 +15,10 @@ from tcf.common.units import counted
 from tcf.config.evaluate import SEARCH_HELP, Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
 from tcf.config.typed_values import typed
 
+if TYPE_CHECKING:
+    from tcf.evaluate.batch.batch import EvaluatedBatch
+    from tcf.evaluate.evaluation import Evaluation
+
 __all__ = ["evaluate_command", "recommend_command"]
 
 RunsData = Annotated[Path | None, typer.Option("--data", help="The run's dataset, if it has moved since training.")]
@@ -24,9 +29,8 @@ RunsCaches = Annotated[
         help="The run's vector cache, if it has moved since training; repeat for several, in the order of training.",
     ),
 ]
-StatesDevice = Annotated[
-    str,
-    typer.Option("--device", help="Device to compute user states on: auto, cpu, cuda, cuda:1, ...", metavar="DEVICE"),
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="Device to compute on: auto, cpu, cuda, cuda:1, ...", metavar="DEVICE")
 ]
 
 
@@ -81,10 +85,10 @@ def evaluate_command(
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank the catalogue, less what the user has seen, for every user, and compute HR@10, NDCG@10 and MRR.
+    """Rank the catalogue, less what the user has seen, for every user, and compute HR, NDCG and MRR with intervals.
 
-    Of several runs, each has a directory below --out, named after its own, and one table shows them all. Those that
-    exist already are found; one that fails does not stop the others.
+    Several runs have a directory each below --out, named after their own, and one table shows them all. Those that
+    are there already are not evaluated again; one that fails does not stop the others.
 
     Groups (--by) follow from the saved ranks: the same command with other groups ranks nothing again.
 
@@ -92,14 +96,14 @@ def evaluate_command(
         tcf evaluate runs/text --out evaluations/text
         tcf evaluate --baseline popularity --data data/ml-100k --out evaluations/pop
         tcf evaluate runs/text runs/id --baseline popularity --out evaluations
+        tcf evaluate runs/text --cutoffs 1,10,50 --by cold --out evaluations/deep
     """
     from tcf.api.evaluation import evaluate_baseline, evaluate_run
-    from tcf.evaluate.groups.grouping import groupings_of
     from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
     from tcf.launch.evaluation.evaluate_runs import evaluation_devices
 
     runs, caches, by = run or [], cache or [], by or []
-    groupings_of(by, "--by")  # refused before anything is ranked
+    _check_groupings(by)
     baselines: list[Baseline] = [typed(name, Baseline, "--baseline") for name in baseline or ()]
     if not runs and (caches or not baselines):
         raise ConfigError("expected run directories, or --baseline with --data; see `tcf evaluate --help`")
@@ -118,9 +122,7 @@ def evaluate_command(
             devices=devices,
             vectors=vectors,
         )
-        if as_json or many.evaluations:
-            shown = [f"{name}\n{done.groups(by)}" for name, done in many.evaluations.items() if by and not as_json]
-            print_result(many.as_json(by), as_json=as_json, text="\n\n".join([repr(many.table), *shown]))
+        _print_several(many, by, as_json)
         many.check()
         return
     if devices:
@@ -129,6 +131,30 @@ def evaluate_command(
         done = evaluate_run(runs[0], out, config, data=data, caches=caches, vectors=vectors)
     else:
         done = evaluate_baseline(baselines[0], str(data), out, config, seed=seed, vectors=vectors)
+    _print_one(done, by, as_json)
+
+
+def _check_groupings(by: Sequence[str]) -> None:
+    """Refuse unknown groups, and tables without the column, before anything is ranked."""
+    from tcf.evaluate.groups.column_groups import id_column_of
+    from tcf.evaluate.groups.grouping import Column, groupings_of
+
+    for grouping in groupings_of(by, "--by").values():
+        if isinstance(grouping, Column):
+            id_column_of(grouping.file, grouping.name)
+
+
+def _print_several(many: "EvaluatedBatch", by: Sequence[str], as_json: bool) -> None:
+    """Print those that could be evaluated, as a table."""
+    if as_json:
+        print_result(many.as_json(by), as_json=True)
+    elif many.evaluations:
+        groups = [f"{name}\n{done.groups(by)}" for name, done in many.evaluations.items() if by]
+        print_result({}, as_json=False, text="\n\n".join([repr(many.table), *groups]))
+
+
+def _print_one(done: "Evaluation", by: Sequence[str], as_json: bool) -> None:
+    """Print the only evaluation, line by line."""
     if as_json:
         print_result(done.as_json(by), as_json=True)
     else:
@@ -167,7 +193,7 @@ def recommend_command(
     ] = "keep",
     data: RunsData = None,
     cache: RunsCaches = None,
-    device: StatesDevice = "auto",
+    device: DeviceOption = "auto",
     search: Annotated[Search, typer.Option("--search", help=SEARCH_HELP)] = "auto",
     verify: VerifyOption = "once",
     as_json: JsonOption = False,

@@ -90,7 +90,7 @@ class EvaluateConfig(CheckedSettings):
         group=MAIN_OPTIONS,
     )
     device: Device = option(
-        "auto", "Device to compute user states on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
+        "auto", "Device to compute on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
     )
     search: Search = option("auto", SEARCH_HELP, group=MAIN_OPTIONS)
     verify: Verify = option("once", VERIFY_HELP, group=MAIN_OPTIONS)

@@ -117,6 +117,7 @@ def signals() -> Iterator[None]:
         ("evaluate id text --devices abacus --out e", "--devices: expected auto, cpu, cuda or cuda:N, found 'abacus'"),
         ("evaluate id --device cpu --devices cpu --out e", "--devices: expected no --device besides, found cpu"),
         ("evaluate --baseline popularity --data cache --out e", "cache: expected a directory of format tcf-dataset"),
+        ("evaluate id --out e --by nowhere.csv:category", "nowhere.csv: expected a readable file"),
         ("evaluate id --out data", "data: expected a directory of format tcf-evaluation"),
         ("evaluate id --out e --device abacus", "--device: expected auto, cpu, cuda or cuda:N, found 'abacus'"),
     ],

@@ -1,6 +1,7 @@
 """Many evaluations of one command: where each is, which exist already, and in which order the others are made."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,11 +143,15 @@ def plan_batch(
         seed: seed of the random ranking.
 
     Raises:
-        ConfigError: a result cannot be named, or no dataset is known for a baseline.
-        RunError: `out` is one evaluation.
+        ConfigError: a run or a baseline is given twice, a result cannot be named, or no dataset is known for a
+            baseline.
+        RunError: `out` is one evaluation, or a file.
     """
-    if is_published(out):
-        raise RunError(f"{out}: expected a folder for several evaluations, found a result; name another --out")
+    if is_published(out) or (os.path.lexists(out) and not out.is_dir()):
+        found = "a result" if is_published(out) else "something else"
+        raise RunError(f"{out}: expected a folder for several evaluations, found {found}; name another --out")
+    if twice := [name for number, name in enumerate(baselines) if name in baselines[:number]]:
+        raise ConfigError(f"--baseline: expected each baseline once, found {twice[0]} twice; name it once")
     read = [_read(run, data, caches) for run in runs]
     datasets = _datasets(read, data)
     if baselines and not datasets:

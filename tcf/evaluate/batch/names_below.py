@@ -15,14 +15,15 @@ _Parts = tuple[str, ...]
 def names_below(out: Path, paths: Sequence[Path]) -> list[str]:
     """Name a result for each path by the shortest end of it that tells it from the others.
 
-    No name is the beginning of another one, so that no result lies within another.
+    Paths of one folder get names of one length, so that the seeds of a setting stay together. No name is the beginning
+    of another one, so that no result lies within another.
 
     Args:
         out: the folder of all results.
         paths: what the results are made from.
 
     Raises:
-        ConfigError: a path is given twice, or its name cannot be a folder below `out`.
+        ConfigError: a path is given twice, or its name cannot be a folder of its own below `out`.
 
     Example:
         >>> names_below(Path("out"), [Path("runs/text/seed-0"), Path("runs/id/seed-0"), Path("runs/first")])
@@ -31,12 +32,14 @@ def names_below(out: Path, paths: Sequence[Path]) -> list[str]:
     whole = [Path(os.path.abspath(path)).parts[1:] for path in paths]  # noqa: PTH100 - without resolving links
     lengths = [1] * len(paths)
     while longer := {place for place in _too_short(whole, lengths) if lengths[place] < len(whole[place])}:
-        for place in longer:
-            lengths[place] += 1
+        folders = {whole[place][:-1] for place in longer}
+        lengths = [n + (parts[:-1] in folders and n < len(parts)) for parts, n in zip(whole, lengths, strict=True)]
     for place in _too_short(whole, lengths):
+        if whole.count(whole[place]) > 1:
+            raise ConfigError(f"{paths[place]}: expected each path once, found it twice; name it once")
         raise ConfigError(
-            f"{paths[place]}: expected each path once, and none that is the beginning of another one's name, found "
-            "one that cannot be told from the others; evaluate it alone"
+            f"{paths[place]}: expected a name of its own below {out}, found that another one's would lie within it; "
+            "evaluate it alone"
         )
     return [_checked(out, path, "/".join(name)) for path, name in zip(paths, _ends(whole, lengths), strict=True)]
 

@@ -20,7 +20,7 @@ from tcf.data.tables.engine import Engine
 from tcf.data.tables.open_table import open_table
 from tcf.data.tables.table import check_columns, listed_columns
 
-__all__ = ["column_codes"]
+__all__ = ["column_codes", "id_column_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def column_codes(file: Path, column: str, targets: pa.Table) -> tuple[tuple[str,
         ConfigError: the file lacks the column, or has both columns of ids or neither, or has too many values.
         DataError: it cannot be read, or gives an id several values.
     """
-    id_column = _id_column(file, column)
+    id_column = id_column_of(file, column)
     ids, values = _rows(file, id_column, column)
     _refuse_several(file, id_column, column, ids, values)
     places_T = pc.index_in(targets[id_column].combine_chunks(), value_set=ids)
@@ -65,7 +65,13 @@ def column_codes(file: Path, column: str, targets: pa.Table) -> tuple[tuple[str,
     return (*shown, *_unknown(codes_T == len(names), places_T, f"{file}:{column}", id_column)), codes_T
 
 
-def _id_column(file: Path, column: str) -> str:
+def id_column_of(file: Path, column: str) -> str:
+    """Return which ids a table with a column has: `item_id` or `user_id`.
+
+    Raises:
+        ConfigError: the file lacks the column, or has both columns of ids or neither.
+        DataError: it cannot be read.
+    """
     there = open_table(file).columns
     found = [name for name in _IDS if name in there]
     if len(found) != 1:

@@ -60,9 +60,9 @@ def evaluate_runs(
         launcher: starts the workers if there are several.
 
     Raises:
-        ConfigError: there is nothing to evaluate, a device does not exist, a result cannot be named, no dataset is
-            known for a baseline, or vectors are named without lists.
-        RunError: `out` is one evaluation, or no worker can be started.
+        ConfigError: there is nothing to evaluate, a run or a baseline is given twice, a device does not exist, a result
+            cannot be named, no dataset is known for a baseline, or vectors are named without lists.
+        RunError: `out` is one evaluation or a file, or no worker can be started.
         TcfError: FAISS is to search, and not installed.
     """
     if not runs and not baselines:

@@ -15,6 +15,8 @@ OUT = Path("out")
         (["runs/text", "runs/id"], ["text", "id"]),
         (["runs/text/seed-0", "runs/id/seed-0"], ["text/seed-0", "id/seed-0"]),
         (["runs/text/seed-0", "runs/id/seed-0", "runs/first"], ["text/seed-0", "id/seed-0", "first"]),
+        # Seeds of one setting stay in one folder, for `tcf compare out/text`.
+        (["runs/text/seed-0", "runs/text/seed-1", "runs/id/seed-0"], ["text/seed-0", "text/seed-1", "id/seed-0"]),
         # None lies within another one's: the one above gets a longer name.
         (["r/a", "r/a/b", "r/c/b"], ["r/a", "a/b", "c/b"]),
         (["runs/text", "runs/text/selection"], ["text", "selection"]),
@@ -41,7 +43,8 @@ def test_no_result_is_at_the_place_of_another_or_within_it() -> None:
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["runs/a", "runs/b", "runs/./a"], "^runs/a: expected each path once, "),
+        (["runs/a", "runs/b", "runs/./a"], "^runs/a: expected each path once, found it twice; name it once$"),
+        (["/a", "/x/a/b", "/y/b"], "^/a: expected a name of its own below out, "),
         (["runs/a", "runs/b\n"], r"^runs/b\n: expected a name .* below out, found one that contains control char"),
         (["runs/a", "runs/b\\c"], r"found one that leads outside the folder; evaluate it alone$"),
         (["runs/a", "/"], r"^/: expected a name"),

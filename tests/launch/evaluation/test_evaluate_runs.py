@@ -199,13 +199,17 @@ def test_what_another_process_has_made_meanwhile_is_found(made: Path, tmp_path: 
 def test_what_is_refused_before_anything_is_read(made: Path, tmp_path: Path) -> None:
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "manifest.json").write_text("")
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file: expected a folder for several evaluations, found something else"):
+        evaluate_runs([made / "id", made / "text"], out=tmp_path / "file", config=CPU)
     with pytest.raises(RunError, match="e: expected a folder for several evaluations, found a result"):
         call(made, tmp_path / "e")
     for arguments, message in (
         ({"runs": []}, "expected runs or baselines"),
         ({"runs": [tmp_path], "baselines": ["random"]}, "^--baseline: expected --data, or a run whose dataset"),
         ({"runs": [made / "id"], "devices": "abacus"}, "^--devices: expected auto, cpu"),
-        ({"runs": [made / "id", made / "id"]}, "expected each path once"),
+        ({"runs": [made / "id", made / "id"]}, "id: expected each path once, found it twice"),
+        ({"runs": [], "baselines": ["random", "random"]}, "--baseline: expected each baseline once, found random"),
     ):
         settings: dict[str, Any] = {"out": tmp_path / "o", "config": EvaluateConfig(), **arguments}
         with pytest.raises(ConfigError, match=message):
