@@ -27,14 +27,19 @@ KINDS = ("hr", "ndcg", "mrr", "coverage", "popularity", "novelty")
 
 
 def recomputed(folder: Path, done: Evaluation, *arguments: Path) -> dict[str, list[float]]:
-    """What the script of the page prints of each metric: published and recomputed value, and both intervals."""
+    """What the long script prints of each metric: published and recomputed value, and both intervals."""
+    return printed("lists.parquet", folder, done.path, *arguments)
+
+
+def printed(mark: str, folder: Path, *arguments: Any) -> dict[str, list[float]]:
+    """What the script of the page with this mark prints: lines of a name and numbers."""
     scripts = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    [script] = [script for script in scripts if "lists.parquet" in script]
+    [script] = [script for script in scripts if mark in script]
     assert "tcf" not in script
     (folder / "script.py").write_text(script)
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["script.py", str(done.path), *map(str, arguments)])
+        patch.setattr(sys, "argv", ["script.py", *map(str, arguments)])
         printing = {"print": lambda *words: lines.append(" ".join(map(str, words)))}
         runpy.run_path(str(folder / "script.py"), printing)
     return {line.split()[0]: [*map(float, line.split()[1:])] for line in lines}
@@ -65,6 +70,10 @@ def test_the_numbers_of_a_run_are_recomputed(made: Path, tmp_path: Path, items: 
     found = recomputed(tmp_path, done, made / "data", tmp_path / "vectors.npy")
     check(found, done)
     assert {*found} == {f"{kind}@{k}" for k in CUTOFFS for kind in KINDS} | {"mrr", "diversity@3", "diversity@10"}
+    in_ten_lines = printed("lambda gain", tmp_path, done.path, *CUTOFFS)
+    assert {*in_ten_lines} == {f"{kind}@{k}" for k in CUTOFFS for kind in KINDS[:3]} | {"mrr"}
+    for name, (value,) in in_ten_lines.items():
+        assert value == pytest.approx(done.metrics[name], rel=1e-9), name
 
 
 def given(folder: Path) -> Dataset:
