@@ -143,7 +143,7 @@ def _missing(versions: dict[str, str | None]) -> list[str]:
     found = [name for name in FAISS if versions.get(name) is not None]
     if not found:
         problems.append(
-            f"FAISS is not installed, so runs cannot be trained or evaluated; run {install_command('faiss')}"
+            f"FAISS is not installed, which training and `--search faiss` need; run {install_command('faiss')}"
         )
     if len(found) > 1:
         names = " and ".join(found)

@@ -63,7 +63,7 @@ def test_packages_that_are_missing_or_too_many(monkeypatch: pytest.MonkeyPatch, 
     missing: dict[str, str | None] = {"faiss-cpu": None, "gguf": None, "pandas": None}  # pandas is optional
     assert problems_with(monkeypatch, missing, tmp_path) == [
         'gguf is not installed; run `pip install "text-cf[cpu]"`',
-        "FAISS is not installed, so runs cannot be trained or evaluated; "
+        "FAISS is not installed, which training and `--search faiss` need; "
         'run `pip install "text-cf[cpu]"`, or on a machine with an NVIDIA GPU `pip install "text-cf[gpu]"`',
     ]
     [problem] = problems_with(monkeypatch, {"faiss-cpu": "1.0", "faiss-gpu": "1.0", "gguf": "1"}, tmp_path)
