@@ -57,8 +57,9 @@ def intervals_of(columns: Mapping[str, npt.NDArray[np.float64]], bootstrap: Boot
     That of `hr@k` is Wilson's where every user has a hit or none, which is so unless a target ties with others across
     position k (or the value is a mean over seeds); all others are bootstrapped over users.
 
-    >>> intervals_of({"hr@10": np.array([1.0, 0.0, 0.0, 0.0])}, Bootstrap(1000, 0, 0.95))["hr@10"]
-    (0.04558726089801, 0.6993582270274)
+    >>> low, high = intervals_of({"hr@10": np.array([1.0, 0.0, 0.0, 0.0])}, Bootstrap(1000, 0, 0.95))["hr@10"]
+    >>> round(low, 4), round(high, 4)
+    (0.0456, 0.6994)
 
     Args:
         columns: each user's value, (U,), by the metric's name; all finite.
@@ -91,7 +92,8 @@ def are_hits(values_U: npt.NDArray[np.float64]) -> bool:
 def interval_words(metric: Metric, interval: Interval) -> str:
     """Format an interval for people; the mean beside it has the unit.
 
-    >>> interval_words(Metric("hr@10"), (0.0891, 0.0985))
+    >>> from tcf.ranking.metrics import rank_metrics
+    >>> interval_words(rank_metrics([10])[0], (0.0891, 0.0985))
     '8.91 to 9.85'
     """
     return " to ".join(_unsigned_zero(metric.shown(end).removesuffix("%")) for end in interval)

@@ -18,8 +18,9 @@ from tcf.data import VectorCache, open_dataset
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(tcf.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 KEYS = [
-    *("hr@10", "ndcg@10", "mrr", "users", "users_without_training", "candidates", "targets_outside_catalogue"),
-    *("catalogue", "exclude", "seen", "untrained_users", "split"),
+    *("hr@10", "ndcg@10", "mrr@10", "mrr", "users", "targets", "users_without_training", "candidates"),
+    *("targets_outside_catalogue", "several_targets", "catalogue", "exclude", "seen", "untrained_users", "split"),
+    "intervals",
 ]
 TITLES = [made_up_texts(20)[item // 2] for item in range(40)]
 USERS = 30
@@ -145,7 +146,7 @@ def check_trained_and_evaluated(here: Path) -> None:
         assert list(metrics) == KEYS
         assert metrics == json.loads(Path(f"evaluations/{name}/metrics.json").read_text())
         assert (metrics["users"], metrics["seen"], metrics["split"]) == (25, "keep", "test")
-        assert all(0 <= metrics[key] <= 1 for key in KEYS[:3])
+        assert all(0 <= metrics[key] <= 1 for key in KEYS[:4])
         ranks = pq.read_table(f"evaluations/{name}/ranks.parquet").to_pydict()
         kept = [history for history in histories() if len(history) >= 4]
         assert ranks["item_id"] == [f"i{history[-1]}" for history in kept]

@@ -116,7 +116,7 @@ def test_runs_of_several_datasets(runs: Path, tmp_path: Path, monkeypatch: pytes
     opened, asked = counted_calls(monkeypatch)
     done = evaluate_runs([runs / "id", run.path, runs / "text"], ["popularity"], out=tmp_path / "e", config=CPU)
     assert (len(opened), len(asked)) == (2, 2)
-    names = ["made/data/popularity", "2/data/popularity", "made/id", "2/id", "text"]
+    names = ["made/data/popularity", "2/data/popularity", "made/id", "2/id", "made/text"]
     assert [*done.evaluations] == names
     assert [done.evaluations[name].metrics["users"] for name in names] == [60, 59, 60, 59, 60]
     alone = evaluate_baseline("popularity", data=other.path, out=tmp_path / "alone", config=CPU)
