@@ -62,7 +62,7 @@ SHARD_ROWS = 5
 ONE: tuple[str, ...] = ()
 SEVERAL = ("--layers", "1,-1", "--token-states", "0")
 # Of one cache; all of them with `make faults`.
-KILLS = 10 if os.environ.get("TCF_FAULTS") == "all" else 5
+KILLS = 10 if os.environ.get("TCF_FAULTS") == "all" else 4
 PATIENCE = 300.0
 
 
