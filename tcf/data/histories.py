@@ -20,6 +20,7 @@ __all__ = [
     "occurrences",
     "one_each",
     "owners",
+    "per_user",
     "taken",
 ]
 
@@ -87,6 +88,24 @@ class Histories:
         """Return the histories of these users, in the given order."""
         return self.slice(self.offsets[users], self.offsets[users + 1])
 
+    def where(self, kept: npt.NDArray[np.bool_]) -> "Histories":
+        """Return every user's marked items; kept is (nnz,)."""
+        return Histories(offsets_from(per_user(kept, self.offsets)), self.items[kept])
+
+
+def per_user(marked: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the number of marked events of each user, (n_users,).
+
+    Args:
+        marked: (nnz,) which events are marked.
+        offsets: (n_users + 1,) where each user's events begin.
+    """
+    counts = np.zeros(len(offsets) - 1, np.int64)
+    filled = np.flatnonzero(np.diff(offsets))
+    if len(filled):
+        counts[filled] = np.add.reduceat(marked, offsets[filled], dtype=np.int64)
+    return counts
+
 
 def latest(histories: Histories, most: int) -> Histories:
     """Return every user's last `most` items."""
@@ -116,7 +135,7 @@ def first_occurrences(histories: Histories) -> Histories:
         return histories
     kept = np.ones(len(users), bool)
     kept[order[repeated]] = False
-    return Histories(offsets_from(np.bincount(users[kept], minlength=len(histories))), histories.items[kept])
+    return histories.where(kept)
 
 
 def index_array(values: object, name: str) -> npt.NDArray[np.int64]:

@@ -14,7 +14,6 @@ from tcf.common.errors import DataError
 from tcf.common.ragged import offsets_from
 from tcf.common.threads import ordered_map
 from tcf.data.histories import Histories, taken
-from tcf.data.split import per_user
 
 __all__ = ["SeenItems", "distinct_items", "renumbered"]
 
@@ -75,8 +74,7 @@ class SeenItems:
 def renumbered(histories: Histories, numbers: npt.NDArray[np.int32]) -> Histories:
     """Return histories in which item i is numbers[i]; items whose number is below 0 are left out."""
     items = taken(numbers, histories.items)
-    kept = items >= 0
-    return Histories(offsets_from(per_user(kept, histories.offsets)), items[kept])
+    return Histories(histories.offsets, items).where(items >= 0)
 
 
 def distinct_items(*parts: Histories) -> Histories:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from tcf.common.errors import ConfigError, DataError
 from tcf.config.evaluate import TargetPolicy
 from tcf.config.typed_values import typed
-from tcf.data.histories import Histories, array_words, first_occurrences, occurrences
+from tcf.data.histories import Histories, array_words, first_occurrences, occurrences, per_user
 
 __all__ = [
     "EventPart",
@@ -40,7 +40,6 @@ __all__ = [
     "held_out",
     "leave_one_out",
     "no_given_split",
-    "per_user",
     "training_counts",
     "training_histories",
 ]
@@ -250,20 +249,6 @@ def by_parts(histories: Histories, parts: npt.NDArray[np.int8]) -> Split:
 def _ones(marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     """Return one target for each marked user."""
     return marked.astype(np.int32)
-
-
-def per_user(marked: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the number of marked events of each user, (n_users,).
-
-    Args:
-        marked: (nnz,) which events are marked.
-        offsets: (n_users + 1,) where each user's events begin.
-    """
-    counts = np.zeros(len(offsets) - 1, np.int64)
-    filled = np.flatnonzero(np.diff(offsets))
-    if len(filled):
-        counts[filled] = np.add.reduceat(marked, offsets[filled], dtype=np.int64)
-    return counts
 
 
 def training_histories(split: Split) -> Histories:

@@ -7,19 +7,19 @@ compared with.
 Shapes: U users in all, B users of a block, T targets of a block, N items, R rows of scores, K listed rows.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tcf.common.ragged import offsets_from, spans
+from tcf.common.ragged import spans
 from tcf.data.histories import Histories, owners
 from tcf.ranking.catalogue import ScoreRows, blocks
 from tcf.ranking.count_ranks import block_scores, count_ranks
 from tcf.ranking.faiss_search import LONGEST_LIST, USERS_AT_ONCE, Search, exhaustive_search
 from tcf.ranking.ranked_lists import Entries, RankedLists, place_best, place_best_of_all, unseen
+from tcf.ranking.ranker import Advance, Counts
 from tcf.ranking.scorers import InnerProduct
 from tcf.ranking.seen_items import counts_at
 from tcf.ranking.task import RankingTask
@@ -59,13 +59,11 @@ class FaissRanker:
         """Number of items."""
         return self.product.catalogue.n_items
 
-    def count(
-        self, task: RankingTask, advance: Callable[[int], object] | None = None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def count(self, task: RankingTask, advance: Advance | None = None) -> Counts:
         """Count from lists, and over all scores for the targets whose list is not enough."""
         greater, equal = (np.zeros(len(task.targets.items), np.int64) for _ in range(2))
         settled = self._from_lists(task, greater, equal, advance)
-        left = _those(task, ~settled)
+        left = replace(task, targets=task.targets.where(~settled))
         greater[~settled], equal[~settled] = count_ranks(self.product, left, advance, only_with_targets=True)
         return greater, equal
 
@@ -74,7 +72,7 @@ class FaissRanker:
         task: RankingTask,
         greater: npt.NDArray[np.int64],
         equal: npt.NDArray[np.int64],
-        advance: Callable[[int], object] | None,
+        advance: Advance | None,
     ) -> npt.NDArray[np.bool_]:
         """Fill in the counts of the targets for which a list is enough; return which they are."""
         settled = np.zeros(len(greater), bool)
@@ -112,7 +110,7 @@ class FaissRanker:
         equal_T = (weights_TK * (scores_TK == level_T1)).sum(1) - 1
         return greater_T, equal_T, clear_T if task.depth is None else clear_T | (greater_T >= task.depth)
 
-    def lists(self, excluded: Histories, k: int, advance: Callable[[int], object] | None = None) -> RankedLists:
+    def lists(self, excluded: Histories, k: int, advance: Advance | None = None) -> RankedLists:
         """Choose among the rows of FAISS lists, and among all scores for the users whose list is not enough."""
         lists = RankedLists.empty(self.n_users, k)
         users = self._fill_from_lists(excluded, lists, advance)
@@ -125,7 +123,7 @@ class FaissRanker:
         return lists
 
     def _fill_from_lists(
-        self, excluded: Histories, lists: RankedLists, advance: Callable[[int], object] | None
+        self, excluded: Histories, lists: RankedLists, advance: Advance | None
     ) -> npt.NDArray[np.int64]:
         """Fill the lists for which a FAISS search is enough; return the other users."""
         k, rows = lists.items_UK.shape[1], self.product.rows
@@ -154,12 +152,6 @@ class FaissRanker:
         if length == rows.n_rows:
             return np.ones(len(users), bool)
         return np.asarray(lists.scores_UK[users, -1] > scores_BK[:, -1])
-
-
-def _those(task: RankingTask, chosen_T: npt.NDArray[np.bool_]) -> RankingTask:
-    """Return the task with some of its targets."""
-    numbers = np.bincount(owners(task.targets)[chosen_T], minlength=len(task.targets))
-    return RankingTask(Histories(offsets_from(numbers), task.targets.items[chosen_T]), task.excluded, task.depth)
 
 
 def _target_scores(

@@ -190,7 +190,7 @@ def _asked(
     _check_targets(targets, ranker.n_users, ranker.n_items)
     check_seen(seen, ranker.n_users, ranker.n_items)
     excluded, masked_T = _exclusions(distinct_items(seen), targets, policy)
-    return RankingTask(_without_masked(targets, masked_T), excluded, depth), masked_T
+    return RankingTask(targets.where(~masked_T), excluded, depth), masked_T
 
 
 def _ranks(
@@ -226,13 +226,6 @@ def _exclusions(seen: Histories, targets: Histories, policy: Policy) -> tuple[Hi
             return without(seen, targets), outside_T
         case "mask":
             return seen, outside_T | are_in(targets, seen)
-
-
-def _without_masked(targets: Histories, masked_T: npt.NDArray[np.bool_]) -> Histories:
-    if not masked_T.any():
-        return targets
-    numbers = np.bincount(owners(targets)[~masked_T], minlength=len(targets))
-    return Histories(offsets_from(numbers), targets.items[~masked_T])
 
 
 def _check_targets(targets: Histories, n_users: int, n_items: int) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.errors import RunError
-from tcf.common.ragged import offsets_from
 from tcf.data.histories import Histories, owners
 
 __all__ = ["are_in", "check_seen", "counts_at", "without"]
@@ -56,8 +55,7 @@ def without(histories: Histories, items: Histories) -> Histories:
     places = np.minimum(np.searchsorted(keys, gone), len(keys) - 1)
     kept = np.ones(len(keys), bool)
     kept[places[keys[places] == gone]] = False
-    numbers = np.bincount(owners(histories)[kept], minlength=len(histories))
-    return Histories(offsets_from(numbers), histories.items[kept])
+    return histories.where(kept)
 
 
 def counts_at(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcf.common.errors import DataError
-from tcf.data.histories import Histories, first_occurrences, latest, occurrences
+from tcf.data.histories import Histories, first_occurrences, latest, occurrences, per_user
 from tcf.data.split import (
     Queries,
     Split,
@@ -15,7 +15,6 @@ from tcf.data.split import (
     further_targets_words,
     held_out,
     leave_one_out,
-    per_user,
     training_counts,
     training_histories,
 )

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from
-from tcf.data.histories import Histories
-from tcf.data.split import EventPart, Split, by_parts, by_time, leave_one_out, per_user
+from tcf.data.histories import Histories, per_user
+from tcf.data.split import EventPart, Split, by_parts, by_time, leave_one_out
 from tcf.data.time_split import Periods
 
 __all__ = ["EventSelection", "split_of", "until_target"]

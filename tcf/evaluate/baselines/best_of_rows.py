@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcf.common.ragged import offsets_from
-from tcf.data.histories import Histories
-from tcf.data.split import per_user
+from tcf.data.histories import Histories, per_user
 from tcf.evaluate.baselines.free_places import first_free
 from tcf.evaluate.baselines.merged_rows import MergedRows
 from tcf.evaluate.baselines.pair_counts import PairCounts

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from tcf.common.ragged import spans
 from tcf.common.threads import ordered_map
-from tcf.data.histories import Histories, latest
-from tcf.data.split import Split, per_user, training_histories
+from tcf.data.histories import Histories, latest, per_user
+from tcf.data.split import Split, training_histories
 from tcf.evaluate.baselines.best_of_rows import best_of_rows
 from tcf.evaluate.baselines.merged_rows import most_users, value_bits
 from tcf.evaluate.baselines.pair_counts import WINDOW, PairCounts, Whole

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tcf.data.histories import owners
-from tcf.data.split import per_user
+from tcf.data.histories import owners, per_user
 from tcf.evaluate.baselines.merged_rows import MergedRows
 from tcf.evaluate.baselines.pair_counts import PairCounts, Whole
 from tcf.evaluate.baselines.recent_rows import RecentRows

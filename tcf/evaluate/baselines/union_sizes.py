@@ -6,8 +6,7 @@ Shapes: B users of a block, N ranked items.
 import numpy as np
 import numpy.typing as npt
 
-from tcf.data.histories import Histories, owners
-from tcf.data.split import per_user
+from tcf.data.histories import Histories, owners, per_user
 from tcf.evaluate.baselines.pair_counts import PairCounts
 from tcf.evaluate.baselines.recent_rows import RecentRows
 
