@@ -20,10 +20,10 @@ from tcf.extract.inputs import open_inputs
 from tcf.extract.result import Extraction, finish_extraction
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.stage import PlannedExtraction, extract, load_planned, plan_stage
-from tcf.launch.independent_workers import IndependentWorkers
-from tcf.launch.jobs import ExtractionJob
-from tcf.launch.launcher import Launcher, WorkerSpec
-from tcf.launch.processes import DEFAULT_LAUNCHER
+from tcf.launch.workers.independent_workers import IndependentWorkers
+from tcf.launch.workers.jobs import ExtractionJob
+from tcf.launch.workers.local_processes import DEFAULT_STARTER
+from tcf.launch.workers.worker import ProcessStarter, WorkerSpec
 
 __all__ = ["extract_on_devices"]
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def extract_on_devices(
-    *, data: Path, model: Path, name: str, out: Path, config: ExtractConfig, launcher: Launcher = DEFAULT_LAUNCHER
+    *, data: Path, model: Path, name: str, out: Path, config: ExtractConfig, starter: ProcessStarter = DEFAULT_STARTER
 ) -> Extraction:
     """Fill caches with what an encoder computes for every item text of a dataset, on every requested device.
 
@@ -44,7 +44,7 @@ def extract_on_devices(
         name: the model's name, for messages.
         out: the cache, or the folder of several.
         config: settings.
-        launcher: starts the workers if there are several devices.
+        starter: starts the workers if there are several devices.
 
     Raises:
         TcfError: see `tcf.extract.stage.extract`; the first device failed.
@@ -53,7 +53,7 @@ def extract_on_devices(
     if len(devices) == 1 or config.schedule not in ("auto", "resident"):
         return extract(data=data, model=model, name=name, out=out, config=config)
     threads = torch.get_num_threads()
-    with IndependentWorkers(launcher) as workers:
+    with IndependentWorkers(starter) as workers:
         try:
             done = _extract_with_workers(ExtractionJob(data, model, out, name, config, threads), devices, workers)
         finally:

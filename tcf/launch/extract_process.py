@@ -5,8 +5,8 @@ import torch
 from tcf.common.devices import resolve_devices
 from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.stage import extract
-from tcf.launch.jobs import ExtractionJob
-from tcf.launch.worker_process import run_job
+from tcf.launch.workers.jobs import ExtractionJob
+from tcf.launch.workers.worker_process import run_job
 
 __all__ = ["main"]
 

@@ -20,11 +20,11 @@ from tcf.common.manifest import read_manifest
 from tcf.common.torch_internals import USE_EXISTING_STORE, is_lost_partner
 from tcf.config.train import TrainConfig
 from tcf.encoders.accelerate_internals import DEVICE_VARIABLE, can_reach_other_gpus
-from tcf.launch.jobs import TrainingJob
-from tcf.launch.launcher import Launcher, WorkerSpec
-from tcf.launch.process_group import run_process_group
-from tcf.launch.processes import DEFAULT_LAUNCHER
 from tcf.launch.train_process import train_as_rank
+from tcf.launch.workers.jobs import TrainingJob
+from tcf.launch.workers.local_processes import DEFAULT_STARTER
+from tcf.launch.workers.process_group import run_process_group
+from tcf.launch.workers.worker import ProcessStarter, WorkerSpec
 from tcf.ranking.faiss_search import load_faiss
 from tcf.train.run.file_names import RUN
 from tcf.train.stage import TrainResult, train
@@ -40,7 +40,7 @@ def train_on_devices(
     caches: Sequence[Path] = (),
     out: Path,
     config: TrainConfig,
-    launcher: Launcher = DEFAULT_LAUNCHER,
+    starter: ProcessStarter = DEFAULT_STARTER,
 ) -> TrainResult | None:
     """Train a recommender on the requested devices, and publish the run.
 
@@ -52,7 +52,7 @@ def train_on_devices(
         caches: cache directories for items as text, whose vectors are concatenated; none for items as ids.
         out: the run's directory.
         config: settings.
-        launcher: starts the workers if there are several devices.
+        starter: starts the workers if there are several devices.
 
     Returns:
         The result; None in all but the first of several processes started by torchrun.
@@ -69,7 +69,7 @@ def train_on_devices(
         config = dataclasses.replace(config, devices=str(devices[0]))
         return train(data=data, caches=caches, out=out, config=config)
     load_faiss()  # checked here, before the workers start
-    _train_in_processes(job, devices, launcher)
+    _train_in_processes(job, devices, starter)
     return TrainResult(out, read_manifest(out, RUN), trained=True)
 
 
@@ -78,7 +78,7 @@ def _devices(names: str) -> tuple[torch.device, ...]:
     return (resolve_device(names),) if names == "auto" else resolve_devices(names)
 
 
-def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device], launcher: Launcher) -> None:
+def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device], starter: ProcessStarter) -> None:
     on_cpu = devices[0].type == "cpu"
     threads = max(1, job.threads // len(devices)) if on_cpu else job.threads
     config = dataclasses.replace(job.config, devices=",".join(map(str, devices)))
@@ -95,7 +95,7 @@ def _train_in_processes(job: TrainingJob, devices: Sequence[torch.device], launc
         )
         for rank, device in enumerate(devices)
     ]
-    run_process_group(launcher, specs)
+    run_process_group(starter, specs)
 
 
 def _environment(rank: int, devices: Sequence[torch.device], port: int) -> Mapping[str, str]:

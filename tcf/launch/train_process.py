@@ -2,8 +2,8 @@
 
 import torch
 
-from tcf.launch.jobs import TrainingJob
-from tcf.launch.worker_process import run_job
+from tcf.launch.workers.jobs import TrainingJob
+from tcf.launch.workers.worker_process import run_job
 from tcf.train.distributed import join_group
 from tcf.train.follow import follow
 from tcf.train.stage import TrainResult, train

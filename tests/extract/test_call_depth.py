@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from small.stacks import OwnFunctions, functions_between, noting_stack
 from tcf.commands.app import app
 from tcf.data import Dataset
-from tcf.launch.independent_workers import IndependentWorkers
+from tcf.launch.workers.independent_workers import IndependentWorkers
 
 MOST = 8
 

@@ -11,9 +11,9 @@ import torch
 from small.extract.devices import CONFIG, Work, made_work
 from tcf.config.extract import ExtractConfig
 from tcf.launch.extract_on_devices import extract_on_devices
-from tcf.launch.independent_workers import IndependentWorkers
-from tcf.launch.jobs import ExtractionJob
-from tcf.launch.launcher import WorkerSpec
+from tcf.launch.workers.independent_workers import IndependentWorkers
+from tcf.launch.workers.jobs import ExtractionJob
+from tcf.launch.workers.worker import WorkerSpec
 
 
 @pytest.fixture(scope="module")

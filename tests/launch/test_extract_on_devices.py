@@ -21,7 +21,7 @@ from small.launch.waiting import is_gone, wait_for
 from tcf.extract.schedules.resident import ResidentEngine
 from tcf.launch import extract_on_devices as module
 from tcf.launch.extract_on_devices import extract_on_devices
-from tcf.launch.independent_workers import IndependentWorkers
+from tcf.launch.workers.independent_workers import IndependentWorkers
 
 PATIENCE = 120.0
 

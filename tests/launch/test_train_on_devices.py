@@ -22,10 +22,10 @@ from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import is_published
 from tcf.config.train import TrainConfig
 from tcf.launch import train_on_devices as module
-from tcf.launch.jobs import TrainingJob, decode_message, encode_message
-from tcf.launch.launcher import Launcher, WorkerSpec
-from tcf.launch.processes import LocalProcesses, LocalWorker
 from tcf.launch.train_on_devices import train_on_devices
+from tcf.launch.workers.jobs import TrainingJob, decode_message, encode_message
+from tcf.launch.workers.local_processes import LocalProcesses, LocalWorker
+from tcf.launch.workers.worker import ProcessStarter, WorkerSpec
 from tcf.train.run.open_run import open_run
 
 CONFIG = TrainConfig(
@@ -206,7 +206,7 @@ def specs(monkeypatch: pytest.MonkeyPatch) -> list[WorkerSpec]:
     """Who would have been started by a process of eight threads; nobody is."""
     found: list[WorkerSpec] = []
 
-    def none(launcher: Launcher, specs: list[WorkerSpec]) -> None:
+    def none(starter: ProcessStarter, specs: list[WorkerSpec]) -> None:
         found.extend(specs)
         raise RunError("not started")
 
@@ -260,7 +260,7 @@ def test_one_device_needs_no_process(
     assert trained == ([] if processes else ["cpu"])
 
 
-def test_another_launcher_can_be_handed_in(tmp_path: Path) -> None:
+def test_another_starter_can_be_handed_in(tmp_path: Path) -> None:
     """And a worker that it cannot start ends the training."""
 
     class Refusing(LocalProcesses):
@@ -268,4 +268,4 @@ def test_another_launcher_can_be_handed_in(tmp_path: Path) -> None:
             raise OSError(f"no place for {spec.name}")
 
     with pytest.raises(RunError, match=r"^cpu \(process 1 of 2\): .* cannot be started \(no place for cpu \(pro"):
-        train_on_devices(data=tmp_path, out=tmp_path / "run", config=CONFIG, launcher=Refusing())
+        train_on_devices(data=tmp_path, out=tmp_path / "run", config=CONFIG, starter=Refusing())

@@ -16,8 +16,8 @@ from small.train.groups import in_group, in_processes
 from small.train.runs import make_cache, make_dataset, walks
 from small.train.trainings import SMALL, Train, epochs_of
 from tcf.config.train import TrainConfig
-from tcf.launch.jobs import TrainingJob
 from tcf.launch.train_process import train_as_rank
+from tcf.launch.workers.jobs import TrainingJob
 from tcf.train.assemble import assemble, training_data
 from tcf.train.batch.batch import share
 from tcf.train.distributed import DistributedGroup

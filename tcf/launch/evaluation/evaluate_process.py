@@ -15,8 +15,8 @@ from tcf.evaluate.batch.batch import failure_words
 from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest, evaluated
 from tcf.evaluate.lists.list_vectors import open_list_vectors
 from tcf.evaluate.stage import Evaluator
-from tcf.launch.jobs import EvaluationJob
-from tcf.launch.worker_process import MessageChannel, run_conversation
+from tcf.launch.workers.jobs import EvaluationJob
+from tcf.launch.workers.worker_process import MessageChannel, run_conversation
 from tcf.train.run.open_inputs import OpenInputs
 from tcf.train.run.recorded_run import read_run
 

@@ -16,8 +16,8 @@ from tcf.evaluate.batch.batch import Batch, EvaluatedBatch, plan_batch
 from tcf.evaluate.lists.list_vectors import open_list_vectors
 from tcf.evaluate.stage import Evaluator
 from tcf.launch.evaluation.evaluation_workers import evaluate_in_workers
-from tcf.launch.launcher import Launcher
-from tcf.launch.processes import DEFAULT_LAUNCHER
+from tcf.launch.workers.local_processes import DEFAULT_STARTER
+from tcf.launch.workers.worker import ProcessStarter
 from tcf.ranking.engines import resolve_search
 from tcf.train.run.open_inputs import OpenInputs
 
@@ -40,7 +40,7 @@ def evaluate_runs(
     workers: int = 1,
     devices: str = "",
     vectors: Path | None = None,
-    launcher: Launcher = DEFAULT_LAUNCHER,
+    starter: ProcessStarter = DEFAULT_STARTER,
 ) -> EvaluatedBatch:
     """Evaluate runs, and baselines on their datasets, each in a directory of its own; what is there is found.
 
@@ -57,7 +57,7 @@ def evaluate_runs(
         workers: number of worker processes; 1 for none besides this one, unless there are several devices.
         devices: the workers' devices, in turn, with commas between them; empty for that of the settings.
         vectors: a cache, for the diversity of lists; None: it is not measured.
-        launcher: starts the workers if there are several.
+        starter: starts the workers if there are several.
 
     Raises:
         ConfigError: there is nothing to evaluate, a run or a baseline is given twice, a device does not exist, a result
@@ -78,16 +78,16 @@ def evaluate_runs(
     ended = len(batch.finished) + len(batch.failures)
     with Progress("evaluate", len(batch.names), "evaluations", done=ended) as progress:
         batch.on_end = partial(progress.advance, 1)
-        _evaluate(batch, evaluator, places, launcher)
+        _evaluate(batch, evaluator, places, starter)
     return batch.result()
 
 
-def _evaluate(batch: Batch, evaluator: Evaluator, devices: Sequence[str], launcher: Launcher) -> None:
+def _evaluate(batch: Batch, evaluator: Evaluator, devices: Sequence[str], starter: ProcessStarter) -> None:
     """Evaluate all that wait, with as many processes as there are devices and evaluations."""
     used = devices[: len(batch.waiting)]
     if len(used) > 1:
         place = None if evaluator.vectors is None else evaluator.vectors.path
-        evaluate_in_workers(batch, evaluator.config, used, torch.get_num_threads(), launcher, place)
+        evaluate_in_workers(batch, evaluator.config, used, torch.get_num_threads(), starter, place)
     else:
         batch.evaluate_all(evaluator)
 

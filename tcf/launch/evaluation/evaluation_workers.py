@@ -15,9 +15,9 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.evaluate.batch.batch import Batch
 from tcf.evaluate.batch.requests import BaselineRequest, Places, Request, RunRequest
 from tcf.evaluate.evaluation import open_evaluation
-from tcf.launch.jobs import EvaluationJob
-from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers, ready, start_failure
-from tcf.launch.worker_slot import WorkerSlot
+from tcf.launch.workers.jobs import EvaluationJob
+from tcf.launch.workers.worker import Outcome, ProcessStarter, Worker, WorkerSpec, end_workers, ready, start_failure
+from tcf.launch.workers.worker_slot import WorkerSlot
 
 __all__ = ["evaluate_in_workers"]
 
@@ -40,7 +40,7 @@ class _EvaluationWorker(WorkerSlot):
     config: EvaluateConfig
     threads: int
     vectors: Path | None
-    launcher: Launcher
+    starter: ProcessStarter
     worker: Worker | None = None
     request: Request | None = None
     places: Places | None = None
@@ -75,7 +75,7 @@ def evaluate_in_workers(
     config: EvaluateConfig,
     devices: Sequence[str],
     threads: int,
-    launcher: Launcher,
+    starter: ProcessStarter,
     vectors: Path | None = None,
 ) -> None:
     """Evaluate all that wait, in worker processes, which end with this one.
@@ -85,7 +85,7 @@ def evaluate_in_workers(
         config: settings.
         devices: the device of each worker.
         threads: number of threads of all workers together.
-        launcher: starts the workers.
+        starter: starts the workers.
         vectors: where the vectors for the diversity of lists are.
 
     Raises:
@@ -93,7 +93,7 @@ def evaluate_in_workers(
     """
     share = max(1, threads // len(devices))
     workers = [
-        _EvaluationWorker(number, replace(config, device=device), share, vectors, launcher)
+        _EvaluationWorker(number, replace(config, device=device), share, vectors, starter)
         for number, device in enumerate(devices, start=1)
     ]
     try:

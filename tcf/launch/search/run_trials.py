@@ -17,12 +17,12 @@ from tcf.common.progress import Progress
 from tcf.common.units import as_percent
 from tcf.config.train import TrainConfig
 from tcf.launch.file_terms import in_file_terms, keys_of
-from tcf.launch.jobs import TrainingJob
-from tcf.launch.launcher import ready
 from tcf.launch.search.results import best_row, trial_folder, trial_rows, write_results
 from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import find_duplicate, suggest
 from tcf.launch.search.trial_workers import TrialWorker
+from tcf.launch.workers.jobs import TrainingJob
+from tcf.launch.workers.worker import ready
 
 __all__ = ["TrialLoop"]
 

@@ -18,8 +18,6 @@ from tcf.common.manifest import read_manifest
 from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.launch.file_terms import errors_in_file_terms
-from tcf.launch.launcher import Launcher
-from tcf.launch.processes import DEFAULT_LAUNCHER
 from tcf.launch.search.results import (
     BEST,
     TrialRow,
@@ -35,6 +33,8 @@ from tcf.launch.search.search_file import SearchFile
 from tcf.launch.search.study import JOURNAL, open_study, unfinished_trials
 from tcf.launch.search.trial_workers import trial_workers
 from tcf.launch.search.verify_trials import warn_of_damaged_trials
+from tcf.launch.workers.local_processes import DEFAULT_STARTER
+from tcf.launch.workers.worker import ProcessStarter
 from tcf.ranking.faiss_search import load_faiss
 from tcf.train.inputs import Inputs
 from tcf.train.run.file_names import RUN
@@ -84,14 +84,14 @@ class SearchResult:
         )
 
 
-def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> SearchResult:
+def run_search(search: SearchFile, starter: ProcessStarter = DEFAULT_STARTER) -> SearchResult:
     """Train the requested number of trials; those of earlier runs count, and unfinished ones are resumed.
 
     With one worker, equal files and inputs give equal trials, however often the search was interrupted.
 
     Args:
         search: the search.
-        launcher: starts the workers.
+        starter: starts the workers.
 
     Raises:
         ConfigError: a device does not exist.
@@ -107,7 +107,7 @@ def run_search(search: SearchFile, launcher: Launcher = DEFAULT_LAUNCHER) -> Sea
         fingerprints = Inputs.open("text" if search.caches else "id", search.data, search.caches).fingerprints
     with _locked(search):
         study = open_study(search, fingerprints)
-        _run_trials(search, study, launcher)
+        _run_trials(search, study, starter)
         rows = trial_rows(study)
         write_results(search, rows)
     warn_of_damaged_trials(search.out, rows, search.fixed.get("verify", "once"))
@@ -133,12 +133,12 @@ def _check_run(search: SearchFile, best: TrialRow) -> None:
     verify_files(run, read_manifest(run, RUN), RUN, remedy=f"remove {run} and run `{command}`")
 
 
-def _run_trials(search: SearchFile, study: Study, launcher: Launcher) -> None:
+def _run_trials(search: SearchFile, study: Study, starter: ProcessStarter) -> None:
     ended = len([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
     config, threads = search.config, torch.get_num_threads()
     with (
         Progress("search", max(search.n_trials, ended), "trials", done=ended) as progress,
-        trial_workers(search.out / "logs", config.workers, config.devices, threads, launcher) as workers,
+        trial_workers(search.out / "logs", config.workers, config.devices, threads, starter) as workers,
     ):
         TrialLoop(search, study, workers, progress, unfinished_trials(study)).run()
 

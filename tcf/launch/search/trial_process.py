@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from tcf.common.errors import ConfigError, DivergedError, TcfError
-from tcf.launch.jobs import TrainingJob
-from tcf.launch.worker_process import MessageChannel, run_conversation
+from tcf.launch.workers.jobs import TrainingJob
+from tcf.launch.workers.worker_process import MessageChannel, run_conversation
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.stage import train
 

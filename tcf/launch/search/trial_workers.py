@@ -9,10 +9,10 @@ from pathlib import Path
 from tcf.common.errors import RunError
 from tcf.common.files import writing
 from tcf.common.logs import LEVEL_VARIABLE, level_for_workers
-from tcf.launch.jobs import TrainingJob
-from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers, start_failure
-from tcf.launch.processes import DEFAULT_LAUNCHER
-from tcf.launch.worker_slot import WorkerSlot
+from tcf.launch.workers.jobs import TrainingJob
+from tcf.launch.workers.local_processes import DEFAULT_STARTER
+from tcf.launch.workers.worker import Outcome, ProcessStarter, Worker, WorkerSpec, end_workers, start_failure
+from tcf.launch.workers.worker_slot import WorkerSlot
 
 __all__ = ["TrialWorker", "trial_workers"]
 
@@ -26,7 +26,7 @@ class TrialWorker(WorkerSlot):
         log: file to which the worker's output is appended.
         device: device to train on; None for that of the settings.
         threads: number of torch threads; 0 for torch's default.
-        launcher: starts the worker.
+        starter: starts the worker.
         worker: the worker; None while there is none.
     """
 
@@ -34,7 +34,7 @@ class TrialWorker(WorkerSlot):
     log: Path
     device: str | None
     threads: int
-    launcher: Launcher = DEFAULT_LAUNCHER
+    starter: ProcessStarter = DEFAULT_STARTER
     worker: Worker | None = None
 
     def train(self, job: TrainingJob) -> None:
@@ -77,7 +77,7 @@ class TrialWorker(WorkerSlot):
 
 @contextmanager
 def trial_workers(
-    folder: Path, number: int, devices: Sequence[str], threads: int, launcher: Launcher = DEFAULT_LAUNCHER
+    folder: Path, number: int, devices: Sequence[str], threads: int, starter: ProcessStarter = DEFAULT_STARTER
 ) -> Iterator[list[TrialWorker]]:
     """Create workers, none of them started yet; those that were started are ended with the block.
 
@@ -86,7 +86,7 @@ def trial_workers(
         number: number of workers.
         devices: devices assigned to them in turn; empty for those of the settings.
         threads: number of threads for all workers together.
-        launcher: starts the workers.
+        starter: starts the workers.
     """
     share = 0 if number == 1 else max(1, threads // number)
     with writing(folder):
@@ -97,7 +97,7 @@ def trial_workers(
             folder / f"worker-{place + 1}.log",
             devices[place % len(devices)] if devices else None,
             share,
-            launcher,
+            starter,
         )
         for place in range(number)
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from small.train.evaluations import CPU
 from tcf.evaluate.stage import evaluate_baseline
 from tcf.launch.evaluation.evaluate_runs import evaluate_runs
-from tcf.launch.jobs import EvaluationJob, decode_message, encode_message
+from tcf.launch.workers.jobs import EvaluationJob, decode_message, encode_message
 
 
 def test_many_evaluations_measure_lists_on_the_vectors_that_are_named(made: Path, tmp_path: Path) -> None:

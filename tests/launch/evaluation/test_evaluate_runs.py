@@ -19,8 +19,8 @@ from tcf.evaluate.batch.batch import EvaluatedBatch, plan_batch
 from tcf.evaluate.questions import Questions
 from tcf.evaluate.stage import Evaluator, evaluate_baseline, evaluate_run
 from tcf.launch.evaluation.evaluate_runs import evaluate_runs, evaluation_devices
-from tcf.launch.launcher import WorkerSpec
-from tcf.launch.processes import LocalProcesses, LocalWorker
+from tcf.launch.workers.local_processes import LocalProcesses, LocalWorker
+from tcf.launch.workers.worker import WorkerSpec
 from tcf.train.run import open_inputs
 from tcf.train.run.open_inputs import OpenInputs
 from tcf.train.stage import train
@@ -152,22 +152,22 @@ def test_two_processes_give_the_same_and_one_may_be_killed(
     """One of the runs is damaged besides, which a worker finds."""
     shutil.copytree(runs / "id", runs / "damaged")
     (runs / "damaged" / "model.safetensors").write_bytes(b"")
-    launcher = Killer(1)
+    starter = Killer(1)
     paths = [runs / "damaged", runs / "text", runs / "id"]
-    done = evaluate_runs(paths, ["popularity"], out=tmp_path / "e", config=CPU, workers=2, launcher=launcher)
+    done = evaluate_runs(paths, ["popularity"], out=tmp_path / "e", config=CPU, workers=2, starter=starter)
     assert files(tmp_path / "e") == alone
     assert [*done.evaluations] == ["popularity", "text", "id"]
     said = capsys.readouterr().err
     assert "popularity: its worker process was ended by SIGKILL; another one evaluates it\n" in said
     assert f"damaged: not evaluated: {runs / 'damaged' / 'model.safetensors'}: expected " in said
     assert [*done.failures] == ["damaged"]
-    assert len(launcher.started) == 3
-    assert all(worker.wait(0) is not None for worker in launcher.started)
+    assert len(starter.started) == 3
+    assert all(worker.wait(0) is not None for worker in starter.started)
 
 
 @pytest.mark.usefixtures("shown_log")
 def test_what_ends_two_processes_is_given_up(made: Path, tmp_path: Path) -> None:
-    done = call(made, tmp_path / "e", workers=2, launcher=Killer(9))
+    done = call(made, tmp_path / "e", workers=2, starter=Killer(9))
     reason = "its worker process was ended by SIGKILL, and so did another one before it"
     assert done.failures == dict.fromkeys(["popularity", "text", "id"], reason)
 

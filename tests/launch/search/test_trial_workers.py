@@ -11,10 +11,10 @@ import pytest
 from tcf.common.errors import RunError
 from tcf.common.files import is_alive
 from tcf.config.train import TrainConfig
-from tcf.launch import processes
-from tcf.launch.jobs import TrainingJob
-from tcf.launch.launcher import ErrorReport, Outcome, ready
 from tcf.launch.search.trial_workers import TrialWorker, trial_workers
+from tcf.launch.workers import local_processes
+from tcf.launch.workers.jobs import TrainingJob
+from tcf.launch.workers.worker import ErrorReport, Outcome, ready
 
 # Says back what it hears, with its process id and threads; ends like a real worker when it cannot hear any more.
 ECHO = """
@@ -28,7 +28,7 @@ for line in sys.stdin:
 
 @pytest.fixture(autouse=True)
 def _echo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_BOOTSTRAP", ECHO)
+    monkeypatch.setattr(local_processes, "_BOOTSTRAP", ECHO)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
 
 

@@ -1,12 +1,12 @@
-"""A launcher whose workers are no processes of their own: they train in this one, as soon as they are told to."""
+"""A starter whose workers are no processes of their own: they train in this one, as soon as they are told to."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tcf.launch.jobs import TrainingJob
-from tcf.launch.launcher import Outcome, WorkerSpec
+from tcf.launch.workers.jobs import TrainingJob
+from tcf.launch.workers.worker import Outcome, WorkerSpec
 from tcf.train.run.epoch_log import Epoch
 from tcf.train.stage import train
 

@@ -63,7 +63,7 @@ def build(folder: Path) -> None:
         done = typed(line)
         assert done.status == 0, f"{line}: {done}"
     with contextlib.chdir(folder):
-        run_search(read_search(Path("search.toml")), launcher=InThisProcess())
+        run_search(read_search(Path("search.toml")), starter=InThisProcess())
     _leave_unfinished(folder)
     (folder / "search" / "logs" / "worker-1.log").write_text("a training\n")
 

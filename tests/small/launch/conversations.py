@@ -2,7 +2,7 @@
 
 import os
 
-from tcf.launch.worker_process import MessageChannel, run_conversation
+from tcf.launch.workers.worker_process import MessageChannel, run_conversation
 
 __all__ = ["main"]
 

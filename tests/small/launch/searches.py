@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from small.train.runs import make_cache, make_dataset, walks
-from tcf.launch.jobs import TrainingJob
-from tcf.launch.launcher import Outcome
 from tcf.launch.search.search_file import SearchFile, read_search
 from tcf.launch.search.trial_workers import TrialWorker
+from tcf.launch.workers.jobs import TrainingJob
+from tcf.launch.workers.worker import Outcome
 
 __all__ = ["PretendedWorker", "change", "told", "trained", "workplace"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tcf.common.errors import CacheError
-from tcf.launch.jobs import Job
-from tcf.launch.worker_process import run_job
+from tcf.launch.workers.jobs import Job
+from tcf.launch.workers.worker_process import run_job
 
 __all__ = ["SmallJob", "main"]
 

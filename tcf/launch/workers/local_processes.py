@@ -1,4 +1,4 @@
-"""A launcher of processes on this machine."""
+"""A starter of processes on this machine."""
 
 import json
 import logging
@@ -15,11 +15,11 @@ from typing import IO, Any
 
 from tcf.common.files import writing
 from tcf.common.parsing import parse_json
-from tcf.launch.jobs import decode_message, encode_message
-from tcf.launch.launcher import ErrorReport, Launcher, Outcome, WorkerSpec
-from tcf.launch.worker_process import REPORT_VARIABLE
+from tcf.launch.workers.jobs import decode_message, encode_message
+from tcf.launch.workers.worker import ErrorReport, Outcome, ProcessStarter, WorkerSpec
+from tcf.launch.workers.worker_process import REPORT_VARIABLE
 
-__all__ = ["DEFAULT_LAUNCHER", "LocalProcesses", "LocalWorker"]
+__all__ = ["DEFAULT_STARTER", "LocalProcesses", "LocalWorker"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ importlib.import_module(sys.argv[2]).main()
 
 @dataclass(eq=False)
 class LocalWorker:
-    """A process of this machine; see `tcf.launch.launcher.Worker`.
+    """A process of this machine; see `tcf.launch.workers.worker.Worker`.
 
     Its standard input stays open for as long as it may live.
 
@@ -99,10 +99,10 @@ class LocalWorker:
 
 @dataclass(frozen=True)
 class LocalProcesses:
-    """Starts every worker as a process of this machine; see `tcf.launch.launcher.Launcher`."""
+    """Starts every worker as a process of this machine; see `tcf.launch.workers.worker.ProcessStarter`."""
 
     def start(self, spec: WorkerSpec) -> LocalWorker:
-        """See `Launcher`."""
+        """See `ProcessStarter`."""
         with ExitStack() as opened:
             report = opened.enter_context(tempfile.TemporaryFile())
             captured = opened.enter_context(tempfile.TemporaryFile()) if spec.stderr == "capture" else None
@@ -114,7 +114,7 @@ class LocalProcesses:
         return worker
 
 
-DEFAULT_LAUNCHER: Launcher = LocalProcesses()
+DEFAULT_STARTER: ProcessStarter = LocalProcesses()
 """Starts workers unless a caller of `extract_on_devices`, `train_on_devices` or `run_search` passes another."""
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from small.launch.waiting import wait_for
 from tcf.config.extract import ExtractConfig
-from tcf.launch import launcher, processes
-from tcf.launch.independent_workers import IndependentWorkers
-from tcf.launch.jobs import ExtractionJob, decode_message, encode_message
-from tcf.launch.launcher import WorkerSpec
+from tcf.launch.workers import local_processes, worker
+from tcf.launch.workers.independent_workers import IndependentWorkers
+from tcf.launch.workers.jobs import ExtractionJob, decode_message, encode_message
+from tcf.launch.workers.worker import WorkerSpec
 
 JOB = ExtractionJob(
     Path("d"), Path("m é"), Path("/c"), "a name", ExtractConfig(layers=(0, -1), shards="1/2"), threads=3
@@ -26,7 +26,7 @@ def spec(name: str) -> WorkerSpec:
 
 
 def program(monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
-    monkeypatch.setattr(processes, "_BOOTSTRAP", lines)
+    monkeypatch.setattr(local_processes, "_BOOTSTRAP", lines)
 
 
 def received(line: bytes) -> ExtractionJob:
@@ -132,7 +132,7 @@ def test_those_still_there_are_ended_and_count_as_sound(
 ) -> None:
     """Of two, one does not end when it is asked to."""
     program(monkeypatch, f"import time; open({str(tmp_path / 'one')!r}, 'w'); time.sleep(300)")
-    monkeypatch.setattr(launcher, "_PATIENCE", 0.2)
+    monkeypatch.setattr(worker, "_PATIENCE", 0.2)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), IndependentWorkers() as workers:
         workers.start(spec("one"))

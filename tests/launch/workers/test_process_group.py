@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tcf.common.errors import CacheError, RunError
-from tcf.launch import process_group, processes
-from tcf.launch.jobs import Job
-from tcf.launch.launcher import WorkerSpec
-from tcf.launch.process_group import run_process_group
-from tcf.launch.processes import LocalProcesses, LocalWorker
+from tcf.launch.workers import local_processes, process_group
+from tcf.launch.workers.jobs import Job
+from tcf.launch.workers.local_processes import LocalProcesses, LocalWorker
+from tcf.launch.workers.process_group import run_process_group
+from tcf.launch.workers.worker import WorkerSpec
 
 START = "import json, os, signal, sys, time; from pathlib import Path; "
 WAIT = "time.sleep(300)"
@@ -32,16 +32,16 @@ class Program(Job):
 def small_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker runs the program that is its job, and need not import anything."""
     bootstrap = "import json, sys; exec(json.loads(sys.stdin.readline())['program'])"
-    monkeypatch.setattr(processes, "_BOOTSTRAP", bootstrap)
+    monkeypatch.setattr(local_processes, "_BOOTSTRAP", bootstrap)
     monkeypatch.setattr(process_group, "_GRACE", 0.5)
 
 
-def run(*programs: str, launcher: LocalProcesses | None = None) -> None:
+def run(*programs: str, starter: LocalProcesses | None = None) -> None:
     specs = [
         WorkerSpec(f"cpu ({n})", "none", Program(START + program), 2, {"RANK": str(n)})
         for n, program in enumerate(programs, 1)
     ]
-    run_process_group(launcher or LocalProcesses(), specs)
+    run_process_group(starter or LocalProcesses(), specs)
 
 
 def reporting(error: str | None, text: str, at: float = 0.0) -> str:
@@ -104,7 +104,7 @@ def test_whatever_ends_this_process_ends_them(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(process_group, "_wait_for_all", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(WAIT, WAIT, launcher=Recording())
+        run(WAIT, WAIT, starter=Recording())
     outcomes = [worker.wait() for worker in started]
     assert [outcome and outcome.status for outcome in outcomes] == [-15, -15]
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from tcf.common.errors import RunError, TcfError, place_error_words
 from tcf.common.logs import configure_as_parent, write_text
 from tcf.common.untrusted.printable import printable_lines
-from tcf.launch.jobs import Job, decode_message, encode_message
+from tcf.launch.workers.jobs import Job, decode_message, encode_message
 
 __all__ = ["REPORT_VARIABLE", "MessageChannel", "run_conversation", "run_job"]
 

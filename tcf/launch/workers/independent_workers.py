@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers, start_failure
-from tcf.launch.processes import DEFAULT_LAUNCHER
+from tcf.launch.workers.local_processes import DEFAULT_STARTER
+from tcf.launch.workers.worker import Outcome, ProcessStarter, Worker, WorkerSpec, end_workers, start_failure
 
 __all__ = ["IndependentWorkers"]
 
@@ -22,11 +22,11 @@ class IndependentWorkers:
     A worker that fails is reported at once, as a warning.
 
     Attributes:
-        launcher: starts the workers.
+        starter: starts the workers.
         failed: names of the workers that failed.
     """
 
-    launcher: Launcher = DEFAULT_LAUNCHER
+    starter: ProcessStarter = DEFAULT_STARTER
     failed: list[str] = field(default_factory=list)
     _workers: list[Worker] = field(default_factory=list)
     _watches: list[threading.Thread] = field(default_factory=list)
@@ -35,7 +35,7 @@ class IndependentWorkers:
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker; if it cannot be started, it counts as failed."""
         try:
-            worker = self.launcher.start(spec)
+            worker = self.starter.start(spec)
         except OSError as error:
             self._report_failure(spec.name, start_failure(error))
             return

@@ -1,7 +1,7 @@
-"""The protocol of launchers: they start worker processes, which exchange messages with this one and end with it.
+"""The protocol of starters: they start worker processes, which exchange messages with this one and end with it.
 
-`tcf.launch.processes.LocalProcesses` starts them on this machine. Whatever launcher starts them, they run
-`tcf.launch.worker_process`.
+`tcf.launch.workers.local_processes.LocalProcesses` starts them on this machine. Whatever starter starts them, they run
+`tcf.launch.workers.worker_process`.
 """
 
 import signal
@@ -14,9 +14,9 @@ from typing import Any, Literal, Protocol, TypeVar
 from tcf.common import errors
 from tcf.common.errors import TcfError, os_error_words
 from tcf.common.logs import LEVEL_VARIABLE, level_for_workers
-from tcf.launch.jobs import Job
+from tcf.launch.workers.jobs import Job
 
-__all__ = ["ErrorReport", "Launcher", "Outcome", "Worker", "WorkerSpec", "end_workers", "ready", "start_failure"]
+__all__ = ["ErrorReport", "Outcome", "ProcessStarter", "Worker", "WorkerSpec", "end_workers", "ready", "start_failure"]
 
 _PATIENCE = 10.0  # seconds that a worker has to end after SIGTERM
 
@@ -27,7 +27,7 @@ class WorkerSpec:
 
     Attributes:
         name: the worker's name, for messages.
-        module: module whose function `main` is called, which calls a function of `tcf.launch.worker_process`.
+        module: module whose function `main` is called, which calls a function of `tcf.launch.workers.worker_process`.
         job: the first message to the worker; None if it is sent later.
         threads: OpenMP and BLAS threads, from the start of the process on; 0 for what the environment sets.
         environment: variables to add to those of this process; the level of this process's log is among them.
@@ -45,7 +45,7 @@ class WorkerSpec:
     converses: bool = False
 
     def __post_init__(self) -> None:
-        """Let the worker log as this process does; done here, so that launchers need not know about it."""
+        """Let the worker log as this process does; done here, so that starters need not know about it."""
         level = {LEVEL_VARIABLE: str(level_for_workers())}
         object.__setattr__(self, "environment", {**level, **self.environment})
 
@@ -131,7 +131,7 @@ class Worker(Protocol):
         """Release the resources of a worker that has ended; its outcome stays available."""
 
 
-class Launcher(Protocol):
+class ProcessStarter(Protocol):
     """Starts workers, on this machine or elsewhere.
 
     Workers end when this process ends, even by SIGKILL. They ignore SIGINT, which a terminal sends to them too: this
@@ -166,7 +166,7 @@ def start_failure(error: OSError) -> str:
     """Describe why a worker could not be started.
 
     Args:
-        error: raised by a launcher.
+        error: raised by a starter.
     """
     file = "" if error.filename is None else f": {error.filename}"
     return f"it cannot be started ({os_error_words(error)}{file})"

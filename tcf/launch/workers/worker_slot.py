@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers
+from tcf.launch.workers.worker import Outcome, ProcessStarter, Worker, WorkerSpec, end_workers
 
 __all__ = ["WorkerSlot"]
 
@@ -14,12 +14,12 @@ class WorkerSlot:
 
     Attributes:
         number: its number, from 1.
-        launcher: starts the worker.
+        starter: starts the worker.
         worker: the worker; None while there is none.
     """
 
     number: int
-    launcher: Launcher
+    starter: ProcessStarter
     worker: Worker | None
 
     def _spec(self) -> WorkerSpec:
@@ -33,7 +33,7 @@ class WorkerSlot:
             OSError: it cannot be started.
         """
         if self.worker is None:
-            self.worker = self.launcher.start(self._spec())
+            self.worker = self.starter.start(self._spec())
         return self.worker
 
     def receive(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What every launcher must do, with real workers. A new launcher only adds itself to `LAUNCHERS`."""
+"""What every starter must do, with real workers. A new starter only adds itself to `STARTERS`."""
 
 import json
 import logging
@@ -17,14 +17,14 @@ from small.launch.waiting import is_gone, wait_for
 from small.launch.workers import SmallJob
 from tcf.common.errors import CacheError
 from tcf.common.logs import configure_logging
-from tcf.launch import launcher as module
-from tcf.launch import process_group
-from tcf.launch.independent_workers import IndependentWorkers
-from tcf.launch.launcher import Launcher, Outcome, Worker, WorkerSpec, end_workers, ready
-from tcf.launch.process_group import run_process_group
-from tcf.launch.processes import LocalProcesses
+from tcf.launch.workers import process_group
+from tcf.launch.workers import worker as module
+from tcf.launch.workers.independent_workers import IndependentWorkers
+from tcf.launch.workers.local_processes import LocalProcesses
+from tcf.launch.workers.process_group import run_process_group
+from tcf.launch.workers.worker import Outcome, ProcessStarter, Worker, WorkerSpec, end_workers, ready
 
-LAUNCHERS: tuple[type[Launcher], ...] = (LocalProcesses,)
+STARTERS: tuple[type[ProcessStarter], ...] = (LocalProcesses,)
 PATIENCE = 60.0
 CONVERSATION = WorkerSpec("echo", "small.launch.conversations", converses=True)
 
@@ -34,32 +34,32 @@ import importlib, json, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 from pathlib import Path
 from small.launch.workers import SmallJob
-from tcf.launch.launcher import WorkerSpec
+from tcf.launch.workers.worker import WorkerSpec
 
-launcher = getattr(importlib.import_module(sys.argv[2]), sys.argv[3])()
+starter = getattr(importlib.import_module(sys.argv[2]), sys.argv[3])()
 folder = Path(sys.argv[4])
 jobs = [SmallJob("sleep", folder, "0"), SmallJob("ignore SIGTERM", folder, "1")]
-workers = [launcher.start(WorkerSpec(job.name, "small.launch.workers", job)) for job in jobs]
-echo = launcher.start(WorkerSpec("echo", "small.launch.conversations", converses=True))
+workers = [starter.start(WorkerSpec(job.name, "small.launch.workers", job)) for job in jobs]
+echo = starter.start(WorkerSpec("echo", "small.launch.conversations", converses=True))
 echo.send({})
 print(json.dumps(echo.receive()), flush=True)
 time.sleep(300)
 """
 
 
-@pytest.fixture(params=LAUNCHERS, ids=lambda kind: kind.__name__)
-def launcher(request: pytest.FixtureRequest) -> Launcher:
-    made: Launcher = request.param()
+@pytest.fixture(params=STARTERS, ids=lambda kind: kind.__name__)
+def starter(request: pytest.FixtureRequest) -> ProcessStarter:
+    made: ProcessStarter = request.param()
     return made
 
 
 @contextmanager
-def started(launcher: Launcher, *specs: WorkerSpec) -> Iterator[list[Worker]]:
+def started(starter: ProcessStarter, *specs: WorkerSpec) -> Iterator[list[Worker]]:
     """Workers that are ended with the block."""
     workers: list[Worker] = []
     try:
         for spec in specs:
-            workers.append(launcher.start(spec))
+            workers.append(starter.start(spec))
         yield workers
     finally:
         end_workers(workers)
@@ -83,9 +83,9 @@ def outcome_of(worker: Worker) -> Outcome:
     return outcome
 
 
-def test_workers_get_their_jobs_threads_variables_and_level_of_the_log(launcher: Launcher, tmp_path: Path) -> None:
+def test_workers_get_their_jobs_threads_variables_and_level_of_the_log(starter: ProcessStarter, tmp_path: Path) -> None:
     configure_logging(logging.DEBUG)
-    with started(launcher, *specs(tmp_path, "end", "SIGINT", "end")) as workers:
+    with started(starter, *specs(tmp_path, "end", "SIGINT", "end")) as workers:
         assert [outcome_of(worker) for worker in workers] == [Outcome(0, None, ("progress",))] * 3
         assert [worker.name for worker in workers] == ["worker 0", "worker 1", "worker 2"]
     found = notes(tmp_path, 3)
@@ -106,9 +106,9 @@ def test_workers_get_their_jobs_threads_variables_and_level_of_the_log(launcher:
     ],
 )
 def test_one_that_fails_says_why_and_the_others_go_on(
-    launcher: Launcher, tmp_path: Path, action: str, status: int, error: str | None, summary: str | None
+    starter: ProcessStarter, tmp_path: Path, action: str, status: int, error: str | None, summary: str | None
 ) -> None:
-    with started(launcher, *specs(tmp_path, "sleep", action)) as [other, worker]:
+    with started(starter, *specs(tmp_path, "sleep", action)) as [other, worker]:
         outcome = outcome_of(worker)
         assert other.wait(0) is None
         assert worker.wait() == outcome
@@ -117,9 +117,9 @@ def test_one_that_fails_says_why_and_the_others_go_on(
     assert (outcome.report and (outcome.report.error, outcome.report.summary)) == (summary and (error, summary))
 
 
-def test_a_defect_is_reported_with_its_traceback_and_the_moment(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_defect_is_reported_with_its_traceback_and_the_moment(starter: ProcessStarter, tmp_path: Path) -> None:
     began = time.monotonic()
-    with started(launcher, *specs(tmp_path, "defect")) as [worker]:
+    with started(starter, *specs(tmp_path, "defect")) as [worker]:
         report = outcome_of(worker).report
     assert report is not None
     assert report.text.startswith("Traceback (most recent call last):\n") and "print(1 / 0)" in report.text
@@ -127,10 +127,10 @@ def test_a_defect_is_reported_with_its_traceback_and_the_moment(launcher: Launch
 
 
 def test_all_end_when_asked_with_force_where_that_takes_long(
-    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    starter: ProcessStarter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE", 2.0)
-    workers = [launcher.start(spec) for spec in [*specs(tmp_path, "sleep", "ignore SIGTERM", "end"), CONVERSATION]]
+    workers = [starter.start(spec) for spec in [*specs(tmp_path, "sleep", "ignore SIGTERM", "end"), CONVERSATION]]
     found = notes(tmp_path, 3)
     assert outcome_of(workers[2]).status == 0
     workers[3].send({})
@@ -146,21 +146,21 @@ def test_all_end_when_asked_with_force_where_that_takes_long(
         worker.send({"lost": True})
 
 
-def test_all_end_when_the_process_that_started_them_is_killed(launcher: Launcher, tmp_path: Path) -> None:
-    kind = type(launcher)
+def test_all_end_when_the_process_that_started_them_is_killed(starter: ProcessStarter, tmp_path: Path) -> None:
+    kind = type(starter)
     command = [sys.executable, "-c", STARTER, json.dumps(sys.path), kind.__module__, kind.__name__, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as starter:
-        assert starter.stdout is not None
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
         pids = [note["pid"] for note in notes(tmp_path, 2)]
-        pids.append(json.loads(starter.stdout.readline())["pid"])
+        pids.append(json.loads(parent.stdout.readline())["pid"])
         assert not any(is_gone(pid) for pid in pids)
-        starter.kill()
+        parent.kill()
     wait_for(lambda: all(is_gone(pid) for pid in pids), patience=PATIENCE)
     assert (tmp_path / "0.cleaned-up").exists()
 
 
-def test_messages_go_there_and_back(launcher: Launcher, tmp_path: Path) -> None:
-    with started(launcher, CONVERSATION, CONVERSATION) as [first, second]:
+def test_messages_go_there_and_back(starter: ProcessStarter, tmp_path: Path) -> None:
+    with started(starter, CONVERSATION, CONVERSATION) as [first, second]:
         for worker in (second, first, second):
             worker.send({"text": "é\n", "number": 0.1})
             assert ready([first, second]) == [worker]
@@ -174,7 +174,7 @@ def test_messages_go_there_and_back(launcher: Launcher, tmp_path: Path) -> None:
 
 
 def test_what_a_worker_prints_goes_where_it_should(
-    launcher: Launcher, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    starter: ProcessStarter, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A conversation's is added to a log, with the traceback of a defect."""
     log = tmp_path / "log"
@@ -182,7 +182,7 @@ def test_what_a_worker_prints_goes_where_it_should(
     [job] = specs(tmp_path, "end")
     inherits = WorkerSpec(job.name, job.module, job.job, stderr="inherit")
     logs = WorkerSpec("echo", "small.launch.conversations", stderr=log, converses=True)
-    with started(launcher, inherits, logs) as [inheriting, logging]:
+    with started(starter, inherits, logs) as [inheriting, logging]:
         assert outcome_of(inheriting) == Outcome(0, None, None)
         logging.send({"print": "for people"})
         logging.send({"defect": "gone"})
@@ -197,20 +197,20 @@ def test_what_a_worker_prints_goes_where_it_should(
 
 @pytest.mark.parametrize("action", ["refuse", "refuse with an error of its own"])
 def test_a_group_ends_with_the_first_failure(
-    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+    starter: ProcessStarter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     monkeypatch.setattr(process_group, "_GRACE", 0.5)
     with pytest.raises(CacheError, match="^c: expected vectors,\nfound none$"):
-        run_process_group(launcher, specs(tmp_path, "sleep", action))
+        run_process_group(starter, specs(tmp_path, "sleep", action))
     assert all(is_gone(note["pid"]) for note in notes(tmp_path, 2))
-    run_process_group(launcher, specs(tmp_path, "end", "end"))
+    run_process_group(starter, specs(tmp_path, "end", "end"))
 
 
 @pytest.mark.usefixtures("shown_log")
 def test_a_worker_that_fails_independently_is_announced(
-    launcher: Launcher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    starter: ProcessStarter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with IndependentWorkers(launcher) as workers:
+    with IndependentWorkers(starter) as workers:
         for spec in specs(tmp_path, "sleep", "refuse"):
             workers.start(spec)
         found = notes(tmp_path, 2)

@@ -8,7 +8,15 @@ from contextlib import ExitStack
 from typing import Literal
 
 from tcf.common.errors import RunError
-from tcf.launch.launcher import ErrorReport, Launcher, Outcome, Worker, WorkerSpec, end_workers, start_failure
+from tcf.launch.workers.worker import (
+    ErrorReport,
+    Outcome,
+    ProcessStarter,
+    Worker,
+    WorkerSpec,
+    end_workers,
+    start_failure,
+)
 
 __all__ = ["run_process_group"]
 
@@ -17,13 +25,13 @@ _GRACE = 3.0  # seconds in which other workers may still report their own failur
 _LINES = 20
 
 
-def run_process_group(launcher: Launcher, specs: Sequence[WorkerSpec]) -> None:
+def run_process_group(starter: ProcessStarter, specs: Sequence[WorkerSpec]) -> None:
     """Start workers and wait until all have finished; they end with this process, however it ends.
 
     Standard error of the first worker goes to that of this process; that of the others is kept in case one fails.
 
     Args:
-        launcher: starts the workers.
+        starter: starts the workers.
         specs: the workers.
 
     Raises:
@@ -36,16 +44,16 @@ def run_process_group(launcher: Launcher, specs: Sequence[WorkerSpec]) -> None:
         stack.callback(lambda: end_workers(workers))
         for spec in specs:
             stderr: Literal["capture", "inherit"] = "capture" if workers else "inherit"
-            workers.append(_started(launcher, dataclasses.replace(spec, stderr=stderr)))
+            workers.append(_started(starter, dataclasses.replace(spec, stderr=stderr)))
         failed = _wait_for_all(workers)
         if failed:
             # The first failure has its own cause; later ones may only follow from it.
             raise _reason(failed, workers)
 
 
-def _started(launcher: Launcher, spec: WorkerSpec) -> Worker:
+def _started(starter: ProcessStarter, spec: WorkerSpec) -> Worker:
     try:
-        return launcher.start(spec)
+        return starter.start(spec)
     except OSError as error:
         raise RunError(
             f"{spec.name}: expected a worker process, but {start_failure(error)}; free memory or processes, and run "

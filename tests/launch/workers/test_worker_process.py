@@ -1,4 +1,4 @@
-"""What a worker does by itself, without the launcher that would have started it."""
+"""What a worker does by itself, without the starter that would have started it."""
 
 import subprocess
 import sys
@@ -9,9 +9,9 @@ import pytest
 from small.launch.workers import SmallJob
 from tcf.common.errors import CacheError, ConfigError, ModelError, TcfError
 from tcf.encoders.failures import NotSeparableError
-from tcf.launch.jobs import encode_message
-from tcf.launch.launcher import ErrorReport
-from tcf.launch.worker_process import REPORT_VARIABLE, _known_class
+from tcf.launch.workers.jobs import encode_message
+from tcf.launch.workers.worker import ErrorReport
+from tcf.launch.workers.worker_process import REPORT_VARIABLE, _known_class
 
 WORKER = "import sys; sys.path[:] = sys.argv[1:]; from small.launch.workers import main; main()"
 
