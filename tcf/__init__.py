@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from tcf.config.evaluate import EvaluateConfig
     from tcf.config.extract import ExtractConfig
+    from tcf.config.launch import LaunchConfig
     from tcf.config.prepare import PrepareConfig
     from tcf.config.train import TrainConfig
     from tcf.data.cache.caches import TokenStates, VectorCache
@@ -75,6 +76,7 @@ __all__ = [
     "ExtractConfig",
     "Extraction",
     "GroupTable",
+    "LaunchConfig",
     "ModelError",
     "PipelineResult",
     "Plan",
@@ -131,6 +133,7 @@ _MODULES = (
     ),
     ("tcf.config.evaluate", ("EvaluateConfig",)),
     ("tcf.config.extract", ("ExtractConfig",)),
+    ("tcf.config.launch", ("LaunchConfig",)),
     ("tcf.config.prepare", ("PrepareConfig",)),
     ("tcf.config.train", ("TrainConfig",)),
     ("tcf.data.cache.caches", ("TokenStates", "VectorCache")),

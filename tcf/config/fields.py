@@ -24,6 +24,7 @@ __all__ = [
     "option_name",
     "read_toml",
     "to_mapping",
+    "typed_options",
     "write_toml",
 ]
 
@@ -140,6 +141,31 @@ def to_mapping(config: Any) -> dict[str, Any]:
     """Return a stage's settings as JSON and TOML values, without those that are None."""
     values = dataclasses.asdict(config)
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+
+def typed_options(config: Any) -> list[str]:
+    """Return the settings that differ from their defaults as a user would type them on the command line.
+
+    Example:
+        >>> import tcf
+        >>> typed_options(tcf.ExtractConfig(layers=(0, -1), compile=True, devices="cpu"))
+        ['--layers=0,-1', '--compile', '--devices=cpu']
+    """
+    options: list[str] = []
+    for entry in _fields(config):
+        name, value = option_name(entry.name), getattr(config, entry.name)
+        match value:
+            case _ if value == entry.default or value is None:
+                continue
+            case bool():
+                options.append(name if value else f"--no-{name[2:]}")
+            case tuple() if all(isinstance(part, int) for part in value):
+                options.append(f"{name}={','.join(map(str, value))}")
+            case tuple():
+                options += [f"{name}={part}" for part in value]
+            case _:
+                options.append(f"{name}={value}")
+    return options
 
 
 def from_mapping(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:

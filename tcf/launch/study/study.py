@@ -1,0 +1,94 @@
+"""A study, expanded from its file: what is trained and evaluated on what, and the units that this takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.config.launch import LaunchConfig
+from tcf.config.train import TrainConfig
+from tcf.launch.units.tasks import Stage
+from tcf.launch.units.unit import Unit
+
+__all__ = ["PlannedBaseline", "PlannedSetting", "Study"]
+
+
+@dataclass(frozen=True)
+class PlannedSetting:
+    """A setting of the grid: trained once with each seed.
+
+    Attributes:
+        name: unique within the study; the folder of its runs below `runs`, such as `ml-100k/minilm/sasrec-text-1f3a`.
+        axes: its place on each axis of the grid, such as dataset, encoder, layer, pooling, backbone, items, tuning;
+            only those that mean something for it (no encoder of a run on ids).
+        config: settings of the training, with the seed of the first run.
+        caches: the caches that its runs read.
+        runs: directory of the run of each seed.
+        evaluations: directory of the evaluation of each seed: `seed-0`, `seed-1`, ... of one folder.
+    """
+
+    name: str
+    axes: Mapping[str, Any]
+    config: TrainConfig
+    caches: tuple[Path, ...]
+    runs: Mapping[int, Path]
+    evaluations: Mapping[int, Path]
+
+    @property
+    def dataset(self) -> str:
+        """Name of its dataset."""
+        return str(self.axes["dataset"])
+
+
+@dataclass(frozen=True)
+class PlannedBaseline:
+    """A baseline on a dataset.
+
+    Attributes:
+        dataset: name of the dataset.
+        baseline: the baseline.
+        evaluation: directory of its evaluation.
+    """
+
+    dataset: str
+    baseline: Baseline
+    evaluation: Path
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study.
+
+    Attributes:
+        path: its file.
+        out: folder of all results; units' records and logs are in `out`/state.
+        settings: everything that is trained.
+        baselines: untrained rankings.
+        evaluate: settings of the evaluations.
+        recommend: number of items to recommend to each user; 0 for none.
+        recommendations: file of recommendations of the first seed of each setting, by the setting's name.
+        units: all that is to be done; needs before those that need them.
+        launch: how units of each stage are run.
+    """
+
+    path: Path
+    out: Path
+    settings: tuple[PlannedSetting, ...]
+    baselines: tuple[PlannedBaseline, ...]
+    evaluate: EvaluateConfig
+    recommend: int
+    recommendations: Mapping[str, Path]
+    units: tuple[Unit, ...]
+    launch: Mapping[Stage, LaunchConfig] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        """Folder of the records and logs of all units."""
+        return self.out / "state"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets."""
+        names = (*(setting.dataset for setting in self.settings), *(baseline.dataset for baseline in self.baselines))
+        return tuple(dict.fromkeys(names))
