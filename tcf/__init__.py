@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         recommend_items,
     )
     from tcf.api.extraction import extract_vectors, plan_extraction
-    from tcf.api.pipeline import run_pipeline
+    from tcf.api.study import run_pipeline, run_study
     from tcf.api.training import open_run, train_recommender
     from tcf.common.errors import (
         CacheError,
@@ -60,7 +60,8 @@ if TYPE_CHECKING:
     from tcf.evaluate.seeds import SeedEvaluations
     from tcf.extract.plan.plan import Plan
     from tcf.extract.result import Extraction
-    from tcf.launch.pipeline import PipelineResult
+    from tcf.launch.study.results.pipeline_result import PipelineResult
+    from tcf.launch.study.results.study_result import StudyResult
     from tcf.train.run.open_run import Run
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "Run",
     "RunError",
     "SeedEvaluations",
+    "StudyResult",
     "TcfError",
     "TokenStates",
     "TrainConfig",
@@ -105,6 +107,7 @@ __all__ = [
     "prepare_dataset",
     "recommend_items",
     "run_pipeline",
+    "run_study",
     "train_recommender",
 ]
 
@@ -125,7 +128,7 @@ _MODULES = (
         ),
     ),
     ("tcf.api.extraction", ("extract_vectors", "plan_extraction")),
-    ("tcf.api.pipeline", ("run_pipeline",)),
+    ("tcf.api.study", ("run_pipeline", "run_study")),
     ("tcf.api.training", ("open_run", "train_recommender")),
     (
         "tcf.common.errors",
@@ -146,7 +149,8 @@ _MODULES = (
     ("tcf.evaluate.seeds", ("SeedEvaluations",)),
     ("tcf.extract.plan.plan", ("Plan",)),
     ("tcf.extract.result", ("Extraction",)),
-    ("tcf.launch.pipeline", ("PipelineResult",)),
+    ("tcf.launch.study.results.pipeline_result", ("PipelineResult",)),
+    ("tcf.launch.study.results.study_result", ("StudyResult",)),
     ("tcf.train.run.open_run", ("Run",)),
 )
 

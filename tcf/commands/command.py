@@ -18,7 +18,7 @@ from tcf.common.logs import configure_logging
 from tcf.config.fields import MAIN_OPTIONS
 from tcf.config.toml_files import user_path
 
-__all__ = ["GENERAL", "Command", "Group", "HeavyCommand"]
+__all__ = ["GENERAL", "Command", "DefaultGroup", "Group", "HeavyCommand"]
 
 GENERAL = "General"
 """Heading of the options that every command has; the last group of a help page."""
@@ -166,6 +166,23 @@ class Group(_Page, typer.core.TyperGroup):
             rows.setdefault(panel, []).append((name, _parts(command.help)[0].partition("\n\n")[0]))
         for panel, entries in rows.items():
             _write_section(formatter, panel, entries)
+
+
+class DefaultGroup(Group):
+    """A group whose first command is run if none is named: `tcf study FILE` is `tcf study run FILE`."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse the arguments, with the name of the first command where none is."""
+        return super().parse_args(ctx, self.with_default(args))
+
+    def with_default(self, args: Sequence[str]) -> list[str]:
+        """Insert the first command's name behind the general options, unless a command or a help page is asked for."""
+        general = {name for option in _GENERAL_OPTIONS for name in option.opts}
+        place = next((place for place, word in enumerate(args) if word not in general), len(args))
+        asked = args[place] if place < len(args) else ""
+        if not asked or asked in self.commands or asked in ("-h", "--help"):
+            return [*args]
+        return [*args[:place], next(iter(self.commands)), *args[place:]]
 
 
 def _level(ctx: Context) -> int:

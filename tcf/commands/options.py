@@ -18,7 +18,7 @@ from tcf.config.fields import MAIN_OPTIONS, from_mapping, option_name, read_toml
 from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
 from tcf.config.verify import VERIFY_HELP
 
-__all__ = ["ByOption", "JsonOption", "VerifyOption", "at_least", "configured", "inputs_of", "read_settings"]
+__all__ = ["ByOption", "JsonOption", "VerifyOption", "at_least", "configured", "inputs_of", "overriding", "read_settings"]
 
 _INPUTS = "inputs"
 _NONE = "none"
@@ -65,6 +65,35 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
             typed = {k: v for k, v in values.items() if k in names and _is_typed(context, k)}
             rest = {k: v for k, v in values.items() if k not in names}
             command(config=_with_settings(base, typed, hints, context.command_path), **rest)
+
+        parameters = [_CONTEXT, *own, *fields]
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {p.name: p.annotation for p in parameters}
+        return with_options
+
+    return decorate
+
+
+def overriding(kind: type[Any], name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter by one option for each field of a settings dataclass; it gets those that are typed.
+
+    For settings that a file has as well, of which the command line replaces some.
+
+    Args:
+        kind: one of the settings classes of `tcf.config`.
+        name: the parameter's name.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != name]
+        hints = typing.get_type_hints(kind)
+        fields = [_parameter(entry, hints, reads_file=True) for entry in dataclasses.fields(kind)]
+        names = {field.name for field in fields}
+
+        @functools.wraps(command)
+        def with_options(context: typer.Context, **values: Any) -> None:
+            typed = {k: _setting(v, hints[k], k) for k, v in values.items() if k in names and _is_typed(context, k)}
+            command(**{name: typed}, **{k: v for k, v in values.items() if k not in names})
 
         parameters = [_CONTEXT, *own, *fields]
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

