@@ -18,7 +18,16 @@ from tcf.config.fields import MAIN_OPTIONS, from_mapping, option_name, read_toml
 from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
 from tcf.config.verify import VERIFY_HELP
 
-__all__ = ["ByOption", "JsonOption", "VerifyOption", "at_least", "configured", "inputs_of", "overriding", "read_settings"]
+__all__ = [
+    "ByOption",
+    "JsonOption",
+    "VerifyOption",
+    "at_least",
+    "configured",
+    "inputs_of",
+    "overriding",
+    "read_settings",
+]
 
 _INPUTS = "inputs"
 _NONE = "none"

@@ -1,9 +1,8 @@
 """The commands that run a study from its file, and say how far it is."""
 
 import dataclasses
-import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +15,11 @@ from tcf.config.fields import MAIN_OPTIONS, option_name
 from tcf.config.launch import LaunchConfig
 
 if TYPE_CHECKING:
-    from tcf.launch.study.status.status import StudyStatus
     from tcf.launch.study.study import Study
 
 __all__ = ["pipeline_command", "study_app"]
+
+_OF_TRAINING = ("nodes_per_worker",)  # other stages use one node for each job
 
 SetOption = Annotated[
     list[str] | None,
@@ -176,7 +176,11 @@ def _expanded(file: Path, overrides: tuple[str, ...], launching: Mapping[str, An
     from tcf.launch.study.study_file import read_study
 
     content = read_study(file, overrides)
-    launch = {stage: dataclasses.replace(config, **launching) for stage, config in content.launch.items()}
+    of_others = {name: value for name, value in launching.items() if name not in _OF_TRAINING}
+    launch = {
+        stage: dataclasses.replace(config, **(launching if stage == "train" else of_others))
+        for stage, config in content.launch.items()
+    }
     return expand(dataclasses.replace(content, launch=launch), write=write)
 
 

@@ -146,7 +146,7 @@ def test_a_second_command_is_told_who_is_at_it(tmp_path: Path) -> None:
         lease = study.out / ".study.claim"
         values = json.loads(lease.read_text())
         lease.write_text(json.dumps({**values, "pid": 1}))
-        with pytest.raises(RunError, match=rf"no other command at this study, found process \d+ on .*--watch"):
+        with pytest.raises(RunError, match=r"no other command at this study, found process \d+ on .*--watch"):
             run(study)
         lease.write_text(json.dumps({**values, "pid": 2**30}))  # a dead one's is taken over
         assert run(study).problem == ""

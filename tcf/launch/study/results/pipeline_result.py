@@ -72,7 +72,9 @@ class PipelineResult:
         from tcf.train.stage import TrainResult
 
         return {
-            str(run.relative_to(self.study.out / "runs")): TrainResult(run, read_manifest(run, RUN), run not in self.found)
+            str(run.relative_to(self.study.out / "runs")): TrainResult(
+                run, read_manifest(run, RUN), run not in self.found
+            )
             for run in _runs(self.study)
             if is_published(run)
         }

@@ -7,6 +7,7 @@ from tcf.common.text_table import text_table
 from tcf.common.units import as_time, counted
 from tcf.common.untrusted.printable import printable
 from tcf.launch.study.status.status import STATES, StudyStatus, UnitStatus
+from tcf.launch.units.records import State
 
 __all__ = ["shown_line", "shown_status"]
 
@@ -29,15 +30,19 @@ def shown_line(status: StudyStatus) -> str:
 
 
 def _lines(status: StudyStatus) -> Iterator[str]:
-    counts = status.counts
-    rows = [[stage, *(str(states[state] or "-").rjust(len(state)) for state in STATES)] for stage, states in counts.items()]
-    total = ["all", *(str(len(status.of_state(state)) or "-").rjust(len(state)) for state in STATES)]
+    rows = [[stage, *map(_number, STATES, map(states.get, STATES))] for stage, states in status.counts.items()]
+    total = ["all", *(_number(state, len(status.of_state(state))) for state in STATES)]
     yield f"{status.out}: {_activity(status)}"
     yield text_table([["stage", *STATES], *rows, total])
     yield from _listed("running", status.of_state("running"), status)
     yield from _listed("interrupted", status.of_state("interrupted"), status)
     yield from _listed("failed", status.of_state("failed"), status)
     yield _left(status)
+
+
+def _number(state: State, number: int | None) -> str:
+    """A number below the name of a state."""
+    return str(number or "-").rjust(len(state))
 
 
 def _activity(status: StudyStatus) -> str:
