@@ -89,9 +89,21 @@ class StudyStatus:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change by itself: nobody is at it, or all is done or failed."""
-        idle = not self.of_state("running")
-        return idle and (self.activity == "ended" or all(unit.state in ("done", "failed") for unit in self.units))
+        """Whether nothing will change by itself: all is done, nobody is at it, or jobs have nothing left to do."""
+        if self.complete or self.of_state("running"):
+            return self.complete
+        if self.activity == "submitted":
+            settled = self._hopeless() | {unit.unit.name for unit in self.units if unit.state in ("done", "failed")}
+            return len(settled) == len(self.units)
+        return self.activity == "ended"
+
+    def _hopeless(self) -> set[str]:
+        """Names of the units that need one that failed, directly or not."""
+        found = {unit.unit.name for unit in self.of_state("failed")}
+        for unit in self.units:  # needs come before those that need them
+            if not unit.unit.after_failures and found & {*unit.unit.needs}:
+                found.add(unit.unit.name)
+        return found
 
     @property
     def seconds_left(self) -> float | None:
