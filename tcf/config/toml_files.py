@@ -9,7 +9,17 @@ from typing import Any
 
 from tcf.common.errors import ConfigError
 
-__all__ = ["PIPELINE_FILE", "SEARCH_FILE", "TRAINING_FILE", "FileKind", "check_kind", "expand_home", "user_path"]
+__all__ = [
+    "PIPELINE_FILE",
+    "SEARCH_FILE",
+    "STUDY_FILE",
+    "TRAINING_FILE",
+    "FileKind",
+    "check_kind",
+    "expand_home",
+    "is_study",
+    "user_path",
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,7 @@ class FileKind:
 
 
 PIPELINE_FILE = FileKind("a pipeline file", "tcf pipeline FILE")
+STUDY_FILE = FileKind("a study file", "tcf study FILE")
 SEARCH_FILE = FileKind("a search file", "tcf search FILE")
 TRAINING_FILE = FileKind("a training configuration", "tcf train --config FILE")
 
@@ -47,11 +58,18 @@ def check_kind(values: Mapping[str, Any], expected: FileKind, path: Path) -> Non
         raise ConfigError(f"{path}: expected {expected.words}, found {found.words}; run `{command}`")
 
 
+def is_study(values: Mapping[str, Any]) -> bool:
+    """Return whether this is the content of a study file, rather than of a pipeline file, which is one without grid."""
+    return _kind(values) is STUDY_FILE
+
+
 def _kind(values: Mapping[str, Any]) -> FileKind | None:
     tables = {key for key, value in values.items() if isinstance(value, dict)}
     train = values["train"].values() if "train" in tables else ()
     if tables & {"search", "space"}:
         return SEARCH_FILE
+    if tables & {"grid", "datasets", "encoders"}:
+        return STUDY_FILE
     if tables & {"data", "extract", "evaluate"} or any(isinstance(value, dict) for value in train):
         return PIPELINE_FILE
     # A run's config.toml has settings, and [inputs] as its only table.

@@ -1,8 +1,9 @@
 """Settings of `tcf train`; their defaults are the study's."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tcf.common.errors import ConfigError
 from tcf.common.integrity.checksums import Verify
@@ -10,7 +11,7 @@ from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option, option_name
 from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help, losses_reading, negatives_help
 from tcf.config.verify import VERIFY_HELP
 
-__all__ = ["Monitor", "TrainConfig"]
+__all__ = ["Monitor", "TrainConfig", "unread_settings"]
 
 Monitor = Literal["hr@10", "ndcg@10"]
 """Validation metrics that can choose the best epoch of a training and the best trial of a search."""
@@ -281,3 +282,25 @@ _READ_WITH = (
     *(("loss", losses_reading(name), (name,)) for name in _OF_LOSSES),
     ("schedule", ("step",), ("step_epochs", "step_factor")),
 )
+
+
+def unread_settings(values: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of those settings that nothing reads beside the others, such as blocks beside a DSSM.
+
+    Args:
+        values: settings by name; those left out have their defaults.
+
+    Example:
+        >>> sorted(unread_settings({"backbone": "dssm", "items": "id", "heads": 4, "pca": 8, "width": 64}))
+        ['heads', 'pca']
+    """
+    read = dict(values)
+    while unread := _unread(read):
+        read = {name: value for name, value in read.items() if name not in unread}
+    return frozenset(values.keys() - read.keys())
+
+
+def _unread(values: Mapping[str, Any]) -> set[str]:
+    given = {**_DEFAULTS, **values}
+    unread = {name for decider, read_with, names in _READ_WITH if given[decider] not in read_with for name in names}
+    return {*unread, *(("whiten_epsilon",) if given["whiten"] is None else ())} & values.keys()

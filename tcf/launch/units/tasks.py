@@ -203,8 +203,10 @@ class ExtractTask(Task):
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        """The cache, or the folder of caches."""
-        return (self.out,)
+        """The cache, or those of all layers, which are below `out`."""
+        layers, tokens = self.config.pooled_layers, self.config.token_states
+        names = [*(f"layer{layer}" for layer in layers), *(() if tokens is None else (f"tokens{tokens}",))]
+        return (self.out,) if len(names) == 1 else tuple(self.out / name for name in names)
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -1,35 +1,47 @@
+"""Pipeline files, which are read into the same form as study files."""
+
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import tcf
-from small.launch.pipelines import FILE, change
+from small.launch.pipelines import FILE
 from tcf.assets.models import MODEL_NAMES
 from tcf.assets.resolve import DATASET_NAMES
 from tcf.common.errors import ConfigError
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
+from tcf.config.launch import LaunchConfig
 from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
-from tcf.launch.pipeline_file import PipelineConfig, read_pipeline
+from tcf.launch.study.study_file import StudyFile, read_study
+
+
+def change(file: Path, old: str, new: str) -> StudyFile:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    return read_study(file)
 
 
 def test_the_quickstart_says_what_its_comments_say() -> None:
-    config = read_pipeline(Path(tcf.__file__).parents[1] / "examples" / "quickstart.toml")
-    assert (config.out, config.download, config.raw, config.format) == (Path("quickstart"), "ml-100k", None, "recbole")
+    file = read_study(Path(tcf.__file__).parents[1] / "examples" / "quickstart.toml")
+    [dataset], [encoder], [extraction] = file.datasets, file.encoders, file.extractions
+    assert (file.out, file.is_pipeline) == (Path("quickstart"), True)
+    assert (dataset.download, dataset.raw, dataset.format) == ("ml-100k", None, "recbole")
     # The numbers that it spells out here are the defaults, so that leaving them out changes nothing.
-    assert config.prepare == PrepareConfig(text_columns=("movie_title",), min_rating=1)
-    assert (config.model, config.extract) == ("minilm", ExtractConfig())
-    assert config.model in MODEL_NAMES and config.download in DATASET_NAMES
-    assert list(config.train) == ["text", "id"]
-    text, ids = config.train["text"], config.train["id"]
-    assert (text.items, dataclasses.replace(text, items="id")) == ("text", ids)  # a fair match
-    assert text.width < TrainConfig().width
-    assert (config.baselines, config.recommend) == (("popularity", "random", "co-occurrence"), 10)
-    assert config.evaluate == EvaluateConfig()
+    assert dataset.prepare == PrepareConfig(text_columns=("movie_title",), min_rating=1)
+    assert (encoder.model, encoder.config, extraction.config) == ("minilm", ExtractConfig(), ExtractConfig())
+    assert encoder.model in MODEL_NAMES and dataset.download in DATASET_NAMES
+    text, ids = file.settings
+    assert (text.name, ids.name, text.seeds) == ("text", "id", (0, 1, 2))
+    assert (text.config.items, dataclasses.replace(text.config, items="id")) == ("text", ids.config)  # a fair match
+    assert text.config.width < TrainConfig().width
+    assert (text.encoder, ids.encoder) == ("minilm", "")
+    assert (file.baselines, file.recommend) == (("popularity", "random", "co-occurrence"), 10)
+    assert file.evaluate == EvaluateConfig()
 
 
 @pytest.mark.parametrize(
@@ -96,12 +108,13 @@ def test_a_table_must_be_one(tmp_path: Path, name: str) -> None:
         re.sub(rf"(?s)\[{name}.*?\n(?=\[|$)", "", f"{name} = 3\n" + FILE.replace("FORMAT", "tcf"))
     )
     with pytest.raises(ConfigError, match=rf"p\.toml: \[{name}\] expected .*table.*, found 3"):
-        read_pipeline(tmp_path / "p.toml")
+        read_study(tmp_path / "p.toml")
 
 
 def test_a_seed_and_seeds_contradict_one_another(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(FILE.replace("FORMAT", "tcf"))
-    assert change(tmp_path / "p.toml", "width = 8", "width = 8\nseed = 3").train["text"].seed == 3
+    text, _ = change(tmp_path / "p.toml", "width = 8", "width = 8\nseed = 3").settings
+    assert (text.config.seed, text.seeds, [*text.trainings()]) == (3, (), [3])
     with pytest.raises(
         ConfigError, match=r"p\.toml: \[train\.text\] seed: expected none, .* seeds 4, 1, found 3; remove"
     ):
@@ -110,27 +123,33 @@ def test_a_seed_and_seeds_contradict_one_another(tmp_path: Path) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"p\.toml: cannot be read"):
-        read_pipeline(tmp_path / "p.toml")
+        read_study(tmp_path / "p.toml")
 
 
 def test_one_layer_or_several_where_no_run_reads_them(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(FILE.replace("FORMAT", "tcf"))
-    assert change(tmp_path / "p.toml", "[extract]", "[extract]\nlayers = [2]").extract.layers == (2,)
-    only_ids = change(tmp_path / "p.toml", 'items = "text"', 'items = "id"')
-    assert only_ids.extract.layers == (2,)
-    assert change(tmp_path / "p.toml", "layers = [2]", "layers = [0, 2]\ntoken_states = 1").extract.token_states == 1
+
+    def extracted(old: str, new: str) -> ExtractConfig:
+        [extraction] = change(tmp_path / "p.toml", old, new).extractions
+        return extraction.config
+
+    assert extracted("[extract]", "[extract]\nlayers = [2]").layers == (2,)
+    assert extracted('items = "text"', 'items = "id"').layers == (2,)
+    assert extracted("layers = [2]", "layers = [0, 2]\ntoken_states = 1").token_states == 1
 
 
 def test_the_defaults_of_a_short_file(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('[data]\nraw = "r"\nformat = "tcf"')
-    expected: dict[str, Any] = {"out": Path("out"), "raw": Path("r"), "download": None, "format": "tcf", "model": None}
-    assert read_pipeline(tmp_path / "p.toml") == PipelineConfig(
-        path=tmp_path / "p.toml",
-        **expected,
-        prepare=PrepareConfig(),
-        extract=ExtractConfig(),
-        train={},
-        baselines=(),
-        recommend=0,
-        evaluate=EvaluateConfig(),
-    )
+    file = read_study(tmp_path / "p.toml")
+    [dataset] = file.datasets
+    assert (file.path, file.out, file.overrides) == (tmp_path / "p.toml", Path("out"), ())
+    assert (dataset.name, dataset.raw, dataset.download, dataset.path) == ("r", Path("r"), None, None)
+    assert (dataset.format, dataset.prepare, file.evaluate) == ("tcf", PrepareConfig(), EvaluateConfig())
+    assert (file.encoders, file.extractions, file.settings, file.baselines) == ((), (), (), ())
+    assert (file.recommend, file.by, file.metrics) == (0, (), ())
+    assert set(file.launch.values()) == {LaunchConfig()}
+
+
+def test_a_pipeline_has_launch_as_a_study_has(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(FILE.replace("FORMAT", "tcf") + "[launch]\nworkers = 2\n")
+    assert {config.workers for config in read_study(tmp_path / "p.toml").launch.values()} == {2}
