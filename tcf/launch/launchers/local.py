@@ -121,7 +121,7 @@ class LocalLauncher:
     def _worker_for(self, unit: Unit) -> UnitWorker:
         """A worker that has nothing to do, of the kind of the unit; a new one if there is none."""
         share = self._shares[unit.stage]
-        kind = Kind(share.gpus, share.threads, unit.stage == "extract")
+        kind = Kind(share.gpus, share.threads, unit.stage == "extract" and share.gpus > 0)
         idle = [worker for worker in self._workers if worker.unit is None]
         same = next((worker for worker in idle if worker.kind == kind), None)
         if same is not None:

@@ -52,6 +52,9 @@ def expand(file: StudyFile, *, write: bool = True) -> Study:
         recommendations=expansion.recommendations,
         units=expansion.units.units,
         launch=file.launch,
+        metrics=file.metrics,
+        by=file.by,
+        is_pipeline=file.is_pipeline,
     )
 
 
