@@ -1,8 +1,8 @@
 """A launcher of worker processes on this machine, each with its share of GPUs and threads.
 
 A process runs units with its share one after the other, so that libraries are imported once. One that has ended,
-whatever the cause, is replaced when there is work for it. Units are taken in the order in which they are offered, as far as
-there is room: a unit with GPUs needs that many free ones, and one without them needs free threads.
+whatever the cause, is replaced when there is work for it. Units are taken in the order in which they are offered, as
+far as there is room: a unit with GPUs needs that many free ones, and one without them needs free threads.
 """
 
 import logging
