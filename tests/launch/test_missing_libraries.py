@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tcf.launch.pipeline import run_pipeline
 
 from small.launch import pipelines, searches
 from small.train.runs import make_dataset, walks
@@ -14,7 +15,6 @@ from tcf.config.train import TrainConfig
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.launch.evaluation.evaluate_runs import evaluate_runs
-from tcf.launch.pipeline import run_pipeline
 from tcf.launch.pipeline_file import read_pipeline
 from tcf.launch.search.search import run_search
 from tcf.launch.search.search_file import read_search

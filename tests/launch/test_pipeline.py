@@ -1,16 +1,15 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+import tcf
 from small.launch.pipelines import change, workplace
-from tcf.common.errors import CacheError, DataError, RunError, TcfError
-from tcf.launch import pipeline
-from tcf.launch.pipeline import run_pipeline
-from tcf.launch.pipeline_file import read_pipeline
+from small.launch.studies import run_pipeline_here as run_pipeline
+from tcf.common.errors import RunError
+from tcf.launch.units.records import Records
 
 RANKINGS = ["popularity", "random", "co-occurrence", "text", "id"]
 
@@ -22,31 +21,37 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = workplace(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        (folder / "shown.txt").write_text(run_pipeline(read_pipeline(file)).summary())
+        (folder / "shown.txt").write_text(tcf.run_pipeline(file).summary())  # in processes of their own
     return folder
 
 
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to be changed; the working directory."""
+    """A copy of it, to be changed, as an earlier version would have left it, without a study's state; the cwd."""
     shutil.copytree(finished, tmp_path / "here")
+    shutil.rmtree(tmp_path / "here/out/state")
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
 
 
 @pytest.fixture
 def settled(copied: Path) -> Path:
-    """The copy, whose cache knows by now where its dataset is."""
-    run_pipeline(read_pipeline(copied / "p.toml"))
+    """The copy, whose cache and units know by now where they are."""
+    run_pipeline(copied / "p.toml")
     return copied
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    return {str(p): (p.stat().st_mtime_ns, p.stat().st_ino) for p in folder.rglob("*")}
+    """Time and inode of everything in a folder, but for the note of the last command."""
+    found = (path for path in folder.rglob("*") if path.name not in ("state", "study.json"))
+    return {str(p): (p.stat().st_mtime_ns, p.stat().st_ino) for p in found if p != folder}
 
 
 def check_outputs(out: Path, shown: str) -> None:
-    assert sorted(p.name for p in out.iterdir()) == ["cache", "dataset", "evaluations", "recommendations", "runs"]
+    assert sorted(p.name for p in out.iterdir() if not p.name.startswith(".")) == [
+        "cache", "comparisons", "dataset", "evaluations", "recommendations", "results.csv", "results.parquet", "runs",
+        "state",
+    ]  # fmt: skip
     assert sorted(p.name for p in (out / "runs").iterdir()) == ["id", "text"]
     assert sorted(p.name for p in (out / "evaluations").iterdir()) == sorted(RANKINGS)
     for place in ("dataset", "cache", "runs/text", "runs/id", *(f"evaluations/{name}" for name in RANKINGS)):
@@ -72,106 +77,92 @@ def test_all_stages_of_a_tcf_folder(finished: Path) -> None:
 def test_all_stages_of_a_recbole_folder(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = change(
-        workplace(tmp_path, "recbole", "bert"), 'raw = "raw"', 'raw = "raw"\ntext_columns = ["movie_title"]'
-    )
+    file = change(workplace(tmp_path, "recbole", "bert"), 'raw = "raw"', 'raw = "raw"\ntext_columns = ["movie_title"]')
     monkeypatch.chdir(tmp_path)
-    check_outputs(tmp_path / "out", run_pipeline(config).summary())
-    said = [
-        line
-        for line in capsys.readouterr().err.splitlines()
-        if re.match(r"(prepare|extract|train|evaluate): \D", line) and not re.search(r": (\d|at most|epoch)", line)
+    check_outputs(tmp_path / "out", run_pipeline(file).summary())
+    said = [line for line in capsys.readouterr().err.splitlines() if ": done in " in line]
+    assert [line.partition(":")[0] for line in said] == [
+        "prepare/dataset",
+        "extract/cache/dataset",
+        *(f"evaluate/{name}" for name in RANKINGS[:3]),
+        *(f"{stage}/{name}" for name in ("text", "id") for stage in ("train", "evaluate", "recommend")),
+        "compare",
     ]
-    assert said == [
-        "prepare: raw -> out/dataset",
-        "extract: model -> out/cache",
-        *(f"evaluate: {name}" for name in RANKINGS[:3]),
-        *(line for name in ("text", "id") for line in (f"train: {name} -> out/runs/{name}", f"evaluate: {name}")),
-    ]
+    # What each says in detail is in its log.
+    log = Records(finished / "out/state").log("train/text").read_text()
+    assert "epoch 2 of at most 2" in log and "tcf train --data " in log
     for name in ("items.parquet", "history_items.npy"):
         assert (tmp_path / "out/dataset" / name).read_bytes() == (finished / "out/dataset" / name).read_bytes()
 
 
 def test_again_nothing_is_done(settled: Path) -> None:
     before = stamps(settled / "out")
-    assert run_pipeline(read_pipeline(settled / "p.toml")).summary() == (settled / "shown.txt").read_text()
+    assert run_pipeline(settled / "p.toml").summary() == (settled / "shown.txt").read_text()
     assert stamps(settled / "out") == before
 
 
 def test_of_a_copy_only_the_place_of_its_dataset_is_new(copied: Path) -> None:
+    """Results of earlier versions, or moved ones, are found where they are."""
     before = {path for path in (copied / "out").rglob("*") if path.is_file()}
-    assert run_pipeline(read_pipeline(copied / "p.toml")).summary() == (copied / "shown.txt").read_text()
-    new = {path for path in (copied / "out").rglob("*") if path.is_file()} - before
+    models = {path: path.stat().st_mtime_ns for path in before if path.name in ("model.safetensors", "ranks.parquet")}
+    assert run_pipeline(copied / "p.toml").summary() == (copied / "shown.txt").read_text()
+    new = {path for path in (copied / "out").rglob("*") if path.is_file() and "state" not in path.parts} - before
     assert {path.parents[1] for path in new} == {copied / "out" / "cache" / "datasets"}
     assert sorted(path.name for path in new) == ["manifest.json", "texts.npy"]
+    assert {path: path.stat().st_mtime_ns for path in models} == models
 
 
 def test_what_is_missing_is_done(settled: Path) -> None:
     before = stamps(settled / "out")
-    config = change(
+    file = change(
         settled / "p.toml",
         "[train.id]",
         '[train."small id"]\nitems = "id"\nwidth = 4\nepochs = 1\n[train.id]',
     )
     shutil.rmtree(settled / "out/evaluations/text")
     (settled / "out/recommendations/id.parquet").unlink()
-    shown = run_pipeline(config).summary()
+    shown = run_pipeline(file).summary()
     assert [line.rsplit(maxsplit=2 + 4 * 4)[0] for line in shown.split("\n\n")[0].splitlines()[1:-1]] == [
         *RANKINGS[:4], "small id", "id",
     ]  # fmt: skip
     after = stamps(settled / "out")
     done = {path.removeprefix(f"{settled / 'out'}/") for path in after if after[path] != before.get(path)}
-    assert {"/".join(Path(path).parts[:2]) for path in done} == {
+    assert {"/".join(Path(path).parts[:2]) for path in done if not path.startswith("state")} == {
         "runs", "runs/small id", "evaluations", "evaluations/text", "evaluations/small id",
         "recommendations", "recommendations/id.parquet", "recommendations/small id.parquet",
+        "results.csv", "results.parquet", "comparisons", "comparisons/raw.csv", "comparisons/raw.json",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "kind", "message"),
+    ("old", "new", "beside"),
     [
-        (
-            'format = "tcf"',
-            'format = "tcf"\nmin_history = 6',
-            DataError,
-            r"out/dataset: .*min_history: 5 found, 6 requested; .* another folder with `out` in p\.toml$",
-        ),
-        (
-            "[train.text]",
-            "max_tokens = 9\n[train.text]",
-            CacheError,
-            r"out/cache: .*max_tokens: 30 found, 9 requested; name another `out` in p\.toml, or",
-        ),
-        (
-            "width = 8",
-            "width = 4",
-            RunError,
-            r"out/runs/text: .*width: 8 found, 4 requested; name another `out` in p\.toml",
-        ),
-        (
-            "[evaluate]",
-            '[evaluate]\nseen = "mask"',
-            RunError,
-            r"evaluations/popularity: .*seen: keep found, mask requested.*; .* another `out` in p\.toml",
-        ),
+        ('format = "tcf"', 'format = "tcf"\nmin_history = 6', ["dataset-", "runs/text-", "evaluations/popularity-"]),
+        ("width = 8", "width = 4", ["runs/text-", "evaluations/text-"]),
+        ("[evaluate]", '[evaluate]\nseen = "mask"', ["evaluations/popularity-", "evaluations/text-"]),
     ],
 )
-def test_a_changed_setting_is_refused_by_name(
-    settled: Path, old: str, new: str, kind: type[TcfError], message: str
+def test_results_of_changed_settings_are_beside_the_old_ones(
+    settled: Path, old: str, new: str, beside: list[str]
 ) -> None:
     before = stamps(settled / "out")
-    change(settled / "p.toml", old, new)
-    with pytest.raises(kind, match=message) as refused:
-        run_pipeline(read_pipeline(Path("p.toml")))
-    assert "--" not in str(refused.value)
-    assert stamps(settled / "out") == before
+    results = [path for path in before if Path(path).name == "manifest.json"]
+    first = run_pipeline(change(settled / "p.toml", old, new))
+    for place in beside:
+        folder, _, name = place.rpartition("/")
+        assert [path.name for path in (settled / "out" / folder).glob(f"{name}*")], place
+    assert {path: stamps(settled / "out")[path] for path in results} == {path: before[path] for path in results}
+    # Changed back, the old ones are found again.
+    again = run_pipeline(change(settled / "p.toml", new, old))
+    assert again.summary() == (settled / "shown.txt").read_text()
+    assert first.evaluations["text"].path != again.evaluations["text"].path
 
 
-def test_raw_files_that_changed_are_noticed(copied: Path) -> None:
-    with (copied / "raw" / "items.tsv").open("a") as stream:
+def test_raw_files_that_changed_are_noticed(settled: Path) -> None:
+    with (settled / "raw" / "items.tsv").open("a") as stream:
         stream.write("new\ta new item\n")
-    with pytest.raises(DataError, match=r"out/dataset: .*sha256 of items.tsv"):
-        run_pipeline(read_pipeline(copied / "p.toml"))
+    with pytest.raises(RunError, match=r"prepare/dataset: .*out/dataset: .*sha256 of items.tsv"):
+        run_pipeline(settled / "p.toml")
 
 
 def test_other_numbers_of_recommendations_replace_them(copied: Path) -> None:
@@ -184,40 +175,20 @@ def test_other_numbers_of_recommendations_replace_them(copied: Path) -> None:
     assert pq.read_table(place / "id.parquet").num_rows == before // 2
 
 
-def test_a_named_dataset_and_no_language_model(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def fetch(name: str) -> Path:
-        asked.append(name)
-        return copied / "raw"
-
-    monkeypatch.setattr(pipeline, "fetch_dataset", fetch)
+def test_without_language_model_and_baselines(copied: Path) -> None:
     (copied / "q.toml").write_text(
-        'out = "other"\n[data]\ndownload = "a name"\nformat = "tcf"\n'
+        'out = "other"\n[data]\nraw = "raw"\nformat = "tcf"\n'
         '[train.ids]\nitems = "id"\nwidth = 4\nepochs = 1\ndevices = "cpu"'
     )
-    shown = run_pipeline(read_pipeline(copied / "q.toml")).summary()
-    assert asked == ["a name"]
-    assert [line.split()[0] for line in shown.splitlines()] == ["ranking", "ids", "intervals:"]
-    assert sorted(p.name for p in (copied / "other").iterdir()) == ["dataset", "evaluations", "runs"]
+    done = run_pipeline(copied / "q.toml")
+    assert [line.split()[0] for line in done.summary().splitlines()] == ["ranking", "ids", "intervals:"]
+    assert done.extraction is None and done.examples == ""
+    assert not {"cache", "recommendations", "comparisons"} & {path.name for path in (copied / "other").iterdir()}
 
 
 def test_nothing_to_compare(copied: Path) -> None:
     (copied / "q.toml").write_text('out = "out"\n[data]\nraw = "raw"\nformat = "tcf"')
-    assert run_pipeline(read_pipeline(copied / "q.toml")).summary() == ""
-
-
-def test_recommendations_use_the_evaluations_device(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    devices = []
-
-    def spy(*_: Any, device: str, **__: Any) -> str:
-        devices.append(device)
-        return ""
-
-    for name in ("recommend", "examples"):
-        monkeypatch.setattr(pipeline, name, spy)
-    run_pipeline(read_pipeline(copied / "p.toml"))
-    assert devices == ["cpu", "cpu", "cpu"]
+    assert run_pipeline(copied / "q.toml").summary() == ""
 
 
 def test_a_catalogue_of_trained_items_is_evaluated_and_recommended_from(copied: Path) -> None:
@@ -226,7 +197,6 @@ def test_a_catalogue_of_trained_items_is_evaluated_and_recommended_from(copied: 
         return [pq.read_schema(file).metadata[b"tcf.catalogue"] for file in files]
 
     assert recommended_from() == [b"all", b"trained"]  # each run by what it knows of untrained items
-    shutil.rmtree(copied / "out/evaluations")
     done = run_pipeline(change(copied / "p.toml", "[evaluate]", '[evaluate]\ncatalogue = "trained"'))
     assert {found.metrics["catalogue"] for found in done.evaluations.values()} == {"trained"}
     assert recommended_from() == [b"trained", b"trained"]

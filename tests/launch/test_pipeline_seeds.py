@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tcf.launch.pipeline import PipelineResult, run_pipeline
 from typer.testing import CliRunner
 
 import tcf
 from small.launch.pipelines import write_tcf
 from tcf.commands.app import app
 from tcf.common.errors import RunError
-from tcf.launch.pipeline import PipelineResult, run_pipeline
 from tcf.launch.pipeline_file import read_pipeline
 
 FILE = """
