@@ -12,6 +12,7 @@ from tcf.commands.data import data_app
 from tcf.commands.doctor import doctor_command
 from tcf.commands.evaluate import evaluate_command, recommend_command
 from tcf.commands.extract import convert_command, extract_command, plan_command
+from tcf.commands.init import init_command
 from tcf.commands.study import pipeline_command, study_app
 from tcf.commands.train import runs_command, search_command, train_command
 from tcf.commands.typer_internals import Context, NoArgsIsHelpError, UsageError
@@ -30,6 +31,7 @@ _ORDER = (
     "evaluate",
     "compare",
     "recommend",
+    "init",
     "study",
     "pipeline",
     "search",
@@ -62,6 +64,7 @@ app.command("train", cls=HeavyCommand, rich_help_panel=_STEPS)(train_command)
 app.command("evaluate", cls=HeavyCommand, rich_help_panel=_STEPS)(evaluate_command)
 app.command("compare", cls=Command, rich_help_panel=_STEPS)(compare_command)
 app.command("recommend", cls=HeavyCommand, rich_help_panel=_STEPS)(recommend_command)
+app.command("init", cls=Command, rich_help_panel=_ALL)(init_command)
 app.add_typer(study_app, name="study", rich_help_panel=_ALL)
 app.command("pipeline", cls=Command, rich_help_panel=_ALL)(pipeline_command)
 app.command("search", cls=HeavyCommand, rich_help_panel=_ALL)(search_command)

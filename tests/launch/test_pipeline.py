@@ -7,7 +7,7 @@ import pytest
 
 import tcf
 from small.launch.pipelines import change, workplace
-from small.launch.studies import run_pipeline_here as run_pipeline
+from small.launch.study_here import run_pipeline_here as run_pipeline
 from tcf.common.errors import RunError
 from tcf.launch.units.records import Records
 

@@ -18,6 +18,7 @@ from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat
 from tcf.config.train import TrainConfig
 from tcf.launch.study.identities import changed_settings, evaluation_settings, training_settings
+from tcf.launch.study.wanted_places import place_name
 
 __all__ = ["is_cache", "is_dataset", "is_evaluation", "is_run"]
 
@@ -40,7 +41,7 @@ def is_cache(path: Path, models: tuple[str, ...], config: ExtractConfig, *, any_
 
     Args:
         path: the folder.
-        models: names of the model, one of which the cache must state.
+        models: names of the model; the cache must state one of them, or a path that ends like one.
         config: settings.
         any_layer: whether there may be caches of other layers.
     """
@@ -57,7 +58,10 @@ def _is_of_layers(found: Mapping[str, Any], config: ExtractConfig) -> bool:
 
 
 def _is_cache_of(found: Mapping[str, Any], models: tuple[str, ...], config: ExtractConfig) -> bool:
-    if found["model"] not in models or found.get("max_tokens") != config.max_tokens:
+    if (
+        place_name(str(found["model"])) not in {place_name(model) for model in models}
+        or found.get("max_tokens") != config.max_tokens
+    ):
         return False
     if found.get("pooling") is None:  # token states
         return found.get("storage") == config.token_storage

@@ -97,5 +97,6 @@ def _read(file: Path) -> Mapping[str, str]:
     except (ValueError, KeyError) as error:
         raise RunError(
             f"{file}: expected notes of which results belong to which settings, as tcf wrote them, found something "
-            f"else ({error}); remove this file: every result says itself what it is, and is found again"
+            f"else ({error}); remove this file: results that have the names of the study's file say themselves what "
+            "they are and are found again, others are made again"
         ) from None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from small.launch.studies import EVALUATE, Opener, make_study
+from small.launch.study_here import EVALUATE, Opener, make_study
 from tcf.common.errors import RunError
 from tcf.config.train import TrainConfig
 from tcf.evaluate.seeds import SeedEvaluations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from small.launch.studies import make_study
+from small.launch.study_here import make_study
 from tcf.common.errors import ConfigError
 from tcf.common.lease_file import acquire
 from tcf.launch.study.status.shown import shown_line, shown_status

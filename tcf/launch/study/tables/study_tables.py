@@ -23,6 +23,8 @@ from tcf.launch.study.wanted_places import place_name
 __all__ = ["read_study_tables"]
 
 _TABLES = ("out", "datasets", "encoders", "extract", "grid", "train", "evaluate", "launch")
+_ALWAYS = ("encoder", "backbone", "items")  # in every name, even of a grid with one value of each
+_OF_ENCODERS = ("encoder", "layer", "pooling", "tuning")
 _NOT_OF_ENCODERS = {
     "layers": "set layers in [grid]",
     "pooling": "set pooling in [grid]",
@@ -140,20 +142,22 @@ def _names(grid: Grid, points: Sequence[Point]) -> list[str]:
     """Names of the settings: `DATASET/ENCODER-BACKBONE-ITEMS`, and what else the grid has several values of."""
     names: list[str] = []
     for point in points:
-        parts = [str(point[axis]) for axis in ("encoder", "backbone", "items") if axis in point]
-        parts += [
-            f"{_words_of(axis)}{'none' if value is None else value}"
-            for axis, value in point.items()
-            if axis not in ("dataset", "encoder", "backbone", "items") and grid.has_choice(axis)
-        ]
-        name = f"{point['dataset']}/{'-'.join(place_name(part) for part in parts)}"
+        parts = [_name_of(axis, point[axis]) for axis in _order(point) if axis in _ALWAYS or grid.has_choice(axis)]
+        name = f"{point['dataset']}/{'-'.join(parts)}"
         names.append(f"{name}-{len(names)}" if name in names else name)
     return names
 
 
-def _words_of(axis: str) -> str:
-    """An axis in a name: poolings say themselves what they are."""
-    return "" if axis in ("pooling", "tuning") else axis
+def _order(point: Point) -> list[str]:
+    """The axes of a setting in its name: an encoder's layer and pooling follow it."""
+    first = [axis for axis in (*_OF_ENCODERS, "backbone", "items") if axis in point]
+    return [*first, *(axis for axis in point if axis not in (*first, "dataset"))]
+
+
+def _name_of(axis: str, value: Any) -> str:
+    """A value in a name, after its axis unless it says itself what it is."""
+    shown = "none" if value is None else place_name(str(value))
+    return shown if axis in (*_ALWAYS, "pooling", "tuning") else f"{axis}{shown}"
 
 
 def _encoders_of(

@@ -1,0 +1,114 @@
+"""The grid: what is trained, counted by hand."""
+
+from collections import Counter
+from pathlib import Path
+
+from small.launch.studies import study_of
+from tcf.config.train import TrainConfig, unread_settings
+from tcf.launch.study.study_file import StudyFile
+
+HEAD = """
+[datasets.a]
+path = "a"
+[datasets.b]
+path = "b"
+[encoders.small]
+model = "minilm"
+[encoders.large]
+model = "opt-125m"
+[grid]
+"""
+
+
+def grid_of(folder: Path, text: str) -> StudyFile:
+    return study_of(folder, HEAD + text)
+
+
+def test_ids_exist_once_for_each_dataset_whatever_the_encoders(tmp_path: Path) -> None:
+    file = grid_of(
+        tmp_path, 'layers = [0, 3, -1]\npooling = ["auto", "max"]\nitems = ["text", "id", "text+id"]\nseeds = [0, 1]\n'
+    )
+    counts = Counter((setting.dataset, setting.config.items) for setting in file.settings)
+    # 2 encoders x 3 layers x 2 poolings
+    assert counts == {("a", "text"): 12, ("a", "text+id"): 12, ("a", "id"): 1} | {
+        ("b", "text"): 12, ("b", "text+id"): 12, ("b", "id"): 1,
+    }  # fmt: skip
+    assert len({setting.name for setting in file.settings}) == 50
+    assert "a/small-layer3-max-sasrec-text+id" in {setting.name for setting in file.settings}
+    # All layers in one extraction, for each dataset, encoder and pooling.
+    assert len(file.extractions) == 8
+    assert {one.config.layers for one in file.extractions} == {(0, 3, -1)}
+
+
+def test_what_is_excluded_and_what_is_left_of_layers(tmp_path: Path) -> None:
+    file = grid_of(
+        tmp_path,
+        'datasets = ["b"]\nlayers = [0, 3, -1]\nbackbones = ["sasrec", "dssm"]\nitems = ["text", "id"]\n'
+        'exclude = [{ backbone = "dssm", items = "id" }, { encoder = "small", layer = [0, 3] }]\n',
+    )
+    assert sorted(setting.name for setting in file.settings) == [
+        "b/large-layer-1-dssm-text",
+        "b/large-layer-1-sasrec-text",
+        "b/large-layer0-dssm-text",
+        "b/large-layer0-sasrec-text",
+        "b/large-layer3-dssm-text",
+        "b/large-layer3-sasrec-text",
+        "b/sasrec-id",
+        "b/small-layer-1-dssm-text",
+        "b/small-layer-1-sasrec-text",
+    ]
+    assert [(one.encoder.name, one.config.layers) for one in file.extractions] == [
+        ("small", (-1,)),
+        ("large", (0, 3, -1)),
+    ]
+    assert [dataset.name for dataset in file.datasets] == ["b"]
+
+
+def test_an_axis_counts_only_where_something_reads_it(tmp_path: Path) -> None:
+    file = grid_of(
+        tmp_path,
+        'datasets = ["a"]\nencoders = ["small"]\nbackbones = ["sasrec", "dssm"]\nitems = ["text", "id"]\n'
+        'heads = [1, 2]\nwhiten = ["none", 16]\n',
+    )
+    # SASRec has heads, DSSM has none; only texts are whitened.
+    assert Counter((one.config.backbone, one.config.items) for one in file.settings) == {
+        ("sasrec", "text"): 4, ("sasrec", "id"): 2, ("dssm", "text"): 2, ("dssm", "id"): 1,
+    }  # fmt: skip
+    names = [one.name for one in file.settings if one.config.backbone == "dssm"]
+    assert names == ["a/small-dssm-text-whitennone", "a/small-dssm-text-whiten16", "a/dssm-id"]
+    assert [one.config.whiten for one in file.settings if one.name in names] == [None, 16, None]
+
+
+def test_settings_reach_those_that_read_them_and_later_overrides_win(tmp_path: Path) -> None:
+    file = grid_of(
+        tmp_path,
+        'datasets = ["a"]\nencoders = ["small"]\nbackbones = ["sasrec", "dssm"]\nitems = ["text", "id"]\n'
+        "[train]\nblocks = 1\ndtl_layers = 3\nepochs = 9\n"
+        '[[train.overrides]]\nwhen = { backbone = "dssm" }\nepochs = 8\nmlp_layers = 2\n'
+        '[[train.overrides]]\nwhen = { backbone = "dssm", items = "id" }\nepochs = 7\n',
+    )
+    assert {one.name: one.config for one in file.settings} == {
+        "a/small-sasrec-text": TrainConfig(blocks=1, dtl_layers=3, epochs=9),
+        "a/sasrec-id": TrainConfig(items="id", blocks=1, epochs=9),
+        "a/small-dssm-text": TrainConfig(backbone="dssm", dtl_layers=3, mlp_layers=2, epochs=8),
+        "a/dssm-id": TrainConfig(backbone="dssm", items="id", mlp_layers=2, epochs=7),
+    }
+
+
+def test_an_axis_that_an_override_makes_meaningful(tmp_path: Path) -> None:
+    file = grid_of(
+        tmp_path,
+        'datasets = ["a"]\nitems = ["id"]\nbackbones = ["sasrec", "dssm"]\ngbce_t = [0.5, 1.0]\n'
+        '[[train.overrides]]\nwhen = { backbone = "sasrec" }\nloss = "gbce"\n',
+    )
+    assert [one.name for one in file.settings] == ["a/sasrec-id-gbce_t0.5", "a/sasrec-id-gbce_t1.0", "a/dssm-id"]
+
+
+def test_settings_that_nothing_reads_because_of_others_that_nothing_reads() -> None:
+    assert unread_settings({"backbone": "sasrec", "user_tower": "history", "tower_reads": "earlier", "width": 8}) == {
+        "user_tower",
+        "tower_reads",
+    }
+    assert unread_settings({"backbone": "dssm", "user_tower": "history", "tower_reads": "earlier"}) == set()
+    assert unread_settings({"whiten_epsilon": 0.1}) == {"whiten_epsilon"}
+    assert unread_settings({"items": "id", "whiten": 8, "whiten_epsilon": 0.1}) == {"whiten", "whiten_epsilon"}
