@@ -40,7 +40,7 @@ def clear(folder: Path, to: Path | None = None) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def started(folder: Path, workers: int = 2) -> "subprocess.Popen[str]":
+def started(folder: Path, workers: int) -> "subprocess.Popen[str]":
     environment = {**os.environ, "TCF_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", COMMAND, str(folder), str(workers)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
@@ -54,41 +54,42 @@ def children(parent: int) -> list[int]:
         return []
 
 
-def kill_one(parent: "subprocess.Popen[str]", draw: random.Random) -> str:
-    """Kill the command or one of its workers; returns which."""
+def wait_for_workers(parent: "subprocess.Popen[str]") -> None:
+    """Wait until a command has a worker, or has ended."""
+    wait_for(lambda: children(parent.pid) or parent.poll() is not None, patience=PATIENCE)
+
+
+def kill_one(parent: "subprocess.Popen[str]", draw: random.Random, victim: str) -> None:
+    """Kill the command or one of its workers."""
     workers = children(parent.pid)
-    if workers and draw.random() < 0.5:
-        victim = draw.choice(workers)
-        os.kill(victim, signal.SIGKILL)
-        return "worker"
+    if victim == "worker":
+        os.kill(draw.choice(workers), signal.SIGKILL)
+        return
     parent.kill()
     parent.communicate()
     wait_for(lambda: all(is_gone(worker) for worker in workers), patience=PATIENCE)
-    return "command"
 
 
 def test_whatever_is_killed_the_same_command_ends_with_the_same_bytes(work: Path) -> None:
     seed = int(os.environ.get("TCF_TEST_SEED", random.SystemRandom().randrange(10**6)))
     print(f"TCF_TEST_SEED={seed}")
-    draw, left, longest = random.Random(seed), 20 if FULL else 2, 3.0
-    killed = {"worker": 0, "command": 0}
+    draw, workers, longest = random.Random(seed), 2 if FULL else 1, 3.0
+    victims = draw.choices(["worker", "command"], k=20) if FULL else ["worker", "command"]
     while True:
-        began = time.monotonic()
-        command = started(work)
-        while left and command.poll() is None:
+        began, command = time.monotonic(), started(work, workers)
+        while victims and command.poll() is None:
+            wait_for_workers(command)
             try:
-                command.wait(draw.uniform(0.2, longest))
+                command.wait(draw.uniform(0, longest))
             except subprocess.TimeoutExpired:
-                killed[kill_one(command, draw)] += 1
-                left -= 1
+                if children(command.pid):
+                    kill_one(command, draw, victims.pop())
         if command.returncode == -signal.SIGKILL:
             continue
         said, _ = command.communicate(timeout=PATIENCE)
         assert command.returncode == 0, said
         assert content(work) == content(work / "undisturbed")
-        if not left:
-            break
+        if not victims:
+            return
         longest = time.monotonic() - began
         clear(work)
-    print(f"killed: {killed}")
-    assert sum(killed.values()) == (20 if FULL else 2)
