@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from tcf.common.errors import RunError
 from tcf.common.progress import Progress
@@ -86,13 +87,20 @@ def check_results(results: UnitResults, records: Records, again: str) -> None:
         RunError: a unit was given up.
     """
     for name in results.failed:
-        log = records.log(name)
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:] if log.exists() else []
-        logger.error("\n".join([f"{name}: the end of {log}:", *(f"    {line}" for line in lines)]))
+        logger.error(_end_of_log(name, records.log(name)))
     if results.failed:
         name, reason = next(iter(results.failed.items()))
-        others = f", and {counted(len(results.left), 'unit')} that need it" if results.left else ""
+        need = "need it" if len(results.failed) == 1 else "need them"
+        others = f", and {counted(len(results.left), 'unit')} that {need}" if results.left else ""
         raise RunError(
             f"{len(results.failed)} of {counted(results.number, 'unit')} failed{others}; the first is {name}: "
             f"{reason}; see {records.log(name)}, fix the cause, and run `{again}`, which does only what is missing"
         )
+
+
+def _end_of_log(name: str, log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
+    except OSError:
+        return f"{name}: there is no log"
+    return "\n".join([f"{name}: the end of {log}:", *(f"    {line}" for line in lines)])
