@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 
 import numpy as np
@@ -155,7 +155,7 @@ def _step_seconds(trainer: Trainer) -> float:
     for epoch in count(1):
         with closing(trainer.feed.epoch(epoch)) as batches:
             for fed in batches:
-                seconds.append(_seconds(lambda fed=fed: trainer.step(fed.batch, fed.read_UV), trainer.device))
+                seconds.append(_seconds(partial(trainer.step, fed.batch, fed.read_UV), trainer.device))
                 if len(seconds) > 1 and (len(seconds) > _STEPS or sum(seconds) > _SECONDS):
                     return sum(seconds[1:]) / (len(seconds) - 1)
     raise AssertionError("epochs end")

@@ -148,7 +148,7 @@ def test_other_settings_take_another_time(tmp_path: Path, data: Dataset, tried: 
 
 
 def test_what_is_not_known_is_said(tmp_path: Path, tried: Tried) -> None:
-    prepare = PrepareTask("ml-100k", str(tmp_path), "", tmp_path / "data", PrepareConfig())
+    prepare = PrepareTask("movielens", str(tmp_path), "", tmp_path / "data", PrepareConfig())
     text = trained(tmp_path, "text", 0, (tmp_path / "cache",), CONFIG)
     study = study_of(tmp_path, [Unit("prepare", prepare), *of_ids(tmp_path, 0).units, *text])
     found = predict(study)
