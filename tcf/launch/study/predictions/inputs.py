@@ -82,7 +82,7 @@ class StudyInputs:
                 try:
                     return planned_widths(task.model, task.config)[places.index(cache)]
                 except TcfError:
-                    raise Unknown(f"known once {task.model} is downloaded") from None
+                    raise Unknown(f"known once {task.model} is there") from None
         raise Unknown(f"known once {cache} is there")
 
     @cached_property
