@@ -10,18 +10,22 @@ from typing import Any
 import torch
 
 from tcf.common.devices import resolve_devices
-from tcf.common.units import as_bytes, counted
+from tcf.common.units import as_bytes, as_time, counted
 from tcf.config.train import TrainConfig
+from tcf.data.dataset import Dataset
+from tcf.data.split import held_out
 from tcf.train.assemble import batch_rows, feed_of, training_data
 from tcf.train.batch.batch import Batch
+from tcf.train.batch.training_data import TrainingData
 from tcf.train.inputs import Inputs
 from tcf.train.loss.logistic_kernel import CHUNK_PAIRS
 from tcf.train.loss.losses import build_loss
 from tcf.train.loss.softmax_kernel import CHUNK_SCORES
 from tcf.train.model.build import outline_model
+from tcf.train.trial import Pace, StandInVectors, lacks_memory, run_trial
 from tcf.train.vectors.item_vectors import ItemVectors
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "estimate_sizes"]
 
 _FLOAT32 = 4
 _INT64, _PAIR = 8, 48
@@ -45,6 +49,10 @@ class Estimate:
         batch_targets: targets of the first batch.
         batch_items: distinct items of the first batch, including drawn ones.
         memory: bytes by purpose.
+        pace: what a few steps took, which were tried; None if they were not.
+        validation_users: users whose targets are ranked after each epoch; 0 for a refit.
+        ranked_items: items that they are ranked among.
+        untimed: why no steps were tried; empty if they were.
         refit: the training on training and validation items that follows; None without one.
     """
 
@@ -60,12 +68,26 @@ class Estimate:
     batch_targets: int
     batch_items: int
     memory: dict[str, int]
+    pace: Pace | None = None
+    validation_users: int = 0
+    ranked_items: int = 0
+    untimed: str = ""
     refit: "Estimate | None" = None
 
     @property
     def parameters(self) -> int:
         """Numbers learned."""
         return self.items_parameters + self.backbone_parameters
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        """Time of an epoch and its validation, on this machine as busy as it is; None if no steps were tried."""
+        return None if self.pace is None else self.pace.epoch(self.steps, self.validation_users, self.ranked_items)
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of all epochs; less if the training stops early."""
+        return None if self.seconds_per_epoch is None else self.epochs * self.seconds_per_epoch
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -82,6 +104,8 @@ class Estimate:
             "item_tower_parameters": self.items_parameters,
             "backbone_parameters": self.backbone_parameters,
             "memory_bytes": dict(self.memory),
+            "seconds_per_epoch": self.seconds_per_epoch,
+            "seconds_at_most": self.seconds,
             **({} if self.refit is None else {"refit": self.refit.as_json()}),
         }
 
@@ -99,8 +123,15 @@ class Estimate:
             "first_batch": f"{self.batch_targets:,} targets, {self.batch_items:,} distinct items",
             "parameters": f"{self.parameters:,} ({parts})",
             "memory": {**memory, "total": f"{as_bytes(sum(self.memory.values()))}, plus activations"},
+            "time": self._time_in_words(),
             **({} if self.refit is None else {"refit": self.refit._as_second()}),
         }
+
+    def _time_in_words(self) -> str:
+        if self.seconds_per_epoch is None or self.seconds is None:
+            return f"not known: {self.untimed}"
+        each = as_time(self.seconds_per_epoch)
+        return f"about {each} an epoch; {as_time(self.seconds)} for all {self.epochs:,}, less if it stops early"
 
     def _as_second(self) -> str:
         data = f"{counted(self.targets, 'target')} of {counted(self.users, 'user')}"
@@ -108,10 +139,11 @@ class Estimate:
 
 
 def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) -> Estimate:
-    """Estimate what a training would take; trains and writes nothing.
+    """Estimate what a training would take; writes nothing.
 
-    Of several devices, the estimate is for the first. The inputs are read and checked as for training, projections are
-    fitted, and the first batch is built.
+    Of several devices, the estimate is for the first, as if it did all the work. The inputs are read and checked as for
+    training, projections are fitted, the first batch is built, and a few steps are timed on a model that is thrown
+    away, if there is memory for it.
 
     Args:
         data: a dataset directory.
@@ -122,18 +154,46 @@ def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) ->
         TcfError: as for training.
     """
     device, inputs = resolve_devices(config.devices)[0], Inputs.open(config.items, data, caches, config.verify)
-    first = _estimate(inputs, dataclasses.replace(config, refit=False), device)
-    return dataclasses.replace(first, refit=_estimate(inputs, config, device)) if config.refit else first
+    first = dataclasses.replace(config, refit=False)
+    training = training_data(inputs, first)
+    vectors = inputs.training_vectors(first, inputs.fit(first, training.items, device), device)
+    sizes = estimate_sizes(inputs.dataset, training, vectors, first, device)
+    untimed = lacks_memory(sizes.memory, device)
+    pace = None if untimed else run_trial(inputs.dataset, training, vectors, first, device)
+    found = dataclasses.replace(sizes, pace=pace, untimed=untimed)
+    if not config.refit:
+        return found
+    again = _of_refit(inputs.as_trained_on(config), config, device)
+    # Its steps are like those that were tried.
+    return dataclasses.replace(found, refit=dataclasses.replace(again, pace=pace, untimed=untimed))
 
 
-def _estimate(opened: Inputs, config: TrainConfig, device: torch.device) -> Estimate:
-    """Estimate one of the trainings of a refit, or the only one."""
-    inputs = opened.as_trained_on(config)
+def _of_refit(inputs: Inputs, config: TrainConfig, device: torch.device) -> Estimate:
     training = training_data(inputs, config)
     vectors = inputs.training_vectors(config, inputs.fit(config, training.items, device), device)
-    model = outline_model(config, inputs.dataset.n_items, inputs.dataset.n_users, vectors)
+    return estimate_sizes(inputs.dataset, training, vectors, config, device)
+
+
+def estimate_sizes(
+    dataset: Dataset, training: TrainingData, vectors: ItemVectors | None, config: TrainConfig, device: torch.device
+) -> Estimate:
+    """Estimate what a training would take but for time, from opened inputs.
+
+    Args:
+        dataset: the dataset as it is trained on.
+        training: its training part.
+        vectors: the items' vectors, or a stand-in for them; None for items as ids.
+        config: settings.
+        device: where it would run.
+
+    Raises:
+        TcfError: as for training.
+    """
+    model = outline_model(config, dataset.n_items, dataset.n_users, vectors)
     rows = batch_rows(config, training)
     feed = feed_of(config, rows, vectors, build_loss(config, training, rows, device), device)
+    if isinstance(vectors, StandInVectors):
+        feed = dataclasses.replace(feed, vectors=None)  # there is nothing to read ahead
     with closing(feed.epoch(1)) as batches:
         batch = next(batches).batch
     return Estimate(
@@ -149,6 +209,8 @@ def _estimate(opened: Inputs, config: TrainConfig, device: torch.device) -> Esti
         batch_targets=batch.n_targets,
         batch_items=len(batch.items_U),
         memory=_memory(_count(model), vectors, batch),
+        validation_users=0 if config.refit else _validation_users(dataset, config),
+        ranked_items=dataset.n_items,
     )
 
 
@@ -167,6 +229,10 @@ def _memory(parameters: int, vectors: ItemVectors | None, batch: Batch) -> dict[
         "vectors": vectors.size if vectors is not None and vectors.on_device else 0,
         "scores": scores,
     }
+
+
+def _validation_users(dataset: Dataset, config: TrainConfig) -> int:
+    return min(config.validation_users, len(held_out(dataset.split, "validation")))
 
 
 def _count(part: Any) -> int:

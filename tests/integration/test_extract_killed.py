@@ -1,62 +1,25 @@
 """The real command, killed and interrupted again and again, still ends with the bytes of an undisturbed run."""
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-import tcf
 from small.encoders.models import made_up_texts, save_dataset, save_opt
+from small.launch.kills import PRELOADED
 from tcf.common.files import is_published
 from tcf.data.cache.caches import open_cache
 
-# Python runs this in the command's process, before anything else. It watches what is opened for writing, renamed or
-# made below a folder, notes it, and kills the process at the n-th such event: before it happens, or a moment later.
-HOOK = """
-import os, signal, sys, threading, time
-
-FOLDER, KIND, NUMBER, DELAY, LOG = os.environ["KILL_PLAN"].split("|")
-log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-seen = 0
-
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def later():
-    time.sleep(float(DELAY))
-    kill()
-
-def watch(event, arguments):
-    global seen
-    if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
-        kind, path = "open", arguments[0]
-    elif event == "os.rename":
-        kind, path = "rename", arguments[1]
-    elif event == "os.mkdir":
-        kind, path = "mkdir", arguments[0]
-    else:
-        return
-    path = os.fspath(path) if not isinstance(path, int) else ""
-    if not str(path).startswith(FOLDER):
-        return
-    os.write(log, f"{kind} {path}\\n".encode())
-    if KIND == "slow":
-        time.sleep(0.02)
-    if KIND in (kind, "any"):
-        seen += 1
-        if seen == int(NUMBER):
-            kill() if DELAY == "none" else threading.Thread(target=later).start()
-
-sys.addaudithook(watch)
-"""
 TEXTS = 300
 SHARD_ROWS = 5
 ONE: tuple[str, ...] = ()
@@ -83,6 +46,33 @@ class Moment:
     number: int = 0
     seconds: float | None = None
 
+    @property
+    def plan(self) -> "Plan":
+        """What the process does about it itself: by the clock, nothing but work slowly."""
+        return Plan("slow") if self.is_on_clock else Plan(self.kind, self.number, self.seconds)
+
+    @property
+    def is_on_clock(self) -> bool:
+        return self.kind in ("start", "progress")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a process does to itself.
+
+    Attributes:
+        kind: an event to count; `slow`: none, but wait a little at each, so that it ends no sooner than it is killed.
+        number: at which event of the kind it dies.
+        seconds: how long after it; None: before it happens.
+    """
+
+    kind: Kind | Literal["nothing", "slow"]
+    number: int = 0
+    seconds: float | None = None
+
+
+NOTHING = Plan("nothing")
+
 
 @dataclass(frozen=True)
 class Work:
@@ -105,22 +95,114 @@ class Work:
         return sum("shards" in Path(file).parts for file in self.expected)
 
 
-def start(work: Work, out: Path, plan: str = "nothing|0|none") -> "subprocess.Popen[str]":
-    folder = work.folder
-    paths = [str(folder / "hook"), str(Path(tcf.__file__).parents[1])]
-    plan = f"{out.parent}|{plan}|{out.parent}.log"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "KILL_PLAN": plan, "OMP_NUM_THREADS": "1"}
+@dataclass(frozen=True)
+class Started:
+    """A command in a process of its own, a copy of one that has imported the large libraries already.
+
+    Attributes:
+        process: the process.
+        said: the file that its standard error goes to.
+        printed: that of its standard output.
+    """
+
+    process: BaseProcess
+    said: Path
+    printed: Path
+
+    def wait_for_a_line(self) -> None:
+        """Wait until it has said something, or has ended."""
+        ends = time.monotonic() + PATIENCE
+        while "\n" not in self.said.read_text() and self.process.is_alive() and time.monotonic() < ends:
+            time.sleep(0.01)
+
+    def end(self) -> tuple[int | None, str, str]:
+        """Wait for its end; returns its exit status, and what it printed and said."""
+        self.process.join(PATIENCE)
+        return self.process.exitcode, self.printed.read_text(), self.said.read_text()
+
+
+def start(work: Work, out: Path, plan: Plan = NOTHING) -> Started:
+    """Start the command.
+
+    Args:
+        work: what is extracted.
+        out: the cache.
+        plan: when it is to be killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    words = ["extract", "--data", str(work.folder / "d"), "--model", str(work.folder / "m")]
+    words += ["--out", str(out), "--devices", "cpu", "--shard-rows", str(SHARD_ROWS), *work.options]
+    said, printed = (Path(f"{out.parent}.{name}") for name in ("said", "printed"))
+    for stream in (said, printed):
+        stream.write_text("")
     # The trial of the undisturbed run serves all others, so all read as much at once.
-    environment["TCF_HOME"] = str(folder / "home")
-    command = [sys.executable, "-m", "tcf.cli", "extract", "--data", str(folder / "d"), "--model", str(folder / "m")]
-    command += ["--out", str(out), "--devices", "cpu", "--shard-rows", str(SHARD_ROWS), *work.options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    home = work.folder / "home"
+    process = context.Process(target=_command, args=(words, out.parent, plan, home, (printed, said)))
+    process.start()
+    return Started(process, said, printed)
+
+
+def _command(words: list[str], folder: Path, plan: Plan, home: Path, streams: tuple[Path, Path]) -> None:
+    """Be the command. It notes what is opened for writing, renamed or made below a folder, and dies as planned."""
+    for number, path in enumerate(streams, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
+    os.environ["TCF_HOME"] = str(home)
+    from tcf.cli import main
+
+    log, seen = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 0
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        found = _seen(event, arguments)
+        if found is None or not found[1].startswith(f"{folder}/"):
+            return
+        os.write(log, f"{found[0]} {found[1]}\n".encode())
+        if plan.kind == "slow":
+            time.sleep(0.02)
+        if plan.kind in (found[0], "any"):
+            seen += 1
+            if seen == plan.number:
+                _die(plan.seconds)
+
+    sys.addaudithook(watch)
+    sys.argv = ["tcf", *words]
+    main()
+
+
+def _seen(event: str, arguments: tuple[Any, ...]) -> tuple[str, str] | None:
+    """The kind of an event and its path; None if it writes nothing."""
+    match event:
+        case "open" if isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            kind, path = "open", arguments[0]
+        case "os.rename":
+            kind, path = "rename", arguments[1]
+        case "os.mkdir":
+            kind, path = "mkdir", arguments[0]
+        case _:
+            return None
+    return None if isinstance(path, int) else (kind, os.fsdecode(path))
+
+
+def _die(seconds: float | None) -> None:
+    """Kill this process before the event happens, or a moment later."""
+
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def later(seconds: float) -> None:
+        time.sleep(seconds)
+        kill()
+
+    if seconds is None:
+        kill()
+    else:
+        threading.Thread(target=later, args=(seconds,), daemon=True).start()
 
 
 def finish(work: Work, out: Path) -> None:
-    process = start(work, out)
-    _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, said
+    status, _, said = start(work, out).end()
+    assert status == 0, said
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -141,8 +223,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     save_opt(folder / "m")
     save_dataset(folder / "d", made_up_texts(TEXTS))
-    (folder / "hook").mkdir()
-    (folder / "hook" / "sitecustomize.py").write_text(HOOK)
     return folder
 
 
@@ -174,20 +254,18 @@ def kill_once(work: Work, out: Path, moment: Moment) -> None:
     before = published(out)
     log = Path(f"{out.parent}.log")
     log.write_text("")
-    delay = "none" if moment.seconds is None else f"{moment.seconds:.6f}"
     # By the clock, a process is killed that is too slow to finish, however fast this machine has become meanwhile.
-    on_clock = moment.kind in ("start", "progress")
-    process = start(work, out, "slow|0|none" if on_clock else f"{moment.kind}|{moment.number}|{delay}")
-    if on_clock:
-        if moment.kind == "progress" and process.stderr:
-            process.stderr.readline()
+    started = start(work, out, moment.plan)
+    if moment.is_on_clock:
+        if moment.kind == "progress":
+            started.wait_for_a_line()
         time.sleep(moment.seconds or 0)
-        process.kill()
-    process.communicate(timeout=PATIENCE)
+        started.process.kill()
+    status, _, said = started.end()
     events = log.read_text().splitlines()
     after = published(out)
     print(f"{out.parent.name}: {moment}, after {len(events)} events, the last {events[-1:]}, {len(after)} files")
-    assert process.returncode == -signal.SIGKILL
+    assert status == -signal.SIGKILL, said
     assert {file: after.get(file) for file in before} == before
     # Whatever was renamed before the last event is there to stay.
     renamed = [Path(event.removeprefix("rename ")) for event in events[:-1] if event.startswith("rename ")]
@@ -238,14 +316,13 @@ def test_interrupted_by_a_signal_it_says_so_on_one_line_and_goes_on(one: Work) -
     out.parent.mkdir()
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         before = published(out)
-        process = start(one, out, "slow|0|none")
+        started = start(one, out, Plan("slow"))
         ends = time.monotonic() + PATIENCE
         while len(list(out.glob("shards/[!.]*/manifest.json"))) * 3 <= len(before) and time.monotonic() < ends:
             time.sleep(0.01)
-        process.send_signal(number)
-        printed, said = process.communicate(timeout=PATIENCE)
-        assert process.returncode == status
-        assert printed == ""
+        os.kill(started.process.pid or 0, number)
+        found, printed, said = started.end()
+        assert (found, printed) == (status, "")
         told = [line for line in said.splitlines() if line.startswith("tcf: ")]
         assert len(told) == 1
         assert told[0].startswith(f"tcf: interrupted by {number.name}; ")

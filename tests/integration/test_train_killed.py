@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from small.launch.kills import run_command
+from small.launch.kills import PRELOADED, run_command
 from small.train.runs import make_cache, make_dataset, walks
 from small.train.trainings import TEXTS, TRAINED
 from tcf.common.files import is_published
@@ -23,7 +23,6 @@ from tcf.common.manifest import read_manifest
 from tcf.train.run.file_names import RUN
 from tcf.train.run.list_runs import find_runs
 
-PRELOADED = ["tcf.launch.train_on_devices", "tensorboard.summary.writer.event_file_writer", "faiss"]
 EPOCHS = 16
 COMMON = ["--devices", "cpu", "--width", 16, "--batch-size", 16, "--epochs", EPOCHS, "--patience", EPOCHS]
 COMMON += ["--learning-rate", 0.01, "--dropout", 0.2]

@@ -34,7 +34,7 @@ from tcf.extract.plan.workload import Workload, expected_workload, workload
 from tcf.extract.resolved_settings import check_settings, count_unpooled
 from tcf.extract.sentence_options import sentence_notes, text_prefix, token_limit, vector_width
 
-__all__ = ["plan_extraction", "plan_for_data", "plan_for_items"]
+__all__ = ["plan_extraction", "plan_for_data", "plan_for_items", "planned_widths"]
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,21 @@ def plan_for_items(
         _log_notes(config, folder)
         work = expected_workload(items, tokens_per_text, token_limit(config, folder))
         return plan_extraction(folder, work, config, name=model, out=out)
+
+
+def planned_widths(model: str, config: ExtractConfig) -> tuple[int, ...]:
+    """The width of the vectors of each layer that is pooled, before any are computed.
+
+    Args:
+        model: a name, folder or file; nothing is downloaded.
+        config: settings.
+
+    Raises:
+        ModelError: the model is not on this machine.
+        ConfigError: a setting does not suit the model.
+    """
+    with _folder(model, config) as folder:
+        return tuple(vector_width(config, folder, layer) for layer in config.pooled_layers)
 
 
 def plan_extraction(

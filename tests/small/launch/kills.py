@@ -11,8 +11,13 @@ from typing import Any
 
 import tcf
 
-__all__ = ["Ended", "killed_at_rename", "run_command", "run_program"]
+__all__ = ["PRELOADED", "Ended", "killed_at_rename", "run_command", "run_program"]
 
+# Imported once, in the process whose copies the commands are; the first that asks for it decides what it imports.
+PRELOADED = [
+    *("torch", "transformers.models.opt.modeling_opt", "accelerate", "pyarrow.parquet", "faiss"),
+    *("tensorboard.summary.writer.event_file_writer", "tcf.launch.extract_on_devices", "tcf.launch.train_on_devices"),
+]
 # Kills the process right before the n-th rename below a folder.
 HOOK = """
 import os, signal, sys
@@ -71,7 +76,7 @@ def run_command(
         home: what `TCF_HOME` is for it, if something else than usual.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "transformers.models.opt.modeling_opt", "accelerate", "pyarrow.parquet"])
+    context.set_forkserver_preload(PRELOADED)
     streams = [folder.with_name(f"{folder.name}.{name}") for name in ("out", "err")]
     process = context.Process(target=_command, args=([*map(str, words)], folder, hit, by, streams, home))
     process.start()
