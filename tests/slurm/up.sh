@@ -6,8 +6,14 @@ set -euo pipefail
 dir=$(realpath -m "$1")
 host=$(hostname -s)
 if [[ ${2:-} == down ]]; then
+  # One after the other, and to their ends, so that nothing writes into a folder that is being removed.
   for name in slurmd slurmctld munged; do
-    [[ -f $dir/$name.pid ]] && kill "$(cat "$dir/$name.pid")" 2>/dev/null || true
+    pid=$(cat "$dir/$name.pid" 2>/dev/null) || continue
+    kill "$pid" 2>/dev/null || continue
+    for _ in $(seq 100); do
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.1
+    done
   done
   exit 0
 fi

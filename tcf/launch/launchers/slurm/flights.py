@@ -98,8 +98,11 @@ class Flight:
         return [line.rstrip() for line in text.splitlines() if line.strip()][-_LINES:]
 
     def _last_line(self) -> str:
-        lines = self.last_lines()
-        return f": {lines[-1].strip()} (see {self.batch.stderr(self.task)})" if lines else ""
+        file, lines = self.batch.stderr(self.task), self.last_lines()
+        if lines:
+            return f": {lines[-1].strip()} (see {file})"
+        # Slurm says nothing anywhere about a job whose output it cannot open.
+        return "" if file.exists() else f", and without {file}; do all nodes see that folder?"
 
 
 def in_the_queue(batches: Iterable[Batch], queue: Iterable[QueuedTask]) -> list[Flight]:

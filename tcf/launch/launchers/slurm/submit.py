@@ -81,14 +81,14 @@ def submit(batch: Batch, config: LaunchConfig, nodes: int = 1, dependency: str =
 
 def _submitted(batch: Batch, executor: "SlurmExecutor") -> str:
     """Submit; returns the id of the job, or of the array."""
-    from submitit.core.utils import FailedJobError
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     calls = [SlurmJob(str(batch.file), number) for number in range(len(batch.tasks))]
     try:
         # submitit prints what sbatch says against an error, which is the error's message here.
         with _outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
             jobs: Sequence[Any] = executor.submit_array(calls)
-    except FailedJobError as error:
+    except (FailedJobError, FailedSubmissionError) as error:
         batch.file.unlink(missing_ok=True)
         raise _refusal(str(error)) from error
     return str(jobs[0].job_id).split("_")[0]
