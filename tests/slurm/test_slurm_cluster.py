@@ -111,7 +111,7 @@ def test_jobs_that_are_cancelled_killed_or_queued_again(
 
 def test_a_job_that_reaches_its_time_limit_goes_on_after_it(place: Path, tmp_path: Path) -> None:
     records = Records(tmp_path / "state")
-    unit = long_training(place, tmp_path / "run-0", epochs=800)
+    unit = long_training(place, tmp_path / "run-0", epochs=400)
     config = LaunchConfig(launcher="slurm", cpus_per_worker=1, time="1", partition="short")
     results = Beside([unit], records, everywhere(config), tries=1).results(580)
     assert results.complete
@@ -119,7 +119,7 @@ def test_a_job_that_reaches_its_time_limit_goes_on_after_it(place: Path, tmp_pat
     assert record is not None and record.tries > 1
     assert len(find_batches(records)) == 1
     log = records.log(unit.name).read_text()
-    assert log.count("epoch 1 of") == 1 and log.count("epoch 800 of") == 1
+    assert log.count("epoch 1 of") == 1 and log.count("epoch 400 of") == 1
 
 
 def test_what_needs_a_unit_that_fails_is_not_left_in_the_queue(place: Path, tmp_path: Path) -> None:

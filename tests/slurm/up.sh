@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A Slurm of one node on this machine, for tests: `up.sh DIR` starts it, `up.sh DIR down` stops it. It runs as root, without
 # systemd, without accounting, as many small clusters do. DIR must have a short path, since it holds a socket.
+# A job that is queued again begins after ten seconds (`cred_expire`) rather than two minutes.
 # The environment gives the ports, CTLD_PORT and SLURMD_PORT; CPUS, however many the machine has; and MAX_ARRAY_SIZE.
 set -euo pipefail
 dir=$(realpath -m "$1")
@@ -30,7 +31,7 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$dir/munge/socket
+AuthInfo=socket=$dir/munge/socket,cred_expire=10
 CryptoType=crypto/munge
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool
