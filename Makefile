@@ -15,11 +15,12 @@ TEXTS ?= ../shared/data/games/items.tsv
 # A folder with behaviors.tsv and items.tsv.
 RAW ?= ../shared/data/games
 
-.PHONY: help quickstart test check faults api bench gpu-check clean
+.PHONY: help quickstart test test-cluster check faults api bench gpu-check clean
 
 help:
 	@echo "make quickstart  the whole pipeline on MovieLens 100K, with a table at the end"
 	@echo "make test        the tests"
+	@echo "make test-cluster  jobs of a Slurm that is started on this machine, and workers killed at 20 moments, in 15 minutes"
 	@echo "make check       ruff (style, docstrings, format), mypy and the direction of imports"
 	@echo "make faults      every file of every kind damaged before every command that reads it, kills, full disks, hostile input"
 	@echo "make api         the reference of the Python API, from its docstrings, in build/api"
@@ -33,7 +34,13 @@ quickstart: $(USE)
 
 # A file's tests share what they prepared, so they stay in one process.
 test: $(DEVELOP)
+	@tests/slurm/install.sh
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+
+# In one process, so that no two of them start a Slurm at the same time; skipped with a reason where there is none.
+test-cluster: $(DEVELOP)
+	@tests/slurm/install.sh
+	TCF_CLUSTER=all $(BIN)/python -m pytest -q --durations=20 tests/slurm tests/launch
 
 # The D rules of ruff are the docstring check: everything public has one, in Google style.
 check: $(DEVELOP)

@@ -16,6 +16,12 @@ LauncherName = Literal["local", "slurm"]
 
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(K|M|G|T)(?:i?B)?")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# What tcf itself says to sbatch.
+_OWN_OPTIONS = (
+    *("array", "chdir", "dependency", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "ntasks"),
+    *("ntasks-per-node", "open-mode", "output", "parsable", "requeue", "signal", "test-only", "wait", "wrap"),
+)
+_SBATCH = re.compile(r"(?:--)?([a-z][a-z-]*)(?:=.+)?")
 _TIME = re.compile(r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]{1,2}))?(?::([0-9]{1,2}))?")
 
 
@@ -95,10 +101,23 @@ class LaunchConfig(CheckedSettings):
             memory_bytes(self.memory, "--memory")
         if self.time is not None:
             time_minutes(self.time, "--time")
+        for entry in self.sbatch:
+            _check_sbatch(entry)
         if self.launcher == "local" and self.nodes_per_worker > 1:
             raise ConfigError(
                 f"--nodes-per-worker: expected 1 on this machine, found {self.nodes_per_worker}; add --launcher slurm"
             )
+
+
+def _check_sbatch(entry: str) -> None:
+    """Refuse what is no option of sbatch, and options by which tcf finds and ends jobs."""
+    found = _SBATCH.fullmatch(entry)
+    if found is None:
+        raise ConfigError(
+            f"--sbatch: expected an option with its value, such as constraint=a100 or exclusive, found {entry!r}"
+        )
+    if found[1] in _OWN_OPTIONS:
+        raise ConfigError(f"--sbatch: expected an option that tcf does not set itself, found {found[1]}; leave it out")
 
 
 def memory_bytes(text: str, name: str) -> int:

@@ -1,0 +1,128 @@
+"""Tasks of jobs that have been submitted and have not ended, as far as is known."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from tcf.launch.launchers.slurm.batches import Batch, unit_key
+from tcf.launch.launchers.slurm.queue import QueuedTask
+from tcf.launch.units.records import Records
+from tcf.launch.units.run_unit import UnitEnd
+from tcf.launch.units.unit import Unit
+
+__all__ = ["Flight", "in_the_queue"]
+
+_LINES = 12
+
+
+@dataclass(eq=False)
+class Flight:
+    """A task of a batch that Slurm has.
+
+    Attributes:
+        batch: the batch.
+        task: number of the task.
+        state: Slurm's short form of its state.
+        units: its units that are waited for, by name.
+        gone_since: when the queue lacked it for the first time, on the monotonic clock; None while it is there.
+    """
+
+    batch: Batch
+    task: int
+    state: str = "PD"
+    units: dict[str, Unit] = field(default_factory=dict)
+    gone_since: float | None = None
+
+    def __post_init__(self) -> None:
+        self.keys = frozenset(self.batch.keys(self.task))
+
+    @property
+    def job(self) -> str:
+        """The id of its job, as Slurm's commands take it."""
+        return self.batch.job_of(self.task)
+
+    def runs(self, unit: Unit) -> bool:
+        """Whether a unit is one of its own."""
+        return unit_key(unit) in self.keys
+
+    def note(self, queued: QueuedTask | None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Note what the queue says of it.
+
+        Args:
+            queued: its entry; None if there is none.
+            clock: seconds on a clock that never goes back.
+        """
+        if queued is not None:
+            self.state, self.gone_since = queued.state, None
+        elif self.gone_since is None:
+            self.gone_since = clock()
+
+    def gone_for(self, clock: Callable[[], float] = time.monotonic) -> float:
+        """Seconds for which the queue has lacked it; below 0 while it is there."""
+        return -1.0 if self.gone_since is None else clock() - self.gone_since
+
+    def ends(self, records: Records, patience: float) -> list[UnitEnd]:
+        """Return the ends of its units that are new.
+
+        Args:
+            records: what is known of units.
+            patience: seconds after which a job that is gone has written all that it ever will, also where a file system
+                shows the files of other nodes late.
+        """
+        is_over = self.gone_for() > patience
+        found = [self._end(unit, records, is_over) for unit in self.units.values()]
+        ends = [end for end in found if end is not None]
+        for end in ends:
+            del self.units[end.unit]
+        return ends
+
+    def _end(self, unit: Unit, records: Records, is_over: bool) -> UnitEnd | None:
+        record = records.read(unit.name)
+        if record is not None and record.digest == unit.digest:
+            if record.ended == "done" and records.state(unit) == "done":
+                return UnitEnd(unit.name, "done")
+            # A job that tries units several times may be about to try it again.
+            if record.ended == "failed" and record.job == self.job and (self.batch.tries == 1 or is_over):
+                return UnitEnd(unit.name, "failed", record.error)
+        if not is_over:
+            return None
+        return UnitEnd(unit.name, "lost", f"its job {self.job} ended without it{self._last_line()}")
+
+    def last_lines(self) -> list[str]:
+        """The end of what Slurm and the job itself have said, such as why it was cancelled."""
+        file = self.batch.stderr(self.task)
+        try:
+            text = file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line.rstrip() for line in text.splitlines() if line.strip()][-_LINES:]
+
+    def _last_line(self) -> str:
+        file, lines = self.batch.stderr(self.task), self.last_lines()
+        if lines:
+            return f": {lines[-1].strip()} (see {file})"
+        # Slurm says nothing anywhere about a job whose output it cannot open.
+        return "" if file.exists() else f", and without {file}; do all nodes see that folder?"
+
+
+def in_the_queue(batches: Iterable[Batch], queue: Iterable[QueuedTask]) -> list[Flight]:
+    """Return the tasks of earlier commands' batches that Slurm still has.
+
+    They are known by the job's name, which is unique, since ids begin anew when Slurm is installed again.
+
+    Args:
+        batches: batches that were submitted, or were about to be when the command was killed.
+        queue: what the queue holds.
+    """
+    known = {batch.name: batch for batch in batches}
+    flights = []
+    for queued in queue:
+        batch = known.get(queued.name)
+        if batch is not None and queued.number < len(batch.tasks):
+            submitted = batch if batch.job else _with_job(batch, queued.job)
+            flights.append(Flight(submitted, queued.number, queued.state))
+    return flights
+
+
+def _with_job(batch: Batch, job: str) -> Batch:
+    return replace(batch, job=job)

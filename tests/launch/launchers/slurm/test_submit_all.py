@@ -1,0 +1,109 @@
+"""All units at once: who waits for whom."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from small.launch.fake_slurm import FakeSlurm
+from small.launch.slurm_units import everywhere, preparation
+from tcf.common.errors import RunError
+from tcf.config.launch import LaunchConfig
+from tcf.launch.launchers.slurm.submit_all import submit_all
+from tcf.launch.units.records import Records
+from tcf.launch.units.run_unit import run_unit
+from tcf.launch.units.tasks import DownloadTask
+from tcf.launch.units.unit import Unit
+
+SLURM = everywhere(LaunchConfig(launcher="slurm", tries=2))
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    return FakeSlurm.installed(tmp_path / "bin", monkeypatch)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path / "state")
+
+
+def unit(tmp_path: Path, name: str, *needs: str, after_failures: bool = False) -> Unit:
+    made = preparation(tmp_path / "raw", tmp_path / name)
+    return replace(made, name=name, needs=needs, after_failures=after_failures)
+
+
+def test_jobs_wait_for_exactly_what_their_units_need(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
+    units = [
+        unit(tmp_path, "data"),
+        unit(tmp_path, "cache-1", "data"),
+        unit(tmp_path, "cache-2", "data"),
+        unit(tmp_path, "run-1", "data", "cache-1"),
+        unit(tmp_path, "run-2", "data", "cache-2"),
+        unit(tmp_path, "run-3", "data", "cache-2"),
+        unit(tmp_path, "table", "run-1", "run-2", "run-3", after_failures=True),
+    ]
+    submission = submit_all(units, SLURM, records)
+    waits = {one.job: (one.option("dependency"), one.option("array")) for one in slurm.submitted()}
+    assert waits == {
+        "1": (None, None),
+        "2": ("afterok:1", "0-1%2"),
+        "3": ("afterok:1:2_0", None),
+        "4": ("afterok:1:2_1", "0-1%2"),
+        "5": ("afterany:3:4_0:4_1", None),
+    }
+    assert submission.submitted == {
+        "data": "1",
+        "cache-1": "2_0",
+        "cache-2": "2_1",
+        "run-1": "3",
+        "run-2": "4_0",
+        "run-3": "4_1",
+        "table": "5",
+    }
+    assert submission.jobs == ("1", "2", "3", "4", "5")
+    assert all(("kill-on-invalid-dep=yes" in one.script) == (one.job != "1") for one in slurm.submitted())
+
+
+def test_arrays_are_cut_and_all_of_their_parts_are_waited_for(
+    slurm: FakeSlurm, records: Records, tmp_path: Path
+) -> None:
+    first = [unit(tmp_path, f"a{number}") for number in range(5)]  # three tasks an array
+    submit_all([*first, unit(tmp_path, "b", *(one.name for one in first))], SLURM, records)
+    assert [one.option("dependency") for one in slurm.submitted()] == [None, None, "afterok:1_0:1_1:1_2:2_0:2_1"]
+
+
+def test_what_is_done_or_queued_is_not_submitted(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
+    units = [unit(tmp_path, "a"), unit(tmp_path, "b", "a"), unit(tmp_path, "c", "a", "b")]
+    submit_all(units, SLURM, records)
+    jobs = slurm.submitted()
+    # The first has ended well, the second runs, and the third was cancelled.
+    done = replace(units[0], task=DownloadTask("dataset", "nothing"))  # has no outputs that would have to be there
+    records.write(replace(records.begin(done, "1"), digest=units[0].digest, ended="done"))
+    (tmp_path / "a").mkdir()
+    slurm.queue(f"2|N/A|R|None|{jobs[1].name}")
+    submission = submit_all(units, SLURM, records)
+    assert (submission.found, dict(submission.queued), dict(submission.submitted)) == (
+        ("a",),
+        {"b": "2"},
+        {"c": "4"},
+    )
+    assert slurm.submitted()[3].option("dependency") == "afterok:2"
+
+
+def test_downloads_are_made_here_and_now(
+    slurm: FakeSlurm, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TCF_HOME", str(tmp_path / "home"))
+    download = Unit("download/nosuch", DownloadTask("dataset", "nosuch"))
+    units = [download, unit(tmp_path, "data", "download/nosuch")]
+    with pytest.raises(RunError, match=r"^download/nosuch: .*nosuch.*run the same command again$"):
+        submit_all(units, SLURM, records)
+    record = records.read(download.name)
+    assert record is not None and (record.tries, record.job) == (2, "")
+    assert slurm.submitted() == []
+
+    monkeypatch.setattr(DownloadTask, "run", lambda task: None)
+    assert run_unit(download, records).ended == "done"
+    assert submit_all(units, SLURM, records).found == ("download/nosuch",)
+    assert [one.option("dependency") for one in slurm.submitted()] == [None]
