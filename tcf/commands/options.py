@@ -4,17 +4,19 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tcf.commands.command import GENERAL
+from tcf.commands.launch_options import Launchable
 from tcf.commands.usage_errors import with_help
 from tcf.common.errors import ConfigError, value_words
 from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, from_mapping, option_name, read_toml
+from tcf.config.launch import LaunchConfig
 from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
 from tcf.config.verify import VERIFY_HELP
 
@@ -41,32 +43,42 @@ ByOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel=GENERAL)]
 
 
-def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def configured(
+    kind: type[Any] | None, launch: Launchable | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter `config` by one option for each field of a settings dataclass.
 
     If the command has a parameter `file`, it takes its settings from that file; options override them, and the word
     `none` unsets a number that has no default.
 
     Args:
-        kind: one of the settings classes of `tcf.config`.
+        kind: one of the settings classes of `tcf.config`; None for a command without.
+        launch: the options of `LaunchConfig` that replace a parameter `launch`; None for a command without.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
-        hints = typing.get_type_hints(kind)
-        reads_file = any(parameter.name == "file" for parameter in own)
-        fields = [_parameter(entry, hints, reads_file) for entry in dataclasses.fields(kind)]
-        names = {field.name for field in fields}
+        given = inspect.signature(command).parameters.values()
+        own = [parameter for parameter in given if parameter.name not in ("config", "launch")]
+        # A search file holds other settings than options.
+        reads_file = kind is not None and any(parameter.name == "file" for parameter in own)
+        stages = [] if kind is None else _parameters(kind, [f.name for f in dataclasses.fields(kind)], reads_file)
+        launching = [] if launch is None else _parameters(LaunchConfig, launch.names, reads_file=False)
+        names = {parameter.name for parameter in [*stages, *launching]}
 
         @functools.wraps(command)
         def with_options(context: typer.Context, **values: Any) -> None:
-            file = values.get("file")
-            base = kind() if file is None else from_mapping(kind, read_settings(file), str(file))
-            typed = {k: v for k, v in values.items() if k in names and _is_typed(context, k)}
-            rest = {k: v for k, v in values.items() if k not in names}
-            command(config=_with_settings(base, typed, hints, context.command_path), **rest)
+            built = {k: v for k, v in values.items() if k not in names}
+            if kind is not None:
+                file = values.get("file")
+                base = kind() if file is None else from_mapping(kind, read_settings(file), str(file))
+                built["config"] = _with_settings(base, _typed_among(stages, values, context), context.command_path)
+            if launch is not None:
+                typed = _typed_among(launching, values, context)
+                built["launch"] = _with_settings(LaunchConfig(), typed, context.command_path)
+                launch.check(built["launch"])
+            command(**built)
 
-        parameters = [_CONTEXT, *own, *fields]
+        parameters = [_CONTEXT, *own, *stages, *launching]
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         with_options.__annotations__ = {p.name: p.annotation for p in parameters}
         return with_options
@@ -74,8 +86,23 @@ def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...,
     return decorate
 
 
-def _with_settings(base: Any, typed: dict[str, Any], hints: dict[str, Any], path: str) -> Any:
+def _parameters(kind: type[Any], names: Sequence[str], reads_file: bool) -> list[inspect.Parameter]:
+    """The options of some settings of a class."""
+    hints = typing.get_type_hints(kind)
+    return [_parameter(entry, hints, reads_file) for entry in dataclasses.fields(kind) if entry.name in names]
+
+
+def _typed_among(
+    parameters: Sequence[inspect.Parameter], values: Mapping[str, Any], context: typer.Context
+) -> dict[str, Any]:
+    """The values of those options that were given on the command line."""
+    names = {parameter.name for parameter in parameters}
+    return {k: v for k, v in values.items() if k in names and _is_typed(context, k)}
+
+
+def _with_settings(base: Any, typed: dict[str, Any], path: str) -> Any:
     """Replace settings by those of the command line; errors end with what to do, as usage errors do."""
+    hints = typing.get_type_hints(type(base))
     try:
         return dataclasses.replace(base, **{k: _setting(v, hints[k], k) for k, v in typed.items()})
     except ConfigError as error:
