@@ -1,0 +1,62 @@
+"""A worker that runs units one after the other, as its parent process requests.
+
+The parent sends units; for each, the worker sends how it ended, and whether this process can run another one. It
+imports what units need once. When it is asked to end, by SIGTERM, the unit cleans up as if it had failed.
+"""
+
+import gc
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tcf.common.errors import TcfError
+from tcf.launch.units.records import Records
+from tcf.launch.units.run_unit import UnitEnd, run_unit
+from tcf.launch.units.unit import decode_unit
+from tcf.launch.workers.worker_process import MessageChannel, run_conversation
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the units that arrive as messages."""
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    run_conversation(_run_units)
+
+
+def _run_units(channel: MessageChannel) -> None:
+    while True:
+        message = channel.receive()
+        _set_threads(message["threads"])
+        unit, records = decode_unit(message["unit"]), Records(Path(message["records"]))
+        try:
+            end = run_unit(unit, records)
+        except TcfError as error:
+            end = UnitEnd(unit.name, "failed", " ".join(str(error).split()))
+        channel.send(_answer(end))
+        _free_memory()
+
+
+def _answer(end: UnitEnd) -> dict[str, Any]:
+    return {"ended": end.ended, "reason": end.reason, "usable": not end.defect}
+
+
+def _set_threads(threads: int) -> None:
+    """Give each unit the same number of threads, whatever the one before it has set; the start of torch sets it too."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+def _free_memory() -> None:
+    """Free what the unit has used, before the next one asks for memory."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
