@@ -62,7 +62,7 @@ class Nodes:
     """
 
     address: NodeAddress
-    store: dist.Store
+    store: dist.TCPStore  # type: ignore[name-defined]
     hosts: tuple[str, ...]
     _signs: dict[int, tuple[int, float]] = field(default_factory=dict)
     _given: float = 0.0
@@ -126,7 +126,7 @@ class Nodes:
         try:
             if self.address.rank == 0:
                 self.store.set(_COURSE, course)
-            return self.store.get(_COURSE).decode()
+            return str(self.store.get(_COURSE), "utf-8")
         except RuntimeError as error:
             raise self._lost(0) from error
 
@@ -240,7 +240,7 @@ class Nodes:
         return f"node {rank} ({self.hosts[rank]})"
 
 
-def _introduced(address: NodeAddress, own: _Introduction) -> tuple[dist.Store, list[_Introduction]]:
+def _introduced(address: NodeAddress, own: _Introduction) -> tuple[dist.TCPStore, list[_Introduction]]:  # type: ignore[name-defined]
     """Open the store, and exchange introductions."""
     first = address.rank == 0
     store = dist.TCPStore(  # type: ignore[attr-defined]

@@ -161,7 +161,7 @@ class RecommendTask(Task):
         options = [part for name, value in given.items() if value is not None for part in (name, str(value))]
         caches = [part for cache in self.caches for part in ("--cache", str(cache))]
         chosen = ("--untrained-users", self.untrained_users, "--device", self.device, "--search", self.search)
-        chosen = chosen if self.verify == "once" else (*chosen, "--verify", self.verify)
+        verify = () if self.verify == "once" else ("--verify", self.verify)
         return (
             "recommend",
             str(self.run_folder),
@@ -172,6 +172,7 @@ class RecommendTask(Task):
             *options,
             *caches,
             *chosen,
+            *verify,
         )
 
     def run(self) -> None:
