@@ -1,8 +1,8 @@
 """A launcher of worker processes on this machine, each with its share of GPUs and threads.
 
-A process runs units of its kind one after the other, so that libraries are imported once. One that has ended, whatever
-the cause, is replaced when there is work for it. Units are taken in the order in which they are offered, as far as
-there is room: a unit with GPUs needs that many free ones, and one without them needs free threads.
+A process runs units with its share one after the other, so that libraries are imported once. One that has ended,
+whatever the cause, is replaced when there is work for it. Units are taken in the order in which they are offered, as
+far as there is room: a unit with GPUs needs that many free ones, and one without them needs free threads.
 """
 
 import logging
@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 from tcf.common.errors import RunError
 from tcf.config.launch import LaunchConfig
 from tcf.launch.launchers.shares import Machine, Share, shares, this_machine
-from tcf.launch.launchers.unit_worker import Kind, UnitWorker
+from tcf.launch.launchers.unit_worker import UnitWorker
 from tcf.launch.units.records import Records
 from tcf.launch.units.run_unit import UnitEnd
 from tcf.launch.units.tasks import Stage
@@ -50,7 +50,7 @@ class LocalLauncher:
         machine: Machine | None = None,
         starter: ProcessStarter = DEFAULT_STARTER,
     ) -> None:
-        self._machine = machine or this_machine()
+        self._machine = machine or this_machine(launch)
         self._shares = shares(launch, self._machine)
         self._records, self._starter = records, starter
         self._workers: list[UnitWorker] = []
@@ -96,13 +96,15 @@ class LocalLauncher:
             return False
         if share.gpus:
             return len(self._machine.gpus) - sum(len(worker.gpus) for worker in busy) >= share.gpus
-        # GPUs must not wait for the short stages without them, nor these for GPUs: each are limited by what they use.
-        used = sum(worker.kind.threads for worker in busy if worker.computes and not worker.gpus)
-        return unit.stage == "download" or used + share.threads <= self._threads(share)
+        # GPUs must not wait for the short stages without them, nor these for GPUs: each is limited by what it uses.
+        return unit.stage == "download" or self._has_threads(share, [worker for worker in busy if worker.computes])
 
-    def _threads(self, share: Share) -> int:
-        """The threads of all processes without GPUs; settings may ask for more than there are."""
-        return max(self._machine.threads, share.most * share.threads)
+    def _has_threads(self, share: Share, busy: Sequence[UnitWorker]) -> bool:
+        """Whether there are threads for a unit without GPUs; settings may ask for more than the machine has."""
+        used = [worker.threads for worker in busy if not worker.gpus]
+        if used and (share.threads == 0 or 0 in used):
+            return False
+        return sum(used) + share.threads <= max(self._machine.threads, share.most * share.threads)
 
     def _begin(self, unit: Unit) -> bool:
         """Start a unit in a worker; False if none can be started now, but others are running."""
@@ -119,18 +121,17 @@ class LocalLauncher:
         return True
 
     def _worker_for(self, unit: Unit) -> UnitWorker:
-        """A worker that has nothing to do, of the kind of the unit; a new one if there is none."""
+        """A worker that has nothing to do and has the unit's share; a new one if there is none."""
         share = self._shares[unit.stage]
-        kind = Kind(share.gpus, share.threads, unit.stage == "extract")
         idle = [worker for worker in self._workers if worker.unit is None]
-        same = next((worker for worker in idle if worker.kind == kind), None)
-        if same is not None:
-            return same
-        gpus = self._free_gpus(kind.gpus)
-        self._stop(self._in_the_way(idle, gpus, share))
+        for worker in idle:
+            if (len(worker.gpus), worker.threads) == (share.gpus, share.threads):
+                return worker
+        gpus = self._free_gpus(share.gpus)
+        self._stop([worker for worker in idle if set(worker.gpus) & set(gpus)])  # they would keep memory there
         number = min({*range(1, len(self._workers) + 2)} - {worker.number for worker in self._workers})
         hides = bool(self._machine.gpus)
-        worker = UnitWorker(number, kind, gpus, hides, self._records.folder, self._starter)
+        worker = UnitWorker(number, share.threads, gpus, hides, self._records.folder, self._starter)
         self._workers.append(worker)
         return worker
 
@@ -140,19 +141,6 @@ class LocalLauncher:
         kept = {gpu for worker in self._workers for gpu in worker.gpus}
         free = [gpu for gpu in self._machine.gpus if gpu not in busy]
         return tuple(sorted(free, key=lambda gpu: gpu in kept)[:number])
-
-    def _in_the_way(self, idle: Sequence[UnitWorker], gpus: Sequence[str], share: Share) -> list[UnitWorker]:
-        """Idle workers that would keep memory from a new one: on its GPUs, or more than there are threads for."""
-        if gpus:
-            return [worker for worker in idle if set(worker.gpus) & set(gpus)]
-        without = [worker for worker in self._workers if not worker.gpus]
-        over = sum(worker.kind.threads for worker in without) + share.threads - self._threads(share)
-        found = []
-        for worker in without:
-            if over > 0 and worker in idle:
-                found.append(worker)
-                over -= worker.kind.threads
-        return found
 
     def _end(self, worker: UnitWorker) -> list[UnitEnd]:
         found = worker.end()

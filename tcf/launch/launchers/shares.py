@@ -1,8 +1,10 @@
 """What each stage's units get of this machine: GPUs, threads, and how many of them run at the same time."""
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tcf.common.errors import ConfigError
 from tcf.common.units import counted
@@ -14,6 +16,9 @@ __all__ = ["AT_HOME", "Machine", "Share", "shares", "this_machine"]
 AT_HOME: tuple[Stage, ...] = ("download", "compare")
 """Stages that always run on this machine: other nodes may lack the internet, and tables take no time."""
 _ON_GPUS: tuple[Stage, ...] = ("extract", "train", "evaluate", "recommend", "search")
+
+
+_NVIDIA = (Path("/dev/nvidiactl"), Path("/dev/dxg"))  # of the driver; the second one within Windows
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Share:
 
     Attributes:
         gpus: number of GPUs.
-        threads: number of threads of its process.
+        threads: number of threads of its process; 0 for all that there are, as the stage's command has alone.
         most: how many units of the stage run at the same time at most.
     """
 
@@ -44,8 +49,15 @@ class Share:
     most: int
 
 
-def this_machine() -> Machine:
-    """Return what this process may use: the GPUs and threads that torch finds."""
+def this_machine(launch: Mapping[Stage, LaunchConfig]) -> Machine:
+    """Return what this process may use: the GPUs and threads that torch finds.
+
+    Args:
+        launch: settings of all stages; where they share nothing out, and there are no GPUs, torch is not loaded to ask.
+    """
+    shared = any((config.workers or 1) > 1 or config.cpus_per_worker for config in _here(launch).values())
+    if sys.platform == "linux" and not shared and not any(device.exists() for device in _NVIDIA):
+        return Machine((), os.cpu_count() or 1)
     import torch
 
     count = torch.cuda.device_count()
@@ -64,17 +76,19 @@ def shares(launch: Mapping[Stage, LaunchConfig], machine: Machine) -> Mapping[St
     Raises:
         ConfigError: a stage asks for more GPUs than there are.
     """
-    here = {stage: config for stage, config in launch.items() if stage in AT_HOME or config.launcher == "local"}
-    return {stage: _share(stage, config, machine) for stage, config in here.items()}
+    return {stage: _share(stage, config, machine) for stage, config in _here(launch).items()}
+
+
+def _here(launch: Mapping[Stage, LaunchConfig]) -> dict[Stage, LaunchConfig]:
+    return {stage: config for stage, config in launch.items() if stage in AT_HOME or config.launcher == "local"}
 
 
 def _share(stage: Stage, config: LaunchConfig, machine: Machine) -> Share:
-    if stage == "download":
-        return Share(gpus=0, threads=1, most=config.workers or 1)
     gpus = _gpus(stage, config, machine)
     at_once = len(machine.gpus) // gpus if gpus else config.workers or 1
     most = min(config.workers or at_once, at_once)
-    return Share(gpus, config.cpus_per_worker or max(1, machine.threads // most), most)
+    equal = 0 if most == 1 else max(1, machine.threads // most)
+    return Share(gpus, config.cpus_per_worker or equal, most)
 
 
 def _gpus(stage: Stage, config: LaunchConfig, machine: Machine) -> int:

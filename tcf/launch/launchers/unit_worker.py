@@ -12,22 +12,7 @@ from tcf.launch.units.unit import Unit
 from tcf.launch.workers.worker import Outcome, ProcessStarter, Worker, WorkerSpec
 from tcf.launch.workers.worker_slot import WorkerSlot
 
-__all__ = ["Kind", "UnitWorker"]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a worker is made for; it runs units of its own kind only.
-
-    Attributes:
-        gpus: number of its GPUs.
-        threads: number of its threads.
-        extracts: whether it runs extractions, for which other memory is set aside; training leaves none of it.
-    """
-
-    gpus: int
-    threads: int
-    extracts: bool
+__all__ = ["UnitWorker"]
 
 
 @dataclass(eq=False)
@@ -36,7 +21,7 @@ class UnitWorker(WorkerSlot):
 
     Attributes:
         number: its number, from 1.
-        kind: what it is made for.
+        threads: number of its threads; 0 for torch's default.
         gpus: its GPUs, as `CUDA_VISIBLE_DEVICES` names them.
         hides_gpus: whether the machine has GPUs, of which only its own may be seen.
         records: folder of the units' records.
@@ -46,7 +31,7 @@ class UnitWorker(WorkerSlot):
     """
 
     number: int
-    kind: Kind
+    threads: int
     gpus: tuple[str, ...]
     hides_gpus: bool
     records: Path
@@ -75,7 +60,7 @@ class UnitWorker(WorkerSlot):
             make_folder(self.log.parent)
         worker = self._running()
         self.unit = unit
-        worker.send({"unit": unit.as_message(), "records": str(self.records), "threads": self.kind.threads})
+        worker.send({"unit": unit.as_message(), "records": str(self.records), "threads": self.threads})
 
     def end(self) -> tuple[UnitEnd, bool] | None:
         """Read how the unit has ended, once there is something to read.
@@ -109,7 +94,7 @@ class UnitWorker(WorkerSlot):
         return WorkerSpec(
             f"worker {self.number}",
             "tcf.launch.units.unit_process",
-            threads=self.kind.threads,
+            threads=self.threads,
             environment=environment,
             stderr=self.log,
             converses=True,

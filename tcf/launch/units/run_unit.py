@@ -1,14 +1,13 @@
 """A unit run in this process: its lease, its record, its log, and its errors."""
 
 import contextlib
-import dataclasses
 import logging
 import os
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.output.folders import make_folder
 from tcf.common.untrusted.printable import printable_lines
 from tcf.launch.units.records import Records
+from tcf.launch.units.repairs import run_repairing
 from tcf.launch.units.unit import Unit
 
 __all__ = ["UnitEnd", "run_unit"]
@@ -73,17 +73,18 @@ def _try(unit: Unit, records: Records, job: str) -> UnitEnd:
     began = time.monotonic()
     with _output_to(records.log(unit.name)):
         logger.info(f"try {record.tries}, {record.host}: {record.command}")
-        end = _end_of(unit)
-    seconds, ended = round(time.monotonic() - began, 3), "done" if end.ended == "done" else "failed"
-    records.write(dataclasses.replace(record, ended=ended, seconds=seconds, error=end.reason))
+        end, note = _end_of(unit, records)
+    seconds = round(time.monotonic() - began, 3)
+    how: Literal["failed", "done"] = "done" if end.ended == "done" else "failed"
+    records.write(replace(record, ended=how, seconds=seconds, error=end.reason, note=note))
     return end
 
 
-def _end_of(unit: Unit) -> UnitEnd:
-    """Run the unit's task. A defect's traceback is in the log."""
+def _end_of(unit: Unit, records: Records) -> tuple[UnitEnd, str]:
+    """Run the unit's task; returns how it ended, and a note. A defect's traceback is in the log."""
     defect = False
     try:
-        unit.task.run()
+        note = run_repairing(unit.task, records.repair_wish(unit.name))
     except TcfError as error:
         reason = " ".join(str(error).split())
     except Exception as error:
@@ -93,9 +94,9 @@ def _end_of(unit: Unit) -> UnitEnd:
             sys.stderr.write(printable_lines(traceback.format_exc()))
         reason = words or f"{type(error).__name__}: {' '.join(str(error).split())}"
     else:
-        return UnitEnd(unit.name, "done")
+        return UnitEnd(unit.name, "done"), note
     logger.error(f"failed: {reason}")
-    return UnitEnd(unit.name, "failed", reason, defect)
+    return UnitEnd(unit.name, "failed", reason, defect), ""
 
 
 @contextlib.contextmanager

@@ -14,10 +14,12 @@ from typing import Any
 from tcf.common.errors import TcfError
 from tcf.launch.units.records import Records
 from tcf.launch.units.run_unit import UnitEnd, run_unit
-from tcf.launch.units.unit import decode_unit
+from tcf.launch.units.unit import Unit, decode_unit
 from tcf.launch.workers.worker_process import MessageChannel, run_conversation
 
 __all__ = ["main"]
+
+_WITHOUT_TORCH = ("download", "prepare", "compare")
 
 
 def main() -> None:
@@ -29,8 +31,8 @@ def main() -> None:
 def _run_units(channel: MessageChannel) -> None:
     while True:
         message = channel.receive()
-        _set_threads(message["threads"])
         unit, records = decode_unit(message["unit"]), Records(Path(message["records"]))
+        _prepare(unit, message["threads"])
         try:
             end = run_unit(unit, records)
         except TcfError as error:
@@ -43,10 +45,16 @@ def _answer(end: UnitEnd) -> dict[str, Any]:
     return {"ended": end.ended, "reason": end.reason, "usable": not end.defect}
 
 
-def _set_threads(threads: int) -> None:
-    """Give each unit the same number of threads, whatever the one before it has set; the start of torch sets it too."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
+def _prepare(unit: Unit, threads: int) -> None:
+    """Make this process what it would be if the unit were its first, whatever has run in it before."""
+    if unit.stage in _WITHOUT_TORCH:
+        return
+    import torch
+
+    from tcf.common.torch_internals import limit_onednn_caches
+
+    limit_onednn_caches()  # an extraction does so, but after a training it would be too late
+    if threads:
         torch.set_num_threads(threads)
 
 
