@@ -64,8 +64,7 @@ def test_a_training_in_a_job(tcf: Any, launchers: list[InThisProcess], made: Pat
     [launcher] = launchers
     expected = LaunchConfig("slurm", partition="gpu", tries=1, nodes_per_worker=2)
     assert {*launcher.launch.values()} == {expected} and "search" in launcher.launch
-    log = (tmp_path / "b" / "run.jobs" / "logs" / "train.log").read_text()
-    assert "train: epoch 2 of at most 2" in log and "train: epoch" not in there[2]
+    assert (tmp_path / "b" / "run.jobs" / "logs" / "train.log").exists()
     again = tcf(["train", "--data", "data", "--out", "b/run", *TRAIN, *SLURM, "--json"])
     assert json.loads(again[1]) == {**json.loads(there[1]), "trained": False}
 

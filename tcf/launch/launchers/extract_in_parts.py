@@ -15,7 +15,7 @@ from tcf.extract.result import Extraction
 from tcf.launch.launchers.run_command import run_command_units, state_folder
 from tcf.launch.launchers.shares import shares, this_machine
 from tcf.launch.units.results import read_result
-from tcf.launch.units.tasks import ExtractTask
+from tcf.launch.units.tasks import ExtractTask, Stage
 from tcf.launch.units.unit import Unit
 
 __all__ = ["extract_in_parts"]
@@ -79,7 +79,8 @@ def _number_of_parts(config: ExtractConfig, launch: LaunchConfig) -> int:
             f"--devices: expected auto or cpu with --workers, found {config.devices}; --gpus-per-worker says how many "
             "GPUs each has"
         )
-    return launch.workers or shares({"extract": launch}, this_machine())["extract"].most
+    asked: dict[Stage, LaunchConfig] = {"extract": launch}
+    return launch.workers or shares(asked, this_machine(asked))["extract"].most
 
 
 def _part(task: ExtractTask, part: int, number: int, dataset: str) -> Unit:
