@@ -10,9 +10,10 @@ from tcf.commands.command import Command, Group, HeavyCommand
 from tcf.commands.compare import compare_command
 from tcf.commands.data import data_app
 from tcf.commands.doctor import doctor_command
-from tcf.commands.evaluate import evaluate_command, recommend_command
+from tcf.commands.evaluate import evaluate_command
 from tcf.commands.extract import convert_command, extract_command, plan_command
 from tcf.commands.init import init_command
+from tcf.commands.recommend import recommend_command
 from tcf.commands.study import pipeline_command, study_app
 from tcf.commands.train import runs_command, search_command, train_command
 from tcf.commands.typer_internals import Context, NoArgsIsHelpError, UsageError

@@ -1,27 +1,27 @@
-"""The commands that evaluate runs and baselines, and write recommendations."""
+"""The command that evaluates runs and baselines."""
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from tcf.commands.options import ByOption, JsonOption, VerifyOption, at_least, configured
+from tcf.commands.options import ByOption, JsonOption, Launchable, at_least, configured, this_command
 from tcf.commands.output import as_lines, print_result
 from tcf.common.errors import ConfigError
-from tcf.common.output.output_file import is_standard_output
-from tcf.common.units import counted
-from tcf.config.evaluate import SEARCH_HELP, Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
+from tcf.common.files import is_published
+from tcf.config.evaluate import Baseline, EvaluateConfig
+from tcf.config.launch import LaunchConfig
 from tcf.config.typed_values import typed
 
 if TYPE_CHECKING:
     from tcf.evaluate.batch.batch import EvaluatedBatch
     from tcf.evaluate.evaluation import Evaluation
 
-__all__ = ["evaluate_command", "recommend_command"]
+__all__ = ["RunsCaches", "evaluate_command"]
 
-RunsData = Annotated[Path | None, typer.Option("--data", help="The run's dataset, if it has moved since training.")]
 RunsCaches = Annotated[
     list[Path] | None,
     typer.Option(
@@ -29,12 +29,17 @@ RunsCaches = Annotated[
         help="The run's vector cache, if it has moved since training; repeat for several, in the order of training.",
     ),
 ]
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="Device to compute on: auto, cpu, cuda, cuda:1, ...", metavar="DEVICE")
-]
 
 
-@configured(EvaluateConfig)
+@configured(
+    EvaluateConfig,
+    Launchable(
+        here=("workers",),
+        without=("nodes_per_worker",),
+        workers="Number of processes that share out several runs; default: 1. With Slurm, jobs at the same time; "
+        "default: as many as there is work for.",
+    ),
+)
 def evaluate_command(
     out: Annotated[
         Path,
@@ -43,6 +48,7 @@ def evaluate_command(
         ),
     ],
     config: EvaluateConfig,
+    launch: LaunchConfig,
     run: Annotated[
         list[Path] | None,
         typer.Argument(help="Run directories from `tcf train`; may be left out with --baseline."),
@@ -61,10 +67,6 @@ def evaluate_command(
         typer.Option("--data", help="Dataset of --baseline; or the runs', if it has moved since training."),
     ] = None,
     cache: RunsCaches = None,
-    workers: Annotated[
-        int,
-        typer.Option("--workers", help="Number of processes that share out several runs.", callback=at_least(1)),
-    ] = 1,
     devices: Annotated[
         str,
         typer.Option(
@@ -92,16 +94,15 @@ def evaluate_command(
 
     Groups (--by) follow from the saved ranks: the same command with other groups ranks nothing again.
 
+    Several runs are shared out over --workers processes of this machine, or with --launcher slurm over jobs, whose logs
+    are in OUT.jobs.
+
     Examples:
         tcf evaluate runs/text --out evaluations/text
         tcf evaluate --baseline popularity --data data/ml-100k --out evaluations/pop
         tcf evaluate runs/text runs/id --baseline popularity --out evaluations
         tcf evaluate runs/text --cutoffs 1,10,50 --by cold --out evaluations/deep
     """
-    from tcf.api.evaluation import evaluate_baseline, evaluate_run
-    from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
-    from tcf.launch.evaluation.evaluate_runs import evaluation_devices
-
     runs, caches, by = run or [], cache or [], by or []
     _check_groupings(by)
     baselines: list[Baseline] = [typed(name, Baseline, "--baseline") for name in baseline or ()]
@@ -109,29 +110,101 @@ def evaluate_command(
         raise ConfigError("expected run directories, or --baseline with --data; see `tcf evaluate --help`")
     if not runs and data is None:
         raise ConfigError("--baseline: expected --data as well, or runs, found neither; add --data DATASET")
+    if launch.launcher == "slurm" and devices:
+        raise ConfigError(f"--devices: expected none with --launcher slurm, found {devices}; --device is for all jobs")
+    asked = _Asked(runs, baselines, out, config, launch, data, caches, seed, devices, vectors)
     if len(runs) + len(baselines) > 1:
-        many = evaluate_many(
-            runs,
-            baselines,
-            out=out,
-            config=config,
-            data=data,
-            caches=caches,
-            seed=seed,
-            workers=workers,
-            devices=devices,
-            vectors=vectors,
-        )
+        many = asked.several()
         _print_several(many, by, as_json)
         many.check()
-        return
-    if devices:
-        config = dataclasses.replace(config, device=evaluation_devices(config, 1, devices)[0])
-    if runs:
-        done = evaluate_run(runs[0], out, config, data=data, caches=caches, vectors=vectors)
     else:
-        done = evaluate_baseline(baselines[0], str(data), out, config, seed=seed, vectors=vectors)
-    _print_one(done, by, as_json)
+        _print_one(asked.only_one(), by, as_json)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be evaluated, and how; see the command's options."""
+
+    runs: Sequence[Path]
+    baselines: Sequence[Baseline]
+    out: Path
+    config: EvaluateConfig
+    launch: LaunchConfig
+    data: Path | None
+    caches: Sequence[Path]
+    seed: int
+    devices: str
+    vectors: Path | None
+
+    def several(self) -> "EvaluatedBatch":
+        """Evaluate several: in this process, in workers, or in jobs."""
+        from tcf.launch.evaluation.evaluate_in_jobs import evaluate_runs_in_jobs
+        from tcf.launch.evaluation.evaluate_runs import evaluate_runs
+
+        if self.launch.launcher == "slurm":
+            return evaluate_runs_in_jobs(
+                self.runs,
+                self.baselines,
+                out=self.out,
+                config=self.config,
+                launch=self.launch,
+                data=self.data,
+                caches=self.caches,
+                seed=self.seed,
+                vectors=self.vectors,
+            )
+        return evaluate_runs(
+            self.runs,
+            self.baselines,
+            out=self.out,
+            config=self.config,
+            data=self.data,
+            caches=self.caches,
+            seed=self.seed,
+            workers=self.launch.workers or 1,
+            devices=self.devices,
+            vectors=self.vectors,
+        )
+
+    def only_one(self) -> "Evaluation":
+        """Evaluate the only one: in this process, or in a job, unless it is there."""
+        from tcf.launch.evaluation.evaluate_runs import evaluation_devices
+
+        config = self.config
+        if self.launch.launcher == "slurm":
+            if not is_published(self.out):
+                return self._in_job()
+            config = dataclasses.replace(config, device="auto")  # nothing is computed
+        elif self.devices:
+            config = dataclasses.replace(config, device=evaluation_devices(config, 1, self.devices)[0])
+        return self._here(config)
+
+    def _here(self, config: EvaluateConfig) -> "Evaluation":
+        from tcf.api.evaluation import evaluate_baseline, evaluate_run
+
+        if self.runs:
+            return evaluate_run(
+                self.runs[0], self.out, config, data=self.data, caches=self.caches, vectors=self.vectors
+            )
+        return evaluate_baseline(
+            self.baselines[0], str(self.data), self.out, config, seed=self.seed, vectors=self.vectors
+        )
+
+    def _in_job(self) -> "Evaluation":
+        from tcf.launch.evaluation.evaluate_in_jobs import evaluate_in_job
+        from tcf.launch.units.tasks import EvaluateTask
+
+        task = EvaluateTask(
+            run_folder=self.runs[0] if self.runs else None,
+            baseline="" if self.runs else self.baselines[0],
+            data=self.data,
+            caches=tuple(self.caches),
+            out=self.out,
+            config=self.config,
+            vectors=self.vectors,
+            seed=self.seed,
+        )
+        return evaluate_in_job(task, self.launch, this_command())
 
 
 def _check_groupings(by: Sequence[str]) -> None:
@@ -160,66 +233,3 @@ def _print_one(done: "Evaluation", by: Sequence[str], as_json: bool) -> None:
     else:
         groups = [str(done.groups(by))] if by else []
         print_result({}, as_json=False, text="\n\n".join([as_lines(done.for_people()), *groups]))
-
-
-def recommend_command(
-    run: Annotated[Path, typer.Argument(help="Run directory from `tcf train`.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            help="File to write: .parquet or .csv; - for CSV on standard output. Columns: user_id, place, item_id, "
-            "score.",
-        ),
-    ],
-    k: Annotated[int, typer.Option("--k", help="Maximum number of items for each user.", callback=at_least(1))] = 10,
-    users: Annotated[
-        Path | None, typer.Option("--users", help="File of user ids, one on each line; default: all users.")
-    ] = None,
-    catalogue: Annotated[
-        CataloguePolicy | None,
-        typer.Option(
-            "--catalogue",
-            help="Which items may be recommended: all, or those with a training interaction (trained); default: "
-            "trained for a run on ids alone, otherwise all.",
-        ),
-    ] = None,
-    untrained_users: Annotated[
-        UntrainedUsers,
-        typer.Option(
-            "--untrained-users",
-            help="Whether users whom --user-tower id has never trained get items (keep), or none (leave-out).",
-        ),
-    ] = "keep",
-    data: RunsData = None,
-    cache: RunsCaches = None,
-    device: DeviceOption = "auto",
-    search: Annotated[Search, typer.Option("--search", help=SEARCH_HELP)] = "auto",
-    verify: VerifyOption = "once",
-    as_json: JsonOption = False,
-) -> None:
-    """Write each user's best items, leaving out all that the user has had.
-
-    That is the whole history, what --keep-last has cut off from it, and what else the raw files say the user has had,
-    such as items rated below --min-rating.
-
-    Examples:
-        tcf recommend runs/text --out recommendations.parquet --k 20
-    """
-    from tcf.api.evaluation import recommend_items
-
-    done = recommend_items(
-        run,
-        k,
-        users,
-        out,
-        catalogue=catalogue,
-        untrained_users=untrained_users,
-        data=data,
-        caches=cache or (),
-        device=device,
-        search=search,
-        verify=verify,
-    )
-    text = f"{out}: up to {counted(k, 'item')} for each of {counted(done.n_users, 'user')}"
-    print_result(done.as_json(), as_json=as_json, text=text, aside=is_standard_output(out))

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tcf.commands.options import JsonOption, at_least, configured
+from tcf.commands.options import JsonOption, Launchable, at_least, configured, is_launched, this_command
 from tcf.commands.output import print_result
 from tcf.common.errors import ConfigError
 from tcf.common.units import counted
 from tcf.config.extract import ExtractConfig
+from tcf.config.launch import LaunchConfig
 from tcf.config.toml_files import expand_home
 
 __all__ = ["convert_command", "extract_command", "plan_command"]
@@ -58,7 +59,15 @@ def plan_command(
     print_result(plan.as_json(), as_json=as_json, text=str(plan))
 
 
-@configured(ExtractConfig)
+@configured(
+    ExtractConfig,
+    Launchable(
+        here=("workers", "gpus_per_worker", "cpus_per_worker", "tries"),
+        without=("nodes_per_worker", "pack_minutes"),
+        workers="Processes, or jobs of Slurm, that share out the shards. Default: with --gpus-per-worker, as many as "
+        "there are GPUs for; else one.",
+    ),
+)
 def extract_command(
     data: DataOption,
     model: Annotated[
@@ -77,6 +86,7 @@ def extract_command(
         ),
     ],
     config: ExtractConfig,
+    launch: LaunchConfig,
     as_json: JsonOption = False,
 ) -> None:
     r"""Compute a vector of every item text with a language model, and cache it.
@@ -84,13 +94,24 @@ def extract_command(
     An interrupted extraction resumes when the same command is run again. For models larger than memory, `tcf plan`
     predicts the schedule and the time.
 
+    With --workers or --launcher slurm, the shards are shared out over processes of this machine or over jobs, whose
+    logs are in OUT.jobs.
+
     Examples:
         tcf extract --data data/ml-100k --model minilm --out caches/minilm
         tcf extract --data data/ml-100k --model opt-125m --out caches/opt \
             --layers 6,-1
         tcf extract --data data/ml-100k --model opt-66b --out caches/opt-66b \
             --max-memory gpu=60GiB,cpu=200GiB
+        tcf extract --data data/hm --model opt-66b --out caches/opt-66b \
+            --launcher slurm --workers 8 --gpus-per-worker 4 --time 12:00:00
     """
+    if is_launched(launch):
+        from tcf.launch.launchers.extract_in_parts import extract_in_parts
+
+        shared = extract_in_parts(data=data, model=model, out=out, config=config, launch=launch, again=this_command())
+        print_result(shared.as_json(), as_json=as_json, text=shared.summary())
+        return
     from tcf.api.extraction import extract_vectors
 
     done = extract_vectors(data, model, out, config)

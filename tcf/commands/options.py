@@ -3,8 +3,11 @@
 import dataclasses
 import functools
 import inspect
+import shlex
+import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,24 +18,33 @@ from tcf.commands.usage_errors import with_help
 from tcf.common.errors import ConfigError, value_words
 from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, from_mapping, option_name, read_toml
+from tcf.config.launch import JOBS, LaunchConfig
 from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
 from tcf.config.verify import VERIFY_HELP
 
 __all__ = [
     "ByOption",
     "JsonOption",
+    "Launchable",
     "VerifyOption",
     "at_least",
     "configured",
     "inputs_of",
+    "is_launched",
     "overriding",
     "read_settings",
+    "this_command",
 ]
 
 _INPUTS = "inputs"
 _NONE = "none"
 _KINDS = {int: "a whole number", float: "a number"}
 _METAVARS = {int: "INTEGER", float: "NUMBER"}
+_OF_JOBS = {
+    "gpus_per_worker": "GPUs of each job, or of each of its nodes. Default: none.",
+    "cpus_per_worker": "CPU cores of each job, and so threads. Default: what Slurm gives.",
+    "tries": "How often a job is tried that fails or is killed, before it is given up.",
+}  # what the help says where these settings have no effect on this machine
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 VerifyOption = Annotated[Verify, typer.Option("--verify", help=VERIFY_HELP)]
 ByOption = Annotated[
@@ -50,32 +62,88 @@ ByOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel=GENERAL)]
 
 
-def configured(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+@dataclass(frozen=True)
+class Launchable:
+    """Which settings of `LaunchConfig` a command has.
+
+    Attributes:
+        here: those that mean something on this machine as well; the others need `--launcher slurm`.
+        without: those that the command does not offer.
+        workers: what its help says of `workers`, if that is something else.
+    """
+
+    here: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    workers: str | None = None
+
+    @property
+    def parameters(self) -> list[inspect.Parameter]:
+        """The options of the settings that it offers."""
+        hints = typing.get_type_hints(LaunchConfig)
+        offered = [entry for entry in dataclasses.fields(LaunchConfig) if entry.name not in self.without]
+        return [_parameter(entry, hints, reads_file=False, **self._shown(entry.name)) for entry in offered]
+
+    def _shown(self, name: str) -> dict[str, str | None]:
+        """The words and the heading of an option, if they are not those of the setting."""
+        if name == "workers":
+            return {"words": self.workers}
+        if name in _OF_JOBS and name not in self.here:
+            return {"words": _OF_JOBS[name], "group": JOBS}
+        return {}
+
+    def check(self, launch: LaunchConfig) -> None:
+        """Refuse what has no effect.
+
+        Raises:
+            ConfigError: a setting needs Slurm.
+        """
+        if launch.launcher == "slurm":
+            return
+        for entry in dataclasses.fields(launch):
+            value = getattr(launch, entry.name)
+            if value != entry.default and entry.name not in self.here:
+                raise ConfigError(
+                    f"{option_name(entry.name)}: expected --launcher slurm as well, because it has no effect on this "
+                    "machine; add it, or leave this option out"
+                )
+
+
+def configured(
+    kind: type[Any] | None, launch: Launchable | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter `config` by one option for each field of a settings dataclass.
 
     If the command has a parameter `file`, it takes its settings from that file; options override them, and the word
     `none` unsets a number that has no default.
 
     Args:
-        kind: one of the settings classes of `tcf.config`.
+        kind: one of the settings classes of `tcf.config`; None for a command without.
+        launch: the options of `LaunchConfig` that replace a parameter `launch`; None for a command without.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
-        hints = typing.get_type_hints(kind)
-        reads_file = any(parameter.name == "file" for parameter in own)
-        fields = [_parameter(entry, hints, reads_file) for entry in dataclasses.fields(kind)]
-        names = {field.name for field in fields}
+        given = inspect.signature(command).parameters.values()
+        own = [parameter for parameter in given if parameter.name not in ("config", "launch")]
+        # A search file holds other settings than options.
+        reads_file = kind is not None and any(parameter.name == "file" for parameter in own)
+        stages = [] if kind is None else _parameters(kind, reads_file)
+        launching = [] if launch is None else launch.parameters
+        names = {parameter.name for parameter in [*stages, *launching]}
 
         @functools.wraps(command)
         def with_options(context: typer.Context, **values: Any) -> None:
-            file = values.get("file")
-            base = kind() if file is None else from_mapping(kind, read_settings(file), str(file))
-            typed = {k: v for k, v in values.items() if k in names and _is_typed(context, k)}
-            rest = {k: v for k, v in values.items() if k not in names}
-            command(config=_with_settings(base, typed, hints, context.command_path), **rest)
+            built = {k: v for k, v in values.items() if k not in names}
+            if kind is not None:
+                file = values.get("file")
+                base = kind() if file is None else from_mapping(kind, read_settings(file), str(file))
+                built["config"] = _with_settings(base, _typed_among(stages, values, context), context.command_path)
+            if launch is not None:
+                typed = _typed_among(launching, values, context)
+                built["launch"] = _with_settings(LaunchConfig(), typed, context.command_path)
+                launch.check(built["launch"])
+            command(**built)
 
-        parameters = [_CONTEXT, *own, *fields]
+        parameters = [_CONTEXT, *own, *stages, *launching]
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         with_options.__annotations__ = {p.name: p.annotation for p in parameters}
         return with_options
@@ -96,13 +164,12 @@ def overriding(kind: type[Any], name: str) -> Callable[[Callable[..., None]], Ca
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command).parameters.values() if p.name != name]
         hints = typing.get_type_hints(kind)
-        fields = [_parameter(entry, hints, reads_file=True) for entry in dataclasses.fields(kind)]
-        names = {field.name for field in fields}
+        fields = _parameters(kind, reads_file=True)
 
         @functools.wraps(command)
         def with_options(context: typer.Context, **values: Any) -> None:
-            typed = {k: _setting(v, hints[k], k) for k, v in values.items() if k in names and _is_typed(context, k)}
-            command(**{name: typed}, **{k: v for k, v in values.items() if k not in names})
+            typed = {k: _setting(v, hints[k], k) for k, v in _typed_among(fields, values, context).items()}
+            command(**{name: typed}, **{k: v for k, v in values.items() if k not in hints})
 
         parameters = [_CONTEXT, *own, *fields]
         with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -112,8 +179,23 @@ def overriding(kind: type[Any], name: str) -> Callable[[Callable[..., None]], Ca
     return decorate
 
 
-def _with_settings(base: Any, typed: dict[str, Any], hints: dict[str, Any], path: str) -> Any:
+def _parameters(kind: type[Any], reads_file: bool) -> list[inspect.Parameter]:
+    """The options of all settings of a class."""
+    hints = typing.get_type_hints(kind)
+    return [_parameter(entry, hints, reads_file) for entry in dataclasses.fields(kind)]
+
+
+def _typed_among(
+    parameters: Sequence[inspect.Parameter], values: Mapping[str, Any], context: typer.Context
+) -> dict[str, Any]:
+    """The values of those options that were given on the command line."""
+    names = {parameter.name for parameter in parameters}
+    return {k: v for k, v in values.items() if k in names and _is_typed(context, k)}
+
+
+def _with_settings(base: Any, typed: dict[str, Any], path: str) -> Any:
     """Replace settings by those of the command line; errors end with what to do, as usage errors do."""
+    hints = typing.get_type_hints(type(base))
     try:
         return dataclasses.replace(base, **{k: _setting(v, hints[k], k) for k, v in typed.items()})
     except ConfigError as error:
@@ -173,7 +255,13 @@ def _setting(value: Any, hint: Any, name: str) -> Any:
         ) from None
 
 
-def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_file: bool) -> inspect.Parameter:
+def _parameter(
+    entry: "dataclasses.Field[Any]",
+    hints: dict[str, Any],
+    reads_file: bool,
+    words: str | None = None,
+    group: str | None = None,
+) -> inspect.Parameter:
     hint, default = hints[entry.name], entry.default
     name = option_name(entry.name)
     # An option must be able to switch off what a file switches on.
@@ -190,8 +278,8 @@ def _parameter(entry: "dataclasses.Field[Any]", hints: dict[str, Any], reads_fil
     # The settings class checks ranges, for options and files alike.
     option = typer.Option(
         names,
-        help=entry.metadata["help"],
-        rich_help_panel=entry.metadata["group"],
+        help=words or entry.metadata["help"],
+        rich_help_panel=group or entry.metadata["group"],
         metavar=metavar,
         parser=parser,
         show_default=hint is not bool,
@@ -224,3 +312,13 @@ def _number_or_none(kind: type[int] | type[float]) -> Callable[[str], int | floa
             raise typer.BadParameter(f"expected {_KINDS[kind]} or {_NONE}, found {typed!r}") from None
 
     return parse
+
+
+def is_launched(launch: LaunchConfig) -> bool:
+    """Whether the work is handed to others; without any of the options it is done in this process."""
+    return launch != LaunchConfig()
+
+
+def this_command() -> str:
+    """The command line of this process, for a shell."""
+    return shlex.join(["tcf", *sys.argv[1:]])

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tcf.commands.cache import CachesData
-from tcf.commands.options import JsonOption, configured, inputs_of
+from tcf.commands.options import JsonOption, Launchable, configured, inputs_of, is_launched, this_command
 from tcf.commands.output import as_lines, print_result
 from tcf.common.errors import ConfigError
 from tcf.common.text_table import text_table
+from tcf.config.launch import LaunchConfig
 from tcf.config.libraries import require_library
 from tcf.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from tcf.train.run.list_runs import ListedRun
+    from tcf.train.stage import TrainResult
 
 __all__ = ["runs_command", "search_command", "train_command"]
 
@@ -107,10 +109,12 @@ def _shown(value: Any, folder: Path) -> str:
             return "-" if value is None else str(value)
 
 
+@configured(None, Launchable(without=("workers", "nodes_per_worker", "pack_minutes")))
 def search_command(
     file: Annotated[
         Path, typer.Argument(help="Search file, such as examples/search.toml, which explains all entries.")
     ],
+    launch: LaunchConfig,
     as_json: JsonOption = False,
 ) -> None:
     """Search for the training settings with the best validation metric.
@@ -122,10 +126,19 @@ def search_command(
     Trials are ordinary runs in OUT/trials. OUT/trials.csv lists them, and OUT/best.toml holds the best settings, for
     `tcf train --config`.
 
+    With --launcher slurm, the search is one job, whose log is in OUT.jobs, and its workers are processes of that job.
+
     Examples:
         tcf search examples/search.toml
+        tcf search examples/search.toml --launcher slurm --gpus-per-worker 4
     """
     require_library("optuna", "tcf search")
+    if is_launched(launch):
+        from tcf.launch.launchers.single_jobs import search_in_job
+
+        report = search_in_job(file, launch, this_command())
+        print_result(report.values, as_json=as_json, text=report.text)
+        return
     from tcf.launch.search.search import run_search
     from tcf.launch.search.search_file import read_search
 
@@ -133,10 +146,11 @@ def search_command(
     print_result(done.as_json(), as_json=as_json, text=done.summary())
 
 
-@configured(TrainConfig)
+@configured(TrainConfig, Launchable(without=("workers", "pack_minutes")))
 def train_command(
     out: Annotated[Path, typer.Option("--out", help="Run directory to create.")],
     config: TrainConfig,
+    launch: LaunchConfig,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -166,16 +180,19 @@ def train_command(
     With --config, the word none unsets a number of the file, as in --whiten none. An interrupted run resumes when the
     same command is run again.
 
+    With --launcher slurm, the training is a job, whose log is in OUT.jobs; its --devices are those of each node.
+
     Examples:
         tcf train --data data/ml-100k --cache caches/minilm --out runs/text
         tcf train --data data/ml-100k --items id --out runs/id
         tcf train --data data/ml-100k --cache caches/minilm --out runs/full \
             --loss full --epochs 50 --devices cuda:0,cuda:1
         tcf train --config quickstart/search/best.toml --out runs/best
+        tcf train --data data/ml-100k --items id --out runs/id \
+            --launcher slurm --gpus-per-worker 1 --time 2:00:00
     """
     require_library("accelerate", "tcf train")
     from tcf.api.training import dataset_of
-    from tcf.launch.train_on_devices import train_on_devices
 
     in_file = (None, []) if file is None else inputs_of(file)
     caches = cache or in_file[1]
@@ -191,7 +208,20 @@ def train_command(
         estimated = estimate(data=dataset, caches=caches, config=config)
         print_result(estimated.as_json(), as_json=as_json, text=as_lines(estimated.for_people()))
         return
-    run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
+    run = _trained(dataset, caches, out, config, launch)
     if run is not None:
         result = run.as_json()
         print_result(result if as_json else {k: v for k, v in result.items() if k != "trained"}, as_json=as_json)
+
+
+def _trained(
+    data: Path, caches: Sequence[Path], out: Path, config: TrainConfig, launch: LaunchConfig
+) -> "TrainResult | None":
+    """Train in this process and its workers, or in a job."""
+    if is_launched(launch):
+        from tcf.launch.launchers.single_jobs import train_in_job
+
+        return train_in_job(data=data, caches=caches, out=out, config=config, launch=launch, again=this_command())
+    from tcf.launch.train_on_devices import train_on_devices
+
+    return train_on_devices(data=data, caches=caches, out=out, config=config)

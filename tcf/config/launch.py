@@ -7,11 +7,12 @@ from typing import Literal
 from tcf.common.errors import ConfigError
 from tcf.config.fields import CheckedSettings, option
 
-__all__ = ["LAUNCHING", "LaunchConfig", "LauncherName", "memory_bytes", "time_minutes"]
+__all__ = ["JOBS", "LAUNCHING", "LaunchConfig", "LauncherName", "memory_bytes", "time_minutes"]
 
 LAUNCHING = "Processes and jobs"
 """Heading of these options in a command's help."""
-_SLURM = "Jobs of Slurm"
+JOBS = "Jobs of Slurm"
+"""Heading of the options that only Slurm needs."""
 LauncherName = Literal["local", "slurm"]
 
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(K|M|G|T)(?:i?B)?")
@@ -63,30 +64,30 @@ class LaunchConfig(CheckedSettings):
         group=LAUNCHING,
         minimum=1,
     )
-    memory: str | None = option(None, "Memory of each job, such as 64GB.", group=_SLURM, metavar="SIZE")
+    memory: str | None = option(None, "Memory of each job, such as 64GB.", group=JOBS, metavar="SIZE")
     time: str | None = option(
         None,
         "Time limit of each job, such as 4:00:00, 90 (minutes) or 2-00:00:00. A job that reaches it is queued again, "
         "and goes on where it was.",
-        group=_SLURM,
+        group=JOBS,
         metavar="TIME",
     )
     nodes_per_worker: int = option(
-        1, "Nodes of each job; several only to train one run on all of their GPUs.", group=_SLURM, minimum=1
+        1, "Nodes of each job; several only to train one run on all of their GPUs.", group=JOBS, minimum=1
     )
-    partition: str | None = option(None, "Partition.", group=_SLURM, metavar="NAME")
-    account: str | None = option(None, "Account.", group=_SLURM, metavar="NAME")
-    qos: str | None = option(None, "Quality of service.", group=_SLURM, metavar="NAME")
+    partition: str | None = option(None, "Partition.", group=JOBS, metavar="NAME")
+    account: str | None = option(None, "Account.", group=JOBS, metavar="NAME")
+    qos: str | None = option(None, "Quality of service.", group=JOBS, metavar="NAME")
     sbatch: tuple[str, ...] = option(
         (),
         "A further option of sbatch, such as constraint=a100 or exclusive; repeat for several.",
-        group=_SLURM,
+        group=JOBS,
         metavar="NAME[=VALUE]",
     )
     pack_minutes: float = option(
         10.0,
         "Work that takes less time is put into one job until that takes so long; 0 gives each piece a job of its own.",
-        group=_SLURM,
+        group=JOBS,
         minimum=0,
     )
 

@@ -1,5 +1,6 @@
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -26,19 +27,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to be changed, as an earlier version would have left it, without a study's state; the cwd."""
-    shutil.copytree(finished, tmp_path / "here")
-    shutil.rmtree(tmp_path / "here/out/state")
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
-
-
-@pytest.fixture
-def settled(copied: Path) -> Path:
-    """The copy, whose cache and units know by now where they are."""
-    run_pipeline(copied / "p.toml")
-    return copied
+def settled(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """This folder, which is the working directory and may be changed: what it was is put back."""
+    shutil.copytree(finished, tmp_path / "kept")
+    monkeypatch.chdir(finished)
+    yield finished
+    for path in finished.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(tmp_path / "kept", finished, dirs_exist_ok=True)
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
@@ -101,15 +97,16 @@ def test_again_nothing_is_done(settled: Path) -> None:
     assert stamps(settled / "out") == before
 
 
-def test_of_a_copy_only_the_place_of_its_dataset_is_new(copied: Path) -> None:
-    """Results of earlier versions, or moved ones, are found where they are."""
-    before = {path for path in (copied / "out").rglob("*") if path.is_file()}
-    models = {path: path.stat().st_mtime_ns for path in before if path.name in ("model.safetensors", "ranks.parquet")}
-    assert run_pipeline(copied / "p.toml").summary() == (copied / "shown.txt").read_text()
-    new = {path for path in (copied / "out").rglob("*") if path.is_file() and "state" not in path.parts} - before
-    assert {path.parents[1] for path in new} == {copied / "out" / "cache" / "datasets"}
-    assert sorted(path.name for path in new) == ["manifest.json", "texts.npy"]
-    assert {path: path.stat().st_mtime_ns for path in models} == models
+def test_results_of_earlier_versions_are_found(settled: Path) -> None:
+    """Those had no state: what is there is looked at once more, and stays."""
+    shutil.rmtree(settled / "out/state")
+    before = stamps(settled / "out/runs") | stamps(settled / "out/cache/shards") | stamps(settled / "out/dataset")
+    done = run_pipeline(settled / "p.toml")
+    assert done.summary() == (settled / "shown.txt").read_text()
+    assert [run.trained for run in done.runs.values()] == [False, False]
+    assert done.extraction is not None and (done.extraction.computed, done.extraction.sequences) == (0, 15)
+    after = stamps(settled / "out/runs") | stamps(settled / "out/cache/shards") | stamps(settled / "out/dataset")
+    assert after == before
 
 
 def test_what_is_missing_is_done(settled: Path) -> None:
@@ -165,38 +162,38 @@ def test_raw_files_that_changed_are_noticed(settled: Path) -> None:
         run_pipeline(settled / "p.toml")
 
 
-def test_other_numbers_of_recommendations_replace_them(copied: Path) -> None:
-    place = copied / "out/recommendations"
+def test_other_numbers_of_recommendations_replace_them(settled: Path) -> None:
+    place = settled / "out/recommendations"
     before = pq.read_table(place / "id.parquet").num_rows
-    run_pipeline(change(copied / "p.toml", "recommend = 4", "recommend = 2"))
+    run_pipeline(change(settled / "p.toml", "recommend = 4", "recommend = 2"))
     assert pq.read_table(place / "id.parquet").num_rows == before // 2
-    shown = run_pipeline(change(copied / "p.toml", "recommend = 2", "recommend = 0")).summary()
+    shown = run_pipeline(change(settled / "p.toml", "recommend = 2", "recommend = 0")).summary()
     assert "recommendations" not in shown
     assert pq.read_table(place / "id.parquet").num_rows == before // 2
 
 
-def test_without_language_model_and_baselines(copied: Path) -> None:
-    (copied / "q.toml").write_text(
+def test_without_language_model_and_baselines(settled: Path) -> None:
+    (settled / "q.toml").write_text(
         'out = "other"\n[data]\nraw = "raw"\nformat = "tcf"\n'
         '[train.ids]\nitems = "id"\nwidth = 4\nepochs = 1\ndevices = "cpu"'
     )
-    done = run_pipeline(copied / "q.toml")
+    done = run_pipeline(settled / "q.toml")
     assert [line.split()[0] for line in done.summary().splitlines()] == ["ranking", "ids", "intervals:"]
     assert done.extraction is None and done.examples == ""
-    assert not {"cache", "recommendations", "comparisons"} & {path.name for path in (copied / "other").iterdir()}
+    assert not {"cache", "recommendations", "comparisons"} & {path.name for path in (settled / "other").iterdir()}
 
 
-def test_nothing_to_compare(copied: Path) -> None:
-    (copied / "q.toml").write_text('out = "out"\n[data]\nraw = "raw"\nformat = "tcf"')
-    assert run_pipeline(copied / "q.toml").summary() == ""
+def test_nothing_to_compare(settled: Path) -> None:
+    (settled / "q.toml").write_text('out = "out"\n[data]\nraw = "raw"\nformat = "tcf"')
+    assert run_pipeline(settled / "q.toml").summary() == ""
 
 
-def test_a_catalogue_of_trained_items_is_evaluated_and_recommended_from(copied: Path) -> None:
+def test_a_catalogue_of_trained_items_is_evaluated_and_recommended_from(settled: Path) -> None:
     def recommended_from() -> list[bytes]:
-        files = (copied / "out/recommendations" / f"{name}.parquet" for name in ("text", "id"))
+        files = (settled / "out/recommendations" / f"{name}.parquet" for name in ("text", "id"))
         return [pq.read_schema(file).metadata[b"tcf.catalogue"] for file in files]
 
     assert recommended_from() == [b"all", b"trained"]  # each run by what it knows of untrained items
-    done = run_pipeline(change(copied / "p.toml", "[evaluate]", '[evaluate]\ncatalogue = "trained"'))
+    done = run_pipeline(change(settled / "p.toml", "[evaluate]", '[evaluate]\ncatalogue = "trained"'))
     assert {found.metrics["catalogue"] for found in done.evaluations.values()} == {"trained"}
     assert recommended_from() == [b"trained", b"trained"]

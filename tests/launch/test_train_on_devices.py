@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -26,7 +27,9 @@ from tcf.launch.train_on_devices import train_on_devices
 from tcf.launch.workers.jobs import TrainingJob, decode_message, encode_message
 from tcf.launch.workers.local_processes import LocalProcesses, LocalWorker
 from tcf.launch.workers.worker import ProcessStarter, WorkerSpec
+from tcf.train.parallel import SingleProcess
 from tcf.train.run.open_run import open_run
+from tcf.train.stage import TrainResult, train
 
 CONFIG = TrainConfig(
     width=16, batch_size=19, devices="cpu,cpu", learning_rate=0.01, dropout=0.0, whiten=6, epochs=25, patience=25
@@ -144,6 +147,49 @@ def test_processes_that_torchrun_started(folder: Path, tmp_path: Path) -> None:
     assert open_run(tmp_path / "run", device="cpu").config.devices == "cpu,cpu"
     first, second = in_processes(typed, ["train", *inputs, "--devices", "cpu", *words])
     assert "already trained" in first[2] and second == (0, "", "")
+
+
+def test_a_finished_run_of_several_processes_with_dropout_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each process draws its own, so that the run of one process is another one."""
+    dataset = make_dataset(tmp_path, walks(), [f"text {i}" for i in range(30)])
+    config = TrainConfig(items="id", epochs=1, devices="cpu,cpu")
+    monkeypatch.setattr(module, "run_process_group", lambda *given: pytest.fail("processes were started"))
+
+    def place(devices: str) -> TrainResult | None:
+        asked = dataclasses.replace(config, devices=devices)
+        return train_on_devices(data=dataset.path, out=tmp_path / "run", config=asked)
+
+    group = module._Unneeded(torch.device("cpu"), "cpu,cpu")
+    monkeypatch.setattr(module._Unneeded, "prepare", SingleProcess.prepare)
+    assert train(data=dataset.path, out=tmp_path / "run", config=config, group=group).trained
+    found = place("cpu,cpu")
+    assert found is not None and not found.trained
+    with pytest.raises(RunError, match="holds a finished run of other settings .*: number of devices: 2 found"):
+        place("cpu")
+
+
+def typed_on_node(words: list[str], port: int) -> tuple[int, str, str]:
+    """What a command printed on a node, whose number is what would be a rank."""
+    for name in ("WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_USE_AGENT_STORE"):
+        del os.environ[name]
+    os.environ.update(NNODES="2", NODE_RANK=os.environ.pop("RANK"), MASTER_PORT=str(port))
+    return typed(words)
+
+
+def test_two_nodes_train_what_two_processes_of_one_do(folder: Path, tmp_path: Path) -> None:
+    """The first one speaks. Other tests are in `test_train_on_nodes.py`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = "--width 16 --batch-size 19 --learning-rate 0.01 --dropout 0 --whiten 6 --epochs 25 --patience 25".split()
+    inputs = ["--data", str(folder / "data"), "--cache", str(folder / "cache"), "--out", str(tmp_path / "run")]
+    first, second = in_processes(typed_on_node, ["train", *inputs, "--devices", "cpu", *words], port)
+    assert (first[0], second[:2]) == (0, (0, "")), first[2] + second[2]
+    assert first[1].startswith("run: ") and "epoch" not in second[2]
+    assert numbers(tmp_path / "run") == numbers(folder / "two")
+    assert open_run(tmp_path / "run", device="cpu").config.devices == "cpu,cpu"
 
 
 def typed_with_own_data(words: list[str], places: list[str]) -> tuple[int, str, str]:

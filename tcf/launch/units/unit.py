@@ -38,8 +38,9 @@ class Unit:
 
     @property
     def digest(self) -> str:
-        """Sha256 of what is done: with another setting or path, it is another unit."""
-        return digest(self.task.as_message())
+        """Sha256 of what is done: with another setting or path, or other raw files, it is another unit."""
+        stamp = self.task.stamp
+        return digest({**self.task.as_message(), **({"stamp": stamp} if stamp else {})})
 
     def as_message(self) -> dict[str, Any]:
         """The unit as JSON values."""

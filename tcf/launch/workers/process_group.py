@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Literal
 
@@ -25,7 +25,9 @@ _GRACE = 3.0  # seconds in which other workers may still report their own failur
 _LINES = 20
 
 
-def run_process_group(starter: ProcessStarter, specs: Sequence[WorkerSpec]) -> None:
+def run_process_group(
+    starter: ProcessStarter, specs: Sequence[WorkerSpec], check: Callable[[], None] = lambda: None
+) -> None:
     """Start workers and wait until all have finished; they end with this process, however it ends.
 
     Standard error of the first worker goes to that of this process; that of the others is kept in case one fails.
@@ -33,6 +35,7 @@ def run_process_group(starter: ProcessStarter, specs: Sequence[WorkerSpec]) -> N
     Args:
         starter: starts the workers.
         specs: the workers.
+        check: called many times a second while they run; an error that it raises ends them.
 
     Raises:
         TcfError: a worker cannot be started, reported an error that the user can fix, or was ended from outside.
@@ -45,7 +48,7 @@ def run_process_group(starter: ProcessStarter, specs: Sequence[WorkerSpec]) -> N
         for spec in specs:
             stderr: Literal["capture", "inherit"] = "capture" if workers else "inherit"
             workers.append(_started(starter, dataclasses.replace(spec, stderr=stderr)))
-        failed = _wait_for_all(workers)
+        failed = _wait_for_all(workers, check)
         if failed:
             # The first failure has its own cause; later ones may only follow from it.
             raise _reason(failed, workers)
@@ -61,12 +64,13 @@ def _started(starter: ProcessStarter, spec: WorkerSpec) -> Worker:
         ) from error
 
 
-def _wait_for_all(workers: Sequence[Worker]) -> dict[Worker, Outcome]:
+def _wait_for_all(workers: Sequence[Worker], check: Callable[[], None]) -> dict[Worker, Outcome]:
     """Wait until all workers have ended or one has failed; returns the failed ones, in the order of their end."""
     ended: dict[Worker, Outcome] = {}
     deadline = float("inf")
     while len(ended) < len(workers) and time.monotonic() < deadline:
         time.sleep(_POLL)
+        check()
         for worker in workers:
             outcome = None if worker in ended else worker.wait(0)
             if outcome is not None:

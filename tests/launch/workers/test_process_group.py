@@ -99,7 +99,7 @@ def test_whatever_ends_this_process_ends_them(tmp_path: Path, monkeypatch: pytes
             started.append(super().start(spec))
             return started[-1]
 
-    def interrupted(_: object) -> None:
+    def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(process_group, "_wait_for_all", interrupted)
