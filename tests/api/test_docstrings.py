@@ -11,6 +11,7 @@ import pytest
 
 import tcf
 from small.launch.pipelines import workplace
+from small.launch.studies import STUDY
 
 FUNCTIONS = [name for name in tcf.__all__ if inspect.isfunction(getattr(tcf, name))]
 CLASSES = [name for name in tcf.__all__ if inspect.isclass(getattr(tcf, name))]
@@ -18,7 +19,7 @@ CLASSES = [name for name in tcf.__all__ if inspect.isclass(getattr(tcf, name))]
 WAY = (
     *("prepare_dataset", "open_dataset", "plan_extraction", "extract_vectors", "open_cache"),
     *("train_recommender", "open_run", "evaluate_run", "evaluate_runs", "evaluate_baseline", "open_evaluation"),
-    *("evaluation_table", "compare_evaluations", "recommend_items", "run_pipeline"),
+    *("evaluation_table", "compare_evaluations", "recommend_items", "run_pipeline", "run_study"),
 )
 NETWORK = ("download_dataset",)
 
@@ -105,6 +106,7 @@ def test_what_is_not_described_is_found() -> None:
 
 def test_the_examples_run_one_after_the_other(tmp_path: Path) -> None:
     workplace(tmp_path).rename(tmp_path / "pipeline.toml")
+    (tmp_path / "study.toml").write_text(STUDY)
     assert sorted((*WAY, *NETWORK)) == FUNCTIONS
     for name in (*WAY, *NETWORK):
         [example] = re.findall(r"```python\n(.*?)```", sections(getattr(tcf, name).__doc__)["Example"], re.DOTALL)

@@ -101,6 +101,8 @@ WRONG: list[Wrong] = [
     (tcf.recommend_items, {"run": "r"}, "data", NO_PATHS),
     (tcf.recommend_items, {"run": "r"}, "caches", (*NO_PATHS, [3])),
     (tcf.run_pipeline, {}, "file", NO_PATHS),
+    (tcf.run_study, {}, "file", NO_PATHS),
+    (tcf.run_study, {"file": "f"}, "settings", (3, True, object(), [3], b"u")),
 ]
 
 

@@ -7,14 +7,14 @@ import pytest
 from tcf.commands.options import inputs_of, read_settings
 from tcf.common.errors import ConfigError
 from tcf.config.toml_files import expand_home, user_path
-from tcf.launch.pipeline_file import read_pipeline
 from tcf.launch.search.search_file import read_search
+from tcf.launch.study.study_file import read_study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PIPELINE = (EXAMPLES / "quickstart.toml").read_text(encoding="utf-8")
 SEARCH = (EXAMPLES / "search.toml").read_text(encoding="utf-8")
 RUN = 'width = 64\nitems = "id"\n[inputs]\ndata = "../data"\n'
-READERS = {"train --config": read_settings, "pipeline": read_pipeline, "search": read_search}
+READERS = {"train --config": read_settings, "pipeline": read_study, "search": read_search}
 WORDS = {"train --config": "a training configuration", "pipeline": "a pipeline file", "search": "a search file"}
 
 
@@ -60,8 +60,9 @@ def test_home_folders_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HOME", str(tmp_path))
     file = tmp_path / "c.toml"
     file.write_text('out = "~/o"\n[data]\nformat = "tcf"\nraw = "~/raw"\n[extract]\nmodel = "~/m/"\n')
-    pipeline = read_pipeline(file)
-    assert (pipeline.out, pipeline.raw, pipeline.model) == (tmp_path / "o", tmp_path / "raw", f"{tmp_path}/m/")
+    pipeline = read_study(file)
+    [data], [encoder] = pipeline.datasets, pipeline.encoders
+    assert (pipeline.out, data.raw, encoder.model) == (tmp_path / "o", tmp_path / "raw", f"{tmp_path}/m/")
     file.write_text('out = "~/o"\ndata = "~/d"\ncache = ["~/c", "e"]\n[space]\nwidth = [8, 16]\n')
     search = read_search(file)
     assert (search.out, search.data, search.caches) == (tmp_path / "o", tmp_path / "d", (tmp_path / "c", Path("e")))

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tcf.launch.pipeline import run_pipeline
 
 from small.launch import pipelines, searches
 from small.train.runs import make_dataset, walks
@@ -15,9 +14,11 @@ from tcf.config.train import TrainConfig
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.stage import evaluate_baseline, evaluate_run
 from tcf.launch.evaluation.evaluate_runs import evaluate_runs
-from tcf.launch.pipeline_file import read_pipeline
 from tcf.launch.search.search import run_search
 from tcf.launch.search.search_file import read_search
+from tcf.launch.study.expand import expand
+from tcf.launch.study.run_study import run_study
+from tcf.launch.study.study_file import read_study
 from tcf.launch.train_on_devices import train_on_devices
 
 MESSAGE = 'ranking: expected the library faiss, found none; install it with `pip install "text-cf[cpu]"`'
@@ -45,13 +46,13 @@ def test_everything_else_that_ranks_ends_at_once(data: Path, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     several = TrainConfig(items="id", devices="cpu,cpu")
     search = read_search(searches.workplace(tmp_path))
-    pipeline = read_pipeline(pipelines.workplace(tmp_path))
+    pipeline = expand(read_study(pipelines.workplace(tmp_path)), write=False)
     before = sorted(tmp_path.rglob("*"))
     # Neither a run nor a model is looked for before.
     for start in (
         lambda: train_on_devices(data=data, out=tmp_path / "run", config=several),
         lambda: run_search(search),
-        lambda: run_pipeline(pipeline),
+        lambda: run_study(pipeline),
         lambda: evaluate_run(tmp_path / "none", out=tmp_path / "evaluation", config=EvaluateConfig(search="faiss")),
         lambda: evaluate_runs([tmp_path / "none"], out=tmp_path / "e", config=EvaluateConfig(search="faiss")),
         lambda: recommend(tmp_path / "none", out=tmp_path / "r.parquet", k=1, search="faiss"),

@@ -2,20 +2,18 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tcf.launch.pipeline import PipelineResult, run_pipeline
 from typer.testing import CliRunner
 
 import tcf
 from small.launch.pipelines import write_tcf
+from small.launch.study_here import run_pipeline_here as run_pipeline
 from tcf.commands.app import app
-from tcf.common.errors import RunError
-from tcf.launch.pipeline_file import read_pipeline
+from tcf.launch.study.results.pipeline_result import PipelineResult
 
 FILE = """
 out = "out"
@@ -47,13 +45,13 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def done(here: Path) -> PipelineResult:
-    return run_pipeline(read_pipeline(here / "p.toml"))
+    return run_pipeline(here / "p.toml")
 
 
 def test_each_run_is_trained_and_evaluated_once_a_seed(done: PipelineResult) -> None:
     assert [*done.runs] == ["ids/seed-2", "ids/seed-0"]
     for place, run in done.runs.items():
-        assert run.path == Path("out/runs") / place
+        assert run.path == Path("out/runs").absolute() / place
         assert f"seed-{run.manifest.config['seed']}" == Path(place).name
         evaluation = tcf.open_evaluation(Path("out/evaluations") / place)
         assert evaluation.manifest.inputs["run"] == run.manifest.fingerprint
@@ -96,8 +94,9 @@ def test_a_frame_has_each_seed_and_the_mean(done: PipelineResult) -> None:
         assert table.to_pandas()["seed"].tolist()[:2] == seeds
 
 
-def test_another_seed_is_added_and_the_others_stay(done: PipelineResult, here: Path, tmp_path: Path) -> None:
+def test_another_seed_is_added_and_the_others_stay(done: PipelineResult, here: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path("out/runs").rglob("model.safetensors")}
+    # In a process of its own, as users do.
     (here / "more.toml").write_text(FILE.replace("[2, 0]", "[2, 0, 1]"))
     printed = CliRunner().invoke(app, ["pipeline", "more.toml", "--json"])
     assert printed.exit_code == 0, printed.output
@@ -114,19 +113,15 @@ def test_another_seed_is_added_and_the_others_stay(done: PipelineResult, here: P
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_run_without_seeds_is_not_mixed_with_those_of_seeds(done: PipelineResult, here: Path) -> None:
+def test_a_run_without_seeds_is_beside_those_of_seeds(done: PipelineResult, here: Path) -> None:
     (here / "alone.toml").write_text(FILE.replace("seeds = [2, 0]\n", ""))
-    with pytest.raises(RunError, match=r"out/runs/ids: .*without seeds, found .*\(seed-0, seed-1, seed-2\); set seeds"):
-        run_pipeline(read_pipeline(Path("alone.toml")))
-    shutil.copytree(here / "out", here / "other")
-    shutil.rmtree(here / "other/runs/ids")
-    shutil.rmtree(here / "other/evaluations/ids")
-    text = FILE.replace('"out"', '"other"')
-    (here / "alone.toml").write_text(text.replace("seeds = [2, 0]\n", ""))
-    single = run_pipeline(read_pipeline(Path("alone.toml")))
+    single = run_pipeline(Path("alone.toml"))
     assert isinstance(single.evaluations["ids"], tcf.Evaluation)
-    (here / "seeds.toml").write_text(text)
-    with pytest.raises(
-        RunError, match=r"other/runs/ids: expected a folder for each seed, found .*`out` in seeds\.toml"
-    ):
-        run_pipeline(read_pipeline(Path("seeds.toml")))
+    [run] = single.runs.values()
+    assert run.path.parent == here / "out/runs" and run.path.name.startswith("ids-")
+    # Those of seeds are where they were.
+    again = run_pipeline(here / "p.toml")
+    assert {place: found.path for place, found in again.runs.items()} == {
+        place: found.path for place, found in done.runs.items()
+    }
+    assert not any(found.trained for found in again.runs.values())

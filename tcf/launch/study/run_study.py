@@ -84,9 +84,19 @@ def run_study_units(
         note_start(study, overrides)
         forget_results(study, records)
         tries = max((config.tries for config in study.launch.values()), default=LaunchConfig.tries)
-        done = run_units(study.units, records, opener(study.launch, records), tries=tries, what="study")
+        units = _with_minutes(study)
+        done = run_units(units, records, opener(study.launch, records), tries=tries, what="study")
         done = dataclasses.replace(done, failed=_failed_in_file_terms(study, done.failed))
         return done, _problem(done, records, study_command(study.path, overrides))
+
+
+def _with_minutes(study: Study) -> tuple[Unit, ...]:
+    """The units, with predicted minutes if short ones are packed into jobs; predictions take half a minute at most."""
+    if all(study.launch[stage].launcher == "local" for stage in {unit.stage for unit in study.units}):
+        return study.units
+    from tcf.launch.study.predict import with_predictions
+
+    return with_predictions(study).units
 
 
 def forget_results(study: Study, records: Records) -> None:

@@ -1,4 +1,4 @@
-"""The results of a pipeline file, which are those of a study with one dataset and one encoder, at places of their own."""
+"""The results of a pipeline file: those of a study of one dataset and one encoder, at places of their own."""
 
 import dataclasses
 import logging

@@ -51,7 +51,8 @@ class Detached:
             about = [f"study: runs in the background, process {self.process}", f"log: {self.log}"]
             stop = f"kill {self.process}"
         else:
-            about = [f"study: {len(self.jobs)} jobs submitted ({_range(self.jobs)})"]
+            jobs = ", ".join(self.jobs) or "none, since nothing is left to do or all of it is queued already"
+            about = [f"study: jobs of Slurm: {jobs}"]
             stop = shlex.join(["scancel", *self.jobs])
         return "\n".join([*about, f"watch it: {watch}", f"stop it: {stop}"])
 
@@ -80,11 +81,13 @@ def detach(study: Study, overrides: Sequence[str], arguments: Sequence[str]) -> 
 
 def _submit(study: Study, overrides: Sequence[str]) -> Detached:
     from tcf.launch.launchers.slurm.submit_all import submit_all
+    from tcf.launch.study.predict import with_predictions
 
     records = Records(study.state)
     note_start(study, overrides, "submitted")
     forget_results(study, records)
-    return Detached(study, 0, tuple(submit_all(study.units, study.launch, records)), None)
+    jobs = submit_all(with_predictions(study).units, study.launch, records).jobs
+    return Detached(study, 0, jobs, None)
 
 
 def _start(study: Study, arguments: Sequence[str]) -> Detached:
@@ -103,7 +106,3 @@ def _start(study: Study, arguments: Sequence[str]) -> Detached:
     finally:
         os.close(descriptor)
     return Detached(study, process.pid, (), log)
-
-
-def _range(jobs: Sequence[str]) -> str:
-    return jobs[0] if len(jobs) == 1 else f"{jobs[0]} to {jobs[-1]}"
