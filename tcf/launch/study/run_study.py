@@ -2,9 +2,7 @@
 
 import dataclasses
 import logging
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tcf.common.errors import RunError
@@ -16,7 +14,7 @@ from tcf.config.train import TrainConfig
 from tcf.launch.file_terms import in_file_terms, keys_of
 from tcf.launch.launchers.launcher import Launcher
 from tcf.launch.launchers.run_units import UnitResults, check_results, run_units
-from tcf.launch.study.status.started import claimed, note_start
+from tcf.launch.study.status.started import claimed, note_start, study_command
 from tcf.launch.study.study import Study
 from tcf.launch.units.records import Records
 from tcf.launch.units.tasks import Stage
@@ -25,7 +23,7 @@ from tcf.launch.units.unit import Unit
 if TYPE_CHECKING:
     from tcf.launch.study.results.study_result import StudyResult
 
-__all__ = ["Opener", "forget_results", "run_study", "run_study_units", "study_command"]
+__all__ = ["Opener", "forget_results", "run_study", "run_study_units"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,11 +108,6 @@ def forget_results(study: Study, records: Records) -> None:
     for unit in study.units:
         if unit.stage == "compare" and any(records.state(units[need]) != "done" for need in unit.needs):
             records.file(unit.name).unlink(missing_ok=True)
-
-
-def study_command(file: Path, overrides: Iterable[str]) -> str:
-    """The command line that runs a study."""
-    return shlex.join(["tcf", "study", str(file), *(part for entry in overrides for part in ("--set", entry))])
 
 
 def _check_libraries(study: Study) -> None:

@@ -5,10 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tcf.common.text_table import text_table
 from tcf.common.units import as_count
 from tcf.config.evaluate import EvaluateConfig
-from tcf.evaluate.cells import aligned, metric_columns
+from tcf.evaluate.cells import aligned, metric_columns, wide_table
 from tcf.evaluate.intervals import Bootstrap
 from tcf.launch.study.results.results_table import MEAN
 from tcf.ranking.metrics import measured_among
@@ -39,19 +38,19 @@ def results_shown(results: pa.Table, comparisons: Mapping[str, Mapping[str, Any]
 def _table(rows: Sequence[_Row], comparison: Mapping[str, Any]) -> str:
     """A line for each ranking: seeds, metrics with intervals, letters, the size of the encoder."""
     metrics = [m for m in measured_among(rows[0]) if any(row[m.name] is not None for row in rows)]
-    columns: list[list[str]] = [["ranking", *(row["setting"] for row in rows)]]
+    columns: list[list[list[str]]] = []
     if any(row["seeds"] > 1 for row in rows):
-        columns.append(aligned("seeds", [str(row["seeds"]) for row in rows]))
+        columns.append([aligned("seeds", [str(row["seeds"]) for row in rows])])
     for metric in metrics:
         ends = [(row[f"{metric.name}_low"], row[f"{metric.name}_high"]) for row in rows]
         shown = [None if None in pair else pair for pair in ends]
-        columns += metric_columns(metric, [row[metric.name] for row in rows], shown)
-    columns += _alike(rows, comparison)
+        columns.append(metric_columns(metric, [row[metric.name] for row in rows], shown))
+    columns.append([*_alike(rows, comparison)])
     if any(row["encoder_parameters"] for row in rows):
         sizes = [row["encoder_parameters"] for row in rows]
-        columns.append(["encoder", *("-" if size is None else as_count(size) for size in sizes)])
-    columns.append(aligned("users", [f"{row['users']:,}" for row in rows]))
-    return text_table(list(zip(*columns, strict=True)), gap=" ")
+        columns.append([["encoder", *("-" if size is None else as_count(size) for size in sizes)]])
+    columns.append([aligned("users", [f"{row['users']:,}" for row in rows])])
+    return wide_table([["ranking", *(row["setting"] for row in rows)]], columns)
 
 
 def _alike(rows: Sequence[_Row], comparison: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -55,7 +55,7 @@ def _activity(status: StudyStatus) -> str:
         case _ if status.complete:
             return "done"
         case _:
-            return "not started" if started is None else f"stopped; `tcf study {started.file}` goes on"
+            return "not started" if started is None else f"stopped; `{started.again}` goes on"
 
 
 def _listed(title: str, units: list[UnitStatus], status: StudyStatus) -> Iterator[str]:

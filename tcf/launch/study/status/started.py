@@ -2,9 +2,10 @@
 
 import json
 import os
+import shlex
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from tcf.common.parsing import LARGEST_JSON, read_json
 from tcf.launch.study.study import Study
 from tcf.launch.units.unit import Unit, decode_unit
 
-__all__ = ["StartedStudy", "claimed", "is_claimed", "note_start", "read_started"]
+__all__ = ["StartedStudy", "claimed", "is_claimed", "note_start", "read_started", "study_command"]
 
 How = Literal["resident", "submitted"]
 """Whether a command stays until all is done, or everything was handed to a scheduler at once."""
@@ -50,6 +51,16 @@ class StartedStudy:
     def words(self) -> str:
         """The command, for messages."""
         return f"process {self.process} on {self.host}"
+
+    @property
+    def again(self) -> str:
+        """The command line that goes on."""
+        return study_command(self.file, self.overrides)
+
+
+def study_command(file: Path, overrides: Iterable[str]) -> str:
+    """The command line that runs a study."""
+    return shlex.join(["tcf", "study", str(file), *(part for entry in overrides for part in ("--set", entry))])
 
 
 @contextmanager
