@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from small.encoders.raw_opt import save_settings, small_opt
 from small.extract.plans import CPU_RATES
 from small.launch.pipelines import workplace
+from small.launch.studies import changed
 from tcf.commands.app import app
 from tcf.commands.output import as_lines, print_result
 from tcf.extract.plan import planner
@@ -64,7 +65,11 @@ COMMANDS = {
         "out k users users_with_fewer users_never_trained catalogue exclude untrained_users search"
     ),
     "runs .": "run state epochs best_epoch validation_hr@10 validation_ndcg@10 settings problem",
+    "init quickstart --out i.toml": "file run",
     "pipeline q.toml": "dataset extraction runs evaluations recommendations",
+    "study run q.toml": "dataset extraction runs evaluations recommendations",
+    "study run s.toml": "study results comparisons recommendations failed left",
+    "study status s.toml": "study activity host process stages seconds_left units",
     "compare e popularity=out/evaluations/popularity --resamples 50 --flips 49": (
         "format evaluations rankings split users targets candidates resamples flips seed confidence means differences "
         "served"
@@ -80,6 +85,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
     folder = tmp_path_factory.mktemp("json")
     workplace(folder)
     (folder / "q.toml").write_text(PIPELINE)
+    (folder / "s.toml").write_text(changed('items = ["text", "id"]', 'items = ["id"]').replace('"out"', '"study"'))
     opt = small_opt()
     (folder / "bin").mkdir()
     torch.save(opt.state_dict(), folder / "bin" / "pytorch_model.bin")
@@ -111,8 +117,8 @@ def test_numbers_are_whole_and_paths_are_texts(printed: dict[str, Any]) -> None:
     assert {"evaluation": "e", **written} == metrics
     told = json.loads(printed["pipeline q.toml"].stdout)
     assert [entry["name"] for entry in told["evaluations"]] == ["popularity", "id"]
-    assert told["recommendations"] == {"id": "out/recommendations/id.parquet"}
-    assert told["runs"][0]["run"] == "out/runs/id"
+    assert told["recommendations"] == {"id": str(Path("out/recommendations/id.parquet").absolute())}
+    assert told["runs"][0]["run"] == str(Path("out/runs/id").absolute())
 
 
 def leaves(command: Any, path: Sequence[str] = ()) -> Iterator[tuple[str, click.Command]]:

@@ -7,7 +7,7 @@ import pytest
 
 from small.command_line import contexts
 from tcf.commands.app import run_commands
-from tcf.commands.command import Group
+from tcf.commands.command import DefaultGroup, Group
 from tcf.commands.typer_internals import Parameter, UsageError, choices_of, value_name
 from tcf.commands.usage_errors import usage_error_line
 from tcf.common.errors import ConfigError
@@ -15,6 +15,7 @@ from tcf.common.errors import ConfigError
 CONTEXTS = contexts()
 COMMANDS = {path: context for path, context in CONTEXTS.items() if not isinstance(context.command, Group)}
 GROUPS = [path for path in CONTEXTS if path not in COMMANDS]
+WITH_DEFAULT = [path for path in GROUPS if isinstance(CONTEXTS[path].command, DefaultGroup)]
 COMMANDS_OF = {path: [entry.split()[-1] for entry in CONTEXTS if entry.rpartition(" ")[0] == path] for path in GROUPS}
 KINDS = {"INTEGER": "a whole number", "NUMBER": "a number", "PATH": "a path", "TEXT": ""}
 
@@ -60,14 +61,14 @@ def wanted(parameter: object) -> str:
 
 @pytest.mark.parametrize("path", CONTEXTS)
 def test_an_unknown_option(path: str) -> None:
-    assert fault(*path.split(), "--quite") == (
-        f"{prefix(path)}--quite: unknown option; did you mean --quiet? See {path} --help"
-    )
-    assert fault(*path.split(), "--zzz") == f"{prefix(path)}--zzz: unknown option; see {path} --help"
-    assert fault(*path.split(), "-z") == f"{prefix(path)}-z: unknown option; see {path} --help"
+    words = path.split()
+    path += " run" if path in WITH_DEFAULT else ""  # whose option it would be
+    assert fault(*words, "--quite") == f"{prefix(path)}--quite: unknown option; did you mean --quiet? See {path} --help"
+    assert fault(*words, "--zzz") == f"{prefix(path)}--zzz: unknown option; see {path} --help"
+    assert fault(*words, "-z") == f"{prefix(path)}-z: unknown option; see {path} --help"
 
 
-@pytest.mark.parametrize("path", GROUPS)
+@pytest.mark.parametrize("path", [path for path in GROUPS if path not in WITH_DEFAULT])
 def test_an_unknown_command_and_none(path: str) -> None:
     names = COMMANDS_OF[path]
     typed = names[0] + "e"
@@ -79,7 +80,7 @@ def test_an_unknown_command_and_none(path: str) -> None:
     assert fault(*path.split(), "-v") == f"{prefix(path)}expected a command, found none; {known}"
 
 
-@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in ("tcf runs", "tcf doctor")])
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in ("tcf runs", "tcf doctor", "tcf init")])
 def test_what_is_required_is_missing(path: str) -> None:
     required = [parameter for parameter in COMMANDS[path].command.params if parameter.required]
     said, see = fault(*path.split(), "--quiet"), f"; see {path} --help"
@@ -99,7 +100,7 @@ def takes_any_number(path: str) -> bool:
 @pytest.mark.parametrize("path", [path for path in COMMANDS if not takes_any_number(path)])
 def test_one_argument_too_many(path: str) -> None:
     arguments = [entry for entry in COMMANDS[path].command.params if entry.param_type_name == "argument"]
-    words = [*valid(path), *("more" for entry in arguments if not entry.required), "more"]
+    words = [*valid(path), *((*choices_of(entry), "more")[0] for entry in arguments if not entry.required), "more"]
     assert fault(*words) == f"{path}: expected no further argument, found more; see {path} --help"
 
 

@@ -4,19 +4,23 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tcf.common.errors import RunError
 from tcf.common.files import writing
 from tcf.common.output.folders import make_folder
 from tcf.launch.study.run_study import forget_results
-from tcf.launch.study.status.started import claimed, note_start
+from tcf.launch.study.status.started import claimed, is_claimed, note_start
 from tcf.launch.study.study import Study
 from tcf.launch.units.records import Records
 
 __all__ = ["Detached", "detach"]
+
+_TURN = 0.1  # seconds between two looks
 
 
 @dataclass(frozen=True)
@@ -105,4 +109,23 @@ def _start(study: Study, arguments: Sequence[str]) -> Detached:
         )
     finally:
         os.close(descriptor)
+    _wait_for_the_start(process, study, log)
     return Detached(study, process.pid, (), log)
+
+
+def _wait_for_the_start(process: "subprocess.Popen[bytes]", study: Study, log: Path) -> None:
+    """Wait until the command is at the study, so that a status says so, or has ended.
+
+    Raises:
+        RunError: it has ended at once.
+    """
+    while not is_claimed(study.out):
+        status = process.poll()
+        if status is None:
+            time.sleep(_TURN)
+        elif status == 0:
+            return  # all was done
+        else:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            reason = lines[-1].removeprefix("tcf: error: ") if lines else f"it ended with status {status}"
+            raise RunError(f"{study.out}: expected the command to go on in the background, but {reason} (see {log})")
