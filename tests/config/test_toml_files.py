@@ -15,13 +15,20 @@ PIPELINE = (EXAMPLES / "quickstart.toml").read_text(encoding="utf-8")
 SEARCH = (EXAMPLES / "search.toml").read_text(encoding="utf-8")
 RUN = 'width = 64\nitems = "id"\n[inputs]\ndata = "../data"\n'
 READERS = {"train --config": read_settings, "pipeline": read_pipeline, "search": read_search}
-WORDS = {"train --config": "a training configuration", "pipeline": "a pipeline file", "search": "a search file"}
+WORDS = {
+    "train --config": "a training configuration",
+    "pipeline": "a pipeline file",
+    "search": "a search file",
+    "study": "a study file",
+}
 
 
 @pytest.mark.parametrize(
     ("content", "command"),
     [
         (PIPELINE, "pipeline"),
+        ((EXAMPLES / "study.toml").read_text(encoding="utf-8"), "study"),
+        ('[datasets.d]\npath = "d"\n', "study"),
         ('[train.text]\nwidth = 8\n[data]\nraw = "x"\n', "pipeline"),
         ("[evaluate]\nrecommend = 3\n", "pipeline"),
         (SEARCH, "search"),
