@@ -16,10 +16,8 @@ from small.launch.pipelines import write_tcf
 from small.launch.studies import changed
 from tcf.commands.app import app
 from tcf.commands.command import DefaultGroup
-from tcf.launch.study.expand import expand
 from tcf.launch.study.status import detach
 from tcf.launch.study.study import Study
-from tcf.launch.study.study_file import read_study
 
 IDS = changed('items = ["text", "id"]', 'items = ["id"]')
 
@@ -106,9 +104,9 @@ def test_a_status_before_the_start(here: Path) -> None:
 
 def test_in_the_background_then_a_status_then_a_failure(here: Path) -> None:
     """As users do: detached, watched from another process, a failure reported by its exit status, and mended."""
-    blocked = here / "out/runs/walks/sasrec-id/seed-0"
-    blocked.mkdir(parents=True)
-    (blocked / "notes.txt").write_text("not a run")
+    own = here / "out/results.csv"
+    own.parent.mkdir()
+    own.write_text("a table of the user's own\n")
     done = run("study", "s.toml", "--detach", "--tries", "1", "--json")
     assert done.exit_code == 0, done.output
     process = json.loads(done.stdout)["process"]
@@ -117,12 +115,14 @@ def test_in_the_background_then_a_status_then_a_failure(here: Path) -> None:
     finally:
         _end(process)
     assert watched.returncode == 1, watched.stdout
-    study = expand(read_study(here / "s.toml"), write=False)
-    log = (study.state / "study.log").read_text()
-    assert "1 of 5 units failed, and 1 unit that need it" in log and "run `tcf study " in log
-    assert "failed:\n  train/walks/sasrec-id/seed-0: " in watched.stdout
-    # The results of what there is.
-    assert (here / "out/results.csv").read_text().count("\n") == 2
+    log = (here / "out/state/study.log").read_text()
+    assert "1 of 5 units failed; the first is compare: " in log and "run `tcf study " in log
+    assert "failed:\n  compare: " in watched.stdout and watched.stdout.startswith("study: ")
+    assert own.read_text() == "a table of the user's own\n"
+    own.unlink()
+    mended = _tcf("study", "s.toml")
+    assert (mended.returncode, own.read_text().count("\n")) == (0, 4)
+    assert mended.stdout.startswith("walks:\nranking ") and "4 found" in mended.stderr
 
 
 def _tcf(*words: str) -> "subprocess.CompletedProcess[str]":

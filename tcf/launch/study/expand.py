@@ -119,25 +119,24 @@ class _Expansion:
         identity = run_digest(data.digest, "" if cache is None else cache.digest, layer, own, of_seed=not setting.seeds)
         runs, evaluations = self._places_of(setting, identity, (data.path, *caches))
         needs = (*data.needs, *(() if cache is None else cache.needs))
-        trainings: list[str] = []
-        for seed, config in setting.trainings().items():
-            train = TrainTask(data.path, caches, runs[seed], self._with_devices(config))
-            name = self.units.add(f"train/{self.units.place(runs[seed])}", train, needs)
-            trainings.append(name)
-            evaluate = EvaluateTask(runs[seed], "", None, (), evaluations[seed], self.file.evaluate)
-            place = self.units.place(evaluations[seed])
-            self.evaluations.append(self.units.add(f"evaluate/{place}", evaluate, (name,)))
+        trainings = [
+            self._plan_run(
+                TrainTask(data.path, caches, runs[seed], self._with_devices(config)), evaluations[seed], needs
+            )
+            for seed, config in setting.trainings().items()
+        ]
         first = next(iter(runs))
         if self.file.recommend:
             self._plan_recommendations(setting, runs[first], trainings[0])
-        return PlannedSetting(
-            setting.name,
-            setting.axes,
-            dataclasses.replace(setting.config, seed=first),
-            caches,
-            runs,
-            evaluations,
-        )
+        config = dataclasses.replace(setting.config, seed=first)
+        return PlannedSetting(setting.name, setting.axes, config, caches, runs, evaluations)
+
+    def _plan_run(self, train: TrainTask, evaluation: Path, needs: tuple[str, ...]) -> str:
+        """Add the units that train and evaluate a run; returns the name of the former."""
+        name = self.units.add(f"train/{self.units.place(train.out)}", train, needs)
+        evaluate = EvaluateTask(train.out, "", None, (), evaluation, self.file.evaluate)
+        self.evaluations.append(self.units.add(f"evaluate/{self.units.place(evaluation)}", evaluate, (name,)))
+        return name
 
     def _cache_of(self, setting: StudySetting) -> PlannedCache | None:
         """What the setting reads; None if it reads no text."""

@@ -1,7 +1,6 @@
 """The units of a study that make what trainings read: downloads, datasets, converted weights, and caches."""
 
 import dataclasses
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,36 +95,37 @@ def plan_cache(
         wanted: what these places are called.
         units: the units of the study so far.
     """
-    encoder, config = extraction.encoder, extraction.config
+    encoder, config, has_layers = extraction.encoder, extraction.config, not file.is_pipeline
     digest = cache_digest(encoder, config, of_layers=file.is_pipeline)
     model, needs = _plan_model(encoder, places, wanted, units)
     names = (model, encoder.model or "")
     place = places.of(
-        wanted.cache(extraction), digest, lambda path: is_cache(path, names, config, any_layer=not file.is_pipeline)
+        wanted.cache(extraction), digest, lambda path: is_cache(path, names, config, any_layer=has_layers)
     )
     # A single layer has the place that it would have beside others, so that layers can be added to a study.
-    is_single = not file.is_pipeline and len(config.pooled_layers) == 1
+    is_single = has_layers and len(config.pooled_layers) == 1
     out = place / f"layer{config.pooled_layers[0]}" if is_single else place
-    task = ExtractTask(data.path, model, out, config)
     name = f"extract/{units.place(place)}/{units.place(data.path) or extraction.dataset}"
-    needs = (*data.needs, *needs)
-    parts = 1 if config.repair else file.launch["extract"].workers or 1
-    if parts > 1:
-        configs = (dataclasses.replace(config, shards=f"{part}/{parts}", parquet=False) for part in range(parts))
-        needs = tuple(
-            units.add(f"{name}/part-{part}-of-{parts}", dataclasses.replace(task, config=own), needs)
-            for part, own in enumerate(configs)
-        )
-    if _shares(file, extraction):
+    task, needs = ExtractTask(data.path, model, out, config), (*data.needs, *needs)
+    needs = _plan_parts(task, name, file.launch["extract"].workers or 1, units, needs)
+    sharing = [one for one in file.extractions if digest == cache_digest(one.encoder, one.config, of_layers=False)]
+    if has_layers and len(sharing) > 1:
         # "All of one part" computes the same, and leaves alone what other processes keep for unfinished shards.
-        task = dataclasses.replace(task, config=dataclasses.replace(config, shards="0/1"))
-    return PlannedCache(place, digest, not file.is_pipeline, (units.add(name, task, needs),))
+        task = _part(task, "0/1")
+    return PlannedCache(place, digest, has_layers, (units.add(name, task, needs),))
 
 
-def _shares(file: StudyFile, extraction: StudyExtraction) -> bool:
-    """Whether several datasets fill this cache."""
-    kinds = Counter((one.encoder.name, one.config.pooling) for one in file.extractions)
-    return kinds[extraction.encoder.name, extraction.config.pooling] > 1
+def _plan_parts(task: ExtractTask, name: str, parts: int, units: UnitList, needs: tuple[str, ...]) -> tuple[str, ...]:
+    """Add a unit for each part of the shards, if there are several; returns what the unit that finishes them needs."""
+    if parts == 1 or task.config.repair or task.config.shards is not None:
+        return needs
+    own = (_part(task, f"{part}/{parts}") for part in range(parts))
+    return tuple(units.add(f"{name}/part-{part}-of-{parts}", one, needs) for part, one in enumerate(own))
+
+
+def _part(task: ExtractTask, shards: str) -> ExtractTask:
+    """The extraction of a part of the shards, which cannot write all vectors to a file."""
+    return dataclasses.replace(task, config=dataclasses.replace(task.config, shards=shards, parquet=False))
 
 
 def _plan_model(

@@ -25,7 +25,8 @@ class PlannedSetting:
         config: settings of the training, with the seed of the first run.
         caches: the caches that its runs read.
         runs: directory of the run of each seed.
-        evaluations: directory of the evaluation of each seed: `seed-0`, `seed-1`, ... of one folder.
+        evaluations: directory of the evaluation of each seed: `seed-0`, `seed-1`, ... of one folder; of a run of a
+            pipeline file without seeds the folder itself.
     """
 
     name: str

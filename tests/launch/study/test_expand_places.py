@@ -187,3 +187,26 @@ def test_a_pipeline_of_an_earlier_version_is_found(finished: Path, monkeypatch: 
     assert all(run.startswith(("text-", "id-")) for run in runs(of("seeds=[0, 1]")))
     assert {place for place in places(of("extract.max_tokens=9")) if place.startswith("cache-")}
     assert "runs/id" in places(of("extract.max_tokens=9"))
+
+
+def test_parts_and_two_datasets_fill_one_cache(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    text = (finished / "s.toml").read_text() + '[datasets.longer]\nraw = "raw"\nformat = "tcf"\nmin_history = 6\n'
+    (finished / "two.toml").write_text(text)
+    given = ["launch.extract.workers=2", "extract.shard_rows=8", 'out="two"', 'grid.items=["text"]']
+    study = expand(read_study(Path("two.toml"), given))
+    cache = study.out / "caches/tiny/layer-1"
+    made: dict[str, set[str]] = {}
+    for unit in study.units:
+        if unit.stage in ("prepare", "extract"):
+            unit.task.run()
+            made[unit.name] = {path.name for path in (cache / "shards").glob("[!.]*")} if cache.exists() else set()
+    parts = [f"extract/tiny/walks/part-{part}-of-2" for part in range(2)]
+    assert len(made[parts[0]]) == len(made[parts[1]]) / 2 > 0
+    # The unit that finishes them, and the other dataset, whose texts are the same, find all of it.
+    assert made["extract/tiny/walks"] == made["extract/tiny/longer"] == made[parts[1]]
+    assert len(list((cache / "datasets").glob("[!.]*"))) == 2
+    for unit in study.units:
+        if unit.stage == "train":
+            unit.task.run()
+    assert len(study.settings) == 2
