@@ -1,5 +1,6 @@
 """A TOML file of another kind than the command reads; home folders in paths."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PIPELINE = (EXAMPLES / "quickstart.toml").read_text(encoding="utf-8")
 SEARCH = (EXAMPLES / "search.toml").read_text(encoding="utf-8")
 RUN = 'width = 64\nitems = "id"\n[inputs]\ndata = "../data"\n'
-READERS = {"train --config": read_settings, "pipeline": read_study, "search": read_search}
+READERS: dict[str, Callable[[Path], object]] = {
+    "train --config": read_settings,
+    "pipeline": read_study,
+    "search": read_search,
+}
 WORDS = {
     "train --config": "a training configuration",
     "pipeline": "a pipeline file",

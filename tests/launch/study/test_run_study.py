@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +19,10 @@ from tcf.evaluate.seeds import SeedEvaluations
 from tcf.launch.study.results import write_results
 from tcf.launch.study.results.study_result import StudyResult
 from tcf.launch.study.run_study import run_study
-from tcf.launch.study.status.started import claimed, read_started
+from tcf.launch.study.status.started import note_start, read_started
 from tcf.launch.study.study import Study
 from tcf.launch.units.records import Records
-from tcf.launch.units.tasks import TrainTask
+from tcf.launch.units.tasks import EvaluateTask, TrainTask
 
 NAMES = ["popularity", "ids-4", "ids-8"]
 
@@ -74,7 +76,7 @@ def test_settings_are_compared(finished: StudyResult) -> None:
     assert {row["metric"] for row in comparison["differences"]} == {"hr@10", "ndcg@10"}
     assert (finished.path / "comparisons/toy.csv").read_text().count("\n") == 1 + 2 * 3
     head, *lines = finished.summary().splitlines()[1:5]
-    assert head.split()[:4] == ["ranking", "seeds", "hr@10", "ndcg@10"] and "alike" in head
+    assert head.split()[:4] == ["ranking", "seeds", "hr@10", "ndcg@10"] and " alike" in finished.summary()
     assert [line.split()[:2] for line in lines] == [["popularity", "1"], ["ids-4", "2"], ["ids-8", "2"]]
 
 
@@ -134,30 +136,37 @@ def test_files_that_tcf_did_not_write_stay(tmp_path: Path) -> None:
     assert (tmp_path / "out/results.csv").read_text() == "my,own\n"
 
 
-def test_a_second_command_is_told_who_is_at_it(tmp_path: Path) -> None:
-    study = make_study(tmp_path, seeds=(0,), widths=(4,))
-    with claimed(study):
-        from tcf.launch.study.status.started import note_start
+HOLD = """
+import sys
+from pathlib import Path
+from tcf.common.lease_file import acquire
+print(acquire(Path(sys.argv[1])), flush=True)
+sys.stdin.read()
+"""
 
-        note_start(study, ["out=x"])
-        started = read_started(study.out)
-        assert started is not None and started.units == study.units and started.overrides == ("out=x",)
-        # The lease is this process's own, so that of another one is written over it.
-        lease = study.out / ".study.claim"
-        values = json.loads(lease.read_text())
-        lease.write_text(json.dumps({**values, "pid": 1}))
+
+def test_a_second_command_is_told_who_is_at_it_until_that_one_has_died(tmp_path: Path) -> None:
+    study = make_study(tmp_path, seeds=(0,), widths=(4,))
+    note_start(study, ["out=x"])
+    started = read_started(study.out)
+    assert started is not None and started.units == study.units and started.overrides == ("out=x",)
+    words = [sys.executable, "-c", HOLD, str(study.out / ".study.claim")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
         with pytest.raises(RunError, match=r"no other command at this study, found process \d+ on .*--watch"):
             run(study)
-        lease.write_text(json.dumps({**values, "pid": 2**30}))  # a dead one's is taken over
-        assert run(study).problem == ""
+        other.kill()
+    assert run(study).problem == ""
 
 
 def test_without_intervals_nothing_is_compared(tmp_path: Path) -> None:
     study = make_study(tmp_path, seeds=(0,), widths=(4,))
     evaluate = dataclasses.replace(EVALUATE, resamples=0)
     units = [
-        dataclasses.replace(u, task=dataclasses.replace(u.task, config=evaluate)) if u.stage == "evaluate" else u  # type: ignore[call-arg]
-        for u in study.units
+        dataclasses.replace(unit, task=dataclasses.replace(unit.task, config=evaluate))
+        if isinstance(unit.task, EvaluateTask)
+        else unit
+        for unit in study.units
     ]
     done = run(dataclasses.replace(study, units=tuple(units), evaluate=evaluate))
     assert done.problem == "" and done.comparisons == {}
