@@ -32,7 +32,7 @@ def test_many_have_as_many_as_can_tell_them_apart(monkeypatch: pytest.MonkeyPatc
 
 
 def test_memory_sets_a_limit_that_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    # Differences: 8 bytes * 3 copies * 1,770 pairs * 1,000 users = 42 MB; 35,400 resamples: 8 * 35,400 * 1,830 = 518 MB.
+    # Differences: 8 bytes * 3 copies * 1,770 pairs * 1,000 users = 42 MB; draws: 8 * 35,400 * 1,830 = 518 MB.
     monkeypatch.setattr(comparisons, "host_memory", lambda: (GIB, GIB // 2))
     draws = draws_for(rankings(60), 0.95)
     assert draws is not None and (draws.resamples, draws.flips) == (10_000, 9_999)
