@@ -9,7 +9,7 @@ from pathlib import Path
 from tcf.common.manifest import digest
 from tcf.config.train import TrainConfig
 from tcf.launch.study.belonging import is_evaluation, is_run
-from tcf.launch.study.identities import baseline_digest, evaluation_digest, run_digest
+from tcf.launch.study.identities import baseline_digest, cache_digest, evaluation_digest, run_digest
 from tcf.launch.study.places import Places
 from tcf.launch.study.planned_inputs import PlannedCache, PlannedDataset, plan_cache, plan_dataset
 from tcf.launch.study.study import PlannedBaseline, PlannedSetting, Study
@@ -83,9 +83,11 @@ class _Expansion:
         """Add the units that make datasets and caches."""
         for dataset in self.file.datasets:
             self.datasets[dataset.name] = plan_dataset(dataset, self.places, self.wanted, self.units)
-        for one in self.file.extractions:
-            data = self.datasets[one.dataset]
-            cache = plan_cache(one, data, self.file, self.places, self.wanted, self.units)
+        of_layers = self.file.is_pipeline
+        digests = [cache_digest(one.encoder, one.config, of_layers=of_layers) for one in self.file.extractions]
+        for one, own in zip(self.file.extractions, digests, strict=True):
+            data, shared = self.datasets[one.dataset], digests.count(own) > 1
+            cache = plan_cache(one, data, self.file, self.places, self.wanted, self.units, shared=shared)
             self.caches[one.dataset, one.encoder.name, one.config.pooling] = cache
 
     def plan_baselines(self) -> tuple[PlannedBaseline, ...]:

@@ -33,6 +33,10 @@ class Places:
     out: Path
     noted: dict[str, str]
     _new: dict[str, str] = field(default_factory=dict)
+    _found: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._found = {digest: place for place, digest in reversed(self.noted.items())}
 
     @classmethod
     def open(cls, out: Path) -> "Places":
@@ -51,11 +55,11 @@ class Places:
             digest: of everything that decides what is there.
             belongs: whether a folder without a note holds this result.
         """
-        for place, noted in self.noted.items():
-            if noted == digest:
-                return self.out / place
+        if digest in self._found:
+            return self.out / self._found[digest]
         place = wanted if self._is_free(wanted, belongs) else f"{wanted}-{digest[:_SHORT]}"
         self.noted[place] = self._new[place] = digest
+        self._found[digest] = place
         return self.out / place
 
     def write(self) -> None:

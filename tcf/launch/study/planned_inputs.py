@@ -82,6 +82,8 @@ def plan_cache(
     places: Places,
     wanted: WantedPlaces,
     units: UnitList,
+    *,
+    shared: bool,
 ) -> PlannedCache:
     """Add the units that fill a cache with the vectors of a dataset: those of parts, and one that finishes it.
 
@@ -94,6 +96,7 @@ def plan_cache(
         places: where results are.
         wanted: what these places are called.
         units: the units of the study so far.
+        shared: whether other extractions fill the same cache.
     """
     encoder, config, has_layers = extraction.encoder, extraction.config, not file.is_pipeline
     digest = cache_digest(encoder, config, of_layers=file.is_pipeline)
@@ -108,8 +111,7 @@ def plan_cache(
     name = f"extract/{units.place(place)}/{units.place(data.path) or extraction.dataset}"
     task, needs = ExtractTask(data.path, model, out, config), (*data.needs, *needs)
     needs = _plan_parts(task, name, file.launch["extract"].workers or 1, units, needs)
-    sharing = [one for one in file.extractions if digest == cache_digest(one.encoder, one.config, of_layers=False)]
-    if has_layers and len(sharing) > 1:
+    if shared:
         # "All of one part" computes the same, and leaves alone what other processes keep for unfinished shards.
         task = _part(task, "0/1")
     return PlannedCache(place, digest, has_layers, (units.add(name, task, needs),))

@@ -140,12 +140,12 @@ def _settings(grid: Grid, train: TrainTables) -> tuple[StudySetting, ...]:
 
 def _names(grid: Grid, points: Sequence[Point]) -> list[str]:
     """Names of the settings: `DATASET/ENCODER-BACKBONE-ITEMS`, and what else the grid has several values of."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for point in points:
         parts = [_name_of(axis, point[axis]) for axis in _order(point) if axis in _ALWAYS or grid.has_choice(axis)]
         name = f"{point['dataset']}/{'-'.join(parts)}"
-        names.append(f"{name}-{len(names)}" if name in names else name)
-    return names
+        names[f"{name}-{len(names)}" if name in names else name] = None
+    return [*names]
 
 
 def _order(point: Point) -> list[str]:
