@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tcf.common.errors import TcfError, place_error_words
+from tcf.common.errors import RunError, TcfError, place_error_words
 from tcf.common.files import writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.output.folders import make_folder
@@ -76,7 +76,11 @@ def _try(unit: Unit, records: Records, job: str) -> UnitEnd:
         end, note = _end_of(unit, records)
     seconds = round(time.monotonic() - began, 3)
     how: Literal["failed", "done"] = "done" if end.ended == "done" else "failed"
-    records.write(replace(record, ended=how, seconds=seconds, error=end.reason, note=note))
+    try:
+        records.write(replace(record, ended=how, seconds=seconds, error=end.reason, note=note))
+    except RunError:
+        if end.ended == "done":
+            raise  # nobody would know
     return end
 
 
@@ -107,13 +111,19 @@ def _output_to(log: Path) -> Iterator[None]:
         target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     kept = {number: os.dup(number) for number in (1, 2)}
     try:
-        sys.stdout.flush()
+        _flush()
         for number in kept:
             os.dup2(target, number)
         yield
     finally:
-        sys.stdout.flush()
+        _flush()
         for number, descriptor in kept.items():
             os.dup2(descriptor, number)
             os.close(descriptor)
         os.close(target)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # full, or closed
+            stream.flush()
