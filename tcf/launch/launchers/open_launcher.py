@@ -80,7 +80,8 @@ class JoinedLaunchers:
         if not self._with_first and self._with_second:
             found = self._second.ended(left)
         else:
-            found = self._second.ended(0) if self._with_second else []
+            # Also without units there: it may learn that jobs have gone, whose room it needs for the next ones.
+            found = self._second.ended(0)
             found += self._first.ended(0 if found else min(left, _TURN))
         names = {end.unit for end in found}
         self._with_first -= names

@@ -1,6 +1,7 @@
 """One launcher for all stages, wherever each of them runs."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tcf.launch.launchers.open_launcher import JoinedLaunchers, open_launcher, r
 from tcf.launch.launchers.run_units import run_units
 from tcf.launch.units.records import Records
 from tcf.launch.units.run_unit import UnitEnd
+from tcf.launch.units.unit import Unit
 
 
 def test_where_stages_run() -> None:
@@ -44,6 +46,27 @@ def test_each_launcher_gets_its_own_units_and_both_are_heard(tmp_path: Path) -> 
     assert results.complete
     assert (first.tries, sorted(second.tries)) == (["a1", "a2"], ["b1", "b2", "b2", "b3"])
     assert (first.closed, second.closed) == (True, True)
+
+
+def test_room_that_is_free_later_than_its_unit_has_ended(tmp_path: Path) -> None:
+    """A job is in the queue of a scheduler for a while after the end of its unit, which only shows if it is asked."""
+
+    class Lingering(PretendedLauncher):
+        lingering = 0
+
+        def take(self, units: Sequence[Unit]) -> Sequence[Unit]:
+            if self.lingering:
+                return ()
+            self.lingering = 3
+            return super().take(units[:1])
+
+        def ended(self, timeout: float) -> list[UnitEnd]:
+            self.lingering = max(0, self.lingering - 1)
+            return super().ended(timeout)
+
+    units = [pretended("b1", "end", tmp_path), pretended("b2", "end", tmp_path, ["b1"])]
+    joined = JoinedLaunchers(PretendedLauncher(), Lingering(), lambda unit: False)
+    assert run_units(units, Records(tmp_path / "records"), joined, tries=1).done == ("b1", "b2")
 
 
 def test_both_are_closed_though_one_cannot_be(tmp_path: Path) -> None:
