@@ -63,7 +63,7 @@ def test_minilm_reads_real_titles(
 
 
 def test_smollm2_reads_real_titles(tmp_path: Path, assets_home: Path, game_titles: list[str]) -> None:
-    folder, titles = local_model("smollm2-135m"), game_titles[::4]
+    folder, titles = local_model("smollm2-135m"), game_titles[::10]
     dataset = save_dataset(tmp_path / "d", titles)
     extracted(dataset, folder, tmp_path / "c", layers=(LAYER, -1))
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)

@@ -20,12 +20,13 @@ from small.launch.kills import PRELOADED
 from tcf.common.files import is_published
 from tcf.data.cache.caches import open_cache
 
-TEXTS = 300
 SHARD_ROWS = 5
 ONE: tuple[str, ...] = ()
 SEVERAL = ("--layers", "1,-1", "--token-states", "0")
 # Of one cache; all of them with `make faults`.
 KILLS = 10 if os.environ.get("TCF_FAULTS") == "all" else 3
+# Six shards for each kill, and some that are left.
+TEXTS = 300 if KILLS == 10 else 150
 PATIENCE = 300.0
 
 
