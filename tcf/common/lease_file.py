@@ -1,8 +1,11 @@
 """A lease: a small file that names the process working on something. It is valid while that process lives.
 
 A lease expires when its process is dead, as far as this machine can tell, or when it has not been renewed for ten
-minutes. Where the file system can, a lease appears together with its owner. Elsewhere one without an owner was left by
-a process that died while creating it, and expires after a few seconds; so does anything else that names no process.
+minutes. A process is named by its id and the time of its start, since ids are used again. Minutes are counted on the
+clock that sets the times of files, which on a network file system is the server's: hosts whose clocks differ agree.
+
+Where the file system can, a lease appears together with its owner. Elsewhere one without an owner was left by a process
+that died while creating it, and expires after a few seconds; so does anything else that names no process.
 """
 
 import json
@@ -11,10 +14,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from tcf.common.files import is_alive, this_machine
+from tcf.common.files import is_alive, staging_place, this_machine
 from tcf.common.parsing import read_json
 
 __all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", "is_held", "is_own", "remove"]
@@ -22,8 +25,37 @@ __all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", 
 LEASE_SECONDS = 600.0  # seconds without a heartbeat after which a lease expires
 _HEARTBEAT = 30.0  # seconds between heartbeats
 _OWNERLESS_SECONDS = 10.0  # seconds after which a lease without an owner expires
-_LARGEST = 4096  # bytes in a lease at most; ours have 60
+_LARGEST = 4096  # bytes in a lease at most; ours have 130
 _LARGEST_PID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """The process that a lease names.
+
+    Attributes:
+        machine: identifier of its machine.
+        pid: its id there.
+        started: when it started, see `_start_of`; empty in leases of older versions, and where that is unknown.
+    """
+
+    machine: str
+    pid: int
+    started: str
+
+    def is_dead(self) -> bool:
+        """Whether it has ended, as far as this machine can tell."""
+        if self.machine != this_machine():
+            return False
+        return not is_alive(self.pid) or not self._may_have_started(_start_of(self.pid))
+
+    def is_this_process(self) -> bool:
+        """Whether it is the process that asks."""
+        me = _this_process()
+        return (self.machine, self.pid) == (me.machine, me.pid) and self._may_have_started(me.started)
+
+    def _may_have_started(self, then: str) -> bool:
+        return not self.started or not then or self.started == then
 
 
 def acquire(file: Path) -> bool:
@@ -88,7 +120,8 @@ def is_held(file: Path) -> bool:
 
 def is_own(file: Path) -> bool:
     """Whether the lease belongs to this process."""
-    return _owner(file) == {"machine": this_machine(), "pid": os.getpid()}
+    owner = _owner(file)
+    return owner is not None and owner.is_this_process()
 
 
 def is_expired(file: Path) -> bool:
@@ -98,21 +131,61 @@ def is_expired(file: Path) -> bool:
     except FileNotFoundError:
         return False
     owner = _owner(file)
-    if not owner:
+    if owner is None:
         # Nobody renews it, and a time that is set, such as one in the future, says nothing about when that began.
-        return _since(min(found.st_mtime, found.st_ctime)) > _OWNERLESS_SECONDS
-    dead = owner["machine"] == this_machine() and not is_alive(owner["pid"])
-    return dead or _since(found.st_mtime) > LEASE_SECONDS
+        return _since(min(found.st_mtime, found.st_ctime), file) > _OWNERLESS_SECONDS
+    return owner.is_dead() or _since(found.st_mtime, file) > LEASE_SECONDS
 
 
-def _since(moment: float) -> float:
-    """Seconds between a file's time and now; the clock of a network file system may be ahead of ours."""
-    return abs(time.time() - moment)
+def _since(moment: float, file: Path) -> float:
+    """Seconds between a time of a file and now; a time in the future is none that its file system has set of late."""
+    return abs(_now(file) - moment)
+
+
+def _now(file: Path) -> float:
+    """The time that a change of a file would get now; where nothing can be created beside it, that of this machine."""
+    with suppress(OSError):
+        descriptor, name = _created_beside(file)
+        try:
+            os.utime(descriptor)  # as a heartbeat does
+            return os.fstat(descriptor).st_mtime
+        finally:
+            os.close(descriptor)
+            if name is not None:
+                name.unlink(missing_ok=True)
+    return time.time()
+
+
+def _created_beside(file: Path) -> tuple[int, Path | None]:
+    """Create an empty file for a moment; returns it opened, and its path if the file system requires one.
+
+    Raises:
+        OSError: no file can be created there.
+    """
+    with suppress(AttributeError, OSError):  # another system than Linux, a network file system
+        return os.open(file.parent, os.O_TMPFILE | os.O_WRONLY, 0o600), None
+    name = staging_place(file)
+    return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), name
+
+
+def _this_process() -> _Owner:
+    return _Owner(this_machine(), os.getpid(), _start_of(os.getpid()))
+
+
+def _start_of(pid: int) -> str:
+    """When a process of this machine started: identifier of the boot, and clock ticks since then; empty if unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # `PID (NAME) STATE ...`, where the name may contain any character; STATE is the third field, and this the 22nd.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return f"{boot} {fields[22 - 3]}"
+    except (OSError, ValueError, IndexError):
+        return ""
 
 
 def _make(file: Path) -> bool:
     """Create a lease for this process; False if one exists."""
-    owner = json.dumps({"machine": this_machine(), "pid": os.getpid()}).encode()
+    owner = json.dumps(asdict(_this_process())).encode()
     try:
         if not _make_at_once(file, owner):
             _make_in_steps(file, owner)
@@ -160,14 +233,15 @@ def _let_all_read(descriptor: int) -> None:
         os.fchmod(descriptor, os.fstat(descriptor).st_mode | 0o444)
 
 
-def _owner(file: Path) -> dict[str, Any]:
-    """Machine and process id of a lease; empty if they are not written yet, cannot be read, or name no process."""
+def _owner(file: Path) -> _Owner | None:
+    """The process that a lease names; None if it is not written yet, cannot be read, or names none."""
     try:
         owner = read_json(file, most=_LARGEST)
     except (OSError, ValueError):
-        return {}
+        return None
     match owner:
-        case {"machine": str(), "pid": int(pid)} if not isinstance(pid, bool) and 0 < pid <= _LARGEST_PID:
-            return {"machine": owner["machine"], "pid": pid}
+        case {"machine": str(machine), "pid": int(pid)} if not isinstance(pid, bool) and 0 < pid <= _LARGEST_PID:
+            started = owner.get("started")
+            return _Owner(machine, pid, started if isinstance(started, str) else "")
         case _:
-            return {}
+            return None

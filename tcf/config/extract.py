@@ -9,7 +9,10 @@ from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
 from tcf.config.verify import VERIFY_HELP
 
-__all__ = ["ExtractConfig", "Pooling"]
+__all__ = ["REPAIR", "ExtractConfig", "Pooling"]
+
+REPAIR = "run `tcf extract` again with --repair"
+"""What messages about a damaged cache say to do, by which a command that runs many stages knows them."""
 
 _TEXTS = "Texts and vectors"
 _MEMORY = "Models larger than memory"

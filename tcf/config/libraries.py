@@ -7,7 +7,7 @@ from tcf.common.errors import TcfError
 
 __all__ = ["Library", "install_command", "require_library"]
 
-Library = Literal["accelerate", "faiss", "gguf", "matplotlib", "optuna"]
+Library = Literal["accelerate", "faiss", "gguf", "matplotlib", "optuna", "submitit"]
 
 
 def require_library(name: Library, needed_by: str) -> None:
@@ -36,5 +36,7 @@ def install_command(name: Library) -> str:
             return '`pip install "text-cf[cpu]"`, or on a machine with an NVIDIA GPU `pip install "text-cf[gpu]"`'
         case "matplotlib":
             return '`pip install "text-cf[plot]"`'
+        case "submitit":
+            return '`pip install "text-cf[slurm]"`'
         case "accelerate" | "gguf" | "optuna":
             return f"`pip install {name}`"

@@ -3,12 +3,16 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from small.launch.waiting import wait_for
 from tcf.common import lease_file
 from tcf.common.files import is_alive, this_machine
 from tcf.common.lease_file import acquire, is_expired, is_held, is_own, remove
@@ -48,7 +52,7 @@ def test_what_names_no_process_counts_for_seconds(
     if modified >= 0:  # an old one has ended already
         assert is_held(file)
         assert not acquire(file)
-    monkeypatch.setattr(time, "time", lambda: now + 12)
+    monkeypatch.setattr(lease_file, "_now", lambda file: now + 12)
     assert is_expired(file)
     assert not is_held(file)
     monkeypatch.undo()
@@ -65,6 +69,83 @@ def test_a_lease_of_another_machine_counts_as_before(tmp_path: Path) -> None:
     assert is_held(file)
     os.utime(file, (time.time() - 700,) * 2)
     assert is_expired(file)
+
+
+@pytest.mark.parametrize("off", [-5 * 3600.0, 650.0, 5 * 3600.0])
+@pytest.mark.parametrize("without_a_name", [True, False])
+def test_a_lease_of_another_machine_does_not_depend_on_this_clock(
+    tmp_path: Path, off: float, without_a_name: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine's clock is off by hours from that of the file system, which sets the times of leases."""
+    live, dead = tmp_path / "live", tmp_path / "dead"
+    for file in (live, dead):
+        file.write_text('{"machine": "elsewhere", "pid": 1, "started": "then"}')
+    right = time.time()
+    os.utime(dead, (right - 700,) * 2)
+    monkeypatch.setattr(time, "time", lambda: right + off)
+    if not without_a_name:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    assert is_held(live)
+    assert not acquire(live)
+    assert is_expired(dead)
+    assert acquire(dead)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dead", "live"]
+
+
+def test_where_nothing_can_be_created_this_clock_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / ".claim"
+    file.write_text('{"machine": "elsewhere", "pid": 1}')
+
+    def refused(*_: object) -> tuple[int, Path | None]:
+        raise PermissionError
+
+    monkeypatch.setattr(lease_file, "_created_beside", refused)
+    assert is_held(file)
+    os.utime(file, (time.time() - 700,) * 2)
+    assert is_expired(file)
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """What the lease of a living process has in it."""
+    program = "import sys; from pathlib import Path; from tcf.common.lease_file import acquire; import time"
+    command = [sys.executable, "-c", f"{program}; acquire(Path(sys.argv[1])); time.sleep(300)", str(tmp_path / "its")]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as process:
+        try:
+            wait_for(lambda: (tmp_path / "its").exists(), patience=60)
+            yield json.loads((tmp_path / "its").read_text())
+        finally:
+            process.kill()
+
+
+def test_a_process_whose_id_is_used_again_holds_nothing(tmp_path: Path, holder: dict[str, Any]) -> None:
+    file = tmp_path / ".claim"
+    boot, ticks = holder["started"].split()
+
+    def held(**changed: object) -> bool:
+        file.write_text(json.dumps({**holder, **changed}))
+        return is_held(file)
+
+    assert held()
+    assert not held(started=f"{boot} {int(ticks) - 1}")
+    assert not held(started=f"{'0' * len(boot)} {ticks}")
+    assert held(machine="elsewhere", started="another")
+    assert held(started=""), "nothing is known of its start"
+    assert held(started=5)
+    del holder["started"]
+    assert held(), "a lease of an older version"
+
+
+def test_a_lease_of_an_earlier_process_of_this_id_is_not_own(tmp_path: Path) -> None:
+    file = tmp_path / ".claim"
+    assert acquire(file)
+    mine = json.loads(file.read_text())
+    file.write_text(json.dumps({**mine, "started": "another"}))
+    assert not is_own(file)
+    assert acquire(file), "that process has ended"
+    assert json.loads(file.read_text()) == mine
+    file.write_text(json.dumps({"machine": mine["machine"], "pid": mine["pid"]}))
+    assert is_own(file)
 
 
 def test_others_can_read_a_lease_whatever_the_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tcf.common.files import MANIFEST, is_published
 from tcf.common.integrity.checksums import Verify
 from tcf.common.integrity.verified_files import verified_source
 from tcf.common.manifest import Format, Manifest, read_manifest, stated_format
+from tcf.config.extract import REPAIR
 from tcf.data.dataset import DATASET
 from tcf.data.npy_files import load_array, map_array, shape_words
 
@@ -244,4 +245,4 @@ def read_text_map(folder: Path) -> Manifest:
 
 def remedy(folder: Path) -> str:
     """Return what to do about a damaged part of a cache, for messages."""
-    return f"run `tcf extract` again with --repair, which makes {folder} anew"
+    return f"{REPAIR}, which makes {folder} anew"

@@ -30,6 +30,8 @@ class Launcher(Protocol):
     def ended(self, timeout: float) -> list[UnitEnd]:
         """Wait until tries of units that were taken have ended, and return how; nothing after the timeout.
 
+        It waits as long if none were taken, since others may be at what is left.
+
         Args:
             timeout: in seconds.
         """

@@ -7,12 +7,12 @@ runs is shown by a lease beside its record, so a record of a process that was ki
 import json
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from tcf import __version__
-from tcf.common.files import is_published, publish_file
+from tcf.common.files import is_published, publish_file, writing
 from tcf.common.lease_file import is_held
 from tcf.common.output.folders import make_folder
 from tcf.common.parsing import LARGEST_JSON, read_json
@@ -41,6 +41,7 @@ class UnitRecord:
         error: why it failed, on one line; empty if it did not.
         log: the file with all that it printed.
         command: the command line that does the same.
+        note: what the user should know of a try that is done; empty for nothing.
     """
 
     unit: str
@@ -55,6 +56,7 @@ class UnitRecord:
     error: str = ""
     log: str = ""
     command: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Records:
     """The records of all units of a command or study.
 
     Attributes:
-        folder: where they are: `units/NAME.json`, and `logs/NAME.log` for what each unit has printed.
+        folder: where they are: `units/NAME.json`, and `logs/NAME.log` for what each unit has printed. Beside a record
+            may be its unit's lease, and the wish that its cache be repaired.
     """
 
     folder: Path
@@ -75,6 +78,11 @@ class Records:
         """Where the lease of the process that runs a unit is."""
         file = self.file(unit)
         return file.with_name(f".{file.name}.claim")
+
+    def repair_wish(self, unit: str) -> Path:
+        """Where a file is while an extraction is to look for damage in its cache before it begins."""
+        file = self.file(unit)
+        return file.with_name(f".{file.name}.repair")
 
     def log(self, unit: str) -> Path:
         """Where a unit's output goes."""
@@ -123,6 +131,37 @@ class Records:
         )
         self.write(record)
         return record
+
+    def note_lost(self, unit: Unit, reason: str) -> None:
+        """Record that the process of a unit has ended without a word, unless another process is at it by now.
+
+        Raises:
+            RunError: the record or the log cannot be written.
+        """
+        record = self.read(unit.name)
+        if record is None or record.ended != "running" or is_held(self.lease(unit.name)):
+            return
+        log = self.log(unit.name)
+        with writing(log):
+            make_folder(log.parent)
+            with log.open("a", encoding="utf-8") as stream:
+                stream.write(f"tcf: warning: lost: {reason}\n")
+        self.write(replace(record, ended="failed", error=reason))
+
+    def ask_again(self, unit: Unit, *, repair: bool) -> None:
+        """Let a unit that is done run again, as if it had not.
+
+        Args:
+            unit: the unit.
+            repair: whether damage in its cache is looked for first.
+
+        Raises:
+            RunError: its record cannot be removed.
+        """
+        with writing(self.file(unit.name)):
+            if repair:
+                self.repair_wish(unit.name).touch()
+            self.file(unit.name).unlink(missing_ok=True)
 
     def write(self, record: UnitRecord) -> None:
         """Write a record.

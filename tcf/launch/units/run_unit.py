@@ -1,23 +1,23 @@
 """A unit run in this process: its lease, its record, its log, and its errors."""
 
 import contextlib
-import dataclasses
 import logging
 import os
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tcf.common.errors import RunError, TcfError, place_error_words
+from tcf.common.errors import TcfError, place_error_words
 from tcf.common.files import writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.output.folders import make_folder
 from tcf.common.untrusted.printable import printable_lines
 from tcf.launch.units.records import Records
+from tcf.launch.units.repairs import run_repairing
 from tcf.launch.units.unit import Unit
 
 __all__ = ["UnitEnd", "run_unit"]
@@ -31,13 +31,16 @@ class UnitEnd:
 
     Attributes:
         unit: its name.
-        ended: `done`; `failed` if its stage raised an error; `lost` if its process or job ended, or it was never begun.
+        ended: `done`; `failed` if its stage raised an error; `lost` if its process or job ended, or it was never begun;
+            `held` if another process runs it, which is no try of this one.
         reason: why, on one line; empty if it is done.
+        defect: whether the error was none that a user can fix; the process had better not be used again.
     """
 
     unit: str
-    ended: Literal["done", "failed", "lost"]
+    ended: Literal["done", "failed", "lost", "held"]
     reason: str = ""
+    defect: bool = False
 
 
 def run_unit(unit: Unit, records: Records, job: str = "") -> UnitEnd:
@@ -49,45 +52,51 @@ def run_unit(unit: Unit, records: Records, job: str = "") -> UnitEnd:
         job: the scheduler's job that this is; empty without one.
 
     Raises:
-        RunError: the record or the log cannot be written, or another process runs this unit.
+        RunError: the record or the log cannot be written.
     """
-    lease, log = records.lease(unit.name), records.log(unit.name)
+    lease = records.lease(unit.name)
     with writing(lease):
         make_folder(lease.parent)
         if not acquire(lease):
-            raise RunError(f"{unit.name}: expected no other process at it, found one (see {records.file(unit.name)})")
+            return UnitEnd(unit.name, "held", f"another process runs it (see {records.file(unit.name)})")
     try:
         with heartbeats(lease):
-            record = records.begin(unit, job)
-            began = time.monotonic()
-            with _output_to(log):
-                logger.info(f"try {record.tries}, {record.host}: {record.command}")
-                error = _error_of(unit)
-            seconds = round(time.monotonic() - began, 3)
-            records.write(
-                dataclasses.replace(record, ended="failed" if error else "done", seconds=seconds, error=error)
-            )
+            return _try(unit, records, job)
     finally:
         if is_own(lease):
             lease.unlink(missing_ok=True)
-    return UnitEnd(unit.name, "failed" if error else "done", error)
 
 
-def _error_of(unit: Unit) -> str:
-    """Run the unit's task; returns its error on one line, or nothing. A defect's traceback is in the log."""
+def _try(unit: Unit, records: Records, job: str) -> UnitEnd:
+    """Run a unit that is leased, and record how it goes."""
+    record = records.begin(unit, job)
+    began = time.monotonic()
+    with _output_to(records.log(unit.name)):
+        logger.info(f"try {record.tries}, {record.host}: {record.command}")
+        end, note = _end_of(unit, records)
+    seconds = round(time.monotonic() - began, 3)
+    how: Literal["failed", "done"] = "done" if end.ended == "done" else "failed"
+    records.write(replace(record, ended=how, seconds=seconds, error=end.reason, note=note))
+    return end
+
+
+def _end_of(unit: Unit, records: Records) -> tuple[UnitEnd, str]:
+    """Run the unit's task; returns how it ended, and a note. A defect's traceback is in the log."""
+    defect = False
     try:
-        unit.task.run()
+        note = run_repairing(unit.task, records.repair_wish(unit.name))
     except TcfError as error:
         reason = " ".join(str(error).split())
     except Exception as error:
         words = place_error_words(error) if isinstance(error, OSError) else None
         if words is None:
+            defect = True
             sys.stderr.write(printable_lines(traceback.format_exc()))
         reason = words or f"{type(error).__name__}: {' '.join(str(error).split())}"
     else:
-        return ""
+        return UnitEnd(unit.name, "done"), note
     logger.error(f"failed: {reason}")
-    return reason
+    return UnitEnd(unit.name, "failed", reason, defect), ""
 
 
 @contextlib.contextmanager

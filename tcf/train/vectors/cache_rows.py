@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tcf.common.errors import CacheError
 from tcf.common.memory import installed_memory
+from tcf.config.extract import REPAIR
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 
@@ -73,8 +74,7 @@ class VectorSource:
     def _not_finite(self, place: int) -> CacheError:
         path, name = self.cache.path, self.dataset.item_ids[int(self.items_R[place])].as_py()
         return CacheError(
-            f"{path}: expected finite numbers, found infinite or undefined ones in the vector of item {name}; "
-            "run `tcf extract` again with --repair"
+            f"{path}: expected finite numbers, found infinite or undefined ones in the vector of item {name}; {REPAIR}"
         )
 
 
