@@ -58,6 +58,7 @@ class SlurmLauncher:
         self._warned = set[str]()
         self._looked = time.monotonic()
         self._paused_until = 0.0
+        self._has_accepted = False
         if self._flights:
             logger.info(
                 f"Slurm has {counted(len(self._flights), 'job')} of an earlier command; their ends are waited for"
@@ -78,7 +79,7 @@ class SlurmLauncher:
             for stage, of_stage in missing.items():
                 found += self._submit(stage, of_stage)
         except BusyError as error:
-            if not self._flights:
+            if not self._has_accepted:
                 raise
             self._paused_until = time.monotonic() + _PAUSE
             self._warn(f"{error}; meanwhile it is asked every minute")
@@ -100,11 +101,12 @@ class SlurmLauncher:
     def _submit(self, stage: Stage, units: Sequence[Unit]) -> list[Unit]:
         """Submit units of a stage, as arrays; returns those for which there is room."""
         config = self._launch[stage]
-        busy = sum(flight.batch.stage == stage for flight in self._flights)
+        busy = sum(flight.batch.stage == stage and flight.is_open for flight in self._flights)
         room = None if config.workers is None else max(0, config.workers - busy)
         taken: list[Unit] = []
         for tasks in pieces(packed(units, config)[:room], self._most):
             batch = submit(new_batch(tasks, self._records, tries=1), config, nodes_of(stage, config))
+            self._has_accepted = True
             for number, task in enumerate(tasks):
                 self._flights.append(Flight(batch, number, units={unit.name: unit for unit in task}))
                 taken += task
@@ -138,11 +140,13 @@ class SlurmLauncher:
         for flight in list(self._flights):
             if flight.state == "PD" and flight.gone_since is None:
                 continue
-            of_flight = flight.ends(self._records, self._patience)
+            is_over = flight.gone_for() > self._patience
+            if is_over:
+                flight.release(self._records)
+                self._flights.remove(flight)
+            of_flight = flight.ends(self._records, is_over)
             self._report_lost(flight, of_flight)
             ends += of_flight
-            if flight.gone_since is not None and (not flight.units or flight.gone_for() > self._patience):
-                self._flights.remove(flight)
         return ends
 
     def _note(self, queue: Sequence[QueuedTask]) -> None:
@@ -176,7 +180,7 @@ class SlurmLauncher:
 
     def close(self) -> None:
         """See `Launcher`; jobs are left to Slurm, and how to end them is said."""
-        jobs = sorted({flight.batch.job for flight in self._flights if flight.units and flight.gone_since is None})
+        jobs = list(dict.fromkeys(flight.batch.job for flight in self._flights if flight.goes_on(self._records)))
         if jobs:
             logger.warning(
                 f"left to Slurm: {counted(len(jobs), 'job')}; run the same command again to wait for what they do, or "
