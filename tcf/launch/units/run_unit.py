@@ -107,13 +107,19 @@ def _output_to(log: Path) -> Iterator[None]:
         target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     kept = {number: os.dup(number) for number in (1, 2)}
     try:
-        sys.stdout.flush()
+        _flush()
         for number in kept:
             os.dup2(target, number)
         yield
     finally:
-        sys.stdout.flush()
+        _flush()
         for number, descriptor in kept.items():
             os.dup2(descriptor, number)
             os.close(descriptor)
         os.close(target)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # full, or closed
+            stream.flush()
