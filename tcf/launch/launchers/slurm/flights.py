@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tcf.common.lease_file import remove
@@ -13,8 +13,6 @@ from tcf.launch.units.run_unit import UnitEnd
 from tcf.launch.units.unit import Unit
 
 __all__ = ["Flight", "in_the_queue"]
-
-_LINES = 12
 
 
 @dataclass(eq=False)
@@ -104,7 +102,7 @@ class Flight:
                 return UnitEnd(unit.name, "failed", record.error)
         if not is_over:
             return None
-        return UnitEnd(unit.name, "lost", f"its job {self.job} ended without it{self._last_line()}")
+        return UnitEnd(unit.name, "lost", f"its job {self.job} ended without it{self._why()}")
 
     def release(self, records: Records) -> None:
         """Remove the leases of what the job was running when it ended, which would be believed for some minutes.
@@ -117,21 +115,30 @@ class Flight:
                 with contextlib.suppress(OSError):
                     remove(records.lease(message["name"]))
 
-    def last_lines(self) -> list[str]:
-        """The end of what Slurm and the job itself have said, such as why it was cancelled."""
+    def said(self) -> list[str]:
+        """The lines that Slurm and the job itself have said, such as why it was cancelled."""
         file = self.batch.stderr(self.task)
         try:
             text = file.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
-        return [line.rstrip() for line in text.splitlines() if line.strip()][-_LINES:]
+        return [line.rstrip() for line in text.splitlines() if line.strip()]
 
-    def _last_line(self) -> str:
-        file, lines = self.batch.stderr(self.task), self.last_lines()
+    def _why(self) -> str:
+        file, lines = self.batch.stderr(self.task), self.said()
         if lines:
-            return f": {lines[-1].strip()} (see {file})"
+            return f": {_telling(lines)} (see {file})"
         # Slurm says nothing anywhere about a job whose output it cannot open.
         return "" if file.exists() else f", and without {file}; do all nodes see that folder?"
+
+
+def _telling(lines: Sequence[str]) -> str:
+    """The line that most likely says why a job ended: Slurm's own, or else the last that is not about its end."""
+    for mark in ("slurmstepd", ""):
+        for line in reversed(lines):
+            if line.startswith(mark) and not line.startswith(("srun: ", "submitit ")):
+                return line.strip()
+    return lines[-1].strip()
 
 
 def in_the_queue(batches: Iterable[Batch], queue: Iterable[QueuedTask]) -> list[Flight]:

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _POLL = 3.0  # seconds between two looks at the queue
 _PATIENCE = 20.0  # seconds that records of another node may take to be seen here
+_LINES = 15
 _PAUSE = 60.0  # seconds until Slurm is asked again, after it has accepted no jobs
 
 
@@ -163,7 +164,7 @@ class SlurmLauncher:
 
     def _report_lost(self, flight: Flight, ends: Sequence[UnitEnd]) -> None:
         """Show the end of what a job has said that ended without its units."""
-        lines = flight.last_lines() if any(end.ended == "lost" for end in ends) else []
+        lines = flight.said()[-_LINES:] if any(end.ended == "lost" for end in ends) else []
         if lines:
             file = flight.batch.stderr(flight.task)
             logger.warning("\n".join([f"job {flight.job}: the end of {file}:", *(f"    {line}" for line in lines)]))

@@ -10,6 +10,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from tcf.common.errors import TcfError
 from tcf.launch.launchers.slurm.batches import read_batch
@@ -52,6 +53,7 @@ def main() -> None:
 
 
 def _run_units(job: UnitsJob) -> None:
+    signal.signal(signal.SIGTERM, _end)
     batch = read_batch(job.batch)
     records = Records(Path(batch.records))
     for unit in batch.units(job.task):
@@ -80,6 +82,12 @@ def _help(unit: Unit, rank: int) -> None:
         unit.task.run()
     except TcfError as error:
         logger.error(f"{unit.name}: failed on node {rank}: {' '.join(str(error).split())}")
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End, and clean up undisturbed: both Slurm and the job's process may ask for it."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _threads() -> int:

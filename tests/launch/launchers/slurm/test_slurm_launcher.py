@@ -112,7 +112,7 @@ def test_ends_are_known_from_records(slurm: FakeSlurm, records: Records, tmp_pat
 
     slurm.queue()  # cancelled, say
     said = records.folder / "jobs" / submitted.name / "1_2_0_log.err"
-    said.write_text("srun: some\nslurmstepd: error: *** JOB 1 CANCELLED ***\n")
+    said.write_text("some\nslurmstepd: error: *** JOB 1 CANCELLED ***\nmore\nsrun: error: task 0: Terminated\n")
     [end] = launcher.ended(1)
     assert (end.unit, end.ended) == (lost.name, "lost")
     assert end.reason == f"its job 1_2 ended without it: slurmstepd: error: *** JOB 1 CANCELLED *** (see {said})"
