@@ -125,6 +125,22 @@ def test_a_job_that_reaches_its_time_limit_goes_on_after_it(place: Path, tmp_pat
     assert log.count("epoch 1 of") == 1 and log.count("epoch 200 of") == 1
 
 
+def test_a_job_that_makes_way_for_another_goes_on_after_it(
+    place: Path, trained: dict[str, bytes], tmp_path: Path
+) -> None:
+    records = Records(tmp_path / "state")
+    unit = long_training(place, tmp_path / "run-0")
+    course = Beside([unit], records, SLURM, tries=1)
+    course.wait_for_line(unit, "epoch 3 of")
+    urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 5"]
+    subprocess.run(urgent, check=True)
+    assert course.results(300).complete
+    record = records.read(unit.name)
+    assert record is not None and record.tries == 2
+    assert len(find_batches(records)) == 1
+    assert files_of(tmp_path / "run-0") == trained
+
+
 def test_what_needs_a_unit_that_fails_is_not_left_in_the_queue(place: Path, tmp_path: Path) -> None:
     units, records = small_study(place, tmp_path / "out"), Records(tmp_path / "out" / "state")
     bad = replace(units[1], task=replace(units[1].task, model=str(tmp_path / "no-model")))  # type: ignore[type-var]

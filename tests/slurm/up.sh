@@ -51,6 +51,8 @@ SchedulerParameters=sched_interval=5,bf_interval=5,batch_sched_delay=0,sched_min
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 MaxArraySize=5
 KillWait=5
 MinJobAge=300
@@ -59,8 +61,9 @@ SlurmctldParameters=enable_configless
 SlurmdParameters=config_overrides
 NodeName=${nodes[0]} NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[0]} CPUs=2 RealMemory=8000 State=UNKNOWN
 NodeName=${nodes[1]} NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[1]} CPUs=2 RealMemory=8000 State=UNKNOWN
-PartitionName=main Nodes=${nodes[0]},${nodes[1]} Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=${nodes[0]},${nodes[1]} Default=YES MaxTime=INFINITE GraceTime=20 State=UP
 PartitionName=short Nodes=${nodes[0]},${nodes[1]} MaxTime=1 State=UP
+PartitionName=urgent Nodes=${nodes[0]},${nodes[1]} PriorityTier=9 State=UP
 CONF
 export SLURM_CONF=$dir/slurm.conf
 slurmctld -f "$SLURM_CONF"

@@ -14,6 +14,8 @@ from tcf.launch.units.unit import Unit
 
 __all__ = ["Flight", "in_the_queue"]
 
+_LAST = 15  # lines; the same file has what was said before the job was queued again
+
 
 @dataclass(eq=False)
 class Flight:
@@ -127,7 +129,7 @@ class Flight:
     def _why(self) -> str:
         file, lines = self.batch.stderr(self.task), self.said()
         if lines:
-            return f": {_telling(lines)} (see {file})"
+            return f": {_telling(lines[-_LAST:])} (see {file})"
         # Slurm says nothing anywhere about a job whose output it cannot open.
         return "" if file.exists() else f", and without {file}; do all nodes see that folder?"
 
