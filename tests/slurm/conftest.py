@@ -34,12 +34,12 @@ def free_ports(number: int) -> list[int]:
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Path]:
-    """A Slurm of one node with four cores and arrays of five tasks; the folder of its files."""
+    """A Slurm of two nodes with two cores each, and arrays of five tasks; the folder of its files."""
     if (reason := reason_without()) is not None:
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="tcf-slurm-"))
-    ctld, slurmd = free_ports(2)
-    ports = {"CTLD_PORT": str(ctld), "SLURMD_PORT": str(slurmd)}
+    ctld, *slurmds = map(str, free_ports(3))
+    ports = {"CTLD_PORT": ctld, "SLURMD_PORTS": " ".join(slurmds)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         started = subprocess.run(

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# A Slurm of one node on this machine, for tests: `up.sh DIR` starts it, `up.sh DIR down` stops it. It runs as root, without
+# A Slurm of two nodes on this machine, for tests: `up.sh DIR` starts it, `up.sh DIR down` stops it. It runs as root, without
 # systemd, without accounting, as many small clusters do. DIR must have a short path, since it holds a socket.
 # A job that is queued again begins after ten seconds (`cred_expire`) rather than two minutes.
-# The environment gives the ports, CTLD_PORT and SLURMD_PORT; CPUS, however many the machine has; and MAX_ARRAY_SIZE.
+# The environment gives the ports: CTLD_PORT, and SLURMD_PORTS for both nodes. Each node has two cores, however many the
+# machine has. The first has the name of the machine, which can be resolved, and the second comes after it.
 set -euo pipefail
 dir=$(realpath -m "$1")
 host=$(hostname -s)
+nodes=("$host" zz-second)
+read -ra ports <<<"${SLURMD_PORTS:-}"
 if [[ ${2:-} == down ]]; then
   # One after the other, and to their ends, so that nothing writes into a folder that is being removed.
-  for name in slurmd slurmctld munged; do
+  for name in "${nodes[@]/#/slurmd-}" slurmctld munged; do
     pid=$(cat "$dir/$name.pid" 2>/dev/null) || continue
     kill "$pid" 2>/dev/null || continue
     for _ in $(seq 100); do
@@ -34,13 +37,12 @@ AuthType=auth/munge
 AuthInfo=socket=$dir/munge/socket,cred_expire=10
 CryptoType=crypto/munge
 StateSaveLocation=$dir/state
-SlurmdSpoolDir=$dir/spool
+SlurmdSpoolDir=$dir/spool/%n
 SlurmctldPidFile=$dir/slurmctld.pid
-SlurmdPidFile=$dir/slurmd.pid
+SlurmdPidFile=$dir/slurmd-%n.pid
 SlurmctldLogFile=$dir/log/slurmctld.log
-SlurmdLogFile=$dir/log/slurmd.log
+SlurmdLogFile=$dir/log/slurmd-%n.log
 SlurmctldPort=$CTLD_PORT
-SlurmdPort=$SLURMD_PORT
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -49,22 +51,29 @@ SchedulerParameters=sched_interval=5,bf_interval=5,batch_sched_delay=0,sched_min
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 JobRequeue=1
-MaxArraySize=${MAX_ARRAY_SIZE:-5}
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+MaxArraySize=5
 KillWait=5
 MinJobAge=300
 ReturnToService=2
 SlurmctldParameters=enable_configless
 SlurmdParameters=config_overrides
-NodeName=$host NodeAddr=127.0.0.1 CPUs=${CPUS:-4} RealMemory=8000 State=UNKNOWN
-PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
-PartitionName=short Nodes=$host MaxTime=1 State=UP
+NodeName=${nodes[0]} NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[0]} CPUs=2 RealMemory=8000 State=UNKNOWN
+NodeName=${nodes[1]} NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[1]} CPUs=2 RealMemory=8000 State=UNKNOWN
+PartitionName=main Nodes=${nodes[0]},${nodes[1]} Default=YES MaxTime=INFINITE GraceTime=20 State=UP
+PartitionName=short Nodes=${nodes[0]},${nodes[1]} MaxTime=1 State=UP
+PartitionName=urgent Nodes=${nodes[0]},${nodes[1]} PriorityTier=9 State=UP
 CONF
 export SLURM_CONF=$dir/slurm.conf
 slurmctld -f "$SLURM_CONF"
-slurmd -f "$SLURM_CONF"
+for node in "${nodes[@]}"; do
+  mkdir -p "$dir/spool/$node"
+  slurmd -f "$SLURM_CONF" -N "$node"
+done
 for _ in $(seq 100); do
-  [[ $(sinfo --noheader --partition=main --format=%T 2>/dev/null) =~ idle|mixed ]] && exit 0
+  [[ $(sinfo --noheader --partition=main --states=idle --format=%D 2>/dev/null) == 2 ]] && exit 0
   sleep 0.2
 done
-echo "no node became ready within 20 seconds; see $dir/log" >&2
+echo "the nodes were not ready within 20 seconds; see $dir/log" >&2
 exit 1

@@ -18,7 +18,7 @@ from tcf.launch.units.tasks import Stage
 from tcf.launch.units.unit import Unit, decode_unit
 from tcf.launch.workers.worker_process import MessageChannel, run_conversation
 
-__all__ = ["main"]
+__all__ = ["free_memory", "main", "prepare_process"]
 
 _WITHOUT_TORCH: tuple[Stage, ...] = ("download", "prepare", "compare")
 
@@ -33,20 +33,20 @@ def _run_units(channel: MessageChannel) -> None:
     while True:
         message = channel.receive()
         unit, records = decode_unit(message["unit"]), Records(Path(message["records"]))
-        _prepare(unit, message["threads"])
+        prepare_process(unit, message["threads"])
         try:
             end = run_unit(unit, records)
         except TcfError as error:
             end = UnitEnd(unit.name, "failed", " ".join(str(error).split()))
         channel.send(_answer(end))
-        _free_memory()
+        free_memory()
 
 
 def _answer(end: UnitEnd) -> dict[str, Any]:
     return {"ended": end.ended, "reason": end.reason, "usable": not end.defect}
 
 
-def _prepare(unit: Unit, threads: int) -> None:
+def prepare_process(unit: Unit, threads: int) -> None:
     """Make this process what it would be if the unit were its first, whatever has run in it before."""
     if unit.stage in _WITHOUT_TORCH:
         return
@@ -59,7 +59,7 @@ def _prepare(unit: Unit, threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Free what the unit has used, before the next one asks for memory."""
     gc.collect()
     torch = sys.modules.get("torch")

@@ -60,7 +60,9 @@ def small_study(folder: Path, out: Path, epochs: int = 2) -> list[Unit]:
     return units
 
 
-def training(data: Path, cache: Path, out: Path, epochs: int, seed: int = 0) -> Unit:
+def training(data: Path, cache: Path, out: Path, epochs: int = 2, seed: int = 0, devices: str = "cpu") -> Unit:
     """A training on text, as a unit of the run's name; what it needs is called `prepare` and `extract`."""
-    config = TrainConfig(items="text", width=8, epochs=epochs, patience=epochs, batch_size=16, devices="cpu", seed=seed)
+    config = TrainConfig(
+        items="text", width=8, epochs=epochs, patience=epochs, batch_size=16, devices=devices, seed=seed
+    )
     return Unit(f"train/{out.name}", TrainTask(data, (cache,), out, config), needs=("prepare", "extract"))

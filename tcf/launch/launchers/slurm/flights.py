@@ -1,18 +1,20 @@
 """Tasks of jobs that have been submitted and have not ended, as far as is known."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from tcf.common.lease_file import remove
 from tcf.launch.launchers.slurm.batches import Batch, unit_key
 from tcf.launch.launchers.slurm.queue import QueuedTask
-from tcf.launch.units.records import Records
+from tcf.launch.units.records import Records, UnitRecord
 from tcf.launch.units.run_unit import UnitEnd
 from tcf.launch.units.unit import Unit
 
 __all__ = ["Flight", "in_the_queue"]
 
-_LINES = 12
+_LAST = 15  # lines; the same file has what was said before the job was queued again
 
 
 @dataclass(eq=False)
@@ -24,6 +26,7 @@ class Flight:
         task: number of the task.
         state: Slurm's short form of its state.
         units: its units that are waited for, by name.
+        over: keys of its units whose ends have been reported.
         gone_since: when the queue lacked it for the first time, on the monotonic clock; None while it is there.
     """
 
@@ -31,6 +34,7 @@ class Flight:
     task: int
     state: str = "PD"
     units: dict[str, Unit] = field(default_factory=dict)
+    over: set[str] = field(default_factory=set)
     gone_since: float | None = None
 
     def __post_init__(self) -> None:
@@ -41,9 +45,24 @@ class Flight:
         """The id of its job, as Slurm's commands take it."""
         return self.batch.job_of(self.task)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether Slurm has it, or units of it are waited for."""
+        return self.gone_since is None or bool(self.units)
+
+    def goes_on(self, records: Records) -> bool:
+        """Whether Slurm has it, and a unit of it has not ended."""
+        names = [message["name"] for message in self.batch.tasks[self.task]]
+        return self.gone_since is None and not all(self._has_ended(records.read(name)) for name in names)
+
+    def _has_ended(self, record: UnitRecord | None) -> bool:
+        if record is None or f"{record.unit} {record.digest}" not in self.keys:
+            return False
+        return record.ended == "done" or (record.ended == "failed" and record.job == self.job)
+
     def runs(self, unit: Unit) -> bool:
-        """Whether a unit is one of its own."""
-        return unit_key(unit) in self.keys
+        """Whether a unit is one of its own, and has not ended."""
+        return unit_key(unit) in self.keys - self.over
 
     def note(self, queued: QueuedTask | None, clock: Callable[[], float] = time.monotonic) -> None:
         """Note what the queue says of it.
@@ -61,19 +80,18 @@ class Flight:
         """Seconds for which the queue has lacked it; below 0 while it is there."""
         return -1.0 if self.gone_since is None else clock() - self.gone_since
 
-    def ends(self, records: Records, patience: float) -> list[UnitEnd]:
+    def ends(self, records: Records, is_over: bool) -> list[UnitEnd]:
         """Return the ends of its units that are new.
 
         Args:
             records: what is known of units.
-            patience: seconds after which a job that is gone has written all that it ever will, also where a file system
-                shows the files of other nodes late.
+            is_over: whether the job has ended for so long that it has written all that it ever will, also where a file
+                system shows the files of other nodes late.
         """
-        is_over = self.gone_for() > patience
         found = [self._end(unit, records, is_over) for unit in self.units.values()]
         ends = [end for end in found if end is not None]
         for end in ends:
-            del self.units[end.unit]
+            self.over.add(unit_key(self.units.pop(end.unit)))
         return ends
 
     def _end(self, unit: Unit, records: Records, is_over: bool) -> UnitEnd | None:
@@ -86,23 +104,43 @@ class Flight:
                 return UnitEnd(unit.name, "failed", record.error)
         if not is_over:
             return None
-        return UnitEnd(unit.name, "lost", f"its job {self.job} ended without it{self._last_line()}")
+        return UnitEnd(unit.name, "lost", f"its job {self.job} ended without it{self._why()}")
 
-    def last_lines(self) -> list[str]:
-        """The end of what Slurm and the job itself have said, such as why it was cancelled."""
+    def release(self, records: Records) -> None:
+        """Remove the leases of what the job was running when it ended, which would be believed for some minutes.
+
+        Its process cannot tell any more that it has ended, and from another machine nobody can see it.
+        """
+        for message in self.batch.tasks[self.task]:
+            record = records.read(message["name"])
+            if record is not None and record.job == self.job and record.ended == "running":
+                with contextlib.suppress(OSError):
+                    remove(records.lease(message["name"]))
+
+    def said(self) -> list[str]:
+        """The lines that Slurm and the job itself have said, such as why it was cancelled."""
         file = self.batch.stderr(self.task)
         try:
             text = file.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
-        return [line.rstrip() for line in text.splitlines() if line.strip()][-_LINES:]
+        return [line.rstrip() for line in text.splitlines() if line.strip()]
 
-    def _last_line(self) -> str:
-        file, lines = self.batch.stderr(self.task), self.last_lines()
+    def _why(self) -> str:
+        file, lines = self.batch.stderr(self.task), self.said()
         if lines:
-            return f": {lines[-1].strip()} (see {file})"
+            return f": {_telling(lines[-_LAST:])} (see {file})"
         # Slurm says nothing anywhere about a job whose output it cannot open.
         return "" if file.exists() else f", and without {file}; do all nodes see that folder?"
+
+
+def _telling(lines: Sequence[str]) -> str:
+    """The line that most likely says why a job ended: Slurm's own, or else the last that is not about its end."""
+    for mark in ("slurmstepd", ""):
+        for line in reversed(lines):
+            if line.startswith(mark) and not line.startswith(("srun: ", "submitit ")):
+                return line.strip()
+    return lines[-1].strip()
 
 
 def in_the_queue(batches: Iterable[Batch], queue: Iterable[QueuedTask]) -> list[Flight]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -185,8 +185,8 @@ class _Course:
         """Record that a unit failed because its process ended, which could not do so itself."""
         record = self._own_record(unit)
         if record is not None and record.ended == "running":
-            self.records.write(replace(record, ended="failed", error=f"its process {_end_words(outcome)}"))
             remove(self.records.lease(unit.name))
+            self.records.note_lost(unit, f"its process {_end_words(outcome)}")
 
 
 def _outcome(worker: Worker, signals: _Signals) -> Outcome:

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _POLL = 3.0  # seconds between two looks at the queue
 _PATIENCE = 20.0  # seconds that records of another node may take to be seen here
+_LINES = 15
 _PAUSE = 60.0  # seconds until Slurm is asked again, after it has accepted no jobs
 
 
@@ -58,6 +59,7 @@ class SlurmLauncher:
         self._warned = set[str]()
         self._looked = time.monotonic()
         self._paused_until = 0.0
+        self._has_accepted = False
         if self._flights:
             logger.info(
                 f"Slurm has {counted(len(self._flights), 'job')} of an earlier command; their ends are waited for"
@@ -78,7 +80,7 @@ class SlurmLauncher:
             for stage, of_stage in missing.items():
                 found += self._submit(stage, of_stage)
         except BusyError as error:
-            if not self._flights:
+            if not self._has_accepted:
                 raise
             self._paused_until = time.monotonic() + _PAUSE
             self._warn(f"{error}; meanwhile it is asked every minute")
@@ -100,11 +102,12 @@ class SlurmLauncher:
     def _submit(self, stage: Stage, units: Sequence[Unit]) -> list[Unit]:
         """Submit units of a stage, as arrays; returns those for which there is room."""
         config = self._launch[stage]
-        busy = sum(flight.batch.stage == stage for flight in self._flights)
+        busy = sum(flight.batch.stage == stage and flight.is_open for flight in self._flights)
         room = None if config.workers is None else max(0, config.workers - busy)
         taken: list[Unit] = []
         for tasks in pieces(packed(units, config)[:room], self._most):
             batch = submit(new_batch(tasks, self._records, tries=1), config, nodes_of(stage, config))
+            self._has_accepted = True
             for number, task in enumerate(tasks):
                 self._flights.append(Flight(batch, number, units={unit.name: unit for unit in task}))
                 taken += task
@@ -138,11 +141,13 @@ class SlurmLauncher:
         for flight in list(self._flights):
             if flight.state == "PD" and flight.gone_since is None:
                 continue
-            of_flight = flight.ends(self._records, self._patience)
+            is_over = flight.gone_for() > self._patience
+            if is_over:
+                flight.release(self._records)
+                self._flights.remove(flight)
+            of_flight = flight.ends(self._records, is_over)
             self._report_lost(flight, of_flight)
             ends += of_flight
-            if flight.gone_since is not None and (not flight.units or flight.gone_for() > self._patience):
-                self._flights.remove(flight)
         return ends
 
     def _note(self, queue: Sequence[QueuedTask]) -> None:
@@ -159,7 +164,7 @@ class SlurmLauncher:
 
     def _report_lost(self, flight: Flight, ends: Sequence[UnitEnd]) -> None:
         """Show the end of what a job has said that ended without its units."""
-        lines = flight.last_lines() if any(end.ended == "lost" for end in ends) else []
+        lines = flight.said()[-_LINES:] if any(end.ended == "lost" for end in ends) else []
         if lines:
             file = flight.batch.stderr(flight.task)
             logger.warning("\n".join([f"job {flight.job}: the end of {file}:", *(f"    {line}" for line in lines)]))
@@ -176,7 +181,7 @@ class SlurmLauncher:
 
     def close(self) -> None:
         """See `Launcher`; jobs are left to Slurm, and how to end them is said."""
-        jobs = sorted({flight.batch.job for flight in self._flights if flight.units and flight.gone_since is None})
+        jobs = list(dict.fromkeys(flight.batch.job for flight in self._flights if flight.goes_on(self._records)))
         if jobs:
             logger.warning(
                 f"left to Slurm: {counted(len(jobs), 'job')}; run the same command again to wait for what they do, or "

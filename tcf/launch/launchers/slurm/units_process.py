@@ -7,17 +7,17 @@ Slurm's signals are for the job's process. Some clusters send them to this one a
 import logging
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from tcf.common.errors import TcfError
-from tcf.common.lease_file import is_held
 from tcf.launch.launchers.slurm.batches import read_batch
 from tcf.launch.units.records import Records
 from tcf.launch.units.run_unit import run_unit
 from tcf.launch.units.unit import Unit
+from tcf.launch.units.unit_process import free_memory, prepare_process
 from tcf.launch.workers.jobs import Job
 from tcf.launch.workers.worker_process import run_job
 
@@ -53,25 +53,27 @@ def main() -> None:
 
 
 def _run_units(job: UnitsJob) -> None:
+    signal.signal(signal.SIGTERM, _end)
     batch = read_batch(job.batch)
     records = Records(Path(batch.records))
     for unit in batch.units(job.task):
         if unit.name in job.units:
-            _set_threads()
+            prepare_process(unit, _threads())
             if job.rank == 0:
                 _run_once_free(unit, records, job.job)
             else:
                 _help(unit, job.rank)
+            free_memory()
 
 
 def _run_once_free(unit: Unit, records: Records, job: str) -> None:
     """Run a unit, once no other process runs it, unless it is done then."""
-    if is_held(records.lease(unit.name)):
+    if records.state(unit) == "running":
         logger.warning(f"{unit.name}: another process runs it (see {records.file(unit.name)}); waiting for its end")
-    while is_held(records.lease(unit.name)):
+    while (state := records.state(unit)) != "done":
+        if state != "running" and run_unit(unit, records, job).ended != "held":
+            return
         time.sleep(_POLL)
-    if records.state(unit) != "done":
-        run_unit(unit, records, job)
 
 
 def _help(unit: Unit, rank: int) -> None:
@@ -82,8 +84,13 @@ def _help(unit: Unit, rank: int) -> None:
         logger.error(f"{unit.name}: failed on node {rank}: {' '.join(str(error).split())}")
 
 
-def _set_threads() -> None:
-    """Give each unit the same number of threads, whatever the one before it has set; the start of torch sets it too."""
-    torch, threads = sys.modules.get("torch"), os.environ.get("OMP_NUM_THREADS", "")
-    if torch is not None and threads.isdecimal() and int(threads) > 0:
-        torch.set_num_threads(int(threads))
+def _end(number: int, frame: FrameType | None) -> None:
+    """End, and clean up undisturbed: both Slurm and the job's process may ask for it."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _threads() -> int:
+    """The number of threads that this process was started with; 0 for what torch chooses."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() else 0

@@ -112,7 +112,7 @@ def test_ends_are_known_from_records(slurm: FakeSlurm, records: Records, tmp_pat
 
     slurm.queue()  # cancelled, say
     said = records.folder / "jobs" / submitted.name / "1_2_0_log.err"
-    said.write_text("srun: some\nslurmstepd: error: *** JOB 1 CANCELLED ***\n")
+    said.write_text("some\nslurmstepd: error: *** JOB 1 CANCELLED ***\nmore\nsrun: error: task 0: Terminated\n")
     [end] = launcher.ended(1)
     assert (end.unit, end.ended) == (lost.name, "lost")
     assert end.reason == f"its job 1_2 ended without it: slurmstepd: error: *** JOB 1 CANCELLED *** (see {said})"
@@ -262,3 +262,54 @@ def test_jobs_left_to_slurm_are_named(
     launcher.take(units_of(tmp_path, 4))
     launcher.close()
     assert "left to Slurm: 2 jobs; " in caplog.text and "`scancel 1 2`" in caplog.text
+
+
+def test_a_lost_job_leaves_no_lease_to_be_waited_for(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
+    own, others = units = units_of(tmp_path, 2)
+    launcher = opened(records)
+    launcher.take(units)
+    for unit, job in ((own, "1_0"), (others, "")):
+        write_record(records, unit, job, "running")
+        records.lease(unit.name).write_text('{"machine": "0123456789ab", "pid": 1}')
+    ends = {end.unit: end.ended for end in launcher.ended(1)}
+    assert ends == {own.name: "lost", others.name: "lost"}
+    assert [records.state(unit) for unit in units] == ["interrupted", "running"]
+
+
+def test_a_unit_that_is_to_run_once_more_has_a_new_job(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
+    """Although Slurm has not yet taken the old one out of its queue."""
+    [unit] = units = units_of(tmp_path, 1)
+    launcher = opened(records)
+    launcher.take(units)
+    [submitted] = slurm.submitted()
+    slurm.queue(f"1|N/A|CG|None|{submitted.name}")
+    write_record(records, unit, "1", "done")
+    assert [end.ended for end in launcher.ended(1)] == ["done"]
+    records.ask_again(unit, repair=True)
+    assert launcher.take(units) == units
+    assert len(slurm.submitted()) == 2
+
+
+def test_jobs_that_have_done_their_work_make_room_at_once(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
+    units = units_of(tmp_path, 2)
+    launcher = opened(records, LaunchConfig(launcher="slurm", workers=1), patience=60)
+    assert launcher.take(units) == units[:1]
+    write_record(records, units[0], "1", "done")
+    assert [end.ended for end in launcher.ended(1)] == ["done"]
+    assert launcher.take(units[1:]) == units[1:]
+
+
+def test_jobs_of_an_earlier_command_are_left_to_slurm_too(
+    slurm: FakeSlurm, records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    units = units_of(tmp_path, 2)
+    opened(records).take(units)
+    [submitted] = slurm.submitted()
+    slurm.queue(*(f"1|{task}|R|None|{submitted.name}" for task in range(2)))
+    write_record(records, units[0], "1_0", "done")
+    opened(records).close()
+    assert "`scancel 1`" in caplog.text
+    caplog.clear()
+    write_record(records, units[1], "1_1", "failed")
+    opened(records).close()
+    assert caplog.text == ""
