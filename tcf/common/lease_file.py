@@ -88,8 +88,9 @@ def remove(file: Path) -> None:
 
 def heartbeat(file: Path) -> None:
     """Renew the lease if it belongs to this process."""
-    # Another process may consider the lease expired and remove it at any moment.
-    with suppress(FileNotFoundError):
+    # Another process may consider the lease expired and remove it at any moment, and a network file system may fail for
+    # a while; the next heartbeat can still come in time.
+    with suppress(OSError):
         if is_own(file):
             os.utime(file)
 

@@ -1,5 +1,6 @@
 """Leases that name no process: each counts for seconds, whatever its times say and whatever it is."""
 
+import errno
 import json
 import os
 import stat
@@ -15,7 +16,7 @@ import pytest
 from small.launch.waiting import wait_for
 from tcf.common import lease_file
 from tcf.common.files import is_alive, this_machine
-from tcf.common.lease_file import acquire, is_expired, is_held, is_own, remove
+from tcf.common.lease_file import acquire, heartbeats, is_expired, is_held, is_own, remove
 
 NO_PROCESS = [10**30, 2**31, 0, -1, True, 1.5, "1", None, [1]]
 
@@ -103,6 +104,24 @@ def test_where_nothing_can_be_created_this_clock_counts(tmp_path: Path, monkeypa
     assert is_held(file)
     os.utime(file, (time.time() - 700,) * 2)
     assert is_expired(file)
+
+
+def test_a_heartbeat_that_fails_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / ".claim"
+    assert acquire(file)
+    os.utime(file, (time.time() - 500,) * 2)
+    monkeypatch.setattr(lease_file, "_HEARTBEAT", 0.001)
+    utime, failures = os.utime, [OSError(errno.ESTALE, "Stale file handle")] * 3
+
+    def stale(path: Path | int) -> None:
+        if path == file and failures:
+            raise failures.pop()
+        utime(path)
+
+    monkeypatch.setattr(os, "utime", stale)
+    with heartbeats(file):
+        wait_for(lambda: time.time() - file.stat().st_mtime < 100, patience=60)
+    assert not failures
 
 
 @pytest.fixture

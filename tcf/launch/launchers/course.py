@@ -72,6 +72,7 @@ class Course:
             self._leave_out()
             self._submit()
             if not self.submitted and not self.waiting:
+                self.progress.advance(0, self._summary())
                 return
             self._note_running()
             for end in self.launcher.ended(_POLL):
@@ -220,6 +221,10 @@ class Course:
     def _count(self, name: str, number: int = 1, *, resumed: bool = False) -> None:
         """Show a unit as finished, or as not; one that has not run now does not count in the rate."""
         self.progress.advance(number, work=number * (self.units[name].minutes or 0), resumed=resumed)
+
+    def _summary(self) -> str:
+        parts = {"done": self.done, "found": self.found, "failed": self.failed, "left out": self.left}
+        return ", ".join(f"{len(names)} {how}" for how, names in parts.items() if names)
 
     def _note_running(self) -> None:
         names = [*self.launcher.running(), *sorted(self.elsewhere)]

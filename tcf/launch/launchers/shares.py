@@ -18,7 +18,7 @@ AT_HOME: tuple[Stage, ...] = ("download", "compare")
 _ON_GPUS: tuple[Stage, ...] = ("extract", "train", "evaluate", "recommend", "search")
 
 
-_NVIDIA = (Path("/dev/nvidiactl"), Path("/dev/dxg"))  # of the driver; the second one within Windows
+_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))  # of NVIDIA, within Windows, of AMD
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def this_machine(launch: Mapping[Stage, LaunchConfig]) -> Machine:
         launch: settings of all stages; where they share nothing out, and there are no GPUs, torch is not loaded to ask.
     """
     shared = any((config.workers or 1) > 1 or config.cpus_per_worker for config in _here(launch).values())
-    if sys.platform == "linux" and not shared and not any(device.exists() for device in _NVIDIA):
+    if sys.platform == "linux" and not shared and not any(device.exists() for device in _DRIVERS):
         return Machine((), os.cpu_count() or 1)
     import torch
 

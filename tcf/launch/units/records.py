@@ -170,5 +170,6 @@ class Records:
             RunError: it cannot be written.
         """
         file = self.file(record.unit)
-        make_folder(file.parent)
+        with writing(file):
+            make_folder(file.parent)
         publish_file(file, json.dumps(asdict(record), indent=1).encode())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tcf.common.errors import TcfError, place_error_words
+from tcf.common.errors import RunError, TcfError, place_error_words
 from tcf.common.files import writing
 from tcf.common.lease_file import acquire, heartbeats, is_own
 from tcf.common.output.folders import make_folder
@@ -76,7 +76,11 @@ def _try(unit: Unit, records: Records, job: str) -> UnitEnd:
         end, note = _end_of(unit, records)
     seconds = round(time.monotonic() - began, 3)
     how: Literal["failed", "done"] = "done" if end.ended == "done" else "failed"
-    records.write(replace(record, ended=how, seconds=seconds, error=end.reason, note=note))
+    try:
+        records.write(replace(record, ended=how, seconds=seconds, error=end.reason, note=note))
+    except RunError:
+        if end.ended == "done":
+            raise  # nobody would know
     return end
 
 

@@ -14,12 +14,13 @@ from typing import Any
 from tcf.common.errors import TcfError
 from tcf.launch.units.records import Records
 from tcf.launch.units.run_unit import UnitEnd, run_unit
+from tcf.launch.units.tasks import Stage
 from tcf.launch.units.unit import Unit, decode_unit
 from tcf.launch.workers.worker_process import MessageChannel, run_conversation
 
 __all__ = ["free_memory", "main", "prepare_process"]
 
-_WITHOUT_TORCH = ("download", "prepare", "compare")
+_WITHOUT_TORCH: tuple[Stage, ...] = ("download", "prepare", "compare")
 
 
 def main() -> None:

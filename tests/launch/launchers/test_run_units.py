@@ -112,6 +112,7 @@ def test_progress_counts_minutes_where_all_are_known(
     run_units(units, records, PretendedLauncher(failed("b")), tries=1, what="study")
     said = capsys.readouterr().err
     assert "study: 5/5 units in" in said
+    assert said.splitlines()[-1].endswith("(1 done, 1 found, 1 failed, 2 left out)")
     assert "left out, because they need what has failed: b2 and 1 more" in said
     assert "b: no luck; given up (tried 1 time)" in said
 

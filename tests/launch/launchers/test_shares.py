@@ -69,7 +69,7 @@ def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatc
 def test_torch_is_not_loaded_for_a_machine_of_one_worker() -> None:
     program = (
         "import sys; from small.launch.units import everywhere; from tcf.launch.launchers import shares\n"
-        "shares._NVIDIA = ()\n"
+        "shares._DRIVERS = ()\n"
         "print(shares.this_machine(everywhere()).gpus, 'torch' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

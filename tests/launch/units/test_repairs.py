@@ -1,5 +1,6 @@
 """Damaged caches: found by an extraction, or by a training; for real, with word vectors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ class InThisProcess:
     def __init__(self, records: Records) -> None:
         self.records, self.taken, self.tries = records, list[Unit](), list[str]()
 
-    def take(self, units: list[Unit]) -> list[Unit]:
+    def take(self, units: Sequence[Unit]) -> Sequence[Unit]:
         taken = units[:1] if not self.taken else []
         self.taken += taken
         return taken

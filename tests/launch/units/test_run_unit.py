@@ -1,6 +1,7 @@
 """A unit in this process: what is recorded of it, what is logged, and who may run it."""
 
 import contextlib
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,20 @@ def test_where_records_cannot_be_written_nothing_is_run(unit: Unit, records: Rec
     with pytest.raises(RunError, match="cannot be written"):
         tried(unit, records)
     assert not unit.task.outputs[0].exists()
+
+
+def test_the_cause_is_told_though_it_cannot_be_recorded(
+    unit: Unit, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk."""
+
+    def run(task: ConvertTask) -> None:
+        shutil.rmtree(records.file(unit.name).parent)
+        records.file(unit.name).parent.write_text("in the way")
+        raise RunError("the cause")
+
+    monkeypatch.setattr(ConvertTask, "run", run)
+    assert tried(unit, records) == UnitEnd(unit.name, "failed", "the cause")
 
 
 def test_a_loss_is_recorded_unless_another_process_is_at_it(unit: Unit, records: Records) -> None:
