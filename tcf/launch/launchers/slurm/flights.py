@@ -47,8 +47,8 @@ class Flight:
 
     @property
     def is_open(self) -> bool:
-        """Whether Slurm has it, or units of it are waited for."""
-        return self.gone_since is None or bool(self.units)
+        """Whether units of it are waited for, or may yet be; not while it only ends, after its units."""
+        return bool(self.units) or (self.gone_since is None and not self.keys <= self.over)
 
     def goes_on(self, records: Records) -> bool:
         """Whether Slurm has it, and a unit of it has not ended."""

@@ -72,6 +72,8 @@ class SlurmLauncher:
             ConfigError: Slurm refuses the jobs.
             RunError: files of the jobs cannot be written.
         """
+        if time.monotonic() >= self._looked + self._poll:  # nobody asks for ends while nothing is waited for
+            self._refresh()
         found = [unit for unit in units if self._find(unit)]
         if time.monotonic() < self._paused_until:
             return found
@@ -130,13 +132,8 @@ class SlurmLauncher:
 
     def _look(self) -> list[UnitEnd]:
         """Look at the queue and at the records of what runs or is gone; returns the ends that are new."""
-        self._looked = time.monotonic()
-        try:
-            queue = queued_tasks()
-        except RunError as error:
-            self._warn(f"{error}; asking again")
+        if not self._refresh():
             return []
-        self._note(queue)
         ends: list[UnitEnd] = []
         for flight in list(self._flights):
             if flight.state == "PD" and flight.gone_since is None:
@@ -149,6 +146,16 @@ class SlurmLauncher:
             self._report_lost(flight, of_flight)
             ends += of_flight
         return ends
+
+    def _refresh(self) -> bool:
+        """Look at the queue; False if Slurm does not answer, when nothing is known of what is gone."""
+        self._looked = time.monotonic()
+        try:
+            self._note(queued_tasks())
+        except RunError as error:
+            self._warn(f"{error}; asking again")
+            return False
+        return True
 
     def _note(self, queue: Sequence[QueuedTask]) -> None:
         by_name = {(queued.name, queued.number): queued for queued in queue}

@@ -294,8 +294,24 @@ def test_jobs_that_have_done_their_work_make_room_at_once(slurm: FakeSlurm, reco
     units = units_of(tmp_path, 2)
     launcher = opened(records, LaunchConfig(launcher="slurm", workers=1), patience=60)
     assert launcher.take(units) == units[:1]
+    [submitted] = slurm.submitted()
+    slurm.queue(f"1|N/A|R|None|{submitted.name}")  # its process is about to end
     write_record(records, units[0], "1", "done")
     assert [end.ended for end in launcher.ended(1)] == ["done"]
+    assert launcher.take(units[1:]) == units[1:]
+
+
+def test_jobs_of_an_earlier_command_make_room_when_they_have_ended(
+    slurm: FakeSlurm, records: Records, tmp_path: Path
+) -> None:
+    """Although nobody asks for ends meanwhile, since no unit is waited for."""
+    config, units = LaunchConfig(launcher="slurm", workers=1), units_of(tmp_path, 2)
+    opened(records, config).take(units[:1])
+    [submitted] = slurm.submitted()
+    slurm.queue(f"1|N/A|R|None|{submitted.name}")
+    launcher = opened(records, config, patience=60)
+    assert launcher.take(units[1:]) == []
+    slurm.queue()
     assert launcher.take(units[1:]) == units[1:]
 
 
