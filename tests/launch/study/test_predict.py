@@ -164,10 +164,11 @@ def test_a_small_dataset_is_prepared_for_now(tmp_path: Path, tried: Tried, monke
     (raw / "items.tsv").write_text("item_id\ttitle\n" + "".join(f"i{i}\ttext {i}\n" for i in range(30)))
     lines = (f"u{user}\t{' '.join(f'i{item}' for item in items)}\n" for user, items in enumerate(walks()))
     (raw / "behaviors.tsv").write_text("user_id\titems\n" + "".join(lines))
-    prepare = PrepareTask("tcf", str(raw), "", tmp_path / "data", PrepareConfig(min_history=1))
+    prepare = PrepareTask("tcf", str(raw), "", tmp_path / "data", PrepareConfig(min_history=4))
     study = study_of(tmp_path, [Unit("prepare", prepare), *of_ids(tmp_path, 0).units])
     ranking = 30 * 0.5 + 60 * 0.25 + 60 * 30 * 0.125
-    assert predict(study)["train/ids/0"].minutes == pytest.approx(3 * (4 * 2.0 + ranking) / 60)
+    found = predict(study)["train/ids/0"]
+    assert found.minutes == pytest.approx(3 * (4 * 2.0 + ranking) / 60), found.note
     assert not (tmp_path / "data").exists()
     monkeypatch.setattr("tcf.launch.study.predictions.inputs._FEW", 100)
     assert predict(study)["train/ids/0"].note == "known once data is prepared"
