@@ -53,6 +53,15 @@ def fetch_dataset(name: str, *, accept_licence: bool = False) -> Path:
     return obtain(_dataset(name), accept_terms=accept_licence)
 
 
+def find_dataset(name: str) -> Path | None:
+    """Return the folder of a named dataset in its raw format if it is on this machine; nothing is downloaded.
+
+    Raises:
+        DataError: the name is unknown, or the folder is damaged.
+    """
+    return find(_dataset(name))
+
+
 def raw_format(name: str) -> str:
     """Return the raw format of a named dataset, by its name in `tcf data prepare`.
 

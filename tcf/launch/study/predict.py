@@ -41,7 +41,7 @@ def predict(study: Study) -> Mapping[str, Prediction]:
 
     Where another seed of the same setting is done, its time is the prediction. A training's is that of all its epochs,
     which early stopping usually makes fewer. For up to half a minute, trainings are timed that this machine does not
-    remember.
+    remember. Datasets that are not there yet are prepared in a temporary folder if their raw files are few.
 
     Args:
         study: the study, expanded.
@@ -130,11 +130,11 @@ class _Predictor:
         return any(isinstance(part, ExtractTask) and part.out == task.out for part in parts)
 
     def _extraction(self, task: ExtractTask) -> Prediction:
-        self.inputs.dataset(task.data)
+        data = self.inputs.dataset(task.data).path
         config = _own_devices(task.config, self.study.launch.get("extract"))
         key = task.model, task.data, repr(dataclasses.replace(config, shards=_of_parts(config)))
         if key not in self._plans:
-            plan = plan_for_data(task.model, task.data, task.out, config)
+            plan = plan_for_data(task.model, data, task.out, config)
             memory, disk = max(plan.peak_memory_bytes.values()), plan.output_bytes + plan.spill_bytes
             self._plans[key] = Prediction(plan.seconds / 60, memory, disk)
         return self._plans[key]

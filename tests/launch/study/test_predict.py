@@ -148,7 +148,7 @@ def test_other_settings_take_another_time(tmp_path: Path, data: Dataset, tried: 
 
 
 def test_what_is_not_known_is_said(tmp_path: Path, tried: Tried) -> None:
-    prepare = PrepareTask("movielens", str(tmp_path), "", tmp_path / "data", PrepareConfig())
+    prepare = PrepareTask("movielens", str(tmp_path / "nowhere"), "", tmp_path / "data", PrepareConfig())
     text = trained(tmp_path, "text", 0, (tmp_path / "cache",), CONFIG)
     study = study_of(tmp_path, [Unit("prepare", prepare), *of_ids(tmp_path, 0).units, *text])
     found = predict(study)
@@ -156,6 +156,22 @@ def test_what_is_not_known_is_said(tmp_path: Path, tried: Tried) -> None:
     assert found["train/ids/0"].note == found["evaluate/ids/0"].note == "known once data is prepared"
     assert "cache" in found["train/text/0"].note
     assert tried == []
+
+
+def test_a_small_dataset_is_prepared_for_now(tmp_path: Path, tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "items.tsv").write_text("item_id\ttitle\n" + "".join(f"i{i}\ttext {i}\n" for i in range(30)))
+    lines = (f"u{user}\t{' '.join(f'i{item}' for item in items)}\n" for user, items in enumerate(walks()))
+    (raw / "behaviors.tsv").write_text("user_id\titems\n" + "".join(lines))
+    prepare = PrepareTask("tcf", str(raw), "", tmp_path / "data", PrepareConfig(min_history=4))
+    study = study_of(tmp_path, [Unit("prepare", prepare), *of_ids(tmp_path, 0).units])
+    ranking = 30 * 0.5 + 60 * 0.25 + 60 * 30 * 0.125
+    found = predict(study)["train/ids/0"]
+    assert found.minutes == pytest.approx(3 * (4 * 2.0 + ranking) / 60), found.note
+    assert not (tmp_path / "data").exists()
+    monkeypatch.setattr("tcf.launch.study.predictions.inputs._FEW", 100)
+    assert predict(study)["train/ids/0"].note == "known once data is prepared"
 
 
 def test_when_time_is_up_the_rest_is_left_for_another_time(
