@@ -181,7 +181,8 @@ def _expanded(file: Path, overrides: tuple[str, ...], launching: Mapping[str, An
         stage: dataclasses.replace(config, **(launching if stage == "train" else of_others))
         for stage, config in content.launch.items()
     }
-    return expand(dataclasses.replace(content, launch=launch), write=write)
+    study = expand(dataclasses.replace(content, launch=launch), write=write)
+    return dataclasses.replace(study, options=tuple(_typed(launching)))
 
 
 def _detach(file: Path, overrides: tuple[str, ...], launching: Mapping[str, Any], *, as_json: bool) -> None:
@@ -189,7 +190,7 @@ def _detach(file: Path, overrides: tuple[str, ...], launching: Mapping[str, Any]
 
     study = _expanded(file, overrides, launching, write=True)
     given = [part for entry in overrides for part in ("--set", entry)]
-    done = detach(study, overrides, ["study", "run", str(file), *given, *_typed(launching)])
+    done = detach(study, overrides, ["study", "run", str(file), *given, *study.options])
     print_result(done.as_json(), as_json=as_json, text=done.summary())
 
 

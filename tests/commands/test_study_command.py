@@ -81,7 +81,7 @@ def test_options_of_processes_and_jobs_replace_those_of_the_file(here: Path, mon
     words = ["--launcher", "slurm", "--tries", "2", "--sbatch", "a=b", "--sbatch", "c", "--nodes-per-worker", "2"]
     done = run("study", "s.toml", "--detach", *words, "--set", "train.epochs=5")
     assert done.exit_code == 0, done.output
-    assert "watch it: tcf study status " in done.output and "stop it: kill 123" in done.output
+    assert f"watch it: tcf study status {here}/out --watch" in done.output and "stop it: kill 123" in done.output
     [(study, overrides, arguments)] = given
     train, extract = study.launch["train"], study.launch["extract"]
     assert (train.launcher, train.tries, train.memory, train.workers) == ("slurm", 2, "9GB", 3)
@@ -89,7 +89,7 @@ def test_options_of_processes_and_jobs_replace_those_of_the_file(here: Path, mon
     assert (extract.launcher, extract.tries, extract.workers) == ("slurm", 2, 3)
     assert overrides == ("train.epochs=5",)
     assert arguments[:5] == ["study", "run", "s.toml", "--set", "train.epochs=5"]
-    assert sorted(arguments[5:]) == sorted(words)
+    assert sorted(arguments[5:]) == sorted(words) and list(study.options) == arguments[5:]
     assert {setting.config.epochs for setting in study.settings} == {5}
 
 

@@ -9,7 +9,6 @@ import pytest
 import tcf
 from small.launch.pipelines import change, workplace
 from small.launch.study_here import run_pipeline_here as run_pipeline
-from tcf.common.errors import RunError
 from tcf.launch.units.records import Records
 
 RANKINGS = ["popularity", "random", "co-occurrence", "text", "id"]
@@ -155,11 +154,17 @@ def test_results_of_changed_settings_are_beside_the_old_ones(
     assert first.evaluations["text"].path != again.evaluations["text"].path
 
 
-def test_raw_files_that_changed_are_noticed(settled: Path) -> None:
-    with (settled / "raw" / "items.tsv").open("a") as stream:
-        stream.write("new\ta new item\n")
-    with pytest.raises(RunError, match=r"prepare/dataset: .*out/dataset: .*sha256 of items.tsv"):
-        run_pipeline(settled / "p.toml")
+def test_raw_files_that_changed_are_prepared_beside_the_old_ones(settled: Path) -> None:
+    first = run_pipeline(settled / "p.toml")
+    log = settled / "raw" / "behaviors.tsv"
+    before = log.read_text()
+    log.write_text("\n".join(before.splitlines()[:-9]) + "\n")  # fewer users
+    again = run_pipeline(settled / "p.toml")
+    assert again.dataset.name.startswith("dataset-") and again.dataset.parent == first.dataset.parent
+    for name, found in again.evaluations.items():
+        assert found.metrics["users"] < first.evaluations[name].metrics["users"], name
+    log.write_text(before)
+    assert run_pipeline(settled / "p.toml").dataset == first.dataset
 
 
 def test_other_numbers_of_recommendations_replace_them(settled: Path) -> None:

@@ -194,7 +194,11 @@ class _Expansion:
         file, needs = self.file, dict.fromkeys(self.evaluations)
         digests = [unit.digest for unit in self.units.units if unit.name in needs]
         identity = digest([digests, list(file.by), list(file.metrics)])
-        # Jobs on other machines may start in another folder than that which a relative `out` counts from.
-        overrides = (*file.overrides, f"out={json.dumps(str(self.units.out), ensure_ascii=False)}")
+        # Jobs on other machines may start in another folder than that which a relative `out` counts from; and options
+        # that were typed beside the file may have replaced the number of GPUs, which decides the places of runs.
+        own = [f"out={json.dumps(str(self.units.out), ensure_ascii=False)}"]
+        if (gpus := file.launch["train"].gpus_per_worker) is not None:
+            own.append(f"launch.train.gpus_per_worker={gpus}")
+        overrides = (*file.overrides, *own)
         task = CompareTask(file.path.absolute(), overrides, self.units.out, identity)
         self.units.add("compare", task, needs, after_failures=True)

@@ -55,11 +55,16 @@ def changed_settings(config: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
     return {name: value for name, value in to_mapping(config).items() if name in changed and name not in but}
 
 
-def dataset_digest(dataset: StudyDataset) -> str:
-    """Return the digest of a dataset's source and settings; paths count as they are written in the file."""
+def dataset_digest(dataset: StudyDataset, content: str) -> str:
+    """Return the digest of a dataset's source and settings; paths count as they are written in the file.
+
+    Args:
+        dataset: the dataset.
+        content: digest of what it is made of; empty if that is not known.
+    """
     source = {key: getattr(dataset, key) for key in ("download", "raw", "path", "format")}
     given = {key: str(value) for key, value in source.items() if value is not None}
-    return digest(["dataset", given, changed_settings(dataset.prepare)])
+    return digest(["dataset", given, changed_settings(dataset.prepare), *([content] if content else [])])
 
 
 def model_digest(encoder: StudyEncoder) -> str:

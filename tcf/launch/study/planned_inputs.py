@@ -7,6 +7,7 @@ from pathlib import Path
 from tcf.assets.models import MODEL_NAMES
 from tcf.config.toml_files import user_path
 from tcf.launch.study.belonging import is_cache, is_dataset
+from tcf.launch.study.contents import content_of
 from tcf.launch.study.identities import cache_digest, dataset_digest, model_digest
 from tcf.launch.study.places import Places
 from tcf.launch.study.tables.content import StudyDataset, StudyEncoder, StudyExtraction, StudyFile
@@ -62,7 +63,7 @@ def plan_dataset(dataset: StudyDataset, places: Places, wanted: WantedPlaces, un
         wanted: what these places are called.
         units: the units of the study so far.
     """
-    digest = dataset_digest(dataset)
+    digest = dataset_digest(dataset, content_of(dataset))
     if dataset.path is not None or dataset.format is None:
         return PlannedDataset((dataset.path or Path(dataset.name)).absolute(), digest, ())
     format, config = dataset.format, dataset.prepare

@@ -85,7 +85,7 @@ def run_study_units(
         units = _with_minutes(study)
         done = run_units(units, records, opener(study.launch, records), tries=tries, what="study")
         done = dataclasses.replace(done, failed=_failed_in_file_terms(study, done.failed))
-        return done, _problem(done, records, study_command(study.path, overrides))
+        return done, _problem(done, records, study_command(study.path, overrides, study.options))
 
 
 def _with_minutes(study: Study) -> tuple[Unit, ...]:

@@ -74,6 +74,7 @@ class Study:
         metrics: what settings are compared by; none: all that are measured.
         by: groups of targets to compare as well.
         is_pipeline: whether its file is a pipeline file, whose results have other places.
+        options: options of processes and jobs that were typed beside the file, for commands that go on.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class Study:
     metrics: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
     is_pipeline: bool = False
+    options: tuple[str, ...] = ()
 
     @property
     def state(self) -> Path:

@@ -157,6 +157,16 @@ def test_gpus_of_a_training_are_named(here: Path) -> None:
     assert devices("launch.train.gpus_per_worker=2", "train.devices=cuda:3") == {"cuda:3"}
 
 
+def test_options_typed_beside_the_file_do_not_hide_evaluations_from_the_comparison(here: Path) -> None:
+    file = read_study(study_of(here, changed('epochs = 1\ndevices = "cpu"', "")).path)
+    typed = {stage: dataclasses.replace(config, gpus_per_worker=2) for stage, config in file.launch.items()}
+    begun = expand(dataclasses.replace(file, launch=typed))
+    task = unit_of(begun, "compare").task
+    assert isinstance(task, CompareTask)
+    compared = expand(read_study(task.file, task.overrides), write=False)
+    assert [setting.evaluations for setting in compared.settings] == [one.evaluations for one in begun.settings]
+
+
 def test_a_comparison_is_another_when_what_it_compares_is_another(here: Path) -> None:
     def comparison(*overrides: str) -> Unit:
         return unit_of(expanded(here, STUDY, *overrides), "compare")

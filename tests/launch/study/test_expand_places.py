@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from small.launch.pipelines import FILE, workplace
-from small.launch.studies import STUDY, study_of, study_place
+from small.launch.pipelines import FILE, workplace, write_tcf
+from small.launch.studies import STUDY, changed, study_of, study_place
 from tcf.common.errors import RunError
 from tcf.launch.study.expand import expand
 from tcf.launch.study.places import Places
@@ -90,6 +90,30 @@ def test_further_seeds_and_what_decides_nothing_keep_the_place(here: Path) -> No
 def test_what_reads_something_else_moves_as_well(here: Path, override: str, kinds: set[str]) -> None:
     before, after = places(expanded(here)), places(expanded(here, override))
     assert {Path(place).parts[0] for place in after - before} == kinds
+
+
+def test_other_raw_files_make_everything_anew_beside_what_was_made_of_the_old_ones(here: Path) -> None:
+    write_tcf(here / "raw")
+    first = places(expanded(here))
+    items = here / "raw" / "items.tsv"
+    before = items.read_text()
+    items.write_text(f"{before}new\ta new item\n")
+    # A cache serves any number of datasets.
+    assert places(expanded(here)) & first == {"caches/tiny/layer-1"}
+    items.write_text(before)
+    assert places(expanded(here)) == first
+
+
+def test_another_dataset_at_the_same_path_moves_its_runs(here: Path) -> None:
+    text = changed('raw = "raw"\nformat = "tcf"', 'path = "d"')
+    (here / "d").mkdir()
+
+    def of(fingerprint: str) -> list[str]:
+        (here / "d/manifest.json").write_text(json.dumps({"fingerprint": fingerprint}))
+        return runs(expanded(here, text=text))
+
+    first, second = of("a"), of("b")
+    assert not {*first} & {*second} and of("a") == first
 
 
 def test_a_dry_run_writes_nothing_and_says_the_same(here: Path) -> None:

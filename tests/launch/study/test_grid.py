@@ -64,6 +64,16 @@ def test_what_is_excluded_and_what_is_left_of_layers(tmp_path: Path) -> None:
     assert [dataset.name for dataset in file.datasets] == ["b"]
 
 
+def test_a_setting_that_is_left_out_is_matched_by_none(tmp_path: Path) -> None:
+    axes = 'datasets = ["b"]\nencoders = ["small", "large"]\nwhiten = ["none", 16]\n'
+    file = grid_of(tmp_path, f'{axes}exclude = [{{ encoder = "small", whiten = "none" }}]\n')
+    assert sorted(setting.name for setting in file.settings) == [
+        "b/large-sasrec-text-whiten16",
+        "b/large-sasrec-text-whitennone",
+        "b/small-sasrec-text-whiten16",
+    ]
+
+
 def test_an_axis_counts_only_where_something_reads_it(tmp_path: Path) -> None:
     file = grid_of(
         tmp_path,

@@ -125,10 +125,11 @@ def test_a_status_by_the_folder_is_of_what_was_begun(study: Study) -> None:
     with pytest.raises(ConfigError, match=r"out: expected the folder of a study, found none.*name the study's file"):
         study.out.mkdir()
         open_status(study.out)()
-    note_start(study, ["train.epochs=1"])
+    note_start(dataclasses.replace(study, options=("--launcher", "slurm")), ["train.epochs=1"])
     status = open_status(study.out)()
     assert [unit.unit for unit in status.units] == [*study.units]
-    assert "stopped; `tcf study " in shown_status(status)
+    again = f"tcf study {study.path} --set train.epochs=1 --launcher slurm"
+    assert f"stopped; `{again}` goes on" in shown_status(status)
 
 
 def test_watching_ends_when_all_is_done_or_nobody_is_at_it(study: Study) -> None:
@@ -155,6 +156,7 @@ def test_watching_ends_when_all_is_done_or_nobody_is_at_it(study: Study) -> None
 def test_submitted_jobs_are_waited_for(study: Study) -> None:
     note_start(study, [], "submitted")
     assert status_of(study).activity == "submitted" and not status_of(study).ended
+    assert "handed to the scheduler" in shown_status(status_of(study))
     for unit in study.units:
         if "ids-8/seed-1" not in unit.name:
             ended(study, unit, seconds=1.0)
@@ -162,3 +164,7 @@ def test_submitted_jobs_are_waited_for(study: Study) -> None:
     # Its evaluation will never run: Slurm has dropped the job.
     ended(study, named(study, "train/toy/ids-8/seed-1"), seconds=1.0, error="disk full")
     assert status_of(study).ended and not status_of(study).complete
+    assert f"stopped; `tcf study {study.path} --detach` goes on" in shown_status(status_of(study))
+    for name in ("train/toy/ids-8/seed-1", "evaluate/toy/ids-8/seed-1"):
+        ended(study, named(study, name), seconds=1.0)
+    assert f"{study.out}: done" in shown_status(status_of(study))

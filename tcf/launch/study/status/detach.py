@@ -14,7 +14,7 @@ from tcf.common.errors import RunError
 from tcf.common.files import writing
 from tcf.common.output.folders import make_folder
 from tcf.launch.study.run_study import forget_results
-from tcf.launch.study.status.started import claimed, is_claimed, note_start
+from tcf.launch.study.status.started import claimed, is_claimed, note_start, watch_command
 from tcf.launch.study.study import Study
 from tcf.launch.units.records import Records
 
@@ -50,7 +50,6 @@ class Detached:
 
     def summary(self) -> str:
         """How to follow it, and how to stop it."""
-        watch = shlex.join(["tcf", "study", "status", str(self.study.path), "--watch"])
         if self.process:
             about = [f"study: runs in the background, process {self.process}", f"log: {self.log}"]
             stop = f"kill {self.process}"
@@ -58,7 +57,7 @@ class Detached:
             jobs = ", ".join(self.jobs) or "none, since nothing is left to do or all of it is queued already"
             about = [f"study: jobs of Slurm: {jobs}"]
             stop = shlex.join(["scancel", *self.jobs])
-        return "\n".join([*about, f"watch it: {watch}", f"stop it: {stop}"])
+        return "\n".join([*about, f"watch it: {watch_command(self.study)}", f"stop it: {stop}"])
 
 
 def detach(study: Study, overrides: Sequence[str], arguments: Sequence[str]) -> Detached:

@@ -48,12 +48,12 @@ def _number(state: State, number: int | None) -> str:
 def _activity(status: StudyStatus) -> str:
     started = status.started
     match status.activity:
-        case "running":
-            return "running" if started is None else f"running, {started.words}"
-        case "submitted":
-            return "handed to the scheduler"
         case _ if status.complete:
             return "done"
+        case "running":
+            return "running" if started is None else f"running, {started.words}"
+        case "submitted" if not status.ended:
+            return "handed to the scheduler"
         case _:
             return "not started" if started is None else f"stopped; `{started.again}` goes on"
 

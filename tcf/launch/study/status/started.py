@@ -19,7 +19,7 @@ from tcf.common.parsing import LARGEST_JSON, read_json
 from tcf.launch.study.study import Study
 from tcf.launch.units.unit import Unit, decode_unit
 
-__all__ = ["StartedStudy", "claimed", "is_claimed", "note_start", "read_started", "study_command"]
+__all__ = ["StartedStudy", "claimed", "is_claimed", "note_start", "read_started", "study_command", "watch_command"]
 
 How = Literal["resident", "submitted"]
 """Whether a command stays until all is done, or everything was handed to a scheduler at once."""
@@ -37,6 +37,7 @@ class StartedStudy:
         began: time of its begin, in seconds since 1970.
         how: whether it stays until all is done.
         units: all that is to be done.
+        options: options of processes and jobs, as they were typed.
     """
 
     file: Path
@@ -46,6 +47,7 @@ class StartedStudy:
     began: float
     how: How
     units: tuple[Unit, ...]
+    options: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -55,12 +57,25 @@ class StartedStudy:
     @property
     def again(self) -> str:
         """The command line that goes on."""
-        return study_command(self.file, self.overrides)
+        detached = ("--detach",) if self.how == "submitted" else ()
+        return study_command(self.file, self.overrides, (*self.options, *detached))
 
 
-def study_command(file: Path, overrides: Iterable[str]) -> str:
-    """The command line that runs a study."""
-    return shlex.join(["tcf", "study", str(file), *(part for entry in overrides for part in ("--set", entry))])
+def study_command(file: Path, overrides: Iterable[str], options: Iterable[str] = ()) -> str:
+    """The command line that runs a study.
+
+    Args:
+        file: its file.
+        overrides: entries that replace those of the file.
+        options: further options, as they are typed.
+    """
+    replaced = [part for entry in overrides for part in ("--set", entry)]
+    return shlex.join(["tcf", "study", str(file), *replaced, *options])
+
+
+def watch_command(study: Study) -> str:
+    """The command line that watches a study that has begun; its folder says what was begun, whatever the file says."""
+    return shlex.join(["tcf", "study", "status", str(study.out), "--watch"])
 
 
 @contextmanager
@@ -102,6 +117,7 @@ def note_start(study: Study, overrides: Sequence[str], how: How = "resident") ->
         "began": time.time(),
         "how": how,
         "units": [unit.as_message() for unit in study.units],
+        "options": [*study.options],
     }
     make_folder(study.state)
     publish_file(_note(study.out), json.dumps(values, indent=1, ensure_ascii=False).encode())
@@ -119,6 +135,7 @@ def read_started(out: Path) -> StartedStudy | None:
             began=values["began"],
             how=values["how"],
             units=tuple(decode_unit(unit) for unit in values["units"]),
+            options=tuple(values["options"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -129,7 +146,7 @@ def _occupied(study: Study) -> str:
     who = "another one" if started is None else started.words
     return (
         f"{study.out}: expected no other command at this study, found {who}; wait for its end "
-        f"(`tcf study status {study.path} --watch`), or end it"
+        f"(`{watch_command(study)}`), or end it"
     )
 
 

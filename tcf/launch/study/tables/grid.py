@@ -129,7 +129,12 @@ def read_match(where: str, entry: Any, axes: Mapping[str, tuple[Any, ...]]) -> M
     for axis in entry:
         if axis not in axes:
             raise ConfigError(f"{where}: unknown axis {axis}{known_words(axis, [*axes])}")
-    return {axis: tuple(value) if isinstance(value, list) else (value,) for axis, value in entry.items()}
+    given = {axis: value if isinstance(value, list) else [value] for axis, value in entry.items()}
+    # Axes say "none" of an optional setting that is left out.
+    return {
+        axis: tuple(None if value == "none" and None in axes[axis] else value for value in values)
+        for axis, values in given.items()
+    }
 
 
 def _meaningful(point: Point, settings: Callable[[Point], Mapping[str, Any]]) -> Point:
