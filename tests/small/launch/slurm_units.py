@@ -10,10 +10,12 @@ from tcf.config.extract import ExtractConfig
 from tcf.config.launch import LaunchConfig
 from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
+from tcf.launch.launchers.slurm.slurm_launcher import SlurmLauncher
+from tcf.launch.units.records import Records
 from tcf.launch.units.tasks import EvaluateTask, ExtractTask, PrepareTask, Stage, TrainTask
 from tcf.launch.units.unit import Unit
 
-__all__ = ["everywhere", "preparation", "raw_files", "small_study", "training"]
+__all__ = ["everywhere", "launcher_of", "preparation", "preparations", "raw_files", "small_study", "training"]
 
 
 def everywhere(config: LaunchConfig) -> Mapping[Stage, LaunchConfig]:
@@ -32,6 +34,16 @@ def preparation(raw: Path, out: Path, minutes: float | None = None) -> Unit:
     """The preparation of a dataset from raw files, as a unit of the dataset's name."""
     config = PrepareConfig(min_history=3)
     return Unit(f"prepare/{out.name}", PrepareTask("tcf", str(raw), "", out, config), minutes=minutes)
+
+
+def preparations(folder: Path, number: int) -> list[Unit]:
+    """As many preparations, of files that are not there."""
+    return [preparation(folder / "raw", folder / f"d{i}") for i in range(number)]
+
+
+def launcher_of(records: Records, config: LaunchConfig, patience: float = 0.0) -> SlurmLauncher:
+    """A launcher that looks at the queue whenever it is asked."""
+    return SlurmLauncher(everywhere(config), records, poll=0.0, patience=patience)
 
 
 def small_study(folder: Path, out: Path, epochs: int = 2) -> list[Unit]:

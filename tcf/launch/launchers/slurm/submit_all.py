@@ -115,9 +115,11 @@ def submit_all(units: Sequence[Unit], launch: Mapping[Stage, LaunchConfig], reco
     for unit in units:
         if unit.stage == "download":
             _download(unit, launch["download"].tries, records)
+    # The queue first: what has left it by now has its record.
+    flights = in_the_queue(find_batches(records), queued_tasks())
     found = tuple(unit.name for unit in units if records.state(unit) == "done")
     missing = [unit for unit in units if unit.name not in found]
-    queued = _queued(missing, in_the_queue(find_batches(records), queued_tasks()))
+    queued = _queued(missing, flights)
     plan = _Plan(launch, records, most_tasks(), dict(queued))
     for terms, of_terms in _in_order([unit for unit in missing if unit.name not in queued], found):
         plan.submit(terms, of_terms)

@@ -18,16 +18,6 @@ from tcf.launch.units.unit import Unit
 SLURM = everywhere(LaunchConfig(launcher="slurm", tries=2))
 
 
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    return FakeSlurm.installed(tmp_path / "bin", monkeypatch)
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "state")
-
-
 def unit(tmp_path: Path, name: str, *needs: str, after_failures: bool = False) -> Unit:
     made = preparation(tmp_path / "raw", tmp_path / name)
     return replace(made, name=name, needs=needs, after_failures=after_failures)
