@@ -13,7 +13,6 @@ from typing import Any
 
 from tcf import __version__
 from tcf.common.files import publish_file
-from tcf.common.manifest import digest
 from tcf.common.output.folders import make_folder
 from tcf.common.parsing import LARGEST_JSON, read_json
 from tcf.launch.units.records import Records
@@ -33,7 +32,8 @@ class Batch:
         stage: the stage of all units.
         tries: how often a task tries each of its units.
         job: the id that Slurm gave; empty until then.
-        tasks: the units of each task, as JSON values, so that another version can tell their names.
+        tasks: the units of each task, as JSON values, so that another version can tell their names; each with its
+            digest, which also another version cannot find out.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Batch:
 
     def keys(self, task: int) -> tuple[str, ...]:
         """The units of a task as `unit_key` names them, whatever version wrote them."""
-        return tuple(f"{message['name']} {digest(message['task'])}" for message in self.tasks[task])
+        return tuple(f"{message['name']} {message['digest']}" for message in self.tasks[task])
 
     def job_of(self, task: int) -> str:
         """The id of a task's job, as Slurm's commands take it: `17`, or `17_2` in an array."""
@@ -94,7 +94,7 @@ def new_batch(tasks: Sequence[Sequence[Unit]], records: Records, tries: int) -> 
         tries: how often a task tries each.
     """
     stage = tasks[0][0].stage
-    messages = tuple(tuple(unit.as_message() for unit in task) for task in tasks)
+    messages = tuple(tuple({**unit.as_message(), "digest": unit.digest} for unit in task) for task in tasks)
     name = f"tcf-{stage}-{uuid.uuid4().hex[:8]}"
     return Batch(name, __version__, str(records.folder.absolute()), stage, tries, "", messages)
 

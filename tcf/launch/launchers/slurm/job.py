@@ -20,7 +20,6 @@ from tcf import __version__
 from tcf.common.errors import RunError
 from tcf.common.lease_file import remove
 from tcf.common.logs import LEVEL_VARIABLE
-from tcf.common.manifest import digest
 from tcf.launch.launchers.slurm.batches import Batch, read_batch
 from tcf.launch.launchers.slurm.node import SlurmNode
 from tcf.launch.launchers.slurm.queue import running_now
@@ -253,7 +252,7 @@ def _refused(message: Mapping[str, Any], node: SlurmNode, reason: str) -> UnitRe
     """The record of a unit that is not even decoded, since the other version may have other settings."""
     return UnitRecord(
         unit=message["name"],
-        digest=digest(message["task"]),
+        digest=message["digest"],
         ended="failed",
         tries=1,
         host=socket.gethostname(),
