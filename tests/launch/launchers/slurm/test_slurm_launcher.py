@@ -99,6 +99,17 @@ def test_jobs_of_an_earlier_command_are_found(
     assert [end.reason for end in launcher.ended(1) if end.unit == units[0].name] == ["full"]
 
 
+def test_variables_of_the_user_hide_no_jobs(
+    slurm: FakeSlurm, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUEUE_STATES", "R")
+    launcher = launcher_of(records, SLURM)
+    launcher.take(preparations(tmp_path, 1))
+    [submitted] = slurm.submitted()
+    slurm.queue(f"1|N/A|PD|None|{submitted.name}")
+    assert launcher.ended(0.05) == []
+
+
 def test_ids_of_another_slurm_mean_nothing(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
     units = preparations(tmp_path, 1)
     launcher_of(records, SLURM).take(units)
