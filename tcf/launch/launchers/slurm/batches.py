@@ -31,6 +31,7 @@ class Batch:
         records: folder of the units' records.
         stage: the stage of all units.
         tries: how often a task tries each of its units.
+        checks_needs: whether a task leaves out units that need some that are not done, as no command does it.
         job: the id that Slurm gave; empty until then.
         tasks: the units of each task, as JSON values, so that another version can tell their names; each with its
             digest, which also another version cannot find out.
@@ -41,6 +42,7 @@ class Batch:
     records: str
     stage: str
     tries: int
+    checks_needs: bool
     job: str
     tasks: tuple[tuple[Mapping[str, Any], ...], ...]
 
@@ -85,18 +87,19 @@ def unit_key(unit: Unit) -> str:
     return f"{unit.name} {unit.digest}"
 
 
-def new_batch(tasks: Sequence[Sequence[Unit]], records: Records, tries: int) -> Batch:
+def new_batch(tasks: Sequence[Sequence[Unit]], records: Records, tries: int, *, checks_needs: bool = False) -> Batch:
     """Return a batch with a name of its own.
 
     Args:
         tasks: the units of each task, all of one stage.
         records: where their records are.
         tries: how often a task tries each.
+        checks_needs: see `Batch`.
     """
     stage = tasks[0][0].stage
     messages = tuple(tuple({**unit.as_message(), "digest": unit.digest} for unit in task) for task in tasks)
     name = f"tcf-{stage}-{uuid.uuid4().hex[:8]}"
-    return Batch(name, __version__, str(records.folder.absolute()), stage, tries, "", messages)
+    return Batch(name, __version__, str(records.folder.absolute()), stage, tries, checks_needs, "", messages)
 
 
 def read_batch(file: Path) -> Batch:

@@ -130,6 +130,9 @@ class _Course:
         """Run the units until each is done or has been tried often enough, or a signal asks to stop."""
         # Nodes that have to meet do not know of one another's tries.
         tries = self.batch.tries if self.node.nodes == 1 else 1
+        for unit in self.units:
+            if missing := self._missing(unit):
+                print(f"{unit.name}: left out, because it needs {missing}, which is not done", file=sys.stderr)
         while todo := [unit for unit in self.units if self._is_left(unit, tries)]:
             before = {unit.name: self._begun(unit) for unit in todo}
             outcome = self._run_process(todo)
@@ -142,7 +145,16 @@ class _Course:
                 self.tried[unit.name] = self.tried.get(unit.name, 0) + 1
 
     def _is_left(self, unit: Unit, tries: int) -> bool:
-        return self.tried.get(unit.name, 0) < tries and self.records.state(unit) != "done"
+        return self.tried.get(unit.name, 0) < tries and self.records.state(unit) != "done" and not self._missing(unit)
+
+    def _missing(self, unit: Unit) -> str:
+        """The first of the units that a unit needs and that are not done; empty if it can run."""
+        needs = unit.needs if self.batch.checks_needs and not unit.after_failures else ()
+        return next((need for need in needs if not self._is_recorded_as_done(need)), "")
+
+    def _is_recorded_as_done(self, name: str) -> bool:
+        record = self.records.read(name)
+        return record is not None and record.ended == "done"
 
     def _begun(self, unit: Unit) -> float:
         """When this job began the last try of a unit; 0 if it has not."""

@@ -109,6 +109,20 @@ def test_a_job_that_was_queued_again_does_what_is_left(tmp_path: Path) -> None:
     assert (status, is_published(tmp_path / "a"), is_published(tmp_path / "b")) == (0, False, True), said
 
 
+def test_what_needs_a_unit_that_has_failed_is_left_out_of_a_job(tmp_path: Path) -> None:
+    """Its job begins although, where it has waited for a job of several units."""
+    records = Records(tmp_path / "state")
+    first, second = (preparation(raw_files(tmp_path / "raw"), tmp_path / name) for name in ("a", "b"))
+    first, second = replace(first, needs=("good",)), replace(second, needs=("good", "bad"))
+    for name, ended_as in (("good", "done"), ("bad", "failed")):
+        records.write(replace(records.begin(Unit(name, NOSUCH), ""), ended=ended_as))
+    batch = new_batch([[second, first]], records, 2, checks_needs=True)
+    batch.write()
+    status, said = ended(batch)
+    assert (status, records.state(first), records.state(second)) == (1, "done", "waiting"), said
+    assert "prepare/b: left out, because it needs bad, which is not done\n" in said
+
+
 def test_a_unit_that_another_process_runs_is_waited_for(tmp_path: Path) -> None:
     unit = preparation(raw_files(tmp_path / "raw"), tmp_path / "d")
     records = Records(tmp_path / "state")

@@ -9,6 +9,7 @@ from small.launch.fake_slurm import FakeSlurm
 from small.launch.slurm_units import everywhere, preparation
 from tcf.common.errors import RunError
 from tcf.config.launch import LaunchConfig
+from tcf.launch.launchers.slurm.batches import find_batches
 from tcf.launch.launchers.slurm.submit_all import submit_all
 from tcf.launch.units.records import Records
 from tcf.launch.units.run_unit import run_unit
@@ -61,6 +62,22 @@ def test_arrays_are_cut_and_all_of_their_parts_are_waited_for(
     first = [unit(tmp_path, f"a{number}") for number in range(5)]  # three tasks an array
     submit_all([*first, unit(tmp_path, "b", *(one.name for one in first))], SLURM, records)
     assert [one.option("dependency") for one in slurm.submitted()] == [None, None, "afterok:1_0:1_1:1_2:2_0:2_1"]
+
+
+def test_a_failure_in_a_shared_job_does_not_take_along_what_needs_its_other_units(
+    slurm: FakeSlurm, records: Records, tmp_path: Path
+) -> None:
+    """The job fails, so its end is waited for, however that is; Slurm knows nothing of its units."""
+    short = [replace(unit(tmp_path, name), minutes=1.0) for name in ("a", "b")]
+    units = [*short, unit(tmp_path, "long"), unit(tmp_path, "c", "a", "long"), unit(tmp_path, "d", "c")]
+    submit_all(units, SLURM, records)
+    waits = {one.job: one.option("dependency") for one in slurm.submitted()}
+    assert waits == {"1": None, "2": "afterok:1_1,afterany:1_0", "3": "afterok:2"}
+    assert all(batch.checks_needs for batch in find_batches(records))
+
+    slurm.queue(*(f"1|{task}|R|None|{slurm.submitted()[0].name}" for task in range(2)))
+    submit_all(units, SLURM, records)  # the others were cancelled
+    assert slurm.submitted()[3].option("dependency") == "afterok:1_1,afterany:1_0"
 
 
 def test_what_is_done_or_queued_is_not_submitted(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
