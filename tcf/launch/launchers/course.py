@@ -65,6 +65,7 @@ class Course:
     def run(self) -> None:
         """Submit what can run, and handle ends, until nothing is left."""
         self.waiting = list(self.units)
+        self.records.report_damage(self.units.values())
         for name in self.units:
             if self.records.state(self.units[name]) == "done":
                 self._find(name)

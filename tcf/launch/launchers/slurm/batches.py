@@ -5,6 +5,7 @@ or run already.
 """
 
 import json
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from tcf.launch.units.records import Records
 from tcf.launch.units.unit import Unit, decode_unit
 
 __all__ = ["Batch", "find_batches", "new_batch", "read_batch", "unit_key"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -111,17 +114,23 @@ def read_batch(file: Path) -> Batch:
     """
     values = read_json(file, most=LARGEST_JSON)
     try:
-        return Batch(**{**values, "tasks": tuple(tuple(task) for task in values["tasks"])})
+        batch = Batch(**{**values, "tasks": tuple(tuple(task) for task in values["tasks"])})
+        for task in range(len(batch.tasks)):
+            batch.keys(task)
+        return batch
     except (KeyError, TypeError) as error:
         raise ValueError(f"{file}: expected a batch of units, found other entries") from error
 
 
 def find_batches(records: Records) -> list[Batch]:
-    """Return the batches of earlier commands; damaged ones, of which nothing is known, are left out."""
+    """Return the batches of earlier commands; damaged ones, of which nothing is known, are named and left out."""
     found = []
     for file in sorted((records.folder / "jobs").glob("*.json")):
         try:
             found.append(read_batch(file))
-        except (OSError, ValueError):
-            continue
+        except (OSError, ValueError) as error:
+            logger.warning(
+                f"{file}: cannot be read ({' '.join(str(error).split())}); if Slurm still has jobs of that name (see "
+                f"`squeue --me --name {file.stem}`), their units are submitted again, and wait until these have ended"
+            )
     return found

@@ -124,6 +124,7 @@ def submit_all(units: Sequence[Unit], launch: Mapping[Stage, LaunchConfig], reco
     for unit in units:
         if unit.stage == "download":
             _download(unit, launch["download"].tries, records)
+    records.report_damage(units)
     # The queue first: what has left it by now has its record.
     flights = in_the_queue(find_batches(records), queued_tasks())
     found = tuple(unit.name for unit in units if records.state(unit) == "done")

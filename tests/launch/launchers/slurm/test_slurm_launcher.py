@@ -1,6 +1,7 @@
 """What the launcher makes of the queue and of records; Slurm's commands answer what the tests write down."""
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,21 @@ def test_jobs_of_an_earlier_command_are_found(
     slurm.queue(f"1|0|R|None|{submitted.name}")
     write_record(records, units[0], "1_0", "failed", "full")
     assert [end.reason for end in launcher.ended(1) if end.unit == units[0].name] == ["full"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"name": "x"}', '"tasks": [[{}]]'])
+def test_jobs_of_a_damaged_batch_are_named(
+    slurm: FakeSlurm, records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    units = preparations(tmp_path, 1)
+    launcher_of(records, SLURM).take(units)
+    [batch] = find_batches(records)
+    slurm.queue(f"1|N/A|R|None|{batch.name}")
+    tasks = re.compile(r'"tasks": .*(?=})')
+    batch.file.write_text(tasks.sub(content, batch.file.read_text()) if content.startswith('"') else content)
+    launcher_of(records, SLURM).take(units)
+    assert f"{batch.file}: cannot be read (" in caplog.text and f"`squeue --me --name {batch.name}`" in caplog.text
+    assert len(slurm.submitted()) == 2
 
 
 def test_variables_of_the_user_hide_no_jobs(
