@@ -187,6 +187,16 @@ def test_a_lost_job_leaves_no_lease_to_be_waited_for(slurm: FakeSlurm, records: 
     assert [records.state(unit) for unit in units] == ["interrupted", "running"]
 
 
+def test_what_was_accepted_is_taken_though_the_rest_is_not(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
+    units = preparations(tmp_path, 4)  # three tasks an array
+    slurm.accepts(1)
+    launcher = launcher_of(records, SLURM)
+    assert launcher.take(units) == units[:3]
+    write_record(records, units[0], "1_0", "done")
+    slurm.queue(*(f"1|{task}|R|None|{slurm.submitted()[0].name}" for task in range(3)))
+    assert [end.unit for end in launcher.ended(1)] == [units[0].name]
+
+
 def test_a_unit_that_is_to_run_once_more_has_a_new_job(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
     """Although Slurm has not yet taken the old one out of its queue."""
     [unit] = units = preparations(tmp_path, 1)
