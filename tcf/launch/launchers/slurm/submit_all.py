@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tcf.common.errors import RunError
 from tcf.common.units import counted
 from tcf.config.launch import LaunchConfig
+from tcf.launch.launchers.damage import ask_for_repairs
 from tcf.launch.launchers.slurm.batches import find_batches, new_batch
 from tcf.launch.launchers.slurm.flights import Flight, in_the_queue
 from tcf.launch.launchers.slurm.packing import nodes_of, packed, pieces, together
@@ -127,6 +128,7 @@ def submit_all(units: Sequence[Unit], launch: Mapping[Stage, LaunchConfig], reco
     records.report_damage(units)
     # The queue first: what has left it by now has its record.
     flights = in_the_queue(find_batches(records), queued_tasks())
+    ask_for_repairs(units, records, _queued(units, flights))
     found = tuple(unit.name for unit in units if records.state(unit) == "done")
     missing = [unit for unit in units if unit.name not in found]
     queued = _queued(missing, flights)
