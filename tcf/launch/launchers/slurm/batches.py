@@ -36,8 +36,7 @@ class Batch:
         tries: how often a task tries each of its units.
         checks_needs: whether a task leaves out units that need some that are not done, as no command does it.
         job: the id that Slurm gave; empty until then.
-        tasks: the units of each task, as JSON values, so that another version can tell their names; each with its
-            digest, which also another version cannot find out.
+        tasks: the units of each task, as JSON values with their digests, so that another version can tell them apart.
     """
 
     name: str
