@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tcf.common.errors import ConfigError, RunError
 from tcf.launch.launchers.slurm.environment import without_filters
 
-__all__ = ["QueuedTask", "is_stuck", "most_tasks", "queued_tasks", "require_slurm", "running_now"]
+__all__ = ["QueuedTask", "is_stuck", "most_tasks", "queued_tasks", "requeue", "require_slurm", "running_now"]
 
 _COMMANDS = ("sbatch", "srun", "squeue", "scontrol")
 _PATIENCE = 60.0  # seconds for an answer of a busy controller
@@ -105,6 +105,15 @@ def running_now(job: str) -> bool:
         RunError: Slurm does not answer.
     """
     return _answer("squeue", "--noheader", "--jobs", job, "--format", "%T").strip() == "RUNNING"
+
+
+def requeue(job: str) -> None:
+    """Let a job that runs be queued again, which ends it.
+
+    Raises:
+        RunError: Slurm does not answer, or refuses.
+    """
+    _answer("scontrol", "requeue", job)
 
 
 def most_tasks() -> int:
