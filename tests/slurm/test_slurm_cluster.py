@@ -164,6 +164,17 @@ def test_what_needs_a_unit_that_fails_is_not_left_in_the_queue(place: Path, tmp_
     assert records.log("extract").read_text().count("failed: ") == 2
 
 
+def test_what_needs_the_other_unit_of_a_shared_job_runs(tmp_path: Path) -> None:
+    records, raw = Records(tmp_path / "state"), raw_files(tmp_path / "raw")
+    good = preparation(raw, tmp_path / "good", minutes=1.0)
+    bad = preparation(tmp_path / "no-files", tmp_path / "bad", minutes=1.0)
+    after = [replace(preparation(raw, tmp_path / f"after-{one.name[8:]}"), needs=(one.name,)) for one in (good, bad)]
+    submit_all([good, bad, *after], SLURM, records)
+    assert sorted(len(task) for batch in find_batches(records) for task in batch.tasks) == [1, 1, 2]
+    wait_for(lambda: not queue(), patience=200)
+    assert [records.state(unit) for unit in (good, bad, *after)] == ["done", "failed", "done", "waiting"]
+
+
 COMMAND = """
 import sys
 from pathlib import Path

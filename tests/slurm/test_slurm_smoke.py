@@ -24,7 +24,10 @@ def launcher(records: Records) -> SlurmLauncher:
 
 
 @pytest.mark.usefixtures("slurm")
-def test_units_run_in_arrays_and_packs(tmp_path: Path) -> None:
+def test_units_run_in_arrays_and_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a user may have set must not hide the jobs or rename them, nor keep the job's variables from its process.
+    for name, value in {"SQUEUE_STATES": "CG", "SBATCH_JOB_NAME": "other", "SBATCH_EXPORT": "NONE"}.items():
+        monkeypatch.setenv(name, value)
     raw = raw_files(tmp_path / "a folder" / "raw")
     alone = [preparation(raw, tmp_path / "a folder" / f"alone-{number}") for number in range(5)]
     short = [preparation(raw, tmp_path / "a folder" / f"short-{number}", minutes=1.0) for number in range(2)]

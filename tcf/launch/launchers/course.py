@@ -13,6 +13,7 @@ from tcf.launch.launchers.damage import as_extraction, damaged_extraction, other
 from tcf.launch.launchers.launcher import Launcher
 from tcf.launch.units.records import Records
 from tcf.launch.units.run_unit import UnitEnd
+from tcf.launch.units.tasks import Stage
 from tcf.launch.units.unit import Unit
 
 __all__ = ["Course"]
@@ -30,7 +31,7 @@ class Course:
         units: all units, by name, in order.
         records: what is known of each.
         launcher: runs them.
-        tries: how often a unit is tried.
+        tries: how often a unit is tried, by stage.
         progress: shows what has been done.
         waiting: names of those that have not been submitted, in order.
         submitted: names of those that have.
@@ -48,7 +49,7 @@ class Course:
     units: Mapping[str, Unit]
     records: Records
     launcher: Launcher
-    tries: int
+    tries: Mapping[Stage, int]
     progress: Progress
     waiting: list[str] = field(default_factory=list)
     submitted: set[str] = field(default_factory=set)
@@ -65,6 +66,7 @@ class Course:
     def run(self) -> None:
         """Submit what can run, and handle ends, until nothing is left."""
         self.waiting = list(self.units)
+        self.records.report_damage(self.units.values())
         for name in self.units:
             if self.records.state(self.units[name]) == "done":
                 self._find(name)
@@ -135,13 +137,14 @@ class Course:
             self._wait_again(name)
             return
         self.tried[name] = self.tried.get(name, 0) + 1
-        if self.tried[name] < self.tries:
-            logger.warning(f"{name}: {end.reason}; it is tried again ({self.tried[name] + 1} of {self.tries})")
+        tries = self.tries[self.units[name].stage]
+        if self.tried[name] < tries:
+            logger.warning(f"{name}: {end.reason}; it is tried again ({self.tried[name] + 1} of {tries})")
             self._wait_again(name)
             return
         self.failed[name] = end.reason
         self._count(name)
-        logger.error(f"{name}: {end.reason}; given up (tried {counted(self.tries, 'time')})")
+        logger.error(f"{name}: {end.reason}; given up (tried {counted(tries, 'time')})")
 
     def _record_loss(self, end: UnitEnd) -> None:
         try:

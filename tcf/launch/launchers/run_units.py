@@ -12,7 +12,8 @@ from tcf.common.units import counted
 from tcf.launch.launchers.course import Course
 from tcf.launch.launchers.launcher import Launcher
 from tcf.launch.units.records import Records
-from tcf.launch.units.unit import Unit, check_names
+from tcf.launch.units.tasks import Stage
+from tcf.launch.units.unit import STAGES, Unit, check_names
 
 __all__ = ["UnitResults", "check_results", "run_units"]
 
@@ -49,7 +50,12 @@ class UnitResults:
 
 
 def run_units(
-    units: Sequence[Unit], records: Records, launcher: Launcher, *, tries: int, what: str = "units"
+    units: Sequence[Unit],
+    records: Records,
+    launcher: Launcher,
+    *,
+    tries: int | Mapping[Stage, int],
+    what: str = "units",
 ) -> UnitResults:
     """Run units, each once the units that it needs are done; those that are done already are found.
 
@@ -61,7 +67,7 @@ def run_units(
         units: the units; needs before those that need them.
         records: what is known of each.
         launcher: runs them, and is closed at the end.
-        tries: how often each is tried.
+        tries: how often each is tried, or each of a stage.
         what: word for the progress.
 
     Raises:
@@ -69,8 +75,9 @@ def run_units(
     """
     check_names(units)
     minutes = sum(unit.minutes or 0 for unit in units) if all(unit.minutes for unit in units) else None
+    of_stages = dict.fromkeys(STAGES, tries) if isinstance(tries, int) else tries
     with closing(launcher), Progress(what, len(units), "units", work=minutes) as progress:
-        course = Course({unit.name: unit for unit in units}, records, launcher, tries, progress)
+        course = Course({unit.name: unit for unit in units}, records, launcher, of_stages, progress)
         course.run()
     return UnitResults(tuple(course.done), tuple(course.found), course.failed, tuple(course.left))
 

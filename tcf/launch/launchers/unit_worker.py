@@ -58,6 +58,8 @@ class UnitWorker(WorkerSlot):
         """
         with writing(self.log):
             make_folder(self.log.parent)
+        if self.worker is not None and self.worker.wait(0) is not None:
+            self.wait()  # killed while it had nothing to do, which is no failure of this unit
         worker = self._running()
         self.unit = unit
         worker.send({"unit": unit.as_message(), "records": str(self.records), "threads": self.threads})

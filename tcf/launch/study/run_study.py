@@ -81,7 +81,7 @@ def run_study_units(
     with claimed(study):
         note_start(study, overrides)
         forget_results(study, records)
-        tries = max((config.tries for config in study.launch.values()), default=LaunchConfig.tries)
+        tries = {stage: config.tries for stage, config in study.launch.items()}
         units = _with_minutes(study)
         done = run_units(units, records, opener(study.launch, records), tries=tries, what="study")
         done = dataclasses.replace(done, failed=_failed_in_file_terms(study, done.failed))

@@ -5,8 +5,10 @@ runs is shown by a lease beside its record, so a record of a process that was ki
 """
 
 import json
+import logging
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +21,8 @@ from tcf.common.parsing import LARGEST_JSON, read_json
 from tcf.launch.units.unit import Unit
 
 __all__ = ["Records", "State", "UnitRecord"]
+
+logger = logging.getLogger(__name__)
 
 State = Literal["waiting", "running", "interrupted", "failed", "done"]
 """What may be said of a unit: it has not begun, or anew; it runs; it was cut off; its last try failed; it is done."""
@@ -92,9 +96,19 @@ class Records:
         """Return the record of a unit; None if there is none, or if it is damaged, which only costs a look."""
         try:
             values = read_json(self.file(unit), most=LARGEST_JSON)
-            return UnitRecord(**values)
+            record = UnitRecord(**values)
         except (OSError, ValueError, TypeError):
             return None
+        return record if _has_its_types(record) else None
+
+    def report_damage(self, units: Iterable[Unit]) -> None:
+        """Name the records of units that are there and cannot be read, which count as missing."""
+        damaged = [unit.name for unit in units if self.file(unit.name).exists() and self.read(unit.name) is None]
+        for name in damaged:
+            logger.warning(
+                f"{self.file(name)}: expected the record of a unit, found something else; {name} is run again, which "
+                "finds what it has published"
+            )
 
     def state(self, unit: Unit) -> State:
         """Return what may be said of a unit, which is done if its outputs are there and nothing of it has changed."""
@@ -173,3 +187,12 @@ class Records:
         with writing(file):
             make_folder(file.parent)
         publish_file(file, json.dumps(asdict(record), indent=1).encode())
+
+
+def _has_its_types(record: UnitRecord) -> bool:
+    """Whether the values of a record that was read are such as were written."""
+    numbers = {"tries": int, "began": int | float, "seconds": int | float}
+    values = asdict(record).items()
+    return record.ended in ("running", "failed", "done") and all(
+        isinstance(value, numbers.get(name, str)) for name, value in values
+    )

@@ -104,6 +104,16 @@ def test_a_unit_that_does_not_end_well_does_not_disturb_the_next(
     assert f"action: {action}" in Records(tmp_path / "records").log("it").read_text()
 
 
+def test_a_process_that_was_killed_between_units_is_replaced(tmp_path: Path, opened: list[LocalLauncher]) -> None:
+    one = launcher(opened, tmp_path, everywhere())
+    before, after = (pretended(name, "end", tmp_path) for name in ("before", "after"))
+    assert all_ends(one, [before]) == [UnitEnd("before", "done")]
+    pid = told(before)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert all_ends(one, [after]) == [UnitEnd("after", "done")]
+
+
 def test_stages_share_the_gpus(tmp_path: Path, opened: list[LocalLauncher]) -> None:
     """Trainings take one GPU each; the conversion, which needs none, does not wait for them."""
     launch = {**everywhere(), "train": LaunchConfig(gpus_per_worker=1)}

@@ -85,6 +85,13 @@ def test_a_unit_is_tried_so_often(tmp_path: Path, records: Records, failures: in
         assert results == UnitResults(("b", "b2"), (), {"a": "no luck"}, ("a2", "all"))
 
 
+def test_stages_may_differ_in_how_often_their_units_are_tried(tmp_path: Path, records: Records) -> None:
+    launcher = PretendedLauncher({**failed("a", 3), **failed("t", 3)})
+    units = [pretended("a", "end", tmp_path), pretended("t", "end", tmp_path, stage="train")]
+    run_units(units, records, launcher, tries={"convert": 1, "train": 2})
+    assert sorted(launcher.tries) == ["a", "t", "t"]
+
+
 def test_some_units_run_on_what_there_is(tmp_path: Path, records: Records) -> None:
     *units, table = chain(tmp_path)
     units.append(replace(table, after_failures=True))

@@ -165,8 +165,18 @@ def test_a_loss_is_recorded_unless_another_process_is_at_it(unit: Unit, records:
     assert records.log(unit.name).read_text() == "tcf: warning: lost: gone\n"
 
 
-def test_a_damaged_record_counts_as_none(unit: Unit, records: Records) -> None:
+def test_a_damaged_record_counts_as_none_and_is_named(
+    unit: Unit, records: Records, caplog: pytest.LogCaptureFixture
+) -> None:
+    records.report_damage([unit])
+    assert caplog.text == ""
     tried(unit, records)
-    for content in (b"", b"{", b"[]", b'{"unit": "x"}', b"\xff"):
+    records.report_damage([unit])
+    assert caplog.text == ""
+    whole = records.file(unit.name).read_bytes()
+    for content in (b"", b"{", b"[]", b'{"unit": "x"}', b"\xff", whole.replace(b'"tries": 1', b'"tries": "1"')):
         records.file(unit.name).write_bytes(content)
         assert records.state(unit) == "waiting"
+        records.report_damage([unit])
+        assert f"{records.file(unit.name)}: expected the record of a unit" in caplog.text
+        caplog.clear()

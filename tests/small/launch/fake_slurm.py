@@ -13,17 +13,20 @@ __all__ = ["FakeSlurm", "Submitted"]
 PROGRAMS = {
     "sbatch": """
         if [ -e "$0.refuses" ]; then cat "$0.refuses" >&2; exit 1; fi
+        if [ -e "$0.most" ] && [ $(ls "$(dirname "$0")" | grep -c '^submitted-') -ge $(cat "$0.most") ]; then
+            echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; exit 1
+        fi
         number=$(( $(ls "$(dirname "$0")" | grep -c '^submitted-') + 1 ))
-        { cat "$1"; env | grep '^SLURM_' | sed 's/^/# /'; } > "$(dirname "$0")/submitted-$number"
+        { cat "$1"; env | grep -E '^(SLURM|SBATCH)_' | sed 's/^/# /'; } > "$(dirname "$0")/submitted-$number"
         echo "Submitted batch job $number"
     """,
     "squeue": """
         if [ -e "$0.refuses" ]; then cat "$0.refuses" >&2; exit 1; fi
-        if [ -e "$0.says" ]; then cat "$0.says"; fi
+        if [ -e "$0.says" ] && ! env | grep -q '^SQUEUE_'; then cat "$0.says"; fi
     """,
     "scontrol": """
         case "$2" in
-            config) echo "MaxArraySize            = 3" ;;
+            config) echo "MaxArraySize            = 3"; [ ! -e "$0.says" ] || cat "$0.says" ;;
             hostnames) echo node7; echo node9 ;;
         esac
     """,
@@ -85,6 +88,14 @@ class FakeSlurm:
     def queue(self, *lines: str) -> None:
         """Let the queue hold these lines, in the format that tcf asks for."""
         (self.folder / "squeue.says").write_text("".join(f"{line}\n" for line in lines))
+
+    def accepts(self, number: int) -> None:
+        """Let sbatch refuse further submissions after so many."""
+        (self.folder / "sbatch.most").write_text(str(number))
+
+    def configuration(self, line: str) -> None:
+        """Let the configuration have this line too."""
+        (self.folder / "scontrol.says").write_text(f"{line}\n")
 
     def submitted(self) -> Sequence[Submitted]:
         """All submissions, in order."""

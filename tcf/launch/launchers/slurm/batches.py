@@ -5,6 +5,7 @@ or run already.
 """
 
 import json
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from tcf.launch.units.unit import Unit, decode_unit
 
 __all__ = ["Batch", "find_batches", "new_batch", "read_batch", "unit_key"]
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -31,6 +34,7 @@ class Batch:
         records: folder of the units' records.
         stage: the stage of all units.
         tries: how often a task tries each of its units.
+        checks_needs: whether a task leaves out units that need some that are not done, as no command does it.
         job: the id that Slurm gave; empty until then.
         tasks: the units of each task, as JSON values with their digests, so that another version can tell them apart.
     """
@@ -40,6 +44,7 @@ class Batch:
     records: str
     stage: str
     tries: int
+    checks_needs: bool
     job: str
     tasks: tuple[tuple[Mapping[str, Any], ...], ...]
 
@@ -84,18 +89,19 @@ def unit_key(unit: Unit) -> str:
     return f"{unit.name} {unit.digest}"
 
 
-def new_batch(tasks: Sequence[Sequence[Unit]], records: Records, tries: int) -> Batch:
+def new_batch(tasks: Sequence[Sequence[Unit]], records: Records, tries: int, *, checks_needs: bool = False) -> Batch:
     """Return a batch with a name of its own.
 
     Args:
         tasks: the units of each task, all of one stage.
         records: where their records are.
         tries: how often a task tries each.
+        checks_needs: see `Batch`.
     """
     stage = tasks[0][0].stage
     messages = tuple(tuple({**unit.as_message(), "digest": unit.digest} for unit in task) for task in tasks)
     name = f"tcf-{stage}-{uuid.uuid4().hex[:8]}"
-    return Batch(name, __version__, str(records.folder.absolute()), stage, tries, "", messages)
+    return Batch(name, __version__, str(records.folder.absolute()), stage, tries, checks_needs, "", messages)
 
 
 def read_batch(file: Path) -> Batch:
@@ -107,17 +113,23 @@ def read_batch(file: Path) -> Batch:
     """
     values = read_json(file, most=LARGEST_JSON)
     try:
-        return Batch(**{**values, "tasks": tuple(tuple(task) for task in values["tasks"])})
+        batch = Batch(**{**values, "tasks": tuple(tuple(task) for task in values["tasks"])})
+        for task in range(len(batch.tasks)):
+            batch.keys(task)
+        return batch
     except (KeyError, TypeError) as error:
         raise ValueError(f"{file}: expected a batch of units, found other entries") from error
 
 
 def find_batches(records: Records) -> list[Batch]:
-    """Return the batches of earlier commands; damaged ones, of which nothing is known, are left out."""
+    """Return the batches of earlier commands; damaged ones, of which nothing is known, are named and left out."""
     found = []
     for file in sorted((records.folder / "jobs").glob("*.json")):
         try:
             found.append(read_batch(file))
-        except (OSError, ValueError):
-            continue
+        except (OSError, ValueError) as error:
+            logger.warning(
+                f"{file}: cannot be read ({' '.join(str(error).split())}); if Slurm still has jobs of that name (see "
+                f"`squeue --me --name {file.stem}`), their units are submitted again, and wait until these have ended"
+            )
     return found

@@ -131,7 +131,8 @@ class Flight:
         if lines:
             return f": {_telling(lines[-_LAST:])} (see {file})"
         # Slurm says nothing anywhere about a job whose output it cannot open.
-        return "" if file.exists() else f", and without {file}; do all nodes see that folder?"
+        words = f", and without {file}: was it cancelled before it began? Do all nodes see that folder?"
+        return "" if file.exists() else words
 
 
 def _telling(lines: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ saved for it. This module is imported in the job's own process, beside submitit,
 import logging
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from tcf.common.lease_file import remove
 from tcf.common.logs import LEVEL_VARIABLE
 from tcf.launch.launchers.slurm.batches import Batch, read_batch
 from tcf.launch.launchers.slurm.node import SlurmNode
-from tcf.launch.launchers.slurm.queue import running_now
+from tcf.launch.launchers.slurm.queue import requeue, running_now
 from tcf.launch.launchers.slurm.units_process import UnitsJob
 from tcf.launch.units.records import Records, UnitRecord
 from tcf.launch.units.unit import Unit
@@ -37,6 +36,8 @@ __all__ = ["SlurmJob"]
 _POLL = 0.3  # seconds between two looks at the process and for signals
 _SOON = 2.0  # seconds within which a signal that has ended the process has reached this one too
 _STOPS = (signal.SIGUSR2, signal.SIGTERM)
+_ATTEMPTS = 10  # at being queued again
+_PAUSE = 2.0  # seconds between them
 _LINGER = 3600.0  # seconds that the task of a job of several nodes waits to be ended
 
 
@@ -130,6 +131,9 @@ class _Course:
         """Run the units until each is done or has been tried often enough, or a signal asks to stop."""
         # Nodes that have to meet do not know of one another's tries.
         tries = self.batch.tries if self.node.nodes == 1 else 1
+        for unit in self.units:
+            if missing := self._missing(unit):
+                print(f"{unit.name}: left out, because it needs {missing}, which is not done", file=sys.stderr)
         while todo := [unit for unit in self.units if self._is_left(unit, tries)]:
             before = {unit.name: self._begun(unit) for unit in todo}
             outcome = self._run_process(todo)
@@ -142,7 +146,16 @@ class _Course:
                 self.tried[unit.name] = self.tried.get(unit.name, 0) + 1
 
     def _is_left(self, unit: Unit, tries: int) -> bool:
-        return self.tried.get(unit.name, 0) < tries and self.records.state(unit) != "done"
+        return self.tried.get(unit.name, 0) < tries and self.records.state(unit) != "done" and not self._missing(unit)
+
+    def _missing(self, unit: Unit) -> str:
+        """The first of the units that a unit needs and that are not done; empty if it can run."""
+        needs = unit.needs if self.batch.checks_needs and not unit.after_failures else ()
+        return next((need for need in needs if not self._is_recorded_as_done(need)), "")
+
+    def _is_recorded_as_done(self, name: str) -> bool:
+        record = self.records.read(name)
+        return record is not None and record.ended == "done"
 
     def _begun(self, unit: Unit) -> float:
         """When this job began the last try of a unit; 0 if it has not."""
@@ -224,17 +237,21 @@ def _stop(node: SlurmNode, signals: _Signals) -> None:
         # The first node acts for all. A single SIGTERM may come from another node that failed, where a new start would
         # never end; at a preemption Slurm itself queues the job again.
         time.sleep(_LINGER)
-    elif _is_running(node.job):
-        subprocess.run(["scontrol", "requeue", node.job], timeout=60, check=True)
-        print(f"job {node.job}: asked to stop; it is queued again, and goes on where it was", file=sys.stderr)
+    else:
+        _queue_again(node.job)
 
 
-def _is_running(job: str) -> bool:
-    try:
-        return running_now(job)
-    except RunError as error:
-        print(f"job {job}: {error}", file=sys.stderr)
-        return False
+def _queue_again(job: str) -> None:
+    """Let a job be queued again that Slurm has as running; a busy controller is asked several times."""
+    for _ in range(_ATTEMPTS):
+        try:
+            if running_now(job):
+                requeue(job)
+                print(f"job {job}: asked to stop; it is queued again, and goes on where it was", file=sys.stderr)
+            return
+        except RunError as error:
+            print(f"job {job}: {error}", file=sys.stderr)
+            time.sleep(_PAUSE)
 
 
 def _refuse(batch: Batch, task: int, node: SlurmNode) -> None:

@@ -3,13 +3,15 @@
 Only `squeue` and `scontrol` are asked, which work on every cluster; accounting (`sacct`) is off on many.
 """
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 
 from tcf.common.errors import ConfigError, RunError
+from tcf.launch.launchers.slurm.environment import without_filters
 
-__all__ = ["QueuedTask", "is_stuck", "most_tasks", "queued_tasks", "require_slurm", "running_now"]
+__all__ = ["QueuedTask", "is_stuck", "most_tasks", "queued_tasks", "requeue", "require_slurm", "running_now"]
 
 _COMMANDS = ("sbatch", "srun", "squeue", "scontrol")
 _PATIENCE = 60.0  # seconds for an answer of a busy controller
@@ -105,17 +107,25 @@ def running_now(job: str) -> bool:
     return _answer("squeue", "--noheader", "--jobs", job, "--format", "%T").strip() == "RUNNING"
 
 
+def requeue(job: str) -> None:
+    """Let a job that runs be queued again, which ends it.
+
+    Raises:
+        RunError: Slurm does not answer, or refuses.
+    """
+    _answer("scontrol", "requeue", job)
+
+
 def most_tasks() -> int:
-    """Return how many tasks an array may have.
+    """Return how many tasks an array may have; `max_array_tasks` of the scheduler's parameters may lower the number.
 
     Raises:
         RunError: Slurm does not answer.
     """
-    for line in _answer("scontrol", "show", "config").splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize" and value.strip().isdigit():
-            return max(1, int(value))
-    return 1
+    said = _answer("scontrol", "show", "config")
+    size = re.search(r"^MaxArraySize\s*=\s*([0-9]+)", said, re.MULTILINE)
+    tasks = re.search(r"^SchedulerParameters\s*=.*\bmax_array_tasks=([0-9]+)", said, re.MULTILINE)
+    return max(1, min((int(found[1]) for found in (size, tasks) if found), default=1))
 
 
 def _answer(*command: str) -> str:
@@ -125,7 +135,15 @@ def _answer(*command: str) -> str:
         RunError: it fails, or does not answer.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=False)
+        done = subprocess.run(
+            command,
+            env=without_filters(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RunError(f"Slurm: expected an answer of {command[0]}, found none ({error})") from error
     if done.returncode != 0:

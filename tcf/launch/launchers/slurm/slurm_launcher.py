@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tcf.common.errors import RunError
 from tcf.common.units import counted
@@ -80,7 +80,8 @@ class SlurmLauncher:
         missing = together([(unit.stage, unit) for unit in units if unit not in found])
         try:
             for stage, of_stage in missing.items():
-                found += self._submit(stage, of_stage)
+                for taken in self._submit(stage, of_stage):
+                    found += taken
         except BusyError as error:
             if not self._has_accepted:
                 raise
@@ -101,20 +102,22 @@ class SlurmLauncher:
         record = self._records.read(unit.name)
         return flight.batch.tries == 1 and record is not None and record.job == flight.job and record.ended == "failed"
 
-    def _submit(self, stage: Stage, units: Sequence[Unit]) -> list[Unit]:
-        """Submit units of a stage, as arrays; returns those for which there is room."""
+    def _submit(self, stage: Stage, units: Sequence[Unit]) -> Iterator[list[Unit]]:
+        """Submit units of a stage for which there is room, as arrays, each of which may be the last that is accepted.
+
+        Yields:
+            The units of each array.
+        """
         config = self._launch[stage]
         busy = sum(flight.batch.stage == stage and flight.is_open for flight in self._flights)
         room = None if config.workers is None else max(0, config.workers - busy)
-        taken: list[Unit] = []
         for tasks in pieces(packed(units, config)[:room], self._most):
             batch = submit(new_batch(tasks, self._records, tries=1), config, nodes_of(stage, config))
             self._has_accepted = True
             for number, task in enumerate(tasks):
                 self._flights.append(Flight(batch, number, units={unit.name: unit for unit in task}))
-                taken += task
             logger.info(f"{counted(sum(map(len, tasks)), 'unit')} of {stage}: submitted as job {batch.job}")
-        return taken
+            yield [unit for task in tasks for unit in task]
 
     def ended(self, timeout: float) -> list[UnitEnd]:
         """See `Launcher`."""

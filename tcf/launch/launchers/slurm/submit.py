@@ -6,7 +6,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from tcf.common.files import writing
 from tcf.common.output.folders import make_folder
 from tcf.config.launch import LaunchConfig, memory_bytes, time_minutes
 from tcf.launch.launchers.slurm.batches import Batch
+from tcf.launch.launchers.slurm.environment import submitting
 from tcf.launch.launchers.slurm.job import SlurmJob
 
 if TYPE_CHECKING:
@@ -73,20 +74,20 @@ def submit(batch: Batch, config: LaunchConfig, nodes: int = 1, dependency: str =
     batch.write()
     with writing(batch.folder):
         make_folder(batch.folder)
-        job = _submitted(batch, _executor(batch, config, nodes, dependency))
+        job = _submitted(batch, config, _executor(batch, config, nodes, dependency))
     batch = replace(batch, job=job)
     batch.write()
     return batch
 
 
-def _submitted(batch: Batch, executor: "SlurmExecutor") -> str:
+def _submitted(batch: Batch, config: LaunchConfig, executor: "SlurmExecutor") -> str:
     """Submit; returns the id of the job, or of the array."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     calls = [SlurmJob(str(batch.file), number) for number in range(len(batch.tasks))]
     try:
         # submitit prints what sbatch says against an error, which is the error's message here.
-        with _outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
+        with submitting(config), contextlib.redirect_stderr(io.StringIO()):
             jobs: Sequence[Any] = executor.submit_array(calls)
     except (FailedJobError, FailedSubmissionError) as error:
         batch.file.unlink(missing_ok=True)
@@ -138,10 +139,11 @@ def _srun_args(config: LaunchConfig) -> list[str]:
     """Options of the step in which a job's tasks run.
 
     A task may use all cores of the job on its node, of which newer versions of Slurm give a step one unless they are
-    told; MPI's variables would be taken for those of torchrun.
+    told; MPI's variables would be taken for those of torchrun. Where the user's environment is not passed on to jobs,
+    Slurm would not even pass on that of the job's script.
     """
     cores = "--cpu-bind=none" if config.cpus_per_worker is None else f"--cpus-per-task={config.cpus_per_worker}"
-    return [cores, "--mpi=none", "--kill-on-bad-exit=1"]
+    return [cores, "--mpi=none", "--export=ALL", "--kill-on-bad-exit=1"]
 
 
 def _further_options(config: LaunchConfig, dependency: str) -> dict[str, str | bool]:
@@ -160,18 +162,3 @@ def _setup() -> list[str]:
     folders = os.pathsep.join(str(Path(folder).absolute()) for folder in path.split(os.pathsep) if folder)
     variables = {"PYTHONPATH": folders, "TCF_HOME": os.environ.get("TCF_HOME", "")}
     return [f"export {name}={shlex.quote(value)}" for name, value in variables.items() if value]
-
-
-@contextlib.contextmanager
-def _outside_of_jobs() -> Iterator[None]:
-    """Hide the variables of the job that this process runs in, if any, which sbatch would hand on to the new job."""
-    hidden = {}
-    if "SLURM_JOB_ID" in os.environ:
-        names = [
-            name for name in os.environ if name.startswith(("SLURM_", "SLURMD_", "SRUN_")) and name != "SLURM_CONF"
-        ]
-        hidden = {name: os.environ.pop(name) for name in names}
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)

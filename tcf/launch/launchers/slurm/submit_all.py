@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tcf.common.errors import RunError
 from tcf.common.units import counted
 from tcf.config.launch import LaunchConfig
+from tcf.launch.launchers.damage import ask_for_repairs
 from tcf.launch.launchers.slurm.batches import find_batches, new_batch
 from tcf.launch.launchers.slurm.flights import Flight, in_the_queue
 from tcf.launch.launchers.slurm.packing import nodes_of, packed, pieces, together
@@ -72,27 +73,36 @@ class _Plan:
         records: where records are.
         most: how many tasks an array may have.
         jobs: the job of each unit that has one, by name.
+        shared: those of the jobs that run several units.
     """
 
     launch: Mapping[Stage, LaunchConfig]
     records: Records
     most: int
     jobs: dict[str, str] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
 
     def submit(self, terms: _Terms, units: Sequence[Unit]) -> None:
         """Submit units that wait for the same jobs."""
         config = self.launch[terms.stage]
         for tasks in pieces(packed(units, config), self.most):
-            batch = new_batch(tasks, self.records, config.tries)
+            batch = new_batch(tasks, self.records, config.tries, checks_needs=True)
             batch = submit(batch, config, nodes_of(terms.stage, config), self._dependency(terms))
             for number, task in enumerate(tasks):
                 self.jobs.update({unit.name: batch.job_of(number) for unit in task})
+                self.shared.update([batch.job_of(number)] if len(task) > 1 else [])
             logger.info(f"{counted(sum(map(len, tasks)), 'unit')} of {terms.stage}: submitted as job {batch.job}")
 
     def _dependency(self, terms: _Terms) -> str:
-        """The jobs to wait for, each once; units that have ended by now are waited for no more."""
+        """The jobs to wait for, each once; units that have ended by now are waited for no more.
+
+        A job of several units fails with one of them, and must not take along what needs the others; a task looks
+        itself whether what its units need is done.
+        """
         jobs = sorted({self.jobs[need] for need in terms.needs})
-        return ":".join(["afterany" if terms.after_failures else "afterok", *jobs]) if jobs else ""
+        any_end = [job for job in jobs if terms.after_failures or job in self.shared]
+        kinds = {"afterok": [job for job in jobs if job not in any_end], "afterany": any_end}
+        return ",".join(":".join([kind, *of_kind]) for kind, of_kind in kinds.items() if of_kind)
 
 
 def submit_all(units: Sequence[Unit], launch: Mapping[Stage, LaunchConfig], records: Records) -> Submission:
@@ -115,12 +125,15 @@ def submit_all(units: Sequence[Unit], launch: Mapping[Stage, LaunchConfig], reco
     for unit in units:
         if unit.stage == "download":
             _download(unit, launch["download"].tries, records)
+    records.report_damage(units)
     # The queue first: what has left it by now has its record.
     flights = in_the_queue(find_batches(records), queued_tasks())
+    ask_for_repairs(units, records, _queued(units, flights))
     found = tuple(unit.name for unit in units if records.state(unit) == "done")
     missing = [unit for unit in units if unit.name not in found]
     queued = _queued(missing, flights)
-    plan = _Plan(launch, records, most_tasks(), dict(queued))
+    shared = {flight.job for flight in flights if len(flight.keys) > 1}
+    plan = _Plan(launch, records, most_tasks(), dict(queued), shared)
     for terms, of_terms in _in_order([unit for unit in missing if unit.name not in queued], found):
         plan.submit(terms, of_terms)
     return Submission(found, queued, {name: job for name, job in plan.jobs.items() if name not in queued})

@@ -109,6 +109,20 @@ def test_a_job_that_was_queued_again_does_what_is_left(tmp_path: Path) -> None:
     assert (status, is_published(tmp_path / "a"), is_published(tmp_path / "b")) == (0, False, True), said
 
 
+def test_what_needs_a_unit_that_has_failed_is_left_out_of_a_job(tmp_path: Path) -> None:
+    """Its job begins although, where it has waited for a job of several units."""
+    records = Records(tmp_path / "state")
+    first, second = (preparation(raw_files(tmp_path / "raw"), tmp_path / name) for name in ("a", "b"))
+    first, second = replace(first, needs=("good",)), replace(second, needs=("good", "bad"))
+    records.write(replace(records.begin(Unit("good", NOSUCH), ""), ended="done"))
+    records.write(replace(records.begin(Unit("bad", NOSUCH), ""), ended="failed"))
+    batch = new_batch([[second, first]], records, 2, checks_needs=True)
+    batch.write()
+    status, said = ended(batch)
+    assert (status, records.state(first), records.state(second)) == (1, "done", "waiting"), said
+    assert "prepare/b: left out, because it needs bad, which is not done\n" in said
+
+
 def test_a_unit_that_another_process_runs_is_waited_for(tmp_path: Path) -> None:
     unit = preparation(raw_files(tmp_path / "raw"), tmp_path / "d")
     records = Records(tmp_path / "state")
@@ -126,13 +140,16 @@ def test_a_unit_that_another_process_runs_is_waited_for(tmp_path: Path) -> None:
     assert (process.returncode, records.read(unit.name)) == (0, replace(before, ended="done"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "calls"), [(signal.SIGUSR2, 1), (signal.SIGTERM, 2)])
 def test_a_job_that_is_asked_to_stop_is_queued_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, calls: int
 ) -> None:
+    """Slurm may be too busy to do so at once."""
     slurm = FakeSlurm.installed(tmp_path / "bin", monkeypatch)
     slurm.queue("RUNNING")
-    (slurm.folder / "scontrol").write_text('#!/bin/bash\necho "$@" >> "$0.called"\n')
+    (slurm.folder / "scontrol").write_text(
+        f'#!/bin/bash\necho "$@" >> "$0.called"\n[ $(wc -l < "$0.called") -ge {calls} ]\n'
+    )
     unit = preparation(raw_files(tmp_path / "raw"), tmp_path / "d")
     records = Records(tmp_path / "state")
     records.begin(unit, "")
@@ -142,8 +159,10 @@ def test_a_job_that_is_asked_to_stop_is_queued_again(
         assert "another process runs it" in process.stderr.readline()
         process.send_signal(number)
         _, said = process.communicate(timeout=100)
-    assert (process.returncode, (slurm.folder / "scontrol.called").read_text()) == (1, "requeue 20015_2\n")
-    assert said == "job 20015_2: asked to stop; it is queued again, and goes on where it was\n"
+    assert (process.returncode, (slurm.folder / "scontrol.called").read_text()) == (1, "requeue 20015_2\n" * calls)
+    *refusals, last = said.splitlines()
+    assert len(refusals) == calls - 1 and all("expected an answer of scontrol" in line for line in refusals)
+    assert last == "job 20015_2: asked to stop; it is queued again, and goes on where it was"
 
 
 def test_a_job_that_is_cancelled_is_not_queued_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What the launcher makes of the queue and of records; Slurm's commands answer what the tests write down."""
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_a_job_without_any_output_raises_the_question_of_the_folder(
     launcher = launcher_of(records, SLURM)
     launcher.take(preparations(tmp_path, 1))
     [end] = launcher.ended(1)
-    assert end.ended == "lost" and end.reason.endswith("do all nodes see that folder?")
+    assert end.ended == "lost" and end.reason.endswith("Do all nodes see that folder?")
 
 
 def test_nothing_is_lost_while_slurm_does_not_answer(
@@ -97,6 +98,32 @@ def test_jobs_of_an_earlier_command_are_found(
     slurm.queue(f"1|0|R|None|{submitted.name}")
     write_record(records, units[0], "1_0", "failed", "full")
     assert [end.reason for end in launcher.ended(1) if end.unit == units[0].name] == ["full"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"name": "x"}', '"tasks": [[{}]]'])
+def test_jobs_of_a_damaged_batch_are_named(
+    slurm: FakeSlurm, records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    units = preparations(tmp_path, 1)
+    launcher_of(records, SLURM).take(units)
+    [batch] = find_batches(records)
+    slurm.queue(f"1|N/A|R|None|{batch.name}")
+    tasks = re.compile(r'"tasks": .*(?=})')
+    batch.file.write_text(tasks.sub(content, batch.file.read_text()) if content.startswith('"') else content)
+    launcher_of(records, SLURM).take(units)
+    assert f"{batch.file}: cannot be read (" in caplog.text and f"`squeue --me --name {batch.name}`" in caplog.text
+    assert len(slurm.submitted()) == 2
+
+
+def test_variables_of_the_user_hide_no_jobs(
+    slurm: FakeSlurm, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUEUE_STATES", "R")
+    launcher = launcher_of(records, SLURM)
+    launcher.take(preparations(tmp_path, 1))
+    [submitted] = slurm.submitted()
+    slurm.queue(f"1|N/A|PD|None|{submitted.name}")
+    assert launcher.ended(0.05) == []
 
 
 def test_ids_of_another_slurm_mean_nothing(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
@@ -158,6 +185,16 @@ def test_a_lost_job_leaves_no_lease_to_be_waited_for(slurm: FakeSlurm, records: 
     ends = {end.unit: end.ended for end in launcher.ended(1)}
     assert ends == {own.name: "lost", others.name: "lost"}
     assert [records.state(unit) for unit in units] == ["interrupted", "running"]
+
+
+def test_what_was_accepted_is_taken_though_the_rest_is_not(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
+    units = preparations(tmp_path, 4)  # three tasks an array
+    slurm.accepts(1)
+    launcher = launcher_of(records, SLURM)
+    assert launcher.take(units) == units[:3]
+    write_record(records, units[0], "1_0", "done")
+    slurm.queue(*(f"1|{task}|R|None|{slurm.submitted()[0].name}" for task in range(3)))
+    assert [end.unit for end in launcher.ended(1)] == [units[0].name]
 
 
 def test_a_unit_that_is_to_run_once_more_has_a_new_job(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:

@@ -67,6 +67,26 @@ def test_the_job_of_this_process_is_not_handed_on(
     assert os.environ["SLURM_MEM_PER_CPU"] == "7"
 
 
+def test_variables_of_the_user_replace_no_setting(
+    slurm: FakeSlurm, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm would let them win over the job's script; those of what is not set are the user's defaults."""
+    for name in ("ACCOUNT", "CONSTRAINT", "JOB_NAME", "MEM_PER_CPU", "PARTITION", "RESERVATION"):
+        monkeypatch.setenv(f"SBATCH_{name}", "x")
+    config = replace(SLURM, partition="p", memory="1GB", sbatch=("constraint=a100",))
+    launcher_of(records, config).take(preparations(tmp_path, 1))
+    [submitted] = slurm.submitted()
+    seen = {line for line in submitted.script.splitlines() if line.startswith("# SBATCH_")}
+    assert seen == {"# SBATCH_ACCOUNT=x", "# SBATCH_RESERVATION=x"}
+    assert os.environ["SBATCH_PARTITION"] == "x"
+
+
+def test_the_scheduler_may_allow_smaller_arrays(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
+    slurm.configuration("SchedulerParameters     = bf_interval=5,max_array_tasks=2,sched_interval=5")
+    launcher_of(records, SLURM).take(preparations(tmp_path, 3))
+    assert [len(batch.tasks) for batch in find_batches(records)].count(2) == 1
+
+
 @pytest.mark.parametrize(
     ("said", "option"),
     [

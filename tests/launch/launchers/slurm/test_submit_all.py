@@ -8,11 +8,13 @@ import pytest
 from small.launch.fake_slurm import FakeSlurm
 from small.launch.slurm_units import everywhere, preparation
 from tcf.common.errors import RunError
+from tcf.config.extract import REPAIR, ExtractConfig
 from tcf.config.launch import LaunchConfig
+from tcf.launch.launchers.slurm.batches import find_batches
 from tcf.launch.launchers.slurm.submit_all import submit_all
 from tcf.launch.units.records import Records
 from tcf.launch.units.run_unit import run_unit
-from tcf.launch.units.tasks import DownloadTask
+from tcf.launch.units.tasks import DownloadTask, ExtractTask
 from tcf.launch.units.unit import Unit
 
 SLURM = everywhere(LaunchConfig(launcher="slurm", tries=2))
@@ -63,6 +65,22 @@ def test_arrays_are_cut_and_all_of_their_parts_are_waited_for(
     assert [one.option("dependency") for one in slurm.submitted()] == [None, None, "afterok:1_0:1_1:1_2:2_0:2_1"]
 
 
+def test_a_failure_in_a_shared_job_does_not_take_along_what_needs_its_other_units(
+    slurm: FakeSlurm, records: Records, tmp_path: Path
+) -> None:
+    """The job fails, so its end is waited for, however that is; Slurm knows nothing of its units."""
+    short = [replace(unit(tmp_path, name), minutes=1.0) for name in ("a", "b")]
+    units = [*short, unit(tmp_path, "long"), unit(tmp_path, "c", "a", "long"), unit(tmp_path, "d", "c")]
+    submit_all(units, SLURM, records)
+    waits = {one.job: one.option("dependency") for one in slurm.submitted()}
+    assert waits == {"1": None, "2": "afterok:1_1,afterany:1_0", "3": "afterok:2"}
+    assert all(batch.checks_needs for batch in find_batches(records))
+
+    slurm.queue(*(f"1|{task}|R|None|{slurm.submitted()[0].name}" for task in range(2)))
+    submit_all(units, SLURM, records)  # the others were cancelled
+    assert slurm.submitted()[3].option("dependency") == "afterok:1_1,afterany:1_0"
+
+
 def test_what_is_done_or_queued_is_not_submitted(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
     units = [unit(tmp_path, "a"), unit(tmp_path, "b", "a"), unit(tmp_path, "c", "a", "b")]
     submit_all(units, SLURM, records)
@@ -79,6 +97,27 @@ def test_what_is_done_or_queued_is_not_submitted(slurm: FakeSlurm, records: Reco
         {"c": "4"},
     )
     assert slurm.submitted()[3].option("dependency") == "afterok:2"
+
+
+def test_a_cache_that_a_job_has_found_damaged_is_repaired(slurm: FakeSlurm, records: Records, tmp_path: Path) -> None:
+    """Nobody was there to let the extraction run again when the training failed."""
+    parts = [
+        Unit(name, ExtractTask(tmp_path / name, "m", tmp_path / "cache", ExtractConfig())) for name in ("x", "y", "z")
+    ]
+    training = unit(tmp_path, "t", "x")
+    (tmp_path / "cache").mkdir()
+    for part in parts[:2]:
+        records.write(replace(records.begin(part, "1"), ended="done"))
+    error = f"{tmp_path}/cache/shards/5: expected this, found that; {REPAIR}, which makes it anew"
+    records.write(replace(records.begin(training, "2"), ended="failed", error=error))
+    submission = submit_all([*parts, training], SLURM, records)
+    assert (submission.found, len(slurm.submitted())) == ((), 2)
+    assert [records.repair_wish(part.name).exists() for part in parts] == [True, False, False]
+    assert slurm.submitted()[1].option("dependency") == f"afterok:{submission.submitted['x']}"
+
+    records.write(replace(records.begin(parts[0], "1"), ended="done"))
+    slurm.queue(f"2|N/A|PD|None|{slurm.submitted()[1].name}")
+    assert submit_all([*parts, training], SLURM, records).found == ("x",), "it was repaired, and the training waits"
 
 
 def test_downloads_are_made_here_and_now(
