@@ -20,6 +20,17 @@ ELSEWHERE = {
     "home/digests/*": "tests/common/integrity/test_checksums.py",
     "home/downloads/*": "tests/assets/test_download.py",
     "states.bin": "tests/integration/test_sweep_killed.py",
+    # Results that nothing reads, and the state of a study.
+    "results.csv": "tests/launch/study/test_run_study.py",
+    "results.parquet": "tests/launch/study/test_run_study.py",
+    "comparisons/*.json": "tests/launch/study/test_run_study.py",
+    "comparisons/*.csv": "tests/launch/study/test_run_study.py",
+    "places.json": "tests/launch/study/test_expand_places.py",
+    "state/places.json": "tests/launch/study/test_expand_places.py",
+    "state/study.json": "tests/launch/study/test_study_status.py",
+    "state/units/*.json": "tests/launch/units/test_run_unit.py",
+    "state/logs/*.log": "tests/launch/units/test_run_unit.py",
+    "state/jobs/*.json": "tests/launch/launchers/slurm/test_slurm_launcher.py",
 }
 SLOW = "--schedule sweep"
 SOME = 16  # kinds that are tried unless all are

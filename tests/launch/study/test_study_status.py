@@ -168,3 +168,15 @@ def test_submitted_jobs_are_waited_for(study: Study) -> None:
     for name in ("train/toy/ids-8/seed-1", "evaluate/toy/ids-8/seed-1"):
         ended(study, named(study, name), seconds=1.0)
     assert f"{study.out}: done" in shown_status(status_of(study))
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"file": 1}', b"\xff[[["])
+def test_a_damaged_note_is_as_none(study: Study, damage: bytes) -> None:
+    ended(study, named(study, "evaluate/toy/popularity"), seconds=2.0)
+    with claimed(study):
+        note_start(study, [])
+    (study.out / "state" / "study.json").write_bytes(damage)
+    assert read_started(study.out) is None
+    assert len(status_of(study).of_state("done")) == 1
+    with pytest.raises(ConfigError, match="name the study's file"):
+        open_status(study.out)()

@@ -142,6 +142,9 @@ def _array(column: str, values: Sequence[Any]) -> pa.Array:
     kinds = {type(value) for value in values if value is not None}
     if column in _SIZES:
         return pa.array(values, pa.float64() if column == "train_seconds" else pa.int64())
+    if not kinds and (column == "layer" or column.endswith(("_low", "_high"))):
+        # A study of ids alone, or without resamples, has the types of all others.
+        return pa.array(values, pa.int64() if column == "layer" else pa.float64())
     if kinds <= {int} and kinds and column not in ("encoder", "pooling"):
         return pa.array(values, pa.int64())
     if kinds <= {int, float} and kinds:
