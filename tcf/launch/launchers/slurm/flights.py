@@ -131,7 +131,9 @@ class Flight:
         if lines:
             return f": {_telling(lines[-_LAST:])} (see {file})"
         # Slurm says nothing anywhere about a job whose output it cannot open.
-        return "" if file.exists() else f", and without {file}; do all nodes see that folder?"
+        if file.exists():
+            return ""
+        return f", and without {file}; was it cancelled before it began, or do not all nodes see that folder?"
 
 
 def _telling(lines: Sequence[str]) -> str:
