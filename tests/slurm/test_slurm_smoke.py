@@ -80,5 +80,6 @@ def test_a_job_that_waits_for_what_never_comes_is_reported_once(
     said = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(said) == 2, said
     assert f"job {batch.job} (prepare) waits for something that does not come by itself" in said[0]
+    assert f"stop this command, end the job with `scancel {batch.job}`" in said[0]
     assert said[1].startswith("left to Slurm: 1 job;") and f"`scancel {batch.job}`" in said[1]
     subprocess.run(["scancel", batch.job], check=True)

@@ -28,7 +28,6 @@ __all__ = [
     "SHARD",
     "TEXT_MAP",
     "TOKEN_STATES",
-    "UNKNOWN_ORIGIN",
     "VECTORS",
     "Kind",
     "KnownDataset",
@@ -44,10 +43,9 @@ __all__ = [
     "read_shard_manifest",
     "read_text_map",
     "remedy",
+    "unknown_origin",
 ]
 
-UNKNOWN_ORIGIN = "the origin of its numbers is unknown; run `tcf extract` with another --out"
-"""What to do about a damaged manifest of a cache."""
 _ENCODER = {f"config.{key}": str for key in ("model", "compute", "storage")}
 _SIZES = {"facts.width": int, "config.max_tokens": int}
 
@@ -179,12 +177,12 @@ def read_cache_manifest(path: Path, kind: Kind) -> Manifest:
     other = next((other for other in KINDS if other.cache.name == stated_format(path)), kind)
     if other is not kind:
         raise CacheError(f"{path}: expected a cache of {kind.words}, found one of {other.words}; name another cache")
-    manifest = read_manifest(path, kind.cache, remedy=UNKNOWN_ORIGIN)
+    manifest = read_manifest(path, kind.cache, remedy=unknown_origin(path))
     storage = manifest.config["storage"]
     if storage not in kind.storages:
         raise CacheError(
             f"{path / MANIFEST}: expected config.storage {' or '.join(kind.storages)}, found {storage!r}; "
-            f"{UNKNOWN_ORIGIN}"
+            f"{unknown_origin(path)}"
         )
     return manifest
 
@@ -241,6 +239,11 @@ def known_dataset(folder: Path) -> KnownDataset:
 def read_text_map(folder: Path) -> Manifest:
     """Read the manifest of a text map."""
     return read_manifest(folder, TEXT_MAP, remedy=remedy(folder))
+
+
+def unknown_origin(path: Path) -> str:
+    """Return what to do about the damaged manifest of a cache, whose vectors may be those of any model."""
+    return f"the origin of its numbers is unknown; {CACHE.remedy(path)}"
 
 
 def remedy(folder: Path) -> str:

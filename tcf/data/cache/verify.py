@@ -17,7 +17,6 @@ from tcf.common.manifest import Format, Manifest, fingerprint_of
 from tcf.common.progress import Progress
 from tcf.data.cache.cache_files import (
     TEXT_MAP,
-    UNKNOWN_ORIGIN,
     Kind,
     load_keys,
     published,
@@ -25,6 +24,7 @@ from tcf.data.cache.cache_files import (
     read_shard_manifest,
     read_text_map,
     remedy,
+    unknown_origin,
 )
 from tcf.data.cache.writer import shard_path
 from tcf.data.npy_files import map_array
@@ -116,7 +116,7 @@ def _verify_identity(path: Path, kind: Kind) -> Manifest:
     manifest = read_cache_manifest(path, kind)
     settings = {key: value for key, value in manifest.config.items() if key != "model"}
     if manifest.fingerprint != fingerprint_of(kind.cache, settings):
-        raise CacheError(f"{path / MANIFEST}: its config does not match its fingerprint, so {UNKNOWN_ORIGIN}")
+        raise CacheError(f"{path / MANIFEST}: its config does not match its fingerprint, so {unknown_origin(path)}")
     return manifest
 
 

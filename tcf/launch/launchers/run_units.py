@@ -97,7 +97,7 @@ def check_results(results: UnitResults, records: Records, again: str) -> None:
         logger.error(_end_of_log(name, records.log(name)))
     if results.failed:
         name, reason = next(iter(results.failed.items()))
-        need = "need it" if len(results.failed) == 1 else "need them"
+        need = f"need{'s' if len(results.left) == 1 else ''} {'it' if len(results.failed) == 1 else 'them'}"
         others = f", and {counted(len(results.left), 'unit')} that {need}" if results.left else ""
         raise RunError(
             f"{len(results.failed)} of {counted(results.number, 'unit')} failed{others}; the first is {name}: "

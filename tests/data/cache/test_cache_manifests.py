@@ -67,7 +67,9 @@ def part(cache: Path, name: str) -> Path:
 )
 def test_a_damaged_manifest_of_a_cache(cache: Path, section: str, key: str | None, value: Any, message: str) -> None:
     damage(cache, section, value, key)
-    with pytest.raises(CacheError, match=rf"{cache}/manifest\.json: {message}; the origin .* with another --out"):
+    with pytest.raises(
+        CacheError, match=rf"{cache}/manifest\.json: {message}; the origin .* or remove {cache} and run"
+    ):
         VectorCache.open(cache)
 
 

@@ -242,6 +242,11 @@ def test_what_was_given_up_is_reported_with_the_end_of_its_log(
     check_results(UnitResults(("a",), (), {}, ()), records, "tcf again")
 
 
+def test_numbers_in_the_report_agree_with_their_words(records: Records) -> None:
+    with pytest.raises(RunError, match="1 of 2 units failed, and 1 unit that needs it; the first is a: no luck"):
+        check_results(UnitResults((), (), {"a": "no luck"}, ("b",)), records, "tcf again")
+
+
 def test_a_lease_of_this_process_does_not_count_as_another_command(tmp_path: Path, records: Records) -> None:
     unit = pretended("a", "end", tmp_path)
     records.lease("a").parent.mkdir(parents=True)

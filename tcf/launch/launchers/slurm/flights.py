@@ -131,8 +131,9 @@ class Flight:
         if lines:
             return f": {_telling(lines[-_LAST:])} (see {file})"
         # Slurm says nothing anywhere about a job whose output it cannot open.
-        words = f", and without {file}: was it cancelled before it began? Do all nodes see that folder?"
-        return "" if file.exists() else words
+        if file.exists():
+            return ""
+        return f", and without {file}; was it cancelled before it began, or do not all nodes see that folder?"
 
 
 def _telling(lines: Sequence[str]) -> str:

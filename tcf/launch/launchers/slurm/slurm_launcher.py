@@ -168,8 +168,9 @@ class SlurmLauncher:
             if queued is not None and is_stuck(queued):
                 self._warn(
                     f"job {flight.batch.job} ({flight.batch.stage}) waits for something that does not come by itself: "
-                    f"Slurm says {queued.reason.strip('()')}; see `scontrol show job {flight.batch.job}`, change the "
-                    f"settings or end it with `scancel {flight.batch.job}`, and run the same command again"
+                    f"Slurm says {queued.reason.strip('()')}; see `scontrol show job {flight.batch.job}`; if it is not "
+                    f"to wait, stop this command, end the job with `scancel {flight.batch.job}`, correct the settings, "
+                    "and run the command again"
                 )
 
     def _report_lost(self, flight: Flight, ends: Sequence[UnitEnd]) -> None:

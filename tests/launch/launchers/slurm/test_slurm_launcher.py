@@ -54,7 +54,7 @@ def test_a_job_without_any_output_raises_the_question_of_the_folder(
     launcher = launcher_of(records, SLURM)
     launcher.take(preparations(tmp_path, 1))
     [end] = launcher.ended(1)
-    assert end.ended == "lost" and end.reason.endswith("Do all nodes see that folder?")
+    assert end.ended == "lost" and end.reason.endswith("or do not all nodes see that folder?")
 
 
 def test_nothing_is_lost_while_slurm_does_not_answer(
