@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from small.launch.units import PretendingProcesses, everywhere, pretended
+from small.launch.units import PretendingProcesses, environment_here, everywhere, pretended
 from small.launch.waiting import is_gone, wait_for
 from tcf.common.errors import RunError
 from tcf.config.launch import LaunchConfig
@@ -205,7 +205,8 @@ run_units(units, records, launcher, tries=3)
 def test_workers_end_with_their_parent_and_their_units_are_interrupted(tmp_path: Path, by: signal.Signals) -> None:
     units = [pretended("a", "sleep", tmp_path), pretended("b", "sleep", tmp_path)]
     records = Records(tmp_path / "records")
-    with subprocess.Popen([sys.executable, "-c", RESIDENT, str(tmp_path)], stderr=subprocess.PIPE) as parent:
+    command = [sys.executable, "-c", RESIDENT, str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment_here()) as parent:
         try:
             wait_for(lambda: len([*tmp_path.glob("*.begun")]) == 2, patience=PATIENCE)
             assert [records.state(unit) for unit in units] == ["running", "running"]

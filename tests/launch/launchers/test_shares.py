@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from small.launch.units import everywhere
+from small.launch.units import environment_here, everywhere
 from tcf.common.errors import ConfigError
 from tcf.config.launch import LaunchConfig
 from tcf.launch.launchers.shares import Machine, Share, shares, this_machine
@@ -72,5 +72,6 @@ def test_torch_is_not_loaded_for_a_machine_of_one_worker() -> None:
         "shares._DRIVERS = ()\n"
         "print(shares.this_machine(everywhere()).gpus, 'torch' in sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment_here())
     assert done.stdout == "() False\n"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,12 @@ from tcf.launch.units.unit import STAGES, Unit
 from tcf.launch.workers.local_processes import LocalProcesses, LocalWorker
 from tcf.launch.workers.worker import WorkerSpec
 
-__all__ = ["PretendedLauncher", "PretendingProcesses", "everywhere", "main", "pretended"]
+__all__ = ["PretendedLauncher", "PretendingProcesses", "environment_here", "everywhere", "main", "pretended"]
+
+
+def environment_here() -> dict[str, str]:
+    """This process's environment, in which a program finds the modules that this process finds, those of tests too."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def everywhere(**settings: object) -> dict[Stage, LaunchConfig]:
