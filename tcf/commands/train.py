@@ -171,7 +171,7 @@ def train_command(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the number of parameters, memory and steps, without training."),
+        typer.Option("--dry-run", help="Print the number of parameters, memory, steps and time, without training."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -208,20 +208,15 @@ def train_command(
         estimated = estimate(data=dataset, caches=caches, config=config)
         print_result(estimated.as_json(), as_json=as_json, text=as_lines(estimated.for_people()))
         return
-    run = _trained(dataset, caches, out, config, launch)
-    if run is not None:
-        result = run.as_json()
-        print_result(result if as_json else {k: v for k, v in result.items() if k != "trained"}, as_json=as_json)
-
-
-def _trained(
-    data: Path, caches: Sequence[Path], out: Path, config: TrainConfig, launch: LaunchConfig
-) -> "TrainResult | None":
-    """Train in this process and its workers, or in a job."""
+    run: TrainResult | None
     if is_launched(launch):
         from tcf.launch.launchers.single_jobs import train_in_job
 
-        return train_in_job(data=data, caches=caches, out=out, config=config, launch=launch, again=this_command())
-    from tcf.launch.train_on_devices import train_on_devices
+        run = train_in_job(data=dataset, caches=caches, out=out, config=config, launch=launch, again=this_command())
+    else:
+        from tcf.launch.train_on_devices import train_on_devices
 
-    return train_on_devices(data=data, caches=caches, out=out, config=config)
+        run = train_on_devices(data=dataset, caches=caches, out=out, config=config)
+    if run is not None:
+        result = run.as_json()
+        print_result(result if as_json else {k: v for k, v in result.items() if k != "trained"}, as_json=as_json)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from small.launch.real_units import COMMAND, content, real_units, write_inputs
+from small.launch.units import environment_here
 from small.launch.waiting import is_gone, wait_for
 
 PATIENCE = 300.0
@@ -41,7 +42,7 @@ def clear(folder: Path, to: Path | None = None) -> None:
 
 
 def started(folder: Path, workers: int) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "TCF_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
+    environment = {**environment_here(), "TCF_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", COMMAND, str(folder), str(workers)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
