@@ -20,7 +20,7 @@ from pathlib import Path
 from tcf.common.files import is_alive, staging_place, this_machine
 from tcf.common.parsing import read_json
 
-__all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", "is_held", "is_own", "remove"]
+__all__ = ["LEASE_SECONDS", "acquire", "heartbeat", "heartbeats", "is_expired", "is_held", "is_own", "kept", "remove"]
 
 LEASE_SECONDS = 600.0  # seconds without a heartbeat after which a lease expires
 _HEARTBEAT = 30.0  # seconds between heartbeats
@@ -112,6 +112,17 @@ def heartbeats(*files: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+@contextmanager
+def kept(file: Path) -> Iterator[None]:
+    """Renew a lease of this process while the block runs, and remove it in the end if it is still this process's."""
+    try:
+        with heartbeats(file):
+            yield
+    finally:
+        if is_own(file):
+            file.unlink(missing_ok=True)
 
 
 def is_held(file: Path) -> bool:

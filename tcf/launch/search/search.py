@@ -13,7 +13,7 @@ from tcf.common.devices import resolve_device
 from tcf.common.errors import RunError
 from tcf.common.files import check_destination, writing
 from tcf.common.integrity.verified_files import verify_files
-from tcf.common.lease_file import acquire, heartbeats, is_own
+from tcf.common.lease_file import acquire, kept
 from tcf.common.manifest import read_manifest
 from tcf.common.progress import Progress
 from tcf.common.units import counted
@@ -156,9 +156,5 @@ def _locked(search: SearchFile) -> Iterator[None]:
             raise RunError(
                 f"{out}: expected a search that no other process runs, found one at work; wait for it, or {remedy}"
             )
-    try:
-        with heartbeats(out / _LEASE):
-            yield
-    finally:
-        if is_own(out / _LEASE):
-            (out / _LEASE).unlink(missing_ok=True)
+    with kept(out / _LEASE):
+        yield

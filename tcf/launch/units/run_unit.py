@@ -13,7 +13,7 @@ from typing import Literal
 
 from tcf.common.errors import RunError, TcfError, place_error_words
 from tcf.common.files import writing
-from tcf.common.lease_file import acquire, heartbeats, is_own
+from tcf.common.lease_file import acquire, kept
 from tcf.common.output.folders import make_folder
 from tcf.common.untrusted.printable import printable_lines
 from tcf.launch.units.records import Records
@@ -59,12 +59,8 @@ def run_unit(unit: Unit, records: Records, job: str = "") -> UnitEnd:
         make_folder(lease.parent)
         if not acquire(lease):
             return UnitEnd(unit.name, "held", f"another process runs it (see {records.file(unit.name)})")
-    try:
-        with heartbeats(lease):
-            return _try(unit, records, job)
-    finally:
-        if is_own(lease):
-            lease.unlink(missing_ok=True)
+    with kept(lease):
+        return _try(unit, records, job)
 
 
 def _try(unit: Unit, records: Records, job: str) -> UnitEnd:
@@ -109,15 +105,15 @@ def _output_to(log: Path) -> Iterator[None]:
     with writing(log):
         make_folder(log.parent)
         target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    kept = {number: os.dup(number) for number in (1, 2)}
+    before = {number: os.dup(number) for number in (1, 2)}
     try:
         _flush()
-        for number in kept:
+        for number in before:
             os.dup2(target, number)
         yield
     finally:
         _flush()
-        for number, descriptor in kept.items():
+        for number, descriptor in before.items():
             os.dup2(descriptor, number)
             os.close(descriptor)
         os.close(target)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import check_destination, is_published, publish_file, writing
 from tcf.common.integrity.verified_files import verify_files
-from tcf.common.lease_file import acquire, heartbeats, is_expired, is_held, is_own
+from tcf.common.lease_file import acquire, is_expired, is_held, is_own, kept
 from tcf.common.manifest import Manifest, differences, digest, read_manifest, seal, sha256_file
 from tcf.config.fields import read_toml, write_toml
 from tcf.config.sealed_toml import sealed_toml
@@ -107,12 +107,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if not acquire(lease):
                 raise self._held_by_another()
-        try:
-            with heartbeats(lease):
-                yield
-        finally:
-            if is_own(lease):
-                lease.unlink(missing_ok=True)
+        with kept(lease):
+            yield
 
     def check_held(self) -> None:
         """Check that this process still holds the directory's lease.

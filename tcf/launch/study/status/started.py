@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tcf.common.errors import RunError
 from tcf.common.files import publish_file, writing
-from tcf.common.lease_file import acquire, heartbeats, is_held, is_own
+from tcf.common.lease_file import acquire, is_held, kept
 from tcf.common.output.folders import make_folder
 from tcf.common.parsing import LARGEST_JSON, read_json
 from tcf.launch.study.study import Study
@@ -90,12 +90,8 @@ def claimed(study: Study) -> Iterator[None]:
         make_folder(lease.parent)
         if not acquire(lease):
             raise RunError(_occupied(study))
-    try:
-        with heartbeats(lease):
-            yield
-    finally:
-        if is_own(lease):
-            lease.unlink(missing_ok=True)
+    with kept(lease):
+        yield
 
 
 def is_claimed(out: Path) -> bool:
