@@ -18,6 +18,7 @@ Monitor = Literal["hr@10", "ndcg@10"]
 
 _MODEL = "Model"
 _VECTORS = "Item vectors (with --items text or text+id)"
+_IDS = "Item ids (with --items id or text+id)"
 _LOSS = "Loss"
 _OPTIMISER = "Optimiser"
 _VALIDATION = "Validation and stopping"
@@ -66,6 +67,18 @@ class TrainConfig(CheckedSettings):
         "Layer norm after each sublayer (post, as in the study), or before it and at the end (pre); sasrec only.",
         group=_MODEL,
     )
+    block: Literal["sasrec", "ligr"] = option(
+        "sasrec",
+        "Form of a transformer block: SASRec's, or LiGR's, whose residual connections are gated and whose feed-forward "
+        "is a gated SiLU; sasrec only.",
+        group=_MODEL,
+    )
+    position: Literal["learned", "rotary"] = option(
+        "learned",
+        "Positions in the history: a learned vector for each, added to the item's (learned), or rotations of queries "
+        "and keys by their distance (rotary); sasrec only.",
+        group=_MODEL,
+    )
     tower_reads: Literal["all", "earlier"] = option(
         "all",
         "What --user-tower history reads in training: the user's other items, also those after the target (all), or "
@@ -92,6 +105,24 @@ class TrainConfig(CheckedSettings):
         group=_VECTORS,
         minimum=0,
     )
+    whiten_form: Literal["pca", "zca"] = option(
+        "pca",
+        "Axes of --whiten: principal components (pca), or the cached vectors' own (zca), which changes these least.",
+        group=_VECTORS,
+    )
+    whiten_groups: int = option(
+        1,
+        "Whiten in so many groups of dimensions, each by itself, which leaves the correlations between groups (relaxed "
+        "whitening, WhitenRec).",
+        group=_VECTORS,
+        minimum=1,
+    )
+    whiten_sum: bool = option(
+        False,
+        "Read vectors whitened as a whole and vectors whitened in --whiten-groups through the same DTL, and add them "
+        "up (WhitenRec+).",
+        group=_VECTORS,
+    )
     pca: int | None = option(
         None,
         "Project the cached vectors to this many principal components of the training items.",
@@ -99,6 +130,37 @@ class TrainConfig(CheckedSettings):
         minimum=1,
     )
     normalise: bool = option(False, "Scale each cached vector to unit length, after --whiten or --pca.", group=_VECTORS)
+    mix: Literal["concat", "weights"] = option(
+        "concat",
+        "Vectors of several --cache: side by side (concat), or added up with learned weights whose sum is 1 (weights).",
+        group=_VECTORS,
+    )
+    id_init: Literal["random", "text", "zero"] = option(
+        "random",
+        "First values of learned ids: random; principal components of the vectors of --init-from (text, with --items "
+        "id); or zero, so that ids begin as a correction of the texts (zero, with --items text+id).",
+        group=_IDS,
+    )
+    id_learning_rate: float | None = option(
+        None, "Learning rate of the ids of --items text+id; default: that of the item tower.", group=_IDS, minimum=0
+    )
+    id_weight_decay: float | None = option(
+        None, "Weight decay of the ids of --items text+id; default: that of the item tower.", group=_IDS, minimum=0
+    )
+    id_gate: float | None = option(
+        None,
+        "Weigh an item's id in --items text+id by n / (n + GATE), where n is the number of its training interactions, "
+        "so that cold items rest on their texts; default: 1 for all items.",
+        group=_IDS,
+        minimum=0,
+        metavar="GATE",
+    )
+    id_dropout: float = option(
+        0.0,
+        "Rate at which an item's whole id is left out of --items text+id in a training step.",
+        group=_IDS,
+        minimum=0,
+    )
     loss: LossName = option("in-batch", losses_help(), group=MAIN_OPTIONS)
     negatives: int | None = option(None, negatives_help(), group=_LOSS, minimum=1)
     sampling: Literal["popularity", "uniform"] = option(
@@ -211,7 +273,7 @@ class TrainConfig(CheckedSettings):
         super().__post_init__()
         if self.backbone == "sasrec" and self.width % self.heads:
             raise ConfigError(f"--width: expected a multiple of --heads {self.heads}, found {self.width}")
-        for name in ("dropout", "gbce_t"):
+        for name in ("dropout", "gbce_t", "id_dropout"):
             if getattr(self, name) > 1 or (name == "dropout" and self.dropout == 1):
                 bounds = "at least 0 and less than 1" if name == "dropout" else "at least 0 and at most 1"
                 raise ConfigError(f"{option_name(name)}: expected {bounds}, found {getattr(self, name)}")
@@ -237,8 +299,10 @@ class TrainConfig(CheckedSettings):
                         f"{option_name(name)}: expected {option_name(decider)} {' or '.join(values)}, found "
                         f"{option_name(decider)} {found}; leave {option_name(name)} out"
                     )
-        if self.whiten is None and self.whiten_epsilon != _DEFAULTS["whiten_epsilon"]:
-            raise ConfigError("--whiten-epsilon: expected --whiten as well, found none; leave --whiten-epsilon out")
+        for name in _OF_WHITENING if self.whiten is None else ():
+            if getattr(self, name) != _DEFAULTS[name]:
+                given = option_name(name)
+                raise ConfigError(f"{given}: expected --whiten as well, found none; leave {given} out")
 
     @property
     def resolved_patience(self) -> int:
@@ -271,14 +335,17 @@ class TrainConfig(CheckedSettings):
 
 
 _DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConfig)}
+_OF_WHITENING = ("whiten_epsilon", "whiten_form", "whiten_groups", "whiten_sum")
 _OF_LOSSES = dict.fromkeys((*(name for loss in LOSSES for name in loss.options), "negatives"))
 # Settings that are read only if another setting has one of these values.
 _READ_WITH = (
     ("backbone", ("dssm",), ("mlp_layers", "user_tower", "tower_reads", "untrained_users")),
     ("user_tower", ("id",), ("untrained_users",)),
     ("user_tower", ("history",), ("tower_reads",)),
-    ("backbone", ("sasrec",), ("blocks", "heads", "norm", "windows")),
-    ("items", ("text", "text+id"), ("dtl_layers", "whiten", "pca", "normalise", "table")),
+    ("backbone", ("sasrec",), ("blocks", "heads", "norm", "block", "position", "windows")),
+    ("items", ("text", "text+id"), ("dtl_layers", "whiten", "pca", "normalise", "mix", "table")),
+    ("items", ("id", "text+id"), ("id_init",)),
+    ("items", ("text+id",), ("id_learning_rate", "id_weight_decay", "id_gate", "id_dropout")),
     *(("loss", losses_reading(name), (name,)) for name in _OF_LOSSES),
     ("schedule", ("step",), ("step_epochs", "step_factor")),
 )
@@ -303,4 +370,4 @@ def unread_settings(values: Mapping[str, Any]) -> frozenset[str]:
 def _unread(values: Mapping[str, Any]) -> set[str]:
     given = {**_DEFAULTS, **values}
     unread = {name for decider, read_with, names in _READ_WITH if given[decider] not in read_with for name in names}
-    return {*unread, *(("whiten_epsilon",) if given["whiten"] is None else ())} & values.keys()
+    return {*unread, *(_OF_WHITENING if given["whiten"] is None else ())} & values.keys()

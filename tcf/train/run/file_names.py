@@ -34,7 +34,18 @@ LEASE = ".training.claim"
 SELECTION = "selection"
 """The folder, in that of a refit, of the run that chose the number of epochs; a run of its own."""
 
-IMPLIED: Mapping[str, str | bool] = {"monitor": "hr@10", "refit": False}
+IMPLIED: Mapping[str, str | bool | float] = {
+    "monitor": "hr@10",
+    "refit": False,
+    "block": "sasrec",
+    "position": "learned",
+    "whiten_form": "pca",
+    "whiten_groups": 1,
+    "whiten_sum": False,
+    "mix": "concat",
+    "id_init": "random",
+    "id_dropout": 0.0,
+}
 """Values of settings that runs saved before these settings existed do not name."""
 
 RUN = Format(
