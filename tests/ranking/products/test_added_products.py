@@ -86,7 +86,7 @@ def test_counts_and_lists_are_those_of_the_scores_of_all_items(
     assert same(TorchRanker(product, CPU, shape, added).lists(task.excluded, k), lists)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     n_items=st.integers(1, 40),
