@@ -110,8 +110,8 @@ class TrainConfig(CheckedSettings):
     )
     whiten_form: Literal["pca", "zca"] = option(
         "pca",
-        "Axes of --whiten: the principal components (pca), or these turned back to the axes of the cached vectors (zca), "
-        "whose width the result has.",
+        "Axes of --whiten: the principal components (pca), or these turned back to the axes of the cached vectors "
+        "(zca), whose width the result has.",
         group=_VECTORS,
     )
     whiten_groups: int = option(
@@ -136,8 +136,8 @@ class TrainConfig(CheckedSettings):
     normalise: bool = option(False, "Scale each cached vector to unit length, after --whiten or --pca.", group=_VECTORS)
     mix: Literal["concat", "weights"] = option(
         "concat",
-        "Vectors of several --cache: side by side (concat), or added up with learned weights, equal at first, whose sum "
-        "is 1 (weights), as for layers of one encoder; zca keeps the axes that these share.",
+        "Vectors of several --cache: side by side (concat), or added up with learned weights, equal at first, whose "
+        "sum is 1 (weights), as for layers of one encoder; --whiten-form zca keeps the axes that these share.",
         group=_VECTORS,
     )
     id_init: Literal["random", "text", "zero"] = option(
@@ -300,13 +300,13 @@ class TrainConfig(CheckedSettings):
         groups, wanted = self.whiten_groups, self.whiten
         if isinstance(wanted, int) and wanted % groups:
             raise ConfigError(
-                f"--whiten: expected a multiple of --whiten-groups {groups}, of which each gets an equal share, or full, "
-                f"found {wanted}"
+                f"--whiten: expected a multiple of --whiten-groups {groups}, of which each gets an equal share, or "
+                f"full, found {wanted}"
             )
         if self.whiten_sum and groups > 1 and self.whiten_form != "zca":
             raise ConfigError(
-                "--whiten-sum: expected --whiten-form zca, which keeps the axes of the vectors that are added up, found "
-                f"--whiten-form {self.whiten_form}; add it, or leave --whiten-sum out"
+                "--whiten-sum: expected --whiten-form zca, which keeps the axes of the vectors that are added up, "
+                f"found --whiten-form {self.whiten_form}; add it, or leave --whiten-sum out"
             )
 
     def _refuse_unused(self) -> None:

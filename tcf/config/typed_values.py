@@ -67,12 +67,18 @@ def number_and_words(hint: Any) -> tuple[Any, tuple[str, ...]]:
         >>> number_and_words(int | Literal["full"] | None), number_and_words(str | None)
         ((<class 'int'>, ('full',)), (None, ()))
     """
+    if typing.get_origin(hint) is tuple:
+        return None, ()
     parts = hint if isinstance(hint, tuple) else (typing.get_args(hint) or (hint,))
     numbers = [part for part in parts if part in (int, float)]
-    if not numbers or typing.get_origin(hint) is tuple:
+    if not numbers:
         return None, ()
-    words = (part for part in parts if typing.get_origin(part) is Literal)
-    return numbers[0], tuple(word for part in words for word in typing.get_args(part))
+    return numbers[0], tuple(word for part in parts if _is_literal(part) for word in typing.get_args(part))
+
+
+def _is_literal(hint: Any) -> bool:
+    origin: Any = typing.get_origin(hint)
+    return origin is Literal
 
 
 def _one_of(value: Any, known: tuple[str, ...], where: str) -> str:

@@ -110,15 +110,18 @@ def test_a_choice_that_is_nearly_right_is_named() -> None:
 
 def test_a_word_stands_in_place_of_a_number() -> None:
     of_numpy: Any = np.str_("full")
+    near: Any = "Full"
+    half: Any = 0.5
     config = TrainConfig(whiten=of_numpy)
-    assert config == TrainConfig(whiten="full") and type(config.whiten) is str
+    found: Any = config.whiten
+    assert config == TrainConfig(whiten="full") and type(found) is str
     assert repr(config) == "TrainConfig(whiten='full')" and eval(repr(config)) == config
     assert typed_options(config) == ["--whiten=full"]
     with pytest.raises(ConfigError) as caught:
-        TrainConfig(whiten="Full")  # type: ignore[arg-type]
+        TrainConfig(whiten=near)
     assert str(caught.value) == "--whiten: expected a whole number or full, found 'Full'; did you mean full?"
     with pytest.raises(ConfigError, match=r"^--whiten: expected a whole number or full, found 0\.5$"):
-        TrainConfig(whiten=0.5)  # type: ignore[arg-type]
+        TrainConfig(whiten=half)
 
 
 def test_what_also_works_becomes_the_type_of_the_setting() -> None:
