@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from scipy.special import erf
 
+from tcf.config.train import TrainConfig
+from tcf.train.model.build import build_model
 from tcf.train.model.cache_mix import CacheMix, cache_weights
 from tcf.train.model.item_tower import DTL, TextItems
 from tcf.train.trial import StandInVectors
@@ -28,6 +30,16 @@ def test_a_mix_by_hand() -> None:
     torch.testing.assert_close(mixed, torch.tensor([[1.0, 5.0], [1.0, 1.0]]))
     np.testing.assert_allclose(cache_weights(torch.nn.Sequential(mix)), [0.25, 0.75], rtol=1e-6)
     assert cache_weights(DTL(2, 2, 1, 0.0)) == []
+
+
+def test_weights_are_equal_at_first() -> None:
+    vectors = StandInVectors.build(5, 12, CPU, caches=3)
+    model = build_model(TrainConfig(width=8, mix="weights"), 5, 5, vectors, CPU)
+    np.testing.assert_allclose(cache_weights(model), [1 / 3] * 3, rtol=1e-6)
+    side_by_side = build_model(TrainConfig(width=8), 5, 5, vectors, CPU)
+    assert cache_weights(side_by_side) == []
+    shapes = [tower.state_dict()["items.dtl.layers.0.weight"].shape for tower in (model, side_by_side)]
+    assert shapes == [(8, 4), (8, 12)]
 
 
 def test_the_gradient_of_a_weight_is_that_of_a_softmax() -> None:
