@@ -2,10 +2,10 @@
 
 Whitening divides a component of variance s^2 by sqrt(s^2 + E m), so that its standard deviation becomes
 s / sqrt(s^2 + E m); E is `whiten_epsilon`, and m the mean variance of the dimensions. The principal components are the
-result's axes (PCA form), or they are turned back to the axes of the vectors (ZCA form), which is the whitened vector
-that differs least from the centred one (Kessy et al., Optimal Whitening and Decorrelation, arXiv 1512.00809,
-section 3). In groups, each group of neighbouring dimensions is whitened as if it were the whole vector, which leaves
-correlations between groups (relaxed whitening of WhitenRec, arXiv 2402.10602).
+result's axes (PCA form), or they are turned back to the axes of the vectors (ZCA form): of all whitened vectors, those
+that are nearest to the centred ones (Kessy et al., Optimal Whitening and Decorrelation, arXiv 1512.00809, of whose
+natural whitening procedures these are two). In groups, each group of neighbouring dimensions is whitened as if it were
+the whole vector, which leaves correlations between groups (relaxed whitening of WhitenRec, arXiv 2402.10602).
 
 Shapes: R distinct items of all caches, U vectors at a time, V width of a cached vector, W of a group of its dimensions,
 D width of the result, K rank or, of it, the components that are kept.
@@ -169,20 +169,31 @@ class _Fit:
     def whole(self) -> _Map:
         """The map of all dimensions at once."""
         wanted = self.config.pca if self.config.whiten is None else self.config.whiten
-        return self._checked(self._of(slice(0, self.source.cache.width), wanted))
+        [part] = self._parts(1)
+        return self._checked(self._of(part, wanted))
 
     def grouped(self) -> _Map:
         """The map that whitens each group of dimensions by itself: blocks along the diagonal."""
         groups, stored = self.config.whiten_groups, self.source.cache.width
         wanted = self.config.whiten if self.config.whiten == "full" else (self.config.whiten or 0) // groups
-        width = stored // groups
-        blocks = [self._of(slice(first, first + width), wanted, groups) for first in range(0, stored, width)]
+        parts = self._parts(groups)
+        blocks = [self._of(part, wanted, groups) for part in parts]
         map_VD, column = np.zeros((stored, sum(block.map_VD.shape[1] for block in blocks))), 0
-        for place, block in enumerate(blocks):
+        for part, block in zip(parts, blocks, strict=True):
             after = column + block.map_VD.shape[1]
-            map_VD[place * width : (place + 1) * width, column:after] = block.map_VD
+            map_VD[part, column:after] = block.map_VD
             column = after
         return self._checked(_Map(map_VD, sum(block.components for block in blocks)))
+
+    def _parts(self, groups: int) -> list[slice]:
+        """The dimensions of each group."""
+        width = self.source.cache.width // groups
+        return [slice(place * width, (place + 1) * width) for place in range(groups)]
+
+    def _axes(self, part: slice) -> tuple[Floats, Floats]:
+        """The variances and the principal axes of some dimensions."""
+        whole = self.statistics
+        return principal_axes(Statistics(whole.mean_V[part], whole.covariance_VV[part, part], whole.distinct))
 
     def _checked(self, found: _Map) -> _Map:
         """Refuse a map without a component."""
@@ -196,8 +207,7 @@ class _Fit:
     def _of(self, part: slice, wanted: int | str | None, groups: int = 1) -> _Map:
         """The map of some neighbouring dimensions, as if they were the whole vector."""
         covariance_WW = self.statistics.covariance_VV[part, part]
-        of_part = Statistics(self.statistics.mean_V[part], covariance_WW, self.statistics.distinct)
-        variances_K, axes_WK = principal_axes(of_part)
+        variances_K, axes_WK = self._axes(part)
         kept = self._kept(wanted, len(variances_K), groups)
         axes_WK = axes_WK[:, :kept]
         if self.config.whiten is None:
@@ -213,6 +223,7 @@ class _Fit:
         if wanted <= rank:
             return wanted
         name, more = ("--pca", "") if self.config.whiten is None else ("--whiten", _OR_FULL)
+        rank = min(len(self._axes(part)[0]) for part in self._parts(groups))
         each = f", {rank} for each of {groups} groups" if groups > 1 else ""
         raise ConfigError(
             f"{name}: expected at most {rank * groups}{each}, because the vectors of the {self.items} training items "

@@ -209,6 +209,15 @@ def test_what_cannot_be_whitened_is_refused(settings: dict[str, Any], items: Seq
         fit(found_of(vectors()), items, **settings)
 
 
+def test_the_group_of_fewest_dimensions_decides_how_many_there_are() -> None:
+    """Of the groups 1, 2 and 3, the last has no dimension; the first is asked for more than it has as well."""
+    given = vectors()
+    given[:, 4:] = 7
+    given[:, 1] = given[:, 0]
+    with pytest.raises(ConfigError, match="--whiten: expected at most 0, 0 for each of 3 groups, .* found 6"):
+        fit(found_of(given), whiten=6, whiten_groups=3)
+
+
 def test_every_form_is_read_back_to_the_bit(tmp_path: Path) -> None:
     found, settings = found_of(vectors()), of_form("zca") | {"whiten_groups": 2}
     fitted = {
