@@ -97,7 +97,7 @@ class Inputs:
         """Fit the requested projections of the cached vectors.
 
         Args:
-            config: `whiten`, `pca`.
+            config: `whiten`, `pca`, `mix`.
             items: the items that occur in training.
             device: where to compute the sums.
 
@@ -106,12 +106,17 @@ class Inputs:
 
         Raises:
             CacheError: an item has no vector, or one with a number that is not finite.
-            ConfigError: more dimensions are requested than exist.
+            ConfigError: more dimensions are requested than exist, or vectors cannot be mixed.
         """
         if not self.caches:
             return {}
-        fitted = zip(self.cache_roles, fit_projections(self._found, items, config, device), strict=True)
-        return {role: projection for role, projection in fitted if projection is not None}
+        if config.mix == "weights":
+            _refuse_single(self.caches)
+        fitted = fit_projections(self._found, items, config, device)
+        found = {role: one for role, one in zip(self.cache_roles, fitted, strict=True) if one is not None}
+        if config.mix == "weights":
+            _refuse_unequal(self.caches, self.transforms(config.normalise, found))
+        return found
 
     def item_vectors(
         self,
@@ -179,6 +184,27 @@ def check_number(items: Literal["text", "id", "text+id"], caches: Sequence[Path]
             raise ConfigError(
                 f"--items id: expected no cache, because ids need none, found {caches[0]}; leave out --cache"
             )
+
+
+def _refuse_single(caches: Sequence[VectorCache]) -> None:
+    """Refuse a mix of one cache."""
+    if len(caches) == 1:
+        raise ConfigError(
+            f"--mix weights: expected several caches to add up, found {caches[0].path} only; add another --cache, or "
+            "leave --mix out"
+        )
+
+
+def _refuse_unequal(caches: Sequence[VectorCache], transforms: Sequence[Transform]) -> None:
+    """Refuse a mix of vectors of different widths."""
+    widths = [transform.width(cache.width) for cache, transform in zip(caches, transforms, strict=True)]
+    other = next((place for place, width in enumerate(widths) if width != widths[0]), None)
+    if other is not None:
+        raise ConfigError(
+            f"--mix weights: expected vectors of equal width, so that they can be added up, found {widths[0]} of "
+            f"{caches[0].path} and {widths[other]} of {caches[other].path}; pass --whiten or --pca with a number that "
+            "all have, or leave --mix out"
+        )
 
 
 def _refuse_repeated(caches: Sequence[VectorCache]) -> None:

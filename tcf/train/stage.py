@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tcf.common.devices import resolve_device
 from tcf.common.files import check_early
@@ -21,6 +22,7 @@ from tcf.train.assemble import TrainingSetup, assemble, training_data
 from tcf.train.determinism import deterministic_operations, isolated_generators
 from tcf.train.fit import Watch, fit, measure
 from tcf.train.inputs import Inputs
+from tcf.train.model.cache_mix import cache_weights
 from tcf.train.parallel import Group
 from tcf.train.run.file_names import SELECTION
 from tcf.train.run.open_run import ordered_metadata
@@ -60,13 +62,16 @@ class TrainResult:
         return {"run": str(self.path), **named_as_validation(self.metadata), "trained": self.trained}
 
 
-def _run_metadata(assembled: TrainingSetup, epochs: int, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def _run_metadata(
+    assembled: TrainingSetup, epochs: int, chosen: Mapping[str, Any], of_caches: Mapping[str, Any]
+) -> dict[str, Any]:
     """The facts of a run's manifest.
 
     Args:
         assembled: what was trained.
         epochs: the number of epochs.
         chosen: the epoch whose model was kept, and the metrics that chose it.
+        of_caches: what was found of each cache, if anything was.
     """
     trainer = assembled.trainer
     return {
@@ -78,6 +83,7 @@ def _run_metadata(assembled: TrainingSetup, epochs: int, chosen: Mapping[str, An
         "threads": torch.get_num_threads(),
         "users": len(assembled.data.users),
         "users_left_out": assembled.data.left_out,
+        **of_caches,
     }
 
 
@@ -180,7 +186,25 @@ def _train(
             logger.info(f"train: validating epoch {outcome.best_epoch}, the best, on {users}")
         trainer.model.load_state_dict(folder.read_model(outcome.best_epoch))
         chosen = {"best_epoch": outcome.best_epoch, **measure(validation, trainer, outcome.best_epoch)}
-    return TrainResult(folder.path, folder.publish(_run_metadata(assembled, outcome.epochs, chosen)), trained=True)
+    of_caches = _of_caches(trainer.model, projections, folder.paths)
+    facts = _run_metadata(assembled, outcome.epochs, chosen, of_caches)
+    return TrainResult(folder.path, folder.publish(facts), trained=True)
+
+
+def _of_caches(
+    model: nn.Module, projections: Mapping[str, Projection], paths: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
+    """By cache: how many dimensions `--whiten full` found, and what weight `--mix weights` has learned; logs these."""
+    found: dict[str, dict[str, float]] = {}
+    whitened = {role: fitted.components for role, fitted in projections.items() if fitted.components is not None}
+    if whitened:
+        found["whitened_dimensions"] = {**whitened}
+    if weights := cache_weights(model):
+        roles = [role for role in paths if role != "data"]
+        found["cache_weights"] = dict(zip(roles, weights, strict=True))
+        shown = ", ".join(f"{weight:.3f} {paths[role]}" for role, weight in found["cache_weights"].items())
+        logger.info(f"train: the weights of the caches, of all 1: {shown}")
+    return found
 
 
 def _goal(config: TrainConfig, validation: Validation | None, selection: Manifest | None) -> Validation | int:

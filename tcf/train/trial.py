@@ -34,7 +34,7 @@ from tcf.train.model.build import build_model
 from tcf.train.model.recommender import Recommender
 from tcf.train.trainer import Trainer
 from tcf.train.vectors.cache_rows import ItemSources
-from tcf.train.vectors.item_vectors import ItemVectors
+from tcf.train.vectors.item_vectors import ItemVectors, VectorLayout
 
 __all__ = ["Pace", "StandInVectors", "lacks_memory", "run_trial"]
 
@@ -76,23 +76,34 @@ class StandInVectors(ItemVectors):
     """Vectors of a cache that does not exist yet; no work depends on their values.
 
     Attributes:
-        numbers: W, the width of a vector.
+        numbers: W, the numbers of an item.
+        forms: how many forms of each vector they are of.
+        caches: how many caches they are of, of equal width.
     """
 
     numbers: int = 0
+    forms: int = 1
+    caches: int = 1
 
     @staticmethod
-    def build(n_items: int, width: int, device: torch.device) -> "StandInVectors":
-        """Vectors of so many items, all distinct."""
+    def build(n_items: int, width: int, device: torch.device, *, forms: int = 1, caches: int = 1) -> "StandInVectors":
+        """Vectors of so many items, all distinct, with so many numbers each."""
         rows_N = np.arange(n_items)
         return StandInVectors(
-            ItemSources((), rows_N), (), torch.from_numpy(rows_N).to(device), None, device, numbers=width
+            ItemSources((), rows_N),
+            (),
+            torch.from_numpy(rows_N).to(device),
+            None,
+            device,
+            numbers=width,
+            forms=forms,
+            caches=caches,
         )
 
     @cached_property
-    def width(self) -> int:
-        """W."""
-        return self.numbers
+    def layout(self) -> VectorLayout:
+        """See `ItemVectors`."""
+        return VectorLayout(self.forms, (self.numbers // self.forms // self.caches,) * self.caches)
 
     @cached_property
     def dtype(self) -> torch.dtype:
@@ -107,11 +118,11 @@ class StandInVectors(ItemVectors):
     @property
     def size(self) -> int:
         """Bytes that all vectors would take."""
-        return len(self.rows_N) * self.numbers * self.dtype.itemsize
+        return len(self.rows_N) * self.width * self.dtype.itemsize
 
     def of(self, items_U: Tensor) -> Tensor:
         """See `ItemVectors`."""
-        return torch.ones(len(items_U), self.numbers, dtype=self.dtype, device=self.device)
+        return torch.ones(len(items_U), self.width, dtype=self.dtype, device=self.device)
 
 
 def lacks_memory(memory: Mapping[str, int], device: torch.device) -> str:

@@ -10,7 +10,7 @@ from small.train.trainings import SMALL, Train
 from tcf.config.train import TrainConfig
 from tcf.data.dataset import open_dataset
 from tcf.train.batch.training_data import TrainingData
-from tcf.train.estimate import Estimate, estimate
+from tcf.train.estimate import Estimate, estimate, estimate_sizes
 from tcf.train.trainer import Trainer
 from tcf.train.trial import Pace, StandInVectors, lacks_memory, run_trial
 
@@ -45,6 +45,18 @@ def test_a_cache_is_not_needed(here: Path, settings: dict[str, Any]) -> None:
     data = TrainingData.build(dataset.split, dataset.n_items, config.history)
     pace = run_trial(dataset, data, StandInVectors.build(dataset.n_items, 12, CPU), config, CPU)
     assert min(pace.step, pace.item, pace.user, pace.pair) > 0
+
+
+def test_nor_are_several_caches_in_two_forms(here: Path) -> None:
+    """As many parameters as a real training has, that reads twice three caches of width 4."""
+    summed: dict[str, Any] = {"whiten": "full", "whiten_form": "zca", "whiten_groups": 2, "whiten_sum": True}
+    config, dataset = TrainConfig(**(SMALL | summed | {"mix": "weights"})), open_dataset(here / "data")
+    data = TrainingData.build(dataset.split, dataset.n_items, config.history)
+    vectors = StandInVectors.build(dataset.n_items, 24, CPU, forms=2, caches=3)
+    found = estimate_sizes(dataset, data, vectors, config, CPU)
+    assert found.items_parameters == (4 * 16 + 16) + (16 * 16 + 16) + 3
+    assert found.memory["vectors"] == 30 * 24 * 2
+    assert run_trial(dataset, data, vectors, config, CPU).step > 0
 
 
 def test_the_steps_that_count_are_not_the_first(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

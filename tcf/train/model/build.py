@@ -6,6 +6,7 @@ from torch import nn
 from tcf.common.errors import ConfigError
 from tcf.common.random_streams import RandomStream, torch_generator
 from tcf.config.train import TrainConfig
+from tcf.train.model.cache_mix import CacheMix
 from tcf.train.model.dssm import MeanOfHistory, UserIds
 from tcf.train.model.item_tower import DTL, DeepItems, IdItems, ItemTower, SummedItems, TextItems
 from tcf.train.model.recommender import Backbone, Recommender
@@ -63,7 +64,9 @@ def _build_items(config: TrainConfig, n_items: int, vectors: ItemVectors | None)
 def _text_items(config: TrainConfig, vectors: ItemVectors | None) -> TextItems:
     if vectors is None:
         raise ConfigError(f"--items {config.items}: expected a vector cache, found none; add --cache")
-    return TextItems(vectors, DTL(vectors.width, config.width, config.dtl_layers, config.dropout))
+    widths, mixes = vectors.layout.widths, config.mix == "weights"
+    dtl = DTL(widths[0] if mixes else sum(widths), config.width, config.dtl_layers, config.dropout)
+    return TextItems(vectors, dtl, CacheMix(len(widths)) if mixes else None)
 
 
 def _build_backbone(config: TrainConfig, n_users: int) -> Backbone:
@@ -78,7 +81,7 @@ def _build_backbone(config: TrainConfig, n_users: int) -> Backbone:
 
 
 def _initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """Xavier normal for linear maps and embeddings, zero biases, identity norms (the study's settings)."""
+    """Xavier normal for linear maps and embeddings, zero biases, identity norms (the study's settings); equal mixes."""
     for module in model.modules():
         match module:
             case nn.Linear():
@@ -87,6 +90,8 @@ def _initialise(model: nn.Module, generator: torch.Generator) -> None:
                     nn.init.zeros_(module.bias)
             case nn.Embedding():
                 nn.init.xavier_normal_(module.weight, generator=generator)
+            case CacheMix():
+                nn.init.zeros_(module.logits)
             case nn.LayerNorm():
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)

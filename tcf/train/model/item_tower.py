@@ -2,8 +2,8 @@
 
 The dimension transformation layer (DTL) maps an encoder's vector to the width of the model (study, section on models).
 
-Shapes: N items, R distinct items (with text alone, items of equal text are one), U requested items, V width of a cached
-vector, D width of the model.
+Shapes: N items, R distinct items (with text alone, items of equal text are one), U requested items, V numbers of an
+item's cached vectors, D width of the model.
 """
 
 from typing import Protocol
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tcf.train.model.cache_mix import CacheMix
 from tcf.train.model.embedding import make_embedding
 from tcf.train.vectors.item_vectors import ItemVectors
 
@@ -77,24 +78,35 @@ class ItemTower(Protocol):
 class TextItems(nn.Module):
     """Items as texts: a cached vector per item, transformed by a learned DTL.
 
+    Of several forms of a vector (`--whiten-sum`), each passes the same DTL, and the results are added up (WhitenRec+,
+    arXiv 2402.10602).
+
     Args:
         vectors: the cached vectors; they are not parameters and are not saved.
-        dtl: maps their width to the model's.
+        dtl: maps their width, or that of the mixed vectors, to the model's.
+        mix: adds up the vectors of several caches; None to leave them side by side.
     """
 
-    def __init__(self, vectors: ItemVectors, dtl: DTL) -> None:
+    def __init__(self, vectors: ItemVectors, dtl: DTL, mix: CacheMix | None = None) -> None:
         super().__init__()
         self.vectors = vectors
         self.dtl = dtl
+        self.mix = mix
 
     def forward(self, items_U: Tensor, read_UV: Tensor | None = None) -> Tensor:
         """See `ItemTower`."""
-        vectors_UD: Tensor = self.dtl(self.vectors.of(items_U) if read_UV is None else read_UV)
-        return vectors_UD
+        return self._transformed(self.vectors.of(items_U) if read_UV is None else read_UV)
 
     def distinct(self) -> tuple[Tensor, Tensor]:
         """See `ItemTower`."""
-        return torch.cat([self.dtl(chunk) for chunk in self.vectors.chunks()]), self.vectors.rows_N
+        return torch.cat([self._transformed(chunk) for chunk in self.vectors.chunks()]), self.vectors.rows_N
+
+    def _transformed(self, read_UV: Tensor) -> Tensor:
+        """Cached vectors as vectors of the model's width, (U, D)."""
+        forms = self.vectors.layout.forms
+        each = read_UV if forms == 1 else torch.unflatten(read_UV, 1, (forms, -1)).flatten(0, 1)
+        vectors_UD: Tensor = self.dtl(each if self.mix is None else self.mix(each))
+        return vectors_UD if forms == 1 else torch.unflatten(vectors_UD, 0, (-1, forms)).sum(dim=1)
 
     def all_item_vectors(self) -> Tensor:
         """See `ItemTower`."""

@@ -118,4 +118,4 @@ def _is_equal(found: Transform, wanted: Transform) -> bool:
     one, other = found.projection, wanted.projection
     if found.normalise != wanted.normalise or one is None or other is None:
         return found.normalise == wanted.normalise and one is other
-    return torch.equal(one.mean_V.cpu(), other.mean_V) and torch.equal(one.map_VD.cpu(), other.map_VD)
+    return one.equals(other)

@@ -1,6 +1,14 @@
 """Fits a projection of cached vectors: principal components of the training items, optionally whitened.
 
-Shapes: R distinct items of all caches, U vectors at a time, V width of a cached vector, D requested width, K rank.
+Whitening divides a component of variance s^2 by sqrt(s^2 + E m), so that its standard deviation becomes
+s / sqrt(s^2 + E m); E is `whiten_epsilon`, and m the mean variance of the dimensions. The principal components are the
+result's axes (PCA form), or they are turned back to the axes of the vectors (ZCA form): of all whitened vectors, those
+that are nearest to the centred ones (Kessy et al., Optimal Whitening and Decorrelation, arXiv 1512.00809, of whose
+natural whitening procedures these are two). In groups, each group of neighbouring dimensions is whitened as if it were
+the whole vector, which leaves correlations between groups (relaxed whitening of WhitenRec, arXiv 2402.10602).
+
+Shapes: R distinct items of all caches, U vectors at a time, V width of a cached vector, W of a group of its dimensions,
+D width of the result, K rank or, of it, the components that are kept.
 """
 
 from dataclasses import dataclass
@@ -18,6 +26,7 @@ from tcf.train.vectors.projection import Projection
 __all__ = ["Statistics", "fit_projections", "principal_axes", "vector_statistics"]
 
 Floats = npt.NDArray[np.float64]
+_OR_FULL = ", or full for as many as there are"
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ def fit_projections(
     Args:
         found: the caches' rows.
         items: the items that occur in training, each once; validation and test items are not used.
-        config: `whiten` or `pca`, or neither; `whiten_epsilon`.
+        config: `whiten` or `pca`, or neither; `whiten_epsilon`, `whiten_form`, `whiten_groups`, `whiten_sum`.
         device: where to compute the sums.
 
     Returns:
@@ -51,7 +60,7 @@ def fit_projections(
 
     Raises:
         CacheError: a vector holds a number that is not finite.
-        ConfigError: more dimensions are requested than exist.
+        ConfigError: more dimensions are requested than exist, or groups that cannot be equal.
     """
     if config.whiten is None and config.pca is None:
         return [None] * len(found.sources)
@@ -106,24 +115,131 @@ def principal_axes(statistics: Statistics) -> tuple[Floats, Floats]:
 def _fit(
     source: VectorSource, weights_R: npt.NDArray[np.int64], config: TrainConfig, device: torch.device
 ) -> Projection:
-    name, wanted = ("--whiten", config.whiten) if config.whiten is not None else ("--pca", config.pca)
-    path, stored = source.cache.path, source.cache.width
-    if wanted is None or wanted > stored:
+    _check_width(source, config)
+    fit = _Fit(source, vector_statistics(source, weights_R, device), int(weights_R.sum()), config)
+    first = fit.whole() if config.whiten_groups == 1 or config.whiten_sum else fit.grouped()
+    return Projection(
+        torch.from_numpy(fit.statistics.mean_V),
+        _as_float32(first.map_VD),
+        _as_float32(fit.grouped().map_VD) if config.whiten_sum else None,
+        first.components if config.whiten == "full" else None,
+    )
+
+
+def _check_width(source: VectorSource, config: TrainConfig) -> None:
+    """Refuse what the width of the vectors rules out, before they are read."""
+    path, stored, groups = source.cache.path, source.cache.width, config.whiten_groups
+    name, wanted = ("--pca", config.pca) if config.whiten is None else ("--whiten", config.whiten)
+    if isinstance(wanted, int) and wanted > stored:
         raise ConfigError(
             f"{name}: expected at most {stored}, the width of the vectors of {path}, found {wanted}; pass a smaller one"
+            f"{_OR_FULL if config.whiten else ''}"
         )
-    statistics = vector_statistics(source, weights_R, device)
-    variances_K, axes_VK = principal_axes(statistics)
-    if wanted > len(variances_K):
+    if stored % groups:
         raise ConfigError(
-            f"{name}: expected at most {len(variances_K)}, because the vectors of the {int(weights_R.sum())} training "
-            f"items in {path} differ in no more dimensions, found {wanted}; pass a smaller one"
+            f"--whiten-groups: expected a divisor of {stored}, the width of the vectors of {path}, so that groups are "
+            f"equal, found {groups}; pass another one, such as {_divisor_near(stored, groups)}"
         )
-    map_VD = axes_VK[:, :wanted]
-    if config.whiten is not None:
-        mean_variance = np.trace(statistics.covariance_VV) / stored
-        map_VD = map_VD / np.sqrt(variances_K[:wanted] + config.whiten_epsilon * mean_variance)
-    return Projection(torch.from_numpy(statistics.mean_V), torch.from_numpy(map_VD.astype(np.float32)))
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A map of centred vectors, and the number of components that it keeps."""
+
+    map_VD: Floats
+    components: int
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What is fitted to the vectors of one cache, in float64.
+
+    Attributes:
+        source: the cache's rows.
+        statistics: of the training items' vectors.
+        items: number of training items.
+        config: what is requested.
+    """
+
+    source: VectorSource
+    statistics: Statistics
+    items: int
+    config: TrainConfig
+
+    def whole(self) -> _Map:
+        """The map of all dimensions at once."""
+        wanted = self.config.pca if self.config.whiten is None else self.config.whiten
+        [part] = self._parts(1)
+        return self._checked(self._of(part, wanted))
+
+    def grouped(self) -> _Map:
+        """The map that whitens each group of dimensions by itself: blocks along the diagonal."""
+        groups, stored = self.config.whiten_groups, self.source.cache.width
+        wanted = self.config.whiten if self.config.whiten == "full" else (self.config.whiten or 0) // groups
+        parts = self._parts(groups)
+        blocks = [self._of(part, wanted, groups) for part in parts]
+        map_VD, column = np.zeros((stored, sum(block.map_VD.shape[1] for block in blocks))), 0
+        for part, block in zip(parts, blocks, strict=True):
+            after = column + block.map_VD.shape[1]
+            map_VD[part, column:after] = block.map_VD
+            column = after
+        return self._checked(_Map(map_VD, sum(block.components for block in blocks)))
+
+    def _parts(self, groups: int) -> list[slice]:
+        """The dimensions of each group."""
+        width = self.source.cache.width // groups
+        return [slice(place * width, (place + 1) * width) for place in range(groups)]
+
+    def _axes(self, part: slice) -> tuple[Floats, Floats]:
+        """The variances and the principal axes of some dimensions."""
+        whole = self.statistics
+        return principal_axes(Statistics(whole.mean_V[part], whole.covariance_VV[part, part], whole.distinct))
+
+    def _checked(self, found: _Map) -> _Map:
+        """Refuse a map without a component."""
+        if found.components:
+            return found
+        raise ConfigError(
+            f"--whiten full: expected training items whose vectors differ, found that the vectors of the {self.items} "
+            f"training items in {self.source.cache.path} are all the same; leave --whiten out"
+        )
+
+    def _of(self, part: slice, wanted: int | str | None, groups: int = 1) -> _Map:
+        """The map of some neighbouring dimensions, as if they were the whole vector."""
+        covariance_WW = self.statistics.covariance_VV[part, part]
+        variances_K, axes_WK = self._axes(part)
+        kept = self._kept(wanted, len(variances_K), groups)
+        axes_WK = axes_WK[:, :kept]
+        if self.config.whiten is None:
+            return _Map(axes_WK, kept)
+        mean_variance = np.trace(covariance_WW) / len(covariance_WW)
+        whitened_WK = axes_WK / np.sqrt(variances_K[:kept] + self.config.whiten_epsilon * mean_variance)
+        return _Map(whitened_WK if self.config.whiten_form == "pca" else whitened_WK @ axes_WK.T, kept)
+
+    def _kept(self, wanted: int | str | None, rank: int, groups: int) -> int:
+        """The number of components to keep, of so many that there are."""
+        if not isinstance(wanted, int):
+            return rank
+        if wanted <= rank:
+            return wanted
+        name, more = ("--pca", "") if self.config.whiten is None else ("--whiten", _OR_FULL)
+        rank = min(len(self._axes(part)[0]) for part in self._parts(groups))
+        each = f", {rank} for each of {groups} groups" if groups > 1 else ""
+        raise ConfigError(
+            f"{name}: expected at most {rank * groups}{each}, because the vectors of the {self.items} training items "
+            f"in {self.source.cache.path} differ in no more dimensions, found {wanted * groups}; pass a smaller one"
+            f"{more}"
+        )
+
+
+def _divisor_near(number: int, wanted: int) -> int:
+    """The divisor of a number that is nearest to another number, but for 1."""
+    divisors = (divisor for divisor in range(2, number + 1) if number % divisor == 0)
+    return min(divisors, key=lambda divisor: abs(divisor - wanted), default=1)
+
+
+def _as_float32(map_VD: Floats) -> Tensor:
+    return torch.from_numpy(map_VD.astype(np.float32))
 
 
 def _weights(weights_R: npt.NDArray[np.int64], places: npt.NDArray[np.int64], device: torch.device) -> Tensor:

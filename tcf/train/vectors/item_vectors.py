@@ -1,6 +1,6 @@
 """The cached vectors of a dataset's items for training: on the device, or left in the caches' memory maps.
 
-Shapes: N items, R distinct items, U requested items, W width of a model's input: of all caches together.
+Shapes: N items, R distinct items, U requested items, W numbers of an item: of all caches, in all their F forms.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,15 +18,41 @@ from tcf.common.memory import installed_memory
 from tcf.train.vectors.cache_rows import ItemSources, VectorSource, parts_of
 from tcf.train.vectors.projection import Transform
 
-__all__ = ["ItemVectors", "load_item_vectors"]
+__all__ = ["ItemVectors", "VectorLayout", "load_item_vectors"]
 
 _SHARE_OF_MEMORY = 0.25
 _MIB = 2**20
 
 
 @dataclass(frozen=True)
+class VectorLayout:
+    """What the W numbers of an item are: one form after the other, and in each form one cache after the other.
+
+    Attributes:
+        forms: F, the number of forms of each vector.
+        widths: the width of each cache's vector, the same in every form.
+    """
+
+    forms: int
+    widths: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return self.forms * sum(self.widths)
+
+    def join(self, of_caches: Sequence[Tensor]) -> Tensor:
+        """Lay out what the caches' transforms give, each (U, F width), as (U, W)."""
+        if len(of_caches) == 1:
+            return of_caches[0]
+        if self.forms == 1:
+            return torch.cat([*of_caches], dim=1)
+        return torch.cat([torch.unflatten(part, 1, (self.forms, -1)) for part in of_caches], dim=2).flatten(1)
+
+
+@dataclass(frozen=True)
 class ItemVectors:
-    """Every item's cached vector: of one cache, or concatenated from several, each transformed separately.
+    """Every item's cached vector: of one cache, or of several, each transformed separately, side by side.
 
     Attributes:
         found: the rows in the caches.
@@ -48,9 +74,15 @@ class ItemVectors:
         return self.table_RW is not None
 
     @cached_property
+    def layout(self) -> VectorLayout:
+        """What the numbers of an item are."""
+        widths = tuple(transform.width(source.cache.width) for source, transform in self._pairs)
+        return VectorLayout(self.transforms[0].forms, widths)
+
+    @property
     def width(self) -> int:
-        """W, the width of a vector."""
-        return sum(transform.width(source.cache.width) for source, transform in self._pairs)
+        """W, the numbers of an item."""
+        return self.layout.width
 
     @cached_property
     def dtype(self) -> torch.dtype:
@@ -80,8 +112,7 @@ class ItemVectors:
 
     def read(self, places_U: npt.NDArray[np.int64]) -> Tensor:
         """The vectors of these distinct items, (U, W), read from the caches."""
-        read = [transform(source.read(places_U, self.device)) for source, transform in self._pairs]
-        return read[0] if len(read) == 1 else torch.cat(read, dim=1)
+        return self.layout.join([transform(source.read(places_U, self.device)) for source, transform in self._pairs])
 
     @property
     def _pairs(self) -> Iterator[tuple[VectorSource, Transform]]:
@@ -132,12 +163,14 @@ def _fits(vectors: ItemVectors, table: Literal["auto", "device", "cache"]) -> bo
 
 def _check(vectors: ItemVectors, into_RW: Tensor | None = None) -> None:
     """Read every vector once, and transform it into a table if there is one."""
-    first = 0
+    first, forms = 0, vectors.layout.forms
+    into_RFW = None if into_RW is None else torch.unflatten(into_RW, 1, (forms, -1))
     for source, transform in zip(vectors.found.sources, vectors.transforms, strict=True):
         width = transform.width(source.cache.width)
         for part, stored_UV in source.chunks(np.arange(vectors.found.n_distinct), vectors.device):
-            if into_RW is not None:
-                into_RW[int(part[0]) : int(part[-1]) + 1, first : first + width] = transform(stored_UV)
+            if into_RFW is not None:
+                found_UFW = torch.unflatten(transform(stored_UV), 1, (forms, -1))
+                into_RFW[int(part[0]) : int(part[-1]) + 1, :, first : first + width] = found_UFW
         first += width
 
 

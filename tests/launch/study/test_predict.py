@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,28 @@ def test_only_the_narrowest_and_the_widest_vectors_are_tried(tmp_path: Path, dat
     # Four steps of a tenth of the width each.
     assert steps[20] - steps[12] == pytest.approx(4 * 0.8)
     assert steps[52] - steps[20] == pytest.approx(4 * 3.2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "width"),
+    [
+        ({}, 32),
+        ({"whiten": 4}, 8),
+        ({"pca": 3, "mix": "weights"}, 6),
+        ({"whiten": "full"}, 32),
+        ({"whiten": 4, "whiten_form": "zca"}, 32),
+        ({"whiten": 4, "whiten_form": "zca", "whiten_groups": 2, "whiten_sum": True}, 64),
+    ],
+    ids=str,
+)
+def test_what_a_training_reads_of_an_item(
+    settings: dict[str, Any], width: int, tmp_path: Path, data: Dataset, tried: Tried
+) -> None:
+    """Two caches of widths 12 and 20, transformed as the settings say."""
+    config, caches = dataclasses.replace(CONFIG, **settings), tuple(cache_of(tmp_path, data, n) for n in (12, 20))
+    study = study_of(tmp_path, trained(tmp_path, "two", 0, caches, config))
+    assert predict(study)["train/two/0"].minutes
+    assert tried == [width]
 
 
 def test_a_finished_seed_tells_the_time_of_the_others(tmp_path: Path, data: Dataset, tried: Tried) -> None:

@@ -80,14 +80,19 @@ class StudyInputs:
         return self._trainings[key]
 
     def width(self, caches: Iterable[Path], config: TrainConfig) -> int:
-        """The width of the vectors that a training reads, of all its caches; 0 for items as ids.
+        """The numbers that a training reads of an item, of all its caches; 0 for items as ids.
+
+        With `whiten = "full"`, there may be a few less: how many dimensions there are is known once it is fitted.
 
         Raises:
             Unknown: a cache is not there yet, nor the model that will fill it.
         """
         if not config.reads_text:
             return 0
-        return sum(config.whiten or config.pca or self._width(cache) for cache in caches)
+        fitted = config.pca if config.whiten is None else config.whiten
+        wanted = fitted if isinstance(fitted, int) and config.whiten_form == "pca" else None
+        forms = 2 if config.whiten_sum else 1
+        return forms * sum(wanted or self._width(cache) for cache in caches)
 
     def _width(self, cache: Path) -> int:
         if cache not in self._widths:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +18,6 @@ from tcf.common.devices import resolve_devices
 from tcf.common.files import home
 from tcf.common.manifest import digest
 from tcf.config.fields import to_mapping
-from tcf.config.train import TrainConfig
 from tcf.extract.plan.calibration_memo import conditions, remembered_number
 from tcf.launch.study.predictions.inputs import StudyInputs
 from tcf.launch.study.predictions.prediction import Unknown
@@ -46,7 +44,8 @@ _INDIFFERENT = (
         "verify",
     ),
     *("learning_rate", "item_learning_rate", "weight_decay", "item_weight_decay", "schedule", "warmup_steps"),
-    *("step_epochs", "step_factor", "gbce_t", "normalise", "whiten", "whiten_epsilon", "pca", "table", "compile"),
+    *("step_epochs", "step_factor", "gbce_t", "normalise", "table", "compile"),
+    *("whiten", "whiten_epsilon", "whiten_form", "whiten_groups", "pca"),
 )
 
 
@@ -76,7 +75,7 @@ class TrainingPaces:
         config, width = task.config, self._width(task)
         key = digest({"data": str(task.data), **to_mapping(dataclasses.replace(config, seed=0))}), width
         if key not in self._sizes:
-            self._sizes[key] = self._estimate(task.data, config, width)
+            self._sizes[key] = self._estimate(task, width)
         return self._sizes[key]
 
     def pace(self, task: TrainTask) -> Pace:
@@ -118,7 +117,7 @@ class TrainingPaces:
         dataset, device = self.inputs.dataset(task.data), resolve_devices(task.config.devices)[0]
         what = {
             "trial": "training",
-            "settings": _deciding(task.config),
+            "settings": _deciding(task),
             "dataset": [dataset.n_items, dataset.n_users, len(dataset.histories.items)],
             "width": width,
             **conditions(device, torch.float32),
@@ -138,34 +137,38 @@ class TrainingPaces:
     def _try(self, task: TrainTask, width: int, device: torch.device) -> Pace:
         if self._spent > _SECONDS:
             raise Unknown(f"not timed: others took {_SECONDS:.0f} s and are remembered; run it again to time more")
-        sizes = self._estimate(task.data, task.config, width)
+        sizes = self._estimate(task, width)
         if lacking := lacks_memory(sizes.memory, device):
             raise Unknown(lacking)
         logger.info(f"predict: timing a few steps of {task.out.parent.name}/{task.out.name}")
         began = time.monotonic()
         dataset, training = self.inputs.dataset(task.data), self.inputs.training(task.data, task.config)
-        found = run_trial(dataset, training, _vectors(dataset.n_items, width, device), task.config, device)
+        found = run_trial(dataset, training, _vectors(dataset.n_items, width, task, device), task.config, device)
         self._spent += time.monotonic() - began
         return found
 
-    def _estimate(self, data: Path, config: TrainConfig, width: int) -> Estimate:
-        dataset, device = self.inputs.dataset(data), resolve_devices(config.devices)[0]
-        vectors = _vectors(dataset.n_items, width, device)
-        return estimate_sizes(dataset, self.inputs.training(data, config), vectors, config, device)
+    def _estimate(self, task: TrainTask, width: int) -> Estimate:
+        dataset, device = self.inputs.dataset(task.data), resolve_devices(task.config.devices)[0]
+        vectors = _vectors(dataset.n_items, width, task, device)
+        return estimate_sizes(dataset, self.inputs.training(task.data, task.config), vectors, task.config, device)
 
     def _width(self, task: TrainTask) -> int:
         return self.inputs.width(task.caches, task.config)
 
 
-def _vectors(n_items: int, width: int, device: torch.device) -> StandInVectors | None:
-    return StandInVectors.build(n_items, width, device) if width else None
+def _vectors(n_items: int, width: int, task: TrainTask, device: torch.device) -> StandInVectors | None:
+    if not width:
+        return None
+    forms, mixed = 2 if task.config.whiten_sum else 1, len(task.caches) if task.config.mix == "weights" else 1
+    return StandInVectors.build(n_items, width, device, forms=forms, caches=mixed)
 
 
-def _deciding(config: TrainConfig) -> dict[str, Any]:
-    """The settings that a step's time depends on."""
-    return {name: value for name, value in to_mapping(config).items() if name not in _INDIFFERENT}
+def _deciding(task: TrainTask) -> dict[str, Any]:
+    """The settings that a step's time depends on; where the vectors of caches are mixed, also how many these are."""
+    read = {name: value for name, value in to_mapping(task.config).items() if name not in _INDIFFERENT}
+    return {**read, "caches": len(task.caches)} if task.config.mix == "weights" else read
 
 
 def _kind(task: TrainTask) -> str:
     """What trainings share that go equally fast, but for the width of their vectors."""
-    return digest({"data": str(task.data), **_deciding(task.config)})
+    return digest({"data": str(task.data), **_deciding(task)})
