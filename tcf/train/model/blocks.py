@@ -124,8 +124,10 @@ class LiGRBlock(nn.Module):
         return self._feed(states_PD[layout.last_B], attended_BD)
 
     def _feed(self, states_QD: Tensor, attended_QD: Tensor) -> Tensor:
-        states_QD = states_QD + self.attention_gate(states_QD).sigmoid() * attended_QD
-        return states_QD + self.feed_gate(states_QD).sigmoid() * self._fed(self.feed_norm(states_QD))
+        added_QD: Tensor = self.attention_gate(states_QD).sigmoid() * attended_QD
+        states_QD = states_QD + added_QD
+        fed_QD: Tensor = self.feed_gate(states_QD).sigmoid() * self._fed(self.feed_norm(states_QD))
+        return states_QD + fed_QD
 
     def _fed(self, states_QD: Tensor) -> Tensor:
         wide = F.silu(self.widen(states_QD)) * self.scale(states_QD)

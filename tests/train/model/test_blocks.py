@@ -105,7 +105,7 @@ def sasrec(rows: list[Floats], p: Values, name: str, *, rotary: bool) -> list[Fl
 
 def reference(vectors_PD: Floats, lengths: list[int], p: Values, form: Form, position: Position) -> Floats:
     """The states of every history, each computed alone."""
-    found = []
+    found: list[Floats] = []
     for history in np.split(vectors_PD, np.cumsum(lengths)[:-1]):
         rows = list(history)
         if position == "learned":
@@ -138,7 +138,7 @@ def test_gradients_equal_differences_of_the_loops(form: Form, position: Position
     """Along a random direction in all parameters and inputs at once, and along one in each parameter's place."""
     model, lengths = build(form, position, blocks=1).double(), [2, 4, 1]
     vectors, weights = torch.randn(7, D, dtype=torch.float64, requires_grad=True), torch.randn(7, D).double()
-    (states(model, vectors, lengths) * weights).sum().backward()
+    (states(model, vectors, lengths) * weights).sum().backward()  # type: ignore[no-untyped-call]
     values, inputs, rng, step = in_float64(model), vectors.detach().numpy(), np.random.default_rng(0), 1e-6
     names = {name: parameter.grad for name, parameter in model.named_parameters()}
     directions = {name: rng.normal(size=values[name].shape) for name in names}
@@ -172,7 +172,7 @@ def test_no_state_depends_on_later_items_or_on_other_users(form: Form, position:
         assert torch.equal(after[:changed], before[:changed])
         assert not torch.allclose(after[changed], before[changed])
     parts = [torch.randn(n, D) for n in (2, 5, 1, 3)]
-    together = states(model, torch.cat(parts), [2, 5, 1, 3]).split([2, 5, 1, 3])
+    together = torch.split(states(model, torch.cat(parts), [2, 5, 1, 3]), [2, 5, 1, 3])
     for part, among_others in zip(parts, together, strict=True):
         torch.testing.assert_close(states(model, part, [len(part)]), among_others, atol=5e-6, rtol=1e-5)
 
@@ -184,7 +184,7 @@ def test_no_users_have_no_states(form: Form, position: Position) -> None:
     vectors = torch.zeros(0, D, requires_grad=True)
     found = states(model, vectors, [])
     assert found.shape == (0, D)
-    found.sum().backward()
+    found.sum().backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
 
 
