@@ -19,10 +19,11 @@ _BASE = 10_000.0
 class Rotation:
     """The angle of every pair of numbers of every item (Su et al. 2021, RoFormer, arXiv 2104.09864, section 3.2.2).
 
-    The numbers 2f and 2f + 1 of a head are the coordinates of a point that is turned by place * 10000^(-2f / K). The
-    inner product of two turned heads depends on the difference of their places alone, so that it makes no difference
-    where places are counted from; here, from the first item that is read. There is nothing to learn, so a model can
-    read longer histories than it was trained on.
+    The numbers f and f + F of a head are the coordinates of a point that is turned by place * 10000^(-f / F). (The
+    paper pairs neighbours; that is the same model with its numbers in another order, and slower.) The inner product of
+    two turned heads depends on the difference of their places alone, so that it makes no difference where places are
+    counted from; here, from the first item that is read. There is nothing to learn, so a model can read longer
+    histories than it was trained on.
 
     Attributes:
         cosines_P1F: of each item's angles, alike for all heads.
@@ -52,13 +53,13 @@ class Rotation:
     def turn(self, rows_PD: Tensor, heads: int) -> Tensor:
         """Turn the queries or keys of all heads, (P, D) to (P, D)."""
         width = rows_PD.shape[1]
-        first_PHF, second_PHF = rows_PD.view(len(rows_PD), heads, width // heads // 2, 2).unbind(3)
-        turned_PHF2 = torch.stack(
+        first_PHF, second_PHF = rows_PD.view(len(rows_PD), heads, 2, width // heads // 2).unbind(2)
+        turned_PH2F = torch.stack(
             (
                 first_PHF * self.cosines_P1F - second_PHF * self.sines_P1F,
                 first_PHF * self.sines_P1F + second_PHF * self.cosines_P1F,
             ),
-            3,
+            2,
         )
         # Angles are in float32 even where products are in 16 bits.
-        return turned_PHF2.view(len(rows_PD), width).to(rows_PD.dtype)
+        return turned_PH2F.view(len(rows_PD), width).to(rows_PD.dtype)

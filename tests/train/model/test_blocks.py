@@ -59,10 +59,10 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def turned(head: Floats, place: int) -> Floats:
-    """Pairs as complex numbers, multiplied by one of length 1."""
-    rates = [10_000 ** (-2 * f / len(head)) for f in range(len(head) // 2)]
-    points = [complex(head[2 * f], head[2 * f + 1]) * np.exp(1j * place * rate) for f, rate in enumerate(rates)]
-    return np.array([part for point in points for part in (point.real, point.imag)])
+    """Pairs of a number of the first half and one of the second, as complex numbers times one of length 1."""
+    pairs = len(head) // 2
+    points = [complex(head[f], head[pairs + f]) * np.exp(1j * place * 10_000 ** (-f / pairs)) for f in range(pairs)]
+    return np.array([point.real for point in points] + [point.imag for point in points])
 
 
 def attended(rows: list[Floats], at: int, p: Values, name: str, *, rotary: bool) -> Floats:
