@@ -98,7 +98,7 @@ class LiGRBlock(nn.Module):
     """Attention, then a gated SiLU feed-forward four times as wide; how much of each is added is learned.
 
     The norms precede each part. What a part returns is multiplied by the sigmoid of a linear map of the residual stream
-    before it is added (Borisyuk et al. 2025, LiGR, arXiv 2502.03417, section on the architecture; the form is that of
+    before it is added (Borisyuk et al. 2025, LiGR, arXiv 2502.03417; in the form of
     eSASRec, arXiv 2508.06450, whose feed-forward without biases is the SwiGLU of Shazeer 2020, arXiv 2002.05202).
     """
 
