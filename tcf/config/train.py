@@ -64,19 +64,20 @@ class TrainConfig(CheckedSettings):
     heads: int = option(2, "Attention heads in each block; sasrec only.", group=_MODEL, minimum=1)
     norm: Literal["post", "pre"] = option(
         "post",
-        "Layer norm after each sublayer (post, as in the study), or before it and at the end (pre); sasrec only.",
+        "Layer norm after each sublayer (post, as in the study), or before it and at the end (pre); --block sasrec "
+        "only.",
         group=_MODEL,
     )
     block: Literal["sasrec", "ligr"] = option(
         "sasrec",
-        "Form of a transformer block: SASRec's, or LiGR's, whose residual connections are gated and whose feed-forward "
-        "is a gated SiLU; sasrec only.",
+        "Form of a transformer block: SASRec's, or LiGR's as in eSASRec, which gates what each sublayer adds, has a "
+        "gated SiLU as feed-forward and its norms before each sublayer; sasrec only.",
         group=_MODEL,
     )
     position: Literal["learned", "rotary"] = option(
         "learned",
-        "Positions in the history: a learned vector for each, added to the item's (learned), or rotations of queries "
-        "and keys by their distance (rotary); sasrec only.",
+        "Positions in the history: a learned vector for each, added to the item's (learned), or queries and keys "
+        "turned in proportion to their places, so that attention reads distances (rotary); sasrec only.",
         group=_MODEL,
     )
     tower_reads: Literal["all", "earlier"] = option(
@@ -91,6 +92,15 @@ class TrainConfig(CheckedSettings):
         "Of training histories longer than --history + 1, an epoch trains on the latest items (last, as in the study), "
         "on all, in windows that share an item (all), or on one random window (random); sasrec only.",
         group=_MODEL,
+    )
+    similarity: Literal["dot", "cosine"] = option(
+        "dot",
+        "Score of an item: inner product of its vector and the user's state (dot), or their cosine, divided by "
+        "--temperature (cosine).",
+        group=_MODEL,
+    )
+    temperature: float = option(
+        0.05, "Divisor of --similarity cosine: how far apart scores can be is 2 / TEMPERATURE.", group=_MODEL, minimum=0
     )
     dropout: float = option(0.1, "Dropout rate in SASRec and in the DTL layers.", group=_MODEL, minimum=0)
     whiten: int | Literal["full"] | None = option(
@@ -278,11 +288,16 @@ class TrainConfig(CheckedSettings):
         super().__post_init__()
         if self.backbone == "sasrec" and self.width % self.heads:
             raise ConfigError(f"--width: expected a multiple of --heads {self.heads}, found {self.width}")
+        if self.backbone == "sasrec" and self.position == "rotary" and self.width // self.heads % 2:
+            raise ConfigError(
+                "--position rotary: expected heads of an even width, because numbers are turned in pairs, found "
+                f"--width {self.width} / --heads {self.heads} = {self.width // self.heads}; change --width or --heads"
+            )
         for name in ("dropout", "gbce_t", "id_dropout"):
             if getattr(self, name) > 1 or (name == "dropout" and self.dropout == 1):
                 bounds = "at least 0 and less than 1" if name == "dropout" else "at least 0 and at most 1"
                 raise ConfigError(f"{option_name(name)}: expected {bounds}, found {getattr(self, name)}")
-        for name in ("clip_norm", "step_factor"):
+        for name in ("clip_norm", "step_factor", "temperature"):
             if getattr(self, name) == 0:
                 raise ConfigError(f"{option_name(name)}: expected more than 0, found 0; leave it out")
         if self.whiten is not None and self.pca is not None:
@@ -365,6 +380,8 @@ _READ_WITH = (
     ("user_tower", ("id",), ("untrained_users",)),
     ("user_tower", ("history",), ("tower_reads",)),
     ("backbone", ("sasrec",), ("blocks", "heads", "norm", "block", "position", "windows")),
+    ("block", ("sasrec",), ("norm",)),
+    ("similarity", ("cosine",), ("temperature",)),
     ("items", ("text", "text+id"), ("dtl_layers", "whiten", "pca", "normalise", "mix", "table")),
     ("items", ("id", "text+id"), ("id_init",)),
     ("items", ("text+id",), ("id_learning_rate", "id_weight_decay", "id_gate", "id_dropout")),

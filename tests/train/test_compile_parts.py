@@ -1,6 +1,7 @@
 """Compilation itself takes a minute; what is captured, and how often, is seen with the backend that changes nothing."""
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,16 @@ from tcf.train.assemble import compile_parts
 from tcf.train.model.build import outline_model
 
 
-def test_a_compiled_training_is_the_same(run_train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("settings", [{}, {"block": "ligr", "position": "rotary"}], ids=str)
+def test_a_compiled_training_is_the_same(
+    run_train: Train, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
     """Batches of many sizes are one or two graphs a part, without breaks, and the parameters have their names."""
-    usual = run_train("usual", blocks=1, batch_size=7)
+    usual = run_train("usual", blocks=1, batch_size=7, **settings)
     asked = torch._dynamo.testing.CompileCounterWithBackend("eager")
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=asked))
     torch._dynamo.reset()
-    compiled = run_train("compiled", blocks=1, batch_size=7, compile=True)
+    compiled = run_train("compiled", blocks=1, batch_size=7, compile=True, **settings)
     assert 2 <= asked.frame_count <= 8
     assert not torch._dynamo.utils.counters["graph_break"]
     for name in TRAINED:

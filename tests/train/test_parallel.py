@@ -38,6 +38,13 @@ CASES: dict[str, dict[str, Any]] = {
     "id, full": {"items": "id", "loss": "full", "batch_size": 59},
     "id, sampled": {"items": "id", "loss": "sampled", "negatives": 7},
     "text+id, gbce": {"items": "text+id", "loss": "gbce", "negatives": 3, "batch_size": 59},
+    "id, LiGR, rotary, cosine": {
+        "items": "id",
+        "block": "ligr",
+        "position": "rotary",
+        "similarity": "cosine",
+        "batch_size": 59,
+    },
     "bfloat16": {"precision": "bfloat16"},
     "dssm": {"backbone": "dssm", "batch_size": 17, "mlp_layers": 1},
     "dssm that reads": {"backbone": "dssm", "batch_size": 17, "user_tower": "history", "items": "id"},

@@ -60,6 +60,11 @@ class PackedLayout:
         """B, the number of users."""
         return len(self.last_B)
 
+    @property
+    def places_P(self) -> Tensor:
+        """The place of each packed item in its user's history, counted from 0."""
+        return self.slots_P - self.rows_P * self.length
+
     def pad(self, packed_PD: Tensor) -> Tensor:
         """Scatter packed rows into the grid, zeros elsewhere: (P, D) to (B, L, D)."""
         grid = packed_PD.new_zeros(self.users * self.length, packed_PD.shape[1])

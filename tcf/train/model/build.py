@@ -44,7 +44,8 @@ def outline_model(config: TrainConfig, n_items: int, n_users: int, vectors: Item
         ConfigError: items as text without vectors.
     """
     with torch.device("meta"):
-        return Recommender(_build_items(config, n_items, vectors), _build_backbone(config, n_users))
+        temperature = config.temperature if config.similarity == "cosine" else None
+        return Recommender(_build_items(config, n_items, vectors), _build_backbone(config, n_users), temperature)
 
 
 def _build_items(config: TrainConfig, n_items: int, vectors: ItemVectors | None) -> ItemTower:
@@ -72,7 +73,16 @@ def _text_items(config: TrainConfig, vectors: ItemVectors | None) -> TextItems:
 def _build_backbone(config: TrainConfig, n_users: int) -> Backbone:
     match config.backbone, config.user_tower:
         case "sasrec", _:
-            return SASRec(config.width, config.history, config.blocks, config.heads, config.dropout, config.norm)
+            return SASRec(
+                config.width,
+                config.history,
+                config.blocks,
+                config.heads,
+                config.dropout,
+                norm=config.norm,
+                block=config.block,
+                position=config.position,
+            )
         case "dssm", "id":
             return UserIds(n_users, config.width)
         case "dssm", "history":

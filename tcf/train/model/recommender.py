@@ -51,15 +51,20 @@ class Backbone(Protocol):
 class Recommender(nn.Module):
     """An item tower and a backbone; the score of an item is the inner product of its vector and the user's state.
 
+    With a temperature, that product is the cosine of what tower and backbone compute, divided by the temperature: item
+    vectors have length 1, also where the backbone reads them, and states have length 1 / temperature.
+
     Args:
         items: the item tower, a module.
         backbone: computes users' states, a module.
+        temperature: divisor of the cosine, more than 0; None for vectors and states as they are.
     """
 
-    def __init__(self, items: ItemTower, backbone: Backbone) -> None:
+    def __init__(self, items: ItemTower, backbone: Backbone, temperature: float | None = None) -> None:
         super().__init__()
         self.items = items
         self.backbone = backbone
+        self.temperature = temperature
 
     def forward(self, batch: Batch, read_UV: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States and item vectors for the loss.
@@ -77,16 +82,20 @@ class Recommender(nn.Module):
         return self.over(batch, self.items(batch.items_U, read_UV))
 
     def over(self, batch: Batch, vectors_UD: Tensor) -> tuple[Tensor, Tensor]:
-        """The same as `forward`, given the vectors of the batch's distinct items."""
+        """The same as `forward`, given what the item tower computes for the batch's distinct items, (U, D)."""
+        vectors_UD = self._as_scored(vectors_UD)
         # `embedding`, because its gradient is faster than that of indexing.
         read_ID = nn.functional.embedding(batch.inputs_I, vectors_UD)
-        return self.backbone(read_ID, batch.layout, batch.users_B), vectors_UD
+        return self._as_scoring(self.backbone(read_ID, batch.layout, batch.users_B)), vectors_UD
 
     @torch.inference_mode()
     def item_vectors(self) -> Tensor:
         """The vector of every item without dropout, (N, D) float32, on the model's device."""
         with _evaluating(self):
-            return self.items.all_item_vectors().detach().float()
+            if self.temperature is None:
+                return self.items.all_item_vectors().detach().float()
+            vectors_RD, rows_N = self.items.distinct()  # so that items of equal text keep equal bits
+            return self._as_scored(vectors_RD).detach()[rows_N]
 
     @torch.inference_mode()
     def user_states(
@@ -134,7 +143,17 @@ class Recommender(nn.Module):
     def _states_of(self, users: npt.NDArray[np.int64], inputs: Histories, vectors_ND: Tensor) -> Tensor:
         items_I, users_B = to_device((inputs.items.astype(np.int64), users), vectors_ND.device)
         layout = PackedLayout.build(inputs.offsets, self.backbone.positions, vectors_ND.device)
-        return self.backbone.last_states(vectors_ND[items_I], layout, users_B)
+        return self._as_scoring(self.backbone.last_states(vectors_ND[items_I], layout, users_B))
+
+    def _as_scored(self, vectors_UD: Tensor) -> Tensor:
+        """Item vectors as scores and backbone read them; of length 1 in float32 if scores are cosines."""
+        return vectors_UD if self.temperature is None else nn.functional.normalize(vectors_UD.float(), dim=1)
+
+    def _as_scoring(self, states_PD: Tensor) -> Tensor:
+        """States whose products with item vectors are the scores."""
+        if self.temperature is None:
+            return states_PD
+        return nn.functional.normalize(states_PD.float(), dim=1) / self.temperature
 
 
 @contextmanager

@@ -39,6 +39,8 @@ IMPLIED: Mapping[str, str | bool | float] = {
     "refit": False,
     "block": "sasrec",
     "position": "learned",
+    "similarity": "dot",
+    "temperature": 0.05,
     "whiten_form": "pca",
     "whiten_groups": 1,
     "whiten_sum": False,

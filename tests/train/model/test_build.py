@@ -19,6 +19,7 @@ CPU = torch.device("cpu")
 D, V, N, USERS = 16, 6, 40, 9
 DTL_NUMBERS = V * D + D + D * D + D
 BLOCK = 4 * D * D + 8 * D * D + 5 * D + 4 * D  # attention, feed-forward with biases, two norms
+LIGR = 6 * (D * D + D) + 12 * D * D + 4 * D  # attention and gates with biases, feed-forward, two norms
 SASREC = 20 * D + 2 * D + 2 * BLOCK
 
 
@@ -36,6 +37,9 @@ def vectors(tmp_path: Path) -> ItemVectors:
         ({"items": "id"}, IdItems, SASRec, N * D + SASREC),
         ({"items": "text+id"}, SummedItems, SASRec, DTL_NUMBERS + N * D + SASREC),
         ({"norm": "pre"}, TextItems, SASRec, DTL_NUMBERS + SASREC + 2 * D),
+        ({"block": "ligr"}, TextItems, SASRec, DTL_NUMBERS + 20 * D + 2 * D + 2 * LIGR),
+        ({"block": "ligr", "position": "rotary"}, TextItems, SASRec, DTL_NUMBERS + 2 * D + 2 * LIGR),
+        ({"position": "rotary", "similarity": "cosine"}, TextItems, SASRec, DTL_NUMBERS + SASREC - 20 * D),
         ({"blocks": 1, "dtl_layers": 1}, TextItems, SASRec, V * D + D + SASREC - BLOCK),
         ({"backbone": "dssm"}, TextItems, UserIds, DTL_NUMBERS + USERS * D),
         ({"backbone": "dssm", "user_tower": "history"}, TextItems, MeanOfHistory, DTL_NUMBERS),
@@ -83,6 +87,15 @@ def test_text_items_need_vectors(items: Any) -> None:
         ({"backbone": "dssm", "blocks": 3}, "--blocks: expected --backbone sasrec, found --backbone dssm"),
         ({"backbone": "dssm", "heads": 4}, "--heads: expected --backbone sasrec"),
         ({"backbone": "dssm", "norm": "pre"}, "--norm: expected --backbone sasrec"),
+        ({"block": "ligr", "norm": "pre"}, "--norm: expected --block sasrec, found --block ligr; leave --norm out"),
+        ({"backbone": "dssm", "block": "ligr"}, "--block: expected --backbone sasrec"),
+        ({"backbone": "dssm", "position": "rotary", "width": 7}, "--position: expected --backbone sasrec"),
+        ({"temperature": 0.1}, "--temperature: expected --similarity cosine, found --similarity dot"),
+        ({"similarity": "cosine", "temperature": 0.0}, "--temperature: expected more than 0, found 0; leave it out"),
+        (
+            {"position": "rotary", "width": 6},
+            r"--position rotary: expected .* even .* --width 6 / --heads 2 = 3; change",
+        ),
         (
             {"items": "id", "dtl_layers": 3},
             r"--dtl-layers: expected --items text or text\+id, found --items id",

@@ -71,6 +71,12 @@ def run(model: SASRec, vectors_PD: Tensor, lengths: list[int]) -> Any:
     return model(vectors_PD, layout_of(lengths), torch.arange(len(lengths)))
 
 
+def table(model: SASRec) -> Tensor:
+    """The vectors of its positions."""
+    assert model.position is not None
+    return model.position.weight
+
+
 def as_numpy(model: SASRec) -> dict[str, Floats]:
     return {name: value.double().numpy() for name, value in model.state_dict().items()}
 
@@ -135,7 +141,7 @@ def torch_states(model: SASRec, vectors: Tensor) -> Tensor:
     """The pre-norm model over one history: norm of the input, torch's own layers, norm of the output."""
     length = len(vectors)
     x = nn.functional.layer_norm(
-        vectors + model.position.weight[M - length :], (D,), model.input_norm.weight, model.input_norm.bias, 1e-6
+        vectors + table(model)[M - length :], (D,), model.input_norm.weight, model.input_norm.bias, 1e-6
     )
     mask = nn.Transformer.generate_square_subsequent_mask(length)
     for number in range(len(model.blocks)):
@@ -187,10 +193,10 @@ def test_the_last_item_has_the_last_position_whatever_the_length() -> None:
     vector = torch.randn(1, D)
     alone = run(model, vector, [1])
     with torch.no_grad():
-        model.position.weight[: M - 1] = 99.0
+        table(model)[: M - 1] = 99.0
     assert torch.equal(run(model, vector, [1]), alone)
     with torch.no_grad():
-        model.position.weight[M - 1] = 99.0 * torch.randn(D)
+        table(model)[M - 1] = 99.0 * torch.randn(D)
     assert not torch.allclose(run(model, vector, [1]), alone)
 
 
@@ -249,7 +255,7 @@ def test_dropout_acts_at_each_place_in_training_only(place: str, monkeypatch: py
     assert len(calls) == 3
     match place:
         case "input":
-            torch.testing.assert_close(calls[0], model.input_norm(vectors + model.position.weight[2:]))
+            torch.testing.assert_close(calls[0], model.input_norm(vectors + table(model)[2:]))
         case "probabilities":
             run(model.eval(), vectors, [3])
             assert rates == [0.5, 0.0]

@@ -294,6 +294,7 @@ def test_an_interrupted_training_goes_on_with_what_it_had_fitted(
         {"backbone": "dssm"},
         {"backbone": "dssm", "user_tower": "history", "mlp_layers": 1},
         {"items": "text+id", "norm": "pre"},
+        {"block": "ligr", "position": "rotary", "similarity": "cosine"},
     ],
 )
 def test_every_kind_of_model_repeats_its_validation(settings: dict[str, Any], dataset: Dataset, tmp_path: Path) -> None:

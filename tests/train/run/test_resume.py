@@ -26,6 +26,7 @@ from tcf.train.validation import Validation
         {"windows": "random", "history": 3, "save_minutes": 0.0},
         {"schedule": "cosine", "warmup_steps": 5, "clip_norm": 0.1, "item_learning_rate": 0.02, "save_minutes": 0.0},
         {"whiten": 4, "save_minutes": 0.0},
+        {"block": "ligr", "position": "rotary", "similarity": "cosine", "dropout": 0.3, "save_minutes": 0.0},
         {"deterministic": True, "save_minutes": 0.0},
     ],
     ids=str,
