@@ -46,6 +46,7 @@ _INDIFFERENT = (
         "verify",
     ),
     *("learning_rate", "item_learning_rate", "weight_decay", "item_weight_decay", "schedule", "warmup_steps"),
+    *("id_learning_rate", "id_weight_decay", "id_init"),
     *("step_epochs", "step_factor", "gbce_t", "normalise", "whiten", "whiten_epsilon", "pca", "table", "compile"),
 )
 
