@@ -200,6 +200,25 @@ def test_without_a_task_nothing_is_opened(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@dataclass(frozen=True)
+class Following(SingleProcess):
+    """A process that follows for an epoch of which every step has been taken."""
+
+    tasks: list[EpochTask] = field(default_factory=lambda: [EpochTask(1, 10**9)])
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    devices: str = "cpu,cpu"
+
+    def next_task(self) -> EpochTask | None:
+        return self.tasks.pop() if self.tasks else None
+
+
+@pytest.mark.usefixtures("run_train")  # for its inputs
+def test_a_process_that_follows_opens_what_ids_start_from(tmp_path: Path) -> None:
+    config, group = TrainConfig(**SMALL, items="id", id_init="text"), Following()
+    follow(data=tmp_path / "data", caches=[tmp_path / "cache"], out=tmp_path / "run", config=config, group=group)
+    assert not group.tasks
+
+
 def test_one_process_is_a_group_of_one() -> None:
     alone, loss = SingleProcess(), torch.tensor(3.0, requires_grad=True)
     alone.backward(2 * loss)
