@@ -61,6 +61,7 @@ WRONG: list[Wrong] = [
     (tcf.train_recommender, {"data": "d", "out": "o"}, "caches", (*NO_PATHS, [3])),
     (tcf.train_recommender, {"data": "d"}, "out", NO_PATHS),
     (tcf.train_recommender, {"data": "d", "out": "o"}, "config", NO_SETTINGS),
+    (tcf.train_recommender, {"data": "d", "out": "o", "config": tcf.TrainConfig(items="id")}, "init_from", NO_PATHS),
     (tcf.evaluate_run, {"out": "o"}, "run", NO_PATHS),
     (tcf.evaluate_run, {"run": "r"}, "out", NO_PATHS),
     (tcf.evaluate_run, {"run": "r", "out": "o"}, "data", NO_PATHS),

@@ -45,6 +45,8 @@ CASES: dict[str, dict[str, Any]] = {
         "similarity": "cosine",
         "batch_size": 59,
     },
+    "text+id, gated": {"items": "text+id", "id_init": "zero", "id_gate": 2.0, "id_learning_rate": 0.02},
+    "id from texts": {"items": "id", "id_init": "text"},
     "bfloat16": {"precision": "bfloat16"},
     "dssm": {"backbone": "dssm", "batch_size": 17, "mlp_layers": 1},
     "dssm that reads": {"backbone": "dssm", "batch_size": 17, "user_tower": "history", "items": "id"},
@@ -72,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trainer_of(folder: Path, settings: dict[str, Any], group: Parallel | None = None) -> Trainer:
     torch.set_num_threads(1)
     config = TrainConfig(**{**BASE, **settings})
-    inputs = Inputs.open(config.items, folder / "data", [folder / "cache"] if config.reads_text else [])
+    inputs = Inputs.of_training(config, folder / "data", [folder / "cache"] if config.needs_cache else [])
     data, device = training_data(inputs, config), torch.device("cpu")
     return assemble(inputs, data, inputs.fit(config, data.items, device), config, device, group).trainer
 
@@ -203,6 +205,25 @@ class Silent:
 def test_without_a_task_nothing_is_opened(tmp_path: Path) -> None:
     follow(data=tmp_path / "none", out=tmp_path / "run", config=TrainConfig(items="id"), group=Silent())  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Following(SingleProcess):
+    """A process that follows for an epoch of which every step has been taken."""
+
+    tasks: list[EpochTask] = field(default_factory=lambda: [EpochTask(1, 10**9)])
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    devices: str = "cpu,cpu"
+
+    def next_task(self) -> EpochTask | None:
+        return self.tasks.pop() if self.tasks else None
+
+
+@pytest.mark.usefixtures("run_train")  # for its inputs
+def test_a_process_that_follows_opens_what_ids_start_from(tmp_path: Path) -> None:
+    config, group = TrainConfig(**SMALL, items="id", id_init="text"), Following()
+    follow(data=tmp_path / "data", caches=[tmp_path / "cache"], out=tmp_path / "run", config=config, group=group)
+    assert not group.tasks
 
 
 def test_one_process_is_a_group_of_one() -> None:

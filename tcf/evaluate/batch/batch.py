@@ -18,6 +18,7 @@ from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest, ev
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation_table import EvaluationTable
 from tcf.evaluate.stage import Evaluator
+from tcf.train.inputs import INIT_FROM
 from tcf.train.run.file_names import RUN
 from tcf.train.run.recorded_run import RecordedRun, read_run
 
@@ -176,7 +177,7 @@ def plan_batch(
 def _read(run: Path, data: Path | None, caches: Sequence[Path]) -> RecordedRun | TcfError:
     """What a run's directory says, or why it cannot be used."""
     try:
-        has_caches = len(read_manifest(run, RUN).inputs) > 1
+        has_caches = len(read_manifest(run, RUN).inputs.keys() - {INIT_FROM}) > 1
         return read_run(run, data=data, caches=caches if has_caches else ())
     except TcfError as error:
         return error

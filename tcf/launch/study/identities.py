@@ -89,7 +89,7 @@ def training_settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that decide a model but for the seed; of devices only how many draw their own dropout."""
     devices = config.devices.count(",") + 1
     resolved = dataclasses.replace(config, patience=config.resolved_patience, seed=TrainConfig.seed)
-    several = {"number of devices": devices} if devices > 1 and config.dropout else {}
+    several = {"number of devices": devices} if devices > 1 and (config.dropout or config.id_dropout) else {}
     return {**changed_settings(resolved, _DECIDE_NO_MODEL), **several}
 
 
@@ -98,8 +98,8 @@ def run_digest(dataset: str, cache: str, layer: int | None, config: TrainConfig,
 
     Args:
         dataset: digest of the dataset.
-        cache: digest of the cache; empty if it reads no text.
-        layer: the layer; None if it reads no text.
+        cache: digest of the cache; empty if it reads none.
+        layer: the layer; None if it reads no cache.
         config: settings.
         of_seed: whether the seed counts.
     """

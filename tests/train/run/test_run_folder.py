@@ -34,6 +34,8 @@ def test_the_fingerprint_follows_from_settings_inputs_and_parameters(tmp_path: P
     several = [{"seed": 0, "devices": names, "dropout": 0.1} for names in ("cpu", "cuda:0,cuda:1", "cpu,cpu")]
     one, two, alike = (fingerprint(tmp_path / f"f{n}", 1.0, some, {}) for n, some in enumerate(several))
     assert one != two == alike
+    of_ids = [some | {"dropout": 0.0, "id_dropout": 0.1} for some in several[:2]]
+    assert len({fingerprint(tmp_path / f"h{n}", 1.0, some, {}) for n, some in enumerate(of_ids)}) == 2
     with_none = [some | {"dropout": 0.0} for some in several[:2]]
     assert len({fingerprint(tmp_path / f"g{n}", 1.0, some, {}) for n, some in enumerate(with_none)}) == 1
 

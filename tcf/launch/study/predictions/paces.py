@@ -46,6 +46,7 @@ _INDIFFERENT = (
     *("learning_rate", "item_learning_rate", "weight_decay", "item_weight_decay", "schedule", "warmup_steps"),
     *("step_epochs", "step_factor", "gbce_t", "normalise", "table", "compile"),
     *("whiten", "whiten_epsilon", "whiten_form", "whiten_groups", "pca"),
+    *("id_learning_rate", "id_weight_decay", "id_init"),
 )
 
 

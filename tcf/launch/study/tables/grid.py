@@ -138,8 +138,8 @@ def read_match(where: str, entry: Any, axes: Mapping[str, tuple[Any, ...]]) -> M
 
 
 def _meaningful(point: Point, settings: Callable[[Point], Mapping[str, Any]]) -> Point:
-    """Leave out what means nothing: encoders of a run on ids, and settings that nothing reads."""
-    texts = () if point["items"] != "id" else _OF_TEXTS
+    """Leave out what means nothing: encoders of ids that do not start from texts, and settings that nothing reads."""
+    texts = () if point["items"] != "id" or settings(point).get("id_init") == "text" else _OF_TEXTS
     read = {axis: value for axis, value in point.items() if axis not in texts}
     unread = unread_settings(settings(read))
     return {axis: value for axis, value in read.items() if axis not in unread}

@@ -125,6 +125,12 @@ def _settings(grid: Grid, train: TrainTables) -> tuple[StudySetting, ...]:
     points = grid.points(train.values)
     train.check_used(points)
     names = _names(grid, points)
+    for point, name in zip(points, names, strict=True):
+        if point.get("encoder") == "":
+            raise ConfigError(
+                f'{train.path}: {name}: expected an encoder whose texts ids start from (id_init = "text"), found none; '
+                'set encoders = ["minilm"] in [grid]'
+            )
     return tuple(
         StudySetting(
             name=name,
