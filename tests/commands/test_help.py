@@ -10,7 +10,7 @@ import pytest
 
 from small.command_line import contexts, parse
 from tcf.commands.command import GENERAL
-from tcf.commands.typer_internals import Parameter
+from tcf.commands.usage.typer_internals import Parameter
 
 PAGES = Path(__file__).parent / "help"
 NAMES = {"TEXT", "INTEGER", "NUMBER", "PATH", "FILE", "COLUMN", "TIME", "DEVICE", "DEVICES", "LAYER", "LAYERS", "NAME"}

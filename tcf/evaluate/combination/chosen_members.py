@@ -39,7 +39,8 @@ class ChosenMembers:
     @property
     def kinds(self) -> tuple[MemberKind, ...]:
         """The kinds of all members."""
-        return (*("run" for _ in self.runs), *self.baselines)
+        of_runs: tuple[MemberKind, ...] = ("run",) * len(self.runs)
+        return (*of_runs, *self.baselines)
 
     @property
     def dataset(self) -> str:
@@ -50,7 +51,7 @@ class ChosenMembers:
 def choose_members(
     runs: Sequence[Path],
     baselines: Sequence[CombinedBaseline],
-    names: Sequence[str] | None,
+    names: Sequence[str | None] | None,
     config: CombineConfig,
     *,
     data: Path | None = None,
