@@ -39,8 +39,8 @@ class ChosenMembers:
     @property
     def kinds(self) -> tuple[MemberKind, ...]:
         """The kinds of all members."""
-        of_runs: tuple[MemberKind, ...] = ("run",) * len(self.runs)
-        return (*of_runs, *self.baselines)
+        kinds: list[MemberKind] = ["run" for _ in self.runs]
+        return (*kinds, *self.baselines)
 
     @property
     def dataset(self) -> str:
