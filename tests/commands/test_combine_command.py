@@ -32,7 +32,7 @@ def test_the_command_prints_members_weights_and_metrics(
         assert "--weights: expected numbers with commas between them, found '2,x'" in capsys.readouterr().err
         assert run([*words, "--out", str(tmp_path / "d"), "--baseline", "random"]) == 2
         assert "--baseline: expected one of co-occurrence, popularity, found 'random'" in capsys.readouterr().err
-    assert lines[0].split() == ["member", "weight", "validation_hr@10", "validation_ndcg@10"]
+    assert lines[0].split() == ["member", "weight", "validation", "hr@10", "validation", "ndcg@10"]
     assert [line.split()[:2] for line in lines[1:4]] == [
         ["text", "0.500"],
         ["ids", "0.250"],
@@ -51,7 +51,7 @@ def test_the_function_takes_paths_runs_and_names(folder: Path, tmp_path: Path) -
     assert [member.name for member in by_name.members] == ["a", "b", "popularity"]
     assert repr(by_name).startswith("CombinedRun(") and " b + " in repr(by_name)
     listed = tcf.combine_runs([text, folder / "id"], tmp_path / "d", config)
-    opened = tcf.open_combination(listed, device="cpu")
+    opened = tcf.open_combination(listed.path, device="cpu")
     assert [member.as_json() for member in opened.members] == [member.as_json() for member in listed.members]
     assert opened.fit_words.startswith("weights: fitted to ")
     with pytest.raises(tcf.ConfigError, match=r"baselines\[0\]: expected one of co-occurrence, popularity"):

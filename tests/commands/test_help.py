@@ -99,4 +99,4 @@ def test_the_first_options_of_train_are_about_ten() -> None:
 
 def test_commands_are_listed_in_the_order_in_which_they_are_used() -> None:
     names = [path.split()[1] for path in CONTEXTS if len(path.split()) == 2]
-    assert names[:6] == ["data", "extract", "train", "evaluate", "compare", "recommend"]
+    assert names[:7] == ["data", "extract", "train", "combine", "evaluate", "compare", "recommend"]

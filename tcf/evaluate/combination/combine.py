@@ -78,7 +78,7 @@ def combine(
         return opened_combination(plan.existing(), inputs, config.device)
     refuse_occupied(out)
     check_destination(out)
-    judged = [inputs.run(run, config.device) for run in chosen.judged]
+    judged = [inputs.run(run, config.device) for run in chosen.judged()]
     plan.publish(weigh(chosen.kinds, judged, config))
     found = opened_combination(plan.existing(), inputs, config.device)
     logger.info(f"{out}: {found.words}")

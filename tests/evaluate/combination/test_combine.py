@@ -77,7 +77,7 @@ def co_occurrence(run: CombinedRun, histories: list[list[int]]) -> npt.NDArray[n
                 if i != j and abs(i - j) <= 5:
                     pairs_NN[one, other] += 1 / abs(i - j)
     counts = [sum(pairs_NN[item] / (back + 1) for back, item in enumerate(items[::-1][:5])) for items in histories]
-    return np.log1p(np.array(counts))
+    return np.asarray(np.log1p(np.array(counts)), np.float64)
 
 
 def test_scores_are_the_weighted_sum_of_the_members_standardised_scores(combined: CombinedRun, folder: Path) -> None:
@@ -215,6 +215,19 @@ def test_refits_are_weighed_by_the_runs_that_chose_their_epochs(folder: Path, tm
     assert not np.array_equal(one.of(np.arange(5)).values, other.of(np.arange(5)).values)
     with pytest.raises(ConfigError, match="text-refit: expected runs that are all refits, or none.*selection"):
         combine([folder / "id", folder / "text-refit"], out=tmp_path / "c", config=CPU)
+
+
+def test_a_refit_without_the_run_that_chose_its_epochs_is_combined_no_more_but_opened(
+    folder: Path, tmp_path: Path
+) -> None:
+    for name in ("data", "cache", "text-refit"):
+        shutil.copytree(folder / name, tmp_path / name)
+    options: dict[str, Any] = {"config": CPU, "baselines": ["popularity"]}
+    combine([tmp_path / "text-refit"], out=tmp_path / "a", **options)
+    shutil.rmtree(tmp_path / "text-refit" / "selection")
+    assert combine([tmp_path / "text-refit"], out=tmp_path / "a", **options).is_refit
+    with pytest.raises(RunError, match="selection: expected the run that chose the number of epochs .* found nothing"):
+        combine([tmp_path / "text-refit"], out=tmp_path / "b", **options)
 
 
 @pytest.mark.parametrize(
