@@ -80,14 +80,16 @@ class StudyInputs:
         return self._trainings[key]
 
     def width(self, caches: Iterable[Path], config: TrainConfig) -> int:
-        """The width of the vectors that a training reads, of all its caches; 0 for items as ids.
+        """The width of the vectors that a training reads, of all its caches together; 0 for items as ids.
 
         Raises:
             Unknown: a cache is not there yet, nor the model that will fill it.
         """
         if not config.reads_text:
             return 0
-        return sum(config.whiten or config.pca or self._width(cache) for cache in caches)
+        projected = config.whiten if isinstance(config.whiten, int) else config.pca  # full: nearly all dimensions
+        widths = [projected or self._width(cache) for cache in caches]
+        return max(widths) if config.mix == "weights" else sum(widths)
 
     def _width(self, cache: Path) -> int:
         if cache not in self._widths:

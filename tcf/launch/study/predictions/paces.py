@@ -46,7 +46,8 @@ _INDIFFERENT = (
         "verify",
     ),
     *("learning_rate", "item_learning_rate", "weight_decay", "item_weight_decay", "schedule", "warmup_steps"),
-    *("step_epochs", "step_factor", "gbce_t", "normalise", "whiten", "whiten_epsilon", "pca", "table", "compile"),
+    *("step_epochs", "step_factor", "gbce_t", "normalise", "whiten", "whiten_epsilon", "whiten_form"),
+    *("pca", "table", "compile", "id_init", "id_learning_rate", "id_weight_decay"),
 )
 
 
