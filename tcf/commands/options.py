@@ -40,6 +40,11 @@ _INPUTS = "inputs"
 _NONE = "none"
 _KINDS = {int: "a whole number", float: "a number"}
 _METAVARS = {int: "INTEGER", float: "NUMBER"}
+_NUMBERS: dict[Any, tuple[type[int] | type[float], str]] = {
+    tuple[int, ...]: (int, "whole numbers"),
+    tuple[float, ...]: (float, "numbers"),
+}
+"""Settings of several numbers, typed with commas between them."""
 _OF_JOBS = {
     "gpus_per_worker": "GPUs of each job, or of each of its nodes. Default: none.",
     "cpus_per_worker": "CPU cores of each job, and so threads. Default: what Slurm gives.",
@@ -245,14 +250,13 @@ def _is_typed(context: typer.Context, name: str) -> bool:
 
 def _setting(value: Any, hint: Any, name: str) -> Any:
     """Convert the value of an option to the type of its field."""
-    if hint != tuple[int, ...]:
+    if hint not in _NUMBERS:
         return tuple(value) if isinstance(value, list) else value
+    kind, words = _NUMBERS[hint]
     try:
-        return tuple(int(number) for number in value.split(","))
+        return tuple(kind(number) for number in value.split(","))
     except ValueError:
-        raise ConfigError(
-            f"{option_name(name)}: expected whole numbers with commas between them, found {value!r}"
-        ) from None
+        raise ConfigError(f"{option_name(name)}: expected {words} with commas between them, found {value!r}") from None
 
 
 def _parameter(
@@ -267,7 +271,7 @@ def _parameter(
     # An option must be able to switch off what a file switches on.
     names = f"{name}/--no-{name[2:]}" if hint is bool and reads_file else name
     metavar = entry.metadata["metavar"]
-    if hint == tuple[int, ...]:
+    if hint in _NUMBERS:
         hint, default = str | None, None
     elif typing.get_origin(hint) is tuple:
         hint, default = list[str], list(typing.cast(tuple[str, ...], default))

@@ -159,7 +159,7 @@ def typed_options(config: Any) -> list[str]:
                 continue
             case bool():
                 options.append(name if value else f"--no-{name[2:]}")
-            case tuple() if all(isinstance(part, int) for part in value):
+            case tuple() if all(isinstance(part, int | float) for part in value):
                 options.append(f"{name}={','.join(map(str, value))}")
             case tuple():
                 options += [f"{name}={part}" for part in value]

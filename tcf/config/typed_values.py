@@ -12,7 +12,7 @@ from tcf.common.errors import ConfigError, did_you_mean, value_words
 __all__ = ["typed"]
 
 _KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
-_PLURALS: dict[Any, str] = {str: "strings", int: "whole numbers"}
+_PLURALS: dict[Any, str] = {str: "strings", int: "whole numbers", float: "numbers"}
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:
@@ -23,8 +23,8 @@ def typed(value: Any, hint: Any, where: str) -> Any:
 
     Args:
         value: the value found.
-        hint: the annotation of the setting: bool, int, float, str, a Literal of strings, a tuple of ints or strings, or
-            one of these or None.
+        hint: the annotation of the setting: bool, int, float, str, a Literal of strings, a tuple of ints, floats or
+            strings, or one of these or None.
         where: name of the setting in messages.
 
     Raises:

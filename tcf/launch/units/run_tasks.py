@@ -126,6 +126,7 @@ class RecommendTask(Task):
         caches: the caches, if they have moved.
         device: device to compute on.
         search: what computes the scores.
+        shares: whether to tell how each member of a combination shares in a score.
         verify: whether large files that the machine has verified are verified again.
         result: file for a summary, for the command that has asked for it; None for none.
     """
@@ -141,6 +142,7 @@ class RecommendTask(Task):
     caches: tuple[Path, ...] = ()
     device: str = "auto"
     search: Search = "auto"
+    shares: bool = False
     verify: Verify = "once"
     result: Path | None = None
 
@@ -157,6 +159,7 @@ class RecommendTask(Task):
         caches = [part for cache in self.caches for part in ("--cache", str(cache))]
         chosen = ("--untrained-users", self.untrained_users, "--device", self.device, "--search", self.search)
         verify = () if self.verify == "once" else ("--verify", self.verify)
+        shares = ("--shares",) if self.shares else ()
         return (
             "recommend",
             str(self.run_folder),
@@ -167,15 +170,16 @@ class RecommendTask(Task):
             *options,
             *caches,
             *chosen,
+            *shares,
             *verify,
         )
 
     def run(self) -> None:
         """See `Task`."""
+        from tcf.evaluate.finished_run import open_finished_run
         from tcf.evaluate.recommend import recommend
-        from tcf.train.run.open_run import open_run
 
-        run = open_run(self.run_folder, data=self.data, caches=self.caches, device=self.device, verify=self.verify)
+        run = open_finished_run(self.run_folder, data=self.data, caches=self.caches, device=self.device, verify=self.verify)
         done = recommend(
             run,
             out=self.out,
@@ -184,6 +188,7 @@ class RecommendTask(Task):
             catalogue=self.catalogue,
             untrained_users=self.untrained_users,
             search=self.search,
+            shares=self.shares,
         )
         if self.result is not None:
             write_result(self.result, done.as_json())

@@ -1,0 +1,55 @@
+"""Settings for combining finished runs and baselines into one ranking."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tcf.common.errors import ConfigError
+from tcf.common.integrity.checksums import Verify
+from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
+from tcf.config.verify import VERIFY_HELP
+
+__all__ = ["CombineConfig", "CombinedBaseline"]
+
+CombinedBaseline = Literal["co-occurrence", "popularity"]
+"""The baselines that a combination may have as members."""
+_FIT = "Weights"
+
+
+@dataclass(frozen=True, repr=False)
+class CombineConfig(CheckedSettings):
+    """Settings for combining runs.
+
+    Example:
+        >>> import tcf
+        >>> tcf.CombineConfig(weights=(0.4, 0.6))
+        CombineConfig(weights=(0.4, 0.6))
+    """
+
+    weights: tuple[float, ...] = option(
+        (),
+        "Weight of each member, runs first, then baselines, such as 0.4,0.6,0.05: none below 0, divided by their sum. "
+        "Default: those under which the validation targets are most likely.",
+        group=MAIN_OPTIONS,
+        metavar="[W,W,...]",
+    )
+    device: str = option(
+        "auto", "Device to compute on: auto, cpu, cuda, cuda:1, ...", group=MAIN_OPTIONS, metavar="DEVICE"
+    )
+    verify: Verify = option("once", VERIFY_HELP, group=MAIN_OPTIONS)
+    fit_users: int = option(
+        10_000, "Largest number of validation users whose targets the weights are fitted to.", group=_FIT, minimum=1
+    )
+    shortlist: int = option(
+        100, "How many of its best candidates for each user a member brings to the fit.", group=_FIT, minimum=1
+    )
+    seed: int = option(0, "Seed of the draw of these users.", group=_FIT, minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wrong = [weight for weight in self.weights if not (math.isfinite(weight) and weight >= 0)]
+        if wrong or (self.weights and not sum(self.weights) > 0):
+            found = ",".join(f"{weight:g}" for weight in self.weights)
+            raise ConfigError(
+                f"--weights: expected finite numbers of at least 0, at least one above 0, found {found}; correct them"
+            )
