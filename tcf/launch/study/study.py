@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tcf.config.combine import CombineConfig
+from tcf.config.combine import CombineConfig, CombinedBaseline
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.launch import LaunchConfig
 from tcf.config.train import TrainConfig
@@ -76,7 +76,7 @@ class PlannedCombination:
     name: str
     dataset: str
     members: tuple[PlannedSetting, ...]
-    baselines: tuple[Baseline, ...]
+    baselines: tuple[CombinedBaseline, ...]
     config: CombineConfig
     of_all_seeds: bool
     combinations: Mapping[int, Path]

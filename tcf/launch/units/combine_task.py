@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tcf.config.combine import CombineConfig
-from tcf.config.evaluate import Baseline
+from tcf.config.combine import CombineConfig, CombinedBaseline
 from tcf.config.fields import typed_options
 from tcf.launch.units.task import Stage, Task
 
@@ -27,7 +26,7 @@ class CombineTask(Task):
     stage: ClassVar[Stage] = "combine"
     runs: tuple[Path, ...]
     names: tuple[str, ...]
-    baselines: tuple[Baseline, ...]
+    baselines: tuple[CombinedBaseline, ...]
     out: Path
     config: CombineConfig
 

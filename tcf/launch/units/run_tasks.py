@@ -179,7 +179,9 @@ class RecommendTask(Task):
         from tcf.evaluate.finished_run import open_finished_run
         from tcf.evaluate.recommend import recommend
 
-        run = open_finished_run(self.run_folder, data=self.data, caches=self.caches, device=self.device, verify=self.verify)
+        run = open_finished_run(
+            self.run_folder, data=self.data, caches=self.caches, device=self.device, verify=self.verify
+        )
         done = recommend(
             run,
             out=self.out,

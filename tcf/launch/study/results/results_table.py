@@ -43,8 +43,8 @@ def results_table(study: Study, finished: Finished, sizes: Mapping[Path, Encoder
     the grid; `split`, `users`, `targets`, `candidates`; each metric with the ends of its interval (`hr@10`,
     `hr@10_low`, `hr@10_high`); parameters and width of the encoder, parameters of the recommender, and seconds of the
     training. A combination has no place on the axes and no training of its own: `combines` says what its members are,
-    the sizes are those of all of them together. Intervals are over users; those of a mean over several seeds over users crossed with seeds. A baseline has
-    one row, under `mean`, and so has a combination of the runs of all seeds.
+    the sizes are those of all of them together. Intervals are over users; those of a mean over several seeds over users
+    crossed with seeds. A baseline has one row, under `mean`, and so has a combination of the runs of all seeds.
 
     Args:
         study: the study.

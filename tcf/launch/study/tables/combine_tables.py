@@ -3,10 +3,10 @@
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tcf.common.errors import ConfigError, value_words
-from tcf.config.combine import CombineConfig
+from tcf.config.combine import CombineConfig, CombinedBaseline
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.launch.study.tables.content import SeedsOf, StudyCombination, StudySetting
 from tcf.launch.study.tables.evaluate_table import check_refit
@@ -16,13 +16,9 @@ from tcf.launch.study.tables.section import FileSection, known_words, tables_of
 __all__ = ["check_combinations", "read_grid_combinations", "read_run_combinations"]
 
 _EXAMPLE = "[combine.combined]"
-_Member = Literal["co-occurrence", "popularity"]
-"""Baselines that can be members; the random ranking has nothing to add."""
 
 
-def read_run_combinations(
-    path: Path, values: Any, settings: Sequence[StudySetting]
-) -> tuple[StudyCombination, ...]:
+def read_run_combinations(path: Path, values: Any, settings: Sequence[StudySetting]) -> tuple[StudyCombination, ...]:
     """Read the tables of a pipeline file, whose `runs` are names of its runs, all of them by default.
 
     Args:
@@ -117,15 +113,14 @@ def _check_refits(where: str, refits: Mapping[str, bool]) -> None:
 class _Read(typing.NamedTuple):
     """What a table says beside its runs."""
 
-    baselines: tuple[Baseline, ...]
+    baselines: tuple[CombinedBaseline, ...]
     seeds: SeedsOf
     config: CombineConfig
 
     @classmethod
     def of(cls, section: FileSection) -> "_Read":
-        baselines = section.choices("baselines", typing.get_args(_Member))
-        seeds = section.choose("seeds", typing.get_args(SeedsOf)) if "seeds" in section.values else "each"
-        section.taken.append("seeds")
+        baselines = section.choices("baselines", typing.get_args(CombinedBaseline))
+        seeds: SeedsOf = section.choose("seeds", typing.get_args(SeedsOf)) if "seeds" in section.values else "each"
         return cls(baselines, seeds, section.rest(CombineConfig))
 
 
@@ -153,9 +148,7 @@ def _matched(section: FileSection, settings: Sequence[StudySetting], grid: Grid)
     return [*{one.name: one for entry in entries for one in _of_entry(section, entry, settings, grid)}.values()]
 
 
-def _of_entry(
-    section: FileSection, entry: Any, settings: Sequence[StudySetting], grid: Grid
-) -> Iterator[StudySetting]:
+def _of_entry(section: FileSection, entry: Any, settings: Sequence[StudySetting], grid: Grid) -> Iterator[StudySetting]:
     when = read_match(f"{section.where} runs", entry, grid.axes)
     found = [setting for setting in settings if matches(when, setting.axes)]
     if not found:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tcf.config.combine import CombineConfig
+from tcf.config.combine import CombineConfig, CombinedBaseline
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.launch import LaunchConfig
@@ -15,7 +15,15 @@ from tcf.config.raw_formats import RawFormat
 from tcf.config.train import TrainConfig
 from tcf.launch.units.tasks import Stage
 
-__all__ = ["SeedsOf", "StudyCombination", "StudyDataset", "StudyEncoder", "StudyExtraction", "StudyFile", "StudySetting"]
+__all__ = [
+    "SeedsOf",
+    "StudyCombination",
+    "StudyDataset",
+    "StudyEncoder",
+    "StudyExtraction",
+    "StudyFile",
+    "StudySetting",
+]
 
 
 SeedsOf = Literal["each", "together"]
@@ -104,7 +112,7 @@ class StudyCombination:
     name: str
     dataset: str
     members: tuple[str, ...]
-    baselines: tuple[Baseline, ...]
+    baselines: tuple[CombinedBaseline, ...]
     seeds: SeedsOf
     config: CombineConfig
 
