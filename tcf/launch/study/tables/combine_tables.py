@@ -120,7 +120,8 @@ class _Read(typing.NamedTuple):
     @classmethod
     def of(cls, section: FileSection) -> "_Read":
         baselines = section.choices("baselines", typing.get_args(CombinedBaseline))
-        seeds: SeedsOf = section.choose("seeds", typing.get_args(SeedsOf)) if "seeds" in section.values else "each"
+        given = section.take("seeds", str) is not None
+        seeds: SeedsOf = section.choose("seeds", typing.get_args(SeedsOf)) if given else "each"
         return cls(baselines, seeds, section.rest(CombineConfig))
 
 
