@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from tcf.config.evaluate import Search
+from tcf.ranking.added_scores import AddedScores
 from tcf.ranking.faiss_ranker import FaissRanker
 from tcf.ranking.faiss_search import load_faiss
 from tcf.ranking.products.torch_ranker import TorchRanker
@@ -34,7 +35,9 @@ def resolve_search(search: Search) -> Engine:
             return "faiss"
 
 
-def product_ranker(product: InnerProduct, engine: Engine, device: torch.device) -> Ranker:
+def product_ranker(
+    product: InnerProduct, engine: Engine, device: torch.device, added: AddedScores | None = None
+) -> Ranker:
     """Return a ranker by inner product.
 
     Args:

@@ -132,9 +132,9 @@ class RecommendTask(Task):
         caches: the caches, if they have moved.
         device: device to compute on.
         search: what computes the scores.
-        shares: whether to tell how each member of a combination shares in a score.
         verify: whether large files that the machine has verified are verified again.
         result: file for a summary, for the command that has asked for it; None for none.
+        shares: whether to tell how each member of a combination shares in a score.
     """
 
     stage: ClassVar[Stage] = "recommend"
@@ -148,9 +148,9 @@ class RecommendTask(Task):
     caches: tuple[Path, ...] = ()
     device: str = "auto"
     search: Search = "auto"
-    shares: bool = False
     verify: Verify = "once"
     result: Path | None = None
+    shares: bool = False
 
     @property
     def outputs(self) -> tuple[Path, ...]:
@@ -185,7 +185,9 @@ class RecommendTask(Task):
         from tcf.evaluate.finished_run import open_finished_run
         from tcf.evaluate.recommend import recommend
 
-        run = open_finished_run(self.run_folder, data=self.data, caches=self.caches, device=self.device, verify=self.verify)
+        run = open_finished_run(
+            self.run_folder, data=self.data, caches=self.caches, device=self.device, verify=self.verify
+        )
         done = recommend(
             run,
             out=self.out,
