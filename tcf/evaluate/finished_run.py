@@ -3,25 +3,22 @@
 All that depends on which of them it is, is decided here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError
 from tcf.common.integrity.checksums import Verify
 from tcf.common.manifest import read_manifest
 from tcf.config.evaluate import CataloguePolicy
 from tcf.data.split import Part
-from tcf.evaluate.combination.combined_run import (
-    CombinedRun,
-    RecordedCombination,
-    is_combination,
-    opened_combination,
-    read_combination,
-)
+from tcf.evaluate.combination.combined_run import CombinedRun, opened_combination
+from tcf.evaluate.combination.recorded_combination import RecordedCombination, is_combination, read_combination
 from tcf.ranking.engines import Engine
 from tcf.train.batch.training_data import trained_users
 from tcf.train.run.file_names import RUN, SELECTION
@@ -32,17 +29,19 @@ from tcf.train.run.recorded_run import RecordedRun, read_run
 __all__ = [
     "FinishedRun",
     "RecordedFinishedRun",
+    "caches_of",
     "check_search",
     "check_split",
     "fingerprints_of",
-    "has_caches",
     "is_refit",
     "learned_users",
     "members_of",
+    "on_device",
     "open_finished_run",
     "opened_finished_run",
     "ranking_of",
     "read_finished_run",
+    "reads_caches",
     "usual_catalogue",
 ]
 
@@ -51,35 +50,53 @@ RecordedFinishedRun: TypeAlias = RecordedRun | RecordedCombination
 """The same with inputs that are not open."""
 
 
-def read_finished_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = ()) -> RecordedFinishedRun:
+def read_finished_run(
+    path: Path,
+    *,
+    data: Path | None = None,
+    caches: Sequence[Path] = (),
+    members: Mapping[str, Path] | None = None,
+) -> RecordedFinishedRun:
     """Read what the directory of a run or a combination says of it; their inputs are not opened.
 
     Args:
         path: the directory.
         data: where the dataset is now; the recorded place if None.
-        caches: where a run's caches are now, in the order of training; the recorded places if empty.
+        caches: where the caches are now, in the order of training, those of a combination run by run; the recorded
+            places if empty.
+        members: where runs of a combination that have moved are now, by their names as members.
 
     Raises:
-        ConfigError: caches are named for a combination, whose members each have their own.
+        ConfigError: members are named, and there is no combination.
         RunError: there is neither, it is damaged, or an input or a member is no longer at its recorded place.
     """
-    if not is_combination(path):
-        return read_run(path, data=data, caches=caches)
-    if caches:
+    if is_combination(path):
+        return read_combination(path, data=data, caches=caches, runs=members)
+    if members:
+        name, place = next(iter(members.items()))
         raise ConfigError(
-            f"--cache: expected none for {path}, a combination, whose runs each have their own, found {caches[0]}; put "
-            "the caches back to where the runs were trained, or combine the runs again"
+            f"--run {name}={place}: expected a combination, whose run {name} has moved, found {path}, which is none; "
+            "leave out --run"
         )
-    return read_combination(path, data=data)
+    return read_run(path, data=data, caches=caches)
 
 
-def has_caches(path: Path) -> bool:
-    """Whether `--cache` can be of this directory: a run on texts; it is read for its manifest.
+def caches_of(run: RecordedFinishedRun) -> tuple[Path, ...]:
+    """Return where the caches are, in the order of training, those of a combination run by run."""
+    match run:
+        case RecordedRun():
+            return run.caches
+        case RecordedCombination():
+            return tuple(cache for member in run.runs for cache in member.caches)
+
+
+def reads_caches(path: Path) -> bool:
+    """Whether `--cache` may be for this directory, by its manifest: not for a run on ids alone.
 
     Raises:
         RunError: there is neither a run nor a combination, or it is damaged.
     """
-    return not is_combination(path) and len(read_manifest(path, RUN).inputs) > 1
+    return is_combination(path) or len(read_manifest(path, RUN).inputs) > 1
 
 
 def opened_finished_run(recorded: RecordedFinishedRun, inputs: OpenInputs, device: str = "auto") -> FinishedRun:
@@ -100,6 +117,7 @@ def open_finished_run(
     *,
     data: Path | None = None,
     caches: Sequence[Path] = (),
+    members: Mapping[str, Path] | None = None,
     device: str = "auto",
     verify: Verify = "once",
 ) -> FinishedRun:
@@ -108,14 +126,34 @@ def open_finished_run(
     Args:
         path: the directory.
         data: where the dataset is now; the recorded place if None.
-        caches: where a run's caches are now, in the order of training; the recorded places if empty.
+        caches: where the caches are now, in the order of training, those of a combination run by run; the recorded
+            places if empty.
+        members: where runs of a combination that have moved are now, by their names as members.
         device: where to compute.
         verify: whether large files that this machine has verified are verified again.
 
     Raises:
         TcfError: see `read_finished_run` and `opened_finished_run`.
     """
-    return opened_finished_run(read_finished_run(path, data=data, caches=caches), OpenInputs(verify), device)
+    recorded = read_finished_run(path, data=data, caches=caches, members=members)
+    return opened_finished_run(recorded, OpenInputs(verify), device)
+
+
+def on_device(run: FinishedRun, device: str) -> FinishedRun:
+    """Return an open run as it is on another device; it stays where it is for `auto`.
+
+    Raises:
+        ConfigError: the device does not exist.
+    """
+    if device in ("auto", str(run.device)):
+        return run
+    place = resolve_device(device)
+    match run:
+        case Run():
+            return replace(run, device=place)
+        case CombinedRun():
+            runs = tuple(replace(member, device=place) for member in run.runs)
+            return replace(run, device=place, runs=runs)
 
 
 def fingerprints_of(run: RecordedFinishedRun | FinishedRun) -> dict[str, str]:
@@ -133,7 +171,7 @@ def ranking_of(run: RecordedFinishedRun | FinishedRun) -> str:
         case RecordedRun() | Run():
             return f"{run.config.backbone}, items as {run.config.items}{', refit' if run.config.refit else ''}"
         case RecordedCombination() | CombinedRun():
-            return f"combination of {', '.join(run.names)}{', refit' if run.refit else ''}"
+            return f"combination of {', '.join(_names(run))}{', refit' if is_refit(run) else ''}"
 
 
 def check_split(run: RecordedFinishedRun | FinishedRun, split: Part) -> None:
@@ -149,10 +187,11 @@ def check_split(run: RecordedFinishedRun | FinishedRun, split: Part) -> None:
             found = f"a refit on {run.manifest.facts['trained_on']} items"
             remedy = f"evaluate {run.path / SELECTION}, which chose its number of epochs"
         case RecordedCombination() | CombinedRun():
-            found, remedy = "a combination of refits", f"evaluate a combination of the runs in their {SELECTION} folders"
+            found = "a combination of refits"
+            remedy = f"evaluate a combination of the runs in their {SELECTION} folders"
     raise ConfigError(
-        f"--split validation: expected a run that was not trained on the validation targets, found {run.path}, {found}; "
-        f"{remedy}, or use --split test"
+        f"--split validation: expected a run that was not trained on the validation targets, found {run.path}, "
+        f"{found}; {remedy}, or use --split test"
     )
 
 
@@ -162,15 +201,25 @@ def is_refit(run: RecordedFinishedRun | FinishedRun) -> bool:
         case RecordedRun() | Run():
             return run.config.refit
         case RecordedCombination() | CombinedRun():
-            return run.refit
+            return run.runs[0].config.refit  # all are, or none
 
 
 def check_search(run: RecordedFinishedRun | FinishedRun, engine: Engine) -> None:
-    """Refuse FAISS, which ranks by inner products alone, where a member's scores are added to these.
+    """Refuse FAISS, which ranks by products alone, for a combination with a member that adds scores to these.
 
     Raises:
-        ConfigError: a member of a combination is co-occurrence.
+        ConfigError: FAISS is to search, and a member is co-occurrence.
     """
+    match run:
+        case RecordedCombination() | CombinedRun() if engine == "faiss":
+            added = [member.name for member in run.members if member.kind == "co-occurrence"]
+        case _:
+            added = []
+    if added:
+        raise ConfigError(
+            f"--search faiss: expected scores that are inner products, found the member {added[0]} of {run.path}, "
+            "whose scores are added to these; use --search torch"
+        )
 
 
 def learned_users(run: FinishedRun) -> npt.NDArray[np.bool_]:
@@ -202,9 +251,13 @@ def members_of(run: FinishedRun) -> tuple[str, ...]:
     """
     match run:
         case CombinedRun():
-            return run.names
+            return _names(run)
         case Run():
             raise ConfigError(
                 f"--shares: expected a combination, made by `tcf combine`, whose members share in a score, found "
                 f"{run.path}, a training run by itself; leave out --shares"
             )
+
+
+def _names(run: RecordedCombination | CombinedRun) -> tuple[str, ...]:
+    return tuple(member.name for member in run.members)

@@ -175,7 +175,7 @@ def evaluate_run(
     caches: Sequence[Path] = (),
     vectors: Path | None = None,
 ) -> Evaluation:
-    """Evaluate a finished training run or a combination; if `out` already holds this evaluation, it is returned as it is.
+    """Evaluate a finished run or a combination; if `out` already holds this evaluation, it is returned as it is.
 
     Args:
         run: the run or the combination, or its directory.

@@ -1,11 +1,13 @@
 import sys
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
-from tcf.common.errors import TcfError
+from tcf.common.errors import ConfigError, TcfError
 from tcf.config.evaluate import Search
+from tcf.ranking.added_scores import Added
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.engines import Engine, product_ranker, resolve_search
 from tcf.ranking.faiss_ranker import FaissRanker
@@ -32,3 +34,25 @@ def test_each_engine_has_its_ranker(engine: Engine, kind: type[Ranker]) -> None:
     ranker = product_ranker(product, engine, torch.device("cpu"))
     assert type(ranker) is kind
     assert (ranker.n_users, ranker.n_items) == (2, 3)
+
+
+class Nothing:
+    """Nothing is added for two users and three items."""
+
+    n_users, n_items = 2, 3
+
+    def of(self, users: npt.NDArray[np.int64]) -> Added:
+        return Added(np.zeros(len(users) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+def test_faiss_adds_no_scores() -> None:
+    product = InnerProduct(Catalogue.build(np.eye(3, dtype=np.float32)), np.ones((2, 3), np.float32))
+    ranker = product_ranker(product, "torch", torch.device("cpu"), Nothing())
+    assert isinstance(ranker, TorchRanker)
+    assert isinstance(ranker.added, Nothing)
+    assert resolve_search("auto", adds_scores=True) == "torch"
+    words = "--search: expected auto or torch for a ranking that adds scores .* found faiss"
+    with pytest.raises(ConfigError, match=words):
+        product_ranker(product, "faiss", torch.device("cpu"), Nothing())
+    with pytest.raises(ConfigError, match=words):
+        resolve_search("faiss", adds_scores=True)

@@ -16,7 +16,7 @@ from tcf.evaluate.batch.names_below import names_below
 from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest, evaluated
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation_table import EvaluationTable
-from tcf.evaluate.finished_run import RecordedFinishedRun, has_caches, read_finished_run
+from tcf.evaluate.finished_run import RecordedFinishedRun, read_finished_run, reads_caches
 from tcf.evaluate.stage import Evaluator
 
 __all__ = ["Batch", "EvaluatedBatch", "failure_words", "plan_batch"]
@@ -174,7 +174,7 @@ def plan_batch(
 def _read(run: Path, data: Path | None, caches: Sequence[Path]) -> RecordedFinishedRun | TcfError:
     """What a run's directory says, or why it cannot be used."""
     try:
-        return read_finished_run(run, data=data, caches=caches if has_caches(run) else ())
+        return read_finished_run(run, data=data, caches=caches if reads_caches(run) else ())
     except TcfError as error:
         return error
 

@@ -8,7 +8,7 @@ from tcf.common.output.folders import real_path
 from tcf.config.evaluate import Baseline
 from tcf.data.dataset import DATASET
 from tcf.evaluate.evaluation import Evaluation
-from tcf.evaluate.finished_run import RecordedFinishedRun, is_refit
+from tcf.evaluate.finished_run import RecordedFinishedRun, caches_of, is_refit
 from tcf.evaluate.stage import Evaluator
 
 __all__ = ["BaselineRequest", "Places", "Request", "RunRequest", "evaluated"]
@@ -34,7 +34,7 @@ class RunRequest:
     @property
     def places(self) -> Places:
         """What it can share with others."""
-        return real_path(self.run.data), tuple(map(real_path, self.run.caches)), is_refit(self.run)
+        return real_path(self.run.data), tuple(map(real_path, caches_of(self.run))), is_refit(self.run)
 
     def existing(self, evaluator: Evaluator) -> Evaluation | None:
         """See `Evaluator.existing_run`."""

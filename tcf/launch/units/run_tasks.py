@@ -126,9 +126,9 @@ class RecommendTask(Task):
         caches: the caches, if they have moved.
         device: device to compute on.
         search: what computes the scores.
-        shares: whether to tell how each member of a combination shares in a score.
         verify: whether large files that the machine has verified are verified again.
         result: file for a summary, for the command that has asked for it; None for none.
+        shares: whether to tell how each member of a combination shares in a score.
     """
 
     stage: ClassVar[Stage] = "recommend"
@@ -142,9 +142,9 @@ class RecommendTask(Task):
     caches: tuple[Path, ...] = ()
     device: str = "auto"
     search: Search = "auto"
-    shares: bool = False
     verify: Verify = "once"
     result: Path | None = None
+    shares: bool = False
 
     @property
     def outputs(self) -> tuple[Path, ...]:

@@ -13,9 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tcf.data.histories import owners
 from tcf.ranking.catalogue import blocks
-from tcf.ranking.products.block_products import ScoreBlock, UserBlock
 from tcf.ranking.products.row_items import RowItems
+from tcf.ranking.products.score_block import KnownProducts, ScoreBlock
+from tcf.ranking.products.user_block import UserBlock
 from tcf.ranking.ranked_lists import Entries, RankedLists, place_best, place_ordered
 
 __all__ = ["BestRows"]
@@ -59,16 +61,34 @@ class BestRows:
         self.scores_BL.copy_(values_BL)
         self.rows_BL.copy_(rows_BL)
 
-    def place(self, lists: RankedLists) -> None:
-        """Fill the lists of the users of the block."""
+    def place(self, lists: RankedLists, known: KnownProducts | None = None) -> None:
+        """Fill the lists of the users of the block.
+
+        Args:
+            lists: lists of all users.
+            known: the products that were taken in place of the blocks' own.
+        """
         scores_BL, rows_BL = self.scores_BL.cpu().numpy(), self.rows_BL.cpu().numpy()
         users, products = self.block.users, self.block.products
-        items = RowItems.of(products.rows, self.block.excluded)
-        _place_listed(items, scores_BL, rows_BL, users, lists)
+        items, lone = RowItems.of(products.rows, self.block.gone), self._lone_entries()
+        _place_listed(items, scores_BL, rows_BL, lone, users, lists)
         edge_B = scores_BL[:, -1]
         tied = np.flatnonzero((lists.scores_UK[users, -1] == edge_B) & (edge_B > -np.inf))
         if len(tied) and scores_BL.shape[1] < products.rows.n_rows:
-            _place_tied(self.block, items, tied, lists)
+            tied_lone = lone.where(lone.scores == edge_B[lone.users])
+            _place_tied(self.block, items, known, tied_lone, tied, lists)
+
+    def _lone_entries(self) -> Entries:
+        """Return the items that are scored by themselves and may be listed."""
+        none = np.zeros(0, np.int64)
+        if self.block.added is None or not len(self.block.added.lone):
+            return Entries(none, none, np.zeros(0, np.float32))
+        lone = self.block.added.lone
+        # All kept rows have candidates. Below the last of them nothing is listed, unless there are no further rows.
+        listed = lone.scores_F >= self.scores_BL[:, -1][lone.places.users]
+        listed |= self.scores_BL.shape[1] >= self.block.products.rows.n_rows
+        chosen = listed.cpu().numpy()
+        return Entries(owners(lone.items)[chosen], lone.items.items[chosen], lone.scores_F[listed].cpu().numpy())
 
 
 def _best_of(values_BC: Tensor, names_BC: Tensor, most: int) -> tuple[Tensor, Tensor]:
@@ -148,28 +168,46 @@ def _place_listed(
     items: RowItems,
     scores_BL: npt.NDArray[np.float32],
     rows_BL: npt.NDArray[np.int64],
+    lone: Entries,
     users: npt.NDArray[np.int64],
     lists: RankedLists,
 ) -> None:
-    """Put the items of the listed rows into the lists."""
+    """Put the items of the listed rows, and those that are scored by themselves, into the lists."""
     owner, place = np.nonzero(scores_BL > -np.inf)
     entries = items.entries(owner, rows_BL[owner, place], scores_BL[owner, place], lists.items_UK.shape[1])
     ties_B = ((scores_BL[:, 1:] == scores_BL[:, :-1]) & (scores_BL[:, 1:] > -np.inf)).any(1)
+    ties_B[lone.users] = True
     if ties_B.any():
         tied_E = ties_B[entries.users]
-        place_best(entries.where(tied_E), users, lists)
+        place_best(Entries.joined(entries.where(tied_E), lone), users, lists)
         entries = entries.where(~tied_E)
     place_ordered(entries, users, lists)
 
 
-def _place_tied(block: UserBlock, items: RowItems, tied_Q: npt.NDArray[np.int64], lists: RankedLists) -> None:
-    """Fill the lists of users with more ties at the last place than are listed, from a second look at all scores."""
+def _place_tied(
+    block: UserBlock,
+    items: RowItems,
+    known: KnownProducts | None,
+    ties: Entries,
+    tied_Q: npt.NDArray[np.int64],
+    lists: RankedLists,
+) -> None:
+    """Fill the lists of users with more ties at the last place than are listed, from a second look at all scores.
+
+    Args:
+        block: the users.
+        items: their candidates.
+        known: the products that are taken in place of the blocks' own.
+        ties: the items that are scored by themselves and tie.
+        tied_Q: those of the users.
+        lists: lists of all users.
+    """
     k, users_Q = lists.items_UK.shape[1], block.users[tied_Q]
     edge_Q = lists.scores_UK[users_Q, -1]
     owner, place = np.nonzero(lists.scores_UK[users_Q] > edge_Q[:, None])
     above = Entries(tied_Q[owner], lists.items_UK[users_Q[owner], place], lists.scores_UK[users_Q[owner], place])
-    ties = above.where(np.zeros(len(owner), bool))
-    for scores in block.sweep():
+    ties = ties.where(np.isin(ties.users, tied_Q))
+    for scores in block.sweep(known):
         for rows, scores_BS in scores.tiles():
             for part in blocks(len(tied_Q), max(1, _TIES_AT_ONCE // scores_BS.shape[1])):
                 found = _ties(scores_BS, rows.start, items, tied_Q[part], edge_Q[part], k)

@@ -3,7 +3,7 @@
 One block is in memory, however many users and items there are. All products are in float32: TF32, bfloat16 and float16
 never decide a rank.
 
-Shapes: U users in all, B users of a block, R rows of scores, S rows of a block, D width.
+Shapes: B users of a block, R rows of scores, S rows of a tile, D width.
 """
 
 from collections.abc import Iterator
@@ -11,16 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tcf.data.histories import Histories
 from tcf.ranking.catalogue import ScoreRows, blocks
-from tcf.ranking.products.excluded_rows import ExcludedRows
+from tcf.ranking.products.score_block import ScoreBlock
 from tcf.ranking.scorers import InnerProduct
 
-__all__ = ["BlockShape", "Products", "ScoreBlock", "UserBlock", "block_shape", "full_float32"]
+__all__ = ["BlockShape", "Products", "block_shape", "full_float32"]
 
 _SCORES = 2**24  # of a block: 64 MB
 _USERS = 512
@@ -87,42 +85,6 @@ def full_float32() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class ScoreBlock:
-    """Scores of some rows for the users of a block, one tile after the other.
-
-    A tile lies in one piece, since a product is up to twice as slow where its result is part of wider rows.
-
-    Attributes:
-        rows: which rows.
-        n_users: number of users, B.
-        tile: number of rows of a tile; the last one may have fewer.
-        memory: the scores; -inf where no item of a row is a candidate of the user. The next block overwrites them.
-    """
-
-    rows: slice
-    n_users: int
-    tile: int
-    memory: Tensor
-
-    def tiles(self) -> Iterator[tuple[slice, Tensor]]:
-        """Iterate over the rows of a tile and their scores, (B, S)."""
-        for rows in blocks(self.rows.stop - self.rows.start, self.tile):
-            scores = self.memory[rows.start * self.n_users : rows.stop * self.n_users]
-            yield slice(self.rows.start + rows.start, self.rows.start + rows.stop), scores.view(self.n_users, -1)
-
-    def places(self, users: Tensor, rows: Tensor) -> Tensor:
-        """Return where in the memory the scores of some rows of the block are, for users of the block."""
-        in_block, n_rows = rows - self.rows.start, self.rows.stop - self.rows.start
-        if self.tile >= n_rows:
-            found: Tensor = users * n_rows + in_block
-            return found
-        start = in_block - in_block % self.tile
-        width = torch.clamp(n_rows - start, max=self.tile)
-        found = start * self.n_users + users * width + in_block - start
-        return found
-
-
-@dataclass(frozen=True)
 class Products:
     """The products to make.
 
@@ -131,6 +93,7 @@ class Products:
         device: where to multiply.
         shape: shape of a block.
         vectors_RD: the vectors, on the device if they fit there.
+        row_of_N: the row of each item, on the device.
         memory: for the scores of a block.
     """
 
@@ -138,6 +101,7 @@ class Products:
     device: torch.device
     shape: BlockShape
     vectors_RD: Tensor
+    row_of_N: Tensor
     memory: Tensor
 
     @staticmethod
@@ -150,7 +114,8 @@ class Products:
         if device.type == "cuda" and vectors_RD.nbytes < _MEMORY_FOR_VECTORS * torch.cuda.mem_get_info(device)[0]:
             vectors_RD = vectors_RD.to(device)
         memory = torch.empty(shape.users * shape.rows, dtype=torch.float32, device=device)
-        return Products(product, device, shape, vectors_RD, memory)
+        row_of_N = torch.from_numpy(product.rows.row_of_item).to(device)
+        return Products(product, device, shape, vectors_RD, row_of_N, memory)
 
     @property
     def rows(self) -> ScoreRows:
@@ -162,14 +127,6 @@ class Products:
         """Whether a block has the scores of the whole catalogue."""
         return self.shape.rows == self.rows.n_rows
 
-    def user_blocks(self, users: npt.NDArray[np.int64], excluded: Histories) -> Iterator["UserBlock"]:
-        """Iterate over blocks of these users, given the excluded items of all users."""
-        for part in blocks(len(users), self.shape.users):
-            chosen = users[part]
-            states_BD = torch.from_numpy(self.product.states_UD[chosen]).to(self.device)
-            gone = excluded.take(chosen)
-            yield UserBlock(self, chosen, states_BD, gone, ExcludedRows.of(gone, self.rows, self.device))
-
     def multiply(self, states_BD: Tensor) -> Iterator[ScoreBlock]:
         """Iterate over the scores of all rows; each time they have the same bits."""
         for rows in blocks(self.rows.n_rows, self.shape.rows):
@@ -177,34 +134,3 @@ class Products:
             for tile, scores_BS in block.tiles():
                 torch.mm(states_BD, self.vectors_RD[tile].to(self.device).T, out=scores_BS)
             yield block
-
-
-@dataclass(frozen=True)
-class UserBlock:
-    """Some users, and the scores of all rows for them.
-
-    Attributes:
-        products: all products.
-        users: (B,) which users.
-        states_BD: their states, on the device.
-        excluded: their items that are no candidates.
-        excluded_rows: the rows of these.
-    """
-
-    products: Products
-    users: npt.NDArray[np.int64]
-    states_BD: Tensor
-    excluded: Histories
-    excluded_rows: ExcludedRows
-
-    def __len__(self) -> int:
-        """Number of users, B."""
-        return len(self.users)
-
-    def sweep(self) -> Iterator[ScoreBlock]:
-        """Iterate over the scores of all rows, -inf where no item of a row is a candidate."""
-        masked = self.excluded_rows.masked
-        for scores in self.products.multiply(self.states_BD):
-            here = masked.among(scores.rows)
-            scores.memory[scores.places(masked.users[here], masked.rows[here])] = -torch.inf
-            yield scores

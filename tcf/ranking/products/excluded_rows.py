@@ -37,6 +37,10 @@ class Places:
         """Return which of the places are in a block of rows, as their numbers."""
         return torch.nonzero((self.rows >= rows.start) & (self.rows < rows.stop)).ravel()
 
+    def take(self, numbers: Tensor) -> "Places":
+        """Return some of the places."""
+        return Places(self.users[numbers], self.rows[numbers])
+
 
 @dataclass(frozen=True)
 class ExcludedRows:

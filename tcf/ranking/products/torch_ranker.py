@@ -11,11 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from tcf.common.errors import RunError
 from tcf.common.ragged import spans
 from tcf.data.histories import Histories
+from tcf.ranking.added_scores import AddedScores
 from tcf.ranking.products.best_rows import BestRows
 from tcf.ranking.products.block_products import BlockShape, Products, full_float32
 from tcf.ranking.products.target_counts import Counter, TargetCounts
+from tcf.ranking.products.user_block import user_blocks
 from tcf.ranking.ranked_lists import RankedLists
 from tcf.ranking.ranker import Advance, Counts
 from tcf.ranking.scorers import InnerProduct
@@ -32,11 +35,25 @@ class TorchRanker:
         product: states and item vectors.
         device: where to multiply.
         shape: how many users and rows are multiplied at once at most; None: what is fastest.
+        added: what is added to the products; None: nothing.
+
+    Raises:
+        RunError: the users or items of the products and of what is added differ.
     """
 
     product: InnerProduct
     device: torch.device
     shape: BlockShape | None = None
+    added: AddedScores | None = None
+
+    def __post_init__(self) -> None:
+        if self.added is not None:
+            found, expected = (self.added.n_users, self.added.n_items), (self.n_users, self.n_items)
+            if found != expected:
+                raise RunError(
+                    f"added scores: expected {expected[0]:,} users and {expected[1]:,} items, as the products have, "
+                    f"found {found[0]:,} and {found[1]:,}; take them for the same users and the same ranked items"
+                )
 
     @property
     def n_users(self) -> int:
@@ -75,17 +92,17 @@ class TorchRanker:
         with full_float32(), torch.inference_mode():
             products = Products.of(self.product, self.device, self.shape)
             counter = Counter.of(products)
-            for block in products.user_blocks(users, task.excluded):
+            for block in user_blocks(products, users, task.excluded, self.added):
                 counts = TargetCounts.of(block, counter, targets.take(block.users))
                 best = None if lists is None else BestRows.of(block, lists.items_UK.shape[1])
-                for scores in block.sweep():
+                for scores in block.sweep(counts.known):
                     counts.read(scores)
                     if best is not None:
                         best.read(scores)
                 places = spans(targets.offsets[block.users], targets.lengths[block.users])
                 greater[places], equal[places] = counts.result()
                 if best is not None and lists is not None:
-                    best.place(lists)
+                    best.place(lists, counts.known)
                 if advance is not None:
                     advance(len(block))
         return greater, equal

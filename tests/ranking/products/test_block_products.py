@@ -7,6 +7,7 @@ import torch
 from tcf.data.histories import Histories
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.products.block_products import BlockShape, Products, block_shape, full_float32
+from tcf.ranking.products.user_block import user_blocks
 from tcf.ranking.scorers import InnerProduct
 
 CPU = torch.device("cpu")
@@ -30,7 +31,7 @@ def test_no_memory_is_taken_for_more_than_a_block() -> None:
     assert products.vectors_RD.data_ptr() == product.catalogue.vectors_RD.ctypes.data  # the vectors are not copied
     nobody = Histories(np.zeros(31, np.int64), np.zeros(0, np.int32))
     seen = []
-    for block in products.user_blocks(np.arange(30), nobody):
+    for block in user_blocks(products, np.arange(30), nobody):
         for scores in block.sweep():
             assert scores.memory.data_ptr() == products.memory.data_ptr()
             seen += [(len(block), tile.start, tile.stop) for tile, _ in scores.tiles()]
@@ -42,7 +43,7 @@ def test_places_are_where_the_tiles_have_their_scores() -> None:
     vectors, states = np.arange(1, 24, dtype=np.float32)[:, None], np.array([[1], [100]], np.float32)
     products = Products.of(InnerProduct(Catalogue.build(vectors), states), CPU, BlockShape(2, 10, 4))
     nobody = Histories(np.zeros(3, np.int64), np.zeros(0, np.int32))
-    [block] = products.user_blocks(np.arange(2), nobody)
+    [block] = user_blocks(products, np.arange(2), nobody)
     for scores in block.sweep():
         rows = torch.arange(scores.rows.start, scores.rows.stop)
         for user in (0, 1):
