@@ -24,9 +24,7 @@ def run_scores(run: Path, histories: Sequence[Sequence[int]]) -> Scores:
     return np.asarray(states_UD @ opened.item_vectors().astype(np.float64).T)
 
 
-def co_occurrence_scores(
-    training: Sequence[Sequence[int]], histories: Sequence[Sequence[int]], n_items: int
-) -> Scores:
+def co_occurrence_scores(training: Sequence[Sequence[int]], histories: Sequence[Sequence[int]], n_items: int) -> Scores:
     """log(1 + c) of all items, (U, N); c: 1 / distance of pairs in training, times 1 / position from the end."""
     counts_NN = np.zeros((n_items, n_items))
     for items in training:
