@@ -154,11 +154,20 @@ def test_another_member_or_setting_makes_another_combination_beside_the_old_one(
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ('[combine.x]\nruns = [{ items = "text+id" }]\n', r"\[combine\.x\] runs: expected entries that match a setting"),
+        (
+            '[combine.x]\nruns = [{ items = "text+id" }]\n',
+            r"\[combine\.x\] runs: expected entries that match a setting",
+        ),
         ('[combine.x]\nruns = [{ itms = "id" }]\n', r"\[combine\.x\] runs: unknown axis itms"),
         ('[combine.x]\nruns = ["id"]\n', r"\[combine\.x\] runs: expected tables such as"),
-        ('[combine.x]\nruns = [{ items = "id" }]\n', r"\[combine\.x\] expected a run or more, and two .*, found 1 and 0"),
-        ('[combine.x]\nbaselines = ["random"]\n', r"\[combine\.x\] baselines: expected any of co-occurrence, popularity"),
+        (
+            '[combine.x]\nruns = [{ items = "id" }]\n',
+            r"\[combine\.x\] expected a run or more, and two .*, found 1 and 0",
+        ),
+        (
+            '[combine.x]\nbaselines = ["random"]\n',
+            r"\[combine\.x\] baselines: expected any of co-occurrence, popularity",
+        ),
         ('[combine.x]\nseeds = "all"\n', r"\[combine\.x\] seeds: expected one of each, together, found 'all'"),
         ("[combine.x]\nshort_list = 3\n", r"\[combine\.x\] unknown setting short_list; did you mean shortlist"),
         ("[combine.x]\nshortlist = 0\n", r"\[combine\.x\]: shortlist: expected at least 1, found 0"),
