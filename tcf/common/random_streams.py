@@ -62,6 +62,8 @@ class RandomStream(IntEnum):
     """Weights of users in a bootstrap. Seed of the evaluation; number of the group of users and 0."""
     SIGN_FLIPS = 17
     """Signs of users in a sign-flip test. Seed of the comparison; number of the group of users and 0."""
+    COMBINED_USERS = 18
+    """Users to whose validation targets the weights of a combination are fitted. Seed of the combination."""
 
 
 _NUMBERED = frozenset(

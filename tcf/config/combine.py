@@ -38,10 +38,13 @@ class CombineConfig(CheckedSettings):
     )
     verify: Verify = option("once", VERIFY_HELP, group=MAIN_OPTIONS)
     fit_users: int = option(
-        10_000, "Largest number of validation users whose targets the weights are fitted to.", group=_FIT, minimum=1
+        10_000,
+        "Largest number of validation users, drawn at random, to whose targets the weights are fitted.",
+        group=_FIT,
+        minimum=1,
     )
     shortlist: int = option(
-        100, "How many of its best candidates for each user a member brings to the fit.", group=_FIT, minimum=1
+        50, "How many of its best candidates for each user a member brings to the fit.", group=_FIT, minimum=1
     )
     seed: int = option(0, "Seed of the draw of these users.", group=_FIT, minimum=0)
 
@@ -53,3 +56,8 @@ class CombineConfig(CheckedSettings):
             raise ConfigError(
                 f"--weights: expected finite numbers of at least 0, at least one above 0, found {found}; correct them"
             )
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The given weights divided by their sum; empty if none are given."""
+        return tuple(weight / sum(self.weights) for weight in self.weights)

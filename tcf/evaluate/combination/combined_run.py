@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,19 @@ from tcf.common.manifest import Manifest
 from tcf.config.combine import CombineConfig
 from tcf.data.dataset import Dataset
 from tcf.data.histories import Histories
-from tcf.evaluate.combination.members import DenseSource, Member, PopularityVectors
+from tcf.evaluate.combination.dense_members import DenseMember, dense_members, joined_states, joined_vectors
+from tcf.evaluate.combination.members import Member
 from tcf.evaluate.combination.recorded_combination import RecordedCombination, read_combination
-from tcf.evaluate.combination.standardise import StandardScores
+from tcf.ranking.catalogue import blocks
 from tcf.train.run.open_inputs import OpenInputs
 from tcf.train.run.open_run import Run
 
+if TYPE_CHECKING:
+    from tcf.evaluate.baselines.co_occurrence_scores import CoOccurrenceScores
+
 __all__ = ["CombinedRun", "open_combination", "opened_combination"]
 
-_USERS_AT_ONCE = 4096  # a multiple of what runs compute at once, so that their states have the same bits
+_VECTORS_AT_ONCE = 1 << 15
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -76,7 +80,7 @@ class CombinedRun:
 
     def item_vectors(self) -> npt.NDArray[np.float32]:
         """The vector of every item, (N, D): those of the members about their means; equal texts keep equal bits."""
-        return self._vectors_ND
+        return joined_vectors(self._dense)
 
     def user_states(
         self, users: npt.NDArray[np.int64], histories: Histories, advance: Callable[[int], object] | None = None
@@ -86,18 +90,20 @@ class CombinedRun:
         The product with an item's vector, plus its added score, is the weighted sum of the members' scores, each
         standardised for the user over all items of the dataset; of an added score only up to a constant of the user.
         """
-        states_BD = np.empty((len(users), self._vectors_ND.shape[1]), np.float32)
-        for start in range(0, len(users), _USERS_AT_ONCE):
-            part = np.arange(start, min(start + _USERS_AT_ONCE, len(users)))
-            for dense in self._dense:
-                found = dense.source.user_states(users[part], histories.take(part))
-                states_BD[part, dense.columns] = dense.scores.states(found, dense.weight)
-            if advance is not None:
-                advance(len(part))
-        return states_BD
+        return joined_states(self._dense, self._weights, users, histories, advance)
 
-    def added_scores(self, earlier: Histories) -> Any:
-        """What is added to the products, for users who have had these items; None if no member scores sparsely."""
+    def added_scores(self, earlier: Histories) -> "CoOccurrenceScores | None":
+        """What is added to the products, among all items; None if no member scores sparsely.
+
+        Args:
+            earlier: the items of each user for whom it is asked, oldest first.
+        """
+        for member in self.members:
+            if member.kind == "co-occurrence":
+                from tcf.evaluate.baselines.co_occurrence_scores import CoOccurrenceScores
+
+                dataset = self.dataset
+                return CoOccurrenceScores.learn(dataset.split, earlier, dataset.n_items, weight=member.weight)
         return None
 
     def shares(
@@ -110,63 +116,40 @@ class CombinedRun:
             histories: each user's items, oldest first.
             items_BK: indices of items; -1 where there is none, whose parts are 0.
         """
-        states_BD = self.user_states(users, histories)
+        states_BD, added = self.user_states(users, histories), self.added_scores(histories)
         shares_BKM = np.zeros((*items_BK.shape, len(self.members)), np.float32)
-        for row, items_K in enumerate(items_BK):
+        for block in blocks(len(users), max(1, _VECTORS_AT_ONCE // max(1, items_BK.shape[1]))):
+            there_IK = items_BK[block] >= 0
             for dense in self._dense:
-                parts_K = self._vectors_ND[items_K, dense.columns] @ states_BD[row, dense.columns]
-                shares_BKM[row, :, dense.place] = np.where(items_K >= 0, parts_K, 0)
+                vectors_IKD = dense.scores.vectors_ND[items_BK[block]]
+                parts_IK = np.einsum("ikd,id->ik", vectors_IKD, states_BD[block, dense.columns])
+                shares_BKM[block, :, dense.place] = np.where(there_IK, parts_IK, 0)
+            if added is not None:
+                found = added.of(np.arange(block.start, block.stop))
+                shares_BKM[block, :, self._sparse] = found.at(items_BK[block])
         return shares_BKM
+
+    @property
+    def words(self) -> str:
+        """Weights and names of the members, in a line."""
+        return " + ".join(f"{member.weight:.3g} {member.name}" for member in self.members)
 
     def __repr__(self) -> str:
         """What it is, in a line."""
-        shown = ", ".join(f"{member.weight:.3g} {member.name}" for member in self.members)
-        return f"CombinedRun({str(self.path)!r}: {shown})"
+        return f"CombinedRun({str(self.path)!r}: {self.words})"
+
+    @property
+    def _weights(self) -> list[float]:
+        return [member.weight for member in self.members]
+
+    @property
+    def _sparse(self) -> int:
+        """The place of the member that scores sparsely."""
+        return [member.kind for member in self.members].index("co-occurrence")
 
     @functools.cached_property
-    def _dense(self) -> tuple["_Dense", ...]:
-        return tuple(dense_members(self.members, self.runs, self.dataset))
-
-    @functools.cached_property
-    def _vectors_ND(self) -> npt.NDArray[np.float32]:
-        return np.concatenate([dense.scores.vectors_ND for dense in self._dense], axis=1)
-
-
-@dataclass(frozen=True)
-class _Dense:
-    """A member that scores by products.
-
-    Attributes:
-        place: its place among the members.
-        weight: its weight.
-        source: its item vectors and states.
-        scores: what standardises its scores.
-        columns: its part of the width of all members.
-    """
-
-    place: int
-    weight: float
-    source: DenseSource
-    scores: StandardScores
-    columns: slice
-
-
-def dense_members(members: Sequence[Member], runs: Sequence[Run], dataset: Dataset) -> list[_Dense]:
-    """Compute the item vectors of the members that score by products."""
-    found, start, waiting = list[_Dense](), 0, iter(runs)
-    for place, member in enumerate(members):
-        match member.kind:
-            case "run":
-                source: DenseSource = next(waiting)
-            case "popularity":
-                source = PopularityVectors.learn(dataset)
-            case "co-occurrence":
-                continue
-        scores = StandardScores.of(source.item_vectors())
-        stop = start + scores.vectors_ND.shape[1]
-        found.append(_Dense(place, member.weight, source, scores, slice(start, stop)))
-        start = stop
-    return found
+    def _dense(self) -> tuple[DenseMember, ...]:
+        return tuple(dense_members([member.kind for member in self.members], self.runs, self.dataset))
 
 
 def open_combination(

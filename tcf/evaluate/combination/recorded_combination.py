@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcf.common.errors import RunError, did_you_mean, value_words
+from tcf.common.errors import ConfigError, RunError, did_you_mean, value_words
 from tcf.common.files import MANIFEST, is_published
 from tcf.common.integrity.verified_files import verify_files
 from tcf.common.manifest import Format, Manifest, differences, read_manifest, stated_format
 from tcf.config.combine import CombineConfig
 from tcf.config.fields import from_mapping, read_toml
+from tcf.evaluate.combination.find_runs import RunReader
 from tcf.evaluate.combination.members import Member
 from tcf.train.run.file_names import RUN
-from tcf.train.run.recorded_run import RecordedRun, read_run
+from tcf.train.run.recorded_run import RecordedRun
 
 __all__ = [
     "BASELINES",
@@ -24,9 +25,11 @@ __all__ = [
     "NAMES",
     "RUNS",
     "RecordedCombination",
+    "StoredCombination",
     "is_combination",
     "member_role",
     "read_combination",
+    "read_stored",
 ]
 
 CONFIG = "config.toml"
@@ -75,6 +78,48 @@ def member_role(name: str) -> str:
     return f"member {name}"
 
 
+@dataclass(frozen=True)
+class StoredCombination:
+    """What the files of a combination's directory say.
+
+    Attributes:
+        path: the directory.
+        manifest: what it was made from, its members and its validation metrics.
+        config: its settings.
+        members: runs first, then baselines.
+        places: where its runs were, relative to the directory, by name.
+    """
+
+    path: Path
+    manifest: Manifest
+    config: CombineConfig
+    members: tuple[Member, ...]
+    places: Mapping[str, str]
+
+    def of_runs(self, runs: Sequence[RecordedRun]) -> RecordedCombination:
+        """The combination, with its runs where they are now."""
+        return RecordedCombination(self.path, self.manifest, self.config, self.members, tuple(runs))
+
+
+def read_stored(path: Path) -> StoredCombination:
+    """Read a combination's directory alone.
+
+    Raises:
+        RunError: it is no finished combination, or is damaged.
+    """
+    manifest = read_manifest(path, COMBINATION)
+    verify_files(path, manifest, COMBINATION, names=(CONFIG,))
+    settings = read_toml(path / CONFIG)
+    places: Mapping[str, str] = settings.pop(RUNS, {})
+    differing = differences(manifest.config, settings)
+    if differing:
+        raise RunError(
+            f"{path / MANIFEST}: config differs from {path / CONFIG}: {differing}; {COMBINATION.remedy(path)}"
+        )
+    config = from_mapping(CombineConfig, _of_class(manifest.config), f"{path / MANIFEST}: config")
+    return StoredCombination(path, manifest, config, _members_of(path, manifest), places)
+
+
 def read_combination(
     path: Path,
     *,
@@ -87,30 +132,20 @@ def read_combination(
     Args:
         path: its directory.
         data: where the dataset is now; the place that each run has recorded if None.
-        caches: where the runs' caches are now, member by member, in the order of training; the recorded places if
-            empty.
+        caches: where the runs' caches are now, run by run, in the order of training; the recorded places if empty.
         runs: where runs that have moved are now, by their names as members.
 
     Raises:
         RunError: `path` is no finished combination, it is damaged, or a run is gone, is not the one that was combined,
             or lacks an input at its recorded place.
+        ConfigError: a moved run is none of the members, or there are not as many caches as the runs have.
     """
-    manifest = read_manifest(path, COMBINATION)
-    verify_files(path, manifest, COMBINATION, names=(CONFIG,))
-    settings = read_toml(path / CONFIG)
-    places: Mapping[str, str] = settings.pop(RUNS, {})
-    differing = differences(manifest.config, settings)
-    if differing:
-        raise RunError(
-            f"{path / MANIFEST}: config differs from {path / CONFIG}: {differing}; {COMBINATION.remedy(path)}"
-        )
-    config = from_mapping(CombineConfig, _of_class(manifest.config), f"{path / MANIFEST}: config")
-    members = _members_of(path, manifest)
-    moved = _checked_names(path, {} if runs is None else runs, places)
-    found = _Found(path, manifest, data, list(caches))
-    opened = tuple(found.run(name, moved.get(name), place) for name, place in places.items())
-    found.refuse_rest()
-    return RecordedCombination(path, manifest, config, members, opened)
+    stored, moved = read_stored(path), {} if runs is None else runs
+    _check_names(moved, stored)
+    reader = RunReader(data, caches)
+    found = [reader.read(_run_of(stored, name, moved.get(name))) for name in stored.places]
+    reader.check_all_taken()
+    return stored.of_runs(found)
 
 
 def _of_class(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,59 +165,30 @@ def _members_of(path: Path, manifest: Manifest) -> tuple[Member, ...]:
         ) from None
 
 
-def _checked_names(path: Path, moved: Mapping[str, Path], places: Mapping[str, str]) -> Mapping[str, Path]:
+def _check_names(moved: Mapping[str, Path], stored: StoredCombination) -> None:
     """Refuse new places of runs that are none of the members."""
-    for name in moved:
-        if name not in places:
-            raise RunError(
-                f"--run {name}={moved[name]}: expected a run among the members of {path} ({', '.join(places)}), found "
-                f"none of this name{did_you_mean(name, [*places])}"
+    for name, place in moved.items():
+        if name not in stored.places:
+            known = ", ".join(stored.places)
+            raise ConfigError(
+                f"--member {name}={place}: expected a run among the members of {stored.path} ({known}), found none of "
+                f"this name{did_you_mean(name, [*stored.places])}"
             )
-    return moved
 
 
-@dataclass
-class _Found:
-    """Finds the runs of a combination, one after the other.
-
-    Attributes:
-        path: the combination's directory.
-        manifest: its manifest.
-        data: where the dataset is now, if it has moved.
-        caches: where the caches of the runs to come are now, if they have moved.
-    """
-
-    path: Path
-    manifest: Manifest
-    data: Path | None
-    caches: list[Path]
-
-    def __post_init__(self) -> None:
-        self._given = len(self.caches)
-
-    def run(self, name: str, moved: Path | None, place: str) -> RecordedRun:
-        """Read a run's directory, and compare its fingerprint with that of the run that was combined."""
-        folder = self.path / place if moved is None else moved
-        if not is_published(folder):
-            there = "no finished run" if folder.exists() else "nothing"
-            raise RunError(
-                f"{self.path}: expected the run {name} that it combines at {os.path.normpath(folder.absolute())}, as "
-                f"recorded in {CONFIG}, found {there} there; if it was moved, name its new place with --run {name}=PATH"
-            )
-        found, expected = read_manifest(folder, RUN), self.manifest.inputs.get(member_role(name), "none")
-        if found.fingerprint != expected:
-            raise RunError(
-                f"{folder}: expected the run {name} that {self.path} combines (fingerprint {expected[:12]}), found "
-                f"another ({found.fingerprint[:12]}); name the right one with --run {name}=PATH, or combine again"
-            )
-        needed = len(found.inputs) - 1 if self._given else 0
-        caches, self.caches = self.caches[:needed], self.caches[needed:]
-        return read_run(folder, data=self.data, caches=caches)
-
-    def refuse_rest(self) -> None:
-        """Refuse more caches than the runs were trained on."""
-        if self.caches:
-            raise RunError(
-                f"--cache: expected the {self._given - len(self.caches)} caches of the runs of {self.path}, member by "
-                f"member, found {self._given}; leave out the rest, or all of them if none has moved"
-            )
+def _run_of(stored: StoredCombination, name: str, moved: Path | None) -> Path:
+    """Where a run is, whose fingerprint is that of the run that was combined."""
+    folder = stored.path / stored.places[name] if moved is None else moved
+    if not is_published(folder):
+        there = "no finished run" if folder.exists() else "nothing"
+        raise RunError(
+            f"{stored.path}: expected the run {name} that it combines at {os.path.normpath(folder.absolute())}, as "
+            f"recorded in {CONFIG}, found {there} there; if it was moved, name its new place with --member {name}=PATH"
+        )
+    found, expected = read_manifest(folder, RUN).fingerprint, stored.manifest.inputs.get(member_role(name), "none")
+    if found != expected:
+        raise RunError(
+            f"{folder}: expected the run {name} that {stored.path} combines (fingerprint {expected[:12]}), found "
+            f"another ({found[:12]}); name the right one with --member {name}=PATH, or combine again"
+        )
+    return folder
