@@ -20,6 +20,7 @@ from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, from_mapping, option_name, read_toml
 from tcf.config.launch import JOBS, LaunchConfig
 from tcf.config.toml_files import TRAINING_FILE, check_kind, user_path
+from tcf.config.typed_values import number_and_words
 from tcf.config.verify import VERIFY_HELP
 
 __all__ = [
@@ -276,9 +277,12 @@ def _parameter(
     elif typing.get_origin(hint) is tuple:
         hint, default = list[str], list(typing.cast(tuple[str, ...], default))
     parser = None
-    if reads_file and hint in (int | None, float | None):
-        kind: type[int] | type[float] = int if hint == int | None else float
-        parser, metavar = _number_or_none(kind), f"{_METAVARS[kind]}|{_NONE}"
+    kind, words_for = number_and_words(hint)
+    if reads_file and kind is not None and type(None) in typing.get_args(hint):
+        words_for += (_NONE,)
+    if words_for:
+        # Typer knows no alternatives: the parser decides the type.
+        hint, parser, metavar = str | None, _number_or_word(kind, words_for), "|".join((_METAVARS[kind], *words_for))
     # The settings class checks ranges, for options and files alike.
     option = typer.Option(
         names,
@@ -304,16 +308,17 @@ def at_least(minimum: int) -> Callable[[int | None], int | None]:
     return check
 
 
-def _number_or_none(kind: type[int] | type[float]) -> Callable[[str], int | float | None]:
-    """Build a parser for a number, or for the word `none`, which unsets a number of the file."""
+def _number_or_word(kind: type[int] | type[float], words: tuple[str, ...]) -> Callable[[str], int | float | str | None]:
+    """Build a parser for a number, or for one of some words, of which `none` unsets a number of the file."""
+    expected = " or ".join((", ".join((_KINDS[kind], *words[:-1])), words[-1]))
 
-    def parse(typed: str) -> int | float | None:
-        if typed == _NONE:
-            return None
+    def parse(typed: str) -> int | float | str | None:
+        if typed in words:
+            return None if typed == _NONE else typed
         try:
             return kind(typed)
         except ValueError:
-            raise typer.BadParameter(f"expected {_KINDS[kind]} or {_NONE}, found {typed!r}") from None
+            raise typer.BadParameter(f"expected {expected}, found {typed!r}") from None
 
     return parse
 

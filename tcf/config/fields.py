@@ -93,7 +93,7 @@ def _fields(settings: object) -> "tuple[dataclasses.Field[Any], ...]":
 
 
 def _check_range(value: Any, minimum: float | None, name: str) -> None:
-    if minimum is not None and value is not None and not value >= minimum:
+    if minimum is not None and isinstance(value, int | float) and not value >= minimum:
         raise ConfigError(f"{name}: expected at least {minimum}, found {_number(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name}: expected a finite number, found {value}")

@@ -93,34 +93,38 @@ class TrainConfig(CheckedSettings):
         group=_MODEL,
     )
     dropout: float = option(0.1, "Dropout rate in SASRec and in the DTL layers.", group=_MODEL, minimum=0)
-    whiten: int | None = option(
+    whiten: int | Literal["full"] | None = option(
         None,
-        "Whiten the cached vectors to this many dimensions, with statistics of the training items.",
+        "Whiten the cached vectors: keep this many principal components of the training items, or all that there are "
+        "(full), and scale each to a variance of about 1, as --whiten-epsilon says.",
         group=_VECTORS,
         minimum=1,
     )
     whiten_epsilon: float = option(
         1e-5,
-        "Regularisation of --whiten: added to the variance of each dimension, as a fraction of the mean variance.",
+        "Shrinkage E of --whiten: a component of variance s^2 is divided by sqrt(s^2 + E m), where m is the mean "
+        "variance of the vectors' dimensions. With 0 all get variance 1; the larger E, the less weight have the small "
+        "ones.",
         group=_VECTORS,
         minimum=0,
     )
     whiten_form: Literal["pca", "zca"] = option(
         "pca",
-        "Axes of --whiten: principal components (pca), or the cached vectors' own (zca), which changes these least.",
+        "Axes of --whiten: the principal components (pca), or these turned back to the axes of the cached vectors (zca), "
+        "whose width the result has.",
         group=_VECTORS,
     )
     whiten_groups: int = option(
         1,
-        "Whiten in so many groups of dimensions, each by itself, which leaves the correlations between groups (relaxed "
-        "whitening, WhitenRec).",
+        "Cut the cached vectors into so many groups of neighbouring dimensions and whiten each by itself, to an equal "
+        "share of --whiten, so that correlations between groups stay (relaxed whitening, WhitenRec).",
         group=_VECTORS,
         minimum=1,
     )
     whiten_sum: bool = option(
         False,
-        "Read vectors whitened as a whole and vectors whitened in --whiten-groups through the same DTL, and add them "
-        "up (WhitenRec+).",
+        "Pass the vectors whitened as a whole and those whitened in --whiten-groups through the same DTL, and add the "
+        "results up (WhitenRec+); with --whiten-form zca.",
         group=_VECTORS,
     )
     pca: int | None = option(
@@ -132,7 +136,8 @@ class TrainConfig(CheckedSettings):
     normalise: bool = option(False, "Scale each cached vector to unit length, after --whiten or --pca.", group=_VECTORS)
     mix: Literal["concat", "weights"] = option(
         "concat",
-        "Vectors of several --cache: side by side (concat), or added up with learned weights whose sum is 1 (weights).",
+        "Vectors of several --cache: side by side (concat), or added up with learned weights, equal at first, whose sum "
+        "is 1 (weights), as for layers of one encoder; zca keeps the axes that these share.",
         group=_VECTORS,
     )
     id_init: Literal["random", "text", "zero"] = option(
@@ -282,12 +287,27 @@ class TrainConfig(CheckedSettings):
                 raise ConfigError(f"{option_name(name)}: expected more than 0, found 0; leave it out")
         if self.whiten is not None and self.pca is not None:
             raise ConfigError("--pca: expected either --pca or --whiten, found both; leave one out")
+        self._check_groups()
         if self.loss_info.reads_catalogue and self.table == "cache":
             raise ConfigError(
                 f"--table cache: expected another loss, because --loss {self.loss} reads every vector in each step; "
                 f"train with --loss {' or '.join(self.loss_info.instead)}, or leave --table out"
             )
         self._refuse_unused()
+
+    def _check_groups(self) -> None:
+        """Refuse groups of whitening that are no equal shares, or whose sum is of vectors on different axes."""
+        groups, wanted = self.whiten_groups, self.whiten
+        if isinstance(wanted, int) and wanted % groups:
+            raise ConfigError(
+                f"--whiten: expected a multiple of --whiten-groups {groups}, of which each gets an equal share, or full, "
+                f"found {wanted}"
+            )
+        if self.whiten_sum and groups > 1 and self.whiten_form != "zca":
+            raise ConfigError(
+                "--whiten-sum: expected --whiten-form zca, which keeps the axes of the vectors that are added up, found "
+                f"--whiten-form {self.whiten_form}; add it, or leave --whiten-sum out"
+            )
 
     def _refuse_unused(self) -> None:
         """Refuse a setting that differs from its default although nothing reads it."""
@@ -303,6 +323,8 @@ class TrainConfig(CheckedSettings):
             if getattr(self, name) != _DEFAULTS[name]:
                 given = option_name(name)
                 raise ConfigError(f"{given}: expected --whiten as well, found none; leave {given} out")
+        if self.whiten_sum and self.whiten_groups == 1:
+            raise ConfigError("--whiten-sum: expected --whiten-groups of at least 2, found 1; leave --whiten-sum out")
 
     @property
     def resolved_patience(self) -> int:
@@ -370,4 +392,8 @@ def unread_settings(values: Mapping[str, Any]) -> frozenset[str]:
 def _unread(values: Mapping[str, Any]) -> set[str]:
     given = {**_DEFAULTS, **values}
     unread = {name for decider, read_with, names in _READ_WITH if given[decider] not in read_with for name in names}
-    return {*unread, *(_OF_WHITENING if given["whiten"] is None else ())} & values.keys()
+    if given["whiten"] is None:
+        unread.update(_OF_WHITENING)
+    elif given["whiten_groups"] == 1:
+        unread.add("whiten_sum")
+    return unread & values.keys()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tcf.common.errors import ConfigError, did_you_mean, value_words
 
-__all__ = ["typed"]
+__all__ = ["number_and_words", "typed"]
 
 _KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
 _PLURALS: dict[Any, str] = {str: "strings", int: "whole numbers", float: "numbers"}
@@ -24,7 +24,7 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     Args:
         value: the value found.
         hint: the annotation of the setting: bool, int, float, str, a Literal of strings, a tuple of ints, floats or
-            strings, or one of these or None.
+            strings, a number or a Literal of strings, or one of these or None.
         where: name of the setting in messages.
 
     Raises:
@@ -35,14 +35,18 @@ def typed(value: Any, hint: Any, where: str) -> Any:
         (1.0, (0, -1))
         >>> typed("part-*.csv", tuple[str, ...], "events")
         ('part-*.csv',)
+        >>> typed("full", int | Literal["full"] | None, "whiten")
+        'full'
         >>> typed("meen", Literal["mean", "first"], "pooling")
         Traceback (most recent call last):
         tcf.common.errors.ConfigError: pooling: expected one of mean, first, found 'meen'; did you mean mean?
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType or origin is typing.Union:
-        [inner] = (argument for argument in arguments if argument is not type(None))
-        return None if value is None else typed(value, inner, where)
+        kinds = tuple(argument for argument in arguments if argument is not type(None))
+        if value is None and len(kinds) < len(arguments):
+            return None
+        return typed(value, kinds[0], where) if len(kinds) == 1 else _number_or_word(value, kinds, where)
     if origin is Literal:
         return _one_of(value, arguments, where)
     if origin is tuple:
@@ -50,11 +54,45 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     return _scalar(value, hint, where)
 
 
+def number_and_words(hint: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return what kind of number a setting takes, and the words that it takes instead of one.
+
+    Args:
+        hint: the annotation of the setting, or the alternatives in it.
+
+    Returns:
+        int or float, or None if it takes no number; and the words, without those of a setting that takes no number.
+
+    Example:
+        >>> number_and_words(int | Literal["full"] | None), number_and_words(str | None)
+        ((<class 'int'>, ('full',)), (None, ()))
+    """
+    parts = hint if isinstance(hint, tuple) else (typing.get_args(hint) or (hint,))
+    numbers = [part for part in parts if part in (int, float)]
+    if not numbers or typing.get_origin(hint) is tuple:
+        return None, ()
+    words = (part for part in parts if typing.get_origin(part) is Literal)
+    return numbers[0], tuple(word for part in words for word in typing.get_args(part))
+
+
 def _one_of(value: Any, known: tuple[str, ...], where: str) -> str:
     if isinstance(value, str) and value in known:
         return known[known.index(value)]
     hint = did_you_mean(value, known) if isinstance(value, str) else ""
     raise ConfigError(f"{where}: expected one of {', '.join(known)}, found {_shown(value)}{hint}")
+
+
+def _number_or_word(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
+    """Convert to a number, or to one of the words that are also allowed."""
+    kind, words = number_and_words(kinds)
+    if isinstance(value, str) and value in words:
+        return words[words.index(value)]
+    try:
+        return _scalar(value, kind, where)
+    except ConfigError:
+        hint = did_you_mean(value, words) if isinstance(value, str) else ""
+        expected = f"{_KINDS[kind]} or {' or '.join(words)}"
+        raise ConfigError(f"{where}: expected {expected}, found {_shown(value)}{hint}") from None
 
 
 def _tuple_of(value: Any, kind: Any, where: str) -> tuple[Any, ...]:

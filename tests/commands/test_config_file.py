@@ -1,5 +1,6 @@
 """Settings from a configuration file, overridden by options."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +64,8 @@ def test_none_unsets_what_the_file_gives(file: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--whiten", "8.5"), "expected a whole number or none, found '8.5'"),
+        (("--whiten", "8.5"), "expected a whole number, full or none, found '8.5'"),
+        (("--pca", "full"), "expected a whole number or none, found 'full'"),
         (("--clip-norm", "much"), "expected a number or none, found 'much'"),
         (("--width", "none"), "--width"),
     ],
@@ -73,6 +75,18 @@ def test_what_is_neither_a_number_nor_none(words: tuple[str, str], said: str) ->
     assert done.exit_code == 2 and said in " ".join(done.output.replace("│", " ").split())
 
 
+def test_a_word_in_place_of_a_number_comes_from_options_files_and_python(file: Path) -> None:
+    assert config_of("--whiten", "full") == TrainConfig(whiten="full")
+    assert config_of("--config", str(file), "--whiten", "full").whiten == "full"
+    file.write_text('whiten = "full"\n')
+    assert config_of("--config", str(file)).whiten == "full"
+    assert config_of("--config", str(file), "--whiten", "none").whiten is None
+    assert config_of("--config", str(file), "--whiten", "3").whiten == 3
+    file.write_text('whiten = "ful"\n')
+    with pytest.raises(ConfigError, match=r"whiten: expected a whole number or full, found 'ful'; did you mean full\?"):
+        config_of("--config", str(file))
+
+
 def test_numbers_out_of_range_are_refused_as_before() -> None:
     with pytest.raises(ConfigError, match="--patience: expected at least 1, found 0"):
         config_of("--patience", "0")
@@ -80,7 +94,8 @@ def test_numbers_out_of_range_are_refused_as_before() -> None:
 
 def test_help_says_where_none_may_stand() -> None:
     shown = CliRunner().invoke(app, ["--help"], terminal_width=200).output
-    assert shown.count("INTEGER|none") + shown.count("NUMBER|none") == 7 and "INTEGER|none" in shown
+    unset = [entry.name for entry in fields(TrainConfig) if entry.default is None]
+    assert shown.count("|none") == len(unset) > 7 and "INTEGER|none" in shown and "INTEGER|full|none" in shown
 
 
 def test_settings_of_file_and_options_are_checked_together(file: Path) -> None:

@@ -15,7 +15,17 @@ from tcf.commands.typer_internals import Parameter
 PAGES = Path(__file__).parent / "help"
 NAMES = {"TEXT", "INTEGER", "NUMBER", "PATH", "FILE", "COLUMN", "TIME", "DEVICE", "DEVICES", "LAYER", "LAYERS", "NAME"}
 OTHER_NAMES = {"MODEL", "LIMITS", "I/N", "CHARACTER", "FORMAT", "COLUMN=PATTERN", "NAME,NAME,..."}
-OTHER_NAMES |= {"INTEGER|none", "NUMBER|none", "DEPTHS", "GROUPS", "NAME=PATH", "NAME=VALUE", "SIZE", "NAME[=VALUE]"}
+OTHER_NAMES |= {
+    "INTEGER|none",
+    "NUMBER|none",
+    "INTEGER|full|none",
+    "DEPTHS",
+    "GROUPS",
+    "NAME=PATH",
+    "NAME=VALUE",
+    "SIZE",
+    "NAME[=VALUE]",
+}
 
 
 CONTEXTS = contexts()

@@ -130,7 +130,7 @@ def test_a_value_that_is_missing_wrong_or_too_much(path: str, option: str, expec
         ),
         (
             "train --out r --whiten 8.5",
-            "tcf train: --whiten: expected a whole number or none, found '8.5'; see tcf train",
+            "tcf train: --whiten: expected a whole number, full or none, found '8.5'; see tcf train",
         ),
         (
             "train --out r -v -q",

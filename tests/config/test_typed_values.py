@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tcf.common.errors import ConfigError
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
-from tcf.config.fields import CheckedSettings, from_mapping, option_name, read_toml
+from tcf.config.fields import CheckedSettings, from_mapping, option_name, read_toml, typed_options
 from tcf.config.launch import LaunchConfig
 from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
@@ -106,6 +106,19 @@ def test_a_choice_that_is_nearly_right_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
         TrainConfig(backbone="sasrek")  # type: ignore[arg-type]
     assert str(caught.value) == "--backbone: expected one of sasrec, dssm, found 'sasrek'; did you mean sasrec?"
+
+
+def test_a_word_stands_in_place_of_a_number() -> None:
+    of_numpy: Any = np.str_("full")
+    config = TrainConfig(whiten=of_numpy)
+    assert config == TrainConfig(whiten="full") and type(config.whiten) is str
+    assert repr(config) == "TrainConfig(whiten='full')" and eval(repr(config)) == config
+    assert typed_options(config) == ["--whiten=full"]
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(whiten="Full")  # type: ignore[arg-type]
+    assert str(caught.value) == "--whiten: expected a whole number or full, found 'Full'; did you mean full?"
+    with pytest.raises(ConfigError, match=r"^--whiten: expected a whole number or full, found 0\.5$"):
+        TrainConfig(whiten=0.5)  # type: ignore[arg-type]
 
 
 def test_what_also_works_becomes_the_type_of_the_setting() -> None:

@@ -203,5 +203,5 @@ def _hints() -> dict[str, Any]:
 def _check_minimum(key: str, value: Any, where: str) -> None:
     (entry,) = (entry for entry in dataclasses.fields(TrainConfig) if entry.name == key)
     minimum = entry.metadata["minimum"]
-    if minimum is not None and value is not None and not value >= minimum:
+    if minimum is not None and isinstance(value, int | float) and not value >= minimum:
         raise ConfigError(f"{where} {key}: expected at least {minimum}, found {value}")

@@ -31,6 +31,8 @@ def test_lists_are_choices_and_tables_are_numbers() -> None:
 
 def test_none_leaves_an_optional_setting_out() -> None:
     assert read_space({"whiten": ["none", 64]}, {}, "") == {"whiten": Choices((None, 64))}
+    assert read_space({"whiten": ["none", "full", 64]}, {}, "") == {"whiten": Choices((None, "full", 64))}
+    assert read_space({"whiten": {"low": 8, "high": 64}}, {}, "") == {"whiten": Numbers(8.0, 64.0, whole=True)}
     assert read_space({"negatives": {"low": 1, "high": 9}}, {}, "") == {"negatives": Numbers(1.0, 9.0, whole=True)}
 
 

@@ -137,6 +137,17 @@ def test_an_axis_counts_only_where_something_reads_it(tmp_path: Path) -> None:
     assert [one.config.whiten for one in file.settings if one.name in names] == [None, 16, None]
 
 
+def test_whitening_is_an_axis_of_numbers_and_words(tmp_path: Path) -> None:
+    axes = 'datasets = ["a"]\nencoders = ["small"]\nwhiten = [16, "full"]\nwhiten_groups = [1, 4]\n'
+    file = grid_of(tmp_path, f'{axes}whiten_sum = [false, true]\n[train]\nwhiten_form = "zca"\n')
+    found = [(one.config.whiten, one.config.whiten_groups, one.config.whiten_sum) for one in file.settings]
+    # Without groups there is nothing to add up.
+    assert sorted(found, key=str) == [
+        (wanted, *groups) for wanted in ("full", 16) for groups in ((1, False), (4, False), (4, True))
+    ]  # fmt: skip
+    assert "a/small-sasrec-text-whitenfull-whiten_groups4-whiten_sumTrue" in {one.name for one in file.settings}
+
+
 def test_settings_reach_those_that_read_them_and_later_overrides_win(tmp_path: Path) -> None:
     file = grid_of(
         tmp_path,
@@ -170,3 +181,6 @@ def test_settings_that_nothing_reads_because_of_others_that_nothing_reads() -> N
     assert unread_settings({"backbone": "dssm", "user_tower": "history", "tower_reads": "earlier"}) == set()
     assert unread_settings({"whiten_epsilon": 0.1}) == {"whiten_epsilon"}
     assert unread_settings({"items": "id", "whiten": 8, "whiten_epsilon": 0.1}) == {"whiten", "whiten_epsilon"}
+    summed = {"whiten": "full", "whiten_sum": True, "whiten_form": "zca"}
+    assert unread_settings(summed) == {"whiten_sum"}
+    assert unread_settings({**summed, "whiten_groups": 2}) == set()
