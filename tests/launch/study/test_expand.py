@@ -215,8 +215,11 @@ def test_one_model_under_two_names_with_layers_of_their_own(here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        # minilm, smollm2, and 15 blocks of it, and ids; with 3 seeds
-        ("study", {"download": 3, "prepare": 1, "extract": 2, "train": 12, "evaluate": 15, "recommend": 4}),
+        # minilm, smollm2, and 15 blocks of it, and ids; minilm and ids combined; with 3 seeds
+        (
+            "study",
+            {"download": 3, "prepare": 1, "extract": 2, "train": 12, "combine": 3, "evaluate": 18, "recommend": 5},
+        ),
         # 3 datasets x 2 backbones x (9 encoders and ids) x 3 seeds; eight encoders are on the hub
         ("tcf-paper", {"download": 8, "convert": 1, "prepare": 3, "extract": 27, "train": 180, "evaluate": 183}),
     ],
