@@ -101,11 +101,12 @@ def checked_added(scores: AddedScores, users: npt.NDArray[np.int64]) -> Added:
         RunError: a value is not finite, or beyond 1e30.
     """
     added = scores.of(users)
-    within_E = np.abs(added.values) <= _LARGEST  # False for NaN, too
-    if not within_E.all():
-        bad = int(np.argmin(within_E))
+    lowest, highest = added.values.min(initial=0), added.values.max(initial=0)  # NaN if there is one
+    if not (lowest >= -_LARGEST and highest <= _LARGEST):
+        outside_E = ~(np.abs(added.values) <= _LARGEST)
+        bad = int(np.argmax(outside_E))
         raise RunError(
             f"user {users[added.owners[bad]]}, item {added.items[bad]}: expected an added score from -1e30 to 1e30, "
-            f"found {added.values[bad]:g}, one of {int((~within_E).sum())} in a block of users; check their weight"
+            f"found {added.values[bad]:g}, one of {int(outside_E.sum())} in a block of users; check their weight"
         )
     return added

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from small.data.caches import flip_bit
 from small.evaluate.combinations import combined
-from small.evaluate.ensembles import ranks_by_hand, run_scores, standardised
+from small.evaluate.ensembles import co_occurrence_scores, ranks_by_hand, run_scores, standardised
 from small.train.evaluations import CPU, SMALL, Split
 from small.train.runs import make_dataset, walks
 from tcf.commands.app import app
 from tcf.common.errors import ConfigError, RunError
-from tcf.config.evaluate import EvaluateConfig, UntrainedUsers
+from tcf.config.evaluate import EvaluateConfig
 from tcf.config.train import TrainConfig
 from tcf.evaluate.recommend import examples, recommend
 from tcf.evaluate.stage import evaluate_run
@@ -25,32 +25,36 @@ from tcf.train.run.open_run import open_run
 from tcf.train.stage import train
 
 WEIGHTS = (0.4, 0.6)
+WITH_BASELINE = (0.35, 0.45, 0.2)
 
 
 @pytest.fixture(scope="module")
 def members(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs `text` and `id`, `users`, which learns a vector for each user, and combinations of two of these."""
+    """Runs `text` and `id`, and combinations of them, alone and with co-occurrence."""
     folder = tmp_path_factory.mktemp("members")
     shutil.copytree(made, folder, dirs_exist_ok=True)
-    config = TrainConfig(items="id", user_tower="id", backbone="dssm", **(SMALL | {"epochs": 1}))
-    train(data=folder / "data", caches=[], out=folder / "users", config=config)
-    combined(folder / "both", folder / "text", folder / "id", weights=WEIGHTS)
-    combined(folder / "with-users", folder / "id", folder / "users", weights=WEIGHTS)
+    runs = folder / "text", folder / "id"
+    combined(folder / "both", *runs, weights=WEIGHTS)
+    combined(folder / "three", *runs, weights=WITH_BASELINE, baselines=("co-occurrence",))
     return folder
 
 
-def ensemble(members: Path, histories: list[list[int]]) -> npt.NDArray[np.float64]:
-    """The weighted sum of the members' standardised scores, (U, N)."""
+def parts_of(members: Path, histories: list[list[int]], weights: tuple[float, ...]) -> list[npt.NDArray[np.float64]]:
+    """Each member's part of all scores, (U, N): text, id and, with three weights, co-occurrence."""
     scores = [standardised(run_scores(members / name, histories)) for name in ("text", "id")]
-    return np.asarray(sum(weight * scores_UN for weight, scores_UN in zip(WEIGHTS, scores, strict=True)))
+    scores.append(co_occurrence_scores([items[:-2] for items in walks()], histories, 30))
+    return [weight * scores_UN for weight, scores_UN in zip(weights, scores, strict=False)]
 
 
+@pytest.mark.parametrize(("name", "weights"), [("both", WEIGHTS), ("three", WITH_BASELINE)])
 @pytest.mark.parametrize(("split", "back"), [("test", 1), ("validation", 2)])
-def test_an_evaluation_is_that_of_an_explicit_ensemble(members: Path, tmp_path: Path, split: Split, back: int) -> None:
+def test_an_evaluation_is_that_of_an_explicit_ensemble(
+    members: Path, tmp_path: Path, split: Split, back: int, name: str, weights: tuple[float, ...]
+) -> None:
     config = EvaluateConfig(split=split, device="cpu", lists=True, cutoffs=(1, 5, 10))
-    done = evaluate_run(members / "both", out=tmp_path / "e", config=config)
+    done = evaluate_run(members / name, out=tmp_path / "e", config=config)
     earlier, targets = [items[:-back] for items in walks()], [items[-back] for items in walks()]
-    scores_UN = ensemble(members, earlier)
+    scores_UN = np.sum(parts_of(members, earlier, weights), axis=0)
     ranks = ranks_by_hand(scores_UN, earlier, targets)
     table = pq.read_table(done.path / "ranks.parquet").to_pydict()
     assert table["user_id"] == [f"u{user}" for user in range(60)]
@@ -83,12 +87,12 @@ def test_it_says_what_was_ranked_and_is_found_again(members: Path, tmp_path: Pat
 
 
 def test_runs_combinations_and_baselines_are_evaluated_together(members: Path, tmp_path: Path) -> None:
-    words = [str(members / name) for name in ("text", "both", "with-users")]
+    words = [str(members / name) for name in ("text", "both", "three")]
     options = ["--baseline", "popularity", "--out", str(tmp_path / "all"), "--device", "cpu", "--json"]
     first = CliRunner().invoke(app, ["evaluate", *words, *options])
     assert first.exit_code == 0, first.output
     names = [found["name"] for found in json.loads(first.stdout)]
-    assert names == ["popularity", "text", "both", "with-users"]
+    assert names == ["popularity", "text", "both", "three"]
     alone = evaluate_run(members / "both", out=tmp_path / "alone", config=CPU)
     for file in ("ranks.parquet", "manifest.json"):
         assert (tmp_path / "all" / "both" / file).read_bytes() == (alone.path / file).read_bytes()
@@ -98,27 +102,53 @@ def test_runs_combinations_and_baselines_are_evaluated_together(members: Path, t
 
 
 def test_recommendations_and_shares_are_those_of_the_ensemble(members: Path, tmp_path: Path) -> None:
-    out = tmp_path / "r.parquet"
-    done = CliRunner().invoke(
-        app,
-        ["recommend", str(members / "both"), "--out", str(out), "--k", "4", "--shares", "--device", "cpu", "--json"],
-    )
+    out, words = tmp_path / "r.parquet", ["--k", "4", "--shares", "--device", "cpu", "--json"]
+    done = CliRunner().invoke(app, ["recommend", str(members / "three"), "--out", str(out), *words])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["shares"] == ["text", "id"]
+    names = ["text", "id", "co-occurrence"]
+    assert json.loads(done.stdout)["shares"] == names
     table = pq.read_table(out)
-    assert table.column_names == ["user_id", "place", "item_id", "score", "share_text", "share_id"]
-    scores = [standardised(run_scores(members / name, walks())) for name in ("text", "id")]
+    assert table.column_names == ["user_id", "place", "item_id", "score", *(f"share_{name}" for name in names)]
+    parts = parts_of(members, walks(), WITH_BASELINE)
     for row in table.to_pylist():
         user, item = int(row["user_id"][1:]), int(row["item_id"][1:])
-        shares = [weight * scores_UN[user, item] for weight, scores_UN in zip(WEIGHTS, scores, strict=True)]
-        assert [row["share_text"], row["share_id"]] == pytest.approx(shares, abs=1e-5)
+        shares = [scores_UN[user, item] for scores_UN in parts]
+        assert [row[f"share_{name}"] for name in names] == pytest.approx(shares, abs=1e-5)
         assert row["score"] == pytest.approx(sum(shares), abs=1e-5)
         assert item not in walks()[user]
-    plain = recommend(members / "both", out=tmp_path / "plain.parquet", k=4, device="cpu").table
+        unseen = [other for other in range(30) if other not in walks()[user]]
+        better = [other for other in unseen if sum(part[user, other] for part in parts) > row["score"] + 1e-5]
+        assert len(better) == row["place"] - 1
+    plain = recommend(members / "three", out=tmp_path / "plain.parquet", k=4, device="cpu").table
     assert plain.to_pydict() == table.select(plain.column_names).to_pydict()
-    csv = recommend(members / "both", out=tmp_path / "r.csv", k=4, shares=True, device="cpu")
-    assert csv.table.column_names == table.column_names
-    assert np.allclose(csv.table["share_id"], table["share_id"])
+    csv = recommend(members / "three", out=tmp_path / "r.csv", k=4, shares=True, device="cpu").table
+    assert csv.column_names == table.column_names
+    assert np.allclose(csv["share_id"], table["share_id"])
+
+
+def test_faiss_is_refused_where_scores_are_added(members: Path, tmp_path: Path) -> None:
+    words = (
+        f"--search faiss: expected scores that are inner products, found the member co-occurrence of {members}/three"
+    )
+    with pytest.raises(ConfigError, match=words):
+        evaluate_run(members / "three", out=tmp_path / "e", config=EvaluateConfig(device="cpu", search="faiss"))
+    with pytest.raises(ConfigError, match=words):
+        recommend(members / "three", out=tmp_path / "r.csv", k=2, search="faiss", device="cpu")
+    config = EvaluateConfig(device="cpu", search="faiss")
+    by_faiss = evaluate_run(members / "both", out=tmp_path / "faiss", config=config)
+    assert by_faiss.metrics == evaluate_run(members / "both", out=tmp_path / "torch", config=CPU).metrics
+
+
+def test_combinations_of_refits_are_not_measured_on_validation(members: Path, tmp_path: Path) -> None:
+    config = TrainConfig(items="id", refit=True, **SMALL)
+    train(data=members / "data", caches=[], out=tmp_path / "again", config=config)
+    both = combined(tmp_path / "both", tmp_path / "again", weights=(1, 1), baselines=("popularity",))
+    with pytest.raises(
+        ConfigError, match=r"both, a combination of refits; evaluate a combination of the runs in their"
+    ):
+        evaluate_run(both, out=tmp_path / "e", config=EvaluateConfig(split="validation", device="cpu"))
+    done = evaluate_run(both, out=tmp_path / "e", config=CPU)
+    assert done.ranking == "combination of again, popularity, refit"
 
 
 def test_shares_of_a_run_by_itself_are_refused(members: Path, tmp_path: Path) -> None:
@@ -127,27 +157,35 @@ def test_shares_of_a_run_by_itself_are_refused(members: Path, tmp_path: Path) ->
     assert not (tmp_path / "r.parquet").exists()
 
 
-def test_catalogue_and_examples_follow_from_the_members(members: Path) -> None:
+def test_texts_decide_which_items_are_recommended_and_are_shown(members: Path) -> None:
     assert recommend(members / "both", out=None, k=2, device="cpu").catalogue == "all"
-    assert recommend(members / "with-users", out=None, k=2, device="cpu").catalogue == "trained"
     assert examples(members / "both", users=2, k=2, device="cpu").count("recommended: text ") == 2
 
 
-@pytest.mark.parametrize("policy", ["keep", "leave-out"])
-def test_users_whom_a_member_has_not_trained_are_told(
-    members: Path, tmp_path: Path, policy: UntrainedUsers, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of two items, the first is for validation and the second for the test, so that nothing is for training."""
-    done = recommend(members / "with-users", out=None, k=2, untrained_users=policy, device="cpu")
-    assert (done.untrained, done.n_users) == (0, 60)
-    short = [[0, 1], *walks()]
-    dataset = make_dataset(tmp_path, short, [f"text {item}" for item in range(30)])
+def test_users_and_items_without_a_training_interaction(tmp_path: Path) -> None:
+    """Nobody has item 30; of the first user's two items, one is for validation and the other for the test."""
+    histories = [[0, 1], *walks()]
+    dataset = make_dataset(tmp_path, histories, [f"text {item}" for item in range(31)])
     for name, more in (("id", {}), ("users", {"backbone": "dssm", "user_tower": "id"})):
         config = TrainConfig(items="id", **(SMALL | {"epochs": 1} | more))
         train(data=dataset.path, caches=[], out=tmp_path / name, config=config)
-    both = combined(tmp_path / "both", tmp_path / "id", tmp_path / "users", weights=WEIGHTS)
-    done = recommend(both, out=None, k=2, untrained_users=policy, device="cpu")
-    assert (done.untrained, done.n_users) == (1, 61 if policy == "keep" else 60)
+    runs = tmp_path / "id", tmp_path / "users"
+    both = combined(tmp_path / "both", *runs, weights=WITH_BASELINE, baselines=("co-occurrence",))
+    kept = recommend(both, out=None, k=2, device="cpu")
+    assert (kept.catalogue, kept.untrained, kept.n_users) == ("trained", 1, 61)
+    assert "i30" not in kept.table["item_id"].to_pylist()
+    left_out = recommend(both, out=None, k=31, catalogue="all", untrained_users="leave-out", device="cpu")
+    assert (left_out.untrained, left_out.n_users) == (1, 60)
+    training = [items[:-2] for items in histories]
+    scores = [
+        *(standardised(run_scores(run, histories)) for run in runs),
+        co_occurrence_scores(training, histories, 31),
+    ]
+    scores_UN = sum(weight * part for weight, part in zip(WITH_BASELINE, scores, strict=True))
+    for found in (kept, left_out):
+        for row in found.table.to_pylist():
+            score = scores_UN[int(row["user_id"][1:]), int(row["item_id"][1:])]
+            assert row["score"] == pytest.approx(score, abs=1e-5)
 
 
 def test_a_run_that_has_moved_is_named(members: Path, tmp_path: Path) -> None:
@@ -157,22 +195,25 @@ def test_a_run_that_has_moved_is_named(members: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(here / "both"), "--device", "cpu", "--out", str(tmp_path / "e")]
     refused = CliRunner().invoke(app, words)
     assert isinstance(refused.exception, RunError)
-    assert "name its new place with --run text=PATH" in str(refused.exception)
-    found = CliRunner().invoke(app, [*words, "--run", f"text={here / 'elsewhere'}"])
+    assert "name its new place with --member text=PATH" in str(refused.exception)
+    found = CliRunner().invoke(app, [*words, "--member", f"text={here / 'elsewhere'}"])
     assert found.exit_code == 0, found.output
     alone = evaluate_run(members / "both", out=tmp_path / "alone", config=CPU)
     assert (tmp_path / "e" / "ranks.parquet").read_bytes() == (alone.path / "ranks.parquet").read_bytes()
     recommended = ["recommend", str(here / "both"), "--k", "2", "--device", "cpu", "--out", str(tmp_path / "r.csv")]
-    assert CliRunner().invoke(app, [*recommended, "--run", f"text={here / 'elsewhere'}"]).exit_code == 0
+    assert CliRunner().invoke(app, [*recommended, "--member", f"text={here / 'elsewhere'}"]).exit_code == 0
     for wrong, words_of_error in (
-        (["--run", "text"], "--run: expected NAME=PATH, each name only once, found text; correct it"),
-        (["--run", "id=x", "--run", "id=y"], "--run: expected NAME=PATH, each name only once, found id a second time"),
-        (["--run", f"nobody={here}"], f"--run nobody={here}: expected a run among the members of"),
-        ([str(here / "id"), "--run", f"id={here / 'id'}"], "--run: expected a single combination, by itself"),
+        (["--member", "text"], "--member: expected NAME=PATH, each name only once, found text; correct it"),
+        (
+            ["--member", "id=x", "--member", "id=y"],
+            "--member: expected NAME=PATH, each name only once, found id a second time",
+        ),
+        (["--member", f"nobody={here}"], f"--member nobody={here}: expected a run among the members of"),
+        ([str(here / "id"), "--member", f"id={here / 'id'}"], "--member: expected a single combination, by itself"),
     ):
         refused = CliRunner().invoke(app, [*words, *wrong])
         assert str(refused.exception).startswith(words_of_error)
-    refused = CliRunner().invoke(app, ["evaluate", str(here / "id"), *words[2:], "--run", "id=x"])
+    refused = CliRunner().invoke(app, ["evaluate", str(here / "id"), *words[2:], "--member", "id=x"])
     assert f"found {here / 'id'}, which is none" in str(refused.exception)
 
 

@@ -37,7 +37,7 @@ class Dense:
 
     @property
     def n_items(self) -> int:
-        return self.values_UN.shape[1]
+        return len(self.values_UN.T)
 
     def of(self, users: npt.NDArray[np.int64]) -> Added:
         owner, items = np.nonzero(self.named_UN[users])

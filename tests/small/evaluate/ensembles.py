@@ -25,7 +25,7 @@ def run_scores(run: Path, histories: Sequence[Sequence[int]]) -> Scores:
 
 
 def co_occurrence_scores(training: Sequence[Sequence[int]], histories: Sequence[Sequence[int]], n_items: int) -> Scores:
-    """log(1 + c) of all items, (U, N); c: 1 / distance of pairs in training, times 1 / position from the end."""
+    """log(1 + c) / its deviation, (U, N); c: 1 / distance of pairs in training, x 1 / position from the end."""
     counts_NN = np.zeros((n_items, n_items))
     for items in training:
         for at, one in enumerate(items):
@@ -36,7 +36,8 @@ def co_occurrence_scores(training: Sequence[Sequence[int]], histories: Sequence[
     for user, items in enumerate(histories):
         for position, item in enumerate(reversed(items[-5:]), start=1):
             scores_UN[user] += counts_NN[item] / position
-    return np.log1p(scores_UN)
+    spread_U1 = np.log1p(scores_UN).std(axis=1, keepdims=True)
+    return np.log1p(scores_UN) / np.where(spread_U1 > 0, spread_U1, 1)
 
 
 def standardised(scores_UN: Scores) -> Scores:
