@@ -93,7 +93,7 @@ def test_values_of_several_kinds_in_one_list_are_kept_by_the_journal(tmp_path: P
 
 def test_what_a_trial_does_not_read_is_left_out_of_it(tmp_path: Path) -> None:
     search = change(workplace(tmp_path), ('items = "id"\n', ""), ("[search]", 'cache = "a"\n[search]'),
-                    ("width = [8, 16]", 'items = ["text", "id"]\nwhiten = [8]\nwhiten_epsilon = [0.1, 0.2]'))  # fmt: skip
+                    ("width = [8, 16]", 'items = ["text", "id"]\nwhiten = [8]\nwhiten_epsilon = [0.2]'))  # fmt: skip
     params = {"learning_rate": 0.5, "items": "id", "whiten": 8, "whiten_epsilon": 0.2}
     assert search.read(params) == {"learning_rate": 0.5, "items": "id"}
     assert search.settings(params) == TrainConfig(items="id", learning_rate=0.5, epochs=4, devices="cpu")

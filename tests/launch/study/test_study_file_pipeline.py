@@ -63,7 +63,7 @@ def test_the_best_example_says_what_its_comments_say() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[evaluate]", "[judge]", r"p\.toml: unknown entry judge \(known: out, seeds, data, extract, train, ev"),
+        ("[evaluate]", "[judge]", r"p\.toml: unknown entry judge \(known: out, seeds, data, extract, train, comb"),
         ("[evaluate]", "[evalute]", r"p\.toml: unknown entry evalute; did you mean evaluate\?$"),
         ('out = "out"', 'outs = "out"', r"p\.toml: unknown entry outs"),
         ('out = "out"', "out = 3", r"p\.toml: out: expected a string, found 3"),
