@@ -1,23 +1,25 @@
 """Public functions for training runs: train, open."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tcf.api.arguments import CachePaths, DataPath, PathLike, as_path, as_paths, checked_config
+from tcf.api.arguments import CachePaths, DataPath, PathLike, VectorsPath, as_path, as_paths, checked_config
 from tcf.common.errors import ConfigError
 from tcf.common.integrity.checksums import Verify
 from tcf.config.train import TrainConfig
 from tcf.config.typed_values import typed
 from tcf.data.cache.caches import VectorCache
 from tcf.launch.train_on_devices import train_on_devices
+from tcf.train.inputs import check_number
 from tcf.train.run.open_run import Run
 from tcf.train.run.open_run import open_run as open_directory
 
 if TYPE_CHECKING:  # its module needs transformers
     from tcf.extract.result import Extraction
 
-__all__ = ["dataset_of", "open_run", "train_recommender"]
+__all__ = ["dataset_of", "open_run", "starting_from", "train_recommender"]
 
 
 def train_recommender(
@@ -26,6 +28,7 @@ def train_recommender(
     *,
     out: PathLike,
     config: TrainConfig = TrainConfig(),
+    init_from: VectorsPath | None = None,
 ) -> Run:
     """Train a recommender on cached vectors (TCF) or on learned item ids (IDCF).
 
@@ -37,6 +40,8 @@ def train_recommender(
         caches: vector cache, or several whose vectors are concatenated; none for `TrainConfig(items="id")`.
         out: run directory to create.
         config: model, loss, optimiser, devices and when to stop.
+        init_from: a vector cache that learned ids start from, for `TrainConfig(items="id")`, whose `id_init` becomes
+            `text`; only the training reads it.
 
     Returns:
         The run, on the first device of `config`; its model is loaded when it is first needed.
@@ -55,8 +60,10 @@ def train_recommender(
         ```
     """
     settings, places, place = checked_config(config, TrainConfig), as_paths(caches, "caches"), as_path(out, "out")
-    dataset = dataset_of(None if data is None else as_path(data, "data"), places)
-    train_on_devices(data=dataset, caches=places, out=place, config=settings)
+    first = None if init_from is None else as_path(init_from, "init_from")
+    settings, read = starting_from(first, settings, places)
+    dataset = dataset_of(None if data is None else as_path(data, "data"), read)
+    train_on_devices(data=dataset, caches=read, out=place, config=settings)
     device = settings.devices.partition(",")[0]
     return open_directory(place, data=dataset, caches=places, device=device, verify=settings.verify)
 
@@ -101,6 +108,31 @@ def open_run(
         device=device,
         verify=typed(verify, Verify, "verify"),
     )
+
+
+def starting_from(
+    init_from: Path | None, config: TrainConfig, caches: Sequence[Path]
+) -> tuple[TrainConfig, tuple[Path, ...]]:
+    """Return the settings of a training whose ids may start from a cache, and all caches that it reads.
+
+    Args:
+        init_from: the cache that ids start from, which sets `id_init`; None for others.
+        config: settings.
+        caches: caches for items as text.
+
+    Raises:
+        ConfigError: items are not ids, or ids are to start from texts and no cache says from which.
+    """
+    if init_from is None and config.id_init != "text":
+        return config, tuple(caches)
+    if config.items != "id":
+        raise ConfigError(
+            f"--init-from: expected --items id, found --items {config.items}; leave --init-from out, or add --items id"
+        )
+    if init_from is None:
+        raise ConfigError("--id-init text: expected the vector cache to start from, found none; add --init-from")
+    check_number(config.items, caches)
+    return dataclasses.replace(config, id_init="text"), (init_from,)
 
 
 def dataset_of(data: Path | None, caches: Sequence[Path]) -> Path:

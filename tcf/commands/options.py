@@ -25,6 +25,7 @@ from tcf.config.verify import VERIFY_HELP
 
 __all__ = [
     "ByOption",
+    "FileInputs",
     "JsonOption",
     "Launchable",
     "VerifyOption",
@@ -222,7 +223,22 @@ def read_settings(file: Path) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != _INPUTS}
 
 
-def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
+@dataclass(frozen=True)
+class FileInputs:
+    """The inputs that a configuration file names.
+
+    Attributes:
+        data: the dataset; None if it names none.
+        caches: the caches of items as text, in order.
+        init_from: the cache that ids start from; None if it names none.
+    """
+
+    data: Path | None = None
+    caches: tuple[Path, ...] = ()
+    init_from: Path | None = None
+
+
+def inputs_of(file: Path) -> FileInputs:
     """Read the paths of the dataset and the caches in a configuration file, which are relative to its folder.
 
     Raises:
@@ -231,16 +247,18 @@ def inputs_of(file: Path) -> tuple[Path | None, list[Path]]:
     inputs = read_toml(file).get(_INPUTS, {})
     if not isinstance(inputs, dict) or not all(_is_input(key) and isinstance(inputs[key], str) for key in inputs):
         raise ConfigError(
-            f"{file}: [{_INPUTS}] expected data, cache, cache.2, ... as folders, found {value_words(inputs)}"
+            f"{file}: [{_INPUTS}] expected data, cache, cache.2, ... and init_from as folders, found "
+            f"{value_words(inputs)}"
         )
     places = {key: file.parent / user_path(place) for key, place in inputs.items()}
-    data = places.pop("data", None)
-    return data, [places[key] for key in sorted(places, key=lambda key: int(key.partition(".")[2] or 1))]
+    data, init_from = places.pop("data", None), places.pop("init_from", None)
+    caches = (places[key] for key in sorted(places, key=lambda key: int(key.partition(".")[2] or 1)))
+    return FileInputs(data, tuple(caches), init_from)
 
 
 def _is_input(key: str) -> bool:
     name, dot, number = key.partition(".")
-    return key in ("data", "cache") or (name == "cache" and bool(dot) and number.isdecimal())
+    return key in ("data", "cache", "init_from") or (name == "cache" and bool(dot) and number.isdecimal())
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tcf.commands.cache import CachesData
-from tcf.commands.options import JsonOption, Launchable, configured, inputs_of, is_launched, this_command
+from tcf.commands.options import FileInputs, JsonOption, Launchable, configured, inputs_of, is_launched, this_command
 from tcf.commands.output import as_lines, print_result
 from tcf.common.errors import ConfigError
 from tcf.common.text_table import text_table
@@ -188,6 +188,14 @@ def train_command(
             "--items id.",
         ),
     ] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--init-from",
+            help="Vector cache whose principal components learned ids start from, with --items id; sets --id-init "
+            "text. Read by the training only.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print the number of parameters, memory, steps and time, without training."),
@@ -204,6 +212,7 @@ def train_command(
     Examples:
         tcf train --data data/ml-100k --cache caches/minilm --out runs/text
         tcf train --data data/ml-100k --items id --out runs/id
+        tcf train --items id --init-from caches/minilm --out runs/id-from-text
         tcf train --data data/ml-100k --cache caches/minilm --out runs/full \
             --loss full --epochs 50 --devices cuda:0,cuda:1
         tcf train --config quickstart/search/best.toml --out runs/best
@@ -211,16 +220,19 @@ def train_command(
             --launcher slurm --gpus-per-worker 1 --time 2:00:00
     """
     require_library("accelerate", "tcf train")
-    from tcf.api.training import dataset_of
+    from tcf.api.training import dataset_of, starting_from
 
-    in_file = (None, []) if file is None else inputs_of(file)
-    caches = cache or in_file[1]
-    if file is not None and not (data or in_file[0] or caches):
+    in_file = FileInputs() if file is None else inputs_of(file)
+    caches = tuple(cache or in_file.caches)
+    if init_from is None and config.id_init == "text":
+        init_from = in_file.init_from
+    if file is not None and not (data or in_file.data or caches or init_from):
         raise ConfigError(f"{file}: expected [inputs] with data or cache, found neither; add it, or --data or --cache")
-    dataset = dataset_of(data or in_file[0], caches)
+    dataset = dataset_of(data or in_file.data, caches or (() if init_from is None else (init_from,)))
     if config.items == "id" and caches:
         logger.info(f"{caches[0]}: --items id needs no cache; its vectors are not read")
-        caches = []
+        caches = ()
+    config, caches = starting_from(init_from, config, caches)
     if dry_run:
         from tcf.train.estimate import estimate
 

@@ -279,8 +279,8 @@ class TrainConfig(CheckedSettings):
         if self.backbone == "sasrec" and self.width % self.heads:
             raise ConfigError(f"--width: expected a multiple of --heads {self.heads}, found {self.width}")
         for name in ("dropout", "gbce_t", "id_dropout"):
-            if getattr(self, name) > 1 or (name == "dropout" and self.dropout == 1):
-                bounds = "at least 0 and less than 1" if name == "dropout" else "at least 0 and at most 1"
+            if getattr(self, name) > 1 or (name != "gbce_t" and getattr(self, name) == 1):
+                bounds = "at least 0 and at most 1" if name == "gbce_t" else "at least 0 and less than 1"
                 raise ConfigError(f"{option_name(name)}: expected {bounds}, found {getattr(self, name)}")
         for name in ("clip_norm", "step_factor"):
             if getattr(self, name) == 0:
@@ -294,6 +294,11 @@ class TrainConfig(CheckedSettings):
                 f"train with --loss {' or '.join(self.loss_info.instead)}, or leave --table out"
             )
         self._refuse_unused()
+        needed = _ITEMS_OF_STARTS.get(self.id_init, self.items)
+        if needed != self.items:
+            raise ConfigError(
+                f"--id-init {self.id_init}: expected --items {needed}, found --items {self.items}; leave --id-init out"
+            )
 
     def _check_groups(self) -> None:
         """Refuse groups of whitening that are no equal shares, or whose sum is of vectors on different axes."""
@@ -355,9 +360,16 @@ class TrainConfig(CheckedSettings):
         """Whether items use cached text vectors."""
         return self.items != "id"
 
+    @property
+    def needs_cache(self) -> bool:
+        """Whether a training needs cached vectors: items use them, or ids start from them."""
+        return self.reads_text or self.id_init == "text"
+
 
 _DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConfig)}
 _OF_WHITENING = ("whiten_epsilon", "whiten_form", "whiten_groups", "whiten_sum")
+# Ids of zeros alone would all be the same item; ids that start from texts, beside these, would count them twice.
+_ITEMS_OF_STARTS = {"text": "id", "zero": "text+id"}
 _OF_LOSSES = dict.fromkeys((*(name for loss in LOSSES for name in loss.options), "negatives"))
 # Settings that are read only if another setting has one of these values.
 _READ_WITH = (

@@ -21,6 +21,7 @@ from tcf.evaluate.combination.combined_run import CombinedRun, opened_combinatio
 from tcf.evaluate.combination.recorded_combination import RecordedCombination, is_combination, read_combination
 from tcf.ranking.engines import Engine
 from tcf.train.batch.training_data import trained_users
+from tcf.train.inputs import INIT_FROM
 from tcf.train.run.file_names import RUN, SELECTION
 from tcf.train.run.open_inputs import OpenInputs
 from tcf.train.run.open_run import Run
@@ -96,7 +97,7 @@ def reads_caches(path: Path) -> bool:
     Raises:
         RunError: there is neither a run nor a combination, or it is damaged.
     """
-    return is_combination(path) or len(read_manifest(path, RUN).inputs) > 1
+    return is_combination(path) or len(read_manifest(path, RUN).inputs.keys() - {INIT_FROM}) > 1
 
 
 def opened_finished_run(recorded: RecordedFinishedRun, inputs: OpenInputs, device: str = "auto") -> FinishedRun:

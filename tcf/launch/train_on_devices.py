@@ -55,7 +55,8 @@ def train_on_devices(
 
     Args:
         data: a dataset directory.
-        caches: cache directories for items as text, whose vectors are concatenated; none for items as ids.
+        caches: cache directories for items as text, whose vectors are concatenated; the one that ids start from, with
+            `id_init` text; none for other items as ids.
         out: the run's directory.
         config: settings.
         starter: starts the workers if there are several devices.

@@ -101,7 +101,16 @@ def assemble(
     """
     dataset, parallel = inputs.dataset, SingleProcess() if parallel is None else parallel
     vectors = inputs.training_vectors(config, projections, device)
-    model = build_model(config, dataset.n_items, dataset.n_users, vectors, device)
+    first_ids_NK = inputs.first_ids(config, data.items, device)
+    model = build_model(
+        config,
+        dataset.n_items,
+        dataset.n_users,
+        vectors,
+        device,
+        counts_N=data.counts,
+        first_ids_NK=first_ids_NK,
+    )
     if config.compile:
         compile_parts(model)
     rows = batch_rows(config, data)

@@ -147,16 +147,17 @@ def estimate(*, data: Path, caches: Sequence[Path] = (), config: TrainConfig) ->
 
     Args:
         data: a dataset directory.
-        caches: cache directories for items as text.
+        caches: cache directories for items as text, or the one that ids start from.
         config: settings.
 
     Raises:
         TcfError: as for training.
     """
-    device, inputs = resolve_devices(config.devices)[0], Inputs.open(config.items, data, caches, config.verify)
+    device, inputs = resolve_devices(config.devices)[0], Inputs.of_training(config, data, caches)
     first = dataclasses.replace(config, refit=False)
     training = training_data(inputs, first)
     vectors = inputs.training_vectors(first, inputs.fit(first, training.items, device), device)
+    inputs.first_ids(first, training.items, device)  # for what it finds wrong
     sizes = estimate_sizes(inputs.dataset, training, vectors, first, device)
     untimed = lacks_memory(sizes.memory, device)
     pace = None if untimed else run_trial(inputs.dataset, training, vectors, first, device)

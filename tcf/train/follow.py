@@ -26,7 +26,7 @@ def follow(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainC
 
     Args:
         data: a dataset directory.
-        caches: cache directories for items as text.
+        caches: cache directories for items as text, or the one that ids start from.
         out: the run's directory, which belongs to the first process.
         config: settings.
         group: the processes that train together; this one is not the first.
@@ -50,7 +50,7 @@ def follow(*, data: Path, caches: Sequence[Path] = (), out: Path, config: TrainC
 
 
 def _trainer(data: Path, caches: Sequence[Path], out: Path, config: TrainConfig, group: Group) -> Trainer:
-    inputs = Inputs.open(config.items, data, caches, config.verify).as_trained_on(config)
+    inputs = Inputs.of_training(config, data, caches).as_trained_on(config)
     folder = RunFolder(out, to_mapping(config), inputs.paths_from(out), inputs.fingerprints)
     training = training_data(inputs, config)
     projections = folder.read_projections() or inputs.fit(config, training.items, group.device)

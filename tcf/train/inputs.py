@@ -1,4 +1,4 @@
-"""The inputs of a run: a dataset and, for items as text, one or more vector caches."""
+"""The inputs of a run: a dataset and, for items as text or ids that start from texts, vector caches."""
 
 import dataclasses
 import os
@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from tcf.common.errors import ConfigError
 from tcf.common.integrity.checksums import Verify
@@ -19,11 +20,15 @@ from tcf.config.train import TrainConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.train.vectors.cache_rows import ItemSources
+from tcf.train.vectors.first_ids import first_ids
 from tcf.train.vectors.fit_projection import fit_projections
 from tcf.train.vectors.item_vectors import ItemVectors, load_item_vectors
 from tcf.train.vectors.projection import Projection, Transform
 
-__all__ = ["Inputs", "check_number"]
+__all__ = ["INIT_FROM", "Inputs", "check_number"]
+
+INIT_FROM = "init_from"
+"""Role of the cache that ids start from: an input of a training, which its finished run does not read."""
 
 _MIB = 2**20
 
@@ -35,16 +40,18 @@ class Inputs:
     Attributes:
         dataset: users, items and histories.
         caches: the items' vectors, concatenated in this order; empty for items as ids.
+        init_from: the vectors that ids start from; None for ids that start at random, and for a finished run.
     """
 
     dataset: Dataset
     caches: tuple[VectorCache, ...]
+    init_from: VectorCache | None = None
 
     @staticmethod
     def open(
         items: Literal["text", "id", "text+id"], data: Path, caches: Sequence[Path], verify: Verify = "once"
     ) -> "Inputs":
-        """Open the inputs.
+        """Open the inputs of a finished run, or of a training whose ids do not start from texts.
 
         Args:
             items: how the model represents items.
@@ -61,6 +68,30 @@ class Inputs:
         opened = tuple(VectorCache.open(path, verify=verify) for path in caches)
         _refuse_repeated(opened)
         return Inputs(dataset, opened)
+
+    @staticmethod
+    def of_training(config: TrainConfig, data: Path, caches: Sequence[Path]) -> "Inputs":
+        """Open the inputs of a training.
+
+        Args:
+            config: `items`, `id_init` and `verify`.
+            data: a dataset directory.
+            caches: cache directories: those of items as text; or the one that ids start from.
+
+        Raises:
+            ConfigError: see `open`; or ids start from texts, and not one cache is given.
+            TcfError: the dataset or a cache is missing or damaged.
+        """
+        if config.id_init != "text":
+            return Inputs.open(config.items, data, caches, config.verify)
+        if len(caches) != 1:
+            found = " and ".join(map(str, caches)) or "none"
+            raise ConfigError(
+                f"--id-init text: expected one vector cache for ids to start from, found {found}; name it with "
+                "--init-from"
+            )
+        opened = Inputs.open(config.items, data, (), config.verify)
+        return dataclasses.replace(opened, init_from=VectorCache.open(caches[0], verify=config.verify))
 
     def as_trained_on(self, config: TrainConfig) -> "Inputs":
         """Return the inputs as a run with these settings is trained on them: a refit learns validation items as well.
@@ -79,14 +110,15 @@ class Inputs:
     @property
     def fingerprints(self) -> dict[str, str]:
         """The inputs' fingerprints by role; a cache's fingerprint identifies its encoder."""
-        of_caches = (cache.manifest.fingerprint for cache in self.caches)
-        return {"dataset": self.dataset.fingerprint, **dict(zip(self.cache_roles, of_caches, strict=True))}
+        return {
+            "dataset": self.dataset.fingerprint,
+            **{role: cache.manifest.fingerprint for role, cache in self._caches_by_role.items()},
+        }
 
     @property
     def paths(self) -> dict[str, Path]:
         """The inputs' paths, by role."""
-        of_caches = (cache.path for cache in self.caches)
-        return {"dataset": self.dataset.path, **dict(zip(self.cache_roles, of_caches, strict=True))}
+        return {"dataset": self.dataset.path, **{role: cache.path for role, cache in self._caches_by_role.items()}}
 
     def paths_from(self, folder: Path) -> dict[str, str]:
         """The inputs' paths relative to a folder: the dataset as `data`, caches by role."""
@@ -160,6 +192,30 @@ class Inputs:
                 "or --table device if you know that they fit"
             )
         return vectors
+
+    def first_ids(self, config: TrainConfig, items: npt.NDArray[np.int64], device: torch.device) -> Tensor | None:
+        """The first numbers of every item's id, (N, K), from the vectors of `init_from`; None for random ones.
+
+        Args:
+            config: `id_init`, `width`.
+            items: the items that occur in training.
+            device: where to compute.
+
+        Raises:
+            CacheError: an item has no vector, or one with a number that is not finite.
+            ConfigError: the vectors of the training items do not differ.
+        """
+        if config.id_init != "text":
+            return None
+        if self.init_from is None:
+            raise ValueError("ids that start from texts expect the inputs of a training")
+        return first_ids(ItemSources.find([self.init_from], self.dataset), items, config.width, device)
+
+    @property
+    def _caches_by_role(self) -> dict[str, VectorCache]:
+        """All caches by their names in files."""
+        by_role = dict(zip(self.cache_roles, self.caches, strict=True))
+        return by_role if self.init_from is None else {**by_role, INIT_FROM: self.init_from}
 
     @cached_property
     def _found(self) -> ItemSources:

@@ -1,12 +1,14 @@
-"""AdamW with separate parameter groups for the item tower and the rest, and the learning-rate schedule."""
+"""AdamW with separate parameter groups for item tower, ids beside texts and the rest; the learning-rate schedule."""
 
 import math
 from typing import Any
 
 import torch
+from torch import nn
 
 from tcf.common.errors import ConfigError
 from tcf.config.train import TrainConfig
+from tcf.train.model.item_tower import SummedItems
 from tcf.train.model.recommender import Recommender
 
 __all__ = ["Optimizer", "rate_factor"]
@@ -72,20 +74,27 @@ def rate_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
 
 
 def _groups(model: Recommender, config: TrainConfig) -> list[dict[str, Any]]:
-    """Parameter groups of the item tower and of everything else, without empty ones."""
-    item_rate, item_decay = config.item_learning_rate, config.item_weight_decay
-    towers = [
-        (
-            [p for name, p in model.named_parameters() if name.startswith("items.")],
-            config.learning_rate if item_rate is None else item_rate,
-            config.weight_decay if item_decay is None else item_decay,
-        ),
-        (
-            [p for name, p in model.named_parameters() if not name.startswith("items.")],
-            config.learning_rate,
-            config.weight_decay,
-        ),
+    """Parameter groups of the item tower, of everything else, and of ids that have own settings; without empty ones."""
+    ids = _own_ids(model, config)
+    named = [(name, p) for name, p in model.named_parameters() if not any(p is own for own in ids)]
+    item_rate = _first(config.item_learning_rate, config.learning_rate)
+    item_decay = _first(config.item_weight_decay, config.weight_decay)
+    groups = [
+        ([p for name, p in named if name.startswith("items.")], item_rate, item_decay),
+        ([p for name, p in named if not name.startswith("items.")], config.learning_rate, config.weight_decay),
+        (ids, _first(config.id_learning_rate, item_rate), _first(config.id_weight_decay, item_decay)),
     ]
     return [
-        {"params": parameters, "lr": rate, "weight_decay": decay} for parameters, rate, decay in towers if parameters
+        {"params": parameters, "lr": rate, "weight_decay": decay} for parameters, rate, decay in groups if parameters
     ]
+
+
+def _own_ids(model: Recommender, config: TrainConfig) -> list[nn.Parameter]:
+    """The ids beside texts, if they have a rate or decay of their own."""
+    if config.id_learning_rate is None and config.id_weight_decay is None:
+        return []
+    return [p for module in model.modules() if isinstance(module, SummedItems) for p in module.ids.parameters()]
+
+
+def _first(own: float | None, general: float) -> float:
+    return general if own is None else own

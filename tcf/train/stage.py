@@ -100,7 +100,8 @@ def train(
 
     Args:
         data: a dataset directory.
-        caches: cache directories for items as text, whose vectors are concatenated; empty for items as ids.
+        caches: cache directories for items as text, whose vectors are concatenated; the one that ids start from, with
+            `id_init` text; empty for other items as ids.
         out: the run's directory.
         config: settings.
         watch: see `Watch`, called when an epoch ends; for a resumed training, first with the finished epochs. An error
@@ -119,7 +120,7 @@ def train(
     device = resolve_device(config.devices, option="--devices") if group is None else group.device
     devices = str(device) if group is None else group.devices
     config = dataclasses.replace(config, devices=devices, patience=config.resolved_patience)
-    inputs = Inputs.open(config.items, data, caches, config.verify).as_trained_on(config)
+    inputs = Inputs.of_training(config, data, caches).as_trained_on(config)
     folder = RunFolder(out, to_mapping(config), inputs.paths_from(out), inputs.fingerprints)
     finished = folder.finished()
     if finished is not None:

@@ -138,7 +138,7 @@ def run_trial(
     Raises:
         TcfError: as for training.
     """
-    model = build_model(config, dataset.n_items, dataset.n_users, vectors, device)
+    model = build_model(config, dataset.n_items, dataset.n_users, vectors, device, counts_N=data.counts)
     rows = batch_rows(config, data)
     loss = build_loss(config, data, rows, device)
     feed = feed_of(config, rows, None if isinstance(vectors, StandInVectors) else vectors, loss, device)

@@ -40,6 +40,7 @@ WRONG: list[Wrong] = [
     (tcf.open_evaluation, {"path": "e"}, "verify", NO_CHOICES),
     (tcf.recommend_items, {"run": "r"}, "verify", NO_CHOICES),
     (tcf.open_run, {"path": "r"}, "data", NO_PATHS),
+    (tcf.train_recommender, {"data": "d", "out": "o", "config": tcf.TrainConfig(items="id")}, "init_from", NO_PATHS),
     (tcf.open_run, {"path": "r"}, "caches", (*NO_PATHS, [3], ["c", None], {"c"})),
     (tcf.open_evaluation, {}, "path", NO_PATHS),
     (tcf.extract_vectors, {"model": "m", "out": "o"}, "data", NO_PATHS),

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tcf.commands.options import configured, inputs_of
+from tcf.commands.options import FileInputs, configured, inputs_of
 from tcf.common.errors import ConfigError
 from tcf.config.train import TrainConfig
 
@@ -113,12 +113,14 @@ def test_what_is_wrong_in_the_file_is_named(file: Path) -> None:
 
 def test_inputs_start_at_the_files_own_folder(file: Path) -> None:
     folder = file.parent
-    assert inputs_of(file) == (folder / "../d", [])
+    assert inputs_of(file) == FileInputs(folder / "../d")
     many = "\n".join(f'"cache.{number}" = "c{number}"' for number in (10, 2, 9))
     file.write_text(f'[inputs]\n{many}\ncache = "c1"\n')
-    assert inputs_of(file) == (None, [folder / f"c{number}" for number in (1, 2, 9, 10)])
+    assert inputs_of(file) == FileInputs(None, tuple(folder / f"c{number}" for number in (1, 2, 9, 10)))
     file.write_text("width = 3")
-    assert inputs_of(file) == (None, [])
+    assert inputs_of(file) == FileInputs()
+    file.write_text('[inputs]\ndata = "d"\ninit_from = "../c"\n')
+    assert inputs_of(file) == FileInputs(folder / "d", init_from=folder / "../c")
 
 
 @pytest.mark.parametrize(
@@ -126,5 +128,5 @@ def test_inputs_start_at_the_files_own_folder(file: Path) -> None:
 )
 def test_other_inputs_are_refused(file: Path, inputs: str) -> None:
     file.write_text(inputs)
-    with pytest.raises(ConfigError, match=r"\[inputs\] expected data, cache, cache.2, ... as folders, found"):
+    with pytest.raises(ConfigError, match=r"\[inputs\] expected data, cache, .* and init_from as folders, found"):
         inputs_of(file)

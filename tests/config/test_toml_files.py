@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tcf.commands.options import inputs_of, read_settings
+from tcf.commands.options import FileInputs, inputs_of, read_settings
 from tcf.common.errors import ConfigError
 from tcf.config.toml_files import expand_home, user_path
 from tcf.launch.search.search_file import read_search
@@ -80,7 +80,7 @@ def test_home_folders_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     search = read_search(file)
     assert (search.out, search.data, search.caches) == (tmp_path / "o", tmp_path / "d", (tmp_path / "c", Path("e")))
     file.write_text('[inputs]\ndata = "~/d"\ncache = "../c"\n')
-    assert inputs_of(file) == (tmp_path / "d", [tmp_path / "../c"])
+    assert inputs_of(file) == FileInputs(tmp_path / "d", (tmp_path / "../c",))
 
 
 @pytest.mark.parametrize(

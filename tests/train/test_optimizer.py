@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,11 +7,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from small.train.runs import make_cache, make_dataset
 from tcf.common.errors import ConfigError
 from tcf.config.train import TrainConfig
 from tcf.train.model.build import build_model
 from tcf.train.model.recommender import Recommender
 from tcf.train.optimizer import Optimizer, rate_factor
+from tcf.train.vectors.cache_rows import ItemSources
+from tcf.train.vectors.item_vectors import ItemVectors, load_item_vectors
 
 Floats = npt.NDArray[np.float64]
 STEPS = 10
@@ -114,3 +118,48 @@ def test_a_warm_up_that_never_ends_is_refused() -> None:
     small(warmup_steps=19, epochs=2)
     with pytest.raises(ConfigError, match=r"--warmup-steps: expected fewer than the 20 steps of --epochs 2, found 20"):
         small(warmup_steps=20, epochs=2)
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> ItemVectors:
+    dataset = make_dataset(tmp_path, [[0, 1, 2]], [f"text {i}" for i in range(6)])
+    cache = make_cache(tmp_path, dataset, np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32))
+    return load_item_vectors(ItemSources.find([cache], dataset), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("own", "of_ids"),
+    [
+        ({"id_learning_rate": 0.2, "id_weight_decay": 0.0}, (0.2, 0.0)),
+        ({"id_learning_rate": 0.2}, (0.2, 0.3)),  # the rest is that of the item tower
+        ({"id_weight_decay": 0.7}, (0.05, 0.7)),
+    ],
+)
+@pytest.mark.parametrize("deep", [False, True])
+def test_ids_beside_texts_have_a_rate_and_a_decay_of_their_own(
+    vectors: ItemVectors, own: dict[str, Any], of_ids: tuple[float, float], deep: bool
+) -> None:
+    tower = {"backbone": "dssm", "mlp_layers": 1} if deep else {"blocks": 1}
+    shared = {"items": "text+id", "width": 4, "dropout": 0.0, "item_learning_rate": 0.05, "item_weight_decay": 0.3}
+    config = TrainConfig(**shared, **tower, **own)  # type: ignore[arg-type]
+    model = build_model(config, 6, 5, vectors, torch.device("cpu"))
+    optimizer = Optimizer(model, config, STEPS)
+    items, rest, ids = optimizer.adamw.param_groups
+    assert [p.shape for p in ids["params"]] == [(6, 4)]
+    assert len({id(p) for group in (items, rest, ids) for p in group["params"]}) == len([*model.parameters()])
+    before = {name: p.detach().double().numpy().copy() for name, p in model.named_parameters()}
+    seen = gradients(model, 0)
+    optimizer.step(0)
+    for name, parameter in model.named_parameters():
+        usual = (0.05, 0.3) if name.startswith("items.") else (0.001, 0.1)
+        rate, decay = of_ids if "ids." in name else usual
+        expected = adamw(before[name], [seen[name]], [rate], decay)
+        np.testing.assert_allclose(parameter.detach().numpy(), expected, rtol=2e-5, atol=2e-6)
+
+
+def test_ids_beside_texts_without_own_settings_are_of_the_item_tower(vectors: ItemVectors) -> None:
+    config = TrainConfig(items="text+id", width=4, id_gate=1.0)
+    model = build_model(config, 6, 5, vectors, torch.device("cpu"), counts_N=np.ones(6, np.int64))
+    items, rest = Optimizer(model, config, STEPS).adamw.param_groups
+    assert [id(p) for p in items["params"]] == [id(p) for p in model.items.parameters()]  # type: ignore[attr-defined]
+    assert rest["params"]

@@ -38,6 +38,8 @@ CASES: dict[str, dict[str, Any]] = {
     "id, full": {"items": "id", "loss": "full", "batch_size": 59},
     "id, sampled": {"items": "id", "loss": "sampled", "negatives": 7},
     "text+id, gbce": {"items": "text+id", "loss": "gbce", "negatives": 3, "batch_size": 59},
+    "text+id, gated": {"items": "text+id", "id_init": "zero", "id_gate": 2.0, "id_learning_rate": 0.02},
+    "id from texts": {"items": "id", "id_init": "text"},
     "bfloat16": {"precision": "bfloat16"},
     "dssm": {"backbone": "dssm", "batch_size": 17, "mlp_layers": 1},
     "dssm that reads": {"backbone": "dssm", "batch_size": 17, "user_tower": "history", "items": "id"},
@@ -65,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trainer_of(folder: Path, settings: dict[str, Any], group: Parallel | None = None) -> Trainer:
     torch.set_num_threads(1)
     config = TrainConfig(**{**BASE, **settings})
-    inputs = Inputs.open(config.items, folder / "data", [folder / "cache"] if config.reads_text else [])
+    inputs = Inputs.of_training(config, folder / "data", [folder / "cache"] if config.needs_cache else [])
     data, device = training_data(inputs, config), torch.device("cpu")
     return assemble(inputs, data, inputs.fit(config, data.items, device), config, device, group).trainer
 

@@ -54,6 +54,7 @@ def parameters(run: Path) -> dict[str, Any]:
     [
         {"whiten": 4, "normalise": True, "schedule": "cosine"},  # counts of in-batch, statistics of the vectors
         {"items": "id", "backbone": "dssm", "loss": "sampled", "negatives": 8},  # popularity, users
+        {"items": "id", "id_init": "text"},  # statistics of the vectors that ids start from
     ],
     ids=str,
 )

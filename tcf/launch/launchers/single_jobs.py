@@ -29,7 +29,7 @@ def train_in_job(
 
     Args:
         data: a dataset directory.
-        caches: cache directories for items as text.
+        caches: cache directories for items as text, or the one that ids start from.
         out: the run's directory.
         config: settings; devices are those of each node.
         launch: where and how the job runs.

@@ -158,7 +158,7 @@ def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
 
 def _as_configuration(search: SearchFile, best: TrialRow) -> bytes:
     config = search.settings(best.params)
-    inputs = Inputs.open(config.items, search.data, search.caches_for(config)).paths_from(search.out)
+    inputs = Inputs.of_training(config, search.data, search.caches_for(config)).paths_from(search.out)
     values = {name: best.metadata[name] for name in _metrics(search)}
     metrics = ", ".join(f"{name} {value:.6f}" for name, value in values.items())
     words = (

@@ -61,7 +61,7 @@ class SearchFile:
         path: the file.
         out: folder of the search.
         data: a dataset directory.
-        caches: vector caches for items as text, whose vectors are concatenated.
+        caches: vector caches for items as text, whose vectors are concatenated; or the one that ids start from.
         config: settings of the search itself.
         fixed: settings that all trials share.
         space: ranges of the searched settings, by name.
@@ -118,7 +118,7 @@ class SearchFile:
 
     def caches_for(self, config: TrainConfig) -> tuple[Path, ...]:
         """The caches that a trial reads."""
-        return self.caches if config.reads_text else ()
+        return self.caches if config.needs_cache else ()
 
     @property
     def n_trials(self) -> int:
@@ -214,16 +214,24 @@ def _check_devices(search: SearchFile) -> None:
 
 
 def _check_caches(search: SearchFile) -> None:
-    span = search.space.get("items")
-    kinds = span.values if isinstance(span, Choices) else (search.fixed.get("items", TrainConfig.items),)
-    if kinds != ("id",) and not search.caches:
-        raise ConfigError(
-            f'{search.path}: expected cache = "FOLDER" for items as text, found none; add it above the tables'
-        )
-    if kinds == ("id",) and search.caches:
+    kinds, starts = _values(search, "items"), _values(search, "id_init")
+    if (kinds != ("id",) or "text" in starts) and not search.caches:
+        read = "for items as text" if kinds != ("id",) else "for ids to start from"
+        raise ConfigError(f'{search.path}: expected cache = "FOLDER" {read}, found none; add it above the tables')
+    if "text" in starts and len(search.caches) > 1:
+        found = ", ".join(map(str, search.caches))
+        raise ConfigError(f"{search.path}: expected one cache for ids to start from, found {found}; keep one")
+    if kinds == ("id",) and "text" not in starts and search.caches:
         raise ConfigError(
             f"{search.path}: expected no cache, because ids need none, found {search.caches[0]}; remove it"
         )
+
+
+def _values(search: SearchFile, name: str) -> tuple[Any, ...]:
+    """All values of a setting that is no number, in the space or fixed."""
+    span = search.space.get(name)
+    default = TrainConfig.__dataclass_fields__[name].default
+    return span.values if isinstance(span, Choices) else (search.fixed.get(name, default),)
 
 
 def _check_settings(search: SearchFile) -> None:

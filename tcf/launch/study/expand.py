@@ -159,7 +159,7 @@ class _Expansion:
         return name
 
     def _cache_of(self, setting: StudySetting) -> PlannedCache | None:
-        """What the setting reads; None if it reads no text."""
+        """What the setting reads; None if it needs no cache."""
         keys = (key for key in self.caches if key[:2] == (setting.dataset, setting.encoder))
         wanted = setting.axes.get("pooling")  # a pipeline has one only
         return next((self.caches[key] for key in keys if wanted in (None, key[2])), None)

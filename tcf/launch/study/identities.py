@@ -95,7 +95,7 @@ def training_settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that decide a model but for the seed; of devices only how many draw their own dropout."""
     devices = config.devices.count(",") + 1
     resolved = dataclasses.replace(config, patience=config.resolved_patience, seed=TrainConfig.seed)
-    several = {"number of devices": devices} if devices > 1 and config.dropout else {}
+    several = {"number of devices": devices} if devices > 1 and (config.dropout or config.id_dropout) else {}
     return {**changed_settings(resolved, _DECIDE_NO_MODEL), **several}
 
 

@@ -20,7 +20,7 @@ class TrainTask(Task):
 
     Attributes:
         data: a dataset directory.
-        caches: cache directories for items as text.
+        caches: cache directories for items as text, or the one that ids start from.
         out: the run's directory.
         config: settings.
     """
@@ -39,7 +39,8 @@ class TrainTask(Task):
     @property
     def arguments(self) -> tuple[str, ...]:
         """See `Task`."""
-        caches = [part for cache in self.caches for part in ("--cache", str(cache))]
+        option = "--init-from" if self.config.id_init == "text" else "--cache"
+        caches = [part for cache in self.caches for part in (option, str(cache))]
         return ("train", "--data", str(self.data), *caches, "--out", str(self.out), *typed_options(self.config))
 
     def run(self) -> None:

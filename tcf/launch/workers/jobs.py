@@ -79,7 +79,7 @@ class TrainingJob(Job):
 
     Attributes:
         data: a dataset directory.
-        caches: cache directories for items as text.
+        caches: cache directories for items as text, or the one that ids start from.
         out: the run's directory.
         config: settings, with the devices of all ranks.
         threads: number of torch threads; 0 for torch's default.

@@ -1,7 +1,9 @@
 """Builds and initialises recommenders."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tcf.common.errors import ConfigError
 from tcf.common.random_streams import RandomStream, torch_generator
@@ -16,9 +18,16 @@ __all__ = ["build_model", "outline_model"]
 
 
 def build_model(
-    config: TrainConfig, n_items: int, n_users: int, vectors: ItemVectors | None, device: torch.device
+    config: TrainConfig,
+    n_items: int,
+    n_users: int,
+    vectors: ItemVectors | None,
+    device: torch.device,
+    *,
+    counts_N: npt.NDArray[np.int64] | None = None,
+    first_ids_NK: Tensor | None = None,
 ) -> Recommender:
-    """Build and initialise a recommender; its initial values depend on the seed alone, not on the device.
+    """Build and initialise a recommender; what is random depends on the seed alone, not on the device.
 
     Args:
         config: architecture and seed.
@@ -26,6 +35,8 @@ def build_model(
         n_users: number of users of the dataset.
         vectors: the items' cached vectors, for items as text.
         device: device of the model.
+        counts_N: (N,) how often each item occurs in training; needed with `id_gate`.
+        first_ids_NK: (N, K) first values of the first K numbers of each id; random ones if None.
 
     Raises:
         ConfigError: items as text without vectors.
@@ -33,6 +44,12 @@ def build_model(
     # Built on the meta device first, so that torch's own initialisation does not use the global generator.
     model = outline_model(config, n_items, n_users, vectors).to_empty(device="cpu")
     _initialise(model, torch_generator(RandomStream.FIRST_WEIGHTS, config.seed))
+    for module in model.modules():
+        match module:
+            case IdItems():
+                _start_ids(module, config, first_ids_NK)
+            case SummedItems(gate_N=Tensor() as gate_N):
+                gate_N.copy_(_gate(counts_N, config.id_gate))
     return model.to(device)
 
 
@@ -54,7 +71,8 @@ def _build_items(config: TrainConfig, n_items: int, vectors: ItemVectors | None)
         case "id":
             tower = IdItems(n_items, config.width)
         case "text+id":
-            tower = SummedItems(_text_items(config, vectors), IdItems(n_items, config.width))
+            text, ids = _text_items(config, vectors), IdItems(n_items, config.width)
+            tower = SummedItems(text, ids, gated=config.id_gate is not None, id_dropout=config.id_dropout)
     if config.backbone == "dssm" and config.mlp_layers:
         return DeepItems(tower, DTL(config.width, config.width, config.mlp_layers, config.dropout))
     return tower
@@ -90,3 +108,19 @@ def _initialise(model: nn.Module, generator: torch.Generator) -> None:
             case nn.LayerNorm():
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
+
+
+def _start_ids(ids: IdItems, config: TrainConfig, first_NK: Tensor | None) -> None:
+    """Replace random first values; those of all other parameters are as without."""
+    with torch.no_grad():
+        if config.id_init == "zero":
+            ids.embedding.weight.zero_()
+        if first_NK is not None:
+            ids.embedding.weight[:, : first_NK.shape[1]] = first_NK.cpu()
+
+
+def _gate(counts_N: npt.NDArray[np.int64] | None, constant: float | None) -> Tensor:
+    """The weights of ids, n / (n + constant), (N,): 0 for an item without training interactions, whatever constant."""
+    if counts_N is None or constant is None:
+        raise ValueError("a gate expects how often each item occurs in training")
+    return torch.from_numpy(np.where(counts_N > 0, counts_N / np.maximum(counts_N + constant, 1), 0)).float()

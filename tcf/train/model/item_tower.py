@@ -128,15 +128,30 @@ class IdItems(nn.Module):
 
 
 class SummedItems(nn.Module):
-    """Items as texts and ids: the sum of both towers' vectors."""
+    """Items as texts and ids: the sum of both towers' vectors.
 
-    def __init__(self, text: TextItems, ids: IdItems) -> None:
+    With a gate, an item's id counts by how often the item occurs in training. With dropout, whole ids are left out in
+    training, so that texts learn to do without them, as for items that have never occurred (Volkovs et al. 2017,
+    DropoutNet, algorithm 1); the others are not scaled up, since they are corrections of the texts.
+
+    Args:
+        text: vectors of the texts.
+        ids: vectors of the ids.
+        gated: whether ids are multiplied by `gate_N`, (N,), which `build_model` fills. It is saved with the parameters:
+            a finished model then has the gate of its training, whatever dataset part that was (a refit's is larger).
+        id_dropout: rate at which an item's whole id is left out of a training step.
+    """
+
+    gate_N: Tensor | None
+
+    def __init__(self, text: TextItems, ids: IdItems, *, gated: bool = False, id_dropout: float = 0.0) -> None:
         super().__init__()
-        self.text, self.ids = text, ids
+        self.text, self.ids, self.id_dropout = text, ids, id_dropout
+        self.register_buffer("gate_N", torch.empty(len(ids.embedding.weight)) if gated else None)
 
     def forward(self, items_U: Tensor, read_UV: Tensor | None = None) -> Tensor:
         """See `ItemTower`."""
-        summed_UD: Tensor = self.text(items_U, read_UV) + self.ids(items_U)
+        summed_UD: Tensor = self.text(items_U, read_UV) + self._weighted_ids(items_U)
         return summed_UD
 
     def distinct(self) -> tuple[Tensor, Tensor]:
@@ -146,7 +161,17 @@ class SummedItems(nn.Module):
 
     def all_item_vectors(self) -> Tensor:
         """See `ItemTower`."""
-        return self.text.all_item_vectors() + self.ids.all_item_vectors()
+        ids_ND = self.ids.all_item_vectors()
+        return self.text.all_item_vectors() + (ids_ND if self.gate_N is None else self.gate_N[:, None] * ids_ND)
+
+    def _weighted_ids(self, items_U: Tensor) -> Tensor:
+        """The ids' part of a step, (U, D). Of several devices, each draws for its own share of the items."""
+        ids_UD: Tensor = self.ids(items_U)
+        if self.gate_N is not None:
+            ids_UD = self.gate_N[items_U, None] * ids_UD
+        if self.id_dropout and self.training:
+            ids_UD = ids_UD * (F.dropout(ids_UD.new_ones(len(items_U), 1), self.id_dropout) > 0)
+        return ids_UD
 
 
 class DeepItems(nn.Module):

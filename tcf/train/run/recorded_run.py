@@ -13,7 +13,7 @@ from tcf.common.integrity.verified_files import verify_files
 from tcf.common.manifest import Manifest, differences, read_manifest
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.train import TrainConfig
-from tcf.train.inputs import Inputs
+from tcf.train.inputs import INIT_FROM, Inputs
 from tcf.train.run.file_names import CONFIG, INPUTS, MODEL, RUN
 
 __all__ = ["RecordedRun", "read_run"]
@@ -28,7 +28,7 @@ class RecordedRun:
         manifest: what it was made from, and its best epoch.
         config: the resolved settings.
         data: where its dataset is.
-        caches: where its caches are, in the order of training.
+        caches: where the caches are that it reads, in the order of training.
     """
 
     path: Path
@@ -61,10 +61,10 @@ class RecordedRun:
                     f"{expected[:12]}), found another ({found[:12]}); name the right one with {option}, or train a new "
                     "run"
                 )
-        missing = len(self.manifest.inputs) - len(inputs.fingerprints)
-        if missing > 0:
+        read = self.manifest.inputs.keys() - {INIT_FROM}
+        if len(read) > len(inputs.fingerprints):
             raise RunError(
-                f"{self.path}: expected the {len(self.manifest.inputs) - 1} caches that it was trained on, found "
+                f"{self.path}: expected the {len(read) - 1} caches that it was trained on, found "
                 f"{len(inputs.caches)}; name all of them with --cache, in the order of training"
             )
 
@@ -84,7 +84,9 @@ def read_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = (
     verify_files(path, manifest, RUN, names=(CONFIG,))
     config = from_mapping(TrainConfig, manifest.config, f"{path / MANIFEST}: config")
     where = _inputs_of(path, manifest)
-    places = tuple(caches) or tuple(_recorded(path, role, where[role]) for role in where if role != "data")
+    # What ids started from is in the model.
+    roles = [role for role in where if role not in ("data", INIT_FROM)]
+    places = tuple(caches) or tuple(_recorded(path, role, where[role]) for role in roles)
     return RecordedRun(
         path, manifest, config, _recorded(path, "data", where["data"]) if data is None else data, tuple(places)
     )

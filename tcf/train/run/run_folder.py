@@ -256,7 +256,8 @@ def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that the result depends on; of the devices only their number, if each draws its own dropout."""
     found = {key: value for key, value in {**IMPLIED, **settings}.items() if key not in _DECIDE_NOTHING}
     devices = str(settings.get("devices", "")).count(",") + 1
-    return found | ({"number of devices": devices} if devices > 1 and settings.get("dropout") else {})
+    drawn = settings.get("dropout") or settings.get("id_dropout")
+    return found | ({"number of devices": devices} if devices > 1 and drawn else {})
 
 
 def _identifying(settings: Mapping[str, Any]) -> dict[str, Any]:

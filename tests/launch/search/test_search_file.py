@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from small.launch.searches import change, workplace
+from tcf.commands.options import inputs_of
 from tcf.common.errors import ConfigError
 from tcf.config.train import TrainConfig
+from tcf.launch.search.results import TrialRow, write_results
 from tcf.launch.search.search_file import SearchConfig, read_search
 from tcf.launch.search.space import Choices, Numbers
+from tcf.ranking.metrics import VALIDATION_METRICS
 
 
 def test_what_a_file_says(tmp_path: Path) -> None:
@@ -34,6 +37,23 @@ def test_one_cache_or_several(tmp_path: Path) -> None:
     assert search.caches_for(TrainConfig(items="id")) == ()
     search = change(file, ('"a"', '["a", "b"]'))
     assert search.caches == search.caches_for(TrainConfig()) == (Path("a"), Path("b"))
+
+
+def test_ids_that_start_from_texts_read_the_cache(tmp_path: Path) -> None:
+    """The others of the search do not; and the best settings say which cache it was."""
+    file = workplace(tmp_path)
+    cache = ("[search]", f'cache = "{tmp_path}/cache"\n[search]')
+    search = change(file, cache, ("width = [8, 16]", 'width = [8]\nid_init = ["random", "text"]'))
+    for start, read in (("text", (tmp_path / "cache",)), ("random", ())):
+        params = {"id_init": start, "width": 8, "learning_rate": 0.1}
+        assert search.caches_for(search.settings(params)) == read
+        search.out.mkdir(exist_ok=True)
+        metrics = {metric.name: 0.5 for metric in VALIDATION_METRICS}
+        write_results(search, [TrialRow(0, "trained", 0.5, metrics, params, None, "")])
+        found = inputs_of(search.out / "best.toml")
+        assert (found.caches, found.init_from is not None) == ((), bool(read))
+    with pytest.raises(ConfigError, match="expected one cache for ids to start from, found .*, b; keep one"):
+        change(file, (f'"{tmp_path}/cache"', f'["{tmp_path}/cache", "b"]'))
 
 
 def test_a_grid_ends_with_its_combinations(tmp_path: Path) -> None:
@@ -65,6 +85,8 @@ def test_a_grid_ends_with_its_combinations(tmp_path: Path) -> None:
         ("width = [8, 16]", "refit = [true, false]", r"\[space\] refit: expected no such setting"),
         ('items = "id"', 'items = "text"', 'expected cache = "FOLDER" for items as text, found none'),
         ("[search]", 'cache = "a"\n[search]', "expected no cache, because ids need none, found a"),
+        ("epochs = 4", 'id_init = "text"', 'expected cache = "FOLDER" for ids to start from, found none'),
+        ("width = [8, 16]", 'id_init = ["random", "text"]', 'expected cache = "FOLDER" for ids to start from'),
         ("[8, 16]", "[9, 15]", r"a trial: width: expected a multiple of heads 2, found 9"),
         ('"cpu"', '"cpu,cpu"', "expected one device for each trial, found 'cpu,cpu'"),
         ("trials = 7", 'devices = ["cuda:0,cuda:1"]', "expected one device for each trial"),

@@ -9,7 +9,9 @@ import pytest
 import tcf
 from small.launch.pipelines import FILE
 from small.launch.studies import STUDY, changed, study_of
+from tcf.config.train import TrainConfig
 from tcf.launch.study.expand import expand
+from tcf.launch.study.identities import run_digest
 from tcf.launch.study.study import Study
 from tcf.launch.study.study_file import read_study
 from tcf.launch.units.tasks import CompareTask, EvaluateTask, ExtractTask, RecommendTask, TrainTask
@@ -109,6 +111,22 @@ def test_a_training_needs_the_extraction_of_its_encoder_for_its_dataset_alone(he
     assert tasks[0].outputs == tuple(here / "out/caches/minilm-max" / name for name in ("layer0", "layer-1"))
     train = unit_of(study, "train/more/minilm-layer0-max-sasrec-text/seed-0").task
     assert isinstance(train, TrainTask) and train.caches == (here / "out/caches/minilm-max/layer0",)
+
+
+def test_ids_that_start_from_texts_need_the_extraction(here: Path) -> None:
+    """Its cache and layer count for what it is; which ids that start at random have nothing to do with."""
+    texts = changed('items = ["text", "id"]', 'items = ["id"]\nid_init = ["random", "text"]\nencoders = ["tiny"]')
+    study, other = expanded(here, texts), expanded(here, texts, "extract.max_tokens=7")
+    name = "train/walks/tiny-sasrec-id-id_inittext/seed-0"
+    needs = needs_of(study)
+    assert needs[name] == ("prepare/walks", "extract/tiny/walks")
+    assert needs["train/walks/sasrec-id-id_initrandom/seed-0"] == ("prepare/walks",)
+    task = unit_of(study, name).task
+    assert isinstance(task, TrainTask) and task.caches == (here / "out/caches/tiny/layer-1",)
+    assert f"--init-from {task.caches[0]} " in task.command and "--cache" not in task.command
+    ids = TrainConfig(items="id", id_init="text")
+    assert run_digest("d", "c", -1, ids, of_seed=True) != run_digest("d", "e", -1, ids, of_seed=True)
+    assert [setting.caches for setting in other.settings] == [(), task.caches]
 
 
 def test_a_single_layer_has_the_place_that_it_has_beside_others(here: Path) -> None:

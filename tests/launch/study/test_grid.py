@@ -43,6 +43,33 @@ def test_ids_exist_once_for_each_dataset_whatever_the_encoders(tmp_path: Path) -
     assert {one.config.layers for one in file.extractions} == {(0, 3, -1)}
 
 
+def test_ids_that_start_from_texts_exist_once_for_each_encoder(tmp_path: Path) -> None:
+    file = grid_of(
+        tmp_path,
+        'datasets = ["b"]\nitems = ["text", "id", "text+id"]\nid_init = ["random", "text", "zero"]\n'
+        'id_gate = ["none", 5]\n'
+        'exclude = [{ items = "id", id_init = "zero" }, { items = "text+id", id_init = ["random", "text"] }]\n',
+    )
+    assert sorted(setting.name for setting in file.settings) == [
+        "b/large-sasrec-id-id_inittext",
+        "b/large-sasrec-text",
+        "b/large-sasrec-text+id-id_initzero-id_gate5.0",
+        "b/large-sasrec-text+id-id_initzero-id_gatenone",
+        "b/sasrec-id-id_initrandom",
+        "b/small-sasrec-id-id_inittext",
+        "b/small-sasrec-text",
+        "b/small-sasrec-text+id-id_initzero-id_gate5.0",
+        "b/small-sasrec-text+id-id_initzero-id_gatenone",
+    ]
+
+
+def test_a_start_from_texts_needs_an_encoder(tmp_path: Path) -> None:
+    text = '[datasets.a]\npath = "a"\n[grid]\nitems = ["id"]\n[train]\nid_init = "text"\n'
+    with pytest.raises(ConfigError, match=r"s\.toml: a/.*sasrec-id: expected an encoder whose .*; set encoders ="):
+        study_of(tmp_path, text)
+    assert study_of(tmp_path, text, 'grid.encoders=["minilm"]').settings[0].encoder == "minilm"
+
+
 def test_what_is_excluded_and_what_is_left_of_layers(tmp_path: Path) -> None:
     file = grid_of(
         tmp_path,

@@ -60,6 +60,16 @@ def test_the_best_example_says_what_its_comments_say() -> None:
     assert file.evaluate == EvaluateConfig() and file.datasets[0].prepare == PrepareConfig()
 
 
+def test_ids_that_start_from_texts_read_the_files_cache(tmp_path: Path) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text(FILE.replace("FORMAT", "tcf"))
+    _, ids = change(file, 'items = "id"', 'items = "id"\nid_init = "text"').settings
+    assert (ids.encoder, ids.axes["encoder"], ids.axes["layer"]) == ("model", "model", -1)
+    file.write_text(file.read_text().replace('items = "text"', 'items = "id"'))
+    with pytest.raises(ConfigError, match=r"\[extract\] expected a model, since a run reads text, found none"):
+        change(file, 'model = "model"', "")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -49,7 +49,7 @@ def trainings(folder: Path) -> Train:
         **settings: Any,
     ) -> TrainResult:
         config = TrainConfig(**(SMALL | settings))
-        caches = () if cache is None or config.items == "id" else (cache,)
+        caches = (cache,) if cache is not None and config.needs_cache else ()
         return train(data=data, caches=caches, out=folder / out, config=config, watch=watch)
 
     return call

@@ -27,6 +27,11 @@ from tcf.train.validation import Validation
         {"schedule": "cosine", "warmup_steps": 5, "clip_norm": 0.1, "item_learning_rate": 0.02, "save_minutes": 0.0},
         {"whiten": 4, "save_minutes": 0.0},
         {"deterministic": True, "save_minutes": 0.0},
+        {"items": "id", "id_init": "text", "save_minutes": 0.0},
+        {
+            **{"items": "text+id", "id_init": "zero", "id_gate": 2.0, "id_dropout": 0.4, "id_learning_rate": 0.03},
+            **{"id_weight_decay": 0.0, "save_minutes": 0.0},
+        },
     ],
     ids=str,
 )

@@ -78,7 +78,7 @@ class StudySetting:
         name: unique within the study.
         axes: its place on each axis that means something for it, by the axis's name.
         dataset: name of the dataset.
-        encoder: name of the encoder; empty if it reads no text.
+        encoder: name of the encoder; empty if it reads no text, nor has ids that start from texts.
         config: settings of the training; with `seeds`, their seed is replaced.
         seeds: the seeds; empty for the seed of the settings alone, whose run has no folder of its own.
     """

@@ -51,7 +51,7 @@ def read_pipeline_tables(path: Path, values: Mapping[str, Any]) -> StudyFile:
     runs = _runs(path, values.get("train", {}))
     evaluation = read_evaluate(evaluate)
     extract = text.rest(ExtractConfig)
-    if any(run.reads_text for run in runs.values()):
+    if any(run.needs_cache for run in runs.values()):
         _check_text(path, model, extract)
     for name, run in runs.items():
         check_refit(path, f"[train.{name}]", run, evaluation.config)
@@ -94,7 +94,7 @@ def _setting(
     name: str, run: TrainConfig, seeds: tuple[int, ...], dataset: StudyDataset, encoder: StudyEncoder | None
 ) -> StudySetting:
     """A run; its axes are those that a grid would have for it."""
-    read = encoder if run.reads_text else None
+    read = encoder if run.needs_cache else None
     of_texts = {} if read is None else {"encoder": read.name, "layer": read.config.pooled_layers[0]}
     axes = {"dataset": dataset.name, **of_texts, "backbone": run.backbone, "items": run.items}
     return StudySetting(name, axes, dataset.name, "" if read is None else read.name, run, seeds)

@@ -130,6 +130,8 @@ def _settings(grid: Grid, train: TrainTables) -> tuple[StudySetting, ...]:
     points = grid.points(train.values)
     train.check_used(points)
     names = _names(grid, points)
+    for point, name in zip(points, names, strict=True):
+        _check_start(f"{train.path}: {name}", point)
     return tuple(
         StudySetting(
             name=name,
@@ -141,6 +143,20 @@ def _settings(grid: Grid, train: TrainTables) -> tuple[StudySetting, ...]:
         )
         for point, name in zip(points, names, strict=True)
     )
+
+
+def _check_start(where: str, point: Point) -> None:
+    """Refuse ids that start from texts without an encoder, or from several layers."""
+    if point.get("encoder") == "":
+        raise ConfigError(
+            f'{where}: expected an encoder whose texts ids start from (id_init = "text"), found none; set encoders = '
+            '["minilm"] in [grid]'
+        )
+    if point["items"] == "id" and len(layers_of(point.get("layer", -1))) > 1:
+        raise ConfigError(
+            f"{where}: expected one layer for ids to start from, found {point['layer']}; leave it out: exclude = "
+            f'[{{ items = "id", layer = "{point["layer"]}" }}]'
+        )
 
 
 def _names(grid: Grid, points: Sequence[Point]) -> list[str]:
