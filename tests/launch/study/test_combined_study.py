@@ -185,5 +185,6 @@ def test_a_pipeline_with_several_seeds(tmp_path: Path, monkeypatch: pytest.Monke
     assert [line.split()[0] for line in done.summary().split("\n\n")[0].splitlines()][1:5] == [
         *("popularity", "wide", "id", "both"),
     ]
+    assert done.examples.startswith("Some recommendations of both/seed-3:\n")
     assert done.recommendations["both"] == Path("out/recommendations/both.parquet").absolute()
     assert done.as_json()["combinations"] == {name: str(path) for name, path in done.combinations.items()}

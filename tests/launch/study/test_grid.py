@@ -122,6 +122,21 @@ def test_a_setting_of_mixing_needs_layers_that_are_read_together(tmp_path: Path)
     assert [one.config.mix for one in file.settings] == ["concat", "weights"]
 
 
+def test_ids_that_start_from_texts_have_an_encoder_and_others_have_none(tmp_path: Path) -> None:
+    text = 'datasets = ["a"]\nlayers = [2, 3]\nitems = ["id"]\nid_init = ["random", "text"]\n'
+    file = grid_of(tmp_path, text)
+    assert [(one.name, one.encoder) for one in file.settings] == [
+        ("a/sasrec-id-id_initrandom", ""),
+        *((f"a/{name}-layer{n}-sasrec-id-id_inittext", name) for name in ("small", "large") for n in (2, 3)),
+    ]
+    assert [(one.encoder.name, one.config.layers) for one in file.extractions] == [("small", (2, 3)), ("large", (2, 3))]
+    # Of several layers together there is none to start from.
+    with pytest.raises(ConfigError, match=r"expected one layer for ids to start from, found 2\+3; leave it out: excl"):
+        grid_of(tmp_path, text.replace("[2, 3]", "[2, [2, 3]]"))
+    left = text.replace("[2, 3]", "[2, [2, 3]]") + 'exclude = [{ items = "id", layer = "2+3" }]\n'
+    assert [one.axes.get("layer") for one in grid_of(tmp_path, left).settings] == [None, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [

@@ -88,12 +88,12 @@ class PipelineResult:
 
     @cached_property
     def examples(self) -> str:
-        """A few recommendations of the first run, for people; empty if none were requested.
+        """A few recommendations for people, of the first combination or else of the first run; empty if none are wanted.
 
         Raises:
             TcfError: the run or its dataset is damaged.
         """
-        run = next(_runs(self.study), None)
+        run = next(iter((*self.combinations.values(), *_runs(self.study))), None)
         if not self.study.recommend or run is None or not is_published(run):
             return ""
         from tcf.evaluate.recommend import examples
@@ -101,7 +101,8 @@ class PipelineResult:
         settings = self.study.evaluate
         catalogue = None if settings.catalogue == "all" else settings.catalogue
         some = examples(run, users=3, k=3, catalogue=catalogue, search=settings.search, device=settings.device)
-        return f"Some recommendations of {run.relative_to(self.study.out / 'runs')}:\n{some}"
+        name = Path(*run.relative_to(self.study.out).parts[1:])
+        return f"Some recommendations of {name}:\n{some}"
 
     def check(self) -> None:
         """Refuse a pipeline of which something failed.
