@@ -24,6 +24,7 @@ are imported when they are first used, so that `import tcf` is fast.
 TYPE_CHECKING = False  # as typing has it; its import would delay the first moments of the command line
 
 if TYPE_CHECKING:
+    from tcf.api.combination import combine_runs, open_combination
     from tcf.api.comparison import compare_evaluations, evaluation_table
     from tcf.api.data import download_dataset, open_cache, open_dataset, prepare_dataset
     from tcf.api.evaluation import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         RunError,
         TcfError,
     )
+    from tcf.config.combine import CombineConfig
     from tcf.config.evaluate import EvaluateConfig
     from tcf.config.extract import ExtractConfig
     from tcf.config.launch import LaunchConfig
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from tcf.config.train import TrainConfig
     from tcf.data.cache.caches import TokenStates, VectorCache
     from tcf.data.dataset import Dataset
+    from tcf.evaluate.combination.combined_run import CombinedRun
     from tcf.evaluate.compare.comparison import Comparison
     from tcf.evaluate.evaluation import Evaluation
     from tcf.evaluate.evaluation_table import EvaluationTable
@@ -66,6 +69,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CacheError",
+    "CombineConfig",
+    "CombinedRun",
     "Comparison",
     "ConfigError",
     "DataError",
@@ -92,6 +97,7 @@ __all__ = [
     "TrainConfig",
     "VectorCache",
     "__version__",
+    "combine_runs",
     "compare_evaluations",
     "download_dataset",
     "evaluate_baseline",
@@ -100,6 +106,7 @@ __all__ = [
     "evaluation_table",
     "extract_vectors",
     "open_cache",
+    "open_combination",
     "open_dataset",
     "open_evaluation",
     "open_run",
@@ -115,6 +122,7 @@ __version__ = "0.1.0"
 
 # Where each name is defined; the imports above say the same to type checkers.
 _MODULES = (
+    ("tcf.api.combination", ("combine_runs", "open_combination")),
     ("tcf.api.comparison", ("compare_evaluations", "evaluation_table")),
     ("tcf.api.data", ("download_dataset", "open_cache", "open_dataset", "prepare_dataset")),
     (
@@ -134,6 +142,7 @@ _MODULES = (
         "tcf.common.errors",
         ("CacheError", "ConfigError", "DataError", "DivergedError", "ModelError", "RunError", "TcfError"),
     ),
+    ("tcf.config.combine", ("CombineConfig",)),
     ("tcf.config.evaluate", ("EvaluateConfig",)),
     ("tcf.config.extract", ("ExtractConfig",)),
     ("tcf.config.launch", ("LaunchConfig",)),
@@ -141,6 +150,7 @@ _MODULES = (
     ("tcf.config.train", ("TrainConfig",)),
     ("tcf.data.cache.caches", ("TokenStates", "VectorCache")),
     ("tcf.data.dataset", ("Dataset",)),
+    ("tcf.evaluate.combination.combined_run", ("CombinedRun",)),
     ("tcf.evaluate.compare.comparison", ("Comparison",)),
     ("tcf.evaluate.evaluation", ("Evaluation",)),
     ("tcf.evaluate.evaluation_table", ("EvaluationTable",)),

@@ -11,7 +11,7 @@ import pytest
 
 import tcf
 from small.command_line import parse
-from tcf.commands.typer_internals import UsageError
+from tcf.commands.usage.typer_internals import UsageError
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

@@ -6,6 +6,7 @@ import typer
 
 from tcf import __version__
 from tcf.commands.cache import cache_app
+from tcf.commands.combine import combine_command
 from tcf.commands.command import Command, Group, HeavyCommand
 from tcf.commands.compare import compare_command
 from tcf.commands.data import data_app
@@ -16,8 +17,8 @@ from tcf.commands.init import init_command
 from tcf.commands.recommend import recommend_command
 from tcf.commands.study import pipeline_command, study_app
 from tcf.commands.train import runs_command, search_command, train_command
-from tcf.commands.typer_internals import Context, NoArgsIsHelpError, UsageError
-from tcf.commands.usage_errors import usage_error_line
+from tcf.commands.usage.typer_internals import Context, NoArgsIsHelpError, UsageError
+from tcf.commands.usage.usage_errors import usage_error_line
 from tcf.common.errors import ConfigError
 
 __all__ = ["app", "run_commands"]
@@ -29,6 +30,7 @@ _ORDER = (
     "data",
     "extract",
     "train",
+    "combine",
     "evaluate",
     "compare",
     "recommend",
@@ -62,6 +64,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data", rich_help_panel=_STEPS)
 app.command("extract", cls=HeavyCommand, rich_help_panel=_STEPS)(extract_command)
 app.command("train", cls=HeavyCommand, rich_help_panel=_STEPS)(train_command)
+app.command("combine", cls=HeavyCommand, rich_help_panel=_STEPS)(combine_command)
 app.command("evaluate", cls=HeavyCommand, rich_help_panel=_STEPS)(evaluate_command)
 app.command("compare", cls=Command, rich_help_panel=_STEPS)(compare_command)
 app.command("recommend", cls=HeavyCommand, rich_help_panel=_STEPS)(recommend_command)

@@ -13,7 +13,7 @@ import typer
 import typer.core
 import typer.main
 
-from tcf.commands.typer_internals import AnyCommand, Context, HelpFormatter, Parameter, UsageError, value_name
+from tcf.commands.usage.typer_internals import AnyCommand, Context, HelpFormatter, Parameter, UsageError, value_name
 from tcf.common.logs import configure_logging
 from tcf.config.fields import MAIN_OPTIONS
 from tcf.config.toml_files import user_path

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from tcf.commands.command import GENERAL
-from tcf.commands.usage_errors import with_help
+from tcf.commands.usage.usage_errors import with_help
 from tcf.common.errors import ConfigError, value_words
 from tcf.common.integrity.checksums import Verify
 from tcf.config.fields import MAIN_OPTIONS, from_mapping, option_name, read_toml

@@ -10,7 +10,7 @@ import pytest
 
 from small.command_line import contexts, parse
 from tcf.commands.command import GENERAL
-from tcf.commands.typer_internals import Parameter
+from tcf.commands.usage.typer_internals import Parameter
 
 PAGES = Path(__file__).parent / "help"
 NAMES = {"TEXT", "INTEGER", "NUMBER", "PATH", "FILE", "COLUMN", "TIME", "DEVICE", "DEVICES", "LAYER", "LAYERS", "NAME"}
@@ -99,4 +99,4 @@ def test_the_first_options_of_train_are_about_ten() -> None:
 
 def test_commands_are_listed_in_the_order_in_which_they_are_used() -> None:
     names = [path.split()[1] for path in CONTEXTS if len(path.split()) == 2]
-    assert names[:6] == ["data", "extract", "train", "evaluate", "compare", "recommend"]
+    assert names[:7] == ["data", "extract", "train", "combine", "evaluate", "compare", "recommend"]

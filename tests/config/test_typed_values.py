@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tcf.common.errors import ConfigError
+from tcf.config.combine import CombineConfig
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import CheckedSettings, from_mapping, option_name, read_toml
@@ -21,7 +22,15 @@ from tcf.config.prepare import PrepareConfig
 from tcf.config.train import TrainConfig
 from tcf.launch.search.search_file import SearchConfig
 
-KINDS: tuple[Any, ...] = (PrepareConfig, ExtractConfig, TrainConfig, EvaluateConfig, LaunchConfig, SearchConfig)
+KINDS: tuple[Any, ...] = (
+    PrepareConfig,
+    ExtractConfig,
+    TrainConfig,
+    CombineConfig,
+    EvaluateConfig,
+    LaunchConfig,
+    SearchConfig,
+)
 FIELDS = [(kind, entry) for kind in KINDS for entry in dataclasses.fields(kind)]
 by_field = pytest.mark.parametrize(
     ("kind", "entry"), FIELDS, ids=[f"{kind.__name__}.{entry.name}" for kind, entry in FIELDS]

@@ -12,7 +12,7 @@ import typer.main
 from tcf.cli import main
 from tcf.commands.app import app
 from tcf.commands.command import Command, DefaultGroup, Group
-from tcf.commands.typer_internals import Context
+from tcf.commands.usage.typer_internals import Context
 
 
 def contexts(context: Context | None = None) -> dict[str, Context]:

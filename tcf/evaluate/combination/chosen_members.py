@@ -21,15 +21,23 @@ class ChosenMembers:
 
     Attributes:
         runs: the runs, all of one dataset.
-        judged: the runs whose validation metrics find the weights: the same, or those that chose the epochs of refits.
         run_names: a name for each run.
         baselines: further members.
+        reader: what has read the runs.
     """
 
     runs: tuple[RecordedRun, ...]
-    judged: tuple[RecordedRun, ...]
     run_names: tuple[str, ...]
     baselines: tuple[CombinedBaseline, ...]
+    reader: RunReader
+
+    def judged(self) -> list[RecordedRun]:
+        """Read the runs that validation targets judge: the same, or those that chose the numbers of epochs of refits.
+
+        Raises:
+            RunError: such a run is missing or damaged.
+        """
+        return [self.reader.read_selection(run) if run.config.refit else run for run in self.runs]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -39,7 +47,8 @@ class ChosenMembers:
     @property
     def kinds(self) -> tuple[MemberKind, ...]:
         """The kinds of all members."""
-        return (*("run" for _ in self.runs), *self.baselines)
+        kinds: list[MemberKind] = ["run" for _ in self.runs]
+        return (*kinds, *self.baselines)
 
     @property
     def dataset(self) -> str:
@@ -50,7 +59,7 @@ class ChosenMembers:
 def choose_members(
     runs: Sequence[Path],
     baselines: Sequence[CombinedBaseline],
-    names: Sequence[str] | None,
+    names: Sequence[str | None] | None,
     config: CombineConfig,
     *,
     data: Path | None = None,
@@ -82,8 +91,7 @@ def choose_members(
     recorded = tuple(reader.read(path) for path in runs)
     reader.check_all_taken()
     _check_alike(recorded)
-    judged = tuple(map(reader.read_selection, recorded)) if recorded[0].config.refit else recorded
-    return ChosenMembers(recorded, judged, named, tuple(baselines))
+    return ChosenMembers(recorded, named, tuple(baselines), reader)
 
 
 def _check_number(runs: Sequence[Path], baselines: Sequence[CombinedBaseline], config: CombineConfig) -> None:

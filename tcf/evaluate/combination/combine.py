@@ -44,7 +44,7 @@ def combine(
     out: Path,
     config: CombineConfig,
     baselines: Sequence[CombinedBaseline] = (),
-    names: Sequence[str] | None = None,
+    names: Sequence[str | None] | None = None,
     data: Path | None = None,
     caches: Sequence[Path] = (),
 ) -> CombinedRun:
@@ -58,7 +58,7 @@ def combine(
         out: directory to create.
         config: settings.
         baselines: baselines that are members too, after the runs.
-        names: a name for each run; None: the names of their folders, made distinct.
+        names: a name for each run; None, also for a single one: the name of its folder, made distinct.
         data: the dataset, if it has moved since the training.
         caches: the runs' caches, if they have moved, run by run, in the order of training.
 
@@ -78,7 +78,7 @@ def combine(
         return opened_combination(plan.existing(), inputs, config.device)
     refuse_occupied(out)
     check_destination(out)
-    judged = [inputs.run(run, config.device) for run in chosen.judged]
+    judged = [inputs.run(run, config.device) for run in chosen.judged()]
     plan.publish(weigh(chosen.kinds, judged, config))
     found = opened_combination(plan.existing(), inputs, config.device)
     logger.info(f"{out}: {found.words}")

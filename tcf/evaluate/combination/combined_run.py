@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,18 @@ import torch
 
 from tcf.common.integrity.checksums import Verify
 from tcf.common.manifest import Manifest
+from tcf.common.units import counted
 from tcf.config.combine import CombineConfig
 from tcf.data.dataset import Dataset
 from tcf.data.histories import Histories
+from tcf.evaluate.baselines.co_occurrence_scores import CoOccurrenceScores
 from tcf.evaluate.combination.dense_members import DenseMember, dense_members, joined_states, joined_vectors
 from tcf.evaluate.combination.members import Member
 from tcf.evaluate.combination.recorded_combination import RecordedCombination, read_combination
 from tcf.ranking.catalogue import blocks
+from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 from tcf.train.run.open_inputs import OpenInputs
 from tcf.train.run.open_run import Run
-
-if TYPE_CHECKING:
-    from tcf.evaluate.baselines.co_occurrence_scores import CoOccurrenceScores
 
 __all__ = ["CombinedRun", "open_combination", "opened_combination"]
 
@@ -74,9 +74,29 @@ class CombinedRun:
         return self.runs[0].config.refit
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """The validation metrics as fractions, the members, and how many users the weights were fitted to."""
-        return dict(self.manifest.facts)
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics of the combination on the validation targets of `users` users, as fractions, by name."""
+        facts = self.manifest.facts
+        return {metric.name: facts[metric.name] for metric in VALIDATION_METRICS if metric.name in facts}
+
+    @property
+    def fit_words(self) -> str:
+        """What the weights come from, and of whom the metrics are, in a line."""
+        facts = self.manifest.facts
+        fitted = int(facts["fitted_targets"])
+        source = "given" if self.config.weights else f"fitted to {counted(fitted, 'target')} that a member lists"
+        return f"weights: {source}; metrics: {counted(int(facts['users']), 'validation user')}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The combination as JSON values: its members, the validation metrics of each and of all, and of whom."""
+        facts = self.manifest.facts
+        return {
+            "combination": str(self.path),
+            "members": [named_as_validation(member.as_json()) for member in self.members],
+            **named_as_validation(self.metrics),
+            "users": facts["users"],
+            "fitted_targets": facts["fitted_targets"],
+        }
 
     def item_vectors(self) -> npt.NDArray[np.float32]:
         """The vector of every item, (N, D): those of the members about their means; equal texts keep equal bits."""
@@ -92,7 +112,7 @@ class CombinedRun:
         """
         return joined_states(self._dense, self._weights, users, histories, advance)
 
-    def added_scores(self, earlier: Histories) -> "CoOccurrenceScores | None":
+    def added_scores(self, earlier: Histories) -> CoOccurrenceScores | None:
         """What is added to the products, among all items; None if no member scores sparsely.
 
         Args:
@@ -100,8 +120,6 @@ class CombinedRun:
         """
         for member in self.members:
             if member.kind == "co-occurrence":
-                from tcf.evaluate.baselines.co_occurrence_scores import CoOccurrenceScores
-
                 dataset = self.dataset
                 return CoOccurrenceScores.learn(dataset.split, earlier, dataset.n_items, weight=member.weight)
         return None

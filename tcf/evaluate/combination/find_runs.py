@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tcf.common.errors import ConfigError, RunError
+from tcf.common.files import is_published
 from tcf.common.manifest import read_manifest
 from tcf.train.run.file_names import RUN, SELECTION
 from tcf.train.run.recorded_run import RecordedRun, read_run
@@ -40,8 +41,13 @@ class RunReader:
         Raises:
             RunError: it is missing or damaged.
         """
-        given = refit.caches if self.caches else ()
-        found = read_run(refit.path / SELECTION, data=self.data, caches=given)
+        place, given = refit.path / SELECTION, refit.caches if self.caches else ()
+        if not is_published(place):
+            raise RunError(
+                f"{place}: expected the run that chose the number of epochs of {refit.path}, a refit, whose validation "
+                "metrics are needed, found nothing; restore it from a copy, or train the refit again"
+            )
+        found = read_run(place, data=self.data, caches=given)
         if found.manifest.fingerprint != refit.manifest.facts.get("selection"):
             raise RunError(
                 f"{found.path}: expected the run that chose the number of epochs of {refit.path}, found another; "

@@ -59,7 +59,7 @@ def fit_weights(choices: Choices) -> Vector:
     n_members = choices.scores_EM.shape[1]
     factors_M = np.ones(n_members)
     if not len(choices):
-        return factors_M / n_members
+        return np.full(n_members, 1 / n_members)
     owners_E = choices.owners_E
     for _ in range(_STEPS):
         loss, gradient_M, curvature_MM = _loss_of(choices, owners_E, factors_M)
@@ -72,7 +72,7 @@ def fit_weights(choices: Choices) -> Vector:
         if change < _DONE:
             break
     if not factors_M.any():  # every member prefers others to the targets
-        return np.full(n_members, 1 / n_members)
+        factors_M[:] = 1
     weights_M = np.round(factors_M / factors_M.sum(), _DECIMALS)
     return np.asarray(weights_M / weights_M.sum())
 

@@ -3,9 +3,9 @@
 Shapes: U users, P rows of pairs, E pairs of a user and an item, N items, D width.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,12 @@ import torch
 from tcf.data.dataset import Dataset
 from tcf.data.histories import Histories, owners
 from tcf.evaluate.baselines.co_occurrence import CoOccurrence
+from tcf.evaluate.baselines.co_occurrence_scores import CoOccurrenceScores
 from tcf.evaluate.combination.dense_members import DenseMember
 from tcf.ranking.catalogue import Catalogue, blocks
 from tcf.ranking.engines import product_ranker
 from tcf.ranking.ranker import Ranker
 from tcf.ranking.scorers import InnerProduct
-
-if TYPE_CHECKING:
-    from tcf.evaluate.baselines.co_occurrence_scores import CoOccurrenceScores
 
 __all__ = ["JudgedMember", "JudgedPairs", "JudgedProducts"]
 
@@ -91,19 +89,13 @@ class JudgedPairs:
     """
 
     ranker: CoOccurrence
-    standard: "CoOccurrenceScores"
+    standard: CoOccurrenceScores
 
     @classmethod
     def learn(cls, dataset: Dataset, earlier: Histories) -> "JudgedPairs":
         """Count pairs in the training part of all histories, to score what follows the earlier items."""
-        from tcf.evaluate.baselines.co_occurrence_scores import CoOccurrenceScores
-
-        split, n_items = dataset.split, dataset.n_items
-        return cls(CoOccurrence.learn(split, earlier, n_items), CoOccurrenceScores.learn(split, earlier, n_items))
-
-    def weighed(self, weight: float) -> "CoOccurrenceScores":
-        """Return the scores times a weight."""
-        return replace(self.standard, weight=weight)
+        standard = CoOccurrenceScores.learn(dataset.split, earlier, dataset.n_items)
+        return cls(CoOccurrence(standard.recent, standard.pairs), standard)
 
     def scores_of(self, users: npt.NDArray[np.int64], items: Histories) -> npt.NDArray[np.float32]:
         """Return standardised scores, (E,); see `JudgedMember`."""

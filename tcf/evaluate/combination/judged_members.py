@@ -6,7 +6,6 @@ Shapes: U users, P rows of pairs, E pairs of a user and an item, N items, D widt
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from tcf.evaluate.combination.dense_members import DenseMember, dense_members, j
 from tcf.evaluate.combination.judged_member import JudgedMember, JudgedPairs, JudgedProducts
 from tcf.evaluate.combination.members import MemberKind
 from tcf.evaluate.questions import held_out_queries
+from tcf.ranking.added_scores import AddedScores
 from tcf.ranking.catalogue import Catalogue
 from tcf.ranking.engines import product_ranker
 from tcf.ranking.metrics import VALIDATION_DEPTH
@@ -29,9 +29,6 @@ from tcf.ranking.ranks import Ranks, excluded_items, rank_and_list, rank_targets
 from tcf.ranking.scorers import InnerProduct
 from tcf.train.batch.training_data import trained_users
 from tcf.train.run.open_run import Run
-
-if TYPE_CHECKING:
-    from tcf.ranking.added_scores import AddedScores
 
 __all__ = ["JudgedMembers"]
 
@@ -105,13 +102,12 @@ class JudgedMembers:
             RunError: a score is not finite.
         """
         product, added = self._combined(weights)
-        added_to = () if added is None else (added,)
-        ranker = product_ranker(product, "torch", self.device, *added_to)
+        ranker = product_ranker(product, "torch", self.device, added)
         seen, targets = self.queries.earlier, self.queries.targets
         with Progress("combine: ranking", len(self.queries), "users") as shown:
             return rank_targets(ranker, seen, targets, depth=VALIDATION_DEPTH, advance=shown.advance)
 
-    def _combined(self, weights: Sequence[float]) -> "tuple[InnerProduct, AddedScores | None]":
+    def _combined(self, weights: Sequence[float]) -> tuple[InnerProduct, AddedScores | None]:
         """The scores of the combination: products of the members side by side, and what is added to them."""
         states, dense, added = list[npt.NDArray[np.float32]](), list[DenseMember](), None
         for member, weight in zip(self.members, weights, strict=True):
@@ -120,7 +116,7 @@ class JudgedMembers:
                     dense.append(member.member)
                     states.append(member.member.scores.states(member.states_UD, weight))
                 case JudgedPairs():
-                    added = member.weighed(weight)
+                    added = member.standard.weighted(weight)
         return InnerProduct(Catalogue.build(joined_vectors(dense)), np.concatenate(states, axis=1)), added
 
 

@@ -171,7 +171,7 @@ def _check_names(moved: Mapping[str, Path], stored: StoredCombination) -> None:
         if name not in stored.places:
             known = ", ".join(stored.places)
             raise ConfigError(
-                f"--member {name}={place}: expected a run among the members of {stored.path} ({known}), found none of "
+                f"--run {name}={place}: expected a run among the members of {stored.path} ({known}), found none of "
                 f"this name{did_you_mean(name, [*stored.places])}"
             )
 
@@ -183,12 +183,12 @@ def _run_of(stored: StoredCombination, name: str, moved: Path | None) -> Path:
         there = "no finished run" if folder.exists() else "nothing"
         raise RunError(
             f"{stored.path}: expected the run {name} that it combines at {os.path.normpath(folder.absolute())}, as "
-            f"recorded in {CONFIG}, found {there} there; if it was moved, name its new place with --member {name}=PATH"
+            f"recorded in {CONFIG}, found {there} there; if it was moved, name its new place with --run {name}=PATH"
         )
     found, expected = read_manifest(folder, RUN).fingerprint, stored.manifest.inputs.get(member_role(name), "none")
     if found != expected:
         raise RunError(
             f"{folder}: expected the run {name} that {stored.path} combines (fingerprint {expected[:12]}), found "
-            f"another ({found[:12]}); name the right one with --member {name}=PATH, or combine again"
+            f"another ({found[:12]}); name the right one with --run {name}=PATH, or combine again"
         )
     return folder

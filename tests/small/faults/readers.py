@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from small.faults.world import CONVERT, EXTRACT, RECOMMEND, SWEEP, TRAIN
+from small.faults.world import COMBINE, CONVERT, EXTRACT, RECOMMEND, SWEEP, TRAIN
 
 __all__ = ["READERS", "Reader"]
 
@@ -64,6 +64,9 @@ READERS = (
     Reader(f"{RECOMMEND} --users users.txt --out new.csv", TEXT),
     Reader(f"{RECOMMEND} --out recommendations.parquet", (*TEXT, "recommendations.parquet")),
     Reader(f"{RECOMMEND} --out recommendations.csv", (*TEXT, "recommendations.csv")),
+    # Combinations.
+    Reader(f"{COMBINE} --out combined --json", (*TEXT, "runs/id", "combined")),
+    Reader(f"{COMBINE} --out new --json", (*TEXT, "runs/id")),
     # Evaluations, searches, models.
     Reader(
         "evaluate runs/text --out evaluations/text --device cpu --lists --vectors cache --json",

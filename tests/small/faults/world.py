@@ -15,12 +15,13 @@ from tcf.common.files import this_machine
 from tcf.launch.search.search import run_search
 from tcf.launch.search.search_file import read_search
 
-__all__ = ["CONVERT", "EXTRACT", "RECOMMEND", "SWEEP", "TRAIN", "build", "write_raw"]
+__all__ = ["COMBINE", "CONVERT", "EXTRACT", "RECOMMEND", "SWEEP", "TRAIN", "build", "write_raw"]
 
 EXTRACT = "extract --model model --devices cpu --tokens-per-batch 256 --shard-rows 8"
 SWEEP = "extract --data data --model model --devices cpu --tokens-per-batch 64 --schedule sweep --checkpoint-layers 1"
 TRAIN = "train --width 8 --batch-size 16 --epochs 2 --devices cpu --save-minutes 0"
 CONVERT = "convert parts"
+COMBINE = "combine runs/text runs/id --baseline co-occurrence --device cpu"
 RECOMMEND = "recommend runs/text --device cpu --k 3"
 SEARCH = """
 out = "search"
@@ -45,6 +46,7 @@ COMMANDS = (
     f"{EXTRACT} --data more --out other-states --token-states 1",
     f"{TRAIN} --cache cache --items text --whiten 4 --out runs/text",
     f"{TRAIN} --data data --items id --out runs/id",
+    f"{COMBINE} --out combined",
     "evaluate runs/text --out evaluations/text --device cpu --lists --vectors cache",
     "evaluate --baseline popularity --data data --out evaluations/popularity",
     f"{RECOMMEND} --out recommendations.parquet",

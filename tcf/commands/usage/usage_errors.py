@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer.core
 
-from tcf.commands.typer_internals import (
+from tcf.commands.usage.typer_internals import (
     BadOptionUsage,
     BadParameter,
     MissingParameter,

@@ -8,8 +8,8 @@ import pytest
 from small.command_line import contexts
 from tcf.commands.app import run_commands
 from tcf.commands.command import DefaultGroup, Group
-from tcf.commands.typer_internals import Parameter, UsageError, choices_of, value_name
-from tcf.commands.usage_errors import usage_error_line
+from tcf.commands.usage.typer_internals import Parameter, UsageError, choices_of, value_name
+from tcf.commands.usage.usage_errors import usage_error_line
 from tcf.common.errors import ConfigError
 
 CONTEXTS = contexts()

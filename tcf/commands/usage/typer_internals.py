@@ -1,6 +1,6 @@
 """The undocumented parts of typer that the command line uses: usage errors, contexts, and types of parameters.
 
-If a new version of typer changes one of them, `tests/commands/test_typer_internals.py` names it.
+If a new version of typer changes one of them, `tests/commands/usage/test_typer_internals.py` names it.
 """
 
 import typing

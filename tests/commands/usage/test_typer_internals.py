@@ -8,7 +8,7 @@ import typer
 import typer.core
 import typer.main
 
-from tcf.commands.typer_internals import (
+from tcf.commands.usage.typer_internals import (
     AnyCommand,
     BadOptionUsage,
     BadParameter,
