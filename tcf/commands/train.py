@@ -20,6 +20,8 @@ from tcf.config.train import TrainConfig
 if TYPE_CHECKING:
     from tcf.evaluate.combination.listed_combinations import ListedCombination
     from tcf.train.run.list_runs import ListedRun
+
+    Listed = ListedRun | ListedCombination
     from tcf.train.stage import TrainResult
 
 __all__ = ["runs_command", "search_command", "train_command"]
@@ -31,7 +33,7 @@ def runs_command(
     folder: Annotated[Path, typer.Argument(help="Folder to look for runs in, at any depth.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """List training runs: state, best epoch, validation metrics, differing settings; and combinations: their members.
+    """List training runs and combinations: state, best epoch, validation metrics, differing settings.
 
     A run of --refit has no validation; the run that chose its number of epochs is listed as well, as RUN/selection.
 
@@ -46,31 +48,29 @@ def runs_command(
         found = "a file" if folder.exists() else "nothing"
         raise ConfigError(f"{folder}: expected a folder with runs, found {found}; check the path")
     runs = find_runs(folder)
-    found = sorted([*runs, *find_combinations(folder)], key=lambda listed: listed.path)
-    lines = [_table(found, differing_settings(runs), folder)] if found else [f"{folder}: no runs found"]
-    lines += [f"damaged: {listed.problem}" for listed in found if listed.problem]
-    print_result([_listed_values(listed) for listed in found], as_json=as_json, text="\n".join(lines))
+    all_found: list[Listed] = [*runs, *find_combinations(folder)]
+    all_found.sort(key=lambda listed: listed.path)
+    lines = [_table(all_found, differing_settings(runs), folder)] if all_found else [f"{folder}: no runs found"]
+    lines += [f"damaged: {listed.problem}" for listed in all_found if listed.problem]
+    print_result([_listed_values(listed) for listed in all_found], as_json=as_json, text="\n".join(lines))
 
 
-def _listed_values(listed: "ListedRun | ListedCombination") -> dict[str, Any]:
+def _listed_values(listed: "Listed") -> dict[str, Any]:
     """A run or a combination as JSON values."""
     from tcf.evaluate.combination.listed_combinations import ListedCombination
     from tcf.ranking.metrics import VALIDATION_METRICS
 
-    is_combination = isinstance(listed, ListedCombination)
-    return {
-        "run": listed.path,
-        "state": listed.state,
-        "epochs": None if is_combination else listed.epochs,
-        "best_epoch": None if is_combination else listed.best_epoch,
-        **{metric.validation_key: listed.metrics.get(metric.name) for metric in VALIDATION_METRICS},
-        "settings": {} if is_combination else listed.settings,
-        "problem": listed.problem,
-        **({"members": [member.as_json() for member in listed.members]} if is_combination else {}),
-    }
+    metrics = {metric.validation_key: listed.metrics.get(metric.name) for metric in VALIDATION_METRICS}
+    values = {"run": listed.path, "state": listed.state}
+    if isinstance(listed, ListedCombination):
+        members = [member.as_json() for member in listed.members]
+        rest = {"settings": {}, "problem": listed.problem, "members": members}
+        return {**values, "epochs": None, "best_epoch": None, **metrics, **rest}
+    rest = {"settings": listed.settings, "problem": listed.problem}
+    return {**values, "epochs": listed.epochs, "best_epoch": listed.best_epoch, **metrics, **rest}
 
 
-def _table(listed: Sequence["ListedRun | ListedCombination"], settings: Sequence[str], folder: Path) -> str:
+def _table(listed: Sequence["Listed"], settings: Sequence[str], folder: Path) -> str:
     from tcf.evaluate.combination.listed_combinations import ListedCombination
     from tcf.ranking.metrics import VALIDATION_METRICS
 
@@ -82,7 +82,7 @@ def _table(listed: Sequence["ListedRun | ListedCombination"], settings: Sequence
     return text_table([heads, *rows])
 
 
-def _always_shown(listed: "ListedRun | ListedCombination", folder: Path) -> list[str]:
+def _always_shown(listed: "Listed", folder: Path) -> list[str]:
     """The columns of all: name, state, best epoch and validation metrics."""
     from tcf.evaluate.combination.listed_combinations import ListedCombination
     from tcf.ranking.metrics import VALIDATION_METRICS

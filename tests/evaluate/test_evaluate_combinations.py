@@ -181,7 +181,7 @@ def test_users_and_items_without_a_training_interaction(tmp_path: Path) -> None:
         *(standardised(run_scores(run, histories)) for run in runs),
         co_occurrence_scores(training, histories, 31),
     ]
-    scores_UN = sum(weight * part for weight, part in zip(WITH_BASELINE, scores, strict=True))
+    scores_UN = np.sum([weight * part for weight, part in zip(WITH_BASELINE, scores, strict=True)], axis=0)
     for found in (kept, left_out):
         for row in found.table.to_pylist():
             score = scores_UN[int(row["user_id"][1:]), int(row["item_id"][1:])]

@@ -149,6 +149,14 @@ def test_constant_scores_list_the_first_candidates_whatever_shares_rows(shape: B
     assert lists.items_UK.tolist() == [[1, 4, 5, 6, 7], [0, 1, 2, 3, 4]] * 10
 
 
+def test_an_item_scored_by_itself_is_listed_below_all_rows() -> None:
+    product = InnerProduct(Catalogue.build(np.ones((4, 1), np.float32)), np.ones((1, 1), np.float32))
+    values = np.array([[0, -3, 0, 0]], np.float32)
+    lists = TorchRanker(product, CPU, added=Dense(values, values != 0)).lists(histories_of([[2]]), 4)
+    assert lists.items_UK.tolist() == [[0, 3, 1, -1]]
+    assert lists.scores_UK.tolist() == [[1, 1, -2, -np.inf]]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -2e30])
 def test_an_added_score_that_float32_cannot_hold_is_refused(value: float) -> None:
     product = InnerProduct(Catalogue.build(np.eye(3, dtype=np.float32)), np.ones((2, 3), np.float32))

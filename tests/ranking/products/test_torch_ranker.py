@@ -170,3 +170,13 @@ def test_a_row_whose_first_item_is_excluded_hides_no_other_row_that_ties() -> No
     vectors[50], vectors[2] = vectors[0], vectors[1]
     product = InnerProduct(Catalogue.build(vectors), np.zeros((1, 2), np.float32))
     assert TorchRanker(product, CPU).lists(histories_of([[0]]), 1).items_UK.tolist() == [[1]]
+
+
+def test_a_target_that_ties_at_the_end_of_a_list_is_not_lost_by_rounding() -> None:
+    # Added up one after another in float32, the target's products make 0; its score is computed by itself, and is 1.
+    vectors = np.array([[2**24, 1, -(2**24)], *([a, 1, -a] for a in range(39))], np.float32)
+    product = InnerProduct(Catalogue.build(vectors), np.ones((1, 3), np.float32))
+    ranker = TorchRanker(product, CPU, BlockShape(1, 15, 15))
+    counts, lists = ranker.count_and_list(RankingTask(histories_of([[0]]), histories_of([[]])), 5)
+    assert pairs(counts) == [(0, 39)]
+    assert lists.items_UK.tolist() == [[0, 1, 2, 3, 4]]

@@ -43,7 +43,8 @@ def co_occurrence_scores(training: Sequence[Sequence[int]], histories: Sequence[
 def standardised(scores_UN: Scores) -> Scores:
     """The same with mean 0 and standard deviation 1 for every user, over all items."""
     spread_U1 = scores_UN.std(axis=1, keepdims=True)
-    return (scores_UN - scores_UN.mean(axis=1, keepdims=True)) / np.where(spread_U1 > 0, spread_U1, 1)
+    centred_UN = scores_UN - scores_UN.mean(axis=1, keepdims=True)
+    return np.asarray(centred_UN / np.where(spread_U1 > 0, spread_U1, 1))
 
 
 def ranks_by_hand(scores_UN: Scores, histories: Sequence[Sequence[int]], targets: Sequence[int]) -> list[float]:
