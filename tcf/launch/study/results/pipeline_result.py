@@ -88,7 +88,7 @@ class PipelineResult:
 
     @cached_property
     def examples(self) -> str:
-        """A few recommendations for people, of the first combination or else of the first run; empty if none are wanted.
+        """A few recommendations for people, of the first combination or else the first run; empty if none are wanted.
 
         Raises:
             TcfError: the run or its dataset is damaged.
