@@ -24,8 +24,8 @@ NUMBERS = {"whiten": [16, "full"], "whiten_groups": [1, 2], "batch_size": [16, 6
 def values_of(entry: "dataclasses.Field[Any]") -> list[Any]:
     """Some values of a setting, as a search file lists them: every word, and of numbers the default and another."""
     hint: Any = typing.get_type_hints(TrainConfig)[entry.name]
-    parts: tuple[Any, ...] = typing.get_args(hint) or (hint,)
-    literals = [part for part in (hint, *parts) if typing.get_origin(part) is typing.Literal]
+    parts: list[Any] = [*typing.get_args(hint)] or [hint]
+    literals: list[Any] = [part for part in [hint, *parts] if typing.get_origin(part) is typing.Literal]
     words = [word for literal in literals for word in typing.get_args(literal)]
     none = ["none"] if type(None) in parts else []
     if bool in parts:
