@@ -18,7 +18,13 @@ from tcf.launch.search.study import open_study, suggest
 
 # Where a training runs, how it is told, and what all trials share.
 NOT_SEARCHED = {"devices", "save_minutes", "verify", "monitor", "refit"}
-NUMBERS = {"whiten": [16, "full"], "whiten_groups": [1, 2], "batch_size": [16, 64], "heads": [1, 2], "width": [32, 64]}
+NUMBERS: dict[str, list[Any]] = {
+    "whiten": [16, "full"],
+    "whiten_groups": [1, 2],
+    "batch_size": [16, 64],
+    "heads": [1, 2],
+    "width": [32, 64],
+}
 
 
 def values_of(entry: "dataclasses.Field[Any]") -> list[Any]:
