@@ -1,6 +1,5 @@
 """Public functions for the steps after training: evaluate, recommend."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,16 +13,16 @@ from tcf.api.arguments import (
     at_least,
     checked_config,
 )
-from tcf.api.training import open_run
-from tcf.common.devices import resolve_device
 from tcf.common.errors import ConfigError, DataError, value_words
 from tcf.common.integrity.checksums import Verify
 from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
 from tcf.config.typed_values import typed
 from tcf.evaluate import stage
+from tcf.evaluate.combination.combined_run import CombinedRun
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation import open_evaluation as open_directory
 from tcf.evaluate.evaluation_table import EvaluationTable
+from tcf.evaluate.finished_run import FinishedRun, on_device, open_finished_run
 from tcf.evaluate.recommend import Recommendations, recommend
 from tcf.launch.evaluation.evaluate_runs import evaluate_runs as evaluate_many
 from tcf.train.run.open_run import Run
@@ -38,7 +37,7 @@ __all__ = [
 
 
 def evaluate_run(
-    run: PathLike | Run,
+    run: PathLike | FinishedRun,
     out: PathLike,
     config: EvaluateConfig = EvaluateConfig(),
     *,
@@ -51,12 +50,12 @@ def evaluate_run(
     An evaluation at `out` of the same run with the same settings is opened and returned.
 
     Args:
-        run: the run, or its directory.
+        run: the run or the combination, or its directory.
         out: evaluation directory to create.
         config: which held-out item to rank, among which items, and how to treat items that the user has already seen;
             an open run stays on its device unless another one is named here.
         data: the dataset, if it is no longer where the run found it.
-        caches: the vector caches, likewise, in the order of training.
+        caches: the vector caches, likewise, in the order of training; those of a combination run by run.
         vectors: a vector cache, or its directory, on which the diversity of each user's list is measured, if
             `config.lists`; the same for all evaluations that are to be compared.
 
@@ -121,7 +120,7 @@ def evaluate_baseline(
 
 
 def evaluate_runs(
-    runs: PathLike | Run | Sequence[PathLike | Run],
+    runs: PathLike | FinishedRun | Sequence[PathLike | FinishedRun],
     out: PathLike,
     config: EvaluateConfig = EvaluateConfig(),
     *,
@@ -139,7 +138,7 @@ def evaluate_runs(
     others, and is reported at the end.
 
     Args:
-        runs: the runs' directories; also of different datasets.
+        runs: the directories of runs and combinations; also of different datasets.
         out: the folder of all evaluations.
         config: which held-out item to rank, among which items, and how to treat items that the user has already seen.
         baselines: popularity, random or co-occurrence, or several of them.
@@ -206,7 +205,7 @@ def open_evaluation(path: PathLike, *, verify: Verify = "once") -> Evaluation:
 
 
 def recommend_items(
-    run: PathLike | Run,
+    run: PathLike | FinishedRun,
     k: int = 10,
     users: str | Iterable[str] | Path | None = None,
     out: PathLike | None = None,
@@ -217,6 +216,7 @@ def recommend_items(
     caches: CachePaths = (),
     device: str = "auto",
     search: Search = "auto",
+    shares: bool = False,
     verify: Verify = "once",
 ) -> Recommendations:
     """Find the best items for each user that the user has not had yet.
@@ -224,26 +224,27 @@ def recommend_items(
     Left out is all that the raw files say the user has had, whether or not the dataset keeps it in the history.
 
     Args:
-        run: the run, or its directory.
+        run: the run or the combination, or its directory.
         k: maximum number of items per user.
         users: a user id, or several; a `pathlib.Path` is a file of ids, one per line. None for all users.
         out: file to write, which replaces an earlier one of tcf; `-` for CSV on standard output; None to keep the
             result in memory.
         catalogue: which items may be recommended: `all`, or those with a training interaction (`trained`). None:
-            `trained` for a run on ids alone, which knows nothing of other items, otherwise `all`.
+            `trained` for runs on ids alone, which know nothing of other items, otherwise `all`.
         untrained_users: whether users whom a user tower of ids has never trained get items (`keep`) or none
             (`leave-out`).
         data: the dataset, if it is no longer where the run found it.
-        caches: the vector caches, likewise, in the order of training.
+        caches: the vector caches, likewise, in the order of training; those of a combination run by run.
         device: where to compute; an open run stays on its device unless another one is named.
         search: what computes the scores: `torch`, or `faiss`; `auto` is torch.
+        shares: whether to tell how each member of a combination shares in a score.
         verify: `once` or `always`: whether large files that this machine has verified are verified again.
 
     Returns:
         Items and scores, best first.
 
     Raises:
-        ConfigError: `k` is less than 1, or a policy is unknown.
+        ConfigError: `k` is less than 1, a policy is unknown, or shares are asked for of a run that is no combination.
         DataError: a user is unknown or named twice, or no item has a training interaction.
         RunError: the run is unfinished, or its dataset or caches have changed since.
 
@@ -257,10 +258,17 @@ def recommend_items(
     file = None if out is None else as_path(out, "out")
     items = typed(catalogue, CataloguePolicy | None, "catalogue")
     untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
-    engine = typed(search, Search, "search")
+    engine, told = typed(search, Search, "search"), typed(shares, bool, "shares")
     opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
     return recommend(
-        opened, out=file, k=places, users=chosen, catalogue=items, untrained_users=untrained, search=engine
+        opened,
+        out=file,
+        k=places,
+        users=chosen,
+        catalogue=items,
+        untrained_users=untrained,
+        search=engine,
+        shares=told,
     )
 
 
@@ -268,13 +276,15 @@ def _place_of(vectors: VectorsPath | None) -> Path | None:
     return None if vectors is None else as_path(vectors, "vectors")
 
 
-def _opened(run: PathLike | Run, data: DataPath | None, caches: CachePaths, device: str, verify: Verify) -> Run:
+def _opened(
+    run: PathLike | FinishedRun, data: DataPath | None, caches: CachePaths, device: str, verify: Verify
+) -> FinishedRun:
     """The run, opened on the device to compute on."""
-    if not isinstance(run, Run) or data is not None or as_paths(caches, "caches"):
-        return open_run(as_path(run, "run"), data=data, caches=caches, device=device, verify=verify)
-    if device in ("auto", str(run.device)):
-        return run
-    return dataclasses.replace(run, device=resolve_device(device))
+    places = as_paths(caches, "caches")
+    if isinstance(run, Run | CombinedRun) and data is None and not places:
+        return on_device(run, device)
+    dataset = None if data is None else as_path(data, "data")
+    return open_finished_run(as_path(run, "run"), data=dataset, caches=places, device=device, verify=verify)
 
 
 def _user_ids(users: str | Iterable[str] | Path | None) -> Path | Sequence[str] | None:

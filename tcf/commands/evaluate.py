@@ -1,14 +1,14 @@
 """The command that evaluates runs and baselines."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from tcf.commands.options import ByOption, JsonOption, Launchable, at_least, configured, this_command
+from tcf.commands.options import ByOption, JsonOption, Launchable, at_least, configured, is_launched, this_command
 from tcf.commands.output import as_lines, print_result
 from tcf.common.errors import ConfigError
 from tcf.common.files import is_published
@@ -20,13 +20,22 @@ if TYPE_CHECKING:
     from tcf.evaluate.batch.batch import EvaluatedBatch
     from tcf.evaluate.evaluation import Evaluation
 
-__all__ = ["RunsCaches", "evaluate_command"]
+__all__ = ["MovedRuns", "RunsCaches", "evaluate_command", "moved_runs"]
 
 RunsCaches = Annotated[
     list[Path] | None,
     typer.Option(
         "--cache",
-        help="The run's vector cache, if it has moved since training; repeat for several, in the order of training.",
+        help="The run's vector cache, if it has moved since training; repeat for several, in the order of training, of "
+        "a combination run by run.",
+    ),
+]
+MovedRuns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--member",
+        help="Where the run NAME of a combination is, if it has moved since it was combined; repeat for several.",
+        metavar="NAME=PATH",
     ),
 ]
 
@@ -51,7 +60,10 @@ def evaluate_command(
     launch: LaunchConfig,
     run: Annotated[
         list[Path] | None,
-        typer.Argument(help="Run directories from `tcf train`; may be left out with --baseline."),
+        typer.Argument(
+            help="Run directories from `tcf train` and combinations from `tcf combine`; may be left out with "
+            "--baseline."
+        ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -67,6 +79,7 @@ def evaluate_command(
         typer.Option("--data", help="Dataset of --baseline; or the runs', if it has moved since training."),
     ] = None,
     cache: RunsCaches = None,
+    moved: MovedRuns = None,
     devices: Annotated[
         str,
         typer.Option(
@@ -92,6 +105,8 @@ def evaluate_command(
     Several runs have a directory each below --out, named after their own, and one table shows them all. Those that
     are there already are not evaluated again; one that fails does not stop the others.
 
+    A combination is evaluated as a run is.
+
     Groups (--by) follow from the saved ranks: the same command with other groups ranks nothing again.
 
     Several runs are shared out over --workers processes of this machine, or with --launcher slurm over jobs, whose logs
@@ -112,13 +127,39 @@ def evaluate_command(
         raise ConfigError("--baseline: expected --data as well, or runs, found neither; add --data DATASET")
     if launch.launcher == "slurm" and devices:
         raise ConfigError(f"--devices: expected none with --launcher slurm, found {devices}; --device is for all jobs")
-    asked = _Asked(runs, baselines, out, config, launch, data, caches, seed, devices, vectors)
+    members = moved_runs(moved, alone=len(runs) == 1 and not baselines and not is_launched(launch))
+    asked = _Asked(runs, baselines, out, config, launch, data, caches, members, seed, devices, vectors)
     if len(runs) + len(baselines) > 1:
         many = asked.several()
         _print_several(many, by, as_json)
         many.check()
     else:
         _print_one(asked.only_one(), by, as_json)
+
+
+def moved_runs(given: Sequence[str] | None, alone: bool) -> dict[str, Path]:
+    """Return where runs of a combination are now, by their names as members, from `--member NAME=PATH`.
+
+    Args:
+        given: the values of the option.
+        alone: whether a single combination is used, by this process.
+
+    Raises:
+        ConfigError: a value is no name with a path, a name is there twice, or there is not a single combination.
+    """
+    found: dict[str, Path] = {}
+    for value in given or ():
+        name, equals, place = value.partition("=")
+        if not (name and equals and place) or name in found:
+            wrong = f"{name} a second time" if name in found else value
+            raise ConfigError(f"--member: expected NAME=PATH, each name only once, found {wrong}; correct it")
+        found[name] = Path(place)
+    if found and not alone:
+        raise ConfigError(
+            "--member: expected a single combination, by itself and without --launcher slurm, found others; use it by "
+            "itself, or put its runs back to where they were combined"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -132,6 +173,7 @@ class _Asked:
     launch: LaunchConfig
     data: Path | None
     caches: Sequence[Path]
+    members: Mapping[str, Path]
     seed: int
     devices: str
     vectors: Path | None
@@ -181,11 +223,18 @@ class _Asked:
 
     def _here(self, config: EvaluateConfig) -> "Evaluation":
         from tcf.api.evaluation import evaluate_baseline, evaluate_run
+        from tcf.evaluate.finished_run import open_finished_run
 
         if self.runs:
-            return evaluate_run(
-                self.runs[0], self.out, config, data=self.data, caches=self.caches, vectors=self.vectors
+            run = open_finished_run(
+                self.runs[0],
+                data=self.data,
+                caches=self.caches,
+                members=self.members,
+                device=config.device,
+                verify=config.verify,
             )
+            return evaluate_run(run, self.out, config, vectors=self.vectors)
         return evaluate_baseline(
             self.baselines[0], str(self.data), self.out, config, seed=self.seed, vectors=self.vectors
         )

@@ -15,15 +15,16 @@ from tcf.config.fields import MAIN_OPTIONS
 
 __all__ = ["init_command"]
 
-_COMMANDS = {"study": "study", "tcf-paper": "study", "quickstart": "pipeline", "search": "search"}
+_COMMANDS = {"study": "study", "tcf-paper": "study", "quickstart": "pipeline", "best": "pipeline", "search": "search"}
 
 
 def init_command(
     name: Annotated[
-        Literal["study", "tcf-paper", "quickstart", "search"],
+        Literal["study", "tcf-paper", "quickstart", "best", "search"],
         typer.Argument(
             help="study: three encoders of different size and ids, in minutes. tcf-paper: the study's own grid with "
-            "nine sizes of OPT, on a cluster. quickstart: one encoder, step by step. search: the best settings.",
+            "nine sizes of OPT, on a cluster. quickstart: one encoder, step by step. best: the "
+            "best ranking of your own data, without a search. search: the best settings.",
             metavar="EXAMPLE",
         ),
     ] = "study",

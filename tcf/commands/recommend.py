@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tcf.commands.evaluate import RunsCaches
+from tcf.commands.evaluate import MovedRuns, RunsCaches, moved_runs
 from tcf.commands.options import JsonOption, Launchable, VerifyOption, at_least, configured, is_launched, this_command
 from tcf.commands.output import print_result
 from tcf.common.output.output_file import is_standard_output
@@ -23,7 +23,7 @@ DeviceOption = Annotated[
 
 @configured(None, Launchable(without=("workers", "nodes_per_worker", "pack_minutes")))
 def recommend_command(
-    run: Annotated[Path, typer.Argument(help="Run directory from `tcf train`.")],
+    run: Annotated[Path, typer.Argument(help="Run directory from `tcf train`, or a combination from `tcf combine`.")],
     out: Annotated[
         Path,
         typer.Option(
@@ -42,7 +42,7 @@ def recommend_command(
         typer.Option(
             "--catalogue",
             help="Which items may be recommended: all, or those with a training interaction (trained); default: "
-            "trained for a run on ids alone, otherwise all.",
+            "trained for runs on ids alone, otherwise all.",
         ),
     ] = None,
     untrained_users: Annotated[
@@ -52,8 +52,17 @@ def recommend_command(
             help="Whether users whom --user-tower id has never trained get items (keep), or none (leave-out).",
         ),
     ] = "keep",
+    shares: Annotated[
+        bool,
+        typer.Option(
+            "--shares",
+            help="Write each member's share in a score of a combination too, in a column share_NAME; the shares add "
+            "up to the score.",
+        ),
+    ] = False,
     data: RunsData = None,
     cache: RunsCaches = None,
+    moved: MovedRuns = None,
     device: DeviceOption = "auto",
     search: Annotated[Search, typer.Option("--search", help=SEARCH_HELP)] = "auto",
     verify: VerifyOption = "once",
@@ -66,32 +75,37 @@ def recommend_command(
 
     Examples:
         tcf recommend runs/text --out recommendations.parquet --k 20
+        tcf recommend runs/combined --out recommendations.parquet --shares
         tcf recommend runs/text --out recommendations.parquet --launcher slurm
     """
+    members = moved_runs(moved, alone=not is_launched(launch))
     if is_launched(launch):
         from tcf.launch.launchers.single_jobs import recommend_in_job
         from tcf.launch.units.tasks import RecommendTask
 
         task = RecommendTask(
-            run, out, k, users, catalogue, untrained_users, data, tuple(cache or ()), device, search, verify
+            run,
+            out,
+            k,
+            users,
+            catalogue,
+            untrained_users,
+            data,
+            tuple(cache or ()),
+            device,
+            search,
+            verify,
+            shares=shares,
         )
         found = recommend_in_job(task, launch, this_command())
         print_result(found, as_json=as_json, text=_recommended(out, k, found["users"]))
         return
     from tcf.api.evaluation import recommend_items
+    from tcf.evaluate.finished_run import open_finished_run
 
+    opened = open_finished_run(run, data=data, caches=cache or (), members=members, device=device, verify=verify)
     done = recommend_items(
-        run,
-        k,
-        users,
-        out,
-        catalogue=catalogue,
-        untrained_users=untrained_users,
-        data=data,
-        caches=cache or (),
-        device=device,
-        search=search,
-        verify=verify,
+        opened, k, users, out, catalogue=catalogue, untrained_users=untrained_users, search=search, shares=shares
     )
     text = _recommended(out, k, done.n_users)
     print_result(done.as_json(), as_json=as_json, text=text, aside=is_standard_output(out))

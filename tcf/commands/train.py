@@ -18,7 +18,10 @@ from tcf.config.libraries import require_library
 from tcf.config.train import TrainConfig
 
 if TYPE_CHECKING:
+    from tcf.evaluate.combination.listed_combinations import ListedCombination
     from tcf.train.run.list_runs import ListedRun
+
+    Listed = ListedRun | ListedCombination
     from tcf.train.stage import TrainResult
 
 __all__ = ["runs_command", "search_command", "train_command"]
@@ -30,7 +33,7 @@ def runs_command(
     folder: Annotated[Path, typer.Argument(help="Folder to look for runs in, at any depth.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """List training runs: state, best epoch, validation metrics, differing settings.
+    """List training runs and combinations: state, best epoch, validation metrics, differing settings.
 
     A run of --refit has no validation; the run that chose its number of epochs is listed as well, as RUN/selection.
 
@@ -38,50 +41,66 @@ def runs_command(
         tcf runs
         tcf runs runs --json
     """
+    from tcf.evaluate.combination.listed_combinations import find_combinations
     from tcf.train.run.list_runs import differing_settings, find_runs
 
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise ConfigError(f"{folder}: expected a folder with runs, found {found}; check the path")
     runs = find_runs(folder)
-    lines = [_table(runs, differing_settings(runs), folder)] if runs else [f"{folder}: no runs found"]
-    lines += [f"damaged: {run.problem}" for run in runs if run.problem]
-    print_result([_run_values(run) for run in runs], as_json=as_json, text="\n".join(lines))
+    all_found: list[Listed] = [*runs, *find_combinations(folder)]
+    all_found.sort(key=lambda listed: listed.path)
+    lines = [_table(all_found, differing_settings(runs), folder)] if all_found else [f"{folder}: no runs found"]
+    lines += [f"damaged: {listed.problem}" for listed in all_found if listed.problem]
+    print_result([_listed_values(listed) for listed in all_found], as_json=as_json, text="\n".join(lines))
 
 
-def _run_values(run: "ListedRun") -> dict[str, Any]:
-    """A run as JSON values."""
+def _listed_values(listed: "Listed") -> dict[str, Any]:
+    """A run or a combination as JSON values."""
+    from tcf.evaluate.combination.listed_combinations import ListedCombination
     from tcf.ranking.metrics import VALIDATION_METRICS
 
-    return {
-        "run": run.path,
-        "state": run.state,
-        "epochs": run.epochs,
-        "best_epoch": run.best_epoch,
-        **{metric.validation_key: run.metrics.get(metric.name) for metric in VALIDATION_METRICS},
-        "settings": run.settings,
-        "problem": run.problem,
-    }
+    metrics = {metric.validation_key: listed.metrics.get(metric.name) for metric in VALIDATION_METRICS}
+    values = {"run": listed.path, "state": listed.state}
+    if isinstance(listed, ListedCombination):
+        members = [member.as_json() for member in listed.members]
+        rest = {"settings": {}, "problem": listed.problem, "members": members}
+        return {**values, "epochs": None, "best_epoch": None, **metrics, **rest}
+    rest = {"settings": listed.settings, "problem": listed.problem}
+    return {**values, "epochs": listed.epochs, "best_epoch": listed.best_epoch, **metrics, **rest}
 
 
-def _table(runs: Sequence["ListedRun"], settings: Sequence[str], folder: Path) -> str:
+def _table(listed: Sequence["Listed"], settings: Sequence[str], folder: Path) -> str:
+    from tcf.evaluate.combination.listed_combinations import ListedCombination
     from tcf.ranking.metrics import VALIDATION_METRICS
 
     heads = ["run", "state", "best", *(metric.validation_name for metric in VALIDATION_METRICS), *settings]
-    rows = (
-        [*_always_shown(run, folder), *(_shown(run.settings.get(name), folder) for name in settings)] for run in runs
-    )
+    rows = []
+    for one in listed:
+        chosen = {} if isinstance(one, ListedCombination) else one.settings
+        rows.append([*_always_shown(one, folder), *(_shown(chosen.get(name), folder) for name in settings)])
     return text_table([heads, *rows])
 
 
-def _always_shown(run: "ListedRun", folder: Path) -> list[str]:
-    """The columns of every run: name, state, best epoch and validation metrics."""
+def _always_shown(listed: "Listed", folder: Path) -> list[str]:
+    """The columns of all: name, state, best epoch and validation metrics."""
+    from tcf.evaluate.combination.listed_combinations import ListedCombination
     from tcf.ranking.metrics import VALIDATION_METRICS
 
-    name = os.path.relpath(run.path, folder)
-    best = "-" if run.best_epoch is None else f"epoch {run.best_epoch}"
-    values = [(metric, run.metrics.get(metric.name)) for metric in VALIDATION_METRICS]
-    return [name, _state(run), best, *("-" if value is None else metric.shown(value) for metric, value in values)]
+    name = os.path.relpath(listed.path, folder)
+    if isinstance(listed, ListedCombination):
+        state, best = _weights(listed), "-"
+    else:
+        state, best = _state(listed), "-" if listed.best_epoch is None else f"epoch {listed.best_epoch}"
+    values = [(metric, listed.metrics.get(metric.name)) for metric in VALIDATION_METRICS]
+    return [name, state, best, *("-" if value is None else metric.shown(value) for metric, value in values)]
+
+
+def _weights(listed: "ListedCombination") -> str:
+    """The members of a combination with their weights, as its state."""
+    if listed.state == "damaged":
+        return "damaged"
+    return f"combination of {', '.join(f'{member.weight:.2f} {member.name}' for member in listed.members)}"
 
 
 def _state(run: "ListedRun") -> str:

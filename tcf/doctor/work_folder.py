@@ -20,6 +20,7 @@ KINDS = {
     "tcf-cache": "vector cache",
     "tcf-token-states": "cache of token states",
     "tcf-run": "run",
+    "tcf-combination": "combination",
     "tcf-evaluation": "evaluation",
     "tcf-model": "converted model",
     "tcf-asset": "download",

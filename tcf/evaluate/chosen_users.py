@@ -16,8 +16,7 @@ from tcf.common.units import counted
 from tcf.config.evaluate import UntrainedUsers
 from tcf.data.dataset import Dataset
 from tcf.data.tables.source_file import unreadable
-from tcf.train.batch.training_data import trained_users
-from tcf.train.run.open_run import Run
+from tcf.evaluate.finished_run import FinishedRun, learned_users
 
 __all__ = ["chosen_users", "trained_among"]
 
@@ -75,7 +74,9 @@ def _ids(file: Path) -> list[str]:
     return ids
 
 
-def trained_among(run: Run, users: npt.NDArray[np.int64], policy: UntrainedUsers) -> tuple[npt.NDArray[np.int64], int]:
+def trained_among(
+    run: FinishedRun, users: npt.NDArray[np.int64], policy: UntrainedUsers
+) -> tuple[npt.NDArray[np.int64], int]:
     """Return the users to recommend to, and how many of those asked for the run has never trained, which is said.
 
     Args:
@@ -83,7 +84,7 @@ def trained_among(run: Run, users: npt.NDArray[np.int64], policy: UntrainedUsers
         users: (n,) indices of the users asked for.
         policy: whether users who were never trained stay.
     """
-    untrained = ~trained_users(run.dataset.split, run.config)[users]
+    untrained = ~learned_users(run)[users]
     if not untrained.any():
         return users, 0
     first = run.dataset.user_ids[int(users[np.argmax(untrained)])].as_py()

@@ -26,12 +26,12 @@ from tcf.config.evaluate import CataloguePolicy, Search, UntrainedUsers
 from tcf.data.data_frames import data_frame
 from tcf.data.dataset import Dataset
 from tcf.data.tables.source_file import read_error_words
-from tcf.evaluate.best_items import BestItems, usual_catalogue
+from tcf.evaluate.best_items import BestItems
 from tcf.evaluate.chosen_users import chosen_users, trained_among
-from tcf.evaluate.lists.list_table import LISTS_SCHEMA, list_table
+from tcf.evaluate.finished_run import FinishedRun, check_search, members_of, open_finished_run, usual_catalogue
+from tcf.evaluate.lists.list_table import list_table, lists_schema
 from tcf.evaluate.sealed_table import SealedTableWriter, is_sealed, read_sealed
 from tcf.ranking.engines import Engine, resolve_search
-from tcf.train.run.open_run import Run, open_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +60,7 @@ class Recommendations:
         untrained: number of users whom the run has never trained, among those asked for.
         untrained_users: what was done with them: `keep` or `leave-out`.
         search: what computed the scores: `torch` or `faiss`.
+        shares: the members of a combination whose shares in the scores are told.
     """
 
     n_users: int
@@ -71,10 +72,13 @@ class Recommendations:
     untrained: int = 0
     untrained_users: UntrainedUsers = "keep"
     search: Engine = "torch"
+    shares: tuple[str, ...] = ()
 
     @property
     def table(self) -> pa.Table:
         """The columns `user_id`, `place` (1 is the best), `item_id` and `score`; read from the file if there is one.
+
+        With shares, a column for each member follows, such as `share_text`; those of a row add up to its score.
 
         Raises:
             RunError: the file is gone, or a Parquet file has changed since it was written.
@@ -88,7 +92,7 @@ class Recommendations:
         try:
             if format_by_suffix(self.path, FORMATS) == "parquet":
                 return read_sealed(self.path)
-            types = pyarrow.csv.ConvertOptions(column_types=LISTS_SCHEMA)
+            types = pyarrow.csv.ConvertOptions(column_types=lists_schema(self.shares))
             return pyarrow.csv.read_csv(self.path, convert_options=types)
         except (OSError, ValueError, pa.ArrowException) as error:
             found = f"others ({read_error_words(error)})"
@@ -117,6 +121,7 @@ class Recommendations:
             "exclude": _EXCLUDE,
             "untrained_users": self.untrained_users,
             "search": self.search,
+            **({"shares": [*self.shares]} if self.shares else {}),
         }
 
     def __repr__(self) -> str:
@@ -127,7 +132,7 @@ class Recommendations:
 
 
 def recommend(
-    run: Path | Run,
+    run: Path | FinishedRun,
     *,
     out: Path | None,
     k: int,
@@ -135,6 +140,7 @@ def recommend(
     catalogue: CataloguePolicy | None = None,
     untrained_users: UntrainedUsers = "keep",
     search: Search = "auto",
+    shares: bool = False,
     data: Path | None = None,
     caches: Sequence[Path] = (),
     device: str = "auto",
@@ -145,7 +151,7 @@ def recommend(
     kept if it is as it was written, any other file of tcf is replaced.
 
     Args:
-        run: a finished training run, or its directory.
+        run: a finished training run or a combination, or its directory.
         out: a .parquet or .csv file: `user_id`, `place` (1 is the best), `item_id`, `score`; `-` for CSV on standard
             output; None to keep them in memory.
         k: number of items for each user.
@@ -154,13 +160,14 @@ def recommend(
             alone, otherwise `all`.
         untrained_users: whether users whom the run has never trained get items (`keep`) or none (`leave-out`).
         search: what computes the scores: `torch`, or `faiss`; `auto` is torch.
+        shares: whether to tell how each member of a combination shares in a score.
         data: the dataset, if it has moved since the training.
         caches: the vector caches, if they have moved, in the order of training.
         device: device for user states and for the search, the latter with FAISS only if it is built for GPUs; a run
             that is open stays on its own.
 
     Raises:
-        ConfigError: `out` has another suffix.
+        ConfigError: `out` has another suffix; or shares are asked for, and the run is no combination.
         RunError: the run is unfinished, its dataset or caches have changed, `out` is something that tcf did not write,
             or k is less than 1.
         DataError: `users` names an unknown user, or a user twice; or no item has a training interaction.
@@ -168,16 +175,18 @@ def recommend(
     """
     engine = resolve_search(search)
     format = None if out is None else format_by_suffix(out, FORMATS)
-    opened = run if isinstance(run, Run) else open_run(run, data=data, caches=caches, device=device)
+    opened = open_finished_run(run, data=data, caches=caches, device=device) if isinstance(run, Path) else run
+    check_search(opened, engine)
+    members = members_of(opened) if shares else ()
     policy = usual_catalogue(opened) if catalogue is None else catalogue
     chosen, untrained = trained_among(opened, chosen_users(opened.dataset, users), untrained_users)
-    done = Recommendations(len(chosen), k, out, None, policy, 0, untrained, untrained_users, engine)
+    done = Recommendations(len(chosen), k, out, None, policy, 0, untrained, untrained_users, engine, members)
     schema = _schema(done, opened, chosen)
     if out is not None and _is_there(out, schema):
         return _finished(done, sum(_full(batch, k) for batch in pq.ParquetFile(out).iter_batches(columns=["place"])))
     if out is not None:
         check_output_file(out)  # before the model is loaded
-    tables = _tables(BestItems.of(opened, policy, engine), chosen, k, schema)
+    tables = _tables(BestItems.of(opened, policy, engine), chosen, done, schema)
     if out is None or format is None:
         rows = pa.concat_tables([schema.empty_table(), *tables])
         return _finished(replace(done, rows=rows), _full(rows, k))
@@ -200,7 +209,8 @@ def examples(
 ) -> str:
     """The latest items of a few users and their recommendations, as texts for people to read."""
     engine = resolve_search(search)
-    opened = open_run(run, device=device)
+    opened = open_finished_run(run, device=device)
+    check_search(opened, engine)
     dataset = opened.dataset
     chosen = np.linspace(0, dataset.n_users - 1, min(users, dataset.n_users)).astype(np.int64)
     policy = usual_catalogue(opened) if catalogue is None else catalogue
@@ -209,15 +219,19 @@ def examples(
     return "\n".join(_example(dataset, int(u), histories.of(i), lists.items_UK[i]) for i, u in enumerate(chosen))
 
 
-def _tables(best: BestItems, users: npt.NDArray[np.int64], k: int, schema: pa.Schema) -> Iterator[pa.Table]:
+def _tables(
+    best: BestItems, users: npt.NDArray[np.int64], done: Recommendations, schema: pa.Schema
+) -> Iterator[pa.Table]:
     """Iterate over blocks of users with their best items."""
-    dataset, places = best.run.dataset, min(k, len(best.ranked))
-    if not best.ranked.are_all:
-        logger.info(f"{len(best.ranked):,} of {dataset.n_items:,} items have a training interaction and are candidates")
+    dataset, ranked = best.dataset, best.scores.ranked
+    if not ranked.are_all:
+        logger.info(f"{len(ranked):,} of {dataset.n_items:,} items have a training interaction and are candidates")
     with Progress("recommend", len(users), "users") as progress:
         for start in range(0, len(users), _USERS_AT_ONCE):
             block = users[start : start + _USERS_AT_ONCE]
-            yield list_table(dataset, block, best.lists(block, places)).cast(schema)
+            lists = best.lists(block, min(done.k, len(ranked)))
+            shares_BKM = best.shares(block, lists) if done.shares else None
+            yield list_table(dataset, block, lists, done.shares, shares_BKM).cast(schema)
             progress.advance(len(block))
 
 
@@ -242,7 +256,7 @@ def _example(dataset: Dataset, user: int, history: npt.NDArray[np.int32], recomm
     return f"user {name}, latest: {'; '.join(latest)}\n  recommended: {'; '.join(texts)}"
 
 
-def _schema(done: Recommendations, run: Run, users: npt.NDArray[np.int64]) -> pa.Schema:
+def _schema(done: Recommendations, run: FinishedRun, users: npt.NDArray[np.int64]) -> pa.Schema:
     """The columns, and as metadata all that decides the rows."""
     metadata = {
         "tcf.run": run.manifest.fingerprint,
@@ -253,7 +267,7 @@ def _schema(done: Recommendations, run: Run, users: npt.NDArray[np.int64]) -> pa
         "tcf.untrained_users": done.untrained_users,
         "tcf.search": done.search,
     }
-    return LISTS_SCHEMA.with_metadata(metadata)
+    return lists_schema(done.shares).with_metadata(metadata)
 
 
 def _writer(file: Path, format: str, schema: pa.Schema) -> _Writer:

@@ -6,23 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tcf.common.errors import ConfigError
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset
 from tcf.evaluate.baselines.baseline import baseline
 from tcf.evaluate.evaluation import Evaluation, UsersProgress, evaluate, existing_evaluation, users_progress
+from tcf.evaluate.finished_run import (
+    FinishedRun,
+    RecordedFinishedRun,
+    check_search,
+    check_split,
+    fingerprints_of,
+    learned_users,
+    opened_finished_run,
+    ranking_of,
+    read_finished_run,
+)
 from tcf.evaluate.lists.list_vectors import open_list_vectors, vectors_input
 from tcf.evaluate.questions import Questions
-from tcf.ranking.catalogue import Catalogue
-from tcf.ranking.engines import Engine, product_ranker, resolve_search
+from tcf.evaluate.run_scores import RunScores
+from tcf.ranking.engines import Engine, resolve_search
 from tcf.ranking.ranker import Ranker
-from tcf.ranking.scorers import InnerProduct
-from tcf.train.batch.training_data import trained_users
-from tcf.train.run.file_names import SELECTION
 from tcf.train.run.open_inputs import OpenInputs
-from tcf.train.run.open_run import Run
-from tcf.train.run.recorded_run import RecordedRun, read_run
 
 __all__ = ["Evaluator", "evaluate_baseline", "evaluate_run"]
 
@@ -57,21 +62,18 @@ class Evaluator:
         """
         return resolve_search(self.config.search)
 
-    def existing_run(self, run: RecordedRun | Run, out: Path) -> Evaluation | None:
-        """Open the evaluation of a run at `out`; None if there is nothing.
+    def existing_run(self, run: RecordedFinishedRun | FinishedRun, out: Path) -> Evaluation | None:
+        """Open the evaluation of a run or a combination at `out`; None if there is nothing.
 
         Raises:
-            ConfigError: the targets are those of validation, and the run is a refit, which was trained on them.
+            ConfigError: the targets are those of validation, and the run is a refit, which was trained on them; or
+                FAISS is to search for a combination with a member that is no inner product.
             RunError: `out` holds something else.
         """
-        if run.config.refit and self.config.split == "validation":
-            raise ConfigError(
-                f"--split validation: expected a run that was not trained on the validation targets, found {run.path}, "
-                f"a refit on {run.manifest.facts['trained_on']} items; evaluate {run.path / SELECTION}, which chose "
-                "its number of epochs, or use --split test"
-            )
+        check_split(run, self.config.split)
+        check_search(run, self.engine)
         config = dataclasses.replace(self.config, search=self.engine)
-        return self._existing(out, _inputs_of(run), _ranking_of(run), config)
+        return self._existing(out, fingerprints_of(run), ranking_of(run), config)
 
     def existing_baseline(self, name: Baseline, dataset: str, out: Path, seed: int) -> Evaluation | None:
         """Open the evaluation of a baseline at `out`, by the fingerprint of its dataset; None if there is nothing.
@@ -89,14 +91,14 @@ class Evaluator:
     def _with_vectors(self, inputs: Mapping[str, str]) -> dict[str, str]:
         return {**inputs, **vectors_input(self.vectors)}
 
-    def open(self, recorded: RecordedRun) -> Run:
+    def open(self, recorded: RecordedFinishedRun) -> FinishedRun:
         """Open a run on the device of the settings; the dataset and the answers of another one are let go.
 
         Raises:
-            TcfError: see `OpenInputs.run`.
+            TcfError: see `opened_finished_run`.
         """
         self.dataset(recorded.data)
-        return self.inputs.run(recorded, self.config.device)
+        return opened_finished_run(recorded, self.inputs, self.config.device)
 
     def dataset(self, path: Path) -> Dataset:
         """Open a dataset; another one, and what it was asked, are let go.
@@ -108,8 +110,8 @@ class Evaluator:
             self._asked = None
         return self.inputs.dataset(path)
 
-    def evaluate_run(self, run: Run, out: Path) -> Evaluation:
-        """Evaluate a run, on its device, where nothing is yet.
+    def evaluate_run(self, run: FinishedRun, out: Path) -> Evaluation:
+        """Evaluate a run or a combination, on its device, where nothing is yet.
 
         Raises:
             RunError: a score is not finite, or `out` is occupied.
@@ -122,8 +124,8 @@ class Evaluator:
             questions,
             run.dataset,
             out=out,
-            inputs=self._with_vectors(_inputs_of(run)),
-            ranking=_ranking_of(run),
+            inputs=self._with_vectors(fingerprints_of(run)),
+            ranking=ranking_of(run),
             config=config,
             vectors=self.vectors,
             progress=self.progress,
@@ -148,13 +150,12 @@ class Evaluator:
             progress=self.progress,
         )
 
-    def _ranker(self, run: Run, questions: Questions) -> Ranker:
+    def _ranker(self, run: FinishedRun, questions: Questions) -> Ranker:
         """Compute what a run ranks by: the vectors of the ranked items, and the users' states."""
-        catalogue = Catalogue.build(questions.ranked.vectors(run.item_vectors()))
-        queries = questions.queries
+        scores, queries = RunScores.of(run, questions.ranked, self.engine), questions.queries
         with self.progress("evaluate: states", len(queries)) as shown:
             states_UD = run.user_states(queries.users, queries.earlier, shown.advance)
-        return product_ranker(InnerProduct(catalogue, states_UD), self.engine, run.device)
+        return scores.ranker(states_UD, queries.earlier)
 
     def _questions_of(self, dataset: Dataset) -> Questions:
         """What the settings ask of a dataset; said once."""
@@ -166,7 +167,7 @@ class Evaluator:
 
 
 def evaluate_run(
-    run: Path | Run,
+    run: Path | FinishedRun,
     *,
     out: Path,
     config: EvaluateConfig,
@@ -174,10 +175,10 @@ def evaluate_run(
     caches: Sequence[Path] = (),
     vectors: Path | None = None,
 ) -> Evaluation:
-    """Evaluate a finished training run; if `out` already holds this evaluation, it is returned as it is.
+    """Evaluate a finished run or a combination; if `out` already holds this evaluation, it is returned as it is.
 
     Args:
-        run: the run, or its directory.
+        run: the run or the combination, or its directory.
         out: directory to create.
         config: settings; a run that is open stays on its device.
         data: the dataset, if it has moved since the training.
@@ -192,8 +193,8 @@ def evaluate_run(
     """
     resolve_search(config.search)
     evaluator = Evaluator(config, OpenInputs(config.verify), open_list_vectors(vectors, config))
-    if not isinstance(run, Run):
-        run = evaluator.open(read_run(run, data=data, caches=caches))
+    if isinstance(run, Path):
+        run = evaluator.open(read_finished_run(run, data=data, caches=caches))
     existing = evaluator.existing_run(run, out)
     return evaluator.evaluate_run(run, out) if existing is None else _found(existing)
 
@@ -231,22 +232,13 @@ def _of_baseline(config: EvaluateConfig) -> EvaluateConfig:
     return dataclasses.replace(config, search="auto")
 
 
-def _inputs_of(run: RecordedRun | Run) -> dict[str, str]:
-    """The fingerprints of a run and of all that it was made from, by role."""
-    return {"run": run.manifest.fingerprint, **run.manifest.inputs}
-
-
-def _ranking_of(run: RecordedRun | Run) -> str:
-    return f"{run.config.backbone}, items as {run.config.items}{', refit' if run.config.refit else ''}"
-
-
 def _ranking_by(name: Baseline, seed: int) -> str:
     return f"random, seed {seed}" if name == "random" else name
 
 
-def _say_untrained(run: Run, questions: Questions) -> None:
+def _say_untrained(run: FinishedRun, questions: Questions) -> None:
     """Warn that some of the evaluated users have a vector that was never trained."""
-    untrained = int((~trained_users(run.dataset.split, run.config)[questions.queries.users]).sum())
+    untrained = int((~learned_users(run)[questions.queries.users]).sum())
     if untrained:
         logger.warning(
             f"{run.path}: {untrained:,} of {len(questions.queries):,} evaluated users have no training interaction, so "

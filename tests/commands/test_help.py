@@ -21,6 +21,7 @@ OTHER_NAMES |= {
     "INTEGER|full|none",
     "DEPTHS",
     "GROUPS",
+    "NAME=PATH",
     "NAME=VALUE",
     "SIZE",
     "NAME[=VALUE]",

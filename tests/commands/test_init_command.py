@@ -25,6 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ([], "study", "tcf study study.toml"),
         (["tcf-paper"], "tcf-paper", "tcf study tcf-paper.toml"),
         (["quickstart"], "quickstart", "tcf pipeline quickstart.toml"),
+        (["best"], "best", "tcf pipeline best.toml"),
         (["search"], "search", "tcf search search.toml"),
     ],
 )
@@ -37,7 +38,7 @@ def test_every_example_is_written_as_it_is(words: list[str], name: str, follows:
 
 
 def test_it_offers_every_example() -> None:
-    offered = {"study", "tcf-paper", "quickstart", "search"}
+    offered = {"study", "tcf-paper", "quickstart", "best", "search"}
     assert {path.stem for path in EXAMPLES.iterdir()} == offered
 
 

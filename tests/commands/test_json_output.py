@@ -66,8 +66,8 @@ COMMANDS = {
     ),
     "runs .": "run state epochs best_epoch validation_hr@10 validation_ndcg@10 settings problem",
     "init quickstart --out i.toml": "file run",
-    "pipeline q.toml": "dataset extraction runs evaluations recommendations",
-    "study run q.toml": "dataset extraction runs evaluations recommendations",
+    "pipeline q.toml": "dataset extraction runs combinations evaluations recommendations",
+    "study run q.toml": "dataset extraction runs combinations evaluations recommendations",
     "study run s.toml": "study results comparisons recommendations failed left",
     "study status s.toml": "study activity host process stages seconds_left units",
     "compare e popularity=out/evaluations/popularity --resamples 50 --flips 49": (

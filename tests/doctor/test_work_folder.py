@@ -17,6 +17,7 @@ from tcf.data.cache.cache_files import KINDS as CACHE_KINDS
 from tcf.data.dataset import DATASET
 from tcf.doctor.work_folder import KINDS, inspect_folder
 from tcf.encoders.convert.convert import CONVERTED
+from tcf.evaluate.combination.recorded_combination import COMBINATION
 from tcf.evaluate.evaluation import EVALUATION
 from tcf.launch.search.study import JOURNAL
 from tcf.train.run.file_names import RUN
@@ -24,7 +25,7 @@ from tcf.train.run.file_names import RUN
 
 def test_every_format_has_a_name() -> None:
     caches = [kind.cache for kind in CACHE_KINDS]
-    formats = [DATASET, *caches, RUN, EVALUATION, CONVERTED, MODELS[0].format]
+    formats = [DATASET, *caches, RUN, COMBINATION, EVALUATION, CONVERTED, MODELS[0].format]
     assert list(KINDS) == [format.name for format in formats]
 
 

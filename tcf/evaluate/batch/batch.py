@@ -9,7 +9,6 @@ from typing import Any
 
 from tcf.common.errors import ConfigError, RunError, TcfError
 from tcf.common.files import is_published
-from tcf.common.manifest import read_manifest
 from tcf.common.output.folders import real_path
 from tcf.common.units import counted
 from tcf.config.evaluate import Baseline
@@ -17,10 +16,8 @@ from tcf.evaluate.batch.names_below import names_below
 from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest, evaluated
 from tcf.evaluate.evaluation import Evaluation
 from tcf.evaluate.evaluation_table import EvaluationTable
+from tcf.evaluate.finished_run import RecordedFinishedRun, read_finished_run, reads_caches
 from tcf.evaluate.stage import Evaluator
-from tcf.train.inputs import INIT_FROM
-from tcf.train.run.file_names import RUN
-from tcf.train.run.recorded_run import RecordedRun, read_run
 
 __all__ = ["Batch", "EvaluatedBatch", "failure_words", "plan_batch"]
 
@@ -164,32 +161,31 @@ def plan_batch(
     for name, (baseline, dataset) in zip(names, of_baselines, strict=False):
         _add(batch, BaselineRequest(name, out / name, baseline, dataset, seed), evaluator)
     for name, run in zip(names[len(of_baselines) :], read, strict=True):
-        if isinstance(run, RecordedRun):
-            _add(batch, RunRequest(name, out / name, run), evaluator)
-        else:
+        if isinstance(run, TcfError):
             batch.fail(name, failure_words(run))
+        else:
+            _add(batch, RunRequest(name, out / name, run), evaluator)
     batch.waiting = _ordered(batch.waiting)
     if batch.finished:
         logger.info(f"evaluate: {len(batch.finished):,} of {counted(len(names), 'evaluation')} exist already")
     return batch
 
 
-def _read(run: Path, data: Path | None, caches: Sequence[Path]) -> RecordedRun | TcfError:
+def _read(run: Path, data: Path | None, caches: Sequence[Path]) -> RecordedFinishedRun | TcfError:
     """What a run's directory says, or why it cannot be used."""
     try:
-        has_caches = len(read_manifest(run, RUN).inputs.keys() - {INIT_FROM}) > 1
-        return read_run(run, data=data, caches=caches if has_caches else ())
+        return read_finished_run(run, data=data, caches=caches if reads_caches(run) else ())
     except TcfError as error:
         return error
 
 
-def _datasets(read: Sequence[RecordedRun | TcfError], data: Path | None) -> list[Path]:
+def _datasets(read: Sequence[RecordedFinishedRun | TcfError], data: Path | None) -> list[Path]:
     """The directories of the runs' datasets, each once."""
     if data is not None:
         return [data]
     found: dict[Path, Path] = {}
     for run in read:
-        if isinstance(run, RecordedRun):
+        if not isinstance(run, TcfError):
             found.setdefault(real_path(run.data), run.data)
     return [*found.values()]
 

@@ -8,8 +8,8 @@ from tcf.common.output.folders import real_path
 from tcf.config.evaluate import Baseline
 from tcf.data.dataset import DATASET
 from tcf.evaluate.evaluation import Evaluation
+from tcf.evaluate.finished_run import RecordedFinishedRun, caches_of, is_refit
 from tcf.evaluate.stage import Evaluator
-from tcf.train.run.recorded_run import RecordedRun
 
 __all__ = ["BaselineRequest", "Places", "Request", "RunRequest", "evaluated"]
 
@@ -19,7 +19,7 @@ Places = tuple[Path, tuple[Path, ...], bool]
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run to be evaluated.
+    """A run or a combination to be evaluated.
 
     Attributes:
         name: name of the result.
@@ -29,12 +29,12 @@ class RunRequest:
 
     name: str
     out: Path
-    run: RecordedRun
+    run: RecordedFinishedRun
 
     @property
     def places(self) -> Places:
         """What it can share with others."""
-        return real_path(self.run.data), tuple(map(real_path, self.run.caches)), self.run.config.refit
+        return real_path(self.run.data), tuple(map(real_path, caches_of(self.run))), is_refit(self.run)
 
     def existing(self, evaluator: Evaluator) -> Evaluation | None:
         """See `Evaluator.existing_run`."""

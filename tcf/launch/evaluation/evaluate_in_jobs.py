@@ -11,6 +11,7 @@ from tcf.config.launch import LaunchConfig
 from tcf.evaluate.batch.batch import EvaluatedBatch, plan_batch
 from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest
 from tcf.evaluate.evaluation import Evaluation, open_evaluation
+from tcf.evaluate.finished_run import caches_of
 from tcf.evaluate.lists.list_vectors import open_list_vectors
 from tcf.evaluate.stage import Evaluator
 from tcf.launch.launchers.run_command import run_command_units, try_command_units
@@ -96,7 +97,7 @@ def _task(
     """What a job is to do; inputs are named only if they have moved, as for one evaluation by itself."""
     match request:
         case RunRequest(out=out, run=run):
-            data, caches = (run.data if other_data else None), (run.caches if other_caches else ())
+            data, caches = (run.data if other_data else None), (caches_of(run) if other_caches else ())
             return _absolute(EvaluateTask(run.path, "", data, tuple(caches), out, config, vectors))
         case BaselineRequest(out=out, baseline=name, data=data, seed=seed):
             return _absolute(EvaluateTask(None, name, data, (), out, config, vectors, seed))

@@ -13,12 +13,12 @@ from tcf.config.evaluate import Baseline
 from tcf.config.typed_values import typed
 from tcf.evaluate.batch.batch import failure_words
 from tcf.evaluate.batch.requests import BaselineRequest, Request, RunRequest, evaluated
+from tcf.evaluate.finished_run import read_finished_run
 from tcf.evaluate.lists.list_vectors import open_list_vectors
 from tcf.evaluate.stage import Evaluator
 from tcf.launch.workers.jobs import EvaluationJob
 from tcf.launch.workers.worker_process import MessageChannel, run_conversation
 from tcf.train.run.open_inputs import OpenInputs
-from tcf.train.run.recorded_run import read_run
 
 __all__ = ["main"]
 
@@ -57,7 +57,7 @@ def _request(job: EvaluationJob) -> Request:
     name = job.out.name
     if job.baseline:
         return BaselineRequest(name, job.out, typed(job.baseline, Baseline, "baseline"), job.source, job.seed)
-    return RunRequest(name, job.out, read_run(job.source, data=job.data, caches=job.caches))
+    return RunRequest(name, job.out, read_finished_run(job.source, data=job.data, caches=job.caches))
 
 
 class _ToParent(logging.Handler):

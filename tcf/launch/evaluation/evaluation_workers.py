@@ -15,6 +15,7 @@ from tcf.config.evaluate import EvaluateConfig
 from tcf.evaluate.batch.batch import Batch
 from tcf.evaluate.batch.requests import BaselineRequest, Places, Request, RunRequest
 from tcf.evaluate.evaluation import open_evaluation
+from tcf.evaluate.finished_run import caches_of
 from tcf.launch.workers.jobs import EvaluationJob
 from tcf.launch.workers.worker import Outcome, ProcessStarter, Worker, WorkerSpec, end_workers, ready, start_failure
 from tcf.launch.workers.worker_slot import WorkerSlot
@@ -60,7 +61,7 @@ class _EvaluationWorker(WorkerSlot):
         values["vectors"] = self.vectors
         match request:
             case RunRequest(run=run):
-                return EvaluationJob(run.path, "", run.data, run.caches, seed=0, **values)
+                return EvaluationJob(run.path, "", run.data, caches_of(run), seed=0, **values)
             case BaselineRequest(baseline=name, data=data, seed=seed):
                 return EvaluationJob(data, name, data, (), seed=seed, **values)
 

@@ -15,7 +15,7 @@ __all__ = ["AT_HOME", "Machine", "Share", "shares", "this_machine"]
 
 AT_HOME: tuple[Stage, ...] = ("download", "compare")
 """Stages that always run on this machine: other nodes may lack the internet, and tables take no time."""
-_ON_GPUS: tuple[Stage, ...] = ("extract", "train", "evaluate", "recommend", "search")
+_ON_GPUS: tuple[Stage, ...] = ("extract", "train", "combine", "evaluate", "recommend", "search")
 
 
 _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))  # of NVIDIA, within Windows, of AMD

@@ -95,7 +95,7 @@ def render_table(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     lines = [["trial", "state", *(f"validation {name}" for name in _metrics(search)), "epoch", *names]]
     for row in rows[:_SHOWN]:
         means = ["-" if mean is None else as_percent(mean) for mean in _means(search, row).values()]
-        others = (row.metadata.get("best_epoch"), *(row.params.get(name) for name in names))
+        others = (row.metadata.get("best_epoch"), *map(search.read(row.params).get, names))
         lines.append([str(row.number), row.state, *means, *map(_shown, others)])
     more = f"\n... {len(rows) - _SHOWN:,} more in {search.out / TABLE}" if len(rows) > _SHOWN else ""
     return text_table(lines) + more
@@ -109,7 +109,7 @@ def trial_values(search: SearchFile, row: TrialRow) -> dict[str, Any]:
         "state": row.state,
         **{f"validation_{name}": mean for name, mean in _means(search, row).items()},
         **{name: row.metadata.get(name) for name in _COUNTS},
-        "settings": dict(row.params),
+        "settings": search.read(row.params),
         "run": str(run),
         "same_as": row.same_as,
         "reason": row.reason,
@@ -151,7 +151,7 @@ def _as_csv(search: SearchFile, rows: Sequence[TrialRow]) -> str:
     for row in rows:
         numbers = [*_means(search, row).values(), *(row.metadata.get(name) for name in _COUNTS)]
         run = trial_folder(search.out, row.number if row.same_as is None else row.same_as).relative_to(search.out)
-        params = [row.params.get(name) for name in search.space]
+        params = [*map(search.read(row.params).get, search.space)]
         table.writerow([row.number, row.state, *numbers, *params, run, row.reason])
     return stream.getvalue()
 

@@ -73,7 +73,7 @@ class TrialLoop:
         """The next trial that needs training, with its settings; None if there is none."""
         while (trial := self._ask()) is not None:
             params = suggest(trial, self.search.space)
-            other = find_duplicate(self.study, trial)
+            other = find_duplicate(self.study, trial, self.search)
             if other is not None:
                 self._copy_result(trial, other)
                 continue

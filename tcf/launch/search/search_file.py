@@ -1,5 +1,6 @@
 """The search file: inputs and output, how to search, which settings are fixed and which are searched."""
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,15 +10,16 @@ from typing import Any, Literal
 from tcf.common.errors import ConfigError, did_you_mean, value_words
 from tcf.config.fields import CheckedSettings, from_mapping, from_value, option, read_toml
 from tcf.config.toml_files import SEARCH_FILE, check_kind, user_path
-from tcf.config.train import TrainConfig
+from tcf.config.train import TrainConfig, unread_settings
 from tcf.launch.file_terms import errors_in_file_terms, keys_of, settings_from
-from tcf.launch.search.space import Choices, Range, combinations, read_space
+from tcf.launch.search.space import Choices, Range, combinations, neighbours, read_space
 
 __all__ = ["SearchConfig", "SearchFile", "read_search"]
 
 _TABLES = ("search", "train", "space")
 _MAX_TRIED = 2000  # combinations checked in search of one that can be trained
 _MAX_GRID = 100_000
+_DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConfig)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,7 +76,7 @@ class SearchFile:
     space: Mapping[str, Range]
 
     def settings(self, params: Mapping[str, Any]) -> TrainConfig:
-        """A trial's settings.
+        """A trial's settings: those that something reads beside the others, such as whitening beside texts.
 
         Args:
             params: the trial's parameters, by name.
@@ -82,9 +84,32 @@ class SearchFile:
         Raises:
             ConfigError: they contradict one another.
         """
-        given = {key: value for key, value in params.items() if value is not None}
+        values = self._values(params)
+        unread = self._unread(values)
+        read = {key: value for key, value in values.items() if key not in unread}
         with errors_in_file_terms(self.path, keys=keys_of(TrainConfig)):
-            return from_mapping(TrainConfig, {**self.fixed, **given}, f"{self.path}: a trial")
+            return from_mapping(TrainConfig, read, f"{self.path}: a trial")
+
+    def read(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """A trial's parameters without those that nothing reads beside the others: trials that share these are equal.
+
+        Args:
+            params: the trial's parameters, by name.
+        """
+        unread = self._unread(self._values(params))
+        return {key: value for key, value in params.items() if key not in unread}
+
+    def settings_read(self, params: Mapping[str, Any]) -> frozenset[str]:
+        """Names of a trial's settings, fixed ones too, that something reads beside the others."""
+        values = self._values(params)
+        return frozenset(values.keys() - self._unread(values))
+
+    def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.fixed, **{key: value for key, value in params.items() if value is not None}}
+
+    def _unread(self, values: Mapping[str, Any]) -> frozenset[str]:
+        alone = {"mix"} & values.keys() if len(self.caches) < 2 else set()
+        return unread_settings({key: value for key, value in values.items() if key not in alone}) | alone
 
     @property
     def monitor(self) -> str:
@@ -210,7 +235,8 @@ def _values(search: SearchFile, name: str) -> tuple[Any, ...]:
 
 
 def _check_settings(search: SearchFile) -> None:
-    """Refuse a search in which no combination of choices and limits of ranges can be trained."""
+    """Refuse a search in which no combination of choices and limits of ranges can be trained, or a setting is idle."""
+    _check_read(search)
     refusal: ConfigError | None = None
     for params in itertools.islice(combinations(search.space, ends=True), _MAX_TRIED):
         try:
@@ -221,3 +247,18 @@ def _check_settings(search: SearchFile) -> None:
             return
     if refusal is not None:
         raise refusal
+
+
+def _check_read(search: SearchFile) -> None:
+    """Refuse a setting that no trial reads, unless it says no more than the default."""
+    idle = {*search.space, *(key for key, value in search.fixed.items() if value != _DEFAULTS[key])}
+    for params in neighbours(search.space):
+        idle -= search.settings_read(params)
+        if not idle:
+            return
+    key = min(idle)
+    table = "space" if key in search.space else "train"
+    raise ConfigError(
+        f"{search.path}: [{table}] {key}: expected a setting that a trial reads, found one that none reads beside the "
+        "others; remove it, or the setting that leaves it without effect"
+    )

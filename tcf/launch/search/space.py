@@ -12,7 +12,7 @@ from tcf.common.errors import ConfigError, value_words
 from tcf.config.fields import from_mapping, from_value
 from tcf.config.train import TrainConfig
 
-__all__ = ["Choices", "Numbers", "Range", "combinations", "read_space"]
+__all__ = ["Choices", "Numbers", "Range", "combinations", "neighbours", "read_space"]
 
 # The study's ranges for ids: learning rates from 1e-3 to 5e-5, widths from 64 to 4096.
 _RATES = (1e-3, 5e-4, 1e-4, 5e-5)
@@ -100,16 +100,36 @@ def combinations(space: Mapping[str, Range], ends: bool = False) -> Iterator[dic
         space: the ranges.
         ends: whether ranges of numbers take their smallest and largest value; if not, there must not be any.
     """
-    axes = []
+    axes = _axes(space, ends=ends)
+    return (dict(zip(space, values, strict=True)) for values in itertools.product(*axes.values()))
+
+
+def neighbours(space: Mapping[str, Range]) -> Iterator[dict[str, Any]]:
+    """Iterate over combinations that differ from that of all first values in two settings at most.
+
+    They show each setting beside each value of any other, which takes few of all combinations.
+
+    Args:
+        space: the ranges; of numbers the smallest and the largest value count.
+    """
+    axes = _axes(space, ends=True)
+    first = {key: values[0] for key, values in axes.items()}
+    for one, other in itertools.combinations_with_replacement(axes, 2):
+        for value, another in itertools.product(axes[one], axes[other]):
+            yield {**first, one: value, other: another}
+
+
+def _axes(space: Mapping[str, Range], *, ends: bool) -> dict[str, tuple[Any, ...]]:
+    axes: dict[str, tuple[Any, ...]] = {}
     for key, span in space.items():
         match span:
             case Choices(values):
-                axes.append(values)
+                axes[key] = values
             case Numbers(low, high, whole=whole) if ends:
-                axes.append((int(low), int(high)) if whole else (low, high))
+                axes[key] = (int(low), int(high)) if whole else (low, high)
             case Numbers():
                 raise ValueError(f"{key}: a range of numbers has no list of values")
-    return (dict(zip(space, values, strict=True)) for values in itertools.product(*axes))
+    return axes
 
 
 def _paper(wanted: Any, space: Mapping[str, Range], fixed: Mapping[str, Any], where: str) -> dict[str, Range]:

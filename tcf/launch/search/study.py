@@ -67,10 +67,20 @@ def unfinished_trials(study: Study) -> list[Trial]:
     return [running_trial(study, trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
 
 
-def find_duplicate(study: Study, trial: Trial) -> FrozenTrial | None:
-    """An earlier ended trial with the same parameters, whose result would be the same; None if there is none."""
+def find_duplicate(study: Study, trial: Trial, search: SearchFile) -> FrozenTrial | None:
+    """An ended trial with the same parameters, but for those that nothing reads, whose result would be the same.
+
+    Args:
+        study: the trials.
+        trial: one of them.
+        search: the search, which knows what is read.
+
+    Returns:
+        The earliest one; None if there is none.
+    """
+    own = search.read(trial.params)
     for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        if other.params == trial.params and other.number != trial.number:
+        if other.number != trial.number and search.read(other.params) == own:
             return other
     return None
 

@@ -4,23 +4,30 @@ Every result says in its manifest or its settings what it was made of.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tcf.common.errors import ConfigError
 from tcf.common.files import MANIFEST
 from tcf.common.parsing import read_json
+from tcf.config.combine import CombineConfig
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_mapping, read_toml
 from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat
 from tcf.config.train import TrainConfig
-from tcf.launch.study.identities import changed_settings, evaluation_settings, training_settings
+from tcf.launch.study.identities import (
+    changed_settings,
+    combination_settings,
+    evaluation_settings,
+    training_settings,
+)
+from tcf.launch.study.tables.content import StudyCombination
 from tcf.launch.study.wanted_places import place_name
 
-__all__ = ["is_cache", "is_dataset", "is_evaluation", "is_run"]
+__all__ = ["is_cache", "is_combination", "is_dataset", "is_evaluation", "is_run"]
 
 _C = TypeVar("_C")
 
@@ -98,14 +105,37 @@ def _is_run_of(run: Path, config: TrainConfig, inputs: tuple[Path, ...], *, any_
     return same_inputs and training_settings(found) == training_settings(config)
 
 
+def is_combination(path: Path, combination: StudyCombination, names: Sequence[str], runs: Sequence[Path]) -> bool:
+    """Whether a folder holds a combination of these runs, called so, with these baselines and settings.
+
+    Args:
+        path: the folder.
+        combination: what is joined.
+        names: what each run is called in it.
+        runs: the runs.
+    """
+    try:
+        recorded = read_toml(path / "config.toml")
+    except ConfigError:
+        return False
+    recorded.pop("names", None)
+    places, baselines = recorded.pop("runs", None), recorded.pop("baselines", [])
+    found = _settings(CombineConfig, recorded)
+    if found is None or not isinstance(places, dict) or [*places] != [*names]:
+        return False
+    read = [os.path.realpath(path / str(place)) for place in places.values()]
+    same_members = read == [os.path.realpath(run) for run in runs] and baselines == [*combination.baselines]
+    return same_members and combination_settings(found) == combination_settings(combination.config)
+
+
 def is_evaluation(path: Path, config: EvaluateConfig, role: str, of: Path) -> bool:
     """Whether a folder holds an evaluation with these settings, or evaluations of several seeds.
 
     Args:
         path: the folder.
         config: settings.
-        role: of a `run`, or of a baseline on a `dataset`.
-        of: the run, or the folder of the runs of all seeds; or the dataset.
+        role: of a `run`, of a `combination`, or of a baseline on a `dataset`.
+        of: the run or combination, or the folder of those of all seeds; or the dataset.
     """
     if not (path / MANIFEST).exists():
         seeds = [place for place in _folders(path) if place.name.startswith("seed-")]
@@ -117,7 +147,7 @@ def is_evaluation(path: Path, config: EvaluateConfig, role: str, of: Path) -> bo
     fingerprint = source.get("fingerprint")
     if found is None or fingerprint is None or entries.get("inputs", {}).get(role) != fingerprint:
         return False
-    searched = role == "run"
+    searched = role != "dataset"
     return evaluation_settings(found, searched=searched) == evaluation_settings(config, searched=searched)
 
 

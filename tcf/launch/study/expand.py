@@ -11,9 +11,11 @@ from tcf.config.train import TrainConfig
 from tcf.launch.study.belonging import is_evaluation, is_run
 from tcf.launch.study.identities import baseline_digest, cache_digest, evaluation_digest, run_digest
 from tcf.launch.study.places import Places
+from tcf.launch.study.plan_combinations import PlannedMember, plan_combination
 from tcf.launch.study.planned_inputs import PlannedCache, PlannedDataset, plan_cache, plan_dataset
-from tcf.launch.study.study import PlannedBaseline, PlannedSetting, Study
+from tcf.launch.study.study import PlannedBaseline, PlannedCombination, PlannedSetting, Study
 from tcf.launch.study.tables.content import StudyFile, StudySetting
+from tcf.launch.study.tables.layers import layers_of
 from tcf.launch.study.unit_list import UnitList
 from tcf.launch.study.wanted_places import WantedPlaces
 from tcf.launch.units.tasks import CompareTask, EvaluateTask, RecommendTask, TrainTask
@@ -39,6 +41,7 @@ def expand(file: StudyFile, *, write: bool = True) -> Study:
     expansion.plan_inputs()
     baselines = expansion.plan_baselines()
     settings = tuple(expansion.plan_setting(setting) for setting in file.settings)
+    combinations = expansion.plan_combinations()
     expansion.plan_comparison()
     if write:
         places.write()
@@ -55,6 +58,7 @@ def expand(file: StudyFile, *, write: bool = True) -> Study:
         metrics=file.metrics,
         by=file.by,
         is_pipeline=file.is_pipeline,
+        combinations=combinations,
     )
 
 
@@ -69,7 +73,8 @@ class _Expansion:
         units: the units so far.
         datasets: the datasets, by name.
         caches: the caches, by dataset, encoder and pooling.
-        recommendations: files of recommendations, by the name of the setting.
+        members: the settings, by name, as members of combinations.
+        recommendations: files of recommendations, by the name of the setting or combination.
         evaluations: names of the units that evaluate.
     """
 
@@ -79,6 +84,7 @@ class _Expansion:
     units: UnitList
     datasets: dict[str, PlannedDataset] = field(default_factory=dict)
     caches: dict[tuple[str, str, str], PlannedCache] = field(default_factory=dict)
+    members: dict[str, PlannedMember] = field(default_factory=dict)
     recommendations: dict[str, Path] = field(default_factory=dict)
     evaluations: list[str] = field(default_factory=list)
 
@@ -115,23 +121,35 @@ class _Expansion:
     def plan_setting(self, setting: StudySetting) -> PlannedSetting:
         """Add the units that train and evaluate a setting with each seed, and recommend."""
         data, cache = self.datasets[setting.dataset], self._cache_of(setting)
-        layer = int(setting.axes["layer"]) if cache is not None else None
-        caches = () if cache is None or layer is None else (cache.of_layer(layer),)
+        layer = setting.axes["layer"] if cache is not None else None
+        caches = () if cache is None or layer is None else tuple(map(cache.of_layer, layers_of(layer)))
         own = self._with_devices(setting.config)  # several draw their own dropout
         identity = run_digest(data.digest, "" if cache is None else cache.digest, layer, own, of_seed=not setting.seeds)
         runs, evaluations = self._places_of(setting, identity, (data.path, *caches))
         needs = (*data.needs, *(() if cache is None else cache.needs))
-        trainings = [
-            self._plan_run(
+        trainings = {
+            seed: self._plan_run(
                 TrainTask(data.path, caches, runs[seed], self._with_devices(config)), evaluations[seed], needs
             )
             for seed, config in setting.trainings().items()
-        ]
+        }
         first = next(iter(runs))
-        if self.file.recommend:
-            self._plan_recommendations(setting, runs[first], trainings[0])
+        self._plan_recommendations(setting.name, runs[first], trainings[first])
         config = dataclasses.replace(setting.config, seed=first)
-        return PlannedSetting(setting.name, setting.axes, config, caches, runs, evaluations)
+        planned = PlannedSetting(setting.name, setting.axes, config, caches, runs, evaluations)
+        self.members[setting.name] = PlannedMember(planned, identity, trainings)
+        return planned
+
+    def plan_combinations(self) -> tuple[PlannedCombination, ...]:
+        """Add the units that join runs, evaluate what they make, and recommend."""
+        found = []
+        for combination in self.file.combinations:
+            own = plan_combination(combination, self.members, self.file, self.places, self.wanted, self.units)
+            self.evaluations += own.evaluating
+            first, place = next(iter(own.planned.combinations.items()))
+            self._plan_recommendations(combination.name, place, own.combining[first])
+            found.append(own.planned)
+        return tuple(found)
 
     def _plan_run(self, train: TrainTask, evaluation: Path, needs: tuple[str, ...]) -> str:
         """Add the units that train and evaluate a run; returns the name of the former."""
@@ -155,7 +173,7 @@ class _Expansion:
             self.wanted.runs(setting), identity, lambda path: is_run(path, setting.config, inputs, seeds=seeds)
         )
         evaluation = self.places.of(
-            self.wanted.evaluations(setting),
+            self.wanted.evaluation(setting),
             evaluation_digest(identity, config),
             lambda path: is_evaluation(path, config, "run", run),
         )
@@ -171,9 +189,11 @@ class _Expansion:
             return config
         return dataclasses.replace(config, devices=",".join(f"cuda:{number}" for number in range(gpus)))
 
-    def _plan_recommendations(self, setting: StudySetting, run: Path, need: str) -> None:
-        """Add the unit that recommends with the run of the first seed."""
-        out, config = self.units.out / self.wanted.recommendations(setting), self.file.evaluate
+    def _plan_recommendations(self, name: str, run: Path, need: str) -> None:
+        """Add the unit that recommends with the run or the combination of the first seed, if the file wants it."""
+        if not self.file.recommend:
+            return
+        out, config = self.units.out / self.wanted.recommendations(name), self.file.evaluate
         task = RecommendTask(
             run,
             out,
@@ -184,8 +204,8 @@ class _Expansion:
             device=config.device,
             search=config.search,
         )
-        self.units.add(f"recommend/{setting.name}", task, (need,))
-        self.recommendations[setting.name] = out
+        self.units.add(f"recommend/{name}", task, (need,))
+        self.recommendations[name] = out
 
     def plan_comparison(self) -> None:
         """Add the unit that compares all that has been evaluated, and writes the tables."""

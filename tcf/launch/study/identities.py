@@ -5,19 +5,24 @@ Settings with their default values are left out, so that a setting that is new i
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from tcf.common.manifest import digest
+from tcf.config.combine import CombineConfig
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import to_mapping
 from tcf.config.train import TrainConfig
-from tcf.launch.study.tables.content import StudyDataset, StudyEncoder
+from tcf.launch.study.tables.content import StudyCombination, StudyDataset, StudyEncoder
+from tcf.launch.study.tables.layers import Layer
 
 __all__ = [
     "baseline_digest",
     "cache_digest",
     "changed_settings",
+    "combination_digest",
+    "combination_settings",
     "dataset_digest",
     "evaluation_digest",
     "evaluation_settings",
@@ -41,6 +46,7 @@ _DECIDE_NO_VECTORS = (
     "verify",
 )
 _DECIDE_NO_MODEL = ("devices", "save_minutes", "verify")
+_DECIDE_NO_COMBINATION = ("device", "verify")
 
 
 def changed_settings(config: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -93,17 +99,36 @@ def training_settings(config: TrainConfig) -> dict[str, Any]:
     return {**changed_settings(resolved, _DECIDE_NO_MODEL), **several}
 
 
-def run_digest(dataset: str, cache: str, layer: int | None, config: TrainConfig, *, of_seed: bool) -> str:
+def run_digest(dataset: str, cache: str, layer: Layer | None, config: TrainConfig, *, of_seed: bool) -> str:
     """Return the digest of a run, or of the runs of all seeds.
 
     Args:
         dataset: digest of the dataset.
-        cache: digest of the cache; empty if it reads none.
-        layer: the layer; None if it reads no cache.
+        cache: digest of the cache; empty if it reads no vectors.
+        layer: the layer, or several; None if it reads no vectors.
         config: settings.
         of_seed: whether the seed counts.
     """
     return digest(["run", dataset, cache, layer, training_settings(config), config.seed if of_seed else None])
+
+
+def combination_settings(config: CombineConfig) -> dict[str, Any]:
+    """Return the settings that decide a combination."""
+    return changed_settings(config, _DECIDE_NO_COMBINATION)
+
+
+def combination_digest(combination: StudyCombination, members: Sequence[str], seeds: Sequence[int]) -> str:
+    """Return the digest of a combination, or of those of all seeds.
+
+    Args:
+        combination: what is joined; the names of its members count, since it is told by them what each contributes.
+        members: digests of the runs of each member.
+        seeds: the seeds of these, which count if the runs of all are members of one combination.
+    """
+    names = [name.removeprefix(f"{combination.dataset}/") for name in combination.members]
+    settings = combination_settings(combination.config)
+    together = [*seeds] if combination.seeds == "together" else None
+    return digest(["combination", names, [*members], [*combination.baselines], settings, together])
 
 
 def evaluation_settings(config: EvaluateConfig, *, searched: bool = True) -> dict[str, Any]:
@@ -118,10 +143,10 @@ def evaluation_settings(config: EvaluateConfig, *, searched: bool = True) -> dic
 
 
 def evaluation_digest(run: str, config: EvaluateConfig) -> str:
-    """Return the digest of a run's evaluation.
+    """Return the digest of the evaluation of a run, or of a combination.
 
     Args:
-        run: digest of the run.
+        run: digest of what is evaluated.
         config: settings.
     """
     return digest(["evaluation", run, evaluation_settings(config)])

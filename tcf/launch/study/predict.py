@@ -6,7 +6,7 @@ below `TCF_HOME`, so that the next prediction is quick.
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from tcf.launch.study.predictions.paces import TrainingPaces
 from tcf.launch.study.predictions.prediction import Prediction, Unknown
 from tcf.launch.study.study import Study
 from tcf.launch.units.records import Records
-from tcf.launch.units.tasks import ConvertTask, EvaluateTask, ExtractTask, RecommendTask, TrainTask
+from tcf.launch.units.tasks import CombineTask, ConvertTask, EvaluateTask, ExtractTask, RecommendTask, TrainTask
 from tcf.launch.units.unit import Unit
 
 __all__ = ["Prediction", "predict", "with_predictions"]
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 _DRAW = 7e-9
 _RANK_BYTES = 16  # of a target in an evaluation's file; 13 at 50,546 users
 _FLOAT32, _SAVED = 4, 3  # a run holds its parameters and two moments of each
+_COMBINATION_BYTES = 2**13  # its runs stay where they are
 
 
 def predict(study: Study) -> Mapping[str, Prediction]:
@@ -50,8 +51,9 @@ def predict(study: Study) -> Mapping[str, Prediction]:
     done = {unit.name for unit in study.units if records.state(unit) == "done"}
     left = [unit for unit in study.units if unit.name not in done]
     every = {unit.task.out: unit.task for unit in study.units if isinstance(unit.task, TrainTask)}
-    finished = FinishedTimes([unit for unit in study.units if unit.name in done], every, records)
-    return _Predictor.of(study, every).of_units(left, finished)
+    joined = {unit.task.out: unit.task for unit in study.units if isinstance(unit.task, CombineTask)}
+    finished = FinishedTimes([unit for unit in study.units if unit.name in done], every, joined, records)
+    return _Predictor.of(study, every, joined).of_units(left, finished)
 
 
 def with_predictions(study: Study) -> Study:
@@ -68,6 +70,7 @@ class _Predictor:
     Attributes:
         study: the study.
         trainings: the training of each run, by its directory.
+        combinations: the making of each combination, by its directory.
         inputs: the inputs of all units.
         paces: how fast trainings go.
         program: bytes that the program itself takes in RAM.
@@ -75,16 +78,20 @@ class _Predictor:
 
     study: Study
     trainings: Mapping[Path, TrainTask]
+    combinations: Mapping[Path, CombineTask]
     inputs: StudyInputs
     paces: TrainingPaces
     program: int
     _plans: dict[tuple[str, Path, str], Prediction] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, study: Study, trainings: Mapping[Path, TrainTask]) -> "_Predictor":
+    def of(
+        cls, study: Study, trainings: Mapping[Path, TrainTask], combinations: Mapping[Path, CombineTask]
+    ) -> "_Predictor":
         """A predictor of a study, which has found nothing yet."""
         inputs = StudyInputs(study.units)
-        return cls(study, trainings, inputs, TrainingPaces(inputs, tuple(trainings.values())), resident_bytes())
+        paces = TrainingPaces(inputs, tuple(trainings.values()))
+        return cls(study, trainings, combinations, inputs, paces, resident_bytes())
 
     def of_units(self, units: list[Unit], finished: FinishedTimes) -> dict[str, Prediction]:
         """Predict these units."""
@@ -115,14 +122,28 @@ class _Predictor:
                 return self._extraction(task)
             case TrainTask() as task:
                 return self._training(task, timed=timed)
-            case EvaluateTask(run_folder=Path() as run) as task if run in self.trainings:
-                return self._evaluation(task, self.trainings[run], timed=timed)
-            case RecommendTask() as task if task.run_folder in self.trainings:
-                return self._ranking(self.trainings[task.run_folder], timed=timed)
+            case CombineTask(runs=runs) if members := self._trainings_of(*runs):
+                return self._combination(members, timed=timed)
+            case EvaluateTask(run_folder=Path() as run) as task if members := self._trainings_of(run):
+                return self._evaluation(task, members, timed=timed)
+            case RecommendTask() as task if members := self._trainings_of(task.run_folder):
+                return self._ranking(members, timed=timed)
             case ConvertTask(source=source) if source.exists():
                 return Prediction(disk=_size(source), note="time is not predicted")
             case _:
                 return Prediction(note="not predicted")
+
+    def _trainings_of(self, *places: Path) -> list[TrainTask]:
+        """The trainings of runs and of the members of combinations; none if one of them is unknown."""
+        joined = (self.combinations[place].runs if place in self.combinations else (place,) for place in places)
+        runs = [run for members in joined for run in members]
+        known = [self.trainings[run] for run in runs if run in self.trainings]
+        return known if len(known) == len(runs) else []
+
+    def _combination(self, members: Sequence[TrainTask], *, timed: bool) -> Prediction:
+        """What it takes to join runs: each ranks all items for the validation users."""
+        users = len(held_out(self.inputs.dataset(members[0].data).split, "validation"))
+        return dataclasses.replace(self._ranking(members, timed=timed, users=users), disk=_COMBINATION_BYTES)
 
     def _joins_parts(self, unit: Unit, task: ExtractTask) -> bool:
         """Whether others have computed the vectors by then."""
@@ -155,21 +176,21 @@ class _Predictor:
         trainings = 2 if task.config.refit else 1
         return dataclasses.replace(known, minutes=trainings * task.config.epochs * epoch / 60)
 
-    def _evaluation(self, task: EvaluateTask, training: TrainTask, *, timed: bool) -> Prediction:
-        users = len(held_out(self.inputs.dataset(training.data).split, task.config.split))
-        known = self._ranking(training, timed=timed, users=users)
+    def _evaluation(self, task: EvaluateTask, members: Sequence[TrainTask], *, timed: bool) -> Prediction:
+        users = len(held_out(self.inputs.dataset(members[0].data).split, task.config.split))
+        known = self._ranking(members, timed=timed, users=users)
         if known.minutes is None:
             return dataclasses.replace(known, disk=_RANK_BYTES * users)
         drawn = _DRAW * task.config.resamples * users
         return dataclasses.replace(known, minutes=known.minutes + drawn / 60, disk=_RANK_BYTES * users)
 
-    def _ranking(self, training: TrainTask, *, timed: bool, users: int | None = None) -> Prediction:
-        """What it takes to rank all items for users, all of the dataset by default."""
+    def _ranking(self, members: Sequence[TrainTask], *, timed: bool, users: int | None = None) -> Prediction:
+        """What it takes to rank all items by these runs together for users, all of the dataset by default."""
         if not timed:
             return Prediction()
-        dataset = self.inputs.dataset(training.data)
+        dataset = self.inputs.dataset(members[0].data)
         asked = dataset.n_users if users is None else users
-        return Prediction(self.paces.pace(training).ranking(asked, dataset.n_items) / 60)
+        return Prediction(sum(self.paces.pace(one).ranking(asked, dataset.n_items) for one in members) / 60)
 
 
 def _own_devices(config: ExtractConfig, launch: LaunchConfig | None) -> ExtractConfig:

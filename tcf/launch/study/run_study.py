@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tcf.common.errors import RunError
+from tcf.config.combine import CombineConfig
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.launch import LaunchConfig
@@ -34,6 +35,7 @@ _TABLES: Mapping[Stage, tuple[str, tuple[str, ...]]] = {
     "prepare": ("data", keys_of(PrepareConfig)),
     "extract": ("extract", (*keys_of(ExtractConfig), "model")),
     "train": ("train", keys_of(TrainConfig)),
+    "combine": ("combine", keys_of(CombineConfig)),
     "evaluate": ("evaluate", keys_of(EvaluateConfig)),
     "recommend": ("evaluate", keys_of(EvaluateConfig)),
 }

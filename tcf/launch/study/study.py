@@ -1,17 +1,18 @@
 """A study, expanded from its file: what is trained and evaluated on what, and the units that this takes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tcf.config.combine import CombineConfig, CombinedBaseline
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.launch import LaunchConfig
 from tcf.config.train import TrainConfig
 from tcf.launch.units.tasks import Stage
 from tcf.launch.units.unit import Unit
 
-__all__ = ["PlannedBaseline", "PlannedSetting", "Study"]
+__all__ = ["PlannedBaseline", "PlannedCombination", "PlannedSetting", "Study"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,51 @@ class PlannedBaseline:
 
 
 @dataclass(frozen=True)
+class PlannedCombination:
+    """What joins the runs of several settings of a dataset into one ranking.
+
+    Attributes:
+        name: unique within the study, also among its settings.
+        dataset: name of the dataset.
+        members: the settings, in order.
+        baselines: untrained rankings that are members as well.
+        config: settings.
+        of_all_seeds: whether the runs of all seeds are members of one combination, which is then the only one.
+        combinations: directory of the combination of each seed; of one of all seeds that of the first.
+        evaluations: directory of the evaluation of each.
+    """
+
+    name: str
+    dataset: str
+    members: tuple[PlannedSetting, ...]
+    baselines: tuple[CombinedBaseline, ...]
+    config: CombineConfig
+    of_all_seeds: bool
+    combinations: Mapping[int, Path]
+    evaluations: Mapping[int, Path]
+
+    @property
+    def axes(self) -> Mapping[str, Any]:
+        """Its dataset, and what it combines; it has no place on the axes of the grid."""
+        names = (*(member.name.removeprefix(f"{self.dataset}/") for member in self.members), *self.baselines)
+        return {"dataset": self.dataset, "combines": ", ".join(names)}
+
+    @property
+    def caches(self) -> tuple[Path, ...]:
+        """The caches that its members read, each once."""
+        return tuple(dict.fromkeys(cache for member in self.members for cache in member.caches))
+
+    def runs(self, seed: int) -> tuple[Path, ...]:
+        """The runs that are members of the combination of a seed."""
+        return tuple(run for one in self.members for run in self._runs_of(one, seed))
+
+    def _runs_of(self, member: PlannedSetting, seed: int) -> Iterable[Path]:
+        # In a file without seeds each run has its own, and there is one combination.
+        every = self.of_all_seeds or len(self.combinations) == 1 == len(member.runs)
+        return member.runs.values() if every else (member.runs[seed],)
+
+
+@dataclass(frozen=True)
 class Study:
     """A study.
 
@@ -74,6 +120,7 @@ class Study:
         metrics: what settings are compared by; none: all that are measured.
         by: groups of targets to compare as well.
         is_pipeline: whether its file is a pipeline file, whose results have other places.
+        combinations: what joins the runs of settings.
         options: options of processes and jobs that were typed beside the file, for commands that go on.
     """
 
@@ -89,6 +136,7 @@ class Study:
     metrics: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
     is_pipeline: bool = False
+    combinations: tuple[PlannedCombination, ...] = ()
     options: tuple[str, ...] = ()
 
     @property

@@ -3,7 +3,7 @@
 import re
 
 from tcf.config.evaluate import Baseline
-from tcf.launch.study.tables.content import StudyExtraction, StudyFile, StudySetting
+from tcf.launch.study.tables.content import StudyCombination, StudyExtraction, StudyFile, StudySetting
 
 __all__ = ["WantedPlaces", "place_name"]
 
@@ -37,17 +37,21 @@ class WantedPlaces:
         """Where a setting's run is, or the folder of those of all seeds."""
         return f"runs/{setting.name}"
 
-    def evaluations(self, setting: StudySetting) -> str:
-        """Where the run's evaluation is, or the folder of those of all seeds."""
-        return f"evaluations/{setting.name}"
+    def combination(self, combination: StudyCombination) -> str:
+        """Where a combination is, or the folder of those of all seeds."""
+        return f"combinations/{combination.name}"
+
+    def evaluation(self, ranking: StudySetting | StudyCombination) -> str:
+        """Where the evaluation of a run or a combination is, or the folder of those of all seeds."""
+        return f"evaluations/{ranking.name}"
 
     def baseline(self, dataset: str, baseline: Baseline) -> str:
         """Where a baseline's evaluation is."""
         return f"evaluations/{baseline}" if self._is_pipeline else f"evaluations/{dataset}/{baseline}"
 
-    def recommendations(self, setting: StudySetting) -> str:
-        """Where the recommendations of a setting are."""
-        return f"recommendations/{setting.name}.parquet"
+    def recommendations(self, name: str) -> str:
+        """Where the recommendations of a setting or a combination are."""
+        return f"recommendations/{name}.parquet"
 
 
 def place_name(text: str) -> str:

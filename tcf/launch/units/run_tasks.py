@@ -1,23 +1,17 @@
-"""Tasks that make runs, and what follows from runs."""
+"""Tasks that make runs, and what follows from a run or a combination."""
 
-import importlib
-import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-from tcf.common.errors import ConfigError
 from tcf.common.integrity.checksums import Verify
-from tcf.common.manifest import sha256_file
 from tcf.config.evaluate import Baseline, CataloguePolicy, EvaluateConfig, Search, UntrainedUsers
 from tcf.config.fields import typed_options
 from tcf.config.train import TrainConfig
 from tcf.launch.units.results import write_result
 from tcf.launch.units.task import Stage, Task
 
-__all__ = ["CompareTask", "EvaluateTask", "RecommendTask", "SearchTask", "TrainTask"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["EvaluateTask", "RecommendTask", "TrainTask"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +129,7 @@ class RecommendTask(Task):
         search: what computes the scores.
         verify: whether large files that the machine has verified are verified again.
         result: file for a summary, for the command that has asked for it; None for none.
+        shares: whether to tell how each member of a combination shares in a score.
     """
 
     stage: ClassVar[Stage] = "recommend"
@@ -150,6 +145,7 @@ class RecommendTask(Task):
     search: Search = "auto"
     verify: Verify = "once"
     result: Path | None = None
+    shares: bool = False
 
     @property
     def outputs(self) -> tuple[Path, ...]:
@@ -164,6 +160,7 @@ class RecommendTask(Task):
         caches = [part for cache in self.caches for part in ("--cache", str(cache))]
         chosen = ("--untrained-users", self.untrained_users, "--device", self.device, "--search", self.search)
         verify = () if self.verify == "once" else ("--verify", self.verify)
+        shares = ("--shares",) if self.shares else ()
         return (
             "recommend",
             str(self.run_folder),
@@ -174,15 +171,18 @@ class RecommendTask(Task):
             *options,
             *caches,
             *chosen,
+            *shares,
             *verify,
         )
 
     def run(self) -> None:
         """See `Task`."""
+        from tcf.evaluate.finished_run import open_finished_run
         from tcf.evaluate.recommend import recommend
-        from tcf.train.run.open_run import open_run
 
-        run = open_run(self.run_folder, data=self.data, caches=self.caches, device=self.device, verify=self.verify)
+        run = open_finished_run(
+            self.run_folder, data=self.data, caches=self.caches, device=self.device, verify=self.verify
+        )
         done = recommend(
             run,
             out=self.out,
@@ -191,100 +191,7 @@ class RecommendTask(Task):
             catalogue=self.catalogue,
             untrained_users=self.untrained_users,
             search=self.search,
+            shares=self.shares,
         )
         if self.result is not None:
             write_result(self.result, done.as_json())
-
-
-@dataclass(frozen=True)
-class SearchTask(Task):
-    """A search for the settings of a training; its workers are processes of the machine that it runs on.
-
-    Attributes:
-        file: the search file.
-        identity: sha256 of its content, so that another content makes another task.
-        data: the dataset directory that it names.
-        caches: the cache directories that it names.
-        out: the folder that it names.
-        result: file for a summary, for the command that has asked for it; None for none.
-    """
-
-    stage: ClassVar[Stage] = "search"
-    file: Path
-    identity: str
-    data: Path
-    caches: tuple[Path, ...]
-    out: Path
-    result: Path | None = None
-
-    @classmethod
-    def of(cls, file: Path, result: Path | None = None) -> Self:
-        """The task of a search file, whose paths are relative to the working directory of the command.
-
-        Raises:
-            ConfigError: see `read_search`.
-        """
-        from tcf.launch.search.search_file import read_search
-
-        search, identity = read_search(file), sha256_file(file)
-        caches = tuple(cache.absolute() for cache in search.caches)
-        return cls(file.absolute(), identity, search.data.absolute(), caches, search.out.absolute(), result)
-
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        """The best settings; and the result, if it is to be written."""
-        return (self.out / "best.toml", *(() if self.result is None else (self.result,)))
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """See `Task`."""
-        return ("search", str(self.file))
-
-    def run(self) -> None:
-        """See `Task`."""
-        from tcf.launch.search.search import run_search
-        from tcf.launch.search.search_file import read_search
-
-        search = read_search(self.file)
-        if sha256_file(self.file) != self.identity:
-            raise ConfigError(
-                f"{self.file}: expected the search file as it was when the command began, found that it has changed; "
-                "run the same command again"
-            )
-        done = run_search(replace(search, data=self.data, caches=self.caches, out=self.out))
-        logger.info(done.summary())
-        if self.result is not None:
-            write_result(self.result, {"json": done.as_json(), "text": done.summary()})
-
-
-@dataclass(frozen=True)
-class CompareTask(Task):
-    """The results of a study: means over seeds, comparisons and tables, of what has been evaluated.
-
-    Attributes:
-        file: the study's file.
-        overrides: entries that replace those of the file, as `KEY=VALUE`.
-        out: the study's folder.
-        identity: digest of the evaluations, so that others make another task.
-    """
-
-    stage: ClassVar[Stage] = "compare"
-    file: Path
-    overrides: tuple[str, ...]
-    out: Path
-    identity: str
-
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        """The tables."""
-        return (self.out / "results.csv", self.out / "results.parquet")
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """See `Task`."""
-        return ("study", str(self.file), *(part for entry in self.overrides for part in ("--set", entry)))
-
-    def run(self) -> None:
-        """See `Task`."""
-        # By name: results are read from a study, which is made of units, which are made of tasks.
-        importlib.import_module("tcf.launch.study.results.write_results").write_results(self.file, self.overrides)

@@ -8,7 +8,9 @@ from tcf.launch.workers.jobs import Job
 
 __all__ = ["Stage", "Task"]
 
-Stage = Literal["download", "prepare", "convert", "extract", "train", "evaluate", "recommend", "search", "compare"]
+Stage = Literal[
+    "download", "prepare", "convert", "extract", "train", "combine", "evaluate", "recommend", "search", "compare"
+]
 
 
 class Task(Job):

@@ -8,11 +8,14 @@ published before, so that a task can be run again at any time.
 from collections.abc import Mapping
 from typing import Any
 
+from tcf.launch.units.combine_task import CombineTask
 from tcf.launch.units.data_tasks import ConvertTask, DownloadTask, ExtractTask, PrepareTask
-from tcf.launch.units.run_tasks import CompareTask, EvaluateTask, RecommendTask, SearchTask, TrainTask
+from tcf.launch.units.run_tasks import EvaluateTask, RecommendTask, TrainTask
+from tcf.launch.units.study_tasks import CompareTask, SearchTask
 from tcf.launch.units.task import Stage, Task
 
 __all__ = [
+    "CombineTask",
     "CompareTask",
     "ConvertTask",
     "DownloadTask",
@@ -34,6 +37,7 @@ _TASKS: tuple[type[Task], ...] = (
     ExtractTask,
     TrainTask,
     SearchTask,
+    CombineTask,
     EvaluateTask,
     RecommendTask,
     CompareTask,

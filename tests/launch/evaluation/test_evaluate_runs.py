@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from small.evaluate.combinations import combined
 from small.launch.kills import run_command
 from small.train.evaluations import CPU, SMALL, TEXTS
 from small.train.runs import make_dataset, walks
@@ -149,14 +150,16 @@ class Killer(LocalProcesses):
 def test_two_processes_give_the_same_and_one_may_be_killed(
     runs: Path, tmp_path: Path, alone: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of the runs is damaged besides, which a worker finds."""
+    """One of the runs is damaged besides, which a worker finds; a combination is evaluated as runs are."""
     shutil.copytree(runs / "id", runs / "damaged")
+    both = combined(runs / "both", runs / "text", runs / "id", weights=(1, 1))
+    evaluate_run(both, out=tmp_path / "both", config=CPU)
     (runs / "damaged" / "model.safetensors").write_bytes(b"")
     starter = Killer(1)
-    paths = [runs / "damaged", runs / "text", runs / "id"]
+    paths = [runs / "damaged", runs / "text", runs / "id", both]
     done = evaluate_runs(paths, ["popularity"], out=tmp_path / "e", config=CPU, workers=2, starter=starter)
-    assert files(tmp_path / "e") == alone
-    assert [*done.evaluations] == ["popularity", "text", "id"]
+    assert files(tmp_path / "e") == alone | {f"both/{name}": found for name, found in files(tmp_path / "both").items()}
+    assert [*done.evaluations] == ["popularity", "text", "id", "both"]
     said = capsys.readouterr().err
     assert "popularity: its worker process was ended by SIGKILL; another one evaluates it\n" in said
     assert f"damaged: not evaluated: {runs / 'damaged' / 'model.safetensors'}: expected " in said
@@ -185,6 +188,16 @@ def test_a_command_that_is_killed_leaves_what_is_finished(
     call(made, out).check()
     assert "evaluate: 1 of 3 evaluations exist already\n" in capsys.readouterr().err
     assert files(out) == alone
+
+
+def test_a_killed_evaluation_of_a_combination_is_made_again(runs: Path, tmp_path: Path) -> None:
+    out, both = tmp_path / "e", combined(runs / "both", runs / "text", runs / "id", weights=(1, 1))
+    killed = run_command("evaluate", both, "--device", "cpu", "--out", out / "both", folder=out, hit=2)
+    assert killed.status == -signal.SIGKILL
+    assert [path.name.partition("-")[0] for path in out.iterdir()] == [".both.partial"]
+    evaluate_run(both, out=out / "both", config=CPU)
+    evaluate_run(both, out=tmp_path / "alone" / "both", config=CPU)
+    assert files(out) == files(tmp_path / "alone")
 
 
 def test_what_another_process_has_made_meanwhile_is_found(made: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:

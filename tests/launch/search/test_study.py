@@ -196,10 +196,10 @@ def test_twins(tmp_path: Path) -> None:
     for trial in trials:
         suggest(trial, search.space)
     assert trials[6].params == trials[0].params  # the grid has six combinations
-    assert find_duplicate(study, trials[6]) is None  # the first is still running
+    assert find_duplicate(study, trials[6], search) is None  # the first is still running
     study.tell(trials[0], 0.5)
-    found = find_duplicate(study, trials[6])
+    found = find_duplicate(study, trials[6], search)
     assert found is not None and found.number == 0
-    assert find_duplicate(study, trials[0]) is None
-    assert find_duplicate(study, trials[7]) is None
+    assert find_duplicate(study, trials[0], search) is None
+    assert find_duplicate(study, trials[7], search) is None
     assert read_search(search.path).n_trials == 6

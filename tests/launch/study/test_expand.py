@@ -229,6 +229,22 @@ def test_units_of_a_pipeline_have_the_places_that_they_had(here: Path) -> None:
     assert [setting.axes["dataset"] for setting in seeds.settings] == ["raw", "raw"]
 
 
+def test_layers_read_together_and_ids_that_start_from_texts(here: Path) -> None:
+    grid = ("grid.layers=[2, [0, 2]]", "train.overrides=[{when = {items = 'id'}, id_init = 'text'}]")
+    study = expanded(here, STUDY, *grid, 'grid.exclude=[{items = "id", layer = "0+2"}]')
+    caches = here / "out/caches/tiny"
+    tasks = [unit.task for unit in study.units if isinstance(unit.task, TrainTask)]
+    assert [(task.out.parent.name, task.caches) for task in tasks] == [
+        ("tiny-layer2-sasrec-text", (caches / "layer2",)),
+        ("tiny-layer0+2-sasrec-text", (caches / "layer0", caches / "layer2")),
+        ("tiny-layer2-sasrec-id", (caches / "layer2",)),
+    ]
+    assert f" --init-from {caches}/layer2 --out " in tasks[2].command
+    assert f" --cache {caches}/layer0 --cache {caches}/layer2 --out " in tasks[1].command
+    assert extraction(study, "extract/tiny/walks").config.layers == (2, 0)
+    assert {unit.needs for unit in study.units if unit.stage == "train"} == {("prepare/walks", "extract/tiny/walks")}
+
+
 def test_one_model_under_two_names_with_layers_of_their_own(here: Path) -> None:
     text = changed("[extract]", '[encoders.same]\nmodel = "model"\n[extract]').replace("[-1]", "[-1, 0]")
     study = expanded(here, text, 'grid.exclude=[{encoder = "same", layer = 0}]')
@@ -242,8 +258,11 @@ def test_one_model_under_two_names_with_layers_of_their_own(here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        # minilm, smollm2, and 15 blocks of it, and ids; with 3 seeds
-        ("study", {"download": 3, "prepare": 1, "extract": 2, "train": 12, "evaluate": 15, "recommend": 4}),
+        # minilm, smollm2, and 15 blocks of it, and ids; minilm and ids combined; with 3 seeds
+        (
+            "study",
+            {"download": 3, "prepare": 1, "extract": 2, "train": 12, "combine": 3, "evaluate": 18, "recommend": 5},
+        ),
         # 3 datasets x 2 backbones x (9 encoders and ids) x 3 seeds; eight encoders are on the hub
         ("tcf-paper", {"download": 8, "convert": 1, "prepare": 3, "extract": 27, "train": 180, "evaluate": 183}),
     ],

@@ -94,6 +94,66 @@ def test_what_is_excluded_and_what_is_left_of_layers(tmp_path: Path) -> None:
     assert [dataset.name for dataset in file.datasets] == ["b"]
 
 
+def test_layers_that_are_read_together(tmp_path: Path) -> None:
+    text = (
+        'datasets = ["a"]\nencoders = ["small"]\nlayers = [3, [2, -1], [0, 3]]\nitems = ["text", "id"]\n'
+        'mix = ["concat", "weights"]\n'
+    )
+    file = grid_of(tmp_path, text)
+    # How they are mixed means nothing beside a single layer, and nothing of it for ids.
+    assert [(one.name, one.config.mix) for one in file.settings] == [
+        ("a/small-layer3-sasrec-text", "concat"),
+        ("a/small-layer2+-1-sasrec-text-mixconcat", "concat"),
+        ("a/small-layer2+-1-sasrec-text-mixweights", "weights"),
+        ("a/small-layer0+3-sasrec-text-mixconcat", "concat"),
+        ("a/small-layer0+3-sasrec-text-mixweights", "weights"),
+        ("a/sasrec-id", "concat"),
+    ]
+    assert [one.config.layers for one in file.extractions] == [(3, 2, -1, 0)]
+    for entry in ("layer = [3, [2, -1]]", 'layer = [3, "2+-1"]'):
+        rest = grid_of(tmp_path, f"{text}exclude = [{{ {entry} }}]\n")
+        assert [one.axes.get("layer") for one in rest.settings] == ["0+3", "0+3", None]
+
+
+def test_a_setting_of_mixing_needs_layers_that_are_read_together(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[train\] mix: expected a setting that a training of the grid reads"):
+        grid_of(tmp_path, 'encoders = ["small"]\nlayers = [2, 3]\n[train]\nmix = "weights"\n')
+    file = grid_of(tmp_path, 'datasets = ["a"]\nencoders = ["small"]\nlayers = [2, [2, 3]]\n[train]\nmix = "weights"\n')
+    assert [one.config.mix for one in file.settings] == ["concat", "weights"]
+
+
+def test_ids_that_start_from_texts_have_an_encoder_and_others_have_none(tmp_path: Path) -> None:
+    text = 'datasets = ["a"]\nlayers = [2, 3]\nitems = ["id"]\nid_init = ["random", "text"]\n'
+    file = grid_of(tmp_path, text)
+    assert [(one.name, one.encoder) for one in file.settings] == [
+        ("a/sasrec-id-id_initrandom", ""),
+        *((f"a/{name}-layer{n}-sasrec-id-id_inittext", name) for name in ("small", "large") for n in (2, 3)),
+    ]
+    assert [(one.encoder.name, one.config.layers) for one in file.extractions] == [("small", (2, 3)), ("large", (2, 3))]
+    # Of several layers together there is none to start from.
+    with pytest.raises(ConfigError, match=r"expected one layer for ids to start from, found 2\+3; leave it out: excl"):
+        grid_of(tmp_path, text.replace("[2, 3]", "[2, [2, 3]]"))
+    left = text.replace("[2, 3]", "[2, [2, 3]]") + 'exclude = [{ items = "id", layer = "2+3" }]\n'
+    assert [one.axes.get("layer") for one in grid_of(tmp_path, left).settings] == [None, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ("[1.5]", r"\[grid\] layers: expected whole numbers, or lists of layers that are read together, .* found 1\.5"),
+        ("[true]", r"\[grid\] layers: expected whole numbers"),
+        ("[[2]]", r"\[grid\] layers: expected two or more different layers in a list .* found \[2\]"),
+        ("[[2, 2]]", r"\[grid\] layers: expected two or more different layers in a list .* found \[2, 2\]"),
+        ("[[2, 3], [2, 3]]", r"\[grid\] layers: expected different values, found 2\+3 twice"),
+        ("[]", r"\[grid\] layers: expected a value or more, found none; leave layers out"),
+        ("3", r"\[grid\] layers: expected a list, found 3"),
+    ],
+)
+def test_what_layers_may_be(tmp_path: Path, layers: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        grid_of(tmp_path, f'encoders = ["small"]\nlayers = {layers}\n')
+
+
 def test_a_setting_that_is_left_out_is_matched_by_none(tmp_path: Path) -> None:
     axes = 'datasets = ["b"]\nencoders = ["small", "large"]\nwhiten = ["none", 16]\n'
     file = grid_of(tmp_path, f'{axes}exclude = [{{ encoder = "small", whiten = "none" }}]\n')

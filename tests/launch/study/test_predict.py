@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from small.train.runs import make_cache, make_dataset, walks
+from tcf.config.combine import CombineConfig
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.prepare import PrepareConfig
@@ -19,7 +20,7 @@ from tcf.launch.study.predict import predict, with_predictions
 from tcf.launch.study.predictions import paces
 from tcf.launch.study.study import Study
 from tcf.launch.units.records import Records
-from tcf.launch.units.tasks import EvaluateTask, ExtractTask, PrepareTask, RecommendTask, TrainTask
+from tcf.launch.units.tasks import CombineTask, EvaluateTask, ExtractTask, PrepareTask, RecommendTask, TrainTask
 from tcf.launch.units.unit import Unit
 from tcf.train.trial import Pace
 from tcf.train.vectors.item_vectors import ItemVectors
@@ -105,6 +106,38 @@ def test_minutes_memory_and_disk_by_hand(tmp_path: Path, data: Dataset, tried: T
     assert training.memory is not None and training.memory > 4 * 4 * parameters
     assert evaluation.minutes == pytest.approx((ranking + 7e-9 * 1000 * 60) / 60)
     assert evaluation.disk == 60 * 16
+
+
+def combined(folder: Path, members: list[str], seed: int) -> list[Unit]:
+    """The units that combine runs of a seed, evaluate that, and recommend from it."""
+    runs = tuple(folder / "runs" / name / f"seed-{seed}" for name in members)
+    out = folder / "combinations" / "both" / f"seed-{seed}"
+    combine = CombineTask(runs, tuple(members), ("co-occurrence",), out, CombineConfig())
+    evaluate = EvaluateTask(out, "", None, (), folder / "evaluations" / "both" / f"seed-{seed}", EVALUATE)
+    recommend = RecommendTask(out, folder / "both.parquet", 4)
+    return [
+        Unit(f"combine/{seed}", combine, tuple(f"train/{name}/{seed}" for name in members)),
+        Unit(f"evaluate/both/{seed}", evaluate, (f"combine/{seed}",)),
+        Unit(f"recommend/both/{seed}", recommend, (f"combine/{seed}",)),
+    ]
+
+
+def test_a_combination_ranks_as_long_as_its_members_together(tmp_path: Path, data: Dataset, tried: Tried) -> None:
+    units = of_ids(tmp_path, 0, 1).units + tuple(
+        unit for seed in (0, 1) for unit in trained(tmp_path, "text", seed, (cache_of(tmp_path, data, 12),), CONFIG)
+    )
+    joined = [unit for seed in (0, 1) for unit in combined(tmp_path, ["ids", "text"], seed)]
+    study = study_of(tmp_path, [*units, *joined, *combined(tmp_path, ["ids", "unknown"], 7)])
+    found = predict(study)
+    ranking = 30 * 0.5 + 60 * 0.25 + 60 * 30 * 0.125  # all items for sixty users, by either
+    assert found["combine/0"].minutes == pytest.approx(2 * ranking / 60)
+    assert found["recommend/both/0"].minutes == pytest.approx(2 * ranking / 60)
+    assert found["evaluate/both/0"].minutes == pytest.approx((2 * ranking + 7e-9 * 1000 * 60) / 60)
+    assert found["combine/7"].note == found["evaluate/both/7"].note == "not predicted"
+    for name, seconds in (("combine/0", 30.0), ("evaluate/both/0", 90.0)):
+        finish(study, name, seconds)
+    again = predict(study)
+    assert (again["combine/1"].minutes, again["evaluate/both/1"].minutes) == (0.5, 1.5)
 
 
 def test_seeds_are_tried_once_and_remembered(tmp_path: Path, data: Dataset, tried: Tried) -> None:

@@ -11,6 +11,7 @@ from small.launch.pipelines import FILE
 from tcf.assets.models import MODEL_NAMES
 from tcf.assets.resolve import DATASET_NAMES
 from tcf.common.errors import ConfigError
+from tcf.config.combine import CombineConfig
 from tcf.config.evaluate import EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.launch import LaunchConfig
@@ -42,6 +43,21 @@ def test_the_quickstart_says_what_its_comments_say() -> None:
     assert (text.encoder, ids.encoder) == ("minilm", "")
     assert (file.baselines, file.recommend) == (("popularity", "random", "co-occurrence"), 10)
     assert file.evaluate == EvaluateConfig()
+    [combined] = file.combinations
+    assert (combined.name, combined.members, combined.baselines) == ("combined", ("text", "id"), ("co-occurrence",))
+    assert (combined.seeds, combined.config) == ("each", CombineConfig())
+
+
+def test_the_best_example_says_what_its_comments_say() -> None:
+    file = read_study(Path(tcf.__file__).parents[1] / "examples" / "best.toml")
+    text, ids = file.settings
+    assert text.config == TrainConfig(whiten="full", whiten_epsilon=0.1) and ids.config == TrainConfig(items="id")
+    assert (text.seeds, ids.seeds) == ((), ())
+    [combined] = file.combinations
+    assert (combined.members, combined.baselines) == (("text", "id"), ("co-occurrence",))
+    assert (combined.seeds, combined.config) == ("each", CombineConfig())
+    assert (file.recommend, file.extractions[0].config, file.is_pipeline) == (10, ExtractConfig(), True)
+    assert file.evaluate == EvaluateConfig() and file.datasets[0].prepare == PrepareConfig()
 
 
 def test_ids_that_start_from_texts_read_the_files_cache(tmp_path: Path) -> None:
@@ -57,7 +73,7 @@ def test_ids_that_start_from_texts_read_the_files_cache(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[evaluate]", "[judge]", r"p\.toml: unknown entry judge \(known: out, seeds, data, extract, train, ev"),
+        ("[evaluate]", "[judge]", r"p\.toml: unknown entry judge \(known: out, seeds, data, extract, train, comb"),
         ("[evaluate]", "[evalute]", r"p\.toml: unknown entry evalute; did you mean evaluate\?$"),
         ('out = "out"', 'outs = "out"', r"p\.toml: unknown entry outs"),
         ('out = "out"', "out = 3", r"p\.toml: out: expected a string, found 3"),

@@ -8,7 +8,7 @@ from typing import Any
 from tcf.common.manifest import digest
 from tcf.config.fields import to_mapping
 from tcf.launch.units.records import Records
-from tcf.launch.units.tasks import EvaluateTask, ExtractTask, Task, TrainTask
+from tcf.launch.units.tasks import CombineTask, EvaluateTask, ExtractTask, Task, TrainTask
 from tcf.launch.units.unit import Unit
 
 __all__ = ["FinishedTimes"]
@@ -20,11 +20,18 @@ class FinishedTimes:
     Args:
         done: the finished units.
         trainings: the training of each run, by its directory.
+        combinations: the making of each combination, by its directory.
         records: records of all units.
     """
 
-    def __init__(self, done: list[Unit], trainings: Mapping[Path, TrainTask], records: Records) -> None:
-        self._trainings = trainings
+    def __init__(
+        self,
+        done: list[Unit],
+        trainings: Mapping[Path, TrainTask],
+        combinations: Mapping[Path, CombineTask],
+        records: Records,
+    ) -> None:
+        self._trainings, self._combinations = trainings, combinations
         self._seconds: dict[str, float] = {}
         for unit in done:
             record, kind = records.read(unit.name), self._kind(unit.task)
@@ -52,9 +59,17 @@ class FinishedTimes:
                 }
             case EvaluateTask(run_folder=Path() as run) if run in self._trainings:
                 shared = {"evaluate": to_mapping(task.config), "run": _training(self._trainings[run])}
+            case EvaluateTask(run_folder=Path() as made) if made in self._combinations:
+                shared = {"evaluate": to_mapping(task.config), "run": self._combining(self._combinations[made])}
+            case CombineTask() if all(run in self._trainings for run in task.runs):
+                shared = {"combine": self._combining(task)}
             case _:
                 pass
         return None if shared is None else digest(shared)
+
+    def _combining(self, task: CombineTask) -> list[Any]:
+        runs = [_training(self._trainings[run]) for run in task.runs if run in self._trainings]
+        return [runs, [*task.baselines], to_mapping(task.config)]
 
 
 def _training(task: TrainTask) -> list[Any]:

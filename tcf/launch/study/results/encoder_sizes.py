@@ -20,10 +20,12 @@ class EncoderSize:
     """The size of what computed a cache's vectors.
 
     Attributes:
+        model: what the model is called.
         parameters: of the whole model; None if it is not known, or no longer there.
         width: numbers in a vector.
     """
 
+    model: str
     parameters: int | None
     width: int
 
@@ -44,7 +46,8 @@ def _size(cache: Path, models: Mapping[Path, str], parameters: Mapping[str, int 
         width = int(read_cache_manifest(cache, VECTORS).facts["width"])
     except TcfError:
         return None  # not made yet, or damaged, which those who read it have said
-    return EncoderSize(parameters.get(models.get(cache, "")), width)
+    model = models.get(cache, "")
+    return EncoderSize(model, parameters.get(model), width)
 
 
 def _model_of(study: Study, cache: Path) -> str | None:

@@ -8,10 +8,13 @@ from tcf.common.files import is_published
 from tcf.evaluate.evaluation import Evaluation, open_evaluation
 from tcf.evaluate.evaluation_table import Compared
 from tcf.evaluate.seeds import SeedEvaluations
-from tcf.launch.study.study import PlannedBaseline, PlannedSetting, Study
+from tcf.launch.study.study import PlannedBaseline, PlannedCombination, PlannedSetting, Study
 from tcf.launch.units.records import Records
 
-__all__ = ["Finished", "ranking_name", "read_finished"]
+__all__ = ["Finished", "Ranking", "ranking_name", "read_finished"]
+
+Ranking = PlannedSetting | PlannedCombination
+"""What has an evaluation for each seed: a setting of the grid, or a combination of some."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,12 @@ class Finished:
     """What of a study has been evaluated.
 
     Attributes:
-        settings: each setting of which there is an evaluation, with those of its seeds.
+        settings: each setting of which there is an evaluation, with those of its seeds, then each such combination.
         baselines: each evaluated baseline, with its evaluation.
         missing: number of evaluations that are planned and not there.
     """
 
-    settings: tuple[tuple[PlannedSetting, Mapping[int, Evaluation]], ...]
+    settings: tuple[tuple[Ranking, Mapping[int, Evaluation]], ...]
     baselines: tuple[tuple[PlannedBaseline, Evaluation], ...]
     missing: int
 
@@ -40,7 +43,7 @@ class Finished:
         return found
 
     def partial(self, dataset: str) -> list[str]:
-        """Names of the settings on a dataset of which some seeds have not been evaluated."""
+        """Names of the settings and combinations on a dataset of which some seeds have not been evaluated."""
         return [
             ranking_name(setting)
             for setting, of_seeds in self.settings
@@ -48,8 +51,8 @@ class Finished:
         ]
 
 
-def ranking_name(setting: PlannedSetting) -> str:
-    """What a setting is called among those of its dataset."""
+def ranking_name(setting: Ranking) -> str:
+    """What a setting or a combination is called among those of its dataset."""
     return setting.name.removeprefix(f"{setting.dataset}/")
 
 
@@ -60,8 +63,9 @@ def read_finished(study: Study) -> Finished:
         RunError: an evaluation is damaged.
     """
     done = {*_done(study)}
-    settings = []
-    for setting in study.settings:
+    settings: list[tuple[Ranking, Mapping[int, Evaluation]]] = []
+    planned_rankings: tuple[Ranking, ...] = (*study.settings, *study.combinations)
+    for setting in planned_rankings:
         of_seeds = {seed: open_evaluation(path) for seed, path in setting.evaluations.items() if path in done}
         if of_seeds:
             settings.append((setting, of_seeds))
@@ -69,7 +73,7 @@ def read_finished(study: Study) -> Finished:
         (planned, open_evaluation(planned.evaluation)) for planned in study.baselines if planned.evaluation in done
     ]
     there = len(baselines) + sum(len(of_seeds) for _, of_seeds in settings)
-    planned_ones = len(study.baselines) + sum(len(setting.evaluations) for setting in study.settings)
+    planned_ones = len(study.baselines) + sum(len(one.evaluations) for one in planned_rankings)
     return Finished(tuple(settings), tuple(baselines), planned_ones - there)
 
 

@@ -35,7 +35,8 @@ class PipelineResult:
     Attributes:
         dataset: the dataset's directory.
         evaluations: evaluations of baselines and runs, by name; with several seeds, those of a run together.
-        recommendations: files of recommendations, by the run's name; of several seeds, by the first one's run.
+        recommendations: files of recommendations, by the name of a run or a combination; of several seeds, by the
+            first one.
         study: all that was planned.
         found: runs that had been trained before.
         rows: number of rows that the cache had before.
@@ -79,14 +80,20 @@ class PipelineResult:
             if is_published(run)
         }
 
+    @property
+    def combinations(self) -> Mapping[str, Path]:
+        """The combinations that are there, by name; with several seeds by name and seed, such as `both/seed-0`."""
+        every = (path for one in self.study.combinations for path in one.combinations.values())
+        return {str(path.relative_to(self.study.out / "combinations")): path for path in every if is_published(path)}
+
     @cached_property
     def examples(self) -> str:
-        """A few recommendations of the first run, for people; empty if none were requested.
+        """A few recommendations for people, of the first combination or else the first run; empty if none are wanted.
 
         Raises:
             TcfError: the run or its dataset is damaged.
         """
-        run = next(_runs(self.study), None)
+        run = next(iter((*self.combinations.values(), *_runs(self.study))), None)
         if not self.study.recommend or run is None or not is_published(run):
             return ""
         from tcf.evaluate.recommend import examples
@@ -94,7 +101,8 @@ class PipelineResult:
         settings = self.study.evaluate
         catalogue = None if settings.catalogue == "all" else settings.catalogue
         some = examples(run, users=3, k=3, catalogue=catalogue, search=settings.search, device=settings.device)
-        return f"Some recommendations of {run.relative_to(self.study.out / 'runs')}:\n{some}"
+        name = Path(*run.relative_to(self.study.out).parts[1:])
+        return f"Some recommendations of {name}:\n{some}"
 
     def check(self) -> None:
         """Refuse a pipeline of which something failed.
@@ -111,6 +119,7 @@ class PipelineResult:
             "dataset": str(self.dataset),
             "extraction": None if self.extraction is None else self.extraction.as_json(),
             "runs": [{"name": name, **run.as_json()} for name, run in self.runs.items()],
+            "combinations": {name: str(path) for name, path in self.combinations.items()},
             "evaluations": [entry for name, found in self.evaluations.items() for entry in _as_json(name, found)],
             "recommendations": {name: str(file) for name, file in self.recommendations.items()},
         }

@@ -14,8 +14,8 @@ from tcf.evaluate.evaluation_table import Compared
 from tcf.evaluate.intervals import end_columns
 from tcf.evaluate.seeds import SeedEvaluations
 from tcf.launch.study.results.encoder_sizes import EncoderSize
-from tcf.launch.study.results.finished import Finished, ranking_name
-from tcf.launch.study.study import PlannedSetting, Study
+from tcf.launch.study.results.finished import Finished, Ranking, ranking_name
+from tcf.launch.study.study import PlannedCombination, Study
 from tcf.launch.units.records import Records
 from tcf.ranking.metrics import measured_among
 from tcf.train.run.file_names import RUN
@@ -42,8 +42,9 @@ def results_table(study: Study, finished: Finished, sizes: Mapping[Path, Encoder
     Columns: `dataset`, `setting`, `seed` (a number, or `mean`), `seeds` (how many the row is the mean of); the axes of
     the grid; `split`, `users`, `targets`, `candidates`; each metric with the ends of its interval (`hr@10`,
     `hr@10_low`, `hr@10_high`); parameters and width of the encoder, parameters of the recommender, and seconds of the
-    training. Intervals are over users; those of a mean over several seeds over users crossed with seeds. A baseline has
-    one row, under `mean`.
+    training. A combination has no place on the axes and no training of its own: `combines` says what its members are,
+    the sizes are those of all of them together. Intervals are over users; those of a mean over several seeds over users
+    crossed with seeds. A baseline has one row, under `mean`, and so has a combination of the runs of all seeds.
 
     Args:
         study: the study.
@@ -68,17 +69,18 @@ def results_table(study: Study, finished: Finished, sizes: Mapping[Path, Encoder
 
 
 def _rows_of(
-    setting: PlannedSetting, of_seeds: Mapping[int, Evaluation], sizes: _Row, seconds: Mapping[int, float]
+    setting: Ranking, of_seeds: Mapping[int, Evaluation], sizes: _Row, seconds: Mapping[int, float]
 ) -> Iterator[_Row]:
     about = {"dataset": setting.dataset, "setting": ranking_name(setting)}
     axes = {name: value for name, value in setting.axes.items() if name not in ("dataset", "seed")}
-    for seed, evaluation in of_seeds.items():
-        trained = {"recommender_parameters": _parameters(setting.runs[seed]), "train_seconds": seconds.get(seed)}
+    is_single = isinstance(setting, PlannedCombination) and setting.of_all_seeds
+    for seed, evaluation in () if is_single else of_seeds.items():
+        trained = {"recommender_parameters": _parameters(setting, seed), "train_seconds": seconds.get(seed)}
         yield {**about, "seed": str(seed), "seeds": 1, **axes, **_measured(evaluation), **sizes, **trained}
     mean: Compared = SeedEvaluations(of_seeds) if len(of_seeds) > 1 else next(iter(of_seeds.values()))
     known = [seconds[seed] for seed in of_seeds if seed in seconds]
     trained = {
-        "recommender_parameters": _parameters(setting.runs[next(iter(of_seeds))]),
+        "recommender_parameters": _parameters(setting, next(iter(of_seeds))),
         "train_seconds": fmean(known) if known else None,
     }
     yield {**about, "seed": MEAN, "seeds": len(of_seeds), **axes, **_measured(mean), **sizes, **trained}
@@ -96,24 +98,29 @@ def _measured(compared: Compared) -> _Row:
     return {**counts, **found}
 
 
-def _encoder(setting: PlannedSetting, sizes: Mapping[Path, EncoderSize]) -> Iterator[tuple[str, int | None]]:
-    """Parameters and width of the encoder; of several together, as their vectors are concatenated."""
+def _encoder(setting: Ranking, sizes: Mapping[Path, EncoderSize]) -> Iterator[tuple[str, int | None]]:
+    """Parameters of the encoder, once for all of its layers, and width of the vectors; of several all together."""
     found = [sizes[cache] for cache in setting.caches if cache in sizes]
     if found and len(found) == len(setting.caches):
-        parameters = [size.parameters for size in found if size.parameters is not None]
-        yield "encoder_parameters", sum(parameters) if len(parameters) == len(found) else None
+        of_models = {size.model: size.parameters for size in found}
+        parameters = [number for number in of_models.values() if number is not None]
+        yield "encoder_parameters", sum(parameters) if len(parameters) == len(of_models) else None
         yield "encoder_width", sum(size.width for size in found)
 
 
-def _parameters(run: Path) -> int | None:
+def _parameters(setting: Ranking, seed: int) -> int | None:
+    """Parameters of the run of a seed; of a combination those of all its runs."""
+    runs = setting.runs(seed) if isinstance(setting, PlannedCombination) else (setting.runs[seed],)
     try:
-        return int(read_manifest(run, RUN).facts["parameters"])
+        return sum(int(read_manifest(run, RUN).facts["parameters"]) for run in runs)
     except (TcfError, KeyError):
         return None  # the run has been removed; its evaluation has not
 
 
-def _train_seconds(study: Study, setting: PlannedSetting) -> dict[int, float]:
+def _train_seconds(study: Study, setting: Ranking) -> dict[int, float]:
     """Seconds of the training of each seed, from the records of units, which know those of the last try."""
+    if isinstance(setting, PlannedCombination):
+        return {}
     records = Records(study.state)
     places = {path: seed for seed, path in setting.runs.items()}
     found = {}

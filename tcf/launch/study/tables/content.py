@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from tcf.config.combine import CombineConfig, CombinedBaseline
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.extract import ExtractConfig
 from tcf.config.launch import LaunchConfig
@@ -14,7 +15,19 @@ from tcf.config.raw_formats import RawFormat
 from tcf.config.train import TrainConfig
 from tcf.launch.units.tasks import Stage
 
-__all__ = ["StudyDataset", "StudyEncoder", "StudyExtraction", "StudyFile", "StudySetting"]
+__all__ = [
+    "SeedsOf",
+    "StudyCombination",
+    "StudyDataset",
+    "StudyEncoder",
+    "StudyExtraction",
+    "StudyFile",
+    "StudySetting",
+]
+
+
+SeedsOf = Literal["each", "together"]
+"""Whether the runs of each seed make a combination of their own, or those of all seeds are members of one."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,27 @@ class StudySetting:
 
 
 @dataclass(frozen=True)
+class StudyCombination:
+    """What joins the runs of several settings into one ranking.
+
+    Attributes:
+        name: unique within the study, also among its settings.
+        dataset: name of the dataset.
+        members: names of the settings, in order.
+        baselines: untrained rankings that are members as well.
+        seeds: whether there is one combination for each seed, or one of all of them.
+        config: settings.
+    """
+
+    name: str
+    dataset: str
+    members: tuple[str, ...]
+    baselines: tuple[CombinedBaseline, ...]
+    seeds: SeedsOf
+    config: CombineConfig
+
+
+@dataclass(frozen=True)
 class StudyExtraction:
     """The extraction of a dataset's vectors by one encoder with one pooling, at all layers that are needed.
 
@@ -110,6 +144,7 @@ class StudyFile:
         encoders: the encoders.
         extractions: what is extracted.
         settings: what is trained.
+        combinations: what is joined of it.
         baselines: untrained rankings to compare with.
         recommend: number of items to recommend to each user; 0 for none.
         evaluate: settings of the evaluations.
@@ -126,6 +161,7 @@ class StudyFile:
     encoders: tuple[StudyEncoder, ...]
     extractions: tuple[StudyExtraction, ...]
     settings: tuple[StudySetting, ...]
+    combinations: tuple[StudyCombination, ...]
     baselines: tuple[Baseline, ...]
     recommend: int
     evaluate: EvaluateConfig

@@ -9,7 +9,8 @@ from typing import Any
 from tcf.common.errors import ConfigError, value_words
 from tcf.config.extract import ExtractConfig
 from tcf.config.fields import from_value
-from tcf.config.train import TrainConfig, unread_settings
+from tcf.config.train import TrainConfig
+from tcf.launch.study.tables.layers import read_layers, together, unread_beside
 from tcf.launch.study.tables.section import FileSection, known_words
 
 __all__ = ["Grid", "Point", "matches", "read_grid", "read_match"]
@@ -100,7 +101,7 @@ def read_grid(section: FileSection, datasets: Sequence[str], encoders: Sequence[
         "backbone": _known(section, "backbones", _BACKBONES, ("sasrec",)),
         "items": items,
         "encoder": _encoders(section, encoders, needed=any(value != "id" for value in items)),
-        "layer": _layers(section),
+        "layer": read_layers(section),
         "pooling": _known(section, "pooling", _POOLINGS, ("auto",)),
         "tuning": _tuning(section),
     }
@@ -130,6 +131,8 @@ def read_match(where: str, entry: Any, axes: Mapping[str, tuple[Any, ...]]) -> M
         if axis not in axes:
             raise ConfigError(f"{where}: unknown axis {axis}{known_words(axis, [*axes])}")
     given = {axis: value if isinstance(value, list) else [value] for axis, value in entry.items()}
+    if "layer" in given:
+        given["layer"] = [together(value) for value in given["layer"]]
     # Axes say "none" of an optional setting that is left out.
     return {
         axis: tuple(None if value == "none" and None in axes[axis] else value for value in values)
@@ -138,10 +141,10 @@ def read_match(where: str, entry: Any, axes: Mapping[str, tuple[Any, ...]]) -> M
 
 
 def _meaningful(point: Point, settings: Callable[[Point], Mapping[str, Any]]) -> Point:
-    """Leave out what means nothing: encoders of ids that do not start from texts, and settings that nothing reads."""
-    texts = () if point["items"] != "id" or settings(point).get("id_init") == "text" else _OF_TEXTS
-    read = {axis: value for axis, value in point.items() if axis not in texts}
-    unread = unread_settings(settings(read))
+    """Leave out what means nothing: encoders of a run on ids that do not start from text, and what nothing reads."""
+    reads_vectors = point["items"] != "id" or settings(point).get("id_init") == "text"
+    read = point if reads_vectors else {axis: value for axis, value in point.items() if axis not in _OF_TEXTS}
+    unread = unread_beside(settings(read), read.get("layer"))
     return {axis: value for axis, value in read.items() if axis not in unread}
 
 
@@ -166,14 +169,6 @@ def _encoders(section: FileSection, known: Sequence[str], *, needed: bool) -> tu
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{section.where} encoders: expected names, found {value_words(value)}; correct it")
     return values or ("",)
-
-
-def _layers(section: FileSection) -> tuple[int, ...]:
-    values = section.different("layers") or (-1,)
-    for value in values:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ConfigError(f"{section.where} layers: expected whole numbers, found {value_words(value)}; correct it")
-    return values
 
 
 def _tuning(section: FileSection) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from tcf.config.raw_formats import RawFormat
 from tcf.config.toml_files import PIPELINE_FILE, check_kind, expand_home, user_path
 from tcf.config.train import TrainConfig
 from tcf.launch.file_terms import settings_from
+from tcf.launch.study.tables.combine_tables import check_combinations, read_run_combinations
 from tcf.launch.study.tables.content import StudyDataset, StudyEncoder, StudyExtraction, StudyFile, StudySetting
 from tcf.launch.study.tables.evaluate_table import check_refit, read_evaluate
 from tcf.launch.study.tables.launch_tables import read_launch
@@ -20,7 +21,7 @@ from tcf.launch.study.tables.section import FileSection
 
 __all__ = ["read_pipeline_tables"]
 
-_TABLES = ("out", "seeds", "data", "extract", "train", "evaluate", "launch")
+_TABLES = ("out", "seeds", "data", "extract", "train", "combine", "evaluate", "launch")
 _NAME = re.compile(r"[^\W_][\w .+-]{0,99}(?<! )")
 
 
@@ -56,6 +57,9 @@ def read_pipeline_tables(path: Path, values: Mapping[str, Any]) -> StudyFile:
         check_refit(path, f"[train.{name}]", run, evaluation.config)
         _check_seed(path, name, run, seeds)
     encoder = None if model is None else StudyEncoder(model, model, None, None, extract)
+    settings = tuple(_setting(name, run, seeds, dataset, encoder) for name, run in runs.items())
+    combinations = read_run_combinations(path, values.get("combine", {}), settings)
+    check_combinations(path, combinations, settings, evaluation.config)
     return StudyFile(
         path=path,
         overrides=(),
@@ -63,7 +67,8 @@ def read_pipeline_tables(path: Path, values: Mapping[str, Any]) -> StudyFile:
         datasets=(dataset,),
         encoders=() if encoder is None else (encoder,),
         extractions=() if encoder is None else (StudyExtraction(dataset.name, encoder, extract),),
-        settings=tuple(_setting(name, run, seeds, dataset, encoder) for name, run in runs.items()),
+        settings=settings,
+        combinations=combinations,
         baselines=evaluation.baselines,
         recommend=evaluation.recommend,
         evaluate=evaluation.config,

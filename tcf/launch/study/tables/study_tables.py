@@ -12,17 +12,19 @@ from tcf.config.prepare import PrepareConfig
 from tcf.config.raw_formats import RawFormat
 from tcf.config.toml_files import expand_home, user_path
 from tcf.launch.file_terms import settings_from
+from tcf.launch.study.tables.combine_tables import check_combinations, read_grid_combinations
 from tcf.launch.study.tables.content import StudyDataset, StudyEncoder, StudyExtraction, StudyFile, StudySetting
 from tcf.launch.study.tables.evaluate_table import check_refit, read_evaluate
 from tcf.launch.study.tables.grid import Grid, Point, read_grid
 from tcf.launch.study.tables.launch_tables import read_launch
+from tcf.launch.study.tables.layers import layers_of
 from tcf.launch.study.tables.section import FileSection, known_words, tables_of
 from tcf.launch.study.tables.train_tables import TrainTables, read_train
 from tcf.launch.study.wanted_places import place_name
 
 __all__ = ["read_study_tables"]
 
-_TABLES = ("out", "datasets", "encoders", "extract", "grid", "train", "evaluate", "launch")
+_TABLES = ("out", "datasets", "encoders", "extract", "grid", "train", "combine", "evaluate", "launch")
 _ALWAYS = ("encoder", "backbone", "items")  # in every name, even of a grid with one value of each
 _OF_ENCODERS = ("encoder", "layer", "pooling", "tuning")
 _NOT_OF_ENCODERS = {
@@ -60,6 +62,8 @@ def read_study_tables(path: Path, values: Mapping[str, Any]) -> StudyFile:
     evaluation = read_evaluate(FileSection(path, "evaluate", values.get("evaluate", {})))
     for setting in settings:
         check_refit(path, setting.name, setting.config, evaluation.config)
+    combinations = read_grid_combinations(path, values.get("combine", {}), settings, grid)
+    check_combinations(path, combinations, settings, evaluation.config)
     return StudyFile(
         path=path,
         overrides=(),
@@ -68,6 +72,7 @@ def read_study_tables(path: Path, values: Mapping[str, Any]) -> StudyFile:
         encoders=tuple(encoders.values()),
         extractions=_extractions(settings, encoders),
         settings=settings,
+        combinations=combinations,
         baselines=evaluation.baselines,
         recommend=evaluation.recommend,
         evaluate=evaluation.config,
@@ -126,11 +131,7 @@ def _settings(grid: Grid, train: TrainTables) -> tuple[StudySetting, ...]:
     train.check_used(points)
     names = _names(grid, points)
     for point, name in zip(points, names, strict=True):
-        if point.get("encoder") == "":
-            raise ConfigError(
-                f'{train.path}: {name}: expected an encoder whose texts ids start from (id_init = "text"), found none; '
-                'set encoders = ["minilm"] in [grid]'
-            )
+        _check_start(f"{train.path}: {name}", point)
     return tuple(
         StudySetting(
             name=name,
@@ -142,6 +143,20 @@ def _settings(grid: Grid, train: TrainTables) -> tuple[StudySetting, ...]:
         )
         for point, name in zip(points, names, strict=True)
     )
+
+
+def _check_start(where: str, point: Point) -> None:
+    """Refuse ids that start from texts without an encoder, or from several layers."""
+    if point.get("encoder") == "":
+        raise ConfigError(
+            f'{where}: expected an encoder whose texts ids start from (id_init = "text"), found none; set encoders = '
+            '["minilm"] in [grid]'
+        )
+    if point["items"] == "id" and len(layers_of(point.get("layer", -1))) > 1:
+        raise ConfigError(
+            f"{where}: expected one layer for ids to start from, found {point['layer']}; leave it out: exclude = "
+            f'[{{ items = "id", layer = "{point["layer"]}" }}]'
+        )
 
 
 def _names(grid: Grid, points: Sequence[Point]) -> list[str]:
@@ -188,7 +203,7 @@ def _extractions(settings: Sequence[StudySetting], encoders: Mapping[str, StudyE
     for setting in settings:
         if setting.encoder:
             needed = layers.setdefault((setting.dataset, setting.encoder, setting.axes["pooling"]), [])
-            needed += [] if setting.axes["layer"] in needed else [setting.axes["layer"]]
+            needed += [layer for layer in layers_of(setting.axes["layer"]) if layer not in needed]
     return tuple(
         StudyExtraction(
             dataset,

@@ -7,9 +7,10 @@ from typing import Any
 
 from tcf.common.errors import ConfigError
 from tcf.config.fields import from_mapping, from_value
-from tcf.config.train import TrainConfig, unread_settings
+from tcf.config.train import TrainConfig
 from tcf.launch.file_terms import errors_in_file_terms, keys_of
 from tcf.launch.study.tables.grid import Grid, Point, matches, read_match
+from tcf.launch.study.tables.layers import unread_beside
 from tcf.launch.study.tables.section import FileSection
 
 __all__ = ["TrainTables", "read_train"]
@@ -47,7 +48,7 @@ class TrainTables:
             ConfigError: they contradict one another.
         """
         values = self.values(point)
-        unread = unread_settings(values)
+        unread = unread_beside(values, point.get("layer"))
         read = {key: value for key, value in values.items() if key not in unread and value is not None}
         with errors_in_file_terms(self.path, keys=keys_of(TrainConfig)):
             return from_mapping(TrainConfig, read, f"{self.path}: {name}")
@@ -65,12 +66,16 @@ class TrainTables:
                     "found one that matches none; correct or remove it"
                 )
         given = {*self.shared, *(key for override in self.overrides for key in override.settings)}
-        read = {key for point in points for key in _read(self.values(point))}
+        read = {key for point in points for key in self._read(point)}
         if unread := sorted(given - read):
             raise ConfigError(
                 f"{self.path}: [train] {unread[0]}: expected a setting that a training of the grid reads, found one "
                 "that none reads; remove it"
             )
+
+    def _read(self, point: Point) -> set[str]:
+        values = self.values(point)
+        return values.keys() - unread_beside(values, point.get("layer"))
 
     def values(self, point: Point) -> dict[str, Any]:
         """Return all settings of a point of the grid, those that nothing reads as well."""
@@ -120,7 +125,3 @@ def _settings(section: FileSection, grid: Grid) -> dict[str, Any]:
     section.refuse({**_OF_GRID, **axes})
     given = section.others(TrainConfig, but=_OF_GRID)
     return {key: from_value(TrainConfig, key, value, section.where) for key, value in given.items()}
-
-
-def _read(values: Mapping[str, Any]) -> set[str]:
-    return values.keys() - unread_settings(values)
