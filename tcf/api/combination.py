@@ -48,8 +48,8 @@ def combine_runs(
 
     Example:
         ```python
-        both = tcf.combine_runs(["text-run", "id-run"], "combined", baselines=["co-occurrence"])
-        print(both.members, tcf.evaluate_run(both, "combined-evaluation").metrics["ndcg@10"])
+        both = tcf.combine_runs(["run"], "combined", baselines=["co-occurrence"])
+        print({member.name: member.weight for member in both.members}, both.metrics["ndcg@10"])
         ```
     """
     settings, place = checked_config(config, CombineConfig), as_path(out, "out")
@@ -103,7 +103,7 @@ def open_combination(
     Example:
         ```python
         both = tcf.open_combination("combined", device="cpu")
-        print({member.name: member.weight for member in both.members})
+        print(both.item_vectors().shape)
         ```
     """
     if runs is not None and not isinstance(runs, Mapping):

@@ -18,7 +18,8 @@ CLASSES = [name for name in tcf.__all__ if inspect.isclass(getattr(tcf, name))]
 # In the order of the pipeline; what is made here is read by those behind.
 WAY = (
     *("prepare_dataset", "open_dataset", "plan_extraction", "extract_vectors", "open_cache"),
-    *("train_recommender", "open_run", "evaluate_run", "evaluate_runs", "evaluate_baseline", "open_evaluation"),
+    *("train_recommender", "open_run", "combine_runs", "open_combination"),
+    *("evaluate_run", "evaluate_runs", "evaluate_baseline", "open_evaluation"),
     *("evaluation_table", "compare_evaluations", "recommend_items", "run_pipeline", "run_study"),
 )
 NETWORK = ("download_dataset",)

@@ -61,6 +61,18 @@ WRONG: list[Wrong] = [
     (tcf.train_recommender, {"data": "d", "out": "o"}, "caches", (*NO_PATHS, [3])),
     (tcf.train_recommender, {"data": "d"}, "out", NO_PATHS),
     (tcf.train_recommender, {"data": "d", "out": "o"}, "config", NO_SETTINGS),
+    (tcf.combine_runs, {"out": "o"}, "runs", (*NO_PATHS, [3], {"a": None})),
+    (tcf.combine_runs, {"runs": "r"}, "out", NO_PATHS),
+    (tcf.combine_runs, {"runs": "r", "out": "o"}, "config", NO_SETTINGS),
+    (tcf.combine_runs, {"runs": "r", "out": "o"}, "baselines", ("nope", 3, None, [3], ["random"], {"popularity"})),
+    (tcf.combine_runs, {"runs": "r", "out": "o"}, "data", NO_PATHS),
+    (tcf.combine_runs, {"runs": "r", "out": "o"}, "caches", (*NO_PATHS, [3])),
+    (tcf.open_combination, {}, "path", NO_PATHS),
+    (tcf.open_combination, {"path": "c"}, "runs", (3, "r", ["r"], True, {"a": 3})),
+    (tcf.open_combination, {"path": "c"}, "data", NO_PATHS),
+    (tcf.open_combination, {"path": "c"}, "caches", (*NO_PATHS, [3])),
+    (tcf.open_combination, {"path": "c"}, "device", (3, None, True, ["cpu"])),
+    (tcf.open_combination, {"path": "c"}, "verify", NO_CHOICES),
     (tcf.evaluate_run, {"out": "o"}, "run", NO_PATHS),
     (tcf.evaluate_run, {"run": "r"}, "out", NO_PATHS),
     (tcf.evaluate_run, {"run": "r", "out": "o"}, "data", NO_PATHS),
@@ -164,8 +176,9 @@ def test_paths_and_lists_stand_for_datasets_and_arrays(made: tuple[tcf.Dataset, 
     assert cache.gather([]).shape == (0, 3)  # type: ignore[arg-type]
 
 
-def test_user_states_of_other_types() -> None:
-    run = object.__new__(Run)
+@pytest.mark.parametrize("kind", [Run, tcf.CombinedRun])
+def test_user_states_of_other_types(kind: type[Any]) -> None:
+    run = object.__new__(kind)
     two: Any = csr(HISTORIES)
     for users, histories, message in (
         (np.arange(2), HISTORIES, "histories: expected those of a dataset, found list"),
@@ -173,7 +186,7 @@ def test_user_states_of_other_types() -> None:
         (np.arange(3), two, "users: expected one for each of 2 histories, found 3"),
     ):
         with pytest.raises(tcf.ConfigError, match=message):
-            run.user_states(users, histories)  # type: ignore[arg-type]
+            run.user_states(users, histories)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tcf.evaluate.combination.recorded_combination import RecordedCombination, r
 from tcf.ranking.catalogue import blocks
 from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 from tcf.train.run.open_inputs import OpenInputs
-from tcf.train.run.open_run import Run
+from tcf.train.run.open_run import Run, checked_users
 
 __all__ = ["CombinedRun", "open_combination", "opened_combination"]
 
@@ -109,8 +109,18 @@ class CombinedRun:
 
         The product with an item's vector, plus its added score, is the weighted sum of the members' scores, each
         standardised for the user over all items of the dataset; of an added score only up to a constant of the user.
+
+        Args:
+            users: (B,) their indices among all users of the dataset.
+            histories: each user's items, oldest first, at least one; a run reads as many of the latest as it can.
+            advance: called with the number of users whose states have just been computed.
+
+        Raises:
+            ConfigError: an argument has another type, or there are not as many histories as users.
+            DataError: a user has no item.
         """
-        return joined_states(self._dense, self._weights, users, histories, advance)
+        indices = checked_users(users, histories)
+        return joined_states(self._dense, self._weights, indices, histories, advance)
 
     def added_scores(self, earlier: Histories) -> CoOccurrenceScores | None:
         """What is added to the products, among all items; None if no member scores sparsely.

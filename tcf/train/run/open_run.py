@@ -34,7 +34,7 @@ from tcf.train.vectors.projection import Projection, projections_from
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Run", "open_run", "opened_run", "ordered_metadata"]
+__all__ = ["Run", "checked_users", "open_run", "opened_run", "ordered_metadata"]
 
 _METADATA = (
     "best_epoch",
@@ -119,11 +119,7 @@ class Run:
             ConfigError: an argument has another type, or there are not as many histories as users.
             DataError: a user has no item.
         """
-        if not isinstance(histories, Histories):
-            raise ConfigError(f"histories: expected those of a dataset, found {type(histories).__name__}")
-        indices = index_array(users, "users")
-        if len(indices) != len(histories):
-            raise ConfigError(f"users: expected one for each of {len(histories)} histories, found {len(indices)}")
+        indices = checked_users(users, histories)
         return self.model.user_states(indices, histories, self._vectors_ND, advance)
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -149,6 +145,20 @@ class Run:
     @functools.cached_property
     def _vectors_ND(self) -> Tensor:
         return self.model.item_vectors()
+
+
+def checked_users(users: npt.NDArray[np.int64], histories: Histories) -> npt.NDArray[np.int64]:
+    """Return the indices of users, after checking that they and their histories are what these should be.
+
+    Raises:
+        ConfigError: an argument has another type, or there are not as many histories as users.
+    """
+    if not isinstance(histories, Histories):
+        raise ConfigError(f"histories: expected those of a dataset, found {type(histories).__name__}")
+    indices = index_array(users, "users")
+    if len(indices) != len(histories):
+        raise ConfigError(f"users: expected one for each of {len(histories)} histories, found {len(indices)}")
+    return indices
 
 
 def open_run(
