@@ -74,8 +74,9 @@ def combine(
     plan = _Plan(out, chosen, config)
     inputs = OpenInputs(config.verify)
     if is_published(out):
+        existing = opened_combination(plan.existing(), inputs, config.device)
         logger.info(f"{out}: already combined with these settings and inputs; nothing to do")
-        return opened_combination(plan.existing(), inputs, config.device)
+        return existing
     refuse_occupied(out)
     check_destination(out)
     judged = [inputs.run(run, config.device) for run in chosen.judged()]

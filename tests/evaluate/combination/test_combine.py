@@ -1,9 +1,7 @@
 """Finished runs and baselines combined: scores, weights, what is stored, and what is refused."""
 
 import json
-import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from small.train.runs import make_cache, make_dataset, walks
+from small.evaluate.member_runs import prepared, trained
+from small.train.runs import walks
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.combine import CombineConfig
-from tcf.config.train import TrainConfig
 from tcf.data.split import held_out, training_counts, training_histories
 from tcf.evaluate.combination.combine import combine
-from tcf.evaluate.combination.combined_run import CombinedRun, open_combination
+from tcf.evaluate.combination.combined_run import CombinedRun
 from tcf.evaluate.combination.recorded_combination import is_combination
 from tcf.train.run.open_run import open_run
-from tcf.train.stage import train
 
 CPU = CombineConfig(device="cpu")
-SETTINGS: dict[str, Any] = {"width": 8, "batch_size": 16, "devices": "cpu", "learning_rate": 0.01, "epochs": 1}
-TEXTS = [f"text {i % 28}" for i in range(30)]  # the last two are equal to the first two
-MEMBERS = ["text", "id", "co-occurrence", "popularity"]
-
-
-def prepared(folder: Path, histories: list[list[int]]) -> tuple[Path, Path]:
-    dataset = make_dataset(folder, histories, TEXTS)
-    return dataset.path, make_cache(
-        folder, dataset, np.random.default_rng(0).normal(size=(28, 6)).astype(np.float16)
-    ).path
-
-
-def trained(folder: Path, name: str, data: Path, cache: Path, **settings: Any) -> Path:
-    config = TrainConfig(**{**SETTINGS, **settings})
-    caches = () if config.items == "id" else (cache,)
-    return train(data=data, caches=caches, out=folder / name, config=config).path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset, its cache, two runs, and their refits."""
-    place = tmp_path_factory.mktemp("runs")
-    data, cache = prepared(place, walks())
-    for items in ("text", "id"):
-        trained(place, items, data, cache, items=items)
-        trained(place, f"{items}-refit", data, cache, items=items, refit=True)
-    return place
 
 
 @pytest.fixture(scope="module")
@@ -258,71 +228,6 @@ def test_runs_of_different_datasets_are_refused(folder: Path, tmp_path: Path) ->
     other = trained(tmp_path, "other", data, cache, items="id")
     with pytest.raises(ConfigError, match=r"other: expected a run of the dataset of .*text \(fingerprint"):
         combine([folder / "text", other], out=tmp_path / "c", config=CPU)
-
-
-def moved(folder: Path, place: Path, change: Callable[[Path], object]) -> Path:
-    """A combination of copies of runs, of which something changes afterwards."""
-    for name in ("data", "cache", "text", "id"):
-        shutil.copytree(folder / name, place / name)
-    config = CombineConfig(device="cpu", weights=(1, 1))
-    out = combine([place / "text", place / "id"], out=place / "c", config=config, baselines=[]).path
-    change(place)
-    return out
-
-
-def test_a_run_that_has_moved_is_named_with_its_place_and_found_by_its_new_one(folder: Path, tmp_path: Path) -> None:
-    out = moved(folder, tmp_path, lambda place: (place / "id").rename(place / "away"))
-    with pytest.raises(RunError, match=rf"expected the run id that it combines at {tmp_path}/id.*--run id=PATH"):
-        open_combination(out)
-    with pytest.raises(RunError, match=r"c: expected the run id|text: expected the run id .*found another"):
-        open_combination(out, runs={"id": tmp_path / "text"})
-    with pytest.raises(ConfigError, match="ids=.*expected a run among the members.*did you mean id"):
-        open_combination(out, runs={"ids": tmp_path / "away"})
-    (tmp_path / "id").mkdir()
-    with pytest.raises(RunError, match="found no finished run there"):
-        open_combination(out)
-    # The run's own inputs are where they were, relative to it.
-    found = open_combination(out, runs={"id": tmp_path / "away"}, device="cpu")
-    assert found.item_vectors().shape == (30, 16)
-    with pytest.raises(ConfigError, match="--cache: expected the 1 caches"):
-        open_combination(out, runs={"id": tmp_path / "away"}, caches=[tmp_path / "cache"] * 2)
-
-
-def test_a_folder_of_everything_may_be_moved_as_a_whole(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    out = moved(folder, tmp_path / "one", lambda place: place.rename(tmp_path / "two"))
-    assert [member.name for member in open_combination(tmp_path / "two" / out.name).members] == ["text", "id"]
-
-
-@pytest.mark.parametrize("file", ["c/config.toml", "c/manifest.json", "id/model.safetensors", "id/manifest.json"])
-def test_damage_is_noticed(folder: Path, tmp_path: Path, file: str) -> None:
-    def change(place: Path) -> None:
-        content = bytearray((place / file).read_bytes())
-        content[len(content) // 2] ^= 1
-        (place / file).write_bytes(content)
-
-    out = moved(folder, tmp_path, change)
-    with pytest.raises(RunError, match=re.escape(file)):
-        open_combination(out, verify="always").item_vectors()
-
-
-def test_nothing_is_left_by_a_kill_and_other_files_are_refused(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs, out = [folder / "text", folder / "id"], tmp_path / "c"
-
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("tcf.evaluate.combination.combine.seal", killed)
-        with pytest.raises(KeyboardInterrupt):
-            combine(runs, out=out, config=CombineConfig(device="cpu", weights=(1, 1)))
-    assert [*tmp_path.iterdir()] == []
-    out.mkdir()
-    (out / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match="c: expected an unused path, found a directory with files"):
-        combine(runs, out=out, config=CPU)
 
 
 @pytest.mark.parametrize("weights", [(-1.0, 1.0), (0.0, 0.0), (float("inf"), 1.0)])

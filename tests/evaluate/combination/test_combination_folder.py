@@ -1,0 +1,80 @@
+"""The directory of a combination: runs that move, damage, kills, other files."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tcf.common.errors import ConfigError, RunError
+from tcf.config.combine import CombineConfig
+from tcf.evaluate.combination.combine import combine
+from tcf.evaluate.combination.combined_run import open_combination
+
+CPU = CombineConfig(device="cpu")
+
+
+def moved(folder: Path, place: Path, change: Callable[[Path], object]) -> Path:
+    """A combination of copies of runs, of which something changes afterwards."""
+    for name in ("data", "cache", "text", "id"):
+        shutil.copytree(folder / name, place / name)
+    config = CombineConfig(device="cpu", weights=(1, 1))
+    out = combine([place / "text", place / "id"], out=place / "c", config=config, baselines=[]).path
+    change(place)
+    return out
+
+
+def test_a_run_that_has_moved_is_named_with_its_place_and_found_by_its_new_one(folder: Path, tmp_path: Path) -> None:
+    out = moved(folder, tmp_path, lambda place: (place / "id").rename(place / "away"))
+    with pytest.raises(RunError, match=rf"expected the run id that it combines at {tmp_path}/id.*--run id=PATH"):
+        open_combination(out)
+    with pytest.raises(RunError, match=r"c: expected the run id|text: expected the run id .*found another"):
+        open_combination(out, runs={"id": tmp_path / "text"})
+    with pytest.raises(ConfigError, match="ids=.*expected a run among the members.*did you mean id"):
+        open_combination(out, runs={"ids": tmp_path / "away"})
+    (tmp_path / "id").mkdir()
+    with pytest.raises(RunError, match="found no finished run there"):
+        open_combination(out)
+    # The run's own inputs are where they were, relative to it.
+    found = open_combination(out, runs={"id": tmp_path / "away"}, device="cpu")
+    assert found.item_vectors().shape == (30, 16)
+    with pytest.raises(ConfigError, match="--cache: expected the 1 caches"):
+        open_combination(out, runs={"id": tmp_path / "away"}, caches=[tmp_path / "cache"] * 2)
+
+
+def test_a_folder_of_everything_may_be_moved_as_a_whole(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    out = moved(folder, tmp_path / "one", lambda place: place.rename(tmp_path / "two"))
+    assert [member.name for member in open_combination(tmp_path / "two" / out.name).members] == ["text", "id"]
+
+
+@pytest.mark.parametrize("file", ["c/config.toml", "c/manifest.json", "id/model.safetensors", "id/manifest.json"])
+def test_damage_is_noticed(folder: Path, tmp_path: Path, file: str) -> None:
+    def change(place: Path) -> None:
+        content = bytearray((place / file).read_bytes())
+        content[len(content) // 2] ^= 1
+        (place / file).write_bytes(content)
+
+    out = moved(folder, tmp_path, change)
+    with pytest.raises(RunError, match=re.escape(file)):
+        open_combination(out, verify="always").item_vectors()
+
+
+def test_nothing_is_left_by_a_kill_and_other_files_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, out = [folder / "text", folder / "id"], tmp_path / "c"
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tcf.evaluate.combination.combine.seal", killed)
+        with pytest.raises(KeyboardInterrupt):
+            combine(runs, out=out, config=CombineConfig(device="cpu", weights=(1, 1)))
+    assert [*tmp_path.iterdir()] == []
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="c: expected an unused path, found a directory with files"):
+        combine(runs, out=out, config=CPU)
