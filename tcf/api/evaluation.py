@@ -256,9 +256,8 @@ def recommend_items(
     """
     places, chosen = at_least(1, k, "k"), _user_ids(users)
     file = None if out is None else as_path(out, "out")
-    items = typed(catalogue, CataloguePolicy | None, "catalogue")
-    untrained = typed(untrained_users, UntrainedUsers, "untrained_users")
-    engine, told = typed(search, Search, "search"), typed(shares, bool, "shares")
+    items, engine = typed(catalogue, CataloguePolicy | None, "catalogue"), typed(search, Search, "search")
+    untrained, told = typed(untrained_users, UntrainedUsers, "untrained_users"), typed(shares, bool, "shares")
     opened = _opened(run, data, caches, device, typed(verify, Verify, "verify"))
     return recommend(
         opened,

@@ -33,7 +33,7 @@ RunsCaches = Annotated[
 MovedRuns = Annotated[
     list[str] | None,
     typer.Option(
-        "--member",
+        "--run",
         help="Where the run NAME of a combination is, if it has moved since it was combined; repeat for several.",
         metavar="NAME=PATH",
     ),
@@ -138,7 +138,7 @@ def evaluate_command(
 
 
 def moved_runs(given: Sequence[str] | None, alone: bool) -> dict[str, Path]:
-    """Return where runs of a combination are now, by their names as members, from `--member NAME=PATH`.
+    """Return where runs of a combination are now, by their names as members, from `--run NAME=PATH`.
 
     Args:
         given: the values of the option.
@@ -152,11 +152,11 @@ def moved_runs(given: Sequence[str] | None, alone: bool) -> dict[str, Path]:
         name, equals, place = value.partition("=")
         if not (name and equals and place) or name in found:
             wrong = f"{name} a second time" if name in found else value
-            raise ConfigError(f"--member: expected NAME=PATH, each name only once, found {wrong}; correct it")
+            raise ConfigError(f"--run: expected NAME=PATH, each name only once, found {wrong}; correct it")
         found[name] = Path(place)
     if found and not alone:
         raise ConfigError(
-            "--member: expected a single combination, by itself and without --launcher slurm, found others; use it by "
+            "--run: expected a single combination, by itself and without --launcher slurm, found others; use it by "
             "itself, or put its runs back to where they were combined"
         )
     return found

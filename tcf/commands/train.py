@@ -58,12 +58,12 @@ def runs_command(
 def _listed_values(listed: "Listed") -> dict[str, Any]:
     """A run or a combination as JSON values."""
     from tcf.evaluate.combination.listed_combinations import ListedCombination
-    from tcf.ranking.metrics import VALIDATION_METRICS
+    from tcf.ranking.metrics import VALIDATION_METRICS, named_as_validation
 
     metrics = {metric.validation_key: listed.metrics.get(metric.name) for metric in VALIDATION_METRICS}
     values = {"run": listed.path, "state": listed.state}
     if isinstance(listed, ListedCombination):
-        members = [member.as_json() for member in listed.members]
+        members = [named_as_validation(member.as_json()) for member in listed.members]
         rest = {"settings": {}, "problem": listed.problem, "members": members}
         return {**values, "epochs": None, "best_epoch": None, **metrics, **rest}
     rest = {"settings": listed.settings, "problem": listed.problem}

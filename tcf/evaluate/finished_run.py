@@ -76,8 +76,8 @@ def read_finished_run(
     if members:
         name, place = next(iter(members.items()))
         raise ConfigError(
-            f"--member {name}={place}: expected a combination, whose run {name} has moved, found {path}, which is "
-            "none; leave out --member"
+            f"--run {name}={place}: expected a combination, whose run {name} has moved, found {path}, which is "
+            "none; leave out --run"
         )
     return read_run(path, data=data, caches=caches)
 

@@ -111,6 +111,7 @@ WRONG: list[Wrong] = [
     (tcf.recommend_items, {"run": "r"}, "catalogue", tuple(value for value in NO_CHOICES if value is not None)),
     (tcf.recommend_items, {"run": "r"}, "untrained_users", NO_CHOICES),
     (tcf.recommend_items, {"run": "r"}, "search", NO_CHOICES),
+    (tcf.recommend_items, {"run": "r"}, "shares", (3, None, "yes", object())),
     (tcf.recommend_items, {"run": "r"}, "data", NO_PATHS),
     (tcf.recommend_items, {"run": "r"}, "caches", (*NO_PATHS, [3])),
     (tcf.run_pipeline, {}, "file", NO_PATHS),

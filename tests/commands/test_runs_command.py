@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from small.evaluate.combinations import combined
 from small.train.trainings import Killed, Train, interrupted_at
 from tcf.commands.app import app
 from tcf.common.units import as_percent
@@ -174,3 +175,22 @@ def test_no_runs_and_no_folder(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["runs", str(tmp_path / "nowhere")])
     assert done.exit_code != 0
     assert "expected a folder with runs, found nothing" in str(done.exception)
+
+
+def test_combinations_are_listed_with_their_members_and_weights(runs: Path) -> None:
+    both = combined(runs / "both", runs / "first", runs / "b" / "second", weights=(3, 1))
+    head, *rows = (re.split(r"  +", line) for line in listed(runs).splitlines())
+    assert [row[0] for row in rows] == ["b/second", "both", "first", "third"]
+    facts = json.loads((both / "manifest.json").read_text())["facts"]
+    numbers = [as_percent(facts[name]) for name in ("hr@10", "ndcg@10")]
+    assert rows[1] == ["both", "combination of 0.75 first, 0.25 second", "-", *numbers, *["-"] * (len(head) - 5)]
+    found = {Path(run["run"]).name: run for run in json.loads(listed(runs, "--json"))}
+    assert [(member["name"], member["weight"]) for member in found["both"]["members"]] == [
+        ("first", 0.75),
+        ("second", 0.25),
+    ]
+    assert found["both"]["validation_hr@10"] == facts["hr@10"] and "members" not in found["first"]
+    (both / "config.toml").write_text("")
+    lines = listed(runs).splitlines()
+    assert re.split(r"  +", lines[2])[:2] == ["both", "damaged"]
+    assert lines[-1].startswith(f"damaged: {both / 'config.toml'}: ")

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from small.data.caches import new_token_states
+from small.evaluate.combinations import combined
 from small.train.trainings import Killed, Train, interrupted_at
 from tcf.assets.models import MODELS
 from tcf.commands.app import app
@@ -33,6 +34,7 @@ def test_every_format_has_a_name() -> None:
 def folder(run_train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A dataset, caches, a run, and all kinds of unfinished work."""
     run_train("runs/whole")
+    combined(tmp_path / "both", tmp_path / "runs" / "whole", weights=(1, 1), baselines=("popularity",))
     with monkeypatch.context() as patch:
         interrupted_at(patch, 6)
         with pytest.raises(Killed):
@@ -59,6 +61,7 @@ def test_what_is_found(folder: Path) -> None:
             "unfinished conversion",
             "resumes with the same `tcf convert`, or remove it",
         ),
+        "both": ("combination", ""),
         "cache": ("vector cache", ""),
         "cache/shards/.0001": ("half written", "stale"),
         "data": ("dataset", ""),

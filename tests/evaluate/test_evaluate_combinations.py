@@ -195,25 +195,25 @@ def test_a_run_that_has_moved_is_named(members: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(here / "both"), "--device", "cpu", "--out", str(tmp_path / "e")]
     refused = CliRunner().invoke(app, words)
     assert isinstance(refused.exception, RunError)
-    assert "name its new place with --member text=PATH" in str(refused.exception)
-    found = CliRunner().invoke(app, [*words, "--member", f"text={here / 'elsewhere'}"])
+    assert "name its new place with --run text=PATH" in str(refused.exception)
+    found = CliRunner().invoke(app, [*words, "--run", f"text={here / 'elsewhere'}"])
     assert found.exit_code == 0, found.output
     alone = evaluate_run(members / "both", out=tmp_path / "alone", config=CPU)
     assert (tmp_path / "e" / "ranks.parquet").read_bytes() == (alone.path / "ranks.parquet").read_bytes()
     recommended = ["recommend", str(here / "both"), "--k", "2", "--device", "cpu", "--out", str(tmp_path / "r.csv")]
-    assert CliRunner().invoke(app, [*recommended, "--member", f"text={here / 'elsewhere'}"]).exit_code == 0
+    assert CliRunner().invoke(app, [*recommended, "--run", f"text={here / 'elsewhere'}"]).exit_code == 0
     for wrong, words_of_error in (
-        (["--member", "text"], "--member: expected NAME=PATH, each name only once, found text; correct it"),
+        (["--run", "text"], "--run: expected NAME=PATH, each name only once, found text; correct it"),
         (
-            ["--member", "id=x", "--member", "id=y"],
-            "--member: expected NAME=PATH, each name only once, found id a second time",
+            ["--run", "id=x", "--run", "id=y"],
+            "--run: expected NAME=PATH, each name only once, found id a second time",
         ),
-        (["--member", f"nobody={here}"], f"--member nobody={here}: expected a run among the members of"),
-        ([str(here / "id"), "--member", f"id={here / 'id'}"], "--member: expected a single combination, by itself"),
+        (["--run", f"nobody={here}"], f"--run nobody={here}: expected a run among the members of"),
+        ([str(here / "id"), "--run", f"id={here / 'id'}"], "--run: expected a single combination, by itself"),
     ):
         refused = CliRunner().invoke(app, [*words, *wrong])
         assert str(refused.exception).startswith(words_of_error)
-    refused = CliRunner().invoke(app, ["evaluate", str(here / "id"), *words[2:], "--member", "id=x"])
+    refused = CliRunner().invoke(app, ["evaluate", str(here / "id"), *words[2:], "--run", "id=x"])
     assert f"found {here / 'id'}, which is none" in str(refused.exception)
 
 

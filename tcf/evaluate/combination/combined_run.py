@@ -128,11 +128,8 @@ class CombinedRun:
         Args:
             earlier: the items of each user for whom it is asked, oldest first.
         """
-        for member in self.members:
-            if member.kind == "co-occurrence":
-                dataset = self.dataset
-                return CoOccurrenceScores.learn(dataset.split, earlier, dataset.n_items, weight=member.weight)
-        return None
+        learned = self._co_occurrence
+        return None if learned is None else learned.after(earlier)
 
     def shares(
         self, users: npt.NDArray[np.int64], histories: Histories, items_BK: npt.NDArray[np.int32]
@@ -174,6 +171,16 @@ class CombinedRun:
     def _sparse(self) -> int:
         """The place of the member that scores sparsely."""
         return [member.kind for member in self.members].index("co-occurrence")
+
+    @functools.cached_property
+    def _co_occurrence(self) -> CoOccurrenceScores | None:
+        """Pairs of items, counted once: recommendations ask for one block of users after another."""
+        for member in self.members:
+            if member.kind == "co-occurrence":
+                split, n_items = self.dataset.split, self.dataset.n_items
+                nobody = split.histories.take(np.zeros(0, np.int64))
+                return CoOccurrenceScores.learn(split, nobody, n_items, weight=member.weight)
+        return None
 
     @functools.cached_property
     def _dense(self) -> tuple[DenseMember, ...]:

@@ -67,6 +67,8 @@ READERS = (
     # Combinations.
     Reader(f"{COMBINE} --out combined --json", (*TEXT, "runs/id", "combined")),
     Reader(f"{COMBINE} --out new --json", (*TEXT, "runs/id")),
+    Reader("evaluate combined --out new --device cpu --json", (*TEXT, "runs/id", "combined")),
+    Reader("recommend combined --out new.csv --device cpu --k 3 --shares", (*TEXT, "runs/id", "combined")),
     # Evaluations, searches, models.
     Reader(
         "evaluate runs/text --out evaluations/text --device cpu --lists --vectors cache --json",
