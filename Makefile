@@ -52,7 +52,7 @@ check: $(DEVELOP)
 # In one process, which counts what was injected, survived, detected, believed and lost; TCF_TEST_SEED draws others.
 faults: $(DEVELOP)
 	TCF_FAULTS=all $(BIN)/python -m pytest -q --show-capture=no tests/faults tests/test_hostile_paths.py \
-		tests/integration/test_extract_killed.py tests/integration/test_plan_measured.py
+		tests/integration/test_extract_killed.py tests/integration/test_train_killed.py tests/integration/test_plan_measured.py
 
 # The import of all public names puts them into the module, where pdoc looks for them.
 api: $(DEVELOP)

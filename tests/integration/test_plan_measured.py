@@ -16,7 +16,7 @@ from transformers import OPTConfig, OPTModel
 import tcf
 from small.encoders.models import made_up_texts, save_byte_pairs, save_dataset
 
-TEXTS = 300
+TEXTS = 150
 MIB = 2**20
 WITH_FAULTS = pytest.mark.skipif(os.environ.get("TCF_FAULTS") != "all", reason="takes a minute: `make faults` runs it")
 # The command, which says at its end how many bytes of weights it has read.
@@ -115,7 +115,7 @@ def plain(folder: Path) -> Any:
     return planned(folder)
 
 
-@pytest.mark.parametrize("rows", [60, pytest.param(None, marks=WITH_FAULTS)])
+@pytest.mark.parametrize("rows", [30, pytest.param(None, marks=WITH_FAULTS)])
 def test_a_sweep_takes_what_its_plan_says(rows: int | None, plain: Any, folder: Path, tmp_path: Path) -> None:
     options: list[str] = []
     if rows is not None:
