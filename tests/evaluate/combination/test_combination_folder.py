@@ -32,6 +32,8 @@ def test_a_run_that_has_moved_is_named_with_its_place_and_found_by_its_new_one(f
         open_combination(out)
     with pytest.raises(RunError, match=r"c: expected the run id|text: expected the run id .*found another"):
         open_combination(out, runs={"id": tmp_path / "text"})
+    with pytest.raises(RunError, match=rf"combines at {tmp_path}/gone, found nothing there; name the right place with"):
+        open_combination(out, runs={"id": tmp_path / "gone"})
     with pytest.raises(ConfigError, match="ids=.*expected a run among the members.*did you mean id"):
         open_combination(out, runs={"ids": tmp_path / "away"})
     (tmp_path / "id").mkdir()
