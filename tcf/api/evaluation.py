@@ -283,7 +283,10 @@ def _opened(
     if isinstance(run, Run | CombinedRun) and data is None and not places:
         return on_device(run, device)
     dataset = None if data is None else as_path(data, "data")
-    return open_finished_run(as_path(run, "run"), data=dataset, caches=places, device=device, verify=verify)
+    members = run.run_places if isinstance(run, CombinedRun) else None
+    return open_finished_run(
+        as_path(run, "run"), data=dataset, caches=places, members=members, device=device, verify=verify
+    )
 
 
 def _user_ids(users: str | Iterable[str] | Path | None) -> Path | Sequence[str] | None:

@@ -14,6 +14,7 @@ from tcf.common.errors import ConfigError
 from tcf.common.files import is_published
 from tcf.config.evaluate import Baseline, EvaluateConfig
 from tcf.config.launch import LaunchConfig
+from tcf.config.toml_files import user_path
 from tcf.config.typed_values import typed
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def moved_runs(given: Sequence[str] | None, alone: bool) -> dict[str, Path]:
         if not (name and equals and place) or name in found:
             wrong = f"{name} a second time" if name in found else value
             raise ConfigError(f"--run: expected NAME=PATH, each name only once, found {wrong}; correct it")
-        found[name] = Path(place)
+        found[name] = user_path(place)
     if found and not alone:
         raise ConfigError(
             "--run: expected a single combination, by itself and without --launcher slurm, found others; use it by "

@@ -50,11 +50,12 @@ class CombineConfig(CheckedSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        wrong = [weight for weight in self.weights if not (math.isfinite(weight) and weight >= 0)]
-        if wrong or (self.weights and not sum(self.weights) > 0):
+        are_weights = all(weight >= 0 for weight in self.weights) and 0 < sum(self.weights) < math.inf
+        if self.weights and not are_weights:
             found = ",".join(f"{weight:g}" for weight in self.weights)
             raise ConfigError(
-                f"--weights: expected finite numbers of at least 0, at least one above 0, found {found}; correct them"
+                "--weights: expected numbers of at least 0, at least one above 0, with a finite sum, found "
+                f"{found}; correct them"
             )
 
     @property

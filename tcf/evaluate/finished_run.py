@@ -21,11 +21,10 @@ from tcf.evaluate.combination.combined_run import CombinedRun, opened_combinatio
 from tcf.evaluate.combination.recorded_combination import RecordedCombination, is_combination, read_combination
 from tcf.ranking.engines import Engine
 from tcf.train.batch.training_data import trained_users
-from tcf.train.inputs import INIT_FROM
 from tcf.train.run.file_names import RUN, SELECTION
 from tcf.train.run.open_inputs import OpenInputs
 from tcf.train.run.open_run import Run
-from tcf.train.run.recorded_run import RecordedRun, read_run
+from tcf.train.run.recorded_run import RecordedRun, n_caches_of, read_run
 
 __all__ = [
     "FinishedRun",
@@ -97,7 +96,7 @@ def reads_caches(path: Path) -> bool:
     Raises:
         RunError: there is neither a run nor a combination, or it is damaged.
     """
-    return is_combination(path) or len(read_manifest(path, RUN).inputs.keys() - {INIT_FROM}) > 1
+    return is_combination(path) or n_caches_of(read_manifest(path, RUN)) > 0
 
 
 def opened_finished_run(recorded: RecordedFinishedRun, inputs: OpenInputs, device: str = "auto") -> FinishedRun:

@@ -60,11 +60,14 @@ COMMANDS = {
     "convert converted --verify": "folder verified sample",
     "train --dry-run --data data --items id --out run --devices cpu": "device users users_left_out rows targets *",
     "train --data data --items id --epochs 1 --width 8 --out run --devices cpu": f"run {TRAINED} trained",
+    "combine run --baseline popularity --out combined --device cpu": (
+        "combination members validation_hr@10 validation_ndcg@10 users fitted_targets"
+    ),
     "evaluate run --out e --device cpu": f"evaluation {METRICS}",
     "recommend run --k 2 --out r.parquet --device cpu": (
         "out k users users_with_fewer users_never_trained catalogue exclude untrained_users search"
     ),
-    "runs .": "run state epochs best_epoch validation_hr@10 validation_ndcg@10 settings problem",
+    "runs .": "run state epochs best_epoch validation_hr@10 validation_ndcg@10 settings problem *",
     "init quickstart --out i.toml": "file run",
     "pipeline q.toml": "dataset extraction runs combinations evaluations recommendations",
     "study run q.toml": "dataset extraction runs combinations evaluations recommendations",

@@ -91,7 +91,7 @@ def test_scores_are_standardised_over_the_whole_catalogue_whatever_is_ranked(
     assert ((found != 0) == (expected[users][:, chosen] != 0)).all()
     assert (dense(scores, users[:1]) == found[:1]).all()  # to the last bit, whatever else is in the block
     items = np.random.default_rng(3).integers(-1, chosen.sum(), (25, 7))
-    assert (scores.values_at(users, items) == np.where(items < 0, 0, np.take_along_axis(found, items, 1))).all()
+    assert (scores.of(users).at(items) == np.where(items < 0, 0, np.take_along_axis(found, items, 1))).all()
 
 
 def test_their_order_is_that_of_co_occurrence() -> None:

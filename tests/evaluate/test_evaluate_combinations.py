@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+import tcf
 from small.data.caches import flip_bit
 from small.evaluate.combinations import combined
 from small.evaluate.ensembles import co_occurrence_scores, ranks_by_hand, run_scores, standardised
@@ -200,8 +201,11 @@ def test_a_run_that_has_moved_is_named(members: Path, tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     alone = evaluate_run(members / "both", out=tmp_path / "alone", config=CPU)
     assert (tmp_path / "e" / "ranks.parquet").read_bytes() == (alone.path / "ranks.parquet").read_bytes()
+    opened = tcf.open_combination(here / "both", runs={"text": here / "elsewhere"}, device="cpu")
+    assert tcf.recommend_items(opened, k=1, data=members / "data", caches=members / "cache").n_users == 60
     recommended = ["recommend", str(here / "both"), "--k", "2", "--device", "cpu", "--out", str(tmp_path / "r.csv")]
-    assert CliRunner().invoke(app, [*recommended, "--run", f"text={here / 'elsewhere'}"]).exit_code == 0
+    in_home = CliRunner().invoke(app, [*recommended, "--run", "text=~/elsewhere"], env={"HOME": str(here)})
+    assert in_home.exit_code == 0, in_home.output
     for wrong, words_of_error in (
         (["--run", "text"], "--run: expected NAME=PATH, each name only once, found text; correct it"),
         (

@@ -106,15 +106,6 @@ class CoOccurrenceScores:
             np.concatenate([np.zeros(0, np.float32), *(part.values for part in parts)]),
         )
 
-    def values_at(self, users: npt.NDArray[np.int64], items_BK: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Return what is added to the scores of some items of some users, (B, K).
-
-        Args:
-            users: (B,) positions among the U users.
-            items_BK: places among the ranked items; a negative one is no item and gets 0.
-        """
-        return self.of(users).at(items_BK)
-
     def _added(self, found: SparseSums) -> Added:
         """Return the scores of some users, of the ranked items."""
         logarithms_G = _logarithms(found.sums)

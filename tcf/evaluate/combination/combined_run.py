@@ -59,6 +59,12 @@ class CombinedRun:
         return self.runs[0].dataset
 
     @property
+    def run_places(self) -> dict[str, Path]:
+        """Where its runs are, by their names as members."""
+        names = (member.name for member in self.members if member.kind == "run")
+        return {name: run.path for name, run in zip(names, self.runs, strict=True)}
+
+    @property
     def reads_text(self) -> bool:
         """Whether a member reads texts, so that it knows something of items without a training interaction."""
         return any(run.config.reads_text for run in self.runs)

@@ -8,7 +8,7 @@ from tcf.common.errors import ConfigError, RunError
 from tcf.common.files import is_published
 from tcf.common.manifest import read_manifest
 from tcf.train.run.file_names import RUN, SELECTION
-from tcf.train.run.recorded_run import RecordedRun, read_run
+from tcf.train.run.recorded_run import RecordedRun, n_caches_of, read_run
 
 __all__ = ["RunReader"]
 
@@ -70,7 +70,7 @@ class RunReader:
     def _next_caches(self, path: Path) -> Sequence[Path]:
         if not self.caches:
             return ()
-        needed = len(read_manifest(path, RUN).inputs) - 1  # all but the dataset
+        needed = n_caches_of(read_manifest(path, RUN))
         taken = self.caches[self._taken : self._taken + needed]
         if len(taken) < needed:
             raise ConfigError(

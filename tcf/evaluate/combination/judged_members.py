@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tcf.common.errors import DataError
 from tcf.common.progress import Progress
 from tcf.common.random_streams import RandomStream, generator
 from tcf.config.combine import CombineConfig
@@ -121,17 +122,31 @@ class JudgedMembers:
 
 
 def _drawn(runs: Sequence[Run], config: CombineConfig) -> Queries:
-    """The validation queries of at most so many users whom every run represents by what it has learned."""
-    dataset = runs[0].dataset
-    queries = held_out_queries(dataset, "validation")
-    known = np.logical_and.reduce([trained_users(dataset.split, run.config) for run in runs])[queries.users]
-    if not known.all():
-        logger.info(
-            f"combine: {int((~known).sum()):,} of {len(queries):,} users with a validation target have no training "
-            "interaction, and a run has no vector for them; they are left out"
-        )
-        queries = queries.take(np.flatnonzero(known))
+    """The validation queries of at most so many users whom every run represents by what it has learned.
+
+    Raises:
+        DataError: there are none.
+    """
+    queries = _known(runs, held_out_queries(runs[0].dataset, "validation"))
     if len(queries) <= config.fit_users:
         return queries
     drawn = generator(RandomStream.COMBINED_USERS, config.seed).choice(len(queries), config.fit_users, replace=False)
     return queries.take(np.sort(drawn))
+
+
+def _known(runs: Sequence[Run], queries: Queries) -> Queries:
+    """Those of users whom every run represents by what it has learned; says how many others are left out."""
+    split, path = runs[0].dataset.split, runs[0].dataset.path
+    known = np.logical_and.reduce([trained_users(split, run.config) for run in runs])[queries.users]
+    if known.all():
+        return queries
+    if not known.any():
+        raise DataError(
+            f"{path}: expected users with a validation target and a training interaction, without which a run has no "
+            f"vector for them, found none among {len(queries):,} with a target; leave out runs of --user-tower id"
+        )
+    logger.info(
+        f"combine: {int((~known).sum()):,} of {len(queries):,} users with a validation target have no training "
+        "interaction, and a run has no vector for them; they are left out"
+    )
+    return queries.take(np.flatnonzero(known))

@@ -181,9 +181,14 @@ def _run_of(stored: StoredCombination, name: str, moved: Path | None) -> Path:
     folder = stored.path / stored.places[name] if moved is None else moved
     if not is_published(folder):
         there = "no finished run" if folder.exists() else "nothing"
+        where, remedy = (
+            (f", as recorded in {CONFIG}", f"if it was moved, name its new place with --run {name}=PATH")
+            if moved is None
+            else ("", f"name the right place with --run {name}=PATH")
+        )
         raise RunError(
-            f"{stored.path}: expected the run {name} that it combines at {os.path.normpath(folder.absolute())}, as "
-            f"recorded in {CONFIG}, found {there} there; if it was moved, name its new place with --run {name}=PATH"
+            f"{stored.path}: expected the run {name} that it combines at {os.path.normpath(folder.absolute())}{where}, "
+            f"found {there} there; {remedy}"
         )
     found, expected = read_manifest(folder, RUN).fingerprint, stored.manifest.inputs.get(member_role(name), "none")
     if found != expected:

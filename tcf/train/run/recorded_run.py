@@ -16,7 +16,7 @@ from tcf.config.train import TrainConfig
 from tcf.train.inputs import INIT_FROM, Inputs
 from tcf.train.run.file_names import CONFIG, INPUTS, MODEL, RUN
 
-__all__ = ["RecordedRun", "read_run"]
+__all__ = ["RecordedRun", "n_caches_of", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,17 @@ class RecordedRun:
                     f"{expected[:12]}), found another ({found[:12]}); name the right one with {option}, or train a new "
                     "run"
                 )
-        read = self.manifest.inputs.keys() - {INIT_FROM}
-        if len(read) > len(inputs.fingerprints):
+        n_caches = n_caches_of(self.manifest)
+        if n_caches >= len(inputs.fingerprints):
             raise RunError(
-                f"{self.path}: expected the {len(read) - 1} caches that it was trained on, found "
+                f"{self.path}: expected the {n_caches} caches that it was trained on, found "
                 f"{len(inputs.caches)}; name all of them with --cache, in the order of training"
             )
+
+
+def n_caches_of(manifest: Manifest) -> int:
+    """Return how many caches a run reads, by its manifest: what its ids started from is in its model."""
+    return len(manifest.inputs.keys() - {"dataset", INIT_FROM})
 
 
 def read_run(path: Path, *, data: Path | None = None, caches: Sequence[Path] = ()) -> RecordedRun:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from small.evaluate.member_runs import trained
 from tcf.common.errors import ConfigError, RunError
 from tcf.config.combine import CombineConfig
 from tcf.evaluate.combination.combine import combine
@@ -31,6 +32,8 @@ def test_a_run_that_has_moved_is_named_with_its_place_and_found_by_its_new_one(f
         open_combination(out)
     with pytest.raises(RunError, match=r"c: expected the run id|text: expected the run id .*found another"):
         open_combination(out, runs={"id": tmp_path / "text"})
+    with pytest.raises(RunError, match=rf"combines at {tmp_path}/gone, found nothing there; name the right place with"):
+        open_combination(out, runs={"id": tmp_path / "gone"})
     with pytest.raises(ConfigError, match="ids=.*expected a run among the members.*did you mean id"):
         open_combination(out, runs={"ids": tmp_path / "away"})
     (tmp_path / "id").mkdir()
@@ -41,6 +44,16 @@ def test_a_run_that_has_moved_is_named_with_its_place_and_found_by_its_new_one(f
     assert found.item_vectors().shape == (30, 16)
     with pytest.raises(ConfigError, match="--cache: expected the 1 caches"):
         open_combination(out, runs={"id": tmp_path / "away"}, caches=[tmp_path / "cache"] * 2)
+
+
+def test_caches_that_moved_are_those_that_runs_read_not_what_ids_started_from(folder: Path, tmp_path: Path) -> None:
+    data, cache = folder / "data", folder / "cache"
+    started = trained(tmp_path, "started", data, cache, items="id", id_init="text")
+    moved_cache = shutil.copytree(cache, tmp_path / "elsewhere")
+    config = CombineConfig(device="cpu", weights=(1, 1))
+    out = combine([started, folder / "text"], out=tmp_path / "c", config=config, caches=[moved_cache]).path
+    found = [run.inputs.paths for run in open_combination(out, caches=[moved_cache], device="cpu").runs]
+    assert [paths.get("cache") for paths in found] == [None, moved_cache]
 
 
 def test_a_folder_of_everything_may_be_moved_as_a_whole(folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from small.evaluate.member_runs import prepared, trained
 from small.train.runs import walks
-from tcf.common.errors import ConfigError, RunError
+from tcf.common.errors import ConfigError, DataError, RunError
 from tcf.config.combine import CombineConfig
 from tcf.data.split import held_out, training_counts, training_histories
 from tcf.evaluate.combination.combine import combine
@@ -223,6 +223,19 @@ def test_what_cannot_be_combined_is_refused_before_anything_is_computed(
     assert [*tmp_path.iterdir()] == []
 
 
+def test_validation_users_of_whom_a_run_has_learned_nothing_weigh_no_members(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = np.arange(60) < 20
+    monkeypatch.setattr("tcf.evaluate.combination.judged_members.trained_users", lambda *_: known)
+    done = combine([folder / "text", folder / "id"], out=tmp_path / "a", config=CPU)
+    assert done.manifest.facts["users"] == 20
+    known = np.zeros(60, np.bool_)
+    with pytest.raises(DataError, match="data: expected users with a validation target and a training interaction"):
+        combine([folder / "text", folder / "id"], out=tmp_path / "b", config=CPU)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_runs_of_different_datasets_are_refused(folder: Path, tmp_path: Path) -> None:
     data, cache = prepared(tmp_path, walks()[:40])
     other = trained(tmp_path, "other", data, cache, items="id")
@@ -230,7 +243,7 @@ def test_runs_of_different_datasets_are_refused(folder: Path, tmp_path: Path) ->
         combine([folder / "text", other], out=tmp_path / "c", config=CPU)
 
 
-@pytest.mark.parametrize("weights", [(-1.0, 1.0), (0.0, 0.0), (float("inf"), 1.0)])
+@pytest.mark.parametrize("weights", [(-1.0, 1.0), (0.0, 0.0), (float("inf"), 1.0), (float("nan"), 1.0), (1e308,) * 2])
 def test_weights_must_be_at_least_0_and_one_above(weights: tuple[float, ...]) -> None:
-    with pytest.raises(ConfigError, match="--weights: expected finite numbers of at least 0, at least one above 0"):
+    with pytest.raises(ConfigError, match="--weights: expected numbers of at least 0, at least one above 0"):
         CombineConfig(weights=weights)

@@ -26,5 +26,5 @@ def prepared(folder: Path, histories: list[list[int]]) -> tuple[Path, Path]:
 def trained(folder: Path, name: str, data: Path, cache: Path, **settings: Any) -> Path:
     """A run below the folder."""
     config = TrainConfig(**{**SETTINGS, **settings})
-    caches = () if config.items == "id" else (cache,)
+    caches = () if (config.items, config.id_init) == ("id", "random") else (cache,)
     return train(data=data, caches=caches, out=folder / name, config=config).path
