@@ -99,8 +99,8 @@ def _check_number(runs: Sequence[Path], baselines: Sequence[CombinedBaseline], c
     n_members = len(runs) + len(baselines)
     if not runs or n_members < 2:
         raise ConfigError(
-            f"expected at least one run, and two members together with baselines, found {len(runs)} and {n_members}; "
-            "name more runs, or add --baseline co-occurrence"
+            f"expected at least one run, and two members together with baselines, found runs: {len(runs)}, baselines: "
+            f"{len(baselines)}; name more runs, or add --baseline co-occurrence"
         )
     if len({*baselines}) < len(baselines):
         raise ConfigError(f"--baseline: expected each baseline once, found {', '.join(baselines)}; leave one out")

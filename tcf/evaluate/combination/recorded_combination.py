@@ -69,8 +69,14 @@ class RecordedCombination:
 
 
 def is_combination(path: Path) -> bool:
-    """Whether a manifest of a combination is at `path`; nothing else of it is looked at."""
-    return stated_format(path) == COMBINATION.name
+    """Whether a combination is at `path`: its manifest says so, or its settings where nobody can read the manifest."""
+    format = stated_format(path)
+    if format is not None or not is_published(path):
+        return format == COMBINATION.name
+    try:
+        return {NAMES, RUNS} <= read_toml(path / CONFIG).keys()
+    except ConfigError:
+        return False
 
 
 def member_role(name: str) -> str:
@@ -196,4 +202,10 @@ def _run_of(stored: StoredCombination, name: str, moved: Path | None) -> Path:
             f"{folder}: expected the run {name} that {stored.path} combines (fingerprint {expected[:12]}), found "
             f"another ({found[:12]}); name the right one with --run {name}=PATH, or combine again"
         )
-    return folder
+    return _plain(folder)
+
+
+def _plain(folder: Path) -> Path:
+    """The same folder without steps back, for people to read, unless a link on the way makes that another one."""
+    plain = Path(os.path.normpath(folder))
+    return plain if plain.exists() and plain.samefile(folder) else folder

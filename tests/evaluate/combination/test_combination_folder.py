@@ -12,6 +12,8 @@ from tcf.common.errors import ConfigError, RunError
 from tcf.config.combine import CombineConfig
 from tcf.evaluate.combination.combine import combine
 from tcf.evaluate.combination.combined_run import open_combination
+from tcf.evaluate.combination.listed_combinations import find_combinations
+from tcf.evaluate.finished_run import read_finished_run
 
 CPU = CombineConfig(device="cpu")
 
@@ -91,3 +93,25 @@ def test_nothing_is_left_by_a_kill_and_other_files_are_refused(
     (out / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="c: expected an unused path, found a directory with files"):
         combine(runs, out=out, config=CPU)
+
+
+def test_a_combination_without_a_readable_manifest_is_still_known_as_one(folder: Path, tmp_path: Path) -> None:
+    out = moved(folder, tmp_path, lambda place: (place / "c" / "manifest.json").write_text('{"format'))
+    with pytest.raises(RunError, match=r"c/manifest\.json: .*remove .*c and run `tcf combine` again"):
+        read_finished_run(out)
+    [found] = find_combinations(tmp_path)
+    assert (found.path, found.state) == (out, "damaged") and "manifest.json" in found.problem
+    (tmp_path / "id" / "manifest.json").write_text("{")  # of a run, which says so itself
+    with pytest.raises(RunError, match=r"id/manifest\.json: .*run `tcf train` again"):
+        read_finished_run(tmp_path / "id")
+
+
+def test_errors_name_a_run_where_it_is_and_not_by_steps_back(folder: Path, tmp_path: Path) -> None:
+    out = moved(folder, tmp_path, lambda place: (place / "id" / "model.safetensors").unlink())
+    with pytest.raises(RunError, match=re.escape(f"{tmp_path}/id/model.safetensors: expected a file")):
+        open_combination(out)
+    # Behind a link, the folder above is that of its target.
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "link").symlink_to(out)
+    with pytest.raises(RunError, match=re.escape("far/link/../id/model.safetensors: expected a file")):
+        open_combination(tmp_path / "far" / "link")

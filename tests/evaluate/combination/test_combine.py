@@ -203,7 +203,7 @@ def test_a_refit_without_the_run_that_chose_its_epochs_is_combined_no_more_but_o
 @pytest.mark.parametrize(
     ("runs", "options", "message"),
     [
-        (["text"], {}, "two members together with baselines, found 1 and 1; .*--baseline"),
+        (["text"], {}, "two members together with baselines, found runs: 1, baselines: 0; .*--baseline"),
         ([], {"baselines": ["popularity", "co-occurrence"]}, "expected at least one run"),
         (["text"], {"baselines": ["popularity"] * 2}, "--baseline: expected each baseline once"),
         (["text", "id"], {"config": CombineConfig(weights=(1,))}, "--weights: expected 2 numbers.*found 1"),

@@ -162,7 +162,7 @@ def test_another_member_or_setting_makes_another_combination_beside_the_old_one(
         ('[combine.x]\nruns = ["id"]\n', r"\[combine\.x\] runs: expected tables such as"),
         (
             '[combine.x]\nruns = [{ items = "id" }]\n',
-            r"\[combine\.x\] expected a run or more, and two .*, found 1 and 0",
+            r"\[combine\.x\] expected a run or more, and two .*, found runs: 1, baselines: 0 on walks",
         ),
         (
             '[combine.x]\nbaselines = ["random"]\n',
@@ -171,6 +171,16 @@ def test_another_member_or_setting_makes_another_combination_beside_the_old_one(
         ('[combine.x]\nseeds = "all"\n', r"\[combine\.x\] seeds: expected one of each, together, found 'all'"),
         ("[combine.x]\nshort_list = 3\n", r"\[combine\.x\] unknown setting short_list; did you mean shortlist"),
         ("[combine.x]\nshortlist = 0\n", r"\[combine\.x\]: shortlist: expected at least 1, found 0"),
+        ("[combine.x]\nruns = []\n", r"\[combine\.x\] runs: expected an entry or more, found none"),
+        (
+            '[combine.x]\nbaselines = ["popularity", "popularity"]\n',
+            r"\[combine\.x\] baselines: expected each once, found popularity, popularity",
+        ),
+        (
+            "[combine.x]\nweights = [1, 2, 3]\n",
+            r"\[combine\.x\] weights: expected 2, one for each member on walks, runs first, found 3",
+        ),
+        ("[combine.popularity]\n", r"\[combine\.popularity\] expected a name that no run and no baseline has"),
         (f"[combine.{IDS}]\n", r"expected a name that no run and no baseline has; rename the table"),
         ("combine = 3\n", r"\[combine\] expected tables such as \[combine\.combined\], found 3"),
     ],

@@ -87,8 +87,9 @@ def check_combinations(
     """
     configs = {setting.name: setting.config for setting in settings}
     for combination in combinations:
-        where = f"{path}: [combine.{combination.name.rpartition('/')[2]}]"
-        if combination.name in configs or combination.name in typing.get_args(Baseline):
+        own = combination.name.rpartition("/")[2]
+        where = f"{path}: [combine.{own}]"
+        if combination.name in configs or own in typing.get_args(Baseline):
             raise ConfigError(f"{where} expected a name that no run and no baseline has; rename the table")
         if "co-occurrence" in combination.baselines and evaluate.search == "faiss":
             raise ConfigError(
@@ -120,6 +121,10 @@ class _Read(typing.NamedTuple):
     @classmethod
     def of(cls, section: FileSection) -> "_Read":
         baselines = section.choices("baselines", typing.get_args(CombinedBaseline))
+        if len({*baselines}) < len(baselines):
+            raise ConfigError(
+                f"{section.where} baselines: expected each once, found {', '.join(baselines)}; leave one out"
+            )
         given = section.take("seeds", str) is not None
         seeds: SeedsOf = section.choose("seeds", typing.get_args(SeedsOf)) if given else "each"
         return cls(baselines, seeds, section.rest(CombineConfig))
@@ -130,15 +135,26 @@ def _combination(
 ) -> StudyCombination:
     """A combination, of two members or more."""
     runs = sum(len(member.trainings()) if read.seeds == "together" else 1 for member in members)
-    if not members or runs + len(read.baselines) < 2:
-        found = f"{runs} and {len(read.baselines)} on {dataset}" if dataset else "none"
-        raise ConfigError(
-            f"{section.where} expected a run or more, and two members together with baselines, found {found}; add a "
-            'run, or baselines = ["co-occurrence"]'
-        )
+    _check_number(section.where, dataset, runs, read)
     return StudyCombination(
         name, dataset, tuple(member.name for member in members), read.baselines, read.seeds, read.config
     )
+
+
+def _check_number(where: str, dataset: str, runs: int, read: _Read) -> None:
+    """Refuse too few members, and another number of weights, before anything is trained for them."""
+    n_members, weights = runs + len(read.baselines), read.config.weights
+    if not runs or n_members < 2:
+        on = f" on {dataset}" if dataset else ""
+        raise ConfigError(
+            f"{where} expected a run or more, and two members together with baselines, found runs: {runs}, baselines: "
+            f'{len(read.baselines)}{on}; add a run, or baselines = ["co-occurrence"]'
+        )
+    if weights and len(weights) != n_members:
+        raise ConfigError(
+            f"{where} weights: expected {n_members}, one for each member on {dataset}, runs first, found "
+            f"{len(weights)}; correct them, or leave weights out to have them fitted"
+        )
 
 
 def _matched(section: FileSection, settings: Sequence[StudySetting], grid: Grid) -> list[StudySetting]:
@@ -146,6 +162,10 @@ def _matched(section: FileSection, settings: Sequence[StudySetting], grid: Grid)
     entries = section.take("runs", list)
     if entries is None:
         return [*settings]
+    if not entries:
+        raise ConfigError(
+            f"{section.where} runs: expected an entry or more, found none; leave runs out for all, or remove the table"
+        )
     return [*{one.name: one for entry in entries for one in _of_entry(section, entry, settings, grid)}.values()]
 
 
