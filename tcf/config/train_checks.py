@@ -12,6 +12,8 @@ __all__ = ["check_together", "unread_beside"]
 _OF_WHITENING = ("whiten_epsilon", "whiten_form", "whiten_groups", "whiten_sum")
 # Ids of zeros alone would all be the same item; ids that start from texts, beside these, would count them twice.
 _ITEMS_OF_STARTS = {"text": "id", "zero": "text+id"}
+# The first of these that is set is the rate of ids beside texts.
+_RATES_OF_IDS = ("id_learning_rate", "item_learning_rate", "learning_rate")
 _OF_LOSSES = dict.fromkeys((*(name for loss in LOSSES for name in loss.options), "negatives"))
 # Settings that are read only if another setting has one of these values.
 _READ_WITH = (
@@ -140,8 +142,14 @@ def _check_table(values: Mapping[str, Any]) -> None:
 
 
 def _check_first_ids(values: Mapping[str, Any]) -> None:
-    """Refuse first values of ids that suit other items only."""
+    """Refuse first values of ids that suit other items only, and zeros that stay zero."""
     first, items = values["id_init"], values["items"]
     needed = _ITEMS_OF_STARTS.get(first, items)
     if needed != items:
         raise ConfigError(f"--id-init {first}: expected --items {needed}, found --items {items}; leave --id-init out")
+    deciding = next(name for name in _RATES_OF_IDS if values[name] is not None)
+    if first == "zero" and values[deciding] == 0:
+        raise ConfigError(
+            f"--id-init zero: expected ids that learn, found {option_name(deciding)} 0, with which they stay zero; "
+            f"change {option_name(deciding)}, or train with --items text"
+        )
