@@ -144,8 +144,8 @@ def test_contradictions_are_refused(settings: dict[str, Any], message: str) -> N
 
 
 def test_zeros_may_learn_where_texts_do_not() -> None:
-    settings = {"items": "text+id", "id_init": "zero", "item_learning_rate": 0.0, "id_learning_rate": 0.01}
-    assert TrainConfig(**settings).id_learning_rate == 0.01
+    config = TrainConfig(items="text+id", id_init="zero", item_learning_rate=0.0, id_learning_rate=0.01)
+    assert config.id_learning_rate == 0.01
 
 
 def test_what_nothing_reads_beside_other_items() -> None:
