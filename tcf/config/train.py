@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tcf.common.errors import ConfigError
 from tcf.common.integrity.checksums import Verify
-from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option, option_name
-from tcf.config.losses import LOSSES, LossInfo, LossName, loss_info, losses_help, losses_reading, negatives_help
+from tcf.config.fields import MAIN_OPTIONS, CheckedSettings, option
+from tcf.config.losses import LossInfo, LossName, loss_info, losses_help, losses_reading, negatives_help
+from tcf.config.train_checks import check_together, unread_beside
 from tcf.config.verify import VERIFY_HELP
 
 __all__ = ["Monitor", "TrainConfig", "unread_settings"]
@@ -286,65 +286,7 @@ class TrainConfig(CheckedSettings):
             ConfigError: a value is out of range, or settings contradict one another.
         """
         super().__post_init__()
-        if self.backbone == "sasrec" and self.width % self.heads:
-            raise ConfigError(f"--width: expected a multiple of --heads {self.heads}, found {self.width}")
-        if self.backbone == "sasrec" and self.position == "rotary" and self.width // self.heads % 2:
-            raise ConfigError(
-                "--position rotary: expected heads of an even width, because numbers are turned in pairs, found "
-                f"--width {self.width} / --heads {self.heads} = {self.width // self.heads}; change --width or --heads"
-            )
-        for name in ("dropout", "gbce_t", "id_dropout"):
-            if getattr(self, name) > 1 or (name != "gbce_t" and getattr(self, name) == 1):
-                bounds = "at least 0 and at most 1" if name == "gbce_t" else "at least 0 and less than 1"
-                raise ConfigError(f"{option_name(name)}: expected {bounds}, found {getattr(self, name)}")
-        for name in ("clip_norm", "step_factor", "temperature"):
-            if getattr(self, name) == 0:
-                raise ConfigError(f"{option_name(name)}: expected more than 0, found 0; leave it out")
-        if self.whiten is not None and self.pca is not None:
-            raise ConfigError("--pca: expected either --pca or --whiten, found both; leave one out")
-        self._check_groups()
-        if self.loss_info.reads_catalogue and self.table == "cache":
-            raise ConfigError(
-                f"--table cache: expected another loss, because --loss {self.loss} reads every vector in each step; "
-                f"train with --loss {' or '.join(self.loss_info.instead)}, or leave --table out"
-            )
-        self._refuse_unused()
-        needed = _ITEMS_OF_STARTS.get(self.id_init, self.items)
-        if needed != self.items:
-            raise ConfigError(
-                f"--id-init {self.id_init}: expected --items {needed}, found --items {self.items}; leave --id-init out"
-            )
-
-    def _check_groups(self) -> None:
-        """Refuse groups of whitening that are no equal shares, or whose sum is of vectors on different axes."""
-        groups, wanted = self.whiten_groups, self.whiten
-        if isinstance(wanted, int) and wanted % groups:
-            raise ConfigError(
-                f"--whiten: expected a multiple of --whiten-groups {groups}, of which each gets an equal share, or "
-                f"full, found {wanted}"
-            )
-        if self.whiten_sum and groups > 1 and self.whiten_form != "zca":
-            raise ConfigError(
-                "--whiten-sum: expected --whiten-form zca, which keeps the axes of the vectors that are added up, "
-                f"found --whiten-form {self.whiten_form}; add it, or leave --whiten-sum out"
-            )
-
-    def _refuse_unused(self) -> None:
-        """Refuse a setting that differs from its default although nothing reads it."""
-        for decider, values, names in _READ_WITH:
-            found = getattr(self, decider)
-            for name in () if found in values else names:
-                if getattr(self, name) != _DEFAULTS[name]:
-                    raise ConfigError(
-                        f"{option_name(name)}: expected {option_name(decider)} {' or '.join(values)}, found "
-                        f"{option_name(decider)} {found}; leave {option_name(name)} out"
-                    )
-        for name in _OF_WHITENING if self.whiten is None else ():
-            if getattr(self, name) != _DEFAULTS[name]:
-                given = option_name(name)
-                raise ConfigError(f"{given}: expected --whiten as well, found none; leave {given} out")
-        if self.whiten_sum and self.whiten_groups == 1:
-            raise ConfigError("--whiten-sum: expected --whiten-groups of at least 2, found 1; leave --whiten-sum out")
+        check_together(vars(self), _DEFAULTS)
 
     @property
     def resolved_patience(self) -> int:
@@ -382,24 +324,6 @@ class TrainConfig(CheckedSettings):
 
 
 _DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConfig)}
-_OF_WHITENING = ("whiten_epsilon", "whiten_form", "whiten_groups", "whiten_sum")
-# Ids of zeros alone would all be the same item; ids that start from texts, beside these, would count them twice.
-_ITEMS_OF_STARTS = {"text": "id", "zero": "text+id"}
-_OF_LOSSES = dict.fromkeys((*(name for loss in LOSSES for name in loss.options), "negatives"))
-# Settings that are read only if another setting has one of these values.
-_READ_WITH = (
-    ("backbone", ("dssm",), ("mlp_layers", "user_tower", "tower_reads", "untrained_users")),
-    ("user_tower", ("id",), ("untrained_users",)),
-    ("user_tower", ("history",), ("tower_reads",)),
-    ("backbone", ("sasrec",), ("blocks", "heads", "norm", "block", "position", "windows")),
-    ("block", ("sasrec",), ("norm",)),
-    ("similarity", ("cosine",), ("temperature",)),
-    ("items", ("text", "text+id"), ("dtl_layers", "whiten", "pca", "normalise", "mix", "table")),
-    ("items", ("id", "text+id"), ("id_init",)),
-    ("items", ("text+id",), ("id_learning_rate", "id_weight_decay", "id_gate", "id_dropout")),
-    *(("loss", losses_reading(name), (name,)) for name in _OF_LOSSES),
-    ("schedule", ("step",), ("step_epochs", "step_factor")),
-)
 
 
 def unread_settings(values: Mapping[str, Any]) -> frozenset[str]:
@@ -412,17 +336,4 @@ def unread_settings(values: Mapping[str, Any]) -> frozenset[str]:
         >>> sorted(unread_settings({"backbone": "dssm", "items": "id", "heads": 4, "pca": 8, "width": 64}))
         ['heads', 'pca']
     """
-    read = dict(values)
-    while unread := _unread(read):
-        read = {name: value for name, value in read.items() if name not in unread}
-    return frozenset(values.keys() - read.keys())
-
-
-def _unread(values: Mapping[str, Any]) -> set[str]:
-    given = {**_DEFAULTS, **values}
-    unread = {name for decider, read_with, names in _READ_WITH if given[decider] not in read_with for name in names}
-    if given["whiten"] is None:
-        unread.update(_OF_WHITENING)
-    elif given["whiten_groups"] == 1:
-        unread.add("whiten_sum")
-    return unread & values.keys()
+    return unread_beside(values, _DEFAULTS)

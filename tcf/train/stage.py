@@ -204,7 +204,7 @@ def _of_caches(
         roles = [role for role in paths if role != "data"]
         found["cache_weights"] = dict(zip(roles, weights, strict=True))
         shown = ", ".join(f"{weight:.3f} {paths[role]}" for role, weight in found["cache_weights"].items())
-        logger.info(f"train: the weights of the caches, of all 1: {shown}")
+        logger.info(f"train: learned weights of the caches, whose sum is 1: {shown}")
     return found
 
 

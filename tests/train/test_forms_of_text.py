@@ -86,7 +86,7 @@ def test_items_are_the_sums_that_the_run_says(mix: str, trained: Trained, caplog
         assert np.abs(logits).max() > 0, "they are learned"
         np.testing.assert_allclose([*facts["cache_weights"].values()], weights, rtol=1e-6)
         assert [*facts["cache_weights"]] == ["cache", "cache.2"]
-        assert f"the weights of the caches, of all 1: {weights[0]:.3f} " in caplog.text
+        assert f"learned weights of the caches, whose sum is 1: {weights[0]:.3f} " in caplog.text
         both = weights[0] * one + weights[1] * other
     expected = through_dtl(path, both).sum(axis=0)
     np.testing.assert_allclose(open_run(path, device="cpu").item_vectors(), expected, atol=1e-5)

@@ -46,20 +46,21 @@ def first_ids(found: ItemSources, items: npt.NDArray[np.int64], width: int, devi
             f"--init-from: expected a cache in which the vectors of the {len(items):,} training items differ, found "
             f"{source.cache.path}, where they are equal; name another cache, or leave --init-from out"
         )
-    components_RK = _components(source, statistics.mean_V, axes_VK, device)
+    components_RK, squares_R = _components(source, statistics.mean_V, axes_VK, device)
     items_R = np.bincount(found.rows_N, minlength=found.n_distinct)
-    squares_R = (components_RK.double() ** 2).sum(1).numpy()
     mean_square = float(items_R @ squares_R) / (len(found.rows_N) * axes_VK.shape[1])
     usual = math.sqrt(2 / (len(found.rows_N) + width))
-    return (components_RK * (usual / math.sqrt(mean_square)))[torch.from_numpy(found.rows_N)]
+    return components_RK.mul_(usual / math.sqrt(mean_square))[torch.from_numpy(found.rows_N)]
 
 
 def _components(
     source: VectorSource, mean_V: npt.NDArray[np.float64], axes_VK: npt.NDArray[np.float64], device: torch.device
-) -> Tensor:
-    """The components of all distinct items, (R, K) float32 on the CPU."""
+) -> tuple[Tensor, npt.NDArray[np.float64]]:
+    """The components of all distinct items, (R, K) float32 on the CPU, and the sum of each row's squares, (R,)."""
     mean, axes = torch.from_numpy(mean_V).to(device), torch.from_numpy(axes_VK.copy()).to(device)
-    components_RK = torch.empty(len(source.rows_R), axes_VK.shape[1])
+    components_RK, squares_R = torch.empty(len(source.rows_R), axes_VK.shape[1]), np.empty(len(source.rows_R))
     for part, stored_UV in source.chunks(np.arange(len(source.rows_R)), device):
-        components_RK[int(part[0]) : int(part[-1]) + 1] = ((stored_UV.double() - mean) @ axes).float().cpu()
-    return components_RK
+        components_UK = (stored_UV.double() - mean) @ axes
+        components_RK[int(part[0]) : int(part[-1]) + 1] = components_UK.float().cpu()
+        squares_R[part] = (components_UK**2).sum(1).cpu().numpy()
+    return components_RK, squares_R

@@ -124,6 +124,12 @@ def test_without_dropout_of_ids_nothing_is_drawn(vectors: ItemVectors) -> None:
         ({"id_init": "text"}, "--id-init: expected --items id or text[+]id, found --items text; leave --id-init out"),
         ({"items": "text+id", "id_init": "text"}, r"--id-init text: expected --items id, found --items text\+id"),
         ({"items": "id", "id_init": "zero"}, r"--id-init zero: expected --items text\+id, found --items id; leave"),
+        (
+            {"items": "text+id", "id_init": "zero", "id_learning_rate": 0.0},
+            "--id-init zero: expected ids that learn, found --id-learning-rate 0, with which they stay zero; change",
+        ),
+        ({"items": "text+id", "id_init": "zero", "item_learning_rate": 0.0}, "found --item-learning-rate 0, with"),
+        ({"items": "text+id", "id_init": "zero", "learning_rate": 0.0}, "found --learning-rate 0, with which"),
         ({"items": "id", "id_gate": 3.0}, r"--id-gate: expected --items text\+id, found --items id"),
         ({"items": "id", "id_learning_rate": 3.0}, r"--id-learning-rate: expected --items text\+id"),
         ({"items": "id", "id_weight_decay": 0.0}, r"--id-weight-decay: expected --items text\+id"),
@@ -135,6 +141,11 @@ def test_without_dropout_of_ids_nothing_is_drawn(vectors: ItemVectors) -> None:
 def test_contradictions_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TrainConfig(**settings)
+
+
+def test_zeros_may_learn_where_texts_do_not() -> None:
+    config = TrainConfig(items="text+id", id_init="zero", item_learning_rate=0.0, id_learning_rate=0.01)
+    assert config.id_learning_rate == 0.01
 
 
 def test_what_nothing_reads_beside_other_items() -> None:
