@@ -50,7 +50,7 @@ def test_a_file_that_comes_at_once(site: Site, run: Run, capsys: pytest.CaptureF
     assert run() == CONTENT
     assert (site.ranges_asked(), run.waits) == ([""], [])
     assert site.headers[0]["Accept-Encoding"] == "identity"
-    assert re.fullmatch(r"a: 0/1 MB\na: 1/1 MB in under 1 s, [0-9.]+ MB/s\n", capsys.readouterr().err)
+    assert re.fullmatch(r"a: 0/1 MB\na: 1/1 MB in under 1 s, [0-9,.]+ MB/s\n", capsys.readouterr().err)
     assert run() == CONTENT
     assert len(site.headers) == 1  # what is whole is not asked for again
 

@@ -23,7 +23,7 @@ from tcf.common.manifest import read_manifest
 from tcf.train.run.file_names import RUN
 from tcf.train.run.list_runs import find_runs
 
-KILLS = 10 if os.environ.get("TCF_FAULTS") == "all" else 5
+KILLS = 10 if os.environ.get("TCF_FAULTS") == "all" else 3
 EPOCHS = 16
 COMMON = ["--devices", "cpu", "--width", 16, "--batch-size", 16, "--epochs", EPOCHS, "--patience", EPOCHS]
 COMMON += ["--learning-rate", 0.01, "--dropout", 0.2]
