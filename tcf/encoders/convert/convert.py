@@ -1,5 +1,6 @@
 """`tcf convert`: converting a checkpoint of another format to a model folder in Hugging Face layout."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tcf.common.manifest import differences, read_manifest, seal, sha256_file
 from tcf.config.libraries import require_library
 from tcf.encoders.convert.gguf_model import write_gguf_model
 from tcf.encoders.convert.opt_tokenizer import tokenizer_files
-from tcf.encoders.convert.raw_model import check_room, open_raw, raw_digests, work_folder, write_raw_model
+from tcf.encoders.convert.raw_model import RawModel, check_room, open_raw, raw_digests, work_folder, write_raw_model
 from tcf.encoders.convert.recognise import CheckpointLayout, recognise
 from tcf.encoders.folder.converted import CONVERTED
 
@@ -90,15 +91,24 @@ def _convert_raw(source: Path, layout: CheckpointLayout, out: Path, tokenizer: P
     if there:
         return _converted(out, inputs, made=False)
     with work_folder(out, inputs) as work:
-        marks = write_raw_model(model, work)
-        config = {"kind": layout.kind}
-        seal(work, CONVERTED, inputs=inputs, config=config, facts=model.metadata, ignored=marks)
-        for mark in marks:  # only now, since sealing takes long and may be interrupted
-            (work / mark).unlink()
-        with publishing(out) as staging:
-            staging.rmdir()
-            work.rename(staging)
-    return _converted(out, inputs, made=True)
+        made = not is_published(out)  # another process may have converted it before this one took the lease
+        if made:
+            _publish_raw(model, layout, work, out, inputs)
+        else:
+            shutil.rmtree(work)
+    return _converted(out, inputs, made=made)
+
+
+def _publish_raw(model: RawModel, layout: CheckpointLayout, work: Path, out: Path, inputs: dict[str, str]) -> None:
+    """Write a model into its work folder, which becomes `out`."""
+    marks = write_raw_model(model, work)
+    config = {"kind": layout.kind}
+    seal(work, CONVERTED, inputs=inputs, config=config, facts=model.metadata, ignored=marks)
+    for mark in marks:  # only now, since sealing takes long and may be interrupted
+        (work / mark).unlink()
+    with publishing(out) as staging:
+        staging.rmdir()
+        work.rename(staging)
 
 
 def _converted(out: Path, inputs: dict[str, str], *, made: bool) -> Converted:

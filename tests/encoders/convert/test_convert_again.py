@@ -197,3 +197,16 @@ def test_a_kill_at_any_moment_changes_no_byte(raw: Path, monkeypatch: pytest.Mon
         assert (there, again) == (False, 0)
         assert files == expected
         assert left == ["out", "raw"]
+
+
+def test_one_that_looked_before_another_had_done_it_leaves_nothing(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, looked = raw.parent / "out", "tcf.encoders.convert.convert.check_room"
+
+    def meanwhile(*given: Any) -> None:
+        monkeypatch.setattr(looked, raw_model.check_room)
+        assert convert(raw, out).made
+        raw_model.check_room(*given)
+
+    monkeypatch.setattr(looked, meanwhile)
+    assert not convert(raw, out).made
+    assert [path.name for path in raw.parent.iterdir() if path.name.startswith(".")] == []
