@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _KEY_LIBRARIES = tuple("numpy pyarrow duckdb torch transformers accelerate tokenizers faiss-cpu faiss-gpu".split())
-_KINDS = {dict: "a mapping", str: "a string", int: "a whole number", float: "a number"}
+_KINDS = {list: "a list", dict: "a mapping", str: "a string", int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ from typing import Any, Literal
 
 from tcf.common.errors import TcfError
 from tcf.common.files import MANIFEST
-from tcf.common.integrity.verified_files import verify_files
-from tcf.common.manifest import read_manifest
 from tcf.common.output.folders import walk
 from tcf.evaluate.combination.members import Member
-from tcf.evaluate.combination.recorded_combination import COMBINATION, CONFIG, MEMBERS, is_combination
+from tcf.evaluate.combination.recorded_combination import is_combination, read_stored
 from tcf.ranking.metrics import VALIDATION_METRICS
 
 __all__ = ["ListedCombination", "find_combinations"]
@@ -50,14 +48,10 @@ def _found(folder: Path) -> Iterator[ListedCombination]:
 
 def _listed(path: Path) -> ListedCombination:
     try:
-        manifest = read_manifest(path, COMBINATION)
-        verify_files(path, manifest, COMBINATION, names=(CONFIG,))
-        members = tuple(Member.from_json(entry) for entry in manifest.facts[MEMBERS])
+        stored = read_stored(path)
     except TcfError as error:
         return ListedCombination(path, "damaged", problem=str(error))
-    except (KeyError, TypeError, AttributeError):
-        return ListedCombination(path, "damaged", problem=f"{path}: its {MANIFEST} is damaged")
-    return ListedCombination(path, "finished", members, _metrics(manifest.facts))
+    return ListedCombination(path, "finished", stored.members, _metrics(stored.manifest.facts))
 
 
 def _metrics(facts: Mapping[str, Any]) -> dict[str, float | None]:

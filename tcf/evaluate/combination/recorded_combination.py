@@ -40,7 +40,7 @@ COMBINATION = Format(
     version=1,
     error=RunError,
     made_by="tcf combine",
-    required={"inputs.dataset": str, f"files.{CONFIG}": dict},
+    required={"inputs.dataset": str, f"files.{CONFIG}": dict, f"facts.{MEMBERS}": list},
 )
 
 
@@ -161,9 +161,9 @@ def _of_class(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _members_of(path: Path, manifest: Manifest) -> tuple[Member, ...]:
     """The members that the manifest lists."""
-    entries = manifest.facts.get(MEMBERS)
+    entries = manifest.facts[MEMBERS]
     try:
-        return tuple(Member.from_json(entry) for entry in entries or ())
+        return tuple(Member.from_json(entry) for entry in entries)
     except (TypeError, KeyError, AttributeError):
         raise RunError(
             f"{path / MANIFEST}: expected facts.{MEMBERS}, a list of members with name, kind and weight, found "

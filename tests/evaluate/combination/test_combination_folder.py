@@ -4,15 +4,18 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from small.evaluate.member_runs import trained
 from tcf.common.errors import ConfigError, RunError
+from tcf.common.manifest import read_manifest, seal
 from tcf.config.combine import CombineConfig
 from tcf.evaluate.combination.combine import combine
 from tcf.evaluate.combination.combined_run import open_combination
 from tcf.evaluate.combination.listed_combinations import find_combinations
+from tcf.evaluate.combination.recorded_combination import COMBINATION
 from tcf.evaluate.finished_run import read_finished_run
 
 CPU = CombineConfig(device="cpu")
@@ -74,6 +77,19 @@ def test_damage_is_noticed(folder: Path, tmp_path: Path, file: str) -> None:
     out = moved(folder, tmp_path, change)
     with pytest.raises(RunError, match=re.escape(file)):
         open_combination(out, verify="always").item_vectors()
+
+
+@pytest.mark.parametrize("facts", [{}, {"members": [{"name": "text"}]}])
+def test_a_manifest_without_members_is_damaged_for_whoever_reads_it(
+    folder: Path, tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    out = moved(folder, tmp_path, lambda place: None)
+    manifest = read_manifest(out, COMBINATION)
+    seal(out, COMBINATION, inputs=manifest.inputs, config=manifest.config, facts=facts)
+    with pytest.raises(RunError, match=r"expected .*members"):
+        open_combination(out)
+    [found] = find_combinations(out)
+    assert found.state == "damaged" and "members" in found.problem
 
 
 def test_nothing_is_left_by_a_kill_and_other_files_are_refused(
