@@ -287,8 +287,8 @@ def _parameter(
 ) -> inspect.Parameter:
     hint, default = hints[entry.name], entry.default
     name = option_name(entry.name)
-    # An option must be able to switch off what a file switches on.
-    names = f"{name}/--no-{name[2:]}" if hint is bool and reads_file else name
+    # An option must be able to switch off what a file, or the default, switches on.
+    names = f"{name}/--no-{name[2:]}" if hint is bool and (reads_file or default) else name
     metavar = entry.metadata["metavar"]
     if hint in _NUMBERS:
         hint, default = str | None, None

@@ -102,6 +102,11 @@ class ExtractConfig(CheckedSettings):
         group=_RUNNING,
         minimum=1,
     )
+    share_prefixes: bool = option(
+        True,
+        "Compute the states of texts that begin alike once for their common beginning; only causal models allow it.",
+        group=_RUNNING,
+    )
     compile: bool = option(
         False, "Compile the model's blocks with torch.compile; for long runs on CUDA.", group=_RUNNING
     )

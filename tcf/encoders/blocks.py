@@ -5,14 +5,16 @@ Shapes: B texts, T tokens, D width.
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tcf.common.errors import ModelError
 from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention, attending_along
 from tcf.encoders.transformers_internals import block_class_names
 
 __all__ = ["LAST", "cut_blocks", "find_blocks", "last_states", "leave_out_unused", "recorded_states", "without_cache"]
@@ -28,15 +30,23 @@ def without_cache(model: nn.Module) -> dict[str, bool]:
     return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
 
 
-def last_states(model: nn.Module, tokens_BT: Tensor, no_cache: Mapping[str, bool]) -> Tensor:
+def last_states(
+    model: nn.Module, tokens_BT: Tensor, no_cache: Mapping[str, bool], tree: TreeAttention | None = None
+) -> Tensor:
     """Return a model's last hidden states, (B, T, D).
 
     Args:
-        model: a model of transformers, without a head.
-        tokens_BT: token ids of texts of equal length, (B, T) int64, on the model's device.
+        model: a model of transformers, without a head; one that uses tree attention if there is a tree.
+        tokens_BT: token ids of texts of equal length, or of the nodes of a tree, (B, T) int64, on the model's device.
         no_cache: the result of `without_cache` for this model.
+        tree: how the nodes of a tree attend, which are a single text of T = N tokens.
     """
-    states: Tensor = model(input_ids=tokens_BT, **no_cache).last_hidden_state
+    arguments: dict[str, Any] = {}
+    if tree is not None:
+        # Without a mask, transformers would take positions that begin anew for several texts in one.
+        arguments = {"position_ids": tree.positions_1N, "attention_mask": torch.ones_like(tokens_BT)}
+    with nullcontext() if tree is None else attending_along(tree):
+        states: Tensor = model(input_ids=tokens_BT, **arguments, **no_cache).last_hidden_state
     return states
 
 

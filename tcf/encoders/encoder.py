@@ -16,6 +16,7 @@ from tcf.encoders.blocks import LAST, cut_blocks, last_states, leave_out_unused,
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.loading import Dispatch, load_model
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,11 +46,12 @@ class Encoder(Protocol):
     def layers(self) -> tuple[int, ...]:
         """The requested layers: 0 is the input of the first block, i the output of block i, -1 of the last norm."""
 
-    def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
+    def states(self, tokens_BT: Tensor, tree: TreeAttention | None = None) -> tuple[Tensor, ...]:
         """Return the states of every requested layer, in the order of `layers`, each (B, T, D).
 
         Args:
             tokens_BT: token ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
+            tree: how they attend if they are the nodes of a tree, (1, N); for models that share prefixes.
         """
 
 
@@ -57,7 +59,8 @@ class Encoder(Protocol):
 class TransformersEncoder:
     """A model of transformers in evaluation mode.
 
-    All texts of a call have the same length, so there is neither padding nor a mask; no key-value cache is built.
+    All texts of a call have the same length, or are the nodes of a tree, so there is no padding; no key-value cache is
+    built.
 
     Attributes:
         folder: the model folder.
@@ -75,15 +78,11 @@ class TransformersEncoder:
     blocks: nn.ModuleList | None
     no_cache: Mapping[str, bool]
 
-    def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
-        """Return the states of every requested layer, in the order of `layers`, each (B, T, D).
-
-        Args:
-            tokens_BT: token ids of texts of equal length, (B, T) int64, T at least 1, on the encoder's device.
-        """
+    def states(self, tokens_BT: Tensor, tree: TreeAttention | None = None) -> tuple[Tensor, ...]:
+        """Return the states of every requested layer, in the order of `layers`, each (B, T, D); see `Encoder`."""
         blocks = [] if self.blocks is None else list(self.blocks)
         with recorded_states(blocks, self.layers) as found:
-            found[LAST] = last_states(self.model, tokens_BT, self.no_cache)
+            found[LAST] = last_states(self.model, tokens_BT, self.no_cache, tree)
         return tuple(found[layer] for layer in self.layers)
 
 

@@ -16,7 +16,8 @@ from tcf.extract.progress import ExtractionProgress
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.shard_jobs import ShardJob, leased_jobs
-from tcf.extract.shards import Shard, Tally, cut_shards, one_part, read_texts
+from tcf.extract.shards import Shard, Tally, cut, one_part, read_texts
+from tcf.extract.share_prefixes import shares_prefixes
 from tcf.extract.worker import ShardWorker
 
 __all__ = ["CacheFiller"]
@@ -94,6 +95,7 @@ class CacheFiller:
         """
         worker = ShardWorker(self.inputs, self.progress)
         if engine is not None and self.first is not None:
+            worker.shares = shares_prefixes(engine, self.inputs, self.first)
             self.progress.progress.restart_clock()
             with closing(engine), BackgroundWorker() as saving:
                 for job in chain([self.first], self.rest):
@@ -124,5 +126,5 @@ def _shards(
         add_to_maps=add_to_maps,
         stored=inputs.stored if part is None else [KeySet()],
     )
-    shards = cut_shards(chunks, shard_rows)
+    shards = cut(chunks, tally, shard_rows, inputs.cut)
     return shards if part is None else one_part(shards, *part, inputs.stored)

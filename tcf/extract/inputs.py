@@ -10,7 +10,7 @@ from tcf.common.files import check_destination, check_early, is_published
 from tcf.common.integrity.checksums import Verify
 from tcf.common.output.output_file import check_output_file
 from tcf.config.extract import ExtractConfig
-from tcf.data.cache.lookup import finished_metadata, stored_sequences
+from tcf.data.cache.lookup import finished_metadata, shard_facts, stored_sequences
 from tcf.data.cache.repair import drop_damaged
 from tcf.data.cache.writer import check_cache
 from tcf.data.item_table import ItemTable
@@ -22,6 +22,7 @@ from tcf.encoders.folder.weight_files import weights_digest
 from tcf.encoders.tokenize import TextTokenizer
 from tcf.extract.outputs import Output, plan_outputs
 from tcf.extract.resolved_settings import Settings, count_unpooled, resolve
+from tcf.extract.shards import CUT
 
 __all__ = ["ExtractionInputs", "open_inputs", "stored_in"]
 
@@ -37,6 +38,7 @@ class ExtractionInputs:
         tokenizer: the encoder's tokenizer.
         outputs: the caches.
         stored: for each cache, the sequences that it had when it was opened.
+        cut: how its shards are cut; see `tcf.extract.shards.cut`.
         skip: tokens at the start of a text that are not pooled, those of a prompt.
         settings: settings resolved for the model and this machine.
         config: settings as requested.
@@ -50,6 +52,7 @@ class ExtractionInputs:
     tokenizer: TextTokenizer
     outputs: Sequence[Output]
     stored: Sequence[KeySet]
+    cut: int
     skip: int
     settings: Settings
     config: ExtractConfig
@@ -109,7 +112,8 @@ def open_inputs(*, data: Path, model: Path, name: str, out: Path, config: Extrac
     stored = [stored_in(output, config.verify) for output in outputs]
     for output in outputs if config.parquet else ():
         check_output_file(output.parquet)
-    return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, skip, settings, config, name, out)
+    cut = min(map(_cut_of, outputs))
+    return ExtractionInputs(data, items, folder, tokenizer, outputs, stored, cut, skip, settings, config, name, out)
 
 
 def stored_in(output: Output, verify: Verify) -> KeySet:
@@ -120,6 +124,11 @@ def stored_in(output: Output, verify: Verify) -> KeySet:
     """
     check_cache(output.path, output.identity, output.kind)
     return stored_sequences(output.path, output.kind, verify)
+
+
+def _cut_of(output: Output) -> int:
+    """How the shards of a cache are cut: as those that it has, so that an unfinished one lacks whole shards."""
+    return min((int(facts.get("cut", 1)) for facts in shard_facts(output.path, output.kind)), default=CUT)
 
 
 def _identity(

@@ -5,6 +5,7 @@ Only the keys seen so far grow with the number of items: 16 bytes per distinct t
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,18 @@ import pyarrow.compute as pc
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import Keys, sequence_keys, text_keys
+from tcf.encoders.prefix_sharing.prefix_tree import sorted_rows
 from tcf.encoders.tokenize import TextTokenizer, TokenSequences, tokenize
 from tcf.extract.micro_batches import Indices
 
-__all__ = ["Shard", "Tally", "cut_shards", "one_part", "read_texts"]
+__all__ = ["CUT", "Shard", "Tally", "cut", "cut_shards", "one_part", "read_texts", "sorted_windows"]
 
+CUT = 2
+"""How this version of tcf cuts the shards of a new cache; see `cut`."""
 _CHUNK = 16_384  # items read and tokenised at once
+# A window ends with the chunk that reaches one of these. A million titles have about 15 million tokens.
+_WINDOW_ITEMS = 2**20
+_WINDOW_TOKENS = 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +58,7 @@ class Tally:
         empty: distinct texts without any token.
         only_prompt: distinct texts of which no token is pooled, because all are those of the prompt.
         passed: items read.
+        tokens: tokens of distinct texts.
     """
 
     skip: int = 0
@@ -61,6 +69,7 @@ class Tally:
     empty: int = 0
     only_prompt: int = 0
     passed: int = 0
+    tokens: int = 0
     _texts: KeySet = field(default_factory=KeySet)
     _sequences: KeySet = field(default_factory=KeySet)
 
@@ -86,6 +95,7 @@ class Tally:
         """Count token sequences; returns the rows of those that have not been seen before."""
         rows = self._sequences.new(keys)
         self.sequences += len(rows)
+        self.tokens += len(sequences.tokens)
         self.cut += sequences.cut
         self.unknown += sequences.unknown
         self.empty += int(np.count_nonzero(sequences.lengths == 0))
@@ -131,6 +141,44 @@ def _text(value: str) -> "pa.LargeStringScalar":
     return pa.scalar(value, pa.large_string())
 
 
+def sorted_windows(chunks: Iterator[Shard], tally: Tally) -> Iterator[Shard]:
+    """Join the sequences of consecutive items, and sort them, so that those that begin alike are in the same shard.
+
+    A small catalogue is a single window. Where windows end depends on the items alone, and not on what is stored, so
+    that a resumed extraction has the same ones.
+
+    Args:
+        chunks: what `read_texts` yields.
+        tally: what it counts.
+    """
+    waiting: list[Shard] = []
+    items, tokens = tally.passed, tally.tokens
+    for chunk in chunks:
+        waiting.append(chunk)
+        if tally.passed - items >= _WINDOW_ITEMS or tally.tokens - tokens >= _WINDOW_TOKENS:
+            yield _sorted(_joined(waiting))
+            waiting, items, tokens = [], tally.passed, tally.tokens
+    if waiting:
+        yield _sorted(_joined(waiting))
+
+
+def cut(chunks: Iterator[Shard], tally: Tally, shard_rows: int, version: int) -> Iterator[Shard]:
+    """Cut sequences into shards, as a version of tcf did.
+
+    Args:
+        chunks: what `read_texts` yields.
+        tally: what it counts.
+        shard_rows: sequences in a shard; the last of a window, or of all in item order, has fewer.
+        version: 1 in the order of the items, 2 in lexicographic order within windows.
+    """
+    match version:
+        case 1:
+            yield from cut_shards(chunks, shard_rows)
+        case _:
+            for window in sorted_windows(chunks, tally):
+                yield from cut_shards(iter([window]), shard_rows)
+
+
 def cut_shards(chunks: Iterator[Shard], shard_rows: int) -> Iterator[Shard]:
     """Regroup sequences into shards of `shard_rows`, in order; only the last has fewer, and may have none.
 
@@ -139,12 +187,14 @@ def cut_shards(chunks: Iterator[Shard], shard_rows: int) -> Iterator[Shard]:
     waiting: list[Shard] = []
     for chunk in chunks:
         waiting.append(chunk)
-        while sum(len(part.keys) for part in waiting) >= shard_rows:
-            whole = _joined(waiting)
-            span = whole.span * shard_rows // len(whole.keys)
-            rows = np.arange(len(whole.keys))
-            yield _rows(whole, rows[:shard_rows], span)
-            waiting = [_rows(whole, rows[shard_rows:], whole.span - span)]
+        n = sum(len(part.keys) for part in waiting)
+        if n < shard_rows:
+            continue
+        whole = _joined(waiting)
+        bounds = [*range(0, n, shard_rows), n] if n % shard_rows else range(0, n + 1, shard_rows)
+        parts = [_part(whole, start, stop) for start, stop in pairwise(bounds)]
+        waiting = [parts.pop() if n % shard_rows else _part(whole, n, n)]
+        yield from parts
     if waiting:
         yield _joined(waiting)
 
@@ -169,6 +219,16 @@ def one_part(shards: Iterator[Shard], part: int, parts: int, stored: Sequence[Ke
 def _missing(keys: Keys, stored: Sequence[KeySet]) -> Indices:
     """Indices of the keys that some cache lacks."""
     return np.flatnonzero(~np.logical_and.reduce([cache.contains(keys) for cache in stored]))
+
+
+def _sorted(shard: Shard) -> Shard:
+    return _rows(shard, sorted_rows(shard.sequences), shard.span)
+
+
+def _part(shard: Shard, start: int, stop: int) -> Shard:
+    """Some of a shard's rows, with their share of its items."""
+    n = len(shard.keys)
+    return _rows(shard, np.arange(start, stop), shard.span * stop // n - shard.span * start // n)
 
 
 def _joined(parts: Sequence[Shard]) -> Shard:

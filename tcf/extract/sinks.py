@@ -1,7 +1,7 @@
 """Sinks collect the states of micro-batches: pooled to one vector per text, or kept for every token.
 
-States arrive by micro-batch, texts of equal length together, in any order and from any thread; a shard is returned in
-its own order. Numbers are rounded to the storage type once, on the device, and with CUDA copied asynchronously to
+States arrive for texts of equal length together, in any order and from any thread; a shard is returned in its own
+order. Numbers are rounded to the storage type once, on the device, and with CUDA copied asynchronously to
 pinned memory.
 
 Shapes: B texts, T tokens, D width.
@@ -17,20 +17,20 @@ from torch import Tensor
 
 from tcf.common.ragged import offsets_from, spans
 from tcf.encoders.pooling import VectorHead
-from tcf.extract.micro_batches import Indices, MicroBatch
+from tcf.extract.micro_batches import Indices, TextGroup
 
 __all__ = ["Sink", "TokenSink", "VectorSink"]
 
 
 class Sink(Protocol):
-    """Takes the states of one layer, a micro-batch at a time."""
+    """Takes the states of one layer, those of texts of equal length at a time."""
 
     @property
     def rows(self) -> Tensor:
         """The numbers stored so far, in the order of the micro-batches, on the host."""
 
-    def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
-        """Store the states of a micro-batch; (B, 0, D) for texts without tokens."""
+    def put(self, group: TextGroup, states_BTD: Tensor) -> None:
+        """Store the states of texts; (B, 0, D) for texts without tokens."""
 
     def mark_restored(self) -> None:
         """Note that `rows` were filled from an earlier attempt, so that these numbers are checked too."""
@@ -104,12 +104,12 @@ class VectorSink:
         """The vectors in the order of the micro-batches, (n, D), in the storage type."""
         return self._buffer.rows
 
-    def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
-        """Pool the states of a micro-batch; texts without tokens get the zero vector."""
-        if batch.length:
-            self._buffer.fill(batch.texts, self._head_on(states_BTD.device).vectors(states_BTD))
+    def put(self, group: TextGroup, states_BTD: Tensor) -> None:
+        """Pool the states of texts; texts without tokens get the zero vector."""
+        if group.length:
+            self._buffer.fill(group.texts, self._head_on(states_BTD.device).vectors(states_BTD))
         else:
-            self._buffer.rows[batch.texts] = 0
+            self._buffer.rows[group.texts] = 0
 
     def _head_on(self, device: torch.device) -> VectorHead:
         if device not in self._heads:
@@ -152,10 +152,10 @@ class TokenSink:
         """The states in the order of the micro-batches, (nnz, D), in the storage type."""
         return self._buffer.rows
 
-    def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
-        """Store the states of a micro-batch."""
-        if batch.length:
-            self._buffer.fill(batch.tokens, states_BTD.flatten(0, 1))
+    def put(self, group: TextGroup, states_BTD: Tensor) -> None:
+        """Store the states of texts."""
+        if group.length:
+            self._buffer.fill(group.tokens, states_BTD.flatten(0, 1))
 
     def mark_restored(self) -> None:
         """Check the numbers restored from an earlier attempt."""

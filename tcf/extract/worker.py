@@ -12,8 +12,9 @@ import torch
 
 from tcf.common.threads import BackgroundWorker
 from tcf.data.cache.shard_leases import shard_heartbeats
+from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.inputs import ExtractionInputs
-from tcf.extract.micro_batches import Indices
+from tcf.extract.micro_batches import Indices, MicroBatch, in_order, micro_batches, shared_micro_batches
 from tcf.extract.non_finite import fault, not_finite
 from tcf.extract.progress import ExtractionProgress
 from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved
@@ -32,11 +33,13 @@ class ShardWorker:
     Attributes:
         inputs: the dataset, the model and the caches.
         progress: counts the items done.
+        shares: whether texts that begin alike share the states of their common tokens.
         computed: number of sequences computed by this worker.
     """
 
     inputs: ExtractionInputs
     progress: ExtractionProgress
+    shares: bool = False
     computed: int = 0
     _created: bool = False
 
@@ -58,9 +61,11 @@ class ShardWorker:
         lengths = job.shard.sequences.lengths
         while True:
             sinks = [output.sink(lengths, engine.encoder.device) for output in self.inputs.outputs]
+            batches = self._batches(job.shard.sequences, engine.tokens_per_batch)
             try:
                 with shard_heartbeats(job.places[0]):
-                    order = engine.encode(
+                    engine.encode(
+                        batches,
                         job.shard.sequences,
                         self._by_layer(engine, sinks),
                         scratch=job.scratch,
@@ -73,8 +78,10 @@ class ShardWorker:
                 if engine.tokens_per_batch <= lengths.max():
                     raise
                 engine = _with_fewer_tokens(engine, error)
+        order = in_order(batches)
         self._check(job, engine, sinks, order)
-        saving.do(partial(self._save, job, sinks, order, engine.metadata))
+        metadata = {**engine.metadata, "cut": self.inputs.cut, "shares_prefixes": self.shares}
+        saving.do(partial(self._save, job, sinks, order, metadata))
         self.computed += len(job.shard.keys)
         return engine
 
@@ -84,6 +91,9 @@ class ShardWorker:
             for output in self.inputs.outputs:
                 output.create(self.inputs.name)
         self._created = True
+
+    def _batches(self, sequences: TokenSequences, tokens: int) -> Sequence[MicroBatch]:
+        return shared_micro_batches(sequences, tokens) if self.shares else micro_batches(sequences.lengths, tokens)
 
     def _by_layer(self, engine: Engine, sinks: Sequence[Sink]) -> dict[int, list[Sink]]:
         return {

@@ -1,6 +1,6 @@
 """Queries that do not open a whole cache: its token sequences, and whether it covers a dataset completely."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,22 @@ def stored_sequences(path: Path, kind: Kind, verify: Verify) -> KeySet:
             waiting = []
     stored.add(np.concatenate([np.zeros((0, 2), np.uint64), *waiting]))
     return stored
+
+
+def shard_facts(path: Path, kind: Kind) -> Iterator[Mapping[str, Any]]:
+    """Yield what the manifest of each shard records, such as how it was computed; nothing if there is no cache yet.
+
+    Args:
+        path: the cache directory.
+        kind: the kind of cache.
+
+    Raises:
+        CacheError: the path holds something else, or a manifest is damaged.
+    """
+    if is_published(path):
+        manifest = read_cache_manifest(path, kind)
+        for folder in published(path / "shards"):
+            yield read_shard_manifest(folder, kind, manifest).facts
 
 
 def _check_sizes(folder: Path, shard: Manifest) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tcf.common.torch_internals import tree_leaves, tree_map
 from tcf.encoders.failures import not_separable_error
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 from tcf.encoders.split.output_shapes import OutputShapes
 
 __all__ = ["BlockCall", "BlockOutput", "RecordedCalls", "finish_forward", "record"]
@@ -78,7 +79,13 @@ class BlockCall:
         """Return the call with its tensors on a device."""
 
         def move(leaf: Any) -> Any:
-            return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
+            match leaf:
+                case Tensor():
+                    return leaf.to(device, non_blocking=True)
+                case TreeAttention():  # in the place of a mask
+                    return leaf.to(device)
+                case _:
+                    return leaf
 
         return BlockCall(*tree_map(move, (self.arguments, self.named), is_leaf=_is_made))
 

@@ -13,6 +13,7 @@ from tokenizers.models import WordLevel
 from torch import Tensor
 
 from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 from tcf.encoders.tokenize import TextTokenizer
 from tcf.encoders.word_vectors.read_words import read_words
 from tcf.encoders.word_vectors.words_layout import read_layout
@@ -39,11 +40,12 @@ class WordEncoder:
     layers: tuple[int, ...]
     table_ND: Tensor
 
-    def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
+    def states(self, tokens_BT: Tensor, tree: TreeAttention | None = None) -> tuple[Tensor, ...]:
         """Return the words' vectors, (B, T, D), once for every requested layer.
 
         Args:
             tokens_BT: ids of known words, (B, T) int64, on the encoder's device.
+            tree: ignored, as a word's vector does not depend on other words.
         """
         states_BTD = self.table_ND[tokens_BT]
         return (states_BTD,) * len(self.layers)

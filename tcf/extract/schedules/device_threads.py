@@ -28,7 +28,7 @@ class ProgressCounter:
         note = f"resuming with block {first + 1}/{self._depth}"
         share = first / self._depth
         for batch in batches if first else ():
-            self._advance(len(batch.rows) * share, batch.n_tokens * share, note, resumed=True)
+            self._advance(batch.n_texts * share, batch.n_tokens * share, note, resumed=True)
 
     def passed(self, batch: MicroBatch, number: int) -> None:
         """Count that a micro-batch has passed block `number`.
@@ -39,7 +39,7 @@ class ProgressCounter:
         with self._lock:
             if self._aborted:
                 raise Closed
-            texts, tokens = len(batch.rows) / self._depth, batch.n_tokens / self._depth
+            texts, tokens = batch.n_texts / self._depth, batch.n_tokens / self._depth
             self._advance(texts, tokens, f"block {number + 1}/{self._depth}")
 
     def abort(self) -> None:

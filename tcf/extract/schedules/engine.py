@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from tcf.common.errors import ModelError
 from tcf.common.torch_internals import is_out_of_memory
 from tcf.encoders.encoder import Encoder
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.micro_batches import MicroBatch
 from tcf.extract.sinks import Sink
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = [
     "DeviceFull",
@@ -30,7 +32,8 @@ __all__ = [
     "finite_flag",
     "halved",
     "ignore_progress",
-    "on_device",
+    "inputs_on",
+    "put",
     "put_empty",
 ]
 
@@ -70,7 +73,7 @@ class ProgressCallback(Protocol):
     """Receives the progress on a shard."""
 
     def __call__(self, texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
-        """Add texts of equal length that are done, or fractions of them if a pass visits each several times.
+        """Add texts that are done, or fractions of them if a pass visits each several times.
 
         Args:
             texts: number of texts.
@@ -100,27 +103,30 @@ class Engine(Protocol):
         """An encoder for a few texts at a time, possibly slow; used to find the text that causes an error."""
 
     @property
+    def models(self) -> Sequence["PreTrainedModel"]:
+        """The models of transformers that it runs, one for each device; none for word vectors."""
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """How it computes, for the manifests of shards."""
 
     def encode(
         self,
+        batches: Sequence[MicroBatch],
         sequences: TokenSequences,
         sinks: Mapping[int, Sequence[Sink]],
         *,
         scratch: Path,
         advance: ProgressCallback,
-    ) -> npt.NDArray[np.int64]:
-        """Compute the hidden states of token sequences, and pass those of every layer to its sinks.
+    ) -> None:
+        """Compute the hidden states of micro-batches, and pass those of every layer to its sinks.
 
         Args:
-            sequences: n token sequences.
+            batches: the micro-batches, of at most `tokens_per_batch` states unless they are a single text.
+            sequences: the token sequences of which their texts are rows.
             sinks: the sinks of each of the encoder's layers.
             scratch: directory for unfinished work; created if needed, and removed at the end of the work.
             advance: progress callback.
-
-        Returns:
-            (n,) the sequences in the order of the micro-batches, as sinks need it.
 
         Raises:
             DeviceFull: a device has too little memory for a micro-batch.
@@ -131,7 +137,7 @@ class Engine(Protocol):
 
     @property
     def tokens_per_batch(self) -> int:
-        """Maximum number of tokens that a device runs at once."""
+        """Maximum number of tokens, or nodes of a tree of prefixes, that a device runs at once."""
 
     def close(self) -> None:
         """Release files and threads."""
@@ -149,16 +155,24 @@ def halved(engine: _E) -> _E:
     return half
 
 
-def on_device(block: npt.NDArray[np.int64], device: torch.device) -> Tensor:
-    """Token ids of texts of equal length, (B, T), on a device; does not synchronise with CUDA."""
-    tokens_BT = torch.from_numpy(block)
+def inputs_on(
+    device: torch.device, batch: MicroBatch, sequences: TokenSequences
+) -> tuple[Tensor, TreeAttention | None]:
+    """Token ids of a micro-batch, (B, T), and how its tree attends, on a device; does not synchronise with CUDA."""
+    tokens_BT = torch.from_numpy(batch.tokens(sequences))
     if device.type == "cuda":
-        return tokens_BT.pin_memory().to(device, non_blocking=True)
-    return tokens_BT.to(device)
+        tokens_BT = tokens_BT.pin_memory()
+    tree = None if batch.tree is None else TreeAttention.of(batch.tree, device)
+    return tokens_BT.to(device, non_blocking=True), tree
+
+
+def put(batch: MicroBatch, states_BTD: Tensor, sinks: Sequence[Sink]) -> None:
+    """Pass the states of a micro-batch to sinks."""
+    for group, group_BTD in batch.by_group(states_BTD) if sinks else ():
+        for sink in sinks:
+            sink.put(group, group_BTD)
 
 
 def put_empty(batch: MicroBatch, sinks: Mapping[int, Sequence[Sink]]) -> None:
     """Pass texts without tokens to sinks; no model is needed for them."""
-    nothing = torch.empty((len(batch.rows), 0, 0))
-    for sink in chain.from_iterable(sinks.values()):
-        sink.put(batch, nothing)
+    put(batch, torch.empty((batch.n_texts, 0, 0)), list(chain.from_iterable(sinks.values())))

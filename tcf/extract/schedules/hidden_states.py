@@ -50,13 +50,13 @@ class KeptStates:
 
     def get(self, batch: MicroBatch, device: torch.device) -> Tensor:
         """The states of a micro-batch, (B, T, D); they must not be modified."""
-        return self._kept[batch.tokens_before].to(device)
+        return self._kept[batch.states_before].to(device)
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
         """Replace the states of a micro-batch."""
         # A view may keep more memory alive than it covers.
         whole = states_BTD.untyped_storage().nbytes() == states_BTD.nbytes
-        self._kept[batch.tokens_before] = states_BTD if whole else states_BTD.clone()
+        self._kept[batch.states_before] = states_BTD if whole else states_BTD.clone()
 
     def __enter__(self) -> Self:
         """Nothing to open."""
@@ -76,13 +76,13 @@ class _PinnedStates:
     and the previous one's from it.
 
     Args:
-        n_tokens: number of tokens of the macro-batch.
+        n_states: number of states of the macro-batch.
         width: width of a state.
         dtype: type of the states.
     """
 
-    def __init__(self, n_tokens: int, width: int, dtype: torch.dtype) -> None:
-        self._states = torch.empty((n_tokens, width), dtype=dtype, pin_memory=True)
+    def __init__(self, n_states: int, width: int, dtype: torch.dtype) -> None:
+        self._states = torch.empty((n_states, width), dtype=dtype, pin_memory=True)
         self._streams: dict[torch.device, tuple[torch.cuda.Stream, torch.cuda.Stream]] = {}
         self._coming: dict[int, tuple[Tensor, torch.cuda.Event]] = {}
         self._gone: dict[int, torch.cuda.Event] = {}
@@ -92,26 +92,26 @@ class _PinnedStates:
         coming, _ = self._copy_streams(device)
         with torch.cuda.stream(coming):
             for batch in batches:
-                gone = self._gone.pop(batch.tokens_before, None)
+                gone = self._gone.pop(batch.states_before, None)
                 if gone is not None:
                     coming.wait_event(gone)
-                kept = self._states[batch.tokens].view(len(batch.rows), batch.length, -1)
+                kept = self._states[batch.states].view(*batch.shape, -1)
                 states_BTD = kept.to(device, non_blocking=True)
-                self._coming[batch.tokens_before] = states_BTD, coming.record_event()
+                self._coming[batch.states_before] = states_BTD, coming.record_event()
 
     def get(self, batch: MicroBatch, device: torch.device) -> Tensor:
         """The states of a micro-batch, (B, T, D), on a device."""
-        if batch.tokens_before not in self._coming:
+        if batch.states_before not in self._coming:
             self.expect([batch], device)
         computing = torch.cuda.current_stream(device)
-        states_BTD, come = self._coming.pop(batch.tokens_before)
+        states_BTD, come = self._coming.pop(batch.states_before)
         computing.wait_event(come)
         states_BTD.record_stream(computing)
         return states_BTD
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
         """Replace the states of a micro-batch; `get` waits until the copy is done."""
-        kept = self._states[batch.tokens]
+        kept = self._states[batch.states]
         if states_BTD.device.type != "cuda":
             kept.copy_(states_BTD.flatten(0, 1))
             return
@@ -119,7 +119,7 @@ class _PinnedStates:
         going.wait_stream(torch.cuda.current_stream(states_BTD.device))
         with torch.cuda.stream(going):
             kept.copy_(states_BTD.to(kept.dtype).flatten(0, 1), non_blocking=True)
-            self._gone[batch.tokens_before] = going.record_event()
+            self._gone[batch.states_before] = going.record_event()
         states_BTD.record_stream(going)
 
     def _copy_streams(self, device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
@@ -151,7 +151,7 @@ class FileStates:
 
     Args:
         path: where the file is created; its directory stays.
-        n_tokens: number of tokens of the macro-batch.
+        n_states: number of states of the macro-batch.
         width: width of a state.
         dtype: type of the states.
 
@@ -159,7 +159,7 @@ class FileStates:
         RunError: the disk is too small.
     """
 
-    def __init__(self, path: Path, n_tokens: int, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, path: Path, n_states: int, width: int, dtype: torch.dtype) -> None:
         self._path, self._width, self._dtype = path, width, dtype
         self._row = width * dtype.itemsize
         with writing(path):
@@ -169,7 +169,7 @@ class FileStates:
             own.unlink()
             try:
                 # Allocate all of it now, so that a full disk is found before the work and not during it.
-                os.posix_fallocate(self._file, 0, max(1, n_tokens * self._row))
+                os.posix_fallocate(self._file, 0, max(1, n_states * self._row))
             except BaseException:
                 self.__exit__(None, None, None)
                 raise
@@ -178,21 +178,19 @@ class FileStates:
         """Let the operating system read these micro-batches ahead."""
         for batch in batches:
             os.posix_fadvise(
-                self._file, batch.tokens_before * self._row, batch.n_tokens * self._row, os.POSIX_FADV_WILLNEED
+                self._file, batch.states_before * self._row, batch.n_states * self._row, os.POSIX_FADV_WILLNEED
             )
 
     def get(self, batch: MicroBatch, device: torch.device) -> Tensor:
         """The states of a micro-batch, (B, T, D), read from the file onto a device."""
-        states = torch.empty(
-            (len(batch.rows), batch.length, self._width), dtype=self._dtype, pin_memory=device.type == "cuda"
-        )
-        read_file(self._file, states, batch.tokens_before * self._row, self._path)
+        states = torch.empty((*batch.shape, self._width), dtype=self._dtype, pin_memory=device.type == "cuda")
+        read_file(self._file, states, batch.states_before * self._row, self._path)
         return states.to(device, non_blocking=True)
 
     def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
         """Replace the states of a micro-batch in the file."""
         with writing(self._path):
-            write_file(self._file, states_BTD.to(self._dtype), batch.tokens_before * self._row)
+            write_file(self._file, states_BTD.to(self._dtype), batch.states_before * self._row)
 
     def __enter__(self) -> Self:
         """Do nothing: the file is open."""
@@ -249,7 +247,7 @@ def write_file(file: int, tensor: Tensor, offset: int) -> None:
 
 def open_states(
     where: Literal["device", "memory", "disk"],
-    n_tokens: int,
+    n_states: int,
     width: int,
     dtype: torch.dtype,
     *,
@@ -260,7 +258,7 @@ def open_states(
 
     Args:
         where: on the device, in memory, or in the file.
-        n_tokens: number of tokens of the macro-batch.
+        n_states: number of states of the macro-batch.
         width: width of a state.
         dtype: type of the states.
         device: a device that uses them; the only one if they are kept on it.
@@ -270,6 +268,6 @@ def open_states(
         case "device":
             return KeptStates()
         case "memory":
-            return _PinnedStates(n_tokens, width, dtype) if device.type == "cuda" else KeptStates()
+            return _PinnedStates(n_states, width, dtype) if device.type == "cuda" else KeptStates()
         case "disk":
-            return FileStates(file, n_tokens, width, dtype)
+            return FileStates(file, n_states, width, dtype)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tcf.encoders.blocks import last_states
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 from tcf.encoders.split.block_calls import RecordedCalls, finish_forward, record
 from tcf.encoders.split.output_shapes import OutputShapes
 from tcf.encoders.split.skeleton import Skeleton
@@ -50,17 +51,21 @@ class Lane:
         """The model's blocks."""
         return self.skeleton.blocks
 
-    def record(self, tokens_BT: Tensor) -> RecordedCalls:
+    def record(self, tokens_BT: Tensor, tree: TreeAttention | None = None) -> RecordedCalls:
         """Record the states that enter the first block, and the arguments of every block.
+
+        Args:
+            tokens_BT: token ids; see `Encoder.states`.
+            tree: how the nodes of a tree attend.
 
         Raises:
             ModelError: the model cannot be run block by block.
         """
-        return record(lambda: self._last(tokens_BT), self.blocks, self.shapes)
+        return record(lambda: self._last(tokens_BT, tree), self.blocks, self.shapes)
 
-    def finish(self, tokens_BT: Tensor, states_BTD: Tensor) -> Tensor:
+    def finish(self, states_BTD: Tensor, tokens_BT: Tensor, tree: TreeAttention | None = None) -> Tensor:
         """The model's last states, (B, T, D), computed from those that leave its last block."""
-        return finish_forward(lambda: self._last(tokens_BT), self.blocks, states_BTD, self.shapes)
+        return finish_forward(lambda: self._last(tokens_BT, tree), self.blocks, states_BTD, self.shapes)
 
-    def _last(self, tokens_BT: Tensor) -> Tensor:
-        return last_states(self.skeleton.model, tokens_BT, self.skeleton.no_cache)
+    def _last(self, tokens_BT: Tensor, tree: TreeAttention | None) -> Tensor:
+        return last_states(self.skeleton.model, tokens_BT, self.skeleton.no_cache, tree)

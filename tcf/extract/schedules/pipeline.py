@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,7 +20,7 @@ from tcf.encoders.blocks import LAST
 from tcf.encoders.encoder import Encoder
 from tcf.encoders.split.blockwise_forward import BlockwiseForward
 from tcf.encoders.tokenize import TokenSequences
-from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches
+from tcf.extract.micro_batches import MicroBatch, micro_batches
 from tcf.extract.schedules.device_threads import run_threads
 from tcf.extract.schedules.engine import (
     NotFinite,
@@ -30,12 +28,16 @@ from tcf.extract.schedules.engine import (
     as_device_full,
     finite_flag,
     ignore_progress,
-    on_device,
+    inputs_on,
+    put,
     put_empty,
 )
 from tcf.extract.schedules.lane import Lane
 from tcf.extract.schedules.single_text_encoder import SingleTextEncoder
 from tcf.extract.sinks import Sink
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["PipelineEngine", "PipelineStage"]
 
@@ -62,7 +64,6 @@ class _InFlight:
     """A micro-batch between two devices."""
 
     batch: MicroBatch
-    tokens: npt.NDArray[np.int64]
     states_BTD: Tensor
     forward: BlockwiseForward
     finite: list[Tensor] = field(default_factory=list)
@@ -97,46 +98,51 @@ class PipelineEngine:
         skeleton = self.first.skeleton
         return SingleTextEncoder(skeleton.folder, self.first.device, skeleton.layers, self._read_alone)
 
-    def encode(
-        self, sequences: TokenSequences, sinks: Sinks, *, scratch: Path, advance: ProgressCallback
-    ) -> npt.NDArray[np.int64]:
-        """Pass token sequences through the devices, and the states of every layer to its sinks.
+    @property
+    def models(self) -> Sequence["PreTrainedModel"]:
+        """The model's structure on each device."""
+        return [lane.skeleton.model for lane in (self.first, self.last, *(stage.lane for stage in self.stages))]
 
-        See `Engine.encode`.
-        """
-        batches = micro_batches(sequences.lengths, self.tokens_per_batch)
+    def encode(
+        self,
+        batches: Sequence[MicroBatch],
+        sequences: TokenSequences,
+        sinks: Sinks,
+        *,
+        scratch: Path,
+        advance: ProgressCallback,
+    ) -> None:
+        """Pass micro-batches through the devices, and the states of every layer to its sinks; see `Engine.encode`."""
         between = [Channel[_InFlight](_AHEAD) for _ in range(len(self.stages) + 1)]
         stages = [
             partial(self._run, stage, coming, going, sinks)
             for stage, coming, going in zip(self.stages, between, between[1:], strict=False)
         ]
         pieces = [
-            partial(self._enter, sequences, batches, between[0], sinks),
+            partial(self._enter, batches, sequences, between[0], sinks),
             *stages,
-            partial(self._leave, between[-1], sinks, advance),
+            partial(self._leave, sequences, between[-1], sinks, advance),
         ]
         try:
             run_threads(pieces, [channel.close for channel in between])
         except RuntimeError as error:
             raise as_device_full(error, self.first.device, self.tokens_per_batch) from None
         for batch in batches:
-            if not batch.length:
+            if not batch.n_states:
                 put_empty(batch, sinks)
-                advance(len(batch.rows), 0)
-        return in_order(batches)
+                advance(batch.n_texts, 0)
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
 
     def _enter(
-        self, sequences: TokenSequences, batches: Sequence[MicroBatch], going: Channel[_InFlight], sinks: Sinks
+        self, batches: Sequence[MicroBatch], sequences: TokenSequences, going: Channel[_InFlight], sinks: Sinks
     ) -> None:
         with torch.inference_mode():
             for batch in batches:
-                if batch.length:
-                    tokens = sequences.block(batch.rows)
-                    script = self.first.record(on_device(tokens, self.first.device))
-                    flowing = _InFlight(batch, tokens, script.states_BTD, BlockwiseForward(script.calls))
+                if batch.n_states:
+                    script = self.first.record(*inputs_on(self.first.device, batch, sequences))
+                    flowing = _InFlight(batch, script.states_BTD, BlockwiseForward(script.calls))
                     _give(flowing, 0, script.states_BTD, sinks)
                     going.put(flowing)
         going.close()
@@ -153,27 +159,29 @@ class PipelineEngine:
                 going.put(flowing)
         going.close()
 
-    def _leave(self, coming: Channel[_InFlight], sinks: Sinks, advance: ProgressCallback) -> None:
+    def _leave(
+        self, sequences: TokenSequences, coming: Channel[_InFlight], sinks: Sinks, advance: ProgressCallback
+    ) -> None:
         with torch.inference_mode():
             for flowing in coming:
                 _check(flowing)
                 if LAST in sinks:
                     states_BTD = flowing.states_BTD.to(self.last.device, non_blocking=True)
-                    last_BTD = self.last.finish(on_device(flowing.tokens, self.last.device), states_BTD)
-                    for sink in sinks[LAST]:
-                        sink.put(flowing.batch, last_BTD)
-                advance(len(flowing.batch.rows), flowing.batch.n_tokens)
+                    inputs = inputs_on(self.last.device, flowing.batch, sequences)
+                    put(flowing.batch, self.last.finish(states_BTD, *inputs), sinks[LAST])
+                advance(flowing.batch.n_texts, flowing.batch.n_tokens)
 
     def _read_alone(self, sequences: TokenSequences, sinks: Sinks) -> None:
         tokens = max(1, int(sequences.offsets[-1]))
-        replace(self, tokens_per_batch=tokens).encode(sequences, sinks, scratch=Path(), advance=ignore_progress)
+        engine = replace(self, tokens_per_batch=tokens)
+        batches = micro_batches(sequences.lengths, tokens)
+        engine.encode(batches, sequences, sinks, scratch=Path(), advance=ignore_progress)
 
 
 def _give(flowing: _InFlight, layer: int, states_BTD: Tensor, sinks: Sinks) -> None:
     """Pass a layer's states to its sinks, and record whether they are finite."""
     flowing.finite.append(finite_flag(states_BTD))
-    for sink in sinks.get(layer, ()):
-        sink.put(flowing.batch, states_BTD)
+    put(flowing.batch, states_BTD, sinks.get(layer, ()))
 
 
 def _check(flowing: _InFlight) -> None:
@@ -181,6 +189,6 @@ def _check(flowing: _InFlight) -> None:
     finite = [bool(flag) for flag in flowing.finite]
     if all(finite):
         return
-    texts = torch.isfinite(flowing.states_BTD).flatten(1).all(dim=1).tolist()
-    if False in texts:
-        raise NotFinite(finite.index(False), int(flowing.batch.rows[texts.index(False)]))
+    row = flowing.batch.first_bad(torch.isfinite(flowing.states_BTD).all(dim=2))
+    if row is not None:
+        raise NotFinite(finite.index(False), row)

@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from tcf.encoders.encoder import Encoder
+from tcf.encoders.encoder import Encoder, TransformersEncoder
 from tcf.encoders.tokenize import TokenSequences
-from tcf.extract.micro_batches import in_order, micro_batches
-from tcf.extract.schedules.engine import ProgressCallback, as_device_full, on_device, put_empty
+from tcf.extract.micro_batches import MicroBatch
+from tcf.extract.schedules.engine import ProgressCallback, as_device_full, inputs_on, put, put_empty
 from tcf.extract.sinks import Sink
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["ResidentEngine"]
 
@@ -35,31 +36,34 @@ class ResidentEngine:
     metadata: dict[str, Any]
     offload: TemporaryDirectory[str] | None = None
 
+    @property
+    def models(self) -> Sequence["PreTrainedModel"]:
+        """The model; none for word vectors."""
+        return [self.encoder.model] if isinstance(self.encoder, TransformersEncoder) else []
+
     def encode(
         self,
+        batches: Sequence[MicroBatch],
         sequences: TokenSequences,
         sinks: Mapping[int, Sequence[Sink]],
         *,
         scratch: Path,
         advance: ProgressCallback,
-    ) -> npt.NDArray[np.int64]:
-        """Compute token sequences once, and pass the states of every layer to its sinks; see `Engine.encode`."""
-        batches = micro_batches(sequences.lengths, self.tokens_per_batch)
+    ) -> None:
+        """Compute micro-batches one by one, and pass the states of every layer to its sinks; see `Engine.encode`."""
         for batch in batches:
-            if not batch.length:
+            if not batch.n_states:
                 put_empty(batch, sinks)
-                advance(len(batch.rows), 0)
+                advance(batch.n_texts, 0)
                 continue
             try:
                 with torch.inference_mode():
-                    states = self.encoder.states(on_device(sequences.block(batch.rows), self.encoder.device))
+                    states = self.encoder.states(*inputs_on(self.encoder.device, batch, sequences))
                     for layer, states_BTD in zip(self.encoder.layers, states, strict=True):
-                        for sink in sinks[layer]:
-                            sink.put(batch, states_BTD)
+                        put(batch, states_BTD, sinks[layer])
             except RuntimeError as error:
                 raise as_device_full(error, self.encoder.device, self.tokens_per_batch) from None
-            advance(len(batch.rows), batch.n_tokens)
-        return in_order(batches)
+            advance(batch.n_texts, batch.n_tokens)
 
     def close(self) -> None:
         """Remove the files that accelerate wrote."""

@@ -12,20 +12,21 @@ import torch
 from torch import Tensor
 
 from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 from tcf.encoders.tokenize import TokenSequences
-from tcf.extract.micro_batches import MicroBatch
+from tcf.extract.micro_batches import TextGroup
 from tcf.extract.sinks import Sink
 
 __all__ = ["SingleTextEncoder"]
 
 
 class _CollectedStates:
-    """A sink that keeps the states of its only micro-batch unchanged."""
+    """A sink that keeps the states of its only texts unchanged."""
 
     def __init__(self) -> None:
         self.rows = torch.empty(0)
 
-    def put(self, batch: MicroBatch, states_BTD: Tensor) -> None:
+    def put(self, group: TextGroup, states_BTD: Tensor) -> None:
         """Keep the states."""
         self.rows = states_BTD.clone()
 
@@ -45,7 +46,7 @@ class SingleTextEncoder:
         folder: the model folder.
         device: where texts are expected.
         layers: the layers whose states it returns.
-        encode: computes token sequences, all at once, and passes their states to sinks.
+        encode: computes token sequences of equal length, all at once, and passes their states to sinks.
     """
 
     folder: ModelFolder
@@ -53,8 +54,8 @@ class SingleTextEncoder:
     layers: tuple[int, ...]
     encode: Callable[[TokenSequences, Mapping[int, Sequence[Sink]]], None]
 
-    def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
-        """States of every layer, in the order of `layers`, each (B, T, D); see `Encoder.states`."""
+    def states(self, tokens_BT: Tensor, tree: TreeAttention | None = None) -> tuple[Tensor, ...]:
+        """States of every layer, in the order of `layers`, each (B, T, D), of texts of equal length; see `Encoder`."""
         n, length = tokens_BT.shape
         tokens = tokens_BT.flatten().cpu().numpy().astype(np.int32)
         sinks = {layer: _CollectedStates() for layer in self.layers}

@@ -12,10 +12,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -25,10 +23,10 @@ from tcf.encoders.encoder import Encoder
 from tcf.encoders.onednn_packing import pack, packed
 from tcf.encoders.split.weight_buffers import attach, detach
 from tcf.encoders.tokenize import TokenSequences
-from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches
+from tcf.extract.micro_batches import MicroBatch, micro_batches
 from tcf.extract.plan.plan import StatesPlace
 from tcf.extract.schedules.device_threads import Barrier, ProgressCounter, run_threads
-from tcf.extract.schedules.engine import ProgressCallback, as_device_full, ignore_progress, on_device, put_empty
+from tcf.extract.schedules.engine import ProgressCallback, as_device_full, ignore_progress, put_empty
 from tcf.extract.schedules.hidden_states import HiddenStates, open_states
 from tcf.extract.schedules.lane import Lane
 from tcf.extract.schedules.single_text_encoder import SingleTextEncoder
@@ -36,6 +34,9 @@ from tcf.extract.schedules.sweep_checkpoint import SweepCheckpoint
 from tcf.extract.schedules.sweep_pass import ForwardPass
 from tcf.extract.schedules.weight_stream import BlockStream, Loaded
 from tcf.extract.sinks import Sink
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["SweepEngine"]
 
@@ -70,23 +71,25 @@ class SweepEngine:
         skeleton = self.lanes[0].skeleton
         return SingleTextEncoder(skeleton.folder, self.lanes[0].device, skeleton.layers, self._read_alone)
 
+    @property
+    def models(self) -> Sequence["PreTrainedModel"]:
+        """The model's structure on each device."""
+        return [lane.skeleton.model for lane in self.lanes]
+
     def encode(
         self,
+        batches: Sequence[MicroBatch],
         sequences: TokenSequences,
         sinks: Mapping[int, Sequence[Sink]],
         *,
         scratch: Path,
         advance: ProgressCallback,
-    ) -> npt.NDArray[np.int64]:
-        """Pass token sequences through the blocks, and the states of every layer to its sinks.
-
-        See `Engine.encode`.
-        """
-        batches = micro_batches(sequences.lengths, self.tokens_per_batch)
-        read = [batch for batch in batches if batch.length]
+    ) -> None:
+        """Pass micro-batches through the blocks, and the states of every layer to its sinks; see `Engine.encode`."""
+        read = [batch for batch in batches if batch.n_states]
         for batch in batches[len(read) :]:
             put_empty(batch, sinks)
-            advance(len(batch.rows), 0)
+            advance(batch.n_texts, 0)
         if read:
             try:
                 with (
@@ -99,7 +102,6 @@ class SweepEngine:
                         run_threads(passes, abort)
             except RuntimeError as error:
                 raise as_device_full(error, self.lanes[0].device, self.tokens_per_batch) from None
-        return in_order(batches)
 
     def close(self) -> None:
         """Release files, threads and memory."""
@@ -122,9 +124,9 @@ class SweepEngine:
     ) -> Iterator[tuple[Sequence[Callable[[], None]], Sequence[Callable[[], None]]]]:
         """The forward pass of every lane, ready to run, and the functions that end all of them early."""
         lane, n = self.lanes[0], len(self.lanes)
-        entering = lane.record(on_device(sequences.block(batches[0].rows[:1]), lane.device)).states_BTD
+        entering = lane.record(torch.zeros((1, 1), dtype=torch.int64, device=lane.device)).states_BTD
         progress = ProgressCounter(advance, self.depth)
-        with self._states(sequences, entering, scratch) as states:
+        with self._states(batches[-1].states.stop, entering, scratch) as states:
             shared = sequences, states, sinks, progress, entering.shape[-1], entering.dtype
             passes = [ForwardPass(lane, batches[number::n], *shared) for number, lane in enumerate(self.lanes)]
             checkpoint = None if self.checkpoint_layers is None else self._checkpoint(scratch, passes, sinks)
@@ -144,12 +146,12 @@ class SweepEngine:
                 yield runs, [barrier.abort, progress.abort, *(channel.close for channel in channels)]
             self.stream.check_unchanged()
 
-    def _states(self, sequences: TokenSequences, entering: Tensor, scratch: Path) -> HiddenStates:
-        """Storage for the states of all tokens, in a type that holds what the blocks take and return."""
+    def _states(self, n_states: int, entering: Tensor, scratch: Path) -> HiddenStates:
+        """Storage for the states of all micro-batches, in a type that holds what the blocks take and return."""
         lane = self.lanes[0]
         return open_states(
             "memory" if self.hidden_states == "device" and len(self.lanes) > 1 else self.hidden_states,
-            int(sequences.offsets[-1]),
+            n_states,
             entering.shape[-1],
             lane.shapes.dtype or entering.dtype,
             device=lane.device,
@@ -169,7 +171,8 @@ class SweepEngine:
     def _read_alone(self, sequences: TokenSequences, sinks: Mapping[int, Sequence[Sink]]) -> None:
         tokens = max(1, int(sequences.offsets[-1]))
         engine = replace(self, tokens_per_batch=tokens, hidden_states="memory", checkpoint_layers=None)
-        engine.encode(sequences, sinks, scratch=Path(), advance=ignore_progress)
+        batches = micro_batches(sequences.lengths, tokens)
+        engine.encode(batches, sequences, sinks, scratch=Path(), advance=ignore_progress)
 
     @contextmanager
     def _in_place(self, lane: Lane, number: int, loaded: Channel[Loaded]) -> Iterator[nn.Module]:

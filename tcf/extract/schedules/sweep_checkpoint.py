@@ -116,7 +116,7 @@ class SweepCheckpoint:
         file = place / "states.bin"
         with _opened(file, os.O_RDONLY) as descriptor:
             for forward_pass, batch in self._batches():
-                states = torch.empty((len(batch.rows), batch.length, forward_pass.width), dtype=dtype)
+                states = torch.empty((*batch.shape, forward_pass.width), dtype=dtype)
                 read_file(descriptor, states, self._offset(forward_pass, batch), file)
                 forward_pass.states.put(batch, states)
         for name, sink in self._given(int(manifest.facts["block"])):
@@ -136,7 +136,7 @@ class SweepCheckpoint:
                 yield forward_pass, batch
 
     def _offset(self, forward_pass: ForwardPass, batch: MicroBatch) -> int:
-        return batch.tokens_before * forward_pass.width * forward_pass.entering.itemsize
+        return batch.states_before * forward_pass.width * forward_pass.entering.itemsize
 
     def _states(self, forward_pass: ForwardPass, batch: MicroBatch) -> Tensor:
         # Through the pass's own device, whose streams order the copies in both directions.
@@ -152,7 +152,7 @@ class SweepCheckpoint:
         for forward_pass in self.passes:
             for batch, forward in zip(forward_pass.batches, forward_pass.forwards, strict=True):
                 for key, value in forward.made.items():
-                    yield f"{batch.tokens_before}.{key.block}.{key.place}", value.to("cpu").contiguous()
+                    yield f"{batch.states_before}.{key.block}.{key.place}", value.to("cpu").contiguous()
 
 
 def _of(batch: MicroBatch, made: Mapping[str, Tensor], device: torch.device) -> dict[BlockOutput, Tensor]:
@@ -160,8 +160,8 @@ def _of(batch: MicroBatch, made: Mapping[str, Tensor], device: torch.device) -> 
     keys = {name: [int(part) for part in name.split(".")] for name in made}
     return {
         BlockOutput(block, place): made[name].to(device)
-        for name, (tokens_before, block, place) in keys.items()
-        if tokens_before == batch.tokens_before
+        for name, (states_before, block, place) in keys.items()
+        if states_before == batch.states_before
     }
 
 

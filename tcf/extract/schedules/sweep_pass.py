@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from tcf.encoders.blocks import LAST
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 from tcf.encoders.split.block_calls import BlockOutput
 from tcf.encoders.split.blockwise_forward import BlockwiseForward
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.micro_batches import MicroBatch
 from tcf.extract.schedules.device_threads import ProgressCounter
-from tcf.extract.schedules.engine import NotFinite, finite_flag, on_device
+from tcf.extract.schedules.engine import NotFinite, finite_flag, inputs_on, put
 from tcf.extract.schedules.hidden_states import HiddenStates
 from tcf.extract.schedules.lane import Lane
 from tcf.extract.sinks import Sink
@@ -30,7 +31,7 @@ class ForwardPass:
 
     Attributes:
         lane: the device that computes them.
-        batches: the micro-batches that have tokens, long texts first.
+        batches: the micro-batches that have tokens.
         sequences: all token sequences of the macro-batch.
         states: where hidden states are kept.
         sinks: the sinks of each layer.
@@ -94,7 +95,7 @@ class ForwardPass:
         """
         flags = []
         for place, batch in enumerate(self.batches):
-            script = self.lane.record(self._tokens(batch))
+            script = self.lane.record(*self._inputs(batch))
             if self.restored is not None:
                 self.forwards.append(BlockwiseForward(script.calls, self.restored[place]))
                 continue
@@ -108,9 +109,8 @@ class ForwardPass:
         if LAST not in self.sinks:
             return
         for batch in self.batches:
-            states_BTD = self.lane.finish(self._tokens(batch), self._entering(batch))
-            for sink in self.sinks[LAST]:
-                sink.put(batch, states_BTD)
+            states_BTD = self.lane.finish(self._entering(batch), *self._inputs(batch))
+            put(batch, states_BTD, self.sinks[LAST])
 
     def _entering(self, batch: MicroBatch) -> Tensor:
         return self.states.get(batch, self.lane.device).to(self.entering)
@@ -118,8 +118,7 @@ class ForwardPass:
     def _keep(self, layer: int, batch: MicroBatch, states_BTD: Tensor) -> Tensor:
         """Keep a layer's states; returns a flag on the device, whether they are finite."""
         self.states.put(batch, states_BTD)
-        for sink in self.sinks.get(layer, ()):
-            sink.put(batch, states_BTD)
+        put(batch, states_BTD, self.sinks.get(layer, ()))
         return finite_flag(states_BTD)
 
     def _check(self, layer: int, flags: Sequence[Tensor]) -> None:
@@ -127,11 +126,10 @@ class ForwardPass:
         if not flags or bool(torch.stack(list(flags)).all()):
             return
         for batch, flag in zip(self.batches, flags, strict=True):
-            texts = (
-                [] if flag else torch.isfinite(self.states.get(batch, self.lane.device)).flatten(1).all(dim=1).tolist()
-            )
-            if False in texts:
-                raise NotFinite(layer, int(batch.rows[texts.index(False)]))
+            if not flag:
+                row = batch.first_bad(torch.isfinite(self.states.get(batch, self.lane.device)).all(dim=2))
+                if row is not None:
+                    raise NotFinite(layer, row)
 
-    def _tokens(self, batch: MicroBatch) -> Tensor:
-        return on_device(self.sequences.block(batch.rows), self.lane.device)
+    def _inputs(self, batch: MicroBatch) -> tuple[Tensor, TreeAttention | None]:
+        return inputs_on(self.lane.device, batch, self.sequences)

@@ -1,0 +1,156 @@
+"""Whether a language model's texts can share the states of their common prefixes: tried before the first shard.
+
+A model that mixes tokens elsewhere than in its attention, or attends in a way of its own, would be wrong in silence.
+So texts of the first shard, with their prefixes, are computed both ways, and only a model that gives equal states
+shares them.
+
+Shapes: n texts, P tokens of all texts, D width.
+"""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tcf.common.ragged import offsets_from
+from tcf.data.keys import first_occurrences, sequence_keys
+from tcf.encoders.encoder import layer_width
+from tcf.encoders.failures import failures, reason
+from tcf.encoders.folder.model_config import is_bidirectional, read_configuration
+from tcf.encoders.prefix_sharing.prefix_tree import sorted_rows
+from tcf.encoders.prefix_sharing.tree_attention import use_tree_attention
+from tcf.encoders.tokenize import TokenSequences
+from tcf.extract.inputs import ExtractionInputs
+from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches, shared_micro_batches
+from tcf.extract.schedules.engine import Engine, NotFinite, ignore_progress
+from tcf.extract.shard_jobs import ShardJob
+from tcf.extract.sinks import TokenSink
+
+__all__ = ["compared_texts", "shares_prefixes"]
+
+logger = logging.getLogger(__name__)
+
+_PAIRS = 16  # neighbours in lexicographic order; with their prefixes these are 64 texts
+_TOKENS = 16_384  # at most, of all texts that are compared
+
+
+def may_share(inputs: ExtractionInputs) -> bool:
+    """Whether prefixes are to be shared if the model allows it: it is causal, and nothing else was requested."""
+    config, folder = inputs.config, inputs.folder
+    if not config.share_prefixes or config.compile or folder.family in ("words", "bert", "roberta", "t5"):
+        return False
+    settings = read_configuration(folder.path, folder.settings, trust_remote_code=config.trust_remote_code)
+    return not is_bidirectional(settings)
+
+
+def shares_prefixes(engine: Engine, inputs: ExtractionInputs, first: ShardJob) -> bool:
+    """Return whether texts that begin alike are to share states, after trying it; says so if they are not.
+
+    Args:
+        engine: the language model.
+        inputs: the model folder and the settings.
+        first: the first shard.
+    """
+    if not may_share(inputs):
+        return False
+    scratch = first.scratch.with_name(f"{first.scratch.name}-prefixes")
+    try:
+        for model in engine.models:
+            use_tree_attention(model)
+        why = _difference(engine, inputs, compared_texts(first.shard.sequences), scratch)
+    except NotFinite:
+        return False  # the shard's own computation names the text
+    except failures() as error:
+        why = reason(error)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if why:
+        logger.info(f"extract: texts that begin alike are computed one by one, as this model cannot share them ({why})")
+    return not why
+
+
+def compared_texts(sequences: TokenSequences) -> TokenSequences:
+    """Choose texts for the comparison: neighbours in order, which share prefixes, and the beginnings of some.
+
+    Args:
+        sequences: the sequences of a shard.
+
+    Returns:
+        At most 64 distinct texts: pairs of neighbours, the first of each pair cut in half and to one token.
+    """
+    ordered = sequences.take(sorted_rows(sequences))
+    ordered = ordered.take(np.flatnonzero(ordered.lengths))
+    if not len(ordered):
+        return ordered
+    pairs = max(1, min(_PAIRS, _TOKENS // (3 * int(ordered.lengths.max()))))
+    firsts = np.unique(np.linspace(0, max(0, len(ordered) - 2), pairs).astype(np.int64))
+    neighbours = ordered.take(np.unique(np.concatenate([firsts, np.minimum(firsts + 1, len(ordered) - 1)])))
+    whole = ordered.take(firsts)
+    found = TokenSequences.concatenate([neighbours, _cut(whole, whole.lengths // 2), _cut(whole, whole.lengths * 0)])
+    return found.take(first_occurrences(sequence_keys(found.tokens, found.offsets)))
+
+
+def _cut(sequences: TokenSequences, lengths: npt.NDArray[np.int64]) -> TokenSequences:
+    """Sequences cut to these lengths, but at least one token."""
+    kept = np.maximum(lengths, 1)
+    parts = [sequences.tokens[start : start + n] for start, n in zip(sequences.offsets, kept, strict=False)]
+    return TokenSequences(np.concatenate(parts), offsets_from(kept), 0)
+
+
+def _difference(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
+    """Compute texts both ways in one pass over the weights; returns how the states differ, or nothing."""
+    both = TokenSequences.concatenate([texts, texts])
+    shared = shared_micro_batches(texts, engine.tokens_per_batch)
+    batches = [*shared, *_after(shared, micro_batches(texts.lengths, engine.tokens_per_batch), len(texts))]
+    sinks = {layer: _sink(inputs, layer, both, engine.encoder.device) for layer in engine.encoder.layers}
+    by_layer = {layer: [sink] for layer, sink in sinks.items()}
+    engine.encode(batches, both, by_layer, scratch=scratch, advance=ignore_progress)
+    order = in_order(batches)
+    for layer, sink in sinks.items():
+        states, _ = sink.states(order)
+        found = _relative_difference(*np.split(states, 2))
+        if not found <= torch.finfo(inputs.settings.dtype).eps ** 0.5:
+            return f"the states of layer {layer} differ by {found:.1%} of their spread"
+    return ""
+
+
+def _after(before: Sequence[MicroBatch], batches: Sequence[MicroBatch], n_texts: int) -> list[MicroBatch]:
+    """Micro-batches of the same number of texts again, as those that follow other ones."""
+    last = before[-1]
+    texts, tokens, states = last.groups[-1].texts.stop, last.groups[-1].tokens.stop, last.states.stop
+    return [
+        replace(
+            batch,
+            groups=tuple(
+                replace(
+                    group,
+                    rows=group.rows + n_texts,
+                    texts_before=group.texts_before + texts,
+                    tokens_before=group.tokens_before + tokens,
+                )
+                for group in batch.groups
+            ),
+            states_before=batch.states_before + states,
+        )
+        for batch in batches
+    ]
+
+
+def _sink(inputs: ExtractionInputs, layer: int, texts: TokenSequences, device: torch.device) -> TokenSink:
+    width = layer_width(inputs.folder, layer, project_out=inputs.config.project_out)
+    return TokenSink(texts.lengths, width, torch.float32, device)
+
+
+def _relative_difference(shared_PD: npt.NDArray[np.float32], plain_PD: npt.NDArray[np.float32]) -> float:
+    """The root mean square of differences, in standard deviations of each dimension over the tokens.
+
+    A few dimensions may hold numbers thousands of times as large as the others, the same for every text, beside which
+    any other difference would be small. Not a number if a state is not.
+    """
+    spread_D = np.maximum(plain_PD.std(axis=0), 1e-3 * float(np.median(plain_PD.std(axis=0))) + 1e-12)
+    return float(np.sqrt(np.mean(np.square((shared_PD - plain_PD) / spread_D))))
