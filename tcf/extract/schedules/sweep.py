@@ -162,7 +162,10 @@ class SweepEngine:
         self, scratch: Path, passes: Sequence[ForwardPass], sinks: Mapping[int, Sequence[Sink]]
     ) -> SweepCheckpoint:
         kept = {str(layer): [[*sink.rows.shape, str(sink.rows.dtype)] for sink in of] for layer, of in sinks.items()}
-        return SweepCheckpoint(scratch, {"layers": kept}, self.tokens_per_batch, passes, sinks)
+        trees = any(batch.tree is not None for forward_pass in passes for batch in forward_pass.batches)
+        # States of trees are in the order of their nodes, and which there are depends on where trees are cut.
+        settings = {"layers": kept, **({"nodes_per_tree": self.tokens_per_batch} if trees else {})}
+        return SweepCheckpoint(scratch, settings, self.tokens_per_batch, passes, sinks)
 
     def _save(self, checkpoint: SweepCheckpoint, done: int) -> None:
         if self.checkpoint_layers is not None and done % self.checkpoint_layers == 0 and done < self.depth:
