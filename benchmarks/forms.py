@@ -3,7 +3,7 @@
 Plain texts and plain ids have four trials each. Every other form starts from the best of them and has two trials of its
 own; so have `text again` and `id again`, plain once more, which say what two more trials are worth by themselves.
 Trials are compared on validation targets alone; `benchmarks/forms_combined.py` evaluates test targets. Every command
-that is run is printed and can be repeated: what is finished is not done again, so the whole can be interrupted at any moment.
+that is run is printed and can be repeated: what is finished is not done again, so all can be interrupted at any moment.
 
     python benchmarks/forms.py --data games --minilm caches/minilm --smollm2 caches/smollm2 --epochs 12 --out forms
 

@@ -1,4 +1,4 @@
-"""Forms of a recommender combined, after `benchmarks/forms.py`: weights and choices are frozen before test is looked at.
+"""Forms of a recommender combined, after `benchmarks/forms.py`: weights and choices are frozen before test is seen.
 
     python benchmarks/forms_combined.py --data games ... --out forms --frozen games.toml              # as for forms.py
     python benchmarks/forms_combined.py --data games ... --out forms --frozen games.toml --evaluate
@@ -153,10 +153,22 @@ def _evaluate(place: Place, frozen: Mapping[str, Any]) -> None:
     for name in ("co-occurrence", "popularity"):
         out = place.out / "evaluations" / name
         run("evaluate", "--data", str(place.data), "--baseline", name, "--out", str(out), log=log)
-    compared = [
-        f"{name}={place.out / 'evaluations' / _word(name)}" for name in [*groups, "co-occurrence", "popularity"]
-    ]
-    run("compare", *compared, "--out", str(place.out / "comparison"), log=log)
+    plain = ["text", "id", "co-occurrence", "popularity"]
+    combined = [entry["name"] for entry in frozen["combinations"]]
+    _compare("combinations", [*combined, *plain], place)
+    for entry in frozen["forms"]:
+        base = by_name[entry["name"]].base
+        if base:
+            _compare(entry["name"], [entry["name"], base], place)
+
+
+def _compare(name: str, groups: Sequence[str], place: Place) -> None:
+    folder = place.out / "comparisons"
+    folder.mkdir(exist_ok=True)
+    words = [f"{_word(group)}={place.out / 'evaluations' / _word(group)}" for group in groups]
+    out = folder / f"{_word(name)}.json"
+    metrics = ("--metrics", "hr@10,ndcg@10", "--by", "cold", "--by", "warm:5,20,50,200")
+    run("compare", *words, *metrics, "--out", str(out), log=place.out / "comparisons.log")
 
 
 if __name__ == "__main__":
