@@ -27,7 +27,7 @@ from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches, shared_micro_batches
 from tcf.extract.resolved_settings import may_share_prefixes
-from tcf.extract.schedules.engine import Engine, NotFinite, ignore_progress
+from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved, ignore_progress
 from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import TokenSink
 
@@ -53,8 +53,8 @@ def shares_prefixes(engine: Engine, inputs: ExtractionInputs, first: ShardJob) -
     try:
         for model in engine.models:
             use_tree_attention(model)
-        why = _difference(engine, inputs, compared_texts(first.shard.sequences), scratch)
-    except NotFinite:
+        why = _with_enough_memory(engine, inputs, compared_texts(first.shard.sequences), scratch)
+    except (NotFinite, DeviceFull):
         return False  # the shard's own computation names the text
     except failures() as error:
         why = reason(error)
@@ -91,6 +91,17 @@ def _cut(sequences: TokenSequences, lengths: npt.NDArray[np.int64]) -> TokenSequ
     kept = np.maximum(lengths, 1)
     parts = [sequences.tokens[start : start + n] for start, n in zip(sequences.offsets, kept, strict=False)]
     return TokenSequences(np.concatenate(parts), offsets_from(kept), 0)
+
+
+def _with_enough_memory(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
+    """`_difference` with as many tokens at once as fit; the shard's own computation says how many these are."""
+    while True:
+        try:
+            return _difference(engine, inputs, texts, scratch)
+        except DeviceFull:
+            if engine.tokens_per_batch <= texts.lengths.max():
+                raise
+            engine = halved(engine)
 
 
 def _difference(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
