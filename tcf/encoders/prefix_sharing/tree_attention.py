@@ -68,7 +68,7 @@ class _Blocks:
         beyond = np.concatenate([along_A >= depths_Q[:, None], nodes_QC != starts[:, None] + np.arange(size)], axis=1)
         marked_QK = np.where(beyond, -1, keys_QK)
         nodes, ancestors, keys, positions, marked, begins, queries, paths = (
-            torch.from_numpy(values).to(device)
+            _on(device, values)
             for values in (
                 nodes_QC, ancestors_QA, keys_QK, positions_QK, marked_QK, begins_N[nodes_QC],
                 tree.depths_N[nodes_QC], tree.paths_P,
@@ -141,7 +141,7 @@ class TreeAttention:
             order = torch.cat([of_size.nodes_QC.flatten() for of_size in blocks])
             places_N = torch.empty(len(tree), dtype=torch.int64, device=device)
             places_N[order.flip(0)] = torch.arange(len(order), device=device).flip(0)  # the first of repeated ones
-        return cls(torch.from_numpy(tree.depths_N)[None].to(device), tuple(blocks), places_N)
+        return cls(_on(device, tree.depths_N)[None], tuple(blocks), places_N)
 
     def to(self, device: torch.device) -> "TreeAttention":
         """Return the same on a device."""
@@ -159,6 +159,12 @@ class TreeAttention:
         found = torch.cat([blocks.attention(query, key, value, scale) for blocks in self.blocks])
         ordered = found[: len(query)] if self.places_N is None else found[self.places_N]
         return ordered[None]
+
+
+def _on(device: torch.device, values: Counts) -> Tensor:
+    """An array on a device; does not synchronise with CUDA."""
+    tensor = torch.from_numpy(values)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def _cut(depths_N: Counts) -> Counts:
