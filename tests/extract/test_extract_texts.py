@@ -20,11 +20,11 @@ from tcf.data import Dataset, VectorCache
 from tcf.extract import shards as texts_module
 from tcf.extract.outputs import Output
 from tcf.extract.result import Extraction
-from tcf.extract.schedules.resident import ResidentEngine
+from tcf.extract.worker import ShardWorker
 
 WORDS = "super 1 0\nmario 0 1\nworld 2 2\n"
 
-ENCODE = ResidentEngine.encode
+COMPUTE = ShardWorker.compute
 
 
 @pytest.fixture
@@ -139,16 +139,16 @@ def test_an_interruption_leaves_whole_shards_no_join_and_the_same_cuts(
     extracted(dataset, opt, tmp_path / "undisturbed", shard_rows=7)
     calls = 0
 
-    def interrupted(*arguments: Any, **named: Any) -> Any:
+    def interrupted(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > at:
             raise KeyboardInterrupt
-        return ENCODE(*arguments, **named)
+        return COMPUTE(*arguments)
 
     monkeypatch.setattr(texts_module, "_CHUNK", 10)
     with monkeypatch.context() as patch:
-        patch.setattr(ResidentEngine, "encode", interrupted)
+        patch.setattr(ShardWorker, "compute", interrupted)
         with pytest.raises(KeyboardInterrupt):
             extracted(dataset, opt, tmp_path / "c", shard_rows=7)
     assert VectorCache.open(tmp_path / "c").n_rows == 7 * at
@@ -163,12 +163,12 @@ def test_an_error_in_saving_stops_the_work(
     tmp_path: Path, dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = Output.write
-    encoded: list[int] = []
+    computed: list[int] = []
     written: list[int] = []
 
-    def encoding(*arguments: Any, **named: Any) -> Any:
-        encoded.append(1)
-        return ENCODE(*arguments, **named)
+    def computing(*arguments: Any) -> Any:
+        computed.append(1)
+        return COMPUTE(*arguments)
 
     def writing(*arguments: Any) -> None:
         written.append(1)
@@ -176,11 +176,11 @@ def test_an_error_in_saving_stops_the_work(
             raise RunError("the disk is full")
         write(*arguments)
 
-    monkeypatch.setattr(ResidentEngine, "encode", encoding)
+    monkeypatch.setattr(ShardWorker, "compute", computing)
     monkeypatch.setattr(Output, "write", writing)
     with pytest.raises(RunError, match="the disk is full"):
         extracted(dataset, opt, tmp_path / "c", shard_rows=3)
-    assert (len(encoded), len(written)) == (3, 2)
+    assert (len(computed), len(written)) == (3, 2)
     assert VectorCache.open(tmp_path / "c").n_rows == 3
     assert not list(tmp_path.rglob("*.partial-*"))
 
