@@ -17,6 +17,7 @@ from tcf.common.errors import CacheError, DataError, RunError
 from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.data import Dataset, VectorCache
+from tcf.extract import inputs as inputs_module
 from tcf.extract import shards as texts_module
 from tcf.extract.outputs import Output
 from tcf.extract.result import Extraction
@@ -132,11 +133,14 @@ def test_chunks_of_items_change_not_a_byte(
     assert len(VectorCache.open(tmp_path / "c" / "layer1").shards) == -(-done.sequences // 7)
 
 
-@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize(("at", "version"), [(1, 2), (3, 2), (3, 1)])
 def test_an_interruption_leaves_whole_shards_no_join_and_the_same_cuts(
-    tmp_path: Path, dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    tmp_path: Path, dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch, at: int, version: int
 ) -> None:
-    extracted(dataset, opt, tmp_path / "undisturbed", shard_rows=7)
+    """Also where it was an earlier version that was interrupted, which cut shards in the order of the items."""
+    with monkeypatch.context() as patch:
+        patch.setattr(inputs_module, "CUT", version)
+        extracted(dataset, opt, tmp_path / "undisturbed", shard_rows=7)
     calls = 0
 
     def interrupted(*arguments: Any) -> Any:
@@ -148,6 +152,7 @@ def test_an_interruption_leaves_whole_shards_no_join_and_the_same_cuts(
 
     monkeypatch.setattr(texts_module, "_CHUNK", 10)
     with monkeypatch.context() as patch:
+        patch.setattr(inputs_module, "CUT", version)
         patch.setattr(ShardWorker, "compute", interrupted)
         with pytest.raises(KeyboardInterrupt):
             extracted(dataset, opt, tmp_path / "c", shard_rows=7)
@@ -157,6 +162,7 @@ def test_an_interruption_leaves_whole_shards_no_join_and_the_same_cuts(
     done = extracted(dataset, opt, tmp_path / "c", shard_rows=7)
     assert done.computed == done.sequences - 7 * at
     assert content(tmp_path / "c") == content(tmp_path / "undisturbed")
+    assert {manifest.facts["cut"] for manifest in VectorCache.open(tmp_path / "c").manifests} == {version}
 
 
 def test_an_error_in_saving_stops_the_work(

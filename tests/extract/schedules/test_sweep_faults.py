@@ -280,4 +280,6 @@ def test_a_device_with_too_little_memory_takes_half_as_much_at_once(
         extracted(dataset, model, out, schedule="sweep", tokens_per_batch=32, devices=devices)
         told = [line for line in capfd.readouterr().err.splitlines() if "out of memory" in line]
         assert [line.rsplit(" ", 1)[1] for line in told] == ["16", "8"]
+        # The comparison of prefixes, which comes first, has not given up.
+        assert [manifest.facts["shares_prefixes"] for manifest in VectorCache.open(out).manifests] == [True]
         np.testing.assert_allclose(vectors(out, dataset), expected, rtol=0, atol=1e-5)
