@@ -112,7 +112,7 @@ CHUNKS = [
     ("version", "expected"),
     [
         (1, [[0, 1], [2, 3], [4, 5], [6, 7], [8]]),
-        # In order: [], [1], [2], [2, 8], [2, 9], [2, 9, 1], [2, 256], [3], [4]; a token counts as a number, not as bytes.
+        # A token counts as a number, not as bytes: [], [1], [2], [2, 8], [2, 9], [2, 9, 1], [2, 256], [3], [4].
         (2, [[4, 5], [2, 6], [0, 3], [1, 7], [8]]),
     ],
 )
