@@ -103,7 +103,11 @@ def _cut(sequences: TokenSequences, lengths: npt.NDArray[np.int64]) -> TokenSequ
 
 
 def _difference(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
-    """Compute texts both ways in one pass over the weights; returns how the states differ, or nothing."""
+    """Compute texts both ways in one pass over the weights; returns how the states differ, or nothing.
+
+    Raises:
+        NotFinite: a text gives states that are not finite even without sharing.
+    """
     both = TokenSequences.concatenate([texts, texts])
     shared = shared_micro_batches(texts, engine.tokens_per_batch)
     batches = [*shared, *_after(shared, micro_batches(texts.lengths, engine.tokens_per_batch), len(texts))]
@@ -113,7 +117,11 @@ def _difference(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences,
     order = in_order(batches)
     for layer, sink in sinks.items():
         states, _ = sink.states(order)
-        found = _relative_difference(*np.split(states, 2))
+        shared_PD, plain_PD = np.split(states, 2)
+        bad_P = ~np.isfinite(plain_PD).all(axis=1)
+        if bad_P.any():
+            raise NotFinite(layer, int(np.searchsorted(texts.offsets, bad_P.argmax(), side="right")) - 1)
+        found = _relative_difference(shared_PD, plain_PD)
         if not found <= torch.finfo(inputs.settings.dtype).eps ** 0.5:
             return f"the states of layer {layer} differ by {found:.1%} of their spread"
     return ""
@@ -150,7 +158,7 @@ def _relative_difference(shared_PD: npt.NDArray[np.float32], plain_PD: npt.NDArr
     """The root mean square of differences, in standard deviations of each dimension over the tokens.
 
     A few dimensions may hold numbers thousands of times as large as the others, the same for every text, beside which
-    any other difference would be small. Not a number if a state is not.
+    any other difference would be small. Not a number if a shared state is not.
     """
     spread_D = np.maximum(plain_PD.std(axis=0), 1e-3 * float(np.median(plain_PD.std(axis=0))) + 1e-12)
     return float(np.sqrt(np.mean(np.square((shared_PD - plain_PD) / spread_D))))
