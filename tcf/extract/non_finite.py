@@ -44,9 +44,7 @@ def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Ou
     )
 
 
-def bad_by_themselves(
-    engine: Engine, shard: Shard, outputs: Sequence[Output], rows: Indices, scratch: Path
-) -> Indices:
+def bad_by_themselves(engine: Engine, shard: Shard, outputs: Sequence[Output], rows: Indices, scratch: Path) -> Indices:
     """Compute texts again, without sharing states; returns those with a number that cannot be stored, as rows.
 
     Attention along a tree multiplies such numbers by 0 for the texts that do not go through them, which spreads them to

@@ -22,7 +22,7 @@ from tcf.data.keys import first_occurrences, sequence_keys
 from tcf.encoders.encoder import layer_width
 from tcf.encoders.failures import failures, reason
 from tcf.encoders.folder.model_config import is_bidirectional, read_configuration
-from tcf.encoders.prefix_sharing.prefix_tree import sorted_rows
+from tcf.encoders.prefix_sharing.prefix_tree import PrefixTree, sorted_rows
 from tcf.encoders.prefix_sharing.tree_attention import use_tree_attention
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.inputs import ExtractionInputs
@@ -35,7 +35,7 @@ __all__ = ["compared_texts", "shares_prefixes"]
 
 logger = logging.getLogger(__name__)
 
-_PAIRS = 16  # neighbours in lexicographic order; with their prefixes these are 64 texts
+_PAIRS = 12  # neighbours in lexicographic order; with what is made of them these are 60 texts
 _TOKENS = 16_384  # at most, of all texts that are compared
 
 
@@ -62,7 +62,10 @@ def shares_prefixes(engine: Engine, inputs: ExtractionInputs, first: ShardJob) -
     try:
         for model in engine.models:
             use_tree_attention(model)
-        why = _difference(engine, inputs, compared_texts(first.shard.sequences), scratch)
+        texts = compared_texts(first.shard.sequences)
+        if _is_one_path(texts):
+            return False  # a single text, or its beginnings: nothing would show how the model treats others
+        why = _difference(engine, inputs, texts, scratch)
     except NotFinite:
         return False  # the shard's own computation names the text
     except failures() as error:
@@ -75,24 +78,34 @@ def shares_prefixes(engine: Engine, inputs: ExtractionInputs, first: ShardJob) -
 
 
 def compared_texts(sequences: TokenSequences) -> TokenSequences:
-    """Choose texts for the comparison: neighbours in order, which share prefixes, and the beginnings of some.
+    """Choose texts for the comparison: neighbours in order, and texts that begin as some of them do.
+
+    The latter share prefixes, and part from one another, even if there are few texts, or none that begin alike.
 
     Args:
         sequences: the sequences of a shard.
 
     Returns:
-        At most 64 distinct texts: pairs of neighbours, the first of each pair cut in half and to one token.
+        At most 64 distinct texts: pairs of neighbours, and the first of each pair cut in half, cut to one token, and
+        with its second half in reverse order.
     """
     ordered = sequences.take(sorted_rows(sequences))
     ordered = ordered.take(np.flatnonzero(ordered.lengths))
     if not len(ordered):
         return ordered
-    pairs = max(1, min(_PAIRS, _TOKENS // (3 * int(ordered.lengths.max()))))
+    pairs = max(1, min(_PAIRS, _TOKENS // (4 * int(ordered.lengths.max()))))
     firsts = np.unique(np.linspace(0, max(0, len(ordered) - 2), pairs).astype(np.int64))
     neighbours = ordered.take(np.unique(np.concatenate([firsts, np.minimum(firsts + 1, len(ordered) - 1)])))
     whole = ordered.take(firsts)
-    found = TokenSequences.concatenate([neighbours, _cut(whole, whole.lengths // 2), _cut(whole, whole.lengths * 0)])
+    halves = _cut(whole, whole.lengths // 2)
+    found = TokenSequences.concatenate([neighbours, halves, _cut(whole, whole.lengths * 0), _turned(whole, halves)])
     return found.take(first_occurrences(sequence_keys(found.tokens, found.offsets)))
+
+
+def _is_one_path(texts: TokenSequences) -> bool:
+    """Whether each text begins with all shorter ones."""
+    nodes = len(PrefixTree.of(texts.take(sorted_rows(texts))))
+    return nodes == int(texts.lengths.max(initial=0))
 
 
 def _cut(sequences: TokenSequences, lengths: npt.NDArray[np.int64]) -> TokenSequences:
@@ -100,6 +113,14 @@ def _cut(sequences: TokenSequences, lengths: npt.NDArray[np.int64]) -> TokenSequ
     kept = np.maximum(lengths, 1)
     parts = [sequences.tokens[start : start + n] for start, n in zip(sequences.offsets, kept, strict=False)]
     return TokenSequences(np.concatenate(parts), offsets_from(kept), 0)
+
+
+def _turned(sequences: TokenSequences, halves: TokenSequences) -> TokenSequences:
+    """Sequences with what comes after their first halves in reverse order."""
+    tokens = sequences.tokens.copy()
+    for start, stop in zip(sequences.offsets[:-1] + halves.lengths, sequences.offsets[1:], strict=True):
+        tokens[start:stop] = tokens[start:stop][::-1]
+    return TokenSequences(tokens, sequences.offsets, 0)
 
 
 def _difference(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
