@@ -71,7 +71,8 @@ def bad_by_themselves(engine: Engine, shard: Shard, outputs: Sequence[Output], r
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     order = in_order(batches)
-    return rows[np.unique(np.concatenate([sink.unstorable(order) for _, sink in sinks]))]
+    found: Indices = rows[np.unique(np.concatenate([sink.unstorable(order) for _, sink in sinks]))]
+    return found
 
 
 def not_finite(items: ItemTable, shard: Shard, row: int, layer: int) -> ModelError:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,21 @@ def save_sums(folder: Path) -> Path:
     return folder
 
 
-def save_convolution(folder: Path) -> Path:
+def save_convolution(folder: Path, strength: float = 1.0) -> Path:
     """LFM2, of which every second block is a convolution over neighbouring tokens."""
     config = Lfm2Config(
         vocab_size=400, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=64, layer_types=["conv", "full_attention"],
     )  # fmt: skip
-    draw_weights(Lfm2ForCausalLM(config), 0).save_pretrained(folder)
+    model = draw_weights(Lfm2ForCausalLM(config), 0)
+    model.get_parameter("model.layers.0.conv.out_proj.weight").data *= strength
+    model.save_pretrained(folder)
     save_byte_pairs(folder)
     return folder
+
+
+# In bfloat16 its states are wrong by less than they are usually rounded, but not everywhere alike.
+save_weak_convolution = partial(save_convolution, strength=0.01)
 
 
 @pytest.fixture
@@ -80,18 +87,21 @@ def alike(tmp_path: Path) -> Dataset:
 
 
 @pytest.mark.usefixtures("shown_log")
-@pytest.mark.parametrize("save", [save_sums, save_convolution])
+@pytest.mark.parametrize(
+    ("save", "dtype"),
+    [(save_sums, "float32"), (save_convolution, "float32"), (save_weak_convolution, "bfloat16")],
+)
 def test_a_model_that_mixes_tokens_elsewhere_is_found_out(
-    save: Callable[[Path], Path], alike: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+    save: Callable[[Path], Path], dtype: Any, alike: Dataset, tmp_path: Path, monkeypatch: Any, capfd: Any
 ) -> None:
     """One line says so, and all is as if sharing had not been tried."""
     monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.setattr(sys, "path", [*sys.path])
     model = save(tmp_path / "m")
-    extracted(alike, model, tmp_path / "c", trust_remote_code=True)
+    extracted(alike, model, tmp_path / "c", trust_remote_code=True, dtype=dtype)
     [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith(SAYS)]
     assert line.startswith(f"{SAYS}the states of layer -1 differ by ")
-    extracted(alike, model, tmp_path / "plain", trust_remote_code=True, share_prefixes=False)
+    extracted(alike, model, tmp_path / "plain", trust_remote_code=True, share_prefixes=False, dtype=dtype)
     assert "begin alike" not in capfd.readouterr().err
     assert content(tmp_path / "c") == content(tmp_path / "plain")
     [shard] = (tmp_path / "c" / "shards").iterdir()

@@ -172,7 +172,7 @@ def test_a_cache_of_an_earlier_version_goes_on_in_the_order_of_its_items(
     tmp_path: Path, alike: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its shards do not say how they are cut. It lacks two whole ones, and exactly these are computed."""
-    write = Output.write
+    write: Any = Output.write
 
     def write_as_before(self: Output, *given: Any) -> None:
         *others, metadata = given

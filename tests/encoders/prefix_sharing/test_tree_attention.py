@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import AutoModel, BertConfig, BertModel, OPTConfig, OPTModel
+from transformers import AutoModel, BertConfig, BertModel, OPTConfig, OPTModel, PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from small.encoders.families import own_model
@@ -162,14 +162,19 @@ def test_all_of_it_moves_to_a_device() -> None:
     assert all(map(torch.equal, tensors_of(attention.to(CPU)), tensors_of(attention)))
 
 
-def small_opt(**settings: Any) -> OPTModel:
+def made(kind: Any, config: PreTrainedConfig) -> Any:
+    """A model with random weights and the attention that models are loaded with."""
+    config._attn_implementation = "sdpa"
+    model = kind._from_config(config)
+    model.train(False)
+    return model
+
+
+def small_opt() -> Any:
     config = OPTConfig(
         vocab_size=30, hidden_size=8, ffn_dim=8, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64
     )
-    config._attn_implementation = "sdpa"
-    model = OPTModel._from_config(config, **settings)
-    model.train(False)
-    return model
+    return made(OPTModel, config)
 
 
 def test_a_model_on_the_meta_device_gives_shapes() -> None:
@@ -209,8 +214,7 @@ def test_models_that_attend_in_another_way_are_refused(family_folder: Folders) -
 
 def test_a_model_that_looks_ahead_is_refused_when_it_runs() -> None:
     config = BertConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
-    config._attn_implementation = "sdpa"
-    model = BertModel._from_config(config)
+    model = made(BertModel, config)
     use_tree_attention(model)
     tree = tree_of(FEW)
     with pytest.raises(NotShareable, match="its attention has no direction"):
