@@ -3,8 +3,10 @@
 Shapes: B texts, T tokens, D width.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,11 +16,12 @@ from tcf.common.errors import ModelError
 from tcf.data.item_table import ItemTable
 from tcf.encoders.blocks import LAST
 from tcf.encoders.encoder import Encoder, TransformersEncoder
-from tcf.extract.micro_batches import Indices
+from tcf.extract.micro_batches import Indices, in_order, micro_batches
 from tcf.extract.outputs import Output
+from tcf.extract.schedules.engine import Engine, NotFinite, ignore_progress
 from tcf.extract.shards import Shard
 
-__all__ = ["fault", "first_bad_layer", "not_finite"]
+__all__ = ["bad_by_themselves", "fault", "first_bad_layer", "not_finite"]
 
 
 def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Output], suspects: Indices) -> ModelError:
@@ -39,6 +42,37 @@ def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Ou
         f"{items.path}: a micro-batch gives a number that is not finite, but none of its texts does alone; run the "
         "same command again with a lower --tokens-per-batch, and if that does not help with --dtype float32"
     )
+
+
+def bad_by_themselves(engine: Engine, shard: Shard, outputs: Sequence[Output], rows: Indices, scratch: Path) -> Indices:
+    """Compute texts again, without sharing states; returns those with a number that cannot be stored, as rows.
+
+    Attention along a tree multiplies such numbers by 0 for the texts that do not go through them, which spreads them to
+    these texts. Texts of equal length do not affect one another.
+
+    Args:
+        engine: the language model.
+        shard: the shard with the texts.
+        outputs: the caches.
+        rows: the texts, as rows of the shard.
+        scratch: directory for unfinished work.
+
+    Raises:
+        NotFinite: a text gives states that are not finite.
+    """
+    sequences = shard.sequences.take(rows)
+    sinks = [(output.layer, output.sink(sequences.lengths, engine.encoder.device)) for output in outputs]
+    by_layer = {layer: [sink for of, sink in sinks if of == layer] for layer in engine.encoder.layers}
+    batches = micro_batches(sequences.lengths, engine.tokens_per_batch)
+    try:
+        engine.encode(batches, sequences, by_layer, scratch=scratch, advance=ignore_progress)
+    except NotFinite as error:
+        raise NotFinite(error.layer, int(rows[error.row])) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    order = in_order(batches)
+    found: Indices = rows[np.unique(np.concatenate([sink.unstorable(order) for _, sink in sinks]))]
+    return found
 
 
 def not_finite(items: ItemTable, shard: Shard, row: int, layer: int) -> ModelError:

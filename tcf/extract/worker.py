@@ -15,7 +15,7 @@ from tcf.data.cache.shard_leases import shard_heartbeats
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.micro_batches import Indices, MicroBatch, in_order, micro_batches, shared_micro_batches
-from tcf.extract.non_finite import fault, not_finite
+from tcf.extract.non_finite import bad_by_themselves, fault, not_finite
 from tcf.extract.progress import ExtractionProgress
 from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved
 from tcf.extract.shard_jobs import ShardJob
@@ -73,6 +73,9 @@ class ShardWorker:
                     )
                 break
             except NotFinite as error:
+                if self.shares:
+                    together = next(batch.rows for batch in batches if error.row in batch.rows)
+                    self._suspects_alone(job, engine, together)
                 raise not_finite(self.inputs.items, job.shard, error.row, error.layer) from None
             except DeviceFull as error:
                 if engine.tokens_per_batch <= lengths.max():
@@ -105,7 +108,22 @@ class ShardWorker:
         """Refuse a shard with a number that cannot be stored; this synchronises with the device."""
         suspects = np.unique(np.concatenate([sink.unstorable(order) for sink in sinks]))
         if len(suspects):
+            if self.shares:
+                suspects = self._suspects_alone(job, engine, suspects)
             raise fault(engine.encoder, self.inputs.items, job.shard, self.inputs.outputs, suspects)
+
+    def _suspects_alone(self, job: ShardJob, engine: Engine, rows: Indices) -> Indices:
+        """Those of a shard's texts that are at fault when none shares states with another.
+
+        Raises:
+            ModelError: a text gives states that are not finite.
+        """
+        scratch = job.scratch.with_name(f"{job.scratch.name}-alone")
+        try:
+            with shard_heartbeats(job.places[0]):
+                return bad_by_themselves(engine, job.shard, self.inputs.outputs, rows, scratch)
+        except NotFinite as error:
+            raise not_finite(self.inputs.items, job.shard, error.row, error.layer) from None
 
     def _save(self, job: ShardJob, sinks: Sequence[Sink], order: Indices, metadata: Mapping[str, Any]) -> None:
         try:

@@ -93,13 +93,14 @@ class PrefixTree:
         """
         lengths, shared = sequences.lengths, shared_with_previous(sequences)
         added = lengths - shared
-        own = spans(sequences.offsets[:-1] + shared, added)  # the tokens that become nodes
+        first, offsets = sequences.offsets[0], sequences.offsets - sequences.offsets[0]
+        own = spans(offsets[:-1] + shared, added)  # the tokens that become nodes
         depths_P = spans(np.zeros(len(lengths), np.int64), lengths)
         return cls(
-            tokens_N=sequences.tokens[own].astype(np.int64),
+            tokens_N=sequences.tokens[first + own].astype(np.int64),
             depths_N=depths_P[own],
             added=added,
-            offsets=sequences.offsets - sequences.offsets[0],
+            offsets=offsets,
             paths_P=_paths(depths_P, own),
         )
 

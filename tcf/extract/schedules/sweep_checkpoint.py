@@ -49,8 +49,9 @@ class SweepCheckpoint:
     Attributes:
         folder: the macro-batch's scratch directory.
         settings: settings that the saved work depends on; work saved with other settings is not resumed.
-        tokens_per_batch: how micro-batches are cut. It does not affect the order of the saved states, so it must be
-            equal only if blocks return something that later blocks need for the same micro-batch.
+        tokens_per_batch: how micro-batches are cut. Without trees it does not affect the order of the saved states, so
+            it must be equal only if blocks return something that later blocks need for the same micro-batch; for
+            trees, `settings` say how states are ordered.
         passes: one per lane.
         sinks: the sinks of each layer.
     """
