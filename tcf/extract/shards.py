@@ -18,7 +18,7 @@ from tcf.encoders.prefix_sharing.prefix_tree import sorted_rows
 from tcf.encoders.tokenize import TextTokenizer, TokenSequences, tokenize
 from tcf.extract.micro_batches import Indices
 
-__all__ = ["CUT", "Shard", "Tally", "cut", "cut_shards", "one_part", "read_texts", "sorted_windows"]
+__all__ = ["CUT", "Shard", "Tally", "cut", "cut_shards", "one_part", "read_texts", "windows"]
 
 CUT = 2
 """How this version of tcf cuts the shards of a new cache; see `cut`."""
@@ -141,11 +141,10 @@ def _text(value: str) -> "pa.LargeStringScalar":
     return pa.scalar(value, pa.large_string())
 
 
-def sorted_windows(chunks: Iterator[Shard], tally: Tally) -> Iterator[Shard]:
-    """Join the sequences of consecutive items, and sort them, so that those that begin alike are in the same shard.
+def windows(chunks: Iterator[Shard], tally: Tally) -> Iterator[Shard]:
+    """Join the sequences of consecutive items, in their order; a small catalogue is a single window.
 
-    A small catalogue is a single window. Where windows end depends on the items alone, and not on what is stored, so
-    that a resumed extraction has the same ones.
+    Where windows end depends on the items alone, and not on what is stored, so that a resumed extraction has the same.
 
     Args:
         chunks: what `read_texts` yields.
@@ -157,10 +156,10 @@ def sorted_windows(chunks: Iterator[Shard], tally: Tally) -> Iterator[Shard]:
         waiting.append(chunk)
         items += chunk.span
         if items >= _WINDOW_ITEMS or tally.tokens - tokens >= _WINDOW_TOKENS:
-            yield _sorted(_joined(waiting))
+            yield _joined(waiting)
             waiting, items, tokens = [], 0, tally.tokens
     if waiting:
-        yield _sorted(_joined(waiting))
+        yield _joined(waiting)
 
 
 def cut(chunks: Iterator[Shard], tally: Tally, shard_rows: int, version: int) -> Iterator[Shard]:
@@ -170,14 +169,24 @@ def cut(chunks: Iterator[Shard], tally: Tally, shard_rows: int, version: int) ->
         chunks: what `read_texts` yields.
         tally: what it counts.
         shard_rows: sequences in a shard; the last of a window, or of all in item order, has fewer.
-        version: 1 in the order of the items, 2 in lexicographic order within windows.
+        version: 1 in the order of the items; 2 in lexicographic order within windows, so that sequences that begin
+            alike are in the same shard.
     """
     match version:
         case 1:
             yield from cut_shards(chunks, shard_rows)
         case _:
-            for window in sorted_windows(chunks, tally):
-                yield from cut_shards(iter([window]), shard_rows)
+            for window in windows(chunks, tally):
+                yield from _in_order(window, sorted_rows(window.sequences), shard_rows)
+
+
+def _in_order(window: Shard, order: Indices, shard_rows: int) -> Iterator[Shard]:
+    """Shards of a window's sequences in an order; a window without any is one shard."""
+    n = len(order)
+    for start in range(0, max(1, n), shard_rows):
+        stop = min(start + shard_rows, n)
+        span = window.span * stop // n - window.span * start // n if n else window.span
+        yield _rows(window, order[start:stop], span)
 
 
 def cut_shards(chunks: Iterator[Shard], shard_rows: int) -> Iterator[Shard]:
@@ -220,10 +229,6 @@ def one_part(shards: Iterator[Shard], part: int, parts: int, stored: Sequence[Ke
 def _missing(keys: Keys, stored: Sequence[KeySet]) -> Indices:
     """Indices of the keys that some cache lacks."""
     return np.flatnonzero(~np.logical_and.reduce([cache.contains(keys) for cache in stored]))
-
-
-def _sorted(shard: Shard) -> Shard:
-    return _rows(shard, sorted_rows(shard.sequences), shard.span)
 
 
 def _part(shard: Shard, start: int, stop: int) -> Shard:

@@ -163,7 +163,7 @@ def _words(found_P: Distances, parting_P: Flags, eps: float) -> str:
     everywhere, parting, others = (
         _root_mean_square(part) for part in (found_P, found_P[parting_P], found_P[~parting_P])
     )
-    if everywhere <= eps**0.5 and parting <= 4 * others + eps:
+    if everywhere <= eps**0.5 and parting <= 2 * others + eps / 8:
         return ""
     return f"{everywhere:.2%} of their spread, and by {parting:.2%} where texts part"
 

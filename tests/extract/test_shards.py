@@ -17,7 +17,7 @@ from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.tokenize import TextTokenizer, TokenSequences
 from tcf.extract import shards as module
-from tcf.extract.shards import Shard, Tally, cut, cut_shards, read_texts, sorted_windows
+from tcf.extract.shards import Shard, Tally, cut, cut_shards, read_texts, windows
 
 # Text 3 comes again in another chunk of three, text 2 at once; the last two are cut to the same tokens.
 TEXTS = ["mario", "zelda", "zelda", "star", "mario", "", "star", "final", "star " * 9 + "a", "star " * 9 + "b"]
@@ -133,8 +133,8 @@ def test_a_window_ends_with_the_chunk_that_fills_it(limit: str, most: int, monke
     """After two chunks, which have 5 items and 8 tokens; whatever of them is stored already."""
     monkeypatch.setattr(module, limit, most)
     tally = Tally()
-    assert [window.items.tolist() for window in sorted_windows(read_chunks(tally), tally)] == [
-        [4, 2, 0, 3, 1],
+    assert [window.items.tolist() for window in windows(read_chunks(tally), tally)] == [
+        [0, 1, 2, 3, 4],
         [5, 6, 7, 8],
     ]
     stored = replace(texts_of(), span=3)
@@ -145,8 +145,8 @@ def test_a_window_ends_with_the_chunk_that_fills_it(limit: str, most: int, monke
             tally.tokens += len(own.sequences.tokens)
             yield chunk
 
-    assert [window.items.tolist() for window in sorted_windows(chunks(), tally)] == [[4, 3], [5, 6, 7, 8]]
-    assert list(sorted_windows(iter([]), Tally())) == []
+    assert [window.items.tolist() for window in windows(chunks(), tally)] == [[3, 4], [5, 6, 7, 8]]
+    assert list(windows(iter([]), Tally())) == []
 
 
 @pytest.fixture

@@ -41,65 +41,55 @@ class _Blocks:
     """Blocks of equal size.
 
     Attributes:
-        nodes_QC: their nodes; those of the last block of a tree may be repeated to fill it.
-        ancestors_QA: the ancestors of each block's first node, filled up with any node.
-        queries_QC: position of each node.
-        keys_QK: position of each key.
+        size: nodes of a block, C.
+        keys_QK: the ancestors of each block's first node, filled up with any node, and then its own nodes; those
+            of the last block of a tree may be repeated to fill it.
         mask_Q1CK: whether a node attends to a key.
     """
 
-    nodes_QC: Tensor
-    ancestors_QA: Tensor
-    queries_QC: Tensor
+    size: int
     keys_QK: Tensor
     mask_Q1CK: Tensor
 
     @classmethod
     def of(cls, tree: PrefixTree, starts: Counts, size: int, device: torch.device) -> "_Blocks":
-        """Prepare the blocks that begin at these nodes; small arrays go to the device, masks are made there."""
-        nodes_QC = np.minimum(starts[:, None] + np.arange(size), len(tree) - 1)
-        begins_N = tree.offsets[np.repeat(np.arange(len(tree.added)), tree.added)]  # of a text with the node
-        depths_Q = tree.depths_N[starts]
-        along_A = np.arange(int(depths_Q.max(initial=0)))
-        ancestors_QA = tree.paths_P[begins_N[starts][:, None] + np.minimum(along_A, depths_Q[:, None])]
+        """Prepare the blocks that begin at these nodes; small arrays go to the device, the mask is made there."""
+        begins_N = tree.offsets[np.repeat(np.arange(len(tree.added)), tree.added)]  # the path of a text with the node
+        places_QC = starts[:, None] + np.arange(size)
+        nodes_QC = np.minimum(places_QC, len(tree) - 1)
+        depths_Q1 = tree.depths_N[starts][:, None]
+        along_A = np.arange(int(depths_Q1.max(initial=0)))
+        ancestors_QA = tree.paths_P[begins_N[starts][:, None] + np.minimum(along_A, depths_Q1)]
         keys_QK = np.concatenate([ancestors_QA, nodes_QC], axis=1)
-        positions_QK = tree.depths_N[keys_QK]
         # A place beyond a block's ancestors, or in a repeated node, is nobody's key.
-        beyond = np.concatenate([along_A >= depths_Q[:, None], nodes_QC != starts[:, None] + np.arange(size)], axis=1)
-        marked_QK = np.where(beyond, -1, keys_QK)
-        nodes, ancestors, keys, positions, marked, begins, queries, paths = (
-            _on(device, values)
-            for values in (
-                nodes_QC, ancestors_QA, keys_QK, positions_QK, marked_QK, begins_N[nodes_QC],
-                tree.depths_N[nodes_QC], tree.paths_P,
-            )
-        )  # fmt: skip
-        del keys
+        beyond_QK = np.concatenate([along_A >= depths_Q1, nodes_QC != places_QC], axis=1)
+        keys, beyond, begins, depths, paths = (
+            _on(device, values) for values in (keys_QK, beyond_QK, begins_N[nodes_QC], tree.depths_N, tree.paths_P)
+        )
         # The node of a query's path at the position of the key, if the path is that long, must be the key.
-        at_QCK = torch.minimum(positions[:, None, :], queries[:, :, None])
-        mask_QCK = paths[begins[:, :, None] + at_QCK] == marked[:, None, :]
-        # A repeated node is its own key all the same, lest it have none.
-        mask_QCK &= positions[:, None, :] <= queries[:, :, None]
-        return cls(nodes, ancestors, queries, positions, mask_QCK[:, None])
+        positions, queries = depths[keys][:, None, :], depths[keys[:, -size:]][:, :, None]
+        mask_QCK = paths[begins[:, :, None] + torch.minimum(positions, queries)] == keys[:, None, :]
+        return cls(size, keys, (mask_QCK & (positions <= queries) & ~beyond[:, None, :])[:, None])
+
+    @property
+    def nodes_QC(self) -> Tensor:
+        """The nodes of each block."""
+        return self.keys_QK[:, -self.size :]
 
     def to(self, device: torch.device) -> "_Blocks":
         """Return these blocks on a device."""
-        moved = (
-            tensor.to(device, non_blocking=True)
-            for tensor in (self.nodes_QC, self.ancestors_QA, self.queries_QC, self.keys_QK, self.mask_Q1CK)
-        )
-        return _Blocks(*moved)
+        keys_QK, mask_Q1CK = (tensor.to(device, non_blocking=True) for tensor in (self.keys_QK, self.mask_Q1CK))
+        return _Blocks(self.size, keys_QK, mask_Q1CK)
 
-    def restricted(self, allowed: Callable[[Tensor, Tensor], Tensor]) -> "_Blocks":
+    def restricted(self, allowed: Callable[[Tensor, Tensor], Tensor], positions_N: Tensor) -> "_Blocks":
         """Return these blocks with fewer keys: those at positions that a rule allows."""
-        mask_QCK = allowed(self.queries_QC[:, :, None], self.keys_QK[:, None, :])
+        positions_QK = positions_N[self.keys_QK]
+        mask_QCK = allowed(positions_QK[:, -self.size :, None], positions_QK[:, None, :])
         return replace(self, mask_Q1CK=self.mask_Q1CK & mask_QCK[:, None])
 
     def attention(self, query_NHE: Tensor, key_NHE: Tensor, value_NHE: Tensor, scale: float | None) -> Tensor:
         """Return the attention of the blocks' nodes, (Q * C, H, E)."""
-        keys_QK = torch.cat([self.ancestors_QA, self.nodes_QC], dim=1)
-        query_QHCE = query_NHE[self.nodes_QC].transpose(1, 2)
-        mask = self.mask_Q1CK
+        query_QHCE, mask = query_NHE[self.nodes_QC].transpose(1, 2), self.mask_Q1CK
         heads, shared = query_QHCE.shape[1], key_NHE.shape[1]
         if heads > shared:
             # The queries of the heads that share keys follow one another, so that no key is copied for them.
@@ -107,8 +97,8 @@ class _Blocks:
             mask = mask.repeat(1, 1, heads // shared, 1)
         found = scaled_dot_product_attention(
             query_QHCE,
-            key_NHE[keys_QK].transpose(1, 2),
-            value_NHE[keys_QK].transpose(1, 2),
+            key_NHE[self.keys_QK].transpose(1, 2),
+            value_NHE[self.keys_QK].transpose(1, 2),
             attn_mask=mask,
             scale=scale,
         )
@@ -151,7 +141,8 @@ class TreeAttention:
 
     def restricted(self, allowed: Callable[[Tensor, Tensor], Tensor]) -> "TreeAttention":
         """Return the same with fewer keys: those at positions that a rule allows."""
-        return replace(self, blocks=tuple(blocks.restricted(allowed) for blocks in self.blocks))
+        positions_N = self.positions_1N[0]
+        return replace(self, blocks=tuple(blocks.restricted(allowed, positions_N) for blocks in self.blocks))
 
     def attention(self, query_1HNE: Tensor, key_1HNE: Tensor, value_1HNE: Tensor, scale: float | None) -> Tensor:
         """Return the attention of every node to its ancestors and itself, (1, N, H, E)."""

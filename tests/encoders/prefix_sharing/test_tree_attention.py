@@ -146,11 +146,7 @@ def paths(tree: PrefixTree) -> list[list[int]]:
 
 
 def tensors_of(attention: TreeAttention) -> list[Tensor]:
-    blocks = [
-        tensor
-        for part in attention.blocks
-        for tensor in (part.nodes_QC, part.ancestors_QA, part.queries_QC, part.keys_QK, part.mask_Q1CK)
-    ]
+    blocks = [tensor for part in attention.blocks for tensor in (part.keys_QK, part.mask_Q1CK)]
     return [attention.positions_1N, *blocks, *([] if attention.places_N is None else [attention.places_N])]
 
 
