@@ -2,8 +2,8 @@
 
 Plain texts and plain ids have four trials each. Every other form starts from the best of them and has two trials of its
 own; so have `text again` and `id again`, plain once more, which say what two more trials are worth by themselves.
-Trials are compared on validation targets alone; test targets are evaluated in the end, once. Every command that is run
-is printed and can be repeated: what is finished is not done again, so the whole can be interrupted at any moment.
+Trials are compared on validation targets alone; `benchmarks/forms_combined.py` evaluates test targets. Every command
+that is run is printed and can be repeated: what is finished is not done again, so all can be interrupted at any moment.
 
     python benchmarks/forms.py --data games --minilm caches/minilm --smollm2 caches/smollm2 --epochs 12 --out forms
 
@@ -25,7 +25,7 @@ from typing import Any
 
 import tomli_w
 
-__all__ = ["FORMS", "Form", "Place"]
+__all__ = ["FORMS", "SEEDS", "Form", "Place", "options", "place_of", "run", "runs_of"]
 
 TRIALS = 2
 BASE_TRIALS = 4
@@ -179,7 +179,7 @@ def run(*words: str, log: Path) -> None:
 
 
 def runs_of(form: Form, place: Place) -> Sequence[Path]:
-    """A form's run of each seed."""
+    """A form's run of each seed, the best trial first."""
     trials = (place.folder(form) / "search" / "trials").iterdir()
     found = tomllib.loads(place.best(form).read_text(encoding="utf-8"))
     best = max(sorted(trials), key=lambda trial: _validation(trial) if _same(trial, found) else 0.0)
@@ -195,34 +195,33 @@ def _same(trial: Path, settings: Mapping[str, Any]) -> bool:
     return all(config.get(name) == value for name, value in settings.items() if name not in ("inputs", "devices"))
 
 
-def evaluate(forms: Sequence[Form], place: Place) -> None:
-    """Evaluate all runs on the test targets, and compare the forms with their bases."""
-    for form in forms:
-        for seed, path in enumerate(runs_of(form, place)):
-            out = place.folder(form) / "evaluations" / f"seed-{seed}"
-            run("evaluate", str(path), "--out", str(out), log=place.folder(form) / "log")
-
-
-def main() -> None:
-    """Train, and with --evaluate evaluate, the forms."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(words: str) -> argparse.ArgumentParser:
+    """The options of this benchmark and of those that read what it made."""
+    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--minilm", type=Path, required=True)
     parser.add_argument("--smollm2", type=Path, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+def place_of(given: argparse.Namespace) -> Place:
+    """Where these options say that everything is."""
+    return Place(given.data, {"minilm": given.minilm, "smollm2": given.smollm2}, given.epochs, given.out)
+
+
+def main() -> None:
+    """Train the forms."""
+    parser = options(__doc__ or "")
     parser.add_argument("--forms", nargs="*", default=[form.name for form in FORMS], help="only these")
     parser.add_argument("--workers", type=int, default=2, help="trainings at the same time")
-    parser.add_argument("--evaluate", action="store_true", help="evaluate on test targets as well; once, in the end")
     given = parser.parse_args()
-    caches = {"minilm": given.minilm, "smollm2": given.smollm2}
-    place = Place(given.data, caches, given.epochs, given.out)
+    place = place_of(given)
     chosen = [form for form in FORMS if form.name in given.forms]
     with ThreadPoolExecutor(given.workers) as pool:
         for bases in (True, False):  # whose best settings the others start from
             list(pool.map(lambda form: train(form, place), [form for form in chosen if (not form.base) == bases]))
-    if given.evaluate:
-        evaluate(chosen, place)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,9 @@ class CacheFiller:
         with ExitStack() as stack:
             text_maps = [stack.enter_context(TextMapWriter(output.path, items)) for output in outputs]
             shown = Progress("extract", items.n_items, "items", extra_unit="tokens", work=plan.flops)
-            progress = ExtractionProgress(stack.enter_context(shown), plan.cost)
+            progress = ExtractionProgress(
+                stack.enter_context(shown), plan.cost, plan.computed_tokens / max(1, plan.tokens)
+            )
             shards = stack.enter_context(
                 closing(prefetch(_shards(inputs, plan.macro_batch_rows, tally, text_maps), _SHARDS_AHEAD))
             )

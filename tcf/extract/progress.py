@@ -22,15 +22,17 @@ class ExtractionProgress:
     Attributes:
         progress: displays them; its work is measured in floating-point operations.
         cost: the cost of a text in floating-point operations.
+        share: the share of this cost that is computed; the rest is of tokens whose states other texts have as well.
     """
 
     progress: Progress
     cost: FlopCost
+    share: float = 1.0
 
     def pass_over(self, shard: Shard) -> None:
         """Count a shard that nobody has to compute any more."""
         lengths = shard.sequences.lengths.astype(np.float64)
-        self.progress.advance(shard.span, work=self.cost.of(lengths.sum(), np.square(lengths).sum()))
+        self.progress.advance(shard.span, work=self.share * self.cost.of(lengths.sum(), np.square(lengths).sum()))
 
     def wait(self) -> None:
         """Display that this process waits for another worker's shard."""
@@ -46,7 +48,7 @@ class ExtractionProgress:
             before, done = done, done + texts
             items = int(span * done / n + 1e-6) - int(span * before / n + 1e-6)
             # Texts that are counted together are equally long.
-            work = self.cost.of(tokens, tokens**2 / texts if texts else 0.0)
+            work = self.share * self.cost.of(tokens, tokens**2 / texts if texts else 0.0)
             self.progress.advance(items, note, extra=0 if resumed else tokens, work=work, resumed=resumed)
 
         return advance

@@ -7,11 +7,12 @@ import torch
 from tcf.common.devices import resolve_devices
 from tcf.config.extract import ExtractConfig, Pooling
 from tcf.encoders.encoder import check_layers, resolve_dtype
+from tcf.encoders.folder.model_config import is_bidirectional, read_configuration
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.tokenize import TextTokenizer, check_max_tokens, count_prompt_tokens
 from tcf.extract.sentence_options import poolings, text_prefix, token_limit, vector_width
 
-__all__ = ["Settings", "check_settings", "count_unpooled", "resolve"]
+__all__ = ["Settings", "check_settings", "count_unpooled", "may_share_prefixes", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,24 @@ def check_settings(config: ExtractConfig, folder: ModelFolder) -> None:
         vector_width(config, folder, layer)
     if config.token_states is not None:
         check_layers(folder, (config.token_states,), option="--token-states")
+
+
+def may_share_prefixes(config: ExtractConfig, folder: ModelFolder) -> bool:
+    """Return whether texts that begin alike are to share states if the model turns out to allow it.
+
+    Raises:
+        ModelError: the configuration cannot be read.
+    """
+    if not config.share_prefixes or config.compile:  # compiled blocks are for texts of equal length
+        return False
+    match folder.family:
+        case "words" | "bert" | "roberta" | "t5":
+            return False
+        case "other":
+            code = config.trust_remote_code
+            return not is_bidirectional(read_configuration(folder.path, folder.settings, trust_remote_code=code))
+        case _:
+            return True
 
 
 def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:

@@ -21,12 +21,12 @@ from tcf.common.ragged import offsets_from
 from tcf.data.keys import first_occurrences, sequence_keys
 from tcf.encoders.encoder import layer_width
 from tcf.encoders.failures import failures, reason
-from tcf.encoders.folder.model_config import is_bidirectional, read_configuration
 from tcf.encoders.prefix_sharing.prefix_tree import PrefixTree, sorted_rows
 from tcf.encoders.prefix_sharing.tree_attention import use_tree_attention
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches, shared_micro_batches
+from tcf.extract.resolved_settings import may_share_prefixes
 from tcf.extract.schedules.engine import Engine, NotFinite, ignore_progress, put
 from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import TokenSink
@@ -42,15 +42,6 @@ _PAIRS = 12  # neighbours in lexicographic order; with what is made of them thes
 _TOKENS = 16_384  # at most, of all texts that are compared
 
 
-def may_share(inputs: ExtractionInputs) -> bool:
-    """Whether prefixes are to be shared if the model allows it: it is causal, and nothing else was requested."""
-    config, folder = inputs.config, inputs.folder
-    if not config.share_prefixes or config.compile or folder.family in ("words", "bert", "roberta", "t5"):
-        return False
-    settings = read_configuration(folder.path, folder.settings, trust_remote_code=config.trust_remote_code)
-    return not is_bidirectional(settings)
-
-
 def shares_prefixes(engine: Engine, inputs: ExtractionInputs, first: ShardJob) -> bool:
     """Return whether texts that begin alike are to share states, after trying it; says so if they are not.
 
@@ -59,7 +50,7 @@ def shares_prefixes(engine: Engine, inputs: ExtractionInputs, first: ShardJob) -
         inputs: the model folder and the settings.
         first: the first shard.
     """
-    if not may_share(inputs):
+    if not may_share_prefixes(inputs.config, inputs.folder):
         return False
     scratch = first.scratch.with_name(f"{first.scratch.name}-prefixes")
     try:

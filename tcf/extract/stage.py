@@ -19,6 +19,7 @@ from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.plan import Plan, plan_text
 from tcf.extract.plan.planner import plan_extraction
 from tcf.extract.plan.workload import Workload, workload
+from tcf.extract.resolved_settings import may_share_prefixes
 from tcf.extract.result import Extraction, finish_extraction
 from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.load_engine import load_engine
@@ -100,7 +101,8 @@ def plan_stage(inputs: ExtractionInputs, rates: Rates | None = None) -> PlannedE
     for note in sentence_notes(config, inputs.folder):
         logger.info(f"extract: {note}")
     settings = inputs.settings
-    work = workload(inputs.items, inputs.tokenizer, settings.prefix, settings.max_tokens, inputs.stored)
+    shares = may_share_prefixes(config, inputs.folder)
+    work = workload(inputs.items, inputs.tokenizer, settings.prefix, settings.max_tokens, inputs.stored, shares=shares)
     plan = _plan(inputs, work, config, rates)
     if plan.schedule == "sweep" and config.checkpoint_layers is not None:
         # A resumed sweep must cut the same shards as before.

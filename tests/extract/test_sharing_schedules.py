@@ -126,7 +126,7 @@ def test_work_on_other_trees_is_not_taken_up(
     interrupted(family("opt"), tmp_path / "s", tokens=before)
     found, first = resumed(family("opt"), tmp_path / "s", after)
     assert first == "block 1/3"
-    assert "saved with other settings: trees" in capfd.readouterr().err
+    assert "saved with other settings: nodes_per_tree" in capfd.readouterr().err
     check_equal(found, expected)
 
 

@@ -124,6 +124,7 @@ def _plan(inputs: PlanInputs, candidate: CandidatePlan, reason: str) -> Plan:
         items=work.items,
         sequences=work.sequences,
         tokens=work.tokens,
+        computed_tokens=work.computed,
         exact=work.exact,
         macro_batches=inputs.macro_batches(candidate.rows),
         macro_batch_rows=candidate.rows,

@@ -156,7 +156,7 @@ def pipeline(inputs: PlanInputs) -> CandidatePlan:
         parts = dict(zip(inputs.devices, on_device, strict=True))
         loading = max(geometry.largest_stored, geometry.around.stored_bytes)
         parts["cpu"] = {"base": inputs.base, "slots": loading, "outputs": outputs}
-    micro_batches = max(1, inputs.workload.tokens // micro)
+    micro_batches = max(1, inputs.workload.computed // micro)
     slowest = n * max(stages.count(name) for name in names) / max(1, len(stages))
     compute = inputs.compute_seconds(inputs.rates.streamed_flops) * (1 if inputs.on_cpu else slowest)
     return CandidatePlan(
@@ -212,7 +212,7 @@ def dispatch(inputs: PlanInputs) -> CandidatePlan:
     modules = _bytes_of(inputs, found)
     sizes = {at: sum(modules[name] for name in found if found[name] == at) for at in (*gpus, "cpu", "disk")}
     streamed = sizes["disk"] + (0 if inputs.on_cpu else sizes["cpu"])
-    passes = max(1, -(-inputs.workload.tokens // micro))
+    passes = max(1, -(-inputs.workload.computed // micro))
     parts: Parts = {name: {"weights": sizes[name], "workspace": workspace} for name in gpus}
     parts["cpu"] = {"base": inputs.base, "weights": sizes["cpu"], "outputs": outputs}
     if streamed:

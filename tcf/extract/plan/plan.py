@@ -76,6 +76,7 @@ class Plan:
         items: number of items of the catalogue.
         sequences: number of token sequences to compute.
         tokens: their number of tokens.
+        computed_tokens: those of them that are computed, because no other text begins with the same tokens.
         exact: whether sequences and tokens were counted; otherwise they were estimated from a sample.
         macro_batches: number of shards, computed one after the other; a sweep streams the weights once for each.
         macro_batch_rows: maximum number of token sequences in a shard.
@@ -111,6 +112,7 @@ class Plan:
     items: int
     sequences: int
     tokens: int
+    computed_tokens: int
     exact: bool
     macro_batches: int
     macro_batch_rows: int
@@ -161,6 +163,7 @@ class Plan:
             "items": self.items,
             "sequences": self.sequences,
             "tokens": self.tokens,
+            "computed_tokens": self.computed_tokens,
             "exact": self.exact,
             "macro_batches": self.macro_batches,
             "macro_batch_rows": self.macro_batch_rows,
@@ -206,7 +209,7 @@ def plan_text(plan: Plan) -> str:
         "schedule": f"{plan.schedule} on {', '.join(plan.devices)} ({_DOES[plan.schedule]}), {_why(plan)}",
         "weights": _weights(plan),
         "texts": f"{plan.items:,} items, {_about(plan)}{plan.sequences:,} token sequences to compute, "
-        f"{_about(plan)}{plan.tokens:,} tokens",
+        f"{_about(plan)}{plan.tokens:,} tokens{_shared(plan)}",
         "batches": _batches(plan),
         **{_memory_of(place): _memory(plan, place) for place in plan.memory_parts},
         "reading": f"{as_bytes(plan.weight_bytes_read)} of weights, {as_time(plan.read_seconds)}",
@@ -221,6 +224,14 @@ def plan_text(plan: Plan) -> str:
 
 def _about(plan: Plan) -> str:
     return "" if plan.exact else "about "
+
+
+def _shared(plan: Plan) -> str:
+    """The share of tokens that need not be computed, as they begin another text as well."""
+    if plan.computed_tokens == plan.tokens:
+        return ""
+    share = 1 - plan.computed_tokens / plan.tokens
+    return f", {'' if plan.exact else 'at least '}{share:.0%} of them shared with other texts"
 
 
 def _why(plan: Plan) -> str:

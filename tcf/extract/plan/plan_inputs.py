@@ -90,7 +90,8 @@ class PlanInputs:
     @cached_property
     def flops(self) -> int:
         """Floating-point operations of the whole extraction."""
-        return self.geometry.flops(self.workload.tokens, self.workload.squares)
+        work = self.workload
+        return self.geometry.flops(work.computed, work.squares - work.shared_squares)
 
     def compute_seconds(self, rate: float) -> float:
         """Seconds to compute with all devices at once; several `cpu` share one processor.
@@ -102,8 +103,10 @@ class PlanInputs:
 
     @property
     def state_row(self) -> float:
-        """Bytes of the hidden states of a text."""
-        return self.workload.tokens_a_text * self.geometry.width * self.geometry.dtype.itemsize
+        """Bytes of the hidden states of a text, those that it shares left out if its model is known to share them."""
+        work = self.workload
+        tokens = work.tokens if self.geometry.family == "other" else work.computed
+        return tokens / max(1, work.sequences) * self.geometry.width * self.geometry.dtype.itemsize
 
     @cached_property
     def vector_row(self) -> int:
@@ -134,19 +137,23 @@ class PlanInputs:
         return round(rows) + text_maps + parquet
 
     def largest_batch_tokens(self, micro: int, rows: int) -> int:
-        """Tokens of the largest micro-batch that will occur, as it holds only texts of one length.
+        """Tokens of the largest micro-batch that will occur; without shared prefixes, it holds texts of one length.
 
         Args:
             micro: maximum number of tokens of a micro-batch.
             rows: texts of a shard.
         """
         share = min(1.0, rows / max(1, self.workload.sequences))
-        return min(micro, max(self.workload.longest, math.ceil(self.workload.group_tokens * share)))
+        work = self.workload
+        most = work.computed if work.shared else work.group_tokens
+        return min(micro, max(work.longest, math.ceil(most * share)))
 
     def workspace(self, tokens: int) -> int:
         """Bytes that a block needs for a micro-batch: states, queries, keys, values and feed-forward, but no scores."""
         geometry = self.geometry
         numbers = 4 * geometry.width + 2 * geometry.inner_width
+        if self.workload.shared:  # up to three keys and values for each node, and all of attention in another order
+            numbers = max(numbers, 13 * geometry.width)
         return tokens * (numbers * geometry.dtype.itemsize + 4 * geometry.width)
 
     @property

@@ -31,7 +31,7 @@ from tcf.extract.plan.model_size import read_geometry
 from tcf.extract.plan.plan import Plan
 from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.plan.workload import Workload, expected_workload, workload
-from tcf.extract.resolved_settings import check_settings, count_unpooled
+from tcf.extract.resolved_settings import check_settings, count_unpooled, may_share_prefixes
 from tcf.extract.sentence_options import sentence_notes, text_prefix, token_limit, vector_width
 
 __all__ = ["plan_extraction", "plan_for_data", "plan_for_items", "planned_widths"]
@@ -60,7 +60,8 @@ def plan_for_data(model: str, data: Path, out: Path | None, config: ExtractConfi
         tokenizer = _tokenizer(folder, config)
         if tokenizer is not None and config.pooled_layers:
             count_unpooled(tokenizer, prefix, max_tokens)  # refuses a prompt that leaves no room for a text
-        work = workload(items, tokenizer, prefix, max_tokens)
+        shares = may_share_prefixes(config, folder)
+        work = workload(items, tokenizer, prefix, max_tokens, shares=shares)
         return plan_extraction(folder, work, config, name=model, out=out)
 
 
@@ -172,6 +173,8 @@ def _own_share(work: Workload, config: ExtractConfig) -> Workload:
         sequences=-(-work.sequences // parts),
         tokens=-(-work.tokens // parts),
         squares=work.squares / parts,
+        shared=work.shared // parts,
+        shared_squares=work.shared_squares / parts,
         group_tokens=-(-work.group_tokens // parts),
         exact=False,
     )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ from tcf.common.random_streams import RandomStream, generator
 from tcf.data.item_table import ItemTable
 from tcf.data.key_set import KeySet
 from tcf.data.keys import first_occurrences, sequence_keys, text_keys
-from tcf.encoders.tokenize import TextTokenizer, tokenize
+from tcf.encoders.prefix_sharing.prefix_tree import shared_with_previous, sorted_rows
+from tcf.encoders.tokenize import TextTokenizer, TokenSequences, tokenize
 
 if TYPE_CHECKING:
     from pyarrow import LargeStringArray
@@ -46,6 +47,9 @@ class Workload:
         group_tokens: maximum over lengths of the tokens of all sequences of that length; bounds a micro-batch.
         exact: whether this was counted; otherwise it was estimated.
         tokenise_seconds: time to tokenise all distinct texts.
+        shared: number of tokens whose states are those of another text that begins alike; estimated from a sample, they
+            are too few, as a sample has fewer such texts.
+        shared_squares: sum over the sequences of the squared number of these tokens.
     """
 
     items: int
@@ -57,6 +61,13 @@ class Workload:
     group_tokens: int
     exact: bool
     tokenise_seconds: float = 0.0
+    shared: int = 0
+    shared_squares: float = 0.0
+
+    @property
+    def computed(self) -> int:
+        """Number of tokens whose states are computed: the nodes of the tree of prefixes."""
+        return self.tokens - self.shared
 
     @property
     def tokens_a_text(self) -> float:
@@ -78,7 +89,13 @@ def expected_workload(items: int, tokens_a_text: int | None, max_tokens: int) ->
 
 
 def workload(
-    items: ItemTable, tokenizer: TextTokenizer | None, prefix: str, max_tokens: int, stored: Sequence[KeySet] = ()
+    items: ItemTable,
+    tokenizer: TextTokenizer | None,
+    prefix: str,
+    max_tokens: int,
+    stored: Sequence[KeySet] = (),
+    *,
+    shares: bool = False,
 ) -> Workload:
     """Count, or estimate from a sample of the items, what an extraction will compute.
 
@@ -88,6 +105,7 @@ def workload(
         prefix: put before every text.
         max_tokens: maximum length of a sequence in tokens.
         stored: for every cache, the sequences that it has; empty if there is no cache.
+        shares: whether texts that begin alike share the states of their common tokens.
 
     Raises:
         DataError: the item table is damaged.
@@ -100,11 +118,12 @@ def workload(
         n_texts = _distinct(items)
     scale = n_texts / max(1, len(texts))
     began = time.perf_counter()
-    lengths = _estimated(texts, prefix, max_tokens) if tokenizer is None else None
-    if lengths is None and tokenizer is not None:
-        lengths = _missing(texts, tokenizer, prefix, max_tokens, stored)
+    if tokenizer is None:
+        lengths, shared = _estimated(texts, prefix, max_tokens), np.zeros(0, np.int64)
+    else:
+        sequences = _missing(texts, tokenizer, prefix, max_tokens, stored)
+        lengths, shared = sequences.lengths, _shared(sequences, shares=shares)
     spent = 0.0 if tokenizer is None else time.perf_counter() - began
-    lengths = cast(Counts, lengths)
     return Workload(
         items=items.n_items,
         texts=n_texts,
@@ -115,6 +134,8 @@ def workload(
         group_tokens=round(scale * int(_group_tokens(lengths).max(initial=0))),
         exact=len(sample) == items.n_items and tokenizer is not None,
         tokenise_seconds=scale * spent,
+        shared=round(scale * int(shared.sum())),
+        shared_squares=scale * float(np.square(shared).sum()),
     )
 
 
@@ -145,15 +166,20 @@ def _distinct(items: ItemTable) -> int:
 
 def _missing(
     texts: "LargeStringArray", tokenizer: TextTokenizer, prefix: str, max_tokens: int, stored: Sequence[KeySet]
-) -> Counts:
-    """Lengths of the distinct sequences that at least one cache lacks."""
+) -> TokenSequences:
+    """The distinct sequences that at least one cache lacks."""
     written = [prefix + text for text in texts.to_pylist()]
     sequences = tokenize(tokenizer, written, max_tokens=max_tokens)
     keys = sequence_keys(sequences.tokens, sequences.offsets)
     rows = first_occurrences(keys)
     if stored:
         rows = rows[~np.logical_and.reduce([cache.contains(keys[rows]) for cache in stored])]
-    return sequences.lengths[rows]
+    return sequences.take(rows)
+
+
+def _shared(sequences: TokenSequences, *, shares: bool) -> Counts:
+    """Tokens that each sequence has in common with the one before it in order."""
+    return shared_with_previous(sequences.take(sorted_rows(sequences))) if shares else np.zeros(0, np.int64)
 
 
 def _group_tokens(lengths: Counts) -> Counts:
