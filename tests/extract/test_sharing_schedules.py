@@ -5,8 +5,9 @@ Shapes: P tokens of all texts, D width.
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,7 @@ def read(
 ) -> States:
     """The states of all tokens, (P, D) a layer, in trees of so many nodes, or of every text by itself."""
     batches = micro_batches(sequences.lengths, 1) if tokens is None else shared_micro_batches(sequences, tokens)
+    loaded = replace(cast(Any, loaded), tokens_per_batch=tokens or 1)
     for model in loaded.models:
         use_tree_attention(model)
     sinks = {layer: TokenSink(sequences.lengths, 32, torch.float32, torch.device("cpu")) for layer in LAYERS}
