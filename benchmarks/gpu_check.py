@@ -62,6 +62,12 @@ def _schedules(setting: Setting) -> Iterator[Finding]:
     yield from check_schedules(setting)
 
 
+def _prefixes(setting: Setting) -> Iterator[Finding]:
+    from gpu_parts.schedules import check_prefixes
+
+    yield from check_prefixes(setting)
+
+
 def _sanitizer(setting: Setting) -> Iterator[Finding]:
     from gpu_parts.schedules import check_sanitized
 
@@ -126,6 +132,7 @@ PARTS = (
     Part("families", 120, _families),
     Part("host waits", 30, _host_waits),
     Part("schedules", 40, _schedules),
+    Part("prefixes", 60, _prefixes),
     Part("sanitizer", 90, _sanitizer),
     Part("out of memory", 40, _out_of_memory),
     Part("peaks", 40, _peaks),

@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpu_parts.part import Finding, Setting, holds
+from gpu_parts.stage import micro_batches_of
 from gpu_parts.trainings import training_setup
 from small.encoders.families import save_family
 from small.encoders.models import made_up_texts
@@ -52,6 +53,7 @@ def check_host_waits(setting: Setting) -> Iterator[Finding]:
     """Run a second pass over some micro-batches, and some steps after the first ones, with every wait refused."""
     for name in ("opt", "bert"):
         yield _checked(f"micro-batches of {name}", _micro_batches(setting, name), setting)
+    yield _checked("micro-batches of opt, shared prefixes", _micro_batches(setting, "opt", shares=True), setting)
     for loss in ("in-batch", "gbce"):
         yield _checked(f"training steps, {loss}", _steps(setting, loss), setting)
 
@@ -98,17 +100,18 @@ def _has_mask(indices: Sequence[Any]) -> bool:
     return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
 
 
-def _micro_batches(setting: Setting, name: str) -> Generator[None, None, None]:
-    """The micro-batches of a small model, twice."""
-    folder = save_family(name, setting.scratch / f"{name}-waits")
+def _micro_batches(setting: Setting, name: str, *, shares: bool = False) -> Generator[None, None, None]:
+    """The micro-batches of a small model, twice; where they share prefixes, prepared while the host may wait."""
+    folder = save_family(name, setting.scratch / f"{name}-waits-{shares}")
     opened = open_model_folder(folder)
     settings = Settings(("mean",), "", 30, torch.float32, setting.device)
     engine = load_resident(opened, (-1,), ExtractConfig(), settings, tokens_per_batch=_TOKENS)
     sequences = tokenize(load_tokenizer(opened), made_up_texts(40), max_tokens=30)
+    batches = micro_batches_of(engine, sequences, shares=shares)
     try:
         for _ in range(2):
             sink = VectorSink(len(sequences), 32, torch.float32, VectorHead(["mean"]), setting.device)
-            engine.encode(sequences, {-1: [sink]}, scratch=setting.scratch, advance=ignore_progress)
+            engine.encode(batches, sequences, {-1: [sink]}, scratch=setting.scratch, advance=ignore_progress)
             yield
     finally:
         engine.close()

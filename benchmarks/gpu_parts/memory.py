@@ -18,6 +18,7 @@ from gpu_parts.part import Finding, Setting, absent, at_most, holds
 from gpu_parts.stage import dataset_of, extracted, save_geometry, tokens_at_once
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.encoder import TransformersEncoder
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 
 __all__ = ["check_out_of_memory", "check_peaks"]
 
@@ -91,10 +92,10 @@ def _little_memory(setting: Setting) -> Iterator[Callable[[Any], None]]:
         return
     states = TransformersEncoder.states
 
-    def refuse(self: TransformersEncoder, tokens_BT: Tensor) -> Any:
+    def refuse(self: TransformersEncoder, tokens_BT: Tensor, tree: TreeAttention | None = None) -> Any:
         if tokens_BT.numel() > _REFUSED_TOKENS:
             raise torch.OutOfMemoryError("out of memory, simulated by the rehearsal")
-        return states(self, tokens_BT)
+        return states(self, tokens_BT, tree)
 
     with patch.object(TransformersEncoder, "states", refuse):
         yield lambda engine: None

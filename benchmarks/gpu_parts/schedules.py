@@ -1,10 +1,13 @@
-"""One model with every schedule, byte for byte: resident, sweeps that keep or stream their blocks, a pipeline."""
+"""One model with every schedule, byte for byte: resident, sweeps that keep or stream their blocks, a pipeline.
+
+Each with texts of equal length at once, and with texts that share the states of their common beginnings.
+"""
 
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -12,20 +15,22 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from gpu_parts.part import Finding, Setting, absent, holds
+from gpu_parts.part import Finding, Setting, absent, at_most, holds
+from gpu_parts.stage import micro_batches_of
 from small.encoders.families import save_family
 from small.encoders.models import made_up_texts
 from tcf.config.extract import ExtractConfig
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.tokenize import TokenSequences, tokenize
+from tcf.extract.micro_batches import in_order
 from tcf.extract.plan.plan import Plan
 from tcf.extract.resolved_settings import Settings
 from tcf.extract.schedules.engine import Engine, ignore_progress
 from tcf.extract.schedules.load_engine import load_engine
 from tcf.extract.sinks import TokenSink
 
-__all__ = ["check_sanitized", "check_schedules"]
+__all__ = ["check_prefixes", "check_sanitized", "check_schedules"]
 
 _BLOCKS, _WIDTH, _TOKENS = 3, 32, 64
 _LAYERS = (0, 2, -1)
@@ -35,23 +40,51 @@ _SWEEPS = tuple(product(("device", "cpu", "disk"), ("device", "memory", "disk"))
 
 def check_schedules(setting: Setting) -> Iterator[Finding]:
     """Compare the states of every token at three layers with those of the resident schedule."""
+    yield from _check_schedules(setting, shares=False)
+
+
+def check_prefixes(setting: Setting) -> Iterator[Finding]:
+    """The same where prefixes are shared, after a comparison with what they are if not."""
+    for name in ("opt", "llama"):
+        folder = save_family(name, setting.scratch / f"{name}-prefixes")
+        sequences = _sequences(folder)
+        for dtype, most in ((torch.float32, 1e-5), (torch.bfloat16, 2**-5)):
+            given = folder, setting, dtype, sequences, "resident", [str(setting.device)] * _BLOCKS, "device"
+            plain, shared = (_states(*given, shares=shares) for shares in (False, True))
+            found = max(float((plain[layer] - shared[layer]).abs().max() / plain[layer].abs().max()) for layer in plain)
+            yield at_most(f"{name}, {str(dtype)[6:]}: states of shared prefixes, relative error", found, most, ".1e")
+    yield from _check_schedules(setting, shares=True)
+
+
+def _sequences(folder: Path) -> TokenSequences:
+    """Texts of which many begin alike."""
+    texts = made_up_texts(60)
+    texts += [f"{text} {other}" for text, other in pairwise(texts)]
+    return tokenize(load_tokenizer(open_model_folder(folder)), texts, max_tokens=30)
+
+
+def _check_schedules(setting: Setting, *, shares: bool) -> Iterator[Finding]:
     folder = save_family("opt", setting.scratch / "opt-schedules")
     dtype = torch.bfloat16 if setting.on_cuda else torch.float32
-    sequences = tokenize(load_tokenizer(open_model_folder(folder)), made_up_texts(60), max_tokens=30)
+    sequences = _sequences(folder)
     device = str(setting.device)
-    resident = _states(folder, setting, dtype, sequences, "resident", [device] * _BLOCKS, "device")
+    resident = _states(folder, setting, dtype, sequences, "resident", [device] * _BLOCKS, "device", shares=shares)
     for blocks, states in _SWEEPS:
         places = [device if blocks == "device" else blocks] * _BLOCKS
-        swept = _states(folder, setting, dtype, sequences, "sweep", places, states)
+        swept = _states(folder, setting, dtype, sequences, "sweep", places, states, shares=shares)
         yield _same(f"sweep, blocks: {blocks}, states: {states}", resident, swept)
     # On a CPU, blocks are packed for oneDNN only in a single process; its float32 sums have another order.
     own = (
         resident
         if setting.on_cuda
-        else _states(folder, setting, dtype, sequences, "sweep", ["cpu"] * _BLOCKS, "memory", packs=False)
+        else _states(
+            folder, setting, dtype, sequences, "sweep", ["cpu"] * _BLOCKS, "memory", packs=False, shares=shares
+        )
     )
     devices = [device] * 2
-    piped = _states(folder, setting, dtype, sequences, "pipeline", [device] * _BLOCKS, "device", devices=devices)
+    piped = _states(
+        folder, setting, dtype, sequences, "pipeline", [device] * _BLOCKS, "device", devices=devices, shares=shares
+    )
     yield _same(f"pipeline over {','.join(devices)}", own, piped)
 
 
@@ -88,13 +121,16 @@ def _states(
     *,
     devices: Sequence[str] = (),
     packs: bool | None = None,
+    shares: bool = False,
 ) -> dict[int, Tensor]:
     """The states of all tokens, (nnz, D) per layer, with a schedule that keeps its blocks in these places."""
     engine = _engine(folder, setting, dtype, schedule, places, states, devices or [str(setting.device)], packs)
     cpu = torch.device("cpu")
     sinks = {layer: TokenSink(sequences.lengths, _WIDTH, torch.float32, cpu) for layer in _LAYERS}
+    batches = micro_batches_of(engine, sequences, shares=shares)
     try:
         engine.encode(
+            batches,
             sequences,
             {layer: [sink] for layer, sink in sinks.items()},
             scratch=setting.scratch / "sweep",
@@ -102,7 +138,7 @@ def _states(
         )
     finally:
         engine.close()
-    return {layer: sink.rows.clone() for layer, sink in sinks.items()}
+    return {layer: torch.from_numpy(sink.states(in_order(batches))[0]) for layer, sink in sinks.items()}
 
 
 def _engine(

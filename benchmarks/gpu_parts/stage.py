@@ -20,16 +20,19 @@ from tcf.data.cache.cache_files import SHARD
 from tcf.data.cache.caches import VectorCache
 from tcf.data.dataset import Dataset, open_dataset
 from tcf.encoders.folder.opt_sizes import OptSize
+from tcf.encoders.prefix_sharing.tree_attention import use_tree_attention
 from tcf.encoders.tokenize import TokenSequences, tokenize
 from tcf.extract.fill_caches import CacheFiller
 from tcf.extract.inputs import ExtractionInputs, open_inputs
+from tcf.extract.micro_batches import MicroBatch, micro_batches, shared_micro_batches
 from tcf.extract.plan.measured_rates import Rates
 from tcf.extract.plan.plan import Plan
+from tcf.extract.resolved_settings import may_share_prefixes
 from tcf.extract.schedules.engine import Engine, ignore_progress
 from tcf.extract.schedules.sweep import SweepEngine
 from tcf.extract.stage import load_planned, plan_stage
 
-__all__ = ["Done", "dataset_of", "extracted", "save_geometry", "tokens_at_once"]
+__all__ = ["Done", "dataset_of", "extracted", "micro_batches_of", "save_geometry", "tokens_at_once"]
 
 # Rates decide which schedule is planned, not what is measured; measuring them would only cost time.
 _RATES = Rates(products=6e14, plain=6e14, block_share=0.8, storage=3e9, copy=3e10)
@@ -122,6 +125,21 @@ def extracted(
     )
 
 
+def micro_batches_of(engine: Engine, sequences: TokenSequences, *, shares: bool) -> list[MicroBatch]:
+    """Micro-batches as the stage makes them.
+
+    Args:
+        engine: the model, which attends along trees from now on if prefixes are shared.
+        sequences: the token sequences.
+        shares: whether texts that begin alike share states.
+    """
+    if not shares:
+        return micro_batches(sequences.lengths, engine.tokens_per_batch)
+    for model in engine.models:
+        use_tree_attention(model)
+    return shared_micro_batches(sequences, engine.tokens_per_batch)
+
+
 def tokens_at_once(out: Path) -> set[int]:
     """The sizes of micro-batches in tokens, over the shards of a cache."""
     return {int(read_manifest(path, SHARD).facts["tokens_per_batch"]) for path in (out / "shards").iterdir()}
@@ -136,7 +154,8 @@ def _compute_once(engine: Engine, inputs: ExtractionInputs, dataset: Dataset, se
     sequences = _sequences(inputs, dataset)
     device = engine.encoder.device
     sinks = {output.layer: [output.sink(sequences.lengths, device)] for output in inputs.outputs}
-    engine.encode(sequences, sinks, scratch=setting.scratch / "warm", advance=ignore_progress)
+    batches = micro_batches_of(engine, sequences, shares=may_share_prefixes(inputs.config, inputs.folder))
+    engine.encode(batches, sequences, sinks, scratch=setting.scratch / "warm", advance=ignore_progress)
     _wait(setting.device)
 
 

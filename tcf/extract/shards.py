@@ -152,12 +152,13 @@ def sorted_windows(chunks: Iterator[Shard], tally: Tally) -> Iterator[Shard]:
         tally: what it counts.
     """
     waiting: list[Shard] = []
-    items, tokens = tally.passed, tally.tokens
+    items, tokens = 0, tally.tokens
     for chunk in chunks:
         waiting.append(chunk)
-        if tally.passed - items >= _WINDOW_ITEMS or tally.tokens - tokens >= _WINDOW_TOKENS:
+        items += chunk.span
+        if items >= _WINDOW_ITEMS or tally.tokens - tokens >= _WINDOW_TOKENS:
             yield _sorted(_joined(waiting))
-            waiting, items, tokens = [], tally.passed, tally.tokens
+            waiting, items, tokens = [], 0, tally.tokens
     if waiting:
         yield _sorted(_joined(waiting))
 

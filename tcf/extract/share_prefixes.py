@@ -27,7 +27,7 @@ from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches, shared_micro_batches
 from tcf.extract.resolved_settings import may_share_prefixes
-from tcf.extract.schedules.engine import Engine, NotFinite, ignore_progress, put
+from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved, ignore_progress, put
 from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import TokenSink
 
@@ -59,8 +59,8 @@ def shares_prefixes(engine: Engine, inputs: ExtractionInputs, first: ShardJob) -
         texts = compared_texts(first.shard.sequences)
         if _is_one_path(texts):
             return False  # a single text, or its beginnings: nothing would show how the model treats others
-        why = _difference(engine, inputs, texts, scratch)
-    except NotFinite:
+        why = _with_enough_memory(engine, inputs, texts, scratch)
+    except (NotFinite, DeviceFull):
         return False  # the shard's own computation names the text
     except failures() as error:
         why = reason(error)
@@ -115,6 +115,17 @@ def _turned(sequences: TokenSequences, halves: TokenSequences) -> TokenSequences
     for start, stop in zip(sequences.offsets[:-1] + halves.lengths, sequences.offsets[1:], strict=True):
         tokens[start:stop] = tokens[start:stop][::-1]
     return TokenSequences(tokens, sequences.offsets, 0)
+
+
+def _with_enough_memory(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
+    """`_difference` with as many tokens at once as fit; the shard's own computation says how many these are."""
+    while True:
+        try:
+            return _difference(engine, inputs, texts, scratch)
+        except DeviceFull:
+            if engine.tokens_per_batch <= texts.lengths.max():
+                raise
+            engine = halved(engine)
 
 
 def _difference(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:

@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from small.data.caches import content
-from small.encoders.models import save_dataset, save_opt, vectors_one_by_one
+from small.encoders.models import save_dataset, save_opt, token_ids, vectors_one_by_one
 from small.extract.extractions import TEXTS, extracted, own_states, pooled, token_rows, vectors
 from tcf.common.errors import ConfigError
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.cache.caches import TokenStates
 from tcf.encoders.encoder import TransformersEncoder
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 
 NAMES = ["opt", "opt-post-norm", "llama", "bert"]
 LAYERS = (0, 1, 2, 3, -1)
@@ -54,17 +55,25 @@ def test_a_cache_for_each_of_several_layers(
 def test_all_layers_come_of_one_pass(
     tmp_path: Path, dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[int] = []
+    read: dict[bool, list[torch.Size]] = {False: [], True: []}
     forward = TransformersEncoder.states
 
-    def states(self: TransformersEncoder, tokens_BT: torch.Tensor) -> Any:
-        read.append(len(tokens_BT))
-        return forward(self, tokens_BT)
+    def states(self: TransformersEncoder, tokens_BT: torch.Tensor, tree: TreeAttention | None = None) -> Any:
+        read[tree is not None].append(tokens_BT.shape)
+        return forward(self, tokens_BT, tree)
 
     monkeypatch.setattr(TransformersEncoder, "states", states)
-    done = extracted(dataset, opt, tmp_path / "c", layers=(0, 1, -1), token_states=1)
+    settings: dict[str, Any] = {"layers": (0, 1, -1), "token_states": 1}
+    done = extracted(dataset, opt, tmp_path / "c", share_prefixes=False, **settings)
     # Beside the texts, two texts are read twice to see whether packed weights give the same.
-    assert sum(read) == done.sequences + 4
+    assert sum(n for n, _ in read[False]) == done.sequences + 4
+    assert not read[True]
+    extracted(dataset, opt, tmp_path / "shared", **settings)
+    sequences = [tuple(token_ids(opt, text, 30)) for text in TEXTS]
+    prefixes = {sequence[: end + 1] for sequence in sequences for end in range(len(sequence))}
+    # The first tree is that of the comparison.
+    assert len(prefixes) < sum(map(len, set(sequences)))
+    assert read[True][1:] == [(1, len(prefixes))]
 
 
 def test_one_layer_alone_is_in_the_folder_itself(tmp_path: Path, dataset: Dataset, opt: Path) -> None:

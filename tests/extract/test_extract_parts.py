@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from small.data.caches import content, keys_of
-from small.encoders.models import made_up_texts, save_dataset
+from small.encoders.models import made_up_texts, save_dataset, token_ids
 from small.extract.extractions import TEXTS, extracted, no_model, token_rows, vectors
 from tcf.common.errors import CacheError
 from tcf.common.units import counted
@@ -64,20 +64,31 @@ def test_parts_one_after_the_other_make_the_bytes_of_the_whole(
         assert extracted(dataset, opt, tmp_path / "c", shard_rows=ROWS, shards="1/3").elsewhere == 0
 
 
+@pytest.mark.parametrize("version", [1, 2])
 def test_as_long_as_parts_are_missing_the_work_is_not_done(
-    tmp_path: Path, whole: Path, dataset: Dataset, opt: Path
+    tmp_path: Path, whole: Path, dataset: Dataset, opt: Path, version: int
 ) -> None:
-    extracted(dataset, opt, tmp_path / "c", shard_rows=ROWS, shards="1/2")
+    """A new cache; and one that an earlier version began, which cut shards in the order of the items."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tcf.extract.inputs.CUT", version)
+        extracted(dataset, opt, tmp_path / "c", shard_rows=ROWS, shards="1/2")
     with no_model():
         again = extracted(dataset, opt, tmp_path / "c", shard_rows=ROWS, shards="1/2")
     assert (again.computed, again.elsewhere) == (0, sizes(0, 2))
-    there = [text for number, text in enumerate(dict.fromkeys(TEXTS)) if number // ROWS % 2 == 1]
-    missing = sum(text not in there for text in TEXTS)
-    with pytest.raises(CacheError, match=rf"\({missing} missing, the first is item .*run `tcf extract --data "):
+    texts = list(dict.fromkeys(TEXTS))
+    cut = texts if version == 1 else sorted(texts, key=lambda text: token_ids(opt, text, 30))
+    there = [text for number, text in enumerate(cut) if number // ROWS % 2 == 1]
+    missing = [f"i{number}" for number, text in enumerate(TEXTS) if text not in there]
+    said = rf"\({len(missing)} missing, the first is item {missing[0]}\D.*run `tcf extract --data "
+    with pytest.raises(CacheError, match=said):
         VectorCache.open(tmp_path / "c").rows_for(dataset)
     done = extracted(dataset, opt, tmp_path / "c", shard_rows=ROWS)
     assert done.computed == sizes(0, 2)
-    assert content(tmp_path / "c") == content(whole / "c")
+    if version == 2:
+        assert content(tmp_path / "c") == content(whole / "c")
+    else:
+        assert {manifest.facts["cut"] for manifest in VectorCache.open(tmp_path / "c").manifests} == {1}
+        np.testing.assert_allclose(vectors(tmp_path / "c", dataset), vectors(whole / "c", dataset), rtol=0, atol=1e-5)
 
 
 def test_an_interrupted_part_goes_on(tmp_path: Path, whole: Path, dataset: Dataset, opt: Path) -> None:

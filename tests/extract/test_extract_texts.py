@@ -17,14 +17,15 @@ from tcf.common.errors import CacheError, DataError, RunError
 from tcf.common.progress import Progress
 from tcf.common.units import counted
 from tcf.data import Dataset, VectorCache
+from tcf.extract import inputs as inputs_module
 from tcf.extract import shards as texts_module
 from tcf.extract.outputs import Output
 from tcf.extract.result import Extraction
-from tcf.extract.schedules.resident import ResidentEngine
+from tcf.extract.worker import ShardWorker
 
 WORDS = "super 1 0\nmario 0 1\nworld 2 2\n"
 
-ENCODE = ResidentEngine.encode
+COMPUTE = ShardWorker.compute
 
 
 @pytest.fixture
@@ -132,23 +133,27 @@ def test_chunks_of_items_change_not_a_byte(
     assert len(VectorCache.open(tmp_path / "c" / "layer1").shards) == -(-done.sequences // 7)
 
 
-@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize(("at", "version"), [(1, 2), (3, 2), (3, 1)])
 def test_an_interruption_leaves_whole_shards_no_join_and_the_same_cuts(
-    tmp_path: Path, dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    tmp_path: Path, dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch, at: int, version: int
 ) -> None:
-    extracted(dataset, opt, tmp_path / "undisturbed", shard_rows=7)
+    """Also where it was an earlier version that was interrupted, which cut shards in the order of the items."""
+    with monkeypatch.context() as patch:
+        patch.setattr(inputs_module, "CUT", version)
+        extracted(dataset, opt, tmp_path / "undisturbed", shard_rows=7)
     calls = 0
 
-    def interrupted(*arguments: Any, **named: Any) -> Any:
+    def interrupted(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > at:
             raise KeyboardInterrupt
-        return ENCODE(*arguments, **named)
+        return COMPUTE(*arguments)
 
     monkeypatch.setattr(texts_module, "_CHUNK", 10)
     with monkeypatch.context() as patch:
-        patch.setattr(ResidentEngine, "encode", interrupted)
+        patch.setattr(inputs_module, "CUT", version)
+        patch.setattr(ShardWorker, "compute", interrupted)
         with pytest.raises(KeyboardInterrupt):
             extracted(dataset, opt, tmp_path / "c", shard_rows=7)
     assert VectorCache.open(tmp_path / "c").n_rows == 7 * at
@@ -157,18 +162,19 @@ def test_an_interruption_leaves_whole_shards_no_join_and_the_same_cuts(
     done = extracted(dataset, opt, tmp_path / "c", shard_rows=7)
     assert done.computed == done.sequences - 7 * at
     assert content(tmp_path / "c") == content(tmp_path / "undisturbed")
+    assert {manifest.facts["cut"] for manifest in VectorCache.open(tmp_path / "c").manifests} == {version}
 
 
 def test_an_error_in_saving_stops_the_work(
     tmp_path: Path, dataset: Dataset, opt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = Output.write
-    encoded: list[int] = []
+    computed: list[int] = []
     written: list[int] = []
 
-    def encoding(*arguments: Any, **named: Any) -> Any:
-        encoded.append(1)
-        return ENCODE(*arguments, **named)
+    def computing(*arguments: Any) -> Any:
+        computed.append(1)
+        return COMPUTE(*arguments)
 
     def writing(*arguments: Any) -> None:
         written.append(1)
@@ -176,11 +182,11 @@ def test_an_error_in_saving_stops_the_work(
             raise RunError("the disk is full")
         write(*arguments)
 
-    monkeypatch.setattr(ResidentEngine, "encode", encoding)
+    monkeypatch.setattr(ShardWorker, "compute", computing)
     monkeypatch.setattr(Output, "write", writing)
     with pytest.raises(RunError, match="the disk is full"):
         extracted(dataset, opt, tmp_path / "c", shard_rows=3)
-    assert (len(encoded), len(written)) == (3, 2)
+    assert (len(computed), len(written)) == (3, 2)
     assert VectorCache.open(tmp_path / "c").n_rows == 3
     assert not list(tmp_path.rglob("*.partial-*"))
 

@@ -48,7 +48,7 @@ def lines(shards: list[list[int]], *, order: int = 1, depth: int = 1, first: int
             counter.begin_at(first, batches)
             for block in range(first, depth):
                 for batch in batches:
-                    clock.now += COST.of(batch.n_tokens, len(batch.rows) * batch.length**2) / depth
+                    clock.now += COST.of(batch.n_tokens, batch.n_texts * batch.shape[1] ** 2) / depth
                     counter.passed(batch, block)
     return stream.getvalue().splitlines()
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from tcf.encoders.encoder import TransformersEncoder, load_encoder
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 from tcf.extract.non_finite import first_bad_layer
 
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ class Table:
     layers: tuple[int, ...]
     value: float
 
-    def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
+    def states(self, tokens_BT: Tensor, tree: TreeAttention | None = None) -> tuple[Tensor, ...]:
         return tuple(torch.full((*tokens_BT.shape, 2), self.value) for _ in self.layers)
 
 

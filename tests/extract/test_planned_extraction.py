@@ -18,6 +18,9 @@ from tcf.encoders.failures import NotSeparableError, not_separable_error
 from tcf.extract.plan.estimates import Shortfall
 from tcf.extract.plan.plan_inputs import PlanInputs
 from tcf.extract.schedules.sweep import SweepEngine
+from tcf.extract.schedules.sweep_pass import ForwardPass
+
+LEAVE = ForwardPass._leave
 
 
 def inseparable(folder: Any, *arguments: Any, **named: Any) -> Any:
@@ -63,7 +66,7 @@ def test_shards_are_cut_as_before_when_less_memory_is_left(
     """Interrupted with all texts in one shard; then the plan, left alone, would take fewer."""
     settings: dict[str, Any] = {"schedule": "sweep", "checkpoint_layers": 1, "tokens_per_batch": 64}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("tcf.extract.schedules.sweep_pass.ForwardPass._leave", _interrupted)
+        patch.setattr(ForwardPass, "_leave", _interrupted_at(2))  # the first pass compares prefixes
         extracted(dataset, opt, tmp_path / "c", **settings)
     [kept] = tmp_path.glob(".c.*.sweep")
     assert sorted(path.name for path in kept.rglob("block-*")) == ["block-1"]
@@ -74,8 +77,17 @@ def test_shards_are_cut_as_before_when_less_memory_is_left(
     assert not kept.exists()
 
 
-def _interrupted(self: Any) -> None:
-    raise KeyboardInterrupt
+def _interrupted_at(number: int) -> Callable[[ForwardPass], None]:
+    """An end of a forward pass that interrupts the pass of this number."""
+    calls: list[int] = []
+
+    def leave(self: ForwardPass) -> None:
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        LEAVE(self)
+
+    return leave
 
 
 def _few(inputs: PlanInputs) -> tuple[int, str]:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.tokenize import TextTokenizer, TokenSequences
 from tcf.extract import shards as module
-from tcf.extract.shards import Shard, Tally, cut_shards, read_texts
+from tcf.extract.shards import Shard, Tally, cut, cut_shards, read_texts, sorted_windows
 
 # Text 3 comes again in another chunk of three, text 2 at once; the last two are cut to the same tokens.
 TEXTS = ["mario", "zelda", "zelda", "star", "mario", "", "star", "final", "star " * 9 + "a", "star " * 9 + "b"]
@@ -82,6 +83,70 @@ def test_going_on_cuts_at_the_same_places(shard_rows: int, sizes: list[int], dat
     missing = [items for items, is_done in zip(expected, done, strict=True) if not is_done and items]
     rest = [shard_of([1], item, 1) for items in missing for item in items]
     assert [shard.items.tolist() for shard in cut_shards(iter(rest), shard_rows) if len(shard.items)] == missing
+
+
+def texts_of(*sequences: list[int], first: int = 0) -> Shard:
+    """Sequences of these tokens, of the items from `first` on."""
+    rows = np.arange(first, first + len(sequences))
+    tokens = np.array([token for sequence in sequences for token in sequence], np.int32)
+    keys = np.stack([rows, rows + 1000], axis=1).astype(np.uint64)
+    return Shard(keys, TokenSequences(tokens, np.cumsum([0, *map(len, sequences)]), 0), rows, len(rows))
+
+
+def read_chunks(tally: Tally) -> Iterator[Shard]:
+    """What `read_texts` yields, and counts meanwhile."""
+    for chunk in CHUNKS:
+        tally.tokens += len(chunk.sequences.tokens)
+        yield chunk
+
+
+CHUNKS = [
+    texts_of([2, 9], [2, 256], [2]),
+    texts_of([2, 9, 1], [], first=3),
+    texts_of([1], [2, 8], first=5),
+    texts_of([3], [4], first=7),
+]
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (1, [[0, 1], [2, 3], [4, 5], [6, 7], [8]]),
+        # A token counts as a number, not as bytes: [], [1], [2], [2, 8], [2, 9], [2, 9, 1], [2, 256], [3], [4].
+        (2, [[4, 5], [2, 6], [0, 3], [1, 7], [8]]),
+    ],
+)
+def test_shards_are_cut_in_the_order_of_a_version(version: int, expected: list[list[int]]) -> None:
+    tally = Tally()
+    found = list(cut(read_chunks(tally), tally, 2, version))
+    assert [shard.items.tolist() for shard in found] == expected
+    assert [shard.keys[:, 1].tolist() for shard in found] == [[item + 1000 for item in items] for items in expected]
+    assert sum(shard.span for shard in found) == 9
+    sequences = dict(enumerate([[2, 9], [2, 256], [2], [2, 9, 1], [], [1], [2, 8], [3], [4]]))
+    for shard in found:
+        parts = np.split(shard.sequences.tokens, shard.sequences.offsets[1:-1])
+        assert [part.tolist() for part in parts] == [sequences[item] for item in shard.items]
+
+
+@pytest.mark.parametrize(("limit", "most"), [("_WINDOW_ITEMS", 4), ("_WINDOW_TOKENS", 7)])
+def test_a_window_ends_with_the_chunk_that_fills_it(limit: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After two chunks, which have 5 items and 8 tokens; whatever of them is stored already."""
+    monkeypatch.setattr(module, limit, most)
+    tally = Tally()
+    assert [window.items.tolist() for window in sorted_windows(read_chunks(tally), tally)] == [
+        [4, 2, 0, 3, 1],
+        [5, 6, 7, 8],
+    ]
+    stored = replace(texts_of(), span=3)
+    tally = Tally()
+
+    def chunks() -> Iterator[Shard]:
+        for chunk, own in zip([stored, *CHUNKS[1:]], CHUNKS, strict=True):
+            tally.tokens += len(own.sequences.tokens)
+            yield chunk
+
+    assert [window.items.tolist() for window in sorted_windows(chunks(), tally)] == [[4, 3], [5, 6, 7, 8]]
+    assert list(sorted_windows(iter([]), Tally())) == []
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tcf.encoders.pooling import VectorHead
-from tcf.extract.micro_batches import MicroBatch, micro_batches
+from tcf.extract.micro_batches import TextGroup, micro_batches
 from tcf.extract.sinks import TokenSink, VectorSink
 
 CPU = torch.device("cpu")
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 # sink is given text 0 before text 2.
 ORDER = np.array([2, 0, 1])
 READ_2, READ_0, READ_1 = (
-    MicroBatch(np.array([row]), length, *before)
+    TextGroup(np.array([row]), length, *before)
     for row, length, before in ((2, 1, (0, 0)), (0, 2, (1, 1)), (1, 0, (2, 3)))
 )
 NOTHING = torch.empty((1, 0, 0))
@@ -23,10 +23,11 @@ TEXT_2 = torch.tensor([[[5.0, 6.0]]])
 TEXT_0 = torch.tensor([[[1.0, 2.0], [3.0, 8.0]]])
 
 
-def one(texts: int, length: int) -> MicroBatch:
-    """The only micro-batch of a shard."""
+def one(texts: int, length: int) -> TextGroup:
+    """All texts of a shard, which have equal lengths."""
     [batch] = micro_batches(np.full(texts, length), 100)
-    return batch
+    [group] = batch.groups
+    return group
 
 
 def fed(sink: Any) -> Any:
@@ -51,7 +52,7 @@ def test_token_states_come_back_in_the_shards_order() -> None:
     assert states.tolist() == [[1, 2], [3, 8], [5, 6]]
 
 
-def test_texts_of_one_micro_batch_keep_their_own_tokens() -> None:
+def test_texts_of_one_group_keep_their_own_tokens() -> None:
     sink = TokenSink(np.array([2, 2]), 1, torch.float32, CPU)
     sink.put(one(2, 2), torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]))
     assert sink.states(np.array([1, 0]))[0].tolist() == [[3], [4], [1], [2]]

@@ -18,7 +18,7 @@ import torch
 from transformers import OPTModel
 
 from small.data.caches import content
-from small.encoders.models import save_dataset
+from small.encoders.models import save_dataset, token_ids
 from small.extract.extractions import TEXTS, extracted, vectors
 from small.launch.kills import run_program
 from tcf.common import lease_file
@@ -28,10 +28,10 @@ from tcf.common.progress import Progress
 from tcf.common.threads import BackgroundWorker
 from tcf.data import Dataset, VectorCache, open_dataset
 from tcf.data.keys import sequence_keys
-from tcf.encoders.tokenize import TokenSequences
-from tcf.extract.schedules.resident import ResidentEngine
+from tcf.extract.shard_jobs import ShardJob
+from tcf.extract.worker import ShardWorker
 
-ENCODE = ResidentEngine.encode
+COMPUTE = ShardWorker.compute
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,13 @@ def dataset(whole: Path) -> Dataset:
 
 
 @pytest.fixture
-def shards(whole: Path) -> list[Path]:
-    """In the order of the dataset."""
-    (texts,) = (whole / "c" / "datasets").rglob("texts.npy")
-    sequences = np.load(texts)[:, 2:].tolist()
+def shards(whole: Path, opt: Path) -> list[Path]:
+    """In the order in which they are computed: that of their sorted sequences."""
+    sequences = sorted(token_ids(opt, text, 30) for text in set(TEXTS))
+    flat = np.array([token for ids in sequences for token in ids], np.int32)
+    keys = sequence_keys(flat, np.cumsum([0, *map(len, sequences)])).tolist()
     found = (whole / "c" / "shards").iterdir()
-    return sorted(found, key=lambda shard: sequences.index(np.load(shard / "keys.npy")[0].tolist()))
+    return sorted(found, key=lambda shard: keys.index(np.load(shard / "keys.npy")[0].tolist()))
 
 
 @pytest.fixture
@@ -98,16 +99,16 @@ def computing(shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> Computing:
     spy = Computing()
     keys = [np.load(shard / "keys.npy").tolist() for shard in shards]
 
-    def encoding(encoder: Any, sequences: TokenSequences, *arguments: Any, **named: Any) -> Any:
-        number = keys.index(sequence_keys(sequences.tokens, sequences.offsets).tolist())
+    def computing(self: ShardWorker, job: ShardJob, *arguments: Any) -> Any:
+        number = keys.index(job.shard.keys.tolist())
         spy.order.append(number)
         spy.meanwhile(number)
-        return ENCODE(encoder, sequences, *arguments, **named)
+        return COMPUTE(self, job, *arguments)
 
     def advance(self: Progress, n: float, note: str = "", **effort: float) -> None:
         spy.gone_through += n
 
-    monkeypatch.setattr(ResidentEngine, "encode", encoding)
+    monkeypatch.setattr(ShardWorker, "compute", computing)
     monkeypatch.setattr(Progress, "advance", advance)
     return spy
 
@@ -187,15 +188,15 @@ def test_a_shard_is_saved_while_the_next_is_computed(
     told: list[str] = []
     do = BackgroundWorker.do
 
-    def encoding(*arguments: Any, **named: Any) -> Any:
+    def computing(*arguments: Any) -> Any:
         told.append("compute")
-        return ENCODE(*arguments, **named)
+        return COMPUTE(*arguments)
 
     def doing(self: BackgroundWorker, piece: Any) -> None:
         told.append("save")
         do(self, piece)
 
-    monkeypatch.setattr(ResidentEngine, "encode", encoding)
+    monkeypatch.setattr(ShardWorker, "compute", computing)
     monkeypatch.setattr(BackgroundWorker, "do", doing)
     extracted(dataset, opt, begun, shard_rows=7)
     assert told == ["compute", "save"] * 5

@@ -20,6 +20,7 @@ from gpu_parts.part import Finding, Setting  # noqa: E402
 
 from tcf.encoders.encoder import TransformersEncoder  # noqa: E402
 from tcf.encoders.pooling import VectorHead  # noqa: E402
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention  # noqa: E402
 from tcf.extract import stage as extract_stage  # noqa: E402
 from tcf.extract.schedules.hidden_states import FileStates  # noqa: E402
 from tcf.ranking import faiss_search  # noqa: E402
@@ -59,14 +60,24 @@ def test_states_that_a_schedule_loses_are_seen(setting: Setting, monkeypatch: py
     monkeypatch.setattr(FileStates, "get", lambda self, batch, device: get(self, batch, device) * 1.0001)
     expected = [f"sweep, blocks: {blocks}, states: disk" for blocks in ("device", "cpu", "disk")]
     assert _missed(schedules.check_schedules, setting) == expected
+    assert _missed(schedules.check_prefixes, setting) == expected
+
+
+def test_wrong_states_of_shared_prefixes_are_seen(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = TreeAttention.attention
+    monkeypatch.setattr(TreeAttention, "attention", lambda self, *rest: attention(self, *rest) * 1.1)
+    expected = [
+        f"{name}, {kind}: states of shared prefixes" for name in ("opt", "llama") for kind in ("float32", "bfloat16")
+    ]
+    assert [what.partition(", relative")[0] for what in _missed(schedules.check_prefixes, setting)] == expected
 
 
 def test_a_wait_in_a_step_and_in_a_micro_batch_are_seen(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _missed(host_waits.check_host_waits, setting) == []
     step, states = Trainer.step, TransformersEncoder.states
     monkeypatch.setattr(Trainer, "step", lambda self, *rest: _read_number(step(self, *rest)))
-    monkeypatch.setattr(TransformersEncoder, "states", lambda self, tokens_BT: _first_positive(states(self, tokens_BT)))
-    assert len(_missed(host_waits.check_host_waits, dataclasses.replace(setting, scratch=setting.scratch / "2"))) == 4
+    monkeypatch.setattr(TransformersEncoder, "states", lambda self, *rest: _first_positive(states(self, *rest)))
+    assert len(_missed(host_waits.check_host_waits, dataclasses.replace(setting, scratch=setting.scratch / "2"))) == 5
 
 
 def test_vectors_that_change_when_memory_runs_out_are_seen(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:

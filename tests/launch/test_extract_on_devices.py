@@ -18,7 +18,7 @@ import tcf
 from small.data.caches import content
 from small.extract.devices import CONFIG, SHARDS, TEXTS, Work, made_work
 from small.launch.waiting import is_gone, wait_for
-from tcf.extract.schedules.resident import ResidentEngine
+from tcf.extract.worker import ShardWorker
 from tcf.launch import extract_on_devices as module
 from tcf.launch.extract_on_devices import extract_on_devices
 from tcf.launch.workers.independent_workers import IndependentWorkers
@@ -160,16 +160,16 @@ def test_three_devices_of_which_one_is_killed_make_the_bytes_of_one(
     for name, value in environment(work, out, log, together=2).items():
         monkeypatch.setenv(name, value)
     others = Log(log)
-    encode, calls = ResidentEngine.encode, iter(range(SHARDS))
+    compute, calls = ShardWorker.compute, iter(range(SHARDS))
 
-    def encoding(self: ResidentEngine, *arguments: Any, **named: Any) -> Any:
+    def computing(self: ShardWorker, *arguments: Any) -> Any:
         if next(calls) == 1:
             wait_for(lambda: len(others.told("publish")) >= 3, patience=PATIENCE)
             os.kill(others.processes[0], signal.SIGKILL)
             wait_until_gone(others.processes[:1])
-        return encode(self, *arguments, **named)
+        return compute(self, *arguments)
 
-    monkeypatch.setattr(ResidentEngine, "encode", encoding)
+    monkeypatch.setattr(ShardWorker, "compute", computing)
     threads = torch.get_num_threads()
     done = extract_on_devices(**work.arguments(out), config=dataclasses.replace(CONFIG, devices="cpu,cpu,cpu"))
     assert 0 < done.computed < TEXTS
@@ -191,18 +191,18 @@ def test_a_device_that_fails_is_reported_and_the_work_is_done(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = threading.Event()
-    announce, encode = IndependentWorkers._report_failure, ResidentEngine.encode
+    announce, compute = IndependentWorkers._report_failure, ShardWorker.compute
 
     def announcing(self: IndependentWorkers, *arguments: Any) -> None:
         announce(self, *arguments)
         failed.set()
 
-    def encoding(self: ResidentEngine, *arguments: Any, **named: Any) -> Any:
+    def computing(self: ShardWorker, *arguments: Any) -> Any:
         assert failed.wait(PATIENCE)
-        return encode(self, *arguments, **named)
+        return compute(self, *arguments)
 
     monkeypatch.setattr(IndependentWorkers, "_report_failure", announcing)
-    monkeypatch.setattr(ResidentEngine, "encode", encoding)
+    monkeypatch.setattr(ShardWorker, "compute", computing)
     monkeypatch.setattr(module, "resolve_devices", lambda names: (torch.device("cpu"), torch.device("cuda", 99)))
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     done = extract_on_devices(**work.arguments(tmp_path / "c"), config=CONFIG)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tcf.encoders.folder.model_folder import ModelFolder
 from tcf.encoders.folder.open_model_folder import open_model_folder
+from tcf.encoders.prefix_sharing.tree_attention import TreeAttention
 from tcf.extract.schedules import calibrate_micro_batch
 from tcf.extract.schedules.calibrate_micro_batch import best_micro_batch, calibrated_micro_batch
 
@@ -54,7 +55,7 @@ class Reader:
     room: int = 10**9
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 
-    def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
+    def states(self, tokens_BT: Tensor, tree: TreeAttention | None = None) -> tuple[Tensor, ...]:
         self.shapes.append(tuple(tokens_BT.shape))
         if tokens_BT.numel() > self.room:
             raise torch.OutOfMemoryError("none left")
@@ -80,7 +81,7 @@ def test_the_quickest_call_counts(reader: Reader, tmp_path: Path, monkeypatch: p
     now = 0.0
 
     class Slow(Reader):
-        def states(self, tokens_BT: Tensor) -> tuple[Tensor, ...]:
+        def states(self, tokens_BT: Tensor, tree: TreeAttention | None = None) -> tuple[Tensor, ...]:
             nonlocal now
             now += next(seconds)
             return ()

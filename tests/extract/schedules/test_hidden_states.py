@@ -51,11 +51,11 @@ def test_calls_that_take_less_than_they_are_given_are_made_again(
 def test_states_of_another_type_are_kept_in_the_files_own(tmp_path: Path) -> None:
     batches = micro_batches(LENGTHS, 6)
     with FileStates(tmp_path / "states.bin", int(LENGTHS.sum()), 4, torch.float32) as states:
-        put = {batch.tokens_before: torch.randn(len(batch.rows), batch.length, 4).half() for batch in batches}
+        put = {batch.states_before: torch.randn(*batch.shape, 4).half() for batch in batches}
         for batch in batches:
-            states.put(batch, put[batch.tokens_before])
+            states.put(batch, put[batch.states_before])
         for batch in batches:
-            assert torch.equal(states.get(batch, CPU), put[batch.tokens_before].float())
+            assert torch.equal(states.get(batch, CPU), put[batch.states_before].float())
 
 
 @pytest.mark.parametrize("states", ["memory", "disk"])
@@ -76,10 +76,10 @@ def test_the_next_micro_batch_is_expected_while_one_is_computed(
     get = KeptStates.get
 
     def expect(self: KeptStates, batches: Sequence[MicroBatch], device: torch.device) -> None:
-        told.extend(f"expect {batch.tokens_before}" for batch in batches)
+        told.extend(f"expect {batch.states_before}" for batch in batches)
 
     def noted(self: KeptStates, batch: MicroBatch, device: torch.device) -> Any:
-        told.append(f"get {batch.tokens_before}")
+        told.append(f"get {batch.states_before}")
         return get(self, batch, device)
 
     monkeypatch.setattr(KeptStates, "expect", expect)
@@ -88,7 +88,7 @@ def test_the_next_micro_batch_is_expected_while_one_is_computed(
     loaded = engine(family("opt"), "sweep", ("disk",), layers=(1,))
     read(loaded, sequences, tmp_path)
     loaded.close()
-    starts = [batch.tokens_before for batch in micro_batches(sequences.lengths, 64) if batch.length]
+    starts = [batch.states_before for batch in micro_batches(sequences.lengths, 64) if batch.n_states]
     expected = []
     for start, following in zip(starts, [*starts[1:], None], strict=True):
         expected += ([] if following is None else [f"expect {following}"]) + [f"get {start}"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from small.encoders.models import TITLES, made_up_texts, save_bert, save_opt, vectors_one_by_one
+from small.extract.sweeps import encoded, silent
 from tcf.common.errors import ModelError
 from tcf.encoders.encoder import Encoder, load_encoder
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
@@ -21,10 +22,6 @@ from tcf.extract.sinks import Sink, TokenSink, VectorSink
 
 CPU = torch.device("cpu")
 TEXTS = [*TITLES, *made_up_texts(25)]
-
-
-def silent(texts: float, tokens: float, note: str = "", *, resumed: bool = False) -> None:
-    pass
 
 
 def loaded(path: Path, max_tokens: int = 30, layers: tuple[int, ...] = (-1,)) -> tuple[Encoder, TokenSequences]:
@@ -42,7 +39,7 @@ def vectors_of(
 ) -> npt.NDArray[Any]:
     sink = VectorSink(len(sequences), encoder.folder.width, torch.float32, VectorHead([pooling]), CPU)
     engine = ResidentEngine(encoder, tokens_per_batch, {})
-    order = engine.encode(sequences, {-1: [sink]}, scratch=Path("unused"), advance=advance)
+    order = encoded(engine, sequences, {-1: [sink]}, scratch=Path("unused"), advance=advance)
     return sink.vectors(order)
 
 
@@ -82,7 +79,7 @@ def test_every_sink_gets_the_states_of_its_layer(opt: Path) -> None:
     sinks = {layer: VectorSink(n, width, torch.float32, VectorHead(["mean"]), CPU) for layer in (1, -1)}
     tokens = TokenSink(sequences.lengths, width, torch.float32, CPU)
     by_layer: dict[int, list[Sink]] = {1: [sinks[1], tokens], -1: [sinks[-1]]}
-    order = ResidentEngine(encoder, 64, {}).encode(sequences, by_layer, scratch=Path("unused"), advance=silent)
+    order = encoded(ResidentEngine(encoder, 64, {}), sequences, by_layer, scratch=Path("unused"))
     states, offsets = tokens.states(order)
     means = np.stack([states[a:b].mean(axis=0) for a, b in pairwise(offsets)])
     np.testing.assert_allclose(sinks[1].vectors(order), means, rtol=0, atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from small.encoders.families import save_family, store_weights, stored_weights
-from small.extract.sweeps import CPU, LAYERS, WITH_BLOCKS, engine, largest_file, own_states, read, sequences_of, silent
+from small.extract.sweeps import CPU, LAYERS, WITH_BLOCKS, encoded, engine, largest_file, own_states, read, sequences_of
 from tcf.common.errors import ModelError, RunError
 from tcf.encoders.pooling import VectorHead
 from tcf.extract.micro_batches import micro_batches
@@ -152,7 +152,7 @@ def test_texts_without_tokens_are_passed_over(
     sinks = {layer: [VectorSink(6, 32, torch.float32, VectorHead(["mean"]), CPU)] for layer in LAYERS}
     for [sink] in sinks.values():
         sink.rows.fill_(7.0)
-    order = loaded.encode(both, sinks, scratch=tmp_path, advance=silent)
+    order = encoded(loaded, both, sinks, scratch=tmp_path)
     for [sink] in sinks.values():
         vectors = sink.vectors(order)
         assert (vectors[:3] != 7).all() and (vectors[3:] == 0).all()
@@ -222,12 +222,12 @@ def test_states_in_a_file_come_back_as_they_were(tmp_path: Path) -> None:
     lengths = np.array([3, 2, 3, 1, 2])
     batches = micro_batches(lengths, 6)
     with FileStates(tmp_path / "states.bin", 11, 4, torch.bfloat16) as states:
-        put = {batch.tokens_before: torch.randn(len(batch.rows), batch.length, 4).bfloat16() for batch in batches}
+        put = {batch.states_before: torch.randn(*batch.shape, 4).bfloat16() for batch in batches}
         for batch in batches:
-            states.put(batch, put[batch.tokens_before])
+            states.put(batch, put[batch.states_before])
         states.expect(batches, CPU)
         for batch in reversed(batches):
-            assert torch.equal(states.get(batch, CPU), put[batch.tokens_before])
+            assert torch.equal(states.get(batch, CPU), put[batch.states_before])
         # It has no name: a process that is killed leaves nothing, and no other one writes to it.
         assert not list(tmp_path.iterdir())
 

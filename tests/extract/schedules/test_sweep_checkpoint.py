@@ -11,7 +11,7 @@ import torch
 
 from small.data.caches import content
 from small.encoders.families import save_family, store_weights, stored_weights
-from small.extract.sweeps import CPU, engine, largest_file, own_states, read, sequences_of, silent
+from small.extract.sweeps import CPU, encoded, engine, largest_file, own_states, read, sequences_of, silent
 from tcf.common.errors import RunError
 from tcf.common.files import MANIFEST
 from tcf.encoders.pooling import VectorHead
@@ -192,7 +192,7 @@ def test_numbers_that_did_not_fit_before_the_interruption_are_noticed_after_it(
         ]
         sinks[-1] = [VectorSink(len(sequences), 32, storage, VectorHead(["mean"]), CPU)]
         with closing(sweep):
-            return sweep.encode(sequences, sinks, scratch=tmp_path / "s", advance=advance)
+            return encoded(sweep, sequences, sinks, scratch=tmp_path / "s", advance=advance)
 
     with pytest.raises(KeyboardInterrupt):
         pass_on(interrupt("block 3/3"))

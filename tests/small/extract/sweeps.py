@@ -1,7 +1,7 @@
 """Sweeps and pipelines of small models, beside transformers' own forward at equal micro-batches."""
 
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,18 +16,19 @@ from tcf.config.extract import ExtractConfig
 from tcf.encoders.folder.load_tokenizer import load_tokenizer
 from tcf.encoders.folder.open_model_folder import open_model_folder
 from tcf.encoders.tokenize import TokenSequences, tokenize
-from tcf.extract.micro_batches import micro_batches
+from tcf.extract.micro_batches import Indices, in_order, micro_batches
 from tcf.extract.plan.plan import Plan
 from tcf.extract.resolved_settings import Settings
-from tcf.extract.schedules.engine import Engine
+from tcf.extract.schedules.engine import Engine, ProgressCallback
 from tcf.extract.schedules.load_engine import load_engine
-from tcf.extract.sinks import TokenSink
+from tcf.extract.sinks import Sink, TokenSink
 
 __all__ = [
     "CPU",
     "LAYERS",
     "TOKENS",
     "WITH_BLOCKS",
+    "encoded",
     "engine",
     "largest_file",
     "own_states",
@@ -77,13 +78,27 @@ def engine(
     return load_engine(folder, layers, config, Settings(("mean",), "", 30, dtype, CPU), cast(Plan, plan))
 
 
+def encoded(
+    loaded: Engine,
+    sequences: TokenSequences,
+    sinks: Mapping[int, Sequence[Sink]],
+    *,
+    scratch: Path,
+    advance: ProgressCallback = silent,
+) -> Indices:
+    """Compute texts in groups of equal length; returns them in the order of the micro-batches."""
+    batches = micro_batches(sequences.lengths, loaded.tokens_per_batch)
+    loaded.encode(batches, sequences, sinks, scratch=scratch, advance=advance)
+    return in_order(batches)
+
+
 def read(
     loaded: Engine, sequences: TokenSequences, scratch: Path, advance: Any = silent, *, width: int = 32
 ) -> dict[int, Tensor]:
     """The states of all tokens, (nnz, D) a layer, in the order of micro-batches."""
     layers = loaded.encoder.layers
     sinks = {layer: TokenSink(sequences.lengths, width, torch.float32, CPU) for layer in layers}
-    loaded.encode(sequences, {layer: [sink] for layer, sink in sinks.items()}, scratch=scratch, advance=advance)
+    encoded(loaded, sequences, {layer: [sink] for layer, sink in sinks.items()}, scratch=scratch, advance=advance)
     return {layer: sink.rows.clone() for layer, sink in sinks.items()}
 
 
@@ -102,9 +117,9 @@ def own_states(
         with_kwargs=True,
     )
     blocks[1].register_forward_hook(lambda _, __, output: found[2].append(_states(output)))
-    for batch in (batch for batch in micro_batches(sequences.lengths, TOKENS) if batch.length):
+    for batch in (batch for batch in micro_batches(sequences.lengths, TOKENS) if batch.n_states):
         with torch.inference_mode():
-            found[-1].append(model(input_ids=torch.from_numpy(sequences.block(batch.rows))).last_hidden_state)
+            found[-1].append(model(input_ids=torch.from_numpy(batch.tokens(sequences))).last_hidden_state)
     return {layer: torch.cat([s.flatten(0, 1) for s in states]).float() for layer, states in found.items()}
 
 
