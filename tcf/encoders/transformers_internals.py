@@ -6,7 +6,7 @@ says what broke.
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,16 +21,20 @@ __all__ = [
     "LOADER_LOCK",
     "LoadingReport",
     "Placeholder",
+    "attention_name",
     "block_class_names",
     "cast_as_loaded",
     "fusible_pair",
     "initialise_marked",
     "input_kinds",
+    "is_causal",
     "load_placeholders",
     "mark_for_initialisation",
     "on_meta_device",
     "onednn_activation",
     "read_loading_report",
+    "sdpa_attention",
+    "sdpa_mask",
     "weight_of_linear",
 ]
 
@@ -49,6 +53,41 @@ def block_class_names(model: nn.Module) -> frozenset[str]:
         model: any module; only transformers' models have such names.
     """
     return frozenset(getattr(model, "_no_split_modules", None) or ())
+
+
+def attention_name(model: "PreTrainedModel") -> str:
+    """Return the name of the attention that a model uses, such as `sdpa`; nothing public tells it."""
+    return str(model.config._attn_implementation)
+
+
+def is_causal(mask_function: Callable[..., Any]) -> bool:
+    """Whether a function that is passed to a function of the `AttentionMaskInterface` stands for causality alone."""
+    from transformers.masking_utils import causal_mask_function
+
+    return mask_function is causal_mask_function
+
+
+def sdpa_mask(mask_function: Callable[..., Any], **arguments: Any) -> Any:
+    """The mask that transformers makes for its attention named `sdpa`, of the same arguments."""
+    from transformers import masking_utils
+
+    return masking_utils.sdpa_mask(mask_function=mask_function, **arguments)
+
+
+def sdpa_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
+    **named: Any,
+) -> Tensor:
+    """Transformers' attention named `sdpa`, of the arguments that it passes to any attention."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    found, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **named)
+    return found
 
 
 def input_kinds(kind: type["PreTrainedModel"]) -> tuple[tuple[str, ...], str]:

@@ -6,7 +6,6 @@ any padding. They are a pure function of the shard, so that its bytes do not dep
 Shapes: B texts, T tokens, D width; one text of N tokens, its nodes, stands for all texts of a tree.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +20,7 @@ from tcf.common.ragged import offsets_from, run_starts
 from tcf.encoders.prefix_sharing.prefix_tree import PrefixTree, shared_with_previous, sorted_rows
 from tcf.encoders.tokenize import TokenSequences
 
-__all__ = ["Indices", "MicroBatch", "TextGroup", "in_order", "layout", "micro_batches", "shared_micro_batches"]
+__all__ = ["Indices", "MicroBatch", "TextGroup", "in_order", "micro_batches", "shared_micro_batches"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -238,14 +237,3 @@ def in_order(batches: Sequence[MicroBatch]) -> Indices:
     """The texts of a shard in the order of its micro-batches, (n,)."""
     groups = [group.rows for batch in batches for group in batch.groups]
     return np.concatenate([np.zeros(0, np.int64), *groups])
-
-
-def layout(batches: Sequence[MicroBatch]) -> str | None:
-    """Return a digest of which state is where among those of all micro-batches; None if the texts alone determine it.
-
-    Without trees the states are in the same order however many tokens a micro-batch has. With trees they are not.
-    """
-    if all(batch.tree is None for batch in batches):
-        return None
-    n_states = np.array([batch.n_states for batch in batches], np.int64)
-    return hashlib.sha256(in_order(batches).tobytes() + n_states.tobytes()).hexdigest()

@@ -9,7 +9,7 @@ Shapes: n texts, P tokens of all texts, D width.
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tcf.common.files import home
 from tcf.common.ragged import offsets_from
 from tcf.data.keys import first_occurrences, sequence_keys
 from tcf.encoders.encoder import layer_width
@@ -26,6 +27,7 @@ from tcf.encoders.prefix_sharing.tree_attention import use_tree_attention
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches, shared_micro_batches
+from tcf.extract.plan.calibration_memo import conditions, remembered_number
 from tcf.extract.resolved_settings import may_share_prefixes
 from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved, ignore_progress, put
 from tcf.extract.shard_jobs import ShardJob
@@ -59,7 +61,7 @@ def shares_prefixes(engine: Engine, inputs: ExtractionInputs, first: ShardJob) -
         texts = compared_texts(first.shard.sequences)
         if _is_one_path(texts):
             return False  # a single text, or its beginnings: nothing would show how the model treats others
-        why = _with_enough_memory(engine, inputs, texts, scratch)
+        why = _remembered(engine, inputs, lambda: _with_enough_memory(engine, inputs, texts, scratch))
     except (NotFinite, DeviceFull):
         return False  # the shard's own computation names the text
     except failures() as error:
@@ -109,6 +111,35 @@ def _cut(sequences: TokenSequences, lengths: npt.NDArray[np.int64]) -> TokenSequ
     return TokenSequences(np.concatenate(parts), offsets_from(kept), 0)
 
 
+def _turned(sequences: TokenSequences, halves: TokenSequences) -> TokenSequences:
+    """Sequences with what comes after their first halves in reverse order."""
+    tokens = sequences.tokens.copy()
+    for start, stop in zip(sequences.offsets[:-1] + halves.lengths, sequences.offsets[1:], strict=True):
+        tokens[start:stop] = tokens[start:stop][::-1]
+    return TokenSequences(tokens, sequences.offsets, 0)
+
+
+def _remembered(engine: Engine, inputs: ExtractionInputs, compare: Callable[[], str]) -> str:
+    """What a comparison says; for a sweep, which reads all weights for it, what one on this machine said before."""
+    if engine.metadata["schedule"] != "sweep":
+        return compare()
+    settings, said = inputs.settings, ""
+
+    def differs() -> int:
+        nonlocal said
+        said = compare()
+        return 2 if said else 1
+
+    what = {
+        "architecture": inputs.folder.architecture,
+        "layers": list(engine.encoder.layers),
+        "max_tokens": settings.max_tokens,
+        **conditions(settings.device, settings.dtype),
+    }
+    found = remembered_number(home() / "trials", what, differs, key="shares_prefixes", whole=True)
+    return said or ("as an earlier comparison has found" if found == 2 else "")
+
+
 def _with_enough_memory(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
     """`_difference` with as many tokens at once as fit; the shard's own computation says how many these are."""
     while True:
@@ -118,14 +149,6 @@ def _with_enough_memory(engine: Engine, inputs: ExtractionInputs, texts: TokenSe
             if engine.tokens_per_batch <= texts.lengths.max():
                 raise
             engine = halved(engine)
-
-
-def _turned(sequences: TokenSequences, halves: TokenSequences) -> TokenSequences:
-    """Sequences with what comes after their first halves in reverse order."""
-    tokens = sequences.tokens.copy()
-    for start, stop in zip(sequences.offsets[:-1] + halves.lengths, sequences.offsets[1:], strict=True):
-        tokens[start:stop] = tokens[start:stop][::-1]
-    return TokenSequences(tokens, sequences.offsets, 0)
 
 
 def _difference(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:

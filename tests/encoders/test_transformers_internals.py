@@ -8,6 +8,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
     BertConfig,
     BertModel,
     GPT2Config,
@@ -239,3 +241,33 @@ def test_models_say_what_they_read() -> None:
     assert internals.input_kinds(OPTModel) == (("text",), "input_ids"), what
     assert internals.input_kinds(WhisperModel)[0] == ("audio", "text"), what
     assert set(internals.input_kinds(CLIPModel)[0]) == {"image", "text"}, what
+
+
+def test_a_models_attention_has_a_name_and_its_mask_a_function() -> None:
+    """Which a model passes to its mask, and whose mask and attention are those that it computes with by itself."""
+    torch.manual_seed(0)
+    model = LlamaModel(LlamaConfig(**_LLAMA.to_dict())).eval()
+    assert internals.attention_name(model) == "sdpa"
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    mask = torch.tensor([[0, 1, 1, 1]])
+    with torch.inference_mode():
+        expected = model(input_ids=tokens, attention_mask=mask).last_hidden_state
+    causal: list[bool] = []
+
+    def own_mask(*, mask_function: Any, **arguments: Any) -> Any:
+        causal.append(internals.is_causal(mask_function))
+        return internals.sdpa_mask(mask_function, **arguments)
+
+    def own_attention(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: Any, **named: Any) -> Any:
+        return internals.sdpa_attention(module, query, key, value, mask, scaling, **named), None
+
+    AttentionInterface.register("tcf_test", own_attention)
+    AttentionMaskInterface.register("tcf_test", own_mask)
+    model.set_attn_implementation("tcf_test")
+    assert internals.attention_name(model) == "tcf_test"
+    with torch.inference_mode():
+        found = model(input_ids=tokens, attention_mask=mask).last_hidden_state
+        model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+    assert torch.equal(found[:, 1:], expected[:, 1:])
+    assert causal and causal[-1]
+    assert not internals.is_causal(lambda *places: True)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcf.encoders.tokenize import TokenSequences
-from tcf.extract.micro_batches import MicroBatch, in_order, layout, micro_batches, shared_micro_batches
+from tcf.extract.micro_batches import MicroBatch, in_order, shared_micro_batches
 
 TEXTS = st.lists(st.lists(st.integers(0, 2), max_size=7), max_size=40)
 
@@ -100,15 +100,6 @@ def test_a_cut_depends_on_the_texts_alone() -> None:
     one, other = (shared_micro_batches(sequences_of(texts), 50) for _ in range(2))
     assert len(one) > 4
     assert all(np.array_equal(a.rows, b.rows) for a, b in zip(one, other, strict=True))
-
-
-def test_the_layout_of_states_is_that_of_the_trees() -> None:
-    """Without trees, however many tokens are computed at once, the states are in one order."""
-    sequences = sequences_of([[1, 2, number % 7, number] for number in range(200)])
-    plain = {layout(micro_batches(sequences.lengths, tokens)) for tokens in (10, 50)}
-    shared = [layout(shared_micro_batches(sequences, tokens)) for tokens in (10, 50, 50)]
-    assert plain == {None}
-    assert shared[0] != shared[1] == shared[2] is not None
 
 
 def test_the_first_text_with_a_bad_state() -> None:

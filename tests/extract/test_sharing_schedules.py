@@ -5,8 +5,9 @@ Shapes: P tokens of all texts, D width.
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,7 @@ def read(
 ) -> States:
     """The states of all tokens, (P, D) a layer, in trees of so many nodes, or of every text by itself."""
     batches = micro_batches(sequences.lengths, 1) if tokens is None else shared_micro_batches(sequences, tokens)
+    loaded = replace(cast(Any, loaded), tokens_per_batch=tokens or 1)
     for model in loaded.models:
         use_tree_attention(model)
     sinks = {layer: TokenSink(sequences.lengths, 32, torch.float32, torch.device("cpu")) for layer in LAYERS}
@@ -126,7 +128,7 @@ def test_work_on_other_trees_is_not_taken_up(
     interrupted(family("opt"), tmp_path / "s", tokens=before)
     found, first = resumed(family("opt"), tmp_path / "s", after)
     assert first == "block 1/3"
-    assert "saved with other settings: trees" in capfd.readouterr().err
+    assert "saved with other settings: nodes_per_tree" in capfd.readouterr().err
     check_equal(found, expected)
 
 

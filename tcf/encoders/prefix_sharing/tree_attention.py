@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn import functional as F
 
 from tcf.encoders.prefix_sharing.prefix_tree import Counts, PrefixTree
+from tcf.encoders.transformers_internals import attention_name, is_causal, sdpa_attention, sdpa_mask
 
 __all__ = ["NotShareable", "TreeAttention", "attending_along", "use_tree_attention"]
 
@@ -95,7 +96,7 @@ class _Blocks:
             # The queries of the heads that share keys follow one another, so that no key is copied for them.
             query_QHCE = query_QHCE.reshape(query_QHCE.shape[0], shared, -1, query_QHCE.shape[-1])
             mask = mask.repeat(1, 1, heads // shared, 1)
-        found = scaled_dot_product_attention(
+        found = F.scaled_dot_product_attention(
             query_QHCE,
             key_NHE[self.keys_QK].transpose(1, 2),
             value_NHE[self.keys_QK].transpose(1, 2),
@@ -195,25 +196,23 @@ def use_tree_attention(model: Any) -> None:
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    if model.config._attn_implementation == _NAME:
+    if attention_name(model) == _NAME:
         return
-    if model.config._attn_implementation != "sdpa":
-        raise NotShareable(f"its attention is {model.config._attn_implementation}, not sdpa")
+    if attention_name(model) != "sdpa":
+        raise NotShareable(f"its attention is {attention_name(model)}, not sdpa")
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, _mask)
     model.set_attn_implementation(_NAME)
-    if model.config._attn_implementation != _NAME:
+    if attention_name(model) != _NAME:
         raise NotShareable("it does not take another attention")
 
 
 def _mask(*, mask_function: Callable[..., Any], **arguments: Any) -> Any:
     """The tree that the model attends along, in place of a mask; without a tree the mask itself."""
-    from transformers.masking_utils import causal_mask_function, sdpa_mask
-
     tree = _active.get()
     if tree is None:
-        return sdpa_mask(mask_function=mask_function, **arguments)
-    if mask_function is causal_mask_function:
+        return sdpa_mask(mask_function, **arguments)
+    if is_causal(mask_function):
         return tree
     return tree.restricted(lambda queries, keys: mask_function(0, 0, queries, keys))
 
@@ -228,11 +227,8 @@ def _attention(
     **named: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers calls it; returns (1, N, H, E) along a tree."""
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
     if not isinstance(attention_mask, TreeAttention):
-        found, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **named)
-        return found, None
+        return sdpa_attention(module, query, key, value, attention_mask, scaling, **named), None
     unknown = [name for name in ("softcap", "position_bias", "s_aux") if named.get(name) is not None]
     if unknown or not getattr(module, "is_causal", True):
         raise NotShareable(f"its attention has {', '.join(unknown) or 'no direction'}")

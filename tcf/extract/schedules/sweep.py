@@ -23,7 +23,7 @@ from tcf.encoders.encoder import Encoder
 from tcf.encoders.onednn_packing import pack, packed
 from tcf.encoders.split.weight_buffers import attach, detach
 from tcf.encoders.tokenize import TokenSequences
-from tcf.extract.micro_batches import MicroBatch, layout, micro_batches
+from tcf.extract.micro_batches import MicroBatch, micro_batches
 from tcf.extract.plan.plan import StatesPlace
 from tcf.extract.schedules.device_threads import Barrier, ProgressCounter, run_threads
 from tcf.extract.schedules.engine import ProgressCallback, as_device_full, ignore_progress, put_empty
@@ -129,7 +129,7 @@ class SweepEngine:
         with self._states(batches[-1].states.stop, entering, scratch) as states:
             shared = sequences, states, sinks, progress, entering.shape[-1], entering.dtype
             passes = [ForwardPass(lane, batches[number::n], *shared) for number, lane in enumerate(self.lanes)]
-            checkpoint = None if self.checkpoint_layers is None else self._checkpoint(scratch, batches, passes, sinks)
+            checkpoint = None if self.checkpoint_layers is None else self._checkpoint(scratch, passes, sinks)
             first = 0 if checkpoint is None else checkpoint.restore()
             progress.begin_at(first, batches)
             barrier = Barrier(n, None if checkpoint is None else partial(self._save, checkpoint))
@@ -159,15 +159,12 @@ class SweepEngine:
         )
 
     def _checkpoint(
-        self,
-        scratch: Path,
-        batches: Sequence[MicroBatch],
-        passes: Sequence[ForwardPass],
-        sinks: Mapping[int, Sequence[Sink]],
+        self, scratch: Path, passes: Sequence[ForwardPass], sinks: Mapping[int, Sequence[Sink]]
     ) -> SweepCheckpoint:
         kept = {str(layer): [[*sink.rows.shape, str(sink.rows.dtype)] for sink in of] for layer, of in sinks.items()}
-        trees = layout(batches)
-        settings = {"layers": kept} if trees is None else {"layers": kept, "trees": trees}
+        trees = any(batch.tree is not None for forward_pass in passes for batch in forward_pass.batches)
+        # States of trees are in the order of their nodes, and which there are depends on where trees are cut.
+        settings = {"layers": kept, **({"nodes_per_tree": self.tokens_per_batch} if trees else {})}
         return SweepCheckpoint(scratch, settings, self.tokens_per_batch, passes, sinks)
 
     def _save(self, checkpoint: SweepCheckpoint, done: int) -> None:
