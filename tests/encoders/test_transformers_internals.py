@@ -246,7 +246,7 @@ def test_models_say_what_they_read() -> None:
 def test_a_models_attention_has_a_name_and_its_mask_a_function() -> None:
     """Which a model passes to its mask, and whose mask and attention are those that it computes with by itself."""
     torch.manual_seed(0)
-    model = LlamaModel(LlamaConfig(**_LLAMA.to_dict())).eval()
+    model = LlamaModel(LlamaConfig(**_LLAMA.to_dict())).train(False)
     assert internals.attention_name(model) == "sdpa"
     tokens = torch.tensor([[5, 6, 7, 8]])
     mask = torch.tensor([[0, 1, 1, 1]])

@@ -59,7 +59,7 @@ def test_a_sweep_that_was_asked_for_is_not_replaced(
         extracted(dataset, opt, tmp_path / "c", schedule="sweep")
 
 
-@pytest.mark.usefixtures("shown_log")
+@pytest.mark.usefixtures("shown_log", "own_home")
 def test_shards_are_cut_as_before_when_less_memory_is_left(
     dataset: Dataset, opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:

@@ -65,7 +65,7 @@ def test_all_schedules_give_the_same_vectors(
         "sweep-of-two": {"schedule": "sweep", "devices": "cpu,cpu", "tokens_per_batch": 64},
         "sweep-in-parts": {"schedule": "sweep", "shard_rows": 7, "checkpoint_layers": 2},
         "pipeline": {"schedule": "pipeline", "devices": "cpu,cpu"},
-        "dispatch": {"schedule": "dispatch", "max_memory": limit(450 * KIB), "tokens_per_batch": 512},
+        "dispatch": {"schedule": "dispatch", "max_memory": limit(450 * KIB), "tokens_per_batch": 64},
     }
     for way, settings in ways.items():
         done = extracted(dataset, model, tmp_path / way, **settings)
@@ -80,7 +80,7 @@ def test_all_schedules_give_the_same_vectors(
 def test_accelerate_reads_from_disk_what_does_not_fit(deep: Path, tmp_path: Path, dataset: Dataset, capfd: Any) -> None:
     extracted(dataset, deep, tmp_path / "whole", schedule="resident")
     capfd.readouterr()
-    extracted(dataset, deep, tmp_path / "c", schedule="dispatch", max_memory=limit(350 * KIB))
+    extracted(dataset, deep, tmp_path / "c", schedule="dispatch", max_memory=limit(350 * KIB), tokens_per_batch=64)
     [weights] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("weights: ")]
     assert "modules on cpu" in weights and "modules streamed from disk" in weights
     np.testing.assert_allclose(
@@ -90,7 +90,7 @@ def test_accelerate_reads_from_disk_what_does_not_fit(deep: Path, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("size", "rows", "streamed"),
-    [(900, None, []), (400, 7, range(1, BLOCKS)), (215, 7, [BLOCKS]), (400, None, [BLOCKS])],
+    [(900, None, []), (400, 7, range(1, BLOCKS)), (235, 7, [BLOCKS]), (400, None, [BLOCKS])],
 )
 def test_a_model_that_does_not_fit_is_swept_by_itself(
     size: int, rows: int | None, streamed: Sequence[int], deep: Path, tmp_path: Path, dataset: Dataset
@@ -107,7 +107,8 @@ def test_a_model_that_does_not_fit_is_swept_by_itself(
             return engine
 
         patch.setattr(load_engine, "load_sweep", load_sweep)
-        extracted(dataset, deep, tmp_path / "c", max_memory=limit(size * KIB), shard_rows=rows)
+        settings: dict[str, Any] = {"shard_rows": rows, "tokens_per_batch": 64}
+        extracted(dataset, deep, tmp_path / "c", max_memory=limit(size * KIB), **settings)
     np.testing.assert_allclose(
         vectors(tmp_path / "c", dataset), vectors(tmp_path / "whole", dataset), rtol=0, atol=1e-5
     )

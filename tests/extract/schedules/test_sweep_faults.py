@@ -211,6 +211,7 @@ def test_what_does_not_fit_the_storage_names_the_item_and_the_way_out(
     extracted(dataset, model, tmp_path / "wider", schedule="sweep", devices=devices, **wider)
 
 
+@pytest.mark.usefixtures("own_home")
 def test_what_did_not_fit_before_an_interruption_is_not_published_after_it(
     model: Path, tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,7 +251,7 @@ def test_a_disk_that_is_full_within_a_sweep(
     place = "states.bin" if how == "spilled" else "block-1"
     extracted(save_dataset(tmp_path / "first", TEXTS[:1]), model, tmp_path / "c", **settings)
     before = content(tmp_path / "c" / "shards")
-    with largest_file(4000), pytest.raises(RunError, match=rf"{place}: cannot be written \(file too large\).*free"):
+    with largest_file(2500), pytest.raises(RunError, match=rf"{place}: cannot be written \(file too large\).*free"):
         extracted(dataset, model, tmp_path / "c", **settings)
     assert content(tmp_path / "c" / "shards") == before
     extracted(dataset, model, tmp_path / "c", **settings)
